@@ -1,0 +1,248 @@
+"""Every setting: one frozen dataclass a TOML table, with default, unit and bound beside the field.
+
+A value comes from, in this order: flag, environment (`OPENLEDGER_<TABLE>_<KEY>`), node.toml, default.
+Secrets never are settings.
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from openledger_protocol.constants import DEMO_BASE_NAME
+
+from .errors import ConfigError
+from .plugs import plug_names
+
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a field says of itself beside its type and default."""
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: Callable[[], list[str]] | None = None
+
+
+def setting(default: Any, help: str, **bounds: Any) -> Any:
+    """A dataclass field with a default, one sentence of help and its bounds."""
+    return field(default=default, metadata={"setting": Setting(help, **bounds)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """The OpenAI-compatible API."""
+
+    host: str = setting("127.0.0.1", "Address to listen on; only loopback is allowed.")
+    port: int = setting(8420, "TCP port; 0 takes any free one.", low=0, high=65535)
+    body_bytes_max: int = setting(2 * MIB, "Largest request body, in bytes.", low=1024, high=64 * MIB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceConfig:
+    """The engine: one base model, many adapters, one child process."""
+
+    base: str = setting(DEMO_BASE_NAME, "Base model: a name of `models list`, or a folder in Hugging Face format.")
+    backend: str = setting("torch_lora", "What runs the model.", choices=lambda: plug_names("backend"))
+    device: str = setting("auto", "Where it runs.", choices=lambda: ["auto", "cpu", "cuda", "mps"])
+    dtype: str = setting(
+        "auto",
+        "Number format of weights and KV cache; auto is bfloat16 where the device is fast at it.",
+        choices=lambda: ["auto", "float32", "bfloat16"],
+    )
+    threads: int = setting(0, "CPU threads of the engine; 0 takes one for each core.", low=0, high=512)
+    wait_policy: str = setting(
+        "auto",
+        "How idle engine threads wait: active is faster on an idle machine and ruinous on a busy one.",
+        choices=lambda: ["auto", "active", "passive"],
+    )
+    batch_max: int = setting(16, "Sequences that run at once.", low=1, high=1024)
+    queue_max: int = setting(256, "Requests that may run or wait; one more is told to come back.", low=1, high=65536)
+    context_max: int = setting(
+        2048,
+        "Tokens of prompt and answer together; the model's own bound holds as well.",
+        low=16,
+        high=1 << 20,
+    )
+    prefill_tokens_max: int = setting(512, "Prompt tokens worked on in one step.", low=16, high=65536)
+    adapter_cache_bytes: int = setting(
+        GIB, "Memory for adapters on the device, in bytes; those used least lately go first.", low=MIB
+    )
+    stall_timeout_s: float = setting(
+        120.0, "Seconds of silence from a busy engine after which it is restarted.", low=1.0, high=3600.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactoryConfig:
+    """ModelFactory: training an adapter on the rows of a Datanet."""
+
+    trainer: str = setting("peft_lora", "What trains.", choices=lambda: plug_names("trainer"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """The daemon."""
+
+    drain_grace_s: float = setting(
+        30.0, "Seconds that running answers get to finish when the daemon is stopped.", low=0.0, high=3600.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All settings, a field a TOML table."""
+
+    node: NodeConfig = field(default_factory=NodeConfig)
+    api: ApiConfig = field(default_factory=ApiConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+    factory: FactoryConfig = field(default_factory=FactoryConfig)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where one value came from."""
+
+    key: str  # "inference.base"
+    value: object
+    source: str  # "default", "node.toml", "OPENLEDGER_INFERENCE_BASE", "flag"
+
+
+TABLES: dict[str, type] = get_type_hints(Config)
+
+
+def load_config(
+    file: Path, *, environment: Mapping[str, str] = os.environ, flags: Mapping[str, object] | None = None
+) -> tuple[Config, list[Origin]]:
+    """Read the settings and say of each where it came from; `flags` are "table.key" → value, None left out.
+
+    Raises:
+        ConfigError: unreadable TOML, an unknown key (naming the nearest), a value of the wrong type or bound.
+    """
+    written = _read_toml(file)
+    given = {key: value for key, value in (flags or {}).items() if value is not None}
+    tables: dict[str, Any] = {}
+    origins: list[Origin] = []
+    for table, cls in TABLES.items():
+        values = {}
+        for key, hint in get_type_hints(cls).items():
+            origin = _resolve(table, key, hint, cls, written, environment, given)
+            values[key] = origin.value
+            origins.append(origin)
+        tables[table] = cls(**values)
+    config = Config(**tables)
+    _check_loopback(config.api.host)
+    return config, origins
+
+
+def render_example() -> str:
+    """node.example.toml: every setting at its default, commented out, under its help."""
+    lines = [
+        "# Every setting at its default. Copy to node.toml in the node's home and change what you need.",
+        "",
+    ]
+    for table, cls in TABLES.items():
+        lines += [f"# {cls.__doc__}", f"[{table}]"]
+        for spec in fields(cls):
+            about: Setting = spec.metadata["setting"]
+            choices = f" One of: {', '.join(about.choices())}." if about.choices else ""
+            lines += [f"# {about.help}{choices}", f"# {spec.name} = {_toml(spec.default)}"]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _resolve(
+    table: str,
+    key: str,
+    hint: type,
+    cls: type,
+    written: Mapping[str, Any],
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> Origin:
+    name = f"{table}.{key}"
+    spec = next(spec for spec in fields(cls) if spec.name == key)
+    variable = f"OPENLEDGER_{table}_{key}".upper()
+    if name in flags:
+        source, value = "flag", flags[name]
+    elif variable in environment:
+        source, value = variable, _from_text(variable, environment[variable], hint)
+    elif key in written.get(table, {}):
+        source, value = "node.toml", written[table][key]
+    else:
+        source, value = "default", spec.default
+    return Origin(key=name, value=_checked(name, source, value, hint, spec.metadata["setting"]), source=source)
+
+
+def _checked(name: str, source: str, value: object, hint: type, about: Setting) -> object:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{name} ({source}) must be {_article(hint)}, not {value!r}")
+    if about.choices and value not in about.choices():
+        raise ConfigError(f"{name} ({source}) is {value!r}: choose one of {', '.join(about.choices())}")
+    if isinstance(value, int | float):
+        if about.low is not None and value < about.low:
+            raise ConfigError(f"{name} ({source}) is {value}: the least is {about.low:g}")
+        if about.high is not None and value > about.high:
+            raise ConfigError(f"{name} ({source}) is {value}: the most is {about.high:g}")
+    return value
+
+
+def _from_text(variable: str, text: str, hint: type) -> object:
+    if hint is bool:
+        if text.lower() in ("1", "true", "yes", "0", "false", "no"):
+            return text.lower() in ("1", "true", "yes")
+        raise ConfigError(f"{variable} must be true or false, not {text!r}")
+    try:
+        return hint(text)
+    except ValueError as error:
+        raise ConfigError(f"{variable} must be {_article(hint)}, not {text!r}") from error
+
+
+def _article(hint: type) -> str:
+    return {int: "an integer", float: "a number", str: "a text", bool: "true or false"}[hint]
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        written = tomllib.loads(file.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not TOML: {error}") from error
+    for table, values in written.items():
+        _check_known(file, table, TABLES)
+        if not isinstance(values, dict):
+            raise ConfigError(f"{file}: {table} must be a table: write [{table}] and its keys below")
+        for key in values:
+            _check_known(file, f"{table}.{key}", [f"{table}.{spec.name}" for spec in fields(TABLES[table])])
+    return written
+
+
+def _check_known(file: Path, name: str, known: Mapping[str, object] | list[str]) -> None:
+    if name not in known:
+        close = get_close_matches(name, list(known), n=1, cutoff=0.4)
+        hint = f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
+        raise ConfigError(f"{file} has an unknown key {name}{hint}")
+
+
+def _check_loopback(host: str) -> None:
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        raise ConfigError(
+            f"api.host is {host!r}, but the API listens on loopback alone: "
+            "put a reverse proxy with its own authentication in front, or use an SSH tunnel"
+        )
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,33 @@
+"""The operator must act: each message says what to do, each class has the exit code that the docs list.
+
+NodeError           1  failure
+├── ConfigError     3  a setting, or another daemon on the same home
+├── NetworkError    6  a download or a peer
+└── ModelError      7  GPU, base model, adapter files
+"""
+
+from typing import ClassVar
+
+
+class NodeError(Exception):
+    """Something that only the operator can put right; the message says how."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(NodeError):
+    """A setting is wrong, or the home is in use."""
+
+    exit_code = 3
+
+
+class NetworkError(NodeError):
+    """A download failed, or nobody answered."""
+
+    exit_code = 6
+
+
+class ModelError(NodeError):
+    """The base, an adapter or the device is not usable."""
+
+    exit_code = 7

@@ -1,0 +1,108 @@
+"""A node's home: the one folder that holds all it keeps, and who may use it."""
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import platformdirs
+
+from .errors import ConfigError
+
+HOME_VARIABLE = "OPENLEDGER_HOME"
+SOCKET_PATH_BYTES_MAX = 107  # sun_path of Linux less its closing zero; macOS has 103
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths below one home folder; each is made by whoever writes there first."""
+
+    root: Path
+
+    @property
+    def config_file(self) -> Path:
+        """The operator's settings."""
+        return self.root / "node.toml"
+
+    @property
+    def keys(self) -> Path:
+        """Secrets: readable by their owner alone."""
+        return self.root / "keys"
+
+    @property
+    def models(self) -> Path:
+        """Bases, a folder each."""
+        return self.root / "models"
+
+    @property
+    def adapters(self) -> Path:
+        """Adapters, a folder each."""
+        return self.root / "adapters"
+
+    @property
+    def logs(self) -> Path:
+        """What the daemon and its engine say."""
+        return self.root / "logs"
+
+    @property
+    def socket(self) -> Path:
+        """The daemon's control socket; its mode is its guard."""
+        return self.root / "node.sock"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one daemon of this home while it runs."""
+        return self.root / "node.lock"
+
+    def ledger(self, network: str) -> Path:
+        """The ledger of one network: a fresh chain never meets old rows."""
+        return self.root / "networks" / network / "ledger.db"
+
+
+def open_home(override: Path | None = None) -> Home:
+    """Find the home and make its folder: flag, then `$OPENLEDGER_HOME`, then the platform's data folder."""
+    chosen = override or os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("openledger-node")
+    root = Path(chosen).expanduser().resolve()
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make the home folder {root}: {error.strerror}; set {HOME_VARIABLE}") from error
+    return Home(root)
+
+
+def claim_home(home: Home) -> IO[str]:
+    """Take the daemon's lock; it goes with the returned file, or with the process, however that ends.
+
+    Raises:
+        ConfigError: another daemon holds it, or the home's path is too long for its control socket.
+    """
+    if len(os.fsencode(home.socket)) > SOCKET_PATH_BYTES_MAX:
+        raise ConfigError(f"{home.socket} is too long for a socket: set {HOME_VARIABLE} to a shorter path")
+    lock = home.lock.open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        raise ConfigError(
+            f"a daemon already runs on {home.root} (process {owner}): "
+            f"`openledger-node stop` ends it, or set {HOME_VARIABLE} to run a second node"
+        ) from error
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def is_claimed(home: Home) -> bool:
+    """Whether a daemon holds the home's lock just now."""
+    if not home.lock.exists():
+        return False
+    with home.lock.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False

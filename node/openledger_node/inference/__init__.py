@@ -1,0 +1,1 @@
+"""The engine: base models, adapters, and the child process that runs them."""

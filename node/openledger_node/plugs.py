@@ -1,0 +1,49 @@
+"""Names to code: which plugs fit which socket, imported on first use.
+
+A new backend, trainer or chain is one file in the plural folder and one line here. Third parties add theirs by
+an entry point in the group `openledger_node.<socket>`.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from .errors import ConfigError
+
+PLUGS: dict[str, dict[str, str]] = {
+    "backend": {
+        "torch_lora": "openledger_node.inference.backends.torch_lora:open_backend",
+        "fake": "openledger_node.inference.backends.fake:open_backend",
+    },
+    "trainer": {
+        "peft_lora": "openledger_node.factory.trainers.peft_lora:open_trainer",
+        "fake": "openledger_node.factory.trainers.fake:open_trainer",
+    },
+}
+
+
+def plug_names(socket: str) -> list[str]:
+    """Names that fit `socket`: ours first, then those that other packages bring."""
+    others = (point.name for point in entry_points(group=f"openledger_node.{socket}"))
+    return list(dict.fromkeys([*PLUGS[socket], *others]))
+
+
+def load_plug(socket: str, name: str) -> Callable[..., Any]:
+    """Import the factory of one plug.
+
+    Raises:
+        ConfigError: nothing of that name fits `socket`.
+    """
+    if target := PLUGS[socket].get(name):
+        module, _, factory = target.partition(":")
+        return getattr(import_module(module), factory)  # type: ignore[no-any-return]
+    for point in entry_points(group=f"openledger_node.{socket}", name=name):
+        return point.load()  # type: ignore[no-any-return]
+    raise ConfigError(f"no {socket} is called {name!r}{_suggestion(name, plug_names(socket))}")
+
+
+def _suggestion(name: str, known: list[str]) -> str:
+    close = get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(known)}"
