@@ -29,6 +29,7 @@ class Adapter:
     manifest: AdapterManifest
     rank_max: int
     size_bytes: int
+    num_parameters: int
 
     @property
     def name(self) -> str:
@@ -84,6 +85,7 @@ def read_adapter(folder: Path) -> Adapter:
         manifest=manifest,
         rank_max=layout.rank_max,
         size_bytes=layout.size_bytes,
+        num_parameters=layout.num_parameters,
     )
 
 

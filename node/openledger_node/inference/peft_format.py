@@ -66,7 +66,8 @@ class LoraLayout:
 
     sites: tuple[LoraSite, ...]
     rank_max: int
-    size_bytes: int
+    size_bytes: int  # of the file
+    num_parameters: int
 
 
 def read_layout(folder: Path) -> LoraLayout:
@@ -84,6 +85,7 @@ def read_layout(folder: Path) -> LoraLayout:
         sites=sites,
         rank_max=max(site.rank for site in sites),
         size_bytes=(folder / WEIGHTS_FILE).stat().st_size,
+        num_parameters=sum(map(prod, shapes.values())),
     )
 
 

@@ -1,0 +1,1 @@
+"""The door: HTTP to protocol types and back, nothing else."""

@@ -1,0 +1,263 @@
+"""OpenAI's JSON to and from protocol types: pure mapping.
+
+Unknown fields are ignored, as OpenAI's own clients expect; known ones that this node can't honour are refused by
+name, since silently ignoring them would give another answer than the one asked for.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from openledger_protocol.errors import (
+    AdapterRefusedError,
+    EngineFailedError,
+    MalformedError,
+    OverloadedError,
+    ProtocolError,
+    RequestTooLongError,
+    UnavailableError,
+    UnknownModelError,
+)
+from openledger_protocol.inference import (
+    Completion,
+    InferenceRequest,
+    Message,
+    Role,
+    SamplingParams,
+    check_sampling,
+)
+from openledger_protocol.primitives import RequestId
+
+from ..inference.adapters import Adapter
+from ..inference.bases import Base
+
+DEFAULT_MAX_TOKENS = 1024
+"""Of an answer whose request names none; a prompt that leaves less room gets what is left."""
+
+RETRY_AFTER_S = 2
+UINT64 = (1 << 64) - 1
+
+UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    "audio": (None,),
+    "best_of": (None, 1),
+    "echo": (None, False),
+    "frequency_penalty": (None, 0),
+    "function_call": (None, "none"),
+    "functions": (None, []),
+    "logit_bias": (None, {}),
+    "logprobs": (None, False),
+    "modalities": (None, ["text"]),
+    "n": (None, 1),
+    "prediction": (None,),
+    "presence_penalty": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "suffix": (None, ""),
+    "tool_choice": (None, "none"),
+    "tools": (None, []),
+    "top_logprobs": (None, 0),
+    "web_search_options": (None,),
+}
+"""Fields of the API that are not served, with the values that ask for nothing."""
+
+ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+HTTP_STATUS: dict[type[ProtocolError], tuple[int, str]] = {
+    MalformedError: (400, "invalid_request_error"),
+    RequestTooLongError: (400, "context_length_exceeded"),
+    UnknownModelError: (404, "model_not_found"),
+    AdapterRefusedError: (422, "adapter_refused"),
+    OverloadedError: (429, "rate_limit_exceeded"),
+    EngineFailedError: (503, "engine_failed"),
+    UnavailableError: (503, "unavailable"),
+}
+
+
+Kind = Literal["chat", "completion"]
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries beside text."""
+
+    include_usage: bool = False
+
+
+class RequestBody(BaseModel):
+    """What both endpoints share."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+
+class ChatMessage(BaseModel):
+    """One turn; content is a text, or parts that are all texts."""
+
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+
+
+class ChatBody(RequestBody):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+
+
+class CompletionBody(RequestBody):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str]
+
+
+def request_from_chat(body: ChatBody, *, request_id: RequestId, seed: int) -> InferenceRequest:
+    """Read a chat request; `seed` is used where it brings none.
+
+    Raises:
+        MalformedError: a field is out of bounds, or not served.
+    """
+    messages = tuple(_message(message) for message in body.messages)
+    return _request(body, messages, request_id, seed)
+
+
+def request_from_completion(body: CompletionBody, *, request_id: RequestId, seed: int) -> InferenceRequest:
+    """Read a plain completion request.
+
+    Raises:
+        MalformedError: a field is out of bounds, or not served.
+    """
+    prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
+    if len(prompts) != 1:
+        raise MalformedError("prompt must be one text: send a request for each")
+    return _request(body, prompts[0], request_id, seed)
+
+
+def chat_response(request: InferenceRequest, completion: Completion, *, created_s: int) -> dict[str, Any]:
+    """The whole answer as a `chat.completion`."""
+    message = {"role": "assistant", "content": completion.text}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(completion)}
+    return {**_head(request, "chat.completion", created_s), "choices": [choice], "usage": usage(completion)}
+
+
+def completion_response(request: InferenceRequest, completion: Completion, *, created_s: int) -> dict[str, Any]:
+    """The whole answer as a `text_completion`."""
+    choice = {"index": 0, "text": completion.text, "logprobs": None, "finish_reason": _finish(completion)}
+    return {**_head(request, "text_completion", created_s), "choices": [choice], "usage": usage(completion)}
+
+
+def stream_chunk(
+    request: InferenceRequest,
+    kind: Kind,
+    text: str,
+    last: Completion | None,
+    *,
+    created_s: int,
+) -> dict[str, Any]:
+    """One event of a stream; `last` closes it with the reason."""
+    finish = _finish(last) if last else None
+    if kind == "chat":
+        choice: dict[str, Any] = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
+        return {**_head(request, "chat.completion.chunk", created_s), "choices": [choice]}
+    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
+    return {**_head(request, "text_completion", created_s), "choices": [choice]}
+
+
+def role_chunk(request: InferenceRequest, *, created_s: int) -> dict[str, Any]:
+    """A chat stream's first event."""
+    choice = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    return {**_head(request, "chat.completion.chunk", created_s), "choices": [choice]}
+
+
+def usage_chunk(request: InferenceRequest, kind: Kind, last: Completion, *, created_s: int) -> dict[str, Any]:
+    """A stream's usage event, for those who asked for it."""
+    name = "chat.completion.chunk" if kind == "chat" else "text_completion"
+    return {**_head(request, name, created_s), "choices": [], "usage": usage(last)}
+
+
+def usage(completion: Completion) -> dict[str, int]:
+    """Tokens of a request, as they would be billed."""
+    return {
+        "prompt_tokens": completion.tokens_in,
+        "completion_tokens": completion.tokens_out,
+        "total_tokens": completion.tokens_in + completion.tokens_out,
+    }
+
+
+def error_body(error: ProtocolError) -> dict[str, Any]:
+    """A refusal in OpenAI's form."""
+    status, kind = HTTP_STATUS.get(type(error), (400, "invalid_request_error"))
+    group = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": error.message, "type": group, "param": error.values.get("param"), "code": kind}}
+
+
+def models_response(base: Base, adapters: list[Adapter]) -> dict[str, Any]:
+    """`GET /v1/models`: the base and its adapters, each by a name that is unique here."""
+    names = [adapter.name for adapter in adapters]
+    entries = [_model(base.name, None)]
+    for adapter in adapters:
+        is_unique = names.count(adapter.name) == 1 and adapter.name != base.name
+        entries.append(_model(adapter.name if is_unique else adapter.full_name, base.name))
+    return {"object": "list", "data": entries}
+
+
+def _model(name: str, parent: str | None) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "openledger-node", "parent": parent}
+
+
+def _request(
+    body: RequestBody, prompt: tuple[Message, ...] | str, request_id: RequestId, seed: int
+) -> InferenceRequest:
+    _refuse_unsupported(body.model_extra or {})
+    stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
+    sampling = SamplingParams(
+        max_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_MAX_TOKENS,
+        seed=(seed if body.seed is None else body.seed) & UINT64,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=max(body.top_k or 0, 0),  # -1 is a common way to say "off"
+        min_p=body.min_p or 0.0,
+        stop=stop,
+    )
+    return InferenceRequest(request_id=request_id, model=body.model, prompt=prompt, sampling=check_sampling(sampling))
+
+
+def _refuse_unsupported(extra: dict[str, Any]) -> None:
+    for name, value in extra.items():
+        if value not in UNSUPPORTED.get(name, (value,)):
+            raise MalformedError(f"{name!r} is not supported by this node", param=name)
+
+
+def _message(message: ChatMessage) -> Message:
+    if message.role not in ROLES:
+        raise MalformedError(f"a message with role {message.role!r} is not supported", param="messages")
+    return Message(role=ROLES[message.role], content=_content(message.content))
+
+
+def _content(content: str | list[dict[str, Any]] | None) -> str:
+    if isinstance(content, str):
+        return content
+    texts = []
+    for part in content or []:
+        if part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise MalformedError(f"message parts of type {part.get('type')!r} are not supported", param="messages")
+        texts.append(part["text"])
+    return "\n".join(texts)
+
+
+def _finish(completion: Completion) -> str:
+    """OpenAI knows no `cancelled`; whoever left does not read it, and a stopping node cuts answers short."""
+    return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
+
+
+def _head(request: InferenceRequest, kind: str, created_s: int) -> dict[str, Any]:
+    prefix = "chatcmpl" if kind.startswith("chat") else "cmpl"
+    name = f"{prefix}-{request.request_id.removeprefix('0x')}"
+    return {"id": name, "object": kind, "created": created_s, "model": request.model}

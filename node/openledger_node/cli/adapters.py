@@ -1,0 +1,77 @@
+"""`adapters`: LoRA adapters on this machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..inference.adapters import adapter_to_json, add_adapter, find_adapter, list_adapters
+from ..inference.bases import find_base
+from ..inference.peft_format import read_layout
+from .context import load_settings, open_node_home
+from .render import emit_json, megabytes, out_console, plain, say, show_table
+
+app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command("list")
+def list_all(as_json: Json = False) -> None:
+    """List the adapters that requests may name."""
+    adapters = list_adapters(open_node_home())
+    if as_json:
+        emit_json("adapters", {"adapters": [adapter_to_json(adapter) for adapter in adapters]})
+        return
+    rows = [
+        [adapter.full_name, adapter.manifest.base.name, str(adapter.rank_max), megabytes(adapter.size_bytes)]
+        for adapter in adapters
+    ]
+    empty = "no adapter is here yet: `openledger-node factory train --sample --name NAME`, or `adapters add FOLDER`"
+    show_table("", ["adapter", "base", "rank", "size"], rows, empty=empty)
+
+
+@app.command()
+def add(
+    folder: Annotated[Path, typer.Argument(help="A folder in PEFT format.", exists=True, file_okay=False)],
+    name: Annotated[str | None, typer.Option(help="What to call it; the folder's name if not given.")] = None,
+    base: Annotated[str | None, typer.Option(help="The base it was made for, if it does not say so.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check an adapter and put it on the shelf; a running node serves it at once."""
+    home = open_node_home()
+    chosen = find_base(home, base or load_settings(home).inference.base)
+    adapter = add_adapter(home, folder, chosen, name=name)
+    if as_json:
+        emit_json("adapter", adapter_to_json(adapter))
+        return
+    say(f"[bold]{adapter.full_name}[/] is on the shelf: `openledger-node chat --model {adapter.name}`")
+
+
+@app.command()
+def inspect(
+    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
+) -> None:
+    """Show what an adapter is: base, ranks, what it was trained on, and its checks."""
+    adapter = find_adapter(list_adapters(open_node_home()), name)
+    layout = read_layout(adapter.folder)
+    modules = sorted({site.module for site in layout.sites})
+    ranks = sorted({site.rank for site in layout.sites})
+    if as_json:
+        emit_json("adapter", {**adapter_to_json(adapter), "modules": modules, "ranks": ranks})
+        return
+    manifest = adapter.manifest
+    evaluation = [f"{key} {value}" for key, value in (manifest.evaluation or {}).items()]
+    facts = {
+        "adapter": adapter.full_name,
+        "id": adapter.id,
+        "base": f"{manifest.base.name} ({manifest.base.digest[:18]}…)",
+        "ranks": ", ".join(map(str, ranks)),
+        "changes": f"{', '.join(modules)} in {len({site.layer for site in layout.sites})} layers",
+        "size": f"{megabytes(adapter.size_bytes)}, {adapter.num_parameters:,} parameters",
+        "datanets": ", ".join(f"{d.id} {d.version}" for d in manifest.datanets or ()) or "not stated",
+        "evaluation": ", ".join(evaluation) or "not stated",
+        "license": manifest.license or "not stated",
+        "folder": str(adapter.folder),
+    }
+    for label, value in facts.items():
+        out_console.print(f"[dim]{label:<11}[/] {plain(value)}")

@@ -1,0 +1,53 @@
+"""What a start says: what runs, where the API is, how to talk to it, and a first answer of the model itself."""
+
+import threading
+
+from ..daemon import Listening
+from ..errors import NodeError
+from ..keys import load_api_key
+from .client import ApiAddress, stream_chat, text_of
+from .context import open_node_home
+from .render import err_console, plain, say
+
+QUESTION = "Hello! In one short sentence: what can you do?"
+ANSWER_TOKENS_MAX = 48
+
+
+def greet(listening: Listening, *, hello: bool) -> None:
+    """Print where everything is; with `hello`, a first answer follows while the node already serves."""
+    profile = listening.engine.profile
+    assert profile is not None, "the engine is ready before it is announced"
+    if listening.num_recovered:
+        say(f"recovered: {listening.num_recovered} requests were cut off with the last run")
+    say(f"  base      [bold]{plain(listening.base.name)}[/] on {profile.device}, {profile.dtype}, {profile.backend}")
+    say(f"  adapters  {listening.num_adapters} here")
+    say(f"  API       [bold]{listening.url}/v1[/]   (any OpenAI client; key in {plain(str(listening.key_file))})")
+    say("\nTry it from another terminal:\n")
+    say(f"  {plain(curl_line(listening))}\n")
+    say("  openledger-node chat\n")
+    say("Ctrl-C stops the node; running answers end first.\n")
+    if hello:
+        address = ApiAddress(url=listening.url, key=load_api_key(open_node_home()), base=listening.base.name)
+        threading.Thread(target=_hello, args=(address,), daemon=True).start()
+
+
+def curl_line(listening: Listening) -> str:
+    """A request that can be pasted as it is; the key stays in its file."""
+    body = f'{{"model": "{listening.base.name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    return (
+        f'curl {listening.url}/v1/chat/completions -H "Authorization: Bearer $(cat {listening.key_file})"'
+        f" -H 'Content-Type: application/json' -d '{body}'"
+    )
+
+
+def _hello(address: ApiAddress) -> None:
+    """Ask through the API, as any client would: when this line appears, the whole path works."""
+    messages = [{"role": "user", "content": QUESTION}]
+    body = {"model": address.base, "messages": messages, "max_tokens": ANSWER_TOKENS_MAX, "temperature": 0}
+    try:
+        err_console.print("first answer: ", end="", style="dim")
+        for event in stream_chat(address, body):
+            err_console.print(plain(text_of(event)), end="")
+        err_console.print()
+    except NodeError as error:
+        say(f"[yellow]the first answer failed[/]: {plain(str(error))}")

@@ -1,0 +1,68 @@
+"""`openledger-node`: the verbs, their shared flags, and exit codes."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from openledger_protocol.errors import AdapterRefusedError, ProtocolError
+
+from ..errors import ModelError, NodeError
+from . import adapters, chat, config, doctor, factory, jobs, models, node
+from .context import set_home
+from .render import plain, say
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="openledger-node",
+    help="Serve a base model and any number of LoRA adapters from this machine, behind an OpenAI-compatible API.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback()
+def common(
+    home: Annotated[
+        Path | None, typer.Option(help="The node's home folder.", envvar="OPENLEDGER_HOME", show_default=False)
+    ] = None,
+) -> None:
+    """Flags that every verb has."""
+    set_home(home)
+
+
+node.add_verbs(app)
+jobs.add_verbs(app)
+doctor.add_verbs(app)
+chat.add_verbs(app)
+app.add_typer(models.app, name="models", rich_help_panel="Models")
+app.add_typer(adapters.app, name="adapters", rich_help_panel="Models")
+app.add_typer(factory.app, name="factory", rich_help_panel="Models")
+app.add_typer(config.app, name="config", rich_help_panel="Node")
+
+
+def main() -> None:
+    """Run one verb; every failure that somebody can act on is one line that says how."""
+    try:
+        status = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted")
+        sys.exit(INTERRUPTED)
+    except (NodeError, ProtocolError) as error:
+        say(f"[bold red]error[/] {plain(str(error))}")
+        sys.exit(exit_code(error))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def exit_code(error: NodeError | ProtocolError) -> int:
+    """The documented exit code of a failure."""
+    if isinstance(error, NodeError):
+        return error.exit_code
+    return ModelError.exit_code if isinstance(error, AdapterRefusedError) else NodeError.exit_code

@@ -1,0 +1,101 @@
+"""What the command line prints: data on stdout, everything else on stderr."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+from ..inference.download import Progress as Stage
+
+PIPE_WIDTH = 200
+"""Columns where there is no terminal: a table in a pipe or a log is not folded."""
+
+out_console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+LINE_EVERY_PPM = 200_000
+"""Progress without a terminal: a line each fifth of the way."""
+
+
+def emit_json(noun: str, fields: dict[str, Any]) -> None:
+    """Print one object for machines."""
+    out_console.print_json(json.dumps({"schema": f"openledger.{noun}/1", **fields}), indent=2, ensure_ascii=False)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal something that is not data; `[bold]` and the like are styles."""
+    err_console.print(text)
+
+
+def show_table(title: str, columns: list[str], rows: list[list[str]], *, empty: str) -> None:
+    """Print a table, or the sentence that says why there is none."""
+    if not rows:
+        out_console.print(empty)
+        return
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(plain(cell) for cell in row))
+    out_console.print(table)
+
+
+def plain(text: str) -> str:
+    """Make a text safe to print: markup and control characters, bidi ones too, are shown and do nothing."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown.replace("[", r"\[")
+
+
+def megabytes(size_bytes: int) -> str:
+    """A size for people."""
+    return f"{size_bytes / 1e6:,.1f} MB"
+
+
+class StageReport:
+    """Shows the stages of a long piece of work: a bar on a terminal, a few lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=err_console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=None, visible=False)
+        self._stage = ""
+        self._said_ppm = 0
+
+    def __enter__(self) -> "StageReport":
+        """Begin."""
+        if err_console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def __call__(self, stage: Stage) -> None:
+        """Show how far it is."""
+        if stage.what != self._stage:
+            self._stage, self._said_ppm = stage.what, 0
+            if stage.what != "downloading":
+                say(f"  {stage.what} …")
+        if stage.what == "downloading":
+            self._show_download(stage)
+
+    def _show_download(self, stage: Stage) -> None:
+        if err_console.is_terminal:
+            is_over = stage.done >= stage.total
+            self._bar.update(
+                self._task, description="downloading", completed=stage.done, total=stage.total, visible=not is_over
+            )
+        elif stage.done * 1_000_000 >= stage.total * self._said_ppm:
+            say(f"  downloading {megabytes(stage.done)} of {megabytes(stage.total)}")
+            self._said_ppm += LINE_EVERY_PPM

@@ -1,0 +1,192 @@
+"""The composition root: builds everything, opens the one nursery, and is the only file that knows all."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from openledger_protocol.constants import LOCAL_NETWORK
+
+from . import __version__
+from .api.app import build_api
+from .api.operator import build_operator
+from .api.server import bind_tcp, bind_unix, serve_app, url_of
+from .config import Config
+from .home import Home, claim_home
+from .inference.backend import BackendSettings
+from .inference.bases import Base, find_base
+from .inference.engine import Engine, EngineOptions
+from .inference.tokenizer import open_tokenizer
+from .keys import api_key_file, load_api_key
+from .ledger.ledger import Ledger, open_ledger
+from .serving.service import ServingDesk
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """What a start reports once the node would answer."""
+
+    url: str
+    key_file: Path
+    base: Base
+    engine: Engine
+    num_adapters: int
+    num_recovered: int  # jobs that a daemon before this one left unfinished
+
+
+async def run_daemon(home: Home, config: Config, announce: Callable[[Listening], None]) -> None:
+    """Run a node until it is told to stop: SIGINT, SIGTERM or `openledger-node stop` drain it, a second one ends it.
+
+    Raises:
+        NodeError: it can't start; the message says what to do.
+    """
+    with claim_home(home):
+        ledger = open_ledger(home.ledger(LOCAL_NETWORK))
+        try:
+            await Daemon(home, config, ledger).run(announce)
+        finally:
+            ledger.close()
+            home.socket.unlink(missing_ok=True)
+
+
+class Daemon:
+    """All desks and machines of one node."""
+
+    def __init__(self, home: Home, config: Config, ledger: Ledger) -> None:
+        self._home = home
+        self._config = config
+        self._base = find_base(home, config.inference.base)
+        self._ledger = ledger
+        self._engine = Engine(_engine_options(home, config, self._base))
+        self._desk = ServingDesk(
+            home=home,
+            base=self._base,
+            engine=self._engine,
+            tokenizer=open_tokenizer(self._base.folder),
+            ledger=ledger,
+            queue_max=config.inference.queue_max,
+            now_ns=time.time_ns,
+        )
+        self._key = load_api_key(home)
+        self._listener = bind_tcp(config.api.host, config.api.port)
+        self._stop_asked = trio.Event()
+        self._drained = trio.Event()
+        self._started_at_s = time.time()
+
+    async def run(self, announce: Callable[[Listening], None]) -> None:
+        """Start, announce, serve, drain."""
+        num_recovered = self._ledger.recover_jobs()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
+            async with trio.open_nursery() as servers:
+                operator = build_operator(self._desk, status=self.status, stop=self._stop_asked.set)
+                servers.start_soon(serve_app, operator, bind_unix(self._home.socket), self._drained.wait)
+                await nursery.start(self._engine.run)
+                api = build_api(self._desk, nursery, key=self._key, body_bytes_max=self._config.api.body_bytes_max)
+                servers.start_soon(serve_app, api, self._listener, self._drained.wait)
+                announce(self._listening(num_recovered))
+                await self._stop_asked.wait()
+                await self._drain()  # both servers then end by themselves
+            nursery.cancel_scope.cancel()
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` prints while the daemon is up."""
+        profile = self._engine.profile
+        beat = self._engine.beat
+        return {
+            "state": self._state(),
+            "chain": None,
+            "why_idle": None if self._desk.num_live else self._why_idle(),
+            "api": {"url": url_of(self._listener), "key_file": str(api_key_file(self._home))},
+            "peer_id": None,
+            "address": None,
+            "network": LOCAL_NETWORK,
+            "base": self._base.name,
+            "adapters": {
+                "registered": len(self._desk.adapters()),
+                "resident": len(beat.resident),
+                "resident_bytes": beat.adapter_bytes,
+                "budget_bytes": self._config.inference.adapter_cache_bytes,
+            },
+            "peers": 0,
+            "requests": {"running": beat.num_running, "waiting": self._desk.num_live - beat.num_running},
+            "engine": {
+                "state": self._engine.state,
+                "process_id": self._engine.process_id,
+                "restarts": self._engine.num_restarts,
+                "backend": profile.backend if profile else None,
+                "device": profile.device if profile else None,
+                "dtype": profile.dtype if profile else None,
+                "threads": profile.threads if profile else None,
+                "context_max": profile.context_max if profile else None,
+            },
+            "uptime_s": round(time.time() - self._started_at_s, 1),
+            "version": __version__,
+            "home": str(self._home.root),
+        }
+
+    def _state(self) -> str:
+        if self._desk.is_draining:
+            return "draining"
+        if self._engine.profile is None:
+            return "starting"
+        return "serving" if self._desk.num_live else "idle"
+
+    def _why_idle(self) -> str:
+        if self._engine.profile is None:
+            return "the engine is loading the base"
+        return "no request has come: this node is on no network yet, and serves this machine alone"
+
+    def _listening(self, num_recovered: int) -> Listening:
+        return Listening(
+            url=url_of(self._listener),
+            key_file=api_key_file(self._home),
+            base=self._base,
+            engine=self._engine,
+            num_adapters=len(self._desk.adapters()),
+            num_recovered=num_recovered,
+        )
+
+    async def _listen_to_signals(self, scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                if self._stop_asked.is_set() or self._engine.profile is None:
+                    scope.cancel()  # asked twice, or nothing runs yet that could be finished
+                    return
+                self._stop_asked.set()
+
+    async def _drain(self) -> None:
+        """Let running answers end, for as long as the operator grants; then those that are left are cut off."""
+        self._desk.drain()
+        if self._desk.num_live:
+            log.info("draining: %d requests still run", self._desk.num_live)
+        with trio.move_on_after(self._config.node.drain_grace_s):
+            await self._desk.wait_idle()
+        self._drained.set()
+
+
+def _engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
+    inference = config.inference
+    return EngineOptions(
+        backend=inference.backend,
+        settings=BackendSettings(
+            base_folder=str(base.folder) if base.folder else None,
+            device=inference.device,
+            dtype=inference.dtype,
+            threads=inference.threads,
+            batch_max=inference.batch_max,
+            context_max=inference.context_max,
+        ),
+        prefill_tokens_max=inference.prefill_tokens_max,
+        adapter_cache_bytes=inference.adapter_cache_bytes,
+        stall_timeout_s=inference.stall_timeout_s,
+        wait_policy=inference.wait_policy,
+        log_file=home.logs / "engine.log",
+    )

@@ -1,0 +1,1 @@
+"""The plugs of `inference/backend.py`."""

@@ -1,0 +1,26 @@
+"""Keys and values of every joined sequence: a slot each, kept dense, so that a batch is a view and not a gather."""
+
+import torch
+from torch import Tensor
+
+from .config import DecoderConfig
+from .placement import Placement
+
+
+class KvCache:
+    """One block of memory for all slots; on the CPU the system hands out its pages only as they are written."""
+
+    def __init__(self, config: DecoderConfig, *, slots: int, context_max: int, placement: Placement) -> None:
+        shape = (config.num_layers, slots, config.num_kv_heads, context_max, config.head_dim)
+        self.keys = torch.empty(shape, dtype=placement.dtype, device=placement.device)
+        self.values = torch.empty(shape, dtype=placement.dtype, device=placement.device)
+
+    def write(self, layer: int, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Store one token a row: `keys` and `values` are (tokens, kv_heads, head_dim)."""
+        self.keys[layer][slots, :, positions] = keys
+        self.values[layer][slots, :, positions] = values
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` positions of one slot over another."""
+        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
+        self.values[:, target, :, :length] = self.values[:, source, :, :length]

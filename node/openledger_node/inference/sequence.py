@@ -1,0 +1,56 @@
+"""One request inside the engine: its tokens, and how many of them are in the KV cache."""
+
+from dataclasses import dataclass, field
+
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSource:
+    """An adapter that a sequence runs on, and where its files lie."""
+
+    id: AdapterId
+    folder: str
+    num_parameters: int
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Sequence:
+    """Prompt and answer of one request, as token ids; grows by one token a step."""
+
+    sequence_id: str
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams
+    adapter: AdapterSource | None = None
+    output_ids: list[int] = field(default_factory=list)  # not empty at first when it is resumed after a crash
+    num_cached: int = 0  # tokens, from the front, whose keys and values are in the cache
+
+    @property
+    def adapter_id(self) -> AdapterId | None:
+        """The adapter it runs on, or None for the bare base."""
+        return self.adapter.id if self.adapter else None
+
+    @property
+    def num_tokens(self) -> int:
+        """Prompt and answer so far."""
+        return len(self.prompt_ids) + len(self.output_ids)
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that the model has not seen yet; 1 while decoding."""
+        return self.num_tokens - self.num_cached
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the answer has all the tokens that were asked for."""
+        return len(self.output_ids) >= self.sampling.max_tokens
+
+    def pending_ids(self, count: int) -> tuple[int, ...]:
+        """The next `count` tokens that the model has not seen."""
+        num_prompt = len(self.prompt_ids)
+        first, last = self.num_cached, self.num_cached + count
+        return (
+            *self.prompt_ids[first:last],
+            *self.output_ids[max(0, first - num_prompt) : max(0, last - num_prompt)],
+        )

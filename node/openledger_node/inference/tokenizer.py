@@ -1,0 +1,144 @@
+"""Text to token ids and back, light enough for the daemon: the `tokenizers` library and the base's own template."""
+
+import codecs
+import json
+from pathlib import Path
+from typing import Protocol
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer as FileTokenizer
+from tokenizers.decoders import DecodeStream
+
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import Message
+
+from ..errors import ModelError
+from .bases import chat_template
+
+
+class Decoder(Protocol):
+    """Turns one answer's ids into text, as they come."""
+
+    def push(self, token_id: int) -> str:
+        """Return the text that this token completes; empty while a character is only half there."""
+
+
+class Tokenizer(Protocol):
+    """What both sides of a request must do alike."""
+
+    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+        """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The canonical ids of a text, without any template or special token."""
+
+    def decoder(self) -> Decoder:
+        """Start a new answer."""
+
+
+def open_tokenizer(folder: Path | None) -> Tokenizer:
+    """Open the tokenizer of the base in `folder`; None is the fake base.
+
+    Raises:
+        ModelError: the base has none.
+    """
+    if folder is None:
+        return ByteTokenizer()
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        raise ModelError(f"{folder} has no tokenizer.json: save the base with a fast tokenizer")
+    return BaseTokenizer(FileTokenizer.from_file(str(file)), chat_template(folder), special_tokens(folder))
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """`bos_token`, `eos_token` and the like, which templates may name."""
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text()) if file.exists() else {}
+    tokens = {name: value for name, value in settings.items() if name.endswith("_token")}
+    return {name: value["content"] if isinstance(value, dict) else value for name, value in tokens.items() if value}
+
+
+class BaseTokenizer:
+    """The tokenizer of a real base."""
+
+    def __init__(self, tokenizer: FileTokenizer, template: str | None, special: dict[str, str]) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        # The same environment as transformers', so that a template renders to the same text here.
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment.globals["raise_exception"] = _raise_exception
+        self._template = environment.from_string(template) if template else None
+
+    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+        """Render by the base's own template, with the opening of the assistant's turn at the end.
+
+        Raises:
+            MalformedError: the template refuses the conversation, or the base has none.
+        """
+        if isinstance(prompt, str):
+            return tuple(self._tokenizer.encode(prompt).ids)
+        if self._template is None:
+            raise MalformedError("this base has no chat template: use /v1/completions")
+        messages = [{"role": message.role, "content": message.content} for message in prompt]
+        try:
+            text = self._template.render(messages=messages, add_generation_prompt=True, **self._special)
+        except TemplateError as error:
+            raise MalformedError(f"the base's chat template refuses this conversation: {error}") from error
+        return self.encode(text)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Tokenise without adding special tokens; those written in the text count as such."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decoder(self) -> "BaseDecoder":
+        """Start a new answer."""
+        return BaseDecoder(self._tokenizer)
+
+
+class BaseDecoder:
+    """Incremental text of one answer, special tokens left out."""
+
+    def __init__(self, tokenizer: FileTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+
+    def push(self, token_id: int) -> str:
+        """Return what this token completes."""
+        return self._stream.step(self._tokenizer, token_id) or ""
+
+
+class ByteTokenizer:
+    """The fake base's: a token is a byte, 256 ends a text."""
+
+    end_id = 256
+
+    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+        """`role: content`, a line a turn."""
+        if isinstance(prompt, str):
+            return self.encode(prompt)
+        turns = [f"{message.role}: {message.content}\n" for message in prompt]
+        return self.encode("".join([*turns, "assistant:"]))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """UTF-8."""
+        return tuple(text.encode())
+
+    def decoder(self) -> "ByteDecoder":
+        """Start a new answer."""
+        return ByteDecoder()
+
+
+class ByteDecoder:
+    """Incremental UTF-8; bytes that are none are left out."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+
+    def push(self, token_id: int) -> str:
+        """Return the character that this byte completes."""
+        return self._decoder.decode(bytes([token_id])) if token_id < ByteTokenizer.end_id else ""
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)

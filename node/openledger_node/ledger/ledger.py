@@ -1,0 +1,172 @@
+"""The ledger: what this node did, kept so that a crash at any point loses nothing that was promised.
+
+SQLite in WAL mode with synchronous FULL: a commit that returned survives a power cut. One connection, one writer.
+"""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from openledger_protocol.inference import Completion
+from openledger_protocol.primitives import AdapterId, RequestId
+
+from ..errors import ConfigError
+from .migrations import MIGRATIONS
+
+JobState = Literal["running", "completed", "failed", "interrupted"]
+BUSY_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One request that was let in; times in ns since 1970."""
+
+    request_id: RequestId
+    received_ns: int
+    base: str
+    adapter_id: AdapterId | None
+    adapter_name: str | None
+    state: JobState
+    tokens_in: int
+    tokens_out: int | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    first_token_ns: int | None = None
+    ended_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobTotals:
+    """Jobs by state, and tokens over all of them."""
+
+    running: int = 0
+    completed: int = 0
+    failed: int = 0
+    interrupted: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+class Ledger:
+    """Typed rows; every method is one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def start_job(self, job: Job) -> None:
+        """Write the row of a request before any work on it."""
+        with self._connection as transaction:
+            transaction.execute(
+                "INSERT INTO job (request_id, received_ns, base, adapter_id, adapter_name, state, tokens_in)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    job.request_id,
+                    job.received_ns,
+                    job.base,
+                    job.adapter_id,
+                    job.adapter_name,
+                    job.state,
+                    job.tokens_in,
+                ),
+            )
+
+    def complete_job(self, completion: Completion, *, first_token_ns: int | None, ended_ns: int) -> None:
+        """Close the row of an answered request, also when its requester left early."""
+        with self._connection as transaction:
+            transaction.execute(
+                "UPDATE job SET state = 'completed', tokens_out = ?, finish_reason = ?, first_token_ns = ?,"
+                " ended_ns = ? WHERE request_id = ? AND state = 'running'",
+                (
+                    completion.tokens_out,
+                    completion.finish_reason,
+                    first_token_ns,
+                    ended_ns,
+                    completion.request_id,
+                ),
+            )
+
+    def fail_job(self, request_id: RequestId, *, error_code: str, ended_ns: int) -> None:
+        """Close the row of a request that could not be answered."""
+        with self._connection as transaction:
+            transaction.execute(
+                "UPDATE job SET state = 'failed', error_code = ?, ended_ns = ?"
+                " WHERE request_id = ? AND state = 'running'",
+                (error_code, ended_ns, request_id),
+            )
+
+    def recover_jobs(self) -> int:
+        """At a start: whatever still runs was cut off with the daemon before this one; returns how many."""
+        with self._connection as transaction:
+            return transaction.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'").rowcount
+
+    def jobs(self, *, limit: int) -> list[Job]:
+        """The newest jobs, newest first."""
+        rows = self._connection.execute("SELECT * FROM job ORDER BY received_ns DESC LIMIT ?", (limit,))
+        return [Job(**dict(row)) for row in rows]
+
+    def totals(self) -> JobTotals:
+        """Count jobs and tokens."""
+        rows = self._connection.execute(
+            "SELECT state, count(*) AS jobs, sum(tokens_in) AS tokens_in,"
+            " coalesce(sum(tokens_out), 0) AS tokens_out FROM job GROUP BY state"
+        ).fetchall()
+        return JobTotals(
+            **{row["state"]: row["jobs"] for row in rows},
+            tokens_in=sum(row["tokens_in"] for row in rows),
+            tokens_out=sum(row["tokens_out"] for row in rows),
+        )
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file."""
+        self._connection.close()
+
+
+def open_ledger(file: Path, *, is_writer: bool = True) -> Ledger:
+    """Open the ledger, checked, at its newest form.
+
+    A reader (the command line, while the daemon is down or up) neither makes nor migrates the file.
+
+    Raises:
+        ConfigError: the file is damaged, or comes from a newer version.
+    """
+    if is_writer:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    address = str(file) if is_writer else f"file:{file}?mode=ro"
+    connection = sqlite3.connect(address, uri=not is_writer, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    try:
+        _prepare(connection, is_writer=is_writer)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise ConfigError(
+            f"the ledger {file} is damaged ({error}): restore it from a backup, or move it away"
+        ) from error
+    except ConfigError:
+        connection.close()
+        raise
+    if is_writer:
+        file.chmod(0o600)
+    return Ledger(connection)
+
+
+def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
+    if is_writer:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise ConfigError(f"the ledger was written by a newer version (form {version}): update openledger-node")
+    if is_writer:
+        _migrate(connection, version)
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            migrate(connection)
+            connection.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,42 @@
+"""Who is let in: pure checks, each with its refusal."""
+
+from dataclasses import dataclass
+
+from openledger_protocol.errors import MalformedError, OverloadedError, RequestTooLongError, UnavailableError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """How much the node takes on, and how much it has taken on."""
+
+    context_max: int  # tokens
+    queue_max: int  # requests that run or wait
+    num_live: int
+    is_draining: bool
+
+
+def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int) -> int:
+    """Let a request in and return the most tokens that its answer may have; or say why it stays out.
+
+    `max_tokens` is a ceiling: a prompt that leaves less room gets what is left.
+
+    Raises:
+        UnavailableError: the node is being stopped.
+        OverloadedError: the queue is full.
+        RequestTooLongError: the prompt leaves no room for an answer.
+        MalformedError: the prompt is empty.
+    """
+    if capacity.is_draining:
+        raise UnavailableError("this node is stopping and takes no new request")
+    if capacity.num_live >= capacity.queue_max:
+        raise OverloadedError(f"{capacity.num_live} requests wait or run here already: try again soon")
+    if num_prompt_tokens == 0:
+        raise MalformedError("the prompt is empty")
+    room = capacity.context_max - num_prompt_tokens
+    if room < 1:
+        raise RequestTooLongError(
+            f"the prompt has {num_prompt_tokens} tokens; with its answer it may have {capacity.context_max} here",
+            num_prompt_tokens=num_prompt_tokens,
+            context_max=capacity.context_max,
+        )
+    return min(max_tokens, room)

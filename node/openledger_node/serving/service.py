@@ -1,0 +1,258 @@
+"""The serving desk: it lets requests in, hands them to the engine, and records what came of each.
+
+The record is made whatever the requester does: who leaves in the middle of an answer has had its beginning.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from openledger_protocol.errors import (
+    AdapterRefusedError,
+    EngineFailedError,
+    ProtocolError,
+    UnavailableError,
+)
+from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, TokenChunk
+
+from ..home import Home
+from ..inference.adapters import Adapter, list_adapters, resolve_model
+from ..inference.bases import Base
+from ..inference.engine import Engine, Lost, Order
+from ..inference.frames import Chunk, Finished, Refused
+from ..inference.sequence import AdapterSource
+from ..inference.tokenizer import Tokenizer
+from ..ledger.ledger import Job, Ledger
+from .admission import Capacity, grant_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A request that was let in: its canonical prompt tokens and what it runs on."""
+
+    request: InferenceRequest
+    prompt_ids: tuple[int, ...]
+    adapter: Adapter | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The last word on a request that could not be answered."""
+
+    error: ProtocolError
+
+
+Outcome = TokenChunk | Completion | Failure
+"""What a requester's channel carries: chunks, then exactly one of the other two."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What has been generated so far."""
+
+    text: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    first_token_ns: int | None = None
+    has_left: bool = False
+
+
+def open_channel(admitted: Admitted) -> "tuple[trio.MemorySendChannel[Outcome], trio.MemoryReceiveChannel[Outcome]]":
+    """A channel with room for the whole answer, a chunk a token: a requester that reads slowly holds up nobody."""
+    return trio.open_memory_channel[Outcome](admitted.request.sampling.max_tokens + 1)
+
+
+class ServingDesk:
+    """Admission → engine → ledger, for local requests and, later, for those of peers alike."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        base: Base,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        ledger: Ledger,
+        queue_max: int,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._home = home
+        self.base = base
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._ledger = ledger
+        self._queue_max = queue_max
+        self._now_ns = now_ns
+        # SQLite blocks for as long as a disk takes to sync: one thread, so that there is one writer.
+        self._ledger_thread = trio.CapacityLimiter(1)
+        self._all_done = trio.Event()
+        self._all_done.set()
+        self.num_live = 0
+        self.is_draining = False
+
+    def adapters(self) -> list[Adapter]:
+        """Adapters that requests may name, read afresh: `adapters add` needs no restart."""
+        return list_adapters(self._home)
+
+    async def admit(self, request: InferenceRequest) -> Admitted:
+        """Check a request before any work is done on it; takes its place in the queue.
+
+        Raises:
+            ProtocolError: it is refused; nothing was recorded.
+        """
+        if self._engine.profile is None:
+            raise UnavailableError("the engine is still loading: try again soon")
+        adapters = await trio.to_thread.run_sync(self.adapters)
+        adapter = resolve_model(self.base, adapters, request.model)
+        prompt_ids = self._tokenizer.render(request.prompt)
+        capacity = Capacity(
+            context_max=self._engine.profile.context_max,
+            queue_max=self._queue_max,
+            num_live=self.num_live,
+            is_draining=self.is_draining,
+        )
+        max_tokens = grant_tokens(capacity, num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens)
+        self._enter()  # the next request is counted against this one, before either has begun
+        sampling = replace(request.sampling, max_tokens=max_tokens)
+        return Admitted(request=replace(request, sampling=sampling), prompt_ids=prompt_ids, adapter=adapter)
+
+    async def handle(self, admitted: Admitted, send: trio.MemorySendChannel[Outcome]) -> None:
+        """Answer a request into `send`, which may be closed at any time, and record it.
+
+        It takes a channel and is no generator: a requester that leaves must not take the record, or others'
+        answers, with it.
+        """
+        progress = _Progress()
+        try:
+            with trio.CancelScope(shield=True):
+                await self._in_ledger_thread(self._ledger.start_job, self._job(admitted))
+            last = await self._generate(admitted, send, progress)
+            with trio.CancelScope(shield=True):
+                await self._record(admitted, last, progress)
+            await _offer(send, last)
+        finally:
+            send.close()
+            self._leave()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be let in now."""
+        return self._engine.state == "ready" and not self.is_draining
+
+    def drain(self) -> None:
+        """Take no more requests."""
+        self.is_draining = True
+
+    async def wait_idle(self) -> None:
+        """Return when nothing is live any more."""
+        await self._all_done.wait()
+
+    async def jobs(self, limit: int) -> list[Job]:
+        """The newest jobs."""
+        return await trio.to_thread.run_sync(lambda: self._ledger.jobs(limit=limit), limiter=self._ledger_thread)
+
+    async def _generate(
+        self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: _Progress
+    ) -> Completion | Failure:
+        request_id = admitted.request.request_id
+        outcomes = self._engine.submit(_order(admitted))
+        try:
+            async for outcome in outcomes:
+                match outcome:
+                    case Chunk():
+                        await self._pass_on(outcome, send, progress, request_id)
+                    case Finished():
+                        return self._completion(admitted, progress, outcome.reason)
+                    case Refused():
+                        return Failure(error=AdapterRefusedError(outcome.message))
+                    case Lost():
+                        return Failure(error=EngineFailedError("the engine died under this request: try again"))
+        except trio.Cancelled:
+            self._engine.cancel(request_id)
+            with trio.CancelScope(shield=True):
+                await self._record(admitted, self._completion(admitted, progress, "cancelled"), progress)
+            raise
+        raise AssertionError("the engine ends each sequence with a last word")
+
+    async def _pass_on(
+        self, chunk: Chunk, send: trio.MemorySendChannel[Outcome], progress: _Progress, request_id: str
+    ) -> None:
+        if progress.first_token_ns is None:
+            progress.first_token_ns = self._now_ns()
+        progress.text.append(chunk.text)
+        progress.ids += chunk.ids
+        if not progress.has_left and not await _offer(send, TokenChunk(text=chunk.text, ids=chunk.ids)):
+            progress.has_left = True
+            self._engine.cancel(request_id)
+
+    def _completion(self, admitted: Admitted, progress: _Progress, reason: FinishReason) -> Completion:
+        text = "".join(progress.text)
+        return Completion(
+            request_id=admitted.request.request_id,
+            base=self.base.name,
+            adapter_id=admitted.adapter.id if admitted.adapter else None,
+            text=text,
+            ids=tuple(progress.ids),
+            finish_reason=reason,
+            tokens_in=len(admitted.prompt_ids),
+            tokens_out=min(len(progress.ids), len(self._tokenizer.encode(text))),
+        )
+
+    async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> None:
+        now_ns = self._now_ns()
+        if isinstance(last, Completion):
+            await self._in_ledger_thread(
+                lambda: self._ledger.complete_job(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
+            )
+        else:
+            request_id, code = admitted.request.request_id, last.error.code
+            await self._in_ledger_thread(lambda: self._ledger.fail_job(request_id, error_code=code, ended_ns=now_ns))
+
+    async def _in_ledger_thread(self, write: Callable[..., None], *values: object) -> None:
+        await trio.to_thread.run_sync(write, *values, limiter=self._ledger_thread)
+
+    def _job(self, admitted: Admitted) -> Job:
+        adapter = admitted.adapter
+        return Job(
+            request_id=admitted.request.request_id,
+            received_ns=self._now_ns(),
+            base=self.base.name,
+            adapter_id=adapter.id if adapter else None,
+            adapter_name=adapter.name if adapter else None,
+            state="running",
+            tokens_in=len(admitted.prompt_ids),
+        )
+
+    def _enter(self) -> None:
+        if self.num_live == 0:
+            self._all_done = trio.Event()
+        self.num_live += 1
+
+    def _leave(self) -> None:
+        self.num_live -= 1
+        if self.num_live == 0:
+            self._all_done.set()
+
+
+def _order(admitted: Admitted) -> Order:
+    adapter = admitted.adapter
+    source = (
+        AdapterSource(id=adapter.id, folder=str(adapter.folder), num_parameters=adapter.num_parameters)
+        if adapter
+        else None
+    )
+    return Order(
+        sequence_id=admitted.request.request_id,
+        prompt_ids=admitted.prompt_ids,
+        sampling=admitted.request.sampling,
+        adapter=source,
+    )
+
+
+async def _offer(send: trio.MemorySendChannel[Outcome], outcome: Outcome) -> bool:
+    """Hand something to the requester; False if nobody is there any more."""
+    try:
+        await send.send(outcome)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return False
+    return True
