@@ -19,7 +19,6 @@ from ..inference.bases import FAKE_BASE_NAME, is_here
 from ..inference.pull import pull_base
 from ..keys import api_key_file
 from .context import ask_daemon, load_settings, open_node_home
-from .greeting import greet
 from .render import StageReport, emit_json, out_console, plain, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -56,7 +55,8 @@ def start(
 
 def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
     """Run the daemon; a failure in any of its tasks comes out as that failure alone."""
-    from ..daemon import Listening, run_daemon  # the web framework takes half a second to import
+    from ..daemon import Listening, run_daemon  # the web framework takes half a second to import: only here
+    from .greeting import greet
 
     def announce(listening: Listening) -> None:
         greet(listening, hello=hello)

@@ -4,10 +4,12 @@
 end closes, however the daemon went, so that nothing is left running and no memory stays taken.
 """
 
-import ctypes
+import os
+import select
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,6 @@ from .tokenizer import Tokenizer, open_tokenizer
 
 RECEIVE_BYTES = 1 << 16
 BEAT_INTERVAL_S = 0.5
-PR_SET_PDEATHSIG = 1
 
 
 class Link:
@@ -189,8 +190,9 @@ class Worker:
 def main() -> None:
     """Open the backend that the first command names, then work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's: it drains first
-    _die_with_parent()
-    link = Link(socket.socket(fileno=int(sys.argv[1])))
+    descriptor = int(sys.argv[1])
+    threading.Thread(target=_end_with_daemon, args=(descriptor,), name="lifeline", daemon=True).start()
+    link = Link(socket.socket(fileno=descriptor))
     try:
         if (worker := _open(link, _opening(link))) is not None:
             worker.run()
@@ -218,10 +220,15 @@ def _open(link: Link, opening: Open) -> Worker | None:
     return worker
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to kill us with the daemon, also while a step or a load keeps us from seeing the socket close."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _end_with_daemon(descriptor: int) -> None:
+    """Wait, in a thread of its own, for the other end to close, and end: also in the middle of a step or a load.
+
+    Linux's PR_SET_PDEATHSIG would not do: it follows the *thread* that started us, and those come and go.
+    """
+    watch = select.poll()
+    watch.register(descriptor, 0)  # a hang-up is reported unasked
+    watch.poll()
+    os._exit(0)
 
 
 if __name__ == "__main__":

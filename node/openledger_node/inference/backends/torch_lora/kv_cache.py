@@ -12,8 +12,10 @@ class KvCache:
 
     def __init__(self, config: DecoderConfig, *, slots: int, context_max: int, placement: Placement) -> None:
         shape = (config.num_layers, slots, config.num_kv_heads, context_max, config.head_dim)
-        self.keys = torch.empty(shape, dtype=placement.dtype, device=placement.device)
-        self.values = torch.empty(shape, dtype=placement.dtype, device=placement.device)
+        # NOTE: zeros, and cleared when a sequence leaves: attention multiplies what its mask hides by 0, and
+        # 0 · NaN is NaN. So neither old memory nor an overflowing adapter may leave anything here for the next.
+        self.keys = torch.zeros(shape, dtype=placement.dtype, device=placement.device)
+        self.values = torch.zeros(shape, dtype=placement.dtype, device=placement.device)
 
     def write(self, layer: int, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store one token a row: `keys` and `values` are (tokens, kv_heads, head_dim)."""
@@ -24,3 +26,8 @@ class KvCache:
         """Copy the first `length` positions of one slot over another."""
         self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
         self.values[:, target, :, :length] = self.values[:, source, :, :length]
+
+    def clear(self, slot: int, first: int, last: int) -> None:
+        """Zero the positions [first, last) of one slot."""
+        self.keys[:, slot, :, first:last] = 0
+        self.values[:, slot, :, first:last] = 0

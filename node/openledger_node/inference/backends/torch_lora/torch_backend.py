@@ -85,10 +85,12 @@ class TorchLoraBackend:
         slot, last = self._sequences.index(sequence_id), len(self._sequences) - 1
         if slot != last:
             self._cache.move(last, slot, self._lengths[last])
+            self._cache.clear(slot, self._lengths[last], self._lengths[slot])
             self._stacks.move(last, slot)
-            self._sequences[slot], self._lengths[slot] = self._sequences[last], self._lengths[last]
         else:
             self._stacks.put(slot, None)
+        self._cache.clear(last, 0, self._lengths[last])
+        self._sequences[slot], self._lengths[slot] = self._sequences[last], self._lengths[last]
         self._sequences.pop()
         self._lengths.pop()
 

@@ -52,8 +52,8 @@ def load_weights(folder: Path, config: DecoderConfig, placement: Placement) -> W
     Raises:
         ModelError: a tensor is missing or the file is torn.
     """
-    reader = _open_reader(folder, placement)
     try:
+        reader = _open_reader(folder, placement)
         embedding = reader("model.embed_tokens.weight")
         return Weights(
             embedding=embedding,

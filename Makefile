@@ -1,0 +1,69 @@
+# Two words are enough: `make start` runs a node, `make test` checks everything. `make help` lists the rest.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+TORCH ?= torch>=2.6,<3
+TORCH_ARGS ?=
+INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps
+TEST_HOME := $(CURDIR)/.home
+
+.PHONY: help start test quick lint fix lock example first-start clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+start: $(VENV)/run.stamp ## run a node: the first time it installs itself and fetches the demo model
+	@exec $(BIN)/openledger-node start $(ARGS)
+
+test: lint $(VENV)/dev.stamp ## everything: format, lint, import rules, types, all tests
+	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
+	$(BIN)/pytest
+
+quick: lint ## the checks that take seconds: no real model
+	$(BIN)/pytest -m "not real and not slow"
+
+lint: $(VENV)/dev.stamp ## format, lint, import rules, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
+
+fix: $(VENV)/dev.stamp ## format, and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(VENV)/dev.stamp ## resolve the dependencies anew into requirements/*.lock
+	$(BIN)/python scripts/lock.py
+
+example: $(VENV)/dev.stamp ## write node.example.toml anew from the settings
+	$(BIN)/python -c "from openledger_node.config import render_example; print(render_example(), end='')" > node.example.toml
+
+first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first answer and a clean end, timed
+	$(BIN)/python scripts/first_start.py
+
+clean: ## remove the environment and all caches, but no node's home
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
+
+# torch comes first and as a range, so that an operator may bring the build that fits the card:
+#   make start TORCH_ARGS="--index-url <the index of torch's CPU builds>"
+$(VENV)/torch.stamp:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 to 3.13 found: install one, or say make start PYTHON=/path/to/python3"; exit 3; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python cannot make a virtual environment: install python3-venv"; exit 3; }
+	@echo "installing torch (its CUDA build is about 3 GB to download; README.md names the small CPU build) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)" uv $(TORCH_ARGS)
+	@touch $@
+
+$(VENV)/run.stamp: $(VENV)/torch.stamp requirements/run.lock pyproject.toml
+	@echo "installing openledger-node …"
+	@$(INSTALL) --require-hashes --requirement requirements/run.lock
+	@$(INSTALL) --editable .
+	@touch $@
+
+# trio has types of its own; the old stubs that libp2p's dependency trio-typing brings along would hide them.
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.lock
+	@$(INSTALL) --require-hashes --requirement requirements/dev.lock
+	@rm -rf $(VENV)/lib/python3*/site-packages/trio-stubs
+	@touch $@

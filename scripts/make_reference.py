@@ -1,0 +1,144 @@
+"""Write docs/reference/cli.md and config.md anew from the code: `python scripts/make_reference.py`.
+
+A test compares the files with what this prints, so neither page can say what the program does not do.
+"""
+
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from typer.main import get_command
+
+from openledger_node.cli.main import app
+from openledger_node.config import TABLES, Setting
+
+PROGRAM = "openledger-node"
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+KINDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
+
+CLI_HEAD = """\
+# Command line
+
+Every verb, written by `scripts/make_reference.py` from the code. [Exit codes](exit-codes.md) ·
+[settings](config.md) · [JSON that `--json` prints](formats.md).
+
+Data goes to stdout; progress, warnings and errors go to stderr. `--home` stands before the verb:
+`openledger-node --home FOLDER status`. `NO_COLOR=1` switches colours off.
+"""
+
+CONFIG_HEAD = """\
+# Settings
+
+Every setting, written by `scripts/make_reference.py` from the code. How to change one:
+[settings](../how-to/settings.md).
+
+A value comes from, in this order: flag, environment variable, `node.toml` in the node's home, default. The variable of
+`[table] key` is `OPENLEDGER_TABLE_KEY`. An unknown key or a value out of bounds stops the start with exit code 3.
+`openledger-node config show --origin` says what holds here and why.
+"""
+
+
+def main() -> None:
+    for name, text in render_reference().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+        print(f"docs/reference/{name}: {len(text.splitlines())} lines")
+
+
+def render_reference() -> dict[str, str]:
+    """File name → content of every generated page."""
+    return {"cli.md": render_cli(), "config.md": render_config()}
+
+
+def render_cli() -> str:
+    """One section a command that can be run, in the order of `--help`."""
+    root = get_command(app)
+    sections = [f"## Flags of every verb\n\n{_table('option', root)}"]
+    sections += [_section(path, command) for path, command in walk(root) if not is_group(command)]
+    return "\n".join([CLI_HEAD, *sections])
+
+
+def walk(command: Any, path: str = PROGRAM) -> Iterator[tuple[str, Any]]:
+    """Yield each command below `command`, itself first, with the words that call it."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        if not below.hidden:
+            yield from walk(below, f"{path} {name}")
+
+
+def is_group(command: Any) -> bool:
+    """Whether a command only holds others."""
+    return hasattr(command, "commands")
+
+
+def render_config() -> str:
+    """One section a table of node.toml."""
+    return "\n".join([CONFIG_HEAD, *(_config_section(table, cls) for table, cls in TABLES.items())])
+
+
+def _section(path: str, command: Any) -> str:
+    usage = " ".join([path, *_usage(command)])
+    about = "\n\n".join(" ".join(part.split()) for part in command.help.split("\n\n"))
+    tables = [_table(kind, command) for kind in ("argument", "option")]
+    return "\n".join([f"## {path}\n\n{about}\n\n```\n{usage}\n```\n", *filter(None, tables)])
+
+
+def _usage(command: Any) -> Iterator[str]:
+    if any(_kind(param) == "option" for param in command.params):
+        yield "[OPTIONS]"
+    for param in command.params:
+        if _kind(param) == "argument":
+            yield param.name.upper() if param.required else f"[{param.name.upper()}]"
+
+
+def _table(kind: str, command: Any) -> str:
+    rows = [_row(param) for param in command.params if _kind(param) == kind]
+    return "\n".join([f"| {kind} | | default |", "|---|---|---|", *rows, ""]) if rows else ""
+
+
+def _row(param: Any) -> str:
+    names = [*param.opts, *param.secondary_opts] if _kind(param) == "option" else [param.name.upper()]
+    shown = ", ".join(f"`{name}`" for name in names)
+    about = f"{param.help}{_bounds(getattr(param, 'min', None), getattr(param, 'max', None))}"
+    variable = f" Environment: `{param.envvar}`." if param.envvar else ""
+    return f"| {shown} | {about}{variable} | {_default(param)} |"
+
+
+def _default(param: Any) -> str:
+    if param.required:
+        return "required"
+    if getattr(param, "is_flag", False):
+        if param.secondary_opts:
+            return f"`{(param.opts if param.default else param.secondary_opts)[0]}`"
+        return ""
+    return "" if param.default is None else f"`{param.default}`"
+
+
+def _kind(param: Any) -> str:
+    kind: str = param.param_type_name
+    return kind
+
+
+def _config_section(table: str, cls: type) -> str:
+    hints = get_type_hints(cls)
+    head = [f"## [{table}]\n\n{cls.__doc__}\n", "| key | | value | default |", "|---|---|---|---|"]
+    return "\n".join([*head, *(_config_row(spec, hints[spec.name]) for spec in fields(cls)), ""])
+
+
+def _config_row(spec: "Field[Any]", hint: type) -> str:
+    about: Setting = spec.metadata["setting"]
+    values = " · ".join(f"`{choice}`" for choice in about.choices()) if about.choices else KINDS[hint]
+    default = f'"{spec.default}"' if hint is str else str(spec.default)
+    return f"| `{spec.name}` | {about.help} | {values}{_bounds(about.low, about.high)} | `{default}` |"
+
+
+def _bounds(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f" From {low:.10g}."
+    return f" Up to {high:.10g}." if low is None else f" From {low:.10g} to {high:.10g}."
+
+
+if __name__ == "__main__":
+    main()

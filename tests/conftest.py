@@ -1,0 +1,58 @@
+"""Fixtures that most tests want, and hypothesis set so that every run tries the same examples."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from support.peft_folders import write_adapter
+
+from openledger_node.home import Home
+
+settings.register_profile(
+    "same-each-run",
+    derandomize=True,
+    deadline=None,  # a busy machine is no failure
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("same-each-run")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    root = tmp_path / "home"
+    root.mkdir(mode=0o700)
+    return Home(root)
+
+
+@pytest.fixture
+def make_adapter_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Write a sound PEFT folder `source/NAME`; keywords change its config, `tensors` its weights."""
+
+    def make(name: str = "harbour", **changes: Any) -> Path:
+        return write_adapter(tmp_path / "source" / name, **changes)
+
+    return make
+
+
+CONFORMANCE: dict[str, list[str]] = {}
+"""`file[plug]` → the outcome of each conformance test that ran over it in this session."""
+
+
+@pytest.fixture(scope="session")
+def conformance() -> dict[str, list[str]]:
+    return CONFORMANCE
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    path, _, name = report.nodeid.partition("::")
+    is_verdict = report.when == "call" or report.outcome != "passed"
+    if "conformance/" in path and "[" in name and is_verdict:
+        plug = name.partition("[")[2].rstrip("]").split("-")[0]
+        CONFORMANCE.setdefault(f"{path.rpartition('/')[2]}[{plug}]", []).append(report.outcome)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever looks at what ran comes last."""
+    items.sort(key=lambda item: item.path.name == "test_plugs_ran.py")

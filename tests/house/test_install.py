@@ -1,0 +1,33 @@
+"""Users need no compiler: the locked dependencies install where every compiler fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.nodes import ROOT
+
+pytestmark = pytest.mark.slow
+
+IMPORTS = "import libp2p, libp2p.crypto.ecc, fastecdsa.curve, coincurve, tokenizers, fastapi; print('whole')"
+
+
+def test_the_locked_dependencies_install_without_a_compiler(tmp_path: Path) -> None:
+    environment = tmp_path / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    python = environment / "bin" / "python"
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), "--no-deps"]
+    lock = ["--require-hashes", "--requirement", str(ROOT / "requirements" / "run.lock")]
+    no_compiler = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
+    subprocess.run([*install, *lock], env=no_compiler, check=True)
+    assert subprocess.check_output([python, "-c", IMPORTS], text=True).strip() == "whole"
+
+
+def test_every_locked_package_has_hashes_and_torch_is_not_among_them() -> None:
+    for name in ("run.lock", "dev.lock"):
+        lock = (ROOT / "requirements" / name).read_text()
+        packages = [block for block in lock.split("\n") if block and not block.startswith((" ", "#"))]
+        assert len(packages) > 50
+        assert all(line.endswith("\\") for line in packages), "a hash follows each package"
+        assert not any(line.startswith(("torch==", "nvidia-", "triton==")) for line in packages)

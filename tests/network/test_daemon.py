@@ -1,0 +1,196 @@
+"""A node's life and death, as an operator sees it: a real process on the fake backend."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+from support.nodes import Node, node_environment, running_node, start_process, verb_json, wait_for_status
+
+from openledger_node.home import Home
+
+ENDLESS = [{"role": "user", "content": "on and on..."}]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def is_alive(process_id: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until_gone(process_id: int) -> None:
+    for _ in range(1000):
+        if not is_alive(process_id):
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"process {process_id} still runs")
+
+
+def stream(node: Node, max_tokens: int, on_start: threading.Event, seen: list[str]) -> None:
+    """Read one streamed answer to its end into `seen`."""
+    body = {"model": "fake", "messages": ENDLESS, "max_tokens": max_tokens, "stream": True, "temperature": 0}
+    with node.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+        for line in response.iter_lines():
+            if line:
+                seen.append(line)
+            if len(seen) == 3:
+                on_start.set()
+
+
+def test_ctrl_c_lets_running_answers_end_and_exits_0(home: Home) -> None:
+    with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node:
+        started, seen = threading.Event(), list[str]()
+        reader = threading.Thread(target=stream, args=(node, 5000, started, seen))
+        reader.start()
+        assert started.wait(20)
+        node.signal(signal.SIGINT)
+        assert node.wait() == 0
+        reader.join(20)
+    assert seen[-1] == "data: [DONE]"
+    assert [job["state"] for job in verb_json(home, "jobs")["jobs"]] == ["completed"]
+    assert verb_json(home, "status")["state"] == "stopped"
+
+
+def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(home: Home) -> None:
+    environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "1"}
+    with running_node(home, "--backend", "fake", **environment) as node:
+        started, seen = threading.Event(), list[str]()
+        reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
+        reader.start()
+        assert started.wait(20)
+        node.signal(signal.SIGTERM)
+        wait_for_status(home, node.process, lambda found: found["state"] == "draining")
+        body = {"model": "fake", "messages": ENDLESS}
+        response = httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body)
+        assert response.status_code == 503
+        assert "Retry-After" in response.headers
+        assert node.wait() == 0
+        reader.join(20)
+    (job,) = verb_json(home, "jobs")["jobs"]
+    assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
+
+
+def test_a_second_signal_ends_at_once_and_still_records(home: Home) -> None:
+    with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000") as node:
+        started, seen = threading.Event(), list[str]()
+        reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
+        reader.start()
+        assert started.wait(20)
+        node.signal(signal.SIGINT)
+        wait_for_status(home, node.process, lambda found: found["state"] == "draining")
+        node.signal(signal.SIGINT)
+        assert node.wait() == 0
+        reader.join(20)
+    (job,) = verb_json(home, "jobs")["jobs"]
+    assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
+
+
+def test_a_killed_engine_child_is_replaced_while_the_daemon_serves_on(home: Home) -> None:
+    with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="8000") as node:
+        undisturbed: list[str] = []
+        stream(node, 5000, threading.Event(), undisturbed)
+        started, seen = threading.Event(), list[str]()
+        reader = threading.Thread(target=stream, args=(node, 5000, started, seen))
+        reader.start()
+        assert started.wait(20)
+        engine_id = node.status()["engine"]["process_id"]
+        os.kill(engine_id, signal.SIGKILL)
+        assert httpx.get(f"{node.url}/healthz").status_code == 200
+        reader.join(30)
+        assert _contents(seen) == _contents(undisturbed)
+        status = node.status()
+        assert status["engine"]["restarts"] == 1
+        assert status["engine"]["process_id"] != engine_id
+        answer = httpx.post(
+            f"{node.url}/v1/completions", headers=node.headers, json={"model": "fake", "prompt": "and now?"}
+        )
+        assert answer.status_code == 200
+        assert node.process.poll() is None
+
+
+def test_a_killed_daemon_leaves_nothing_running_and_the_next_start_recovers(home: Home) -> None:
+    with running_node(home, "--backend", "fake", OPENLEDGER_INFERENCE_CONTEXT_MAX="1000000") as node:
+        started, seen = threading.Event(), list[str]()
+        reader = threading.Thread(target=_stream_until_cut, args=(node, started, seen))
+        reader.start()
+        assert started.wait(20)
+        engine_id = node.status()["engine"]["process_id"]
+        node.signal(signal.SIGKILL)
+        node.wait()
+        reader.join(20)
+        wait_until_gone(engine_id)
+    assert verb_json(home, "status")["state"] == "stopped"
+    with running_node(home, "--backend", "fake") as node:
+        assert [job["state"] for job in node.jobs()] == ["interrupted"]
+        assert "1 request" in (home.root / "start.log").read_text()
+        body = {"model": "fake", "prompt": "again"}
+        assert httpx.post(f"{node.url}/v1/completions", headers=node.headers, json=body).status_code == 200
+
+
+def test_a_second_daemon_on_the_same_home_is_refused(home: Home) -> None:
+    with running_node(home, "--backend", "fake"):
+        second = start_process(home, "--backend", "fake")
+        assert second.wait(20) == 3
+        assert "already runs" in (home.root / "start.log").read_text()
+
+
+def test_a_taken_port_says_what_to_do(home: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    other.root.mkdir()
+    with running_node(home, "--backend", "fake") as node:
+        port = node.url.rpartition(":")[2]
+        second = start_process(other, "--backend", "fake", "--port", port)
+        assert second.wait(20) == 3
+        assert "--port" in (other.root / "start.log").read_text()
+
+
+def test_the_control_socket_stops_the_node_and_answers_first(home: Home) -> None:
+    with running_node(home, "--backend", "fake") as node:
+        command = [sys.executable, "-m", "openledger_node", "stop"]
+        told = subprocess.run(command, env=node_environment(home), capture_output=True, text=True, check=True)
+        assert "stopping" in told.stderr
+        assert node.wait() == 0
+
+
+def test_status_while_it_serves_has_the_fixed_keys(home: Home) -> None:
+    with running_node(home, "--backend", "fake") as node:
+        status = node.status()
+    fixed = {
+        "schema",
+        "state",
+        "chain",
+        "why_idle",
+        "api",
+        "peer_id",
+        "address",
+        "network",
+        "base",
+        "adapters",
+        "peers",
+    }
+    assert set(status) >= fixed
+    assert status["schema"] == "openledger.status/1"
+    assert status["state"] == "idle"
+    assert status["why_idle"]
+
+
+def _stream_until_cut(node: Node, on_start: threading.Event, seen: list[str]) -> None:
+    """Read an answer that somebody will cut off."""
+    with contextlib.suppress(httpx.HTTPError):
+        stream(node, 900_000, on_start, seen)
+
+
+def _contents(lines: list[str]) -> str:
+    return "".join(line.split('"content":"', 1)[1].split('"', 1)[0] for line in lines if '"content":"' in line)

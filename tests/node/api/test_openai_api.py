@@ -1,0 +1,199 @@
+"""The official client against a real node on the fake backend, and the refusals in OpenAI's form."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from support.nodes import Node
+
+MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea."}]
+
+
+@pytest.fixture(scope="module")
+def client(node: Node) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=0) as opened:
+        yield opened
+
+
+def post(node: Node, path: str = "/v1/chat/completions", **body: Any) -> httpx.Response:
+    content = {"model": "fake", "messages": MESSAGES, "max_tokens": 20, **body}
+    return httpx.post(node.url + path, headers=node.headers, json=content, timeout=30)
+
+
+def test_chat_whole_and_streamed_say_the_same(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "fake", "messages": MESSAGES, "max_tokens": 50, "temperature": 0}
+    whole = client.chat.completions.create(**asked)
+    events = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    streamed = "".join(event.choices[0].delta.content or "" for event in events if event.choices)
+    assert whole.choices[0].message.content == streamed
+    assert whole.choices[0].message.role == "assistant"
+    assert events[0].choices[0].delta.role == "assistant"
+    assert events[-2].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert events[-1].usage == whole.usage
+    assert len({event.id for event in events}) == 1
+
+
+def test_completions_whole_and_streamed_say_the_same(client: openai.OpenAI) -> None:
+    asked: Any = {"model": "fake", "prompt": "Once upon a time", "max_tokens": 50, "temperature": 0}
+    whole = client.completions.create(**asked)
+    events = list(client.completions.create(**asked, stream=True))
+    assert whole.choices[0].text == "".join(event.choices[0].text for event in events)
+    assert events[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_usage_counts_prompt_and_delivered_tokens(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="fake", prompt="abcde...", max_tokens=12, temperature=0)
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (8, 12, 20)
+    assert answer.choices[0].finish_reason == "length"
+
+
+def test_seed_repeats_an_answer_and_its_absence_does_not(client: openai.OpenAI) -> None:
+    def ask(seed: int | None) -> str:
+        asked: Any = {"model": "fake", "messages": MESSAGES, "max_tokens": 30, "temperature": 1}
+        answer = client.chat.completions.create(**asked, seed=seed)
+        return answer.choices[0].message.content or ""
+
+    assert ask(5) == ask(5)
+    assert ask(-5) == ask(-5)
+    assert ask(None) != ask(None)
+
+
+def test_a_stop_string_ends_the_answer_before_itself(client: openai.OpenAI) -> None:
+    endless = [{"role": "user", "content": "on and on..."}]
+    asked: Any = {"model": "fake", "messages": endless, "max_tokens": 200, "temperature": 0}
+    text = client.chat.completions.create(**asked).choices[0].message.content or ""
+    stop = text[10:13]
+    stopped = client.chat.completions.create(**asked, stop=[stop]).choices[0]
+    assert stopped.message.content == text[: text.index(stop)]
+    assert stopped.finish_reason == "stop"
+
+
+def test_models_lists_the_base_and_finds_it_by_name(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["fake"]
+    assert client.models.retrieve("fake").id == "fake"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nobody")
+
+
+def test_an_unknown_model_is_404(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="nobody"):
+        client.chat.completions.create(model="nobody", messages=MESSAGES)
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"n": 2}, "n"),
+        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+        ({"logit_bias": {"1": 5}}, "logit_bias"),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "tool"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
+        ({"model": 5}, "model"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any], named: str) -> None:
+    response = post(node, **body)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+    assert named in error["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"n": 1, "tools": [], "logprobs": False, "presence_penalty": 0, "response_format": {"type": "text"}},
+        {"a_field_of_tomorrow": {"x": 1}},
+        {"messages": [{"role": "developer", "content": "Be short."}, *MESSAGES]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]},
+        {"max_completion_tokens": 5},
+        {"top_k": -1},
+        {"max_tokens": 1 << 70},
+        {"user": "somebody", "store": False, "metadata": {}},
+    ],
+)
+def test_what_asks_for_nothing_special_is_served(node: Node, body: dict[str, Any]) -> None:
+    assert post(node, **body).status_code == 200
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"text"', b"\xff\xfe", b'{"model": "fake"}'])
+def test_a_body_that_is_no_request_is_refused(node: Node, content: bytes) -> None:
+    headers = {**node.headers, "Content-Type": "application/json"}
+    response = httpx.post(f"{node.url}/v1/chat/completions", headers=headers, content=content)
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_prompt_over_the_context_says_how_long_it_is(node: Node) -> None:
+    response = post(node, messages=[{"role": "user", "content": "x" * 5000}])
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    assert "2048" in response.json()["error"]["message"]
+
+
+def test_a_full_queue_says_when_to_come_back(node: Node) -> None:
+    body: Any = {"messages": [{"role": "user", "content": "endless..."}], "max_tokens": 1900, "stream": True}
+    with ThreadPoolExecutor(12) as pool:
+        responses = list(pool.map(lambda _: post(node, **body), range(24)))
+    statuses = {response.status_code for response in responses}
+    assert statuses <= {200, 429}
+    assert 200 in statuses
+    for response in responses:
+        if response.status_code == 429:
+            assert int(response.headers["Retry-After"]) > 0
+            assert response.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_health_and_version_tell_nothing_else(node: Node) -> None:
+    assert httpx.get(f"{node.url}/healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{node.url}/readyz").json() == {"ready": True}
+    assert set(httpx.get(f"{node.url}/version").json()) == {"version"}
+
+
+def test_a_client_that_leaves_is_recorded_and_the_others_go_on(node: Node) -> None:
+    body = {"model": "fake", "messages": [{"role": "user", "content": "on and on..."}], "max_tokens": 2000}
+    before = {job["request_id"] for job in node.jobs()}
+    with node.client() as client:
+        with client.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
+            lines = response.iter_lines()
+            event = json.loads(next(line for line in lines if "content" in line).removeprefix("data: "))
+        assert post(node).status_code == 200
+    request_id = "0x" + event["id"].removeprefix("chatcmpl-")
+    (job,) = (job for job in node.jobs() if job["request_id"] == request_id)
+    assert request_id not in before
+    assert job["state"] in ("running", "completed")
+    _wait_until_recorded(node, request_id)
+
+
+def test_no_prompt_reaches_the_home(node: Node) -> None:
+    canary = "canary-7f3a-of-the-prompt"
+    post(node, messages=[{"role": "user", "content": canary}])
+    post(node, messages=[{"role": "tool", "content": canary}])
+    found = [file for file in node.home.root.rglob("*") if file.is_file() and canary.encode() in file.read_bytes()]
+    assert found == []
+
+
+def _wait_until_recorded(node: Node, request_id: str) -> None:
+    for _ in range(50):
+        (job,) = (job for job in node.jobs() if job["request_id"] == request_id)
+        if job["state"] == "completed":
+            assert job["finish_reason"] == "cancelled"
+            assert 0 < job["tokens_out"] < 2000
+            return
+    raise AssertionError(f"still {job['state']}")

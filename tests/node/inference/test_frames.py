@@ -1,0 +1,109 @@
+"""Daemon and engine: each message comes out of its frame as it went in."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger_node.inference import frames
+from openledger_node.inference.backend import BackendSettings, Profile
+from openledger_node.inference.frames import (
+    Beat,
+    Cancel,
+    Chunk,
+    Command,
+    Event,
+    Fatal,
+    Finished,
+    Open,
+    Ready,
+    Refused,
+    Submit,
+)
+from openledger_node.inference.sequence import AdapterSource
+from openledger_protocol.inference import FinishReason, SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+SETTINGS = BackendSettings(
+    base_folder="/a/base", device="cpu", dtype="float32", threads=2, batch_max=16, context_max=2048
+)
+PROFILE = Profile(
+    backend="fake", device="cpu", dtype="none", threads=1, context_max=64, weight_bytes=2, end_ids=(0, 151_643)
+)
+SAMPLING = SamplingParams(
+    max_tokens=9, seed=2**64 - 1, temperature=0.1, top_p=0.9, top_k=40, min_p=0.05, stop=("\n\n", "🙂")
+)
+SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), folder="/a/b c", num_parameters=5_000_000_000)
+SUBMIT = Submit(sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE)
+
+MESSAGES: list[Command | Event] = [
+    Open(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 40),
+    Open(
+        backend="fake",
+        settings=replace(SETTINGS, base_folder=None),
+        prefill_tokens_max=1,
+        adapter_cache_bytes=0,
+    ),
+    SUBMIT,
+    replace(SUBMIT, adapter=None),
+    replace(SUBMIT, prompt_ids=(), resumed_ids=(), sampling=SamplingParams(max_tokens=1, seed=0)),
+    Cancel(sequence_id="s"),
+    Ready(profile=PROFILE),
+    Ready(profile=replace(PROFILE, end_ids=())),
+    Fatal(message="no base: set [inference] base"),
+    Chunk(sequence_id="s", text="", ids=(0,)),
+    Chunk(sequence_id="s", text="a\0\n🙂\u202e", ids=()),
+    *(Finished(sequence_id="s", reason=reason) for reason in get_args(FinishReason)),
+    Refused(sequence_id="s", message="rank 10000 is over 512"),
+    Beat(num_running=1, num_waiting=2, resident=("0xaa", "0xbb"), adapter_bytes=1 << 40),
+    Beat(num_running=0, num_waiting=0, resident=(), adapter_bytes=0),
+]
+
+
+def passed_on(*messages: Command | Event) -> list[Command | Event]:
+    sent = b"".join(map(frames.encode, messages))
+    return [frames.decode(fields) for fields in frames.frame_decoder().feed(sent)]
+
+
+def test_every_kind_of_message_is_among_those_tried_below() -> None:
+    assert {type(message) for message in MESSAGES} == {*get_args(Command), *get_args(Event)}
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_comes_out_as_it_went_in(message: Command | Event) -> None:
+    (received,) = passed_on(message)
+    assert received == message
+    assert hash(received) == hash(message)  # lists would not do where tuples were
+
+
+def test_messages_in_one_piece_come_out_in_their_order() -> None:
+    assert passed_on(*MESSAGES) == MESSAGES
+
+
+def test_a_prompt_that_fills_the_largest_context_fits_into_a_frame() -> None:
+    long = replace(SUBMIT, prompt_ids=(151_935,) * (1 << 20))
+    assert passed_on(long) == [long]
+
+
+@given(
+    prompt_ids=st.lists(st.integers(0, 2**32 - 1), max_size=20),
+    stop=st.lists(st.text(max_size=8), max_size=4),
+    seed=st.integers(0, 2**64 - 1),
+    temperature=st.floats(0, 2),
+)
+def test_any_order_comes_out_as_it_went_in(
+    prompt_ids: list[int], stop: list[str], seed: int, temperature: float
+) -> None:
+    sampling = replace(SAMPLING, stop=tuple(stop), seed=seed, temperature=temperature)
+    order = replace(SUBMIT, prompt_ids=tuple(prompt_ids), sampling=sampling)
+    assert passed_on(order) == [order]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"t": "unknown"}, {}, {"t": "cancel"}, {"t": "cancel", "sequence_id": "s", "more": 1}], ids=str
+)
+def test_a_message_that_is_none_of_ours_is_a_mistake_of_ours(fields: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        frames.decode(fields)

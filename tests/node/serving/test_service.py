@@ -1,0 +1,156 @@
+"""The desk over a real engine child (fake backend) and a real ledger."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from openledger_node.home import Home
+from openledger_node.inference.backend import BackendSettings
+from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.inference.engine import Engine, EngineOptions
+from openledger_node.inference.tokenizer import ByteTokenizer
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.serving.service import Outcome, ServingDesk, open_channel
+from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
+from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
+from openledger_protocol.primitives import RequestId
+
+QUEUE_MAX = 3
+TIMEOUT_S = 30.0
+
+
+@asynccontextmanager
+async def open_desk(root: Path) -> AsyncIterator[tuple[ServingDesk, trio.Nursery]]:
+    home = Home(root)
+    settings = BackendSettings(
+        base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=1 << 20
+    )
+    engine = Engine(
+        EngineOptions(
+            backend="fake",
+            settings=settings,
+            prefill_tokens_max=64,
+            adapter_cache_bytes=1 << 20,
+            stall_timeout_s=60.0,
+            wait_policy="passive",
+            log_file=home.logs / "engine.log",
+        )
+    )
+    ledger = open_ledger(home.ledger("local"))
+    clock = iter(range(1, 1 << 60, 1_000_000))
+    desk = ServingDesk(
+        home=home,
+        base=FAKE_BASE,
+        engine=engine,
+        tokenizer=ByteTokenizer(),
+        ledger=ledger,
+        queue_max=QUEUE_MAX,
+        now_ns=lambda: next(clock),
+    )
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            yield desk, nursery
+            nursery.cancel_scope.cancel()
+    ledger.close()
+
+
+def request(name: str, *, prompt: str = "hello", max_tokens: int = 30, model: str = "fake") -> InferenceRequest:
+    sampling = SamplingParams(max_tokens=max_tokens, seed=7, temperature=0)
+    return InferenceRequest(request_id=RequestId(name), model=model, prompt=prompt, sampling=sampling)
+
+
+async def ask(desk: ServingDesk, asked: InferenceRequest) -> list[Outcome]:
+    admitted = await desk.admit(asked)
+    send, receive = open_channel(admitted)
+    await desk.handle(admitted, send)
+    return [outcome async for outcome in receive]
+
+
+async def test_an_answer_is_chunks_then_one_completion_and_a_closed_row(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, _):
+        *chunks, last = await ask(desk, request("r1"))
+        (job,) = await desk.jobs(10)
+    assert isinstance(last, Completion)
+    assert all(isinstance(chunk, TokenChunk) for chunk in chunks)
+    assert "".join(chunk.text for chunk in chunks if isinstance(chunk, TokenChunk)) == last.text
+    assert (job.request_id, job.state, job.finish_reason) == ("r1", "completed", last.finish_reason)
+    assert (job.tokens_in, job.tokens_out) == (5, len(last.text.encode()))
+    assert job.first_token_ns is not None
+    assert job.ended_ns is not None
+
+
+async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_on(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, nursery):
+        leaving = await desk.admit(request("leaves", prompt="long...", max_tokens=100_000))
+        staying = await desk.admit(request("stays", prompt="also...", max_tokens=300))
+        send_a, receive_a = open_channel(leaving)
+        send_b, receive_b = open_channel(staying)
+        nursery.start_soon(desk.handle, leaving, send_a)
+        nursery.start_soon(desk.handle, staying, send_b)
+        for _ in range(3):
+            await receive_a.receive()
+        receive_a.close()
+        stayed = [outcome async for outcome in receive_b]
+        await desk.wait_idle()
+        jobs = {job.request_id: job for job in await desk.jobs(10)}
+    left = jobs[RequestId("leaves")]
+    assert (left.state, left.finish_reason) == ("completed", "cancelled")
+    assert left.tokens_out is not None
+    assert 3 <= left.tokens_out < 100_000
+    assert isinstance(stayed[-1], Completion)
+    assert len(stayed) == 301
+
+
+async def test_a_desk_that_is_cut_off_still_records_what_was_done(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, _):
+        admitted = await desk.admit(request("cut", prompt="long...", max_tokens=100_000))
+        send, receive = open_channel(admitted)
+        async with trio.open_nursery() as inner:
+            inner.start_soon(desk.handle, admitted, send)
+            await receive.receive()
+            inner.cancel_scope.cancel()
+        (job,) = await desk.jobs(10)
+    assert (job.state, job.finish_reason) == ("completed", "cancelled")
+    assert desk.num_live == 0
+
+
+async def test_the_queue_is_bounded_and_a_place_comes_free_again(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, nursery):
+        places = [await desk.admit(request(f"r{n}")) for n in range(QUEUE_MAX)]
+        with pytest.raises(OverloadedError):
+            await desk.admit(request("one too many"))
+        send, receive = open_channel(places[0])
+        nursery.start_soon(desk.handle, places[0], send)
+        assert [outcome async for outcome in receive]
+        await desk.admit(request("fits now"))
+
+
+async def test_a_draining_desk_takes_nothing_and_wakes_who_waits_for_its_end(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, _):
+        assert desk.is_ready
+        desk.drain()
+        assert not desk.is_ready
+        with pytest.raises(UnavailableError):
+            await desk.admit(request("late"))
+        await desk.wait_idle()
+
+
+async def test_a_refused_request_leaves_no_row_and_no_place(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, _):
+        with pytest.raises(UnknownModelError):
+            await desk.admit(request("r", model="nobody"))
+        assert await desk.jobs(10) == []
+        assert desk.num_live == 0
+
+
+async def test_billed_tokens_are_those_of_the_delivered_text(tmp_path: Path) -> None:
+    """The end token is generated and not delivered: it is not billed."""
+    async with open_desk(tmp_path) as (desk, _):
+        last = (await ask(desk, request("r", prompt="anything", max_tokens=5000)))[-1]
+    assert isinstance(last, Completion)
+    assert last.finish_reason == "stop"
+    assert last.tokens_out == len(last.ids) - 1

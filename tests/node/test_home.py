@@ -1,0 +1,105 @@
+"""The home: where it is, and that one daemon at a time has it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.nodes import node_environment
+
+from openledger_node.errors import ConfigError
+from openledger_node.home import SOCKET_PATH_BYTES_MAX, Home, claim_home, is_claimed, open_home
+
+HOLD = """
+import sys
+from pathlib import Path
+from openledger_node.home import Home, claim_home
+lock = claim_home(Home(Path(sys.argv[1])))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_flag_wins_over_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_HOME", str(tmp_path / "environment"))
+    assert open_home().root == tmp_path / "environment"
+    assert open_home(tmp_path / "flag").root == tmp_path / "flag"
+
+
+def test_the_home_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    home = open_home(tmp_path / "deep" / "home")
+    assert home.root.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(ConfigError, match=r"cannot make the home folder .* set OPENLEDGER_HOME"):
+        open_home(tmp_path / "home")
+
+
+def test_each_network_has_its_own_ledger(home: Home) -> None:
+    assert home.ledger("local") != home.ledger("development-1a2b3c4d")
+
+
+def test_a_home_is_claimed_while_its_lock_is_held_and_no_longer(home: Home) -> None:
+    assert not is_claimed(home)
+    assert not home.lock.exists()  # asking leaves no trace
+    with claim_home(home):
+        assert is_claimed(home)
+    assert not is_claimed(home)
+
+
+def test_asking_does_not_take_the_lock(home: Home) -> None:
+    with claim_home(home):
+        pass
+    assert not is_claimed(home)
+    claim_home(home).close()
+
+
+def test_a_second_claim_is_refused_and_names_the_process_that_holds_it(home: Home) -> None:
+    with (
+        claim_home(home),
+        pytest.raises(ConfigError, match=rf"already runs on {home.root} \(process {os.getpid()}\)"),
+    ):
+        claim_home(home)
+
+
+def test_a_second_daemon_ends_with_exit_code_3_and_says_what_to_do(home: Home) -> None:
+    command = [sys.executable, "-m", "openledger_node", "start", "--backend", "fake", "--port", "0", "--no-hello"]
+    with claim_home(home):
+        run = subprocess.run(command, env=node_environment(home), capture_output=True, text=True, check=False)
+    assert run.returncode == ConfigError.exit_code == 3
+    assert run.stdout == ""
+    assert "a daemon already runs on" in run.stderr
+    assert "`openledger-node stop` ends it, or set OPENLEDGER_HOME" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_lock_goes_with_a_killed_process(home: Home) -> None:
+    command = [sys.executable, "-c", HOLD, str(home.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match=f"process {holder.pid}"):
+            claim_home(home)
+        holder.kill()
+        holder.wait()
+        with claim_home(home):
+            assert home.lock.read_text() == f"{os.getpid()}\n"
+
+
+def test_a_path_too_long_for_the_control_socket_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    home = Home(tmp_path / ("x" * SOCKET_PATH_BYTES_MAX))
+    with pytest.raises(ConfigError, match="too long for a socket: set OPENLEDGER_HOME to a shorter path"):
+        claim_home(home)
+    assert not home.root.exists()
+
+
+def test_the_length_of_a_path_is_counted_in_bytes(tmp_path: Path) -> None:
+    room = SOCKET_PATH_BYTES_MAX - len(os.fsencode(Home(tmp_path / "").socket)) - len("/")
+    fits, over = Home(tmp_path / ("x" * room)), Home(tmp_path / ("é" * room))
+    fits.root.mkdir()
+    claim_home(fits).close()
+    with pytest.raises(ConfigError, match="too long"):
+        claim_home(over)

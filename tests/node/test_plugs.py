@@ -1,0 +1,73 @@
+"""Plugs: names to code, ours and those of other packages."""
+
+from pathlib import Path
+
+import pytest
+
+from openledger_node.errors import ConfigError
+from openledger_node.inference.backends import fake
+from openledger_node.plugs import PLUGS, load_plug, plug_names
+
+METADATA = "Metadata-Version: 2.1\nName: quantum-backend\nVersion: 1.0\n"
+ENTRY_POINTS = """
+[openledger_node.backend]
+quantum = quantum_backend:open_backend
+fake = quantum_backend:open_backend
+"""
+
+
+@pytest.fixture
+def third_party(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another package that brings a backend, and one under a name of ours."""
+    described = tmp_path / "quantum_backend-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(METADATA)
+    (described / "entry_points.txt").write_text(ENTRY_POINTS)
+    (tmp_path / "quantum_backend.py").write_text("def open_backend(settings):\n    return ('quantum', settings)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def test_a_plug_of_ours_is_loaded_by_its_name() -> None:
+    assert load_plug("backend", "fake") is fake.open_backend
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torch_lra", "no backend is called 'torch_lra': did you mean 'torch_lora'?"),
+        ("Fake", "no backend is called 'Fake': did you mean 'fake'?"),
+        ("zzz", "no backend is called 'zzz': there are torch_lora, fake"),
+        ("", "no backend is called '': there are torch_lora, fake"),
+    ],
+)
+def test_an_unknown_name_is_refused_and_the_nearest_named(name: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load_plug("backend", name)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize("socket", PLUGS)
+def test_every_socket_has_a_plug_that_needs_nothing(socket: str) -> None:
+    assert "fake" in plug_names(socket)
+
+
+@pytest.mark.usefixtures("third_party")
+def test_a_plug_of_another_package_is_named_and_loaded() -> None:
+    assert plug_names("backend") == ["torch_lora", "fake", "quantum"]
+    assert load_plug("backend", "quantum")("settings") == ("quantum", "settings")
+
+
+@pytest.mark.usefixtures("third_party")
+def test_another_package_cannot_take_a_name_of_ours() -> None:
+    assert load_plug("backend", "fake") is fake.open_backend
+
+
+def test_a_plug_whose_package_cannot_be_imported_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # BUG: ModuleNotFoundError gets out of load_plug, and a half-removed package ends the node in a traceback.
+    described = tmp_path / "quantum_backend-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(METADATA)
+    (described / "entry_points.txt").write_text("[openledger_node.backend]\ntorn = no_such_module_at_all:open\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"torn.*no_such_module_at_all"):
+        load_plug("backend", "torn")

@@ -1,0 +1,189 @@
+"""An adapter's manifest and its id: what is read, what is refused, and what changes the id."""
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from openledger_protocol.adapter import (
+    ADAPTER_SCHEMA,
+    AdapterManifest,
+    BaseReference,
+    DatanetReference,
+    adapter_id,
+    manifest_from_json,
+)
+from openledger_protocol.codec import canonical_json, to_plain
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import AdapterId, Digest
+
+
+def digest(digit: str) -> Digest:
+    return Digest("0x" + digit * 64)
+
+
+PLAIN = AdapterManifest(
+    name="harbour", base=BaseReference(name="fake", digest=digest("a")), artifact_digest=digest("b")
+)
+FULL = replace(
+    PLAIN,
+    tokenizer_digest=digest("1"),
+    chat_template_digest=digest("2"),
+    index_root=digest("3"),
+    datanets=(DatanetReference(id="harbour", version="1", rows_root=digest("4"), weight_ppm=1_000_000),),
+    parent=AdapterId(digest("5")),
+    training={"config": {"rank": 8}, "seed": 7},
+    evaluation={"loss": 0.5},
+    probe={"prompt": "Hello", "digest": digest("6")},
+    owner="0x" + "7" * 40,
+    license="Apache-2.0",
+)
+
+OTHER_VALUES: dict[str, Any] = {
+    "name": "lighthouse",
+    "base": BaseReference(name="fake", digest=digest("0")),
+    "artifact_digest": digest("0"),
+    "schema": "openledger.adapter/2",
+    "tokenizer_digest": digest("0"),
+    "chat_template_digest": digest("0"),
+    "index_root": digest("0"),
+    "datanets": (DatanetReference(id="harbour", version="2", rows_root=digest("4"), weight_ppm=1_000_000),),
+    "parent": digest("0"),
+    "training": {"config": {"rank": 9}, "seed": 7},
+    "evaluation": {"loss": 0.25},
+    "probe": {"prompt": "Hello!", "digest": digest("6")},
+    "owner": "0x" + "8" * 40,
+    "license": "MIT",
+}
+
+
+def as_read(manifest: AdapterManifest, **changes: Any) -> dict[str, Any]:
+    """The manifest as it comes out of a file."""
+    return {**json.loads(canonical_json(manifest)), **changes}
+
+
+def test_an_id_stays_what_it_was_in_every_version_of_this_software() -> None:
+    # Golden: adapters are found, paid and proven by these; tests/vectors/adapter_id.json has more.
+    assert adapter_id(PLAIN) == "0x850faeabb7f0e1d6ef4164936594718410685bc65e2eac945a40cbdae6fc4f96"
+    assert adapter_id(FULL) == "0xbb13e6852234b97f207a0fc25fbfd51f603c0c35cefdbaca575426550a2fd66d"
+
+
+def test_a_field_that_is_not_known_is_null_in_the_bytes_that_are_hashed() -> None:
+    known = {
+        "schema": ADAPTER_SCHEMA,
+        "name": "harbour",
+        "base": {"name": "fake", "digest": digest("a")},
+        "artifact_digest": digest("b"),
+    }
+    unknown = dict.fromkeys(OTHER_VALUES.keys() - known.keys())
+    assert canonical_json(PLAIN) == canonical_json({**unknown, **known})
+
+
+def test_a_field_left_out_of_the_file_is_the_same_as_null() -> None:
+    short = {name: value for name, value in as_read(PLAIN).items() if value is not None}
+    assert adapter_id(manifest_from_json(short)) == adapter_id(PLAIN)
+
+
+@pytest.mark.parametrize("manifest", [PLAIN, FULL], ids=["plain", "full"])
+def test_a_manifest_comes_back_from_its_file_as_it_was(manifest: AdapterManifest) -> None:
+    assert manifest_from_json(as_read(manifest)) == manifest
+
+
+def test_every_field_of_a_manifest_is_among_those_tried_below() -> None:
+    assert set(OTHER_VALUES) == {field.name for field in fields(AdapterManifest)}
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_an_id_changes_with_any_field(name: str) -> None:
+    assert adapter_id(replace(FULL, **{name: OTHER_VALUES[name]})) != adapter_id(FULL)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("base", {"name": "fake"}),
+        ("base", {"digest": digest("a")}),
+        ("base", {"name": "fake", "digest": digest("a"), "size": 1}),
+        ("datanets", [{"id": "harbour"}]),
+        ("datanets", [{"id": "h", "version": "1", "rows_root": None, "weight_ppm": 1, "more": 1}]),
+    ],
+)
+def test_a_part_with_a_missing_or_unknown_field_is_refused(name: str, fields: Any) -> None:
+    with pytest.raises(MalformedError):
+        manifest_from_json(as_read(FULL, **{name: fields}))
+
+
+@pytest.mark.parametrize("name", ["name", "base", "artifact_digest", "schema"])
+def test_a_missing_field_that_must_be_there_is_named(name: str) -> None:
+    left = {key: value for key, value in as_read(FULL).items() if key != name}
+    with pytest.raises(MalformedError, match=name):
+        manifest_from_json(left)
+
+
+def test_an_unknown_field_is_named() -> None:
+    with pytest.raises(MalformedError, match="licence"):
+        manifest_from_json(as_read(FULL, licence="MIT"))
+
+
+@pytest.mark.parametrize("schema", [None, "openledger.adapter/2", "", 1])
+def test_another_schema_is_refused_by_what_it_is(schema: Any) -> None:
+    with pytest.raises(MalformedError, match=f"not '{ADAPTER_SCHEMA}'"):
+        manifest_from_json(as_read(FULL, schema=schema))
+
+
+@pytest.mark.parametrize("content", [[], "text", 5, None, True])
+def test_a_file_that_is_no_object_is_refused(content: Any) -> None:
+    # BUG: AttributeError gets out, and one such file on the shelf ends every verb that lists it.
+    with pytest.raises(MalformedError):
+        manifest_from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("name", value) for value in (5, None, "", "a b", ["x"])),
+        *(("base", value) for value in (5, None, [], "fake", {"name": "a:b", "digest": digest("a")})),
+        *(("base", {"name": "fake", "digest": value}) for value in (None, 5, "0x12", digest("A"))),
+        *((name, value) for name in ("artifact_digest",) for value in (None, 5, "", "0x12", digest("A"))),
+        *(
+            (name, value)
+            for name in ("tokenizer_digest", "chat_template_digest", "index_root", "parent")
+            for value in (5, "0x12", [digest("a")])
+        ),
+        *(("datanets", value) for value in (5, "text", [5], [[]], [None])),
+    ],
+)
+def test_an_ill_typed_field_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(MalformedError):
+        manifest_from_json(as_read(FULL, **{name: value}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "") for name in ("tokenizer_digest", "chat_template_digest", "index_root", "parent")),
+        *((name, value) for name in ("training", "evaluation", "probe") for value in (5, "text", [1], True)),
+        *((name, value) for name in ("owner", "license") for value in (5, [], {}, True)),
+        *(
+            ("datanets", [{"id": "h", "version": "1", "rows_root": None, "weight_ppm": 1, **changes}])
+            for changes in (
+                {"id": 5},
+                {"version": 5},
+                {"rows_root": "0x12"},
+                {"weight_ppm": "1"},
+                {"weight_ppm": True},
+                {"weight_ppm": -1},
+                {"weight_ppm": 1_000_001},
+            )
+        ),
+    ],
+)
+def test_an_ill_typed_optional_field_is_refused(name: str, value: Any) -> None:
+    # BUG: none of these is checked; `adapters inspect` breaks on an "evaluation" that is no object.
+    with pytest.raises(MalformedError):
+        manifest_from_json(as_read(FULL, **{name: value}))
+
+
+def test_a_manifest_turned_plain_holds_only_what_json_holds() -> None:
+    assert to_plain(FULL) == as_read(FULL)
