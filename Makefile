@@ -9,7 +9,7 @@ TORCH_ARGS ?=
 INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps
 TEST_HOME := $(CURDIR)/.home
 
-.PHONY: help start test quick lint fix lock example first-start clean
+.PHONY: help start test quick lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -40,6 +40,12 @@ lock: $(VENV)/dev.stamp ## resolve the dependencies anew into requirements/*.loc
 
 example: $(VENV)/dev.stamp ## write node.example.toml anew from the settings
 	$(BIN)/python -c "from openledger_node.config import render_example; print(render_example(), end='')" > node.example.toml
+
+reference: $(VENV)/dev.stamp ## write docs/reference/{cli,config}.md anew from the code
+	$(BIN)/python scripts/make_reference.py
+
+vectors: $(VENV)/dev.stamp ## write tests/vectors/*.json anew from the protocol
+	$(BIN)/python scripts/make_vectors.py
 
 first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first answer and a clean end, timed
 	$(BIN)/python scripts/first_start.py

@@ -28,9 +28,7 @@ def main() -> None:
 
 def start_once(number: str, environment: dict[str, str]) -> None:
     started_s = time.monotonic()
-    with subprocess.Popen(
-        ["make", "start"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    ) as node:
+    with subprocess.Popen(["make", "start"], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as node:
         try:
             hello = wait_for_answer(node, started_s)
             print(f"{number} start: {time.monotonic() - started_s:.1f} s to {hello!r}")

@@ -33,8 +33,8 @@ CONFIG_HEAD = """\
 Every setting, written by `scripts/make_reference.py` from the code. How to change one:
 [settings](../how-to/settings.md).
 
-A value comes from, in this order: flag, environment variable, `node.toml` in the node's home, default. The variable of
-`[table] key` is `OPENLEDGER_TABLE_KEY`. An unknown key or a value out of bounds stops the start with exit code 3.
+A value comes from, in this order: flag, environment variable, `node.toml` in the node's home, default. The variable
+of `[table] key` is `OPENLEDGER_TABLE_KEY`. An unknown key or a value out of bounds stops the start with exit code 3.
 `openledger-node config show --origin` says what holds here and why.
 """
 
@@ -99,9 +99,9 @@ def _table(kind: str, command: Any) -> str:
 def _row(param: Any) -> str:
     names = [*param.opts, *param.secondary_opts] if _kind(param) == "option" else [param.name.upper()]
     shown = ", ".join(f"`{name}`" for name in names)
-    about = f"{param.help}{_bounds(getattr(param, 'min', None), getattr(param, 'max', None))}"
-    variable = f" Environment: `{param.envvar}`." if param.envvar else ""
-    return f"| {shown} | {about}{variable} | {_default(param)} |"
+    bounds = _bounds(getattr(param, "min", None), getattr(param, "max", None))
+    about = [param.help, bounds and f"({bounds})", f"Environment: `{param.envvar}`." if param.envvar else ""]
+    return f"| {shown} | {' '.join(filter(None, about))} | {_default(param)} |"
 
 
 def _default(param: Any) -> str:
@@ -110,7 +110,7 @@ def _default(param: Any) -> str:
     if getattr(param, "is_flag", False):
         if param.secondary_opts:
             return f"`{(param.opts if param.default else param.secondary_opts)[0]}`"
-        return ""
+        return "off"
     return "" if param.default is None else f"`{param.default}`"
 
 
@@ -129,15 +129,15 @@ def _config_row(spec: "Field[Any]", hint: type) -> str:
     about: Setting = spec.metadata["setting"]
     values = " · ".join(f"`{choice}`" for choice in about.choices()) if about.choices else KINDS[hint]
     default = f'"{spec.default}"' if hint is str else str(spec.default)
-    return f"| `{spec.name}` | {about.help} | {values}{_bounds(about.low, about.high)} | `{default}` |"
+    bounds = _bounds(about.low, about.high)
+    return f"| `{spec.name}` | {about.help} | {values}{bounds and f', {bounds}'} | `{default}` |"
 
 
 def _bounds(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return ""
-    if high is None:
-        return f" From {low:.10g}."
-    return f" Up to {high:.10g}." if low is None else f" From {low:.10g} to {high:.10g}."
+    """The least and the most of a number in words; empty where there is no bound."""
+    least = "" if low is None else f"from {low:,.10g}"
+    most = "" if high is None else f"to {high:,.10g}"
+    return f"{least} {most}".strip()
 
 
 if __name__ == "__main__":

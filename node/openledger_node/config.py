@@ -15,6 +15,7 @@ from typing import Any, get_type_hints
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .errors import ConfigError
+from .home import HOME_VARIABLE
 from .plugs import plug_names
 
 MIB = 1024 * 1024
@@ -127,6 +128,7 @@ def load_config(
         ConfigError: unreadable TOML, an unknown key (naming the nearest), a value of the wrong type or bound.
     """
     written = _read_toml(file)
+    _check_variables(environment)
     given = {key: value for key, value in (flags or {}).items() if value is not None}
     tables: dict[str, Any] = {}
     origins: list[Origin] = []
@@ -189,6 +191,8 @@ def _checked(name: str, source: str, value: object, hint: type, about: Setting) 
     if about.choices and value not in about.choices():
         raise ConfigError(f"{name} ({source}) is {value!r}: choose one of {', '.join(about.choices())}")
     if isinstance(value, int | float):
+        if value != value:
+            raise ConfigError(f"{name} ({source}) is nan, which is no number")
         if about.low is not None and value < about.low:
             raise ConfigError(f"{name} ({source}) is {value}: the least is {about.low:g}")
         if about.high is not None and value > about.high:
@@ -212,10 +216,12 @@ def _article(hint: type) -> str:
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        return {}
     try:
         written = tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML: {error}") from error
     for table, values in written.items():
@@ -232,6 +238,15 @@ def _check_known(file: Path, name: str, known: Mapping[str, object] | list[str])
         close = get_close_matches(name, list(known), n=1, cutoff=0.4)
         hint = f": did you mean {close[0]}?" if close else f": there are {', '.join(known)}"
         raise ConfigError(f"{file} has an unknown key {name}{hint}")
+
+
+def _check_variables(environment: Mapping[str, str]) -> None:
+    known = [f"OPENLEDGER_{table}_{spec.name}".upper() for table, cls in TABLES.items() for spec in fields(cls)]
+    for variable in environment:
+        if variable.startswith("OPENLEDGER_") and variable not in (HOME_VARIABLE, *known):
+            close = get_close_matches(variable, known, n=1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"the environment has an unknown setting {variable}{hint}")
 
 
 def _check_loopback(host: str) -> None:

@@ -26,6 +26,9 @@ from .keys import api_key_file, load_api_key
 from .ledger.ledger import Ledger, open_ledger
 from .serving.service import ServingDesk
 
+CUT_OFF_GRACE_S = 5.0
+"""For the last words of answers that were cut off: the engine ends its step first."""
+
 log = logging.getLogger(__name__)
 
 
@@ -88,9 +91,9 @@ class Daemon:
             async with trio.open_nursery() as servers:
                 operator = build_operator(self._desk, status=self.status, stop=self._stop_asked.set)
                 servers.start_soon(serve_app, operator, bind_unix(self._home.socket), self._drained.wait)
-                await nursery.start(self._engine.run)
                 api = build_api(self._desk, nursery, key=self._key, body_bytes_max=self._config.api.body_bytes_max)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
+                await nursery.start(self._engine.run)
                 announce(self._listening(num_recovered))
                 await self._stop_asked.wait()
                 await self._drain()  # both servers then end by themselves
@@ -142,7 +145,7 @@ class Daemon:
     def _why_idle(self) -> str:
         if self._engine.profile is None:
             return "the engine is loading the base"
-        return "no request has come: this node is on no network yet, and serves this machine alone"
+        return "nothing to answer just now: this node is on no network yet, and serves this machine alone"
 
     def _listening(self, num_recovered: int) -> Listening:
         return Listening(
@@ -168,6 +171,9 @@ class Daemon:
         if self._desk.num_live:
             log.info("draining: %d requests still run", self._desk.num_live)
         with trio.move_on_after(self._config.node.drain_grace_s):
+            await self._desk.wait_idle()
+        self._desk.cut_off()
+        with trio.move_on_after(CUT_OFF_GRACE_S):
             await self._desk.wait_idle()
         self._drained.set()
 

@@ -1,7 +1,10 @@
 """A node's home: the one folder that holds all it keeps, and who may use it."""
 
+import contextlib
 import fcntl
 import os
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -11,7 +14,9 @@ import platformdirs
 from .errors import ConfigError
 
 HOME_VARIABLE = "OPENLEDGER_HOME"
-SOCKET_PATH_BYTES_MAX = 107  # sun_path of Linux less its closing zero; macOS has 103
+SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path less its closing zero
+
+CLAIM_ATTEMPTS, CLAIM_PAUSE_S = 20, 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,7 @@ def claim_home(home: Home) -> IO[str]:
         raise ConfigError(f"{home.socket} is too long for a socket: set {HOME_VARIABLE} to a shorter path")
     lock = home.lock.open("a+")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _take(lock)
     except BlockingIOError as error:
         lock.seek(0)
         owner = lock.read().strip() or "unknown"
@@ -94,6 +99,16 @@ def claim_home(home: Home) -> IO[str]:
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def _take(lock: IO[str]) -> None:
+    """Take the lock; who only asks whether it is held has it for an instant, so one refusal is no answer."""
+    for _ in range(CLAIM_ATTEMPTS - 1):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(CLAIM_PAUSE_S)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_claimed(home: Home) -> bool:

@@ -40,7 +40,10 @@ def load_plug(socket: str, name: str) -> Callable[..., Any]:
         module, _, factory = target.partition(":")
         return getattr(import_module(module), factory)  # type: ignore[no-any-return]
     for point in entry_points(group=f"openledger_node.{socket}", name=name):
-        return point.load()  # type: ignore[no-any-return]
+        try:
+            return point.load()  # type: ignore[no-any-return]
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"{socket} {name!r} of another package can't be loaded: {error}") from error
     raise ConfigError(f"no {socket} is called {name!r}{_suggestion(name, plug_names(socket))}")
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .codec import canonical_digest
+from .constants import PPM
 from .errors import MalformedError
 from .primitives import AdapterId, Digest, check_digest, check_name
 
@@ -53,30 +54,62 @@ def adapter_id(manifest: AdapterManifest) -> AdapterId:
     return AdapterId(canonical_digest(manifest))
 
 
-def manifest_from_json(fields: dict[str, Any]) -> AdapterManifest:
+def manifest_from_json(fields: object) -> AdapterManifest:
     """Read `adapter.json`.
 
     Raises:
-        MalformedError: another schema, an unknown field, a missing one or one of the wrong form.
+        MalformedError: another schema, an unknown field, a missing one, one of the wrong form, or a value that
+            canonical JSON does not have.
     """
+    if not isinstance(fields, dict):
+        raise MalformedError("adapter.json is no object")
     if fields.get("schema") != ADAPTER_SCHEMA:
-        raise MalformedError(f"adapter.json has schema {fields.get('schema')!r}, not {ADAPTER_SCHEMA!r}")
+        raise MalformedError(f"adapter.json has schema {repr(fields.get('schema'))[:80]}, not {ADAPTER_SCHEMA!r}")
     try:
         base = BaseReference(**fields["base"])
         datanets = _datanets_from_json(fields.get("datanets"))
-        return _check_manifest(AdapterManifest(**{**fields, "base": base, "datanets": datanets}))
+        manifest = AdapterManifest(**{**fields, "base": base, "datanets": datanets})
+        _check_manifest(manifest)
     except (KeyError, TypeError) as error:
         raise MalformedError(f"adapter.json: {error}") from error
-
-
-def _datanets_from_json(entries: list[dict[str, Any]] | None) -> tuple[DatanetReference, ...] | None:
-    return None if entries is None else tuple(DatanetReference(**entry) for entry in entries)
-
-
-def _check_manifest(manifest: AdapterManifest) -> AdapterManifest:
-    digests = (manifest.tokenizer_digest, manifest.chat_template_digest, manifest.index_root, manifest.parent)
-    for text in (manifest.name, manifest.base.name):
-        check_name(text)
-    for digest in (manifest.base.digest, manifest.artifact_digest, *filter(None, digests)):
-        check_digest(digest)
+    adapter_id(manifest)
     return manifest
+
+
+def _datanets_from_json(entries: Any) -> tuple[DatanetReference, ...] | None:
+    return (
+        None if entries is None else tuple(_datanet_from_json(entry) for entry in _typed("datanets", entries, list))
+    )
+
+
+def _datanet_from_json(entry: Any) -> DatanetReference:
+    datanet = DatanetReference(**entry)
+    _typed("datanets.id", datanet.id, str)
+    _typed("datanets.version", datanet.version, str)
+    if datanet.rows_root is not None:
+        check_digest(datanet.rows_root)
+    if not 0 <= _typed("datanets.weight_ppm", datanet.weight_ppm, int) <= PPM:
+        raise MalformedError(f"datanets.weight_ppm must be from 0 to {PPM}")
+    return datanet
+
+
+def _check_manifest(manifest: AdapterManifest) -> None:
+    check_name(manifest.name)
+    check_name(manifest.base.name)
+    check_digest(manifest.base.digest)
+    check_digest(manifest.artifact_digest)
+    for digest in (manifest.tokenizer_digest, manifest.chat_template_digest, manifest.index_root, manifest.parent):
+        if digest is not None:
+            check_digest(digest)
+    for name in ("training", "evaluation", "probe"):
+        if getattr(manifest, name) is not None:
+            _typed(name, getattr(manifest, name), dict)
+    for name in ("owner", "license"):
+        if getattr(manifest, name) is not None:
+            _typed(name, getattr(manifest, name), str)
+
+
+def _typed(name: str, value: Any, cls: type) -> Any:
+    if type(value) is not cls:
+        raise MalformedError(f"adapter.json: {name} is of the wrong type")
+    return value

@@ -24,7 +24,7 @@ def canonical_json(value: object) -> bytes:
     """
     try:
         return rfc8785.dumps(cast(Any, to_plain(value)))
-    except (rfc8785.CanonicalizationError, TypeError) as error:
+    except (rfc8785.CanonicalizationError, TypeError, ValueError, RecursionError) as error:
         raise MalformedError(f"not canonical JSON: {error}") from error
 
 
@@ -98,6 +98,6 @@ def _decode_map(body: bytes) -> dict[str, Any]:
         message = msgpack.unpackb(body, raw=False, strict_map_key=True)
     except (ValueError, msgpack.UnpackException) as error:
         raise MalformedError(f"not a msgpack frame: {error}") from error
-    if not isinstance(message, dict):
-        raise MalformedError("a frame must hold one msgpack map")
+    if not isinstance(message, dict) or not all(isinstance(key, str) for key in message):
+        raise MalformedError("a frame must hold one msgpack map with texts as keys")
     return message

@@ -25,8 +25,8 @@ def check_digest(text: str) -> Digest:
     Raises:
         MalformedError: it is not 0x and 64 lower-case hex digits.
     """
-    if not _DIGEST.fullmatch(text):
-        raise MalformedError(f"not a digest: {text!r}", text=text)
+    if not isinstance(text, str) or not _DIGEST.fullmatch(text):
+        raise MalformedError(f"not a digest: {repr(text)[:80]}", text=text)
     return Digest(text)
 
 
@@ -38,8 +38,8 @@ def check_name(text: str) -> str:
     Raises:
         MalformedError: it is empty, too long or holds another character than letters, digits, `.`, `_`, `-`.
     """
-    if len(text) > NAME_LENGTH_MAX or not _NAME.fullmatch(text):
+    if not isinstance(text, str) or len(text) > NAME_LENGTH_MAX or not _NAME.fullmatch(text):
         raise MalformedError(
-            f"not a name: {text[:80]!r} (1 to {NAME_LENGTH_MAX} letters, digits, '.', '_' or '-')", text=text
+            f"not a name: {repr(text)[:80]} (1 to {NAME_LENGTH_MAX} letters, digits, '.', '_' or '-')", text=text
         )
     return text

@@ -8,7 +8,8 @@ from support.tiny import make_base
 
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainer import Trainer, TrainingProgress, TrainingResult
-from openledger_node.inference.bases import Base, describe_folder, file_digest
+from openledger_node.inference.adapters import artifact_digest
+from openledger_node.inference.bases import Base, describe_folder
 from openledger_node.inference.peft_format import read_layout
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.datanet import Row
@@ -28,7 +29,7 @@ class Trained:
 
     @property
     def digest(self) -> str:
-        return file_digest(self.folder / "adapter_model.safetensors")
+        return artifact_digest(self.folder)
 
 
 @pytest.fixture(scope="session")

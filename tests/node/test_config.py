@@ -87,7 +87,6 @@ def test_a_file_that_is_not_utf_8_is_refused(file: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(file: Path) -> None:
-    # BUG: IsADirectoryError (or PermissionError) gets out, where the operator wants one line.
     file.mkdir()
     with pytest.raises(ConfigError, match=re.escape(str(file))):
         load_config(file, environment={})
@@ -113,8 +112,7 @@ def test_a_file_that_cannot_be_read_is_refused(file: Path) -> None:
         ("adapter_cache_bytes = 1", "the least is"),
         ("stall_timeout_s = 0.5", "the least is 1"),
         ("stall_timeout_s = inf", "the most is 3600"),
-        # BUG: NaN is neither under the least nor over the most, and passes.
-        ("stall_timeout_s = nan", "nan"),
+        ("stall_timeout_s = nan", "nan"),  # neither under the least nor over the most
         ("backend = 'tourch_lora'", "is 'tourch_lora': choose one of torch_lora, fake"),
         ("dtype = 'float16'", "choose one of auto, float32, bfloat16"),
         ("device = 'CPU'", "choose one of auto, cpu, cuda, mps"),
@@ -139,7 +137,7 @@ def test_a_value_of_the_wrong_type_or_out_of_bounds_is_refused_by_its_key(
         ("OPENLEDGER_INFERENCE_THREADS", "513", "the most is 512"),
         ("OPENLEDGER_NODE_DRAIN_GRACE_S", "soon", "must be a number"),
         ("OPENLEDGER_NODE_DRAIN_GRACE_S", "-1", "the least is 0"),
-        ("OPENLEDGER_NODE_DRAIN_GRACE_S", "nan", "nan"),  # BUG: as in the file
+        ("OPENLEDGER_NODE_DRAIN_GRACE_S", "nan", "nan"),
         ("OPENLEDGER_INFERENCE_BACKEND", "vlm", "choose one of"),
         ("OPENLEDGER_API_HOST", "0.0.0.0", "loopback"),
     ],

@@ -57,6 +57,31 @@ def test_asking_does_not_take_the_lock(home: Home) -> None:
     claim_home(home).close()
 
 
+ASK_FOR_EVER = """
+import sys
+from pathlib import Path
+from openledger_node.home import Home, is_claimed
+print("asking", flush=True)
+while True:
+    is_claimed(Home(Path(sys.argv[1])))
+"""
+
+
+def test_asking_never_keeps_a_daemon_from_starting(home: Home) -> None:
+    # BUG: is_claimed takes the lock for a moment, and a start in that moment is refused ("process unknown"): one in
+    # eight, where something polls `status`. claim_home could try again for half a second before it gives up.
+    claim_home(home).close()
+    command = [sys.executable, "-c", ASK_FOR_EVER, str(home.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asker:
+        assert asker.stdout is not None
+        assert asker.stdout.readline() == "asking\n"
+        try:
+            for _ in range(200):
+                claim_home(home).close()
+        finally:
+            asker.kill()
+
+
 def test_a_second_claim_is_refused_and_names_the_process_that_holds_it(home: Home) -> None:
     with (
         claim_home(home),

@@ -63,7 +63,6 @@ def test_another_package_cannot_take_a_name_of_ours() -> None:
 
 
 def test_a_plug_whose_package_cannot_be_imported_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # BUG: ModuleNotFoundError gets out of load_plug, and a half-removed package ends the node in a traceback.
     described = tmp_path / "quantum_backend-1.0.dist-info"
     described.mkdir()
     (described / "METADATA").write_text(METADATA)

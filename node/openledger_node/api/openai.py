@@ -28,7 +28,7 @@ from openledger_protocol.inference import (
 )
 from openledger_protocol.primitives import RequestId
 
-from ..inference.adapters import Adapter
+from ..inference.adapters import Adapter, shortest_name
 from ..inference.bases import Base
 
 DEFAULT_MAX_TOKENS = 1024
@@ -200,12 +200,8 @@ def error_body(error: ProtocolError) -> dict[str, Any]:
 
 def models_response(base: Base, adapters: list[Adapter]) -> dict[str, Any]:
     """`GET /v1/models`: the base and its adapters, each by a name that is unique here."""
-    names = [adapter.name for adapter in adapters]
-    entries = [_model(base.name, None)]
-    for adapter in adapters:
-        is_unique = names.count(adapter.name) == 1 and adapter.name != base.name
-        entries.append(_model(adapter.name if is_unique else adapter.full_name, base.name))
-    return {"object": "list", "data": entries}
+    listed = [_model(shortest_name(adapter, adapters), base.name) for adapter in adapters]
+    return {"object": "list", "data": [_model(base.name, None), *listed]}
 
 
 def _model(name: str, parent: str | None) -> dict[str, Any]:

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from ..inference.adapters import adapter_to_json, add_adapter, find_adapter, list_adapters
+from ..inference.adapters import (
+    adapter_to_json,
+    add_adapter,
+    find_adapter,
+    list_adapters,
+    read_shelf,
+    remove_adapter,
+    shortest_name,
+)
 from ..inference.bases import find_base
 from ..inference.peft_format import read_layout
 from .context import load_settings, open_node_home
@@ -18,9 +26,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
     """List the adapters that requests may name."""
-    adapters = list_adapters(open_node_home())
+    shelf = read_shelf(open_node_home())
+    adapters = shelf.adapters
+    for folder, reason in shelf.refused.items():
+        say(f"[yellow]not served[/] {plain(folder.name)}: {plain(reason)}")
     if as_json:
-        emit_json("adapters", {"adapters": [adapter_to_json(adapter) for adapter in adapters]})
+        refused = {folder.name: reason for folder, reason in shelf.refused.items()}
+        emit_json("adapters", {"adapters": [adapter_to_json(adapter) for adapter in adapters], "refused": refused})
         return
     rows = [
         [adapter.full_name, adapter.manifest.base.name, str(adapter.rank_max), megabytes(adapter.size_bytes)]
@@ -42,9 +54,22 @@ def add(
     chosen = find_base(home, base or load_settings(home).inference.base)
     adapter = add_adapter(home, folder, chosen, name=name)
     if as_json:
-        emit_json("adapter", adapter_to_json(adapter))
+        emit_json("adapter_details", adapter_to_json(adapter))
         return
-    say(f"[bold]{adapter.full_name}[/] is on the shelf: `openledger-node chat --model {adapter.name}`")
+    name_here = shortest_name(adapter, list_adapters(home))
+    say(f"[bold]{adapter.full_name}[/] is on the shelf: `openledger-node chat --model {name_here}`")
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
+) -> None:
+    """Take an adapter off the shelf and delete its files; answers that run on it end first."""
+    adapter = remove_adapter(open_node_home(), name)
+    if as_json:
+        emit_json("adapter_details", adapter_to_json(adapter))
+        return
+    say(f"[bold]{adapter.full_name}[/] is removed")
 
 
 @app.command()
@@ -57,7 +82,7 @@ def inspect(
     modules = sorted({site.module for site in layout.sites})
     ranks = sorted({site.rank for site in layout.sites})
     if as_json:
-        emit_json("adapter", {**adapter_to_json(adapter), "modules": modules, "ranks": ranks})
+        emit_json("adapter_details", {**adapter_to_json(adapter), "modules": modules, "ranks": ranks})
         return
     manifest = adapter.manifest
     evaluation = [f"{key} {value}" for key, value in (manifest.evaluation or {}).items()]

@@ -8,7 +8,7 @@ import typer
 
 from .client import ApiAddress, find_api, stream_chat, text_of
 from .context import open_node_home
-from .render import emit_json, out_console, plain, say
+from .render import emit_json, out_console, plain, say, shown
 
 EXIT_WORDS = ("/bye", "/exit", "/quit")
 
@@ -54,15 +54,10 @@ def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[
         texts.append(text_of(event))
         usage = event.get("usage") or usage
         if not is_quiet:
-            out_console.print(plain_lines(texts[-1]), end="")
+            out_console.print(shown(texts[-1]), end="", markup=False)
     if not is_quiet:
         out_console.print()
     return "".join(texts), usage
-
-
-def plain_lines(text: str) -> str:
-    """A model's text, safe to print: only its line breaks do anything."""
-    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def _questions() -> Iterator[str]:

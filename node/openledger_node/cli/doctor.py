@@ -16,9 +16,9 @@ from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.errors import ProtocolError
 
 from ..config import Config, load_config
-from ..errors import NodeError
+from ..errors import ModelError, NodeError
 from ..home import Home
-from ..inference.adapters import list_adapters
+from ..inference.adapters import read_shelf
 from ..inference.bases import Base, find_base
 from ..keys import api_key_file, load_api_key
 from ..ledger.ledger import open_ledger
@@ -88,6 +88,14 @@ def _base(home: Home) -> Base:
     return find_base(home, _config(home).inference.base)
 
 
+def _has_base(home: Home) -> bool:
+    """Whether checks that look at the base can look at one; `check_base` says what to do if not."""
+    try:
+        return bool(_base(home))
+    except ModelError:
+        return False
+
+
 def check_python(_: Home) -> tuple[str, str]:
     """The interpreter is new enough."""
     found = ".".join(map(str, sys.version_info[:3]))
@@ -104,6 +112,8 @@ def check_torch(_: Home) -> tuple[str, str]:
 
 def check_memory(home: Home) -> tuple[str, str]:
     """The base fits into memory, with as much again for everything else."""
+    if not _has_base(home):
+        return "not looked at before the base is here", ""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     folder = _base(home).folder
     needed = 2 * sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
@@ -132,7 +142,13 @@ def check_base(home: Home) -> tuple[str, str]:
 
 def check_adapters(home: Home) -> tuple[str, str]:
     """Every adapter on the shelf is whole and made for the base."""
-    base, adapters = _base(home), list_adapters(home)
+    shelf = read_shelf(home)
+    adapters = shelf.adapters
+    if shelf.refused:
+        return f"{len(adapters)} here", "not served: " + "; ".join(shelf.refused.values())
+    if not _has_base(home):
+        return f"{len(adapters)} here", ""
+    base = _base(home)
     foreign = [adapter.full_name for adapter in adapters if adapter.manifest.base.digest != base.digest]
     fix = f"made for another base, and not served: {', '.join(foreign)}" if foreign else ""
     return f"{len(adapters)} here", fix

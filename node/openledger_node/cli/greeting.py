@@ -1,13 +1,17 @@
 """What a start says: what runs, where the API is, how to talk to it, and a first answer of the model itself."""
 
+import os
+import shutil
+import sys
 import threading
+from shlex import quote
 
 from ..daemon import Listening
 from ..errors import NodeError
 from ..keys import load_api_key
 from .client import ApiAddress, stream_chat, text_of
 from .context import open_node_home
-from .render import err_console, plain, say
+from .render import err_console, plain, say, shown
 
 QUESTION = "Hello! In one short sentence: what can you do?"
 ANSWER_TOKENS_MAX = 48
@@ -24,18 +28,23 @@ def greet(listening: Listening, *, hello: bool) -> None:
     say(f"  API       [bold]{listening.url}/v1[/]   (any OpenAI client; key in {plain(str(listening.key_file))})")
     say("\nTry it from another terminal:\n")
     say(f"  {plain(curl_line(listening))}\n")
-    say("  openledger-node chat\n")
+    say(f"  {plain(program())} chat\n")
     say("Ctrl-C stops the node; running answers end first.\n")
     if hello:
         address = ApiAddress(url=listening.url, key=load_api_key(open_node_home()), base=listening.base.name)
         threading.Thread(target=_hello, args=(address,), daemon=True).start()
 
 
+def program() -> str:
+    """How the person at this terminal calls us: by name if the shell would find it, else by its path."""
+    return "openledger-node" if shutil.which("openledger-node") else os.path.relpath(sys.argv[0])
+
+
 def curl_line(listening: Listening) -> str:
     """A request that can be pasted as it is; the key stays in its file."""
     body = f'{{"model": "{listening.base.name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     return (
-        f'curl {listening.url}/v1/chat/completions -H "Authorization: Bearer $(cat {listening.key_file})"'
+        f'curl {listening.url}/v1/chat/completions -H "Authorization: Bearer $(cat {quote(str(listening.key_file))})"'
         f" -H 'Content-Type: application/json' -d '{body}'"
     )
 
@@ -47,7 +56,7 @@ def _hello(address: ApiAddress) -> None:
     try:
         err_console.print("first answer: ", end="", style="dim")
         for event in stream_chat(address, body):
-            err_console.print(plain(text_of(event)), end="")
+            err_console.print(shown(text_of(event)), end="", markup=False)
         err_console.print()
     except NodeError as error:
         say(f"[yellow]the first answer failed[/]: {plain(str(error))}")

@@ -2,9 +2,8 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
@@ -15,6 +14,8 @@ from .context import set_home
 from .render import plain, say
 
 INTERRUPTED = 130
+WRONG_WORDS: Any = typer.BadParameter.__mro__[2]
+"""ClickException, the base of all usage errors; found this way, since newer typers carry a click of their own."""
 
 app = typer.Typer(
     name="openledger-node",
@@ -49,10 +50,10 @@ def main() -> None:
     """Run one verb; every failure that somebody can act on is one line that says how."""
     try:
         status = app(standalone_mode=False)
-    except click.ClickException as error:
+    except WRONG_WORDS as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         say("interrupted")
         sys.exit(INTERRUPTED)
     except (NodeError, ProtocolError) as error:

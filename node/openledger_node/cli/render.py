@@ -1,10 +1,12 @@
 """What the command line prints: data on stdout, everything else on stderr."""
 
 import json
+import re
 import sys
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -13,8 +15,11 @@ from ..inference.download import Progress as Stage
 PIPE_WIDTH = 200
 """Columns where there is no terminal: a table in a pipe or a log is not folded."""
 
-out_console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err_console = Console(stderr=True, soft_wrap=True, highlight=False)
+out_console = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err_console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that do something to a terminal or to the order of what is read; joiners and wide spaces do not."""
 
 LINE_EVERY_PPM = 200_000
 """Progress without a terminal: a line each fifth of the way."""
@@ -22,7 +27,7 @@ LINE_EVERY_PPM = 200_000
 
 def emit_json(noun: str, fields: dict[str, Any]) -> None:
     """Print one object for machines."""
-    out_console.print_json(json.dumps({"schema": f"openledger.{noun}/1", **fields}), indent=2, ensure_ascii=False)
+    print(json.dumps({"schema": f"openledger.{noun}/1", **fields}, indent=2))
 
 
 def say(text: str) -> None:
@@ -44,9 +49,13 @@ def show_table(title: str, columns: list[str], rows: list[list[str]], *, empty: 
 
 
 def plain(text: str) -> str:
-    """Make a text safe to print: markup and control characters, bidi ones too, are shown and do nothing."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return shown.replace("[", r"\[")
+    """Make a text safe to print on one line between styles: neither markup nor control characters do anything."""
+    return escape(shown(text).replace("\n", "\\n"))
+
+
+def shown(text: str) -> str:
+    """Make a model's text safe to print without markup: only its tabs and line breaks do anything."""
+    return ACTING.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def megabytes(size_bytes: int) -> str:

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from openledger_protocol.adapter import AdapterManifest, BaseReference, adapter_id, manifest_from_json
-from openledger_protocol.codec import to_plain
-from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnknownModelError
-from openledger_protocol.primitives import AdapterId, check_name
+from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnknownModelError
+from openledger_protocol.primitives import AdapterId, Digest, check_name
 
 from ..errors import ModelError
 from ..home import Home
 from .bases import Base, file_digest
-from .peft_format import CONFIG_FILE, WEIGHTS_FILE, LoraLayout, read_layout
+from .peft_format import CONFIG_BYTES_MAX, CONFIG_FILE, WEIGHTS_FILE, LoraLayout, read_layout
 
 MANIFEST_FILE = "adapter.json"
+INDEX_FOLDER = "attribution"
+ARTIFACT_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 SHORT_ID_DIGITS = 8
 
 
@@ -42,12 +44,61 @@ class Adapter:
         return f"{self.name}@{self.id[2 : 2 + SHORT_ID_DIGITS]}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """All that lies on the shelf: what can be served, and what can't and why."""
+
+    adapters: list[Adapter]
+    refused: dict[Path, str]
+
+
+class ShelfReader:
+    """Reads the shelf again and again; a folder is parsed once, and anew only when its files have changed."""
+
+    def __init__(self, home: Home) -> None:
+        self._root = home.adapters
+        self._read: dict[Path, tuple[_Stamp, Adapter | str]] = {}  # an adapter, or why it is refused
+
+    def read(self) -> Shelf:
+        """Look at every folder, by name; a bad one hides itself and nothing else."""
+        folders = sorted(self._root.iterdir()) if self._root.exists() else []
+        stamps = {folder: stamp for folder in folders if (stamp := _stamp(folder))}
+        self._read = {folder: self._look(folder, stamp) for folder, stamp in stamps.items()}
+        found = {folder: content for folder, (_, content) in self._read.items()}
+        return Shelf(
+            adapters=[content for content in found.values() if isinstance(content, Adapter)],
+            refused={folder: content for folder, content in found.items() if isinstance(content, str)},
+        )
+
+    def _look(self, folder: Path, stamp: "_Stamp") -> "tuple[_Stamp, Adapter | str]":
+        if folder in self._read and self._read[folder][0] == stamp:
+            return self._read[folder]
+        try:
+            return stamp, read_adapter(folder)
+        except (ProtocolError, OSError) as error:
+            return stamp, str(error)
+
+
+_Stamp = tuple[int, ...]
+"""Times and sizes of an adapter's files: they change when the files do."""
+
+
+def _stamp(folder: Path) -> _Stamp | None:
+    """None for a copy that was cut off, and for whatever else somebody put there."""
+    if folder.name.startswith(".") or not (folder / MANIFEST_FILE).is_file():
+        return None
+    files = [folder / file for file in (MANIFEST_FILE, *ARTIFACT_FILES) if (folder / file).exists()]
+    return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
+
+
+def read_shelf(home: Home) -> Shelf:
+    """Read the shelf once."""
+    return ShelfReader(home).read()
+
+
 def list_adapters(home: Home) -> list[Adapter]:
-    """Adapters on the shelf, by name; a folder that is no adapter (or not yet one) is passed over."""
-    if not home.adapters.exists():
-        return []
-    folders = [folder for folder in sorted(home.adapters.iterdir()) if (folder / MANIFEST_FILE).exists()]
-    return [read_adapter(folder) for folder in folders]
+    """Adapters that can be served, by name."""
+    return read_shelf(home).adapters
 
 
 def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None) -> Adapter:
@@ -68,7 +119,15 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
     target = home.adapters / f"{manifest.name}@{adapter_id(manifest)[2 : 2 + SHORT_ID_DIGITS]}"
     if not target.exists():
         _copy_whole(source, target, manifest)
-    return read_adapter(target)
+    found = read_adapter(target)
+    if found.id != adapter_id(manifest):
+        raise AdapterRefusedError(f"{target} is another adapter, whose id begins alike: remove it first")
+    return found
+
+
+def artifact_digest(folder: Path) -> Digest:
+    """Digest of all that decides what an adapter does: its weights, and the config that scales them."""
+    return canonical_digest({file: file_digest(folder / file) for file in ARTIFACT_FILES})
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -102,6 +161,12 @@ def find_adapter(adapters: list[Adapter], name: str) -> Adapter:
         names = ", ".join(adapter.full_name for adapter in found)
         raise UnknownModelError(f"{name!r} means several adapters here: {names}")
     raise UnknownModelError(f"no adapter {name!r} here: `openledger-node adapters list` shows those there are")
+
+
+def shortest_name(adapter: Adapter, adapters: list[Adapter]) -> str:
+    """`name` where no other adapter here shares it, else `name@<8 hex>`."""
+    is_unique = [other.name for other in adapters].count(adapter.name) <= 1
+    return adapter.name if is_unique else adapter.full_name
 
 
 def resolve_model(base: Base, adapters: list[Adapter], model: str) -> Adapter | None:
@@ -147,7 +212,7 @@ def _manifest_for(source: Path, base: Base, name: str | None) -> AdapterManifest
     return AdapterManifest(
         name=check_name(name or source.resolve().name),
         base=BaseReference(name=base.name, digest=base.digest),
-        artifact_digest=file_digest(source / WEIGHTS_FILE),
+        artifact_digest=artifact_digest(source),
         tokenizer_digest=base.tokenizer_digest,
         chat_template_digest=base.chat_template_digest,
     )
@@ -155,9 +220,11 @@ def _manifest_for(source: Path, base: Base, name: str | None) -> AdapterManifest
 
 def _read_manifest(folder: Path) -> AdapterManifest:
     file = folder / MANIFEST_FILE
+    if not file.is_file() or file.stat().st_size > CONFIG_BYTES_MAX:
+        raise AdapterRefusedError(f"{file} is no file, or too large")
     try:
         manifest = manifest_from_json(json.loads(file.read_text()))
-    except (ValueError, MalformedError) as error:
+    except (ValueError, RecursionError, MalformedError) as error:
         raise AdapterRefusedError(f"{file}: {error}") from error
     return manifest
 
@@ -167,12 +234,21 @@ def _copy_whole(source: Path, target: Path, manifest: AdapterManifest) -> None:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for file in (CONFIG_FILE, WEIGHTS_FILE):
+    for file in ARTIFACT_FILES:
         shutil.copyfile(source / file, partial / file)
-    if (source / "attribution").is_dir():
-        shutil.copytree(source / "attribution", partial / "attribution")
-    if (found := file_digest(partial / WEIGHTS_FILE)) != manifest.artifact_digest:
+    _copy_index(source / INDEX_FOLDER, partial / INDEX_FOLDER)
+    if (found := artifact_digest(partial)) != manifest.artifact_digest:
         shutil.rmtree(partial)
-        raise AdapterRefusedError(f"{WEIGHTS_FILE} has digest {found}, its manifest says {manifest.artifact_digest}")
+        raise AdapterRefusedError(f"the files have digest {found}, their manifest says {manifest.artifact_digest}")
     (partial / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
     partial.rename(target)
+
+
+def _copy_index(source: Path, target: Path) -> None:
+    """Copy the plain files of an attribution index; a stranger's links and pipes lead anywhere and stay behind."""
+    if not source.is_dir() or source.is_symlink():
+        return
+    target.mkdir()
+    for file in source.iterdir():
+        if file.is_file() and not file.is_symlink():
+            shutil.copyfile(file, target / file.name)

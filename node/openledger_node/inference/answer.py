@@ -38,8 +38,9 @@ class Answer:
         return self._release(len(self._held))
 
     def _find_stop(self) -> int | None:
-        places = [place for text in self._stop if (place := self._held.find(text)) >= 0]
-        return min(places, default=None)
+        """Where the stop string begins that is whole first, so that it matters not how tokens cut the text."""
+        found = [(place + len(text), place) for text in self._stop if (place := self._held.find(text)) >= 0]
+        return min(found)[1] if found else None
 
     def _num_showable(self) -> int:
         """Characters before the longest end of the held text that begins a stop string."""

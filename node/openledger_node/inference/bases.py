@@ -26,6 +26,7 @@ class Base:
     folder: Path | None
     tokenizer_digest: Digest | None
     chat_template_digest: Digest | None
+    source: str | None = None  # where it was pulled from; None for the operator's own folder
 
 
 FAKE_BASE = Base(
@@ -68,15 +69,28 @@ def describe_folder(folder: Path) -> Base:
     """Name a Hugging Face folder of the operator's own by what it holds, and keep that in its `base.json`."""
     if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} is no base model: it needs config.json and *.safetensors")
-    if not (folder / "base.json").exists():
+    if not _is_described(folder):
         write_base_json(folder, name=check_name(folder.name), digest=folder_digest(folder), source=None)
     return read_base(folder)
+
+
+def _is_described(folder: Path) -> bool:
+    """Whether `base.json` is there and speaks of these very files; to hash gigabytes at each start takes too long."""
+    if not (folder / "base.json").exists():
+        return False
+    return _read_json(folder / "base.json").get("files") == _hashed_files(folder)
+
+
+def _hashed_files(folder: Path) -> dict[str, list[int]]:
+    """Size and time of each file that the digest covers."""
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
 def folder_digest(folder: Path) -> Digest:
     """Digest of a Hugging Face folder: every weights file and the config, whatever else lies beside them."""
     weights = {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
-    config = canonical_digest(json.loads((folder / "config.json").read_text()))
+    config = canonical_digest(_read_json(folder / "config.json"))
     return canonical_digest({"weights": weights, "config": config})
 
 
@@ -89,7 +103,9 @@ def tokenizer_digest(folder: Path) -> Digest:
     model = content["model"]
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model.get("merges", [])]
     added = [[token["id"], token["content"]] for token in content["added_tokens"]]
-    vocabulary = sorted(model["vocab"].items(), key=lambda item: item[1])
+    vocabulary = model["vocab"]
+    if isinstance(vocabulary, dict):
+        vocabulary = sorted(vocabulary.items(), key=lambda item: item[1])
     return canonical_digest({"vocab": vocabulary, "merges": merges, "added": added})
 
 
@@ -117,12 +133,18 @@ def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | No
         "name": name,
         "digest": digest,
         "source": source,
+        "files": _hashed_files(folder),
         "tokenizer_digest": tokenizer_digest(folder) if has_tokenizer else None,
         "chat_template_digest": sha256_digest(template.encode()) if template else None,
     }
     partial = folder / "base.json.partial"
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(folder / "base.json")
+    try:
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(folder / "base.json")
+    except OSError as error:
+        raise ModelError(
+            f"cannot write {folder / 'base.json'} ({error.strerror}): copy the base to a folder of yours"
+        ) from error
 
 
 def read_base(folder: Path) -> Base:
@@ -132,15 +154,19 @@ def read_base(folder: Path) -> Base:
         ModelError: it is torn, or of another form.
     """
     content = _read_json(folder / "base.json")
-    if content.get("schema") != BASE_SCHEMA:
-        raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete the folder and pull again")
-    return Base(
-        name=content["name"],
-        digest=Digest(content["digest"]),
-        folder=folder,
-        tokenizer_digest=content["tokenizer_digest"],
-        chat_template_digest=content["chat_template_digest"],
-    )
+    try:
+        if content["schema"] != BASE_SCHEMA:
+            raise KeyError("schema")
+        return Base(
+            name=content["name"],
+            digest=Digest(content["digest"]),
+            folder=folder,
+            tokenizer_digest=content["tokenizer_digest"],
+            chat_template_digest=content["chat_template_digest"],
+            source=content["source"],
+        )
+    except KeyError as error:
+        raise ModelError(f"{folder / 'base.json'} is not {BASE_SCHEMA}: delete it and pull again") from error
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -148,8 +174,10 @@ def _read_json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise ModelError(f"{file} is torn: delete its folder and pull again ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(
+            f"{file} is torn ({error}): delete that file, and pull the base again if it was pulled"
+        ) from error
     return content if isinstance(content, dict) else {}
 
 

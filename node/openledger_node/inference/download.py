@@ -77,9 +77,13 @@ def download(link: WheelLink, file: Path, report: Callable[[Progress], None]) ->
     Raises:
         NetworkError: the connection failed (what has arrived stays), or the content is not `link`'s.
     """
+    if file.exists():
+        return  # whole: it got its name after its digest was checked
     partial = file.with_name(file.name + ".partial")
     try:
         _download_rest(link.url, partial, report)
+    except OSError as error:
+        raise NetworkError(f"cannot write {partial} ({error.strerror}): is the disk full?") from error
     except httpx.HTTPError as error:
         raise NetworkError(f"download stopped ({error}): run this again to go on where it stopped") from error
     with partial.open("rb") as stream:
@@ -92,7 +96,7 @@ def download(link: WheelLink, file: Path, report: Callable[[Progress], None]) ->
 
 def _download_rest(url: str, partial: Path, report: Callable[[Progress], None]) -> None:
     done = partial.stat().st_size if partial.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # all of it is here: the digest decides

@@ -29,7 +29,7 @@ LOSSES_MAX = 2
 """Engines that a sequence may see die: it may be what kills them, so the third is spared."""
 
 FAILED_STARTS_MAX = 3
-PAUSE_MIN_S, PAUSE_MAX_S = 0.2, 10.0
+PAUSE_S = 0.2
 WATCH_INTERVAL_S = 1.0
 TAIL_LINES = 3
 
@@ -106,6 +106,8 @@ class Engine:
         """Hand in a sequence and return where its tokens come out; it survives restarts of the child."""
         # Every token makes one chunk, and one last word follows: so much room, and a slow reader stops nobody.
         send, receive = trio.open_memory_channel[Outcome | Lost](order.sampling.max_tokens + 1)
+        if not self._live:
+            self._heard_at_s = trio.current_time()  # silence counts from here: an idle engine says nothing
         live = self._live[order.sequence_id] = _Live(order, send)
         if self.state == "ready":
             self._command(_submission(live))
@@ -125,17 +127,15 @@ class Engine:
         Raises:
             ModelError: the backend can't be opened, or died while opening several times running.
         """
-        pause_s, failed_starts = PAUSE_MIN_S, 0
-        has_started = False
+        failed_starts, has_started = 0, False
         while True:
             was_ready = await self._run_child(None if has_started else task_status)
             has_started = has_started or was_ready
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts == FAILED_STARTS_MAX:
                 raise ModelError(f"the engine ended {FAILED_STARTS_MAX} times while loading: {self._log_tail()}")
-            pause_s = PAUSE_MIN_S if was_ready else min(pause_s * 2, PAUSE_MAX_S)
             self.num_restarts += 1
-            await trio.sleep(pause_s)
+            await trio.sleep(PAUSE_S * 2**failed_starts)
 
     async def _run_child(self, task_status: trio.TaskStatus[None] | None) -> bool:
         """Run one child to its end; return whether it ever was ready."""

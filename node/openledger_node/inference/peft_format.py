@@ -20,30 +20,44 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_BYTES_MAX = 1 << 20
 HEADER_BYTES_MAX = 8 << 20  # 30 layers of 7 modules need 60 KB
 RANK_MAX = 512
+ALPHA_MAX = 1e6
+QUOTED_LENGTH_MAX = 100
 ITEM_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear maps of a Llama-family layer that an adapter may change."""
 
 _KEY = re.compile(
-    r"base_model\.model\.model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+_proj)\.lora_(A|B)(?:\.default)?\.weight"
+    r"base_model\.model\.model\.layers\.(0|[1-9][0-9]{0,3})\."
+    r"(?:self_attn\.(?=[qkvo]_)|mlp\.(?=gate_|up_|down_))(\w+_proj)\.lora_(A|B)(?:\.default)?\.weight"
 )
 
 _PATTERN = re.compile(r"[A-Za-z0-9_.|$^\\]{1,200}")
 """Rank and alpha patterns are regular expressions written by strangers: without quantifiers they cannot blow up."""
 
-_MUST_BE_OFF: dict[str, tuple[object, ...]] = {
-    "use_dora": (False, None),
-    "bias": ("none", None),
-    "modules_to_save": (None, []),
-    "layer_replication": (None, []),
-    "use_qalora": (False, None),
-    "trainable_token_indices": (None, []),
-    "target_parameters": (None, []),
-    "lora_bias": (False, None),
-    "alora_invocation_tokens": (None, []),
+_SERVED: dict[str, tuple[object, ...]] = {
+    "bias": ("none",),
+    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),  # others replace weights of the base
 }
-"""Settings of PEFT that change the forward pass in a way this engine does not have."""
+"""Settings of which some values are served."""
+
+_HARMLESS = frozenset(
+    {
+        *(
+            "alpha_pattern",
+            "auto_mapping",
+            "base_model_name_or_path",
+            "eva_config",
+            "exclude_modules",
+            "inference_mode",
+        ),
+        *("layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type"),
+        *("peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "target_modules", "task_type"),
+        "use_rslora",
+    }
+)
+"""Settings that are read here, or that change nothing once an adapter is trained. Any other that is on is refused:
+a later PEFT may have one that changes the forward pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +114,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise AdapterRefusedError(f"{folder} is no PEFT adapter: {CONFIG_FILE} is missing or too large")
     try:
         config = json.loads(file.read_text())
-    except ValueError as error:
-        raise AdapterRefusedError(f"{file} is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise AdapterRefusedError(f"{file} is not JSON") from error
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise AdapterRefusedError(f"{file}: only peft_type LORA is served")
-    for name, allowed in _MUST_BE_OFF.items():
-        if config.get(name) not in allowed:
-            raise AdapterRefusedError(f"{file}: {name} = {config[name]!r} is not served")
+    for name, value in config.items():
+        if value and name not in _HARMLESS and value not in _SERVED.get(name, ()):
+            raise AdapterRefusedError(f"{file}: {_short(name)[1:-1]} = {_short(value)} is not served")
     return config
 
 
@@ -120,8 +134,11 @@ def _read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
         if header_bytes > min(HEADER_BYTES_MAX, size - 8):
             raise AdapterRefusedError(f"{file}: a header of {header_bytes} bytes in a file of {size}")
         header = _parse_header(file, stream.read(header_bytes))
+    header.pop("__metadata__", None)
     end = size - 8 - header_bytes
-    return {key: _checked_shape(file, key, entry, end) for key, entry in header.items() if key != "__metadata__"}
+    shapes = {key: _checked_shape(file, key, entry, end) for key, entry in header.items()}
+    _check_covered(file, [tuple(entry["data_offsets"]) for entry in header.values()], end)
+    return shapes
 
 
 def _parse_header(file: Path, content: bytes) -> dict[str, Any]:
@@ -134,10 +151,24 @@ def _parse_header(file: Path, content: bytes) -> dict[str, Any]:
     return header
 
 
+def _check_covered(file: Path, places: list[tuple[int, int]], size: int) -> None:
+    """Tensors lie one behind the other: no byte belongs to two, and none to nobody."""
+    end = 0
+    for first, last in sorted(places):
+        if first != end:
+            raise AdapterRefusedError(f"{file}: tensors overlap or leave a hole at byte {end}")
+        end = last
+    if end != size:
+        raise AdapterRefusedError(
+            f"{file}: {size} bytes of tensors, {end} by the header, which does not fit the file"
+        )
+
+
 def _checked_shape(file: Path, key: str, entry: Any, end: int) -> tuple[int, ...]:
     try:
         dtype, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        is_sound = all(type(n) is int and n > 0 for n in shape) and 0 <= first <= last <= end
+        is_sound = all(type(n) is int and n > 0 for n in shape) and type(first) is type(last) is int
+        is_sound = is_sound and 0 <= first <= last <= end
         is_sound = is_sound and last - first == prod(shape) * ITEM_BYTES[dtype]
     except (KeyError, TypeError, ValueError) as error:
         raise AdapterRefusedError(f"{file}: tensor {key[:100]!r} has no sound header entry") from error
@@ -152,7 +183,10 @@ def _pair_keys(shapes: dict[str, tuple[int, ...]]) -> dict[tuple[int, str], dict
         match = _KEY.fullmatch(key)
         if match is None or match[2] not in MODULES:
             raise AdapterRefusedError(f"tensor {key[:100]!r} changes something that is not served")
-        pairs[int(match[1]), match[2]][match[3]] = key
+        keys = pairs[int(match[1]), match[2]]
+        if match[3] in keys:
+            raise AdapterRefusedError(f"tensor {key[:100]!r} is there twice")
+        keys[match[3]] = key
     return pairs
 
 
@@ -184,28 +218,40 @@ def _site(
 def _scaling(config: dict[str, Any], key: str, where: str, rank: int) -> float:
     """alpha / rank, or alpha / sqrt(rank) for rsLoRA; patterns are regular expressions on the module's path."""
     path = key.removeprefix("base_model.model.").partition(".lora_")[0]
-    declared = _by_pattern(config.get("rank_pattern"), path, config.get("r"))
-    if declared != rank:
-        raise AdapterRefusedError(f"{where}: rank {rank}, but {CONFIG_FILE} says {declared!r}")
-    alpha = _by_pattern(config.get("alpha_pattern"), path, config.get("lora_alpha"))
-    if not isinstance(alpha, int | float) or isinstance(alpha, bool):
-        raise AdapterRefusedError(f"{where}: lora_alpha is {alpha!r}")
-    return alpha / (sqrt(rank) if config.get("use_rslora") else rank)
+    declared = _by_pattern(config, "rank_pattern", path, config.get("r"))
+    if type(declared) is not int or declared != rank:
+        raise AdapterRefusedError(f"{where}: rank {rank}, but {CONFIG_FILE} says {_short(declared)}")
+    alpha = _by_pattern(config, "alpha_pattern", path, config.get("lora_alpha"))
+    if type(alpha) not in (int, float) or not abs(alpha) <= ALPHA_MAX:
+        raise AdapterRefusedError(f"{where}: lora_alpha is {_short(alpha)}")
+    return float(alpha / (sqrt(rank) if config.get("use_rslora") else rank))
 
 
-def _by_pattern(patterns: dict[str, Any] | None, path: str, default: Any) -> Any:
+def _by_pattern(config: dict[str, Any], setting: str, path: str, default: Any) -> Any:
     """PEFT's own rule: the first pattern that matches the end of the path, whole names only."""
-    for pattern, value in (patterns or {}).items():
+    patterns = config.get(setting) or {}
+    if not isinstance(patterns, dict):
+        raise AdapterRefusedError(f"{CONFIG_FILE}: {setting} is no object")
+    for pattern, value in patterns.items():
         if re.match(rf"(.*\.)?({_checked_pattern(pattern)})$", path):
             return value
     return default
 
 
 def _checked_pattern(pattern: str) -> str:
+    """Look at a stranger's pattern before it is compiled."""
+    if not _PATTERN.fullmatch(pattern):
+        raise AdapterRefusedError(f"{CONFIG_FILE}: pattern {_short(pattern)} is not served")
     try:
         re.compile(pattern)
     except re.error as error:
-        raise AdapterRefusedError(f"{CONFIG_FILE}: {pattern[:100]!r} is no pattern") from error
-    if not _PATTERN.fullmatch(pattern):
-        raise AdapterRefusedError(f"{CONFIG_FILE}: pattern {pattern[:100]!r} is not served")
+        raise AdapterRefusedError(f"{CONFIG_FILE}: {_short(pattern)} is no pattern") from error
     return pattern
+
+
+def _short(value: object) -> str:
+    """A stranger's value, quoted in part only."""
+    try:
+        return repr(value)[:QUOTED_LENGTH_MAX]
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number"

@@ -39,9 +39,7 @@ def pull_base(home: Home, name: str, *, source: Path | None, report: Report) -> 
         return read_base(home.models / name) if is_here(home, name) else _pull_demo(home, source, report)
     if "/" not in name:
         raise ModelError(f"no base is called {name!r}: give {DEMO_BASE_NAME} or OWNER/NAME of the Hugging Face hub")
-    repository, _, revision = name.partition("@")
-    short = check_name(repository.rpartition("/")[2])
-    return read_base(home.models / short) if is_here(home, short) else _pull_hub(home, repository, revision, report)
+    return _pull_hub(home, name, report)
 
 
 def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:
@@ -57,7 +55,7 @@ def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:
     write_base_json(partial, name=DEMO_BASE_NAME, digest=Digest(DEMO_BASE_DIGEST), source=DEMO_PACKAGE)
     if source is None:
         gguf.unlink()
-    return read_base(partial.rename(home.models / DEMO_BASE_NAME))
+    return _put(partial, home.models / DEMO_BASE_NAME)
 
 
 def convert(gguf: Path, folder: Path) -> None:
@@ -73,18 +71,36 @@ def convert(gguf: Path, folder: Path) -> None:
         raise ModelError(f"could not convert {gguf.name}: {reason[0]}")
 
 
-def _pull_hub(home: Home, repository: str, revision: str, report: Report) -> Base:
+def _pull_hub(home: Home, source: str, report: Report) -> Base:
+    """Fetch OWNER/NAME[@REVISION] as OWNER--NAME; another revision of it must be removed first."""
     from huggingface_hub import snapshot_download  # a second to import, and only needed here
 
-    name = check_name(repository.rpartition("/")[2])
+    repository, _, revision = source.partition("@")
+    name = check_name("--".join(check_name(part) for part in repository.split("/", 1)))
+    if is_here(home, name):
+        return _same_source(read_base(home.models / name), source)
     partial = home.models / f".{name}.partial"
     report(Progress(what=f"fetching {repository}", done=0, total=1))
     try:
         snapshot_download(repository, revision=revision or None, local_dir=partial, allow_patterns=HUB_FILES)
     except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's
-        raise NetworkError(f"could not fetch {repository}: {error}; run this again to go on") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise NetworkError(f"could not fetch {repository} ({reason}): run this again to go on") from error
     if not (partial / "config.json").exists() or not list(partial.glob("*.safetensors")):
         raise ModelError(f"{repository} has no config.json with *.safetensors: only such bases are served")
     report(Progress(what="checking", done=0, total=1))
-    write_base_json(partial, name=name, digest=folder_digest(partial), source=f"{repository}@{revision or 'main'}")
-    return read_base(partial.rename(home.models / name))
+    write_base_json(partial, name=name, digest=folder_digest(partial), source=source)
+    return _put(partial, home.models / name)
+
+
+def _same_source(base: Base, source: str) -> Base:
+    if base.source != source:
+        raise ModelError(f"{base.name} is here from {base.source}: delete {base.folder} to pull {source}")
+    return base
+
+
+def _put(partial: Path, folder: Path) -> Base:
+    """The rename makes a base whole."""
+    if folder.exists():
+        raise ModelError(f"{folder} is in the way and is no whole base: delete it and pull again")
+    return read_base(partial.rename(folder))

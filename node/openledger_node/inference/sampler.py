@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from openledger_protocol.inference import SamplingParams
 
+TEMPERATURE_MIN = 1e-6
+"""Below it the likeliest token is all that can be drawn, and dividing by it would overflow."""
+
 Logits = NDArray[np.float32]  # (vocabulary,)
 
 
 def sample(logits: Logits, params: SamplingParams, position: int) -> int:
     """Draw the token that stands at `position` of its sequence (prompt included, from 0)."""
-    if params.temperature == 0:
+    if params.temperature < TEMPERATURE_MIN:
         return int(logits.argmax())
     scaled = logits.astype(np.float64) / params.temperature
     kept = kept_ids(scaled, params)

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from .backend import Row
 from .sequence import Sequence
 
+PASSED_BY_MAX = 64
+"""Sequences that may overtake one whose adapter has no room: some batches of others, and then it is its turn."""
+
 
 class Scheduler:
     """Waiting and running sequences; decides, and touches no tensor."""
@@ -47,16 +50,22 @@ class Scheduler:
         """Move sequences from waiting to running while there are places, and return them.
 
         `can_join` says whether a sequence's adapter can be on the device; one that can't just now is passed by,
-        so that it does not block those behind it, and keeps its turn.
+        so that it does not block those behind it, and keeps its turn. Whoever was passed by too often is not any
+        more: then nobody behind it joins until it can.
         """
-        joined = []
+        joined: list[Sequence] = []
+        passed_by: list[Sequence] = []
         for sequence in list(self._waiting):
-            if len(self._running) >= self._batch_max:
+            if len(self._running) >= self._batch_max or any(s.num_passed_by >= PASSED_BY_MAX for s in passed_by):
                 break
             if can_join(sequence):
                 self._waiting.remove(sequence)
                 self._running[sequence.sequence_id] = sequence
                 joined.append(sequence)
+                for earlier in passed_by:
+                    earlier.num_passed_by += 1
+            else:
+                passed_by.append(sequence)
         return joined
 
     def schedule(self) -> tuple[Row, ...]:

@@ -25,6 +25,7 @@ class Sequence:
     adapter: AdapterSource | None = None
     output_ids: list[int] = field(default_factory=list)  # not empty at first when it is resumed after a crash
     num_cached: int = 0  # tokens, from the front, whose keys and values are in the cache
+    num_passed_by: int = 0  # sequences that came later and joined earlier
 
     @property
     def adapter_id(self) -> AdapterId | None:

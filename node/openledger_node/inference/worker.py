@@ -80,6 +80,7 @@ class Worker:
                 self._obey(command)
             if self._answers:
                 self._step()
+            self._beat()
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -121,7 +122,6 @@ class Worker:
             tokens = self._backend.step(rows)
             for sequence in self._scheduler.advance(rows, tokens):
                 self._postprocess(sequence)
-        self._beat()
 
     def _postprocess(self, sequence: Sequence) -> None:
         answer = self._answers[sequence.sequence_id]

@@ -3,10 +3,12 @@
 SQLite in WAL mode with synchronous FULL: a commit that returned survives a power cut. One connection, one writer.
 """
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import AdapterId, RequestId
@@ -16,6 +18,7 @@ from .migrations import MIGRATIONS
 
 JobState = Literal["running", "completed", "failed", "interrupted"]
 BUSY_TIMEOUT_S = 5.0
+PRIMARY_CODE = 0xFF  # SQLite's extended codes keep the primary one in their lowest byte
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,22 +135,39 @@ def open_ledger(file: Path, *, is_writer: bool = True) -> Ledger:
     """
     if is_writer:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    address = str(file) if is_writer else f"file:{file}?mode=ro"
-    connection = sqlite3.connect(address, uri=not is_writer, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
+    try:
+        connection = _connect(file, is_writer=is_writer)
+    except sqlite3.Error as error:
+        raise ConfigError(f"cannot open the ledger {file}: {error}") from error
     try:
         _prepare(connection, is_writer=is_writer)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.Error as error:
         connection.close()
-        raise ConfigError(
-            f"the ledger {file} is damaged ({error}): restore it from a backup, or move it away"
-        ) from error
+        raise ConfigError(f"the ledger {file} {_explain(error)}") from error
     except ConfigError:
         connection.close()
         raise
     if is_writer:
         file.chmod(0o600)
     return Ledger(connection)
+
+
+def _connect(file: Path, *, is_writer: bool) -> sqlite3.Connection:
+    mode = "rwc" if is_writer else "ro"
+    address = f"file:{quote(os.fsencode(file))}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _explain(error: sqlite3.Error) -> str:
+    """What to do about it; the verdict of SQLite's own check, which we raise, has no code."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & PRIMARY_CODE
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "is in use by another program: close it and try again"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return f"is damaged ({error}): restore it from a backup, or move it away"
+    return f"cannot be opened ({error}): is the disk full, or not to be written to?"
 
 
 def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
@@ -162,6 +182,8 @@ def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
         raise ConfigError(f"the ledger was written by a newer version (form {version}): update openledger-node")
     if is_writer:
         _migrate(connection, version)
+    elif version < len(MIGRATIONS):
+        raise ConfigError("the ledger is of an older form: `openledger-node start` brings it up to date")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:

@@ -17,7 +17,7 @@ from openledger_protocol.errors import (
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, TokenChunk
 
 from ..home import Home
-from ..inference.adapters import Adapter, list_adapters, resolve_model
+from ..inference.adapters import Adapter, ShelfReader, resolve_model
 from ..inference.bases import Base
 from ..inference.engine import Engine, Lost, Order
 from ..inference.frames import Chunk, Finished, Refused
@@ -76,7 +76,7 @@ class ServingDesk:
         queue_max: int,
         now_ns: Callable[[], int],
     ) -> None:
-        self._home = home
+        self._shelf = ShelfReader(home)
         self.base = base
         self._engine = engine
         self._tokenizer = tokenizer
@@ -87,12 +87,14 @@ class ServingDesk:
         self._ledger_thread = trio.CapacityLimiter(1)
         self._all_done = trio.Event()
         self._all_done.set()
+        self._running: set[str] = set()  # request ids that the engine has
         self.num_live = 0
         self.is_draining = False
 
     def adapters(self) -> list[Adapter]:
-        """Adapters that requests may name, read afresh: `adapters add` needs no restart."""
-        return list_adapters(self._home)
+        """Adapters of our base that requests may name; the shelf is looked at afresh each time."""
+        found = self._shelf.read().adapters
+        return [adapter for adapter in found if adapter.manifest.base.digest == self.base.digest]
 
     async def admit(self, request: InferenceRequest) -> Admitted:
         """Check a request before any work is done on it; takes its place in the queue.
@@ -102,8 +104,7 @@ class ServingDesk:
         """
         if self._engine.profile is None:
             raise UnavailableError("the engine is still loading: try again soon")
-        adapters = await trio.to_thread.run_sync(self.adapters)
-        adapter = resolve_model(self.base, adapters, request.model)
+        adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), request.model)
         prompt_ids = self._tokenizer.render(request.prompt)
         capacity = Capacity(
             context_max=self._engine.profile.context_max,
@@ -143,6 +144,11 @@ class ServingDesk:
         """Take no more requests."""
         self.is_draining = True
 
+    def cut_off(self) -> None:
+        """End every running answer where it is; each still gets its last word and its record."""
+        for request_id in self._running:
+            self._engine.cancel(request_id)
+
     async def wait_idle(self) -> None:
         """Return when nothing is live any more."""
         await self._all_done.wait()
@@ -156,6 +162,7 @@ class ServingDesk:
     ) -> Completion | Failure:
         request_id = admitted.request.request_id
         outcomes = self._engine.submit(_order(admitted))
+        self._running.add(request_id)
         try:
             async for outcome in outcomes:
                 match outcome:
@@ -172,6 +179,8 @@ class ServingDesk:
             with trio.CancelScope(shield=True):
                 await self._record(admitted, self._completion(admitted, progress, "cancelled"), progress)
             raise
+        finally:
+            self._running.discard(request_id)
         raise AssertionError("the engine ends each sequence with a last word")
 
     async def _pass_on(

@@ -85,8 +85,8 @@ def test_of_several_stop_strings_the_first_that_is_whole_ends_the_text(
 
 
 def test_where_an_answer_ends_does_not_hang_on_how_tokens_cut_it() -> None:
-    # BUG: "xabcy" in one token ends before "abc", byte by byte before "b", so the delivered text (and what is
-    # billed) differs between two ways to write it. Cutting at the stop string that is *complete* first would not.
+    # "b" is whole before "abc" is. Cutting where a stop string *begins* first would make the delivered text, and what
+    # is billed for it, differ between two ways to write it.
     cuts = [["xabcy"], ["xab", "cy"], ["x", "a", "b", "c", "y"], ["xa", "bcy"]]
     assert {"".join(of_pieces(pieces, "abc", "b")) for pieces in cuts} == {"xa"}
 

@@ -26,7 +26,13 @@ def open_backend(settings: BackendSettings) -> "TorchLoraBackend":
     Raises:
         ModelError: the base, the device or the number format can't be had here.
     """
-    return TorchLoraBackend(settings)
+    try:
+        return TorchLoraBackend(settings)
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"base and KV cache do not fit the device ({str(error).partition('.')[0]}): lower [inference] batch_max "
+            f"({settings.batch_max}) or context_max ({settings.context_max}), or choose a smaller base"
+        ) from error
 
 
 class TorchLoraBackend:

@@ -1,0 +1,144 @@
+"""`factory`: training adapters."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from openledger_protocol.adapter import DatanetReference
+from openledger_protocol.constants import PPM
+from openledger_protocol.datanet import Row
+
+from ..datanets.rows import read_rows, rows_digest, write_rows
+from ..datanets.sample import SAMPLE_ID, draw_sample
+from ..factory.child import ChildTrainer
+from ..factory.job import TrainingJob
+from ..factory.service import train_adapter
+from ..home import Home
+from ..inference.adapters import Adapter, list_adapters
+from ..inference.bases import find_base
+from .context import load_settings, open_node_home
+from .render import emit_json, out_console, plain, say
+from .training_report import TrainingReport
+
+app = typer.Typer(help="Train adapters on rows that people gave.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Seed = Annotated[int, typer.Option(help="Draws the sample, and seeds the training.")]
+DEFAULTS = TrainingJob(name="defaults")
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Option(help="What to call the adapter.")],
+    rows: Annotated[Path | None, typer.Option(help="JSONL of prompt, completion and contributor.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet instead.")] = False,
+    held_out: Annotated[
+        Path | None, typer.Option(help="JSONL to measure on; a tenth of the rows if not given.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="The base to teach; the one that is served if not given.")] = None,
+    rank: Annotated[int, typer.Option(help="Rank of the adapter; its alpha is twice that.")] = DEFAULTS.rank,
+    layers: Annotated[int, typer.Option(help="Layers that learn, from the top; 0 is all.")] = DEFAULTS.layers,
+    epochs: Annotated[int, typer.Option(help="Times that every row is seen.")] = DEFAULTS.epochs,
+    batch_size: Annotated[int, typer.Option(help="Rows of one step.")] = DEFAULTS.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = DEFAULTS.learning_rate,
+    seed: Seed = DEFAULTS.seed,
+    trainer: Annotated[str | None, typer.Option(help="What trains, if not the one in node.toml.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train an adapter and put it on the shelf; a running node serves it at once.
+
+    Examples: `openledger-node factory train --sample --name harbour`,
+    `openledger-node factory train --rows notes.jsonl --name notes --epochs 10`
+    """
+    home = open_node_home()
+    settings = load_settings(home, inference_base=base, factory_trainer=trainer)
+    job = TrainingJob(
+        name=name,
+        rank=rank,
+        alpha=2 * rank,
+        layers=layers,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=settings.inference.device,
+    )
+    learned, measured, datanet = _gather(rows, held_out, seed if sample else None)
+    started_ns = time.time_ns()
+    with TrainingReport() as report:
+        adapter = train_adapter(
+            home,
+            find_base(home, settings.inference.base),
+            job,
+            ChildTrainer(settings.factory.trainer),
+            report,
+            datanet=datanet,
+            rows=learned,
+            held_out=measured,
+            started_ns=started_ns,
+        )
+    _show(home, adapter, seconds=(time.time_ns() - started_ns) / 1e9, as_json=as_json)
+
+
+@app.command("sample")
+def write_sample(
+    out: Annotated[Path, typer.Option(help="Where the rows to train on go, as JSONL.")],
+    held_out: Annotated[Path, typer.Option(help="Where the other wordings go, as JSONL.")],
+    seed: Seed = DEFAULTS.seed,
+    as_json: Json = False,
+) -> None:
+    """Write the sample Datanet to files: to look at it, or to train on your own version of it."""
+    drawn = draw_sample(seed)
+    write_rows(out, drawn.rows)
+    write_rows(held_out, drawn.held_out)
+    if as_json:
+        counts = {"rows": len(drawn.rows), "held_out": len(drawn.held_out)}
+        emit_json("sample", {"seed": seed, "out": str(out), "held_out_file": str(held_out), **counts})
+        return
+    say(f"{len(drawn.rows)} rows are in {plain(str(out))}, {len(drawn.held_out)} in {plain(str(held_out))}")
+
+
+def _gather(
+    rows_file: Path | None, held_out_file: Path | None, sample_seed: int | None
+) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetReference]:
+    """The rows to learn, those to measure on, and what the manifest says of them."""
+    held_out = read_rows(held_out_file) if held_out_file else None
+    if rows_file is not None and sample_seed is None:
+        rows = read_rows(rows_file)
+        name, version = rows_file.stem, rows_digest(rows)[2:10]
+    elif rows_file is None and sample_seed is not None:
+        drawn = draw_sample(sample_seed)
+        rows, held_out = drawn.rows, held_out or drawn.held_out
+        name, version = SAMPLE_ID, f"seed-{sample_seed}"
+    else:
+        raise typer.BadParameter("give one of --rows FILE and --sample")
+    return rows, held_out, DatanetReference(id=name, version=version, rows_root=rows_digest(rows), weight_ppm=PPM)
+
+
+def _show(home: Home, adapter: Adapter, *, seconds: float, as_json: bool) -> None:
+    training: dict[str, Any] = adapter.manifest.training or {}
+    evaluation: dict[str, Any] = adapter.manifest.evaluation or {}
+    before, after = evaluation["loss_before"], evaluation["loss_after"]
+    if as_json:
+        fields = {
+            "name": adapter.name,
+            "full_name": adapter.full_name,
+            "id": adapter.id,
+            "folder": str(adapter.folder),
+            "base": adapter.manifest.base.name,
+            "steps": training["steps"],
+            "loss_before": before,
+            "loss_after": after,
+            "seconds": round(seconds, 3),
+            "rows": training["rows"],
+            "held_out": evaluation["rows"],
+        }
+        emit_json("training", fields)
+        return
+    out_console.print(f"[bold]{adapter.full_name}[/] was trained on {training['rows']} rows in {seconds:.0f} s")
+    out_console.print(f"held-out loss: {before:.3f} before, {after:.3f} after ({evaluation['rows']} rows)")
+    if after >= before:
+        say("[yellow]it learned nothing that carries over:[/] give more rows, or fewer epochs")
+    is_only = sum(other.name == adapter.name for other in list_adapters(home)) == 1
+    out_console.print(f"ask it: `openledger-node chat --model {adapter.name if is_only else adapter.full_name}`")

@@ -1,0 +1,1 @@
+"""Datanets: rows that people give, and who gave each of them."""

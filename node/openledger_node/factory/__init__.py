@@ -1,0 +1,1 @@
+"""ModelFactory: training an adapter on the rows of a Datanet."""

@@ -1,0 +1,105 @@
+"""The factory's desk: rows in, an adapter on the shelf out."""
+
+import contextlib
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
+from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.datanet import Row
+
+from .. import __version__
+from ..errors import ConfigError
+from ..home import Home
+from ..inference.adapters import MANIFEST_FILE, Adapter, add_adapter, artifact_digest
+from ..inference.bases import Base
+from ..inference.peft_format import read_layout
+from .job import TrainingJob, check_job, split_rows
+from .trainer import Report, Trainer, TrainingResult
+
+
+def train_adapter(
+    home: Home,
+    base: Base,
+    job: TrainingJob,
+    trainer: Trainer,
+    report: Report,
+    *,
+    datanet: DatanetReference,
+    rows: tuple[Row, ...],
+    held_out: tuple[Row, ...] | None,
+    started_ns: int,
+) -> Adapter:
+    """Train an adapter and put it on the shelf; without `held_out`, some of the rows are held out.
+
+    Its manifest says from what, how and when it was trained, and what it gained on the held-out rows.
+
+    Raises:
+        ConfigError: the job is out of bounds, or another training runs on this home.
+        ModelError: the trainer gave up.
+        AdapterRefusedError: what the trainer wrote is no adapter that can be served.
+    """
+    check_job(job)
+    if held_out is None:
+        rows, held_out = split_rows(rows, job.held_out_ppm)
+    with open_workspace(home) as folder:
+        result = trainer.train(job, rows, held_out, base, folder, report)
+        read_layout(folder)
+        manifest = AdapterManifest(
+            name=job.name,
+            base=BaseReference(name=base.name, digest=base.digest),
+            artifact_digest=artifact_digest(folder),
+            tokenizer_digest=base.tokenizer_digest,
+            chat_template_digest=base.chat_template_digest,
+            datanets=(datanet,),
+            training=_training(job, result, len(rows), started_ns),
+            evaluation=_evaluation(result, held_out),
+        )
+        (folder / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
+        return add_adapter(home, folder, base)
+
+
+@contextlib.contextmanager
+def open_workspace(home: Home) -> Iterator[Path]:
+    """An empty folder for one run, one run at a time; what a killed one left behind is removed first."""
+    root = home.root / "training"
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = root / "run"
+    with (root / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another training runs on {home.root}: wait until it has ended") from error
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _training(job: TrainingJob, result: TrainingResult, num_rows: int, started_ns: int) -> dict[str, Any]:
+    started = datetime.fromtimestamp(started_ns // 10**9, UTC)
+    return {
+        "config": to_plain(job),
+        "seed": job.seed,
+        "code_version": __version__,
+        "started": started.isoformat().replace("+00:00", "Z"),
+        "steps": result.steps,
+        "rows": num_rows,
+    }
+
+
+def _evaluation(result: TrainingResult, held_out: tuple[Row, ...]) -> dict[str, Any]:
+    """Losses are nats a completion token; the digest tells on which rows they were measured."""
+    return {
+        "loss_before": round(result.loss_before, 6),
+        "loss_after": round(result.loss_after, 6),
+        "rows": len(held_out),
+        "rows_digest": canonical_digest(held_out),
+    }

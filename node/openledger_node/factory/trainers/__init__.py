@@ -1,0 +1,1 @@
+"""Plugs of the trainer socket, loaded by name."""

@@ -1,0 +1,270 @@
+"""The docs are true: what exists is in them, and what they name exists."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.nodes import ROOT
+from typer.main import get_command
+
+from openledger_node.api import openai
+from openledger_node.api.app import build_api
+from openledger_node.api.operator import build_operator
+from openledger_node.cli import main as cli
+from openledger_node.cli.doctor import PROBLEMS_FOUND
+from openledger_node.cli.jobs import job_to_json
+from openledger_node.cli.node import stopped_status
+from openledger_node.config import TABLES, render_example
+from openledger_node.errors import NodeError
+from openledger_node.home import Home
+from openledger_node.inference.bases import BASE_SCHEMA
+from openledger_node.ledger.ledger import Job
+from openledger_protocol.adapter import ADAPTER_SCHEMA, AdapterManifest
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import RequestId
+
+
+def load_script(name: str) -> Any:
+    spec = spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+make_reference = load_script("make_reference")
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+COMMAND = get_command(cli.app)
+VERBS = dict(make_reference.walk(COMMAND))
+USAGE_ERROR = 2
+
+FORBIDDEN = ["/wor" + "k/", "/roo" + "t/", "pythonh" + "osted", "pypi.org" + "/simple", "registry.n" + "pmjs"]
+"""Paths of the machine that something was written on, and hosts that only an operator's own tools may name."""
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def page_id(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(params=PAGES, ids=page_id)
+def page(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+# ---- what exists is in the docs
+
+
+@pytest.mark.parametrize("name", make_reference.render_reference())
+def test_the_generated_pages_are_what_the_script_writes(name: str) -> None:
+    expected = make_reference.render_reference()[name]
+    assert read(f"docs/reference/{name}") == expected, "run scripts/make_reference.py"
+
+
+def test_every_verb_and_option_is_in_the_reference() -> None:
+    text = read("docs/reference/cli.md")
+    for path, command in VERBS.items():
+        if not make_reference.is_group(command):
+            section = text.split(f"\n## {path}\n")[1].split("\n## ")[0]
+            for name in options_of(command):
+                assert f"`{name}`" in section, (path, name)
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    text = read("docs/reference/config.md")
+    for table, cls in TABLES.items():
+        section = text.split(f"\n## [{table}]\n")[1].split("\n## ")[0]
+        for spec in fields(cls):
+            assert f"| `{spec.name}` | {spec.metadata['setting'].help} |" in section
+
+
+def test_the_example_shows_every_setting_at_its_default() -> None:
+    assert read("node.example.toml") == render_example(), "run `make example`"
+
+
+def test_every_route_is_in_the_reference() -> None:
+    text = read("docs/reference/api.md")
+    api: Any = build_api(Any, Any, key="", body_bytes_max=0)  # type: ignore[arg-type]  # no request is made
+    operator = build_operator(Any, status=dict, stop=list)  # type: ignore[arg-type]
+    routes: list[Any] = [*api._app.routes, *operator.routes]
+    for route in routes:
+        for method in route.methods - {"HEAD"}:
+            assert f"| `{method} {route.path}` |" in text
+
+
+def test_every_field_of_a_request_is_in_the_reference() -> None:
+    text = read("docs/reference/api.md").split("\n## Fields\n")[1].split("\n## ")[0]
+    served = {*openai.ChatBody.model_fields, *openai.CompletionBody.model_fields}
+    for name in [*served, *openai.StreamOptions.model_fields, *openai.UNSUPPORTED]:
+        assert re.search(rf"\b{name}\b", text), name
+
+
+@pytest.mark.parametrize("field", openai.UNSUPPORTED)
+def test_the_values_that_ask_for_nothing_are_in_the_reference(field: str) -> None:
+    shown = ", ".join(f"`{json.dumps(value)}`" for value in openai.UNSUPPORTED[field])
+    assert f"| `{field}` | {shown} |" in read("docs/reference/api.md")
+
+
+def test_every_refusal_is_in_the_reference() -> None:
+    text = read("docs/reference/api.md")
+    for status, code in openai.HTTP_STATUS.values():
+        assert f"| {status} | `{code}` |" in text
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    classes: list[type[NodeError]] = [NodeError, *NodeError.__subclasses__()]
+    codes = {cls.exit_code for cls in classes}
+    documented = re.findall(r"^\| (\d+) \|", read("docs/reference/exit-codes.md"), re.MULTILINE)
+    assert [int(code) for code in documented] == sorted({0, USAGE_ERROR, PROBLEMS_FOUND, cli.INTERRUPTED, *codes})
+
+
+def test_every_field_of_what_is_stored_and_printed_is_in_the_reference(tmp_path: Path) -> None:
+    text = read("docs/reference/formats.md")
+    job = Job(
+        request_id=RequestId("0x00"),
+        received_ns=0,
+        base="fake",
+        adapter_id=None,
+        adapter_name=None,
+        state="running",
+        tokens_in=1,
+    )
+    stored = [spec.name for cls in (AdapterManifest, Row) for spec in fields(cls)]
+    for name in [*stored, *job_to_json(job), *stopped_status(Home(tmp_path))]:
+        assert re.search(rf"[`\"]{name}[`\"]", text), name
+
+
+def test_every_schema_is_in_the_reference() -> None:
+    sources = "".join(file.read_text() for file in (ROOT / "node" / "openledger_node" / "cli").glob("*.py"))
+    printed = {f"openledger.{noun}/1" for noun in re.findall(r"emit_json\(\s*\"(\w+)\"", sources)}
+    assert len(printed) > 8
+    for schema in [*printed, ADAPTER_SCHEMA, BASE_SCHEMA]:
+        assert f"`{schema}`" in read("docs/reference/formats.md"), schema
+
+
+def test_every_page_is_on_the_map() -> None:
+    text = read("docs/index.md")
+    for page in (ROOT / "docs").rglob("*.md"):
+        if page.name != "index.md" and page.parent.name != "decisions":
+            assert f"({page.relative_to(ROOT / 'docs')})" in text
+
+
+# ---- what the docs name exists
+
+
+def test_every_command_on_a_page_can_be_typed(page: Path) -> None:
+    for words in commands(page, "openledger-node"):
+        words = words[2:] if words[:1] == ["--home"] else words
+        path, rest = split_verb(words)
+        assert path in VERBS, (page.name, words)
+        known = {*options_of(VERBS[path]), *options_of(COMMAND), "--help"}
+        options = [word.partition("=")[0] for word in rest if word.startswith("--")]
+        assert set(options) <= known, (page.name, words)
+
+
+def test_commands_are_found_where_code_calls_them_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "To make sure, run `make test`; `cannot make it` is no call.\n"
+        "```\nmake clean && X=1 make start # make no more\n.venv/bin/openledger-node stop\n```\n"
+        "```text\nmake what it prints\n```\n"
+    )
+    assert list(commands(page, "make")) == [["test"], ["clean"], ["start"]]
+    assert list(commands(page, "openledger-node")) == [["stop"]]
+
+
+def test_every_make_target_on_a_page_is_one(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    for words in commands(page, "make"):
+        assert words[0] in targets, (page.name, words)
+
+
+def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), (page.name, target)
+        assert not anchor or anchor in anchors(file), (page.name, target)
+
+
+def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
+    known = {f"[{table}] {spec.name}" for table, cls in TABLES.items() for spec in fields(cls)}
+    assert set(re.findall(r"`(\[[a-z]+\] [a-z_]+)", page.read_text(encoding="utf-8"))) <= known | {"[table] key"}
+
+
+@pytest.mark.parametrize("decision", DECISIONS, ids=page_id)
+def test_a_decision_says_why_what_and_what_not(decision: Path) -> None:
+    text = decision.read_text(encoding="utf-8")
+    assert re.fullmatch(r"\d{4}-[a-z0-9-]+\.md", decision.name)
+    assert re.findall(r"^## (.*)", text, re.MULTILINE) == ["Context", "Decision", "Consequences", "Rejected"]
+    assert text.startswith(f"# {int(decision.name[:4])}. ")
+
+
+def test_decisions_are_numbered_without_a_gap() -> None:
+    assert [int(file.name[:4]) for file in DECISIONS] == list(range(1, len(DECISIONS) + 1))
+
+
+def test_every_fragment_of_the_changelog_is_one_that_towncrier_reads() -> None:
+    names = [file.name for file in (ROOT / "changes").iterdir() if not file.name.startswith(".")]
+    assert [name for name in names if not re.fullmatch(r"\d+\.(added|changed|fixed)(\.\d+)?\.md", name)] == []
+
+
+def test_no_file_names_the_machine_it_was_written_on() -> None:
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    run = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        pytest.skip("not a git checkout")
+    for file in (ROOT / name for name in run.stdout.split("\0") if name):
+        content = file.read_bytes() if file.is_file() else b""
+        assert [word for word in FORBIDDEN if word.encode() in content] == [], file
+
+
+def options_of(command: Any) -> list[str]:
+    options = [param for param in command.params if param.param_type_name == "option"]
+    return [name for option in options for name in (*option.opts, *option.secondary_opts)]
+
+
+def commands(page: Path, program: str) -> Iterator[list[str]]:
+    """The words behind `program` wherever code on a page calls it, up to the end of the line or command."""
+    start = r"(?:^\s*|[;&|]\s*|\b[A-Z_]+=\S+ )(?:\S*/)?"
+    for code in code_of(page.read_text(encoding="utf-8")):
+        for call in re.findall(rf"{start}{program} ([^#;&|\n]+)", code):
+            yield call.split()
+
+
+def code_of(text: str) -> Iterator[str]:
+    """Fenced blocks line by line, those marked as text (what a program prints) left out, and code in sentences."""
+    for number, part in enumerate(text.split("```")):
+        if number % 2 == 0:
+            yield from re.findall(r"`([^`\n]+)`", part)
+        elif not part.startswith("text\n"):
+            yield from part.splitlines()
+
+
+def split_verb(words: list[str]) -> tuple[str, list[str]]:
+    """The longest verb that `words` begin with, and what follows it."""
+    for count in (2, 1):
+        path = " ".join(["openledger-node", *words[:count]])
+        if path in VERBS:
+            return path, words[count:]
+    return " ".join(["openledger-node", *words[:2]]), []
+
+
+def anchors(file: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}

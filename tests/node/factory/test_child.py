@@ -1,0 +1,112 @@
+"""The training process, with the fake trainer in it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openledger_node.errors import ModelError
+from openledger_node.factory.child import ChildTrainer
+from openledger_node.factory.job import TrainingJob
+from openledger_node.factory.lines import Order, encode_order
+from openledger_node.factory.trainer import TrainingProgress
+from openledger_node.factory.trainers.fake import FakeTrainer
+from openledger_node.inference.bases import FAKE_BASE
+
+from .conftest import ROWS, Train
+
+WORKER = [sys.executable, "-m", "openledger_node.factory.worker"]
+SITE = """
+import os, sys, time
+
+class Trainer:
+    def train(self, job, rows, held_out, base, folder, report):
+        print("chatter of a library")
+        {body}
+"""
+
+
+def training_processes() -> list[str]:
+    """Our own children that train, those included that have ended and were not waited for."""
+    ours = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True, check=False
+    )
+    return [line for line in ours.stdout.splitlines() if "factory.worker" in line or "defunct" in line]
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Plug":
+    return Plug(tmp_path / "site", monkeypatch)
+
+
+class Plug:
+    """Installs a trainer of another package's, called `odd`, for child processes to find."""
+
+    def __init__(self, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._site = site
+        monkeypatch.setenv("PYTHONPATH", str(site))
+
+    def __call__(self, body: str) -> ChildTrainer:
+        metadata = self._site / "odd-1.dist-info"
+        metadata.mkdir(parents=True)
+        (self._site / "odd.py").write_text(SITE.format(body=body))
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
+        (metadata / "entry_points.txt").write_text("[openledger_node.trainer]\nodd = odd:Trainer\n")
+        return ChildTrainer("odd")
+
+
+def test_a_trainer_in_its_own_process_does_what_it_does_in_ours(train: Train) -> None:
+    ours: list[TrainingProgress] = []
+    theirs: list[TrainingProgress] = []
+    adapter = train(FakeTrainer(), report=ours.append)
+    assert train(ChildTrainer("fake"), report=theirs.append) == adapter
+    assert theirs == ours
+
+
+def test_torch_stays_out_of_this_process() -> None:
+    modules = "openledger_node.factory.service, openledger_node.factory.child, openledger_node.cli.factory"
+    subprocess.run([sys.executable, "-c", f"import sys, {modules}; assert 'torch' not in sys.modules"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("from openledger_node.errors import ModelError; raise ModelError('no such device')", "no such device"),
+        ("raise RuntimeError('a bug')", "ended with status 1: RuntimeError: a bug"),
+        ("os.kill(os.getpid(), 9)", "killed by signal 9: if memory ran out"),
+    ],
+)
+def test_a_trainer_that_fails_is_quoted(train: Train, plug: "Plug", body: str, says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        train(plug(body))
+
+
+def test_an_unknown_trainer_is_named(train: Train) -> None:
+    with pytest.raises(ModelError, match="no trainer is called 'peft_laro': did you mean 'peft_lora'"):
+        train(ChildTrainer("peft_laro"))
+
+
+def test_an_interrupt_ends_the_training_process(train: Train) -> None:
+    def interrupt(_: TrainingProgress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(ChildTrainer("fake"), report=interrupt)
+    assert training_processes() == []
+
+
+def test_the_training_process_ends_with_its_parent(tmp_path: Path, plug: "Plug") -> None:
+    plug("time.sleep(600)")
+    order = Order(trainer="odd", job=TrainingJob(name="n"), rows=ROWS, held_out=ROWS, base=FAKE_BASE, folder=tmp_path)
+    # Its whole input, then the end of it.
+    run = subprocess.run(WORKER, input=encode_order(order), capture_output=True, text=True, timeout=20, check=False)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert "Traceback" not in run.stderr
+
+
+def test_a_signal_to_the_terminal_does_not_reach_it(train: Train, plug: "Plug") -> None:
+    trainer = plug("assert os.getsid(0) == os.getpid(); raise RuntimeError('its own session')")
+    with pytest.raises(ModelError, match="its own session"):
+        train(trainer)

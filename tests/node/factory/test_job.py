@@ -1,0 +1,93 @@
+from dataclasses import replace
+
+import pytest
+
+from openledger_node.errors import ConfigError
+from openledger_node.factory.job import TrainingJob, check_job, learning_rate_at, num_steps, split_rows
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+
+JOB = TrainingJob(name="harbour")
+
+
+def some_rows(count: int) -> tuple[Row, ...]:
+    return tuple(Row(prompt=f"{number}?", completion="yes", contributor="ada") for number in range(count))
+
+
+def test_the_defaults_are_within_their_bounds() -> None:
+    assert check_job(JOB) is JOB
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("rank", 0),
+        ("rank", 513),
+        ("alpha", 0),
+        ("layers", -1),
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("tokens_max", 15),
+        ("held_out_ppm", 0),
+        ("held_out_ppm", 1_000_000),
+    ],
+)
+def test_a_field_out_of_bounds_is_named(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=field):
+        check_job(replace(JOB, **{field: value}))
+
+
+def test_a_name_that_no_adapter_can_have_is_refused() -> None:
+    with pytest.raises(MalformedError, match="not a name"):
+        check_job(replace(JOB, name="base:harbour"))
+
+
+def test_a_split_parts_the_rows_and_keeps_their_order() -> None:
+    rows = some_rows(1000)
+    learned, held_out = split_rows(rows, 100_000)
+    assert 70 < len(held_out) < 130
+    assert sorted(learned + held_out, key=rows.index) == list(rows)
+    assert list(learned) == sorted(learned, key=rows.index)
+
+
+def test_a_row_stays_on_its_side_when_others_join() -> None:
+    _, few = split_rows(some_rows(500), 100_000)
+    _, many = split_rows(some_rows(1000), 100_000)
+    assert few == tuple(row for row in many if row in some_rows(500))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("held_out_ppm", [1, 999_999])
+def test_a_split_leaves_a_row_on_either_side(count: int, held_out_ppm: int) -> None:
+    learned, held_out = split_rows(some_rows(count), held_out_ppm)
+    assert {len(learned), len(held_out)} == {1, count - 1}
+
+
+def test_equal_rows_are_split_too() -> None:
+    learned, held_out = split_rows(some_rows(1) * 3, 500_000)
+    assert len(learned) + len(held_out) == 3
+    assert learned
+    assert held_out
+
+
+def test_one_row_alone_cannot_be_split() -> None:
+    with pytest.raises(ConfigError, match="two rows"):
+        split_rows(some_rows(1), 100_000)
+
+
+def test_every_epoch_sees_the_last_rows_too() -> None:
+    assert num_steps(replace(JOB, epochs=3, batch_size=8), 17) == 9
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_towards_zero() -> None:
+    rates = [learning_rate_at(JOB, step, 100) for step in range(1, 101)]
+    peak = rates.index(max(rates))
+    assert rates[peak] == JOB.learning_rate
+    assert rates == sorted(rates[:peak]) + sorted(rates[peak:], reverse=True)
+    assert 0 < rates[-1] < JOB.learning_rate / 100
+    assert learning_rate_at(JOB, 1, 1) == JOB.learning_rate

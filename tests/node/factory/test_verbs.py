@@ -1,0 +1,81 @@
+"""`factory` on the command line, with the fake trainer."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.nodes import node_environment
+
+from openledger_node.cli.training_report import LINES_MAX, describe, is_worth_a_line
+from openledger_node.datanets.rows import read_rows
+from openledger_node.datanets.sample import draw_sample
+from openledger_node.factory.trainer import TrainingProgress
+from openledger_node.home import Home
+
+
+def verb(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "openledger_node", "factory", *words]
+    environment = node_environment(Home(home), COLUMNS="200")
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def train(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return verb(home, "train", "--base", "fake", "--trainer", "fake", "--name", "lake", *words)
+
+
+def test_training_on_the_sample_prints_one_object(tmp_path: Path) -> None:
+    run = train(tmp_path, "--sample", "--seed", "3", "--epochs", "2", "--json")
+    assert run.returncode == 0, run.stderr
+    found: dict[str, Any] = json.loads(run.stdout)
+    assert found["schema"] == "openledger.training/1"
+    assert (found["name"], found["steps"], found["rows"], found["held_out"]) == ("lake", 24, 90, 30)
+    assert found["full_name"] == f"lake@{found['id'][2:10]}"
+    assert found["loss_after"] < found["loss_before"]
+    manifest = json.loads((Path(found["folder"]) / "adapter.json").read_text())
+    assert manifest["datanets"][0]["version"] == "seed-3"
+    assert manifest["training"]["seed"] == 3
+
+
+def test_training_on_a_file_says_what_to_do_next(tmp_path: Path) -> None:
+    files = ["--out", str(tmp_path / "rows.jsonl"), "--held-out", str(tmp_path / "held.jsonl")]
+    assert verb(tmp_path, "sample", *files).returncode == 0
+    assert read_rows(tmp_path / "rows.jsonl") == draw_sample(1).rows
+    assert read_rows(tmp_path / "held.jsonl") == draw_sample(1).held_out
+    run = train(tmp_path, "--rows", files[1], "--held-out", files[3])
+    assert "was trained on 90 rows" in run.stdout
+    assert "held-out loss: 4.000 before" in run.stdout
+    assert "chat --model lake`" in run.stdout
+    assert "step 72 of 72" in run.stderr
+    assert len(run.stderr.splitlines()) <= LINES_MAX + 1
+
+
+@pytest.mark.parametrize("words", [(), ("--sample", "--rows", "x.jsonl")])
+def test_rows_or_the_sample_must_be_given(tmp_path: Path, words: tuple[str, ...]) -> None:
+    run = train(tmp_path, *words)
+    assert run.returncode == 2
+    assert "give one of --rows FILE and --sample" in run.stderr
+
+
+def test_a_bad_row_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    run = train(tmp_path, "--rows", str(tmp_path / "rows.jsonl"))
+    assert run.returncode == 1
+    assert "line 1" in run.stderr
+    assert run.stdout == ""
+
+
+@pytest.mark.parametrize("steps", [1, 7, 72, 10_000])
+def test_however_long_a_run_is_its_lines_are_few(steps: int) -> None:
+    lines = [step for step in range(steps + 1) if is_worth_a_line(step, steps)]
+    assert len(lines) <= LINES_MAX + 1
+    assert (lines[0], lines[-1]) == (0, steps)
+
+
+def test_a_line_holds_what_is_known() -> None:
+    progress = TrainingProgress(step=0, steps=9, loss=None, held_out_loss=3.0, time_left_s=None)
+    assert describe(progress, 3.0) == "held-out 3.000"
+    progress = TrainingProgress(step=1, steps=9, loss=0.0, held_out_loss=None, time_left_s=0.0)
+    assert describe(progress, 3.0) == "loss 0.000 · held-out 3.000 · 0 s left"
