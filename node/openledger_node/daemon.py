@@ -17,7 +17,7 @@ from .api.app import build_api
 from .api.operator import build_operator
 from .api.server import bind_tcp, bind_unix, serve_app, url_of
 from .config import Config
-from .home import Home, claim_home
+from .home import Home, claim_home, is_training
 from .inference.backend import BackendSettings
 from .inference.bases import Base, find_base
 from .inference.engine import Engine, EngineOptions
@@ -140,7 +140,9 @@ class Daemon:
             return "draining"
         if self._engine.profile is None:
             return "starting"
-        return "serving" if self._desk.num_live else "idle"
+        if self._desk.num_live:
+            return "serving"
+        return "training" if is_training(self._home) else "idle"
 
     def _why_idle(self) -> str:
         if self._engine.profile is None:

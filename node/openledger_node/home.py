@@ -46,6 +46,11 @@ class Home:
         return self.root / "adapters"
 
     @property
+    def training(self) -> Path:
+        """Where a training works, and the lock that the one training of this home holds."""
+        return self.root / "training"
+
+    @property
     def logs(self) -> Path:
         """What the daemon and its engine say."""
         return self.root / "logs"
@@ -113,9 +118,18 @@ def _take(lock: IO[str]) -> None:
 
 def is_claimed(home: Home) -> bool:
     """Whether a daemon holds the home's lock just now."""
-    if not home.lock.exists():
+    return _is_held(home.lock)
+
+
+def is_training(home: Home) -> bool:
+    """Whether a training runs on this home just now."""
+    return _is_held(home.training / "lock")
+
+
+def _is_held(file: Path) -> bool:
+    if not file.exists():
         return False
-    with home.lock.open("a+") as lock:
+    with file.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

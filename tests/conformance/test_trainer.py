@@ -37,10 +37,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return describe_folder(make_base(tmp_path_factory.mktemp("trainer") / "tiny", initializer_range=0.1))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(name, marks=[] if name == "fake" else pytest.mark.real) for name in plug_names("trainer")],
-)
+@pytest.fixture(scope="module", params=plug_names("trainer"))
 def trainer(request: pytest.FixtureRequest) -> Trainer:
     opened: Trainer = load_plug("trainer", request.param)()
     return opened

@@ -80,6 +80,7 @@ def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(ho
         reader.join(20)
     (job,) = verb_json(home, "jobs")["jobs"]
     assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
+    assert seen[-1] == "data: [DONE]", "who is cut off is told so"
 
 
 def test_a_second_signal_ends_at_once_and_still_records(home: Home) -> None:

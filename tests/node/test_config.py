@@ -183,3 +183,8 @@ def test_the_example_without_its_comment_signs_is_the_defaults(file: Path) -> No
 def _written(file: Path, toml: str) -> Path:
     file.write_text(toml)
     return file
+
+
+def test_a_mistyped_variable_is_refused_naming_the_nearest(file: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean OPENLEDGER_API_PORT"):
+        load_config(file, environment={"OPENLEDGER_API_PROT": "1", "OPENLEDGER_HOME": "/somewhere"})

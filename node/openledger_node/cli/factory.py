@@ -130,7 +130,7 @@ def _show(home: Home, adapter: Adapter, *, seconds: float, as_json: bool) -> Non
             "steps": training["steps"],
             "loss_before": before,
             "loss_after": after,
-            "seconds": round(seconds, 3),
+            "duration_s": round(seconds, 3),
             "rows": training["rows"],
             "held_out": evaluation["rows"],
         }

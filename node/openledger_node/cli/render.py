@@ -88,7 +88,8 @@ class StageReport:
 
     def __exit__(self, *_: object) -> None:
         """Take the bar away."""
-        self._bar.stop()
+        if err_console.is_terminal:
+            self._bar.stop()
 
     def __call__(self, stage: Stage) -> None:
         """Show how far it is."""

@@ -67,7 +67,7 @@ def train_adapter(
 @contextlib.contextmanager
 def open_workspace(home: Home) -> Iterator[Path]:
     """An empty folder for one run, one run at a time; what a killed one left behind is removed first."""
-    root = home.root / "training"
+    root = home.training
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = root / "run"
     with (root / "lock").open("a") as lock:

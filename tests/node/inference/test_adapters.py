@@ -20,6 +20,7 @@ from openledger_node.home import Home
 from openledger_node.inference.adapters import (
     MANIFEST_FILE,
     Adapter,
+    ShelfReader,
     adapter_to_json,
     add_adapter,
     find_adapter,
@@ -412,3 +413,22 @@ def test_an_adapter_for_machines_says_all_of_it_in_json(home: Home, make_adapter
     assert fields["full_name"] == adapter.full_name
     assert fields["folder"] == str(adapter.folder)
     assert fields["manifest"]["base"]["digest"] == FAKE_BASE.digest
+
+
+def test_a_reader_of_the_shelf_sees_what_comes_changes_and_goes(home: Home, make_adapter_folder: MakeFolder) -> None:
+    reader = ShelfReader(home)
+    assert reader.read().adapters == []
+    first = add_adapter(home, make_adapter_folder("first"), FAKE_BASE)
+    second = add_adapter(home, make_adapter_folder("second", seed=1), FAKE_BASE)
+    assert reader.read().adapters == [first, second]
+    assert reader.read().adapters[0] is reader.read().adapters[0], "a folder that has not changed is not parsed again"
+    torn_weights(first.folder)
+    assert reader.read().adapters == [second]
+    remove_adapter(home, "second")
+    assert reader.read().adapters == []
+
+
+def test_a_setting_that_this_version_does_not_know_is_refused(home: Home, make_adapter_folder: MakeFolder) -> None:
+    with pytest.raises(AdapterRefusedError, match="a_setting_of_tomorrow"):
+        add_adapter(home, make_adapter_folder(a_setting_of_tomorrow={"x": 1}), FAKE_BASE)
+    add_adapter(home, make_adapter_folder(a_setting_of_tomorrow=None), FAKE_BASE)

@@ -179,3 +179,20 @@ async def _until(is_reached: Callable[[], bool]) -> None:
     """Let everybody else run until something is so; the deadline of `running` ends a wait in vain."""
     while not is_reached():
         await trio.lowlevel.checkpoint()
+
+
+async def test_an_engine_that_was_idle_for_long_is_not_taken_for_frozen(options: EngineOptions) -> None:
+    async with running(replace(options, stall_timeout_s=5.0)) as engine:
+        engine._heard_at_s -= 1000.0  # as if nobody had asked for that long
+        assert (await read(engine.submit(order("a", text=ENDLESS, max_tokens=20_000))))[2] == Finished(
+            sequence_id="a", reason="length"
+        )
+    assert engine.num_restarts == 0
+
+
+async def test_the_figures_are_back_at_zero_when_the_last_reader_has_left(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
+        await _until(lambda: engine.beat.num_running == 1)
+        outcomes.close()
+        await _until(lambda: engine.beat.num_running == 0)

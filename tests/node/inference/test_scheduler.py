@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.inference.backend import Row
-from openledger_node.inference.scheduler import Scheduler
+from openledger_node.inference.scheduler import PASSED_BY_MAX, Scheduler
 from openledger_node.inference.sequence import AdapterSource, Sequence
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -266,3 +266,18 @@ def test_pending_tokens_taken_piece_by_piece_are_the_whole_sequence(
         taken += piece
     assert taken == (*one.prompt_ids, *one.output_ids)
     assert one.num_pending == 0
+
+
+GREEDY = SamplingParams(max_tokens=4, seed=1, temperature=0)
+
+
+def test_whoever_was_passed_by_too_often_is_passed_by_no_more() -> None:
+    scheduler = Scheduler(batch_max=1, prefill_tokens_max=64)
+    scheduler.add(Sequence(sequence_id="large", prompt_ids=(1,), sampling=GREEDY))
+    for number in range(PASSED_BY_MAX):
+        scheduler.add(Sequence(sequence_id=f"s{number}", prompt_ids=(1,), sampling=GREEDY))
+        (joined,) = scheduler.admit(lambda sequence: sequence.sequence_id != "large")
+        scheduler.remove(joined.sequence_id)
+    scheduler.add(Sequence(sequence_id="late", prompt_ids=(1,), sampling=GREEDY))
+    assert scheduler.admit(lambda sequence: sequence.sequence_id != "large") == []
+    assert [joined.sequence_id for joined in scheduler.admit(lambda _: True)] == ["large"]

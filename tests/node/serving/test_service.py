@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
+from openledger_node.inference.adapters import add_adapter
 from openledger_node.inference.backend import BackendSettings
 from openledger_node.inference.bases import FAKE_BASE
 from openledger_node.inference.engine import Engine, EngineOptions
@@ -16,7 +19,7 @@ from openledger_node.ledger.ledger import open_ledger
 from openledger_node.serving.service import Outcome, ServingDesk, open_channel
 from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
-from openledger_protocol.primitives import RequestId
+from openledger_protocol.primitives import Digest, RequestId
 
 QUEUE_MAX = 3
 TIMEOUT_S = 30.0
@@ -154,3 +157,26 @@ async def test_billed_tokens_are_those_of_the_delivered_text(tmp_path: Path) -> 
     assert isinstance(last, Completion)
     assert last.finish_reason == "stop"
     assert last.tokens_out == len(last.ids) - 1
+
+
+async def test_an_adapter_of_another_base_is_neither_listed_nor_served(tmp_path: Path) -> None:
+    home, other = Home(tmp_path), replace(FAKE_BASE, name="other", digest=Digest("0x" + "1" * 64))
+    add_adapter(home, write_adapter(tmp_path / "foreign"), other)
+    ours = add_adapter(home, write_adapter(tmp_path / "ours", seed=1), FAKE_BASE)
+    async with open_desk(tmp_path) as (desk, _):
+        assert desk.adapters() == [ours]
+        with pytest.raises(UnknownModelError):
+            await desk.admit(request("r", model="foreign"))
+        assert isinstance((await ask(desk, request("s", model="ours")))[-1], Completion)
+
+
+async def test_a_cut_off_ends_each_running_answer_with_its_last_word(tmp_path: Path) -> None:
+    async with open_desk(tmp_path) as (desk, nursery):
+        admitted = await desk.admit(request("r", prompt="long...", max_tokens=100_000))
+        send, receive = open_channel(admitted)
+        nursery.start_soon(desk.handle, admitted, send)
+        await receive.receive()
+        desk.cut_off()
+        outcomes = [outcome async for outcome in receive]
+    assert isinstance(outcomes[-1], Completion)
+    assert outcomes[-1].finish_reason == "cancelled"
