@@ -104,10 +104,7 @@ async def test_a_sequence_that_sees_too_many_engines_die_is_given_up_and_others_
     async with running(options) as engine:
         outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
         for _ in range(LOSSES_MAX + 1):
-            await read_until(outcomes, 5)
-            assert engine.process_id is not None
-            os.kill(engine.process_id, signal.SIGKILL)
-            await _until(lambda: engine.state != "ready")
+            await kill_engine(engine)
         assert (await read(outcomes))[2] == Lost(sequence_id="a")
         assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
 
@@ -173,6 +170,15 @@ async def test_the_child_ends_with_its_supervisor(options: EngineOptions) -> Non
         assert process_id is not None
     with pytest.raises(ProcessLookupError):
         os.kill(process_id, 0)
+
+
+async def kill_engine(engine: Engine) -> None:
+    """Kill the engine once it is up, and return when that was noticed."""
+    await _until(lambda: engine.state == "ready")
+    before = engine.num_restarts
+    assert engine.process_id is not None
+    os.kill(engine.process_id, signal.SIGKILL)
+    await _until(lambda: engine.num_restarts > before)
 
 
 async def _until(is_reached: Callable[[], bool]) -> None:
