@@ -14,6 +14,8 @@ from support.nodes import Node, node_environment, running_node, start_process, v
 
 from openledger_node.home import Home
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = [{"role": "user", "content": "on and on..."}]
 
 
