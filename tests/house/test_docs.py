@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib.util import module_from_spec, spec_from_file_location
@@ -68,6 +69,12 @@ def page(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.mark.parametrize("name", make_reference.render_reference())
+def test_every_dependency_is_listed_with_its_licence() -> None:
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    page = (ROOT / "docs" / "reference" / "licences.md").read_text()
+    assert [name for name in (re.split(r"[\[<>=]", line)[0] for line in asked) if f"| {name} |" not in page] == []
+
+
 def test_the_generated_pages_are_what_the_script_writes(name: str) -> None:
     expected = make_reference.render_reference()[name]
     assert read(f"docs/reference/{name}") == expected, "run scripts/make_reference.py"

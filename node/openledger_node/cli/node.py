@@ -71,10 +71,12 @@ def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
         raise
 
 
-def stop() -> None:
+def stop(as_json: Json = False) -> None:
     """Drain the running node and end it."""
-    home = open_node_home()
-    answer = ask_daemon(home, "POST", "/stop")
+    answer = ask_daemon(open_node_home(), "POST", "/stop")
+    if as_json:
+        emit_json("stop", answer or {"state": "stopped"})
+        return
     say("no node runs on this home" if answer is None else "stopping: running answers end first")
 
 
