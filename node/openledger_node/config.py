@@ -18,6 +18,9 @@ from .errors import ConfigError
 from .home import HOME_VARIABLE
 from .plugs import plug_names
 
+KEY_VARIABLE = "OPENLEDGER_API_KEY"
+"""Clients of ours are often given the key under this name; it is no setting, and no error."""
+
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 
@@ -243,7 +246,7 @@ def _check_known(file: Path, name: str, known: Mapping[str, object] | list[str])
 def _check_variables(environment: Mapping[str, str]) -> None:
     known = [f"OPENLEDGER_{table}_{spec.name}".upper() for table, cls in TABLES.items() for spec in fields(cls)]
     for variable in environment:
-        if variable.startswith("OPENLEDGER_") and variable not in (HOME_VARIABLE, *known):
+        if variable.startswith("OPENLEDGER_") and variable not in (HOME_VARIABLE, KEY_VARIABLE, *known):
             close = get_close_matches(variable, known, n=1)
             hint = f": did you mean {close[0]}?" if close else ""
             raise ConfigError(f"the environment has an unknown setting {variable}{hint}")

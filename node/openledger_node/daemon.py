@@ -15,7 +15,7 @@ from openledger_protocol.constants import LOCAL_NETWORK
 from . import __version__
 from .api.app import build_api
 from .api.operator import build_operator
-from .api.server import bind_tcp, bind_unix, serve_app, url_of
+from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .config import Config
 from .home import Home, claim_home, is_training
 from .inference.backend import BackendSettings
@@ -45,7 +45,7 @@ class Listening:
 
 
 async def run_daemon(home: Home, config: Config, announce: Callable[[Listening], None]) -> None:
-    """Run a node until it is told to stop: SIGINT, SIGTERM or `openledger-node stop` drain it, a second one ends it.
+    """Run a node until it is told to stop: a signal or `openledger-node stop` drains it, a second signal ends it.
 
     Raises:
         NodeError: it can't start; the message says what to do.
@@ -79,6 +79,7 @@ class Daemon:
         )
         self._key = load_api_key(home)
         self._listener = bind_tcp(config.api.host, config.api.port)
+        self._address, self._url = self._listener.getsockname(), url_of(self._listener)
         self._stop_asked = trio.Event()
         self._drained = trio.Event()
         self._started_at_s = time.time()
@@ -107,7 +108,7 @@ class Daemon:
             "state": self._state(),
             "chain": None,
             "why_idle": None if self._desk.num_live else self._why_idle(),
-            "api": {"url": url_of(self._listener), "key_file": str(api_key_file(self._home))},
+            "api": {"url": self._url, "key_file": str(api_key_file(self._home))},
             "peer_id": None,
             "address": None,
             "network": LOCAL_NETWORK,
@@ -119,7 +120,10 @@ class Daemon:
                 "budget_bytes": self._config.inference.adapter_cache_bytes,
             },
             "peers": 0,
-            "requests": {"running": beat.num_running, "waiting": self._desk.num_live - beat.num_running},
+            "requests": {
+                "running": beat.num_running,
+                "waiting": max(0, self._desk.num_live - beat.num_running),  # the beat is up to half a second old
+            },
             "engine": {
                 "state": self._engine.state,
                 "process_id": self._engine.process_id,
@@ -151,7 +155,7 @@ class Daemon:
 
     def _listening(self, num_recovered: int) -> Listening:
         return Listening(
-            url=url_of(self._listener),
+            url=self._url,
             key_file=api_key_file(self._home),
             base=self._base,
             engine=self._engine,
@@ -160,10 +164,11 @@ class Daemon:
         )
 
     async def _listen_to_signals(self, scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for _ in signals:
                 if self._stop_asked.is_set() or self._engine.profile is None:
                     scope.cancel()  # asked twice, or nothing runs yet that could be finished
+                    hang_up(self._address)
                     return
                 self._stop_asked.set()
 
@@ -171,7 +176,7 @@ class Daemon:
         """Let running answers end, for as long as the operator grants; then those that are left are cut off."""
         self._desk.drain()
         if self._desk.num_live:
-            log.info("draining: %d requests still run", self._desk.num_live)
+            log.warning("stopping: %d answers still run; Ctrl-C again cuts them off", self._desk.num_live)
         with trio.move_on_after(self._config.node.drain_grace_s):
             await self._desk.wait_idle()
         self._desk.cut_off()

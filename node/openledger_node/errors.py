@@ -1,6 +1,7 @@
 """The operator must act: each message says what to do, each class has the exit code that the docs list.
 
 NodeError           1  failure
+├── LedgerError     1  the ledger can't be written
 ├── ConfigError     3  a setting, or another daemon on the same home
 ├── NetworkError    6  a download or a peer
 └── ModelError      7  GPU, base model, adapter files
@@ -19,6 +20,10 @@ class ConfigError(NodeError):
     """A setting is wrong, or the home is in use."""
 
     exit_code = 3
+
+
+class LedgerError(NodeError):
+    """The ledger can't be written just now: a full disk, or a program that holds it."""
 
 
 class NetworkError(NodeError):

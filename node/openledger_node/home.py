@@ -91,7 +91,7 @@ def claim_home(home: Home) -> IO[str]:
         raise ConfigError(f"{home.socket} is too long for a socket: set {HOME_VARIABLE} to a shorter path")
     lock = home.lock.open("a+")
     try:
-        _take(lock)
+        take_lock(lock)
     except BlockingIOError as error:
         lock.seek(0)
         owner = lock.read().strip() or "unknown"
@@ -106,8 +106,12 @@ def claim_home(home: Home) -> IO[str]:
     return lock
 
 
-def _take(lock: IO[str]) -> None:
-    """Take the lock; who only asks whether it is held has it for an instant, so one refusal is no answer."""
+def take_lock(lock: IO[str]) -> None:
+    """Take a lock; who only asks whether it is held has it for an instant, so one refusal is no answer.
+
+    Raises:
+        BlockingIOError: another process holds it.
+    """
     for _ in range(CLAIM_ATTEMPTS - 1):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -53,9 +53,12 @@ def encode_frame(message: Mapping[str, object], *, size_bytes_max: int = DATA_FR
     """Encode one msgpack map behind its 4-byte big-endian length.
 
     Raises:
-        MalformedError: the frame is larger than its cap.
+        MalformedError: the frame is larger than its cap, or holds what msgpack cannot.
     """
-    body = cast(bytes, msgpack.packb(to_plain(message), use_bin_type=True))
+    try:
+        body = cast(bytes, msgpack.packb(to_plain(message), use_bin_type=True))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise MalformedError(f"not to be written as msgpack: {error}") from error
     if len(body) > size_bytes_max:
         raise MalformedError(f"a frame of {len(body)} bytes is over its cap of {size_bytes_max}")
     return len(body).to_bytes(LENGTH_BYTES, "big") + body

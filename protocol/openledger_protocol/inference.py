@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from .constants import STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, TEMPERATURE_MAX
+from .constants import STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, TEMPERATURE_MAX, TOP_K_MAX
 from .errors import MalformedError
-from .primitives import AdapterId, RequestId
+from .primitives import AdapterId, RequestId, check_text
 
 Role = Literal["system", "user", "assistant"]
 
@@ -77,7 +77,7 @@ def check_sampling(params: SamplingParams) -> SamplingParams:
         ("seed must be an unsigned 64-bit integer", 0 <= params.seed < 2**64),
         (f"temperature must be from 0 to {TEMPERATURE_MAX:g}", 0 <= params.temperature <= TEMPERATURE_MAX),
         ("top_p must be over 0 and at most 1", 0 < params.top_p <= 1),
-        ("top_k must be 0 or more", params.top_k >= 0),
+        (f"top_k must be from 0 to {TOP_K_MAX}", 0 <= params.top_k <= TOP_K_MAX),
         ("min_p must be from 0 to 1", 0 <= params.min_p <= 1),
         (f"stop takes at most {STOP_STRINGS_MAX} strings", len(params.stop) <= STOP_STRINGS_MAX),
         (
@@ -88,4 +88,6 @@ def check_sampling(params: SamplingParams) -> SamplingParams:
     for rule, is_kept in bounds:
         if not is_kept:
             raise MalformedError(rule)
+    for text in params.stop:
+        check_text(text)
     return params

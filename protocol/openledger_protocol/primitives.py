@@ -30,6 +30,19 @@ def check_digest(text: str) -> Digest:
     return Digest(text)
 
 
+def check_text(text: str) -> str:
+    """Return `text` if it can be written down: JSON may smuggle in half of a surrogate pair, which is no character.
+
+    Raises:
+        MalformedError: it can't.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedError("a text holds half a surrogate pair, which is no character") from error
+    return text
+
+
 def check_name(text: str) -> str:
     """Return `text` as the name of a base, an adapter or a contributor.
 

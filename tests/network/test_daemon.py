@@ -1,8 +1,10 @@
 """A node's life and death, as an operator sees it: a real process on the fake backend."""
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -197,3 +199,29 @@ def _stream_until_cut(node: Node, on_start: threading.Event, seen: list[str]) ->
 
 def _contents(lines: list[str]) -> str:
     return "".join(line.split('"content":"', 1)[1].split('"', 1)[0] for line in lines if '"content":"' in line)
+
+
+@pytest.mark.parametrize("num_signals", [1, 2])
+def test_a_client_that_stops_reading_does_not_keep_the_node_from_ending(home: Home, num_signals: int) -> None:
+    environment = {"OPENLEDGER_INFERENCE_CONTEXT_MAX": "1000000", "OPENLEDGER_NODE_DRAIN_GRACE_S": "0.2"}
+    body = json.dumps({"model": "fake", "messages": ENDLESS, "max_tokens": 500_000, "stream": True})
+    with running_node(home, "--backend", "fake", **environment) as node, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", int(node.url.rpartition(":")[2])))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
+        client.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        wait_for_status(home, node.process, lambda found: found["requests"]["running"] == 1)
+        threading.Event().wait(1.0)  # until the buffers on both sides are full: nothing else tells
+        for _ in range(num_signals):
+            node.signal(signal.SIGINT)
+            threading.Event().wait(0.3)
+        assert node.wait() == 0
+    (job,) = verb_json(home, "jobs")["jobs"]
+    assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
+
+
+def test_a_closed_terminal_drains_the_node_too(home: Home) -> None:
+    with running_node(home, "--backend", "fake") as node:
+        node.signal(signal.SIGHUP)
+        assert node.wait() == 0
+        assert not home.socket.exists()

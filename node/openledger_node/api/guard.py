@@ -33,8 +33,11 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
         """Let a request through, or answer it with its refusal."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})  # there is none here
             return
         headers = _headers(scope["headers"])
         refusal = self._refusal(scope["path"], headers)

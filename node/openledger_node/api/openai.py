@@ -26,7 +26,7 @@ from openledger_protocol.inference import (
     SamplingParams,
     check_sampling,
 )
-from openledger_protocol.primitives import RequestId
+from openledger_protocol.primitives import RequestId, check_text
 
 from ..inference.adapters import Adapter, shortest_name
 from ..inference.bases import Base
@@ -137,7 +137,7 @@ def request_from_completion(body: CompletionBody, *, request_id: RequestId, seed
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     if len(prompts) != 1:
         raise MalformedError("prompt must be one text: send a request for each")
-    return _request(body, prompts[0], request_id, seed)
+    return _request(body, check_text(prompts[0]), request_id, seed)
 
 
 def chat_response(request: InferenceRequest, completion: Completion, *, created_s: int) -> dict[str, Any]:
@@ -222,7 +222,9 @@ def _request(
         min_p=body.min_p or 0.0,
         stop=stop,
     )
-    return InferenceRequest(request_id=request_id, model=body.model, prompt=prompt, sampling=check_sampling(sampling))
+    return InferenceRequest(
+        request_id=request_id, model=check_text(body.model), prompt=prompt, sampling=check_sampling(sampling)
+    )
 
 
 def _refuse_unsupported(extra: dict[str, Any]) -> None:
@@ -232,9 +234,10 @@ def _refuse_unsupported(extra: dict[str, Any]) -> None:
 
 
 def _message(message: ChatMessage) -> Message:
+    """Read one turn; roles and parts that mean something else than text are refused by name."""
     if message.role not in ROLES:
         raise MalformedError(f"a message with role {message.role!r} is not supported", param="messages")
-    return Message(role=ROLES[message.role], content=_content(message.content))
+    return Message(role=ROLES[message.role], content=check_text(_content(message.content)))
 
 
 def _content(content: str | list[dict[str, Any]] | None) -> str:

@@ -6,6 +6,7 @@ It is plain HTTP over a Unix socket whose mode (0600) is its guard.
 from collections.abc import Callable
 from typing import Any
 
+import trio
 from fastapi import FastAPI
 
 from ..ledger.ledger import Job
@@ -19,7 +20,7 @@ def build_operator(desk: ServingDesk, *, status: Callable[[], dict[str, Any]], s
     @app.get("/status")
     async def show_status() -> dict[str, Any]:
         """What `openledger-node status --json` prints."""
-        return status()
+        return await trio.to_thread.run_sync(status)
 
     @app.get("/jobs")
     async def list_jobs(limit: int = 50) -> list[Job]:

@@ -1,12 +1,15 @@
 """Listening: sockets that are bound before anything is announced, served by hypercorn under trio."""
 
+import contextlib
 import logging
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
@@ -65,7 +68,30 @@ async def serve_app(app: Any, listener: socket.socket, stopping: Callable[[], Aw
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.accesslog = None  # a path may name a model, and nobody asked for a list of who called when
     config.errorlog = logging.getLogger("hypercorn.error")
+    address = listener.getsockname()
+
+    async def hang_up_late() -> None:
+        await stopping()
+        await trio.sleep(CLOSE_GRACE_S + 1)
+        hang_up(address)
+
     try:
-        await serve(app, config, shutdown_trigger=stopping, mode="asgi")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hang_up_late)
+            await serve(app, config, shutdown_trigger=stopping, mode="asgi")
+            nursery.cancel_scope.cancel()
     finally:
         listener.detach()  # hypercorn has closed it
+
+
+def hang_up(address: object) -> None:
+    """Shut every connection that was made to `address`.
+
+    A client that has stopped reading holds hypercorn in a send that no cancellation reaches: only its socket ends it.
+    """
+    for descriptor in map(int, os.listdir("/dev/fd")):
+        with contextlib.suppress(OSError):  # the one that listed them is closed by now
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                with socket.socket(fileno=os.dup(descriptor)) as connection:
+                    if connection.getsockname() == address:
+                        connection.shutdown(socket.SHUT_RDWR)

@@ -64,7 +64,7 @@ def add(
 def remove(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
 ) -> None:
-    """Take an adapter off the shelf and delete its files; answers that run on it end first."""
+    """Take an adapter off the shelf and delete its files; answers that run on it already are not harmed."""
     adapter = remove_adapter(open_node_home(), name)
     if as_json:
         emit_json("adapter_details", adapter_to_json(adapter))

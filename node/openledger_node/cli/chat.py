@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import NodeError
 from .client import ApiAddress, find_api, stream_chat, text_of
 from .context import open_node_home
 from .render import emit_json, out_console, plain, say, shown
 
+NEW_WORD = "/new"
 EXIT_WORDS = ("/bye", "/exit", "/quit")
 
 
@@ -39,10 +41,20 @@ def chat(
         body["seed"] = seed
     history = [{"role": "system", "content": system}] if system else []
     if question is None:
-        say(f"[dim]{plain(body['model'])} · /bye ends[/]")
-    for text in [question] if question else _questions():
+        say(f"[dim]{plain(body['model'])} · /new begins anew, /bye ends[/]")
+    for text in [question] if question is not None else _questions():
+        if text == NEW_WORD and question is None:
+            del history[1 if system else 0 :]
+            continue
         history.append({"role": "user", "content": text})
-        answer, usage = _ask(address, {**body, "messages": history}, is_quiet=as_json)
+        try:
+            answer, usage = _ask(address, {**body, "messages": history}, is_quiet=as_json)
+        except (NodeError, KeyboardInterrupt) as error:
+            if question is not None:
+                raise
+            say(f"\n[yellow]{plain(str(error) or 'interrupted')}[/]  [dim]/new begins anew[/]")
+            history.pop()
+            continue
         history.append({"role": "assistant", "content": answer})
         if as_json:
             emit_json("chat", {"model": body["model"], "answer": answer, "usage": usage})

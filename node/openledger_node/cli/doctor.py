@@ -56,7 +56,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     else:
         for finding in findings:
             _show(finding)
-        out_console.print(f"\n{num_problems} problems" if num_problems else "\nall is well")
+        verdict = "1 problem" if num_problems == 1 else f"{num_problems} problems"
+        out_console.print(f"\n{verdict}" if num_problems else "\nall is well")
     if num_problems:
         raise typer.Exit(PROBLEMS_FOUND)
 

@@ -59,6 +59,9 @@ def main() -> None:
     except (NodeError, ProtocolError) as error:
         say(f"[bold red]error[/] {plain(str(error))}")
         sys.exit(exit_code(error))
+    except OSError as error:
+        say(f"[bold red]error[/] {plain(str(error))}")
+        sys.exit(NodeError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -1,7 +1,6 @@
 """The factory's desk: rows in, an adapter on the shelf out."""
 
 import contextlib
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from openledger_protocol.datanet import Row
 
 from .. import __version__
 from ..errors import ConfigError
-from ..home import Home
+from ..home import Home, take_lock
 from ..inference.adapters import MANIFEST_FILE, Adapter, add_adapter, artifact_digest
 from ..inference.bases import Base
 from ..inference.peft_format import read_layout
@@ -72,7 +71,7 @@ def open_workspace(home: Home) -> Iterator[Path]:
     folder = root / "run"
     with (root / "lock").open("a") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            take_lock(lock)
         except BlockingIOError as error:
             raise ConfigError(f"another training runs on {home.root}: wait until it has ended") from error
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,15 @@ class ShelfReader:
 
     def __init__(self, home: Home) -> None:
         self._root = home.adapters
+        self._reading = threading.Lock()
         self._read: dict[Path, tuple[_Stamp, Adapter | str]] = {}  # an adapter, or why it is refused
 
     def read(self) -> Shelf:
-        """Look at every folder, by name; a bad one hides itself and nothing else."""
+        """Look at every folder, by name; a bad one hides itself and nothing else. Any thread may ask."""
+        with self._reading:
+            return self._read_all()
+
+    def _read_all(self) -> Shelf:
         folders = sorted(self._root.iterdir()) if self._root.exists() else []
         stamps = {folder: stamp for folder in folders if (stamp := _stamp(folder))}
         self._read = {folder: self._look(folder, stamp) for folder, stamp in stamps.items()}
@@ -85,10 +91,13 @@ _Stamp = tuple[int, ...]
 
 def _stamp(folder: Path) -> _Stamp | None:
     """None for a copy that was cut off, and for whatever else somebody put there."""
-    if folder.name.startswith(".") or not (folder / MANIFEST_FILE).is_file():
+    try:
+        if folder.name.startswith(".") or not (folder / MANIFEST_FILE).is_file():
+            return None
+        files = [folder / file for file in (MANIFEST_FILE, *ARTIFACT_FILES) if (folder / file).exists()]
+        return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
+    except OSError:  # removed while we look, or not ours to read
         return None
-    files = [folder / file for file in (MANIFEST_FILE, *ARTIFACT_FILES) if (folder / file).exists()]
-    return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
 
 
 def read_shelf(home: Home) -> Shelf:
@@ -186,7 +195,9 @@ def resolve_model(base: Base, adapters: list[Adapter], model: str) -> Adapter | 
 def remove_adapter(home: Home, name: str) -> Adapter:
     """Take an adapter off the shelf."""
     adapter = find_adapter(list_adapters(home), name)
-    shutil.rmtree(adapter.folder)
+    going = adapter.folder.with_name(f".{adapter.folder.name}.removed")
+    shutil.rmtree(going, ignore_errors=True)
+    shutil.rmtree(adapter.folder.rename(going))  # gone at once for whoever looks, then file by file
     return adapter
 
 

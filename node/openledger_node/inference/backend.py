@@ -29,6 +29,7 @@ class Profile:
     dtype: str
     threads: int
     context_max: int  # tokens of prompt and answer together
+    vocab_size: int
     weight_bytes: int  # that one number of an adapter takes on the device
     end_ids: tuple[int, ...]  # tokens that end an answer
 
@@ -73,5 +74,5 @@ class Backend(Protocol):
         """Run all rows, put their keys and values into the cache, and draw the tokens asked for.
 
         Returns:
-            The drawn token of each row with `sampling`, by sequence id.
+            The drawn token of each row with `sampling`, by sequence id; none for a row whose numbers overflowed.
         """

@@ -59,7 +59,10 @@ def find_base(home: Home, name: str) -> Base:
     if name == FAKE_BASE_NAME:
         return FAKE_BASE
     if os.sep in name:
-        return describe_folder(Path(name).expanduser().resolve())
+        folder, hub_name = Path(name).expanduser().resolve(), name.partition("@")[0].replace("/", "--")
+        if folder.exists() or not is_here(home, hub_name):
+            return describe_folder(folder)
+        name = hub_name
     if not is_here(home, name):
         raise ModelError(f"base {name!r} is not on this machine: run `openledger-node models pull {name}`")
     return read_base(home.models / name)
@@ -68,7 +71,10 @@ def find_base(home: Home, name: str) -> Base:
 def describe_folder(folder: Path) -> Base:
     """Name a Hugging Face folder of the operator's own by what it holds, and keep that in its `base.json`."""
     if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder} is no base model: it needs config.json and *.safetensors")
+        raise ModelError(
+            f"{folder} is no base model: it needs config.json and *.safetensors "
+            "(a model of the Hugging Face hub comes by `openledger-node models pull OWNER/NAME`)"
+        )
     if not _is_described(folder):
         write_base_json(folder, name=check_name(folder.name), digest=folder_digest(folder), source=None)
     return read_base(folder)

@@ -11,7 +11,7 @@ from pathlib import Path
 import trio
 
 from . import frames
-from .frames import Command, Event
+from .frames import Event
 
 RECEIVE_BYTES = 1 << 16
 EXIT_GRACE_S = 3.0
@@ -26,14 +26,14 @@ class Child:
         self._stream = stream
         self._sending = trio.Lock()
 
-    async def send(self, command: Command) -> None:
-        """Send one command; whole frames, whoever sends.
+    async def send(self, frame: bytes) -> None:
+        """Send one command's frame, whole, whoever sends.
 
         Raises:
             trio.BrokenResourceError: the process is gone.
         """
         async with self._sending:
-            await self._stream.send_all(frames.encode(command))
+            await self._stream.send_all(frame)
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what the engine says, until it is gone."""

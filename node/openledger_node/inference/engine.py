@@ -1,12 +1,14 @@
 """The daemon's side of the engine: hand in sequences, read their tokens, and keep the child process alive.
 
-The child may crash, be killed for memory or freeze. Then it is started again, with a growing pause, and every
-sequence goes on where it was: its prompt and the tokens it gave out so far are prefilled anew, and since a token is
-a pure function of logits, seed and position, the answer is the one it would have been.
+The child may crash, be killed for memory or freeze. Then it is started again, and every sequence goes on where it
+was: its prompt and the tokens it gave out so far are prefilled anew. A token is a pure function of logits, seed and
+position, so in float32 the answer is the one it would have been; in bfloat16 prefill and decode round differently,
+and it may turn another way from there on.
 """
 
 import contextlib
 import logging
+import os
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +19,10 @@ import trio
 from openledger_protocol.inference import SamplingParams
 
 from ..errors import ModelError
+from . import frames
 from .backend import BackendSettings, Profile
 from .child import Child, start_child
-from .frames import Beat, Cancel, Chunk, Event, Fatal, Finished, Open, Ready, Refused, Submit
+from .frames import Beat, Cancel, Chunk, Event, Fatal, Finished, Joined, Open, Ready, Refused, Submit
 from .sequence import AdapterSource
 
 State = Literal["starting", "ready", "restarting", "stopped"]
@@ -31,7 +34,7 @@ LOSSES_MAX = 2
 FAILED_STARTS_MAX = 3
 PAUSE_S = 0.2
 WATCH_INTERVAL_S = 1.0
-TAIL_LINES = 3
+TAIL_LINES, TAIL_BYTES = 3, 4096
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class _Live:
     order: Order
     outcomes: trio.MemorySendChannel[Outcome | Lost]
     ids: list[int] = field(default_factory=list)
+    is_running: bool = False  # in the present child's batch
+    is_cancelled: bool = False
     num_losses: int = 0
 
 
@@ -84,7 +89,7 @@ class Engine:
         self._live: dict[str, _Live] = {}
         self._child: Child | None = None
         self._heard_at_s = 0.0
-        self._commands: deque[Submit | Cancel] = deque()
+        self._commands: deque[bytes] = deque()  # frames
         self._has_commands = trio.Event()
         self.state: State = "starting"
         self.profile: Profile | None = None
@@ -103,21 +108,27 @@ class Engine:
         return self._child.process.pid if self._child else None
 
     def submit(self, order: Order) -> trio.MemoryReceiveChannel[Outcome | Lost]:
-        """Hand in a sequence and return where its tokens come out; it survives restarts of the child."""
+        """Hand in a sequence and return where its tokens come out; it survives restarts of the child.
+
+        Raises:
+            MalformedError: the order can't be written down; nothing of it stays behind.
+        """
         # Every token makes one chunk, and one last word follows: so much room, and a slow reader stops nobody.
+        submission = _submission(order, ())
         send, receive = trio.open_memory_channel[Outcome | Lost](order.sampling.max_tokens + 1)
         if not self._live:
             self._heard_at_s = trio.current_time()  # silence counts from here: an idle engine says nothing
-        live = self._live[order.sequence_id] = _Live(order, send)
+        self._live[order.sequence_id] = _Live(order, send)
         if self.state == "ready":
-            self._command(_submission(live))
+            self._command(submission)
         return receive
 
     def cancel(self, sequence_id: str) -> None:
         """Stop a sequence; `Finished` still comes, unless it came already."""
-        if sequence_id in self._live:
+        if live := self._live.get(sequence_id):
+            live.is_cancelled = True
             if self.state == "ready":
-                self._command(Cancel(sequence_id=sequence_id))
+                self._command(frames.encode(Cancel(sequence_id=sequence_id)))
             else:
                 self._end(Finished(sequence_id=sequence_id, reason="cancelled"))
 
@@ -142,8 +153,9 @@ class Engine:
         options = self._options
         child = await start_child(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
         self._child, self._heard_at_s = child, trio.current_time()
+        self._commands, self._has_commands = deque(), trio.Event()  # what was meant for the child before this one
         try:
-            await child.send(_opening(options))
+            await child.send(frames.encode(_opening(options)))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_commands, child)
                 nursery.start_soon(self._watch, child)
@@ -195,11 +207,20 @@ class Engine:
                 self.beat = event
             case Ready():
                 self.state, self.profile = "ready", event.profile
-                self._commands.clear()  # meant for the child before this one
-                for live in self._live.values():
-                    self._command(_submission(live))
+                for waiting in list(self._live.values()):
+                    self._resubmit(waiting)
+            case Joined():
+                for sequence_id in event.sequence_ids:
+                    if live := self._live.get(sequence_id):
+                        live.is_running = True
             case Fatal():
                 self._fatal = event.message
+
+    def _resubmit(self, live: _Live) -> None:
+        if live.is_cancelled:
+            self._end(Finished(sequence_id=live.order.sequence_id, reason="cancelled"))
+        else:
+            self._command(_submission(live.order, tuple(live.ids)))
 
     def _pass_on(self, chunk: Chunk) -> None:
         if live := self._live.get(chunk.sequence_id):
@@ -218,17 +239,18 @@ class Engine:
     def _count_losses(self) -> None:
         self.beat = Beat(num_running=0, num_waiting=0, resident=(), adapter_bytes=0)
         for live in list(self._live.values()):
-            live.num_losses += 1
+            live.num_losses += live.is_running  # who only waited has no part in it
+            live.is_running = False
             if live.num_losses > LOSSES_MAX:
                 self._end(Lost(sequence_id=live.order.sequence_id))
 
-    def _command(self, command: Submit | Cancel) -> None:
-        self._commands.append(command)
+    def _command(self, frame: bytes) -> None:
+        self._commands.append(frame)
         self._has_commands.set()
 
     def _log_tail(self) -> str:
         file = self._options.log_file
-        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+        lines = _end_of(file).splitlines()
         return f"{' / '.join(lines[-TAIL_LINES:]) or 'it said nothing'} (all of it in {file})"
 
 
@@ -241,12 +263,22 @@ def _opening(options: EngineOptions) -> Open:
     )
 
 
-def _submission(live: _Live) -> Submit:
-    order = live.order
-    return Submit(
-        sequence_id=order.sequence_id,
-        prompt_ids=order.prompt_ids,
-        resumed_ids=tuple(live.ids),
-        sampling=order.sampling,
-        adapter=order.adapter,
+def _submission(order: Order, resumed_ids: tuple[int, ...]) -> bytes:
+    """The frame of a sequence; made before anything else is done with it, so that only its requester hears of it."""
+    return frames.encode(
+        Submit(
+            sequence_id=order.sequence_id,
+            prompt_ids=order.prompt_ids,
+            resumed_ids=resumed_ids,
+            sampling=order.sampling,
+            adapter=order.adapter,
+        )
     )
+
+
+def _end_of(file: Path) -> str:
+    if not file.exists():
+        return ""
+    with file.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return stream.read().decode(errors="replace")

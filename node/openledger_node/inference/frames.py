@@ -56,6 +56,13 @@ class Fatal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """These sequences are in the batch from now on: if the engine dies, one of those may be why."""
+
+    sequence_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
     """New tokens of a sequence, and the text that may be shown now."""
 
@@ -91,10 +98,10 @@ class Beat:
 
 
 Command = Open | Submit | Cancel
-Event = Ready | Fatal | Chunk | Finished | Refused | Beat
+Event = Ready | Fatal | Joined | Chunk | Finished | Refused | Beat
 
 _TYPES: dict[str, type[Command | Event]] = {
-    cls.__name__.lower(): cls for cls in (Open, Submit, Cancel, Ready, Fatal, Chunk, Finished, Refused, Beat)
+    cls.__name__.lower(): cls for cls in (Open, Submit, Cancel, Ready, Fatal, Joined, Chunk, Finished, Refused, Beat)
 }
 _FIELD_TYPES: dict[str, type[Any]] = {
     "settings": BackendSettings,

@@ -79,7 +79,7 @@ class Scheduler:
         for row in rows:
             sequence = self._running[row.sequence_id]
             sequence.num_cached += len(row.token_ids)
-            if row.sampling:
+            if row.sampling and row.sequence_id in tokens:
                 sequence.output_ids.append(tokens[row.sequence_id])
                 grown.append(sequence)
         return grown

@@ -2,10 +2,12 @@
 
 import codecs
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FileTokenizer
 from tokenizers.decoders import DecodeStream
@@ -48,7 +50,12 @@ def open_tokenizer(folder: Path | None) -> Tokenizer:
     file = folder / "tokenizer.json"
     if not file.exists():
         raise ModelError(f"{folder} has no tokenizer.json: save the base with a fast tokenizer")
-    return BaseTokenizer(FileTokenizer.from_file(str(file)), chat_template(folder), special_tokens(folder))
+    try:
+        return BaseTokenizer(FileTokenizer.from_file(str(file)), chat_template(folder), special_tokens(folder))
+    except TemplateError as error:
+        raise ModelError(f"the chat template of {folder.name} can't be read: {error}") from error
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ModelError(f"{file} can't be read ({error}): pull the base again") from error
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
@@ -65,10 +72,7 @@ class BaseTokenizer:
     def __init__(self, tokenizer: FileTokenizer, template: str | None, special: dict[str, str]) -> None:
         self._tokenizer = tokenizer
         self._special = special
-        # The same environment as transformers', so that a template renders to the same text here.
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _raise_exception
-        self._template = environment.from_string(template) if template else None
+        self._template = _template_environment().from_string(template) if template else None
 
     def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
         """Render by the base's own template, with the opening of the assistant's turn at the end.
@@ -83,7 +87,7 @@ class BaseTokenizer:
         messages = [{"role": message.role, "content": message.content} for message in prompt]
         try:
             text = self._template.render(messages=messages, add_generation_prompt=True, **self._special)
-        except TemplateError as error:
+        except Exception as error:  # a template is a stranger's program: whatever it raises is its refusal
             raise MalformedError(f"the base's chat template refuses this conversation: {error}") from error
         return self.encode(text)
 
@@ -138,6 +142,20 @@ class ByteDecoder:
     def push(self, token_id: int) -> str:
         """Return the character that this byte completes."""
         return self._decoder.decode(bytes([token_id])) if token_id < ByteTokenizer.end_id else ""
+
+
+def _template_environment() -> ImmutableSandboxedEnvironment:
+    """What transformers gives to a chat template, so that it renders to the same text here."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(value: object, indent: int | None = None) -> str:
+    """Jinja's own would escape it for HTML."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _raise_exception(message: str) -> None:

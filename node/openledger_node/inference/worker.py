@@ -22,7 +22,7 @@ from . import frames
 from .adapter_cache import AdapterCache
 from .answer import Answer
 from .backend import Backend
-from .frames import Beat, Cancel, Chunk, Command, Event, Fatal, Finished, Open, Ready, Refused, Submit
+from .frames import Beat, Cancel, Chunk, Command, Event, Fatal, Finished, Joined, Open, Ready, Refused, Submit
 from .scheduler import Scheduler
 from .sequence import AdapterSource, Sequence
 from .tokenizer import Tokenizer, open_tokenizer
@@ -94,6 +94,11 @@ class Worker:
                 raise AssertionError("the engine is open")
 
     def _submit(self, command: Submit) -> None:
+        assert command.sequence_id not in self._answers, "the daemon submits a sequence once to each engine"
+        if max(command.prompt_ids) >= self._backend.profile.vocab_size:
+            message = "the prompt has a token that the base does not: its tokenizer belongs to another base"
+            self._link.send(Refused(sequence_id=command.sequence_id, message=message))
+            return
         sequence = Sequence(
             sequence_id=command.sequence_id,
             prompt_ids=command.prompt_ids,
@@ -116,12 +121,17 @@ class Worker:
         self._scheduler.add(sequence)
 
     def _step(self) -> None:
-        for sequence in self._scheduler.admit(self._can_join):
+        if joined := self._scheduler.admit(self._can_join):
+            self._link.send(Joined(sequence_ids=tuple(sequence.sequence_id for sequence in joined)))
+        for sequence in joined:
             self._backend.join(sequence.sequence_id, sequence.adapter_id)
         if rows := self._scheduler.schedule():
             tokens = self._backend.step(rows)
             for sequence in self._scheduler.advance(rows, tokens):
                 self._postprocess(sequence)
+            for row in rows:
+                if row.sampling and row.sequence_id not in tokens:
+                    self._refuse(row.sequence_id, "the numbers of this answer overflowed: its adapter is not usable")
 
     def _postprocess(self, sequence: Sequence) -> None:
         answer = self._answers[sequence.sequence_id]
@@ -139,6 +149,10 @@ class Worker:
         if is_joined:
             self._backend.leave(sequence_id)
 
+    def _refuse(self, sequence_id: str, message: str) -> None:
+        self._drop(sequence_id)
+        self._link.send(Refused(sequence_id=sequence_id, message=message))
+
     def _can_join(self, sequence: Sequence) -> bool:
         adapter = sequence.adapter
         if adapter is None:
@@ -149,8 +163,7 @@ class Worker:
         try:
             return self._load(adapter)
         except AdapterRefusedError as error:
-            self._drop(sequence.sequence_id)
-            self._link.send(Refused(sequence_id=sequence.sequence_id, message=error.message))
+            self._refuse(sequence.sequence_id, error.message)
             return False
 
     def _load(self, adapter: AdapterSource) -> bool:

@@ -3,8 +3,10 @@
 SQLite in WAL mode with synchronous FULL: a commit that returned survives a power cut. One connection, one writer.
 """
 
+import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +15,7 @@ from urllib.parse import quote
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import AdapterId, RequestId
 
-from ..errors import ConfigError
+from ..errors import ConfigError, LedgerError
 from .migrations import MIGRATIONS
 
 JobState = Literal["running", "completed", "failed", "interrupted"]
@@ -39,18 +41,6 @@ class Job:
     ended_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobTotals:
-    """Jobs by state, and tokens over all of them."""
-
-    running: int = 0
-    completed: int = 0
-    failed: int = 0
-    interrupted: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-
 class Ledger:
     """Typed rows; every method is one transaction."""
 
@@ -59,7 +49,7 @@ class Ledger:
 
     def start_job(self, job: Job) -> None:
         """Write the row of a request before any work on it."""
-        with self._connection as transaction:
+        with self._transaction() as transaction:
             transaction.execute(
                 "INSERT INTO job (request_id, received_ns, base, adapter_id, adapter_name, state, tokens_in)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -76,7 +66,7 @@ class Ledger:
 
     def complete_job(self, completion: Completion, *, first_token_ns: int | None, ended_ns: int) -> None:
         """Close the row of an answered request, also when its requester left early."""
-        with self._connection as transaction:
+        with self._transaction() as transaction:
             transaction.execute(
                 "UPDATE job SET state = 'completed', tokens_out = ?, finish_reason = ?, first_token_ns = ?,"
                 " ended_ns = ? WHERE request_id = ? AND state = 'running'",
@@ -91,7 +81,7 @@ class Ledger:
 
     def fail_job(self, request_id: RequestId, *, error_code: str, ended_ns: int) -> None:
         """Close the row of a request that could not be answered."""
-        with self._connection as transaction:
+        with self._transaction() as transaction:
             transaction.execute(
                 "UPDATE job SET state = 'failed', error_code = ?, ended_ns = ?"
                 " WHERE request_id = ? AND state = 'running'",
@@ -100,7 +90,7 @@ class Ledger:
 
     def recover_jobs(self) -> int:
         """At a start: whatever still runs was cut off with the daemon before this one; returns how many."""
-        with self._connection as transaction:
+        with self._transaction() as transaction:
             return transaction.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'").rowcount
 
     def jobs(self, *, limit: int) -> list[Job]:
@@ -108,17 +98,15 @@ class Ledger:
         rows = self._connection.execute("SELECT * FROM job ORDER BY received_ns DESC LIMIT ?", (limit,))
         return [Job(**dict(row)) for row in rows]
 
-    def totals(self) -> JobTotals:
-        """Count jobs and tokens."""
-        rows = self._connection.execute(
-            "SELECT state, count(*) AS jobs, sum(tokens_in) AS tokens_in,"
-            " coalesce(sum(tokens_out), 0) AS tokens_out FROM job GROUP BY state"
-        ).fetchall()
-        return JobTotals(
-            **{row["state"]: row["jobs"] for row in rows},
-            tokens_in=sum(row["tokens_in"] for row in rows),
-            tokens_out=sum(row["tokens_out"] for row in rows),
-        )
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._connection as transaction:
+                yield transaction
+        except sqlite3.IntegrityError:
+            raise  # a mistake of ours, which no operator can put right
+        except sqlite3.Error as error:
+            raise LedgerError(f"the ledger {_explain(error)}") from error
 
     def close(self) -> None:
         """Fold the write-ahead log into the file."""

@@ -16,6 +16,7 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, TokenChunk
 
+from ..errors import LedgerError
 from ..home import Home
 from ..inference.adapters import Adapter, ShelfReader, resolve_model
 from ..inference.bases import Base
@@ -42,6 +43,8 @@ class Failure:
 
     error: ProtocolError
 
+
+RECORD_ATTEMPTS, RECORD_PAUSE_S = 20, 0.5
 
 Outcome = TokenChunk | Completion | Failure
 """What a requester's channel carries: chunks, then exactly one of the other two."""
@@ -105,7 +108,7 @@ class ServingDesk:
         if self._engine.profile is None:
             raise UnavailableError("the engine is still loading: try again soon")
         adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), request.model)
-        prompt_ids = self._tokenizer.render(request.prompt)
+        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, request.prompt)
         capacity = Capacity(
             context_max=self._engine.profile.context_max,
             queue_max=self._queue_max,
@@ -125,8 +128,12 @@ class ServingDesk:
         """
         progress = _Progress()
         try:
-            with trio.CancelScope(shield=True):
-                await self._in_ledger_thread(self._ledger.start_job, self._job(admitted))
+            try:
+                with trio.CancelScope(shield=True):
+                    await self._in_ledger_thread(self._ledger.start_job, self._job(admitted))
+            except LedgerError as error:
+                await _offer(send, Failure(error=UnavailableError(str(error))))
+                return  # nothing was begun, so nothing is lost
             last = await self._generate(admitted, send, progress)
             with trio.CancelScope(shield=True):
                 await self._record(admitted, last, progress)
@@ -161,7 +168,10 @@ class ServingDesk:
         self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: _Progress
     ) -> Completion | Failure:
         request_id = admitted.request.request_id
-        outcomes = self._engine.submit(_order(admitted))
+        try:
+            outcomes = self._engine.submit(_order(admitted))
+        except ProtocolError as error:
+            return Failure(error=error)
         self._running.add(request_id)
         try:
             async for outcome in outcomes:
@@ -208,14 +218,25 @@ class ServingDesk:
         )
 
     async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> None:
-        now_ns = self._now_ns()
+        """Close the row, and do not give up soon: a disk may be full for a moment.
+
+        Raises:
+            LedgerError: it could not be written at all; the node must stop rather than forget.
+        """
+        for attempt in range(RECORD_ATTEMPTS):
+            try:
+                await self._in_ledger_thread(self._close_job, admitted, last, progress, self._now_ns())
+                return
+            except LedgerError:
+                if attempt == RECORD_ATTEMPTS - 1:
+                    raise
+                await trio.sleep(RECORD_PAUSE_S)
+
+    def _close_job(self, admitted: Admitted, last: Completion | Failure, progress: _Progress, now_ns: int) -> None:
         if isinstance(last, Completion):
-            await self._in_ledger_thread(
-                lambda: self._ledger.complete_job(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
-            )
+            self._ledger.complete_job(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
         else:
-            request_id, code = admitted.request.request_id, last.error.code
-            await self._in_ledger_thread(lambda: self._ledger.fail_job(request_id, error_code=code, ended_ns=now_ns))
+            self._ledger.fail_job(admitted.request.request_id, error_code=last.error.code, ended_ns=now_ns)
 
     async def _in_ledger_thread(self, write: Callable[..., None], *values: object) -> None:
         await trio.to_thread.run_sync(write, *values, limiter=self._ledger_thread)

@@ -104,10 +104,17 @@ def test_an_unknown_model_is_404(client: openai.OpenAI) -> None:
         ({"messages": [{"role": "tool", "content": "x"}]}, "tool"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
         ({"model": 5}, "model"),
+        ({"top_k": 10**20}, "top_k"),
+        ({"stop": ["\ud800"]}, "surrogate"),
+        ({"model": "\ud800"}, "surrogate"),
+        ({"messages": [{"role": "user", "content": "\udfff"}]}, "surrogate"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]}, "surrogate"),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(node: Node, body: dict[str, Any], named: str) -> None:
-    response = post(node, **body)
+    content = json.dumps({"model": "fake", "messages": MESSAGES, "max_tokens": 20, **body})  # surrogates as \\ud800
+    headers = {**node.headers, "Content-Type": "application/json"}
+    response = httpx.post(f"{node.url}/v1/chat/completions", headers=headers, content=content)
     assert response.status_code == 400
     error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}

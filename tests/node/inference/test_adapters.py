@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -432,3 +433,21 @@ def test_a_setting_that_this_version_does_not_know_is_refused(home: Home, make_a
     with pytest.raises(AdapterRefusedError, match="a_setting_of_tomorrow"):
         add_adapter(home, make_adapter_folder(a_setting_of_tomorrow={"x": 1}), FAKE_BASE)
     add_adapter(home, make_adapter_folder(a_setting_of_tomorrow=None), FAKE_BASE)
+
+
+def test_a_reader_bears_adapters_that_come_and_go_while_it_looks(home: Home, make_adapter_folder: MakeFolder) -> None:
+    stays = add_adapter(home, make_adapter_folder("stays"), FAKE_BASE)
+    source, reader, is_over = make_adapter_folder("comes-and-goes", seed=1), ShelfReader(home), threading.Event()
+
+    def come_and_go() -> None:
+        for _ in range(60):
+            add_adapter(home, source, FAKE_BASE)
+            remove_adapter(home, "comes-and-goes")
+        is_over.set()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    while not is_over.is_set():
+        assert stays in reader.read().adapters
+    other.join()
+    assert reader.read().adapters == [stays]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from openledger_node.errors import ModelError
 from openledger_node.inference.backend import BackendSettings
@@ -16,6 +17,7 @@ from openledger_node.inference.backends.fake import ENDLESS
 from openledger_node.inference.engine import LOSSES_MAX, Engine, EngineOptions, Lost, Order, Outcome
 from openledger_node.inference.frames import Chunk, Finished, Refused
 from openledger_node.inference.sequence import AdapterSource
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
@@ -121,6 +123,56 @@ async def test_a_frozen_engine_is_killed_and_its_work_goes_on(options: EngineOpt
     assert engine.num_restarts == 1
 
 
+async def test_what_was_meant_for_a_dead_engine_is_not_sent_to_the_next(options: EngineOptions) -> None:
+    """Commands queue up behind a frozen engine's full socket; each sequence must still run once."""
+    async with running(options) as engine:
+        alone = await read(engine.submit(order("alone", text=b"x" * 50_000 + ENDLESS, max_tokens=30)))
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        channels = [engine.submit(order(f"s{n}", text=b"x" * 50_000 + ENDLESS, max_tokens=30)) for n in range(12)]
+        await trio.testing.wait_all_tasks_blocked()
+        os.kill(engine.process_id, signal.SIGKILL)
+        answers = [await read(channel) for channel in channels]
+    assert [ids for ids, _, _ in answers] == [alone[0]] * 12
+    assert engine.num_restarts == 1
+
+
+async def test_a_cancel_outlives_the_engine_that_should_have_obeyed_it(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
+        await read_until(outcomes, 3)
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        engine.cancel("a")
+        os.kill(engine.process_id, signal.SIGKILL)
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="cancelled")
+
+
+async def test_who_only_waited_is_not_given_up_with_those_that_ran(options: EngineOptions) -> None:
+    async with running(replace(options, settings=replace(options.settings, batch_max=1))) as engine:
+        runs = engine.submit(order("runs", text=ENDLESS, max_tokens=1_000_000))
+        waits = engine.submit(order("waits"))
+        for _ in range(LOSSES_MAX + 1):
+            await kill_engine(engine)
+        assert (await read(runs))[2] == Lost(sequence_id="runs")
+        assert isinstance((await read(waits))[2], Finished)
+
+
+async def test_an_order_that_cannot_be_written_is_its_requesters_trouble_alone(options: EngineOptions) -> None:
+    bad = replace(order("bad"), sampling=SamplingParams(max_tokens=5, seed=1, top_k=10**30))
+    async with running(options) as engine:
+        with pytest.raises(MalformedError):
+            engine.submit(bad)
+        assert engine.num_live == 0
+        assert isinstance((await read(engine.submit(order("good"))))[2], Finished)
+
+
+async def test_a_token_that_the_base_does_not_have_is_refused(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        odd = replace(order("odd"), prompt_ids=(5, 257))
+        assert isinstance((await read(engine.submit(odd)))[2], Refused)
+
+
 async def test_a_reader_that_leaves_ends_its_sequence_and_no_other(options: EngineOptions) -> None:
     async with running(options) as engine:
         leaving = engine.submit(order("leaves", text=ENDLESS, max_tokens=1_000_000))
@@ -173,8 +225,8 @@ async def test_the_child_ends_with_its_supervisor(options: EngineOptions) -> Non
 
 
 async def kill_engine(engine: Engine) -> None:
-    """Kill the engine once it is up, and return when that was noticed."""
-    await _until(lambda: engine.state == "ready")
+    """Kill the engine once it runs a sequence, and return when that was noticed."""
+    await _until(lambda: engine.state == "ready" and engine.beat.num_running == 1)
     before = engine.num_restarts
     assert engine.process_id is not None
     os.kill(engine.process_id, signal.SIGKILL)

@@ -17,6 +17,7 @@ from openledger_node.inference.frames import (
     Event,
     Fatal,
     Finished,
+    Joined,
     Open,
     Ready,
     Refused,
@@ -30,7 +31,14 @@ SETTINGS = BackendSettings(
     base_folder="/a/base", device="cpu", dtype="float32", threads=2, batch_max=16, context_max=2048
 )
 PROFILE = Profile(
-    backend="fake", device="cpu", dtype="none", threads=1, context_max=64, weight_bytes=2, end_ids=(0, 151_643)
+    backend="fake",
+    device="cpu",
+    dtype="none",
+    threads=1,
+    context_max=64,
+    vocab_size=9,
+    weight_bytes=2,
+    end_ids=(0, 151_643),
 )
 SAMPLING = SamplingParams(
     max_tokens=9, seed=2**64 - 1, temperature=0.1, top_p=0.9, top_k=40, min_p=0.05, stop=("\n\n", "🙂")
@@ -39,6 +47,7 @@ SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), folder="/a/b c", num_param
 SUBMIT = Submit(sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE)
 
 MESSAGES: list[Command | Event] = [
+    Joined(sequence_ids=("a", "b")),
     Open(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 40),
     Open(
         backend="fake",

@@ -128,6 +128,7 @@ def test_adapter_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> 
     [
         ({"model_type": "gpt2"}, "gpt2"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}, "yarn"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 4.0}}, "linear"),
         ({"hidden_act": "gelu"}, "gelu"),
         ({"sliding_window": 64}, "sliding_window"),
         ({"quantization_config": {"bits": 4}}, "quantization_config"),
@@ -164,11 +165,10 @@ def test_an_adapter_that_overflows_leaves_nothing_behind_for_whoever_gets_its_pl
     backend = open_backend(base)
     backend.load_adapter(ADAPTER, make_adapter(base, tmp_path / "wild", seed=1, scale=1e30))
     undisturbed = generate(open_backend(base), None, 6)
-    generate(backend, ADAPTER, 6)
-    assert not backend._cache.values.isnan().any()
     for name, length in (("short", 3), ("long", 60)):
         backend.join(name, ADAPTER)
         backend.step((Row(sequence_id=name, token_ids=(7,) * length, position=0, sampling=None),))
+    assert backend._cache.values.isnan().any(), "this is what must not stay"
     backend.leave("short")  # the long one moves into its place
     backend.leave("long")
     backend.join("longest", None)
@@ -182,3 +182,20 @@ def test_old_memory_under_the_cache_is_never_seen(tmp_path: Path) -> None:
     backend = open_backend(base)
     assert backend._cache.keys.count_nonzero() == 0
     assert backend._cache.values.count_nonzero() == 0
+
+
+@pytest.mark.parametrize(
+    "sampling", [GREEDY, SamplingParams(max_tokens=9, seed=1, top_p=0.9)], ids=["greedy", "warm"]
+)
+def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(
+    tmp_path: Path, sampling: SamplingParams
+) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base)
+    backend.load_adapter(ADAPTER, make_adapter(base, tmp_path / "wild", seed=1, scale=1e30))
+    alone = generate(backend, None, 1)
+    backend.join("wild", ADAPTER)
+    backend.join("calm", None)
+    rows = [Row(sequence_id=name, token_ids=PROMPT, position=0, sampling=GREEDY) for name in ("calm",)]
+    rows.append(Row(sequence_id="wild", token_ids=PROMPT, position=0, sampling=sampling))
+    assert backend.step(tuple(rows)) == {"calm": alone[0]}

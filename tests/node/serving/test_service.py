@@ -1,7 +1,8 @@
 """The desk over a real engine child (fake backend) and a real ledger."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from openledger_node.inference.backend import BackendSettings
 from openledger_node.inference.bases import FAKE_BASE
 from openledger_node.inference.engine import Engine, EngineOptions
 from openledger_node.inference.tokenizer import ByteTokenizer
+from openledger_node.ledger import ledger as ledger_module
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.serving.service import Outcome, ServingDesk, open_channel
+from openledger_node.serving.service import Failure, Outcome, ServingDesk, open_channel
 from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import Digest, RequestId
@@ -180,3 +182,37 @@ async def test_a_cut_off_ends_each_running_answer_with_its_last_word(tmp_path: P
         outcomes = [outcome async for outcome in receive]
     assert isinstance(outcomes[-1], Completion)
     assert outcomes[-1].finish_reason == "cancelled"
+
+
+async def test_a_request_that_cannot_be_written_down_is_refused_and_the_node_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "BUSY_TIMEOUT_S", 0.01)
+    async with open_desk(tmp_path) as (desk, _):
+        with closing(sqlite3.connect(Home(tmp_path).ledger("local"))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            (refusal,) = await ask(desk, request("refused"))
+            other.rollback()
+        assert isinstance(refusal, Failure)
+        assert isinstance(refusal.error, UnavailableError)
+        assert desk.num_live == 0
+        assert isinstance((await ask(desk, request("served")))[-1], Completion)
+        assert [job.request_id for job in await desk.jobs(10)] == ["served"]
+
+
+async def test_a_row_that_cannot_be_closed_at_once_is_closed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "BUSY_TIMEOUT_S", 0.01)
+    async with open_desk(tmp_path) as (desk, nursery):
+        admitted = await desk.admit(request("r", prompt="long...", max_tokens=2000))
+        send, receive = open_channel(admitted)
+        nursery.start_soon(desk.handle, admitted, send)
+        await receive.receive()
+        with closing(sqlite3.connect(Home(tmp_path).ledger("local"))) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(1999):
+                await receive.receive()
+            other.rollback()
+        assert isinstance(await receive.receive(), Completion)
+        assert [job.state for job in await desk.jobs(10)] == ["completed"]

@@ -39,6 +39,7 @@ class FakeBackend:
             dtype="none",
             threads=1,
             context_max=settings.context_max,
+            vocab_size=ByteTokenizer.end_id + 1,
             weight_bytes=1,
             end_ids=(ByteTokenizer.end_id,),
         )

@@ -67,7 +67,7 @@ def read_config(folder: Path) -> DecoderConfig:
     if model_type not in FAMILY:
         raise ModelError(f"{folder.name} is a {model_type!r} model: torch_lora serves {', '.join(FAMILY)}")
     _refuse(folder, "hidden_act", fields.get("hidden_act", "silu"), ("silu",))
-    _refuse(folder, "rope scaling", _rope(fields).get("rope_type", "default"), ("default",))
+    _refuse(folder, "rope scaling", _rope_type(fields), ("default",))
     _refuse(folder, "sliding_window", _sliding_window(fields), (None,))
     _refuse(folder, "quantization_config", fields.get("quantization_config"), (None,))
     num_heads = fields["num_attention_heads"]
@@ -94,6 +94,11 @@ def read_config(folder: Path) -> DecoderConfig:
 def _rope(fields: dict[str, Any]) -> dict[str, Any]:
     """Newer configs keep all of RoPE in `rope_parameters`, older ones the scaling in `rope_scaling`."""
     return fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+
+
+def _rope_type(fields: dict[str, Any]) -> str:
+    """Newer configs say `rope_type`, older ones `type`."""
+    return _rope(fields).get("rope_type") or _rope(fields).get("type") or "default"
 
 
 def _sliding_window(fields: dict[str, Any]) -> object:

@@ -65,9 +65,10 @@ def _check_fits(site: LoraSite, config: DecoderConfig) -> None:
 
 def _load_pair(file: safe_open, site: LoraSite, placement: Placement) -> LoraPair:
     a, b = (file.get_tensor(key).float() for key in (site.key_a, site.key_b))  # type: ignore[no-untyped-call]
-    if not (a.isfinite().all() and b.isfinite().all()):
+    pair = LoraPair(a=a.to(*placement), b=(b * site.scaling).to(*placement))
+    if not (pair.a.isfinite().all() and pair.b.isfinite().all()):
         raise AdapterRefusedError(f"layers.{site.layer}.{site.module} holds a number that is not finite")
-    return LoraPair(a=a.to(*placement), b=(b * site.scaling).to(*placement))
+    return pair
 
 
 class LoraStacks:

@@ -61,6 +61,7 @@ class TorchLoraBackend:
             dtype=str(placement.dtype).removeprefix("torch."),
             threads=threads,
             context_max=context_max,
+            vocab_size=config.vocab_size,
             weight_bytes=placement.dtype.itemsize,
             end_ids=config.end_ids,
         )
@@ -113,11 +114,17 @@ class TorchLoraBackend:
 
 
 def draw(rows: list[Row], logits: torch.Tensor) -> dict[str, int]:
-    """Draw each row's next token from (rows, vocabulary); greedy rows by one argmax on the device."""
-    likeliest = logits.argmax(dim=1).tolist() if rows else []
+    """Draw each row's next token from (rows, vocabulary); greedy rows by one argmax on the device.
+
+    A row with a logit that is no number draws none: its adapter overflows, and that is nobody else's trouble.
+    """
+    if not rows:
+        return {}
+    likeliest, is_finite = logits.argmax(dim=1).tolist(), logits.isfinite().all(dim=1).tolist()
     return {
         row.sequence_id: likeliest[number] if _is_greedy(row) else _draw_row(row, logits[number])
         for number, row in enumerate(rows)
+        if is_finite[number]
     }
 
 
