@@ -111,6 +111,14 @@ def check_torch(_: Home) -> tuple[str, str]:
         return "missing", "run `pip install 'torch>=2.6,<3'`"
 
 
+def check_device(_: Home) -> tuple[str, str]:
+    """Torch's build fits the card, as far as can be seen without loading it."""
+    has_card = shutil.which("nvidia-smi") is not None
+    if has_card and version("torch").endswith("+cpu"):
+        return "an NVIDIA card, and torch's CPU build", "install torch's CUDA build: README.md, requirements"
+    return "an NVIDIA card" if has_card else "no NVIDIA card: the engine runs on the CPU, or on Apple's GPU", ""
+
+
 def check_memory(home: Home) -> tuple[str, str]:
     """The base fits into memory, with as much again for everything else."""
     if not _has_base(home):
@@ -204,6 +212,7 @@ def check_download(_: Home) -> tuple[str, str]:
 CHECKS: dict[str, Check] = {
     "python": check_python,
     "torch": check_torch,
+    "device": check_device,
     "settings": check_settings,
     "base": check_base,
     "adapters": check_adapters,

@@ -15,6 +15,7 @@ from openledger_protocol.primitives import AdapterId, Digest, check_name
 from ..errors import ModelError
 from ..home import Home
 from .bases import Base, file_digest
+from .decoder_config import check_fits, read_config
 from .peft_format import CONFIG_BYTES_MAX, CONFIG_FILE, WEIGHTS_FILE, LoraLayout, read_layout
 
 MANIFEST_FILE = "adapter.json"
@@ -118,7 +119,9 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
     Raises:
         AdapterRefusedError: the files are not what they must be, or were made for another base.
     """
-    read_layout(source)
+    layout = read_layout(source)
+    if base.folder:
+        check_fits(layout, read_config(base.folder))
     manifest = _manifest_for(source, base, name)
     if manifest.base.digest != base.digest:
         raise AdapterRefusedError(

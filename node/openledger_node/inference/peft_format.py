@@ -43,16 +43,25 @@ _SERVED: dict[str, tuple[object, ...]] = {
 
 _HARMLESS = frozenset(
     {
-        *(
-            "alpha_pattern",
-            "auto_mapping",
-            "base_model_name_or_path",
-            "eva_config",
-            "exclude_modules",
-            "inference_mode",
-        ),
-        *("layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core", "peft_type"),
-        *("peft_version", "qalora_group_size", "r", "rank_pattern", "revision", "target_modules", "task_type"),
+        "alpha_pattern",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "eva_config",
+        "exclude_modules",
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "rank_pattern",
+        "revision",
+        "target_modules",
+        "task_type",
         "use_rslora",
     }
 )

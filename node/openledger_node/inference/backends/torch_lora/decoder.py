@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
 
+from openledger_node.inference.decoder_config import DecoderConfig
+
 from .batch import Batch, Segment
-from .config import DecoderConfig
 from .kv_cache import KvCache
 from .lora import LoraStacks
 from .weights import LayerWeights, Weights

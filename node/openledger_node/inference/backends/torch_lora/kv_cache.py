@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from .config import DecoderConfig
+from openledger_node.inference.decoder_config import DecoderConfig
+
 from .placement import Placement
 
 

@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from openledger_node.inference.decoder_config import DecoderConfig, check_fits
 from openledger_node.inference.peft_format import WEIGHTS_FILE, LoraSite, read_layout
 from openledger_protocol.errors import AdapterRefusedError
 
-from .config import DecoderConfig
 from .placement import Placement
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -45,22 +45,12 @@ def load_adapter(folder: Path, config: DecoderConfig, placement: Placement) -> A
         AdapterRefusedError: it does not fit the base, or holds a number that is not finite.
     """
     layout = read_layout(folder)
-    for site in layout.sites:
-        _check_fits(site, config)
+    check_fits(layout, config)
     try:
         with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
             return {(site.layer, site.module): _load_pair(file, site, placement) for site in layout.sites}
     except SafetensorError as error:
         raise AdapterRefusedError(f"{folder / WEIGHTS_FILE}: {error}") from error
-
-
-def _check_fits(site: LoraSite, config: DecoderConfig) -> None:
-    found, wanted = (site.d_in, site.d_out), config.site_dims[site.module]
-    if site.layer >= config.num_layers or found != wanted:
-        raise AdapterRefusedError(
-            f"layers.{site.layer}.{site.module} maps {found[0]} to {found[1]}; "
-            f"the base has {config.num_layers} layers, where it maps {wanted[0]} to {wanted[1]}"
-        )
 
 
 def _load_pair(file: safe_open, site: LoraSite, placement: Placement) -> LoraPair:

@@ -7,12 +7,12 @@ import torch
 
 from openledger_node.errors import ModelError
 from openledger_node.inference.backend import BackendSettings, Profile, Row
+from openledger_node.inference.decoder_config import read_config
 from openledger_node.inference.sampler import sample
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from .batch import build_batch
-from .config import read_config
 from .decoder import Decoder
 from .kv_cache import KvCache
 from .lora import Adapter, LoraStacks, load_adapter

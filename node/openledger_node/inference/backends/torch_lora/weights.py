@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from openledger_node.errors import ModelError
+from openledger_node.inference.decoder_config import DecoderConfig
 
-from .config import DecoderConfig
 from .placement import Placement
 
 Reader = Callable[[str], Tensor]

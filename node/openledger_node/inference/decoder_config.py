@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openledger_node.errors import ModelError
+from openledger_protocol.errors import AdapterRefusedError
+
+from ..errors import ModelError
+from .peft_format import LoraLayout
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -89,6 +92,21 @@ def read_config(folder: Path) -> DecoderConfig:
         has_qk_norm=model_type == "qwen3",
         end_ids=_end_ids(folder, fields),
     )
+
+
+def check_fits(layout: LoraLayout, config: DecoderConfig) -> None:
+    """Compare what an adapter changes with what the base has.
+
+    Raises:
+        AdapterRefusedError: naming the first place where they differ.
+    """
+    for site in layout.sites:
+        found, wanted = (site.d_in, site.d_out), config.site_dims[site.module]
+        if site.layer >= config.num_layers or found != wanted:
+            raise AdapterRefusedError(
+                f"layers.{site.layer}.{site.module} maps {found[0]} to {found[1]}; "
+                f"the base has {config.num_layers} layers, where it maps {wanted[0]} to {wanted[1]}"
+            )
 
 
 def _rope(fields: dict[str, Any]) -> dict[str, Any]:
