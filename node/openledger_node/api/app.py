@@ -23,6 +23,7 @@ from . import openai
 from .guard import App, Guard
 from .openai import Kind
 
+CLIENT_CLOSED = 499  # nobody reads it; nginx's number, for logs
 Answers = trio.MemoryReceiveChannel[Outcome]
 
 
@@ -95,7 +96,7 @@ async def _respond(
     send, answers = open_channel(admitted)
     nursery.start_soon(desk.handle, admitted, send)
     if body.stream:
-        first = await answers.receive()  # a refusal by the engine still gets its HTTP status
+        first = await _first(answers, http)
         if isinstance(first, Failure):
             raise first.error
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -103,6 +104,19 @@ async def _respond(
     completion = await _collect(answers, http)
     respond = openai.chat_response if kind == "chat" else openai.completion_response
     return JSONResponse(respond(request, completion, created_s=int(time.time())))
+
+
+async def _first(answers: Answers, http: Request) -> Outcome:
+    """Wait for the first token, so that a refusal by the engine still gets its HTTP status; or for a hang-up."""
+    received: list[Outcome] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
+        received.append(await answers.receive())
+        nursery.cancel_scope.cancel()
+    if not received:
+        answers.close()  # so that the desk sees that we left
+        raise HTTPException(CLIENT_CLOSED, "the client hung up")
+    return received[0]
 
 
 async def _events(
@@ -142,7 +156,7 @@ async def _collect(answers: Answers, http: Request) -> Completion:
     if isinstance(last, Failure):
         raise last.error
     if not isinstance(last, Completion):
-        raise HTTPException(499, "the client hung up")
+        raise HTTPException(CLIENT_CLOSED, "the client hung up")
     return last
 
 

@@ -15,6 +15,7 @@ from .frames import Event
 
 RECEIVE_BYTES = 1 << 16
 EXIT_GRACE_S = 3.0
+LOG_BYTES_MAX = 20 << 20
 SHORT_SPIN = "10000"
 
 
@@ -98,6 +99,8 @@ def waiting_environment(setting: str, load_1m: float, num_cores: int) -> dict[st
 @contextlib.contextmanager
 def _open_log(file: Path) -> Iterator[int]:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if file.exists() and file.stat().st_size > LOG_BYTES_MAX:
+        file.replace(file.with_suffix(".log.1"))
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         yield descriptor

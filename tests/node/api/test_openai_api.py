@@ -204,3 +204,16 @@ def _wait_until_recorded(node: Node, request_id: str) -> None:
             assert 0 < job["tokens_out"] < 2000
             return
     raise AssertionError(f"still {job['state']}")
+
+
+def test_a_streaming_client_that_leaves_while_it_waits_gives_its_place_back(node: Node) -> None:
+    """It has no token yet, so no failed write tells: the hang-up itself must."""
+    endless = [{"role": "user", "content": "on and on..."}]
+    body = {"model": "fake", "messages": endless, "max_tokens": 2000, "stream": True}
+    with node.client() as client, pytest.raises(httpx.ReadTimeout):
+        client.post("/v1/chat/completions", json=body, timeout=httpx.Timeout(5, read=0.0005))
+    for _ in range(100):
+        requests = node.status()["requests"]
+        if requests == {"running": 0, "waiting": 0}:
+            return
+    raise AssertionError(requests)

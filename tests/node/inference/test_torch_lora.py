@@ -211,3 +211,19 @@ def test_adding_an_adapter_of_another_shape_is_refused_before_it_is_on_the_shelf
     with pytest.raises(AdapterRefusedError, match="maps"):
         add_adapter(home, folder, base)
     assert list_adapters(home) == []
+
+
+def test_a_large_rank_is_no_longer_paid_for_when_it_has_left(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base)
+    backend.load_adapter(ADAPTER, make_adapter(base, tmp_path / "small", seed=1, r=2))
+    backend.load_adapter(AdapterId("0xbb"), make_adapter(base, tmp_path / "large", seed=2, r=16))
+    alone = generate(backend, ADAPTER, 6)
+    backend.join("large", AdapterId("0xbb"))
+    backend.join("small", ADAPTER)
+    assert backend._stacks._rank == 16
+    backend.leave("large")
+    assert backend._stacks._rank == 2
+    assert generate(backend, ADAPTER, 6) == alone
+    backend.leave("small")
+    assert backend._stacks._rank == 0

@@ -68,30 +68,27 @@ class LoraStacks:
         self._config = config
         self._slots = slots
         self._placement = placement
-        self._rank = 0  # of every slot: the largest that has joined so far
+        self._rank = 0  # of every slot: the largest of those that are joined
         self._a: dict[tuple[int, str], Tensor] = {}  # (layer, group) → (slots, maps · rank, d_in)
         self._b: dict[tuple[int, str], Tensor] = {}  # (layer, module) → (slots, d_out, rank)
+        self._is_zero = [True] * slots
         self.adapters: list[Adapter | None] = [None] * slots
 
     def put(self, slot: int, adapter: Adapter | None) -> None:
         """Copy an adapter into a slot; None leaves it to the bare base."""
-        if adapter is not None:
-            self._grow(max(pair.a.shape[0] for pair in adapter.values()))
-        if adapter is not None or self.adapters[slot] is not None:
-            self._clear(slot)
         self.adapters[slot] = adapter
-        for (layer, module), pair in (adapter or {}).items():
-            group, start = self._place(module)
-            rank = pair.a.shape[0]
-            self._a[layer, group][slot, start : start + rank] = pair.a
-            self._b[layer, module][slot, :, :rank] = pair.b
+        rank = max(map(_rank_of, filter(None, self.adapters)), default=0)
+        if rank > self._rank or rank * 2 <= self._rank:  # room for the larger, and no bill for one that has left
+            self._resize(rank)
+        else:
+            self._fill(slot)
 
     def move(self, source: int, target: int) -> None:
         """Copy one slot over another and empty it."""
-        if self.adapters[source] is not None or self.adapters[target] is not None:
+        if not (self._is_zero[source] and self._is_zero[target]):
             for stack in (*self._a.values(), *self._b.values()):
                 stack[target] = stack[source]
-        self.adapters[target] = self.adapters[source]
+        self.adapters[target], self._is_zero[target] = self.adapters[source], self._is_zero[source]
         self.put(source, None)
 
     def add_decoded(self, layer: int, group: str, inputs: Tensor, outputs: Tensor, slots: Tensor | slice) -> None:
@@ -119,26 +116,38 @@ class LoraStacks:
         group = next(name for name, modules in GROUPS.items() if module in modules)
         return group, GROUPS[group].index(module) * self._rank
 
-    def _grow(self, rank: int) -> None:
-        """Make room for a larger rank: new stacks, and those in them copied again."""
-        if rank <= self._rank:
-            return
+    def _resize(self, rank: int) -> None:
+        """Lay out all stacks for another rank and fill every slot again."""
         self._rank = rank
+        self._a.clear()
+        self._b.clear()
+        self._is_zero = [True] * self._slots
         dims = self._config.site_dims
-        for layer in range(self._config.num_layers):
+        for layer in range(self._config.num_layers if rank else 0):
             for group, modules in GROUPS.items():
-                shape = (self._slots, len(modules) * rank, dims[modules[0]][0])
-                self._a[layer, group] = self._zeros(shape)
+                self._a[layer, group] = self._zeros(len(modules) * rank, dims[modules[0]][0])
                 for module in modules:
-                    shape = (self._slots, dims[module][1], rank)
-                    self._b[layer, module] = self._zeros(shape)
-        for slot, adapter in enumerate(self.adapters):
-            self.adapters[slot] = None
-            self.put(slot, adapter)
+                    self._b[layer, module] = self._zeros(dims[module][1], rank)
+        for slot in range(self._slots):
+            self._fill(slot)
 
-    def _zeros(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.zeros(shape, device=self._placement.device, dtype=self._placement.dtype)
+    def _fill(self, slot: int) -> None:
+        """Make a slot's part of the stacks what its adapter says."""
+        if not self._is_zero[slot]:
+            for stack in (*self._a.values(), *self._b.values()):
+                stack[slot] = 0
+        adapter = self.adapters[slot]
+        self._is_zero[slot] = adapter is None
+        for (layer, module), pair in (adapter or {}).items():
+            group, start = self._place(module)
+            rank = pair.a.shape[0]
+            self._a[layer, group][slot, start : start + rank] = pair.a
+            self._b[layer, module][slot, :, :rank] = pair.b
 
-    def _clear(self, slot: int) -> None:
-        for stack in (*self._a.values(), *self._b.values()):
-            stack[slot] = 0
+    def _zeros(self, rows: int, columns: int) -> Tensor:
+        placement = self._placement
+        return torch.zeros((self._slots, rows, columns), device=placement.device, dtype=placement.dtype)
+
+
+def _rank_of(adapter: Adapter) -> int:
+    return max(pair.a.shape[0] for pair in adapter.values())
