@@ -176,7 +176,7 @@ class Daemon:
         """Let running answers end, for as long as the operator grants; then those that are left are cut off."""
         self._desk.drain()
         if self._desk.num_live:
-            log.warning("stopping: %d answers still run; Ctrl-C again cuts them off", self._desk.num_live)
+            log.warning("stopping; answers that still run: %d (Ctrl-C again cuts them off)", self._desk.num_live)
         with trio.move_on_after(self._config.node.drain_grace_s):
             await self._desk.wait_idle()
         self._desk.cut_off()
