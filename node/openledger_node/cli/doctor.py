@@ -12,14 +12,14 @@ from typing import Annotated
 
 import typer
 
-from openledger_protocol.constants import LOCAL_NETWORK
+from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.errors import ProtocolError
 
 from ..config import Config, load_config
 from ..errors import ModelError, NodeError
 from ..home import Home
 from ..inference.adapters import read_shelf
-from ..inference.bases import Base, find_base
+from ..inference.bases import Base, find_base, is_here
 from ..keys import api_key_file, load_api_key
 from ..ledger.ledger import open_ledger
 from .context import ask_daemon, open_node_home
@@ -145,6 +145,8 @@ def check_settings(home: Home) -> tuple[str, str]:
 
 def check_base(home: Home) -> tuple[str, str]:
     """The base that is to be served is here and whole."""
+    if _config(home).inference.base == DEMO_BASE_NAME and not is_here(home, DEMO_BASE_NAME):
+        return "the demo base, which the first start fetches", ""
     base = _base(home)
     return f"{base.name} ({base.digest[:18]}…)", ""
 

@@ -11,9 +11,10 @@ from typing import Any
 from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
+from openledger_protocol.errors import ProtocolError
 
 from .. import __version__
-from ..errors import ConfigError
+from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock
 from ..inference.adapters import MANIFEST_FILE, Adapter, add_adapter, artifact_digest
 from ..inference.bases import Base
@@ -42,6 +43,7 @@ def train_adapter(
         ConfigError: the job is out of bounds, or another training runs on this home.
         ModelError: the trainer gave up.
         AdapterRefusedError: what the trainer wrote is no adapter that can be served.
+        NodeError: it was trained, and could not be put on the shelf; the message says where it is kept.
     """
     check_job(job)
     if held_out is None:
@@ -60,7 +62,19 @@ def train_adapter(
             evaluation=_evaluation(result, held_out),
         )
         (folder / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
+        return _put_on_shelf(home, folder, base, job, started_ns)
+
+
+def _put_on_shelf(home: Home, folder: Path, base: Base, job: TrainingJob, started_ns: int) -> Adapter:
+    """Add what was trained; if that fails, hours of work are kept for another try."""
+    try:
         return add_adapter(home, folder, base)
+    except (OSError, ProtocolError) as error:
+        kept = folder.rename(home.training / f"{job.name}-{started_ns}")
+        raise NodeError(
+            f"trained, but not on the shelf ({error}): the adapter is kept; "
+            f"`openledger-node adapters add {kept}` tries again"
+        ) from error
 
 
 @contextlib.contextmanager

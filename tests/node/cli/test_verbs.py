@@ -250,10 +250,16 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
     assert len(run("jobs", "--json", "--limit", "1").json["jobs"]) == 1
 
 
-def test_doctor_finds_a_missing_base_and_says_how_to_get_it(run: Run) -> None:
+def test_doctor_on_a_fresh_machine_finds_what_the_first_start_will_fetch(run: Run) -> None:
+    (base,) = (check for check in run("doctor", "--json").json["checks"] if check["check"] == "base")
+    assert (base["is_ok"], base["found"]) == (True, "the demo base, which the first start fetches")
+
+
+def test_doctor_finds_a_missing_base_and_says_how_to_get_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "mine")
     ran = run("doctor", "--json")
     checks = {check["check"]: check for check in ran.json["checks"]}
-    fix = f"base '{DEMO_BASE_NAME}' is not on this machine: run `openledger-node models pull {DEMO_BASE_NAME}`"
+    fix = "base 'mine' is not on this machine: run `openledger-node models pull mine`"
     assert ran.status == 8
     assert ran.json["problems"] == sum(not check["is_ok"] for check in checks.values()) > 0
     assert (checks["base"]["is_ok"], checks["base"]["fix"]) == (False, fix)
@@ -457,7 +463,7 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|9[0-7]|38;)[0-9;]*m")
 def test_a_terminal_is_coloured_unless_it_asks_not_to_be(
     home: Home, setting: dict[str, str], is_coloured: bool
 ) -> None:
-    screen = on_terminal(home, "doctor", **{"TERM": "xterm-256color", **setting})
+    screen = on_terminal(home, "doctor", **{"OPENLEDGER_INFERENCE_BASE": "mine", "TERM": "xterm-256color", **setting})
     assert "FAIL" in screen
     assert bool(COLOUR.search(screen)) == is_coloured
 

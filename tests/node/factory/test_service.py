@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from openledger_node import __version__
-from openledger_node.errors import ConfigError, ModelError
+from openledger_node.errors import ConfigError, ModelError, NodeError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.service import open_workspace
 from openledger_node.factory.trainers.fake import FakeTrainer
@@ -28,6 +28,21 @@ class EmptyTrainer(FakeTrainer):
         result = super().train(*args)
         (args[4] / "adapter_config.json").unlink()
         return result
+
+
+class EndlessLossTrainer(FakeTrainer):
+    def train(self, *args: Any) -> Any:
+        return replace(super().train(*args), loss_after=float("nan"))
+
+
+def test_what_was_trained_is_kept_when_it_cannot_be_put_on_the_shelf(home: Home, train: Train) -> None:
+    with pytest.raises(NodeError, match="openledger-node adapters add") as failure:
+        train(EndlessLossTrainer())
+    kept = Path(str(failure.value).partition("adapters add ")[2].partition("`")[0])
+    assert (kept / "adapter_model.safetensors").is_file()
+    assert list_adapters(home) == []
+    train(FakeTrainer())
+    assert kept.is_dir(), "the next training leaves it alone"
 
 
 def test_a_trained_adapter_is_on_the_shelf_and_says_how_it_came_about(home: Home, train: Train) -> None:
