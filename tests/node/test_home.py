@@ -68,8 +68,7 @@ while True:
 
 
 def test_asking_never_keeps_a_daemon_from_starting(home: Home) -> None:
-    # BUG: is_claimed takes the lock for a moment, and a start in that moment is refused ("process unknown"): one in
-    # eight, where something polls `status`. claim_home could try again for half a second before it gives up.
+    # Who asks holds the lock for an instant: with a single try, one start in eight would be refused.
     claim_home(home).close()
     command = [sys.executable, "-c", ASK_FOR_EVER, str(home.root)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as asker:

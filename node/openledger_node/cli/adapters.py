@@ -39,7 +39,7 @@ def list_all(as_json: Json = False) -> None:
         for adapter in adapters
     ]
     empty = "no adapter is here yet: `openledger-node factory train --sample --name NAME`, or `adapters add FOLDER`"
-    show_table("", ["adapter", "base", "rank", "size"], rows, empty=empty)
+    show_table(["adapter", "base", "rank", "size"], rows, empty=empty)
 
 
 @app.command()

@@ -26,5 +26,5 @@ def show(
         return
     columns = ["setting", "value", "from"] if origin else ["setting", "value"]
     rows = [[entry.key, str(entry.value), entry.source][: len(columns)] for entry in origins]
-    show_table("", columns, rows, empty="")
+    show_table(columns, rows, empty="")
     out_console.print(f"[dim]settings are read from {plain(str(home.config_file))}[/]")

@@ -30,7 +30,7 @@ def jobs(
         emit_json("jobs", {"jobs": [job_to_json(job) for job in found]})
         return
     columns = ["received (UTC)", "model", "state", "why", "in", "out", "first token", "total"]
-    show_table("", columns, [_cells(job) for job in found], empty="no request has been answered yet")
+    show_table(columns, [_cells(job) for job in found], empty="no request has been answered yet")
 
 
 def job_to_json(job: Job) -> dict[str, Any]:

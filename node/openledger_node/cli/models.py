@@ -28,7 +28,7 @@ def list_models(as_json: Json = False) -> None:
     rows = [
         ["*" if base.name == served else "", base.name, base.digest[:18] + "…", str(base.folder)] for base in bases
     ]
-    show_table("", ["", "base", "digest", "folder"], rows, empty="no base is here yet: `openledger-node models pull`")
+    show_table(["", "base", "digest", "folder"], rows, empty="no base is here yet: `openledger-node models pull`")
 
 
 @app.command()

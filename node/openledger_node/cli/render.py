@@ -35,12 +35,12 @@ def say(text: str) -> None:
     err_console.print(text)
 
 
-def show_table(title: str, columns: list[str], rows: list[list[str]], *, empty: str) -> None:
+def show_table(columns: list[str], rows: list[list[str]], *, empty: str) -> None:
     """Print a table, or the sentence that says why there is none."""
     if not rows:
         out_console.print(empty)
         return
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         table.add_column(column)
     for row in rows:

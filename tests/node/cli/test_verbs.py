@@ -434,8 +434,8 @@ def test_a_hostile_name_in_an_error_is_shown_and_does_nothing(run: Run, text: st
     ids=["tabs", "joined emoji", "French", "Persian", "Japanese", "emoji style", "soft hyphen"],
 )
 def test_an_answer_in_any_script_is_printed_as_it_is(text: str) -> None:
-    # BUG: str.isprintable() is false for tabs, joiners and every blank but one, so code and whole languages come out
-    # as "\\t" and "\\u200c". What can do harm: Cc but \t and \n, the bidi controls, U+2028/9 and surrogates.
+    # str.isprintable() would not do: it is false for tabs, joiners and every blank but one. What can do harm: Cc but
+    # \t and \n, the bidi controls, U+2028/9 and surrogates.
     assert shown(text) == text
 
 

@@ -212,7 +212,6 @@ def test_a_manifest_that_has_no_canonical_form_is_refused(
 
 
 def test_a_manifest_of_any_size_is_not_read(home: Home, make_adapter_folder: MakeFolder) -> None:
-    # BUG: it is read whole, whatever its size; adapter_config.json has CONFIG_BYTES_MAX.
     source = write_manifest(make_adapter_folder())
     content = (source / MANIFEST_FILE).read_bytes()
     (source / MANIFEST_FILE).write_bytes(b" " * (4 << 20) + content)
@@ -237,7 +236,7 @@ except AdapterRefusedError:
 def test_a_manifest_that_is_a_pipe_is_refused_and_holds_up_nobody(
     home: Home, make_adapter_folder: MakeFolder
 ) -> None:
-    # BUG: `exists()` is true of a pipe, and read_text() waits for a writer for ever: `is_file()` would tell.
+    # `exists()` is true of a pipe, and reading one waits for a writer for ever.
     source = make_adapter_folder()
     os.mkfifo(source / MANIFEST_FILE)
     command = [sys.executable, "-c", ADD, str(home.root), str(source)]
@@ -245,8 +244,8 @@ def test_a_manifest_that_is_a_pipe_is_refused_and_holds_up_nobody(
 
 
 def test_a_place_on_the_shelf_that_another_adapter_has_is_told(home: Home, make_adapter_folder: MakeFolder) -> None:
-    # BUG: `target.exists()` is taken for "the same", and add_adapter returns the other one. Eight hex digits can be
-    # ground out in hours, so a stranger could lay an adapter where a well-known one will be looked for.
+    # Eight hex digits can be ground out in hours, so a stranger could lay an adapter where a well-known one will be
+    # looked for.
     wanted = add_adapter(home, make_adapter_folder("harbour"), FAKE_BASE)
     other = add_adapter(home, make_adapter_folder("harbour", seed=1), FAKE_BASE)
     shutil.rmtree(wanted.folder)
