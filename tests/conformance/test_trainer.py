@@ -7,7 +7,7 @@ import pytest
 from support.tiny import make_base
 
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.trainer import Trainer, TrainingProgress, TrainingResult
+from openledger_node.factory.trainer import Trainer, TrainingInput, TrainingProgress, TrainingResult
 from openledger_node.inference.adapters import artifact_digest
 from openledger_node.inference.bases import Base, describe_folder
 from openledger_node.inference.peft_format import read_layout
@@ -50,7 +50,8 @@ def trained(trainer: Trainer, tiny_base: Base, tmp_path_factory: pytest.TempPath
 
 def run(trainer: Trainer, job: TrainingJob, base: Base, folder: Path) -> Trained:
     progress: list[TrainingProgress] = []
-    result = trainer.train(job, ROWS, HELD_OUT, base, folder, progress.append)
+    given = TrainingInput(job=job, rows=ROWS, held_out=HELD_OUT, base=base, folder=folder)
+    result = trainer.train(given, progress.append)
     return Trained(folder=folder, result=result, progress=progress)
 
 

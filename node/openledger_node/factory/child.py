@@ -4,16 +4,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 from typing import IO
 
-from openledger_protocol.datanet import Row
-
 from ..errors import ModelError
-from ..inference.bases import Base
-from .job import TrainingJob
 from .lines import Failure, Order, decode_news, encode_order
-from .trainer import Report, TrainingProgress, TrainingResult
+from .trainer import Report, TrainingInput, TrainingProgress, TrainingResult
 
 LOG_TAIL_BYTES = 4096
 
@@ -28,21 +23,13 @@ class ChildTrainer:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def train(
-        self,
-        job: TrainingJob,
-        rows: tuple[Row, ...],
-        held_out: tuple[Row, ...],
-        base: Base,
-        folder: Path,
-        report: Report,
-    ) -> TrainingResult:
+    def train(self, given: TrainingInput, report: Report) -> TrainingResult:
         """Train as the plug does.
 
         Raises:
             ModelError: the plug gave up or its process died; the message holds its last words.
         """
-        order = Order(trainer=self._name, job=job, rows=rows, held_out=held_out, base=base, folder=folder)
+        order = Order(trainer=self._name, given=given)
         with tempfile.TemporaryFile() as log, _start_worker(log) as worker:
             try:
                 return _follow(worker, order, report, log)

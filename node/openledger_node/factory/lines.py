@@ -10,7 +10,7 @@ from openledger_protocol.datanet import Row
 
 from ..inference.bases import Base
 from .job import TrainingJob
-from .trainer import TrainingProgress, TrainingResult
+from .trainer import TrainingInput, TrainingProgress, TrainingResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +18,7 @@ class Order:
     """The one line that it is told."""
 
     trainer: str  # a plug's name
-    job: TrainingJob
-    rows: tuple[Row, ...]
-    held_out: tuple[Row, ...]
-    base: Base
-    folder: Path
+    given: TrainingInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +40,17 @@ def encode_order(order: Order) -> str:
 
 def decode_order(line: str) -> Order:
     """Read the line."""
-    fields: dict[str, Any] = json.loads(line)
+    order: dict[str, Any] = json.loads(line)
+    fields = order["given"]
     base, folder = fields["base"], fields["base"]["folder"]
-    return Order(
-        trainer=fields["trainer"],
+    given = TrainingInput(
         job=TrainingJob(**fields["job"]),
         rows=tuple(Row(**row) for row in fields["rows"]),
         held_out=tuple(Row(**row) for row in fields["held_out"]),
         base=Base(**{**base, "folder": Path(folder) if folder else None}),
         folder=Path(fields["folder"]),
     )
+    return Order(trainer=order["trainer"], given=given)
 
 
 def encode_news(news: News) -> str:

@@ -20,7 +20,7 @@ from ..inference.adapters import MANIFEST_FILE, Adapter, add_adapter, artifact_d
 from ..inference.bases import Base
 from ..inference.peft_format import read_layout
 from .job import TrainingJob, check_job, split_rows
-from .trainer import Report, Trainer, TrainingResult
+from .trainer import Report, Trainer, TrainingInput, TrainingResult
 
 
 def train_adapter(
@@ -49,7 +49,8 @@ def train_adapter(
     if held_out is None:
         rows, held_out = split_rows(rows, job.held_out_ppm)
     with open_workspace(home) as folder:
-        result = trainer.train(job, rows, held_out, base, folder, report)
+        given = TrainingInput(job=job, rows=rows, held_out=held_out, base=base, folder=folder)
+        result = trainer.train(given, report)
         read_layout(folder)
         manifest = AdapterManifest(
             name=job.name,

@@ -31,22 +31,25 @@ class TrainingResult:
     loss_after: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingInput:
+    """All that a run starts from, and the folder that its adapter is to be written into."""
+
+    job: TrainingJob
+    rows: tuple[Row, ...]
+    held_out: tuple[Row, ...]
+    base: Base
+    folder: Path
+
+
 Report = Callable[[TrainingProgress], None]
 
 
 class Trainer(Protocol):
     """Teaches a base the completions of some rows, by an adapter."""
 
-    def train(
-        self,
-        job: TrainingJob,
-        rows: tuple[Row, ...],
-        held_out: tuple[Row, ...],
-        base: Base,
-        folder: Path,
-        report: Report,
-    ) -> TrainingResult:
-        """Write `adapter_config.json` and `adapter_model.safetensors` into `folder`, which is there and empty.
+    def train(self, given: TrainingInput, report: Report) -> TrainingResult:
+        """Write `adapter_config.json` and `adapter_model.safetensors` into the folder, which is there and empty.
 
         The same job, rows and base give the same bytes on the same machine. `report` is called at step 0 with the
         held-out loss of the base, then after every step, the last time with step == steps and a held-out loss.

@@ -30,7 +30,7 @@ def main() -> None:
 
     try:
         trainer: Trainer = load_plug("trainer", order.trainer)()
-        tell(trainer.train(order.job, order.rows, order.held_out, order.base, order.folder, tell))
+        tell(trainer.train(order.given, tell))
     except (NodeError, ProtocolError) as error:
         tell(Failure(message=str(error)))
 

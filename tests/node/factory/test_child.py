@@ -11,7 +11,7 @@ from openledger_node.errors import ModelError
 from openledger_node.factory.child import ChildTrainer
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.lines import Order, encode_order
-from openledger_node.factory.trainer import TrainingProgress
+from openledger_node.factory.trainer import TrainingInput, TrainingProgress
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.inference.bases import FAKE_BASE
 
@@ -22,7 +22,7 @@ SITE = """
 import os, sys, time
 
 class Trainer:
-    def train(self, job, rows, held_out, base, folder, report):
+    def train(self, given, report):
         print("chatter of a library")
         {body}
 """
@@ -99,7 +99,9 @@ def test_an_interrupt_ends_the_training_process(train: Train) -> None:
 
 def test_the_training_process_ends_with_its_parent(tmp_path: Path, plug: "Plug") -> None:
     plug("time.sleep(600)")
-    order = Order(trainer="odd", job=TrainingJob(name="n"), rows=ROWS, held_out=ROWS, base=FAKE_BASE, folder=tmp_path)
+    job = TrainingJob(name="n")
+    given = TrainingInput(job=job, rows=ROWS, held_out=ROWS, base=FAKE_BASE, folder=tmp_path)
+    order = Order(trainer="odd", given=given)
     # Its whole input, then the end of it.
     run = subprocess.run(WORKER, input=encode_order(order), capture_output=True, text=True, timeout=20, check=False)
     assert (run.returncode, run.stdout) == (1, "")

@@ -4,7 +4,7 @@ import pytest
 
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.lines import Failure, News, Order, decode_news, decode_order, encode_news, encode_order
-from openledger_node.factory.trainer import TrainingProgress, TrainingResult
+from openledger_node.factory.trainer import TrainingInput, TrainingProgress, TrainingResult
 from openledger_node.inference.bases import FAKE_BASE, Base
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
@@ -16,7 +16,8 @@ BASE = Base(name="b", digest=Digest("0x00"), folder=Path("/b"), tokenizer_digest
 @pytest.mark.parametrize("base", [BASE, FAKE_BASE])
 def test_an_order_arrives_as_it_was_given(base: Base) -> None:
     job = TrainingJob(name="n", learning_rate=0.1 + 0.2)
-    order = Order(trainer="fake", job=job, rows=(ROW,), held_out=(ROW, ROW), base=base, folder=Path("/out"))
+    given = TrainingInput(job=job, rows=(ROW,), held_out=(ROW, ROW), base=base, folder=Path("/out"))
+    order = Order(trainer="fake", given=given)
     line = encode_order(order)
     assert line.count("\n") == 1
     assert decode_order(line) == order

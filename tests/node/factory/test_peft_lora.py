@@ -11,6 +11,7 @@ from support.tiny import make_base
 
 from openledger_node.errors import ModelError
 from openledger_node.factory.job import TrainingJob
+from openledger_node.factory.trainer import TrainingInput
 from openledger_node.factory.trainers.peft_lora import choose_placement, open_trainer
 from openledger_node.inference.bases import FAKE_BASE, Base, describe_folder
 from openledger_node.inference.peft_format import MODULES, read_layout
@@ -27,7 +28,8 @@ def base(tmp_path: Path) -> Base:
 
 def train(base: Base, folder: Path, **changes: Any) -> Path:
     folder.mkdir()
-    open_trainer().train(replace(JOB, **changes), ROWS, ROWS[:2], base, folder, lambda _: None)
+    given = TrainingInput(job=replace(JOB, **changes), rows=ROWS, held_out=ROWS[:2], base=base, folder=folder)
+    open_trainer().train(given, lambda _: None)
     return folder
 
 

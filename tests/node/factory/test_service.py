@@ -19,14 +19,14 @@ from .conftest import DATANET, ROWS, Train
 
 class BrokenTrainer(FakeTrainer):
     def train(self, *args: Any) -> Any:
-        (args[4] / "half").touch()
+        (args[0].folder / "half").touch()
         raise ModelError("out of memory")
 
 
 class EmptyTrainer(FakeTrainer):
     def train(self, *args: Any) -> Any:
         result = super().train(*args)
-        (args[4] / "adapter_config.json").unlink()
+        (args[0].folder / "adapter_config.json").unlink()
         return result
 
 

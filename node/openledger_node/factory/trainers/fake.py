@@ -3,15 +3,11 @@
 import json
 from array import array
 from math import prod
-from pathlib import Path
 from random import Random
 
-from openledger_protocol.datanet import Row
-
-from ...inference.bases import Base
 from ...inference.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from ..job import TrainingJob, num_steps
-from ..trainer import Report, TrainingProgress, TrainingResult
+from ..trainer import Report, TrainingInput, TrainingProgress, TrainingResult
 
 D_MODEL = 8
 LOSS_BEFORE = 4.0
@@ -27,17 +23,10 @@ def open_trainer() -> "FakeTrainer":
 class FakeTrainer:
     """Learns nothing, in no time."""
 
-    def train(
-        self,
-        job: TrainingJob,
-        rows: tuple[Row, ...],
-        held_out: tuple[Row, ...],
-        base: Base,
-        folder: Path,
-        report: Report,
-    ) -> TrainingResult:
+    def train(self, given: TrainingInput, report: Report) -> TrainingResult:
         """Halve the loss every step and write a sound adapter that fits no real base."""
-        steps = num_steps(job, len(rows))
+        job, folder = given.job, given.folder
+        steps = num_steps(job, len(given.rows))
         for step in range(steps + 1):
             loss = LOSS_BEFORE * 0.5**step
             report(

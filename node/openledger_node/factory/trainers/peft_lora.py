@@ -14,13 +14,10 @@ from torch.optim import AdamW
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
-from openledger_protocol.datanet import Row
-
 from ...errors import ModelError
-from ...inference.bases import Base
 from ...inference.peft_format import MODULES
 from ..job import TrainingJob, learning_rate_at, num_steps
-from ..trainer import Report, TrainingProgress, TrainingResult
+from ..trainer import Report, TrainingInput, TrainingProgress, TrainingResult
 from .examples import Example, draw_batches, encode_rows, in_batches
 from .split_model import SplitModel
 
@@ -36,27 +33,20 @@ def open_trainer() -> "PeftLoraTrainer":
 class PeftLoraTrainer:
     """Trains on the GPU if there is one, else on the CPU."""
 
-    def train(
-        self,
-        job: TrainingJob,
-        rows: tuple[Row, ...],
-        held_out: tuple[Row, ...],
-        base: Base,
-        folder: Path,
-        report: Report,
-    ) -> TrainingResult:
+    def train(self, given: TrainingInput, report: Report) -> TrainingResult:
         """Train as the socket says; the adapter is written in float32."""
+        job, base = given.job, given.base
         if base.folder is None:
             raise ModelError(f"base {base.name!r} has no weights: choose another base, or the trainer `fake`")
-        examples = encode_rows(rows, base.folder, job.tokens_max)
-        measured = encode_rows(held_out, base.folder, job.tokens_max)
+        examples = encode_rows(given.rows, base.folder, job.tokens_max)
+        measured = encode_rows(given.held_out, base.folder, job.tokens_max)
         torch.manual_seed(job.seed)
         model = load_base(base.name, base.folder, *choose_placement(job.device))
         first_adapted = max(0, model.config.num_hidden_layers - job.layers) if job.layers else 0
         adapted = adapt(model, job, first_adapted)
         weights = [weight for weight in adapted.parameters() if weight.requires_grad]
         result = Run(job, SplitModel(model, first_adapted), weights, examples, measured, report).run()
-        save(adapted, folder)
+        save(adapted, given.folder)
         return result
 
 
