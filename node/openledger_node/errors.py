@@ -3,6 +3,8 @@
 NodeError           1  failure
 ├── LedgerError     1  the ledger can't be written
 ├── ConfigError     3  a setting, or another daemon on the same home
+├── KeyFileError    4  a key is missing, locked, or its password is wrong
+├── ChainError      5  the chain's RPC is down, silent, or of another chain
 ├── NetworkError    6  a download or a peer
 └── ModelError      7  GPU, base model, adapter files
 """
@@ -24,6 +26,18 @@ class ConfigError(NodeError):
 
 class LedgerError(NodeError):
     """The ledger can't be written just now: a full disk, or a program that holds it."""
+
+
+class KeyFileError(NodeError):
+    """A key is missing, or its password is wrong."""
+
+    exit_code = 4
+
+
+class ChainError(NodeError):
+    """The chain does not answer, or not as a chain does."""
+
+    exit_code = 5
 
 
 class NetworkError(NodeError):

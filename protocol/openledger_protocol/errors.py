@@ -7,7 +7,8 @@ ProtocolError
 ├── OverloadedError           the queue is full; try again            (retryable)
 ├── UnavailableError          starting, draining or restarting        (retryable)
 ├── EngineFailedError         the engine died under this request      (retryable)
-└── AdapterRefusedError       an adapter's files do not pass the gate
+├── AdapterRefusedError       an adapter's files do not pass the gate
+└── RevertedError             a contract refused a call
 
 Each class has one wire code, and says whether the same request may succeed later.
 """
@@ -70,3 +71,17 @@ class AdapterRefusedError(ProtocolError):
     """An adapter's files are not what they must be."""
 
     code = "adapter_refused"
+
+
+class RevertedError(ProtocolError):
+    """A contract refused a call; `name` and `arguments` are its own error where its ABI is known."""
+
+    code = "reverted"
+
+    def __init__(
+        self, message: str, *, data: bytes = b"", name: str = "", arguments: tuple[object, ...] = ()
+    ) -> None:
+        super().__init__(message, name=name, arguments=arguments)
+        self.data = data
+        self.name = name
+        self.arguments = arguments

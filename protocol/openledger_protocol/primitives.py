@@ -3,6 +3,8 @@
 import re
 from typing import NewType
 
+from eth_hash.auto import keccak
+
 from .constants import NAME_LENGTH_MAX
 from .errors import MalformedError
 
@@ -15,6 +17,22 @@ AdapterId = NewType("AdapterId", str)
 RequestId = NewType("RequestId", str)
 """A request's 32 random bytes, as 0x-hex: the same on every hop and in the receipt."""
 
+Address = NewType("Address", str)
+"""An account of the chain: 0x and 40 hex digits, in the mixed case that carries its checksum (EIP-55)."""
+
+ChannelId = NewType("ChannelId", str)
+"""The EIP-712 digest of a channel's config, as 0x-hex."""
+
+Wei = NewType("Wei", int)
+"""An amount of OPEN, or of the chain's own coin, in 10^-18 parts: an integer, never a float."""
+
+ZERO_ADDRESS = Address("0x" + "0" * 40)
+ZERO_WEI = Wei(0)
+ZERO_DIGEST = Digest("0x" + "0" * 64)
+
+UINT128_MAX = 2**128 - 1
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _DIGEST = re.compile(r"0x[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -28,6 +46,41 @@ def check_digest(text: str) -> Digest:
     if not isinstance(text, str) or not _DIGEST.fullmatch(text):
         raise MalformedError(f"not a digest: {repr(text)[:80]}", text=text)
     return Digest(text)
+
+
+def checksum_address(raw: bytes) -> Address:
+    """Write 20 bytes as an address whose letters' case carries its checksum.
+
+    Source: EIP-55.
+    """
+    digits = raw.hex()
+    nibbles = keccak(digits.encode()).hex()
+    return Address("0x" + "".join(d.upper() if n >= "8" else d for d, n in zip(digits, nibbles, strict=False)))
+
+
+def check_address(text: str) -> Address:
+    """Return `text` as an address; digits all in one case carry no checksum and are given one.
+
+    Raises:
+        MalformedError: it is not 0x and 40 hex digits, or its checksum is wrong, as after a typing mistake.
+    """
+    if not isinstance(text, str) or not _ADDRESS.fullmatch(text):
+        raise MalformedError(f"not an address: {repr(text)[:80]}", text=text)
+    address = checksum_address(bytes.fromhex(text[2:]))
+    if text not in (address, address.lower(), "0x" + address[2:].upper()):
+        raise MalformedError(f"the address {text} has a wrong checksum: was it mistyped?", text=text)
+    return address
+
+
+def check_wei(amount: object) -> Wei:
+    """Return `amount` as wei.
+
+    Raises:
+        MalformedError: it is no integer from 0 to 2^128 - 1.
+    """
+    if type(amount) is not int or not 0 <= amount <= UINT128_MAX:
+        raise MalformedError(f"not an amount of wei: {repr(amount)[:80]}")
+    return Wei(amount)
 
 
 def check_text(text: str) -> str:
