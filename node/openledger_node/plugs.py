@@ -17,6 +17,9 @@ PLUGS: dict[str, dict[str, str]] = {
         "torch_lora": "openledger_node.inference.backends.torch_lora:open_backend",
         "fake": "openledger_node.inference.backends.fake:open_backend",
     },
+    "transport": {
+        "memory": "openledger_node.p2p.transports.memory:open_transport",
+    },
     "trainer": {
         "peft_lora": "openledger_node.factory.trainers.peft_lora:open_trainer",
         "fake": "openledger_node.factory.trainers.fake:open_trainer",

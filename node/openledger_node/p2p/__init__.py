@@ -1,0 +1,1 @@
+"""The network: byte streams between peers, and messages over them."""

@@ -1,0 +1,59 @@
+"""Messages over a byte stream: one msgpack map a frame."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, FrameDecoder, encode_frame
+
+from ..errors import NetworkError
+
+RECEIVE_BYTES = 16 * 1024
+
+
+class MessageStream:
+    """Frames in both directions; one task may send while another receives."""
+
+    def __init__(self, stream: trio.abc.Stream, *, frame_bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> None:
+        self._stream = stream
+        self._frame_bytes_max = frame_bytes_max
+        self._decoder = FrameDecoder(size_bytes_max=frame_bytes_max)
+        self._received: deque[dict[str, Any]] = deque()
+        self._sending = trio.Lock()  # a frame is never cut by another one
+
+    async def send(self, message: Mapping[str, object]) -> None:
+        """Send one message.
+
+        Raises:
+            MalformedError: it is too large for a frame.
+            NetworkError: the other side has gone.
+        """
+        frame = encode_frame(message, size_bytes_max=self._frame_bytes_max)
+        try:
+            async with self._sending:
+                await self._stream.send_all(frame)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise NetworkError("the other side of a stream has gone") from error
+
+    async def receive(self) -> dict[str, Any]:
+        """Wait for the next message.
+
+        Raises:
+            MalformedError: what came is no frame.
+            NetworkError: the stream has ended.
+        """
+        while not self._received:
+            try:
+                received = await self._stream.receive_some(RECEIVE_BYTES)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                raise NetworkError("the other side of a stream has gone") from error
+            if not received:
+                raise NetworkError("the other side ended the stream")
+            self._received.extend(self._decoder.feed(bytes(received)))
+        return self._received.popleft()
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._stream.aclose()

@@ -1,0 +1,1 @@
+"""Plugs of the transport socket."""
