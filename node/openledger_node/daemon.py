@@ -86,7 +86,7 @@ class Daemon:
 
     async def run(self, announce: Callable[[Listening], None]) -> None:
         """Start, announce, serve, drain."""
-        num_recovered = self._ledger.recover_jobs()
+        num_recovered = self._ledger.jobs.recover()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:

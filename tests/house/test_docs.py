@@ -25,7 +25,7 @@ from openledger_node.config import TABLES, render_example
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.inference.bases import BASE_SCHEMA
-from openledger_node.ledger.ledger import Job
+from openledger_node.ledger.jobs import Job
 from openledger_protocol.adapter import ADAPTER_SCHEMA, AdapterManifest
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import RequestId

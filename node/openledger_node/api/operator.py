@@ -9,7 +9,7 @@ from typing import Any
 import trio
 from fastapi import FastAPI
 
-from ..ledger.ledger import Job
+from ..ledger.jobs import Job
 from ..serving.service import ServingDesk
 
 

@@ -8,7 +8,8 @@ import typer
 from openledger_protocol.constants import LOCAL_NETWORK
 
 from ..home import Home
-from ..ledger.ledger import Job, open_ledger
+from ..ledger.jobs import Job
+from ..ledger.ledger import open_ledger
 from .context import ask_daemon, open_node_home
 from .render import emit_json, show_table
 
@@ -61,7 +62,7 @@ def _read_ledger(home: Home, limit: int) -> list[Job]:
         return []
     ledger = open_ledger(file, is_writer=False)
     try:
-        return ledger.jobs(limit=limit)
+        return ledger.jobs.newest(limit=limit)
     finally:
         ledger.close()
 

@@ -5,6 +5,7 @@ The record is made whatever the requester does: who leaves in the middle of an a
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import trio
 
@@ -24,7 +25,8 @@ from ..inference.engine import Engine, Lost, Order
 from ..inference.frames import Chunk, Finished, Refused
 from ..inference.sequence import AdapterSource
 from ..inference.tokenizer import Tokenizer
-from ..ledger.ledger import Job, Ledger
+from ..ledger.jobs import Job
+from ..ledger.ledger import Ledger
 from .admission import Capacity, grant_tokens
 
 
@@ -130,7 +132,7 @@ class ServingDesk:
         try:
             try:
                 with trio.CancelScope(shield=True):
-                    await self._in_ledger_thread(self._ledger.start_job, self._job(admitted))
+                    await self._in_ledger_thread(self._ledger.jobs.start, self._job(admitted))
             except LedgerError as error:
                 await _offer(send, Failure(error=UnavailableError(str(error))))
                 return  # nothing was begun, so nothing is lost
@@ -162,7 +164,8 @@ class ServingDesk:
 
     async def jobs(self, limit: int) -> list[Job]:
         """The newest jobs."""
-        return await trio.to_thread.run_sync(lambda: self._ledger.jobs(limit=limit), limiter=self._ledger_thread)
+        newest = partial(self._ledger.jobs.newest, limit=limit)
+        return await trio.to_thread.run_sync(newest, limiter=self._ledger_thread)
 
     async def _generate(
         self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: _Progress
@@ -234,9 +237,9 @@ class ServingDesk:
 
     def _close_job(self, admitted: Admitted, last: Completion | Failure, progress: _Progress, now_ns: int) -> None:
         if isinstance(last, Completion):
-            self._ledger.complete_job(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
+            self._ledger.jobs.complete(last, first_token_ns=progress.first_token_ns, ended_ns=now_ns)
         else:
-            self._ledger.fail_job(admitted.request.request_id, error_code=last.error.code, ended_ns=now_ns)
+            self._ledger.jobs.fail(admitted.request.request_id, error_code=last.error.code, ended_ns=now_ns)
 
     async def _in_ledger_thread(self, write: Callable[..., None], *values: object) -> None:
         await trio.to_thread.run_sync(write, *values, limiter=self._ledger_thread)

@@ -24,7 +24,8 @@ from openledger_node.home import Home
 from openledger_node.inference.adapters import MANIFEST_FILE
 from openledger_node.inference.bases import FAKE_BASE
 from openledger_node.keys import api_key_file, load_api_key
-from openledger_node.ledger.ledger import Job, open_ledger
+from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.ledger import open_ledger
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import RequestId
@@ -209,7 +210,7 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
     with closing(open_ledger(home.ledger(LOCAL_NETWORK))) as ledger:
         for number in (0, 1):
             request_id = RequestId(f"0x{number:064x}")
-            ledger.start_job(
+            ledger.jobs.start(
                 Job(
                     request_id=request_id,
                     received_ns=received_ns + number,
@@ -230,7 +231,7 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
             tokens_in=5,
             tokens_out=7,
         )
-        ledger.complete_job(done, first_token_ns=received_ns + 1_500_000, ended_ns=received_ns + 2_000_000)
+        ledger.jobs.complete(done, first_token_ns=received_ns + 1_500_000, ended_ns=received_ns + 2_000_000)
     newest, oldest = run("jobs", "--json").json["jobs"]
     assert (newest["state"], newest["ttft_ms"], newest["duration_ms"]) == ("running", None, None)
     assert oldest == {

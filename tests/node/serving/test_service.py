@@ -16,7 +16,7 @@ from openledger_node.inference.backend import BackendSettings
 from openledger_node.inference.bases import FAKE_BASE
 from openledger_node.inference.engine import Engine, EngineOptions
 from openledger_node.inference.tokenizer import ByteTokenizer
-from openledger_node.ledger import ledger as ledger_module
+from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.serving.service import Failure, Outcome, ServingDesk, open_channel
 from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
@@ -187,7 +187,7 @@ async def test_a_cut_off_ends_each_running_answer_with_its_last_word(tmp_path: P
 async def test_a_request_that_cannot_be_written_down_is_refused_and_the_node_lives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.01)
     async with open_desk(tmp_path) as (desk, _):
         with closing(sqlite3.connect(Home(tmp_path).ledger("local"))) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -203,7 +203,7 @@ async def test_a_request_that_cannot_be_written_down_is_refused_and_the_node_liv
 async def test_a_row_that_cannot_be_closed_at_once_is_closed_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.01)
     async with open_desk(tmp_path) as (desk, nursery):
         admitted = await desk.admit(request("r", prompt="long...", max_tokens=2000))
         send, receive = open_channel(admitted)

@@ -1,0 +1,87 @@
+"""Jobs: the requests that were let in, and what came of each."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from openledger_protocol.inference import Completion
+from openledger_protocol.primitives import AdapterId, RequestId
+
+from .store import Store
+
+JobState = Literal["running", "completed", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One request that was let in; times in ns since 1970."""
+
+    request_id: RequestId
+    received_ns: int
+    base: str
+    adapter_id: AdapterId | None
+    adapter_name: str | None
+    state: JobState
+    tokens_in: int
+    tokens_out: int | None = None
+    finish_reason: str | None = None
+    error_code: str | None = None
+    first_token_ns: int | None = None
+    ended_ns: int | None = None
+
+
+class Jobs:
+    """The rows of jobs."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def start(self, job: Job) -> None:
+        """Write the row of a request before any work on it."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "INSERT INTO job (request_id, received_ns, base, adapter_id, adapter_name, state, tokens_in)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    job.request_id,
+                    job.received_ns,
+                    job.base,
+                    job.adapter_id,
+                    job.adapter_name,
+                    job.state,
+                    job.tokens_in,
+                ),
+            )
+
+    def complete(self, completion: Completion, *, first_token_ns: int | None, ended_ns: int) -> None:
+        """Close the row of an answered request, also when its requester left early."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "UPDATE job SET state = 'completed', tokens_out = ?, finish_reason = ?, first_token_ns = ?,"
+                " ended_ns = ? WHERE request_id = ? AND state = 'running'",
+                (
+                    completion.tokens_out,
+                    completion.finish_reason,
+                    first_token_ns,
+                    ended_ns,
+                    completion.request_id,
+                ),
+            )
+
+    def fail(self, request_id: RequestId, *, error_code: str, ended_ns: int) -> None:
+        """Close the row of a request that could not be answered."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "UPDATE job SET state = 'failed', error_code = ?, ended_ns = ?"
+                " WHERE request_id = ? AND state = 'running'",
+                (error_code, ended_ns, request_id),
+            )
+
+    def recover(self) -> int:
+        """At a start: whatever still runs was cut off with the daemon before this one; returns how many."""
+        with self._store.transaction() as transaction:
+            return transaction.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'").rowcount
+
+    def newest(self, *, limit: int) -> list[Job]:
+        """The newest jobs, newest first."""
+        rows = self._store.rows("SELECT * FROM job ORDER BY received_ns DESC LIMIT ?", (limit,))
+        return [Job(**dict(row)) for row in rows]

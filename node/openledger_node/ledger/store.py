@@ -1,0 +1,167 @@
+"""The ledger's file: opened, checked, brought up to date, and written in transactions that several nouns can share.
+
+SQLite in WAL mode with synchronous FULL: a commit that returned survives a power cut. One connection, one writer.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from ..errors import ConfigError, LedgerError
+from .migrations import MIGRATIONS
+
+BUSY_TIMEOUT_S = 5.0
+PRIMARY_CODE = 0xFF  # SQLite's extended codes keep the primary one in their lowest byte
+
+
+class Store:
+    """One connection to the file, used by one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._depth = 0  # of transactions within transactions
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written inside is committed together, or not at all.
+
+        One within another joins it: its writes last only if the outermost one commits, and if it fails, only they
+        are undone before the outer one hears of it. Other threads wait.
+
+        Raises:
+            LedgerError: the file can't be written just now.
+        """
+        with self._lock, _explained():
+            begin, end, undo = _statements(self._depth)
+            self._connection.execute(begin)
+            self._depth += 1
+            try:
+                yield self._connection
+                self._connection.execute(end)
+            except BaseException:
+                self._undo(undo)
+                raise
+            finally:
+                self._depth -= 1
+
+    def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
+        """What a query finds: the present transaction's own writes included, another thread's unfinished ones not.
+
+        Raises:
+            LedgerError: the file can't be read just now.
+        """
+        with self._lock, _explained():
+            return self._connection.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
+        """The first row that a query finds, if any."""
+        return next(iter(self.rows(query, values)), None)
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _undo(self, statements: Sequence[str]) -> None:
+        # A full disk makes SQLite roll back by itself.
+        if self._connection.in_transaction:
+            for statement in statements:
+                self._connection.execute(statement)
+
+
+def open_store(file: Path, *, is_writer: bool) -> Store:
+    """Open the file, checked, at its newest form.
+
+    A reader (the command line, while the daemon is down or up) neither makes nor migrates the file.
+
+    Raises:
+        ConfigError: the file is damaged, or comes from a newer version.
+    """
+    if is_writer:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        connection = _connect(file, is_writer=is_writer)
+    except sqlite3.Error as error:
+        raise ConfigError(f"cannot open the ledger {file}: {error}") from error
+    try:
+        _prepare(connection, is_writer=is_writer)
+    except sqlite3.Error as error:
+        connection.close()
+        raise ConfigError(f"the ledger {file} {_explain(error)}") from error
+    except ConfigError:
+        connection.close()
+        raise
+    if is_writer:
+        file.chmod(0o600)
+    return Store(connection)
+
+
+def _connect(file: Path, *, is_writer: bool) -> sqlite3.Connection:
+    mode = "rwc" if is_writer else "ro"
+    address = f"file:{quote(os.fsencode(file))}?mode={mode}"
+    connection = sqlite3.connect(
+        address,
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        check_same_thread=False,  # the lock sees to that
+        isolation_level=None,  # we say BEGIN ourselves
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _statements(depth: int) -> tuple[str, str, tuple[str, ...]]:
+    """What begins, commits and undoes a transaction within `depth` others."""
+    if depth == 0:
+        return "BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",)
+    return f"SAVEPOINT s{depth}", f"RELEASE s{depth}", (f"ROLLBACK TO s{depth}", f"RELEASE s{depth}")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise  # a mistake of ours, which no operator can put right
+    except sqlite3.Error as error:
+        raise LedgerError(f"the ledger {_explain(error)}") from error
+
+
+def _explain(error: sqlite3.Error) -> str:
+    """What to do about it; the verdict of SQLite's own check, which we raise, has no code."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & PRIMARY_CODE
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "is in use by another program: close it and try again"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return f"is damaged ({error}): restore it from a backup, or move it away"
+    return f"cannot be opened ({error}): is the disk full, or not to be written to?"
+
+
+def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
+    if is_writer:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise ConfigError(f"the ledger was written by a newer version (form {version}): update openledger-node")
+    if is_writer:
+        _migrate(connection, version)
+    elif version < len(MIGRATIONS):
+        raise ConfigError("the ledger is of an older form: `openledger-node start` brings it up to date")
+
+
+def _migrate(connection: sqlite3.Connection, version: int) -> None:
+    for number, migrate in enumerate(MIGRATIONS[version:], start=version + 1):
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:
+            migrate(connection)
+            connection.execute(f"PRAGMA user_version = {number}")

@@ -1,0 +1,106 @@
+"""Jobs: the life of a row."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_protocol.inference import Completion
+from openledger_protocol.primitives import AdapterId, RequestId
+
+
+def job(number: int = 1, **changes: Any) -> Job:
+    plain = Job(
+        request_id=RequestId(f"r{number}"),
+        received_ns=1_000 * number,
+        base="fake",
+        adapter_id=AdapterId("0xaa"),
+        adapter_name="harbour",
+        state="running",
+        tokens_in=10 * number,
+    )
+    return replace(plain, **changes)
+
+
+def completion(number: int = 1, *, tokens_out: int = 7) -> Completion:
+    return Completion(
+        request_id=RequestId(f"r{number}"),
+        base="fake",
+        adapter_id=AdapterId("0xaa"),
+        text="a text that must not be kept",
+        ids=(1, 2),
+        finish_reason="stop",
+        tokens_in=10 * number,
+        tokens_out=tokens_out,
+    )
+
+
+def test_a_job_starts_running(ledger: Ledger) -> None:
+    ledger.jobs.start(job())
+    assert ledger.jobs.newest(limit=10) == [job()]
+
+
+def test_a_job_that_was_answered_is_completed(ledger: Ledger) -> None:
+    ledger.jobs.start(job())
+    ledger.jobs.complete(completion(), first_token_ns=1_500, ended_ns=2_000)
+    expected = job(state="completed", tokens_out=7, finish_reason="stop", first_token_ns=1_500, ended_ns=2_000)
+    assert ledger.jobs.newest(limit=10) == [expected]
+
+
+def test_a_job_that_could_not_be_answered_says_why(ledger: Ledger) -> None:
+    ledger.jobs.start(job())
+    ledger.jobs.fail(RequestId("r1"), error_code="engine_failed", ended_ns=2_000)
+    assert ledger.jobs.newest(limit=10) == [job(state="failed", error_code="engine_failed", ended_ns=2_000)]
+
+
+def test_the_first_end_of_a_job_is_its_only_end(ledger: Ledger) -> None:
+    ledger.jobs.start(job())
+    ledger.jobs.complete(completion(), first_token_ns=None, ended_ns=2_000)
+    ended = ledger.jobs.newest(limit=10)
+    ledger.jobs.fail(RequestId("r1"), error_code="engine_failed", ended_ns=3_000)
+    ledger.jobs.complete(completion(tokens_out=99), first_token_ns=None, ended_ns=4_000)
+    assert ledger.jobs.newest(limit=10) == ended
+
+
+def test_one_request_is_one_row(ledger: Ledger) -> None:
+    ledger.jobs.start(job())
+    with pytest.raises(sqlite3.IntegrityError):
+        ledger.jobs.start(job(tokens_in=99))
+    assert ledger.jobs.newest(limit=10) == [job()]
+
+
+def test_jobs_come_newest_first_and_no_more_than_asked_for(ledger: Ledger) -> None:
+    for number in (2, 3, 1):
+        ledger.jobs.start(job(number))
+    assert [found.request_id for found in ledger.jobs.newest(limit=2)] == ["r3", "r2"]
+
+
+def test_a_start_marks_what_the_last_run_left_and_nothing_else(file: Path) -> None:
+    with closing(open_ledger(file)) as before:
+        for number in (1, 2, 3, 4):
+            before.jobs.start(job(number))
+        before.jobs.complete(completion(1), first_token_ns=None, ended_ns=9)
+        before.jobs.fail(RequestId("r2"), error_code="x", ended_ns=9)
+    with closing(open_ledger(file)) as after:
+        assert after.jobs.recover() == 2
+        assert after.jobs.recover() == 0
+        assert {found.request_id: found.state for found in after.jobs.newest(limit=9)} == {
+            "r1": "completed",
+            "r2": "failed",
+            "r3": "interrupted",
+            "r4": "interrupted",
+        }
+
+
+def test_no_text_of_a_request_is_ever_in_the_file(file: Path) -> None:
+    with closing(open_ledger(file)) as ledger:
+        ledger.jobs.start(job())
+        ledger.jobs.complete(completion(), first_token_ns=None, ended_ns=9)
+    kept = b"".join(part.read_bytes() for part in file.parent.iterdir())
+    assert b"harbour" in kept
+    assert completion().text.encode() not in kept
