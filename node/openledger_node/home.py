@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import secrets
 import sys
 import time
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ HOME_VARIABLE = "OPENLEDGER_HOME"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path less its closing zero
 
 CLAIM_ATTEMPTS, CLAIM_PAUSE_S = 20, 0.01
+
+DEVELOPMENT_PREFIX = "development-"
+"""How the id of a development network begins: its chain, its coins and its keys are thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +69,40 @@ class Home:
         """Held by the one daemon of this home while it runs."""
         return self.root / "node.lock"
 
+    @property
+    def joined_network(self) -> Path:
+        """The id of the network that was joined last."""
+        return self.root / "networks" / "current"
+
+    @property
+    def embedded_network(self) -> Path:
+        """The id of the network on the development chain that the daemon last ran inside itself."""
+        return self.root / "networks" / "embedded"
+
+    def network(self, network: str) -> Path:
+        """All that is kept of one network."""
+        return self.root / "networks" / network
+
+    def network_file(self, network: str) -> Path:
+        """What describes one network: its chain, its contracts, whom to ask first."""
+        return self.network(network) / "network.json"
+
+    def network_keys(self, network: str) -> Path:
+        """Where the accounts used on one network lie.
+
+        A development network has its own: fresh development chains share chain id and contract addresses, so that
+        a signature of an old one would count on the new one if the key were the same.
+        """
+        return self.network(network) / "keys" if is_development(network) else self.keys
+
     def ledger(self, network: str) -> Path:
         """The ledger of one network: a fresh chain never meets old rows."""
-        return self.root / "networks" / network / "ledger.db"
+        return self.network(network) / "ledger.db"
+
+
+def is_development(network: str) -> bool:
+    """Whether the network of this id is for trying things out."""
+    return network.startswith(DEVELOPMENT_PREFIX)
 
 
 def open_home(override: Path | None = None) -> Home:
@@ -128,6 +163,37 @@ def is_claimed(home: Home) -> bool:
 def is_training(home: Home) -> bool:
     """Whether a training runs on this home just now."""
     return _is_held(home.training / "lock")
+
+
+def write_private(file: Path, text: str, *, is_new: bool) -> None:
+    """Write a file that its owner alone can read, whole or not at all, also after a power cut.
+
+    Raises:
+        FileExistsError: it `is_new`, and somebody wrote it first; what is there stays.
+    """
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if is_new:
+            os.link(partial, file)  # unlike a rename, it never takes the place of a file
+        else:
+            partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _is_held(file: Path) -> bool:

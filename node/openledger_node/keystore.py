@@ -1,0 +1,359 @@
+"""Key files: Web3 keystore V3, one account a file, each readable by its owner alone.
+
+The node's `signer` and the payer's `authorizer` are hot: they are locked under a password that lies beside them, so
+that a daemon starts with nobody at the keyboard. A `wallet` is cold: on a real network only its operator opens it.
+"""
+
+import json
+import re
+import secrets
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coincurve import PrivateKey
+from eth_hash.auto import keccak
+
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Address, check_address, check_name, checksum_address
+
+from .errors import KeyFileError
+from .home import Home, is_development, write_private
+
+WALLET, SIGNER, AUTHORIZER = "wallet", "signer", "authorizer"
+HOT_NAMES = (SIGNER, AUTHORIZER)
+PASSWORD_FILE = "node.password"
+
+SCRYPT_CHOSEN, SCRYPT_DRAWN = 2**18, 2**12
+"""Cost of one guess: a second where a person chose the password. A drawn one has 256 random bits, which nobody
+guesses at any speed, so there it only has to be a cost that every wallet program accepts."""
+
+PASSWORD_BYTES = 32
+FILE_BYTES_MAX = 64 * 1024
+SCRYPT_N_MAX, SCRYPT_R_MAX, SCRYPT_P_MAX = 2**19, 8, 16  # at most 128 · n · r = 512 MiB
+PBKDF2_COUNT_MAX = 10_000_000  # ten times what wallets write
+
+_HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
+_FORMS = {
+    "cipher": "aes-128-ctr",
+    "ciphertext": "[0-9a-fA-F]{64}",
+    "mac": "[0-9a-fA-F]{64}",
+    "iv": "[0-9a-fA-F]{32}",
+    "kdf": "scrypt|pbkdf2",
+    "salt": "([0-9a-fA-F]{2})+",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A key that lies here, locked."""
+
+    name: str
+    address: Address
+    file: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A key that can sign."""
+
+    address: Address
+    private_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Password:
+    """What locks a key file; `is_drawn` if this program drew it at random."""
+
+    text: str = field(repr=False)
+    is_drawn: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HotKeys:
+    """What a daemon signs with by itself."""
+
+    signer: Key
+    authorizer: Key
+
+
+def ensure_hot_keys(home: Home, network: str) -> HotKeys:
+    """Open signer and authorizer, drawn on the first call.
+
+    Raises:
+        KeyFileError: one of them can't be opened; nothing that exists is ever replaced.
+    """
+    folder = home.network_keys(network)
+    return HotKeys(signer=_ensure_key(folder, SIGNER), authorizer=_ensure_key(folder, AUTHORIZER))
+
+
+def ensure_development_wallet(home: Home, network: str) -> Key:
+    """Open the throwaway wallet of a development network, drawn on the first call.
+
+    Raises:
+        KeyFileError: it can't be opened.
+    """
+    assert is_development(network), "a real wallet is its operator's to make"
+    return _ensure_key(home.network_keys(network), WALLET)
+
+
+def is_unattended(network: str, name: str) -> bool:
+    """Whether the account is locked under the node's own password, and no person is asked for one."""
+    return name in HOT_NAMES or is_development(network)
+
+
+def list_accounts(folder: Path) -> list[Account]:
+    """The accounts in a folder, by name.
+
+    Raises:
+        KeyFileError: one of the files is no key file.
+    """
+    return [_read_account(file) for file in sorted(folder.glob("*.json"))]
+
+
+def find_account(folder: Path, name: str) -> Account:
+    """The account of that name.
+
+    Raises:
+        KeyFileError: there is none, or its file is damaged.
+    """
+    file = account_file(folder, name)
+    if not file.exists():
+        raise KeyFileError(f"no {name} is in {folder}: `openledger-node wallet create {name}` makes one")
+    return _read_account(file)
+
+
+def account_file(folder: Path, name: str) -> Path:
+    """Where the account of that name lies, or would.
+
+    Raises:
+        KeyFileError: the name can't be one.
+    """
+    try:
+        return folder / f"{check_name(name)}.json"
+    except MalformedError as error:
+        raise KeyFileError(str(error)) from error
+
+
+def create_account(folder: Path, name: str, password: Password) -> Account:
+    """Draw a new key.
+
+    Raises:
+        KeyFileError: there is one of that name.
+    """
+    return import_account(folder, name, key_from_private(secrets.token_bytes(32)), password)
+
+
+def import_account(folder: Path, name: str, key: Key, password: Password) -> Account:
+    """Keep a key under a name.
+
+    Raises:
+        KeyFileError: there is one of that name.
+    """
+    file = account_file(folder, name)
+    write_key_file(file, key, password)
+    return Account(name=name, address=key.address, file=file)
+
+
+def unlock(account: Account, password: Password) -> Key:
+    """Open a key file.
+
+    Raises:
+        KeyFileError: the password does not fit, the file is damaged, or others can read it.
+    """
+    key = _decrypt(account.file, _read_keystore(account.file), password)
+    if key.address != account.address:
+        raise KeyFileError(
+            f"{account.file} is damaged: it names {account.address} and holds the key of {key.address}"
+        )
+    return key
+
+
+def unlock_unattended(account: Account) -> Key:
+    """Open a key file that is locked under the node's own password.
+
+    Raises:
+        KeyFileError: as `unlock`, or the node's password is missing.
+    """
+    return unlock(account, _read_node_password(account.file.parent))
+
+
+def ensure_node_password(folder: Path) -> Password:
+    """The node's own password in this folder, drawn on the first call.
+
+    Raises:
+        KeyFileError: others can read it, or it is empty.
+    """
+    file = folder / PASSWORD_FILE
+    with suppress(FileExistsError):
+        if not file.exists():
+            write_private(file, secrets.token_hex(PASSWORD_BYTES) + "\n", is_new=True)
+    return _read_node_password(folder)
+
+
+def read_password_file(file: Path) -> Password:
+    """Read a password that its operator wrote into a file: the whole file less the end of its line.
+
+    Raises:
+        KeyFileError: it can't be read, others can read it, or it is not one line.
+    """
+    text = _read_secret(file).removesuffix("\n").removesuffix("\r")
+    if not text or "\n" in text:
+        raise KeyFileError(f"{file} must hold the password in one line, and nothing else")
+    return Password(text=text)
+
+
+def read_key(file: Path, ask_password: Callable[[], Password]) -> Key:
+    """Read a key from a file of another program: its hex digits, or a keystore V3 file under its own password.
+
+    Raises:
+        KeyFileError: it is neither, others can read it, or the password does not fit.
+    """
+    text = _read_secret(file).strip()
+    if match := _HEX_KEY.fullmatch(text):
+        return key_from_private(bytes.fromhex(match[1]))
+    if not text.startswith("{"):
+        raise KeyFileError(f"{file} is no key: it must hold 64 hex digits, or a Web3 keystore V3 object")
+    return _decrypt(file, _keystore_from_text(file, text), ask_password())
+
+
+def write_key_file(file: Path, key: Key, password: Password) -> None:
+    """Write a key as a keystore V3 file, locked under `password`.
+
+    Raises:
+        KeyFileError: the file exists already; a key is never written over.
+    """
+    from eth_account import Account as Encryption  # half a second to import: only where a key is really locked
+
+    cost = SCRYPT_DRAWN if password.is_drawn else SCRYPT_CHOSEN
+    content = Encryption.encrypt(key.private_key, password.text, kdf="scrypt", iterations=cost)
+    try:
+        write_private(file, json.dumps(content, indent=2) + "\n", is_new=True)
+    except FileExistsError as error:
+        raise KeyFileError(f"{file} exists already, and a key is never written over: choose another name") from error
+
+
+def key_from_private(private_key: bytes) -> Key:
+    """The key of 32 secret bytes.
+
+    Raises:
+        KeyFileError: the curve has no such key.
+    """
+    try:
+        public = PrivateKey(private_key).public_key.format(compressed=False)
+    except ValueError as error:
+        raise KeyFileError("these digits are no key: they must make a number from 1 to the curve's order") from error
+    return Key(address=checksum_address(keccak(public[1:])[12:]), private_key=private_key)
+
+
+def check_is_private(file: Path) -> None:
+    """Refuse a file that others can reach.
+
+    Raises:
+        KeyFileError: its mode lets others in; the message mends it.
+    """
+    mode = file.stat().st_mode
+    if stat.S_ISREG(mode) and mode & 0o077:
+        raise KeyFileError(f"{file} can be read by others: run `chmod 600 {file}`")
+
+
+def _ensure_key(folder: Path, name: str) -> Key:
+    file = account_file(folder, name)
+    if not file.exists():
+        try:
+            create_account(folder, name, ensure_node_password(folder))
+        except KeyFileError:
+            if not file.exists():  # else another process was first, and its key is the one
+                raise
+    return unlock_unattended(_read_account(file))
+
+
+def _read_node_password(folder: Path) -> Password:
+    file = folder / PASSWORD_FILE
+    if not file.exists():
+        raise KeyFileError(
+            f"{file} is missing, and the keys beside it can't be opened without it: restore it from a backup, "
+            "or move those key files away, and the next start draws new ones"
+        )
+    text = _read_secret(file).strip()
+    if not text:
+        raise KeyFileError(f"{file} is empty: restore it from a backup")
+    return Password(text=text, is_drawn=True)
+
+
+def _read_account(file: Path) -> Account:
+    content = _read_keystore(file)
+    try:
+        digits = str(content.get("address")).removeprefix("0x").lower()
+        return Account(name=file.stem, address=check_address("0x" + digits), file=file)
+    except MalformedError as error:
+        raise _damaged(file, "it names no address") from error
+
+
+def _read_keystore(file: Path) -> dict[str, Any]:
+    return _keystore_from_text(file, _read_secret(file))
+
+
+def _keystore_from_text(file: Path, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, "it is no JSON") from error
+    if not isinstance(content, dict) or content.get("version") != 3:
+        raise _damaged(file, "it is no Web3 keystore of version 3")
+    crypto = content.get("crypto", content.get("Crypto"))
+    if not isinstance(crypto, dict) or not _is_sound(crypto):
+        raise _damaged(file, "its field crypto is not as a keystore V3 has it")
+    return {**content, "crypto": crypto}
+
+
+def _is_sound(crypto: dict[str, Any]) -> bool:
+    """Whether every field has its form, and opening it takes no more time and memory than a wallet would ask."""
+    parts = [crypto, crypto.get("cipherparams"), crypto.get("kdfparams")]
+    found = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
+    texts = {name: found[name] for name in _FORMS if isinstance(found.get(name), str)}
+    if any(not re.fullmatch(form, texts.get(name, "")) for name, form in _FORMS.items()):
+        return False
+    if not (_is_count(found.get("dklen"), 32) and found["dklen"] == 32):
+        return False  # a shorter key would leave nothing for the MAC, and every password would fit
+    if found["kdf"] == "pbkdf2":
+        return found.get("prf") == "hmac-sha256" and _is_count(found.get("c"), PBKDF2_COUNT_MAX)
+    counts = {"n": SCRYPT_N_MAX, "r": SCRYPT_R_MAX, "p": SCRYPT_P_MAX}
+    return all(_is_count(found.get(name), most) for name, most in counts.items()) and found["n"].bit_count() == 1
+
+
+def _is_count(value: object, most: int) -> bool:
+    return type(value) is int and 1 <= value <= most
+
+
+def _decrypt(file: Path, content: dict[str, Any], password: Password) -> Key:
+    from eth_account import Account as Encryption  # as above
+
+    try:
+        private_key = bytes(Encryption.decrypt(content, password.text))
+    except ValueError as error:  # the form is checked: what is left is the MAC
+        whose = f"the password in {file.parent / PASSWORD_FILE}" if password.is_drawn else "the password"
+        raise KeyFileError(f"{whose} does not open {file}") from error
+    return key_from_private(private_key)
+
+
+def _read_secret(file: Path) -> str:
+    try:
+        check_is_private(file)
+        with file.open("rb") as stream:
+            content = stream.read(FILE_BYTES_MAX + 1)
+    except OSError as error:
+        raise KeyFileError(f"cannot read {file}: {error.strerror}") from error
+    if len(content) > FILE_BYTES_MAX:
+        raise KeyFileError(f"{file} is too long for a key file")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise _damaged(file, "it is no text") from error
+
+
+def _damaged(file: Path, why: str) -> KeyFileError:
+    return KeyFileError(f"{file} is damaged: {why}; put its backup in its place")

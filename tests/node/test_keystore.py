@@ -1,0 +1,399 @@
+"""Key files: locked, their owner's alone, never written over, and a message for each way to spoil one."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openledger_node import keystore
+from openledger_node.errors import KeyFileError
+from openledger_node.home import Home
+from openledger_node.keystore import (
+    AUTHORIZER,
+    SIGNER,
+    WALLET,
+    Key,
+    Password,
+    create_account,
+    ensure_development_wallet,
+    ensure_hot_keys,
+    ensure_node_password,
+    find_account,
+    import_account,
+    is_unattended,
+    key_from_private,
+    list_accounts,
+    read_key,
+    read_password_file,
+    unlock,
+    unlock_unattended,
+    write_key_file,
+)
+
+DEVELOPMENT, REAL = "development-1a2b3c4d", "openledger-8453"
+KNOWN = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+KNOWN_ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+# Published with the definition of the format: two files, their one password and their one key.
+PUBLISHED_PASSWORD = Password(text="testpassword")
+PUBLISHED_KEY = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d"
+PUBLISHED = {
+    "pbkdf2": {
+        "cipher": "aes-128-ctr",
+        "cipherparams": {"iv": "6087dab2f9fdbbfaddc31a909735c1e6"},
+        "ciphertext": "5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46",
+        "kdf": "pbkdf2",
+        "kdfparams": {
+            "c": 262144,
+            "dklen": 32,
+            "prf": "hmac-sha256",
+            "salt": "ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd",
+        },
+        "mac": "517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2",
+    },
+    "scrypt": {
+        "cipher": "aes-128-ctr",
+        "cipherparams": {"iv": "83dbcc02d8ccb40e466191a123791e0e"},
+        "ciphertext": "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
+        "kdf": "scrypt",
+        "kdfparams": {
+            "dklen": 32,
+            "n": 262144,
+            "r": 1,
+            "p": 8,
+            "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19",
+        },
+        "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097",
+    },
+}
+
+CREATE = """
+import sys
+from pathlib import Path
+from openledger_node.home import Home
+from openledger_node.keystore import ensure_hot_keys
+sys.stdin.read()
+print(ensure_hot_keys(Home(Path(sys.argv[1])), "development-1a2b3c4d"))
+"""
+
+
+@pytest.fixture
+def password() -> Password:
+    """As one that was drawn, so that a test does not wait a second for each file."""
+    return Password(text="correct horse", is_drawn=True)
+
+
+def write_private(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o600)
+    return file
+
+
+def edit(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+# ── one key file ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_key_comes_back_out_of_its_file(home: Home, password: Password) -> None:
+    account = create_account(home.keys, "savings", password)
+    key = unlock(account, password)
+    assert key.address == account.address
+    assert find_account(home.keys, "savings") == account
+    assert list_accounts(home.keys) == [account]
+
+
+def test_the_address_is_the_one_that_every_wallet_shows() -> None:
+    assert key_from_private(KNOWN) == Key(address=KNOWN_ADDRESS, private_key=KNOWN)
+
+
+def test_two_keys_are_two(home: Home, password: Password) -> None:
+    assert create_account(home.keys, "a", password).address != create_account(home.keys, "b", password).address
+
+
+def test_nothing_shows_a_key_or_a_password(password: Password) -> None:
+    shown = f"{key_from_private(KNOWN)!r} {key_from_private(KNOWN)} {password!r} {password}"
+    assert KNOWN.hex() not in shown
+    assert repr(KNOWN) not in shown
+    assert password.text not in shown
+
+
+def test_only_the_owner_can_read_a_key_file(home: Home, password: Password) -> None:
+    account = create_account(home.keys, WALLET, password)
+    assert account.file.stat().st_mode & 0o777 == 0o600
+    assert home.keys.stat().st_mode & 0o777 == 0o700
+    assert [file.name for file in home.keys.iterdir()] == ["wallet.json"]
+
+
+def test_a_key_is_never_written_over(home: Home, password: Password) -> None:
+    before = create_account(home.keys, WALLET, password)
+    with pytest.raises(KeyFileError, match=r"wallet.json exists already, and a key is never written over"):
+        create_account(home.keys, WALLET, password)
+    assert find_account(home.keys, WALLET) == before
+    assert [file.name for file in home.keys.iterdir()] == ["wallet.json"]
+
+
+@pytest.mark.parametrize("name", ["../wallet", "a/b", "", ".hidden", "x" * 65, "a b"])
+def test_a_name_that_is_no_file_name_is_refused(home: Home, password: Password, name: str) -> None:
+    with pytest.raises(KeyFileError, match="not a name"):
+        create_account(home.keys, name, password)
+    assert not home.keys.exists()
+
+
+def test_an_account_that_is_not_there_is_named_with_the_verb_that_makes_it(home: Home) -> None:
+    with pytest.raises(KeyFileError, match=r"no wallet is in .*: `openledger-node wallet create wallet` makes one"):
+        find_account(home.keys, WALLET)
+
+
+def test_a_wrong_password_opens_nothing(home: Home, password: Password) -> None:
+    account = create_account(home.keys, WALLET, password)
+    with pytest.raises(KeyFileError, match=r"^the password does not open .*wallet\.json$"):
+        unlock(account, Password(text="correct horsf"))
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622, 0o644, 0o777])
+def test_a_key_file_that_others_can_reach_is_refused_with_the_line_that_mends_it(
+    home: Home, password: Password, mode: int
+) -> None:
+    account = create_account(home.keys, WALLET, password)
+    account.file.chmod(mode)
+    with pytest.raises(KeyFileError, match=f"can be read by others: run `chmod 600 {account.file}`"):
+        unlock(account, password)
+
+
+SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "another version": (lambda c: c.update(version=4), "is no Web3 keystore of version 3"),
+    "no address": (lambda c: c.pop("address"), "names no address"),
+    "another address": (lambda c: c.update(address="00" * 20), "it names 0x0000000000000000000000000000000000000000"),
+    "no crypto": (lambda c: c.pop("crypto"), "its field crypto"),
+    "another cipher": (lambda c: c["crypto"].update(cipher="rot13"), "its field crypto"),
+    "a short ciphertext": (lambda c: c["crypto"].update(ciphertext="00"), "its field crypto"),
+    "no hex": (lambda c: c["crypto"].update(mac="z" * 64), "its field crypto"),
+    "a number for a text": (lambda c: c["crypto"].update(mac=7), "its field crypto"),
+    "a list for an object": (lambda c: c["crypto"].update(kdfparams=[]), "its field crypto"),
+    "another kdf": (lambda c: c["crypto"].update(kdf="md5"), "its field crypto"),
+    "a key too short for the MAC": (lambda c: c["crypto"]["kdfparams"].update(dklen=16), "its field crypto"),
+    "no power of two": (lambda c: c["crypto"]["kdfparams"].update(n=4095), "its field crypto"),
+    "a terabyte of memory": (lambda c: c["crypto"]["kdfparams"].update(n=2**30), "its field crypto"),
+    "hours of work": (lambda c: c["crypto"]["kdfparams"].update(p=2**20), "its field crypto"),
+    "a count that is none": (lambda c: c["crypto"]["kdfparams"].update(n=True), "its field crypto"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT.values(), ids=SPOILT.keys())
+def test_a_spoilt_key_file_says_what_is_wrong(
+    home: Home, password: Password, spoil: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    file = create_account(home.keys, WALLET, password).file
+    edit(file, spoil)
+    with pytest.raises(KeyFileError, match=message) as refused:
+        unlock(find_account(home.keys, WALLET), password)
+    assert str(refused.value).startswith(f"{file} is damaged")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"7", b"[" * 9999, b"\xff\xfe", b'{"version": 1' + b"0" * 9000 + b"}"]
+)
+def test_a_file_that_is_no_keystore_is_refused(home: Home, content: bytes) -> None:
+    file = write_private(home.keys / "wallet.json", "")
+    file.write_bytes(content)
+    with pytest.raises(KeyFileError, match=r"wallet\.json is damaged"):
+        find_account(home.keys, WALLET)
+
+
+def test_an_endless_file_is_not_read(home: Home) -> None:
+    write_private(home.keys / "wallet.json", " " * 70_000)
+    with pytest.raises(KeyFileError, match="too long for a key file"):
+        find_account(home.keys, WALLET)
+
+
+def test_a_write_that_fails_leaves_nothing(home: Home, password: Password, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        create_account(home.keys, WALLET, password)
+    assert list(home.keys.iterdir()) == []
+
+
+# ── keys of other programs ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("written", [KNOWN.hex(), "0x" + KNOWN.hex().upper(), f"\n {KNOWN.hex()}\n\n"])
+def test_a_key_in_hex_is_read(tmp_path: Path, written: str) -> None:
+    file = write_private(tmp_path / "key", written)
+    assert read_key(file, lambda: pytest.fail("hex digits have no password")).address == KNOWN_ADDRESS
+
+
+@pytest.mark.parametrize("kdf", PUBLISHED)
+def test_the_published_key_files_of_the_format_are_read(tmp_path: Path, kdf: str) -> None:
+    file = write_private(tmp_path / "key", json.dumps({"crypto": PUBLISHED[kdf], "id": "x", "version": 3}))
+    assert read_key(file, lambda: PUBLISHED_PASSWORD).private_key.hex() == PUBLISHED_KEY
+    with pytest.raises(KeyFileError, match=r"^the password does not open"):
+        read_key(file, lambda: Password(text="testpasswort"))
+
+
+@pytest.mark.parametrize("written", ["", "hello", KNOWN.hex()[1:], KNOWN.hex() + "00", "g" * 64])
+def test_what_is_no_key_is_refused(tmp_path: Path, written: str) -> None:
+    file = write_private(tmp_path / "key", written)
+    with pytest.raises(KeyFileError, match="is no key: it must hold 64 hex digits, or a Web3 keystore V3 object"):
+        read_key(file, lambda: PUBLISHED_PASSWORD)
+
+
+@pytest.mark.parametrize("number", [0, ORDER, ORDER + 1, 2**256 - 1])
+def test_a_number_that_the_curve_does_not_have_is_refused(tmp_path: Path, number: int) -> None:
+    file = write_private(tmp_path / "key", f"{number:064x}")
+    with pytest.raises(KeyFileError, match="are no key"):
+        read_key(file, lambda: PUBLISHED_PASSWORD)
+
+
+def test_a_foreign_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = write_private(tmp_path / "key", KNOWN.hex())
+    file.chmod(0o644)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        read_key(file, lambda: PUBLISHED_PASSWORD)
+
+
+def test_a_chosen_password_costs_a_guesser_a_second_and_other_wallets_open_the_file(tmp_path: Path) -> None:
+    from eth_account import Account
+
+    write_key_file(tmp_path / "exported.json", key_from_private(KNOWN), Password(text="näher zu dir"))
+    content = json.loads((tmp_path / "exported.json").read_text())
+    assert content["crypto"]["kdfparams"]["n"] == 2**18
+    assert bytes(Account.decrypt(content, "näher zu dir")) == KNOWN
+
+
+def test_an_imported_key_is_the_same_key(home: Home, password: Password) -> None:
+    account = import_account(home.keys, WALLET, key_from_private(KNOWN), password)
+    assert account.address == KNOWN_ADDRESS
+    assert unlock(account, password).private_key == KNOWN
+
+
+# ── passwords ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("written", ["correct horse", "correct horse\n", "correct horse\r\n"])
+def test_a_password_file_is_its_one_line(tmp_path: Path, written: str) -> None:
+    assert read_password_file(write_private(tmp_path / "password", written)).text == "correct horse"
+
+
+def test_blanks_belong_to_a_password(tmp_path: Path) -> None:
+    assert read_password_file(write_private(tmp_path / "password", " a b \n")).text == " a b "
+
+
+@pytest.mark.parametrize("written", ["", "\n", "one\ntwo\n"])
+def test_a_password_file_of_no_or_several_lines_is_refused(tmp_path: Path, written: str) -> None:
+    with pytest.raises(KeyFileError, match="must hold the password in one line"):
+        read_password_file(write_private(tmp_path / "password", written))
+
+
+def test_a_password_file_that_is_missing_or_open_to_others_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match=r"cannot read .*password: No such file"):
+        read_password_file(tmp_path / "password")
+    write_private(tmp_path / "password", "x").chmod(0o644)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        read_password_file(tmp_path / "password")
+
+
+def test_the_nodes_password_is_drawn_once_and_its_owners_alone(home: Home) -> None:
+    password = ensure_node_password(home.keys)
+    assert len(password.text) == 64
+    assert ensure_node_password(home.keys) == password
+    assert (home.keys / keystore.PASSWORD_FILE).stat().st_mode & 0o777 == 0o600
+
+
+# ── keys that a daemon opens by itself ────────────────────────────────────────────────────────────────────────────
+
+
+def test_hot_keys_are_drawn_once_and_stay(home: Home) -> None:
+    keys = ensure_hot_keys(home, REAL)
+    assert keys.signer.address != keys.authorizer.address
+    assert ensure_hot_keys(home, REAL) == keys
+    assert {file.name for file in home.keys.iterdir()} == {"signer.json", "authorizer.json", "node.password"}
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in home.keys.iterdir())
+
+
+def test_real_networks_share_their_keys_and_each_development_network_has_its_own(home: Home) -> None:
+    real = ensure_hot_keys(home, REAL)
+    assert ensure_hot_keys(home, "openledger-1") == real
+    keys = [real, ensure_hot_keys(home, DEVELOPMENT), ensure_hot_keys(home, "development-00000000")]
+    assert len({key.address for hot in keys for key in (hot.signer, hot.authorizer)}) == 6
+    assert (home.network(DEVELOPMENT) / "keys" / "signer.json").exists()
+
+
+def test_a_development_network_has_a_throwaway_wallet_that_nobody_is_asked_for(home: Home) -> None:
+    key = ensure_development_wallet(home, DEVELOPMENT)
+    assert ensure_development_wallet(home, DEVELOPMENT) == key
+    assert unlock_unattended(find_account(home.network_keys(DEVELOPMENT), WALLET)) == key
+    assert not home.keys.exists()
+
+
+def test_a_real_wallet_is_never_made_by_itself(home: Home) -> None:
+    with pytest.raises(AssertionError):
+        ensure_development_wallet(home, REAL)
+    ensure_hot_keys(home, REAL)
+    assert not (home.keys / "wallet.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "name", "expected"),
+    [
+        (REAL, WALLET, False),
+        (REAL, "savings", False),
+        (REAL, SIGNER, True),
+        (REAL, AUTHORIZER, True),
+        (DEVELOPMENT, WALLET, True),
+        (DEVELOPMENT, "savings", True),
+    ],
+)
+def test_a_person_is_asked_for_real_wallets_alone(network: str, name: str, expected: bool) -> None:
+    assert is_unattended(network, name) == expected
+
+
+def test_without_the_nodes_password_hot_keys_are_lost_and_the_message_says_what_to_do(home: Home) -> None:
+    ensure_hot_keys(home, REAL)
+    (home.keys / keystore.PASSWORD_FILE).unlink()
+    with pytest.raises(KeyFileError, match=r"node.password is missing, .* restore it from a backup"):
+        ensure_hot_keys(home, REAL)
+
+
+def test_a_nodes_password_of_another_node_is_named_as_such(home: Home) -> None:
+    ensure_hot_keys(home, REAL)
+    (home.keys / keystore.PASSWORD_FILE).write_text("00" * 32)
+    with pytest.raises(KeyFileError, match=r"the password in .*node\.password does not open .*signer\.json"):
+        ensure_hot_keys(home, REAL)
+
+
+def test_a_nodes_password_that_others_can_read_is_refused_before_a_key_is_drawn(home: Home) -> None:
+    ensure_node_password(home.keys)
+    (home.keys / keystore.PASSWORD_FILE).chmod(0o644)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        ensure_hot_keys(home, REAL)
+    assert not (home.keys / "signer.json").exists()
+
+
+def test_a_damaged_hot_key_is_not_replaced(home: Home) -> None:
+    ensure_hot_keys(home, REAL)
+    (home.keys / "signer.json").write_text("{")
+    with pytest.raises(KeyFileError, match=r"signer\.json is damaged"):
+        ensure_hot_keys(home, REAL)
+    assert (home.keys / "signer.json").read_text() == "{"
+
+
+def test_processes_that_start_at_once_agree_on_one_set_of_keys(home: Home) -> None:
+    command = [sys.executable, "-c", CREATE, str(home.root)]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate()[0] for process in started]
+    assert len(set(said)) == 1
+    assert said[0].count("0x") == 2
