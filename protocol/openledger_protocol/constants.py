@@ -27,3 +27,36 @@ TOP_K_MAX: Final = 2**31 - 1
 
 TEMPERATURE_MAX: Final = 2.0
 """OpenAI's own bound; above it a text is noise."""
+
+PRICE_TOKENS: Final = 1_000
+"""Prices are in wei per this many tokens, of the prompt and of the answer each."""
+
+FLAG_AUDITABLE: Final = 1
+"""Bit 0 of a receipt's flags: the payer lets the text be read where the receipt is challenged."""
+
+SAMPLED_ONE_IN: Final = 8
+"""One receipt in so many, chosen by neither side, is scored by gradients too and may be demanded in clear."""
+
+CLUSTERS_MAX: Final = 10
+"""So many of the best clusters of rows share what an answer pays to a Datanet."""
+
+CLUSTER_POWER: Final = 2
+"""Scores are raised to this before they become shares: the row that taught the answer, not all that resemble it."""
+
+FINGERPRINT_LEAF_IDS: Final = 32
+"""Generated token ids in one leaf of a fingerprint; the last leaf may hold fewer."""
+
+CLAIM_ITEMS_MAX: Final = 256
+CLAIM_ADAPTERS_MAX: Final = 32
+CLAIM_POTS_MAX: Final = 64
+PAYOUTS_MAX: Final = 256
+"""Bounds of one claim and its list of payouts: what fits one transaction's gas."""
+
+ADAPTER_DATANETS_MAX: Final = 8
+"""Datanets that an adapter may have learned from: each is a pot in every claim."""
+
+LATE_PPM: Final = 100_000
+"""The part of its own share that a node loses if it names nobody in time."""
+
+WIRE_VERSION: Final = 1
+"""The major version of every message between peers; another one is refused by name."""

@@ -8,6 +8,15 @@ ProtocolError
 ├── UnavailableError          starting, draining or restarting        (retryable)
 ├── EngineFailedError         the engine died under this request      (retryable)
 ├── AdapterRefusedError       an adapter's files do not pass the gate
+├── UnknownVersionError       a message of another major version
+├── BadSignatureError         not signed by whom it must be
+├── PaymentRequiredError      the voucher does not cover the next step (retryable)
+├── VoucherRefusedError       a voucher that this channel can't honour
+├── ReceiptRefusedError       a receipt that is not what was agreed and delivered
+├── AttributionError          shares or payouts that do not add up
+├── ClaimRefusedError         a claim that the contract would not take
+├── BadProofError             a leaf that is not in the tree
+├── PeerError                 the other side refused, with a code that we do not know
 └── RevertedError             a contract refused a call
 
 Each class has one wire code, and says whether the same request may succeed later.
@@ -71,6 +80,61 @@ class AdapterRefusedError(ProtocolError):
     """An adapter's files are not what they must be."""
 
     code = "adapter_refused"
+
+
+class UnknownVersionError(ProtocolError):
+    """The message speaks a major version that we do not."""
+
+    code = "unknown_version"
+
+
+class BadSignatureError(ProtocolError):
+    """A signature that is not valid, or not of the account that had to sign."""
+
+    code = "bad_signature"
+
+
+class PaymentRequiredError(ProtocolError):
+    """What has been allowed does not cover what comes next; a higher voucher does."""
+
+    code = "payment_required"
+    retryable = True
+
+
+class VoucherRefusedError(ProtocolError):
+    """A voucher for another channel, or for more than its channel holds."""
+
+    code = "voucher_refused"
+
+
+class ReceiptRefusedError(ProtocolError):
+    """A receipt whose `field` has `value` where `expected` was agreed or delivered."""
+
+    code = "receipt_refused"
+
+
+class AttributionError(ProtocolError):
+    """Shares or payouts that do not add up to what they divide."""
+
+    code = "bad_attribution"
+
+
+class ClaimRefusedError(ProtocolError):
+    """A claim, or a list of who is owed, that the contract would not take."""
+
+    code = "claim_refused"
+
+
+class BadProofError(ProtocolError):
+    """A proof that does not lead from its leaf to the root."""
+
+    code = "bad_proof"
+
+
+class PeerError(ProtocolError):
+    """What the other side said when it refused, where it used a code that we do not know."""
+
+    code = "peer_refused"
 
 
 class RevertedError(ProtocolError):

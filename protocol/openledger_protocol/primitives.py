@@ -23,12 +23,23 @@ Address = NewType("Address", str)
 ChannelId = NewType("ChannelId", str)
 """The EIP-712 digest of a channel's config, as 0x-hex."""
 
+DatanetId = NewType("DatanetId", str)
+"""A Datanet's id in its registry: the hash of who made it and its name, as 0x-hex."""
+
+Nonce = NewType("Nonce", str)
+"""A payer's 32 random bytes, as 0x-hex: committed with the request, revealed with the receipt's countersignature."""
+
+Salt = NewType("Salt", str)
+"""32 random bytes that keep a commitment from being guessed, or a channel's id from being another's, as 0x-hex."""
+
 Wei = NewType("Wei", int)
 """An amount of OPEN, or of the chain's own coin, in 10^-18 parts: an integer, never a float."""
 
 ZERO_ADDRESS = Address("0x" + "0" * 40)
 ZERO_WEI = Wei(0)
 ZERO_DIGEST = Digest("0x" + "0" * 64)
+BASE_ONLY = AdapterId(ZERO_DIGEST)
+"""What stands for the adapter where a request was answered by the base alone."""
 
 UINT128_MAX = 2**128 - 1
 

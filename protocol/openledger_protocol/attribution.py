@@ -1,0 +1,119 @@
+"""Whose data an answer came from, as integer shares that every node divides alike."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from eth_abi import encode
+
+from .constants import CLUSTER_POWER, CLUSTERS_MAX, PPM
+from .eip712 import keccak_digest
+from .errors import AttributionError
+from .primitives import ZERO_ADDRESS, Address, DatanetId, Digest, Wei
+
+_SHARES_TYPE = "(bytes32,address,uint32)[]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What part of a receipt's data share one contributor of one Datanet is owed."""
+
+    datanet_id: DatanetId
+    account: Address  # zero: no evidence, so the Datanet's treasury
+    ppm: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowScore:
+    """How strongly one row of a Datanet resembles an answer; rows of a cluster are near-duplicates."""
+
+    cluster: int
+    account: Address  # of the cluster's first row, whoever owns this one
+    score: int
+
+
+def split(total_wei: Wei, shares_ppm: Sequence[int]) -> list[Wei]:
+    """Divide `total_wei` by shares so that the parts sum to it exactly.
+
+    Largest remainder; ties go to the lower index, so that every node computes the same parts.
+    Source: Hamilton apportionment.
+
+    Raises:
+        AttributionError: the shares do not sum to 1,000,000, or one is negative.
+    """
+    if sum(shares_ppm) != PPM or min(shares_ppm) < 0:
+        raise AttributionError(f"the shares sum to {sum(shares_ppm)} ppm, not to {PPM}, or one is negative")
+    return [Wei(part) for part in _apportion(total_wei, shares_ppm)]
+
+
+def shares_from_scores(datanet_id: DatanetId, scores: Iterable[RowScore]) -> list[Share]:
+    """Turn scores of a Datanet's rows into its shares, ascending by account.
+
+    A cluster counts once, with its best row; the ten best clusters (ties: lower cluster) weigh their score squared.
+    Without any evidence all goes to account zero, never to everybody alike, which copies of an account would harvest.
+
+    Raises:
+        AttributionError: a score is negative, or two rows of a cluster name different accounts.
+    """
+    best: dict[int, RowScore] = {}
+    for row in scores:
+        known = best.setdefault(row.cluster, row)
+        if row.score < 0 or row.account != known.account:
+            raise AttributionError(f"cluster {row.cluster} has a negative score or two first owners")
+        if row.score > known.score:
+            best[row.cluster] = row
+    ranked = sorted(best.values(), key=lambda row: (-row.score, row.cluster))[:CLUSTERS_MAX]
+    weights: dict[Address, int] = {}
+    for row in ranked:
+        weights[row.account] = weights.get(row.account, 0) + row.score**CLUSTER_POWER
+    return _shares(datanet_id, weights)
+
+
+def _shares(datanet_id: DatanetId, weights: dict[Address, int]) -> list[Share]:
+    if not any(weights.values()):
+        return [Share(datanet_id=datanet_id, account=ZERO_ADDRESS, ppm=PPM)]
+    accounts = sorted(weights, key=str.lower)
+    parts = _apportion(PPM, [weights[account] for account in accounts])
+    named = zip(accounts, parts, strict=True)
+    return [Share(datanet_id=datanet_id, account=account, ppm=ppm) for account, ppm in named if ppm]
+
+
+def _apportion(total: int, weights: Sequence[int]) -> list[int]:
+    whole = sum(weights)
+    parts = [total * weight // whole for weight in weights]
+    remainders = [total * weight % whole for weight in weights]
+    # sorted() is stable: of two equal remainders the lower index comes first
+    by_remainder = sorted(range(len(weights)), key=lambda index: -remainders[index])
+    for index in by_remainder[: total - sum(parts)]:
+        parts[index] += 1
+    return parts
+
+
+def shares_hash(shares: Sequence[Share]) -> Digest:
+    """What a receipt commits its shares by: keccak of `abi.encode(Share[])`."""
+    rows = [(bytes.fromhex(share.datanet_id[2:]), share.account, share.ppm) for share in shares]
+    return keccak_digest(encode([_SHARES_TYPE], [rows]))
+
+
+def check_shares(shares: Sequence[Share], datanet_ids: Collection[DatanetId]) -> None:
+    """Require that shares ascend by (Datanet, account) and give each of the adapter's Datanets 1,000,000 ppm.
+
+    Raises:
+        AttributionError: they do not, or they name a Datanet that the adapter did not learn from.
+    """
+    if not all(_order(left) < _order(right) for left, right in pairwise(shares)):
+        raise AttributionError("shares ascend by Datanet and account, each account once")
+    if any(share.ppm <= 0 for share in shares):
+        raise AttributionError("a share is over zero")
+    sums = {
+        name: sum(share.ppm for share in group) for name, group in groupby(shares, lambda share: share.datanet_id)
+    }
+    if set(sums) != set(datanet_ids):
+        raise AttributionError(f"the shares are of {len(sums)} Datanets, not of the adapter's {len(datanet_ids)}")
+    for name, ppm in sums.items():
+        if ppm != PPM:
+            raise AttributionError(f"the shares of Datanet {name} sum to {ppm} ppm, not to {PPM}")
+
+
+def _order(share: Share) -> tuple[str, str]:
+    return share.datanet_id, share.account.lower()

@@ -1,0 +1,276 @@
+"""Channels, vouchers and receipts: who may be charged how much, and for what.
+
+A voucher is a ceiling that only grows, so a lost or replayed one costs nobody anything; a receipt says what was done,
+and what the channel has been charged after it.
+"""
+
+from dataclasses import dataclass
+
+from eth_hash.auto import keccak
+
+from .constants import PRICE_TOKENS, SAMPLED_ONE_IN
+from .eip712 import (
+    Domain,
+    address_word,
+    digest_word,
+    hex_digest,
+    keccak_digest,
+    struct_hash,
+    type_hash,
+    typed_digest,
+    uint_word,
+)
+from .errors import PaymentRequiredError, VoucherRefusedError
+from .primitives import AdapterId, Address, ChannelId, Digest, Nonce, RequestId, Salt, Wei
+from .signatures import check_signer
+
+_CONFIG_TYPE = type_hash(
+    "ChannelConfig(address payer,address authorizer,address node,uint64 withdrawDelay,bytes32 salt)"
+)
+_VOUCHER_TYPE = type_hash("Voucher(bytes32 channelId,uint128 maxClaimable)")
+_WORK = (
+    "Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,"
+    "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 fingerprint)"
+)
+_WORK_TYPE = type_hash(_WORK)
+_RECEIPT_TYPE = type_hash(
+    "Receipt(bytes32 channelId,uint64 seq,bytes32 adapterId,uint128 amount,uint128 cumulative,uint32 algoId,"
+    "uint32 flags,bytes32 nonceCommit,bytes32 sharesHash,Work work)" + _WORK
+)
+_REFUND_TYPE = type_hash("Refund(bytes32 channelId,uint128 amount,uint256 nonce)")
+_PERMIT_TYPE = type_hash("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelConfig:
+    """Everything that a channel is; its id is this, hashed for one contract on one chain."""
+
+    payer: Address  # whose money it holds
+    authorizer: Address  # the payer's key at hand: signs vouchers, countersigns receipts
+    node: Address
+    withdraw_delay_s: int  # between the payer's wish to withdraw and the payout
+    salt: Salt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voucher:
+    """The payer's word: the node may claim up to this much of the channel, in all."""
+
+    channel_id: ChannelId
+    max_claimable_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedVoucher:
+    """A voucher with its authorizer's signature."""
+
+    voucher: Voucher
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What was done for a receipt, as counts and commitments: whoever holds the text can check each."""
+
+    request_id: RequestId
+    profile_hash: Digest  # base, quantisation, dtypes, engine, sampler and noise version
+    index_root: Digest  # of the adapter's attribution index; zero without one
+    tokens_in: int  # canonical tokenisation of the rendered prompt
+    tokens_out: int  # min(generated, canonical tokenisation of the delivered text)
+    prompt_commit: Digest
+    output_commit: Digest
+    retrieval_hash: Digest  # zero: nothing was retrieved
+    fingerprint: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The node's word: this work, by this adapter, for this much, and whose data it came from."""
+
+    channel_id: ChannelId
+    seq: int  # strictly increasing per signer: its time in ns
+    adapter_id: AdapterId
+    amount_wei: Wei
+    cumulative_wei: Wei  # what the channel has been charged after this receipt, in the order of `seq`
+    algo_id: int  # how the shares were found
+    flags: int
+    nonce_commit: Digest
+    shares_hash: Digest
+    work: Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    """The node's word: this much of the deposit goes back at once."""
+
+    channel_id: ChannelId
+    amount_wei: Wei
+    nonce: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit:
+    """An allowance of the token by signature, under the token's own domain.
+
+    Source: ERC-2612.
+    """
+
+    owner: Address
+    spender: Address
+    value_wei: int
+    nonce: int
+    deadline_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a node asks, in wei per 1,000 tokens."""
+
+    price_in_wei: Wei
+    price_out_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelState:
+    """What a node knows of a channel when a voucher comes in."""
+
+    channel_id: ChannelId
+    authorizer: Address
+    ceiling_wei: Wei  # of its highest voucher
+    limit_wei: Wei  # what its deposit is good for, in all, and what the node risks beyond it
+    is_withdrawing: bool = False  # the payer has started to, seen in the latest block
+
+
+def channel_id(config: ChannelConfig, domain: Domain) -> ChannelId:
+    """The channel's id: its config's EIP-712 digest, hence bound to contract and chain."""
+    struct = struct_hash(
+        _CONFIG_TYPE,
+        address_word(config.payer),
+        address_word(config.authorizer),
+        address_word(config.node),
+        uint_word(config.withdraw_delay_s, 64),
+        digest_word(config.salt),
+    )
+    return ChannelId(hex_digest(typed_digest(domain, struct)))
+
+
+def voucher_digest(voucher: Voucher, domain: Domain) -> bytes:
+    """What the payer's authorizer signs, under the payments domain."""
+    struct = struct_hash(_VOUCHER_TYPE, digest_word(voucher.channel_id), uint_word(voucher.max_claimable_wei, 128))
+    return typed_digest(domain, struct)
+
+
+def receipt_digest(receipt: Receipt, domain: Domain) -> bytes:
+    """What the node's signer signs and the payer's authorizer countersigns, under the payments domain."""
+    struct = struct_hash(
+        _RECEIPT_TYPE,
+        digest_word(receipt.channel_id),
+        uint_word(receipt.seq, 64),
+        digest_word(receipt.adapter_id),
+        uint_word(receipt.amount_wei, 128),
+        uint_word(receipt.cumulative_wei, 128),
+        uint_word(receipt.algo_id, 32),
+        uint_word(receipt.flags, 32),
+        digest_word(receipt.nonce_commit),
+        digest_word(receipt.shares_hash),
+        _work_hash(receipt.work),
+    )
+    return typed_digest(domain, struct)
+
+
+def _work_hash(work: Work) -> bytes:
+    return struct_hash(
+        _WORK_TYPE,
+        digest_word(work.request_id),
+        digest_word(work.profile_hash),
+        digest_word(work.index_root),
+        uint_word(work.tokens_in, 32),
+        uint_word(work.tokens_out, 32),
+        digest_word(work.prompt_commit),
+        digest_word(work.output_commit),
+        digest_word(work.retrieval_hash),
+        digest_word(work.fingerprint),
+    )
+
+
+def refund_digest(refund: Refund, domain: Domain) -> bytes:
+    """What the node signs to give a part of the deposit back, under the payments domain."""
+    struct = struct_hash(
+        _REFUND_TYPE,
+        digest_word(refund.channel_id),
+        uint_word(refund.amount_wei, 128),
+        uint_word(refund.nonce, 256),
+    )
+    return typed_digest(domain, struct)
+
+
+def permit_digest(permit: Permit, domain: Domain) -> bytes:
+    """What the owner of tokens signs, under the token's own domain."""
+    struct = struct_hash(
+        _PERMIT_TYPE,
+        address_word(permit.owner),
+        address_word(permit.spender),
+        uint_word(permit.value_wei, 256),
+        uint_word(permit.nonce, 256),
+        uint_word(permit.deadline_s, 256),
+    )
+    return typed_digest(domain, struct)
+
+
+def price_wei(tokens_in: int, tokens_out: int, terms: Terms) -> Wei:
+    """What so many tokens cost, rounded down once, at the end."""
+    return Wei((tokens_in * terms.price_in_wei + tokens_out * terms.price_out_wei) // PRICE_TOKENS)
+
+
+def check_voucher(channel: ChannelState, signed: SignedVoucher, domain: Domain) -> Wei:
+    """Return the channel's ceiling after a voucher; one that is lower than the last changes nothing.
+
+    Raises:
+        VoucherRefusedError: for another channel, while the payer withdraws, or for more than the channel is good for.
+        MalformedError: the signature has not the form of one.
+        BadSignatureError: the channel's authorizer did not sign it.
+    """
+    voucher = signed.voucher
+    if voucher.channel_id != channel.channel_id:
+        raise VoucherRefusedError(f"the voucher is for channel {voucher.channel_id}, not for {channel.channel_id}")
+    if voucher.max_claimable_wei > channel.ceiling_wei:
+        _check_limit(channel, voucher)
+    check_signer(voucher_digest(voucher, domain), signed.signature, channel.authorizer)
+    return max(channel.ceiling_wei, voucher.max_claimable_wei)
+
+
+def _check_limit(channel: ChannelState, voucher: Voucher) -> None:
+    if channel.is_withdrawing:
+        raise VoucherRefusedError("the payer is withdrawing from the channel: it takes no more vouchers")
+    if voucher.max_claimable_wei > channel.limit_wei:
+        raise VoucherRefusedError(
+            f"the voucher allows {voucher.max_claimable_wei} wei but the channel is good for {channel.limit_wei}: "
+            "top it up, or wait until the deposit is final",
+            max_claimable_wei=voucher.max_claimable_wei,
+            limit_wei=channel.limit_wei,
+        )
+
+
+def check_covered(ceiling_wei: Wei, needed_wei: Wei) -> None:
+    """Require that vouchers cover what the next step may bring the channel's charge to.
+
+    Raises:
+        PaymentRequiredError: they do not; a voucher for `needed_wei` would.
+    """
+    if ceiling_wei < needed_wei:
+        raise PaymentRequiredError(
+            f"the next step needs a voucher for {needed_wei} wei in all, and the last one allows {ceiling_wei}",
+            ceiling_wei=ceiling_wei,
+            needed_wei=needed_wei,
+        )
+
+
+def nonce_commit(nonce: Nonce) -> Digest:
+    """What a payer sends with the request, so that it can't choose the nonce once it knows the receipt."""
+    return keccak_digest(digest_word(nonce))
+
+
+def is_sampled(nonce: Nonce, receipt_digest: bytes) -> bool:
+    """Whether a receipt is one of those that neither side could choose, one in eight."""
+    drawn = int.from_bytes(keccak(digest_word(nonce) + receipt_digest), "big")
+    return drawn < 2**256 // SAMPLED_ONE_IN

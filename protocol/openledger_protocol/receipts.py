@@ -1,0 +1,89 @@
+"""What a payer checks in a receipt before it countersigns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from .attribution import Share, check_shares, shares_hash
+from .constants import FLAG_AUDITABLE
+from .eip712 import Domain
+from .errors import ReceiptRefusedError
+from .payments import Receipt, Terms, Work, price_wei, receipt_digest
+from .primitives import ZERO_ADDRESS, AdapterId, Address, ChannelId, DatanetId, Digest, Wei
+from .signatures import check_signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What a payer knows when the receipt comes: what was agreed, and what it counted itself."""
+
+    signer: Address  # the node's key that was announced
+    channel_id: ChannelId
+    seq_last: int  # of the channel's receipt before this one; 0 if it is the first
+    charged_wei: Wei  # cumulative of that receipt
+    ceiling_wei: Wei  # of the highest voucher
+    terms: Terms
+    adapter_id: AdapterId
+    datanet_ids: tuple[DatanetId, ...]  # that the adapter learned from
+    algo_id: int
+    flags: int
+    nonce_commit: Digest
+    work: Work
+
+
+def check_receipt(
+    receipt: Receipt, signature: bytes, shares: Sequence[Share], delivery: Delivery, domain: Domain
+) -> bytes:
+    """Return the digest to countersign when a receipt is what was agreed and delivered.
+
+    A countersignature is evidence, never a condition of payment: a refusal here ends no channel by itself.
+
+    Raises:
+        ReceiptRefusedError: naming the field, what it says and what it should say.
+        AttributionError: the shares do not add up, or are of other Datanets.
+        MalformedError: the signature has not the form of one.
+        BadSignatureError: the node's signer did not sign it.
+    """
+    _check_agreed(receipt, delivery)
+    _check_amounts(receipt, delivery)
+    _check_shares(receipt, shares, delivery)
+    digest = receipt_digest(receipt, domain)
+    check_signer(digest, signature, delivery.signer)
+    return digest
+
+
+def _check_agreed(receipt: Receipt, delivery: Delivery) -> None:
+    for name in ("channel_id", "adapter_id", "algo_id", "flags", "nonce_commit"):
+        _require(name, getattr(receipt, name), getattr(delivery, name))
+    for spec in fields(Work):
+        _require(spec.name, getattr(receipt.work, spec.name), getattr(delivery.work, spec.name))
+
+
+def _check_amounts(receipt: Receipt, delivery: Delivery) -> None:
+    if receipt.seq <= delivery.seq_last:
+        raise _refusal("seq", receipt.seq, delivery.seq_last, "is not over the last one's")
+    _require(
+        "amount_wei", receipt.amount_wei, price_wei(receipt.work.tokens_in, receipt.work.tokens_out, delivery.terms)
+    )
+    # Other than this means that a receipt of a stream beside this one is still on its way, or was never sent.
+    _require("cumulative_wei", receipt.cumulative_wei, delivery.charged_wei + receipt.amount_wei)
+    if receipt.cumulative_wei > delivery.ceiling_wei:
+        raise _refusal("cumulative_wei", receipt.cumulative_wei, delivery.ceiling_wei, "is over the vouchers'")
+
+
+def _check_shares(receipt: Receipt, shares: Sequence[Share], delivery: Delivery) -> None:
+    check_shares(shares, delivery.datanet_ids)
+    _require("shares_hash", receipt.shares_hash, shares_hash(shares))
+    named = [share.account for share in shares if share.account != ZERO_ADDRESS]
+    if named and not receipt.flags & FLAG_AUDITABLE:
+        raise _refusal("shares", named[0], ZERO_ADDRESS, "is paid though nobody may audit the text; the rule is")
+
+
+def _require(field: str, value: object, expected: object) -> None:
+    if value != expected:
+        raise _refusal(field, value, expected, "is not")
+
+
+def _refusal(field: str, value: object, expected: object, relation: str) -> ReceiptRefusedError:
+    return ReceiptRefusedError(
+        f"the receipt's {field} {value} {relation} {expected}", field=field, value=value, expected=expected
+    )
