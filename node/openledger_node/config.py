@@ -92,6 +92,47 @@ class FactoryConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MarketConfig:
+    """What answers cost, and how far payers are trusted. Amounts are wei: 10^18 are one OPEN."""
+
+    price_in_wei: int = setting(10**15, "Price of 1,000 prompt tokens.", low=0)
+    price_out_wei: int = setting(4 * 10**15, "Price of 1,000 answer tokens.", low=0)
+    credit_tokens_max: int = setting(32, "Tokens of one chunk: a payer pays so far ahead.", low=1, high=4096)
+    unsecured_credit_wei: int = setting(
+        10**16, "What a payer without a channel is served for, a UTC day; 0: nothing.", low=0
+    )
+    unsecured_total_wei: int = setting(10**17, "The same for all such payers together.", low=0)
+    voucher_timeout_s: float = setting(
+        10.0, "Seconds to wait for a payer's next voucher before the answer ends.", low=0.1, high=600.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayerConfig:
+    """What this node asks for when it pays others."""
+
+    auditable: bool = setting(
+        True,
+        "Let contributors be paid; text of an answer may then be demanded in clear where it is sampled for a check.",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementConfig:
+    """Bringing receipts to the chain."""
+
+    claim_interval_s: float = setting(
+        0.0, "Seconds between claims; 0: once an epoch of the network.", low=0.0, high=604_800.0
+    )
+    coin_price_wei: int = setting(
+        10**18, "What one whole coin of gas is worth in wei of OPEN: nothing is claimed at a loss.", low=0
+    )
+    gas_daily_wei: int = setting(
+        10**17, "Most that a day's gas may cost, in wei of the chain's coin; urgent claims go past it.", low=0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """The daemon."""
 
@@ -108,6 +149,9 @@ class Config:
     api: ApiConfig = field(default_factory=ApiConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     factory: FactoryConfig = field(default_factory=FactoryConfig)
+    market: MarketConfig = field(default_factory=MarketConfig)
+    payer: PayerConfig = field(default_factory=PayerConfig)
+    settlement: SettlementConfig = field(default_factory=SettlementConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

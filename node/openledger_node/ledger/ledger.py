@@ -4,7 +4,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from .channels import Channels
 from .jobs import Jobs
+from .receipts import Receipts
 from .store import Store, open_store
 
 
@@ -14,6 +16,8 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.jobs = Jobs(store)
+        self.channels = Channels(store)
+        self.receipts = Receipts(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

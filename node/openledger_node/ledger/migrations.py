@@ -27,4 +27,60 @@ def create_jobs(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX job_received ON job (received_ns)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (create_jobs,)
+def create_channels(connection: sqlite3.Connection) -> None:
+    """Channels, and the receipts on them, of either side; wei are decimal texts, as they outgrow 64 bits."""
+    connection.execute(
+        """
+        CREATE TABLE channel (
+            channel_id  TEXT PRIMARY KEY,
+            payer       TEXT NOT NULL,
+            node        TEXT NOT NULL,
+            config      TEXT NOT NULL,
+            opened_ns   INTEGER NOT NULL,
+            ceiling_wei TEXT NOT NULL,
+            voucher     BLOB,
+            charged_wei TEXT NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE receipt (
+            digest           TEXT PRIMARY KEY,
+            channel_id       TEXT NOT NULL REFERENCES channel,
+            seq              INTEGER NOT NULL,
+            request_id       TEXT NOT NULL,
+            body             TEXT NOT NULL,
+            shares           TEXT NOT NULL,
+            unsecured_wei    TEXT NOT NULL,
+            signature        BLOB,
+            countersignature BLOB,
+            nonce            TEXT,
+            opening          BLOB,
+            claim_id         INTEGER REFERENCES claim,
+            UNIQUE (channel_id, seq)
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX receipt_seq ON receipt (seq)")
+    connection.execute("CREATE INDEX receipt_claim ON receipt (claim_id)")
+    connection.execute(
+        """
+        CREATE TABLE claim (
+            claim_id      INTEGER PRIMARY KEY,
+            seq           INTEGER NOT NULL,
+            epoch         INTEGER NOT NULL,
+            adapters      TEXT NOT NULL,
+            items         TEXT NOT NULL,
+            items_hash    TEXT NOT NULL,
+            receipts_root TEXT NOT NULL,
+            num_receipts  INTEGER NOT NULL,
+            state         TEXT NOT NULL CHECK (state IN ('sent', 'claimed', 'proposed', 'final', 'late', 'refused')),
+            record        TEXT,
+            created_ns    INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (create_jobs, create_channels)

@@ -1,0 +1,180 @@
+"""Receipts: the node's word on what was done, committed here before it is signed, signed before it is sent."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.codec import to_plain
+from openledger_protocol.payments import Receipt, Work
+from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, Digest, Nonce, Wei
+
+from .channels import Channels
+from .store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptRow:
+    """A receipt and what has come of it; its text is sealed in `opening`, and only if its payer allows an audit."""
+
+    digest: Digest
+    receipt: Receipt
+    shares: tuple[Share, ...]
+    unsecured_wei: Wei = ZERO_WEI  # the part of its amount that no deposit covered when it was signed
+    signature: bytes | None = None  # None: a crash came between commit and signature, and the next start signs
+    countersignature: bytes | None = None
+    nonce: Nonce | None = None  # revealed with the countersignature
+    opening: bytes | None = None
+    claim_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A receipt but for its place in the order: that is given to it within the transaction that keeps it."""
+
+    build: Callable[[int, Wei], Receipt]  # seq and cumulative_wei → receipt
+    digest: Callable[[Receipt], Digest]
+    channel_id: ChannelId
+    amount_wei: Wei
+    shares: tuple[Share, ...]
+    secured_wei: Wei
+    opening: bytes | None = None
+
+
+class Receipts:
+    """The rows of receipts."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._channels = Channels(store)
+
+    def commit(self, draft: Draft, *, now_ns: int) -> ReceiptRow:
+        """Give a receipt its `seq` and `cumulative` and charge its channel, all at once.
+
+        `seq` is the clock in ns, and over the last one's even if the clock was set back.
+        """
+        with self._store.transaction():
+            channel = self._channels.find(draft.channel_id)
+            assert channel is not None
+            cumulative = Wei(channel.charged_wei + draft.amount_wei)
+            receipt = draft.build(max(self.last_seq(channel.config.node) + 1, now_ns), cumulative)
+            row = ReceiptRow(
+                digest=draft.digest(receipt),
+                receipt=receipt,
+                shares=draft.shares,
+                unsecured_wei=_unsecured(cumulative, draft.amount_wei, draft.secured_wei),
+                opening=draft.opening,
+            )
+            self.insert(row)
+        return row
+
+    def insert(self, row: ReceiptRow) -> None:
+        """Keep a receipt, of ours or of a node that we pay, and charge its channel."""
+        receipt = row.receipt
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "INSERT INTO receipt (digest, channel_id, seq, request_id, body, shares, unsecured_wei, signature,"
+                " countersignature, nonce, opening) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    row.digest,
+                    receipt.channel_id,
+                    receipt.seq,
+                    receipt.work.request_id,
+                    json.dumps(to_plain(receipt)),
+                    json.dumps(to_plain(row.shares)),
+                    str(row.unsecured_wei),
+                    row.signature,
+                    row.countersignature,
+                    row.nonce,
+                    row.opening,
+                ),
+            )
+            self._channels.charge(receipt.channel_id, receipt.cumulative_wei)
+
+    def sign(self, digest: Digest, signature: bytes) -> None:
+        """Keep the signature of a receipt that is committed."""
+        self._set(digest, "signature = ?", signature)
+
+    def countersign(self, digest: Digest, signature: bytes, nonce: Nonce) -> None:
+        """Keep the payer's countersignature and the nonce that came with it."""
+        self._set(digest, "countersignature = ?, nonce = ?", signature, nonce)
+
+    def claim(self, digests: Sequence[Digest], claim_id: int | None) -> None:
+        """Bind receipts to a claim, or set them free again."""
+        with self._store.transaction() as transaction:
+            transaction.executemany(
+                "UPDATE receipt SET claim_id = ? WHERE digest = ?", [(claim_id, digest) for digest in digests]
+            )
+
+    def forget_openings(self, claim_id: int) -> None:
+        """Delete the sealed texts of a claim that is final."""
+        with self._store.transaction() as transaction:
+            transaction.execute("UPDATE receipt SET opening = NULL WHERE claim_id = ?", (claim_id,))
+
+    def last_seq(self, node: Address) -> int:
+        """The highest that a node ever gave out; 0 before the first."""
+        query = "SELECT max(seq) AS seq FROM receipt JOIN channel USING (channel_id) WHERE node = ?"
+        row = self._store.row(query, (node,))
+        return (row["seq"] or 0) if row else 0
+
+    def find(self, beginning: str) -> list[ReceiptRow]:
+        """Receipts whose digest or request id begins so."""
+        query = "SELECT * FROM receipt WHERE substr(digest, 1, ?) = ? OR substr(request_id, 1, ?) = ? ORDER BY seq"
+        length = len(beginning)
+        return self._found(query, length, beginning, length, beginning)
+
+    def newest(self, *, limit: int) -> list[ReceiptRow]:
+        """The newest receipts, newest first."""
+        return self._found("SELECT * FROM receipt ORDER BY seq DESC LIMIT ?", limit)
+
+    def unsigned(self) -> list[ReceiptRow]:
+        """Receipts that a crash has kept from being signed."""
+        return self._found("SELECT * FROM receipt WHERE signature IS NULL ORDER BY seq")
+
+    def unclaimed(self) -> list[ReceiptRow]:
+        """Receipts that no claim holds, in the order of their channels and of `seq`."""
+        return self._found("SELECT * FROM receipt WHERE claim_id IS NULL ORDER BY channel_id, seq")
+
+    def of_claim(self, claim_id: int) -> list[ReceiptRow]:
+        """A claim's receipts, in the order of its tree."""
+        return self._found("SELECT * FROM receipt WHERE claim_id = ? ORDER BY channel_id, seq", claim_id)
+
+    def last_of_channel(self, channel_id: ChannelId) -> ReceiptRow | None:
+        """The newest receipt on a channel."""
+        found = self._found("SELECT * FROM receipt WHERE channel_id = ? ORDER BY seq DESC LIMIT 1", channel_id)
+        return found[0] if found else None
+
+    def unsecured(self, *, since_ns: int, payer: Address | None = None) -> Wei:
+        """What was served since then beyond any deposit: to one payer, or to all."""
+        query = (
+            "SELECT unsecured_wei FROM receipt JOIN channel USING (channel_id)"
+            " WHERE seq >= ? AND unsecured_wei != '0' AND (? IS NULL OR payer = ?)"
+        )
+        return Wei(sum(int(row["unsecured_wei"]) for row in self._store.rows(query, (since_ns, payer, payer))))
+
+    def _set(self, digest: Digest, change: str, *values: object) -> None:
+        with self._store.transaction() as transaction:
+            transaction.execute(f"UPDATE receipt SET {change} WHERE digest = ?", (*values, digest))
+
+    def _found(self, query: str, *values: object) -> list[ReceiptRow]:
+        return [_receipt_row(row) for row in self._store.rows(query, values)]
+
+
+def _unsecured(cumulative: Wei, amount: Wei, secured: Wei) -> Wei:
+    return Wei(max(0, min(amount, cumulative - secured)))
+
+
+def _receipt_row(row: sqlite3.Row) -> ReceiptRow:
+    body = json.loads(row["body"])
+    return ReceiptRow(
+        digest=Digest(row["digest"]),
+        receipt=Receipt(**{**body, "work": Work(**body["work"])}),
+        shares=tuple(Share(**share) for share in json.loads(row["shares"])),
+        unsecured_wei=Wei(int(row["unsecured_wei"])),
+        signature=row["signature"],
+        countersignature=row["countersignature"],
+        nonce=row["nonce"],
+        opening=row["opening"],
+        claim_id=row["claim_id"],
+    )

@@ -1,0 +1,96 @@
+"""How far a payer is trusted: pure numbers, from what the chain says and from what is owed already.
+
+Every amount here is cumulative: what a channel may have been charged in all, so that two streams of one channel share
+one bound.
+"""
+
+from dataclasses import dataclass
+
+from openledger_protocol.errors import PaymentRequiredError
+from openledger_protocol.primitives import ZERO_WEI, Wei
+
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What the chain says of a channel and of its payer."""
+
+    deposit_final_wei: Wei = ZERO_WEI  # in blocks that can't be reorganised away
+    deposit_latest_wei: Wei = ZERO_WEI
+    claimed_wei: Wei = ZERO_WEI
+    withdrawing_wei: Wei = ZERO_WEI  # started at the latest block, final or not
+    payer_balance_wei: Wei = ZERO_WEI  # OPEN at the payer's address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditPolicy:
+    """What the operator risks on payers who have no channel yet."""
+
+    unsecured_wei: Wei  # a UTC day and payer
+    unsecured_total_wei: Wei  # a UTC day, all payers together
+    min_deposit_wei: Wei  # what a channel must hold, so what a payer must own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What we remember of a payer."""
+
+    unsecured_today_wei: Wei = ZERO_WEI
+    unsecured_today_total_wei: Wei = ZERO_WEI
+    has_defaulted: bool = False  # was once served without a channel and did not open one within a day
+
+
+def secured_wei(standing: Standing) -> Wei:
+    """What a channel's deposit is good for: nothing that a reorg or a withdrawal may take away counts."""
+    deposit = min(standing.deposit_final_wei, standing.deposit_latest_wei)
+    return Wei(max(deposit - standing.withdrawing_wei, standing.claimed_wei, 0))
+
+
+def unsecured_wei(standing: Standing, policy: CreditPolicy, record: Record) -> Wei:
+    """What may be served beyond the deposit: something at first contact, so that it is not slow; else nothing."""
+    is_first_contact = standing.deposit_final_wei == 0 and standing.withdrawing_wei == 0
+    is_able = max(standing.payer_balance_wei, standing.deposit_latest_wei) >= policy.min_deposit_wei
+    if not is_first_contact or not is_able or record.has_defaulted:
+        return ZERO_WEI
+    left = policy.unsecured_wei - record.unsecured_today_wei
+    left_total = policy.unsecured_total_wei - record.unsecured_today_total_wei
+    return Wei(max(min(left, left_total), 0))
+
+
+def limit_wei(standing: Standing, policy: CreditPolicy, record: Record, *, charged_wei: Wei) -> Wei:
+    """The most that a channel may have been charged in all."""
+    unsecured = unsecured_wei(standing, policy, record)
+    return Wei(max(secured_wei(standing), charged_wei + unsecured if unsecured else 0))
+
+
+def check_credit(
+    standing: Standing, policy: CreditPolicy, record: Record, *, charged_wei: Wei, needed_wei: Wei
+) -> Wei:
+    """Return the channel's limit if it covers `needed_wei`.
+
+    Raises:
+        PaymentRequiredError: it does not; the message tells the payer what would.
+    """
+    limit = limit_wei(standing, policy, record, charged_wei=charged_wei)
+    if needed_wei <= limit:
+        return limit
+    raise PaymentRequiredError(
+        _why_not(standing, policy, record) + f": this request needs {needed_wei} wei, {limit} are covered",
+        needed_wei=needed_wei,
+        limit_wei=limit,
+    )
+
+
+def _why_not(standing: Standing, policy: CreditPolicy, record: Record) -> str:
+    if standing.withdrawing_wei:
+        return "the channel is being withdrawn from: open another one"
+    if standing.deposit_final_wei:
+        return "the channel's deposit is used up: top it up"
+    if standing.deposit_latest_wei:
+        return "the channel's deposit is not final yet: try again in a moment"
+    if record.has_defaulted:
+        return "this payer has left an answer unpaid: open a channel first"
+    if standing.payer_balance_wei < policy.min_deposit_wei:
+        return f"there is no channel, and the payer holds less than the {policy.min_deposit_wei} wei that one needs"
+    return "today's credit without a channel is used up: open a channel"

@@ -1,0 +1,41 @@
+"""What one channel owes while the node runs: settled by receipts, and running up in the streams that are live.
+
+Both sides of a channel keep one: the node to know what the next chunk needs, the payer to know what it may be asked.
+"""
+
+from dataclasses import dataclass, field
+
+from .primitives import ZERO_WEI, RequestId, Wei
+
+
+@dataclass(slots=True, kw_only=True)
+class Tab:
+    """One channel's running account; every amount is cumulative over the channel's life, but for `running`."""
+
+    charged_wei: Wei = ZERO_WEI  # by receipts
+    ceiling_wei: Wei = ZERO_WEI  # the highest voucher
+    running: dict[RequestId, Wei] = field(default_factory=dict)  # live streams: price of what each was given so far
+
+    @property
+    def owed_wei(self) -> Wei:
+        """What the channel would have been charged if every live stream ended now."""
+        return Wei(self.charged_wei + sum(self.running.values()))
+
+    def needed_wei(self, request_id: RequestId, price_wei: Wei) -> Wei:
+        """The ceiling that is needed once this stream has run up `price_wei`."""
+        return Wei(self.owed_wei - self.running.get(request_id, 0) + price_wei)
+
+    def run_up(self, request_id: RequestId, price_wei: Wei) -> Wei:
+        """Note what a stream has been given; return what is owed in all."""
+        self.running[request_id] = price_wei
+        return self.owed_wei
+
+    def drop(self, request_id: RequestId) -> None:
+        """Forget a stream that ends without a receipt."""
+        self.running.pop(request_id, None)
+
+    def settle(self, request_id: RequestId, amount_wei: Wei) -> Wei:
+        """End a stream by a receipt; return the channel's new cumulative charge."""
+        self.running.pop(request_id, None)
+        self.charged_wei = Wei(self.charged_wei + amount_wei)
+        return self.charged_wei
