@@ -136,6 +136,10 @@ class SettlementConfig:
 class NodeConfig:
     """The daemon."""
 
+    network: str = setting(
+        "auto",
+        "An id; or auto: the one joined last, else embedded; or embedded: a development chain in the daemon; or local: none.",
+    )
     drain_grace_s: float = setting(
         30.0, "Seconds that running answers get to finish when the daemon is stopped.", low=0.0, high=3600.0
     )

@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coincurve import PrivateKey
-from eth_hash.auto import keccak
-
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import Address, check_address, check_name, checksum_address
+from openledger_protocol.primitives import Address, check_address, check_name
+from openledger_protocol.signatures import address_of
 
 from .errors import KeyFileError
 from .home import Home, is_development, write_private
@@ -243,10 +241,9 @@ def key_from_private(private_key: bytes) -> Key:
         KeyFileError: the curve has no such key.
     """
     try:
-        public = PrivateKey(private_key).public_key.format(compressed=False)
-    except ValueError as error:
-        raise KeyFileError("these digits are no key: they must make a number from 1 to the curve's order") from error
-    return Key(address=checksum_address(keccak(public[1:])[12:]), private_key=private_key)
+        return Key(address=address_of(private_key), private_key=private_key)
+    except MalformedError as error:
+        raise KeyFileError(f"these digits are no key: {error}") from error
 
 
 def check_is_private(file: Path) -> None:

@@ -1,0 +1,318 @@
+"""Networks: which chain, which contracts, whom to ask first; and the one that this home is on."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.constants import LOCAL_NETWORK
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Address, Digest, check_address, check_digest, check_name
+
+from .errors import ConfigError
+from .home import DEVELOPMENT_PREFIX, Home, is_development, write_private
+
+NETWORK_SCHEMA = "openledger.network/1"
+
+AUTO, EMBEDDED = "auto", "embedded"
+RESERVED_IDS = (AUTO, EMBEDDED, LOCAL_NETWORK, "current")
+
+CONTRACTS = (
+    "OpenToken",
+    "Params",
+    "NodeStaking",
+    "DatanetRegistry",
+    "ModelRegistry",
+    "PaymentChannels",
+    "AttributionRewards",
+)
+"""Contracts that every network has; a later one may have more."""
+
+FILE_BYTES_MAX = 64 * 1024
+ENTRIES_MAX = 32  # endpoints, peers, contracts
+TEXT_LENGTH_MAX = 256
+CHAIN_ID_MAX = 2**53 - 1  # what every JSON reader keeps whole
+
+Read = TypeVar("Read")
+
+_CONTRACT = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
+_PEER = re.compile(r"/[!-~]+/p2p/[A-Za-z0-9]+")
+_SYMBOL = re.compile(r"[A-Za-z0-9]{1,16}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What a network pays in."""
+
+    symbol: str
+    decimals: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """`network.json`: one deployment of the contracts on one chain."""
+
+    network: str
+    chain_id: int
+    rpc: tuple[str, ...]
+    genesis_hash: Digest
+    deploy_block: int
+    contracts: Mapping[str, Address]
+    bootstrap: tuple[str, ...]
+    token: Token
+
+    @property
+    def is_development(self) -> bool:
+        """Whether it is for trying things out: its coins are worth nothing, and its keys are thrown away."""
+        return is_development(self.network)
+
+
+def network_id_for_development(genesis_hash: Digest) -> str:
+    """The id of the development network on the chain that begins with this block."""
+    return DEVELOPMENT_PREFIX + genesis_hash[2:10]
+
+
+def network_from_json(text: str | bytes, *, source: str) -> Network:
+    """Read `network.json`; `source` says in a refusal where it came from.
+
+    Raises:
+        ConfigError: a field is missing, unknown or not what it must be.
+    """
+    try:
+        if len(text) > FILE_BYTES_MAX:
+            raise MalformedError(f"it is longer than {FILE_BYTES_MAX} bytes")
+        return _network_from_fields(_fields(json.loads(text)))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source} is no network.json: it is no JSON") from error
+    except MalformedError as error:
+        raise ConfigError(f"{source} is no network.json: {error}") from error
+
+
+def network_to_json(network: Network) -> dict[str, Any]:
+    """The object that `network.json` holds."""
+    return {
+        "schema": NETWORK_SCHEMA,
+        **{spec.name: to_plain(getattr(network, spec.name)) for spec in fields(network)},
+    }
+
+
+def read_network(file: Path) -> Network:
+    """Read a `network.json` from disk.
+
+    Raises:
+        ConfigError: it can't be read, or is not one.
+    """
+    try:
+        with file.open("rb") as stream:
+            return network_from_json(stream.read(FILE_BYTES_MAX + 1), source=str(file))
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+
+
+def write_network(file: Path, network: Network) -> None:
+    """Write a `network.json`, whole or not at all."""
+    write_private(file, json.dumps(network_to_json(network), indent=2) + "\n", is_new=False)
+
+
+def join_network(home: Home, network: Network) -> None:
+    """Keep a network and make it the one that this home is on.
+
+    Raises:
+        ConfigError: another one of the same id is known here.
+    """
+    keep_network(home, network)
+    write_private(home.joined_network, network.network + "\n", is_new=False)
+
+
+def embed_network(home: Home, network: Network) -> None:
+    """Keep the network on the development chain that the daemon runs inside itself.
+
+    Raises:
+        ConfigError: another one of the same id is known here.
+    """
+    keep_network(home, network)
+    write_private(home.embedded_network, network.network + "\n", is_new=False)
+
+
+def keep_network(home: Home, network: Network) -> None:
+    """Keep a network; one that is known already may come with new endpoints and peers, and nothing else.
+
+    Raises:
+        ConfigError: another one of the same id is known here: its ledger would be read as this one's.
+    """
+    file = home.network_file(network.network)
+    if file.exists():
+        known = read_network(file)
+        if _identity(known) != _identity(network):
+            raise ConfigError(
+                f"{file} is another deployment under the same id: if that one is gone, move {file.parent} away"
+            )
+    write_network(file, network)
+
+
+def current_network(home: Home, choice: str) -> Network | None:
+    """The network that this home is on by `[node] network`; None for `local`, and before any was joined or embedded.
+
+    Raises:
+        ConfigError: the chosen one is not known here, or its file is damaged.
+    """
+    if choice == LOCAL_NETWORK:
+        return None
+    if choice in (AUTO, EMBEDDED):
+        file = home.embedded_network if is_embedded(home, choice) else home.joined_network
+        return read_network(home.network_file(_read_id(file))) if file.exists() else None
+    if not home.network_file(_check_id(choice)).exists():
+        raise ConfigError(
+            f"[node] network is {choice!r}, which is not known here: `openledger-node network join FILE`"
+        )
+    return read_network(home.network_file(choice))
+
+
+def is_embedded(home: Home, choice: str) -> bool:
+    """Whether the daemon has to run a development chain inside itself: chosen, or none was joined."""
+    return choice == EMBEDDED or (choice == AUTO and not home.joined_network.exists())
+
+
+def _read_id(file: Path) -> str:
+    try:
+        return _check_id(file.read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError, MalformedError, ConfigError) as error:
+        raise ConfigError(f"{file} names no network: delete it, and join again") from error
+
+
+def _check_id(text: str) -> str:
+    try:
+        return _network_id(text)
+    except MalformedError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _identity(network: Network) -> tuple[object, ...]:
+    return (
+        network.chain_id,
+        network.genesis_hash,
+        network.deploy_block,
+        dict(network.contracts),
+        network.token,
+    )
+
+
+# ── the fields of a file that a stranger wrote ────────────────────────────────────────────────────────────────────
+
+
+def _fields(content: object) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise MalformedError("it is no object")
+    if content.get("schema") != NETWORK_SCHEMA:
+        raise MalformedError(f"its schema is {repr(content.get('schema'))[:80]}, not {NETWORK_SCHEMA!r}")
+    _check_keys("it", content, ("schema", *(spec.name for spec in fields(Network))))
+    return content
+
+
+def _network_from_fields(content: dict[str, Any]) -> Network:
+    token = _object("token", content["token"])
+    _check_keys("token", token, [spec.name for spec in fields(Token)])
+    network = Network(
+        network=_network_id(content["network"]),
+        chain_id=_count("chain_id", content["chain_id"], 1, CHAIN_ID_MAX),
+        rpc=_texts("rpc", content["rpc"], check_endpoint),
+        genesis_hash=_named("genesis_hash", check_digest, content["genesis_hash"]),
+        deploy_block=_count("deploy_block", content["deploy_block"], 0, CHAIN_ID_MAX),
+        contracts=_contracts(content["contracts"]),
+        bootstrap=_texts("bootstrap", content["bootstrap"], _check_peer),
+        token=Token(
+            symbol=_named("token.symbol", _check_symbol, token["symbol"]),
+            decimals=_count("token.decimals", token["decimals"], 0, 36),
+        ),
+    )
+    if not network.rpc:
+        raise MalformedError("rpc names no endpoint")
+    if network.is_development and network.network != network_id_for_development(network.genesis_hash):
+        raise MalformedError(f"the id {network.network} does not fit the genesis hash {network.genesis_hash}")
+    return network
+
+
+def check_endpoint(text: str) -> str:
+    """Return `text` if it is the URL of a JSON-RPC endpoint.
+
+    Raises:
+        MalformedError: it is not.
+    """
+    try:
+        parts = urlsplit(text)
+        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_sound = False
+    if not is_sound or not re.fullmatch(r"[!-~]+", text):
+        raise MalformedError(f"{repr(text)[:80]} is no URL of an endpoint: it begins with http:// or https://")
+    return text
+
+
+def _network_id(text: object) -> str:
+    name = _named("network", check_name, text)
+    if name in RESERVED_IDS:
+        raise MalformedError(f"network can't be {name!r}: that word means something else here")
+    return name
+
+
+def _contracts(value: object) -> dict[str, Address]:
+    found = _object("contracts", value)
+    if missing := [name for name in CONTRACTS if name not in found]:
+        raise MalformedError(f"contracts lacks {', '.join(missing)}")
+    if len(found) > ENTRIES_MAX or not all(_CONTRACT.fullmatch(name) for name in found):
+        raise MalformedError("contracts has a key that is no contract's name")
+    addresses = {name: _named(f"contracts.{name}", check_address, address) for name, address in found.items()}
+    if len(set(addresses.values())) != len(addresses):
+        raise MalformedError("two contracts have the same address")
+    return addresses
+
+
+def _check_peer(text: str) -> str:
+    if not _PEER.fullmatch(text):
+        raise MalformedError(f"{repr(text)[:80]} is no address of a peer: /ip4/…/tcp/…/p2p/…")
+    return text
+
+
+def _check_symbol(text: str) -> str:
+    if not isinstance(text, str) or not _SYMBOL.fullmatch(text):
+        raise MalformedError("1 to 16 letters and digits")
+    return text
+
+
+def _texts(name: str, value: object, check: Callable[[str], str]) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > ENTRIES_MAX:
+        raise MalformedError(f"{name} must be a list of at most {ENTRIES_MAX}")
+    for text in value:
+        if not isinstance(text, str) or len(text) > TEXT_LENGTH_MAX:
+            raise MalformedError(f"{name} must hold texts of at most {TEXT_LENGTH_MAX} characters")
+    return tuple(_named(name, check, text) for text in value)
+
+
+def _count(name: str, value: object, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise MalformedError(f"{name} must be a whole number from {least} to {most}")
+    return value
+
+
+def _object(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedError(f"{name} must be an object")
+    return value
+
+
+def _check_keys(name: str, found: Mapping[str, object], known: "tuple[str, ...] | list[str]") -> None:
+    if unknown := [key for key in found if key not in known]:
+        raise MalformedError(f"{name} has an unknown field {repr(unknown[0])[:80]}")
+    if missing := [key for key in known if key not in found]:
+        raise MalformedError(f"{name} has no field {missing[0]!r}")
+
+
+def _named(name: str, check: Callable[[Any], Read], value: object) -> Read:
+    try:
+        return check(value)
+    except MalformedError as error:
+        raise MalformedError(f"{name}: {error}") from error

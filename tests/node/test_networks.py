@@ -1,0 +1,277 @@
+"""Networks: what a file must hold, and which one a home is on."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openledger_node.errors import ConfigError
+from openledger_node.home import Home
+from openledger_node.networks import (
+    AUTO,
+    CONTRACTS,
+    EMBEDDED,
+    FILE_BYTES_MAX,
+    Network,
+    Token,
+    current_network,
+    embed_network,
+    is_embedded,
+    join_network,
+    keep_network,
+    network_from_json,
+    network_id_for_development,
+    network_to_json,
+    read_network,
+    write_network,
+)
+from openledger_protocol.constants import LOCAL_NETWORK
+from openledger_protocol.primitives import Digest, check_address
+
+GENESIS = Digest("0x1a2b3c4d" + "0" * 56)
+PEER = "/ip4/10.0.0.1/tcp/4001/p2p/12D3KooWBmAwcd4PJNJvfV89HwE48nwkRmAgo8Vy3uQEyNNHBox2"
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network(
+        network="development-1a2b3c4d",
+        chain_id=31337,
+        rpc=("http://127.0.0.1:8545",),
+        genesis_hash=GENESIS,
+        deploy_block=7,
+        contracts={name: check_address(f"0x{number:040x}") for number, name in enumerate(CONTRACTS, 1)},
+        bootstrap=(PEER,),
+        token=Token(symbol="OPEN", decimals=18),
+    )
+
+
+@pytest.fixture
+def real(network: Network) -> Network:
+    return replace(network, network="openledger-8453", chain_id=8453)
+
+
+def changed(network: Network, /, **changes: Any) -> str:
+    return json.dumps({**network_to_json(network), **changes})
+
+
+# ── the file ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_network_comes_back_out_of_its_file(network: Network, tmp_path: Path) -> None:
+    write_network(tmp_path / "network.json", network)
+    assert read_network(tmp_path / "network.json") == network
+
+
+def test_the_file_is_the_documented_object(network: Network) -> None:
+    assert network_to_json(network) == {
+        "schema": "openledger.network/1",
+        "network": "development-1a2b3c4d",
+        "chain_id": 31337,
+        "rpc": ["http://127.0.0.1:8545"],
+        "genesis_hash": GENESIS,
+        "deploy_block": 7,
+        "contracts": {name: f"0x{number:040x}" for number, name in enumerate(CONTRACTS, 1)},
+        "bootstrap": [PEER],
+        "token": {"symbol": "OPEN", "decimals": 18},
+    }
+
+
+def test_a_development_networks_id_ends_in_8_hex_of_its_genesis_hash() -> None:
+    assert network_id_for_development(GENESIS) == "development-1a2b3c4d"
+
+
+def test_only_an_id_that_says_so_is_for_development(network: Network, real: Network) -> None:
+    assert network.is_development
+    assert not real.is_development
+
+
+ONE = "0x" + "0" * 39 + "1"
+HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
+    "another schema": ({"schema": "openledger.network/2"}, "its schema is 'openledger.network/2'"),
+    "an unknown field": ({"\x1b[31m": 1}, r"it has an unknown field '\\x1b\[31m'"),
+    "a path as id": ({"network": "../../keys"}, "network: not a name"),
+    "a dot as id": ({"network": ".."}, "network: not a name"),
+    "no id": ({"network": ""}, "network: not a name"),
+    "a number as id": ({"network": 7}, "network: not a name"),
+    "a word with another meaning as id": ({"network": "local"}, "network can't be 'local'"),
+    "auto as id": ({"network": "auto"}, "network can't be 'auto'"),
+    "a file's name as id": ({"network": "current"}, "network can't be 'current'"),
+    "another chain's development id": ({"network": "development-00000000"}, "does not fit the genesis hash"),
+    "a development id without a hash": ({"network": "development-"}, "does not fit the genesis hash"),
+    "a chain id in text": ({"chain_id": "31337"}, "chain_id must be a whole number"),
+    "a chain id of zero": ({"chain_id": 0}, "chain_id must be a whole number from 1"),
+    "a chain id that is no number": ({"chain_id": True}, "chain_id must be a whole number"),
+    "a chain id with a fraction": ({"chain_id": 1.0}, "chain_id must be a whole number"),
+    "a chain id beyond all": ({"chain_id": 2**64}, "chain_id must be a whole number"),
+    "no endpoint": ({"rpc": []}, "rpc names no endpoint"),
+    "one endpoint not in a list": ({"rpc": "http://x"}, "rpc must be a list"),
+    "too many endpoints": ({"rpc": ["http://x"] * 33}, "rpc must be a list of at most 32"),
+    "an endless endpoint": ({"rpc": ["http://" + "x" * 300]}, "rpc must hold texts of at most 256"),
+    "a file as endpoint": ({"rpc": ["file:///etc/passwd"]}, "rpc: 'file:///etc/passwd' is no URL"),
+    "an endpoint without host": ({"rpc": ["http://"]}, "is no URL"),
+    "an endpoint with a bad port": ({"rpc": ["http://x:99999"]}, "is no URL"),
+    "an endpoint with a line break": ({"rpc": ["http://x/\nHost: y"]}, "is no URL"),
+    "an endpoint that is no text": ({"rpc": [7]}, "rpc must hold texts"),
+    "a short genesis hash": ({"genesis_hash": "0x1a2b3c4d"}, "genesis_hash: not a digest"),
+    "a deploy block below zero": ({"deploy_block": -1}, "deploy_block must be a whole number"),
+    "contracts in a list": ({"contracts": []}, "contracts must be an object"),
+    "a contract too few": ({"contracts": {"OpenToken": ONE}}, "contracts lacks Params, NodeStaking"),
+    "peers that are none": ({"bootstrap": ["example.org:4001"]}, "is no address of a peer"),
+    "a peer without an id": ({"bootstrap": ["/ip4/10.0.0.1/tcp/4001"]}, "is no address of a peer"),
+    "no token": ({"token": None}, "token must be an object"),
+    "a token without decimals": ({"token": {"symbol": "OPEN"}}, "token has no field 'decimals'"),
+    "a token in colours": ({"token": {"symbol": "\x1b[31m", "decimals": 18}}, "token.symbol: 1 to 16 letters"),
+    "a token of many decimals": ({"token": {"symbol": "OPEN", "decimals": 99}}, "token.decimals must be"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as refused:
+        network_from_json(changed(network, **changes), source="friend.json")
+    assert str(refused.value).startswith("friend.json is no network.json: ")
+
+
+CONTRACTS_SPOILT: dict[str, tuple[dict[str, Any], str]] = {
+    "no address": ({"Params": "0x12"}, "contracts.Params: not an address"),
+    "a mistyped address": ({"Params": "0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266"}, "wrong checksum"),
+    "one address twice": ({"Params": ONE}, "two contracts have the same address"),
+    "a name that is none": ({"../x": "0x" + "9" * 40}, "a key that is no contract's name"),
+    "too many": ({f"C{n}": f"0x{n:040x}" for n in range(100, 140)}, "a key that is no contract's name"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), CONTRACTS_SPOILT.values(), ids=CONTRACTS_SPOILT.keys())
+def test_contracts_that_are_none_are_refused(network: Network, changes: dict[str, Any], message: str) -> None:
+    contracts = {**network.contracts, **changes}
+    with pytest.raises(ConfigError, match=message):
+        network_from_json(changed(network, contracts=contracts), source="friend.json")
+
+
+@pytest.mark.parametrize(
+    "field", ["network", "chain_id", "rpc", "genesis_hash", "deploy_block", "contracts", "token"]
+)
+def test_a_missing_field_is_named(network: Network, field: str) -> None:
+    content = network_to_json(network)
+    del content[field]
+    with pytest.raises(ConfigError, match=f"it has no field '{field}'"):
+        network_from_json(json.dumps(content), source="friend.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "7", "null", "[" * 9999, "\x00", b"\xff\xfe\xfd", '{"chain_id": 1' + "0" * 9000 + "}"],
+    ids=lambda text: ascii(text[:8]),
+)
+def test_what_is_no_object_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ConfigError, match=r"friend\.json is no network\.json: it is no"):
+        network_from_json(text, source="friend.json")
+
+
+def test_an_endless_file_is_not_read(network: Network, tmp_path: Path) -> None:
+    (tmp_path / "network.json").write_text(changed(network) + " " * FILE_BYTES_MAX)
+    with pytest.raises(ConfigError, match="it is longer than 65536 bytes"):
+        read_network(tmp_path / "network.json")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot read .*network\.json: No such file"):
+        read_network(tmp_path / "network.json")
+
+
+def test_addresses_in_one_case_are_given_their_checksum_and_more_contracts_are_welcome(network: Network) -> None:
+    contracts = {**network.contracts, "Disputes": "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"}
+    read = network_from_json(changed(network, contracts=contracts), source="friend.json")
+    assert read.contracts["Disputes"] == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+
+
+# ── the network of a home ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_fresh_home_is_on_the_embedded_network_that_no_daemon_has_made_yet(home: Home) -> None:
+    assert current_network(home, AUTO) is None
+    assert is_embedded(home, AUTO)
+    assert list(home.root.iterdir()) == []
+
+
+def test_the_network_joined_last_counts(home: Home, network: Network, real: Network) -> None:
+    join_network(home, network)
+    join_network(home, real)
+    assert current_network(home, AUTO) == real
+    assert not is_embedded(home, AUTO)
+    join_network(home, network)
+    assert current_network(home, AUTO) == network
+
+
+def test_before_any_is_joined_the_embedded_one_counts(home: Home, network: Network, real: Network) -> None:
+    embed_network(home, network)
+    assert current_network(home, AUTO) == network
+    join_network(home, real)
+    assert current_network(home, AUTO) == real
+    assert current_network(home, EMBEDDED) == network
+    assert is_embedded(home, EMBEDDED)
+
+
+def test_local_is_on_none_whatever_was_joined(home: Home, network: Network) -> None:
+    join_network(home, network)
+    assert current_network(home, LOCAL_NETWORK) is None
+    assert not is_embedded(home, LOCAL_NETWORK)
+
+
+def test_a_network_can_be_chosen_by_its_id(home: Home, network: Network, real: Network) -> None:
+    join_network(home, network)
+    join_network(home, real)
+    assert current_network(home, network.network) == network
+    assert not is_embedded(home, network.network)
+
+
+@pytest.mark.parametrize("choice", ["openledger-1", "AUTO", "development-00000000"])
+def test_an_unknown_network_is_named_with_the_verb_that_brings_it(home: Home, choice: str) -> None:
+    with pytest.raises(
+        ConfigError, match=f"network is '{choice}', which is not known here: `openledger-node network"
+    ):
+        current_network(home, choice)
+
+
+@pytest.mark.parametrize("choice", ["../..", "", "a/b"])
+def test_a_choice_that_is_no_id_is_refused(home: Home, choice: str) -> None:
+    with pytest.raises(ConfigError, match="not a name"):
+        current_network(home, choice)
+
+
+@pytest.mark.parametrize("content", ["", "../..\n", "local\n", "\x00"])
+def test_a_spoilt_note_of_the_joined_network_is_refused(home: Home, content: str) -> None:
+    home.joined_network.parent.mkdir()
+    home.joined_network.write_text(content)
+    with pytest.raises(ConfigError, match="names no network: delete it, and join again"):
+        current_network(home, AUTO)
+
+
+def test_a_known_network_may_come_with_new_endpoints_and_peers(home: Home, network: Network) -> None:
+    keep_network(home, network)
+    keep_network(home, moved := replace(network, rpc=("https://rpc.example.org",), bootstrap=()))
+    assert current_network(home, network.network) == moved
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n: replace(n, chain_id=1),
+        lambda n: replace(n, genesis_hash=Digest("0x1a2b3c4d" + "1" * 56)),
+        lambda n: replace(n, deploy_block=8),
+        lambda n: replace(n, contracts={**n.contracts, "Params": check_address("0x" + "9" * 40)}),
+        lambda n: replace(n, token=Token(symbol="OPEN", decimals=6)),
+    ],
+    ids=["chain id", "genesis hash", "deploy block", "contracts", "token"],
+)
+def test_another_deployment_under_a_known_id_is_refused(
+    home: Home, network: Network, change: Callable[[Network], Network]
+) -> None:
+    join_network(home, network)
+    with pytest.raises(ConfigError, match="is another deployment under the same id"):
+        join_network(home, change(network))
+    assert current_network(home, AUTO) == network
