@@ -138,7 +138,7 @@ class NodeConfig:
 
     network: str = setting(
         "auto",
-        "An id; or auto: the one joined last, else embedded; or embedded: a development chain in the daemon; or local: none.",
+        "A network's id; auto: the one joined last, else embedded; embedded: a chain in the daemon; local: none.",
     )
     drain_grace_s: float = setting(
         30.0, "Seconds that running answers get to finish when the daemon is stopped.", low=0.0, high=3600.0
