@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
-from eth_abi import encode
+from eth_abi.abi import encode
 
 from .constants import CLUSTER_POWER, CLUSTERS_MAX, PPM
 from .eip712 import keccak_digest
