@@ -22,7 +22,7 @@ EMPTY_LEAF = type_hash("openledger.empty-leaf/1")
 
 WEIGHT_BITS = 256
 
-Node = TypeVar("Node", bytes, "SumNode")
+Node = TypeVar("Node")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +198,8 @@ def _leaf_hash(tag: bytes, *words: bytes) -> bytes:
 def _filled(leaves: Sequence[Node], empty: Node) -> tuple[Node, ...]:
     if not leaves:
         return ()
-    return tuple(leaves) + (empty,) * (2 ** depth_of(len(leaves)) - len(leaves))
+    padding = [empty] * (2 ** depth_of(len(leaves)) - len(leaves))
+    return (*leaves, *padding)
 
 
 def _sum_node(left: SumNode, right: SumNode) -> SumNode:

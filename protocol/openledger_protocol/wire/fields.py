@@ -1,0 +1,126 @@
+"""How a field of a message is written and read: strict on types and bounds, so that nothing is guessed at."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ..errors import MalformedError
+from ..primitives import UINT128_MAX, check_address, check_digest, check_text
+from ..signatures import check_signature_form
+
+_WEI = re.compile(r"0|[1-9][0-9]{0,38}")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One kind of field: to what msgpack holds, and back."""
+
+    write: Callable[[Any], object]
+    read: Callable[[Any], Any]
+
+
+def text(length_max: int) -> Field:
+    """A text of at most so many characters, each of which can be written as UTF-8."""
+
+    def read(value: Any) -> str:
+        if type(value) is not str or len(value) > length_max:
+            raise MalformedError(f"must be a text of at most {length_max} characters")
+        return check_text(value)
+
+    return Field(_same, read)
+
+
+def choice(*names: str) -> Field:
+    """One of these texts."""
+
+    def read(value: Any) -> str:
+        if type(value) is not str or value not in names:
+            raise MalformedError(f"must be one of {', '.join(names)}")
+        return value
+
+    return Field(_same, read)
+
+
+def uint(bits: int) -> Field:
+    """An unsigned integer of so many bits; True is none."""
+
+    def read(value: Any) -> int:
+        if type(value) is not int or value < 0 or value >> bits:
+            raise MalformedError(f"must be an integer of {bits} bits")
+        return value
+
+    return Field(_same, read)
+
+
+def listed(item: Field, *, length_max: int, length_min: int = 0) -> Field:
+    """A list, read as a tuple."""
+
+    def read(value: Any) -> tuple[Any, ...]:
+        if type(value) is not list or not length_min <= len(value) <= length_max:
+            raise MalformedError(f"must be a list of {length_min} to {length_max}")
+        return tuple(item.read(entry) for entry in value)
+
+    return Field(lambda values: [item.write(value) for value in values], read)
+
+
+def record(cls: type[Any], **fields: Field) -> Field:
+    """A map with these keys, read as the dataclass `cls`; other keys are ignored."""
+
+    def write(value: Any) -> dict[str, object]:
+        return {name: field.write(getattr(value, name)) for name, field in fields.items()}
+
+    def read(value: Any) -> Any:
+        return cls(**read_fields(value, fields))
+
+    return Field(write, read)
+
+
+def read_fields(value: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """Read the fields of a map.
+
+    Raises:
+        MalformedError: naming the field, at any depth, that is missing or not what it must be.
+    """
+    if type(value) is not dict:
+        raise MalformedError("must be a map")
+    return {name: _read_field(value, name, field) for name, field in fields.items()}
+
+
+def _read_field(value: dict[str, Any], name: str, field: Field) -> Any:
+    if name not in value:
+        raise MalformedError(f"{name} is missing")
+    try:
+        return field.read(value[name])
+    except MalformedError as error:
+        raise MalformedError(f"{name}: {error.message}") from error
+
+
+def _same(value: Any) -> object:
+    return cast(object, value)
+
+
+def _read_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise MalformedError("must be true or false")
+    return value
+
+
+def _read_number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise MalformedError("must be a number")
+    return float(value)
+
+
+def _read_wei(value: Any) -> int:
+    if type(value) is not str or not _WEI.fullmatch(value) or int(value) > UINT128_MAX:
+        raise MalformedError("must be an amount of wei as decimal text")
+    return int(value)
+
+
+BOOL = Field(_same, _read_bool)
+NUMBER = Field(_same, _read_number)
+WEI = Field(str, _read_wei)
+DIGEST = Field(_same, check_digest)
+ADDRESS = Field(_same, check_address)
+SIGNATURE = Field(_same, check_signature_form)

@@ -1,0 +1,276 @@
+"""The `infer` stream: a payer opens it, raises its voucher as the answer grows, and countersigns the receipt.
+
+Each message is one frame. Unknown keys are ignored, so that a later version may add some; an unknown `t` is refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ..attribution import Share
+from ..constants import STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, WIRE_VERSION
+from ..errors import MalformedError, PeerError, ProtocolError, UnknownVersionError
+from ..inference import Message, SamplingParams, check_sampling
+from ..payments import ChannelConfig, Receipt, SignedVoucher, Terms, Voucher, Work
+from ..primitives import AdapterId, Digest, Nonce, RequestId, Salt, Wei
+from .fields import (
+    ADDRESS,
+    BOOL,
+    DIGEST,
+    NUMBER,
+    SIGNATURE,
+    WEI,
+    Field,
+    choice,
+    listed,
+    read_fields,
+    record,
+    text,
+    uint,
+)
+
+MESSAGES_MAX = 1_024
+TEXT_LENGTH_MAX = 1 << 20
+"""Characters of one text; the frame's own cap is what bounds them all together."""
+
+CHUNK_IDS_MAX = 4_096
+SHARES_MAX = 256
+ERROR_LENGTH_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Award:
+    """What was agreed before the stream: which base, at what prices, for how many tokens at most."""
+
+    base: Digest
+    terms: Terms
+    tokens_max: int  # of the answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Salts:
+    """The payer's 32 random bytes for each commitment of the receipt."""
+
+    prompt: Salt
+    output: Salt
+    fingerprint: Salt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """The payer's first message: what it asks, and the channel that pays."""
+
+    id: RequestId
+    award: Award
+    adapter: AdapterId  # zero: the base alone
+    messages: tuple[Message, ...] | str  # a conversation, or a raw text to go on with
+    sampling: SamplingParams
+    channel_config: ChannelConfig
+    voucher: SignedVoucher
+    nonce_commit: Digest
+    salts: Salts
+    auditable: bool
+    prefix: str  # of the answer, delivered by a node that failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoucherMessage:
+    """The payer raises the ceiling, so that the answer goes on."""
+
+    voucher: SignedVoucher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of the answer."""
+
+    text: str
+    ids: tuple[int, ...]  # generated since the last chunk, also those whose text is held back
+    tokens: int  # generated so far
+    cumulative: Wei  # what the channel would have been charged if the answer ended here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptMessage:
+    """The node's last word: what was done, for how much, and whose data it came from."""
+
+    receipt: Receipt
+    signature: bytes
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Countersign:
+    """The payer agrees to the receipt, and reveals the nonce that it committed to."""
+
+    signature: bytes
+    nonce: Nonce
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorMessage:
+    """Why a side ends the stream, or what it needs to go on."""
+
+    code: str
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ping:
+    """Still here."""
+
+
+InferenceMessage = Open | VoucherMessage | Chunk | ReceiptMessage | Countersign | ErrorMessage | Ping
+
+
+def encode(message: InferenceMessage) -> dict[str, object]:
+    """Write a message as the map of its frame."""
+    name = _NAMES[type(message)]
+    plain = _MESSAGES[name].write(message)
+    assert isinstance(plain, dict)
+    return {"v": WIRE_VERSION, "t": name, **plain}
+
+
+def decode(frame: Mapping[str, Any]) -> InferenceMessage:
+    """Read the map of a frame.
+
+    Raises:
+        UnknownVersionError: it is of another major version.
+        MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+    """
+    version, name = frame.get("v"), frame.get("t")
+    if type(version) is not int or version != WIRE_VERSION:
+        raise UnknownVersionError(f"a message of version {repr(version)[:80]}; here version {WIRE_VERSION} is spoken")
+    if not isinstance(name, str) or name not in _MESSAGES:
+        raise MalformedError(f"a message has no t {repr(name)[:80]}")
+    try:
+        return cast(InferenceMessage, _MESSAGES[name].read(dict(frame)))
+    except MalformedError as error:
+        raise MalformedError(f"{name}: {error.message}") from error
+
+
+def error_message(error: ProtocolError) -> ErrorMessage:
+    """Say a refusal to the other side."""
+    return ErrorMessage(code=error.code, message=error.message[:ERROR_LENGTH_MAX], retryable=error.retryable)
+
+
+def error_from_message(message: ErrorMessage) -> ProtocolError:
+    """The refusal that the other side said: of its own class where we know the code."""
+    classes = {cls.code: cls for cls in ProtocolError.__subclasses__()}
+    return classes.get(message.code, PeerError)(message.message)
+
+
+def _prompt() -> Field:
+    turn = record(Message, role=choice("system", "user", "assistant"), content=text(TEXT_LENGTH_MAX))
+    turns = listed(turn, length_min=1, length_max=MESSAGES_MAX)
+    raw = text(TEXT_LENGTH_MAX)
+    return Field(
+        lambda prompt: prompt if isinstance(prompt, str) else turns.write(prompt),
+        lambda value: raw.read(value) if isinstance(value, str) else turns.read(value),
+    )
+
+
+def _sampling() -> Field:
+    fields = record(
+        SamplingParams,
+        max_tokens=uint(32),
+        seed=uint(64),
+        temperature=NUMBER,
+        top_p=NUMBER,
+        top_k=uint(31),
+        min_p=NUMBER,
+        stop=listed(text(STOP_STRING_LENGTH_MAX), length_max=STOP_STRINGS_MAX),
+    )
+    return Field(fields.write, lambda value: check_sampling(fields.read(value)))
+
+
+def _signed_voucher() -> Field:
+    fields = {"channel_id": DIGEST, "max_claimable_wei": WEI}
+    voucher = record(Voucher, **fields)
+
+    def write(signed: SignedVoucher) -> dict[str, object]:
+        plain = voucher.write(signed.voucher)
+        assert isinstance(plain, dict)
+        return {**plain, "signature": signed.signature}
+
+    def read(value: Any) -> SignedVoucher:
+        signature = read_fields(value, {"signature": SIGNATURE})["signature"]
+        return SignedVoucher(voucher=voucher.read(value), signature=signature)
+
+    return Field(write, read)
+
+
+_VOUCHER = _signed_voucher()
+_TERMS = record(Terms, price_in_wei=WEI, price_out_wei=WEI)
+_CONFIG = record(
+    ChannelConfig, payer=ADDRESS, authorizer=ADDRESS, node=ADDRESS, withdraw_delay_s=uint(64), salt=DIGEST
+)
+_SHARE = record(Share, datanet_id=DIGEST, account=ADDRESS, ppm=uint(32))
+_WORK = record(
+    Work,
+    request_id=DIGEST,
+    profile_hash=DIGEST,
+    index_root=DIGEST,
+    tokens_in=uint(32),
+    tokens_out=uint(32),
+    prompt_commit=DIGEST,
+    output_commit=DIGEST,
+    retrieval_hash=DIGEST,
+    fingerprint=DIGEST,
+)
+_RECEIPT = record(
+    Receipt,
+    channel_id=DIGEST,
+    seq=uint(64),
+    adapter_id=DIGEST,
+    amount_wei=WEI,
+    cumulative_wei=WEI,
+    algo_id=uint(32),
+    flags=uint(32),
+    nonce_commit=DIGEST,
+    shares_hash=DIGEST,
+    work=_WORK,
+)
+_OPEN = record(
+    Open,
+    id=DIGEST,
+    award=record(Award, base=DIGEST, terms=_TERMS, tokens_max=uint(32)),
+    adapter=DIGEST,
+    messages=_prompt(),
+    sampling=_sampling(),
+    channel_config=_CONFIG,
+    voucher=_VOUCHER,
+    nonce_commit=DIGEST,
+    salts=record(Salts, prompt=DIGEST, output=DIGEST, fingerprint=DIGEST),
+    auditable=BOOL,
+    prefix=text(TEXT_LENGTH_MAX),
+)
+_CHUNK = record(
+    Chunk,
+    text=text(TEXT_LENGTH_MAX),
+    ids=listed(uint(32), length_max=CHUNK_IDS_MAX),
+    tokens=uint(32),
+    cumulative=WEI,
+)
+
+_MESSAGES: dict[str, Field] = {
+    "open": _OPEN,
+    "voucher": record(VoucherMessage, voucher=_VOUCHER),
+    "chunk": _CHUNK,
+    "receipt": record(
+        ReceiptMessage, receipt=_RECEIPT, signature=SIGNATURE, shares=listed(_SHARE, length_max=SHARES_MAX)
+    ),
+    "countersign": record(Countersign, signature=SIGNATURE, nonce=DIGEST),
+    "error": record(ErrorMessage, code=text(ERROR_LENGTH_MAX), message=text(ERROR_LENGTH_MAX), retryable=BOOL),
+    "ping": record(Ping),
+}
+_NAMES: dict[type[InferenceMessage], str] = {
+    Open: "open",
+    VoucherMessage: "voucher",
+    Chunk: "chunk",
+    ReceiptMessage: "receipt",
+    Countersign: "countersign",
+    ErrorMessage: "error",
+    Ping: "ping",
+}

@@ -1,0 +1,200 @@
+"""Channels and vouchers: digests are a wallet's own, and each rule of a voucher has its refusal."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_account.messages import _hash_eip191_message, encode_typed_data
+from hypothesis import given
+from hypothesis import strategies as st
+from support.signed import (
+    AUTHORIZER,
+    AUTHORIZER_KEY,
+    CHANNEL,
+    CONFIG,
+    PAYER_KEY,
+    PAYMENTS,
+    claims,
+    claims_for,
+    configs,
+    digest,
+    domains,
+    permits,
+    proposals,
+    receipts,
+    refunds,
+    typed_data,
+    uints,
+    vouchers,
+)
+
+from openledger_protocol.eip712 import Domain
+from openledger_protocol.errors import (
+    BadSignatureError,
+    MalformedError,
+    PaymentRequiredError,
+    ProtocolError,
+    VoucherRefusedError,
+)
+from openledger_protocol.payments import (
+    ChannelConfig,
+    ChannelState,
+    SignedVoucher,
+    Terms,
+    Voucher,
+    channel_id,
+    check_covered,
+    check_voucher,
+    is_sampled,
+    nonce_commit,
+    permit_digest,
+    price_wei,
+    receipt_digest,
+    refund_digest,
+    voucher_digest,
+)
+from openledger_protocol.primitives import ChannelId, Nonce, Wei
+from openledger_protocol.settlement import claim_digest, claim_for_digest, proposal_digest
+from openledger_protocol.signatures import sign_digest
+
+STATE = ChannelState(channel_id=CHANNEL, authorizer=AUTHORIZER, ceiling_wei=Wei(50), limit_wei=Wei(100))
+
+
+def signed(max_claimable_wei: int, *, key: bytes = AUTHORIZER_KEY, channel: ChannelId = CHANNEL) -> SignedVoucher:
+    voucher = Voucher(channel_id=channel, max_claimable_wei=Wei(max_claimable_wei))
+    return SignedVoucher(voucher=voucher, signature=sign_digest(key, voucher_digest(voucher, PAYMENTS)))
+
+
+CASES: list[tuple[st.SearchStrategy[Any], Any]] = [
+    (vouchers, voucher_digest),
+    (receipts, receipt_digest),
+    (refunds, refund_digest),
+    (permits, permit_digest),
+    (claims, claim_digest),
+    (proposals, proposal_digest),
+    (claims_for, claim_for_digest),
+]
+
+
+@pytest.mark.parametrize(("values", "digest_of"), CASES, ids=[digest_of.__name__ for _, digest_of in CASES])
+@given(data=st.data(), domain=domains)
+def test_a_digest_is_the_one_that_a_wallet_signs(
+    values: st.SearchStrategy[Any], digest_of: Any, data: st.DataObject, domain: Domain
+) -> None:
+    value = data.draw(values)
+    message = encode_typed_data(full_message=typed_data(value, domain))
+    assert digest_of(value, domain) == _hash_eip191_message(message)
+    assert sign_digest(PAYER_KEY, digest_of(value, domain)) == Account.sign_message(message, PAYER_KEY).signature
+
+
+@given(configs, domains)
+def test_a_channels_id_is_its_configs_digest(config: ChannelConfig, domain: Domain) -> None:
+    message = encode_typed_data(full_message=typed_data(config, domain))
+    assert channel_id(config, domain) == "0x" + _hash_eip191_message(message).hex()
+
+
+def test_a_channel_of_another_chain_or_salt_is_another_channel() -> None:
+    elsewhere = Domain(name=PAYMENTS.name, chain_id=1, verifying_contract=PAYMENTS.verifying_contract)
+    others = [channel_id(CONFIG, elsewhere), channel_id(replace(CONFIG, salt=digest("6")), PAYMENTS)]
+    assert len({CHANNEL, *others}) == 3
+
+
+def test_a_voucher_raises_the_ceiling() -> None:
+    assert check_voucher(STATE, signed(80), PAYMENTS) == 80
+
+
+def test_a_voucher_for_all_that_the_channel_is_good_for_is_taken() -> None:
+    assert check_voucher(STATE, signed(100), PAYMENTS) == 100
+
+
+@pytest.mark.parametrize("max_claimable_wei", [0, 30, 50])
+def test_a_replayed_or_late_voucher_changes_nothing(max_claimable_wei: int) -> None:
+    assert check_voucher(STATE, signed(max_claimable_wei), PAYMENTS) == 50
+
+
+def test_an_old_voucher_is_no_error_while_the_payer_withdraws_or_the_deposit_sank() -> None:
+    assert check_voucher(replace(STATE, is_withdrawing=True), signed(50), PAYMENTS) == 50
+    assert check_voucher(replace(STATE, limit_wei=Wei(10)), signed(50), PAYMENTS) == 50
+
+
+REFUSALS: list[tuple[str, ChannelState, SignedVoucher, type[ProtocolError], str]] = [
+    ("channel", STATE, signed(80, channel=ChannelId(digest("9"))), VoucherRefusedError, f"not for {CHANNEL}"),
+    ("withdrawal", replace(STATE, is_withdrawing=True), signed(80), VoucherRefusedError, "takes no more vouchers"),
+    ("limit", STATE, signed(101), VoucherRefusedError, "allows 101 wei but the channel is good for 100"),
+    ("signer", STATE, signed(80, key=PAYER_KEY), BadSignatureError, f"not by {AUTHORIZER}"),
+    ("low, forged", STATE, signed(10, key=PAYER_KEY), BadSignatureError, f"not by {AUTHORIZER}"),
+    ("form", STATE, replace(signed(80), signature=b""), MalformedError, "65 bytes"),
+]
+
+
+@pytest.mark.parametrize(
+    ("state", "voucher", "refusal", "message"), [c[1:] for c in REFUSALS], ids=[c[0] for c in REFUSALS]
+)
+def test_a_voucher_is_refused_with_its_reason(
+    state: ChannelState, voucher: SignedVoucher, refusal: type[ProtocolError], message: str
+) -> None:
+    with pytest.raises(refusal, match=message):
+        check_voucher(state, voucher, PAYMENTS)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=100), min_size=1, max_size=5))
+def test_the_ceiling_only_grows_in_whatever_order_vouchers_come(amounts: list[int]) -> None:
+    state, ceilings = replace(STATE, ceiling_wei=Wei(0)), [0]
+    for amount in amounts:
+        ceilings.append(check_voucher(state, signed(amount), PAYMENTS))
+        state = replace(state, ceiling_wei=Wei(ceilings[-1]))
+    assert ceilings == sorted(ceilings)
+    assert ceilings[-1] == max(amounts)
+
+
+def test_a_step_that_no_voucher_covers_asks_for_a_higher_one() -> None:
+    check_covered(Wei(9), Wei(9))
+    with pytest.raises(
+        PaymentRequiredError, match="needs a voucher for 10 wei in all, and the last one allows 9"
+    ) as refusal:
+        check_covered(Wei(9), Wei(10))
+    assert refusal.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("tokens_in", "tokens_out", "price_in", "price_out", "expected"),
+    [
+        (0, 0, 7, 7, 0),
+        (1, 0, 999, 0, 0),
+        (1, 0, 1_000, 0, 1),
+        (1, 1, 999, 1, 1),
+        (500, 500, 1, 1, 1),
+        (2**32 - 1, 2**32 - 1, 10**18, 10**18, 2 * (2**32 - 1) * 10**15),
+    ],
+)
+def test_a_price_is_rounded_down_once(
+    tokens_in: int, tokens_out: int, price_in: int, price_out: int, expected: int
+) -> None:
+    terms = Terms(price_in_wei=Wei(price_in), price_out_wei=Wei(price_out))
+    assert price_wei(tokens_in, tokens_out, terms) == expected
+
+
+@given(uints(20), uints(20), uints(20), uints(60), uints(60))
+def test_an_answer_never_costs_less_as_it_grows(
+    tokens_in: int, tokens_out: int, more: int, price_in: int, price_out: int
+) -> None:
+    terms = Terms(price_in_wei=Wei(price_in), price_out_wei=Wei(price_out))
+    assert price_wei(tokens_in, tokens_out, terms) <= price_wei(tokens_in, tokens_out + more, terms)
+
+
+def test_one_receipt_in_eight_is_sampled() -> None:
+    nonces = [Nonce("0x" + number.to_bytes(32, "big").hex()) for number in range(8_000)]
+    assert 900 < sum(is_sampled(nonce, bytes(32)) for nonce in nonces) < 1_100
+
+
+def test_whether_a_receipt_is_sampled_hangs_on_both_sides() -> None:
+    nonces = [Nonce("0x" + number.to_bytes(32, "big").hex()) for number in range(100)]
+    drawn = [[is_sampled(nonce, bytes([side]) * 32) for nonce in nonces] for side in (1, 2)]
+    assert drawn[0] != drawn[1]
+
+
+def test_a_nonces_commitment_is_its_keccak() -> None:
+    # keccak-256 of 32 zero bytes, as Solidity gives it
+    expected = "0x290decd9548b62a8d60345a988386fc84ba6bc95484008f6362f93160ef3e563"
+    assert nonce_commit(Nonce(digest("0"))) == expected
