@@ -14,6 +14,7 @@ class Tab:
 
     charged_wei: Wei = ZERO_WEI  # by receipts
     ceiling_wei: Wei = ZERO_WEI  # the highest voucher
+    lost_wei: Wei = ZERO_WEI  # what streams that ended without a receipt may have been charged, at most
     running: dict[RequestId, Wei] = field(default_factory=dict)  # live streams: price of what each was given so far
 
     @property
@@ -33,6 +34,18 @@ class Tab:
     def drop(self, request_id: RequestId) -> None:
         """Forget a stream that ends without a receipt."""
         self.running.pop(request_id, None)
+
+    def lose(self, request_id: RequestId) -> None:
+        """End a stream whose receipt did not come: its node may have charged what it was given, and never said so."""
+        self.lost_wei = Wei(self.lost_wei + self.running.pop(request_id, 0))
+
+    def find_lost(self, charged_wei: Wei) -> bool:
+        """Take the other side's word for what the channel was charged before, as far as lost receipts explain it."""
+        gap = charged_wei - self.charged_wei
+        if not 0 <= gap <= self.lost_wei:
+            return False
+        self.charged_wei, self.lost_wei = charged_wei, Wei(self.lost_wei - gap)
+        return True
 
     def settle(self, request_id: RequestId, amount_wei: Wei) -> Wei:
         """End a stream by a receipt; return the channel's new cumulative charge."""

@@ -144,6 +144,10 @@ class ServingDesk:
             send.close()
             self._leave()
 
+    def release(self) -> None:
+        """Give up the place of a request that was admitted and will not be handled."""
+        self._leave()
+
     @property
     def is_ready(self) -> bool:
         """Whether a request would be let in now."""

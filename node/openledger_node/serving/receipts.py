@@ -1,0 +1,190 @@
+"""From what was delivered to a signed receipt: attributed, committed to the ledger, and only then signed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.codec import canonical_json
+from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
+from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.eip712 import Domain, digest_word, hex_digest
+from openledger_protocol.errors import BadSignatureError
+from openledger_protocol.payments import Receipt, Terms, Work, nonce_commit, price_wei, receipt_digest
+from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
+from openledger_protocol.signatures import check_signer
+from openledger_protocol.wire.inference import Countersign, Open
+
+from ..inference.adapters import Adapter
+from ..inference.tokenizer import Tokenizer
+from ..ledger.ledger import Ledger
+from ..ledger.receipts import Draft, ReceiptRow
+from .accounts import Account, Accounts
+
+FAIL_POINTS: Final = (
+    "receipt:attributed",
+    "receipt:committed",
+    "receipt:signed",
+    "receipt:stored",
+    "receipt:countersigned",
+)
+"""Where a crash test may kill the node, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a payer was given."""
+
+    opened: Open
+    adapter: Adapter | None
+    text: str
+    ids: tuple[int, ...]
+    tokens_in: int
+
+
+Attribute = Callable[[Delivered], tuple[Share, ...]]
+"""Whose data an answer came from: for each Datanet of its adapter, 1,000,000 ppm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptTerms:
+    """What every receipt of this node says alike."""
+
+    terms: Terms
+    algo_id: int
+    profile_hash: Digest
+
+
+class ReceiptMaker:
+    """Makes and signs receipts, each once."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        accounts: Accounts,
+        domain: Domain,
+        tokenizer: Tokenizer,
+        same: ReceiptTerms,
+        attribute: Attribute,
+        sign: Callable[[bytes], bytes],
+        seal: Callable[[bytes], bytes],
+        now_ns: Callable[[], int],
+        fail_point: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._ledger = ledger
+        self._accounts = accounts
+        self._domain = domain
+        self._tokenizer = tokenizer
+        self._same = same
+        self._attribute = attribute
+        self._sign = sign
+        self._seal = seal
+        self._now_ns = now_ns
+        self._fail_point = fail_point
+
+    async def make(self, delivered: Delivered, account: Account) -> tuple[ReceiptRow, bytes]:
+        """Make the receipt of one answer, and its signature.
+
+        The text is attributed before the receipt is signed, however long that takes: a clock would make it one that
+        nobody can compute again.
+        """
+        shares = await trio.to_thread.run_sync(self._attribute, delivered)
+        self._fail_point("receipt:attributed")
+        async with account.settling:
+            secured = await self._accounts.secured_wei(account)
+            draft = self._draft(delivered, account, shares, secured)
+            row = await trio.to_thread.run_sync(lambda: self._ledger.receipts.commit(draft, now_ns=self._now_ns()))
+            self._fail_point("receipt:committed")
+            account.tab.settle(delivered.opened.id, row.receipt.amount_wei)
+        return row, await trio.to_thread.run_sync(self._sign_row, row)
+
+    async def countersign(self, opened: Open, message: Countersign) -> None:
+        """Keep the payer's word on a receipt, and its nonce.
+
+        Raises:
+            BadSignatureError: it is not the authorizer's, or the nonce is another than was committed to.
+        """
+        found = await trio.to_thread.run_sync(self._ledger.receipts.find, opened.id)
+        if not found:
+            raise BadSignatureError("there is no receipt to countersign yet")
+        row = found[-1]
+        check_signer(digest_word(row.digest), message.signature, opened.channel_config.authorizer)
+        if nonce_commit(message.nonce) != row.receipt.nonce_commit:
+            raise BadSignatureError("the nonce is not the one that the request committed to")
+        countersign = self._ledger.receipts.countersign
+        await trio.to_thread.run_sync(countersign, row.digest, message.signature, message.nonce)
+        self._fail_point("receipt:countersigned")
+
+    def recover(self) -> int:
+        """At a start: sign what a crash has left committed and unsigned; the same bytes as ever. How many."""
+        rows = self._ledger.receipts.unsigned()
+        for row in rows:
+            self._sign_row(row)
+        return len(rows)
+
+    def _sign_row(self, row: ReceiptRow) -> bytes:
+        signature = self._sign(digest_word(row.digest))
+        self._fail_point("receipt:signed")
+        self._ledger.receipts.sign(row.digest, signature)
+        self._fail_point("receipt:stored")
+        return signature
+
+    def _draft(self, delivered: Delivered, account: Account, shares: tuple[Share, ...], secured_wei: Wei) -> Draft:
+        work = self._work(delivered)
+        amount = price_wei(work.tokens_in, work.tokens_out, self._same.terms)
+
+        def build(seq: int, cumulative_wei: Wei) -> Receipt:
+            return Receipt(
+                channel_id=account.channel_id,
+                seq=seq,
+                adapter_id=delivered.opened.adapter,
+                amount_wei=amount,
+                cumulative_wei=cumulative_wei,
+                algo_id=self._same.algo_id,
+                flags=FLAG_AUDITABLE if delivered.opened.auditable else 0,
+                nonce_commit=delivered.opened.nonce_commit,
+                shares_hash=shares_hash(shares),
+                work=work,
+            )
+
+        return Draft(
+            build=build,
+            digest=lambda receipt: hex_digest(receipt_digest(receipt, self._domain)),
+            channel_id=account.channel_id,
+            amount_wei=amount,
+            shares=shares,
+            secured_wei=secured_wei,
+            opening=self._seal(opening_of(delivered.opened, delivered.text)) if delivered.opened.auditable else None,
+        )
+
+    def _work(self, delivered: Delivered) -> Work:
+        opened, adapter = delivered.opened, delivered.adapter
+        tokens_out = min(len(delivered.ids), len(self._tokenizer.encode(delivered.text)))
+        return Work(
+            request_id=opened.id,
+            profile_hash=self._same.profile_hash,
+            index_root=(adapter.manifest.index_root if adapter else None) or ZERO_DIGEST,
+            tokens_in=delivered.tokens_in,
+            tokens_out=tokens_out,
+            prompt_commit=prompt_commit(opened.salts.prompt, opened.messages, opened.sampling),
+            output_commit=output_commit(opened.salts.output, delivered.text),
+            retrieval_hash=ZERO_DIGEST,
+            fingerprint=fingerprint(
+                request_id=opened.id,
+                adapter_id=opened.adapter,
+                profile_hash=self._same.profile_hash,
+                prompt_tokens=delivered.tokens_in,
+                ids=delivered.ids,
+                salt=opened.salts.fingerprint,
+            ),
+        )
+
+
+def opening_of(opened: Open, text: str) -> bytes:
+    """The texts of a request with the salts that open its commitments: what an audit may demand."""
+    return canonical_json(
+        {"messages": opened.messages, "text": text, "salts": opened.salts, "seed": str(opened.sampling.seed)}
+    )
