@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
+import {PPM} from "./interfaces/Types.sol";
+
+/// @dev See {IDatanetRegistry}.
+contract DatanetRegistry is IDatanetRegistry {
+    struct Datanet {
+        address owner;
+        uint32 ownerPpm;
+        uint32 version;
+        address treasury;
+        address proposedOwner;
+    }
+
+    struct Version {
+        bytes32 rowsRoot;
+        bytes32 contributorsRoot;
+    }
+
+    mapping(bytes32 id => Datanet) private _datanets;
+    mapping(bytes32 id => mapping(uint32 version => Version)) private _versions;
+
+    /// @inheritdoc IDatanetRegistry
+    function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence)
+        external
+        returns (bytes32 id)
+    {
+        id = keccak256(abi.encode(msg.sender, name));
+        Datanet storage datanet = _datanets[id];
+        if (bytes(name).length == 0) revert EmptyName();
+        if (treasury == address(0)) revert ZeroTreasury();
+        if (ownerPpm > PPM) revert BadOwnerPpm(ownerPpm);
+        if (datanet.owner != address(0)) revert DatanetExists(id);
+        (datanet.owner, datanet.ownerPpm, datanet.treasury) = (msg.sender, ownerPpm, treasury);
+        emit DatanetCreated(id, msg.sender, name, treasury, ownerPpm, licence);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function publish(bytes32 id, bytes32 rowsRoot, bytes32 contributorsRoot) external returns (uint32 version) {
+        Datanet storage datanet = _owned(id);
+        if (rowsRoot == 0 || contributorsRoot == 0) revert EmptyRoot();
+        version = ++datanet.version;
+        _versions[id][version] = Version({rowsRoot: rowsRoot, contributorsRoot: contributorsRoot});
+        emit DatanetVersion(id, version, rowsRoot, contributorsRoot);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function transferOwnership(bytes32 id, address owner) external {
+        _owned(id).proposedOwner = owner;
+        emit DatanetOwnerProposed(id, owner);
+    }
+
+    function acceptOwnership(bytes32 id) external {
+        Datanet storage datanet = _known(id);
+        if (msg.sender != datanet.proposedOwner) revert NotProposedOwner(id, msg.sender);
+        (datanet.owner, datanet.proposedOwner) = (msg.sender, address(0));
+        emit DatanetOwnerChanged(id, msg.sender);
+    }
+
+    function datanetOf(bytes32 id)
+        external
+        view
+        returns (address owner, address treasury, uint32 ownerPpm, uint32 version)
+    {
+        Datanet storage datanet = _known(id);
+        return (datanet.owner, datanet.treasury, datanet.ownerPpm, datanet.version);
+    }
+
+    function versionOf(bytes32 id, uint32 version) external view returns (bytes32 rowsRoot, bytes32 contributorsRoot) {
+        Version storage row = _versions[id][version];
+        if (row.rowsRoot == 0) revert UnknownVersion(id, version);
+        return (row.rowsRoot, row.contributorsRoot);
+    }
+
+    /// @inheritdoc IDatanetRegistry
+    function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm) {
+        Datanet storage datanet = _known(id);
+        return (datanet.owner, datanet.ownerPpm);
+    }
+
+    function _known(bytes32 id) private view returns (Datanet storage datanet) {
+        datanet = _datanets[id];
+        if (datanet.owner == address(0)) revert UnknownDatanet(id);
+    }
+
+    function _owned(bytes32 id) private view returns (Datanet storage datanet) {
+        datanet = _known(id);
+        if (msg.sender != datanet.owner) revert NotOwner(id, msg.sender);
+    }
+}

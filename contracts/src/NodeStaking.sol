@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {INodeStaking, UnbondRequest} from "./interfaces/INodeStaking.sol";
+import {IParams} from "./interfaces/IParams.sol";
+import {Tokens} from "./lib/Tokens.sol";
+import {Wired} from "./lib/Wired.sol";
+
+/// @dev See {INodeStaking}.
+contract NodeStaking is INodeStaking, Wired {
+    using SafeERC20 for IERC20;
+    using Tokens for IERC20;
+
+    /// @dev `accPaid` is the accPerShare up to which `rewards` are counted; `fraction` is what is left of a wei, in 1e-18.
+    struct Node {
+        uint128 bonded;
+        uint128 rewards;
+        uint256 accPaid;
+        address payout;
+        uint64 fraction;
+    }
+
+    uint256 private constant SCALE = 1e18;
+    uint256 private constant REQUESTS_MAX = 16;
+    uint64 private constant ACTIVE = type(uint64).max;
+
+    IERC20 public immutable token;
+    IParams public immutable params;
+
+    /// @notice What one bonded wei has earned since the start, scaled by 1e18, and what could not be divided yet.
+    uint256 public accPerShare;
+    uint256 public accRemainder;
+
+    Totals private _totals;
+    mapping(address node => Node) private _nodes;
+    mapping(address node => UnbondRequest[]) private _requests;
+    mapping(address node => mapping(address key => uint64)) public signerUntil;
+
+    constructor(IERC20 token_, IParams params_) {
+        token = token_;
+        params = params_;
+    }
+
+    /// @inheritdoc INodeStaking
+    function bond(uint128 amount) external {
+        _bond(amount);
+    }
+
+    /// @inheritdoc INodeStaking
+    function bondWithPermit(uint128 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        token.tryPermit(amount, deadline, v, r, s);
+        _bond(amount);
+    }
+
+    /// @inheritdoc INodeStaking
+    function unbond(uint128 amount) external {
+        Node storage node = _nodes[msg.sender];
+        UnbondRequest[] storage requests = _requests[msg.sender];
+        if (amount == 0) revert ZeroAmount();
+        if (amount > node.bonded) revert InsufficientBond(node.bonded, amount);
+        if (requests.length == REQUESTS_MAX) revert TooManyRequests(REQUESTS_MAX);
+        _settle(node);
+        node.bonded -= amount;
+        _totals.bonded -= amount;
+        _totals.unbonding += amount;
+        uint64 readyAt = uint64(block.timestamp) + params.windows().unbonding;
+        requests.push(UnbondRequest({amount: amount, readyAt: readyAt}));
+        emit UnbondStarted(msg.sender, amount, readyAt);
+    }
+
+    /// @inheritdoc INodeStaking
+    function withdraw() external {
+        uint128 amount = _takeMatured(_requests[msg.sender]);
+        if (amount == 0) revert NothingMatured(uint64(block.timestamp));
+        _totals.unbonding -= amount;
+        _totals.withdrawn += amount;
+        emit StakeWithdrawn(msg.sender, amount);
+        token.safeTransfer(msg.sender, amount);
+    }
+
+    /// @inheritdoc INodeStaking
+    function setSigner(address signer) external {
+        if (signer == address(0) || signer == msg.sender) revert BadSigner(signer);
+        signerUntil[msg.sender][signer] = ACTIVE;
+        emit SignerSet(msg.sender, signer);
+    }
+
+    /// @inheritdoc INodeStaking
+    function revokeSigner(address signer) external {
+        if (signerUntil[msg.sender][signer] != ACTIVE) revert NotASigner(msg.sender, signer);
+        uint64 until = uint64(block.timestamp) + params.windows().unbonding;
+        signerUntil[msg.sender][signer] = until;
+        emit SignerRevoked(msg.sender, signer, until);
+    }
+
+    /// @inheritdoc INodeStaking
+    function setPayout(address payout) external {
+        _nodes[msg.sender].payout = payout;
+        emit PayoutSet(msg.sender, payout);
+    }
+
+    /// @inheritdoc INodeStaking
+    function claimStakerRewards() external {
+        Node storage node = _nodes[msg.sender];
+        address to = payoutOf(msg.sender);
+        _settle(node);
+        uint128 amount = node.rewards;
+        if (amount == 0) revert NothingAccrued(msg.sender);
+        node.rewards = 0;
+        _totals.rewardsPaid += amount;
+        emit RewardsPaid(msg.sender, to, amount);
+        token.safeTransfer(to, amount);
+    }
+
+    /// @inheritdoc INodeStaking
+    function notify(uint128 amount) external {
+        uint256 bonded = _totals.bonded;
+        if (msg.sender != rewards) revert NotRewards(msg.sender);
+        if (bonded == 0) revert NobodyBonded();
+        uint256 scaled = uint256(amount) * SCALE + accRemainder;
+        accPerShare += scaled / bonded;
+        accRemainder = scaled % bonded;
+        _totals.notified += amount;
+        emit RewardsNotified(amount, accPerShare);
+    }
+
+    /// @inheritdoc INodeStaking
+    function nodeOf(address node)
+        external
+        view
+        returns (uint128 bonded, uint128 unbonding, address payout, uint128 rewards_)
+    {
+        Node memory row = _nodes[node];
+        UnbondRequest[] memory requests = _requests[node];
+        for (uint256 i = 0; i < requests.length; ++i) unbonding += requests[i].amount;
+        (rewards_,) = _accrued(row);
+        return (row.bonded, unbonding, payoutOf(node), rewards_);
+    }
+
+    function bondedOf(address node) external view returns (uint128) {
+        return _nodes[node].bonded;
+    }
+
+    function totalBonded() external view returns (uint128) {
+        return _totals.bonded;
+    }
+
+    /// @inheritdoc INodeStaking
+    function isSigner(address node, address key) external view returns (bool) {
+        return key == node || signerUntil[node][key] == ACTIVE;
+    }
+
+    function payoutOf(address node) public view returns (address) {
+        address payout = _nodes[node].payout;
+        return payout == address(0) ? node : payout;
+    }
+
+    function unbondRequests(address node) external view returns (UnbondRequest[] memory) {
+        return _requests[node];
+    }
+
+    function totals() external view returns (Totals memory) {
+        return _totals;
+    }
+
+    function _bond(uint128 amount) private {
+        Node storage node = _nodes[msg.sender];
+        if (amount == 0) revert ZeroAmount();
+        _settle(node);
+        node.bonded += amount;
+        _totals.bonded += amount;
+        _totals.bondedIn += amount;
+        emit Bonded(msg.sender, amount);
+        token.pull(amount);
+    }
+
+    /// @dev Count a node's rewards up to now; to be called before its bond changes.
+    function _settle(Node storage node) private {
+        (node.rewards, node.fraction) = _accrued(node);
+        node.accPaid = accPerShare;
+    }
+
+    /// @dev No overflow: what a bond earns is at most all that was notified, below 2^128 · 1e18.
+    function _accrued(Node memory node) private view returns (uint128 rewards_, uint64 fraction) {
+        uint256 scaled = uint256(node.bonded) * (accPerShare - node.accPaid) + node.fraction;
+        return (node.rewards + uint128(scaled / SCALE), uint64(scaled % SCALE));
+    }
+
+    function _takeMatured(UnbondRequest[] storage requests) private returns (uint128 amount) {
+        uint256 i = 0;
+        while (i < requests.length) {
+            UnbondRequest memory request = requests[i];
+            if (request.readyAt > block.timestamp) {
+                ++i;
+            } else {
+                amount += request.amount;
+                requests[i] = requests[requests.length - 1];
+                requests.pop();
+            }
+        }
+    }
+}
