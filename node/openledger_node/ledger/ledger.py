@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .channels import Channels
+from .events import EventRows
 from .jobs import Jobs
+from .outbox import OutboxRows
 from .receipts import Receipts
 from .store import Store, open_store
 
@@ -18,6 +20,8 @@ class Ledger:
         self.jobs = Jobs(store)
         self.channels = Channels(store)
         self.receipts = Receipts(store)
+        self.outbox = OutboxRows(store)
+        self.events = EventRows(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

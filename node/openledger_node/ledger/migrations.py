@@ -83,4 +83,97 @@ def create_channels(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (create_jobs, create_channels)
+def create_outbox(connection: sqlite3.Connection) -> None:
+    """Transactions of ours; a nonce of a sender is one row's, and bytes once signed stay for ever."""
+    connection.execute(
+        """
+        CREATE TABLE outbox (
+            id                INTEGER PRIMARY KEY,
+            key               TEXT NOT NULL UNIQUE,
+            kind              TEXT NOT NULL,
+            summary           TEXT NOT NULL,
+            sender            TEXT NOT NULL,
+            target            TEXT NOT NULL,
+            calldata          BLOB NOT NULL,
+            value_wei         TEXT NOT NULL,
+            value_at_risk_wei TEXT NOT NULL,
+            deadline_s        INTEGER,
+            state             TEXT NOT NULL CHECK (state IN ('intended', 'reserved', 'signed', 'sent', 'mined',
+                                                             'reverted', 'final', 'failed', 'refused')),
+            nonce             INTEGER,
+            gas_limit         INTEGER,
+            mined_hash        TEXT,
+            block_number      INTEGER,
+            block_hash        TEXT,
+            mined_s           INTEGER,
+            gas_used          INTEGER,
+            fee_wei           TEXT,
+            error             TEXT,
+            is_forgiven       INTEGER NOT NULL DEFAULT 0,
+            UNIQUE (sender, nonce)
+        ) STRICT
+        """
+    )
+    connection.execute(
+        "CREATE INDEX outbox_unfinished ON outbox (id) WHERE state NOT IN ('failed', 'final', 'refused')"
+    )
+    connection.execute("CREATE INDEX outbox_block ON outbox (block_number)")
+    connection.execute("CREATE INDEX outbox_mined ON outbox (mined_s)")
+    connection.execute("CREATE INDEX outbox_kind ON outbox (kind, state)")
+    connection.execute(
+        """
+        CREATE TABLE outbox_variant (
+            hash           TEXT PRIMARY KEY,
+            transaction_id INTEGER NOT NULL REFERENCES outbox,
+            nonce          INTEGER NOT NULL,
+            raw            BLOB NOT NULL,
+            fee_max_wei    TEXT NOT NULL,
+            tip_max_wei    TEXT NOT NULL,
+            sent_block     INTEGER,
+            sent_s         INTEGER
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX outbox_variant_nonce ON outbox_variant (transaction_id, nonce)")
+
+
+def create_events(connection: sqlite3.Connection) -> None:
+    """What the chain's contracts said; arguments once whole, and once each to be found by."""
+    connection.execute("CREATE TABLE block (number INTEGER PRIMARY KEY, hash TEXT NOT NULL) STRICT")
+    connection.execute("CREATE TABLE scan (finalized_number INTEGER NOT NULL) STRICT")
+    connection.execute("INSERT INTO scan VALUES (-1)")
+    connection.execute(
+        """
+        CREATE TABLE event (
+            event_id         INTEGER PRIMARY KEY,
+            block_number     INTEGER NOT NULL,
+            block_hash       TEXT NOT NULL,
+            log_index        INTEGER NOT NULL,
+            transaction_hash TEXT NOT NULL,
+            contract         TEXT NOT NULL,
+            name             TEXT NOT NULL,
+            arguments        TEXT NOT NULL,
+            UNIQUE (block_number, log_index)
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX event_name ON event (name, block_number)")
+    connection.execute(
+        """
+        CREATE TABLE event_argument (
+            name     TEXT NOT NULL,
+            value    TEXT NOT NULL,
+            event_id INTEGER NOT NULL REFERENCES event ON DELETE CASCADE,
+            PRIMARY KEY (name, value, event_id)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    connection.execute("CREATE INDEX event_argument_event ON event_argument (event_id)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    create_jobs,
+    create_channels,
+    create_outbox,
+    create_events,
+)

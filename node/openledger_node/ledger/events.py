@@ -1,0 +1,127 @@
+"""Events of the chain, as far as the node has read it, and the last blocks by which it knows the chain again."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.events import Argument, BlockId, Event
+from openledger_protocol.primitives import Address, Digest
+
+from .store import Store
+
+BLOCKS_KEPT = 128
+"""Twice the deepest reorganisation that is survived, so that its depth can be told."""
+
+KEY_CHARACTERS_MAX = 80
+"""Longer arguments are not looked up by."""
+
+
+class EventRows:
+    """The rows of blocks and events."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def find(
+        self,
+        name: str,
+        arguments: Mapping[str, int | str] | None = None,
+        *,
+        first: int = 0,
+        last: int | None = None,
+    ) -> list[Event]:
+        """Events of a name, with these arguments, in these blocks (both included), in the chain's order.
+
+        What is only in the latest blocks may be taken back: `finalized_number` as `last` leaves that out.
+        """
+        query = "SELECT * FROM event WHERE name = ? AND block_number BETWEEN ? AND ?"
+        values: list[object] = [name, first, self._last_number() if last is None else last]
+        for key, value in (arguments or {}).items():
+            query += " AND event_id IN (SELECT event_id FROM event_argument WHERE name = ? AND value = ?)"
+            values += [key, str(value)]
+        return [_event(row) for row in self._store.rows(query + " ORDER BY block_number, log_index", values)]
+
+    def last_blocks(self) -> list[BlockId]:
+        """The newest blocks read, newest first, as many as are kept."""
+        rows = self._store.rows("SELECT * FROM block ORDER BY number DESC")
+        return [BlockId(number=row["number"], hash=Digest(row["hash"])) for row in rows]
+
+    def finalized_number(self) -> int:
+        """Up to where all is read and final; -1 before anything is."""
+        (row,) = self._store.rows("SELECT finalized_number FROM scan")
+        number: int = row["finalized_number"]
+        return number
+
+    def in_blocks(self, first: int, last: int) -> list[Event]:
+        """Events of these blocks, both included, in order."""
+        query = "SELECT * FROM event WHERE block_number BETWEEN ? AND ? ORDER BY block_number, log_index"
+        return [_event(row) for row in self._store.rows(query, (first, last))]
+
+    def append(self, blocks: Sequence[BlockId], events: Sequence[Event]) -> None:
+        """Keep blocks that were read, in order, and what was said in them."""
+        with self._store.transaction() as transaction:
+            transaction.executemany(
+                "INSERT INTO block VALUES (?, ?)", [(block.number, block.hash) for block in blocks]
+            )
+            transaction.execute(
+                "DELETE FROM block WHERE number <= (SELECT MAX(number) FROM block) - ?", (BLOCKS_KEPT,)
+            )
+            for event in events:
+                _insert(transaction, event)
+
+    def rewind(self, number: int) -> None:
+        """Forget the blocks above this one, and what was said in them."""
+        with self._store.transaction() as transaction:
+            transaction.execute("DELETE FROM block WHERE number > ?", (number,))
+            transaction.execute("DELETE FROM event WHERE block_number > ?", (number,))
+            transaction.execute("UPDATE scan SET finalized_number = MIN(finalized_number, ?)", (number,))
+
+    def finalize(self, number: int) -> None:
+        """Note up to where all is read and final."""
+        with self._store.transaction() as transaction:
+            transaction.execute("UPDATE scan SET finalized_number = ?", (number,))
+
+    def _last_number(self) -> int:
+        (row,) = self._store.rows("SELECT COALESCE(MAX(number), -1) AS number FROM block")
+        number: int = row["number"]
+        return number
+
+
+def _insert(transaction: sqlite3.Connection, event: Event) -> None:
+    written = transaction.execute(
+        "INSERT INTO event (block_number, block_hash, log_index, transaction_hash, contract, name, arguments)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            event.block.number,
+            event.block.hash,
+            event.log_index,
+            event.transaction_hash,
+            event.contract,
+            event.name,
+            json.dumps(to_plain(event.arguments)),
+        ),
+    )
+    transaction.executemany(
+        "INSERT INTO event_argument (name, value, event_id) VALUES (?, ?, ?)",
+        [(name, value, written.lastrowid) for name, value in _keys(event)],
+    )
+
+
+def _keys(event: Event) -> Iterator[tuple[str, str]]:
+    """The arguments that an event can be looked up by, as text: integers outgrow SQLite's own."""
+    for name, value in event.arguments.items():
+        if isinstance(value, int | str) and len(str(value)) <= KEY_CHARACTERS_MAX:
+            yield name, str(value)
+
+
+def _event(row: sqlite3.Row) -> Event:
+    arguments: dict[str, Argument] = json.loads(row["arguments"])
+    return Event(
+        contract=Address(row["contract"]),
+        name=row["name"],
+        arguments=arguments,
+        block=BlockId(number=row["block_number"], hash=Digest(row["block_hash"])),
+        transaction_hash=Digest(row["transaction_hash"]),
+        log_index=row["log_index"],
+    )

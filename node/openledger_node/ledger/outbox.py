@@ -1,0 +1,256 @@
+"""The outbox's rows: what is wanted of the chain, every signed byte that may be out there, and what came of it."""
+
+import sqlite3
+
+from openledger_protocol.chain import Block, Call, TransactionReceipt
+from openledger_protocol.events import BlockId
+from openledger_protocol.primitives import Address, Digest, Wei
+from openledger_protocol.transactions import (
+    IN_FLIGHT,
+    MINED,
+    NEXT,
+    OVER,
+    GasPrice,
+    Intent,
+    Transaction,
+    TransactionState,
+    Variant,
+    may_follow,
+)
+
+from .store import Store
+
+_INTENT_COLUMNS = (
+    "key, kind, summary, sender, target, calldata, value_wei, value_at_risk_wei, deadline_s"  # as `_intent_values`
+)
+
+
+class OutboxRows:
+    """The rows of transactions; a step that may not follow a row's state is our mistake, and changes nothing."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, intent: Intent) -> Transaction:
+        """Want a transaction; a key that is known already changes nothing."""
+        places = ", ".join("?" * 9)
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                f"INSERT OR IGNORE INTO outbox ({_INTENT_COLUMNS}, state) VALUES ({places}, 'intended')",
+                _intent_values(intent),
+            )
+            found = self.find(intent.key)
+        assert found is not None
+        return found
+
+    def find(self, key: str) -> Transaction | None:
+        """The transaction of an intent."""
+        return next(iter(self._read("WHERE key = ?", key)), None)
+
+    def newest(self, *, limit: int) -> list[Transaction]:
+        """The newest transactions, newest first."""
+        return self._read("ORDER BY id DESC LIMIT ?", limit)
+
+    def forgive(self, kind: str) -> None:
+        """Count the paid failures of a kind anew: the operator has seen to what caused them."""
+        with self._store.transaction() as transaction:
+            transaction.execute("UPDATE outbox SET is_forgiven = 1 WHERE kind = ?", (kind,))
+
+    # ---- what the chain's outbox reads and writes
+
+    def unfinished(self) -> list[Transaction]:
+        """Those of which something may still become, oldest first."""
+        return self._read(f"WHERE state NOT IN {_in(OVER)} ORDER BY id")
+
+    def last_finished(self) -> BlockId | None:
+        """The highest block that holds one that is final or failed."""
+        query = (
+            "SELECT block_number, block_hash FROM outbox WHERE state IN ('final', 'failed')"
+            " ORDER BY block_number DESC LIMIT 1"
+        )
+        row = self._store.row(query)
+        return BlockId(number=row["block_number"], hash=Digest(row["block_hash"])) if row else None
+
+    def nonce_max(self, sender: Address) -> int | None:
+        """The highest nonce that a sender's transactions have."""
+        (found,) = self._store.rows("SELECT MAX(nonce) AS nonce FROM outbox WHERE sender = ?", (sender,))
+        nonce: int | None = found["nonce"]
+        return nonce
+
+    def spent_wei(self, since_s: int) -> Wei:
+        """Fees paid since then, and what those on their way may still cost."""
+        paid = self._store.rows("SELECT fee_wei FROM outbox WHERE mined_s >= ?", (since_s,))
+        on_their_way = self._read(f"WHERE state IN {_in(IN_FLIGHT)}")
+        return Wei(sum(int(row["fee_wei"]) for row in paid) + sum(found.fee_max_wei for found in on_their_way))
+
+    def num_paid_failures(self, kind: str) -> int:
+        """How many of a kind were reverted since the last that was not, or since these were forgiven."""
+        query = (
+            "SELECT COUNT(*) AS count FROM outbox WHERE kind = ?1 AND state IN ('reverted', 'failed')"
+            " AND is_forgiven = 0 AND id > COALESCE("
+            "(SELECT MAX(id) FROM outbox WHERE kind = ?1 AND state IN ('mined', 'final')), 0)"
+        )
+        (row,) = self._store.rows(query, (kind,))
+        count: int = row["count"]
+        return count
+
+    def refuse(self, transaction_id: int, error: str) -> None:
+        """Note that the simulation said no."""
+        self._move(transaction_id, "refused", error=error)
+
+    def reserve(self, transaction_id: int, *, nonce: int, gas_limit: int) -> None:
+        """Give it a nonce."""
+        self._move(transaction_id, "reserved", nonce=nonce, gas_limit=gas_limit)
+
+    def store(self, transaction_id: int, variant: Variant) -> None:
+        """Keep signed bytes, the first or dearer ones."""
+        with self._store.transaction() as transaction:
+            (row,) = transaction.execute("SELECT state, nonce FROM outbox WHERE id = ?", (transaction_id,))
+            transaction.execute(
+                "INSERT INTO outbox_variant (hash, transaction_id, nonce, raw, fee_max_wei, tip_max_wei)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    variant.hash,
+                    transaction_id,
+                    row["nonce"],
+                    variant.raw,
+                    str(variant.price.fee_max_wei),
+                    str(variant.price.tip_max_wei),
+                ),
+            )
+            if row["state"] == "reserved":
+                self._move(transaction_id, "signed")
+
+    def mark_sent(self, transaction_id: int, transaction_hash: Digest, head: Block) -> None:
+        """Note that an endpoint took a variant."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "UPDATE outbox_variant SET sent_block = ?, sent_s = ? WHERE hash = ? AND sent_block IS NULL",
+                (head.number, head.timestamp_s, transaction_hash),
+            )
+            transaction.execute(
+                "UPDATE outbox SET state = 'sent' WHERE id = ? AND state = 'signed'", (transaction_id,)
+            )
+
+    def mark_mined(
+        self, transaction_id: int, receipt: TransactionReceipt, *, mined_s: int, error: str | None
+    ) -> None:
+        """Note the block that holds it, and what the contract had against it."""
+        self._move(
+            transaction_id,
+            "mined" if receipt.is_ok else "reverted",
+            mined_hash=receipt.transaction_hash,
+            block_number=receipt.block_number,
+            block_hash=receipt.block_hash,
+            mined_s=mined_s,
+            gas_used=receipt.gas_used,
+            fee_wei=str(receipt.gas_used * receipt.gas_price_wei),
+            error=error,
+        )
+
+    def unmine(self, transaction_id: int) -> None:
+        """Note that no block holds it any more."""
+        self._move(transaction_id, "sent", since=MINED, **dict.fromkeys(_MINED_COLUMNS))
+
+    def release(self, transaction_id: int) -> None:
+        """Take its nonce back: another transaction has it for good."""
+        self._move(transaction_id, "intended", nonce=None, gas_limit=None)
+
+    def finish(self, transaction_id: int) -> None:
+        """Note that its block is final."""
+        (row,) = self._store.rows("SELECT state FROM outbox WHERE id = ?", (transaction_id,))
+        self._move(transaction_id, "failed" if row["state"] == "reverted" else "final")
+
+    def reopen(self, above: int) -> None:
+        """Doubt all that was finished in blocks above this one."""
+        with self._store.transaction() as transaction:
+            for finished, mined in (("final", "mined"), ("failed", "reverted")):
+                transaction.execute(
+                    "UPDATE outbox SET state = ? WHERE state = ? AND block_number > ?", (mined, finished, above)
+                )
+
+    def _move(
+        self,
+        transaction_id: int,
+        state: TransactionState,
+        *,
+        since: frozenset[TransactionState] = frozenset(NEXT),
+        **values: object,
+    ) -> None:
+        columns = "".join(f", {name} = :{name}" for name in values)
+        before = may_follow(state) & since
+        update = f"UPDATE outbox SET state = :state{columns} WHERE id = :id AND state IN {_in(before)}"
+        with self._store.transaction() as transaction:
+            moved = transaction.execute(update, {**values, "state": state, "id": transaction_id}).rowcount
+            assert moved == 1, f"transaction {transaction_id} can't become {state}"
+
+    def _read(self, condition: str, *values: object) -> list[Transaction]:
+        rows = self._store.rows(f"SELECT * FROM outbox {condition}", values)
+        return [_transaction(row, self._variants(row["id"], row["nonce"])) for row in rows]
+
+    def _variants(self, transaction_id: int, nonce: int | None) -> tuple[Variant, ...]:
+        if nonce is None:
+            return ()
+        query = "SELECT * FROM outbox_variant WHERE transaction_id = ? AND nonce = ? ORDER BY rowid"
+        return tuple(_variant(row) for row in self._store.rows(query, (transaction_id, nonce)))
+
+
+_MINED_COLUMNS = ("mined_hash", "block_number", "block_hash", "mined_s", "gas_used", "fee_wei", "error")
+
+
+def _in(states: frozenset[TransactionState]) -> str:
+    return "(" + ", ".join(f"'{state}'" for state in sorted(states)) + ")"
+
+
+def _intent_values(intent: Intent) -> tuple[object, ...]:
+    return (
+        intent.key,
+        intent.kind,
+        intent.summary,
+        intent.sender,
+        intent.call.to,
+        intent.call.data,
+        str(intent.call.value_wei),
+        str(intent.value_at_risk_wei),
+        intent.deadline_s,
+    )
+
+
+def _intent(row: sqlite3.Row) -> Intent:
+    return Intent(
+        key=row["key"],
+        kind=row["kind"],
+        summary=row["summary"],
+        sender=Address(row["sender"]),
+        call=Call(to=Address(row["target"]), data=row["calldata"], value_wei=Wei(int(row["value_wei"]))),
+        value_at_risk_wei=Wei(int(row["value_at_risk_wei"])),
+        deadline_s=row["deadline_s"],
+    )
+
+
+def _variant(row: sqlite3.Row) -> Variant:
+    return Variant(
+        hash=Digest(row["hash"]),
+        raw=row["raw"],
+        price=GasPrice(fee_max_wei=Wei(int(row["fee_max_wei"])), tip_max_wei=Wei(int(row["tip_max_wei"]))),
+        sent_block=row["sent_block"],
+        sent_s=row["sent_s"],
+    )
+
+
+def _transaction(row: sqlite3.Row, variants: tuple[Variant, ...]) -> Transaction:
+    return Transaction(
+        id=row["id"],
+        intent=_intent(row),
+        state=row["state"],
+        nonce=row["nonce"],
+        gas_limit=row["gas_limit"],
+        variants=variants,
+        mined_hash=row["mined_hash"],
+        block_number=row["block_number"],
+        block_hash=row["block_hash"],
+        mined_s=row["mined_s"],
+        gas_used=row["gas_used"],
+        fee_wei=None if row["fee_wei"] is None else Wei(int(row["fee_wei"])),
+        error=row["error"],
+    )
