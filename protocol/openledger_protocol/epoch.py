@@ -5,8 +5,7 @@ Every time here is the chain's own, in seconds of the latest block, never the no
 
 from dataclasses import dataclass
 
-from .constants import PPM
-from .errors import ClaimRefusedError, MalformedError
+from .errors import MalformedError
 from .primitives import Wei
 
 PARAMS_DELAY_EPOCHS = 2
@@ -40,34 +39,6 @@ class Windows:
     withdraw_delay_min_s: int
     withdraw_delay_max_s: int
     withdraw_period_s: int  # within which a payer's withdrawal is finished, or is void
-
-
-def check_windows(windows: Windows) -> Windows:
-    """Return `windows` when stake outlasts every step in which it could be needed.
-
-    Raises:
-        MalformedError: naming the inequality that does not hold.
-    """
-    needed_s = windows.propose_s + windows.window_s + windows.response_s + windows.pause_max_s
-    if windows.unbonding_s < needed_s:
-        raise MalformedError(f"unbonding takes {windows.unbonding_s} s, and a claim can be disputed for {needed_s} s")
-    if windows.epoch_s < 1 or windows.withdraw_period_s < 1:
-        raise MalformedError("an epoch and the period of a withdrawal last at least a second")
-    if not 0 < windows.withdraw_delay_min_s <= windows.withdraw_delay_max_s:
-        raise MalformedError("the delay of a withdrawal is over zero, and its minimum is not over its maximum")
-    return windows
-
-
-def check_params(params: Params) -> Params:
-    """Return `params` when the parts of a fee leave the node something.
-
-    Raises:
-        MalformedError: a part is negative, or together they are over 1,000,000 ppm.
-    """
-    parts = (params.protocol_ppm, params.stakers_ppm, params.data_ppm)
-    if min(parts) < 0 or sum(parts) > PPM:
-        raise MalformedError(f"the parts of a fee are {parts} ppm, which is negative or over {PPM} together")
-    return params
 
 
 def epoch_at(timestamp_s: int, windows: Windows) -> int:
@@ -106,10 +77,10 @@ def check_withdraw_delay(delay_s: int, windows: Windows) -> None:
     """Require that a channel's delay is one that the contract takes.
 
     Raises:
-        ClaimRefusedError: it is not.
+        MalformedError: it is not.
     """
     if not windows.withdraw_delay_min_s <= delay_s <= windows.withdraw_delay_max_s:
-        raise ClaimRefusedError(
+        raise MalformedError(
             f"a withdrawal is delayed by {windows.withdraw_delay_min_s} to {windows.withdraw_delay_max_s} s, "
             f"not by {delay_s} s"
         )

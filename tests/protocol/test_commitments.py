@@ -1,0 +1,136 @@
+"""Commitments, each against the bytes written out by hand from the design."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eth_hash.auto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+from support.signed import digest, uints
+
+from openledger_protocol.commitments import fingerprint, fingerprint_root, output_commit, prompt_commit
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import Message, SamplingParams
+from openledger_protocol.primitives import AdapterId, RequestId, Salt
+
+SALT = Salt(digest("5"))
+TURNS = (Message(role="system", content="Be brief."), Message(role="user", content="Wie heißt der Hafen?"))
+SAMPLING = SamplingParams(max_tokens=64, seed=2**64 - 1, temperature=0.7, stop=("\n",))
+FINGERPRINT: dict[str, Any] = {
+    "request_id": RequestId(digest("1")),
+    "adapter_id": AdapterId(digest("2")),
+    "profile_hash": digest("3"),
+    "prompt_tokens": 14,
+    "ids": (7, 8, 9),
+    "salt": SALT,
+}
+
+
+def leaf(index: int, ids: list[int]) -> bytes:
+    packed = b"".join(number.to_bytes(4, "big") for number in ids)
+    return keccak(b"\x00" + index.to_bytes(4, "big") + len(ids).to_bytes(1, "big") + packed + b"\x00\x00")
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    return keccak(b"\x01" + left + right)
+
+
+def test_a_prompt_is_committed_by_its_canonical_json_with_the_seed_as_text() -> None:
+    written = (
+        '{"messages":[{"content":"Be brief.","role":"system"},{"content":"Wie heißt der Hafen?","role":"user"}],'
+        '"sampling":{"max_tokens":64,"min_p":0,"stop":["\\n"],"temperature":0.7,"top_k":0,"top_p":1},'
+        '"seed":"18446744073709551615"}'
+    )
+    expected = keccak(bytes.fromhex(SALT[2:]) + written.encode())
+    assert prompt_commit(SALT, TURNS, SAMPLING) == "0x" + expected.hex()
+
+
+def test_a_raw_text_stands_for_the_messages() -> None:
+    written = (
+        '{"messages":"Once","sampling":{"max_tokens":64,"min_p":0,"stop":["\\n"],"temperature":0.7,"top_k":0,'
+        '"top_p":1},"seed":"18446744073709551615"}'
+    )
+    assert prompt_commit(SALT, "Once", SAMPLING) == "0x" + keccak(bytes.fromhex(SALT[2:]) + written.encode()).hex()
+
+
+def test_a_whole_temperature_is_the_same_as_integer_and_as_float() -> None:
+    whole, floating = (prompt_commit(SALT, TURNS, replace(SAMPLING, temperature=value)) for value in (1, 1.0))
+    assert whole == floating
+
+
+@pytest.mark.parametrize("changes", [{"seed": 0}, {"temperature": 0.8}, {"stop": ()}, {"max_tokens": 65}])
+def test_another_way_of_sampling_is_another_commitment(changes: dict[str, Any]) -> None:
+    assert prompt_commit(SALT, TURNS, replace(SAMPLING, **changes)) != prompt_commit(SALT, TURNS, SAMPLING)
+
+
+def test_an_output_is_committed_by_its_utf_8() -> None:
+    assert output_commit(SALT, "Göteborg") == "0x" + keccak(bytes.fromhex(SALT[2:]) + "Göteborg".encode()).hex()
+
+
+def test_another_salt_is_another_commitment() -> None:
+    other = Salt(digest("6"))
+    assert output_commit(SALT, "yes") != output_commit(other, "yes")
+    assert prompt_commit(SALT, TURNS, SAMPLING) != prompt_commit(other, TURNS, SAMPLING)
+
+
+def test_half_a_surrogate_pair_has_no_commitment() -> None:
+    with pytest.raises(MalformedError, match="surrogate"):
+        output_commit(SALT, "\ud800")
+    with pytest.raises(MalformedError, match="not canonical JSON"):
+        prompt_commit(SALT, "\ud800", SAMPLING)
+
+
+@pytest.mark.parametrize(
+    ("num_ids", "expected"),
+    [
+        (0, bytes(32)),
+        (1, leaf(0, [0])),
+        (32, leaf(0, list(range(32)))),
+        (33, node(leaf(0, list(range(32))), leaf(1, [32]))),
+        (65, node(node(leaf(0, list(range(32))), leaf(1, list(range(32, 64)))), leaf(2, [64]))),
+    ],
+)
+def test_a_root_has_leaves_of_32_ids_and_an_odd_last_one_moves_up(num_ids: int, expected: bytes) -> None:
+    assert fingerprint_root(range(num_ids)) == "0x" + expected.hex()
+
+
+def test_a_fingerprint_is_what_the_design_writes() -> None:
+    expected = keccak(
+        b"openledger.fingerprint/1"
+        + bytes.fromhex("11" * 32 + "22" * 32 + "33" * 32)
+        + (14).to_bytes(4, "big")
+        + (3).to_bytes(4, "big")
+        + leaf(0, [7, 8, 9])
+        + bytes.fromhex("55" * 32)
+    )
+    assert fingerprint(**FINGERPRINT) == "0x" + expected.hex()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"request_id": digest("9")},
+        {"adapter_id": digest("9")},
+        {"profile_hash": digest("9")},
+        {"prompt_tokens": 15},
+        {"ids": (7, 8)},
+        {"ids": (8, 7, 9)},
+        {"salt": digest("9")},
+    ],
+)
+def test_each_part_of_a_fingerprint_counts(changes: dict[str, Any]) -> None:
+    assert fingerprint(**{**FINGERPRINT, **changes}) != fingerprint(**FINGERPRINT)
+
+
+@given(st.lists(uints(32), max_size=200), st.data())
+def test_no_two_lists_of_ids_share_a_root(ids: list[int], data: st.DataObject) -> None:
+    other = data.draw(st.lists(uints(32), max_size=200))
+    assert (fingerprint_root(ids) == fingerprint_root(other)) == (ids == other)
+    assert fingerprint_root(ids) != fingerprint_root([*ids, 0])
+
+
+@pytest.mark.parametrize("token_id", [-1, 2**32])
+def test_an_id_of_more_than_32_bits_is_refused(token_id: int) -> None:
+    with pytest.raises(MalformedError, match="is no uint32"):
+        fingerprint_root([token_id])
