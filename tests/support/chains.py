@@ -1,0 +1,104 @@
+"""A simulated chain with the real contracts on it, in a few milliseconds."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from openledger_node.chain.client import SendRefusedError
+from openledger_node.chain.clients.simulated import SEED, SimulatedClient, open_client
+from openledger_node.chain.contracts import load_contract
+from openledger_node.chain.deploy import deploy_network
+from openledger_node.chain.development import BANK, BANK_KEY
+from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
+from openledger_protocol.chain import Call, TransactionReceipt
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import Address, Digest, Wei
+from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.transactions import GasPrice
+
+GWEI = 10**9
+PRICE = GasPrice(fee_max_wei=Wei(10 * GWEI), tip_max_wei=Wei(GWEI))
+GAS_LIMIT = 8_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeployedChain:
+    """A chain, its contracts, and the bank that deployed them and holds all coins and all OPEN."""
+
+    client: SimulatedClient
+    contracts: dict[str, Address]
+    deploy_block: int
+    bank: Address = BANK
+    bank_key: bytes = BANK_KEY
+
+    def read(self, contract: str, function: str, *arguments: object) -> Any:
+        """What a view returns at the latest block."""
+        interface = load_contract(contract)
+        call = Call(to=self.contracts[contract], data=interface.encode(function, *arguments))
+        return interface.decode_result(function, self.client.call(call))
+
+    def send(self, contract: str, function: str, *arguments: object, key: bytes = BANK_KEY) -> TransactionReceipt:
+        """Send a call and mine it; the receipt says whether the contract refused it."""
+        data = load_contract(contract).encode(function, *arguments)
+        return self.transact(Call(to=self.contracts[contract], data=data), key=key)
+
+    def transact(self, call: Call, *, key: bytes = BANK_KEY) -> TransactionReceipt:
+        """Send any call and mine it."""
+        digest = send_call(self.client, call, key=key)
+        self.client.mine()
+        receipt = self.client.receipt(digest)
+        assert receipt is not None
+        return receipt
+
+    def fund(self, account: Address, *, coin_wei: int = 10**18, open_wei: int = 0) -> None:
+        """Give an account coins and OPEN."""
+        self.transact(Call(to=account, value_wei=Wei(coin_wei)))
+        if open_wei:
+            assert self.send("OpenToken", "transfer", account, open_wei).is_ok
+
+    def events(self, contract: str, *, first: int = 0) -> list[Event]:
+        """All that a contract has said since block `first`."""
+        interface = load_contract(contract)
+        logs = self.client.logs([self.contracts[contract]], first, self.client.head().number)
+        return [event for log in logs if (event := interface.decode_log(log))]
+
+
+def deployed_chain(*, seed: bytes = SEED, **settings: Any) -> DeployedChain:
+    """Begin a chain and deploy; `settings` are those of `deploy_network`, as windows and params."""
+    client = open_client(seed=seed)
+    contracts, deploy_block = deploy_network(client, BANK_KEY, pause=client.mine, **settings)
+    return DeployedChain(client=client, contracts=contracts, deploy_block=deploy_block)
+
+
+def signed_call(
+    client: Any,
+    call: Call,
+    *,
+    key: bytes,
+    nonce: int | None = None,
+    price: GasPrice = PRICE,
+    gas_limit: int = GAS_LIMIT,
+) -> bytes:
+    """The bytes of a transaction, ready to be sent."""
+    unsigned = UnsignedTransaction(
+        chain_id=client.chain_id(),
+        nonce=client.nonce(address_of(key)) if nonce is None else nonce,
+        price=price,
+        gas_limit=gas_limit,
+        call=call,
+    )
+    return encode_signed(unsigned, sign_digest(key, signing_digest(unsigned)))
+
+
+def send_call(client: Any, call: Call, *, key: bytes = BANK_KEY, **fields: Any) -> Digest:
+    """Sign and send."""
+    digest: Digest = client.send(signed_call(client, call, key=key, **fields))
+    return digest
+
+
+def refusal(client: Any, raw: bytes) -> str:
+    """Why a transaction is not taken."""
+    try:
+        client.send(raw)
+    except SendRefusedError as error:
+        return error.reason
+    raise AssertionError("it was taken")
