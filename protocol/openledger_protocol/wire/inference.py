@@ -157,8 +157,10 @@ def error_message(error: ProtocolError) -> ErrorMessage:
 
 def error_from_message(message: ErrorMessage) -> ProtocolError:
     """The refusal that the other side said: of its own class where we know the code."""
-    classes = {cls.code: cls for cls in ProtocolError.__subclasses__()}
-    return classes.get(message.code, PeerError)(message.message)
+    cls = {cls.code: cls for cls in ProtocolError.__subclasses__()}.get(message.code)
+    if cls is None:
+        return PeerError(message.message, code=message.code, retryable=message.retryable)
+    return cls(message.message)
 
 
 def _prompt() -> Field:

@@ -1,0 +1,289 @@
+"""The infer stream: each message survives its frame, and what is not as written is refused by its field."""
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.signed import CONFIG, WORK, account, addresses, configs, digest, digests, receipts, uints, vouchers, weis
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, FrameDecoder, encode_frame
+from openledger_protocol.errors import (
+    MalformedError,
+    OverloadedError,
+    PaymentRequiredError,
+    PeerError,
+    ProtocolError,
+    RevertedError,
+    UnknownVersionError,
+)
+from openledger_protocol.inference import Message, SamplingParams
+from openledger_protocol.payments import Receipt, SignedVoucher, Terms, Voucher
+from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, Nonce, RequestId, Salt, Wei
+from openledger_protocol.wire.inference import (
+    ERROR_LENGTH_MAX,
+    Award,
+    Chunk,
+    Countersign,
+    ErrorMessage,
+    InferenceMessage,
+    Open,
+    Ping,
+    ReceiptMessage,
+    Salts,
+    VoucherMessage,
+    decode,
+    encode,
+    error_from_message,
+    error_message,
+)
+
+SIGNATURE = b"\x01" * 64 + b"\x1b"
+VOUCHER = SignedVoucher(
+    voucher=Voucher(channel_id=ChannelId(digest("1")), max_claimable_wei=Wei(2**128 - 1)), signature=SIGNATURE
+)
+OPEN = Open(
+    id=RequestId(digest("2")),
+    award=Award(base=digest("3"), terms=Terms(price_in_wei=Wei(10**15), price_out_wei=Wei(2)), tokens_max=64),
+    adapter=AdapterId(digest("4")),
+    messages=(Message(role="user", content="Wo liegt der Hafen?"),),
+    sampling=SamplingParams(max_tokens=64, seed=2**64 - 1, temperature=0.5, stop=("\n", "€")),
+    channel_config=CONFIG,
+    voucher=VOUCHER,
+    nonce_commit=digest("5"),
+    salts=Salts(prompt=Salt(digest("6")), output=Salt(digest("7")), fingerprint=Salt(digest("8"))),
+    auditable=True,
+    prefix="",
+)
+RECEIPT = Receipt(
+    channel_id=ChannelId(digest("1")),
+    seq=2**64 - 1,
+    adapter_id=AdapterId(digest("4")),
+    amount_wei=Wei(1),
+    cumulative_wei=Wei(2),
+    algo_id=1,
+    flags=1,
+    nonce_commit=digest("5"),
+    shares_hash=digest("6"),
+    work=WORK,
+)
+SHARES = (Share(datanet_id=DatanetId(digest("d")), account=account(1), ppm=1_000_000),)
+MESSAGES: dict[str, InferenceMessage] = {
+    "open": OPEN,
+    "voucher": VoucherMessage(voucher=VOUCHER),
+    "chunk": Chunk(text="Am Fluß", ids=(0, 2**32 - 1), tokens=2, cumulative=Wei(7)),
+    "receipt": ReceiptMessage(receipt=RECEIPT, signature=SIGNATURE, shares=SHARES),
+    "countersign": Countersign(signature=SIGNATURE, nonce=Nonce(digest("9"))),
+    "error": ErrorMessage(code="overloaded", message="the queue is full", retryable=True),
+    "ping": Ping(),
+}
+
+texts = st.text(max_size=20).filter(lambda text: text.isprintable())
+signatures = st.tuples(st.binary(min_size=64, max_size=64), st.sampled_from([27, 28])).map(
+    lambda s: s[0] + bytes([s[1]])
+)
+signed_vouchers = st.builds(SignedVoucher, voucher=vouchers, signature=signatures)
+samplings = st.builds(
+    SamplingParams,
+    max_tokens=st.integers(1, 2**32 - 1),
+    seed=uints(64),
+    temperature=st.floats(0, 2),
+    top_p=st.floats(0.01, 1),
+    top_k=uints(31),
+    min_p=st.floats(0, 1),
+    stop=st.lists(texts.filter(bool), max_size=4).map(tuple),
+)
+shares = st.builds(Share, datanet_id=digests, account=addresses, ppm=uints(32))
+turns = st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=texts)
+messages = st.one_of(
+    st.builds(
+        Open,
+        id=digests,
+        award=st.builds(
+            Award,
+            base=digests,
+            terms=st.builds(Terms, price_in_wei=weis, price_out_wei=weis),
+            tokens_max=uints(32),
+        ),
+        adapter=digests,
+        messages=st.one_of(texts, st.lists(turns, min_size=1, max_size=3).map(tuple)),
+        sampling=samplings,
+        channel_config=configs,
+        voucher=signed_vouchers,
+        nonce_commit=digests,
+        salts=st.builds(Salts, prompt=digests, output=digests, fingerprint=digests),
+        auditable=st.booleans(),
+        prefix=texts,
+    ),
+    st.builds(VoucherMessage, voucher=signed_vouchers),
+    st.builds(Chunk, text=texts, ids=st.lists(uints(32), max_size=9).map(tuple), tokens=uints(32), cumulative=weis),
+    st.builds(ReceiptMessage, receipt=receipts, signature=signatures, shares=st.lists(shares, max_size=3).map(tuple)),
+    st.builds(Countersign, signature=signatures, nonce=digests),
+    st.builds(ErrorMessage, code=texts, message=texts, retryable=st.booleans()),
+    st.just(Ping()),
+)
+
+
+def changed(message: InferenceMessage, path: str, value: Any) -> dict[str, Any]:
+    """The frame of `message` with the field at `a.b.0.c` set to another value."""
+    frame: Any = decode_frame(encode_frame(encode(message)))
+    place, keys = frame, [int(key) if key.isdigit() else key for key in path.split(".")]
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    return frame  # type: ignore[no-any-return]  # a frame is a map
+
+
+def decode_frame(received: bytes) -> dict[str, Any]:
+    [frame] = FrameDecoder().feed(received)
+    return frame
+
+
+@given(messages)
+def test_a_message_survives_its_frame(message: InferenceMessage) -> None:
+    assert decode(decode_frame(encode_frame(encode(message)))) == message
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_each_message_has_its_name_and_the_version(name: str) -> None:
+    frame = encode(MESSAGES[name])
+    assert (frame["v"], frame["t"]) == (1, name)
+    assert decode(decode_frame(encode_frame(frame))) == MESSAGES[name]
+
+
+def test_the_stream_opens_with_the_fields_that_the_design_names() -> None:
+    assert list(encode(OPEN)) == [
+        *("v", "t", "id", "award", "adapter", "messages", "sampling", "channel_config", "voucher", "nonce_commit"),
+        *("salts", "auditable", "prefix"),
+    ]
+    assert list(encode(MESSAGES["chunk"])) == ["v", "t", "text", "ids", "tokens", "cumulative"]
+    assert list(encode(MESSAGES["countersign"])) == ["v", "t", "signature", "nonce"]
+    assert list(encode(MESSAGES["error"])) == ["v", "t", "code", "message", "retryable"]
+
+
+@pytest.mark.parametrize("name", ["voucher", "chunk", "receipt", "countersign", "ping"])
+def test_what_is_sent_while_an_answer_runs_fits_a_control_frame(name: str) -> None:
+    assert len(encode_frame(encode(MESSAGES[name]))) < CONTROL_FRAME_BYTES_MAX // 32
+
+
+def test_unknown_keys_are_ignored_at_every_depth() -> None:
+    frame = changed(OPEN, "later", 1)
+    frame["award"]["later"] = {"x": 1}
+    frame["messages"][0]["later"] = None
+    frame["voucher"]["later"] = b""
+    assert decode(frame) == OPEN
+
+
+@pytest.mark.parametrize("version", [0, 2, 1.0, "1", True, None])
+def test_another_major_version_is_refused_by_name(version: Any) -> None:
+    with pytest.raises(UnknownVersionError, match=f"version {version!r}; here version 1 is spoken"):
+        decode({"v": version, "t": "ping"})
+    with pytest.raises(UnknownVersionError, match="version None"):
+        decode({"t": "ping"})
+
+
+@pytest.mark.parametrize("name", ["", "pong", "OPEN", 1, None, ["ping"]])
+def test_an_unknown_message_is_refused(name: Any) -> None:
+    with pytest.raises(MalformedError, match="a message has no t"):
+        decode({"v": 1, "t": name})
+
+
+@pytest.mark.parametrize(
+    ("message", "path", "value", "refusal"),
+    [
+        ("open", "id", "0x12", "open: id: not a digest"),
+        ("open", "id", b"\x01" * 32, "open: id: not a digest"),
+        ("open", "award", [], "open: award: must be a map"),
+        ("open", "award.terms.price_in_wei", 5, "open: award: terms: price_in_wei: must be an amount of wei"),
+        ("open", "award.tokens_max", 2**32, "tokens_max: must be an integer of 32 bits"),
+        ("open", "award.tokens_max", True, "tokens_max: must be an integer of 32 bits"),
+        ("open", "award.tokens_max", -1, "tokens_max: must be an integer of 32 bits"),
+        ("open", "award.tokens_max", 1.0, "tokens_max: must be an integer of 32 bits"),
+        ("open", "messages", [], "messages: must be a list of 1 to 1024"),
+        ("open", "messages", None, "messages: must be a list of 1 to 1024"),
+        ("open", "messages.0.role", "tool", "role: must be one of system, user, assistant"),
+        ("open", "messages.0.role", ["user"], "role: must be one of system, user, assistant"),
+        ("open", "messages.0.content", 1, "content: must be a text of at most 1048576 characters"),
+        ("open", "messages", "\ud800", "messages: a text holds half a surrogate pair"),
+        ("open", "sampling.temperature", "1", "temperature: must be a number"),
+        ("open", "sampling.temperature", True, "temperature: must be a number"),
+        ("open", "sampling.temperature", float("nan"), "sampling: temperature must be from 0 to 2"),
+        ("open", "sampling.max_tokens", 0, "sampling: max_tokens must be at least 1"),
+        ("open", "sampling.seed", 2**64, "seed: must be an integer of 64 bits"),
+        ("open", "sampling.stop", ["x"] * 5, "stop: must be a list of 0 to 4"),
+        ("open", "channel_config.payer", "0x" + "g" * 40, "payer: not an address"),
+        ("open", "channel_config.withdraw_delay_s", 2**64, "withdraw_delay_s: must be an integer of 64 bits"),
+        ("open", "voucher.signature", b"", "voucher: signature: a signature has 65 bytes"),
+        ("open", "voucher.signature", SIGNATURE.hex(), "voucher: signature: a signature has 65 bytes"),
+        ("open", "voucher.max_claimable_wei", str(2**128), "max_claimable_wei: must be an amount of wei"),
+        ("open", "auditable", 1, "auditable: must be true or false"),
+        ("open", "prefix", None, "prefix: must be a text"),
+        ("voucher", "voucher", None, "voucher: voucher: must be a map"),
+        ("chunk", "text", "x" * (2**20 + 1), "chunk: text: must be a text of at most 1048576 characters"),
+        ("chunk", "ids", [2**32], "chunk: ids: must be an integer of 32 bits"),
+        ("chunk", "ids", [0] * 4_097, "chunk: ids: must be a list of 0 to 4096"),
+        ("chunk", "ids", "12", "chunk: ids: must be a list of 0 to 4096"),
+        *(
+            ("chunk", "cumulative", text, "chunk: cumulative: must be an amount of wei as decimal text")
+            for text in (7, "", "07", "+7", "-7", "7.0", "1e3", "٧", " 7", "7\n", "9" * 40)
+        ),
+        ("receipt", "receipt.work.tokens_in", None, "receipt: work: tokens_in: must be an integer of 32 bits"),
+        ("receipt", "receipt.work.fingerprint", "0x" + "A" * 64, "fingerprint: not a digest"),
+        ("receipt", "shares.0.ppm", 2**32, "shares: ppm: must be an integer of 32 bits"),
+        ("receipt", "shares", [{}] * 257, "shares: must be a list of 0 to 256"),
+        ("receipt", "signature", b"\x01" * 65, "receipt: signature: a signature's v is 27 or 28"),
+        ("countersign", "nonce", None, "countersign: nonce: not a digest"),
+        ("error", "message", "x" * 1_001, "error: message: must be a text of at most 1000 characters"),
+        ("error", "retryable", "no", "error: retryable: must be true or false"),
+    ],
+)
+def test_a_field_that_is_not_as_written_is_refused_by_name(message: str, path: str, value: Any, refusal: str) -> None:
+    with pytest.raises(MalformedError) as refused:
+        decode(changed(MESSAGES[message], path, value) if value != "\ud800" else {**encode(OPEN), path: value})
+    assert refusal in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [name for name in MESSAGES if name != "ping"])
+def test_each_field_of_each_message_is_required(name: str) -> None:
+    frame = decode_frame(encode_frame(encode(MESSAGES[name])))
+    for key in set(frame) - {"v", "t"}:
+        with pytest.raises(MalformedError, match=f"{name}: {key} is missing"):
+            decode({other: value for other, value in frame.items() if other != key})
+
+
+@given(
+    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.binary(max_size=5), st.lists),
+    st.data(),
+)
+def test_a_strangers_frame_is_read_or_refused_and_never_crashes(value: Any, data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(MESSAGES)))
+    frame = decode_frame(encode_frame(encode(MESSAGES[name])))
+    frame[data.draw(st.sampled_from(sorted(frame)))] = value
+    with suppress(ProtocolError):
+        decode(frame)
+
+
+def test_a_refusal_crosses_the_wire_as_its_own_class() -> None:
+    for error in (OverloadedError("full"), PaymentRequiredError("more"), RevertedError("no"), MalformedError("what")):
+        back = error_from_message(error_message(error))
+        assert (type(back), back.message, back.retryable) == (type(error), error.message, error.retryable)
+
+
+def test_a_refusal_with_a_code_of_a_later_version_is_a_peers() -> None:
+    error = error_from_message(ErrorMessage(code="from_the_future", message="wait", retryable=True))
+    assert (type(error), error.message) == (PeerError, "wait")
+    assert error.values == {"code": "from_the_future", "retryable": True}
+
+
+def test_a_long_refusal_is_cut_to_what_may_be_sent() -> None:
+    message = error_message(MalformedError("x" * 5_000))
+    assert len(message.message) == ERROR_LENGTH_MAX
+    assert decode(encode(message)) == message
+
+
+def test_an_address_in_lower_case_is_given_its_checksum() -> None:
+    frame = changed(OPEN, "channel_config.node", CONFIG.node.lower())
+    assert decode(frame) == replace(OPEN, channel_config=CONFIG)
