@@ -209,7 +209,8 @@ class PaidDesk:
                 await account.raised.wait()
         needed = account.tab.needed_wei(request_id, price)
         check_covered(account.tab.ceiling_wei, needed)
-        account.tab.run_up(request_id, price)
+        # What a stream has reserved at its beginning stays its own: another one may not run ahead on it.
+        account.tab.run_up(request_id, max(price, account.tab.running[request_id]))
         return needed
 
     async def _listen(self, delivery: _Delivery, messages: MessageStream, countersigned: trio.Event) -> None:
@@ -248,13 +249,13 @@ class PaidDesk:
         countersigned: trio.Event,
     ) -> None:
         """Make the receipt for what was delivered, hand it over, and wait a little for its countersignature."""
+        if error := delivery.why_cut or (last.error if isinstance(last, Failure) else None):
+            await _refuse(messages, error)
         if not delivery.ids:
             self._accounts.drop(delivery.account, delivery.opened.id)
         else:
             row, signature = await self._receipts.make(_delivered(delivery), delivery.account)
             await _offer(messages, ReceiptMessage(receipt=row.receipt, signature=signature, shares=row.shares))
-        if error := delivery.why_cut or (last.error if isinstance(last, Failure) else None):
-            await _refuse(messages, error)
         if delivery.ids:
             with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
                 await countersigned.wait()
