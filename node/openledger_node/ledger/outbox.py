@@ -103,11 +103,11 @@ class OutboxRows:
         self._move(transaction_id, "reserved", nonce=nonce, gas_limit=gas_limit)
 
     def store(self, transaction_id: int, variant: Variant) -> None:
-        """Keep signed bytes, the first or dearer ones."""
+        """Keep signed bytes, the first or dearer ones; those that are kept already stay as they are."""
         with self._store.transaction() as transaction:
             (row,) = transaction.execute("SELECT state, nonce FROM outbox WHERE id = ?", (transaction_id,))
             transaction.execute(
-                "INSERT INTO outbox_variant (hash, transaction_id, nonce, raw, fee_max_wei, tip_max_wei)"
+                "INSERT OR IGNORE INTO outbox_variant (hash, transaction_id, nonce, raw, fee_max_wei, tip_max_wei)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (
                     variant.hash,

@@ -1,0 +1,180 @@
+"""How a transaction with a nonce gets out: signed, stored, handed in, and made dearer where it waits too long."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from openledger_protocol.chain import Block, Fees
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.transactions import (
+    GasPrice,
+    OutboxLimits,
+    Transaction,
+    Variant,
+    bumped_price,
+    fee_cap_wei,
+    first_price,
+    is_stuck,
+)
+
+from ..errors import ChainError, KeyFileError
+from .client import ChainClient, Refusal, SendRefusedError
+from .encoding import UnsignedTransaction, encode_signed, signing_digest, transaction_hash
+from .journal import OutboxJournal
+from .steps import Steps
+
+Sign = Callable[[Address, bytes], bytes]
+"""A sender's signature over 32 bytes: r ‖ s ‖ v."""
+
+
+@dataclass(slots=True, kw_only=True)
+class View:
+    """The chain as one step sees it, and what it found to hold things up."""
+
+    head: Block
+    finalized: int
+    fees: Fees
+    spent_wei: Wei  # of today's budget
+    is_budget_used: bool = False
+    blocks: dict[int, Block | None] = field(default_factory=dict)
+    nonces: dict[Address, int] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)  # reason → the first transaction that it holds up
+
+    def hold(self, transaction: Transaction, why: str) -> None:
+        """Note what the operator should know of."""
+        self.held.setdefault(why, transaction.intent.summary)
+
+
+class Delivery:
+    """Signs and sends; none of its methods waits for a block."""
+
+    def __init__(
+        self,
+        *,
+        client: ChainClient,
+        journal: OutboxJournal,
+        chain_id: int,
+        sign: Sign,
+        limits: OutboxLimits,
+        steps: Steps,
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._chain_id = chain_id
+        self._sign = sign
+        self._limits = limits
+        self._steps = steps
+        self._taken: dict[int, int] = {}  # transactions whose nonce another one has, and the head when that was seen
+
+    def first_price(self, transaction: Transaction, gas_limit: int, view: View) -> GasPrice | None:
+        """The price to begin with; None while gas costs more than the transaction may."""
+        cap_wei = fee_cap_wei(transaction.intent, self._limits)
+        price = first_price(view.fees, gas_limit=gas_limit, cap_wei=cap_wei)
+        if price is None:
+            view.hold(transaction, "gas costs more than its cap just now: wait, or raise [chain] fee_max_wei")
+        return price
+
+    def sign_and_send(self, reserved: Transaction, view: View) -> bool:
+        """Send it for the first time; whether the next nonce may follow: not while this one is not out."""
+        assert reserved.gas_limit is not None
+        price = self.first_price(reserved, reserved.gas_limit, view)
+        variant = self._sign_and_store(reserved, price, view) if price else None
+        if variant is None:
+            return False
+        return self.send(replace(reserved, state="signed", variants=(variant,)), view)
+
+    def deliver(self, transaction: Transaction, view: View) -> None:
+        """See to one that should be in the pool: send it if it is not there, make it dearer if it is stuck."""
+        newest = transaction.variants[-1]
+        if transaction.state == "signed" or not self._client.is_known(newest.hash):
+            self.send(transaction, view)
+        elif is_stuck(newest, view.head, self._limits) and self._is_next(transaction):
+            self._bump(transaction, view)
+
+    def send(self, transaction: Transaction, view: View, *, may_bump: bool = True) -> bool:
+        """Hand in the newest variant; whether it is out, or another one has its nonce."""
+        variant = transaction.variants[-1]
+        reason = self._hand_in(variant)
+        match reason:
+            case "taken" | "known":
+                self._steps.take("mark_sent", self._journal.mark_sent, transaction.id, variant.hash, view.head)
+            case "nonce_too_low":
+                self._note_nonce_lost(transaction, view)
+            case "underpriced" if may_bump:
+                return self._bump(transaction, view)
+            case "no_funds":
+                view.hold(transaction, f"{transaction.intent.sender} has too little coin for gas: send it some")
+            case _:
+                view.hold(transaction, "the endpoint does not take it: look at its log, or use another one")
+        return reason in ("taken", "known", "nonce_too_low")
+
+    def _hand_in(self, variant: Variant) -> Refusal | Literal["taken"]:
+        self._steps.pass_point("before_send")
+        try:
+            name = self._client.send(variant.raw)
+        except SendRefusedError as error:
+            return error.reason
+        finally:
+            self._steps.pass_point("after_send")
+        if name != variant.hash:
+            raise ChainError("the endpoint answers with the hash of another transaction: use another endpoint")
+        return "taken"
+
+    def _is_next(self, transaction: Transaction) -> bool:
+        """Whether the chain waits for this one: those behind it wait for it, not for their price."""
+        return self._client.nonce(transaction.intent.sender) == transaction.nonce
+
+    def _bump(self, transaction: Transaction, view: View) -> bool:
+        assert transaction.gas_limit is not None
+        price = bumped_price(
+            transaction.variants[-1].price,
+            view.fees,
+            gas_limit=transaction.gas_limit,
+            cap_wei=fee_cap_wei(transaction.intent, self._limits),
+        )
+        if price is None:
+            view.hold(
+                transaction, "it waits in the pool, and its fee is at its cap: wait, or raise [chain] fee_max_wei"
+            )
+            return False
+        variant = self._sign_and_store(transaction, price, view)
+        if variant is None:
+            return False
+        dearer = replace(transaction, variants=(*transaction.variants, variant))
+        return self.send(dearer, view, may_bump=False)
+
+    def _note_nonce_lost(self, transaction: Transaction, view: View) -> None:
+        """Give up a nonce that another transaction has for good: none of our variants can be mined any more.
+
+        They were looked for in blocks before, and may have got into one since. So this is believed only when the
+        chain itself has counted beyond the nonce, the block at which that was seen is final, and still none is known.
+        """
+        assert transaction.nonce is not None
+        if self._client.nonce(transaction.intent.sender) <= transaction.nonce:
+            self._taken.pop(transaction.id, None)
+            return
+        seen_at = self._taken.setdefault(transaction.id, view.head.number)
+        is_known = any(self._client.is_known(variant.hash) for variant in transaction.variants)
+        if view.finalized >= seen_at and not is_known:
+            self._steps.take("release", self._journal.release, transaction.id)
+            del self._taken[transaction.id]
+
+    def _sign_and_store(self, transaction: Transaction, price: GasPrice, view: View) -> Variant | None:
+        assert transaction.nonce is not None
+        assert transaction.gas_limit is not None
+        intent = transaction.intent
+        unsigned = UnsignedTransaction(
+            chain_id=self._chain_id,
+            nonce=transaction.nonce,
+            price=price,
+            gas_limit=transaction.gas_limit,
+            call=intent.call,
+        )
+        try:
+            raw = encode_signed(unsigned, self._sign(intent.sender, signing_digest(unsigned)))
+        except KeyFileError as error:
+            view.hold(transaction, str(error))
+            return None
+        variant = Variant(hash=transaction_hash(raw), raw=raw, price=price)
+        self._steps.take("store", self._journal.store, transaction.id, variant)
+        return variant

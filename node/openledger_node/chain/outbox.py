@@ -1,0 +1,257 @@
+"""The outbox: every transaction is a row before it is sent, and is mined once whatever happens in between.
+
+A crash at any point is answered by the next step: what is stored is looked up, and sent again as it is. It blocks, so
+under trio a step runs in a thread; one outbox at a time uses a journal.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from openledger_protocol.chain import Block, TransactionReceipt
+from openledger_protocol.errors import RevertedError
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.transactions import (
+    IN_FLIGHT,
+    MINED,
+    REORG_DEPTH_MAX,
+    OutboxLimits,
+    Transaction,
+    day_start_s,
+    gas_limit_from_estimate,
+    next_nonce,
+)
+
+from ..errors import ChainError
+from .client import ChainClient
+from .delivery import Delivery, Sign, View
+from .journal import OutboxJournal
+from .state import OK, ChainState
+from .steps import FailPoint, Steps, pass_by
+
+
+class _DeepReorgError(Exception):
+    """More of the chain is gone than an honest one loses."""
+
+
+class Outbox:
+    """Takes the transactions of some senders to the chain."""
+
+    def __init__(
+        self,
+        *,
+        client: ChainClient,
+        journal: OutboxJournal,
+        chain_id: int,
+        senders: Collection[Address],
+        sign: Sign,
+        limits: OutboxLimits | None = None,
+        explain: Callable[[RevertedError], str] = str,
+        fail_point: FailPoint = pass_by,
+    ) -> None:
+        self._client = client
+        self._journal = journal
+        self._chain_id = chain_id
+        self._senders = senders
+        self._limits = limits or OutboxLimits()
+        self._explain = explain
+        self._steps = Steps(fail_point)
+        self._delivery = Delivery(
+            client=client, journal=journal, chain_id=chain_id, sign=sign, limits=self._limits, steps=self._steps
+        )
+        self._head: Block | None = None  # of the step before
+        self.state: ChainState = OK
+        self.alerts: tuple[str, ...] = ()
+        """Why something waits that the operator should know of, as the last step found it."""
+
+    def halt(self, why: str) -> None:
+        """Move no money until the node is started anew."""
+        self.state = ChainState(health="halted", why=why)
+
+    def step(self) -> bool:
+        """Take every transaction as far as it goes just now; returns whether any was moved.
+
+        Raises:
+            LedgerError: the journal can't be written; the next step goes on where this one was.
+        """
+        self._steps.has_moved = False
+        if self.state.health == "halted":
+            return False
+        try:
+            view = self._look()
+            self._doubt_finished(view)
+            for transaction in self._own():
+                if transaction.variants:
+                    self._follow(transaction, view)
+            self._begin(view)
+            self._head, self.state = view.head, OK
+            self.alerts = tuple(f"{summary}: {why}" for why, summary in view.held.items())
+        except ChainError as error:
+            self.state = ChainState(health="down", why=str(error))
+        except _DeepReorgError as error:
+            self.halt(str(error))
+        return self._steps.has_moved
+
+    def _look(self) -> View:
+        found = self._client.chain_id()
+        if found != self._chain_id:
+            raise ChainError(
+                f"the endpoint is of chain {found}, not {self._chain_id}: set [chain] rpc to the right one"
+            )
+        head = self._client.head()
+        spent_wei = self._journal.spent_wei(day_start_s(head.timestamp_s))
+        return View(
+            head=head, finalized=self._client.finalized_number(), fees=self._client.fees(), spent_wei=spent_wei
+        )
+
+    def _own(self) -> list[Transaction]:
+        return [found for found in self._journal.unfinished() if found.intent.sender in self._senders]
+
+    def _doubt_finished(self, view: View) -> None:
+        """Look again at what was finished, should the chain have taken back what it called final."""
+        last = self._journal.last_finished()
+        if last is None:
+            return
+        if view.head.number < last.number:
+            raise ChainError(f"the endpoint is at block {view.head.number}, and {last.number} was final already")
+        block = self._client.block(last.number)
+        if block is None or block.hash != last.hash:
+            self._steps.take("reopen", self._journal.reopen, last.number - REORG_DEPTH_MAX)
+
+    # ---- one that may be out there
+
+    def _follow(self, transaction: Transaction, view: View) -> None:
+        if transaction.state in MINED and self._is_in_chain(transaction, view):
+            self._finish_if_final(transaction, view)
+        elif receipt := self._find_receipt(transaction):
+            self._note_mined(transaction, receipt, view)
+        elif transaction.state in MINED:
+            self._note_unmined(transaction, view)
+        else:
+            self._delivery.deliver(transaction, view)
+
+    def _is_in_chain(self, transaction: Transaction, view: View) -> bool:
+        number = transaction.block_number
+        assert number is not None
+        if number not in view.blocks:
+            view.blocks[number] = self._client.block(number)
+        block = view.blocks[number]
+        return block is not None and block.hash == transaction.block_hash
+
+    def _find_receipt(self, transaction: Transaction) -> TransactionReceipt | None:
+        found = (self._client.receipt(variant.hash) for variant in reversed(transaction.variants))
+        return next((receipt for receipt in found if receipt is not None), None)
+
+    def _finish_if_final(self, transaction: Transaction, view: View) -> None:
+        if transaction.block_number is not None and transaction.block_number <= view.finalized:
+            self._steps.take("finish", self._journal.finish, transaction.id)
+
+    def _note_mined(self, transaction: Transaction, receipt: TransactionReceipt, view: View) -> None:
+        block = self._client.block(receipt.block_number)
+        if block is None or block.hash != receipt.block_hash:
+            return  # the chain moves while we look: the next step will see
+        error = None if receipt.is_ok else self._why_reverted(transaction, receipt)
+        mark = self._journal.mark_mined
+        self._steps.take("mark_mined", mark, transaction.id, receipt, mined_s=block.timestamp_s, error=error)
+        self._finish_if_final(replace(transaction, block_number=block.number), view)
+
+    def _why_reverted(self, transaction: Transaction, receipt: TransactionReceipt) -> str:
+        """The contract's reason, which no receipt has: the call is tried again on the block before."""
+        if receipt.gas_used == transaction.gas_limit:
+            return f"it ran out of its {receipt.gas_used} gas"
+        intent = transaction.intent
+        try:
+            self._client.call(intent.call, sender=intent.sender, block_number=receipt.block_number - 1)
+        except RevertedError as error:
+            return self._explain(error)
+        except ChainError as error:
+            return f"it was refused, and the endpoint can't tell why ({error})"
+        return "it was refused because of what came before it in its block"
+
+    def _note_unmined(self, transaction: Transaction, view: View) -> None:
+        number = transaction.block_number
+        assert number is not None
+        if view.head.number < number:
+            return  # an endpoint that is behind, or a branch that will grow
+        depth = self._head.number - number + 1 if self._head else 0
+        if depth > REORG_DEPTH_MAX:
+            raise _DeepReorgError(
+                f"the chain took back {depth} blocks, and {transaction.intent.summary!r} with them: no money moves "
+                "until you have compared [chain] rpc with another endpoint and restarted the node"
+            )
+        self._steps.take("unmine", self._journal.unmine, transaction.id)
+        self._delivery.send(replace(transaction, state="sent"), view)
+
+    # ---- one that is not
+
+    def _begin(self, view: View) -> None:
+        own = self._own()
+        for sender in dict.fromkeys(transaction.intent.sender for transaction in own):
+            self._begin_sender([found for found in own if found.intent.sender == sender], view)
+
+    def _begin_sender(self, own: list[Transaction], view: View) -> None:
+        """Reserve, sign and send as many as may be on their way at once; no nonce while an earlier one is not out."""
+        for transaction in own:
+            if transaction.state == "reserved" and not self._delivery.sign_and_send(transaction, view):
+                return
+        if any(transaction.state == "signed" for transaction in own):
+            return
+        room = self._limits.in_flight_max - sum(transaction.state in IN_FLIGHT for transaction in own)
+        is_first = room == self._limits.in_flight_max
+        for transaction in own:
+            if room == 0:
+                return
+            if transaction.state == "intended":
+                reserved = self._reserve(transaction, view, is_first=is_first)
+                if reserved and not self._delivery.sign_and_send(reserved, view):
+                    return
+                room -= reserved is not None
+                is_first = False
+
+    def _reserve(self, transaction: Transaction, view: View, *, is_first: bool) -> Transaction | None:
+        """Give it a nonce, if it would do what it shall and may cost what it does."""
+        if self._is_held(transaction, view):
+            return None
+        gas_limit = self._simulate(transaction, view, is_first=is_first)
+        if gas_limit is None or not self._can_pay(transaction, gas_limit, view):
+            return None
+        sender = transaction.intent.sender
+        if sender not in view.nonces:
+            view.nonces[sender] = self._client.nonce(sender)
+        nonce = next_nonce(view.nonces[sender], self._journal.nonce_max(sender))
+        self._steps.take("reserve", self._journal.reserve, transaction.id, nonce=nonce, gas_limit=gas_limit)
+        return replace(transaction, state="reserved", nonce=nonce, gas_limit=gas_limit)
+
+    def _is_held(self, transaction: Transaction, view: View) -> bool:
+        kind = transaction.intent.kind
+        num_failures = self._journal.num_paid_failures(kind)
+        if num_failures >= self._limits.paid_failures_max:
+            view.hold(
+                transaction, f"{num_failures} {kind} transactions were refused after their gas was paid: no more"
+            )
+            return True
+        return view.is_budget_used and transaction.intent.deadline_s is None
+
+    def _simulate(self, transaction: Transaction, view: View, *, is_first: bool) -> int | None:
+        """The gas that it needs; refused here, it costs nothing. What comes before it may be what it waits for."""
+        intent = transaction.intent
+        try:
+            return gas_limit_from_estimate(self._client.estimate_gas(intent.call, sender=intent.sender))
+        except RevertedError as error:
+            if is_first:
+                self._steps.take("refuse", self._journal.refuse, transaction.id, self._explain(error))
+        except ChainError as error:
+            self._client.chain_id()  # else the endpoint itself is down, and this says so
+            view.hold(transaction, f"its gas can't be estimated ({error})")
+        return None
+
+    def _can_pay(self, transaction: Transaction, gas_limit: int, view: View) -> bool:
+        price = self._delivery.first_price(transaction, gas_limit, view)
+        if price is None:
+            return False
+        spent_wei = Wei(view.spent_wei + gas_limit * price.fee_max_wei)
+        if spent_wei > self._limits.gas_budget_wei and transaction.intent.deadline_s is None:
+            view.hold(transaction, "today's gas budget is used up: wait, or raise [chain] gas_budget_wei")
+            view.is_budget_used = True
+            return False
+        view.spent_wei = spent_wei
+        return True
