@@ -50,6 +50,11 @@ class Home:
         return self.root / "adapters"
 
     @property
+    def datanets(self) -> Path:
+        """Datanets' versions: who gave each row; a folder a Datanet."""
+        return self.root / "datanets"
+
+    @property
     def training(self) -> Path:
         """Where a training works, and the lock that the one training of this home holds."""
         return self.root / "training"

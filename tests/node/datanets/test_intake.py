@@ -1,0 +1,101 @@
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger_node.datanets.intake import distinct_rows, find_clusters, row_shingles
+from openledger_node.datanets.sample import draw_sample
+from openledger_protocol.datanet import Row
+
+TEXT = "the ferry of the lake town leaves at seven and comes back at nine with all who crossed"
+
+
+def row(completion: str, contributor: str = "ada", prompt: str = "When?") -> Row:
+    return Row(prompt=prompt, completion=completion, contributor=contributor)
+
+
+def naive_clusters(rows: Sequence[Row]) -> tuple[int, ...]:
+    shingles = [row_shingles(row) for row in rows]
+    clusters: list[int] = []
+    for place, ours in enumerate(shingles):
+        firsts = [first for first in range(place) if clusters[first] == first]
+        alike = [first for first in firsts if 5 * len(ours & shingles[first]) >= 3 * len(ours | shingles[first])]
+        clusters.append(min(alike, default=place))
+    return tuple(clusters)
+
+
+@given(st.lists(st.lists(st.sampled_from("abcde"), min_size=1, max_size=9).map(" ".join), max_size=14))
+def test_the_clusters_are_those_of_comparing_each_row_with_each(texts: list[str]) -> None:
+    rows = [row(text, prompt="?") for text in texts]
+    assert find_clusters(rows) == naive_clusters(rows)
+
+
+@pytest.mark.parametrize(
+    ("completion", "is_alike"),
+    [
+        (TEXT, True),
+        (TEXT.upper() + " !!!", True),
+        (TEXT.replace(" ", ", "), True),
+        (TEXT.replace("seven", "eight"), True),
+        (TEXT.replace("seven", "eight").replace("ferry", "boat").replace("nine", "ten"), False),
+        (" ".join(reversed(TEXT.split())), False),
+        ("no such thing", False),
+    ],
+)
+def test_a_row_of_nearly_the_same_words_is_a_copy_of_the_earlier_one(completion: str, is_alike: bool) -> None:
+    assert find_clusters([row(TEXT), row(completion, "eve")]) == ((0, 0) if is_alike else (0, 1))
+
+
+@pytest.mark.parametrize(("words", "is_alike"), [("a b c d e f g h x y", True), ("a b c d e f g w x y", False)])
+def test_a_jaccard_index_of_three_fifths_is_enough_and_less_is_not(words: str, is_alike: bool) -> None:
+    # Of eight shingles each, six in common are 6 of 10, five are 5 of 11.
+    rows = [row("a b c d e f g h i j", prompt="-"), row(words, prompt="-")]
+    assert find_clusters(rows) == ((0, 0) if is_alike else (0, 1))
+
+
+def test_a_copy_of_a_copy_is_compared_to_the_first() -> None:
+    first = [f"w{number}" for number in range(40)]
+    second = first[:34] + [f"x{number}" for number in range(6)]
+    third = second[6:] + [f"y{number}" for number in range(6)]
+    rows = [row(" ".join(words), prompt="?") for words in (first, second, third)]
+    assert find_clusters(rows) == (0, 0, 2)
+
+
+def test_a_short_row_is_one_shingle() -> None:
+    assert row_shingles(Row(prompt="Hello", completion="World", contributor="ada")) == {("hello", "world")}
+
+
+def test_scripts_without_blanks_are_cut_at_each_character() -> None:
+    assert row_shingles(Row(prompt="灯台は", completion="丘", contributor="ada")) == {
+        ("灯", "台", "は"),
+        ("台", "は", "丘"),
+    }
+
+
+def test_a_row_without_any_word_is_compared_as_it_stands() -> None:
+    rows = [row("-", prompt="+"), row("-", prompt="+"), row("+", prompt="-")]
+    assert find_clusters(rows) == (0, 0, 2)
+
+
+def test_of_one_contributors_near_duplicates_the_first_is_indexed() -> None:
+    first, copy, again = row(TEXT), row(TEXT, "eve"), row(TEXT + "!")
+    assert distinct_rows([first, copy, again]) == (first, copy)
+
+
+def test_no_honest_row_of_the_sample_is_taken_for_another_persons() -> None:
+    for seed in range(1, 6):
+        rows = draw_sample(seed).rows
+        firsts = [rows[cluster] for cluster in find_clusters(rows)]
+        assert all(row.contributor == first.contributor for row, first in zip(rows, firsts, strict=True))
+
+
+def test_thousands_of_rows_are_compared_in_one_go() -> None:
+    random = Random(1)
+    words = [f"w{number}" for number in range(500)]
+    rows = [row(" ".join(random.choices(words, k=20))) for _ in range(2000)]
+    copies = [row(rows[place].completion + " indeed", "eve") for place in range(0, 2000, 50)]
+    clusters = find_clusters([*rows, *copies])
+    assert clusters[:2000] == tuple(range(2000))
+    assert clusters[2000:] == tuple(range(0, 2000, 50))
