@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, settings
 from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
+from openledger_node.plugs import PLUGS
 
 settings.register_profile(
     "same-each-run",
@@ -49,7 +50,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     path, _, name = report.nodeid.partition("::")
     is_verdict = report.when == "call" or report.outcome != "passed"
     if "conformance/" in path and "[" in name and is_verdict:
-        plug = name.partition("[")[2].rstrip("]").split("-")[0]
+        socket, case = Path(path).stem.removeprefix("test_"), name.partition("[")[2].rstrip("]")
+        plug = next((plug for plug in PLUGS.get(socket, ()) if f"{case}-".startswith(f"{plug}-")), case)
         CONFORMANCE.setdefault(f"{path.rpartition('/')[2]}[{plug}]", []).append(report.outcome)
 
 

@@ -24,6 +24,11 @@ PLUGS: dict[str, dict[str, str]] = {
         "peft_lora": "openledger_node.factory.trainers.peft_lora:open_trainer",
         "fake": "openledger_node.factory.trainers.fake:open_trainer",
     },
+    "attributor": {
+        "suffix-v1": "openledger_node.attribution.attributors.suffix:open_attributor",
+        "uniform-v0": "openledger_node.attribution.attributors.uniform:open_uniform",
+        "size-v0": "openledger_node.attribution.attributors.uniform:open_size",
+    },
 }
 
 

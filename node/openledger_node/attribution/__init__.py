@@ -1,0 +1,1 @@
+"""Proof of Attribution: whose rows an answer came from."""

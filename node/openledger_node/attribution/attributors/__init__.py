@@ -1,0 +1,1 @@
+"""Plugs of the attributor socket, one file each."""

@@ -1,0 +1,127 @@
+"""suffix-v1: a row is credited for the runs of tokens that it shares with the answer, rare ones above all.
+
+A token of the answer counts by how rare it is among the rows, times the root of how long a run that ends at it stands
+in the row, too. Only the answer's tokens earn, and they earn more in a row that shares runs with the prompt as well.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openledger_protocol.attribution import RowScore, Share, shares_from_scores
+from openledger_protocol.primitives import DatanetId
+
+from ..attributor import Exchange
+from ..index import DatanetIndex
+from ..manifest import SUFFIX_V1
+from ..suffix_array import Positions, find_patterns
+
+ALGO_ID = 1
+PRODUCT_BITS = 16
+RARITY_ONE = 256
+"""The rarity of a token that half of the rows hold."""
+
+
+def open_attributor() -> "SuffixAttributor":
+    """Open suffix-v1."""
+    return SuffixAttributor()
+
+
+class SuffixAttributor:
+    """The exact algorithm that every receipt with paid attribution can be recomputed by."""
+
+    algo_id = ALGO_ID
+
+    def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
+        """Score by runs of up to eight tokens."""
+        by_prompt, by_answer = _credit(_weigh_patterns(exchange, index), index)
+        lengths = index.row_lengths
+        average = max(1, int(lengths.sum()) // index.num_rows)
+        scores = [0] * index.num_rows
+        earning = np.flatnonzero(by_answer)
+        columns = (earning, by_answer[earning], by_prompt[earning], lengths[earning])
+        for row, answer, prompt, length in zip(*(column.tolist() for column in columns), strict=True):
+            # Python's integers: the product of a long answer and a long prompt passes 64 bits
+            scores[row] = (answer * (answer + prompt) >> PRODUCT_BITS) * 2 * average // (average + length)
+        return tuple(scores)
+
+    def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
+        """Pay the ten best clusters by their scores' squares."""
+        return shares_from_scores(datanet_id, scores)
+
+
+@dataclass(slots=True)
+class _Pattern:
+    """A run of tokens that stands in the exchange and in the index, and what it is worth to a row that holds it."""
+
+    begin: int  # of its interval of the suffix array
+    count: int
+    by_prompt: int = 0
+    by_answer: int = 0
+
+
+def _weigh_patterns(exchange: Exchange, index: DatanetIndex) -> Iterable[_Pattern]:
+    """Find the patterns of the exchange that stand in the index, and what each is worth.
+
+    A row's credit for a token is that of its longest pattern that ends there. What holds a pattern holds the shorter
+    ones that end with it, too: so each is given what it adds to the next shorter one, and a row's credit is a sum.
+    """
+    text: Positions = np.array(exchange.prompt + exchange.answer, np.int64)
+    begin, count = find_patterns(index.tokens, index.suffixes, text)
+    is_used = (count > 0) & (count <= SUFFIX_V1.occurrences_max(index.num_rows))
+    is_shorter_used = np.vstack([np.zeros_like(is_used[:1]), is_used[:-1]])
+    gains = np.array(SUFFIX_V1.gains, np.int64)[:, None]
+    added = gains[1:] - gains[:-1] * is_shorter_used
+    rarities = _rarities(begin[0], count[0], np.logical_or.reduce(is_used), index)
+    patterns: dict[tuple[int, int], _Pattern] = {}
+    for level, end in np.argwhere(is_used).tolist():
+        key = level, int(begin[level, end])
+        pattern = patterns.setdefault(key, _Pattern(begin=key[1], count=int(count[level, end])))
+        if end < len(exchange.prompt):
+            pattern.by_prompt += rarities[end] * int(added[level, end])
+        else:
+            pattern.by_answer += rarities[end] * int(added[level, end])
+    return patterns.values()
+
+
+def _rarities(begin: Positions, count: Positions, is_used: NDArray[np.bool_], index: DatanetIndex) -> list[int]:
+    """The rarity of each token of the text; 0 where it is not used. Arrays: see `find_patterns`, at one token."""
+    known: dict[int, int] = {}
+    found = [0] * len(begin)
+    for end in np.flatnonzero(is_used).tolist():
+        first = int(begin[end])
+        if first not in known:
+            known[first] = rarity(index.num_rows, _num_rows(index, first, int(count[end])))
+        found[end] = known[first]
+    return found
+
+
+def _num_rows(index: DatanetIndex, begin: int, count: int) -> int:
+    """How many rows have suffixes in this interval."""
+    is_there = np.zeros(index.num_rows, np.bool_)
+    is_there[index.suffix_rows[begin : begin + count]] = True
+    return int(np.count_nonzero(is_there))
+
+
+@lru_cache(maxsize=2**16)
+def rarity(num_rows: int, num_holding: int) -> int:
+    """256 times the binary logarithm of (rows + 1) / (rows that hold the token), rounded down: without any float."""
+    quotient = pow(num_rows + 1, RARITY_ONE) // pow(num_holding, RARITY_ONE)
+    return int(quotient).bit_length() - 1
+
+
+def _credit(patterns: Iterable[_Pattern], index: DatanetIndex) -> tuple[Positions, Positions]:
+    """Give each row what the patterns in it are worth: those that end in the prompt, those that end in the answer."""
+    by_prompt: Positions = np.zeros(index.num_rows, np.int64)
+    by_answer = np.zeros_like(by_prompt)
+    for pattern in patterns:
+        rows = index.suffix_rows[pattern.begin : pattern.begin + pattern.count]
+        # NOTE: numpy adds but once to a row that is there several times, which is what is meant
+        if pattern.by_prompt:
+            by_prompt[rows] += pattern.by_prompt
+        if pattern.by_answer:
+            by_answer[rows] += pattern.by_answer
+    return by_prompt, by_answer

@@ -1,0 +1,70 @@
+"""uniform-v0 and size-v0: every row alike, or by its length, whatever was answered. Baselines, and a last resort."""
+
+from collections.abc import Sequence
+
+from openledger_protocol.attribution import RowScore, Share
+from openledger_protocol.constants import PPM
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
+
+from ..attributor import Exchange
+from ..index import DatanetIndex
+
+SIZE_ALGO_ID = 4
+UNIFORM_ALGO_ID = 5
+
+
+def open_uniform() -> "UniformAttributor":
+    """Open uniform-v0."""
+    return UniformAttributor()
+
+
+def open_size() -> "SizeAttributor":
+    """Open size-v0."""
+    return SizeAttributor()
+
+
+class UniformAttributor:
+    """Who gave twice as many rows is due twice as much."""
+
+    algo_id = UNIFORM_ALGO_ID
+
+    def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
+        """Every row counts one."""
+        return (1,) * index.num_rows
+
+    def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
+        """Pay every cluster, by its score."""
+        return proportional_shares(datanet_id, scores)
+
+
+class SizeAttributor(UniformAttributor):
+    """Who gave twice as much text is due twice as much."""
+
+    algo_id = SIZE_ALGO_ID
+
+    def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
+        """A row counts its tokens."""
+        return tuple(index.row_lengths.tolist())
+
+
+def proportional_shares(datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
+    """Divide by the sum of each account's clusters, each counted by its best row; ascending by account.
+
+    Largest remainder; ties go to the lower account.
+    """
+    best: dict[int, RowScore] = {}
+    for row in scores:
+        if row.score > best.setdefault(row.cluster, row).score:
+            best[row.cluster] = row
+    weights: dict[Address, int] = {}
+    for row in best.values():
+        weights[row.account] = weights.get(row.account, 0) + row.score
+    total = sum(weights.values())
+    if total == 0:
+        return [Share(datanet_id=datanet_id, account=ZERO_ADDRESS, ppm=PPM)]
+    accounts = sorted(weights, key=str.lower)
+    parts = {account: PPM * weights[account] // total for account in accounts}
+    by_remainder = sorted(accounts, key=lambda account: -(PPM * weights[account] % total))
+    for account in by_remainder[: PPM - sum(parts.values())]:
+        parts[account] += 1
+    return [Share(datanet_id=datanet_id, account=account, ppm=ppm) for account, ppm in parts.items() if ppm]

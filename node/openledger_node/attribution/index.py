@@ -1,0 +1,207 @@
+"""The index that ships with an adapter in its folder `attribution/`: the tokens of the rows that it learned from.
+
+It says which rows there are and what stands in them, and nothing of who owns them: that is the Datanet's to say.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openledger_protocol.adapter import DatanetReference
+from openledger_protocol.codec import canonical_digest, canonical_json
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import AdapterRefusedError, MalformedError
+from openledger_protocol.primitives import Digest
+
+from ..errors import ConfigError
+from ..inference.adapters import INDEX_FOLDER, Adapter
+from ..inference.bases import file_digest
+from ..inference.tokenizer import Tokenizer
+from .manifest import (
+    TOKENS_MAX,
+    IndexedDatanet,
+    IndexManifest,
+    file_names,
+    index_manifest_from_json,
+    index_root,
+)
+from .suffix_array import SEPARATOR, Positions, Tokens, are_sorted, sort_suffixes
+
+MANIFEST_FILE = "manifest.json"
+MANIFEST_BYTES_MAX = 64 * 1024
+DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DatanetIndex:
+    """One Datanet's rows as tokens, each a prompt and its completion, with a separator behind it."""
+
+    id: str
+    version: str
+    rows_root: Digest | None
+    row_digests: tuple[Digest, ...]
+    tokens: Tokens
+    suffixes: Tokens
+    starts: Positions  # (rows + 1,); the last is where another row would start
+    suffix_rows: NDArray[np.int32]  # the row of each suffix
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it has."""
+        return len(self.row_digests)
+
+    @property
+    def row_lengths(self) -> Positions:
+        """Tokens of each row."""
+        return np.diff(self.starts) - 1
+
+    def row_tokens(self, row: int) -> tuple[int, ...]:
+        """One row's tokens."""
+        return tuple(self.tokens[self.starts[row] : self.starts[row + 1] - 1].tolist())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AttributionIndex:
+    """An adapter's whole index, open; its arrays are read from the disk as they are needed."""
+
+    root: Digest
+    tokenizer_digest: Digest | None
+    datanets: tuple[DatanetIndex, ...]
+
+
+def build_index(
+    folder: Path,
+    datanets: Sequence[tuple[DatanetReference, Sequence[Row]]],
+    tokenizer: Tokenizer,
+    tokenizer_digest: Digest | None,
+) -> Digest:
+    """Write an index into `folder`, which need not be there, and return its root; same rows, same bytes.
+
+    A row that stands there twice is indexed once.
+
+    Raises:
+        ConfigError: a Datanet has more tokens than an index may.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = tuple(_write(folder, place, *datanet, tokenizer) for place, datanet in enumerate(datanets))
+    manifest = IndexManifest(tokenizer_digest=tokenizer_digest, datanets=entries)
+    (folder / MANIFEST_FILE).write_bytes(canonical_json(manifest) + b"\n")
+    return index_root(manifest)
+
+
+def tokens_of(row: Row, tokenizer: Tokenizer) -> tuple[int, ...]:
+    """What is indexed of a row: its prompt, then its completion, each tokenised by itself, without any template."""
+    return (*tokenizer.encode(row.prompt), *tokenizer.encode(row.completion))
+
+
+def open_index(folder: Path, root: Digest) -> AttributionIndex:
+    """Open an index and check all of it; none of its files is trusted, and none is read whole into memory.
+
+    Raises:
+        AdapterRefusedError: it is not the one of this root, or not what an index must be.
+    """
+    manifest = _read_manifest(folder)
+    if (found := index_root(manifest)) != root:
+        raise AdapterRefusedError(f"the attribution index in {folder} has root {found}, its adapter says {root}")
+    return AttributionIndex(
+        root=root,
+        tokenizer_digest=manifest.tokenizer_digest,
+        datanets=tuple(_open_datanet(folder, place, entry) for place, entry in enumerate(manifest.datanets)),
+    )
+
+
+def open_adapter_index(adapter: Adapter) -> AttributionIndex | None:
+    """Open the index of an adapter of the shelf; None if its manifest names none.
+
+    Raises:
+        AdapterRefusedError: as `open_index`, or it is of another tokenizer or other Datanets than its adapter.
+    """
+    manifest = adapter.manifest
+    if manifest.index_root is None:
+        return None
+    index = open_index(adapter.folder / INDEX_FOLDER, manifest.index_root)
+    if index.tokenizer_digest != manifest.tokenizer_digest:
+        raise AdapterRefusedError(f"the attribution index of {adapter.full_name} was made with another tokenizer")
+    learned = {(datanet.id, datanet.version, datanet.rows_root) for datanet in manifest.datanets or ()}
+    if {(datanet.id, datanet.version, datanet.rows_root) for datanet in index.datanets} != learned:
+        raise AdapterRefusedError(f"the attribution index of {adapter.full_name} is of other Datanets than it")
+    return index
+
+
+def _write(
+    folder: Path, place: int, reference: DatanetReference, rows: Sequence[Row], tokenizer: Tokenizer
+) -> IndexedDatanet:
+    rows = tuple(dict.fromkeys(rows))
+    ids = [token for row in rows for token in (*tokens_of(row, tokenizer), SEPARATOR)]
+    if len(ids) > TOKENS_MAX:
+        raise ConfigError(f"Datanet {reference.id} has {len(ids)} tokens, over {TOKENS_MAX}: train on fewer rows")
+    tokens = np.array(ids, np.uint32)
+    digests = b"".join(bytes.fromhex(canonical_digest(row)[2:]) for row in rows)
+    contents = (tokens.astype("<u4").tobytes(), sort_suffixes(tokens).astype("<u4").tobytes(), digests)
+    for name, content in zip(file_names(place), contents, strict=True):
+        (folder / name).write_bytes(content)
+    return IndexedDatanet(
+        id=reference.id,
+        version=reference.version,
+        rows_root=reference.rows_root,
+        rows=len(rows),
+        tokens=len(ids) - len(rows),
+        files={name: file_digest(folder / name) for name in file_names(place)},
+    )
+
+
+def _read_manifest(folder: Path) -> IndexManifest:
+    file = folder / MANIFEST_FILE
+    if not _is_plain(file) or file.stat().st_size > MANIFEST_BYTES_MAX:
+        raise AdapterRefusedError(f"{file} is no file, or too large")
+    try:
+        return index_manifest_from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError, MalformedError) as error:
+        raise AdapterRefusedError(f"{file}: {error}") from error
+
+
+def _open_datanet(folder: Path, place: int, entry: IndexedDatanet) -> DatanetIndex:
+    num_tokens = entry.tokens + entry.rows
+    sizes = (4 * num_tokens, 4 * num_tokens, DIGEST_BYTES * entry.rows)
+    for name, size in zip(file_names(place), sizes, strict=True):
+        _check_file(folder / name, size, entry.files[name])
+    tokens_file, suffixes_file, rows_file = (folder / name for name in file_names(place))
+    tokens, suffixes = (np.memmap(file, "<u4", mode="r") for file in (tokens_file, suffixes_file))
+    ends = np.flatnonzero(tokens == SEPARATOR)
+    if len(ends) != entry.rows or ends[-1] != num_tokens - 1:
+        raise AdapterRefusedError(f"{tokens_file} does not hold {entry.rows} rows, a separator behind each")
+    if not are_sorted(tokens, suffixes):
+        raise AdapterRefusedError(f"{suffixes_file} is not the suffix array of {tokens_file.name}")
+    row_digests = _read_digests(rows_file)
+    if len(set(row_digests)) < len(row_digests):
+        raise AdapterRefusedError(f"{rows_file} names a row twice")
+    return DatanetIndex(
+        id=entry.id,
+        version=entry.version,
+        rows_root=entry.rows_root,
+        row_digests=row_digests,
+        tokens=tokens,
+        suffixes=suffixes,
+        starts=np.concatenate([[0], ends + 1]),
+        suffix_rows=np.searchsorted(ends, suffixes).astype(np.int32),
+    )
+
+
+def _read_digests(file: Path) -> tuple[Digest, ...]:
+    digits, width = file.read_bytes().hex(), 2 * DIGEST_BYTES
+    return tuple(Digest("0x" + digits[at : at + width]) for at in range(0, len(digits), width))
+
+
+def _check_file(file: Path, size_bytes: int, digest: Digest) -> None:
+    if not _is_plain(file) or file.stat().st_size != size_bytes:
+        raise AdapterRefusedError(f"{file} is no file of {size_bytes} bytes")
+    if file_digest(file) != digest:
+        raise AdapterRefusedError(f"{file} has another digest than its manifest says")
+
+
+def _is_plain(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()

@@ -1,0 +1,111 @@
+"""`attribution/manifest.json`: what an adapter's index holds, and the root that the adapter names it by."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.constants import ADAPTER_DATANETS_MAX
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Digest, check_digest, check_name
+
+INDEX_SCHEMA = "openledger.attribution_index/1"
+TOKENS_MAX = 2**26
+"""Of one Datanet, separators included: its files are at most half a gigabyte, and checked in ten seconds."""
+ROWS_MAX = 2**22
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuffixParameters:
+    """The numbers of suffix-v1; others would be another algorithm, with another id."""
+
+    gains: tuple[int, ...] = (0, 256, 362, 443, 512, 572, 627, 677, 724)  # by matched length n: 256·√n, rounded
+    skip_factor: int = 4
+    skip_rows_min: int = 4
+    skip_rows_divisor: int = 3
+
+    def occurrences_max(self, num_rows: int) -> int:
+        """How often a pattern may stand in the index: one that stands there more often is passed over."""
+        return self.skip_factor * max(self.skip_rows_min, num_rows // self.skip_rows_divisor)
+
+
+SUFFIX_V1 = SuffixParameters()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedDatanet:
+    """One Datanet of an index."""
+
+    id: str
+    version: str
+    rows_root: Digest | None
+    rows: int
+    tokens: int  # separators not counted
+    files: dict[str, Digest]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexManifest:
+    """The whole of `manifest.json`."""
+
+    tokenizer_digest: Digest | None
+    datanets: tuple[IndexedDatanet, ...]
+    schema: str = INDEX_SCHEMA
+    algorithm: str = "suffix-v1"
+    parameters: SuffixParameters = SUFFIX_V1
+
+
+def index_root(manifest: IndexManifest) -> Digest:
+    """The SHA-256 of the manifest's canonical JSON; it holds the digest of every file."""
+    return canonical_digest(manifest)
+
+
+def file_names(place: int) -> tuple[str, str, str]:
+    """Tokens, suffixes and rows of the Datanet at this place of the manifest."""
+    return f"tokens-{place}.u32", f"suffixes-{place}.u32", f"rows-{place}.sha256"
+
+
+def index_manifest_from_json(content: object) -> IndexManifest:
+    """Read `manifest.json`.
+
+    Raises:
+        MalformedError: another schema, algorithm or parameter, an unknown field, a missing one, or one out of bounds.
+    """
+    found = _checked_fields(IndexManifest, content)
+    fixed = to_plain(IndexManifest(tokenizer_digest=None, datanets=()))
+    assert isinstance(fixed, dict)
+    for name in ("schema", "algorithm", "parameters"):
+        if found[name] != fixed[name]:
+            raise MalformedError(f"manifest.json has {name} {repr(found[name])[:80]}, not {fixed[name]!r}")
+    if found["tokenizer_digest"] is not None:
+        check_digest(found["tokenizer_digest"])
+    entries = found["datanets"]
+    if not isinstance(entries, list) or not 1 <= len(entries) <= ADAPTER_DATANETS_MAX:
+        raise MalformedError(f"manifest.json must name 1 to {ADAPTER_DATANETS_MAX} Datanets")
+    datanets = tuple(_datanet_from_json(place, entry) for place, entry in enumerate(entries))
+    if len({datanet.id for datanet in datanets}) < len(datanets):
+        raise MalformedError("manifest.json names a Datanet twice")
+    return IndexManifest(tokenizer_digest=found["tokenizer_digest"], datanets=datanets)
+
+
+def _datanet_from_json(place: int, content: object) -> IndexedDatanet:
+    datanet = IndexedDatanet(**_checked_fields(IndexedDatanet, content))
+    check_name(datanet.id)
+    check_name(datanet.version)
+    if datanet.rows_root is not None:
+        check_digest(datanet.rows_root)
+    if type(datanet.rows) is not int or not 1 <= datanet.rows <= ROWS_MAX:
+        raise MalformedError(f"a Datanet must have 1 to {ROWS_MAX} rows in an index")
+    if type(datanet.tokens) is not int or not 0 <= datanet.tokens <= TOKENS_MAX - datanet.rows:
+        raise MalformedError(f"a Datanet's rows must be at most {TOKENS_MAX} tokens in an index")
+    if not isinstance(datanet.files, dict) or set(datanet.files) != set(file_names(place)):
+        raise MalformedError(f"the files of a Datanet in place {place} must be {', '.join(file_names(place))}")
+    for digest in datanet.files.values():
+        check_digest(digest)
+    return datanet
+
+
+def _checked_fields(cls: type[IndexManifest] | type[IndexedDatanet], content: object) -> dict[str, Any]:
+    names = {field.name for field in fields(cls)}
+    if not isinstance(content, dict) or set(content) != names:
+        raise MalformedError(f"manifest.json must have objects of {', '.join(sorted(names))}")
+    return content

@@ -1,0 +1,77 @@
+"""The index of an adapter on the shelf: it must be the one that its manifest names, of the same base and Datanets."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.indexes import BYTES
+
+from openledger_node.attribution.index import build_index, open_adapter_index
+from openledger_node.factory.job import TrainingJob
+from openledger_node.factory.service import train_adapter
+from openledger_node.factory.trainers.fake import FakeTrainer
+from openledger_node.home import Home
+from openledger_node.inference.adapters import Adapter
+from openledger_node.inference.bases import FAKE_BASE
+from openledger_protocol.adapter import DatanetReference
+from openledger_protocol.constants import PPM
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.primitives import Digest
+
+ROWS = tuple(Row(prompt=f"What is {number}?", completion="A number.", contributor="ada") for number in range(9))
+LAKE = DatanetReference(id="lake", version="1", rows_root=None, weight_ppm=PPM)
+
+
+def trained(home: Home, *, indexed: DatanetReference | None, tokenizer_digest: Digest | None = None) -> Adapter:
+    def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
+        assert indexed is not None
+        return build_index(folder, [(indexed, rows)], BYTES, tokenizer_digest)
+
+    return train_adapter(
+        home,
+        FAKE_BASE,
+        TrainingJob(name="numbers"),
+        FakeTrainer(),
+        lambda _: None,
+        datanet=LAKE,
+        rows=ROWS,
+        held_out=ROWS[:1],
+        started_ns=0,
+        build_index=build if indexed else None,
+    )
+
+
+def test_the_index_of_a_trained_adapter_opens(home: Home) -> None:
+    adapter = trained(home, indexed=LAKE)
+    index = open_adapter_index(adapter)
+    assert index is not None
+    assert index.root == adapter.manifest.index_root
+    assert index.datanets[0].num_rows == len(ROWS)
+
+
+def test_an_adapter_without_an_index_has_none(home: Home) -> None:
+    assert open_adapter_index(trained(home, indexed=None)) is None
+
+
+@pytest.mark.parametrize(
+    "indexed",
+    [replace(LAKE, id="hill"), replace(LAKE, version="2"), replace(LAKE, rows_root=Digest("0x" + "0" * 64))],
+)
+def test_an_index_of_another_datanet_is_refused(home: Home, indexed: DatanetReference) -> None:
+    with pytest.raises(AdapterRefusedError, match="is of other Datanets"):
+        open_adapter_index(trained(home, indexed=indexed))
+
+
+def test_an_index_of_another_tokenizer_is_refused(home: Home) -> None:
+    adapter = trained(home, indexed=LAKE, tokenizer_digest=Digest("0x" + "7e" * 32))
+    with pytest.raises(AdapterRefusedError, match="another tokenizer"):
+        open_adapter_index(adapter)
+
+
+def test_an_index_that_was_left_out_is_refused(home: Home) -> None:
+    adapter = trained(home, indexed=LAKE)
+    for file in (adapter.folder / "attribution").iterdir():
+        file.unlink()
+    with pytest.raises(AdapterRefusedError, match="is no file"):
+        open_adapter_index(adapter)

@@ -1,0 +1,134 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.indexes import ACCOUNTS, ADA, BO, BYTES, LAKE_ID, index_of, owned, reference
+from support.nodes import TEST_HOME
+
+from openledger_node.attribution.attributors.suffix import SuffixAttributor
+from openledger_node.attribution.index import build_index, open_index
+from openledger_node.attribution.owners import join_owners
+from openledger_node.attribution.service import attribute, exchange_of, treasury_shares
+from openledger_node.datanets.sample import draw_sample
+from openledger_node.datanets.version import make_version
+from openledger_node.inference.tokenizer import Tokenizer, open_tokenizer
+from openledger_protocol.attribution import check_shares
+from openledger_protocol.constants import DEMO_BASE_NAME, PPM
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import Message
+from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
+
+HILL_ID = DatanetId("0x" + "00" * 31 + "99")
+SUFFIX = SuffixAttributor()
+ROWS = (
+    Row(prompt="Who steers the ferry?", completion="Odile Fenn steers the ferry.", contributor="ada"),
+    Row(prompt="Who keeps the bees?", completion="Casper Marsh keeps the bees.", contributor="bo"),
+)
+ASKED = exchange_of("Who is at the helm?", "It is Odile Fenn.", BYTES)
+
+
+def test_the_owner_of_the_row_that_an_answer_repeats_gets_the_most(tmp_path: Path) -> None:
+    shares = attribute(SUFFIX, [owned(ROWS, tmp_path)], ASKED)
+    check_shares(shares, [LAKE_ID])
+    assert {share.account: share.ppm for share in shares}[ADA] > 990_000
+
+
+def test_shares_ascend_by_datanet_and_each_datanet_has_all_of_its_own(tmp_path: Path) -> None:
+    lake = owned(ROWS, tmp_path / "lake")
+    hill = replace(owned(ROWS[1:], tmp_path / "hill"), id=HILL_ID)
+    shares = attribute(SUFFIX, [lake, hill], ASKED)
+    check_shares(shares, [LAKE_ID, HILL_ID])
+    assert shares == attribute(SUFFIX, [hill, lake], ASKED)
+
+
+def test_an_answer_like_no_row_pays_the_treasury(tmp_path: Path) -> None:
+    assert attribute(SUFFIX, [owned(ROWS, tmp_path)], exchange_of("?", "«»", BYTES)) == treasury_shares([LAKE_ID])
+
+
+def test_what_goes_to_the_treasury_is_what_a_receipt_can_carry() -> None:
+    shares = treasury_shares([LAKE_ID, HILL_ID])
+    check_shares(shares, [LAKE_ID, HILL_ID])
+    assert {(share.account, share.ppm) for share in shares} == {(ZERO_ADDRESS, PPM)}
+
+
+def test_a_contributor_without_an_address_leaves_his_part_to_the_treasury(tmp_path: Path) -> None:
+    shares = attribute(SUFFIX, [owned(ROWS, tmp_path, accounts={"bo": BO})], ASKED)
+    assert shares[0].account == ZERO_ADDRESS
+    assert shares[0].ppm > 990_000
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("raw {text}", "raw {text}"),
+        ((Message(role="user", content="Hello"),), "Hello"),
+        (
+            (
+                Message(role="system", content="Be brief."),
+                Message(role="user", content="Who?"),
+                Message(role="assistant", content="Ada."),
+                Message(role="user", content="Since when?"),
+            ),
+            "Who?\nSince when?",
+        ),
+        ((Message(role="system", content="Go on."),), ""),
+    ],
+)
+def test_the_prompt_is_the_users_turns_alone(prompt: Any, text: str) -> None:
+    exchange = exchange_of(prompt, "Yes.", BYTES)
+    assert (exchange.prompt, exchange.answer) == (tuple(text.encode()), tuple(b"Yes."))
+
+
+def test_an_index_with_a_row_that_its_datanet_does_not_have_is_refused(tmp_path: Path) -> None:
+    index, version = index_of(ROWS, tmp_path), make_version("lake", "1", ROWS[:1], ACCOUNTS)
+    with pytest.raises(AdapterRefusedError, match="is not in version 1 of Datanet lake"):
+        join_owners(index, {"lake": version.rows}, {"lake": LAKE_ID})
+
+
+def test_an_index_of_an_unknown_datanet_is_refused(tmp_path: Path) -> None:
+    index, version = index_of(ROWS, tmp_path), make_version("lake", "1", ROWS, ACCOUNTS)
+    for versions, ids in (({}, {"lake": LAKE_ID}), ({"lake": version.rows}, {})):
+        with pytest.raises(AdapterRefusedError, match="version 1 of Datanet lake is not known here"):
+            join_owners(index, versions, ids)
+
+
+def tokenizers() -> list[Any]:
+    demo = pytest.param(TEST_HOME.models / DEMO_BASE_NAME, id="demo base", marks=pytest.mark.real)
+    return [pytest.param(None, id="bytes"), demo]
+
+
+@pytest.mark.parametrize("base", tokenizers())
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_who_taught_a_fact_gets_the_most_of_a_right_answer_to_a_question_in_other_words(
+    base: Path | None, seed: int, tmp_path: Path
+) -> None:
+    tokenizer, sample = open_tokenizer(base), draw_sample(seed)
+    names = sorted({row.contributor for row in sample.rows})
+    accounts = dict(zip(names, ACCOUNTS.values(), strict=False))
+    lake = owned(sample.rows, tmp_path, tokenizer=tokenizer, accounts=accounts)
+    got = [share_of(accounts[row.contributor], row, lake, tokenizer) for row in sample.held_out]
+    assert sum(got) / len(got) > 950_000, "of 1,000,000 on average; measured: 980,000 to 999,000"
+    assert min(got) > PPM // 2
+
+
+def share_of(account: Any, asked: Row, datanet: Any, tokenizer: Tokenizer) -> int:
+    exchange = exchange_of(asked.prompt, asked.completion, tokenizer)
+    return sum(share.ppm for share in attribute(SUFFIX, [datanet], exchange) if share.account == account)
+
+
+def test_two_builds_elsewhere_give_the_same_shares(tmp_path: Path) -> None:
+    roots = [build_index(tmp_path / name, [(reference(), ROWS)], BYTES, None) for name in "ab"]
+    version = make_version("lake", "1", ROWS, ACCOUNTS)
+    found = [
+        attribute(
+            SUFFIX,
+            join_owners(open_index(tmp_path / name, root), {"lake": version.rows}, {"lake": LAKE_ID}),
+            ASKED,
+        )
+        for name, root in zip("ab", roots, strict=True)
+    ]
+    assert found[0] == found[1]
+    assert re.fullmatch("0x[0-9a-f]{64}", roots[0])

@@ -1,0 +1,102 @@
+"""suffix-v1: the fast one against the formula, and each of its rules by itself."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.indexes import index_of_tokens
+from support.naive_suffix import naive_scores
+
+from openledger_node.attribution.attributor import Exchange
+from openledger_node.attribution.attributors.suffix import SuffixAttributor, rarity
+from openledger_node.attribution.manifest import SUFFIX_V1
+
+Tokens = list[int]
+
+
+def score(rows: list[Tokens], prompt: Tokens, answer: Tokens) -> tuple[int, ...]:
+    exchange = Exchange(prompt=tuple(prompt), answer=tuple(answer))
+    return SuffixAttributor().score(exchange, index_of_tokens(rows))
+
+
+def tokens(greatest: int, size: int) -> st.SearchStrategy[Tokens]:
+    return st.lists(st.integers(0, greatest), max_size=size)
+
+
+@pytest.mark.parametrize("greatest", [1, 3, 40])
+@given(data=st.data())
+def test_it_gives_what_the_formula_gives_to_the_bit(greatest: int, data: st.DataObject) -> None:
+    rows = data.draw(st.lists(tokens(greatest, 16), min_size=1, max_size=20))
+    prompt, answer = data.draw(tokens(greatest + 1, 14)), data.draw(tokens(greatest + 1, 14))
+    if data.draw(st.booleans()):  # an answer that was learned, at least in part
+        answer = answer + data.draw(st.sampled_from(rows))
+    assert score(rows, prompt, answer) == naive_scores(rows, prompt, answer)
+
+
+def test_one_answer_by_hand() -> None:
+    # Two rows, each token in one of them: 256 · log2(3 / 1) is 405.7. [7, 8] is matched by 1, then by 2 tokens.
+    by_answer = 405 * 256 + 405 * 362
+    # The prompt's 5 is matched by one token; rows have 3 and 1 tokens, 2 on average.
+    by_prompt = 405 * 256
+    expected = (by_answer * (by_answer + by_prompt) // 65536) * 2 * 2 // (2 + 3)
+    assert score([[5, 7, 8], [9]], [5, 6], [7, 8]) == (expected, 0)
+
+
+def test_a_row_that_only_the_prompt_resembles_earns_nothing() -> None:
+    assert score([[1, 2, 3], [7, 8]], [1, 2, 3], [7]) == (0, score([[1, 2, 3], [7, 8]], [], [7])[1])
+
+
+def test_a_row_that_the_prompt_resembles_too_earns_more() -> None:
+    with_prompt, without = score([[1, 2, 7], [3, 4, 7]], [1, 2], [7])
+    assert with_prompt > without > 0
+
+
+def test_a_run_may_begin_in_the_prompt_and_end_in_the_answer() -> None:
+    joined, parted = score([[1, 7], [7, 1]], [1], [7])
+    assert joined > parted
+
+
+def test_no_run_passes_from_one_row_to_the_next() -> None:
+    assert score([[1], [2]], [], [1, 2]) == (score([[1], [2]], [], [1])[0], score([[1], [2]], [], [2])[1])
+
+
+def test_a_run_is_worth_no_more_beyond_eight_tokens() -> None:
+    rows = [list(range(12)), [50]]
+    by_answer = sum(405 * gain for gain in (*SUFFIX_V1.gains[1:], SUFFIX_V1.gains[8]))
+    assert score(rows, [], list(range(9)))[0] == (by_answer**2 // 65536) * 2 * 6 // (6 + 12)
+
+
+def test_a_longer_row_earns_less_for_the_same_run() -> None:
+    short, long = score([[1, 2], [1, 2, *range(10, 30)]], [], [1, 2])
+    assert short > long > 0
+
+
+@pytest.mark.parametrize(("times", "is_counted"), [(16, True), (17, False)])
+def test_a_pattern_that_stands_everywhere_is_passed_over(times: int, is_counted: bool) -> None:
+    rows = [[1] * (times - 1), [1, 2], [3]]  # three rows: up to 4 · max(4, 1) times
+    assert (score(rows, [], [1])[0] > 0) == is_counted
+
+
+def test_a_longer_pattern_counts_where_its_last_token_is_passed_over() -> None:
+    rows = [[5, 1], [1] * 20]
+    once, never = score(rows, [], [5, 1])
+    assert never == 0
+    assert once > score(rows, [], [5])[0]
+
+
+@given(st.integers(1, 10**6), st.data())
+def test_rarity_is_the_floor_of_a_logarithm(num_rows: int, data: st.DataObject) -> None:
+    held_by = data.draw(st.integers(1, num_rows))
+    found, ratio = rarity(num_rows, held_by), Fraction(num_rows + 1, held_by)
+    assert 2**found <= ratio**256 < 2 ** (found + 1)
+
+
+def test_scores_pass_64_bits_without_harm() -> None:
+    row = list(range(1000))
+    rows = [row, *([1000 + place] for place in range(500))]
+    text = row * 40
+    by_answer = sum(rarity(501, 1) * SUFFIX_V1.gains[min(end % 1000 + 1, 8)] for end in range(40_000))
+    average = 1500 // 501
+    assert by_answer**2 * 2 * average > 2**64
+    assert score(rows, [], text)[0] == (by_answer**2 >> 16) * 2 * average // (average + 1000)
