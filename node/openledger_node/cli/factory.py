@@ -1,5 +1,6 @@
 """`factory`: training adapters."""
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,17 +8,21 @@ from typing import Annotated, Any
 import typer
 
 from openledger_protocol.adapter import DatanetReference
-from openledger_protocol.constants import PPM
+from openledger_protocol.constants import NAME_LENGTH_MAX, PPM
 from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import Digest
 
+from ..datanets.intake import distinct_rows
 from ..datanets.rows import read_rows, rows_digest, write_rows
 from ..datanets.sample import SAMPLE_ID, draw_sample
+from ..datanets.version import keep_version, make_version
 from ..factory.child import ChildTrainer
 from ..factory.job import TrainingJob
-from ..factory.service import train_adapter
+from ..factory.service import BuildIndex, train_adapter
 from ..home import Home
 from ..inference.adapters import Adapter, list_adapters
-from ..inference.bases import find_base
+from ..inference.bases import Base, find_base
+from ..inference.tokenizer import open_tokenizer
 from .context import load_settings, open_node_home
 from .render import emit_json, out_console, plain, say
 from .training_report import TrainingReport
@@ -64,12 +69,14 @@ def train(
         seed=seed,
         device=settings.inference.device,
     )
+    found_base = find_base(home, settings.inference.base)
     learned, measured, datanet = _gather(rows, held_out, seed if sample else None)
+    keep_version(home, make_version(datanet.id, datanet.version, learned))
     started_ns = time.time_ns()
     with TrainingReport() as report:
         adapter = train_adapter(
             home,
-            find_base(home, settings.inference.base),
+            found_base,
             job,
             ChildTrainer(settings.factory.trainer),
             report,
@@ -77,6 +84,7 @@ def train(
             rows=learned,
             held_out=measured,
             started_ns=started_ns,
+            build_index=_index_builder(found_base, datanet),
         )
     _show(home, adapter, seconds=(time.time_ns() - started_ns) / 1e9, as_json=as_json)
 
@@ -106,7 +114,7 @@ def _gather(
     held_out = read_rows(held_out_file) if held_out_file else None
     if rows_file is not None and sample_seed is None:
         rows = read_rows(rows_file)
-        name, version = rows_file.stem, rows_digest(rows)[2:10]
+        name, version = datanet_name(rows_file), rows_digest(rows)[2:10]
     elif rows_file is None and sample_seed is not None:
         drawn = draw_sample(sample_seed)
         rows, held_out = drawn.rows, held_out or drawn.held_out
@@ -114,6 +122,23 @@ def _gather(
     else:
         raise typer.BadParameter("give one of --rows FILE and --sample")
     return rows, held_out, DatanetReference(id=name, version=version, rows_root=rows_digest(rows), weight_ppm=PPM)
+
+
+def datanet_name(rows_file: Path) -> str:
+    """A file's name as a Datanet's: what a name can't hold becomes `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", rows_file.stem).lstrip("._-")[:NAME_LENGTH_MAX] or "rows"
+
+
+def _index_builder(base: Base, datanet: DatanetReference) -> BuildIndex:
+    """What writes the attribution index of the rows that the adapter learned."""
+
+    def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
+        from ..attribution.index import build_index  # numpy takes longer to load than most verbs to run
+
+        tokenizer = open_tokenizer(base.folder)
+        return build_index(folder, [(datanet, distinct_rows(rows))], tokenizer, base.tokenizer_digest)
+
+    return build
 
 
 def _show(home: Home, adapter: Adapter, *, seconds: float, as_json: bool) -> None:

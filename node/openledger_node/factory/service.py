@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,19 @@ from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetR
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import ProtocolError
+from openledger_protocol.primitives import Digest
 
 from .. import __version__
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock
-from ..inference.adapters import MANIFEST_FILE, Adapter, add_adapter, artifact_digest
+from ..inference.adapters import INDEX_FOLDER, MANIFEST_FILE, Adapter, add_adapter, artifact_digest
 from ..inference.bases import Base
 from ..inference.peft_format import read_layout
 from .job import TrainingJob, check_job, split_rows
 from .trainer import Report, Trainer, TrainingInput, TrainingResult
+
+BuildIndex = Callable[[Path, tuple[Row, ...]], Digest]
+"""Writes the attribution index of the rows that were learned into a new folder, and returns its root."""
 
 
 def train_adapter(
@@ -34,6 +38,7 @@ def train_adapter(
     rows: tuple[Row, ...],
     held_out: tuple[Row, ...] | None,
     started_ns: int,
+    build_index: BuildIndex | None = None,
 ) -> Adapter:
     """Train an adapter and put it on the shelf; without `held_out`, some of the rows are held out.
 
@@ -58,6 +63,7 @@ def train_adapter(
             artifact_digest=artifact_digest(folder),
             tokenizer_digest=base.tokenizer_digest,
             chat_template_digest=base.chat_template_digest,
+            index_root=build_index(folder / INDEX_FOLDER, rows) if build_index else None,
             datanets=(datanet,),
             training=_training(job, result, len(rows), started_ns),
             evaluation=_evaluation(result, held_out),

@@ -12,7 +12,9 @@ from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
 from openledger_node.inference.adapters import artifact_digest, list_adapters
 from openledger_protocol.codec import canonical_digest
+from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.primitives import Digest
 
 from .conftest import DATANET, ROWS, Train
 
@@ -71,6 +73,23 @@ def test_without_held_out_rows_some_of_the_rows_are_held_out(train: Train) -> No
     assert adapter.manifest.training is not None
     assert adapter.manifest.evaluation is not None
     assert adapter.manifest.training["rows"] + adapter.manifest.evaluation["rows"] == len(ROWS)
+
+
+def test_what_was_learned_is_indexed_and_the_manifest_names_the_index(train: Train) -> None:
+    indexed: list[Row] = []
+
+    def build_index(folder: Path, rows: tuple[Row, ...]) -> Digest:
+        folder.mkdir()
+        (folder / "manifest.json").write_text("{}")
+        indexed.extend(rows)
+        return Digest("0x" + "1d" * 32)
+
+    adapter = train(FakeTrainer(), held_out=None, build_index=build_index)
+    assert adapter.manifest.index_root == "0x" + "1d" * 32
+    assert (adapter.folder / "attribution" / "manifest.json").is_file()
+    assert adapter.manifest.training is not None
+    assert len(indexed) == adapter.manifest.training["rows"] < len(ROWS)
+    assert train(FakeTrainer()).manifest.index_root is None
 
 
 @pytest.mark.parametrize(("trainer", "error"), [(BrokenTrainer, ModelError), (EmptyTrainer, AdapterRefusedError)])

@@ -7,13 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.indexes import ADA
 from support.nodes import node_environment
 
+from openledger_node.attribution.index import open_adapter_index
+from openledger_node.cli.factory import datanet_name
 from openledger_node.cli.training_report import LINES_MAX, describe, is_worth_a_line
-from openledger_node.datanets.rows import read_rows
+from openledger_node.datanets.intake import distinct_rows
+from openledger_node.datanets.rows import read_rows, rows_digest
 from openledger_node.datanets.sample import draw_sample
+from openledger_node.datanets.version import make_version, read_version, write_version
 from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.home import Home
+from openledger_node.inference.adapters import read_adapter
+from openledger_protocol.codec import canonical_digest
 
 
 def verb(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -50,6 +57,32 @@ def test_training_on_a_file_says_what_to_do_next(tmp_path: Path) -> None:
     assert "chat --model lake`" in run.stdout
     assert "step 72 of 72" in run.stderr
     assert len(run.stderr.splitlines()) <= LINES_MAX + 1
+
+
+def test_training_leaves_an_index_of_the_rows_and_their_owners(tmp_path: Path) -> None:
+    run = train(tmp_path, "--sample", "--seed", "3", "--epochs", "1", "--json")
+    index = open_adapter_index(read_adapter(Path(json.loads(run.stdout)["folder"])))
+    assert index is not None
+    [datanet] = index.datanets
+    version = read_version(Home(tmp_path), "sample", "seed-3")
+    assert datanet.rows_root == version.rows_root == rows_digest(draw_sample(3).rows)
+    assert datanet.row_digests == tuple(canonical_digest(row) for row in distinct_rows(draw_sample(3).rows))
+    assert len(version.rows) == 90
+
+
+def test_training_again_leaves_the_owners_as_they_were_named(tmp_path: Path) -> None:
+    rows = draw_sample(3).rows
+    named = make_version("sample", "seed-3", rows, {rows[0].contributor: ADA})
+    write_version(Home(tmp_path), named)
+    assert train(tmp_path, "--sample", "--seed", "3", "--epochs", "1").returncode == 0
+    assert read_version(Home(tmp_path), "sample", "seed-3") == named
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("notes", "notes"), ("my rows (2)", "my-rows--2-"), ("...", "rows"), ("x" * 99, "x" * 64)]
+)
+def test_a_datanet_is_called_after_its_file_as_far_as_a_name_can(stem: str, name: str) -> None:
+    assert datanet_name(Path("somewhere") / f"{stem}.jsonl") == name
 
 
 @pytest.mark.parametrize("words", [(), ("--sample", "--rows", "x.jsonl")])
