@@ -136,6 +136,16 @@ def account_file(folder: Path, name: str) -> Path:
         raise KeyFileError(str(error)) from error
 
 
+def check_is_free(file: Path) -> None:
+    """Refuse a name that is taken.
+
+    Raises:
+        KeyFileError: a key file of that name exists, and a key is never written over.
+    """
+    if file.exists():
+        raise KeyFileError(f"{file} exists already, and a key is never written over: choose another name")
+
+
 def create_account(folder: Path, name: str, password: Password) -> Account:
     """Draw a new key.
 
@@ -226,12 +236,14 @@ def write_key_file(file: Path, key: Key, password: Password) -> None:
     """
     from eth_account import Account as Encryption  # half a second to import: only where a key is really locked
 
+    check_is_free(file)
     cost = SCRYPT_DRAWN if password.is_drawn else SCRYPT_CHOSEN
     content = Encryption.encrypt(key.private_key, password.text, kdf="scrypt", iterations=cost)
     try:
         write_private(file, json.dumps(content, indent=2) + "\n", is_new=True)
-    except FileExistsError as error:
-        raise KeyFileError(f"{file} exists already, and a key is never written over: choose another name") from error
+    except FileExistsError:  # made while this one was being locked
+        check_is_free(file)
+        raise
 
 
 def key_from_private(private_key: bytes) -> Key:

@@ -1,0 +1,94 @@
+"""A network.json against the chain behind an endpoint: each way in which they do not fit has its message."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.chains import DeployedChain, deployed_chain, send_call
+from support.networks import network_of
+
+from openledger_node.chain.client import ChainClient
+from openledger_node.chain.clients.simulated import SimulatedClient
+from openledger_node.chain.development import BANK_COINS_WEI
+from openledger_node.chain.identity import check_identity, genesis_hash, is_development_chain
+from openledger_node.errors import ChainError
+from openledger_node.networks import Network
+from openledger_protocol.chain import Block, Call
+from openledger_protocol.primitives import ZERO_DIGEST, Wei, check_address
+
+STRANGER = check_address("0x" + "9" * 40)
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[DeployedChain]:
+    deployed = deployed_chain()
+    with closing(deployed.client):
+        yield deployed
+
+
+@pytest.fixture
+def chain(deployed: DeployedChain) -> SimulatedClient:
+    return deployed.client
+
+
+@pytest.fixture
+def network(deployed: DeployedChain) -> Network:
+    return network_of(deployed)
+
+
+def test_the_chain_that_is_meant_is_found_sound(chain: SimulatedClient, network: Network) -> None:
+    check_identity(chain, network)
+
+
+def test_another_chain_id_is_told(chain: SimulatedClient, network: Network) -> None:
+    with pytest.raises(ChainError, match=r"is on chain 1337, but development-\w{8} is on chain 1$"):
+        check_identity(chain, replace(network, chain_id=1))
+
+
+def test_a_chain_that_began_anew_is_told(network: Network) -> None:
+    """Fresh development chains share chain id and addresses: only their first block tells them apart."""
+    with (
+        closing(deployed_chain(seed=b"\1" * 32).client) as fresh,
+        pytest.raises(ChainError, match=f"but that of {network.network} with {network.genesis_hash}: it is another"),
+    ):
+        check_identity(fresh, network)
+
+
+def test_a_contract_that_is_not_there_is_named_with_the_address_that_is_empty(
+    chain: SimulatedClient, network: Network
+) -> None:
+    contracts = {**network.contracts, "Params": STRANGER}
+    with pytest.raises(ChainError, match=f"no contract is at {STRANGER}, where {network.network} has Params"):
+        check_identity(chain, replace(network, contracts=contracts))
+
+
+def test_the_first_block_is_the_chains_name(chain: SimulatedClient, network: Network) -> None:
+    assert genesis_hash(chain) == network.genesis_hash != ZERO_DIGEST
+
+
+class Pruned:
+    """A chain behind an endpoint that has thrown its old blocks away."""
+
+    def __init__(self, chain: ChainClient) -> None:
+        self._chain = chain
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._chain, name)
+
+    def block(self, number: int) -> Block | None:
+        return None
+
+
+def test_an_endpoint_without_the_first_block_is_told(chain: SimulatedClient, network: Network) -> None:
+    with pytest.raises(ChainError, match="does not know its chain's first block: ask one that keeps all of them"):
+        check_identity(Pruned(chain), network)
+
+
+def test_a_development_chain_is_one_whose_public_bank_is_still_rich() -> None:
+    with closing(deployed_chain(seed=b"\2" * 32).client) as chain:
+        assert is_development_chain(chain)
+        send_call(chain, Call(to=STRANGER, value_wei=Wei(BANK_COINS_WEI * 6 // 10)))
+        chain.mine()
+        assert not is_development_chain(chain)
