@@ -1,0 +1,1 @@
+"""The cases behind tests/vectors/*.json, a module for each part of the protocol."""

@@ -1,0 +1,130 @@
+"""The infer stream's frames, byte by byte; and frames that are refused."""
+
+from typing import Any
+
+from openledger_protocol.codec import FrameDecoder, encode_frame
+from openledger_protocol.wire.inference import decode, encode
+
+from .common import AUTHORIZER, NODE, PAYER, Case, Rules, account, bytes_of, digest, hex_of, write
+
+SIGNATURE = "0x" + "01" * 64 + "1b"
+VOUCHER = {"channel_id": digest("1"), "max_claimable_wei": str(2**128 - 1), "signature": SIGNATURE}
+OPEN = {
+    "v": 1,
+    "t": "open",
+    "id": digest("2"),
+    "award": {"base": digest("3"), "terms": {"price_in_wei": "1000", "price_out_wei": "2000"}, "tokens_max": 64},
+    "adapter": digest("4"),
+    "messages": [{"role": "user", "content": "Wo liegt der Hafen €?"}],
+    "sampling": {
+        "max_tokens": 64,
+        "seed": str(2**64 - 1),
+        "temperature": 0.5,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "stop": ["\n"],
+    },
+    "channel_config": {
+        "payer": PAYER,
+        "authorizer": AUTHORIZER,
+        "node": NODE,
+        "withdraw_delay_s": 40,
+        "salt": digest("5"),
+    },
+    "voucher": VOUCHER,
+    "nonce_commit": digest("6"),
+    "salts": {"prompt": digest("7"), "output": digest("8"), "fingerprint": digest("9")},
+    "auditable": True,
+    "prefix": "",
+}
+CHUNK = {"v": 1, "t": "chunk", "text": "Am Fluß", "ids": [0, 2**32 - 1], "tokens": 2, "cumulative": "7"}
+RECEIPT = {
+    "v": 1,
+    "t": "receipt",
+    "receipt": {
+        "channel_id": digest("1"),
+        "seq": str(2**64 - 1),
+        "adapter_id": digest("4"),
+        "amount_wei": "1",
+        "cumulative_wei": "2",
+        "algo_id": 1,
+        "flags": 1,
+        "nonce_commit": digest("6"),
+        "shares_hash": digest("7"),
+        "work": {
+            "request_id": digest("2"),
+            "profile_hash": digest("8"),
+            "index_root": digest("9"),
+            "tokens_in": 9,
+            "tokens_out": 2,
+            "prompt_commit": digest("a"),
+            "output_commit": digest("b"),
+            "retrieval_hash": digest("0"),
+            "fingerprint": digest("c"),
+        },
+    },
+    "signature": SIGNATURE,
+    "shares": [{"datanet_id": digest("d"), "account": account(1), "ppm": 1_000_000}],
+}
+PING = {"v": 1, "t": "ping"}
+
+FRAMES: list[Case] = [
+    ("open", "the payer's first message; 64-bit numbers stand as text here and as integers in the frame", OPEN),
+    ("open with a raw text", "messages may be a text", {**OPEN, "messages": "Once"}),
+    ("voucher", "a higher ceiling", {"v": 1, "t": "voucher", "voucher": VOUCHER}),
+    ("chunk", "ids include those whose text is held back", CHUNK),
+    ("receipt", "the node's last word", RECEIPT),
+    (
+        "countersign",
+        "with the nonce revealed",
+        {"v": 1, "t": "countersign", "signature": SIGNATURE, "nonce": digest("e")},
+    ),
+    (
+        "error",
+        "a refusal",
+        {"v": 1, "t": "error", "code": "overloaded", "message": "the queue is full", "retryable": True},
+    ),
+    ("ping", "still here", PING),
+]
+READ: list[Case] = [
+    ("unknown key", "is ignored", hex_of(encode_frame({**PING, "later": 1}))),
+    ("unknown t", "is refused", hex_of(encode_frame({**PING, "t": "pong"}))),
+    ("no t", "is refused", hex_of(encode_frame({"v": 1}))),
+    ("version 2", "is refused by name", hex_of(encode_frame({**PING, "v": 2}))),
+    ("no version", "is refused by name", hex_of(encode_frame({"t": "ping"}))),
+    ("wei as a number", "wei is decimal text", hex_of(encode_frame({**CHUNK, "cumulative": 7}))),
+    ("wei with a leading zero", "one amount, one text", hex_of(encode_frame({**CHUNK, "cumulative": "07"}))),
+    ("true for a number", "is none", hex_of(encode_frame({**CHUNK, "tokens": True}))),
+    ("a missing field", "each is required", hex_of(encode_frame({k: v for k, v in CHUNK.items() if k != "ids"}))),
+    ("an id of 33 bits", "over its bound", hex_of(encode_frame({**CHUNK, "ids": [2**32]}))),
+]
+BYTES = ("signature",)
+LONG_NUMBERS = ("seed", "seq", "withdraw_delay_s")
+
+
+def unwritten(value: Any) -> Any:
+    """JSON to what a frame holds: signatures are bytes, long numbers integers."""
+    if isinstance(value, list):
+        return [unwritten(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    fields = {key: unwritten(entry) for key, entry in value.items()}
+    fields.update({key: bytes_of(fields[key]) for key in BYTES if key in fields})
+    fields.update({key: int(fields[key]) for key in LONG_NUMBERS if key in fields})
+    return fields
+
+
+def frame_of(given: Any) -> str:
+    return hex_of(encode_frame(encode(decode(unwritten(given)))))
+
+
+def read_back(frame: str) -> Any:
+    [fields] = FrameDecoder().feed(bytes_of(frame))
+    return write(encode(decode(fields)))
+
+
+RULES: Rules = {
+    "infer_frame": (frame_of, FRAMES),
+    "decode_infer_frame": (read_back, [*((name, why, frame_of(given)) for name, why, given in FRAMES), *READ]),
+}
