@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from .primitives import Address, Digest
 
 Argument = int | bool | str | list["Argument"] | Mapping[str, "Argument"]
 """Integers of any size, texts, 0x-hex for bytes and addresses, lists, and structs by their fields."""
+
+BLOCKS_KEPT: Final = 128
+"""Blocks by which the chain is known again: twice the deepest reorg that is survived, so that one deeper shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ A crash at any point is answered by the next step: what is stored is looked up, 
 under trio a step runs in a thread; one outbox at a time uses a journal.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import replace
 
 from openledger_protocol.chain import Block, TransactionReceipt
@@ -23,6 +23,7 @@ from openledger_protocol.transactions import (
 
 from ..errors import ChainError
 from .client import ChainClient
+from .contracts import explain_revert
 from .delivery import Delivery, Sign, View
 from .journal import OutboxJournal
 from .state import OK, ChainState
@@ -45,7 +46,6 @@ class Outbox:
         senders: Collection[Address],
         sign: Sign,
         limits: OutboxLimits | None = None,
-        explain: Callable[[RevertedError], str] = str,
         fail_point: FailPoint = pass_by,
     ) -> None:
         self._client = client
@@ -53,7 +53,6 @@ class Outbox:
         self._chain_id = chain_id
         self._senders = senders
         self._limits = limits or OutboxLimits()
-        self._explain = explain
         self._steps = Steps(fail_point)
         self._delivery = Delivery(
             client=client, journal=journal, chain_id=chain_id, sign=sign, limits=self._limits, steps=self._steps
@@ -162,7 +161,7 @@ class Outbox:
         try:
             self._client.call(intent.call, sender=intent.sender, block_number=receipt.block_number - 1)
         except RevertedError as error:
-            return self._explain(error)
+            return explain_revert(error).message
         except ChainError as error:
             return f"it was refused, and the endpoint can't tell why ({error})"
         return "it was refused because of what came before it in its block"
@@ -238,7 +237,7 @@ class Outbox:
             return gas_limit_from_estimate(self._client.estimate_gas(intent.call, sender=intent.sender))
         except RevertedError as error:
             if is_first:
-                self._steps.take("refuse", self._journal.refuse, transaction.id, self._explain(error))
+                self._steps.take("refuse", self._journal.refuse, transaction.id, explain_revert(error).message)
         except ChainError as error:
             self._client.chain_id()  # else the endpoint itself is down, and this says so
             view.hold(transaction, f"its gas can't be estimated ({error})")

@@ -5,13 +5,10 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 
 from openledger_protocol.codec import to_plain
-from openledger_protocol.events import Argument, BlockId, Event
+from openledger_protocol.events import BLOCKS_KEPT, Argument, BlockId, Event
 from openledger_protocol.primitives import Address, Digest
 
 from .store import Store
-
-BLOCKS_KEPT = 128
-"""Twice the deepest reorganisation that is survived, so that its depth can be told."""
 
 KEY_CHARACTERS_MAX = 80
 """Longer arguments are not looked up by."""

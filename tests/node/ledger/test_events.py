@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from openledger_node.ledger.events import BLOCKS_KEPT, EventRows
+from openledger_node.ledger.events import EventRows
 from openledger_node.ledger.ledger import Ledger
-from openledger_protocol.events import BlockId, Event
+from openledger_protocol.events import BLOCKS_KEPT, BlockId, Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
 ADA, BEN = "0x" + "a" * 40, "0x" + "b" * 40
