@@ -127,8 +127,17 @@ class SettlementConfig:
     coin_price_wei: int = setting(
         10**18, "What one whole coin of gas is worth in wei of OPEN: nothing is claimed at a loss.", low=0
     )
-    gas_daily_wei: int = setting(
-        10**17, "Most that a day's gas may cost, in wei of the chain's coin; urgent claims go past it.", low=0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainConfig:
+    """The chain that money moves on. Amounts are wei of its own coin: 10^18 are one."""
+
+    rpc: str = setting("", "URL of the JSON-RPC endpoint; empty: the network's own list.")
+    timeout_s: float = setting(10.0, "Seconds to wait for one answer of it.", low=0.1, high=120.0)
+    fee_max_wei: int = setting(5 * 10**16, "Most that one transaction may cost, unless more is at risk.", low=0)
+    gas_budget_wei: int = setting(
+        2 * 10**17, "Most that a day's transactions may cost; urgent claims go past it.", low=0
     )
 
 
@@ -155,6 +164,7 @@ class Config:
     factory: FactoryConfig = field(default_factory=FactoryConfig)
     market: MarketConfig = field(default_factory=MarketConfig)
     payer: PayerConfig = field(default_factory=PayerConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
 
 

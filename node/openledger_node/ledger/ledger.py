@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .channels import Channels
+from .claims import Claims
 from .events import EventRows
 from .jobs import Jobs
 from .outbox import OutboxRows
@@ -20,6 +21,7 @@ class Ledger:
         self.jobs = Jobs(store)
         self.channels = Channels(store)
         self.receipts = Receipts(store)
+        self.claims = Claims(store)
         self.outbox = OutboxRows(store)
         self.events = EventRows(store)
 

@@ -68,16 +68,26 @@ def create_channels(connection: sqlite3.Connection) -> None:
         """
         CREATE TABLE claim (
             claim_id      INTEGER PRIMARY KEY,
+            key           TEXT NOT NULL UNIQUE,
             seq           INTEGER NOT NULL,
             epoch         INTEGER NOT NULL,
-            adapters      TEXT NOT NULL,
-            items         TEXT NOT NULL,
             items_hash    TEXT NOT NULL,
             receipts_root TEXT NOT NULL,
             num_receipts  INTEGER NOT NULL,
-            state         TEXT NOT NULL CHECK (state IN ('sent', 'claimed', 'proposed', 'final', 'late', 'refused')),
-            record        TEXT,
-            created_ns    INTEGER NOT NULL
+            gross_wei     TEXT NOT NULL,
+            state         TEXT NOT NULL CHECK (state IN ('sent', 'claimed', 'proposed', 'final', 'refused')),
+            created_s     INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute(
+        """
+        CREATE TABLE claim_receipt (
+            claim_id INTEGER NOT NULL REFERENCES claim,
+            position INTEGER NOT NULL,
+            digest   TEXT NOT NULL REFERENCES receipt,
+            nonce    TEXT,
+            PRIMARY KEY (claim_id, position)
         ) STRICT
         """
     )

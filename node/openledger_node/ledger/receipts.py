@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import to_plain
@@ -100,12 +100,30 @@ class Receipts:
         """Keep the payer's countersignature and the nonce that came with it."""
         self._set(digest, "countersignature = ?, nonce = ?", signature, nonce)
 
-    def claim(self, digests: Sequence[Digest], claim_id: int | None) -> None:
-        """Bind receipts to a claim, or set them free again."""
+    def claim(self, digests: Sequence[Digest], claim_id: int) -> None:
+        """Bind receipts to a claim, in the order of its tree, each with the nonce as it is known just now."""
+        rows = [(claim_id, position, digest) for position, digest in enumerate(digests)]
         with self._store.transaction() as transaction:
+            transaction.executemany(
+                "INSERT INTO claim_receipt SELECT ?, ?, digest, nonce FROM receipt WHERE digest = ?", rows
+            )
             transaction.executemany(
                 "UPDATE receipt SET claim_id = ? WHERE digest = ?", [(claim_id, digest) for digest in digests]
             )
+
+    def release(self, claim_id: int, channel_id: ChannelId | None = None) -> None:
+        """Set a claim's receipts free for the next one: all, or those of a channel that the contract skipped."""
+        query = "UPDATE receipt SET claim_id = NULL WHERE claim_id = ?"
+        with self._store.transaction() as transaction:
+            if channel_id is None:
+                transaction.execute(query, (claim_id,))
+            else:
+                transaction.execute(f"{query} AND channel_id = ?", (claim_id, channel_id))
+
+    def secure(self, claim_id: int) -> None:
+        """Note that a claim's receipts are paid from deposits now, whatever covered them when they were signed."""
+        with self._store.transaction() as transaction:
+            transaction.execute("UPDATE receipt SET unsecured_wei = '0' WHERE claim_id = ?", (claim_id,))
 
     def forget_openings(self, claim_id: int) -> None:
         """Delete the sealed texts of a claim that is final."""
@@ -137,8 +155,13 @@ class Receipts:
         return self._found("SELECT * FROM receipt WHERE claim_id IS NULL ORDER BY channel_id, seq")
 
     def of_claim(self, claim_id: int) -> list[ReceiptRow]:
-        """A claim's receipts, in the order of its tree."""
-        return self._found("SELECT * FROM receipt WHERE claim_id = ? ORDER BY channel_id, seq", claim_id)
+        """A claim's receipts as its tree holds them: in its order, with the nonces that were known then."""
+        query = (
+            "SELECT receipt.*, claim_receipt.nonce AS nonce_then FROM claim_receipt JOIN receipt USING (digest)"
+            " WHERE claim_receipt.claim_id = ? ORDER BY position"
+        )
+        rows = self._store.rows(query, (claim_id,))
+        return [replace(_receipt_row(row), nonce=row["nonce_then"]) for row in rows]
 
     def last_of_channel(self, channel_id: ChannelId) -> ReceiptRow | None:
         """The newest receipt on a channel."""

@@ -1,0 +1,242 @@
+"""What an operator, payer or owner may do on the chain, and the transactions that it takes: one each, by permit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from openledger_protocol.chain import Call
+from openledger_protocol.payments import ChannelConfig, Permit, permit_digest
+from openledger_protocol.primitives import AdapterId, Address, ChannelId, DatanetId, Digest, Wei
+from openledger_protocol.transactions import Intent
+
+from ..chain.deployment import Allowance, Deployment
+
+PERMIT_S = 3600
+"""A permit is good for so long after the latest block: a stuck transaction must not fail for its permit's age."""
+
+Sign = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddStake:
+    """Bond more."""
+
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppointSigner:
+    """Let a hot key sign for the node."""
+
+    signer: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPayout:
+    """Have earnings credited to another account."""
+
+    payout: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveStake:
+    """Begin to take stake out."""
+
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawStake:
+    """Take out stake whose time is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeStakerRewards:
+    """Take out what the bond has earned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawRewards:
+    """Take earnings out."""
+
+    amount_wei: Wei
+    to: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenChannel:
+    """Pay into a new channel."""
+
+    config: ChannelConfig
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopUp:
+    """Pay more into a channel."""
+
+    config: ChannelConfig
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseChannel:
+    """Ask for what is left of a channel."""
+
+    channel_id: ChannelId
+    config: ChannelConfig
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawChannel:
+    """Take out what was asked for."""
+
+    channel_id: ChannelId
+    config: ChannelConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateDatanet:
+    """Register a Datanet under a name of its owner."""
+
+    name: str
+    treasury: Address
+    owner_ppm: int
+    licence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishDatanet:
+    """Publish a version of a Datanet."""
+
+    datanet_id: DatanetId
+    rows_root: Digest
+    contributors_root: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegisterAdapter:
+    """Register an adapter under a bond."""
+
+    adapter_id: AdapterId
+    base: Digest
+    artifact: Digest
+    index_root: Digest
+    datanets: tuple[tuple[DatanetId, int], ...]
+    royalty_ppm: int
+    bond_wei: Wei
+
+
+Action = (
+    AddStake
+    | AppointSigner
+    | SetPayout
+    | RemoveStake
+    | WithdrawStake
+    | TakeStakerRewards
+    | WithdrawRewards
+    | OpenChannel
+    | TopUp
+    | CloseChannel
+    | WithdrawChannel
+    | CreateDatanet
+    | PublishDatanet
+    | RegisterAdapter
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who acts: an account, its signature, and the chain's time."""
+
+    account: Address
+    sign: Sign
+    now_s: int
+
+
+def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str) -> Intent:
+    """The transaction of an action; `key` names it once and for all."""
+    kind, summary, call = _call_of(action, actor, deployment)
+    return Intent(key=key, kind=kind, summary=summary, sender=actor.account, call=call)
+
+
+def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, Call]:
+    match action:
+        case AddStake(amount_wei=amount):
+            allowance = _permit(actor, deployment, "NodeStaking", amount)
+            return "stake", f"bond {open_text(amount)}", deployment.bond(amount, allowance)
+        case AppointSigner(signer=signer):
+            return "signer", f"appoint {signer} to sign for the node", deployment.set_signer(signer)
+        case SetPayout(payout=payout):
+            return "payout", f"credit earnings to {payout}", deployment.set_payout(payout)
+        case RemoveStake(amount_wei=amount):
+            return "unstake", f"begin to unbond {open_text(amount)}", deployment.unbond(amount)
+        case WithdrawStake():
+            return "stake withdraw", "take out unbonded stake", deployment.withdraw_stake()
+        case TakeStakerRewards():
+            return "staker rewards", "take out what the bond has earned", deployment.claim_staker_rewards()
+        case WithdrawRewards(amount_wei=amount, to=to):
+            return "withdraw", f"withdraw {open_text(amount)} to {to}", deployment.withdraw_rewards(to, amount)
+        case _:
+            return _owner_call(action, actor, deployment)
+
+
+def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, Call]:
+    match action:
+        case CreateDatanet(name=name):
+            call = deployment.create_datanet(name, action.treasury, action.owner_ppm, action.licence)
+            return "datanet", f"register Datanet {name}", call
+        case PublishDatanet(datanet_id=datanet_id):
+            call = deployment.publish_datanet(datanet_id, action.rows_root, action.contributors_root)
+            return "datanet version", f"publish a version of Datanet {datanet_id}", call
+        case RegisterAdapter():
+            call = deployment.register_adapter(
+                action.adapter_id,
+                base=action.base,
+                artifact=action.artifact,
+                index_root=action.index_root,
+                datanets=action.datanets,
+                royalty_ppm=action.royalty_ppm,
+                allowance=_permit(actor, deployment, "ModelRegistry", action.bond_wei),
+            )
+            return "adapter", f"register an adapter under a bond of {open_text(action.bond_wei)}", call
+        case _:
+            return _channel_call(action, actor, deployment)
+
+
+def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, Call]:
+    match action:
+        case OpenChannel(config=config, amount_wei=amount):
+            allowance = _permit(actor, deployment, "PaymentChannels", amount)
+            summary = f"open a channel with {config.node} and pay in {open_text(amount)}"
+            return "open", summary, deployment.open_channel(config, amount, allowance)
+        case TopUp(config=config, amount_wei=amount):
+            allowance = _permit(actor, deployment, "PaymentChannels", amount)
+            return "top up", f"pay {open_text(amount)} into a channel", deployment.top_up(config, amount, allowance)
+        case CloseChannel(config=config, amount_wei=amount):
+            summary = f"ask for {open_text(amount)} of channel {action.channel_id[:10]}…"
+            return "close", summary, deployment.start_withdraw(config, amount)
+        case WithdrawChannel(config=config):
+            summary = f"take out what was asked for of channel {action.channel_id[:10]}…"
+            return "channel withdraw", summary, deployment.finish_withdraw(config)
+        case _:
+            raise AssertionError(f"no call is known for {action}")
+
+
+def _permit(actor: Actor, deployment: Deployment, spender: str, amount_wei: Wei) -> Allowance:
+    """An allowance by signature, so that paying in is one transaction and not two."""
+    permit = Permit(
+        owner=actor.account,
+        spender=deployment.addresses[spender],
+        value_wei=amount_wei,
+        nonce=deployment.permit_nonce(actor.account),
+        deadline_s=actor.now_s + PERMIT_S,
+    )
+    return Allowance(deadline_s=permit.deadline_s, signature=actor.sign(permit_digest(permit, deployment.token)))
+
+
+def open_text(amount_wei: int) -> str:
+    """An amount for people, exact to the wei: `1.25 OPEN`."""
+    whole, rest = divmod(amount_wei, 10**18)
+    decimals = f"{rest:018d}".rstrip("0")
+    return f"{whole:,}{'.' + decimals if decimals else ''} OPEN"

@@ -1,0 +1,171 @@
+"""Which receipts go into a claim, and how they are laid out: pure, the same for the same ledger.
+
+A claim takes whole receipts, channel by channel in their order, as far as deposit and voucher reach and the bounds of
+one transaction allow. What does not fit waits for the next claim.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.constants import CLAIM_ADAPTERS_MAX, CLAIM_ITEMS_MAX, CLAIM_POTS_MAX, PAYOUTS_MAX
+from openledger_protocol.merkle import ReceiptLeaf, receipt_tree
+from openledger_protocol.payments import ChannelConfig, Receipt, SignedVoucher
+from openledger_protocol.primitives import (
+    ZERO_DIGEST,
+    AdapterId,
+    Address,
+    ChannelId,
+    DatanetId,
+    Digest,
+    Nonce,
+    Wei,
+)
+from openledger_protocol.settlement import EpochClaim, Item, Part, items_hash
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earned:
+    """One receipt that no claim holds yet."""
+
+    digest: Digest
+    receipt: Receipt
+    shares: tuple[Share, ...]
+    nonce: Nonce | None  # None: the payer did not countersign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimable:
+    """A channel with something to claim."""
+
+    channel_id: ChannelId
+    config: ChannelConfig
+    voucher: SignedVoucher
+    deposit_wei: Wei
+    claimed_wei: Wei
+    earned: tuple[Earned, ...]  # ascending by seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one claim may hold."""
+
+    items_max: int = CLAIM_ITEMS_MAX
+    adapters_max: int = CLAIM_ADAPTERS_MAX
+    pots_max: int = CLAIM_POTS_MAX
+    payouts_max: int = PAYOUTS_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """The contents of one claim."""
+
+    adapters: tuple[AdapterId, ...]
+    items: tuple[Item, ...]
+    earned: tuple[Earned, ...]  # ascending by channel and seq, as in the tree of receipts
+
+    @property
+    def gross_wei(self) -> Wei:
+        """All that it claims."""
+        return Wei(sum(item.to_wei - item.from_wei for item in self.items))
+
+
+@dataclass(slots=True)
+class _Room:
+    """What the receipts that are in already take up."""
+
+    limits: Limits
+    adapters: set[AdapterId] = field(default_factory=set)
+    pots: set[tuple[AdapterId, DatanetId]] = field(default_factory=set)
+    payouts: set[tuple[AdapterId, DatanetId, Address]] = field(default_factory=set)
+
+    def take(self, earned: Earned) -> bool:
+        """Take a receipt in, or say that it does not fit."""
+        adapter = earned.receipt.adapter_id
+        adapters = self.adapters | {adapter}
+        pots = self.pots | {(adapter, share.datanet_id) for share in earned.shares}
+        payouts = self.payouts | {(adapter, share.datanet_id, share.account) for share in earned.shares}
+        limits = self.limits
+        if len(adapters) > limits.adapters_max or len(pots) > limits.pots_max or len(payouts) > limits.payouts_max:
+            return False
+        self.adapters, self.pots, self.payouts = adapters, pots, payouts
+        return True
+
+
+def batch(channels: Iterable[Claimable], limits: Limits | None = None) -> Batch | None:
+    """Choose what goes into the next claim; None if nothing can be claimed."""
+    limits = limits or Limits()
+    room = _Room(limits)
+    taken: list[tuple[Claimable, list[Earned]]] = []
+    for channel in sorted(channels, key=lambda channel: channel.channel_id):
+        if len(taken) == limits.items_max:
+            break
+        if earned := _reachable(channel, room):
+            taken.append((channel, earned))
+    if not taken:
+        return None
+    adapters = tuple(sorted(room.adapters))
+    return Batch(
+        adapters=adapters,
+        items=tuple(_item(channel, earned, adapters) for channel, earned in taken),
+        earned=tuple(one for _, earned in taken for one in earned),
+    )
+
+
+def _reachable(channel: Claimable, room: _Room) -> list[Earned]:
+    """The receipts that follow on what is claimed, without a gap, within voucher, deposit and room."""
+    reach = min(channel.voucher.voucher.max_claimable_wei, channel.deposit_wei)
+    charged, found = channel.claimed_wei, []
+    for earned in channel.earned:
+        receipt = earned.receipt
+        follows = receipt.cumulative_wei - receipt.amount_wei == charged
+        if not follows or receipt.cumulative_wei > reach or not room.take(earned):
+            break
+        charged = receipt.cumulative_wei
+        found.append(earned)
+    return found if charged > channel.claimed_wei else []  # a contract skips an item that claims nothing
+
+
+def _item(channel: Claimable, earned: Sequence[Earned], adapters: Sequence[AdapterId]) -> Item:
+    amounts: dict[AdapterId, int] = {}
+    for one in earned:
+        amounts[one.receipt.adapter_id] = amounts.get(one.receipt.adapter_id, 0) + one.receipt.amount_wei
+    return Item(
+        config=channel.config,
+        max_claimable_wei=channel.voucher.voucher.max_claimable_wei,
+        signature=channel.voucher.signature,
+        from_wei=channel.claimed_wei,
+        to_wei=earned[-1].receipt.cumulative_wei,
+        parts=tuple(
+            Part(adapter=index, amount_wei=Wei(amounts[adapter]))
+            for index, adapter in enumerate(adapters)
+            if amounts.get(adapter)
+        ),
+    )
+
+
+def epoch_claim(content: Batch, *, node: Address, seq: int, epoch: int) -> EpochClaim:
+    """The claim of a batch."""
+    tree = receipt_tree([_leaf(one) for one in content.earned], node=node, claim_seq=seq)
+    return EpochClaim(
+        node=node,
+        seq=seq,
+        epoch=epoch,
+        items_hash=items_hash(content.adapters, content.items),
+        receipts_root=tree.root,
+        count=len(content.earned),
+    )
+
+
+def _leaf(earned: Earned) -> ReceiptLeaf:
+    receipt = earned.receipt
+    return ReceiptLeaf(
+        channel_id=receipt.channel_id,
+        seq=receipt.seq,
+        adapter_id=receipt.adapter_id,
+        amount_wei=receipt.amount_wei,
+        cumulative_wei=receipt.cumulative_wei,
+        receipt_digest=earned.digest,
+        shares_hash=receipt.shares_hash,
+        nonce=earned.nonce or Nonce(ZERO_DIGEST),
+    )

@@ -1,0 +1,57 @@
+"""Events of the contracts, read as the values that they show."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest, Wei
+from openledger_protocol.settlement import ClaimRecord, Credit, Payout, Pot
+
+
+def record_of(claimed: Event) -> ClaimRecord:
+    """The record that a `Claimed` event shows; its hash is what the contract keeps."""
+    fields: Mapping[str, Any] = _mapping(claimed.arguments["record"])
+    return ClaimRecord(
+        node=Address(fields["node"]),
+        seq=fields["seq"],
+        epoch=fields["epoch"],
+        claimed_at_s=fields["claimedAt"],
+        items_hash=Digest(fields["itemsHash"]),
+        receipts_root=Digest(fields["receiptsRoot"]),
+        count=fields["count"],
+        skipped=fields["skipped"],
+        gross_wei=Wei(fields["gross"]),
+        protocol_wei=Wei(fields["protocol"]),
+        stakers_wei=Wei(fields["stakers"]),
+        node_share_wei=Wei(fields["nodeShare"]),
+        credits=tuple(
+            Credit(account=Address(row["account"]), amount_wei=Wei(row["amount"])) for row in fields["credits"]
+        ),
+        pots=tuple(
+            Pot(
+                adapter_id=AdapterId(row["adapterId"]),
+                datanet_id=DatanetId(row["datanetId"]),
+                gross_wei=Wei(row["gross"]),
+                amount_wei=Wei(row["amount"]),
+            )
+            for row in fields["pots"]
+        ),
+    )
+
+
+def payouts_of(proposed: Event) -> list[Payout]:
+    """The list that a `Proposed` event shows."""
+    rows: Any = proposed.arguments["payouts"]
+    return [Payout(pot=row["pot"], account=Address(row["account"]), weight=row["weight"]) for row in rows]
+
+
+def integer(event: Event, name: str) -> int:
+    """An argument that is a number."""
+    value = event.arguments[name]
+    assert type(value) is int, f"{event.name}.{name} is a number in the ABI"
+    return value
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    assert isinstance(value, Mapping), "a struct comes as its fields"
+    return value
