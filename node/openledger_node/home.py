@@ -65,6 +65,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def devnet(self) -> Path:
+        """The development chain that the daemon runs inside itself."""
+        return self.root / "devnet"
+
+    @property
     def socket(self) -> Path:
         """The daemon's control socket; its mode is its guard."""
         return self.root / "node.sock"

@@ -1,11 +1,13 @@
-"""One node's money on a simulated chain with the real contracts, a payer with a channel, and receipts as they come."""
+"""One node's money on a simulated chain with the real contracts, a payer, and receipts as they come."""
 
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from openledger_node.config import Config
-from openledger_node.economy import Accounts, Economy, KeyRing, prepare_development
+from openledger_node.economy.development import prepare_development
+from openledger_node.economy.economy import Accounts, Economy
+from openledger_node.economy.keyring import KeyRing
 from openledger_node.keystore import Key, key_from_private
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import Draft, ReceiptRow

@@ -65,6 +65,7 @@ class SettlementDesk:
         self._policy = policy
         self._fail_point = fail_point
         self.why_not: str | None = None  # what keeps receipts from being claimed, if anything does
+        self._is_hurried = False
 
     def step(self, head: Block) -> None:
         """Want whatever is due at `head`.
@@ -75,6 +76,10 @@ class SettlementDesk:
         for claim in self._ledger.claims.unfinished():
             self._follow(claim, head)
         self._claim(head)
+
+    def hurry(self) -> None:
+        """Let the next step claim without waiting for the interval."""
+        self._is_hurried = True
 
     # ---- a claim on its way
 
@@ -165,11 +170,12 @@ class SettlementDesk:
             return
         withdrawals = [self._deployment.withdrawal(channel.channel_id) for channel in channels]
         deadlines = [withdrawal.ready_at_s for withdrawal in withdrawals if withdrawal.amount_wei]
-        self.why_not = self._why_not(content, head, is_urgent=bool(deadlines))
+        self.why_not = self._why_not(content, head, is_urgent=bool(deadlines) or self._is_hurried)
         if self.why_not is None:
             self._fail_point("claim:planned")
             self._store(content, head, min(deadlines, default=None))
             self._fail_point("claim:stored")
+        self._is_hurried = False
 
     def _claimable(self) -> list[Claimable]:
         found = []

@@ -1,0 +1,259 @@
+"""What money verbs ask and do, as plain values for JSON: the same whether a daemon answers or the verb itself does.
+
+Doing something takes two steps: a plan shows what it will be and cost, and only then it is wanted.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.payments import ChannelConfig, channel_id
+from openledger_protocol.primitives import ChannelId, Salt, Wei, check_address, check_digest, check_wei
+from openledger_protocol.transactions import Transaction
+
+from ..errors import KeyFileError, NodeError
+from ..home import Home
+from ..keystore import WALLET, Password, find_account, unlock
+from ..settlement.actions import (
+    Action,
+    AddStake,
+    AppointSigner,
+    CloseChannel,
+    OpenChannel,
+    RemoveStake,
+    SetPayout,
+    TakeStakerRewards,
+    TopUp,
+    WithdrawChannel,
+    WithdrawRewards,
+    WithdrawStake,
+)
+from ..settlement.treasury import Step
+from .economy import Economy
+from .plain import plain_of
+
+PLANS_MAX = 100
+"""Plans that were shown and not yet confirmed; the oldest go first."""
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What was shown to the operator, and waits for his yes."""
+
+    steps: tuple[Step, ...]
+
+
+class MoneyVerbs:
+    """The money verbs over one economy."""
+
+    def __init__(self, home: Home, economy: Economy) -> None:
+        self._home = home
+        self._economy = economy
+        self._plans: dict[str, Plan] = {}
+
+    # ---- what there is
+
+    def stake(self) -> dict[str, Any]:
+        """What is bonded."""
+        return plain_of(self._economy.treasury.stake())
+
+    def channels(self) -> list[dict[str, Any]]:
+        """Channels of either side."""
+        return [plain_of(view) for view in self._economy.treasury.channels()]
+
+    def rewards(self) -> dict[str, Any]:
+        """What is on its way."""
+        return plain_of(self._economy.treasury.rewards())
+
+    def earnings(self) -> dict[str, Any]:
+        """All that was earned."""
+        return plain_of(self._economy.treasury.earnings())
+
+    def transactions(self, *, limit: int) -> list[dict[str, Any]]:
+        """The newest transactions."""
+        return [transaction_to_plain(found) for found in self._economy.ledger.outbox.newest(limit=limit)]
+
+    # ---- what is wanted
+
+    def plan(self, verb: str, arguments: Arguments, password: str | None) -> dict[str, Any]:
+        """What a verb would do and cost.
+
+        Raises:
+            NodeError: the verb has nothing to do, or the wallet can't be opened.
+            RevertedError: a contract would refuse it.
+        """
+        self._unlock(password)
+        name = secrets.token_hex(8)
+        actions = _PLANNERS[verb](self, arguments)
+        wallet = self._economy.accounts.wallet
+        steps = self._economy.treasury.plan(actions, self._economy.ring.signer(wallet), key=f"{verb}:{name}")
+        self._plans[name] = Plan(steps=tuple(steps))
+        while len(self._plans) > PLANS_MAX:
+            self._plans.pop(next(iter(self._plans)))
+        return {
+            "plan": name,
+            "account": wallet,
+            "steps": [
+                {"summary": step.intent.summary, "gas": step.gas, "fee_wei": str(step.fee_wei)} for step in steps
+            ],
+            "fee_wei": str(sum(step.fee_wei for step in steps)),
+        }
+
+    def act(self, name: str) -> list[dict[str, Any]]:
+        """Have a plan carried out.
+
+        Raises:
+            NodeError: it is not known: it was carried out, or is too old.
+        """
+        plan = self._plans.pop(name, None)
+        if plan is None:
+            raise NodeError("this plan is not known any more: say the verb again")
+        wanted = self._economy.treasury.want(plan.steps)
+        self._economy.outbox.step()
+        return [transaction_to_plain(found) for found in self._refreshed(wanted)]
+
+    def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
+        """How far some transactions are."""
+        found = [self._economy.ledger.outbox.find(key) for key in keys]
+        return [transaction_to_plain(each) for each in found if each]
+
+    def claim_now(self) -> dict[str, Any]:
+        """Claim, propose and finalise whatever is due, without waiting for the interval."""
+        self._economy.settlement.hurry()
+        self._economy.step()
+        return self.rewards()
+
+    def lock(self) -> None:
+        """Forget the wallet's key, once nothing waits for it; a throwaway one stays."""
+        wallet = self._economy.accounts.wallet
+        waiting = any(found.intent.sender == wallet for found in self._economy.ledger.outbox.unfinished())
+        if not waiting and not self._economy.network.is_development:
+            self._economy.ring.keys.pop(wallet, None)
+
+    def _unlock(self, password: str | None) -> None:
+        wallet = self._economy.accounts.wallet
+        if wallet in self._economy.ring.keys:
+            return
+        if password is None:
+            raise KeyFileError("the wallet is locked: this verb needs its password")
+        folder = self._home.network_keys(self._economy.network.network)
+        self._economy.ring.add(unlock(find_account(folder, WALLET), Password(text=password)))
+
+    def _refreshed(self, wanted: list[Transaction]) -> list[Transaction]:
+        found = (self._economy.ledger.outbox.find(each.intent.key) for each in wanted)
+        return [each for each in found if each]
+
+    # ---- the verbs
+
+    def _add_stake(self, arguments: Arguments) -> list[Action]:
+        actions: list[Action] = [AddStake(amount_wei=_wei(arguments["amount_wei"]))]
+        accounts = self._economy.accounts
+        if not self._economy.deployment.is_signer(accounts.wallet, accounts.signer):
+            actions.append(AppointSigner(signer=accounts.signer))
+        return actions
+
+    def _remove_stake(self, arguments: Arguments) -> list[Action]:
+        return [RemoveStake(amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _withdraw_stake(self, _: Arguments) -> list[Action]:
+        return [WithdrawStake()]
+
+    def _withdraw_rewards(self, arguments: Arguments) -> list[Action]:
+        """Earnings, and what the bond has earned, where there is either."""
+        accounts, deployment = self._economy.accounts, self._economy.deployment
+        to = check_address(arguments["to"]) if arguments.get("to") else accounts.wallet
+        balance = deployment.rewards_balance(accounts.wallet)
+        amount = _wei(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
+        actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
+        if deployment.stake(accounts.wallet).rewards_wei:
+            actions.append(TakeStakerRewards())
+        if not actions:
+            raise NodeError("there is nothing to withdraw: `openledger-node rewards show` says what is on its way")
+        return actions
+
+    def _set_payout(self, arguments: Arguments) -> list[Action]:
+        return [SetPayout(payout=check_address(arguments["payout"]))]
+
+    def _open_channel(self, arguments: Arguments) -> list[Action]:
+        node = check_address(arguments["node"])
+        delay_s = arguments.get("withdraw_delay_s") or self._default_delay_s()
+        config = ChannelConfig(
+            payer=self._economy.accounts.wallet,
+            authorizer=self._economy.accounts.authorizer,
+            node=node,
+            withdraw_delay_s=delay_s,
+            salt=Salt("0x" + secrets.token_hex(32)),
+        )
+        key = channel_id(config, self._economy.deployment.payments)
+        self._economy.ledger.channels.ensure(key, config, now_ns=int(datetime.now(UTC).timestamp() * 10**9))
+        return [OpenChannel(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _top_up(self, arguments: Arguments) -> list[Action]:
+        _, config = self._channel(arguments)
+        return [TopUp(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _close_channel(self, arguments: Arguments) -> list[Action]:
+        key, config = self._channel(arguments)
+        balance = self._economy.deployment.channel(key)
+        left = Wei(balance.deposit_wei - balance.claimed_wei)
+        return [CloseChannel(channel_id=key, config=config, amount_wei=left)]
+
+    def _withdraw_channel(self, arguments: Arguments) -> list[Action]:
+        key, config = self._channel(arguments)
+        return [WithdrawChannel(channel_id=key, config=config)]
+
+    def _channel(self, arguments: Arguments) -> tuple[ChannelId, ChannelConfig]:
+        """A channel of ours by the beginning of its id."""
+        beginning = str(arguments["channel_id"])
+        found = [row for row in self._economy.ledger.channels.all() if row.channel_id.startswith(beginning)]
+        if len(found) != 1:
+            raise NodeError(
+                f"{len(found)} channels begin with {beginning!r}: `openledger-node channels list` shows them"
+            )
+        return ChannelId(check_digest(found[0].channel_id)), found[0].config
+
+    def _default_delay_s(self) -> int:
+        """Two days, or what the network allows."""
+        windows = self._economy.windows
+        return max(windows.withdraw_delay_min_s, min(2 * 86_400, windows.withdraw_delay_max_s))
+
+
+_PLANNERS: dict[str, Callable[[MoneyVerbs, Arguments], list[Action]]] = {
+    "stake add": MoneyVerbs._add_stake,
+    "stake remove": MoneyVerbs._remove_stake,
+    "stake withdraw": MoneyVerbs._withdraw_stake,
+    "stake payout": MoneyVerbs._set_payout,
+    "rewards withdraw": MoneyVerbs._withdraw_rewards,
+    "channels open": MoneyVerbs._open_channel,
+    "channels topup": MoneyVerbs._top_up,
+    "channels close": MoneyVerbs._close_channel,
+    "channels withdraw": MoneyVerbs._withdraw_channel,
+}
+
+
+def transaction_to_plain(found: Transaction) -> dict[str, Any]:
+    """A transaction for JSON."""
+    return {
+        "key": found.intent.key,
+        "summary": found.intent.summary,
+        "kind": found.intent.kind,
+        "sender": found.intent.sender,
+        "state": found.state,
+        "hash": found.mined_hash or (found.variants[-1].hash if found.variants else None),
+        "block": found.block_number,
+        "gas_used": found.gas_used,
+        "fee_wei": None if found.fee_wei is None else str(found.fee_wei),
+        "error": found.error,
+    }
+
+
+def _wei(value: object) -> Wei:
+    """An amount as JSON carries it: a decimal text."""
+    if not isinstance(value, str) or not value.isdecimal():
+        raise MalformedError(f"an amount is a decimal text of wei, not {value!r}")
+    return check_wei(int(value))
