@@ -85,7 +85,9 @@ class World:
         for side in (self.node, self.payer):
             side.ledger.channels.ensure(key, config, now_ns=1)
         sign = self.payer.ring.signer(config.payer)
-        steps = self.payer.treasury.plan([OpenChannel(config=config, amount_wei=Wei(amount_wei))], sign, key=name)
+        steps = self.payer.treasury.plan(
+            [OpenChannel(config=config, amount_wei=Wei(amount_wei))], config.payer, sign, key=name
+        )
         self.payer.treasury.want(steps)
         self.configs[key] = config
         self.run(lambda: self.node.deployment.channel(key, block_number=self.final).deposit_wei == amount_wei)

@@ -42,7 +42,7 @@ def prepare_development(economy: Economy) -> list[str]:
         actions.append(AppointSigner(signer=signer))
     if actions and not _is_under_way(economy):
         sign = economy.ring.signer(wallet)
-        steps = economy.treasury.plan(actions, sign, key=f"start:{time.time_ns()}")
+        steps = economy.treasury.plan(actions, wallet, sign, key=f"start:{time.time_ns()}")
         economy.treasury.want(steps)
         done += [step.intent.summary for step in steps]
     return done

@@ -16,7 +16,7 @@ from openledger_protocol.transactions import Transaction
 
 from ..errors import KeyFileError, NodeError
 from ..home import Home
-from ..keystore import WALLET, Password, find_account, unlock
+from ..keystore import WALLET, Password, find_account, is_unattended, unlock, unlock_unattended
 from ..settlement.actions import (
     Action,
     AddStake,
@@ -55,6 +55,7 @@ class MoneyVerbs:
         self._home = home
         self._economy = economy
         self._plans: dict[str, Plan] = {}
+        self._opened: set[Address] = set()  # keys that a password has opened, and that are to be forgotten
 
     # ---- what there is
 
@@ -81,23 +82,25 @@ class MoneyVerbs:
     # ---- what is wanted
 
     def plan(self, verb: str, arguments: Arguments, password: str | None) -> dict[str, Any]:
-        """What a verb would do and cost.
+        """What a verb would do and cost; `wallet` among the arguments names another account of the home than `wallet`.
 
         Raises:
             NodeError: the verb has nothing to do, or the wallet can't be opened.
             RevertedError: a contract would refuse it.
         """
-        self._unlock(password)
+        if verb not in _PLANNERS:
+            raise MalformedError(f"no verb {verb!r} can be planned: there are {', '.join(_PLANNERS)}")
+        account = self._unlock(arguments.get("wallet") or WALLET, password)
         name = secrets.token_hex(8)
-        actions = _PLANNERS[verb](self, arguments)
-        wallet = self._economy.accounts.wallet
-        steps = self._economy.treasury.plan(actions, self._economy.ring.signer(wallet), key=f"{verb}:{name}")
+        actions = _PLANNERS[verb](self, account, arguments)
+        sign = self._economy.ring.signer(account)
+        steps = self._economy.treasury.plan(actions, account, sign, key=f"{verb}:{name}")
         self._plans[name] = Plan(steps=tuple(steps))
         while len(self._plans) > PLANS_MAX:
             self._plans.pop(next(iter(self._plans)))
         return {
             "plan": name,
-            "account": wallet,
+            "account": account,
             "steps": [
                 {"summary": step.intent.summary, "gas": step.gas, "fee_wei": str(step.fee_wei)} for step in steps
             ],
@@ -129,20 +132,31 @@ class MoneyVerbs:
         return self.rewards()
 
     def lock(self) -> None:
-        """Forget the wallet's key, once nothing waits for it; a throwaway one stays."""
-        wallet = self._economy.accounts.wallet
-        waiting = any(found.intent.sender == wallet for found in self._economy.ledger.outbox.unfinished())
-        if not waiting and not self._economy.network.is_development:
-            self._economy.ring.keys.pop(wallet, None)
+        """Forget the keys that were opened for a verb, once nothing waits for them; throwaway ones stay."""
+        waiting = {found.intent.sender for found in self._economy.ledger.outbox.unfinished()}
+        for account in self._opened - waiting:
+            self._economy.ring.keys.pop(account, None)
+        self._opened &= waiting
 
-    def _unlock(self, password: str | None) -> None:
-        wallet = self._economy.accounts.wallet
-        if wallet in self._economy.ring.keys:
-            return
-        if password is None:
-            raise KeyFileError("the wallet is locked: this verb needs its password")
-        folder = self._home.network_keys(self._economy.network.network)
-        self._economy.ring.add(unlock(find_account(folder, WALLET), Password(text=password)))
+    def _unlock(self, name: str, password: str | None) -> Address:
+        """Open an account's key for what comes next.
+
+        Raises:
+            KeyFileError: there is no such account, or the password is missing or wrong.
+        """
+        network = self._economy.network.network
+        account = find_account(self._home.network_keys(network), name)
+        if account.address in self._economy.ring.keys:
+            return account.address
+        if is_unattended(network, name):
+            key = unlock_unattended(account)
+        elif password is None:
+            raise KeyFileError(f"{name} is locked: this verb needs its password")
+        else:
+            key = unlock(account, Password(text=password))
+            self._opened.add(account.address)
+        self._economy.ring.add(key)
+        return account.address
 
     def _refreshed(self, wanted: list[Transaction]) -> list[Transaction]:
         found = (self._economy.ledger.outbox.find(each.intent.key) for each in wanted)
@@ -150,40 +164,40 @@ class MoneyVerbs:
 
     # ---- the verbs
 
-    def _add_stake(self, arguments: Arguments) -> list[Action]:
+    def _add_stake(self, account: Address, arguments: Arguments) -> list[Action]:
         actions: list[Action] = [AddStake(amount_wei=_wei(arguments["amount_wei"]))]
-        accounts = self._economy.accounts
-        if not self._economy.deployment.is_signer(accounts.wallet, accounts.signer):
-            actions.append(AppointSigner(signer=accounts.signer))
+        signer = self._economy.accounts.signer
+        if not self._economy.deployment.is_signer(account, signer):
+            actions.append(AppointSigner(signer=signer))
         return actions
 
-    def _remove_stake(self, arguments: Arguments) -> list[Action]:
+    def _remove_stake(self, _: Address, arguments: Arguments) -> list[Action]:
         return [RemoveStake(amount_wei=_wei(arguments["amount_wei"]))]
 
-    def _withdraw_stake(self, _: Arguments) -> list[Action]:
+    def _withdraw_stake(self, _account: Address, _: Arguments) -> list[Action]:
         return [WithdrawStake()]
 
-    def _withdraw_rewards(self, arguments: Arguments) -> list[Action]:
+    def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
         """Earnings, and what the bond has earned, where there is either."""
-        accounts, deployment = self._economy.accounts, self._economy.deployment
-        to = check_address(arguments["to"]) if arguments.get("to") else accounts.wallet
-        balance = deployment.rewards_balance(accounts.wallet)
+        deployment = self._economy.deployment
+        to = check_address(arguments["to"]) if arguments.get("to") else account
+        balance = deployment.rewards_balance(account)
         amount = _wei(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
         actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
-        if deployment.stake(accounts.wallet).rewards_wei:
+        if deployment.stake(account).rewards_wei:
             actions.append(TakeStakerRewards())
         if not actions:
             raise NodeError("there is nothing to withdraw: `openledger-node rewards show` says what is on its way")
         return actions
 
-    def _set_payout(self, arguments: Arguments) -> list[Action]:
+    def _set_payout(self, _: Address, arguments: Arguments) -> list[Action]:
         return [SetPayout(payout=check_address(arguments["payout"]))]
 
-    def _open_channel(self, arguments: Arguments) -> list[Action]:
+    def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
         node = check_address(arguments["node"])
         delay_s = arguments.get("withdraw_delay_s") or self._default_delay_s()
         config = ChannelConfig(
-            payer=self._economy.accounts.wallet,
+            payer=account,
             authorizer=self._economy.accounts.authorizer,
             node=node,
             withdraw_delay_s=delay_s,
@@ -193,17 +207,17 @@ class MoneyVerbs:
         self._economy.ledger.channels.ensure(key, config, now_ns=int(datetime.now(UTC).timestamp() * 10**9))
         return [OpenChannel(config=config, amount_wei=_wei(arguments["amount_wei"]))]
 
-    def _top_up(self, arguments: Arguments) -> list[Action]:
+    def _top_up(self, _: Address, arguments: Arguments) -> list[Action]:
         _, config = self._channel(arguments)
         return [TopUp(config=config, amount_wei=_wei(arguments["amount_wei"]))]
 
-    def _close_channel(self, arguments: Arguments) -> list[Action]:
+    def _close_channel(self, _: Address, arguments: Arguments) -> list[Action]:
         key, config = self._channel(arguments)
         balance = self._economy.deployment.channel(key)
         left = Wei(balance.deposit_wei - balance.claimed_wei)
         return [CloseChannel(channel_id=key, config=config, amount_wei=left)]
 
-    def _withdraw_channel(self, arguments: Arguments) -> list[Action]:
+    def _withdraw_channel(self, _: Address, arguments: Arguments) -> list[Action]:
         key, config = self._channel(arguments)
         return [WithdrawChannel(channel_id=key, config=config)]
 
@@ -223,7 +237,7 @@ class MoneyVerbs:
         return max(windows.withdraw_delay_min_s, min(2 * 86_400, windows.withdraw_delay_max_s))
 
 
-_PLANNERS: dict[str, Callable[[MoneyVerbs, Arguments], list[Action]]] = {
+_PLANNERS: dict[str, Callable[[MoneyVerbs, Address, Arguments], list[Action]]] = {
     "stake add": MoneyVerbs._add_stake,
     "stake remove": MoneyVerbs._remove_stake,
     "stake withdraw": MoneyVerbs._withdraw_stake,

@@ -182,8 +182,8 @@ class Treasury:
 
     # ---- what is wanted
 
-    def plan(self, actions: Sequence[Action], sign: Sign, *, key: str) -> list[Step]:
-        """The transactions of some actions, each tried against the latest block.
+    def plan(self, actions: Sequence[Action], account: Address, sign: Sign, *, key: str) -> list[Step]:
+        """The transactions of an account's actions, each tried against the latest block.
 
         A later one may hang on an earlier one, and be refused today for that alone: only the first must pass.
 
@@ -191,7 +191,7 @@ class Treasury:
             RevertedError: the contract refuses the first.
             ChainError: the chain can't be asked.
         """
-        actor = Actor(account=self._party.wallet, sign=sign, now_s=self._client.head().timestamp_s)
+        actor = Actor(account=account, sign=sign, now_s=self._client.head().timestamp_s)
         intents = [
             intent_of(action, actor, self._deployment, key=f"{key}:{place}") for place, action in enumerate(actions)
         ]

@@ -28,7 +28,8 @@ def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> No
     assert node.treasury.earnings().credited_wei == share
     before = node.deployment.token_balance(node.accounts.wallet)
     action = WithdrawRewards(amount_wei=Wei(share), to=node.accounts.wallet)
-    node.treasury.want(node.treasury.plan([action], node.ring.signer(node.accounts.wallet), key="out"))
+    wallet = node.accounts.wallet
+    node.treasury.want(node.treasury.plan([action], wallet, node.ring.signer(wallet), key="out"))
     world.run(lambda: node.treasury.earnings().withdrawn_wei == share)
     assert node.deployment.token_balance(node.accounts.wallet) == before + share
     assert world.balance(node.accounts.wallet) == 0
