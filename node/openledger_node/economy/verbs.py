@@ -11,7 +11,7 @@ from typing import Any
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import ChannelConfig, channel_id
-from openledger_protocol.primitives import ChannelId, Salt, Wei, check_address, check_digest, check_wei
+from openledger_protocol.primitives import Address, ChannelId, Salt, Wei, check_address, check_digest, check_wei
 from openledger_protocol.transactions import Transaction
 
 from ..errors import KeyFileError, NodeError
@@ -82,7 +82,7 @@ class MoneyVerbs:
     # ---- what is wanted
 
     def plan(self, verb: str, arguments: Arguments, password: str | None) -> dict[str, Any]:
-        """What a verb would do and cost; `wallet` among the arguments names another account of the home than `wallet`.
+        """What a verb would do and cost; an argument `wallet` names another account of the home.
 
         Raises:
             NodeError: the verb has nothing to do, or the wallet can't be opened.
