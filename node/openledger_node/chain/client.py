@@ -65,8 +65,8 @@ class ChainClient(Protocol):
     def code(self, address: Address) -> bytes:
         """The code at an address; empty where no contract is."""
 
-    def storage(self, address: Address, slot: int) -> bytes:
-        """The 32 bytes of one storage slot."""
+    def storage(self, address: Address, slot: int, *, block_number: int | None = None) -> bytes:
+        """The 32 bytes of one storage slot, at the latest block or at an older one."""
 
     def send(self, raw: bytes) -> Digest:
         """Hand in a signed transaction and return its hash.

@@ -122,8 +122,7 @@ class RpcClient:
 
     def call(self, call: Call, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
         """What a call returns."""
-        block = "latest" if block_number is None else hex_quantity(block_number)
-        return self._ask("eth_call", [_message(call, sender), block], parse_bytes)
+        return self._ask("eth_call", [_message(call, sender), _block_name(block_number)], parse_bytes)
 
     def estimate_gas(self, call: Call, *, sender: Address) -> int:
         """Gas that a call would use."""
@@ -147,11 +146,11 @@ class RpcClient:
         """The code at an address."""
         return self._ask("eth_getCode", [address, "latest"], parse_bytes)
 
-    def storage(self, address: Address, slot: int) -> bytes:
+    def storage(self, address: Address, slot: int, *, block_number: int | None = None) -> bytes:
         """The 32 bytes of a slot."""
         return self._ask(
             "eth_getStorageAt",
-            [address, hex_quantity(slot), "latest"],
+            [address, hex_quantity(slot), _block_name(block_number)],
             lambda answer: parse_quantity(answer).to_bytes(32, "big"),
         )
 
@@ -233,6 +232,10 @@ def refusal_of(message: str) -> Refusal:
     """What an endpoint means by the words with which it does not take a transaction."""
     words = message.lower()
     return next((refusal for part, refusal in REFUSALS if part in words), "other")
+
+
+def _block_name(number: int | None) -> str:
+    return "latest" if number is None else hex_quantity(number)
 
 
 def _message(call: Call, sender: Address | None) -> dict[str, str]:
