@@ -49,14 +49,11 @@ def owned(
 def index_of_tokens(rows: Sequence[Sequence[int]]) -> DatanetIndex:
     """An index in memory whose rows are these tokens."""
     tokens = np.array([token for row in rows for token in (*row, SEPARATOR)], np.uint32)
-    suffixes, ends = sort_suffixes(tokens), np.flatnonzero(tokens == SEPARATOR)
-    return DatanetIndex(
+    return DatanetIndex.of(
         id="lake",
         version="1",
         rows_root=None,
         row_digests=tuple(canonical_digest(place) for place in range(len(rows))),
         tokens=tokens,
-        suffixes=suffixes,
-        starts=np.concatenate([[0], ends + 1]),
-        suffix_rows=np.searchsorted(ends, suffixes).astype(np.int32),
+        suffixes=sort_suffixes(tokens),
     )

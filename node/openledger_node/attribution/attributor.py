@@ -25,6 +25,10 @@ class Attributor(Protocol):
     def algo_id(self) -> int:
         """The algorithm's number in a receipt."""
 
+    @property
+    def clusters_max(self) -> int | None:
+        """How many clusters of near-duplicate rows are paid, the best ones; None: all."""
+
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Score each row of the index, in their order: 0 for no evidence, never less.
 
@@ -32,4 +36,7 @@ class Attributor(Protocol):
         """
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
-        """Turn the scores of one Datanet into shares that sum to 1,000,000, ascending by account."""
+        """Turn scores of one Datanet's rows into shares that sum to 1,000,000, ascending by account.
+
+        Rows without evidence, and clusters that are not paid, may be left out.
+        """

@@ -8,7 +8,7 @@ from openledger_protocol.primitives import Address, DatanetId, Digest
 from ..inference.tokenizer import Tokenizer
 from .attributor import Attributor, Exchange
 from .owners import OwnedDatanet
-from .service import score_rows
+from .service import best_rows, share_out
 
 RUN_TOKENS_MIN = 2
 """Single tokens stand everywhere and show nobody anything."""
@@ -57,10 +57,9 @@ def evidence(
 def _of_datanet(
     attributor: Attributor, datanet: OwnedDatanet, exchange: Exchange, tokenizer: Tokenizer, rows_max: int
 ) -> Iterator[RowEvidence]:
-    shares = attributor.share(datanet.id, score_rows(attributor, datanet, exchange))
-    ppm_of = {share.account: share.ppm for share in shares}
     scores = attributor.score(exchange, datanet.index)
-    for row in _best_rows(scores, datanet.clusters)[:rows_max]:
+    ppm_of = {share.account: share.ppm for share in share_out(attributor, datanet, scores)}
+    for row in best_rows(scores, datanet.clusters, rows_max):
         tokens = datanet.index.row_tokens(row)
         yield RowEvidence(
             datanet_id=datanet.id,
@@ -73,16 +72,6 @@ def _of_datanet(
             share_ppm=ppm_of.get(datanet.accounts[row], 0),
             runs=tuple(_runs(exchange.answer, tokens, tokenizer)),
         )
-
-
-def _best_rows(scores: Sequence[int], clusters: Sequence[int]) -> list[int]:
-    """The best row of each cluster that has any evidence, in the order in which clusters are paid."""
-    best: dict[int, int] = {}
-    for row, cluster in enumerate(clusters):
-        if scores[row] > scores[best.setdefault(cluster, row)]:
-            best[cluster] = row
-    ranked = sorted(best.values(), key=lambda row: (-scores[row], clusters[row]))
-    return [row for row in ranked if scores[row]]
 
 
 def _runs(answer: Sequence[int], row: Sequence[int], tokenizer: Tokenizer) -> Iterator[Run]:

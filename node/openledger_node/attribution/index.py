@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,14 @@ from ..inference.adapters import INDEX_FOLDER, Adapter
 from ..inference.bases import file_digest
 from ..inference.tokenizer import Tokenizer
 from .manifest import (
-    TOKENS_MAX,
     IndexedDatanet,
     IndexManifest,
+    check_sizes,
     file_names,
     index_manifest_from_json,
     index_root,
 )
-from .suffix_array import SEPARATOR, Positions, Tokens, are_sorted, sort_suffixes
+from .suffix_array import CHUNK, SEPARATOR, Positions, Tokens, are_sorted, sort_suffixes
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_BYTES_MAX = 64 * 1024
@@ -48,6 +49,33 @@ class DatanetIndex:
     suffixes: Tokens
     starts: Positions  # (rows + 1,); the last is where another row would start
     suffix_rows: NDArray[np.int32]  # the row of each suffix
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        id: str,
+        version: str,
+        rows_root: Digest | None,
+        row_digests: tuple[Digest, ...],
+        tokens: Tokens,
+        suffixes: Tokens,
+    ) -> Self:
+        """Find where rows start and which row each suffix is in; the tokens and their suffixes have been checked."""
+        ends = np.flatnonzero(tokens == SEPARATOR)
+        suffix_rows = np.empty(len(suffixes), np.int32)
+        for begin in range(0, len(suffixes), CHUNK):
+            suffix_rows[begin : begin + CHUNK] = np.searchsorted(ends, suffixes[begin : begin + CHUNK])
+        return cls(
+            id=id,
+            version=version,
+            rows_root=rows_root,
+            row_digests=row_digests,
+            tokens=tokens,
+            suffixes=suffixes,
+            starts=np.concatenate([[0], ends + 1]),
+            suffix_rows=suffix_rows,
+        )
 
     @property
     def num_rows(self) -> int:
@@ -84,10 +112,14 @@ def build_index(
     A row that stands there twice is indexed once.
 
     Raises:
-        ConfigError: a Datanet has more tokens than an index may.
+        ConfigError: they are more than an index may hold.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries = tuple(_write(folder, place, *datanet, tokenizer) for place, datanet in enumerate(datanets))
+    try:
+        check_sizes(entries)
+    except MalformedError as error:
+        raise ConfigError(f"{error}: train on fewer rows") from error
     manifest = IndexManifest(tokenizer_digest=tokenizer_digest, datanets=entries)
     (folder / MANIFEST_FILE).write_bytes(canonical_json(manifest) + b"\n")
     return index_root(manifest)
@@ -136,10 +168,8 @@ def _write(
     folder: Path, place: int, reference: DatanetReference, rows: Sequence[Row], tokenizer: Tokenizer
 ) -> IndexedDatanet:
     rows = tuple(dict.fromkeys(rows))
-    ids = [token for row in rows for token in (*tokens_of(row, tokenizer), SEPARATOR)]
-    if len(ids) > TOKENS_MAX:
-        raise ConfigError(f"Datanet {reference.id} has {len(ids)} tokens, over {TOKENS_MAX}: train on fewer rows")
-    tokens = np.array(ids, np.uint32)
+    ids = (token for row in rows for token in (*tokens_of(row, tokenizer), SEPARATOR))
+    tokens = np.fromiter(ids, np.uint32)
     digests = b"".join(bytes.fromhex(canonical_digest(row)[2:]) for row in rows)
     contents = (tokens.astype("<u4").tobytes(), sort_suffixes(tokens).astype("<u4").tobytes(), digests)
     for name, content in zip(file_names(place), contents, strict=True):
@@ -149,7 +179,7 @@ def _write(
         version=reference.version,
         rows_root=reference.rows_root,
         rows=len(rows),
-        tokens=len(ids) - len(rows),
+        tokens=len(tokens) - len(rows),
         files={name: file_digest(folder / name) for name in file_names(place)},
     )
 
@@ -170,7 +200,7 @@ def _open_datanet(folder: Path, place: int, entry: IndexedDatanet) -> DatanetInd
     for name, size in zip(file_names(place), sizes, strict=True):
         _check_file(folder / name, size, entry.files[name])
     tokens_file, suffixes_file, rows_file = (folder / name for name in file_names(place))
-    tokens, suffixes = (np.memmap(file, "<u4", mode="r") for file in (tokens_file, suffixes_file))
+    tokens, suffixes = (np.asarray(np.memmap(file, "<u4", mode="r")) for file in (tokens_file, suffixes_file))
     ends = np.flatnonzero(tokens == SEPARATOR)
     if len(ends) != entry.rows or ends[-1] != num_tokens - 1:
         raise AdapterRefusedError(f"{tokens_file} does not hold {entry.rows} rows, a separator behind each")
@@ -179,15 +209,13 @@ def _open_datanet(folder: Path, place: int, entry: IndexedDatanet) -> DatanetInd
     row_digests = _read_digests(rows_file)
     if len(set(row_digests)) < len(row_digests):
         raise AdapterRefusedError(f"{rows_file} names a row twice")
-    return DatanetIndex(
+    return DatanetIndex.of(
         id=entry.id,
         version=entry.version,
         rows_root=entry.rows_root,
         row_digests=row_digests,
         tokens=tokens,
         suffixes=suffixes,
-        starts=np.concatenate([[0], ends + 1]),
-        suffix_rows=np.searchsorted(ends, suffixes).astype(np.int32),
     )
 
 

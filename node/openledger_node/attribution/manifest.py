@@ -1,5 +1,6 @@
 """`attribution/manifest.json`: what an adapter's index holds, and the root that the adapter names it by."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,9 +10,9 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest, check_digest, check_name
 
 INDEX_SCHEMA = "openledger.attribution_index/1"
-TOKENS_MAX = 2**26
-"""Of one Datanet, separators included: its files are at most half a gigabyte, and checked in ten seconds."""
-ROWS_MAX = 2**22
+TOKENS_MAX = 2**25
+ROWS_MAX = 2**20
+"""Of all Datanets of an index, tokens with separators: its files are at most 300 MB, and checked in ten seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,22 @@ def index_manifest_from_json(content: object) -> IndexManifest:
     datanets = tuple(_datanet_from_json(place, entry) for place, entry in enumerate(entries))
     if len({datanet.id for datanet in datanets}) < len(datanets):
         raise MalformedError("manifest.json names a Datanet twice")
+    check_sizes(datanets)
     return IndexManifest(tokenizer_digest=found["tokenizer_digest"], datanets=datanets)
+
+
+def check_sizes(datanets: Sequence[IndexedDatanet]) -> None:
+    """Require that an index is small enough for every node to hold.
+
+    Raises:
+        MalformedError: it has too many rows or tokens.
+    """
+    num_rows = sum(datanet.rows for datanet in datanets)
+    num_tokens = sum(datanet.tokens for datanet in datanets) + num_rows
+    if num_rows > ROWS_MAX or num_tokens > TOKENS_MAX:
+        raise MalformedError(
+            f"an index of {num_rows} rows and {num_tokens} tokens is over {ROWS_MAX} rows or {TOKENS_MAX} tokens"
+        )
 
 
 def _datanet_from_json(place: int, content: object) -> IndexedDatanet:
@@ -93,10 +109,8 @@ def _datanet_from_json(place: int, content: object) -> IndexedDatanet:
     check_name(datanet.version)
     if datanet.rows_root is not None:
         check_digest(datanet.rows_root)
-    if type(datanet.rows) is not int or not 1 <= datanet.rows <= ROWS_MAX:
-        raise MalformedError(f"a Datanet must have 1 to {ROWS_MAX} rows in an index")
-    if type(datanet.tokens) is not int or not 0 <= datanet.tokens <= TOKENS_MAX - datanet.rows:
-        raise MalformedError(f"a Datanet's rows must be at most {TOKENS_MAX} tokens in an index")
+    if type(datanet.rows) is not int or type(datanet.tokens) is not int or datanet.rows < 1 or datanet.tokens < 0:
+        raise MalformedError("a Datanet in an index has at least one row, and no less than no tokens")
     if not isinstance(datanet.files, dict) or set(datanet.files) != set(file_names(place)):
         raise MalformedError(f"the files of a Datanet in place {place} must be {', '.join(file_names(place))}")
     for digest in datanet.files.values():

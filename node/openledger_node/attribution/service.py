@@ -1,6 +1,7 @@
 """The attribution desk: an answer in, each contributor's share of its data fee out."""
 
 from collections.abc import Sequence
+from heapq import nsmallest
 
 from openledger_protocol.attribution import RowScore, Share
 from openledger_protocol.constants import PPM
@@ -14,19 +15,29 @@ from .owners import OwnedDatanet
 
 def attribute(attributor: Attributor, datanets: Sequence[OwnedDatanet], exchange: Exchange) -> tuple[Share, ...]:
     """Find the shares of each Datanet, 1,000,000 ppm each, ascending by Datanet and account; the same everywhere."""
-    ordered = sorted(datanets, key=lambda datanet: datanet.id)
     return tuple(
         share
-        for datanet in ordered
-        for share in attributor.share(datanet.id, score_rows(attributor, datanet, exchange))
+        for datanet in sorted(datanets, key=lambda datanet: datanet.id)
+        for share in share_out(attributor, datanet, attributor.score(exchange, datanet.index))
     )
 
 
-def score_rows(attributor: Attributor, datanet: OwnedDatanet, exchange: Exchange) -> list[RowScore]:
-    """Score the rows of a Datanet's index; those without evidence are left out."""
-    scores = attributor.score(exchange, datanet.index)
-    scored = zip(scores, datanet.clusters, datanet.accounts, strict=True)
-    return [RowScore(cluster=cluster, account=account, score=score) for score, cluster, account in scored if score]
+def share_out(attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int]) -> list[Share]:
+    """Turn the scores of a Datanet's rows into its shares."""
+    rows = best_rows(scores, datanet.clusters, attributor.clusters_max)
+    found = [
+        RowScore(cluster=datanet.clusters[row], account=datanet.accounts[row], score=scores[row]) for row in rows
+    ]
+    return attributor.share(datanet.id, found)
+
+
+def best_rows(scores: Sequence[int], clusters: Sequence[int], count: int | None = None) -> list[int]:
+    """The best row of each cluster with any evidence, the best first (ties: lower cluster); all, or so many."""
+    best: dict[int, int] = {}
+    for row, (score, cluster) in enumerate(zip(scores, clusters, strict=True)):
+        if score and score > scores[best.setdefault(cluster, row)]:
+            best[cluster] = row
+    return nsmallest(count or len(best), best.values(), key=lambda row: (-scores[row], clusters[row]))
 
 
 def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.indexes import BYTES, reference
 
-from openledger_node.attribution import index as index_module
+from openledger_node.attribution import manifest as manifest_module
 from openledger_node.attribution.index import AttributionIndex, build_index, open_index, tokens_of
 from openledger_node.attribution.manifest import index_manifest_from_json, index_root
 from openledger_node.attribution.suffix_array import SEPARATOR
@@ -87,7 +87,7 @@ def test_several_datanets_have_files_of_their_own(folder: Path) -> None:
 def test_a_datanet_too_large_for_an_index_is_told_to_the_operator(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "TOKENS_MAX", 10)
+    monkeypatch.setattr(manifest_module, "TOKENS_MAX", 10)
     with pytest.raises(ConfigError, match="train on fewer rows"):
         build(folder)
 
@@ -147,10 +147,12 @@ def repeat_a_row(_: dict[str, Any], folder: Path) -> None:
         ),
         (lambda manifest, _: manifest.pop("parameters"), "must have objects of"),
         (in_datanet(id="../lake"), "not a name"),
-        (in_datanet(rows=0), "1 to 4194304 rows"),
-        (in_datanet(rows=True), "1 to 4194304 rows"),
-        (in_datanet(rows=2.0), "1 to 4194304 rows"),
-        (in_datanet(tokens=2**40), "at most 67108864 tokens"),
+        (in_datanet(rows=0), "at least one row"),
+        (in_datanet(rows=True), "at least one row"),
+        (in_datanet(rows=2.0), "at least one row"),
+        (in_datanet(tokens=-1), "no less than no tokens"),
+        (in_datanet(tokens=2**40), "over 1048576 rows or 33554432 tokens"),
+        (in_datanet(rows=2**21), "over 1048576 rows or 33554432 tokens"),
         (in_datanet(tokens=10), "is no file of"),
         (in_datanet(files={}), "the files of a Datanet in place 0"),
         (in_datanet(files={"../../node.toml": SOME_DIGEST}), "the files of a Datanet in place 0"),

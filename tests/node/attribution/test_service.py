@@ -4,17 +4,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.indexes import ACCOUNTS, ADA, BO, BYTES, LAKE_ID, index_of, owned, reference
+from hypothesis import given
+from hypothesis import strategies as st
+from support.indexes import (
+    ACCOUNTS,
+    ADA,
+    BO,
+    BYTES,
+    CY,
+    EVE,
+    LAKE_ID,
+    index_of,
+    index_of_tokens,
+    owned,
+    reference,
+)
 from support.nodes import TEST_HOME
 
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
+from openledger_node.attribution.attributors.uniform import UniformAttributor, proportional_shares
 from openledger_node.attribution.index import build_index, open_index
-from openledger_node.attribution.owners import join_owners
-from openledger_node.attribution.service import attribute, exchange_of, treasury_shares
+from openledger_node.attribution.owners import OwnedDatanet, join_owners
+from openledger_node.attribution.service import attribute, exchange_of, share_out, treasury_shares
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
 from openledger_node.inference.tokenizer import Tokenizer, open_tokenizer
-from openledger_protocol.attribution import check_shares
+from openledger_protocol.attribution import RowScore, check_shares, shares_from_scores
 from openledger_protocol.constants import DEMO_BASE_NAME, PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
@@ -42,6 +57,18 @@ def test_shares_ascend_by_datanet_and_each_datanet_has_all_of_its_own(tmp_path: 
     shares = attribute(SUFFIX, [lake, hill], ASKED)
     check_shares(shares, [LAKE_ID, HILL_ID])
     assert shares == attribute(SUFFIX, [hill, lake], ASKED)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 14)), min_size=1, max_size=40))
+def test_the_best_rows_give_the_shares_that_all_rows_give(rows: list[tuple[int, int]]) -> None:
+    scores, clusters = (list(column) for column in zip(*rows, strict=True))
+    accounts = tuple((ADA, BO, CY, EVE)[cluster % 4] for cluster in clusters)
+    index = index_of_tokens([[1]] * len(rows))
+    datanet = OwnedDatanet(id=LAKE_ID, index=index, clusters=tuple(clusters), accounts=accounts)
+    found = zip(clusters, accounts, scores, strict=True)
+    every = [RowScore(cluster=cluster, account=account, score=score) for cluster, account, score in found]
+    assert share_out(SUFFIX, datanet, scores) == shares_from_scores(LAKE_ID, every)
+    assert share_out(UniformAttributor(), datanet, scores) == proportional_shares(LAKE_ID, every)
 
 
 def test_an_answer_like_no_row_pays_the_treasury(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openledger_protocol.attribution import RowScore, Share, shares_from_scores
+from openledger_protocol.constants import CLUSTERS_MAX
 from openledger_protocol.primitives import DatanetId
 
 from ..attributor import Exchange
@@ -34,6 +35,7 @@ class SuffixAttributor:
     """The exact algorithm that every receipt with paid attribution can be recomputed by."""
 
     algo_id = ALGO_ID
+    clusters_max = CLUSTERS_MAX
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Score by runs of up to eight tokens."""

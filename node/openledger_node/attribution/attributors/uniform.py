@@ -27,6 +27,7 @@ class UniformAttributor:
     """Who gave twice as many rows is due twice as much."""
 
     algo_id = UNIFORM_ALGO_ID
+    clusters_max = None
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
         """Every row counts one."""
