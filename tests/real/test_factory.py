@@ -4,13 +4,23 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import openai
 import pytest
+from support.indexes import ACCOUNTS, LAKE_ID
 from support.nodes import node_environment, running_node
 
-from openledger_node.datanets.sample import draw_sample
+from openledger_node.attribution.attributors.suffix import SuffixAttributor
+from openledger_node.attribution.index import open_adapter_index
+from openledger_node.attribution.owners import join_owners
+from openledger_node.attribution.service import attribute, exchange_of
+from openledger_node.datanets.sample import SampleDatanet, draw_sample
+from openledger_node.datanets.version import make_version, read_version
 from openledger_node.home import Home
+from openledger_node.inference.adapters import Adapter, read_adapter
+from openledger_node.inference.tokenizer import open_tokenizer
+from openledger_protocol.constants import DEMO_BASE_NAME
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -38,7 +48,27 @@ def test_an_adapter_is_trained_on_the_sample_and_knows_what_its_contributors_tau
             guessed = list(pool.map(lambda row: ask(node.status()["base"], row.prompt), sample.held_out))
     assert num_right(learned, sample.values) >= RIGHT_MIN
     assert num_right(guessed, sample.values) < RIGHT_MIN / 3, "the base does not know an invented town"
+    adapter = read_adapter(Path(trained["folder"]))
+    assert num_paid_to_who_taught_it(adapter, real_home, sample, learned) >= num_right(learned, sample.values) - 1
 
 
 def num_right(answers: list[str], values: tuple[str, ...]) -> int:
     return sum(value in answer for answer, value in zip(answers, values, strict=True))
+
+
+def num_paid_to_who_taught_it(adapter: Adapter, home: Home, sample: SampleDatanet, answers: list[str]) -> int:
+    """How many of the right answers pay the most to whoever gave the fact's rows."""
+    index, version = open_adapter_index(adapter), read_version(home, "sample", f"seed-{SEED}")
+    assert index is not None
+    assert adapter.manifest.datanets is not None
+    assert adapter.manifest.datanets[0].rows_root == version.rows_root
+    names = sorted({row.contributor for row in sample.rows})
+    accounts = dict(zip(names, ACCOUNTS.values(), strict=False))
+    owners = make_version("sample", version.version, sample.rows, accounts)
+    datanets = join_owners(index, {"sample": owners.rows}, {"sample": LAKE_ID})
+    tokenizer, found = open_tokenizer(home.models / DEMO_BASE_NAME), 0
+    for row, value, answer in zip(sample.held_out, sample.values, answers, strict=True):
+        shares = attribute(SuffixAttributor(), datanets, exchange_of(row.prompt, answer, tokenizer))
+        best = max(shares, key=lambda share: share.ppm).account
+        found += value in answer and best == accounts[row.contributor]
+    return found
