@@ -16,13 +16,28 @@ contract ModelRegistry is IModelRegistry {
 
     uint256 private constant DATANETS_MAX = 8;
 
+    /// @dev An adapter in as few slots as a claim can read: the first, the weights', and one a Datanet.
+    struct Row {
+        address owner;
+        uint32 royaltyPpm;
+        uint56 retiredAt;
+        uint8 numDatanets;
+        uint32[DATANETS_MAX] weightsPpm;
+        bytes32[DATANETS_MAX] datanetIds;
+        uint128 bond;
+        bytes32 baseDigest;
+        bytes32 artifactDigest;
+        bytes32 indexRoot;
+    }
+
+
     IERC20 public immutable token;
     IParams public immutable params;
     IDatanetRegistry public immutable datanets;
 
     uint128 private _bondsIn;
     uint128 private _bondsOut;
-    mapping(bytes32 adapterId => Adapter) private _adapters;
+    mapping(bytes32 adapterId => Row) private _adapters;
 
     constructor(IERC20 token_, IParams params_, IDatanetRegistry datanets_) {
         token = token_;
@@ -77,14 +92,14 @@ contract ModelRegistry is IModelRegistry {
 
     /// @inheritdoc IModelRegistry
     function retire(bytes32 adapterId) external {
-        Adapter storage adapter = _owned(adapterId);
+        Row storage adapter = _owned(adapterId);
         if (adapter.retiredAt != 0) revert AlreadyRetired(adapterId);
-        adapter.retiredAt = uint64(block.timestamp);
+        adapter.retiredAt = uint56(block.timestamp);
         emit AdapterRetired(adapterId, _reclaimableAt(adapter));
     }
 
     function reclaimBond(bytes32 adapterId) external {
-        Adapter storage adapter = _owned(adapterId);
+        Row storage adapter = _owned(adapterId);
         uint128 amount = adapter.bond;
         if (adapter.retiredAt == 0) revert NotRetired(adapterId);
         if (block.timestamp < _reclaimableAt(adapter)) revert BondLocked(_reclaimableAt(adapter));
@@ -96,17 +111,32 @@ contract ModelRegistry is IModelRegistry {
     }
 
     function adapterOf(bytes32 adapterId) external view returns (Adapter memory) {
-        return _known(adapterId);
-    }
-
-    function termsOf(bytes32 adapterId) external view returns (Terms memory) {
-        Adapter storage adapter = _known(adapterId);
-        return Terms({
+        Row storage adapter = _known(adapterId);
+        Terms memory terms = termsOf(adapterId);
+        return Adapter({
             owner: adapter.owner,
             royaltyPpm: adapter.royaltyPpm,
-            datanetIds: adapter.datanetIds,
-            weightsPpm: adapter.weightsPpm
+            retiredAt: adapter.retiredAt,
+            bond: adapter.bond,
+            baseDigest: adapter.baseDigest,
+            artifactDigest: adapter.artifactDigest,
+            indexRoot: adapter.indexRoot,
+            datanetIds: terms.datanetIds,
+            weightsPpm: terms.weightsPpm
         });
+    }
+
+    /// @inheritdoc IModelRegistry
+    function termsOf(bytes32 adapterId) public view returns (Terms memory terms) {
+        Row storage adapter = _known(adapterId);
+        uint256 count = adapter.numDatanets;
+        uint32[DATANETS_MAX] memory weightsPpm = adapter.weightsPpm;
+        (terms.owner, terms.royaltyPpm) = (adapter.owner, adapter.royaltyPpm);
+        terms.datanetIds = new bytes32[](count);
+        terms.weightsPpm = new uint32[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            (terms.datanetIds[i], terms.weightsPpm[i]) = (adapter.datanetIds[i], weightsPpm[i]);
+        }
     }
 
     /// @inheritdoc IModelRegistry
@@ -120,10 +150,20 @@ contract ModelRegistry is IModelRegistry {
         if (_adapters[adapterId].owner != address(0)) revert AdapterExists(adapterId);
         if (adapter.royaltyPpm > royaltyMax) revert BadRoyalty(adapter.royaltyPpm, royaltyMax);
         _checkDatanets(adapter.datanetIds, adapter.weightsPpm);
-        _adapters[adapterId] = adapter;
+        _write(_adapters[adapterId], adapter);
         _bondsIn += adapter.bond;
         emit AdapterRegistered(adapterId, msg.sender, adapter);
         token.pull(adapter.bond);
+    }
+
+    function _write(Row storage row, Adapter memory adapter) private {
+        (row.owner, row.royaltyPpm, row.bond) = (adapter.owner, adapter.royaltyPpm, adapter.bond);
+        (row.baseDigest, row.artifactDigest, row.indexRoot) =
+            (adapter.baseDigest, adapter.artifactDigest, adapter.indexRoot);
+        row.numDatanets = uint8(adapter.datanetIds.length);
+        for (uint256 i = 0; i < adapter.datanetIds.length; ++i) {
+            (row.datanetIds[i], row.weightsPpm[i]) = (adapter.datanetIds[i], adapter.weightsPpm[i]);
+        }
     }
 
     function _checkDatanets(bytes32[] memory ids, uint32[] memory weightsPpm) private view {
@@ -143,16 +183,16 @@ contract ModelRegistry is IModelRegistry {
         return params.valuesAt(params.epochAt(uint64(block.timestamp))).adapterBond;
     }
 
-    function _reclaimableAt(Adapter storage adapter) private view returns (uint64) {
-        return adapter.retiredAt + params.windows().unbonding;
+    function _reclaimableAt(Row storage adapter) private view returns (uint64) {
+        return uint64(adapter.retiredAt) + params.windows().unbonding;
     }
 
-    function _known(bytes32 adapterId) private view returns (Adapter storage adapter) {
+    function _known(bytes32 adapterId) private view returns (Row storage adapter) {
         adapter = _adapters[adapterId];
         if (adapter.owner == address(0)) revert UnknownAdapter(adapterId);
     }
 
-    function _owned(bytes32 adapterId) private view returns (Adapter storage adapter) {
+    function _owned(bytes32 adapterId) private view returns (Row storage adapter) {
         adapter = _known(adapterId);
         if (msg.sender != adapter.owner) revert NotAdapterOwner(adapterId, msg.sender);
     }

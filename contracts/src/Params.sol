@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {Bounds, IParams, Values, Windows} from "./interfaces/IParams.sol";
+import {Bounds, ClaimTerms, IParams, Values, Windows} from "./interfaces/IParams.sol";
 import {PPM} from "./interfaces/Types.sol";
 
 /// @dev See {IParams}.
@@ -54,10 +54,18 @@ contract Params is IParams {
 
     /// @inheritdoc IParams
     function valuesAt(uint64 epoch) external view returns (Values memory) {
-        // From the end: at most three entries are younger than the epochs that can be claimed.
-        uint256 i = _history.length - 1;
-        while (_history[i].fromEpoch > epoch) --i;
-        return _history[i].values;
+        return _at(epoch);
+    }
+
+    /// @inheritdoc IParams
+    function claimTermsAt(uint64 epoch) external view returns (ClaimTerms memory) {
+        Values storage values = _at(epoch);
+        return ClaimTerms({
+            protocolPpm: values.protocolPpm,
+            stakersPpm: values.stakersPpm,
+            dataPpm: values.dataPpm,
+            minStake: values.minStake
+        });
     }
 
     function windows() external view returns (Windows memory) {
@@ -80,6 +88,13 @@ contract Params is IParams {
 
     function epochAt(uint64 timestamp) public view returns (uint64) {
         return timestamp / _epoch;
+    }
+
+    /// @dev From the end: at most three entries are younger than the epochs that can be claimed.
+    function _at(uint64 epoch) private view returns (Values storage) {
+        uint256 i = _history.length - 1;
+        while (_history[i].fromEpoch > epoch) --i;
+        return _history[i].values;
     }
 
     function _checkBounds(Bounds memory b) private pure {

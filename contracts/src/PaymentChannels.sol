@@ -3,16 +3,16 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
-import {IParams, Values, Windows} from "./interfaces/IParams.sol";
+import {ClaimTerms, IParams, Windows} from "./interfaces/IParams.sol";
 import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
-import {ChannelConfig, ClaimRecord, EpochClaim, Item} from "./interfaces/Types.sol";
+import {ChannelConfig, ClaimRecord, EpochClaim, Item, Part} from "./interfaces/Types.sol";
 import {ClaimSplit, Line} from "./lib/ClaimSplit.sol";
 import {Hashes} from "./lib/Hashes.sol";
+import {Signatures} from "./lib/Signatures.sol";
 import {Tokens} from "./lib/Tokens.sol";
 import {Wired} from "./lib/Wired.sol";
 
@@ -144,15 +144,15 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         Item[] calldata items,
         bytes calldata nodeSignature
     ) external {
-        Values memory values = params.valuesAt(epochClaim.epoch);
+        ClaimTerms memory terms = params.claimTermsAt(epochClaim.epoch);
         Line[] memory lines = _linesOf(adapters);
-        _requireClaimable(epochClaim, values.minStake);
+        _requireClaimable(epochClaim, terms.minStake);
         _requireItems(epochClaim.itemsHash, adapters, items);
         _requireNode(epochClaim.node, Hashes.ofEpochClaim(epochClaim), nodeSignature);
         ClaimRecord memory record = _recordOf(epochClaim);
         nextSeq[record.node] = record.seq + 1;
         _charge(record, items, lines);
-        ClaimSplit.split(record, values, lines, datanets);
+        ClaimSplit.split(record, terms, lines, datanets);
         claimOf[record.node][record.seq] = keccak256(abi.encode(record));
         _claimed += record.gross;
         emit Claimed(record.node, record.seq, record);
@@ -224,44 +224,52 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     function _charge(ClaimRecord memory record, Item[] calldata items, Line[] memory lines) private {
         for (uint256 i = 0; i < items.length; ++i) {
             Item calldata item = items[i];
+            Part[] calldata parts = item.parts;
             bytes32 id = channelId(item.config);
-            uint8 code = _faultOf(item, id, record.node, lines.length);
+            uint8 code = _faultOf(item, parts, id, record.node, lines.length);
             if (code != 0) {
                 record.skipped |= 1 << i;
                 emit Skipped(id, code);
                 continue;
             }
             _channels[id].claimed = item.to;
-            for (uint256 p = 0; p < item.parts.length; ++p) {
-                lines[item.parts[p].adapter].gross += item.parts[p].amount;
+            for (uint256 p = 0; p < parts.length; ++p) {
+                Part calldata part = parts[p];
+                lines[part.adapter].gross += part.amount;
             }
         }
     }
 
     /// @dev Why an item is skipped, by the codes of {Skipped}; 0 = it is not.
-    function _faultOf(Item calldata item, bytes32 id, address node, uint256 numAdapters) private view returns (uint8) {
-        Channel memory channel = _channels[id];
+    function _faultOf(Item calldata item, Part[] calldata parts, bytes32 id, address node, uint256 numAdapters)
+        private
+        view
+        returns (uint8)
+    {
+        Channel storage channel = _channels[id];
+        (uint128 from, uint128 to, uint128 ceiling) = (item.from, item.to, item.maxClaimable);
         if (item.config.node != node) return 1;
-        if (item.from != channel.claimed) return 2;
-        if (item.to <= item.from) return 3;
-        if (item.to > item.maxClaimable) return 4;
-        if (item.to > channel.deposit) return 5;
-        if (!_partsFit(item, numAdapters)) return 6;
-        bytes32 digest = _hashTypedDataV4(Hashes.ofVoucher(id, item.maxClaimable));
-        return _signerOf(digest, item.signature) == item.config.authorizer ? 0 : 7;
+        if (from != channel.claimed) return 2;
+        if (to <= from) return 3;
+        if (to > ceiling) return 4;
+        if (to > channel.deposit) return 5;
+        if (!_partsFit(parts, to - from, numAdapters)) return 6;
+        bytes32 digest = _hashTypedDataV4(Hashes.ofVoucher(id, ceiling));
+        return Signatures.signerOf(digest, item.signature) == item.config.authorizer ? 0 : 7;
     }
 
     /// @dev Strictly ascending parts end the walk after `numAdapters` steps, however many are sent.
-    function _partsFit(Item calldata item, uint256 numAdapters) private pure returns (bool) {
+    function _partsFit(Part[] calldata parts, uint256 expected, uint256 numAdapters) private pure returns (bool) {
         uint256 sum = 0;
         uint256 least = 0;
-        for (uint256 p = 0; p < item.parts.length; ++p) {
-            uint256 adapter = item.parts[p].adapter;
+        for (uint256 p = 0; p < parts.length; ++p) {
+            Part calldata part = parts[p];
+            uint256 adapter = part.adapter;
             if (adapter < least || adapter >= numAdapters) return false;
             least = adapter + 1;
-            sum += item.parts[p].amount;
+            sum += part.amount;
         }
-        return sum == item.to - item.from;
+        return sum == expected;
     }
 
     function _recordOf(EpochClaim calldata epochClaim) private view returns (ClaimRecord memory record) {
@@ -305,17 +313,12 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     function _requireNode(address node, bytes32 structHash, bytes calldata signature) private view {
         if (staking.isSigner(node, msg.sender)) return;
-        address signer = _signerOf(_hashTypedDataV4(structHash), signature);
+        address signer = Signatures.signerOf(_hashTypedDataV4(structHash), signature);
         if (signer == address(0) || !staking.isSigner(node, signer)) revert NotSigner(node, signer);
     }
 
     function _requirePayer(ChannelConfig calldata config) private view {
         if (msg.sender != config.payer) revert NotPayer(config.payer, msg.sender);
-    }
-
-    /// @dev 0 when the signature is none, or not in its one canonical form.
-    function _signerOf(bytes32 digest, bytes calldata signature) private pure returns (address signer) {
-        (signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
     }
 
     function _left(bytes32 id) private view returns (uint128) {

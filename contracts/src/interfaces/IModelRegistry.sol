@@ -82,6 +82,7 @@ interface IModelRegistry {
 
     function adapterOf(bytes32 adapterId) external view returns (Adapter memory);
 
+    /// @notice The part of it that a claim needs, for less gas.
     function termsOf(bytes32 adapterId) external view returns (Terms memory);
 
     /// @notice bondsIn − bondsOut is what this contract holds.

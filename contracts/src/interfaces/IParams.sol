@@ -13,6 +13,14 @@ struct Values {
     uint32 creditTokensMax;
 }
 
+/// @notice What a claim needs of the values.
+struct ClaimTerms {
+    uint32 protocolPpm;
+    uint32 stakersPpm;
+    uint32 dataPpm;
+    uint128 minStake;
+}
+
 /// @notice How far governance may go. The four shares' maxima leave the node something: they sum to less than 1,000,000.
 struct Bounds {
     uint32 protocolPpmMax;
@@ -56,6 +64,9 @@ interface IParams {
 
     /// @notice The values by which the claims of an epoch are computed.
     function valuesAt(uint64 epoch) external view returns (Values memory);
+
+    /// @notice The part of them that a claim needs, for less gas.
+    function claimTermsAt(uint64 epoch) external view returns (ClaimTerms memory);
 
     function windows() external view returns (Windows memory);
 

@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {IDatanetRegistry} from "../interfaces/IDatanetRegistry.sol";
 import {Terms} from "../interfaces/IModelRegistry.sol";
-import {Values} from "../interfaces/IParams.sol";
+import {ClaimTerms} from "../interfaces/IParams.sol";
 import {ClaimRecord, Credit, PPM, Pot} from "../interfaces/Types.sol";
 
 /// @notice What was earned with one adapter in a claim, and what it owes to whom.
@@ -29,7 +29,7 @@ library ClaimSplit {
 
     /// @notice Fill in gross, protocol, stakers, nodeShare, credits and pots of `record`.
     /// @dev All lines together are below 2^128, since payers have paid it in; so every share is, too.
-    function split(ClaimRecord memory record, Values memory values, Line[] memory lines, IDatanetRegistry datanets)
+    function split(ClaimRecord memory record, ClaimTerms memory terms, Line[] memory lines, IDatanetRegistry datanets)
         internal
         view
     {
@@ -42,11 +42,11 @@ library ClaimSplit {
             Line memory line = lines[a];
             if (line.gross == 0) continue;
             record.gross += uint128(line.gross);
-            record.protocol += _share(line.gross, values.protocolPpm);
-            record.stakers += _share(line.gross, values.stakersPpm);
+            record.protocol += _share(line.gross, terms.protocolPpm);
+            record.stakers += _share(line.gross, terms.stakersPpm);
             if (line.adapterId == 0) continue;
             _credit(record, at, line.terms.owner, _share(line.gross, line.terms.royaltyPpm));
-            _fillPots(record, at, line, _share(line.gross, values.dataPpm), datanets);
+            _fillPots(record, at, line, _share(line.gross, terms.dataPpm), datanets);
         }
         _shorten(record.credits, at.credits);
         record.nodeShare = record.gross - record.protocol - record.stakers - at.others;

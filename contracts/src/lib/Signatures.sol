@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Who signed a digest
+library Signatures {
+    uint256 private constant HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
+
+    /// @notice The signer of `digest`, or 0. Only r ‖ s ‖ v with the lower s and v of 27 or 28, so that a signature has
+    /// one form and cannot be altered by whoever passes it on.
+    function signerOf(bytes32 digest, bytes calldata signature) internal pure returns (address) {
+        if (signature.length != 65) return address(0);
+        bytes32 s = bytes32(signature[32:64]);
+        if (uint256(s) > HALF_ORDER) return address(0);
+        return ecrecover(digest, uint8(signature[64]), bytes32(signature[:32]), s);
+    }
+}
