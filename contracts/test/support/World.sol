@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {AttributionRewards} from "../../src/AttributionRewards.sol";
+import {DatanetRegistry} from "../../src/DatanetRegistry.sol";
+import {ModelRegistry} from "../../src/ModelRegistry.sol";
+import {NodeStaking} from "../../src/NodeStaking.sol";
+import {OpenToken} from "../../src/OpenToken.sol";
+import {Params} from "../../src/Params.sol";
+import {PaymentChannels} from "../../src/PaymentChannels.sol";
+import {Bounds, Values, Windows} from "../../src/interfaces/IParams.sol";
+import {ChannelConfig, ClaimRecord, EpochClaim, Item, Part, Payout, PPM} from "../../src/interfaces/Types.sol";
+import {Checks, vm, Vm} from "./Vm.sol";
+
+/// @notice A small network: one node, one payer, two Datanets, three adapters.
+///
+///   adapter   royalty   Datanets
+///   ONE       10 %      first 60 %, second 40 %
+///   TWO       none      first
+///   BARE      5 %       none
+abstract contract World is Checks {
+    uint256 internal constant NODE_KEY = 0x1001;
+    uint256 internal constant SIGNER_KEY = 0x1002;
+    uint256 internal constant PAYER_KEY = 0x1003;
+    uint256 internal constant AUTHORIZER_KEY = 0x1004;
+    uint256 internal constant STRANGER_KEY = 0x1005;
+
+    bytes32 internal constant BASE = 0;
+    bytes32 internal constant ONE = bytes32(uint256(1));
+    bytes32 internal constant TWO = bytes32(uint256(2));
+    bytes32 internal constant BARE = bytes32(uint256(3));
+
+    uint128 internal constant OPEN = 1e18;
+    uint128 internal constant MIN_STAKE = 1_000 * OPEN;
+    uint128 internal constant STAKE = 10_000 * OPEN;
+    uint128 internal constant MIN_DEPOSIT = OPEN;
+    uint128 internal constant DEPOSIT = 100 * OPEN;
+    uint128 internal constant BOND = 10 * OPEN;
+    uint64 internal constant DELAY = 2 days;
+
+    address internal node = vm.addr(NODE_KEY);
+    address internal signer = vm.addr(SIGNER_KEY);
+    address internal payer = vm.addr(PAYER_KEY);
+    address internal authorizer = vm.addr(AUTHORIZER_KEY);
+    address internal stranger = vm.addr(STRANGER_KEY);
+    address internal governor = address(0x60);
+    address internal treasury = address(0x71);
+    address internal maker = address(0x81);
+    address internal curator = address(0x91);
+    address internal firstTreasury = address(0xA1);
+    address internal secondTreasury = address(0xA2);
+    address internal alice = address(0xC1);
+    address internal bob = address(0xC2);
+
+    OpenToken internal token;
+    Params internal params;
+    NodeStaking internal staking;
+    DatanetRegistry internal datanets;
+    ModelRegistry internal models;
+    PaymentChannels internal channels;
+    AttributionRewards internal rewards;
+    bytes32 internal first;
+    bytes32 internal second;
+
+    function setUp() public virtual {
+        vm.warp(100 days);
+        _deploy();
+        _register();
+        _fund(node);
+        _fund(payer);
+        vm.startPrank(node);
+        staking.bond(STAKE);
+        staking.setSigner(signer);
+        vm.stopPrank();
+    }
+
+    function _deploy() private {
+        token = new OpenToken(address(this), 1_000_000_000 * uint256(OPEN));
+        params = new Params(governor, values(), bounds(), windows());
+        staking = new NodeStaking(token, params);
+        datanets = new DatanetRegistry();
+        models = new ModelRegistry(token, params, datanets);
+        channels = new PaymentChannels(token, params, staking, models, datanets);
+        rewards = new AttributionRewards(token, params, channels, staking, datanets, treasury);
+        staking.wire(address(rewards));
+        channels.wire(address(rewards));
+    }
+
+    /// @dev Ids are hashes: which name comes first is luck, so that they ascend is settled here.
+    function _register() private {
+        bytes32 a = keccak256(abi.encode(curator, "a"));
+        bytes32 b = keccak256(abi.encode(curator, "b"));
+        (string memory name1, string memory name2) = a < b ? ("a", "b") : ("b", "a");
+        vm.startPrank(curator);
+        first = datanets.create(name1, firstTreasury, 100_000, "CC-BY-4.0");
+        second = datanets.create(name2, secondTreasury, 0, "CC-BY-4.0");
+        vm.stopPrank();
+        _fund(maker);
+        vm.startPrank(maker);
+        models.register(ONE, "base", "artifact", "index", _ids(first, second), _weights(600_000, 400_000), 100_000);
+        models.register(TWO, "base", "artifact", "index", _ids(first), _weights(1_000_000), 0);
+        models.register(BARE, "base", "artifact", "", new bytes32[](0), new uint32[](0), 50_000);
+        vm.stopPrank();
+    }
+
+    function values() internal pure returns (Values memory) {
+        return Values({
+            protocolPpm: 50_000,
+            stakersPpm: 50_000,
+            dataPpm: 200_000,
+            algoId: 1,
+            minStake: MIN_STAKE,
+            minDeposit: MIN_DEPOSIT,
+            adapterBond: BOND,
+            creditTokensMax: 32
+        });
+    }
+
+    function bounds() internal pure returns (Bounds memory) {
+        return Bounds({
+            protocolPpmMax: 100_000,
+            stakersPpmMax: 100_000,
+            dataPpmMax: 400_000,
+            royaltyPpmMax: 300_000,
+            creditTokensMax: 1_024,
+            minStakeMin: 1,
+            minStakeMax: 100_000 * OPEN,
+            minDepositMin: 1,
+            minDepositMax: 100 * OPEN,
+            adapterBondMin: 0,
+            adapterBondMax: 1_000 * OPEN
+        });
+    }
+
+    function windows() internal pure returns (Windows memory) {
+        return Windows({
+            epoch: 1 days,
+            propose: 3 days,
+            window: 3 days,
+            response: 1 days,
+            pauseMax: 7 days,
+            unbonding: 16 days,
+            withdrawDelayMin: 1 days,
+            withdrawDelayMax: 30 days,
+            withdrawPeriod: 7 days
+        });
+    }
+
+    // ---- money and channels ----
+
+    function _fund(address account) internal {
+        token.transfer(account, 1_000_000 * uint256(OPEN));
+        vm.startPrank(account);
+        token.approve(address(channels), type(uint256).max);
+        token.approve(address(staking), type(uint256).max);
+        token.approve(address(models), type(uint256).max);
+        vm.stopPrank();
+    }
+
+    function _config(uint256 salt) internal view returns (ChannelConfig memory) {
+        return ChannelConfig({
+            payer: payer, authorizer: authorizer, node: node, withdrawDelay: DELAY, salt: bytes32(salt)
+        });
+    }
+
+    function _open(uint256 salt) internal returns (ChannelConfig memory config) {
+        config = _config(salt);
+        vm.prank(payer);
+        channels.open(config, DEPOSIT);
+    }
+
+    function _left(ChannelConfig memory config) internal view returns (uint128) {
+        (uint128 deposit, uint128 claimed) = channels.channelOf(channels.channelId(config));
+        return deposit - claimed;
+    }
+
+    // ---- signatures ----
+
+    function _sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return abi.encodePacked(r, s, v);
+    }
+
+    function _typed(string memory name, address at, bytes32 structHash) internal view returns (bytes32) {
+        bytes32 kind = keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
+        bytes32 domain = keccak256(abi.encode(kind, keccak256(bytes(name)), keccak256("1"), block.chainid, at));
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
+
+    function _payments(bytes32 structHash) internal view returns (bytes32) {
+        return _typed("OpenLedgerPayments", address(channels), structHash);
+    }
+
+    function _rewards(bytes32 structHash) internal view returns (bytes32) {
+        return _typed("OpenLedgerRewards", address(rewards), structHash);
+    }
+
+    function _voucher(ChannelConfig memory config, uint128 max) internal view returns (bytes memory) {
+        bytes32 kind = keccak256("Voucher(bytes32 channelId,uint128 maxClaimable)");
+        return _sign(AUTHORIZER_KEY, _payments(keccak256(abi.encode(kind, channels.channelId(config), max))));
+    }
+
+    // ---- claims ----
+
+    /// @dev One part: all of it was earned with `adapters[adapter]`.
+    function _item(ChannelConfig memory config, uint128 from, uint128 to, uint16 adapter)
+        internal
+        view
+        returns (Item memory)
+    {
+        Part[] memory parts = new Part[](1);
+        parts[0] = Part({adapter: adapter, amount: to - from});
+        return Item({
+            config: config, maxClaimable: to, signature: _voucher(config, to), from: from, to: to, parts: parts
+        });
+    }
+
+    function _items(Item memory a) internal pure returns (Item[] memory items) {
+        items = new Item[](1);
+        items[0] = a;
+    }
+
+    function _items(Item memory a, Item memory b) internal pure returns (Item[] memory items) {
+        items = new Item[](2);
+        (items[0], items[1]) = (a, b);
+    }
+
+    function _epochClaim(bytes32[] memory adapters, Item[] memory items) internal view returns (EpochClaim memory) {
+        return EpochClaim({
+            node: node,
+            seq: channels.nextSeq(node),
+            epoch: params.epochAt(uint64(block.timestamp)),
+            itemsHash: keccak256(abi.encode(adapters, items)),
+            receiptsRoot: "receipts",
+            count: uint32(items.length)
+        });
+    }
+
+    function _claim(bytes32[] memory adapters, Item[] memory items) internal returns (ClaimRecord memory) {
+        EpochClaim memory epochClaim = _epochClaim(adapters, items);
+        vm.recordLogs();
+        vm.prank(signer);
+        channels.claim(epochClaim, adapters, items, "");
+        return _lastRecord();
+    }
+
+    /// @dev Open a channel and claim all of its deposit, earned with one adapter.
+    function _claimed(bytes32 adapter) internal returns (ClaimRecord memory) {
+        ChannelConfig memory config = _open(uint256(keccak256(abi.encode("channel", channels.nextSeq(node)))));
+        return _claim(_ids(adapter), _items(_item(config, 0, DEPOSIT, 0)));
+    }
+
+    function _lastRecord() internal returns (ClaimRecord memory) {
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        Vm.Log memory last = logs[logs.length - 1];
+        yes("the last log is Claimed", last.emitter == address(channels) && last.data.length > 0);
+        return abi.decode(last.data, (ClaimRecord));
+    }
+
+    // ---- payouts ----
+
+    function _payout(uint16 pot, address account, uint256 weight) internal pure returns (Payout memory) {
+        return Payout({pot: pot, account: account, weight: weight});
+    }
+
+    /// @dev Each pot to one account, whole.
+    function _payouts(ClaimRecord memory record, address account) internal pure returns (Payout[] memory payouts) {
+        payouts = new Payout[](record.pots.length);
+        for (uint16 i = 0; i < payouts.length; ++i) {
+            payouts[i] = _payout(i, account, PPM * record.pots[i].gross);
+        }
+    }
+
+    function _propose(ClaimRecord memory record, Payout[] memory payouts) internal {
+        bytes32 root = payouts.length == 0 ? bytes32(0) : bytes32("attribution");
+        vm.prank(signer);
+        rewards.propose(record, root, uint32(payouts.length), payouts, "");
+    }
+
+    /// @dev Propose and let the window pass.
+    function _proposed(ClaimRecord memory record, Payout[] memory payouts) internal {
+        _propose(record, payouts);
+        vm.warp(block.timestamp + windows().window);
+    }
+
+    // ---- arrays ----
+
+    function _none() internal pure returns (bytes32[] memory) {
+        return new bytes32[](0);
+    }
+
+    function _ids(bytes32 a) internal pure returns (bytes32[] memory ids) {
+        ids = new bytes32[](1);
+        ids[0] = a;
+    }
+
+    function _ids(bytes32 a, bytes32 b) internal pure returns (bytes32[] memory ids) {
+        ids = new bytes32[](2);
+        (ids[0], ids[1]) = (a, b);
+    }
+
+    function _weights(uint32 a) internal pure returns (uint32[] memory weights) {
+        weights = new uint32[](1);
+        weights[0] = a;
+    }
+
+    function _weights(uint32 a, uint32 b) internal pure returns (uint32[] memory weights) {
+        weights = new uint32[](2);
+        (weights[0], weights[1]) = (a, b);
+    }
+
+    // ---- expectations ----
+
+    function _reverts(bytes4 selector) internal {
+        vm.expectPartialRevert(selector);
+    }
+}
