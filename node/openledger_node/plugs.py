@@ -24,6 +24,10 @@ PLUGS: dict[str, dict[str, str]] = {
         "peft_lora": "openledger_node.factory.trainers.peft_lora:open_trainer",
         "fake": "openledger_node.factory.trainers.fake:open_trainer",
     },
+    "chain": {
+        "evm": "openledger_node.chain.clients.evm:open_client",
+        "simulated": "openledger_node.chain.clients.simulated:open_client",
+    },
     "attributor": {
         "suffix-v1": "openledger_node.attribution.attributors.suffix:open_attributor",
         "uniform-v0": "openledger_node.attribution.attributors.uniform:open_uniform",

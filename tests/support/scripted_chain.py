@@ -4,14 +4,9 @@ It reads raw transactions by another implementation than the node's own, and its
 were made: each leaves one log, with the call's data.
 """
 
-import pickle
-import threading
 from collections import Counter, deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Client, Connection, Listener
-from pathlib import Path
 from typing import Any
 
 from eth_account import Account
@@ -186,7 +181,7 @@ class ScriptedChain:
     def code(self, address: Address) -> bytes:
         return b"\x00"
 
-    def storage(self, address: Address, slot: int) -> bytes:
+    def storage(self, address: Address, slot: int, *, block_number: int | None = None) -> bytes:
         return bytes(32)
 
     def send(self, raw: bytes) -> Digest:
@@ -298,57 +293,3 @@ def _log(sent: Sent, block: Block, index: int) -> Log:
         transaction_hash=sent.hash,
         log_index=index,
     )
-
-
-# ---- the same chain for another process
-
-
-class ChainServer:
-    """Lends a chain to other processes over a Unix socket, one after the other, until it is closed."""
-
-    def __init__(self, chain: ScriptedChain, socket: Path) -> None:
-        self._chain = chain
-        self._listener = Listener(str(socket), family="AF_UNIX")
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        """Take no more calls."""
-        with suppress(OSError):
-            Client(self._listener.address, family="AF_UNIX").send_bytes(pickle.dumps(None))
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            with self._listener.accept() as connection, suppress(EOFError, ConnectionError):
-                while (asked := connection.recv()) is not None:
-                    connection.send(self._call(*asked))
-                return
-
-    def _call(self, method: str, values: tuple[Any, ...], named: dict[str, Any]) -> tuple[str, Any]:
-        try:
-            return "value", getattr(self._chain, method)(*values, **named)
-        except SendRefusedError as error:
-            return "refused", error.reason
-        except RevertedError as error:
-            return "reverted", error.message
-
-
-class RemoteChain:
-    """The other end: every method of a chain, asked over the socket."""
-
-    def __init__(self, socket: str) -> None:
-        self._connection: Connection = Client(socket, family="AF_UNIX")
-
-    def __getattr__(self, method: str) -> Any:
-        def ask(*values: Any, **named: Any) -> Any:
-            self._connection.send((method, values, named))
-            kind, value = self._connection.recv()
-            if kind == "refused":
-                raise SendRefusedError(value, value)
-            if kind == "reverted":
-                raise RevertedError(value)
-            return value
-
-        return ask

@@ -6,6 +6,7 @@ A block is stored in one commit. Its time is the one that whoever mines gives, a
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from .evm_calls import free_state
 from .pool import Pool
 
 GAS_LIMIT: Final = 30_000_000
+CACHED_BLOCKS: Final = 16
 CHECKED_BLOCKS: Final = 256
 """So many of the newest headers are looked at when a chain is opened: as many as a contract can see."""
 
@@ -61,6 +63,7 @@ class EmbeddedChain:
         self._store = store
         self._chain = chain
         self._pool = Pool(chain.chain_id)
+        self._mined_in = lru_cache(CACHED_BLOCKS)(self._read_block)  # a block is read for each of its receipts
 
     @property
     def chain_id(self) -> int:
@@ -147,22 +150,7 @@ class EmbeddedChain:
 
     def mined_in(self, header: BlockHeaderAPI) -> list[MinedTransaction]:
         """The transactions of a block, in order."""
-        block = self._chain.get_block_by_header(header)
-        receipts = block.get_receipts(self._chain.chaindb)
-        found: list[MinedTransaction] = []
-        gas_before = logs_before = 0
-        for index, (transaction, receipt) in enumerate(zip(block.transactions, receipts, strict=True)):
-            mined = MinedTransaction(
-                header=header,
-                index=index,
-                transaction=transaction,
-                receipt=receipt,
-                gas_used=receipt.gas_used - gas_before,
-                first_log_index=logs_before,
-            )
-            found.append(mined)
-            gas_before, logs_before = receipt.gas_used, logs_before + len(receipt.logs)
-        return found
+        return self._mined_in(header.hash)
 
     def mined(self, transaction_hash: bytes) -> MinedTransaction | None:
         """A transaction of the present chain."""
@@ -187,6 +175,24 @@ class EmbeddedChain:
     def close(self) -> None:
         """Let go of the file."""
         self._store.close()
+
+    def _read_block(self, block_hash: bytes) -> list[MinedTransaction]:
+        block = self._chain.get_block_by_hash(block_hash)  # type: ignore[arg-type]
+        receipts = block.get_receipts(self._chain.chaindb)
+        found: list[MinedTransaction] = []
+        gas_before = logs_before = 0
+        for index, (transaction, receipt) in enumerate(zip(block.transactions, receipts, strict=True)):
+            mined = MinedTransaction(
+                header=block.header,
+                index=index,
+                transaction=transaction,
+                receipt=receipt,
+                gas_used=receipt.gas_used - gas_before,
+                first_log_index=logs_before,
+            )
+            found.append(mined)
+            gas_before, logs_before = receipt.gas_used, logs_before + len(receipt.logs)
+        return found
 
     def _build(
         self,

@@ -197,7 +197,7 @@ class Outbox:
         room = self._limits.in_flight_max - sum(transaction.state in IN_FLIGHT for transaction in own)
         is_first = room == self._limits.in_flight_max
         for transaction in own:
-            if room == 0:
+            if room <= 0:  # below, too: a reorg may have brought back more than there is room for
                 return
             if transaction.state == "intended":
                 reserved = self._reserve(transaction, view, is_first=is_first)

@@ -9,6 +9,7 @@ PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
 NO_METHOD: Final = -32601
 INVALID_PARAMS: Final = -32602
+INTERNAL_ERROR: Final = -32603
 SERVER_ERROR: Final = -32000
 REVERTED: Final = 3
 """The code beside which `data` holds what a contract said when it refused."""

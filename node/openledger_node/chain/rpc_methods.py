@@ -9,11 +9,13 @@ from eth_hash.auto import keccak
 
 from openledger_protocol.errors import RevertedError
 
+from ..errors import ChainError
 from . import rpc_params as read
 from .client import SendRefusedError
 from .embedded import EmbeddedChain
 from .evm_calls import call, estimate_gas
 from .rpc import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     NO_METHOD,
     REVERTED,
@@ -78,6 +80,8 @@ class RpcMethods:
             raise RpcError(REVERTED, "execution reverted", hex_bytes(error.data)) from error
         except SendRefusedError as error:
             raise RpcError(SERVER_ERROR, str(error)) from error
+        except ChainError as error:  # its file is damaged, or the disk is
+            raise RpcError(INTERNAL_ERROR, str(error)) from error
 
     def _header(self, name: object) -> BlockHeaderAPI | None:
         chain = self._chain

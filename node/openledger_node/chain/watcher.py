@@ -1,7 +1,7 @@
 """The watcher: reads what our contracts say, and takes back what a reorganisation took back.
 
-It knows the chain again by the last blocks that it read. What was not final when it was read is read a second time once
-it is, since an endpoint may show a block before it has the block's logs.
+It knows the chain again by the last blocks that it read. What was not final when it was read is read a second time
+later, since an endpoint may show a block before it has the block's logs.
 """
 
 import logging

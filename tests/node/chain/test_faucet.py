@@ -34,7 +34,7 @@ def chain(deployed: DeployedChain) -> Iterator[SimulatedClient]:
 
 @pytest.fixture(scope="module")
 def network(deployed: DeployedChain) -> Network:
-    return network_of(deployed)
+    return network_of(deployed.client, deployed.contracts, deployed.deploy_block)
 
 
 def account(number: int) -> Address:

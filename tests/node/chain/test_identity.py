@@ -35,7 +35,7 @@ def chain(deployed: DeployedChain) -> SimulatedClient:
 
 @pytest.fixture
 def network(deployed: DeployedChain) -> Network:
-    return network_of(deployed)
+    return network_of(deployed.client, deployed.contracts, deployed.deploy_block)
 
 
 def test_the_chain_that_is_meant_is_found_sound(chain: SimulatedClient, network: Network) -> None:

@@ -109,6 +109,17 @@ def test_no_more_are_on_their_way_than_an_endpoint_holds(chain: ScriptedChain, l
     assert chain.mined_calls() == [b"a", b"b", b"c", b"d", b"e"]
 
 
+def test_what_a_reorg_brings_back_leaves_no_room_for_more(chain: ScriptedChain, ledger: Ledger) -> None:
+    outbox = open_outbox(chain, ledger, limits=replace(LIMITS, in_flight_max=2))
+    chain.finality_depth = 10
+    want(ledger, *"abcdefg")
+    settle(chain, outbox, blocks=2)
+    chain.reorganise(2)
+    outbox.step()
+    assert len(chain.pool) == 4
+    assert states(ledger)["g"] == "intended"
+
+
 def test_the_first_price_is_twice_the_base_fee_and_the_tip(
     chain: ScriptedChain, ledger: Ledger, outbox: Outbox
 ) -> None:

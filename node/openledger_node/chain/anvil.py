@@ -1,0 +1,132 @@
+"""anvil as a development chain: fast, and able to reorganise, where npm has brought it.
+
+It writes its state each second and when it ends, so that a kill may cost the blocks of the last seconds.
+"""
+
+import json
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from ..errors import ChainError
+from .engines import CHAIN_FILES, find_anvil
+
+HOST: Final = "127.0.0.1"
+START_S: Final = 20.0
+POLL_S: Final = 0.02
+WATCH_S: Final = 0.2
+END_S: Final = 5.0
+GAS_LIMIT: Final = 30_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Genesis:
+    """What makes the first block of this chain another than that of any other, and the same at each start."""
+
+    timestamp_s: int
+    gas_limit: int
+
+
+class Anvil:
+    """One running anvil."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", url: str) -> None:
+        self._process = process
+        self.url = url
+
+    def watch(self, stop: threading.Event) -> None:
+        """Wait until `stop`.
+
+        Raises:
+            ChainError: it ended by itself.
+        """
+        while not stop.wait(WATCH_S):
+            if (status := self._process.poll()) is not None:
+                raise ChainError(f"anvil ended with status {status}: its last words are above")
+
+    def close(self) -> None:
+        """Let it write its state and end."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def start_anvil(folder: Path, port: int, interval_s: float) -> Anvil:
+    """Start it on a folder's chain, and return when it answers.
+
+    Raises:
+        ChainError: it is not here, or it ends.
+    """
+    if (program := find_anvil()) is None:
+        raise ChainError("anvil is not installed: `npm ci` in contracts/ brings it, or leave out --engine anvil")
+    genesis = _genesis(folder / CHAIN_FILES["anvil"])
+    url = f"http://{HOST}:{port or _free_port()}"
+    process = subprocess.Popen(
+        [program, *_flags(genesis, folder, url, interval_s)], stdin=subprocess.DEVNULL, stdout=sys.stderr
+    )
+    anvil = Anvil(process, url)
+    try:
+        _wait_until_up(process, url)
+    except BaseException:
+        anvil.close()
+        raise
+    return anvil
+
+
+def _flags(genesis: Genesis, folder: Path, url: str, interval_s: float) -> list[str]:
+    flags = {
+        "--port": url.rpartition(":")[2],
+        "--block-time": f"{interval_s:g}",
+        "--slots-in-an-epoch": "1",  # else nothing is ever final
+        "--hardfork": "prague",
+        "--accounts": "1",
+        "--timestamp": str(genesis.timestamp_s),
+        "--gas-limit": str(genesis.gas_limit),
+        "--state": str(folder / "anvil-state.json"),
+        "--state-interval": "1",
+    }
+    return ["--quiet", "--no-cors", *(word for flag in flags.items() for word in flag)]
+
+
+def _genesis(file: Path) -> Genesis:
+    if file.exists():
+        return Genesis(**json.loads(file.read_text(encoding="utf-8")))
+    genesis = Genesis(timestamp_s=int(time.time()) - 1, gas_limit=GAS_LIMIT + secrets.randbelow(1 << 16))
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(genesis)), encoding="utf-8")
+    return genesis
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", url: str) -> None:
+    """Wait for an answer, and set its clock: a chain that was resumed goes on in the time when it ended."""
+    deadline_s = time.monotonic() + START_S
+    question = {"jsonrpc": "2.0", "id": 1, "method": "evm_setTime", "params": [int(time.time())]}
+    with httpx.Client(trust_env=False, timeout=START_S) as client:
+        while time.monotonic() < deadline_s:
+            if (status := process.poll()) is not None:
+                raise ChainError(f"anvil ended with status {status}: is its port taken, or its state file damaged?")
+            try:
+                client.post(url, json=question)
+                return
+            except httpx.TransportError:
+                time.sleep(POLL_S)
+    raise ChainError(f"anvil does not answer after {START_S:.0f} s")

@@ -1,0 +1,119 @@
+"""A chain behind a JSON-RPC endpoint, asked over HTTP; nothing is asked twice, for the caller knows what may be."""
+
+import itertools
+import json
+import time
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from ...errors import ChainError
+from ..rpc import RpcError, shorten
+from ..rpc_client import RpcClient
+
+TIMEOUT_S: Final = 10.0
+ANSWER_BYTES_MAX: Final = 32 << 20
+"""The logs of a few thousand claims; more at once is asked for in smaller steps."""
+
+LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+JSON_STATUSES: Final = frozenset({200, 400})
+"""HTTP statuses with which endpoints answer in JSON-RPC, errors included."""
+
+LIMITED_CODES: Final = frozenset({-32005, 429})
+"""Codes that mean: too much or too often. That says nothing of the transaction or call that was asked about."""
+
+
+def open_client(url: str, *, timeout_s: float = TIMEOUT_S, chain_id: int | None = None) -> RpcClient:
+    """A client for one endpoint; nothing is asked yet. `chain_id` is the one that every head must be of.
+
+    An endpoint that says nothing is given up after `timeout_s`, one that dribbles after half as much again.
+
+    Raises:
+        ChainError: `url` is none.
+    """
+    return RpcClient(HttpEndpoint(url, timeout_s), chain_id=chain_id)
+
+
+class HttpEndpoint:
+    """Carries questions to one address; threads may share it."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        host = _check_url(url)
+        self.name = f"the endpoint at {host}"  # what else stands in the address may be a key
+        self._url = url
+        self._timeout_s = timeout_s
+        self._ids = itertools.count(1)
+        self._client = httpx.Client(
+            timeout=timeout_s / 2,  # to connect, and then to wait for an answer
+            trust_env=host.rpartition(":")[0].strip("[]") not in LOOPBACK_NAMES,  # no proxy knows our loopback
+        )
+
+    def ask(self, method: str, params: list[Any]) -> Any:
+        """One question, one answer.
+
+        Raises:
+            RpcError: the answer is an error.
+            ChainError: there is none, or it is not one to this question.
+        """
+        request_id = next(self._ids)
+        question = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+        status, body = self._post(json.dumps(question).encode())
+        if status not in JSON_STATUSES:
+            raise ChainError(f"{self.name} answers {method} with HTTP status {status}: try again, or use another one")
+        try:
+            return _result(json.loads(body), request_id)
+        except (ValueError, RecursionError) as error:
+            raise ChainError(f"{self.name} does not speak JSON-RPC ({error}): is its address right?") from error
+        except RpcError as error:
+            if error.code in LIMITED_CODES:
+                raise ChainError(f"{self.name} limits how much it is asked: {error.message[:200]}") from error
+            raise
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
+    def _post(self, question: bytes) -> tuple[int, bytes]:
+        deadline_s = time.monotonic() + self._timeout_s
+        headers = {"Content-Type": "application/json"}
+        answer = bytearray()
+        try:
+            with self._client.stream("POST", self._url, content=question, headers=headers) as response:
+                for chunk in response.iter_bytes():
+                    answer += chunk
+                    if len(answer) > ANSWER_BYTES_MAX:
+                        raise ChainError(f"{self.name} answers with more than {ANSWER_BYTES_MAX} bytes")
+                    if time.monotonic() > deadline_s:
+                        raise ChainError(f"{self.name} takes more than {self._timeout_s:g} s for an answer")
+        except httpx.HTTPError as error:
+            raise ChainError(
+                f"{self.name} does not answer ({type(error).__name__}): is it up, and is its address right?"
+            ) from error
+        return response.status_code, bytes(answer)
+
+
+def _check_url(url: str) -> str:
+    """Host and port of an address that can be asked."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+        if not parts.hostname:
+            raise ValueError
+    except (ValueError, KeyError) as error:
+        raise ChainError(
+            f"not an address of an endpoint: it begins with http:// or https://, not {url[:8]!r}"
+        ) from error
+    return f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
+
+
+def _result(answer: Any, request_id: int) -> Any:
+    if not isinstance(answer, dict) or answer.get("id") != request_id:
+        raise ValueError(f"no answer to the question: {shorten(answer)}")
+    if (error := answer.get("error")) is not None:
+        if not isinstance(error, dict) or not isinstance(error.get("code"), int):
+            raise ValueError(f"no error as they are: {shorten(error)}")
+        raise RpcError(error["code"], str(error.get("message")), error.get("data"))
+    if "result" not in answer:
+        raise ValueError(f"no result: {shorten(answer)}")
+    return answer["result"]
