@@ -85,7 +85,7 @@ def ensure_hot_keys(home: Home, network: str) -> HotKeys:
         KeyFileError: one of them can't be opened; nothing that exists is ever replaced.
     """
     folder = home.network_keys(network)
-    return HotKeys(signer=_ensure_key(folder, SIGNER), authorizer=_ensure_key(folder, AUTHORIZER))
+    return HotKeys(signer=ensure_key(folder, SIGNER), authorizer=ensure_key(folder, AUTHORIZER))
 
 
 def ensure_development_wallet(home: Home, network: str) -> Key:
@@ -95,7 +95,23 @@ def ensure_development_wallet(home: Home, network: str) -> Key:
         KeyFileError: it can't be opened.
     """
     assert is_development(network), "a real wallet is its operator's to make"
-    return _ensure_key(home.network_keys(network), WALLET)
+    return ensure_key(home.network_keys(network), WALLET)
+
+
+def ensure_key(folder: Path, name: str) -> Key:
+    """Open the account of that name under the node's own password, drawn on the first call.
+
+    Raises:
+        KeyFileError: it can't be opened.
+    """
+    file = account_file(folder, name)
+    if not file.exists():
+        try:
+            create_account(folder, name, ensure_node_password(folder))
+        except KeyFileError:
+            if not file.exists():  # else another process was first, and its key is the one
+                raise
+    return unlock_unattended(_read_account(file))
 
 
 def is_unattended(network: str, name: str) -> bool:
@@ -267,17 +283,6 @@ def check_is_private(file: Path) -> None:
     mode = file.stat().st_mode
     if stat.S_ISREG(mode) and mode & 0o077:
         raise KeyFileError(f"{file} can be read by others: run `chmod 600 {file}`")
-
-
-def _ensure_key(folder: Path, name: str) -> Key:
-    file = account_file(folder, name)
-    if not file.exists():
-        try:
-            create_account(folder, name, ensure_node_password(folder))
-        except KeyFileError:
-            if not file.exists():  # else another process was first, and its key is the one
-                raise
-    return unlock_unattended(_read_account(file))
 
 
 def _read_node_password(folder: Path) -> Password:

@@ -9,7 +9,7 @@ import typer
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
 from ..errors import ModelError, NodeError
-from . import adapters, chat, config, doctor, factory, jobs, models, node
+from . import adapters, chat, config, devnet, doctor, factory, jobs, models, network, node, wallet
 from .context import set_home
 from .render import plain, say
 
@@ -44,6 +44,9 @@ app.add_typer(models.app, name="models", rich_help_panel="Models")
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Models")
 app.add_typer(factory.app, name="factory", rich_help_panel="Models")
 app.add_typer(config.app, name="config", rich_help_panel="Node")
+app.add_typer(devnet.app, name="devnet", rich_help_panel="Node")
+app.add_typer(network.app, name="network", rich_help_panel="Money")
+app.add_typer(wallet.app, name="wallet", rich_help_panel="Money")
 
 
 def main() -> None:

@@ -1,0 +1,324 @@
+"""`network`: contracts deployed, a network.json checked against its chain, and joined."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from support.chains import send_call
+from support.networks import served_chain
+from support.verbs import Run, type_on_terminal
+
+from openledger_node.chain.clients.evm import open_client
+from openledger_node.chain.contracts import load_contract
+from openledger_node.chain.development import BANK, DEVELOPMENT_WINDOWS
+from openledger_node.cli.network import REAL_WINDOWS
+from openledger_node.home import Home
+from openledger_node.networks import AUTO, CONTRACTS, current_network, read_network
+from openledger_protocol.chain import Call
+from openledger_protocol.primitives import Wei
+from openledger_protocol.signatures import address_of
+
+STRANGER = "0x" + "9" * 40
+REAL_KEY = bytes([7] * 32)
+
+
+@pytest.fixture(scope="module")
+def rpc() -> Iterator[str]:
+    with served_chain() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def made(rpc: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network.json that the verb wrote."""
+    return tmp_path_factory.mktemp("made") / "network.json"
+
+
+@pytest.fixture
+def network_file(run: Run, rpc: str, made: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil; the contracts are deployed once."""
+    if not made.exists():
+        ran = run("network", "init", "--rpc", rpc, "--out", str(made))
+        assert ran.status == 0, ran.stderr
+    copy = tmp_path / "network.json"
+    copy.write_text(made.read_text())
+    return copy
+
+
+def nonce_of_bank(rpc: str) -> int:
+    with closing(open_client(rpc)) as client:
+        return client.nonce(BANK)
+
+
+def change(file: Path, **changes: Any) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+# ── init ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_development_network_is_made_without_a_wallet_or_a_question(run: Run, rpc: str, tmp_path: Path) -> None:
+    out = tmp_path / "network.json"
+    ran = run("network", "init", "--rpc", rpc, "--out", str(out), "--json")
+    assert ran.status == 0, ran.stderr
+    assert ran.json == json.loads(out.read_text())
+    network = read_network(out)
+    assert network.is_development
+    assert network.network == f"development-{network.genesis_hash[2:10]}"
+    assert (network.rpc, network.bootstrap, set(network.contracts)) == ((rpc,), (), set(CONTRACTS))
+    assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_its_windows_are_seconds(network_file: Path, rpc: str) -> None:
+    network = read_network(network_file)
+    params = load_contract("Params")
+    call = Call(to=network.contracts["Params"], data=params.encode("windows"))
+    with closing(open_client(rpc)) as client:
+        found = params.decode_result("windows", client.call(call))
+    assert (found["epoch"], found["unbonding"]) == (DEVELOPMENT_WINDOWS.epoch_s, DEVELOPMENT_WINDOWS.unbonding_s)
+
+
+def test_a_real_networks_unbonding_outlasts_every_dispute() -> None:
+    longest = REAL_WINDOWS.propose_s + REAL_WINDOWS.window_s + REAL_WINDOWS.response_s + REAL_WINDOWS.pause_max_s
+    assert REAL_WINDOWS.unbonding_s >= longest
+
+
+def test_a_network_is_not_made_over_another_file(run: Run, network_file: Path, rpc: str) -> None:
+    before = network_file.read_text()
+    ran = run("network", "init", "--rpc", rpc, "--out", str(network_file))
+    assert ran.status == 3
+    assert "exists already, and a network is not made twice" in ran.stderr
+    assert network_file.read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["--rpc", "http://127.0.0.1:1"], 5, "the endpoint at 127.0.0.1:1 does not answer"),
+        (["--rpc", "ftp://chain"], 5, "not an address of an endpoint"),
+        (["--rpc", "RPC", "--rpc", "file:///etc/passwd"], 3, "rpc: 'file:///etc/passwd' is no URL of an endpoint"),
+        (["--rpc", "RPC", "--bootstrap", "example.org"], 3, "bootstrap: 'example.org' is no address of a peer"),
+        (["--rpc", "RPC", "--key", "savings"], 4, "no savings is in"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_deployed(
+    run: Run, rpc: str, tmp_path: Path, words: list[str], status: int, message: str
+) -> None:
+    with_url = [rpc if word == "RPC" else word for word in words]
+    nonce = nonce_of_bank(rpc)
+    ran = run("network", "init", "--out", str(tmp_path / "network.json"), *with_url)
+    assert (ran.status, ran.stdout) == (status, "")
+    assert message in ran.stderr
+    assert nonce_of_bank(rpc) == nonce
+    assert not (tmp_path / "network.json").exists()
+
+
+def test_a_wallet_without_coins_deploys_nothing(run: Run, rpc: str, tmp_path: Path, password_file: str) -> None:
+    flags = ["--password-file", password_file]
+    address = run("wallet", "create", "poor", *flags, "--json").json["address"]
+    ran = run("network", "init", "--rpc", rpc, "--out", str(tmp_path / "n.json"), "--key", "poor", *flags)
+    assert ran.status == 5
+    assert f"deploys 7 contracts on chain 1337 from {address}" in ran.stderr
+    assert f"{address} has 0 coins: send it" in ran.stderr
+
+
+@pytest.fixture(scope="module")
+def real_rpc() -> Iterator[str]:
+    """A chain on which nobody gives coins away: the bank has sent them to the account of REAL_KEY."""
+    with served_chain(seed=b"\1" * 32) as url, closing(open_client(url)) as client:
+        send_call(client, Call(to=address_of(REAL_KEY), value_wei=Wei(9_000 * 10**18)))
+        yield url
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> str:
+    file = tmp_path / "password"
+    file.write_text("correct horse")
+    file.chmod(0o600)
+    return str(file)
+
+
+@pytest.fixture
+def rich(run: Run, tmp_path: Path, password_file: str) -> list[str]:
+    """Flags that name a wallet with coins on the real chain."""
+    (tmp_path / "key").write_text(REAL_KEY.hex())
+    (tmp_path / "key").chmod(0o600)
+    run("wallet", "import", "rich", "--key-file", str(tmp_path / "key"), "--password-file", password_file)
+    return ["--key", "rich", "--password-file", password_file]
+
+
+def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
+    run: Run, real_rpc: str, tmp_path: Path, rich: list[str]
+) -> None:
+    out = tmp_path / "network.json"
+    asked = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich)
+    assert asked.status == 3
+    assert "no terminal to ask at: deploy harbour-net? Say --yes" in asked.stderr
+    ran = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, "--yes")
+    assert ran.status == 0, ran.stderr
+    network = read_network(out)
+    assert (network.network, network.is_development) == ("harbour-net", False)
+    params = load_contract("Params")
+    with closing(open_client(real_rpc)) as client:
+        answer = client.call(Call(to=network.contracts["Params"], data=params.encode("windows")))
+    assert params.decode_result("windows", answer)["unbonding"] == 16 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("local", "network can't be 'local'"),
+        ("development-1a2b3c4d", "does not fit the genesis hash"),
+        ("../keys", "network: not a name"),
+    ],
+)
+def test_a_real_networks_name_is_checked_first(
+    run: Run, real_rpc: str, tmp_path: Path, name: str, message: str
+) -> None:
+    ran = run("network", "init", "--rpc", real_rpc, "--out", str(tmp_path / "n.json"), "--name", name, "--yes")
+    assert ran.status == 3
+    assert message in ran.stderr
+
+
+# ── join ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_network_is_joined_and_shown(run: Run, home: Home, network_file: Path) -> None:
+    ran = run("network", "join", str(network_file), "--yes")
+    assert ran.status == 0
+    network = read_network(network_file)
+    assert current_network(home, AUTO) == network
+    assert f"this node is on {network.network} from its next start on" in ran.stderr
+    assert all(f"{name:<18} {address}" in ran.stdout for name, address in network.contracts.items())
+    assert f"{network.network} (development: coins and keys are thrown away)" in run("network", "show").stdout
+
+
+def test_what_show_prints_is_a_network_json_that_others_join_by(run: Run, network_file: Path, tmp_path: Path) -> None:
+    joined = run("network", "join", str(network_file), "--yes", "--json")
+    assert (joined.status, joined.stderr, joined.json) == (0, "", json.loads(network_file.read_text()))
+    (tmp_path / "shared.json").write_text(run("network", "show", "--json").stdout)
+    assert read_network(tmp_path / "shared.json") == read_network(network_file)
+
+
+def test_joining_twice_is_no_mistake(run: Run, network_file: Path) -> None:
+    assert [run("network", "join", str(network_file), "--yes").status for _ in range(2)] == [0, 0]
+
+
+MISFITS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "chain id": ({"chain_id": 1}, 5, "is on chain 1337, not on 1"),
+    "endpoint": ({"rpc": ["http://127.0.0.1:1"]}, 5, "the endpoint at 127.0.0.1:1 does not answer"),
+    "genesis": (
+        {"network": "development-11111111", "genesis_hash": "0x" + "1" * 64},
+        5,
+        "it is another chain, or a development chain that began anew",
+    ),
+    "field": ({"network": "../../keys"}, 3, "network: not a name: '../../keys'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "status", "message"), MISFITS.values(), ids=MISFITS.keys())
+def test_a_network_that_does_not_fit_its_chain_is_not_joined(
+    run: Run, home: Home, network_file: Path, changes: dict[str, Any], status: int, message: str
+) -> None:
+    change(network_file, **changes)
+    ran = run("network", "join", str(network_file), "--yes")
+    assert (ran.status, ran.stdout) == (status, "")
+    assert message in ran.stderr
+    assert list(home.root.iterdir()) == []
+
+
+def test_a_contract_that_is_not_there_is_named(run: Run, home: Home, network_file: Path) -> None:
+    contracts = json.loads(network_file.read_text())["contracts"]
+    change(network_file, contracts={**contracts, "NodeStaking": STRANGER})
+    ran = run("network", "join", str(network_file), "--yes")
+    assert ran.status == 5
+    assert f"no contract is at {STRANGER}" in ran.stderr
+    assert list(home.root.iterdir()) == []
+
+
+def test_an_endpoint_that_is_down_is_passed_over(run: Run, network_file: Path, rpc: str) -> None:
+    change(network_file, rpc=["http://127.0.0.1:1", rpc])
+    assert run("network", "join", str(network_file), "--yes").status == 0
+
+
+def test_without_yes_a_person_is_asked_and_a_script_is_told_so(run: Run, home: Home, network_file: Path) -> None:
+    ran = run("network", "join", str(network_file))
+    assert ran.status == 3
+    assert "Say --yes" in ran.stderr
+    refused = type_on_terminal(home, "network", "join", str(network_file), answers=[("join development", "n")])
+    assert refused.status == 130
+    assert current_network(home, AUTO) is None
+    assert (
+        type_on_terminal(home, "network", "join", str(network_file), answers=[("join development", "y")]).status == 0
+    )
+    assert current_network(home, AUTO) == read_network(network_file)
+
+
+def test_a_setting_that_stands_against_it_is_told(
+    run: Run, network_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
+    ran = run("network", "join", str(network_file), "--yes")
+    assert "but [node] network is local: set it to auto" in ran.stderr
+
+
+@pytest.fixture
+def web(network_file: Path) -> Iterator[str]:
+    """The folder of the network.json as a website."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            file = network_file.parent / self.path.lstrip("/")
+            self.send_response(200 if file.exists() else 404)
+            self.end_headers()
+            self.wfile.write(file.read_bytes() if file.exists() else b"")
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_network_is_joined_by_its_address_on_the_web(run: Run, home: Home, web: str, network_file: Path) -> None:
+    assert run("network", "join", f"{web}/network.json", "--yes").status == 0
+    assert current_network(home, AUTO) == read_network(network_file)
+
+
+def test_a_web_address_that_has_none_is_told(run: Run, web: str, network_file: Path) -> None:
+    gone = run("network", "join", f"{web}/gone.json", "--yes")
+    assert (gone.status, gone.stdout) == (6, "")
+    assert f"cannot fetch {web}/gone.json" in gone.stderr
+    (network_file.parent / "endless.json").write_bytes(b" " * 1_000_000)
+    endless = run("network", "join", f"{web}/endless.json", "--yes")
+    assert endless.status == 3
+    assert "it is longer than 65536 bytes" in endless.stderr
+
+
+def test_nobody_there_is_told(run: Run) -> None:
+    ran = run("network", "join", "http://127.0.0.1:1/network.json", "--yes")
+    assert (ran.status, "cannot fetch" in ran.stderr) == (6, True)
+
+
+# ── show ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_fresh_home_says_how_it_comes_to_a_network(run: Run, home: Home) -> None:
+    ran = run("network", "show", "--json")
+    assert (ran.status, ran.stdout) == (3, "")
+    assert "`openledger-node start` makes a development network" in ran.stderr
+    assert list(home.root.iterdir()) == []
+
+
+def test_a_home_that_is_on_none_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
+    assert "[node] network is 'local': this node serves this machine alone" in run("network", "show").stderr

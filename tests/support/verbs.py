@@ -1,0 +1,61 @@
+"""Verbs run as the installed command does: in this process, or on a terminal of their own."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from openledger_node.home import Home
+
+from .nodes import node_environment
+
+
+@dataclass
+class Ran:
+    """What one verb did."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+Run = Callable[..., Ran]
+
+
+def type_on_terminal(home: Home, *words: str, answers: list[tuple[str, str]]) -> Ran:
+    """Run a verb on a terminal; each answer is typed once its question is on the screen, whole.
+
+    A question ends in `: `. The space comes after the terminal was told to show nothing, which throws away what was
+    typed before.
+    """
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "openledger_node", *words]
+    environment = node_environment(home, NO_COLOR="1", COLUMNS="200")
+    # NOTE: in a session of its own it can't ask at the terminal that the tests were started from.
+    with subprocess.Popen(
+        command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        screen, looked_at = b"", 0
+        while piece := read_terminal(ours):
+            screen += piece
+            if answers and answers[0][0].encode() in screen[looked_at:] and screen.endswith(b": "):
+                looked_at = len(screen)
+                os.write(ours, answers.pop(0)[1].encode() + b"\n")
+    os.close(ours)
+    return Ran(process.returncode, screen.decode().replace("\r\n", "\n"), "")
+
+
+def read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:  # Linux says EIO when the other side is closed
+        return b""
