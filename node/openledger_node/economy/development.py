@@ -22,7 +22,7 @@ def prepare_development(economy: Economy) -> list[str]:
     """
     done = []
     wallet, signer = economy.accounts.wallet, economy.accounts.signer
-    min_stake = economy.min_stake_wei()
+    min_stake = economy.params().min_stake_wei
     stake = economy.deployment.stake(wallet)
     if economy.deployment.coin_balance(signer) == ZERO_WEI:
         fund(economy.client, economy.network, signer, coin_wei=DEVELOPMENT_SIGNER_COINS_WEI, open_wei=0)

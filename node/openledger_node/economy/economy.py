@@ -6,7 +6,7 @@ Everything here blocks; the daemon steps it in a thread, and a verb without a da
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openledger_protocol.epoch import Windows, epoch_at
+from openledger_protocol.epoch import Params, Windows, epoch_at
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.transactions import OutboxLimits
 
@@ -54,6 +54,7 @@ class Economy:
         self.ledger = ledger
         self.accounts = accounts
         self.ring = ring
+        self.fail_point = fail_point
         self.deployment = Deployment(
             client,
             chain_id=network.chain_id,
@@ -119,9 +120,9 @@ class Economy:
             self.settlement.step(self.watcher.head)
         self.outbox.step()
 
-    def min_stake_wei(self) -> Wei:
-        """What must be bonded just now."""
-        return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows)).min_stake_wei
+    def params(self) -> Params:
+        """What governance has set, as it stands just now."""
+        return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows))
 
     def close(self) -> None:
         """Let go of the chain."""

@@ -207,7 +207,7 @@ class MoneyVerbs:
         self._economy.ledger.channels.ensure(key, config, now_ns=int(datetime.now(UTC).timestamp() * 10**9))
         return [OpenChannel(config=config, amount_wei=_wei(arguments["amount_wei"]))]
 
-    def _top_up(self, _: Address, arguments: Arguments) -> list[Action]:
+    def _top_up(self, _account: Address, arguments: Arguments) -> list[Action]:
         _, config = self._channel(arguments)
         return [TopUp(config=config, amount_wei=_wei(arguments["amount_wei"]))]
 
