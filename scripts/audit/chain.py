@@ -1,0 +1,123 @@
+"""One network at one block: its events, its storage and its answers, none older or younger than the others."""
+
+from typing import Any
+
+from openledger_node.chain.client import ChainClient
+from openledger_node.chain.contracts import load_contract
+from openledger_node.chain.identity import check_identity
+from openledger_node.chain.watcher import decode_with
+from openledger_node.errors import ChainError
+from openledger_node.networks import CONTRACTS, Network
+from openledger_protocol.chain import Block, Call, Log
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import Address, Digest, checksum_address
+
+from .code import is_code_of
+from .layout import layout_of
+
+CHUNK_BLOCKS = 1_000
+"""Blocks whose logs are asked for at once; halved where an endpoint finds that too many."""
+
+
+class PinnedChain:
+    """Reads of one block."""
+
+    def __init__(self, client: ChainClient, network: Network, block: Block) -> None:
+        self._client = client
+        self.network = network
+        self.block = block
+        self.contracts = {name: network.contracts[name] for name in CONTRACTS}
+        self._words: dict[tuple[Address, int], bytes] = {}
+
+    def events(self) -> list[Event]:
+        """All that the contracts have said up to the block, in order."""
+        decode = decode_with(self.contracts)
+        return [event for log in self._logs() if (event := decode(log))]
+
+    def stored(self, contract: str, variable: str, *path: str | int) -> int:
+        """A number in storage; `path` as `Layout.place` takes it."""
+        place = layout_of(contract).place(variable, *path)
+        return place.value_in(self._word(self.contracts[contract], place.slot))
+
+    def stored_digest(self, contract: str, variable: str, *path: str | int) -> Digest:
+        """32 bytes in storage."""
+        return Digest(f"0x{self.stored(contract, variable, *path):064x}")
+
+    def stored_address(self, contract: str, variable: str, *path: str | int) -> Address:
+        """An account in storage."""
+        return checksum_address(self.stored(contract, variable, *path).to_bytes(20, "big"))
+
+    def ask(self, contract: str, function: str, *arguments: object) -> Any:
+        """What a view returns: for what lies in code alone."""
+        interface = load_contract(contract)
+        call = Call(to=self.contracts[contract], data=interface.encode(function, *arguments))
+        return interface.decode_result(function, self._client.call(call, block_number=self.block.number))
+
+    def check_still_there(self) -> None:
+        """Require that the block is where it was: what was read belongs together.
+
+        Raises:
+            ChainError: a reorganisation took it away.
+        """
+        if self._client.block(self.block.number) != self.block:
+            raise ChainError(
+                f"the chain took block {self.block.number} back while it was read: ask again, or for an older --block"
+            )
+
+    def _word(self, address: Address, slot: int) -> bytes:
+        if (address, slot) not in self._words:
+            word = self._client.storage(address, slot, block_number=self.block.number)
+            self._words[address, slot] = word
+        return self._words[address, slot]
+
+    def _logs(self) -> list[Log]:
+        logs: list[Log] = []
+        addresses = list(self.contracts.values())
+        first, chunk = self.network.deploy_block, CHUNK_BLOCKS
+        while first <= self.block.number:
+            last = min(first + chunk - 1, self.block.number)
+            try:
+                logs += self._client.logs(addresses, first, last)
+            except ChainError:
+                if chunk == 1:
+                    raise
+                chunk //= 2
+            else:
+                first = last + 1
+        return logs
+
+
+def pin_chain(client: ChainClient, network: Network, number: int | None = None) -> PinnedChain:
+    """Take the latest block, or the one of that number, of the chain that `network` means.
+
+    Raises:
+        ChainError: it is another chain, its contracts are none of this release, or the block is not there.
+    """
+    check_identity(client, network)
+    check_code(client, network)
+    block = client.head() if number is None else client.block(number)
+    if block is None:
+        raise ChainError(f"the chain has no block {number}: its latest is {client.head().number}")
+    if block.number < network.deploy_block:
+        raise ChainError(
+            f"{network.network} begins with block {network.deploy_block}: there is nothing in block {number}"
+        )
+    return PinnedChain(client, network, block)
+
+
+def check_code(client: ChainClient, network: Network) -> None:
+    """Require that the contracts are those of this release.
+
+    Raises:
+        ChainError: they are not; the message names them.
+    """
+    others = [name for name in CONTRACTS if not _is_ours(client, name, network.contracts[name])]
+    if others:
+        raise ChainError(
+            f"{', '.join(others)} of {network.network} is other code than this release compiles: "
+            "audit with the release that deployed it"
+        )
+
+
+def _is_ours(client: ChainClient, name: str, address: Address) -> bool:
+    return is_code_of(client.code(address), load_contract(name).bytecode)

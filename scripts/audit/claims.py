@@ -1,0 +1,164 @@
+"""Each claim's story, from its record to what was credited, told by events in their order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from openledger_node.settlement.records import integer, payouts_of, record_of
+from openledger_protocol.claims import AdapterTerms, DatanetTerms
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.events import Event
+from openledger_protocol.payouts import Beneficiaries, Credited, CreditRole, late_amounts, payout_amounts
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
+from openledger_protocol.settlement import ClaimRecord
+
+from .books import claim_name
+from .said import amount_of, text
+from .splits import ADAPTER_OWNERS, FeeTerms, Registry, Split, check_split
+
+TERMS = {
+    CreditRole.NODE: "nodes",
+    CreditRole.CONTRIBUTOR: "contributors",
+    CreditRole.TREASURY: "treasuries",
+    CreditRole.PROTOCOL: "protocol",
+}
+"""As what an account is credited; owners are told apart by the record's split."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Story:
+    """What the chain has said of one claim."""
+
+    node: Address
+    seq: int
+    record: ClaimRecord | None = None  # None: its `Claimed` is not there
+    split: Split | None = None
+    proposed: Event | None = None
+    credited: list[Credited] = field(default_factory=list)
+    expected: list[Credited] | None = None  # None: not final, or it can't be computed
+    is_final: bool = False
+    released_wei: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called here."""
+        return claim_name(self.node, self.seq)
+
+    @property
+    def roles(self) -> list[str]:
+        """The term of each of its credits, in their order."""
+        owners = iter(self.split.roles if self.split else ())
+        return [
+            next(owners, ADAPTER_OWNERS) if each.role == CreditRole.OWNER else TERMS[each.role]
+            for each in self.credited
+        ]
+
+
+class Chronicle:
+    """Reads events and remembers what a claim depends on: registries, parameters, payout addresses and stakes."""
+
+    def __init__(self, protocol_treasury: Address) -> None:
+        self.stories: dict[str, Story] = {}
+        self._protocol_treasury = protocol_treasury
+        self._registry = Registry()
+        self._payouts: dict[str, Address] = {}
+        self._bonded = 0
+
+    def read(self, event: Event) -> None:
+        """Go on by one event."""
+        match event.name:
+            case "Claimed" | "Proposed" | "Credited" | "Finalized" | "Released":
+                self._tell(event)
+            case "Bonded":
+                self._bonded += amount_of(event)
+            case "UnbondStarted":
+                self._bonded -= amount_of(event)
+            case "PayoutSet":
+                self._payouts[text(event, "node")] = Address(text(event, "payout"))
+            case _:
+                register(self._registry, event)
+
+    def _tell(self, event: Event) -> None:
+        node, seq = Address(text(event, "node")), integer(event, "seq")
+        story = self.stories.setdefault(claim_name(node, seq), Story(node=node, seq=seq))
+        match event.name:
+            case "Claimed":
+                story.record = record_of(event)
+                story.split = check_split(story.record, self._registry)
+            case "Proposed":
+                story.proposed = event
+            case "Credited":
+                story.credited.append(_credited(event))
+            case "Finalized":
+                story.is_final = True
+                story.expected = self._expected(story, is_late=bool(event.arguments["late"]))
+            case "Released":
+                story.released_wei = amount_of(event)
+
+    def _expected(self, story: Story, *, is_late: bool) -> list[Credited] | None:
+        """What the claim must credit, computed apart from the contract."""
+        if story.record is None or (story.proposed is None and not is_late):
+            return None
+        to = Beneficiaries(
+            node=self._payout_of(story.node),
+            protocol=self._protocol_treasury,
+            treasuries={id_: terms.treasury for id_, terms in self._registry.datanets.items()},
+            has_stakers=self._bonded > 0,
+        )
+        if story.proposed is None:
+            return late_amounts(story.record, to)
+        try:
+            return payout_amounts(story.record, payouts_of(story.proposed), to)
+        except (ProtocolError, KeyError):
+            return None
+
+    def _payout_of(self, node: Address) -> Address:
+        payout = self._payouts.get(node, node)
+        return node if int(payout, 16) == 0 else payout
+
+
+def tell_stories(events: Sequence[Event], protocol_treasury: Address) -> dict[str, Story]:
+    """The stories of all claims, by name."""
+    chronicle = Chronicle(protocol_treasury)
+    for event in events:
+        chronicle.read(event)
+    return chronicle.stories
+
+
+def register(registry: Registry, event: Event) -> None:
+    """Take over what a registry or the parameters announce."""
+    given: Any = event.arguments
+    match event.name:
+        case "AdapterRegistered":
+            adapter = given["adapter"]
+            ids = map(DatanetId, adapter["datanetIds"])
+            registry.adapters[AdapterId(given["adapterId"])] = AdapterTerms(
+                owner=Address(adapter["owner"]),
+                royalty_ppm=adapter["royaltyPpm"],
+                datanets=tuple(zip(ids, adapter["weightsPpm"], strict=True)),
+            )
+        case "DatanetCreated":
+            registry.datanets[DatanetId(given["id"])] = DatanetTerms(
+                owner=Address(given["owner"]), owner_ppm=given["ownerPpm"], treasury=Address(given["treasury"])
+            )
+        case "DatanetOwnerChanged":
+            _change_owner(registry, DatanetId(given["id"]), Address(given["owner"]))
+        case "ParamsQueued":
+            values = given["values"]
+            terms = FeeTerms(
+                protocol_ppm=values["protocolPpm"], stakers_ppm=values["stakersPpm"], data_ppm=values["dataPpm"]
+            )
+            registry.terms.append((given["fromEpoch"], terms))
+
+
+def _change_owner(registry: Registry, datanet_id: DatanetId, owner: Address) -> None:
+    if known := registry.datanets.get(datanet_id):
+        registry.datanets[datanet_id] = DatanetTerms(owner=owner, owner_ppm=known.owner_ppm, treasury=known.treasury)
+
+
+def _credited(event: Event) -> Credited:
+    return Credited(
+        account=Address(text(event, "account")),
+        amount_wei=Wei(amount_of(event)),
+        role=CreditRole(integer(event, "role")),
+    )

@@ -1,0 +1,123 @@
+"""Whether a claim's record divides its gross as the registries and parameters of its time say.
+
+What is known of an adapter's gross is what its pots say. The base, and adapters that name no Datanet, leave none: of
+what they earned together the fees are checked within the rounding, and their royalties are taken as they are.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from openledger_protocol.claims import AdapterTerms, DatanetTerms, part_down
+from openledger_protocol.constants import CLAIM_ADAPTERS_MAX
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
+from openledger_protocol.settlement import ClaimRecord, Pot
+
+ADAPTER_OWNERS, DATANET_OWNERS = "adapter_owners", "datanet_owners"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeeTerms:
+    """What a claim's epoch takes of every fee, in ppm."""
+
+    protocol_ppm: int
+    stakers_ppm: int
+    data_ppm: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Registry:
+    """What registries and parameters say at one point of the chain."""
+
+    adapters: dict[AdapterId, AdapterTerms] = field(default_factory=dict)
+    datanets: dict[DatanetId, DatanetTerms] = field(default_factory=dict)
+    terms: list[tuple[int, FeeTerms]] = field(default_factory=list)  # from which epoch on; the last that fits counts
+
+    def terms_at(self, epoch: int) -> FeeTerms:
+        """The terms by which an epoch's claims are computed."""
+        return next(terms for first, terms in reversed(self.terms) if first <= epoch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """As what each of a record's credits is owed, and what is wrong with the record."""
+
+    roles: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Owed:
+    account: Address
+    amount: int
+    role: str
+
+
+def check_split(record: ClaimRecord, registry: Registry) -> Split:
+    """Compute anew what can be computed of a record."""
+    groups = [list(pots) for _, pots in groupby(record.pots, key=lambda pot: pot.adapter_id)]
+    try:
+        terms = registry.terms_at(record.epoch)
+        owed = [each for pots in groups for each in _owed_with(pots, terms, registry)]
+        expected = [pot for pots in groups for pot in _pots_like(pots[0], terms, registry)]
+    except (KeyError, StopIteration):
+        return Split(
+            roles=(ADAPTER_OWNERS,) * len(record.credits),
+            faults=("an adapter, a Datanet or parameters that nothing has announced",),
+        )
+    gross = [pots[0].gross_wei for pots in groups]
+    roles, unfound = _match(record, owed)
+    faults = [f"{each.amount} wei for {each.account} ({each.role}) are missing" for each in unfound]
+    if tuple(expected) != record.pots:
+        faults.append("its pots are not what its adapters' Datanets and weights make")
+    faults += _fee_faults("protocol", record.protocol_wei, terms.protocol_ppm, record.gross_wei, gross)
+    faults += _fee_faults("stakers", record.stakers_wei, terms.stakers_ppm, record.gross_wei, gross)
+    return Split(roles=roles, faults=tuple(faults))
+
+
+def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: Registry) -> Iterator[_Owed]:
+    """What an adapter's owner, and then the owners of its Datanets, are owed."""
+    adapter = registry.adapters[pots[0].adapter_id]
+    royalty = part_down(pots[0].gross_wei, adapter.royalty_ppm)
+    owed = [_Owed(account=adapter.owner, amount=royalty, role=ADAPTER_OWNERS)]
+    for whole, datanet in _shares(pots[0], terms, registry).values():
+        cut = part_down(whole, datanet.owner_ppm)
+        owed.append(_Owed(account=datanet.owner, amount=cut, role=DATANET_OWNERS))
+    return (each for each in owed if each.amount)
+
+
+def _pots_like(pot: Pot, terms: FeeTerms, registry: Registry) -> Iterator[Pot]:
+    """All pots of the adapter of one of them."""
+    for datanet_id, (whole, datanet) in _shares(pot, terms, registry).items():
+        yield Pot(
+            adapter_id=pot.adapter_id,
+            datanet_id=datanet_id,
+            gross_wei=pot.gross_wei,
+            amount_wei=Wei(whole - part_down(whole, datanet.owner_ppm)),
+        )
+
+
+def _shares(pot: Pot, terms: FeeTerms, registry: Registry) -> Mapping[DatanetId, tuple[int, DatanetTerms]]:
+    """What each of an adapter's Datanets earned, its owner's part included."""
+    data = part_down(pot.gross_wei, terms.data_ppm)
+    weights = registry.adapters[pot.adapter_id].datanets
+    return {id_: (part_down(data, weight), registry.datanets[id_]) for id_, weight in weights}
+
+
+def _match(record: ClaimRecord, owed: Sequence[_Owed]) -> tuple[tuple[str, ...], list[_Owed]]:
+    """The credits' roles: those that are owed come in their order, and between them royalties of other adapters."""
+    left, roles = list(owed), []
+    for credit in record.credits:
+        if left and (credit.account, credit.amount_wei) == (left[0].account, left[0].amount):
+            roles.append(left.pop(0).role)
+        else:
+            roles.append(ADAPTER_OWNERS)
+    return tuple(roles), left
+
+
+def _fee_faults(name: str, found: int, ppm: int, gross: int, known: Sequence[int]) -> list[str]:
+    """A fee is rounded down adapter by adapter, so that the unknown ones lose less than a wei each."""
+    sure = sum(part_down(each, ppm) for each in known)
+    most = sure + part_down(gross - sum(known), ppm)
+    least = max(sure, most - CLAIM_ADAPTERS_MAX + 1)
+    return [] if least <= found <= most else [f"its {name} share is {found} wei, not {least} to {most}"]
