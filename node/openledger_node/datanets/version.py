@@ -76,8 +76,8 @@ def make_version(
 def contributors_root(accounts: Iterable[Address]) -> Digest:
     """The root of the tree over all accounts but zero, each once, ascending; zero if there are none.
 
-    A leaf is keccak(keccak(tag ‖ address word)), the tree that of a claim's receipts: an account's two neighbours show
-    that it is missing.
+    A leaf is keccak(keccak(tag ‖ address word)), the tree that of a claim's receipts: an account's two neighbours
+    show that it is missing.
     """
     distinct = sorted({account for account in accounts if account != ZERO_ADDRESS}, key=str.lower)
     return Tree.of([keccak(keccak(TAG_CONTRIBUTOR + address_word(account))) for account in distinct]).root

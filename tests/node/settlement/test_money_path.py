@@ -1,4 +1,4 @@
-"""From a signed receipt to a withdrawal, on the real contracts: what is signed, claimed, named, credited, taken out."""
+"""From a signed receipt to a withdrawal, on the real contracts: what is signed, claimed, named, credited, paid."""
 
 from collections.abc import Iterator
 from pathlib import Path
