@@ -1,10 +1,10 @@
-"""A simulated chain with the real contracts on it, in a few milliseconds."""
+"""A chain with the real contracts on it: simulated in a few milliseconds, or any other that does as it is told."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from openledger_node.chain.client import SendRefusedError
-from openledger_node.chain.clients.simulated import SEED, SimulatedClient, open_client
+from openledger_node.chain.clients.simulated import SEED, open_client
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.deploy import deploy_network
 from openledger_node.chain.development import BANK, BANK_KEY
@@ -24,7 +24,7 @@ GAS_LIMIT = 8_000_000
 class DeployedChain:
     """A chain, its contracts, and the bank that deployed them and holds all coins and all OPEN."""
 
-    client: SimulatedClient
+    client: Any  # a SimulatedClient, or another one whose chain mines when it is told to
     contracts: dict[str, Address]
     deploy_block: int
     bank: Address = BANK
@@ -62,9 +62,9 @@ class DeployedChain:
         return [event for log in logs if (event := interface.decode_log(log))]
 
 
-def deployed_chain(*, seed: bytes = SEED, **settings: Any) -> DeployedChain:
-    """Begin a chain and deploy; `settings` are those of `deploy_network`, as windows and params."""
-    client = open_client(seed=seed)
+def deployed_chain(client: Any = None, *, seed: bytes = SEED, **settings: Any) -> DeployedChain:
+    """Deploy on a chain, or on one that begins now; `settings` are those of `deploy_network`: windows, params."""
+    client = client or open_client(seed=seed)
     contracts, deploy_block = deploy_network(client, BANK_KEY, pause=client.mine, **settings)
     return DeployedChain(client=client, contracts=contracts, deploy_block=deploy_block)
 

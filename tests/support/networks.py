@@ -1,20 +1,156 @@
-"""Networks on chains that a test began, and such a chain behind an endpoint."""
+"""Networks on chains that a test began, and every way to have such a chain: in this process, or in one of its own."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
 
 from openledger_node.chain.client import ChainClient
-from openledger_node.chain.clients.evm import open_client
-from openledger_node.chain.clients.simulated import GENESIS_S, SEED
+from openledger_node.chain.clients.evm import HttpEndpoint, open_client
+from openledger_node.chain.clients.simulated import GENESIS_S, SEED, SimulatedClient
 from openledger_node.chain.deploy import deploy_network
 from openledger_node.chain.development import BANK_KEY
-from openledger_node.chain.embedded import open_chain
+from openledger_node.chain.devnet_child import start_devnet
+from openledger_node.chain.embedded import EmbeddedChain, open_chain
+from openledger_node.chain.engines import find_anvil
+from openledger_node.chain.rpc_client import RpcClient
 from openledger_node.chain.rpc_methods import RpcMethods
 from openledger_node.chain.rpc_server import RpcServer
 from openledger_node.networks import Network, Token, network_id_for_development
+from openledger_protocol.chain import Block
 from openledger_protocol.primitives import Address
+
+TIMEOUT_S: Final = 10.0
+POLL_S: Final = 0.005
+WAIT_S: Final = 30.0
+INTERVAL_S: Final = 0.02
+"""From block to block where a chain mines by itself: its time is then some fifty times as fast as ours."""
+
+NEVER_S: Final = 3600.0
+"""anvil mines when it is told to, so it need not by itself."""
+
+SLOW = pytest.mark.slow
+NEEDS_ANVIL = pytest.mark.skipif(find_anvil() is None, reason="anvil is not here: `npm ci` in contracts/ brings it")
+
+WAYS: Final = [
+    "simulated",
+    "evm",
+    pytest.param("evm-devnet", marks=SLOW),
+    pytest.param("anvil", marks=[SLOW, NEEDS_ANVIL]),
+]
+"""Every way to have a chain: in this process, served from it, and in a process of its own with either engine."""
+
+
+class TamedClient(ChainClient, Protocol):
+    """A chain's client, and the chain does what a test says."""
+
+    def mine(self, count: int = 1) -> Block:
+        """Have that many more blocks; the first holds what waits."""
+
+    def advance(self, seconds: int) -> Block:
+        """Have one more block, that much later or more."""
+
+    def ask(self, method: str, params: list[Any]) -> Any:
+        """Any question of JSON-RPC."""
+
+
+class Simulation(SimulatedClient):
+    """The simulated chain, asked anything."""
+
+    def ask(self, method: str, params: list[Any]) -> Any:
+        return self._endpoint.ask(method, params)
+
+
+class _Tamed(RpcClient):
+    def __init__(self, url: str) -> None:
+        super().__init__(HttpEndpoint(url, TIMEOUT_S))
+
+    def ask(self, method: str, params: list[Any]) -> Any:
+        return self._endpoint.ask(method, params)
+
+
+class PatientClient(_Tamed):
+    """The chain mines by itself: to have blocks is to wait for them."""
+
+    def mine(self, count: int = 1) -> Block:
+        number = self.head().number + count
+        return self.wait(lambda head: head.number >= number)
+
+    def advance(self, seconds: int) -> Block:
+        timestamp_s = self.head().timestamp_s + seconds
+        return self.wait(lambda head: head.timestamp_s >= timestamp_s)
+
+    def wait(self, is_reached: Callable[[Block], bool]) -> Block:
+        deadline_s = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline_s:
+            if is_reached(head := self.head()):
+                return head
+            time.sleep(POLL_S)
+        raise AssertionError(f"the chain stands still at {self.head()}")
+
+
+class AnvilClient(_Tamed):
+    """anvil, which mines when it is told to, and reorganises."""
+
+    def mine(self, count: int = 1) -> Block:
+        for _ in range(count):
+            self.advance(1)
+        return self.head()
+
+    def advance(self, seconds: int) -> Block:
+        self.ask("evm_mine", [hex(self.head().timestamp_s + seconds)])
+        return self.head()
+
+    def reorganise(self, depth: int) -> Block:
+        """Replace the newest blocks by as many empty ones; what they held is forgotten."""
+        self.ask("anvil_reorg", [depth, []])
+        return self.head()
+
+
+class ServedClient(_Tamed):
+    """The embedded chain, in this process and yet asked over HTTP."""
+
+    def __init__(self, url: str, chain: EmbeddedChain, lock: "threading.RLock") -> None:
+        super().__init__(url)
+        self._chain, self._lock = chain, lock
+
+    def mine(self, count: int = 1) -> Block:
+        for _ in range(count):
+            self.advance(1)
+        return self.head()
+
+    def advance(self, seconds: int) -> Block:
+        with self._lock:
+            self._chain.mine(self._chain.head.timestamp + seconds)
+        return self.head()
+
+
+@contextmanager
+def tamed_chain(way: str, folder: Path) -> Iterator[Any]:
+    """Begin a chain in one of the `WAYS`, and end it."""
+    if way == "simulated":
+        with closing(Simulation(open_chain(None, GENESIS_S, seed=SEED))) as simulated:
+            yield simulated
+    elif way == "evm":
+        chain = open_chain(None, GENESIS_S)
+        methods = RpcMethods(chain, "openledger-node/test")
+        with _served(methods.answer) as url, closing(ServedClient(url, chain, methods.lock)) as served:
+            yield served
+        chain.close()
+    else:
+        engine, client, interval_s = {
+            "evm-devnet": ("embedded", PatientClient, INTERVAL_S),
+            "anvil": ("anvil", AnvilClient, NEVER_S),
+        }[way]
+        with (
+            start_devnet(folder, engine=engine, interval_s=interval_s, log_file=folder / "chain.log") as devnet,
+            closing(client(devnet.url)) as remote,
+        ):
+            yield remote
 
 
 def network_of(client: ChainClient, contracts: dict[str, Address], deploy_block: int, *rpc: str) -> Network:
@@ -52,8 +188,15 @@ def served_chain(*, seed: bytes = SEED) -> Iterator[str]:
                 chain.mine(chain.head.timestamp + 1)
             return found
 
+    with _served(answer) as url:
+        yield url
+    chain.close()
+
+
+@contextmanager
+def _served(answer: Callable[[str, list[Any]], object]) -> Iterator[str]:
     server = RpcServer(0, answer)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": POLL_S})
     thread.start()
     try:
         yield server.url
@@ -61,4 +204,3 @@ def served_chain(*, seed: bytes = SEED) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-        chain.close()

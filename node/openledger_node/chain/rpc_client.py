@@ -12,8 +12,9 @@ from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Digest, Wei
 
 from ..errors import ChainError
-from .client import Refusal, SendRefusedError
+from .client import SendRefusedError
 from .encoding import transaction_hash
+from .refusals import refusal_of
 from .rpc import (
     REVERTED,
     RpcError,
@@ -29,22 +30,6 @@ T = TypeVar("T")
 
 FINALITY_DEPTH: Final = 64
 """Blocks below the head that count as final where an endpoint does not say: two epochs of Ethereum."""
-
-REFUSALS: Final[tuple[tuple[str, Refusal], ...]] = (
-    ("already known", "known"),
-    ("already imported", "known"),
-    ("alreadyknown", "known"),
-    ("known transaction", "known"),
-    ("nonce too low", "nonce_too_low"),
-    ("oldnonce", "nonce_too_low"),
-    ("underpriced", "underpriced"),
-    ("less than block base fee", "underpriced"),
-    ("feetoolow", "underpriced"),
-    ("insufficient funds", "no_funds"),
-    ("insufficientfunds", "no_funds"),
-    ("upfront cost exceeds", "no_funds"),
-)
-"""How geth, anvil, Nethermind and Besu say why they do not take a transaction, in lower case."""
 
 REVERT_WORD: Final = "revert"
 
@@ -226,12 +211,6 @@ class RpcClient:
             f"{self._endpoint.name} answers {method} as no chain does ({what[:200]}): "
             "try again, and if it stays so, name another endpoint in network.json"
         )
-
-
-def refusal_of(message: str) -> Refusal:
-    """What an endpoint means by the words with which it does not take a transaction."""
-    words = message.lower()
-    return next((refusal for part, refusal in REFUSALS if part in words), "other")
 
 
 def _block_name(number: int | None) -> str:

@@ -87,7 +87,7 @@ def test_an_outbox_killed_at_a_point_goes_on_from_there(tmp_path: Path, live: Li
 @pytest.mark.slow
 def test_an_outbox_killed_two_hundred_times_pays_each_once(tmp_path: Path, live: Live) -> None:
     chain, file, deaths = StormyChain(), tmp_path / "ledger.db", random.Random(7)
-    calls = write_intents(file, 60)
+    calls = write_intents(file, 80)
     num_killed = 0
     with lend(chain) as socket:
         while (code := live(file, socket, "*", deaths.randint(1, 30))) != DONE:

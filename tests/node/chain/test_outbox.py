@@ -116,7 +116,7 @@ def test_what_a_reorg_brings_back_leaves_no_room_for_more(chain: ScriptedChain, 
     settle(chain, outbox, blocks=2)
     chain.reorganise(2)
     outbox.step()
-    assert len(chain.pool) == 4
+    assert len(chain.pool) == 6
     assert states(ledger)["g"] == "intended"
 
 
