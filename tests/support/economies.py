@@ -1,8 +1,9 @@
-"""One node's money on a simulated chain with the real contracts, a payer, and receipts as they come."""
+"""One node's money on a chain with the real contracts, a payer, and receipts as they come."""
 
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from openledger_node.config import Config
 from openledger_node.economy.development import prepare_development
@@ -11,7 +12,7 @@ from openledger_node.economy.keyring import KeyRing
 from openledger_node.keystore import Key, key_from_private
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import Draft, ReceiptRow
-from openledger_node.networks import Network, Token, network_id_for_development
+from openledger_node.networks import Network
 from openledger_node.settlement.actions import OpenChannel
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.eip712 import digest_word, hex_digest
@@ -31,12 +32,12 @@ from openledger_protocol.primitives import (
     AdapterId,
     Address,
     ChannelId,
-    Digest,
     RequestId,
     Salt,
     Wei,
 )
 
+from . import networks
 from .chains import DeployedChain, deployed_chain
 
 OPEN = 10**18
@@ -169,9 +170,9 @@ def work_of(name: str) -> Work:
     )
 
 
-def open_world(root: Path) -> World:
-    """A chain with a bonded node and a payer that holds OPEN."""
-    chain = deployed_chain()
+def open_world(root: Path, client: Any = None) -> World:
+    """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client."""
+    chain = deployed_chain(client)
     network = network_of(chain)
     world = World(
         chain=chain,
@@ -206,15 +207,4 @@ def open_side(root: Path, chain: DeployedChain, network: Network, name: str, **o
 
 
 def network_of(chain: DeployedChain) -> Network:
-    genesis = chain.client.block(0)
-    assert genesis is not None
-    return Network(
-        network=network_id_for_development(Digest(genesis.hash)),
-        chain_id=chain.client.chain_id(),
-        rpc=("http://127.0.0.1:1",),
-        genesis_hash=genesis.hash,
-        deploy_block=chain.deploy_block,
-        contracts=chain.contracts,
-        bootstrap=(),
-        token=Token(symbol="OPEN", decimals=18),
-    )
+    return networks.network_of(chain.client, chain.contracts, chain.deploy_block)

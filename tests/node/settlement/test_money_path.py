@@ -1,20 +1,21 @@
 """From a signed receipt to a withdrawal, on the real contracts: what is signed, claimed, named, credited, paid."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from support.economies import OPEN, World, open_world
+from support.networks import WAYS, tamed_chain
 
 from openledger_node.settlement.actions import WithdrawRewards
 from openledger_protocol.primitives import Wei
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    opened = open_world(tmp_path)
-    yield opened
-    opened.close()
+@pytest.fixture(params=WAYS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with tamed_chain(request.param, tmp_path / "chain") as client, closing(open_world(tmp_path, client)) as opened:
+        yield opened
 
 
 def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> None:
