@@ -24,7 +24,8 @@ const CONTRACTS = [
 ];
 // The same as in foundry.toml, so that what is tested is what is shipped.
 const SETTINGS = {
-  optimizer: { enabled: true, runs: 200 },
+  optimizer: { enabled: true, runs: 1_000_000 },
+  viaIR: true,
   evmVersion: "cancun",
   metadata: { bytecodeHash: "none", appendCBOR: false },
 };

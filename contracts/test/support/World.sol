@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {AttributionRewards} from "../../src/AttributionRewards.sol";
-import {DatanetRegistry} from "../../src/DatanetRegistry.sol";
-import {ModelRegistry} from "../../src/ModelRegistry.sol";
-import {NodeStaking} from "../../src/NodeStaking.sol";
-import {OpenToken} from "../../src/OpenToken.sol";
-import {Params} from "../../src/Params.sol";
-import {PaymentChannels} from "../../src/PaymentChannels.sol";
-import {Bounds, Values, Windows} from "../../src/interfaces/IParams.sol";
+import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
+import {IDatanetRegistry} from "../../src/interfaces/IDatanetRegistry.sol";
+import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
+import {Bounds, IParams, Values, Windows} from "../../src/interfaces/IParams.sol";
 import {ChannelConfig, ClaimRecord, EpochClaim, Item, Part, Payout, PPM} from "../../src/interfaces/Types.sol";
+import {IChannels, IStaking, IToken} from "./Contracts.sol";
 import {Checks, vm, Vm} from "./Vm.sol";
 
 /// @notice A small network: one node, one payer, two Datanets, three adapters.
@@ -52,13 +49,13 @@ abstract contract World is Checks {
     address internal alice = address(0xC1);
     address internal bob = address(0xC2);
 
-    OpenToken internal token;
-    Params internal params;
-    NodeStaking internal staking;
-    DatanetRegistry internal datanets;
-    ModelRegistry internal models;
-    PaymentChannels internal channels;
-    AttributionRewards internal rewards;
+    IToken internal token;
+    IParams internal params;
+    IStaking internal staking;
+    IDatanetRegistry internal datanets;
+    IModelRegistry internal models;
+    IChannels internal channels;
+    IAttributionRewards internal rewards;
     bytes32 internal first;
     bytes32 internal second;
 
@@ -75,15 +72,22 @@ abstract contract World is Checks {
     }
 
     function _deploy() private {
-        token = new OpenToken(address(this), 1_000_000_000 * uint256(OPEN));
-        params = new Params(governor, values(), bounds(), windows());
-        staking = new NodeStaking(token, params);
-        datanets = new DatanetRegistry();
-        models = new ModelRegistry(token, params, datanets);
-        channels = new PaymentChannels(token, params, staking, models, datanets);
-        rewards = new AttributionRewards(token, params, channels, staking, datanets, treasury);
+        token = IToken(_new("OpenToken", abi.encode(address(this), 1_000_000_000 * uint256(OPEN))));
+        params = IParams(_new("Params", abi.encode(governor, values(), bounds(), windows())));
+        staking = IStaking(_new("NodeStaking", abi.encode(token, params)));
+        datanets = IDatanetRegistry(_new("DatanetRegistry", ""));
+        models = IModelRegistry(_new("ModelRegistry", abi.encode(token, params, datanets)));
+        channels = IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
+        rewards = IAttributionRewards(
+            _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, treasury))
+        );
         staking.wire(address(rewards));
         channels.wire(address(rewards));
+    }
+
+    /// @dev The code as it is shipped: tests import no contract. See Contracts.sol.
+    function _new(string memory name, bytes memory arguments) internal returns (address) {
+        return vm.deployCode(string.concat(name, ".sol:", name), arguments);
     }
 
     /// @dev Ids are hashes: which name comes first is luck, so that they ascend is settled here.
