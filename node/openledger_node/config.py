@@ -149,6 +149,9 @@ class NodeConfig:
         "auto",
         "A network's id; auto: the one joined last, else embedded; embedded: a chain in the daemon; local: none.",
     )
+    auto_bond: bool = setting(
+        True, "On a development network: bond the minimum stake at a start, so that earnings can be claimed."
+    )
     drain_grace_s: float = setting(
         30.0, "Seconds that running answers get to finish when the daemon is stopped.", low=0.0, high=3600.0
     )

@@ -10,13 +10,13 @@ from typing import Any
 
 import trio
 
-from openledger_protocol.constants import LOCAL_NETWORK
-
 from . import __version__
 from .api.app import build_api
 from .api.operator import build_operator
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .config import Config
+from .economy.desk import MoneyDesk, MoneyStatus, Surroundings
+from .economy.opening import Place, open_place
 from .home import Home, claim_home, is_training
 from .inference.backend import BackendSettings
 from .inference.bases import Base, find_base
@@ -44,16 +44,24 @@ class Listening:
     num_recovered: int  # jobs that a daemon before this one left unfinished
 
 
-async def run_daemon(home: Home, config: Config, announce: Callable[[Listening], None]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """How a daemon speaks to its operator."""
+
+    announce: Callable[[Listening], None]  # once, when the node would answer
+    tell: Callable[[str], None]  # a line, whenever there is something to say
+
+
+async def run_daemon(home: Home, config: Config, voice: Voice) -> None:
     """Run a node until it is told to stop: a signal or `openledger-node stop` drains it, a second signal ends it.
 
     Raises:
         NodeError: it can't start; the message says what to do.
     """
-    with claim_home(home):
-        ledger = open_ledger(home.ledger(LOCAL_NETWORK))
+    with claim_home(home), open_place(home, config) as place:
+        ledger = open_ledger(home.ledger(place.network_id))
         try:
-            await Daemon(home, config, ledger).run(announce)
+            await Daemon(home, config, place, ledger, voice).run()
         finally:
             ledger.close()
             home.socket.unlink(missing_ok=True)
@@ -62,21 +70,28 @@ async def run_daemon(home: Home, config: Config, announce: Callable[[Listening],
 class Daemon:
     """All desks and machines of one node."""
 
-    def __init__(self, home: Home, config: Config, ledger: Ledger) -> None:
+    def __init__(self, home: Home, config: Config, place: Place, ledger: Ledger, voice: Voice) -> None:
         self._home = home
         self._config = config
+        self._place = place
+        self._voice = voice
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
         self._engine = Engine(_engine_options(home, config, self._base))
+        tokenizer = open_tokenizer(self._base.folder)
         self._desk = ServingDesk(
             home=home,
             base=self._base,
             engine=self._engine,
-            tokenizer=open_tokenizer(self._base.folder),
+            tokenizer=tokenizer,
             ledger=ledger,
             queue_max=config.inference.queue_max,
             now_ns=time.time_ns,
         )
+        around = Surroundings(
+            serving=self._desk, engine=self._engine, tokenizer=tokenizer, ledger=ledger, tell=voice.tell
+        )
+        self._money = MoneyDesk(home, config, place, around)
         self._key = load_api_key(home)
         self._listener = bind_tcp(config.api.host, config.api.port)
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
@@ -84,18 +99,21 @@ class Daemon:
         self._drained = trio.Event()
         self._started_at_s = time.time()
 
-    async def run(self, announce: Callable[[Listening], None]) -> None:
+    async def run(self) -> None:
         """Start, announce, serve, drain."""
         num_recovered = self._ledger.jobs.recover()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
-                operator = build_operator(self._desk, status=self.status, stop=self._stop_asked.set)
+                operator = build_operator(
+                    self._desk, self._money, nursery, status=self.status, stop=self._stop_asked.set
+                )
                 servers.start_soon(serve_app, operator, bind_unix(self._home.socket), self._drained.wait)
                 api = build_api(self._desk, nursery, key=self._key, body_bytes_max=self._config.api.body_bytes_max)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
                 await nursery.start(self._engine.run)
-                announce(self._listening(num_recovered))
+                self._voice.announce(self._listening(num_recovered))
+                nursery.start_soon(self._money.run, nursery)
                 await self._stop_asked.wait()
                 await self._drain()  # both servers then end by themselves
             nursery.cancel_scope.cancel()
@@ -104,14 +122,15 @@ class Daemon:
         """What `status --json` prints while the daemon is up."""
         profile = self._engine.profile
         beat = self._engine.beat
+        money = self._money.status()
         return {
             "state": self._state(),
-            "chain": None,
-            "why_idle": None if self._desk.num_live else self._why_idle(),
+            "chain": money.chain,
+            "why_idle": None if self._desk.num_live else self._why_idle(money),
             "api": {"url": self._url, "key_file": str(api_key_file(self._home))},
             "peer_id": None,
-            "address": None,
-            "network": LOCAL_NETWORK,
+            "address": money.address,
+            "network": self._place.network_id,
             "base": self._base.name,
             "adapters": {
                 "registered": len(self._desk.adapters()),
@@ -124,6 +143,7 @@ class Daemon:
                 "running": beat.num_running,
                 "waiting": max(0, self._desk.num_live - beat.num_running),  # the beat is up to half a second old
             },
+            "money": {"why_down": money.why, "why_not_claimed": money.why_not_claimed},
             "engine": {
                 "state": self._engine.state,
                 "process_id": self._engine.process_id,
@@ -148,10 +168,15 @@ class Daemon:
             return "serving"
         return "training" if is_training(self._home) else "idle"
 
-    def _why_idle(self) -> str:
+    def _why_idle(self, money: MoneyStatus) -> str:
         if self._engine.profile is None:
             return "the engine is loading the base"
-        return "nothing to answer just now: this node is on no network yet, and serves this machine alone"
+        if money.chain is None:
+            why = f" ({money.why})" if money.why else ""
+            return f"nothing to answer just now: this node serves this machine alone{why}"
+        if money.chain != "ok":
+            return f"no money moves, since the chain is {money.chain}: {money.why}"
+        return "nothing to answer just now"
 
     def _listening(self, num_recovered: int) -> Listening:
         return Listening(
@@ -182,6 +207,7 @@ class Daemon:
         self._desk.cut_off()
         with trio.move_on_after(CUT_OFF_GRACE_S):
             await self._desk.wait_idle()
+            await self._money.wait_idle()  # a receipt is signed, and its payer countersigns
         self._drained.set()
 
 

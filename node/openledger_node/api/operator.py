@@ -3,20 +3,67 @@
 It is plain HTTP over a Unix socket whose mode (0600) is its guard.
 """
 
-from collections.abc import Callable
-from typing import Any
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol
 
 import trio
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, StreamingResponse
 
+from openledger_protocol.errors import ProtocolError
+
+from ..errors import NodeError
 from ..ledger.jobs import Job
 from ..serving.service import ServingDesk
+from .openai import ChatBody
+
+REFUSED = 400
+Line = dict[str, Any]
+BUFFERED_LINES = 64
+"""Lines of a guest's answer that may wait for a slow terminal."""
 
 
-def build_operator(desk: ServingDesk, *, status: Callable[[], dict[str, Any]], stop: Callable[[], None]) -> FastAPI:
-    """Build the control routes; `stop` begins the drain."""
+class Money(Protocol):
+    """What is asked of the money desk."""
+
+    async def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer a question of a verb."""
+
+    async def ask_as_guest(self, body: ChatBody, show: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
+        """Have the guest buy an answer."""
+
+
+def build_operator(
+    desk: ServingDesk,
+    money: Money,
+    nursery: trio.Nursery,
+    *,
+    status: Callable[[], dict[str, Any]],
+    stop: Callable[[], None],
+) -> FastAPI:
+    """Build the control routes; `stop` begins the drain, and what a guest buys lives in `nursery`."""
     app = FastAPI(title="openledger-node control", docs_url=None, redoc_url=None, openapi_url=None)
+    _add_node(app, desk, status=status, stop=stop)
+    _add_money(app, money, nursery)
 
+    @app.exception_handler(NodeError)
+    @app.exception_handler(ProtocolError)
+    async def refuse(_: Request, error: NodeError | ProtocolError) -> JSONResponse:
+        return JSONResponse(refusal(error), status_code=REFUSED)
+
+    return app
+
+
+def refusal(error: NodeError | ProtocolError) -> dict[str, Any]:
+    """A failure as the verb that asked is to show it."""
+    return {"error": {"message": str(error), "exit_code": getattr(error, "exit_code", NodeError.exit_code)}}
+
+
+def _add_node(
+    app: FastAPI, desk: ServingDesk, *, status: Callable[[], dict[str, Any]], stop: Callable[[], None]
+) -> None:
     @app.get("/status")
     async def show_status() -> dict[str, Any]:
         """What `openledger-node status --json` prints."""
@@ -33,4 +80,38 @@ def build_operator(desk: ServingDesk, *, status: Callable[[], dict[str, Any]], s
         stop()
         return {"state": "draining"}
 
-    return app
+
+def _add_money(app: FastAPI, money: Money, nursery: trio.Nursery) -> None:
+    @app.post("/money/{question}")
+    async def ask_money(question: str, arguments: dict[str, Any]) -> Any:
+        """What a verb asks of the money desk."""
+        return await money.ask(question, arguments)
+
+    @app.post("/guest", response_model=None)
+    async def ask_as_guest(body: ChatBody) -> StreamingResponse:
+        """An answer that the guest buys: a line of JSON a piece of text, then its receipt, or why there is none."""
+        send, receive = trio.open_memory_channel[Line](BUFFERED_LINES)
+        nursery.start_soon(_buy, money, body, send)
+        return StreamingResponse(_lines(receive), media_type="application/x-ndjson")
+
+
+async def _buy(money: Money, body: ChatBody, send: "trio.MemorySendChannel[Line]") -> None:
+    """Have an answer bought to its end, whether or not somebody still reads along."""
+
+    async def show(text: str) -> None:
+        with suppress(trio.BrokenResourceError):
+            await send.send({"text": text})
+
+    async with send:
+        try:
+            last = await money.ask_as_guest(body, show)
+        except (NodeError, ProtocolError) as error:
+            last = refusal(error)
+        with suppress(trio.BrokenResourceError):
+            await send.send(last)
+
+
+async def _lines(receive: "trio.MemoryReceiveChannel[Line]") -> AsyncIterator[str]:
+    async with receive:
+        async for line in receive:
+            yield json.dumps(line, ensure_ascii=False) + "\n"

@@ -55,14 +55,15 @@ def start(
 
 def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
     """Run the daemon; a failure in any of its tasks comes out as that failure alone."""
-    from ..daemon import Listening, run_daemon  # the web framework takes half a second to import: only here
+    from ..daemon import Listening, Voice, run_daemon  # the web framework takes half a second to import: only here
     from .greeting import greet
 
     def announce(listening: Listening) -> None:
         greet(listening, hello=hello)
 
+    voice = Voice(announce=announce, tell=lambda line: say(plain(line)))
     try:
-        trio.run(run_daemon, home, config, announce)
+        trio.run(run_daemon, home, config, voice)
     except BaseExceptionGroup as group:
         failures = list(_leaves(group))
         known = [failure for failure in failures if isinstance(failure, NodeError)]

@@ -14,7 +14,7 @@ DEVELOPMENT_SPARE_WEI = Wei(100 * 10**18)
 """OPEN that a throwaway wallet gets beyond the minimum stake."""
 
 
-def prepare_development(economy: Economy) -> list[str]:
+def prepare_development(economy: Economy, *, is_bonding: bool = True) -> list[str]:
     """On a development network: give the throwaway accounts money, bond, appoint the signer; say what was done.
 
     Raises:
@@ -35,6 +35,8 @@ def prepare_development(economy: Economy) -> list[str]:
             open_wei=min_stake + DEVELOPMENT_SPARE_WEI,
         )
         done.append("funded the throwaway wallet")
+    if not is_bonding:
+        return done
     actions: list[Action] = []
     if stake.bonded_wei < min_stake:
         actions.append(AddStake(amount_wei=Wei(min_stake - stake.bonded_wei)))
@@ -43,7 +45,7 @@ def prepare_development(economy: Economy) -> list[str]:
     if actions and not _is_under_way(economy):
         sign = economy.ring.signer(wallet)
         steps = economy.treasury.plan(actions, wallet, sign, key=f"start:{time.time_ns()}")
-        economy.treasury.want(steps)
+        economy.send(steps)
         done += [step.intent.summary for step in steps]
     return done
 

@@ -3,12 +3,13 @@
 Everything here blocks; the daemon steps it in a thread, and a verb without a daemon steps it itself.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.epoch import Params, Windows, epoch_at
 from openledger_protocol.primitives import Address, Wei
-from openledger_protocol.transactions import OutboxLimits
+from openledger_protocol.transactions import OutboxLimits, Transaction
 
 from ..chain.client import ChainClient
 from ..chain.deployment import Deployment
@@ -19,7 +20,7 @@ from ..config import Config
 from ..ledger.ledger import Ledger
 from ..networks import Network
 from ..settlement.service import SettlementDesk, SettlementPolicy
-from ..settlement.treasury import Party, Treasury
+from ..settlement.treasury import Party, Step, Treasury
 from .keyring import KeyRing
 
 WATCH_CHUNKS_MAX = 64
@@ -55,6 +56,7 @@ class Economy:
         self.accounts = accounts
         self.ring = ring
         self.fail_point = fail_point
+        self._stepping = threading.Lock()  # a verb may want something sent while a step is under way
         self.deployment = Deployment(
             client,
             chain_id=network.chain_id,
@@ -108,8 +110,33 @@ class Economy:
         """Read on, want what is due, and send it.
 
         Raises:
+            ChainError: the chain can't be asked; the next step does what this one could not.
             LedgerError: the ledger can't be written; nothing is lost.
         """
+        with self._stepping:
+            self._step()
+
+    def send(self, steps: Sequence[Step] = ()) -> list[Transaction]:
+        """Want some planned transactions, and have whatever waits sent at once, without looking further.
+
+        Raises:
+            LedgerError: the ledger can't be written; nothing is lost.
+        """
+        with self._stepping:
+            wanted = self.treasury.want(steps)
+            self.outbox.step()
+        found = (self.ledger.outbox.find(each.intent.key) for each in wanted)
+        return [each for each in found if each]
+
+    def params(self) -> Params:
+        """What governance has set, as it stands just now."""
+        return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows))
+
+    def close(self) -> None:
+        """Let go of the chain."""
+        self.client.close()
+
+    def _step(self) -> None:
         for _ in range(WATCH_CHUNKS_MAX):
             if not self.watcher.step():
                 break
@@ -119,14 +146,6 @@ class Economy:
         if self.watcher.head and self.watcher.state.health == "ok":
             self.settlement.step(self.watcher.head)
         self.outbox.step()
-
-    def params(self) -> Params:
-        """What governance has set, as it stands just now."""
-        return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows))
-
-    def close(self) -> None:
-        """Let go of the chain."""
-        self.client.close()
 
 
 def _policy(network: Network, config: Config, windows: Windows) -> SettlementPolicy:

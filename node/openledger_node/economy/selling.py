@@ -11,7 +11,7 @@ from openledger_protocol.codec import canonical_digest
 from openledger_protocol.payments import ChannelConfig, Terms
 from openledger_protocol.primitives import Address, ChannelId, Digest, Wei
 
-from ..attribution.attributor import Attributor
+from ..attribution.attributor import Attributor, Exchange
 from ..attribution.service import attribute, exchange_of, treasury_shares
 from ..chain.deployment import Deployment
 from ..config import Config
@@ -26,7 +26,7 @@ from ..serving.paid import PaidDesk, Shop
 from ..serving.receipts import Delivered, ReceiptMaker, ReceiptTerms
 from ..serving.service import ServingDesk
 from .economy import Economy
-from .registry import Registry
+from .registry import Registered, Registry
 
 ATTRIBUTOR = "suffix-v1"
 SAMPLER = "gumbel-max/1"
@@ -74,7 +74,7 @@ def open_counter(
 ) -> Counter:
     """Open the paid door."""
     market = config.market
-    attributor: Attributor = load_plug("attributor", ATTRIBUTOR)()
+    attributor = open_attributor()
     offer = Offer(
         node=economy.accounts.wallet,
         signer=economy.accounts.signer,
@@ -120,6 +120,12 @@ def open_counter(
     return Counter(paid=paid, receipts=receipts, offer=offer, registry=registry)
 
 
+def open_attributor() -> Attributor:
+    """The algorithm that answers are attributed by here."""
+    attributor: Attributor = load_plug("attributor", ATTRIBUTOR)()
+    return attributor
+
+
 class Standings:
     """What the chain says of channels and payers, asked at most once a block."""
 
@@ -163,14 +169,17 @@ def shares_of(
     registered = registry.find(delivered.adapter)
     if not delivered.opened.auditable:
         return treasury_shares(registered.datanet_ids)
-    exchange = exchange_of(delivered.opened.messages, delivered.text, tokenizer)
+    return registered_shares(
+        attributor, registered, exchange_of(delivered.opened.messages, delivered.text, tokenizer)
+    )
+
+
+def registered_shares(attributor: Attributor, registered: Registered, exchange: Exchange) -> tuple[Share, ...]:
+    """The shares of every Datanet of an adapter's entry; one whose rows can't be scored here pays its treasury."""
     scored = attribute(attributor, registered.owned, exchange)
     unscored = set(registered.datanet_ids) - {share.datanet_id for share in scored}
-    return tuple(
-        sorted(
-            (*scored, *treasury_shares(list(unscored))), key=lambda share: (share.datanet_id, share.account.lower())
-        )
-    )
+    shares = (*scored, *treasury_shares(list(unscored)))
+    return tuple(sorted(shares, key=lambda share: (share.datanet_id, share.account.lower())))
 
 
 def profile_hash(base: Base, profile: Profile) -> Digest:

@@ -116,9 +116,7 @@ class MoneyVerbs:
         plan = self._plans.pop(name, None)
         if plan is None:
             raise NodeError("this plan is not known any more: say the verb again")
-        wanted = self._economy.treasury.want(plan.steps)
-        self._economy.outbox.step()
-        return [transaction_to_plain(found) for found in self._refreshed(wanted)]
+        return [transaction_to_plain(found) for found in self._economy.send(plan.steps)]
 
     def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
         """How far some transactions are."""
@@ -157,10 +155,6 @@ class MoneyVerbs:
             self._opened.add(account.address)
         self._economy.ring.add(key)
         return account.address
-
-    def _refreshed(self, wanted: list[Transaction]) -> list[Transaction]:
-        found = (self._economy.ledger.outbox.find(each.intent.key) for each in wanted)
-        return [each for each in found if each]
 
     # ---- the verbs
 

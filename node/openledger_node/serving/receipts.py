@@ -7,11 +7,11 @@ from typing import Final
 import trio
 
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.codec import canonical_json
 from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
 from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.eip712 import Domain, digest_word, hex_digest
 from openledger_protocol.errors import BadSignatureError
+from openledger_protocol.opening import Opening, opening_to_json
 from openledger_protocol.payments import Receipt, Terms, Work, nonce_commit, price_wei, receipt_digest
 from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
 from openledger_protocol.signatures import check_signer
@@ -157,7 +157,7 @@ class ReceiptMaker:
             amount_wei=amount,
             shares=shares,
             secured_wei=secured_wei,
-            opening=self._seal(opening_of(delivered.opened, delivered.text)) if delivered.opened.auditable else None,
+            opening=self._seal(opening_to_json(opening_of(delivered))) if delivered.opened.auditable else None,
         )
 
     def _work(self, delivered: Delivered) -> Work:
@@ -183,8 +183,13 @@ class ReceiptMaker:
         )
 
 
-def opening_of(opened: Open, text: str) -> bytes:
-    """The texts of a request with the salts that open its commitments: what an audit may demand."""
-    return canonical_json(
-        {"messages": opened.messages, "text": text, "salts": opened.salts, "seed": str(opened.sampling.seed)}
+def opening_of(delivered: Delivered) -> Opening:
+    """The exchange with the salts that open its commitments: what an audit may demand."""
+    opened = delivered.opened
+    return Opening(
+        messages=opened.messages,
+        sampling=opened.sampling,
+        text=delivered.text,
+        ids=delivered.ids,
+        salts=opened.salts,
     )

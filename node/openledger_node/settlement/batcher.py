@@ -146,15 +146,19 @@ def _item(channel: Claimable, earned: Sequence[Earned], adapters: Sequence[Adapt
 
 def epoch_claim(content: Batch, *, node: Address, seq: int, epoch: int) -> EpochClaim:
     """The claim of a batch."""
-    tree = receipt_tree([_leaf(one) for one in content.earned], node=node, claim_seq=seq)
     return EpochClaim(
         node=node,
         seq=seq,
         epoch=epoch,
         items_hash=items_hash(content.adapters, content.items),
-        receipts_root=tree.root,
+        receipts_root=receipts_root(content.earned, node=node, seq=seq),
         count=len(content.earned),
     )
+
+
+def receipts_root(earned: Sequence[Earned], *, node: Address, seq: int) -> Digest:
+    """The root over a claim's receipts, in its order."""
+    return receipt_tree([_leaf(one) for one in earned], node=node, claim_seq=seq).root
 
 
 def _leaf(earned: Earned) -> ReceiptLeaf:

@@ -191,7 +191,7 @@ class SettlementDesk:
                     voucher=channel.signed_voucher,
                     deposit_wei=balance.deposit_wei,
                     claimed_wei=balance.claimed_wei,
-                    earned=tuple(_earned(row) for row in rows if row.signature),
+                    earned=tuple(earned_of(row) for row in rows if row.signature),
                 )
             )
         return found
@@ -273,5 +273,6 @@ def skipped_channels(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list[Ch
     return [channel for index, channel in enumerate(channels) if record.skipped >> index & 1]
 
 
-def _earned(row: ReceiptRow) -> Earned:
+def earned_of(row: ReceiptRow) -> Earned:
+    """A receipt as a claim takes it."""
     return Earned(digest=row.digest, receipt=row.receipt, shares=row.shares, nonce=row.nonce)

@@ -1,0 +1,291 @@
+"""The money desk: one network's money while the daemon runs: connected, stepped, asked; and the paid door beside it.
+
+All that blocks runs in one thread, one call at a time. While the chain is down local requests are answered all the
+same, and the desk tries again.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import trio
+
+from openledger_protocol.errors import UnavailableError
+from openledger_protocol.primitives import Address
+
+from ..api.openai import ChatBody
+from ..chain.state import Health
+from ..config import Config
+from ..errors import ChainError, KeyFileError, LedgerError, NetworkError
+from ..home import Home
+from ..inference.engine import Engine
+from ..inference.tokenizer import Tokenizer
+from ..ledger.ledger import Ledger
+from ..networks import Network
+from ..p2p.transport import PeerId
+from ..p2p.transports.memory import MemoryNetwork, open_transport
+from ..serving.service import ServingDesk
+from .development import prepare_development
+from .economy import Economy
+from .guest import GUEST, Guest, bought_to_plain, open_guest
+from .opening import Place, connect
+from .questions import MoneyQuestions, open_questions
+from .registry import Registry
+from .sealing import open_seal
+from .selling import Counter, open_counter
+
+RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses between tries to connect; the last one goes on."""
+
+DEVELOPMENT_STEP_S, STEP_S = 0.5, 4.0
+"""Pauses between looks at the chain: development chains mine each second."""
+
+READY_TIMEOUT_S = 30.0
+"""A verb that comes while the desk connects waits for so long."""
+
+NODE: Final = PeerId("node")
+
+log = logging.getLogger(__name__)
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyStatus:
+    """How it goes with the money, for a status that asks no chain."""
+
+    chain: Health | None  # None: this machine alone
+    why: str | None
+    address: Address | None
+    why_not_claimed: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the rest of the daemon lends to the desk."""
+
+    serving: ServingDesk
+    engine: Engine
+    tokenizer: Tokenizer
+    ledger: Ledger
+    tell: Callable[[str], None]  # a line for the operator
+
+
+class MoneyDesk:
+    """The money of this home on its network."""
+
+    def __init__(self, home: Home, config: Config, place: Place, around: Surroundings) -> None:
+        self._home = home
+        self._config = config
+        self._place = place
+        self._around = around
+        self._thread = trio.CapacityLimiter(1)
+        self._ready = trio.Event()
+        self._why = place.why_none or "still connecting to the chain: try again in a moment"
+        self._economy: Economy | None = None
+        self._questions: MoneyQuestions | None = None
+        self._counter: Counter | None = None
+        self._guest: Guest | None = None
+        self._streams = Streams()
+        self._peers = MemoryNetwork()
+        self._transport = open_transport(self._peers, NODE)
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Be there until cancelled; answers that are sold run in `nursery`, and outlive a failure here."""
+        if self._place.network is None:
+            return
+        self._economy = economy = await self._connect(self._place.network)
+        try:
+            await self._prepare(economy)
+            await self._open_door(economy, nursery)
+            self._ready.set()
+            await self._step_until_cancelled(economy)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._blocking(self._close)
+
+    def status(self) -> MoneyStatus:
+        """How it goes, from what is known without asking anybody."""
+        economy = self._economy
+        if self._place.network is None:
+            return MoneyStatus(chain=None, why=self._place.why_none, address=None, why_not_claimed=None)
+        if economy is None:
+            return MoneyStatus(chain="down", why=self._why, address=None, why_not_claimed=None)
+        state = economy.state
+        return MoneyStatus(
+            chain=state.health,
+            why=state.why,
+            address=economy.accounts.wallet,
+            why_not_claimed=economy.settlement.why_not,
+        )
+
+    async def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
+        """Answer one question of a verb.
+
+        Raises:
+            NodeError: the operator must act.
+            ProtocolError: it is refused.
+        """
+        await self._wait_ready()
+        assert self._questions is not None
+        return await self._blocking(self._questions.answer, question, arguments)
+
+    async def ask_as_guest(self, body: ChatBody, show: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
+        """Let the guest buy one answer; `show` gets its text as it comes, and the receipt is returned.
+
+        Raises:
+            ProtocolError: it is refused.
+            ChainError: there is no money to be had.
+        """
+        await self._wait_ready()
+        guest = await self._open_guest()
+        return bought_to_plain(await guest.ask(body, self._reach_node, show))
+
+    async def wait_idle(self) -> None:
+        """Return when no stream that is paid for is open any more."""
+        await self._streams.wait_idle()
+
+    # ---- its life
+
+    async def _connect(self, network: Network) -> Economy:
+        pauses = iter(RETRY_S)
+        while True:
+            open_economy = partial(connect, self._home, self._config, network, self._around.ledger)
+            try:
+                return await trio.to_thread.run_sync(open_economy, abandon_on_cancel=True)
+            except (ChainError, KeyFileError) as error:
+                if str(error) != self._why:
+                    self._around.tell(f"no money moves: {error}")
+                self._why = str(error)
+                await trio.sleep(next(pauses, RETRY_S[-1]))
+
+    async def _prepare(self, economy: Economy) -> None:
+        """On a development network the node funds and bonds itself, and says so."""
+        self._around.tell(f"  money     {economy.network.network}, wallet {economy.accounts.wallet}")
+        if not economy.network.is_development:
+            return
+        prepare = partial(prepare_development, economy, is_bonding=self._config.node.auto_bond)
+        pauses = iter(RETRY_S)
+        while True:
+            try:
+                for line in await self._blocking(prepare):
+                    self._around.tell(f"            {line}")
+                return
+            except ChainError as error:
+                log.warning("%s", error)
+                await trio.sleep(next(pauses, RETRY_S[-1]))
+
+    async def _open_door(self, economy: Economy, nursery: trio.Nursery) -> None:
+        """Sell to whoever pays, and answer verbs."""
+        around, profile = self._around, self._around.engine.profile
+        assert profile is not None, "the engine is ready before its answers are sold"
+        registry = Registry(self._home, economy.deployment, economy.ledger)
+        seal = open_seal(self._home.network(economy.network.network))
+        open_it = partial(
+            open_counter,
+            economy,
+            desk=around.serving,
+            tokenizer=around.tokenizer,
+            profile=profile,
+            registry=registry,
+            seal=seal.seal,
+            config=self._config,
+            nursery=nursery,
+        )
+        self._counter = counter = await self._blocking(open_it)
+        if num_signed := await self._blocking(counter.receipts.recover):
+            around.tell(f"signed {num_signed} receipts that the last run had left unsigned")
+        self._questions = open_questions(
+            self._home, economy, registry=registry, tokenizer=lambda: around.tokenizer, unseal=seal.open
+        )
+        self._transport.handle(self._protocol, self._streams.counted(counter.paid.serve))
+        await nursery.start(self._transport.run)
+
+    async def _step_until_cancelled(self, economy: Economy) -> None:
+        pause_s = DEVELOPMENT_STEP_S if economy.network.is_development else STEP_S
+        while True:
+            try:
+                await self._blocking(self._step, economy)
+            except (ChainError, LedgerError) as error:
+                log.warning("%s", error)
+            await trio.sleep(pause_s)
+
+    def _step(self, economy: Economy) -> None:
+        economy.step()
+        if self._guest:
+            self._guest.step()
+        if self._questions:
+            self._questions.lock()
+
+    async def _open_guest(self) -> Guest:
+        economy, counter = self._economy, self._counter
+        assert economy is not None
+        assert counter is not None
+        if self._guest is None:
+            around = self._around
+            open_it = partial(open_guest, self._home, economy, self._config, counter=counter)
+            self._guest = await self._blocking(lambda: open_it(serving=around.serving, tokenizer=around.tokenizer))
+        return self._guest
+
+    async def _reach_node(self) -> trio.abc.Stream:
+        return await open_transport(self._peers, GUEST).open_stream(NODE, self._protocol)
+
+    @property
+    def _protocol(self) -> str:
+        """Streams hang on the network's id: an old one's is never served."""
+        return f"/openledger/{self._place.network_id}/infer/1"
+
+    def _close(self) -> None:
+        if self._guest:
+            self._guest.close()
+        if self._economy:
+            self._economy.close()
+
+    # ---- helpers
+
+    async def _wait_ready(self) -> None:
+        if self._place.network is None:
+            raise UnavailableError(
+                f"this node is on no network: {self._place.why_none}"
+                if self._place.why_none
+                else "[node] network is local: this node serves this machine alone, and no money moves"
+            )
+        with trio.move_on_after(READY_TIMEOUT_S):
+            await self._ready.wait()
+            return
+        if self._economy is None:
+            raise NetworkError(self._why)
+        raise UnavailableError("the node still prepares its money: try again in a moment")
+
+    async def _blocking(self, call: Callable[..., Value], *values: object) -> Value:
+        return await trio.to_thread.run_sync(call, *values, limiter=self._thread)
+
+
+class Streams:
+    """Counts streams that are served, so that an end can wait for them."""
+
+    def __init__(self) -> None:
+        self._num_open = 0
+        self._idle = trio.Event()
+        self._idle.set()
+
+    def counted(self, serve: Callable[[PeerId, trio.abc.Stream], Awaitable[None]]) -> Any:
+        """The same handler, counted."""
+
+        async def serve_counted(peer: PeerId, stream: trio.abc.Stream) -> None:
+            if self._num_open == 0:
+                self._idle = trio.Event()
+            self._num_open += 1
+            try:
+                await serve(peer, stream)
+            finally:
+                self._num_open -= 1
+                if self._num_open == 0:
+                    self._idle.set()
+
+        return serve_counted
+
+    async def wait_idle(self) -> None:
+        """Return when none is open."""
+        await self._idle.wait()

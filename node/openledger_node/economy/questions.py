@@ -1,0 +1,147 @@
+"""All that a verb may ask of the money, by name: the same whether the daemon answers, or the verb itself does."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.eip712 import digest_word
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.payments import is_sampled
+from openledger_protocol.primitives import ZERO_ADDRESS
+
+from ..home import Home
+from ..inference.tokenizer import Tokenizer
+from ..ledger.receipts import ReceiptRow
+from .economy import Economy
+from .inspection import Inspector
+from .plain import plain_of
+from .registry import Registry
+from .verbs import Arguments, MoneyVerbs
+
+RECEIPTS_MAX = 1_000
+
+
+class Given(dict[str, Any]):
+    """Arguments of a question; one that is missing is the asker's mistake, and says so."""
+
+    def __missing__(self, name: str) -> Any:
+        """Refuse."""
+        raise MalformedError(f"the argument {name!r} is missing")
+
+
+class MoneyQuestions:
+    """Answers questions as plain values for JSON."""
+
+    def __init__(self, economy: Economy, verbs: MoneyVerbs, inspector: Inspector) -> None:
+        self._economy = economy
+        self._verbs = verbs
+        self._inspector = inspector
+        self._answers: Mapping[str, Callable[[Arguments], Any]] = {
+            "network": lambda _: self._network(),
+            "stake": lambda _: verbs.stake(),
+            "channels": lambda _: {"channels": verbs.channels()},
+            "rewards": lambda _: verbs.rewards(),
+            "earnings": lambda _: verbs.earnings(),
+            "plan": lambda given: verbs.plan(given["verb"], Given(given["arguments"]), given.get("password")),
+            "act": lambda given: {"transactions": verbs.act(given["plan"])},
+            "claim": lambda _: verbs.claim_now(),
+            "transactions": lambda given: {"transactions": verbs.find_transactions(given["keys"])},
+            "receipts": lambda given: {"receipts": self._receipts(min(int(given["limit"]), RECEIPTS_MAX))},
+            "receipt": lambda given: self._receipt(given["receipt"]),
+            "verify": lambda given: self._verify(given["receipt"]),
+        }
+
+    def answer(self, question: str, arguments: Arguments) -> Any:
+        """Answer one question.
+
+        Raises:
+            NodeError: the operator must act.
+            ProtocolError: it is refused, or there is no such question.
+        """
+        if question not in self._answers:
+            raise MalformedError(f"no question is called {question!r}: there are {', '.join(self._answers)}")
+        return self._answers[question](Given(arguments))
+
+    def lock(self) -> None:
+        """Forget the keys that were opened for a verb, once nothing waits for them."""
+        self._verbs.lock()
+
+    def _network(self) -> dict[str, Any]:
+        """Where the money is, and the chain's time, by which everything is due."""
+        economy = self._economy
+        head = economy.client.head()
+        return {
+            "network": economy.network.network,
+            "is_development": economy.network.is_development,
+            "symbol": economy.network.token.symbol,
+            "block": head.number,
+            "chain_time_s": head.timestamp_s,
+            "health": economy.state.health,
+            "why": economy.state.why,
+        }
+
+    def _receipts(self, limit: int) -> list[dict[str, Any]]:
+        return [self._summary(row) for row in self._economy.ledger.receipts.newest(limit=limit)]
+
+    def _summary(self, row: ReceiptRow) -> dict[str, Any]:
+        """A receipt in a line."""
+        receipt = row.receipt
+        return {
+            "digest": row.digest,
+            "request_id": receipt.work.request_id,
+            "seq": receipt.seq,
+            "adapter_id": receipt.adapter_id,
+            "amount_wei": str(receipt.amount_wei),
+            "tokens_in": receipt.work.tokens_in,
+            "tokens_out": receipt.work.tokens_out,
+            "is_countersigned": row.countersignature is not None,
+            "claim": self._claim_of(row),
+        }
+
+    def _claim_of(self, row: ReceiptRow) -> dict[str, Any] | None:
+        claim = self._economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+        return {"seq": claim.seq, "state": claim.state} if claim else None
+
+    def _receipt(self, beginning: str) -> dict[str, Any]:
+        """A receipt whole, with the rows that speak for its shares where its texts are still here."""
+        row = self._inspector.find(beginning)
+        channel = self._economy.ledger.channels.find(row.receipt.channel_id)
+        assert channel is not None, "a receipt is charged to a channel"
+        found = self._inspector.evidence(row)
+        return {
+            **self._summary(row),
+            "payer": channel.config.payer,
+            "node": channel.config.node,
+            "is_auditable": bool(row.receipt.flags & FLAG_AUDITABLE),
+            "is_sampled": is_sampled(row.nonce, digest_word(row.digest)) if row.nonce else None,
+            "receipt": plain_of(row.receipt),
+            "shares": [{**plain_of(share), "pays": _payee(share.account)} for share in row.shares],
+            "answer": self._inspector.text(row),
+            "evidence": None if found is None else [plain_of(each) for each in found],
+        }
+
+    def _verify(self, beginning: str) -> dict[str, Any]:
+        row = self._inspector.find(beginning)
+        checks = self._inspector.check(row)
+        return {
+            "digest": row.digest,
+            "holds": all(check.holds is not False for check in checks),
+            "checks": [plain_of(check) for check in checks],
+        }
+
+
+def open_questions(
+    home: Home,
+    economy: Economy,
+    *,
+    registry: Registry,
+    tokenizer: Callable[[], Tokenizer],
+    unseal: Callable[[bytes], bytes],
+) -> MoneyQuestions:
+    """Compose what answers."""
+    inspector = Inspector(home, economy, registry=registry, tokenizer=tokenizer, unseal=unseal)
+    return MoneyQuestions(economy, MoneyVerbs(home, economy), inspector)
+
+
+def _payee(account: str) -> str:
+    return "treasury" if account == ZERO_ADDRESS else "contributor"

@@ -1,0 +1,48 @@
+"""A receipt's place in its claim, and the claim's list, computed anew and held against what the chain has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from openledger_protocol.payouts import payouts_for
+from openledger_protocol.settlement import ClaimRecord, Payout
+
+from ..ledger.ledger import Ledger
+from ..ledger.receipts import ReceiptRow
+from .batcher import receipts_root
+from .records import payouts_of, record_of
+from .service import attributed_receipts, earned_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimProof:
+    """Where a receipt stands in its claim."""
+
+    record: ClaimRecord  # as the chain has it
+    index: int
+    is_in_root: bool
+    payouts: tuple[Payout, ...]  # as the claim's receipts make them
+    proposed: tuple[Payout, ...] | None  # as the chain has them; None: not yet
+
+
+def find_proof(ledger: Ledger, row: ReceiptRow) -> ClaimProof | None:
+    """The place of a receipt; None where no claim of ours on the chain holds it."""
+    claim = ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+    channel = ledger.channels.find(row.receipt.channel_id)
+    if claim is None or channel is None:
+        return None
+    key: Mapping[str, int | str] = {"node": channel.config.node, "seq": claim.seq}
+    records = [record_of(event) for event in ledger.events.find("Claimed", key)]
+    record = next((found for found in records if found.items_hash == claim.items_hash), None)
+    if record is None:
+        return None
+    rows = ledger.receipts.of_claim(claim.claim_id)
+    root = receipts_root([earned_of(each) for each in rows], node=record.node, seq=record.seq)
+    proposed = ledger.events.find("Proposed", key)
+    attributed = attributed_receipts(record, rows)
+    return ClaimProof(
+        record=record,
+        index=[each.digest for each in rows].index(row.digest),
+        is_in_root=root == record.receipts_root,
+        payouts=tuple(payouts_for(record.pots, attributed)) if record.pots else (),
+        proposed=tuple(payouts_of(proposed[-1])) if proposed else None,
+    )

@@ -1,0 +1,92 @@
+"""What opens a receipt's commitments: the texts and token ids of an exchange, and the payer's salts.
+
+A payer or a node may hand it to whoever is to verify a receipt; under challenge a node must.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from .codec import canonical_json, to_plain
+from .commitments import fingerprint, output_commit, prompt_commit
+from .errors import MalformedError
+from .inference import Message, SamplingParams, check_sampling
+from .payments import Receipt
+from .primitives import Salt, check_text
+from .wire.inference import Salts
+
+OPENING_SCHEMA = "openledger.opening/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """One exchange in clear."""
+
+    messages: tuple[Message, ...] | str
+    sampling: SamplingParams
+    text: str
+    ids: tuple[int, ...]  # generated, the stop token included
+    salts: Salts
+
+
+def check_opening(opening: Opening, receipt: Receipt) -> None:
+    """Require that an opening is of this receipt: prompt, answer and token ids are those committed to.
+
+    Raises:
+        MalformedError: one of them is not; the message names it.
+    """
+    work, salts = receipt.work, opening.salts
+    ids = fingerprint(
+        request_id=work.request_id,
+        adapter_id=receipt.adapter_id,
+        profile_hash=work.profile_hash,
+        prompt_tokens=work.tokens_in,
+        ids=opening.ids,
+        salt=salts.fingerprint,
+    )
+    for name, found, expected in (
+        ("prompt", prompt_commit(salts.prompt, opening.messages, opening.sampling), work.prompt_commit),
+        ("answer", output_commit(salts.output, opening.text), work.output_commit),
+        ("tokens", ids, work.fingerprint),
+    ):
+        if found != expected:
+            raise MalformedError(f"the {name} of this opening is not what the receipt commits to")
+
+
+def opening_to_json(opening: Opening) -> bytes:
+    """An opening as a file; the seed is decimal text, because JSON holds integers of 53 bits only."""
+    fields = to_plain(opening)
+    assert isinstance(fields, dict)
+    fields["sampling"]["seed"] = str(opening.sampling.seed)
+    return canonical_json({"schema": OPENING_SCHEMA, **fields})
+
+
+def opening_from_json(content: bytes) -> Opening:
+    """Read an opening that anybody may have written.
+
+    Raises:
+        MalformedError: it is none.
+    """
+    try:
+        fields = json.loads(content)
+        if fields["schema"] != OPENING_SCHEMA:
+            raise MalformedError(f"an opening's schema is {OPENING_SCHEMA}")
+        return Opening(
+            messages=_messages(fields["messages"]),
+            sampling=_sampling(fields["sampling"]),
+            text=check_text(fields["text"]),
+            ids=tuple(int(token_id) for token_id in fields["ids"]),
+            salts=Salts(**{name: Salt(str(fields["salts"][name])) for name in ("prompt", "output", "fingerprint")}),
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise MalformedError(f"this is no opening of a receipt: {error!r}") from error
+
+
+def _messages(value: Any) -> tuple[Message, ...] | str:
+    if isinstance(value, str):
+        return check_text(value)
+    return tuple(Message(role=turn["role"], content=check_text(turn["content"])) for turn in value)
+
+
+def _sampling(value: Any) -> SamplingParams:
+    return check_sampling(SamplingParams(**{**value, "seed": int(value["seed"]), "stop": tuple(value["stop"])}))
