@@ -1,139 +1,160 @@
-"""One side's books: every sum of the conservation lines, as the logs tell it or as storage holds it."""
+"""The books by the logs: what storage must hold, spot by spot, for all that the contracts have said to be true."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from openledger_node.settlement.records import integer, payouts_of
 from openledger_protocol.primitives import ZERO_ADDRESS
+from openledger_protocol.settlement import payouts_hash
 
+from .claims import Story
 from .said import Said, amount_of, text
-from .staking import WEI_PARTS, replay_rewards
+from .spots import Spot
+from .staking import WEI_PARTS, Rewards, replay_rewards
 
-Amounts = Mapping[str, int]
+NONE, PROPOSED, FINALIZED, FINALIZED_LATE = range(4)
+"""How far AttributionRewards has got with a claim."""
+
+Held = Iterator[tuple[Spot, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """Sums in wei, and by account, channel or claim where the chain keeps them so."""
+    """What each spot must hold; and sums where no event tells more than a sum."""
 
-    # PaymentChannels
-    paid_in: int
-    refunded: int
-    payer_withdrawn: int
-    deposits: Amounts  # by channel: paid in, less what went back
-    claimed_by_node: Amounts  # over all channels of a node
-    claimed: int
-    live: Amounts  # by claim that is not final
-    released: int
-    # AttributionRewards
-    settled: int  # what it took in of claims
-    credited: int
-    stakers: int  # what it handed on to them
-    paid_out: int
-    balances: Amounts
-    # NodeStaking
-    bonded_in: int
-    notified: int
-    bonded: Amounts
-    bonded_in_all: int
-    unbonding: Amounts
-    unbonding_in_all: int
-    stake_withdrawn: int
-    slashed: int  # no contract slashes yet
-    rewards_paid: int
-    rewards_accrued: Amounts
-    dust_parts: int  # of a wei, in 1e-18
-    # ModelRegistry
-    bonds_in: int
-    bonds_out: int
-    bonds: Amounts  # by adapter
-    # OpenToken
-    supply: int
-    tokens: Amounts
-
-    @property
-    def in_channels(self) -> int:
-        """Σ (deposit − claimed)."""
-        return sum(self.deposits.values()) - sum(self.claimed_by_node.values())
-
-    @property
-    def dust(self) -> int:
-        """What stakers' rewards leave undivided, in whole wei."""
-        return self.dust_parts // WEI_PARTS
-
-    @property
-    def held(self) -> dict[str, int]:
-        """What each contract that takes money should have of it."""
-        stakes = (self.bonded, self.unbonding, self.rewards_accrued)
-        return {
-            "PaymentChannels": self.in_channels + sum(self.live.values()),
-            "AttributionRewards": sum(self.balances.values()),
-            "NodeStaking": sum(sum(each.values()) for each in stakes) + self.dust,
-            "ModelRegistry": sum(self.bonds.values()),
-        }
+    spots: Mapping[Spot, int]
+    nodes_of: Mapping[str, str]  # by channel
+    claimed: Mapping[str, int]  # by node, over its channels: no event says what a claim took of which
+    unbonding: Mapping[str, int]  # by node, over its requests: a withdrawal takes all that are old enough
+    faults: tuple[str, ...]
 
 
-def books_of_logs(said: Said) -> Books:
-    """The books that the events alone make.
-
-    No event says what a claim took of which channel: `claimed` is known by node only.
-    """
-    gross = {
-        claim_name(text(event, "node"), event.arguments["seq"]): amount_of(event) for event in said.of("Claimed")
-    }
-    final = {claim_name(text(event, "node"), event.arguments["seq"]) for event in said.of("Finalized")}
-    released = {claim_name(text(event, "node"), event.arguments["seq"]) for event in said.of("Released")}
-    bonded = said.by("node", plus=["Bonded"], minus=["UnbondStarted"])
-    unbonding = said.by("node", plus=["UnbondStarted"], minus=["StakeWithdrawn"])
+def books_of(said: Said, claims: Sequence[Story]) -> Books:
+    """Fold all events."""
     rewards = replay_rewards(said.events)
+    parts = (
+        _channels(said),
+        _claims(said, claims),
+        _balances(said),
+        _proposals(claims),
+        _stake_totals(said),
+        _nodes(said, rewards),
+        _bonds(said),
+        _tokens(said),
+    )
     return Books(
-        paid_in=said.total("ChannelOpened", "ToppedUp"),
-        refunded=said.total("Refunded"),
-        payer_withdrawn=said.total("WithdrawFinished"),
-        deposits=said.by("channelId", plus=["ChannelOpened", "ToppedUp"], minus=["WithdrawFinished", "Refunded"]),
-        claimed_by_node=said.by("node", plus=["Claimed"]),
-        claimed=said.total("Claimed"),
-        live={claim: amount for claim, amount in gross.items() if claim not in released},
-        released=said.total("Released"),
-        settled=sum(gross.get(claim, 0) for claim in final),
-        credited=said.total("Credited"),
-        stakers=said.total("StakersNotified"),
-        paid_out=said.total("Withdrawn"),
-        balances=said.by("account", plus=["Credited"], minus=["Withdrawn"]),
-        bonded_in=said.total("Bonded"),
-        notified=said.total("RewardsNotified"),
-        bonded=bonded,
-        bonded_in_all=sum(bonded.values()),
-        unbonding=unbonding,
-        unbonding_in_all=sum(unbonding.values()),
-        stake_withdrawn=said.total("StakeWithdrawn"),
-        slashed=0,
-        rewards_paid=said.total("RewardsPaid"),
-        rewards_accrued=rewards.accrued,
-        dust_parts=rewards.dust_parts,
-        bonds_in=said.total("AdapterRegistered"),
-        bonds_out=said.total("BondReclaimed"),
-        bonds=said.by("adapterId", plus=["AdapterRegistered"], minus=["BondReclaimed"]),
-        supply=_supply(said),
-        tokens=_tokens(said),
+        spots={spot: amount for part in parts for spot, amount in part},
+        nodes_of={text(event, "channelId"): text(event, "node") for event in said.of("ChannelOpened")},
+        claimed=said.by("node", plus=["Claimed"]),
+        unbonding=said.by("node", plus=["UnbondStarted"], minus=["StakeWithdrawn"]),
+        faults=rewards.faults,
     )
 
 
-def claim_name(node: str, seq: object) -> str:
-    """What a claim is called here."""
-    return f"{node}/{seq}"
+def _channels(said: Said) -> Held:
+    """What payers put up, took back and ask back."""
+    yield ("PaymentChannels", "_paidIn"), said.total("ChannelOpened", "ToppedUp")
+    yield ("PaymentChannels", "_refunded"), said.total("Refunded")
+    yield ("PaymentChannels", "_withdrawn"), said.total("WithdrawFinished")
+    deposits = said.by("channelId", plus=["ChannelOpened", "ToppedUp"], minus=["WithdrawFinished", "Refunded"])
+    for channel, amount in deposits.items():
+        yield ("PaymentChannels", "_channels", channel, "deposit"), amount
+    for channel, amount in _asked_back(said, deposits).items():
+        yield ("PaymentChannels", "_withdrawals", channel, "amount"), amount
 
 
-def _tokens(said: Said) -> dict[str, int]:
+def _asked_back(said: Said, deposits: Mapping[str, int]) -> dict[str, int]:
+    """By channel; a refund comes off it."""
+    asked = dict.fromkeys(deposits, 0)
+    for event in said.of("WithdrawStarted", "WithdrawFinished", "Refunded"):
+        channel = text(event, "channelId")
+        match event.name:
+            case "WithdrawStarted":
+                asked[channel] = amount_of(event)
+            case "WithdrawFinished":
+                asked[channel] = 0
+            case "Refunded":
+                asked[channel] = max(0, asked.get(channel, 0) - amount_of(event))
+    return asked
+
+
+def _claims(said: Said, claims: Sequence[Story]) -> Held:
+    """What was claimed, and each claim's record: its hash is kept until its tokens leave."""
+    yield ("PaymentChannels", "_claimed"), said.total("Claimed")
+    yield ("PaymentChannels", "_released"), said.total("Released")
+    for node, count in Counter(text(event, "node") for event in said.of("Claimed")).items():
+        yield ("PaymentChannels", "nextSeq", node), count
+    for claim in claims:
+        is_live = claim.record is not None and claim.released_wei is None
+        yield ("PaymentChannels", "claimOf", claim.node, claim.seq), claim.record_word if is_live else 0
+
+
+def _balances(said: Said) -> Held:
+    """What was credited and is not taken out."""
+    yield ("AttributionRewards", "_totals", "released"), said.total("Released")
+    yield ("AttributionRewards", "_totals", "credited"), said.total("Credited")
+    yield ("AttributionRewards", "_totals", "notified"), said.total("StakersNotified")
+    yield ("AttributionRewards", "_totals", "paidOut"), said.total("Withdrawn")
+    for account, amount in said.by("account", plus=["Credited"], minus=["Withdrawn"]).items():
+        yield ("AttributionRewards", "balanceOf", account), amount
+
+
+def _proposals(claims: Sequence[Story]) -> Held:
+    """Who is to be paid, by the hash of the list."""
+    for claim in claims:
+        at: Spot = ("AttributionRewards", "_proposals", claim.node, claim.seq)
+        proposed = claim.proposed
+        yield (*at, "payoutsHash"), int(payouts_hash(payouts_of(proposed)), 16) if proposed else 0
+        yield (*at, "attributionRoot"), int(text(proposed, "attributionRoot"), 16) if proposed else 0
+        yield (*at, "leafCount"), integer(proposed, "leafCount") if proposed else 0
+        yield (*at, "readyAt"), integer(proposed, "readyAt") if proposed else 0
+        yield (*at, "state"), _state_of(claim)
+
+
+def _state_of(claim: Story) -> int:
+    if claim.is_final:
+        return FINALIZED_LATE if claim.is_late else FINALIZED
+    return PROPOSED if claim.proposed else NONE
+
+
+def _stake_totals(said: Said) -> Held:
+    for member, plus, minus in (
+        ("bonded", "Bonded", ["UnbondStarted"]),
+        ("unbonding", "UnbondStarted", ["StakeWithdrawn"]),
+        ("bondedIn", "Bonded", []),
+        ("withdrawn", "StakeWithdrawn", []),
+        ("notified", "RewardsNotified", []),
+        ("rewardsPaid", "RewardsPaid", []),
+    ):
+        yield ("NodeStaking", "_totals", member), said.total(plus) - said.total(*minus)
+
+
+def _nodes(said: Said, rewards: Rewards) -> Held:
+    """Each node's bond, and what it has earned."""
+    yield ("NodeStaking", "accPerShare"), rewards.per_wei
+    yield ("NodeStaking", "accRemainder"), rewards.remainder
+    for node, amount in said.by("node", plus=["Bonded"], minus=["UnbondStarted"]).items():
+        yield ("NodeStaking", "_nodes", node, "bonded"), amount
+        yield ("NodeStaking", "_nodes", node, "rewards"), rewards.parts[node] // WEI_PARTS
+        yield ("NodeStaking", "_nodes", node, "fraction"), rewards.parts[node] % WEI_PARTS
+        yield ("NodeStaking", "_nodes", node, "accPaid"), rewards.counted[node]
+
+
+def _bonds(said: Said) -> Held:
+    """What owners of adapters put up."""
+    yield ("ModelRegistry", "_bondsIn"), said.total("AdapterRegistered")
+    yield ("ModelRegistry", "_bondsOut"), said.total("BondReclaimed")
+    for adapter, amount in said.by("adapterId", plus=["AdapterRegistered"], minus=["BondReclaimed"]).items():
+        yield ("ModelRegistry", "_adapters", adapter, "bond"), amount
+
+
+def _tokens(said: Said) -> Held:
+    """Who holds what of the token."""
     sums: Counter[str] = Counter()
     for event in said.of("Transfer"):
         sums[text(event, "to")] += amount_of(event)
         sums[text(event, "from")] -= amount_of(event)
-    return {account: amount for account, amount in sums.items() if account != ZERO_ADDRESS}
-
-
-def _supply(said: Said) -> int:
-    """What was made, less what was destroyed."""
-    made = (event for event in said.of("Transfer") if text(event, "from") == ZERO_ADDRESS)
-    gone = (event for event in said.of("Transfer") if text(event, "to") == ZERO_ADDRESS)
-    return sum(map(amount_of, made)) - sum(map(amount_of, gone))
+    yield ("OpenToken", "_totalSupply"), -sums.pop(ZERO_ADDRESS, 0)
+    for account, amount in sums.items():
+        yield ("OpenToken", "_balances", account), amount

@@ -10,10 +10,11 @@ from openledger_node.errors import ChainError
 from openledger_node.networks import CONTRACTS, Network
 from openledger_protocol.chain import Block, Call, Log
 from openledger_protocol.events import Event
-from openledger_protocol.primitives import Address, Digest, checksum_address
+from openledger_protocol.primitives import Address
 
 from .code import is_code_of
 from .layout import layout_of
+from .spots import Spot
 
 CHUNK_BLOCKS = 1_000
 """Blocks whose logs are asked for at once; halved where an endpoint finds that too many."""
@@ -34,18 +35,11 @@ class PinnedChain:
         decode = decode_with(self.contracts)
         return [event for log in self._logs() if (event := decode(log))]
 
-    def stored(self, contract: str, variable: str, *path: str | int) -> int:
-        """A number in storage; `path` as `Layout.place` takes it."""
-        place = layout_of(contract).place(variable, *path)
-        return place.value_in(self._word(self.contracts[contract], place.slot))
-
-    def stored_digest(self, contract: str, variable: str, *path: str | int) -> Digest:
-        """32 bytes in storage."""
-        return Digest(f"0x{self.stored(contract, variable, *path):064x}")
-
-    def stored_address(self, contract: str, variable: str, *path: str | int) -> Address:
-        """An account in storage."""
-        return checksum_address(self.stored(contract, variable, *path).to_bytes(20, "big"))
+    def stored(self, spot: Spot) -> int:
+        """A number in storage, by the compiler's description of where it stands."""
+        contract, variable, *path = spot
+        place = layout_of(str(contract)).place(str(variable), *path)
+        return place.value_in(self._word(self.contracts[str(contract)], place.slot))
 
     def ask(self, contract: str, function: str, *arguments: object) -> Any:
         """What a view returns: for what lies in code alone."""

@@ -10,9 +10,8 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.payouts import Beneficiaries, Credited, CreditRole, late_amounts, payout_amounts
 from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
-from openledger_protocol.settlement import ClaimRecord
+from openledger_protocol.settlement import ClaimRecord, record_hash
 
-from .books import claim_name
 from .said import amount_of, text
 from .splits import ADAPTER_OWNERS, FeeTerms, Registry, Split, check_split
 
@@ -37,12 +36,18 @@ class Story:
     credited: list[Credited] = field(default_factory=list)
     expected: list[Credited] | None = None  # None: not final, or it can't be computed
     is_final: bool = False
+    is_late: bool = False
     released_wei: int | None = None
 
     @property
     def name(self) -> str:
         """What it is called here."""
         return claim_name(self.node, self.seq)
+
+    @property
+    def record_word(self) -> int:
+        """The word that stands for its record in storage."""
+        return int(record_hash(self.record), 16) if self.record else -1
 
     @property
     def roles(self) -> list[str]:
@@ -60,7 +65,7 @@ class Chronicle:
     def __init__(self, protocol_treasury: Address) -> None:
         self.stories: dict[str, Story] = {}
         self._protocol_treasury = protocol_treasury
-        self._registry = Registry()
+        self.registry = Registry()
         self._payouts: dict[str, Address] = {}
         self._bonded = 0
 
@@ -76,7 +81,7 @@ class Chronicle:
             case "PayoutSet":
                 self._payouts[text(event, "node")] = Address(text(event, "payout"))
             case _:
-                register(self._registry, event)
+                register(self.registry, event)
 
     def _tell(self, event: Event) -> None:
         node, seq = Address(text(event, "node")), integer(event, "seq")
@@ -84,25 +89,25 @@ class Chronicle:
         match event.name:
             case "Claimed":
                 story.record = record_of(event)
-                story.split = check_split(story.record, self._registry)
+                story.split = check_split(story.record, self.registry)
             case "Proposed":
                 story.proposed = event
             case "Credited":
                 story.credited.append(_credited(event))
             case "Finalized":
-                story.is_final = True
-                story.expected = self._expected(story, is_late=bool(event.arguments["late"]))
+                story.is_final, story.is_late = True, bool(event.arguments["late"])
+                story.expected = self._expected(story)
             case "Released":
                 story.released_wei = amount_of(event)
 
-    def _expected(self, story: Story, *, is_late: bool) -> list[Credited] | None:
+    def _expected(self, story: Story) -> list[Credited] | None:
         """What the claim must credit, computed apart from the contract."""
-        if story.record is None or (story.proposed is None and not is_late):
+        if story.record is None or (story.proposed is None) != story.is_late:
             return None
         to = Beneficiaries(
             node=self._payout_of(story.node),
             protocol=self._protocol_treasury,
-            treasuries={id_: terms.treasury for id_, terms in self._registry.datanets.items()},
+            treasuries={id_: terms.treasury for id_, terms in self.registry.datanets.items()},
             has_stakers=self._bonded > 0,
         )
         if story.proposed is None:
@@ -117,12 +122,45 @@ class Chronicle:
         return node if int(payout, 16) == 0 else payout
 
 
-def tell_stories(events: Sequence[Event], protocol_treasury: Address) -> dict[str, Story]:
-    """The stories of all claims, by name."""
+def read_all(events: Sequence[Event], protocol_treasury: Address) -> Chronicle:
+    """Read a network's events to their end."""
     chronicle = Chronicle(protocol_treasury)
     for event in events:
         chronicle.read(event)
-    return chronicle.stories
+    return chronicle
+
+
+def claim_name(node: str, seq: object) -> str:
+    """What a claim is called here."""
+    return f"{node}/{seq}"
+
+
+def claim_faults(claim: Story) -> list[str]:
+    """What is wrong with a claim by what is said of it."""
+    if claim.record is None:
+        return [f"claim {claim.name} is spoken of, and nothing says that it was made"]
+    record = claim.record
+    faults = list(claim.split.faults if claim.split else ())
+    if (parts := sum(record_parts(record).values())) != record.gross_wei:
+        faults.append(f"its parts sum to {parts} wei, not to its gross of {record.gross_wei}")
+    if claim.released_wei != (record.gross_wei if claim.is_final else None):
+        faults.append(f"of {record.gross_wei} wei {claim.released_wei} left it, and final is {claim.is_final}")
+    if claim.is_final and claim.expected is None:
+        faults.append("it is final, and what is said of it does not show for whom")
+    elif claim.credited != (claim.expected or []):
+        faults.append("what it credited is not what its record and its list make")
+    return [f"claim {claim.name}: {fault}" for fault in faults]
+
+
+def record_parts(record: ClaimRecord) -> dict[str, int]:
+    """Into what a claim's gross is divided."""
+    return {
+        "protocol": record.protocol_wei,
+        "stakers": record.stakers_wei,
+        "credits": sum(credit.amount_wei for credit in record.credits),
+        "pots": sum(pot.amount_wei for pot in record.pots),
+        "nodeShare": record.node_share_wei,
+    }
 
 
 def register(registry: Registry, event: Event) -> None:

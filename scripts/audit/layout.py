@@ -43,6 +43,7 @@ class Layout:
 
         A list without an index is its length.
         """
+        assert variable in self._variables, f"no variable {variable}: whoever renames one tells the audit"
         found = self._variables[variable]
         slot, offset, kind = found["slot"], found["offset"], found["type"]
         for step in path:
@@ -53,14 +54,19 @@ class Layout:
         if kind.startswith("mapping("):
             return _hash(_word(step), _word(slot)), 0, kind.removesuffix(")").partition(" => ")[2]
         if kind.endswith("[]"):
-            element = kind.removesuffix("[]")
-            return _hash(_word(slot)) + int(step) * self._num_slots(element), 0, element
+            return self._element(_hash(_word(slot)), kind.removesuffix("[]"), int(step))
+        if kind.endswith("]"):
+            return self._element(slot, kind[: kind.rindex("[")], int(step))
         member = next(each for each in self._structs[kind]["members"] if each["label"] == step)
         return slot + member["slot"], member["offset"], member["type"]
 
-    def _num_slots(self, kind: str) -> int:
-        assert kind in self._structs, f"elements of {kind} share slots, which nobody needs yet"
-        return int(self._structs[kind]["bytes"]) // WORD_BYTES
+    def _element(self, first_slot: int, kind: str, index: int) -> tuple[int, int, str]:
+        """Elements of half a slot and less share slots; larger ones, and structs, begin new ones."""
+        if kind in self._structs:
+            return first_slot + index * (int(self._structs[kind]["bytes"]) // WORD_BYTES), 0, kind
+        assert not kind.endswith("]"), "a list of lists, which nobody needs yet"
+        each_slot = WORD_BYTES // _size(kind)
+        return first_slot + index // each_slot, index % each_slot * _size(kind), kind
 
 
 @lru_cache

@@ -11,12 +11,28 @@ from .said import Said, amount_of, text
 
 Move = tuple[str, str, str, int]  # transaction, from, to, wei
 
+PAYER = "payer of the channel"
+ENDS: Mapping[str, tuple[str, str]] = {
+    "ChannelOpened": (PAYER, "PaymentChannels"),
+    "ToppedUp": (PAYER, "PaymentChannels"),
+    "WithdrawFinished": ("PaymentChannels", PAYER),
+    "Refunded": ("PaymentChannels", PAYER),
+    "Released": ("PaymentChannels", "AttributionRewards"),
+    "StakersNotified": ("AttributionRewards", "NodeStaking"),
+    "Withdrawn": ("AttributionRewards", "to"),
+    "Bonded": ("node", "NodeStaking"),
+    "StakeWithdrawn": ("NodeStaking", "node"),
+    "RewardsPaid": ("NodeStaking", "to"),
+    "AdapterRegistered": ("owner", "ModelRegistry"),
+    "BondReclaimed": ("ModelRegistry", "owner"),
+}
+"""From whom to whom an event's amount goes: contracts, or arguments of the event."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moves:
     """Transfers to and from contracts, matched with their events."""
 
-    num_matched: int
     donations: Mapping[str, int]  # by contract: given without asking anything for it
     faults: tuple[str, ...]
 
@@ -25,60 +41,44 @@ def match_moves(said: Said, contracts: Mapping[str, Address]) -> Moves:
     """Match within each transaction."""
     names = {address: name for name, address in contracts.items()}
     payers = {text(event, "channelId"): text(event, "payer") for event in said.of("ChannelOpened")}
-    explained = Counter(move for event in said.events if (move := _move(event, contracts, payers)) and move[3])
-    seen = Counter(move for event in said.of("Transfer") if (move := _transfer(event, names)) and move[3])
-    donations: Counter[str] = Counter()
+    explained = Counter(_move(event, contracts, payers) for event in said.of(*ENDS) if amount_of(event))
+    seen = Counter(move for event in said.of("Transfer") if (move := _transfer(event, names)))
     faults = [f"{_show(move, names)} is said, and no token moved" for move in (explained - seen).elements()]
+    donations = _sent_astray(said, names)
     for move in (seen - explained).elements():
         _, sender, to, amount = move
         if sender in names:
             faults.append(f"{_show(move, names)} moved, and nothing says why")
         else:
             donations[names[Address(to)]] += amount
-    return Moves(
-        num_matched=(seen & explained).total(),
-        donations={name: donations[name] for name in contracts},
-        faults=tuple(faults),
-    )
+    return Moves(donations={name: donations[name] for name in contracts}, faults=tuple(faults))
 
 
-def _move(event: Event, contracts: Mapping[str, Address], payers: Mapping[str, str]) -> Move | None:
+def _sent_astray(said: Said, names: Mapping[Address, str]) -> Counter[str]:
+    """What owners had paid out to one of the contracts: no contract books that as anybody's."""
+    donations: Counter[str] = Counter()
+    for event in said.of("Withdrawn", "RewardsPaid"):
+        if name := names.get(Address(text(event, "to"))):
+            donations[name] += amount_of(event)
+    return donations
+
+
+def _move(event: Event, contracts: Mapping[str, Address], payers: Mapping[str, str]) -> Move:
     """The transfer that an event goes with."""
-    channels, staking = contracts["PaymentChannels"], contracts["NodeStaking"]
-    rewards, models = contracts["AttributionRewards"], contracts["ModelRegistry"]
+    sender, to = (_end(event, end, contracts, payers) for end in ENDS[event.name])
+    return event.transaction_hash, sender, to, amount_of(event)
 
-    def payer() -> str:
+
+def _end(event: Event, end: str, contracts: Mapping[str, Address], payers: Mapping[str, str]) -> str:
+    if end == PAYER:
         return payers.get(text(event, "channelId"), ZERO_ADDRESS)
-
-    match event.name:
-        case "ChannelOpened" | "ToppedUp":
-            ends = payer(), channels
-        case "WithdrawFinished" | "Refunded":
-            ends = channels, payer()
-        case "Released":
-            ends = channels, rewards
-        case "StakersNotified":
-            ends = rewards, staking
-        case "Withdrawn":
-            ends = rewards, text(event, "to")
-        case "Bonded":
-            ends = text(event, "node"), staking
-        case "StakeWithdrawn":
-            ends = staking, text(event, "node")
-        case "RewardsPaid":
-            ends = staking, text(event, "to")
-        case "AdapterRegistered":
-            ends = text(event, "owner"), models
-        case "BondReclaimed":
-            ends = models, text(event, "owner")
-        case _:
-            return None
-    return event.transaction_hash, *ends, amount_of(event)
+    return contracts[end] if end in contracts else text(event, end)
 
 
 def _transfer(event: Event, names: Mapping[Address, str]) -> Move | None:
     sender, to = Address(text(event, "from")), Address(text(event, "to"))
-    return (event.transaction_hash, sender, to, amount_of(event)) if sender in names or to in names else None
+    is_ours = sender in names or to in names
+    return (event.transaction_hash, sender, to, amount_of(event)) if is_ours and amount_of(event) else None
 
 
 def _show(move: Move, names: Mapping[Address, str]) -> str:

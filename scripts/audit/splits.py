@@ -1,7 +1,8 @@
 """Whether a claim's record divides its gross as the registries and parameters of its time say.
 
 What is known of an adapter's gross is what its pots say. The base, and adapters that name no Datanet, leave none: of
-what they earned together the fees are checked within the rounding, and their royalties are taken as they are.
+what they earned together the fees are checked within the rounding, and a royalty must be one that an owner of such an
+adapter may have earned.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from itertools import groupby
 from openledger_protocol.claims import AdapterTerms, DatanetTerms, part_down
 from openledger_protocol.constants import CLAIM_ADAPTERS_MAX
 from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
-from openledger_protocol.settlement import ClaimRecord, Pot
+from openledger_protocol.settlement import ClaimRecord, Credit, Pot
 
 ADAPTER_OWNERS, DATANET_OWNERS = "adapter_owners", "datanet_owners"
 
@@ -66,8 +67,9 @@ def check_split(record: ClaimRecord, registry: Registry) -> Split:
             faults=("an adapter, a Datanet or parameters that nothing has announced",),
         )
     gross = [pots[0].gross_wei for pots in groups]
-    roles, unfound = _match(record, owed)
+    roles, unfound, others = _match(record, owed)
     faults = [f"{each.amount} wei for {each.account} ({each.role}) are missing" for each in unfound]
+    faults += _royalty_faults(others, record.gross_wei - sum(pots[0].gross_wei for pots in groups), registry)
     if tuple(expected) != record.pots:
         faults.append("its pots are not what its adapters' Datanets and weights make")
     faults += _fee_faults("protocol", record.protocol_wei, terms.protocol_ppm, record.gross_wei, gross)
@@ -104,15 +106,33 @@ def _shares(pot: Pot, terms: FeeTerms, registry: Registry) -> Mapping[DatanetId,
     return {id_: (part_down(data, weight), registry.datanets[id_]) for id_, weight in weights}
 
 
-def _match(record: ClaimRecord, owed: Sequence[_Owed]) -> tuple[tuple[str, ...], list[_Owed]]:
-    """The credits' roles: those that are owed come in their order, and between them royalties of other adapters."""
-    left, roles = list(owed), []
+def _match(record: ClaimRecord, owed: Sequence[_Owed]) -> tuple[tuple[str, ...], Sequence[_Owed], Sequence[Credit]]:
+    """The credits' roles, what is owed and not among them, and those that nothing here explains.
+
+    What is owed comes in its order; between it stand royalties of other adapters.
+    """
+    left, roles, others = list(owed), [], []
     for credit in record.credits:
         if left and (credit.account, credit.amount_wei) == (left[0].account, left[0].amount):
             roles.append(left.pop(0).role)
         else:
             roles.append(ADAPTER_OWNERS)
-    return tuple(roles), left
+            others.append(credit)
+    return tuple(roles), left, others
+
+
+def _royalty_faults(credits: Sequence[Credit], gross: int, registry: Registry) -> list[str]:
+    """Royalties of adapters without a Datanet: their gross is only known together with the base's."""
+    most = {
+        each.owner: part_down(gross, each.royalty_ppm)
+        for each in sorted(registry.adapters.values(), key=lambda each: each.royalty_ppm)
+        if not each.datanets
+    }  # the highest of an owner's comes last
+    return [
+        f"{credit.account} gets {credit.amount_wei} wei, and no adapter owes it that much"
+        for credit in credits
+        if credit.amount_wei > most.get(credit.account, 0)
+    ]
 
 
 def _fee_faults(name: str, found: int, ppm: int, gross: int, known: Sequence[int]) -> list[str]:

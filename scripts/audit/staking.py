@@ -14,21 +14,23 @@ WEI_PARTS = 10**18
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewards:
-    """What bonds have earned and not taken out."""
+    """What bonds have earned and not taken out, as the contract keeps it: counted up to a node's last step."""
 
-    accrued: Mapping[str, int]  # by node, whole wei
-    dust_parts: int  # fractions of nodes, and what could not be divided yet
+    per_wei: int  # earned on each bonded wei since the start, in parts
+    remainder: int  # parts that could not be divided yet
+    parts: Mapping[str, int]  # by node
+    counted: Mapping[str, int]  # by node: the `per_wei` up to which its `parts` are
     faults: tuple[str, ...]
 
 
 class _Accumulator:
     def __init__(self) -> None:
         self.bonded: Counter[str] = Counter()
-        self.parts: Counter[str] = Counter()  # earned by a node, in parts of a wei
+        self.parts: Counter[str] = Counter()
+        self.counted: Counter[str] = Counter()
         self.faults: list[str] = []
+        self.per_wei = 0
         self.remainder = 0
-        self._per_wei = 0
-        self._counted: Counter[str] = Counter()  # `_per_wei` up to which `parts` are
 
     def bond(self, node: str, amount: int) -> None:
         self.count(node)
@@ -39,9 +41,9 @@ class _Accumulator:
             self.faults.append(f"{amount} wei were shared out while nobody had bonded")
             return
         more, self.remainder = divmod(amount * WEI_PARTS + self.remainder, bonded)
-        self._per_wei += more
-        if told != self._per_wei:
-            self.faults.append(f"accPerShare is {told}, and by what was bonded {self._per_wei}")
+        self.per_wei += more
+        if told != self.per_wei:
+            self.faults.append(f"accPerShare is said to be {told}, and by what was bonded it is {self.per_wei}")
 
     def pay(self, node: str, amount: int) -> None:
         self.count(node)
@@ -50,8 +52,8 @@ class _Accumulator:
         self.parts[node] -= amount * WEI_PARTS
 
     def count(self, node: str) -> None:
-        self.parts[node] += self.bonded[node] * (self._per_wei - self._counted[node])
-        self._counted[node] = self._per_wei
+        self.parts[node] += self.bonded[node] * (self.per_wei - self.counted[node])
+        self.counted[node] = self.per_wei
 
 
 def replay_rewards(events: Iterable[Event]) -> Rewards:
@@ -67,10 +69,10 @@ def replay_rewards(events: Iterable[Event]) -> Rewards:
                 books.notify(amount_of(event), event.arguments["accPerShare"])
             case "RewardsPaid":
                 books.pay(text(event, "node"), amount_of(event))
-    for node in list(books.bonded):
-        books.count(node)
     return Rewards(
-        accrued={node: parts // WEI_PARTS for node, parts in books.parts.items()},
-        dust_parts=books.remainder + sum(parts % WEI_PARTS for parts in books.parts.values()),
+        per_wei=books.per_wei,
+        remainder=books.remainder,
+        parts=dict(books.parts),
+        counted=dict(books.counted),
         faults=tuple(books.faults),
     )

@@ -1,0 +1,133 @@
+"""The conservation lines: what is said on one side, and on the other what storage holds."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from openledger_protocol.primitives import Address
+
+from .claims import Story, record_parts
+from .said import Said, amount_of, text
+from .stored import Stored
+from .terms import Terms, where_it_went
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """Two sums that must be the same wei."""
+
+    id: str
+    meaning: str
+    left: int
+    right: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether they are."""
+        return self.left == self.right
+
+
+def conservation_lines(
+    said: Said,
+    stored: Stored,
+    claims: Sequence[Story],
+    terms: Terms,
+    contracts: Mapping[str, Address],
+    donations: Mapping[str, int],
+) -> list[Line]:
+    """Every line, in the order in which money moves."""
+    return [
+        *_payment_lines(said, stored, claims),
+        *_stake_lines(said, stored, contracts["NodeStaking"]),
+        _bond_line(said, stored),
+        *_token_lines(said, stored, contracts, donations),
+        Line(
+            id="terms",
+            meaning="paid in (logs) = all the other terms",
+            left=said.total("ChannelOpened", "ToppedUp"),
+            right=where_it_went(terms),
+        ),
+    ]
+
+
+def _payment_lines(said: Said, stored: Stored, claims: Sequence[Story]) -> Iterator[Line]:
+    value = stored.values
+    back = value["PaymentChannels", "_refunded"] + value["PaymentChannels", "_withdrawn"]
+    yield Line(
+        id="channels",
+        meaning="opened + topped up (logs) = refunded + withdrawn + in channels + in claims + released (storage)",
+        left=said.total("ChannelOpened", "ToppedUp"),
+        right=back + stored.in_channels + stored.live + value["PaymentChannels", "_released"],
+    )
+    yield Line(
+        id="claims",
+        meaning="gross claimed (storage) = protocol + stakers + credits + pots + nodes' shares (logs)",
+        left=value["PaymentChannels", "_claimed"],
+        right=sum(sum(record_parts(claim.record).values()) for claim in claims if claim.record),
+    )
+    yield Line(
+        id="releases",
+        meaning="gross released (storage) = credited + notified to stakers (logs)",
+        left=value["PaymentChannels", "_released"],
+        right=said.total("Credited", "StakersNotified"),
+    )
+    yield Line(
+        id="credits",
+        meaning="credited (logs) = paid out + balances (storage)",
+        left=said.total("Credited"),
+        right=value["AttributionRewards", "_totals", "paidOut"] + stored.sum("AttributionRewards", "balanceOf"),
+    )
+
+
+def _stake_lines(said: Said, stored: Stored, staking: Address) -> Iterator[Line]:
+    bonded, unbonding = stored.sum("NodeStaking", "_nodes", "bonded"), stored.sum("NodeStaking", "_requests")
+    withdrawn, paid = (stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "rewardsPaid"))
+    yield Line(
+        id="stakes",
+        meaning="bonded in + notified (logs) = bonded + unbonding + withdrawn + rewards and their dust (storage)",
+        left=said.total("Bonded", "RewardsNotified"),
+        right=bonded + unbonding + withdrawn + paid + stored.accrued + stored.dust,
+    )
+    yield Line(
+        id="slashes",
+        meaning="tokens that left NodeStaking (logs) = withdrawn + rewards paid (storage): none were slashed",
+        left=sum(amount_of(event) for event in said.of("Transfer") if text(event, "from") == staking),
+        right=withdrawn + paid,
+    )
+
+
+def _bond_line(said: Said, stored: Stored) -> Line:
+    return Line(
+        id="adapter-bonds",
+        meaning="adapter bonds put up (logs) = bonds held + reclaimed (storage)",
+        left=said.total("AdapterRegistered"),
+        right=stored.values["ModelRegistry", "_bondsOut"] + stored.sum("ModelRegistry", "_adapters", "bond"),
+    )
+
+
+def _token_lines(
+    said: Said, stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]
+) -> Iterator[Line]:
+    yield Line(
+        id="supply",
+        meaning="supply (storage) = what all holders have (storage)",
+        left=stored.values["OpenToken", "_totalSupply"],
+        right=stored.sum("OpenToken", "_balances"),
+    )
+    for name, address in contracts.items():
+        yield Line(
+            id=f"tokens.{name}",
+            meaning=f"tokens at {name} (token) = what its books hold (storage) + donations (logs)",
+            left=stored.values.get(("OpenToken", "_balances", address), 0),
+            right=held_by(stored).get(name, 0) + donations[name],
+        )
+
+
+def held_by(stored: Stored) -> dict[str, int]:
+    """What each contract that takes money owes to somebody."""
+    bonded, unbonding = stored.sum("NodeStaking", "_nodes", "bonded"), stored.sum("NodeStaking", "_requests")
+    return {
+        "PaymentChannels": stored.in_channels + stored.live,
+        "AttributionRewards": stored.sum("AttributionRewards", "balanceOf"),
+        "NodeStaking": bonded + unbonding + stored.accrued + stored.dust,
+        "ModelRegistry": stored.sum("ModelRegistry", "_adapters", "bond"),
+    }

@@ -1,0 +1,80 @@
+"""Whether registries, parameters and contracts answer as the logs make them: claims were divided by what they say."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from openledger_protocol.errors import RevertedError
+
+from .chain import PinnedChain
+from .splits import Registry
+
+PAID = ("ModelRegistry", "NodeStaking", "PaymentChannels", "AttributionRewards")
+WIRES = (
+    *((name, "token", "OpenToken") for name in PAID),
+    *((name, "params", "Params") for name in PAID),
+    *((name, "datanets", "DatanetRegistry") for name in PAID if name != "NodeStaking"),
+    *((name, "staking", "NodeStaking") for name in ("PaymentChannels", "AttributionRewards")),
+    *((name, "rewards", "AttributionRewards") for name in ("PaymentChannels", "NodeStaking")),
+    ("PaymentChannels", "models", "ModelRegistry"),
+    ("AttributionRewards", "channels", "PaymentChannels"),
+)
+"""Which contract calls which other one what."""
+
+Known = tuple[str, Callable[[], Any], Any]  # what, ask for it, what it must be
+
+
+def wiring_faults(chain: PinnedChain) -> list[str]:
+    """Where a contract trusts another one than network.json names."""
+    return _faults(
+        (f"{name}.{role}", partial(chain.ask, name, role), chain.contracts[other]) for name, role, other in WIRES
+    )
+
+
+def registry_faults(chain: PinnedChain, registry: Registry, epochs: Iterable[int]) -> list[str]:
+    """Where registries and parameters say other than was announced."""
+    return _faults([*_adapters(chain, registry), *_datanets(chain, registry), *_terms(chain, registry, epochs)])
+
+
+def _faults(known: Iterable[Known]) -> list[str]:
+    faults = []
+    for what, ask, expected in known:
+        try:
+            found = ask()
+        except RevertedError:
+            found = "nothing"
+        if found != expected:
+            faults.append(f"{what} is {found}, and by the logs {expected}")
+    return faults
+
+
+def _adapters(chain: PinnedChain, registry: Registry) -> Iterator[Known]:
+    for id_, terms in registry.adapters.items():
+        expected = {
+            "owner": terms.owner,
+            "royaltyPpm": terms.royalty_ppm,
+            "datanetIds": [datanet for datanet, _ in terms.datanets],
+            "weightsPpm": [weight for _, weight in terms.datanets],
+        }
+        yield f"adapter {id_}", partial(chain.ask, "ModelRegistry", "termsOf", id_), expected
+
+
+def _datanets(chain: PinnedChain, registry: Registry) -> Iterator[Known]:
+    for id_, terms in registry.datanets.items():
+
+        def ask(id_: str = id_) -> tuple[str, str, int]:
+            row = chain.ask("DatanetRegistry", "datanetOf", id_)
+            return row["owner"], row["treasury"], row["ownerPpm"]
+
+        yield f"Datanet {id_}", ask, (terms.owner, terms.treasury, terms.owner_ppm)
+
+
+def _terms(chain: PinnedChain, registry: Registry, epochs: Iterable[int]) -> Iterator[Known]:
+    for epoch in epochs:
+
+        def ask(epoch: int = epoch) -> tuple[int, int, int]:
+            row = chain.ask("Params", "claimTermsAt", epoch)
+            return row["protocolPpm"], row["stakersPpm"], row["dataPpm"]
+
+        terms = registry.terms_at(epoch)
+        yield f"the terms of epoch {epoch}", ask, (terms.protocol_ppm, terms.stakers_ppm, terms.data_ppm)

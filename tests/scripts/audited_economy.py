@@ -1,0 +1,228 @@
+"""An economy in which all happens that moves money: each way in, each way out, each thing left half done."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from eth.abc import BlockHeaderAPI
+from support.networks import network_of
+from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account, digest
+from support.stage import ADAPTERS, OWNER_KEYS, STRANGER_KEY, Stage, staged
+
+from openledger_node.chain.development import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
+from openledger_node.networks import Network
+from openledger_protocol.claims import compute_claim, skip_codes, skipped_mask
+from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
+from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Address, Wei
+from openledger_protocol.settlement import ClaimFor, ClaimRecord, Item, Part, Payout, claim_for_digest
+from openledger_protocol.signatures import address_of, sign_digest
+
+OPEN = 10**18
+NODE2_KEY = b"\x31" * 32
+NODE2, PAYOUT2 = address_of(NODE2_KEY), account(0x61)
+HEIR_KEY = b"\x32" * 32
+CONTRIBUTORS = [account(0x100), account(0x101)]
+WINDOWS = DEVELOPMENT_WINDOWS
+
+
+@dataclass
+class Economy:
+    """What came of it, as far as a test wants to know it."""
+
+    stage: Stage
+    paid_in: int = 0
+    taken_out: dict[Address, int] = field(default_factory=dict)  # of balances
+    records: list[ClaimRecord] = field(default_factory=list)
+
+    @property
+    def client(self) -> Any:
+        return self.stage.chain.client
+
+    @property
+    def network(self) -> Network:
+        return network_of(self.client, self.stage.chain.contracts, self.stage.chain.deploy_block)
+
+    def send(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
+        self.stage.must(contract, function, *arguments, key=key)
+
+    def wait(self, seconds: int) -> None:
+        self.client.advance(seconds)
+
+    def open(self, amount: int) -> ChannelConfig:
+        self.paid_in += amount
+        return self.stage.open(amount)
+
+    def item(self, config: ChannelConfig, amounts: Sequence[int]) -> Item:
+        """What a channel owes next; `amounts` by adapter."""
+        start = self.stage.balance(config).claimed_wei
+        end = Wei(start + sum(amounts))
+        return Item(
+            config=config,
+            max_claimable_wei=end,
+            signature=self.stage.voucher(config, end).signature,
+            from_wei=start,
+            to_wei=end,
+            parts=tuple(Part(adapter=i, amount_wei=Wei(amount)) for i, amount in enumerate(amounts) if amount),
+        )
+
+    def claim(self, *items: Item) -> ClaimRecord:
+        stage = self.stage
+        claim = stage.claim_of(items)
+        balances = {stage.id_of(item.config): stage.balance(item.config) for item in items}
+        codes = skip_codes(claim.node, items, len(ADAPTERS), balances, stage.payments)
+        self.send("PaymentChannels", "claim", claim, ADAPTERS, items, b"", key=SIGNER_KEY)
+        record = compute_claim(
+            claim,
+            ADAPTERS,
+            items,
+            skipped=skipped_mask(codes),
+            claimed_at_s=stage.now_s,
+            params=stage.params,
+            registry=stage.registry,
+            datanets=stage.datanets,
+        )
+        self.records.append(record)
+        return record
+
+    def propose(self, record: ClaimRecord, payouts: Sequence[Payout]) -> None:
+        root = digest("9") if payouts else ZERO_DIGEST
+        arguments = (record, root, len(payouts), payouts, b"")
+        self.send("AttributionRewards", "propose", *arguments, key=SIGNER_KEY)
+
+    def finalize(self, record: ClaimRecord, payouts: Sequence[Payout]) -> None:
+        self.propose(record, payouts)
+        self.wait(WINDOWS.window_s)
+        self.send("AttributionRewards", "finalize", record, payouts, key=STRANGER_KEY)
+
+    def take_out(self, key: bytes, to: Address, amount: int) -> None:
+        self.send("AttributionRewards", "withdraw", to, amount, key=key)
+        self.taken_out[address_of(key)] = self.taken_out.get(address_of(key), 0) + amount
+
+
+def payouts_of(record: ClaimRecord, *, unlisted: Sequence[int] = ()) -> list[Payout]:
+    """Nobody's evidence, and two contributors, in thirds that leave dust."""
+    return [
+        Payout(pot=index, account=owner, weight=weight)
+        for index, pot in enumerate(record.pots)
+        if index not in unlisted
+        for owner, weight in _weights(pot.gross_wei * 1_000_000)
+    ]
+
+
+def _weights(whole: int) -> list[tuple[Address, int]]:
+    third = whole // 3
+    return [(ZERO_ADDRESS, third), (CONTRIBUTORS[0], third), (CONTRIBUTORS[1], whole - 2 * third)]
+
+
+def run_economy() -> Economy:
+    """Let it all happen."""
+    economy = Economy(stage=staged())
+    _bond_another(economy)
+    first, second, third = (economy.open(OPEN + odd) for odd in (1, 22, 333))
+    economy.send("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
+    economy.paid_in += 77
+    economy.send("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
+    economy.send("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
+    _settle_all_ways(economy, first, second)
+    _earn_by_bonds(economy)
+    _give_back(economy, second, third)
+    _change_the_rules(economy)
+    _settle_by_new_rules(economy, first)
+    _end(economy)
+    _leave_undone(economy, first)
+    return economy
+
+
+def _bond_another(economy: Economy) -> None:
+    stage = economy.stage
+    stage.chain.fund(NODE2, open_wei=1_000 * OPEN)
+    stage.chain.fund(address_of(HEIR_KEY))
+    economy.send("OpenToken", "approve", stage.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
+    economy.send("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
+    economy.send("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
+
+
+def _settle_all_ways(economy: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
+    """A list that names all but one pot, a claim of the base alone, one that is late, and one of nothing."""
+    wrong = replace(economy.item(second, [5, 0, 0, 0]), from_wei=Wei(1))
+    record = economy.claim(economy.item(first, [10_007, 200_003, 30_011, 4_001]), wrong)
+    economy.finalize(record, payouts_of(record, unlisted=[1]))
+    economy.finalize(economy.claim(economy.item(second, [999_983, 0, 0, 0])), [])
+    late = economy.claim(economy.item(first, [0, 500_009, 1, 70_001]))
+    economy.wait(WINDOWS.propose_s + 1)
+    economy.send("AttributionRewards", "finalizeLate", late, key=STRANGER_KEY)
+    economy.finalize(economy.claim(wrong), [])
+
+
+def _earn_by_bonds(economy: Economy) -> None:
+    """One node takes out what it has earned; the other one's is counted, for it bonds more."""
+    economy.send("NodeStaking", "claimStakerRewards", key=NODE2_KEY)
+    economy.send("NodeStaking", "bond", 5, key=NODE_KEY)
+
+
+def _give_back(economy: Economy, second: ChannelConfig, third: ChannelConfig) -> None:
+    """A withdrawal that is finished, and one that a refund makes smaller."""
+    stage = economy.stage
+    for config, amount in ((second, 5_000), (third, 10**17 + 3)):
+        economy.send("PaymentChannels", "startWithdraw", config, amount, key=PAYER_KEY)
+    refund = Refund(channel_id=stage.id_of(second), amount_wei=Wei(1_234), nonce=0)
+    signature = sign_digest(SIGNER_KEY, refund_digest(refund, stage.payments))
+    economy.send("PaymentChannels", "refund", second, 1_234, 0, signature, key=STRANGER_KEY)
+    economy.wait(50)
+    economy.send("PaymentChannels", "finishWithdraw", third, key=PAYER_KEY)
+
+
+def _change_the_rules(economy: Economy) -> None:
+    """Other fees, and a Datanet of another owner."""
+    stage = economy.stage
+    stage.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=12_345, stakers_ppm=67_891, data_ppm=111_111)
+    economy.send("Params", "set", stage.params, key=BANK_KEY)
+    [datanet] = [id_ for id_, terms in stage.datanets.items() if terms.owner == address_of(OWNER_KEYS[0])]
+    economy.send("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])
+    economy.send("DatanetRegistry", "acceptOwnership", datanet, key=HEIR_KEY)
+    stage.datanets[datanet] = replace(stage.datanets[datanet], owner=address_of(HEIR_KEY))
+    economy.wait(2 * WINDOWS.epoch_s)
+
+
+def _settle_by_new_rules(economy: Economy, first: ChannelConfig) -> None:
+    record = economy.claim(economy.item(first, [3, 1_000_003, 777_777, 12_345]))
+    economy.finalize(record, payouts_of(record))
+
+
+def _end(economy: Economy) -> None:
+    """What had to wait is over: stake and an adapter's bond come back, balances are taken out, one by relay."""
+    stage, owner = economy.stage, OWNER_KEYS[2]
+    economy.send("NodeStaking", "withdraw", key=NODE2_KEY)
+    economy.send("ModelRegistry", "reclaimBond", ADAPTERS[3], key=owner)
+    economy.take_out(owner, account(0x78), 100)
+    claim = ClaimFor(
+        account=address_of(owner), to=account(0x78), amount_wei=Wei(11), nonce=0, deadline_s=stage.now_s + 100
+    )
+    signature = sign_digest(owner, claim_for_digest(claim, stage.rewards))
+    economy.send("AttributionRewards", "withdrawFor", [claim], [signature], key=STRANGER_KEY)
+    economy.taken_out[address_of(owner)] += 11
+
+
+def _leave_undone(economy: Economy, first: ChannelConfig) -> None:
+    """A claim that nobody has listed yet, a list that is not final, stake on its way, a withdrawal that waits."""
+    record = economy.claim(economy.item(first, [0, 40_009, 0, 0]))
+    economy.propose(record, payouts_of(record))
+    economy.claim(economy.item(first, [50_021, 0, 60_013, 0]))
+    for amount in (OPEN + 7, 11):
+        economy.send("NodeStaking", "unbond", amount, key=NODE2_KEY)
+    economy.send("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
+
+
+def plant(economy: Economy, contract: str, slot: int, change: Callable[[int], int]) -> BlockHeaderAPI:
+    """Mine a block in which one word of storage is another, as no transaction could make it."""
+    embedded = economy.client._chain
+    address = bytes.fromhex(economy.stage.chain.contracts[contract][2:])
+    header = embedded._chain.create_header_from_parent(
+        embedded.head, timestamp=embedded.head.timestamp + 1, gas_limit=embedded.head.gas_limit
+    )
+    vm: Any = embedded._chain.get_vm(header)
+    vm.state.set_storage(address, slot, change(vm.state.get_storage(address, slot)))
+    block = vm.mine_block(vm.set_block_transactions_and_withdrawals(vm.get_block(), header, [], [])).block
+    embedded._chain.persist_block(block)
+    embedded._store.commit()
+    return block.header

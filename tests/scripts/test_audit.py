@@ -1,0 +1,223 @@
+"""The audit finds an honest economy right to the wei, at any block, and names each wei that is planted in storage."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from audit.books import books_of
+from audit.chain import pin_chain
+from audit.claims import read_all
+from audit.layout import layout_of
+from audit.report import Report, audit
+from audit.said import Said
+from audit.spots import Spot
+from audit.stored import read_storage
+from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant, run_economy
+from support.nodes import ROOT
+from support.signed import PAYER
+from support.stage import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
+
+from openledger_protocol.primitives import Address
+from openledger_protocol.signatures import address_of
+
+ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
+
+NOT_MONEY = {
+    *(f"{name}.{each}" for name in ("PaymentChannels", "NodeStaking") for each in ("rewards", "deployer")),
+    *(
+        f"{name}.{each}"
+        for name in ("PaymentChannels", "AttributionRewards", "OpenToken")
+        for each in ("_nameFallback", "_versionFallback")
+    ),
+    "PaymentChannels._withdrawals.readyAt",
+    "PaymentChannels.refundNonceOf",
+    "AttributionRewards.nonceOf",
+    "NodeStaking._nodes.payout",
+    "NodeStaking._requests.readyAt",
+    "NodeStaking.signerUntil",
+    *(f"OpenToken.{each}" for each in ("_name", "_symbol", "_nonces", "_allowances", "_delegatee")),
+    "OpenToken._delegateCheckpoints._checkpoints",  # votes
+    "OpenToken._totalCheckpoints._checkpoints",
+}
+"""Variables of the contracts that hold money and count none of it: roles, names, times, nonces, votes."""
+
+ASKED = {"Params", "DatanetRegistry"}
+"""Contracts that say by what claims are divided; the audit asks their views."""
+
+TERMS_ASKED = "ModelRegistry._adapters."
+
+
+@pytest.fixture(scope="module")
+def economy() -> Iterator[Economy]:
+    economy = run_economy()
+    yield economy
+    economy.client.close()
+
+
+@pytest.fixture(scope="module")
+def spots(economy: Economy) -> dict[str, list[Spot]]:
+    """All that the audit reads, by variable."""
+    chain = pin_chain(economy.client, economy.network)
+    said = Said(chain.events())
+    claims = list(read_all(said.events, PROTOCOL).stories.values())
+    values = read_storage(chain, books_of(said, claims), claims).values
+    found: dict[str, list[Spot]] = {}
+    for spot in sorted(values, key=lambda spot: values[spot] == 0):  # those that hold something first
+        found.setdefault(name_of(spot), []).append(spot)
+    return found
+
+
+def name_of(spot: Spot) -> str:
+    """A spot's variable, its keys left out."""
+    return ".".join(str(step) for step in spot if isinstance(step, str) and not step.startswith("0x"))
+
+
+def variables() -> Iterator[str]:
+    """Every variable of every contract, down to the members of structs, as the compiler lists them."""
+    for file in sorted(ARTIFACTS.glob("*.json")):
+        described = json.loads(file.read_text())["storageLayout"]
+        if file.stem not in ASKED:
+            for each in described["variables"]:
+                yield from leaves(described["structs"], each["type"], f"{file.stem}.{each['label']}")
+
+
+def leaves(structs: dict[str, Any], kind: str, name: str) -> Iterator[str]:
+    kind = kind.rpartition(" => ")[2].rstrip(")").removesuffix("[]")
+    members = structs[kind]["members"] if kind in structs else []
+    for each in members:
+        yield from (
+            leaves(structs, each["type"], f"{name}.{each['label']}")
+            if "[]" not in each["type"]
+            else [f"{name}.{each['label']}"]
+        )
+    if not members:
+        yield name
+
+
+def is_money(name: str) -> bool:
+    return name not in NOT_MONEY and (not name.startswith(TERMS_ASKED) or name.endswith(".bond"))
+
+
+MONEY = sorted(filter(is_money, variables()))
+
+
+def test_an_economy_holds_to_the_wei(economy: Economy) -> None:
+    report = audit(economy.client, economy.network)
+    assert report.faults == ()
+    assert [line for line in report.lines if not line.holds] == []
+    assert report.holds
+    assert report.donations == {}
+
+
+def test_at_every_point_of_its_history_it_holds(economy: Economy) -> None:
+    head = economy.client.head().number
+    for number in range(economy.network.deploy_block + 8, head, 7):
+        report = audit(economy.client, economy.network, number)
+        assert (report.block, report.holds) == (number, True), report.faults
+
+
+def test_the_terms_are_what_the_accounts_of_each_role_have_got(economy: Economy) -> None:
+    terms = audit(economy.client, economy.network).terms
+    got = {each: economy.stage.balance_of(each) + economy.taken_out.get(each, 0) for each in everybody()}
+    assert terms["paid_in"] == economy.paid_in
+    assert terms["nodes"] == got[PAYOUT]
+    assert terms["adapter_owners"] == got[address_of(OWNER_KEYS[2])] + got[address_of(OWNER_KEYS[3])]
+    assert terms["datanet_owners"] == got[address_of(OWNER_KEYS[0])] + got[address_of(HEIR_KEY)]
+    assert terms["treasuries"] == got[TREASURY_1] + got[TREASURY_2]
+    assert terms["protocol"] == got[PROTOCOL]
+    assert terms["contributors"] == {each: got[each] for each in CONTRIBUTORS}
+    assert all(term for term in terms.values())
+    assert all(got[address_of(key)] for key in (OWNER_KEYS[0], HEIR_KEY, OWNER_KEYS[2]))
+
+
+def everybody() -> list[Address]:
+    people = [*OWNER_KEYS, HEIR_KEY]
+    return [PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2, *CONTRIBUTORS, *map(address_of, people)]
+
+
+def test_all_terms_together_are_what_was_paid_in(economy: Economy) -> None:
+    terms: dict[str, Any] = dict(audit(economy.client, economy.network).terms)
+    contributors = sum(terms.pop("contributors").values())
+    assert terms.pop("paid_in") == contributors + sum(terms.values())
+
+
+def test_every_variable_is_judged() -> None:
+    known = set(variables())
+    assert known >= NOT_MONEY, "a variable that is no more"
+    assert len(MONEY) > 35
+
+
+@pytest.mark.parametrize("name", MONEY)
+def test_a_planted_wei_is_named(economy: Economy, spots: dict[str, list[Spot]], name: str) -> None:
+    spot = spots[name][0]
+    report = audit_with_planted(economy, spot, 1)
+    assert not report.holds
+    contract, variable, *_ = name.split(".")
+    named = [fault for fault in report.faults if fault.startswith(f"{contract}.{variable}")]
+    assert named, report.faults
+    assert name.rpartition(".")[2] in named[0]
+    assert audit(economy.client, economy.network).holds
+
+
+@pytest.mark.parametrize("name", ["PaymentChannels._channels.deposit", "AttributionRewards.balanceOf"])
+def test_a_wei_that_is_missing_is_named_with_its_key(
+    economy: Economy, spots: dict[str, list[Spot]], name: str
+) -> None:
+    spot = spots[name][-1] if name.startswith("Payment") else spots[name][0]
+    report = audit_with_planted(economy, spot, -1)
+    assert [fault for fault in report.faults if str(spot[2]) in fault]
+    assert [line.id for line in report.lines if not line.holds]
+
+
+def test_a_wei_moved_from_one_account_to_another_is_named(economy: Economy, spots: dict[str, list[Spot]]) -> None:
+    giver, taker = spots["AttributionRewards.balanceOf"][:2]
+    plant_at(economy, giver, -1)
+    report = audit_with_planted(economy, taker, 1)
+    plant_at(economy, giver, 1)
+    assert all(line.holds for line in report.lines), "no sum can tell"
+    assert len(report.faults) == 2
+
+
+def test_a_contract_that_is_wired_to_another_is_named(economy: Economy) -> None:
+    spot: Spot = ("PaymentChannels", "rewards")
+    report = audit_with_planted(economy, spot, 1)
+    assert [fault for fault in report.faults if fault.startswith("PaymentChannels.rewards is ")]
+
+
+def audit_with_planted(economy: Economy, spot: Spot, more: int) -> Report:
+    """Audit a chain on which a value is other by so much, and put it right again."""
+    plant_at(economy, spot, more)
+    try:
+        return audit(economy.client, economy.network)
+    finally:
+        plant_at(economy, spot, -more)
+
+
+def plant_at(economy: Economy, spot: Spot, more: int) -> None:
+    contract, variable, *path = spot
+    place = layout_of(str(contract)).place(str(variable), *path)
+    plant(economy, str(contract), place.slot, lambda word: word + (more << (8 * place.offset)))
+
+
+def test_gifts_are_named_and_break_nothing(economy: Economy) -> None:
+    contracts = economy.stage.chain.contracts
+    owner = OWNER_KEYS[2]
+    for name, amount in (("PaymentChannels", 5), ("Params", 7), ("NodeStaking", 11)):
+        assert economy.stage.chain.send("OpenToken", "transfer", contracts[name], amount).is_ok
+    economy.take_out(owner, contracts["AttributionRewards"], 3)
+    economy.take_out(owner, contracts["PaymentChannels"], 2)
+    report = audit(economy.client, economy.network)
+    assert report.holds, report.faults
+    assert report.donations == {"PaymentChannels": 7, "Params": 7, "NodeStaking": 11, "AttributionRewards": 3}
+
+
+def test_a_payer_who_is_gone_leaves_a_channel_of_nothing(economy: Economy) -> None:
+    config = economy.open(10**16)
+    signed = economy.stage
+    economy.send("PaymentChannels", "startWithdraw", config, 10**16, key=b"\x01" * 32)
+    economy.wait(41)
+    economy.send("PaymentChannels", "finishWithdraw", config, key=b"\x01" * 32)
+    assert signed.balance(config).deposit_wei == 0
+    assert config.payer == PAYER
+    assert audit(economy.client, economy.network).holds

@@ -1,0 +1,144 @@
+"""An endpoint that leaves out an event, tells it otherwise, or changes its chain meanwhile, is found out."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from audit.report import audit
+from audit.said import amount_of
+from audited_economy import Economy, run_economy
+
+from openledger_node.chain.contracts import load_contract
+from openledger_node.errors import ChainError
+from openledger_protocol.chain import Log
+
+SAID = {
+    "OpenToken": ("Transfer",),
+    "Params": ("ParamsQueued",),
+    "NodeStaking": (
+        "Bonded",
+        "UnbondStarted",
+        "StakeWithdrawn",
+        "PayoutSet",
+        "RewardsNotified",
+        "RewardsPaid",
+    ),
+    "DatanetRegistry": ("DatanetCreated", "DatanetOwnerChanged"),
+    "ModelRegistry": ("AdapterRegistered", "BondReclaimed"),
+    "PaymentChannels": (
+        "ChannelOpened",
+        "ToppedUp",
+        "WithdrawStarted",
+        "WithdrawFinished",
+        "Refunded",
+        "Claimed",
+        "Released",
+    ),
+    "AttributionRewards": ("Proposed", "Credited", "Finalized", "StakersNotified", "Withdrawn"),
+}
+"""Events without which no line can be right."""
+
+CASES = [(contract, event) for contract, events in SAID.items() for event in events]
+WITHOUT_AMOUNT = {"ParamsQueued", "PayoutSet", "DatanetCreated", "DatanetOwnerChanged", "Proposed", "Finalized"}
+
+Tell = Callable[[list[Log]], list[Log]]
+
+
+class Liar:
+    """A client that tells logs its own way, and does something at the first look into storage."""
+
+    def __init__(self, client: Any, tell: Tell = list, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self._client = client
+        self._tell = tell
+        self._meanwhile: Callable[[], object] | None = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def logs(self, addresses: Sequence[str], first: int, last: int) -> list[Log]:
+        return self._tell(self._client.logs(addresses, first, last))
+
+    def storage(self, *arguments: Any, **named: Any) -> bytes:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile:
+            meanwhile()
+        word: bytes = self._client.storage(*arguments, **named)
+        return word
+
+
+@pytest.fixture(scope="module")
+def economy() -> Iterator[Economy]:
+    economy = run_economy()
+    yield economy
+    economy.client.close()
+
+
+def without(economy: Economy, contract: str, event: str, place: int) -> Tell:
+    def tell(logs: list[Log]) -> list[Log]:
+        left_out = of(economy, logs, contract, event)[place]
+        return [log for log in logs if log is not left_out]
+
+    return tell
+
+
+def with_a_wei_more(economy: Economy, contract: str, event: str) -> Tell:
+    """The amount that the audit reads is another one in the last log of its kind."""
+
+    def tell(logs: list[Log]) -> list[Log]:
+        changed = of(economy, logs, contract, event)[-1]
+        decoded = load_contract(contract).decode_log(changed)
+        assert decoded is not None
+        amount = amount_of(decoded)
+        assert amount
+        data = changed.data.replace(amount.to_bytes(32, "big"), (amount + 1).to_bytes(32, "big"), 1)
+        assert data != changed.data
+        return [replace(log, data=data) if log is changed else log for log in logs]
+
+    return tell
+
+
+def of(economy: Economy, logs: list[Log], contract: str, event: str) -> list[Log]:
+    topic = load_contract(contract).topic_of(event)
+    at = economy.stage.chain.contracts[contract]
+    found = [log for log in logs if log.address == at and log.topics[0] == topic]
+    assert found, f"the economy has no {event}"
+    return found
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize(("contract", "event"), CASES)
+def test_an_event_that_is_left_out_is_missed(economy: Economy, contract: str, event: str, place: int) -> None:
+    report = audit(Liar(economy.client, without(economy, contract, event, place)), economy.network)
+    assert not report.holds
+    assert report.faults
+
+
+@pytest.mark.parametrize(("contract", "event"), [case for case in CASES if case[1] not in WITHOUT_AMOUNT])
+def test_an_event_that_says_a_wei_more_is_found_out(economy: Economy, contract: str, event: str) -> None:
+    report = audit(Liar(economy.client, with_a_wei_more(economy, contract, event)), economy.network)
+    assert not report.holds
+    assert report.faults
+
+
+def test_an_endpoint_without_a_log_is_found_out(economy: Economy) -> None:
+    report = audit(Liar(economy.client, lambda _: []), economy.network)
+    assert not report.holds
+
+
+def test_a_block_that_is_taken_back_while_it_is_read_is_noticed(economy: Economy) -> None:
+    economy.client.mine()
+    liar = Liar(economy.client, meanwhile=lambda: economy.client.reorganise(1))
+    with pytest.raises(ChainError, match="took block .* back"):
+        audit(liar, economy.network)
+    assert audit(economy.client, economy.network).holds
+
+
+def test_blocks_that_come_meanwhile_change_nothing(economy: Economy) -> None:
+    before = economy.client.mine().number
+
+    def meanwhile() -> None:
+        assert economy.stage.chain.send("OpenToken", "transfer", economy.network.contracts["Params"], 5).is_ok
+
+    report = audit(Liar(economy.client, meanwhile=meanwhile), economy.network)
+    assert (report.block, report.holds, report.donations) == (before, True, {})
