@@ -45,11 +45,17 @@ def books_of(said: Said, claims: Sequence[Story]) -> Books:
     )
     return Books(
         spots={spot: amount for part in parts for spot, amount in part},
-        nodes_of={text(event, "channelId"): text(event, "node") for event in said.of("ChannelOpened")},
+        nodes_of=_nodes_of_channels(said),
         claimed=said.by("node", plus=["Claimed"]),
         unbonding=said.by("node", plus=["UnbondStarted"], minus=["StakeWithdrawn"]),
         faults=rewards.faults,
     )
+
+
+def _nodes_of_channels(said: Said) -> dict[str, str]:
+    """Whom each channel pays; nobody, where all that is said of it is not how it began."""
+    nodes = {text(event, "channelId"): ZERO_ADDRESS for event in said.of("ToppedUp", "WithdrawFinished", "Refunded")}
+    return nodes | {text(event, "channelId"): text(event, "node") for event in said.of("ChannelOpened")}
 
 
 def _channels(said: Said) -> Held:
@@ -131,14 +137,18 @@ def _stake_totals(said: Said) -> Held:
 
 
 def _nodes(said: Said, rewards: Rewards) -> Held:
-    """Each node's bond, and what it has earned."""
+    """Each node's bond, what it has earned, and to whom that goes."""
+    bonded = said.by("node", plus=["Bonded"], minus=["UnbondStarted"])
+    payouts = {text(event, "node"): int(text(event, "payout"), 16) for event in said.of("PayoutSet")}
     yield ("NodeStaking", "accPerShare"), rewards.per_wei
     yield ("NodeStaking", "accRemainder"), rewards.remainder
-    for node, amount in said.by("node", plus=["Bonded"], minus=["UnbondStarted"]).items():
-        yield ("NodeStaking", "_nodes", node, "bonded"), amount
-        yield ("NodeStaking", "_nodes", node, "rewards"), rewards.parts[node] // WEI_PARTS
-        yield ("NodeStaking", "_nodes", node, "fraction"), rewards.parts[node] % WEI_PARTS
-        yield ("NodeStaking", "_nodes", node, "accPaid"), rewards.counted[node]
+    for node in sorted({*bonded, *rewards.parts, *payouts}):
+        earned, fraction = divmod(rewards.parts.get(node, 0), WEI_PARTS)
+        yield ("NodeStaking", "_nodes", node, "bonded"), bonded.get(node, 0)
+        yield ("NodeStaking", "_nodes", node, "rewards"), earned
+        yield ("NodeStaking", "_nodes", node, "fraction"), fraction
+        yield ("NodeStaking", "_nodes", node, "accPaid"), rewards.counted.get(node, 0)
+        yield ("NodeStaking", "_nodes", node, "payout"), payouts.get(node, 0)
 
 
 def _bonds(said: Said) -> Held:

@@ -76,5 +76,12 @@ def _terms(chain: PinnedChain, registry: Registry, epochs: Iterable[int]) -> Ite
             row = chain.ask("Params", "claimTermsAt", epoch)
             return row["protocolPpm"], row["stakersPpm"], row["dataPpm"]
 
+        yield f"the terms of epoch {epoch}", ask, _announced(registry, epoch)
+
+
+def _announced(registry: Registry, epoch: int) -> tuple[int, int, int] | None:
+    try:
         terms = registry.terms_at(epoch)
-        yield f"the terms of epoch {epoch}", ask, (terms.protocol_ppm, terms.stakers_ppm, terms.data_ppm)
+    except KeyError:
+        return None
+    return terms.protocol_ppm, terms.stakers_ppm, terms.data_ppm

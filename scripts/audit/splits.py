@@ -35,8 +35,15 @@ class Registry:
     terms: list[tuple[int, FeeTerms]] = field(default_factory=list)  # from which epoch on; the last that fits counts
 
     def terms_at(self, epoch: int) -> FeeTerms:
-        """The terms by which an epoch's claims are computed."""
-        return next(terms for first, terms in reversed(self.terms) if first <= epoch)
+        """The terms by which an epoch's claims are computed.
+
+        Raises:
+            KeyError: none were announced.
+        """
+        for first, terms in reversed(self.terms):
+            if first <= epoch:
+                return terms
+        raise KeyError(epoch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +68,7 @@ def check_split(record: ClaimRecord, registry: Registry) -> Split:
         terms = registry.terms_at(record.epoch)
         owed = [each for pots in groups for each in _owed_with(pots, terms, registry)]
         expected = [pot for pots in groups for pot in _pots_like(pots[0], terms, registry)]
-    except (KeyError, StopIteration):
+    except KeyError:
         return Split(
             roles=(ADAPTER_OWNERS,) * len(record.credits),
             faults=("an adapter, a Datanet or parameters that nothing has announced",),

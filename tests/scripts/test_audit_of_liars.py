@@ -42,6 +42,8 @@ SAID = {
 CASES = [(contract, event) for contract, events in SAID.items() for event in events]
 WITHOUT_AMOUNT = {"ParamsQueued", "PayoutSet", "DatanetCreated", "DatanetOwnerChanged", "Proposed", "Finalized"}
 
+WHICH = {"first": slice(1), "last": slice(-1, None), "all": slice(None)}
+
 Tell = Callable[[list[Log]], list[Log]]
 
 
@@ -74,10 +76,10 @@ def economy() -> Iterator[Economy]:
     economy.client.close()
 
 
-def without(economy: Economy, contract: str, event: str, place: int) -> Tell:
+def without(economy: Economy, contract: str, event: str, which: slice) -> Tell:
     def tell(logs: list[Log]) -> list[Log]:
-        left_out = of(economy, logs, contract, event)[place]
-        return [log for log in logs if log is not left_out]
+        left_out = of(economy, logs, contract, event)[which]
+        return [log for log in logs if log not in left_out]
 
     return tell
 
@@ -106,10 +108,10 @@ def of(economy: Economy, logs: list[Log], contract: str, event: str) -> list[Log
     return found
 
 
-@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("which", WHICH)
 @pytest.mark.parametrize(("contract", "event"), CASES)
-def test_an_event_that_is_left_out_is_missed(economy: Economy, contract: str, event: str, place: int) -> None:
-    report = audit(Liar(economy.client, without(economy, contract, event, place)), economy.network)
+def test_an_event_that_is_left_out_is_missed(economy: Economy, contract: str, event: str, which: str) -> None:
+    report = audit(Liar(economy.client, without(economy, contract, event, WHICH[which])), economy.network)
     assert not report.holds
     assert report.faults
 
@@ -129,7 +131,7 @@ def test_an_endpoint_without_a_log_is_found_out(economy: Economy) -> None:
 def test_a_block_that_is_taken_back_while_it_is_read_is_noticed(economy: Economy) -> None:
     economy.client.mine()
     liar = Liar(economy.client, meanwhile=lambda: economy.client.reorganise(1))
-    with pytest.raises(ChainError, match="took block .* back"):
+    with pytest.raises(ChainError, match=r"took block \d+ back"):
         audit(liar, economy.network)
     assert audit(economy.client, economy.network).holds
 
