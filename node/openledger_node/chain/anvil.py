@@ -26,6 +26,9 @@ POLL_S: Final = 0.02
 WATCH_S: Final = 0.2
 END_S: Final = 5.0
 GAS_LIMIT: Final = 30_000_000
+STATES_KEPT: Final = 512
+"""Of so many of the newest blocks, in memory. Without a bound it moves older ones to the disk, where `anvil_reorg`
+does not find them: the chain goes on without its contracts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,7 @@ def _flags(genesis: Genesis, folder: Path, url: str, interval_s: float) -> list[
         "--gas-limit": str(genesis.gas_limit),
         "--state": str(folder / "anvil-state.json"),
         "--state-interval": "1",
+        "--prune-history": str(STATES_KEPT),
     }
     return ["--quiet", "--no-cors", *(word for flag in flags.items() for word in flag)]
 

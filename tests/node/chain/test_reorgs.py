@@ -1,0 +1,208 @@
+"""Outbox and watcher over anvil, which reorganises as a real chain does."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from eth_hash.auto import keccak
+from support.chains import DeployedChain, deployed_chain
+from support.networks import NEEDS_ANVIL, AnvilClient, tamed_chain
+
+from openledger_node.chain.contracts import load_contract
+from openledger_node.chain.outbox import Outbox
+from openledger_node.chain.watcher import Watcher, decode_with
+from openledger_node.ledger.ledger import Ledger
+from openledger_protocol.chain import Call
+from openledger_protocol.primitives import Address
+from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.transactions import REORG_DEPTH_MAX, Intent, OutboxLimits
+
+pytestmark = [pytest.mark.slow, NEEDS_ANVIL]
+
+TOKEN = load_contract("OpenToken")
+BEYOND = REORG_DEPTH_MAX + 6
+SETTLE_MAX = 40
+
+
+@dataclass
+class Shop:
+    """One who pays a receiver by the outbox, and reads by the watcher what was paid."""
+
+    chain: DeployedChain
+    ledger: Ledger
+    outbox: Outbox
+    watcher: Watcher
+    receiver: Address
+    payers: list[Address]
+    amounts: list[int]
+
+    @property
+    def client(self) -> AnvilClient:
+        return self.chain.client  # type: ignore[no-any-return]
+
+    def pay(self) -> None:
+        """Want one payment more: each has an amount of its own."""
+        amount = 1_000 + len(self.amounts)
+        self.amounts.append(amount)
+        payer = self.payers[amount % len(self.payers)]
+        call = Call(to=self.chain.contracts["OpenToken"], data=TOKEN.encode("transfer", self.receiver, amount))
+        self.ledger.outbox.add(
+            Intent(key=str(amount), kind="claim", summary=f"pay {amount}", sender=payer, call=call)
+        )
+
+    def step(self) -> None:
+        """What the daemon does between two blocks."""
+        while self.watcher.step():
+            pass
+        if self.watcher.state.health == "halted":
+            self.outbox.halt(self.watcher.state.why or "")
+        self.outbox.step()
+
+    def settle(self) -> None:
+        for _ in range(SETTLE_MAX):
+            self.step()
+            if not self.ledger.outbox.unfinished():
+                return
+            self.client.mine()
+        raise AssertionError("it is never over")
+
+    def told(self) -> list[int]:
+        """Amounts that arrived, as the watcher read it."""
+        found = (event.arguments for event in self.ledger.events.find("Transfer"))
+        return sorted(int(str(each["value"])) for each in found if each["to"] == self.receiver)
+
+    def received(self) -> int:
+        """And as the contract has it."""
+        return int(self.chain.read("OpenToken", "balanceOf", self.receiver))
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeployedChain]:
+    with tamed_chain("anvil", tmp_path_factory.mktemp("chain")) as client:
+        yield deployed_chain(client)
+
+
+@pytest.fixture
+def open_shop(chain: DeployedChain, ledger: Ledger, tmp_path: Path) -> Callable[[], Shop]:
+    """Payers whose money no reorg of these tests takes away, and nothing wanted yet."""
+    keys = {address_of(key): key for key in (keccak(f"{tmp_path} {number}".encode()) for number in range(3))}
+    receiver, *payers = keys
+    for payer in payers:
+        chain.fund(payer, open_wei=10**9)
+    chain.client.mine(2 * BEYOND)
+    settings = {"client": chain.client, "chain_id": chain.client.chain_id()}
+    first_block = chain.client.head().number - BEYOND
+
+    def build() -> Shop:
+        """Again after a restart, over the same ledger."""
+        return Shop(
+            chain=chain,
+            ledger=ledger,
+            outbox=Outbox(
+                **settings,
+                journal=ledger.outbox,
+                senders=keys,
+                sign=lambda sender, digest: sign_digest(keys[sender], digest),
+                limits=OutboxLimits(bump_after_blocks=3, bump_after_s=3),
+            ),
+            watcher=Watcher(
+                **settings,
+                journal=ledger.events,
+                addresses=list(chain.contracts.values()),
+                first_block=first_block,
+                decode=decode_with(chain.contracts),
+            ),
+            receiver=receiver,
+            payers=payers,
+            amounts=[],
+        )
+
+    return build
+
+
+def pay_in_each_block(shop: Shop, count: int) -> None:
+    for _ in range(count):
+        shop.pay()
+        shop.step()
+        shop.client.mine()
+    shop.step()
+
+
+@pytest.mark.parametrize("depth", [1, 5, 12, 30, 64])
+def test_a_reorg_changes_no_total_and_no_payment_is_made_twice(open_shop: Callable[[], Shop], depth: int) -> None:
+    shop = open_shop()
+    pay_in_each_block(shop, depth + 5)
+    before = shop.received()
+    assert before > 0
+    shop.client.reorganise(depth)
+    assert shop.received() < before
+    shop.settle()
+    shop.pay()
+    shop.settle()
+    shop.step()
+    assert (shop.outbox.state.health, shop.watcher.state.health) == ("ok", "ok")
+    assert shop.told() == shop.amounts
+    assert shop.received() == sum(shop.amounts)
+    assert {row.state for row in shop.ledger.outbox.newest(limit=1_000)} == {"final"}
+
+
+def test_a_reorg_while_the_node_is_off_is_found_at_its_next_start(open_shop: Callable[[], Shop]) -> None:
+    shop = open_shop()
+    pay_in_each_block(shop, 20)
+    shop.client.reorganise(12)
+    shop.client.mine(3)
+    again = open_shop()
+    again.amounts.extend(shop.amounts)
+    again.settle()
+    again.step()
+    assert again.told() == again.amounts
+    assert again.received() == sum(again.amounts)
+
+
+def test_reorg_after_reorg_changes_no_total(open_shop: Callable[[], Shop]) -> None:
+    shop = open_shop()
+    for depth in (3, 1, 7, 2, 5, 4):
+        pay_in_each_block(shop, 3)
+        shop.client.reorganise(depth)
+        shop.step()
+    shop.settle()
+    shop.step()
+    assert shop.told() == shop.amounts
+    assert shop.received() == sum(shop.amounts)
+
+
+@pytest.mark.parametrize("depth", [REORG_DEPTH_MAX + 1, BEYOND])
+def test_a_deeper_reorg_halts_all_money_and_says_why(open_shop: Callable[[], Shop], depth: int) -> None:
+    shop = open_shop()
+    pay_in_each_block(shop, depth + 2)
+    told = shop.told()
+    shop.client.reorganise(depth)
+    shop.pay()
+    for _ in range(3):
+        shop.step()
+        shop.client.mine()
+    for state in (shop.watcher.state, shop.outbox.state):
+        assert state.health == "halted"
+        assert "took back more than 64 blocks" in (state.why or "")
+    assert shop.told() == told
+    assert shop.ledger.outbox.find(str(shop.amounts[-1])).state == "intended"  # type: ignore[union-attr]
+
+
+def test_a_deeper_reorg_while_the_node_is_off_halts_its_next_start(open_shop: Callable[[], Shop]) -> None:
+    shop = open_shop()
+    pay_in_each_block(shop, BEYOND)
+    shop.client.reorganise(BEYOND - 2)
+    again = open_shop()
+    again.step()
+    assert (again.watcher.state.health, again.outbox.state.health) == ("halted", "halted")
+
+
+def test_a_deep_reorg_halts_the_outbox_even_without_the_watcher(open_shop: Callable[[], Shop]) -> None:
+    shop = open_shop()
+    pay_in_each_block(shop, BEYOND)
+    shop.client.reorganise(BEYOND - 2)
+    for _ in range(3):
+        shop.outbox.step()
+        shop.client.mine()
+    assert shop.outbox.state.health == "halted"
