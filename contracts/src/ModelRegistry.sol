@@ -30,7 +30,6 @@ contract ModelRegistry is IModelRegistry {
         bytes32 indexRoot;
     }
 
-
     IERC20 public immutable token;
     IParams public immutable params;
     IDatanetRegistry public immutable datanets;
@@ -130,12 +129,13 @@ contract ModelRegistry is IModelRegistry {
     function termsOf(bytes32 adapterId) public view returns (Terms memory terms) {
         Row storage adapter = _known(adapterId);
         uint256 count = adapter.numDatanets;
-        uint32[DATANETS_MAX] memory weightsPpm = adapter.weightsPpm;
         (terms.owner, terms.royaltyPpm) = (adapter.owner, adapter.royaltyPpm);
         terms.datanetIds = new bytes32[](count);
         terms.weightsPpm = new uint32[](count);
         for (uint256 i = 0; i < count; ++i) {
-            (terms.datanetIds[i], terms.weightsPpm[i]) = (adapter.datanetIds[i], weightsPpm[i]);
+            terms.datanetIds[i] = adapter.datanetIds[i];
+            // One alone has all the weight: a slot less to read.
+            terms.weightsPpm[i] = count == 1 ? uint32(PPM) : adapter.weightsPpm[i];
         }
     }
 

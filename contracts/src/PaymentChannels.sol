@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
@@ -12,6 +13,7 @@ import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
 import {ChannelConfig, ClaimRecord, EpochClaim, Item, Part} from "./interfaces/Types.sol";
 import {ClaimSplit, Line} from "./lib/ClaimSplit.sol";
 import {Hashes} from "./lib/Hashes.sol";
+import {ItemsHash} from "./lib/ItemsHash.sol";
 import {Signatures} from "./lib/Signatures.sol";
 import {Tokens} from "./lib/Tokens.sol";
 import {Wired} from "./lib/Wired.sol";
@@ -20,6 +22,7 @@ import {Wired} from "./lib/Wired.sol";
 contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     using SafeERC20 for IERC20;
     using Tokens for IERC20;
+    using MessageHashUtils for bytes32;
 
     uint256 private constant ITEMS_MAX = 256;
     uint256 private constant ADAPTERS_MAX = 32;
@@ -222,40 +225,48 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     /// @dev Take what each item is owed off its channel, and sum it by adapter. Bit i of `skipped`: item i was skipped.
     function _charge(ClaimRecord memory record, Item[] calldata items, Line[] memory lines) private {
+        bytes32 domain = _domainSeparatorV4();
         for (uint256 i = 0; i < items.length; ++i) {
             Item calldata item = items[i];
-            Part[] calldata parts = item.parts;
-            bytes32 id = channelId(item.config);
-            uint8 code = _faultOf(item, parts, id, record.node, lines.length);
+            bytes32 id = domain.toTypedDataHash(Hashes.ofConfig(item.config));
+            Channel storage channel = _channels[id];
+            uint8 code = _faultOf(item, channel, record.node, lines.length);
+            if (code == 0 && !_isSigned(item, id, domain)) code = 7;
             if (code != 0) {
                 record.skipped |= 1 << i;
                 emit Skipped(id, code);
                 continue;
             }
-            _channels[id].claimed = item.to;
-            for (uint256 p = 0; p < parts.length; ++p) {
-                Part calldata part = parts[p];
-                lines[part.adapter].gross += part.amount;
-            }
+            channel.claimed = item.to;
+            _addParts(lines, item.parts);
         }
     }
 
-    /// @dev Why an item is skipped, by the codes of {Skipped}; 0 = it is not.
-    function _faultOf(Item calldata item, Part[] calldata parts, bytes32 id, address node, uint256 numAdapters)
+    /// @dev Why an item is skipped, by the codes of {Skipped} below 7; 0 = none of these.
+    function _faultOf(Item calldata item, Channel storage channel, address node, uint256 numAdapters)
         private
         view
         returns (uint8)
     {
-        Channel storage channel = _channels[id];
-        (uint128 from, uint128 to, uint128 ceiling) = (item.from, item.to, item.maxClaimable);
+        (uint128 from, uint128 to) = (item.from, item.to);
         if (item.config.node != node) return 1;
         if (from != channel.claimed) return 2;
         if (to <= from) return 3;
-        if (to > ceiling) return 4;
+        if (to > item.maxClaimable) return 4;
         if (to > channel.deposit) return 5;
-        if (!_partsFit(parts, to - from, numAdapters)) return 6;
-        bytes32 digest = _hashTypedDataV4(Hashes.ofVoucher(id, ceiling));
-        return Signatures.signerOf(digest, item.signature) == item.config.authorizer ? 0 : 7;
+        return _partsFit(item.parts, to - from, numAdapters) ? 0 : 6;
+    }
+
+    function _isSigned(Item calldata item, bytes32 id, bytes32 domain) private pure returns (bool) {
+        bytes32 digest = domain.toTypedDataHash(Hashes.ofVoucher(id, item.maxClaimable));
+        return Signatures.signerOf(digest, item.signature) == item.config.authorizer;
+    }
+
+    function _addParts(Line[] memory lines, Part[] calldata parts) private pure {
+        for (uint256 p = 0; p < parts.length; ++p) {
+            Part calldata part = parts[p];
+            lines[part.adapter].gross += part.amount;
+        }
     }
 
     /// @dev Strictly ascending parts end the walk after `numAdapters` steps, however many are sent.
@@ -307,7 +318,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     function _requireItems(bytes32 itemsHash, bytes32[] calldata adapters, Item[] calldata items) private pure {
         if (items.length == 0) revert NoItems();
         if (items.length > ITEMS_MAX) revert TooMany("items", items.length, ITEMS_MAX);
-        bytes32 given = keccak256(abi.encode(adapters, items));
+        bytes32 given = ItemsHash.hashOf(adapters, items);
         if (given != itemsHash) revert ItemsMismatch(itemsHash, given);
     }
 

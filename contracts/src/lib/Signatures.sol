@@ -9,8 +9,8 @@ library Signatures {
     /// one form and cannot be altered by whoever passes it on.
     function signerOf(bytes32 digest, bytes calldata signature) internal pure returns (address) {
         if (signature.length != 65) return address(0);
-        bytes32 s = bytes32(signature[32:64]);
+        (bytes32 r, bytes32 s) = abi.decode(signature[:64], (bytes32, bytes32));
         if (uint256(s) > HALF_ORDER) return address(0);
-        return ecrecover(digest, uint8(signature[64]), bytes32(signature[:32]), s);
+        return ecrecover(digest, uint8(signature[64]), r, s);
     }
 }

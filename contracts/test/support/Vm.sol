@@ -28,7 +28,9 @@ interface Vm {
     function etch(address at, bytes calldata code) external;
     function load(address at, bytes32 slot) external view returns (bytes32);
     function assume(bool condition) external pure;
+    function expectRevert() external;
     function expectRevert(bytes calldata reason) external;
+    function expectEmit(address emitter) external;
     function expectPartialRevert(bytes4 selector) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
@@ -49,6 +51,9 @@ interface Vm {
 }
 
 Vm constant vm = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
+
+// The runner prints these beside a test's name from `-vv` on.
+event log_named_uint(string name, uint256 value);
 
 error NotEqual(string what, uint256 got, uint256 expected);
 error NotTrue(string what);

@@ -315,7 +315,15 @@ abstract contract World is Checks {
 
     // ---- expectations ----
 
-    function _reverts(bytes4 selector) internal {
-        vm.expectPartialRevert(selector);
+    function _refuses(bytes4 selector) internal {
+        vm.expectRevert(abi.encodeWithSelector(selector));
+    }
+
+    function _refuses(bytes4 selector, bytes memory values_) internal {
+        vm.expectRevert(abi.encodePacked(selector, values_));
+    }
+
+    function _emits(address emitter) internal {
+        vm.expectEmit(emitter);
     }
 }
