@@ -15,7 +15,7 @@ from audit.spots import Spot
 from audit.stored import read_storage
 from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant, run_economy
 from support.nodes import ROOT
-from support.signed import PAYER
+from support.signed import PAYER_KEY
 from support.stage import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
 
 from openledger_protocol.primitives import Address
@@ -156,6 +156,9 @@ def test_a_planted_wei_is_named(economy: Economy, spots: dict[str, list[Spot]], 
     named = [fault for fault in report.faults if fault.startswith(f"{contract}.{variable}")]
     assert named, report.faults
     assert name.rpartition(".")[2] in named[0]
+
+
+def test_what_was_planted_is_gone_again(economy: Economy) -> None:
     assert audit(economy.client, economy.network).holds
 
 
@@ -213,10 +216,8 @@ def test_gifts_are_named_and_break_nothing(economy: Economy) -> None:
 
 def test_a_payer_who_is_gone_leaves_a_channel_of_nothing(economy: Economy) -> None:
     config = economy.open(10**16)
-    signed = economy.stage
-    economy.send("PaymentChannels", "startWithdraw", config, 10**16, key=b"\x01" * 32)
+    economy.send("PaymentChannels", "startWithdraw", config, 10**16, key=PAYER_KEY)
     economy.wait(41)
-    economy.send("PaymentChannels", "finishWithdraw", config, key=b"\x01" * 32)
-    assert signed.balance(config).deposit_wei == 0
-    assert config.payer == PAYER
+    economy.send("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
+    assert economy.stage.balance(config).deposit_wei == 0
     assert audit(economy.client, economy.network).holds

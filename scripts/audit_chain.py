@@ -1,0 +1,61 @@
+"""Audit a network from outside, by its chain alone: `python scripts/audit_chain.py RPC network.json [--json]`.
+
+Every conservation line is computed from logs on one side and from storage on the other; no node's ledger is asked.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NoReturn
+
+from audit.report import Report, audit, report_to_json
+from audit.table import render_report
+
+from openledger_node.chain.clients.evm import open_client
+from openledger_node.errors import ChainError, NodeError
+from openledger_node.networks import read_network
+from openledger_protocol.errors import ProtocolError
+
+DOES_NOT_HOLD = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    words = _parser().parse_args(arguments)
+    try:
+        report = run_audit(words.rpc, words.network, words.block)
+    except NodeError as error:
+        print(f"error {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    print(json.dumps(report_to_json(report)) if words.json else render_report(report))
+    sys.exit(0 if report.holds else DOES_NOT_HOLD)
+
+
+def run_audit(rpc: str, file: Path, block: int | None) -> Report:
+    network = read_network(file)
+    with closing(open_client(rpc)) as client:
+        try:
+            return audit(client, network, block)
+        except ProtocolError as error:
+            raise ChainError(f"the endpoint's answers can't be read: {error}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Audit a network's money from its chain alone.")
+    parser.add_argument("rpc", metavar="RPC", help="JSON-RPC endpoint of the network's chain")
+    parser.add_argument("network", metavar="network.json", type=Path, help="the network's description")
+    parser.add_argument("--block", type=_block_number, help="audit as of this block; by default the latest")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _block_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no block's number")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""The script over HTTP: what it prints, how it ends, and what it says when it can't look."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import audit_chain
+import pytest
+from audit.layout import layout_of
+from audited_economy import Economy, plant, run_economy
+from support.networks import served_chain
+from support.nodes import ROOT
+
+from openledger_node.chain.rpc_methods import RpcMethods
+from openledger_node.chain.rpc_server import RpcServer
+from openledger_node.errors import ChainError, ConfigError
+from openledger_node.networks import Network, write_network
+
+SCRIPT = ROOT / "scripts" / "audit_chain.py"
+USAGE_ERROR = 2
+
+
+@contextmanager
+def served(economy: Economy) -> Iterator[str]:
+    """The economy's chain behind an endpoint."""
+    methods = RpcMethods(economy.client._chain, "openledger-node/test")
+
+    def answer(method: str, params: list[Any]) -> object:
+        with methods.lock:
+            return methods.answer(method, params)
+
+    server = RpcServer(0, answer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.url
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def economy() -> Iterator[Economy]:
+    economy = run_economy()
+    yield economy
+    economy.client.close()
+
+
+@pytest.fixture(scope="module")
+def url(economy: Economy) -> Iterator[str]:
+    with served(economy) as url:
+        yield url
+
+
+@pytest.fixture
+def file(economy: Economy, tmp_path: Path) -> Path:
+    return written(tmp_path, economy.network)
+
+
+def written(folder: Path, network: Network) -> Path:
+    write_network(folder / "network.json", network)
+    return folder / "network.json"
+
+
+class Ran:
+    """How a run ended, and what it printed."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], *words: object) -> None:
+        with pytest.raises(SystemExit) as ended:
+            audit_chain.main([str(word) for word in words])
+        self.status = ended.value.code
+        self.stdout, self.stderr = capsys.readouterr()
+
+
+def test_as_a_script_it_prints_one_object(economy: Economy, url: str, file: Path) -> None:
+    command = [sys.executable, str(SCRIPT), url, str(file), "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    printed = json.loads(ran.stdout)
+    assert list(printed) == ["schema", "network", "block", "holds", "lines", "terms", "donations", "faults"]
+    assert (printed["schema"], printed["network"]) == ("openledger.audit/1", economy.network.network)
+    assert (printed["block"], printed["holds"], printed["faults"]) == (economy.client.head().number, True, [])
+    assert all(line["holds"] and line["left_wei"] == line["right_wei"] for line in printed["lines"])
+    assert printed["terms"]["paid_in"] == str(economy.paid_in)
+
+
+def test_the_lines_of_the_design_are_there(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = json.loads(Ran(capsys, url, file, "--json").stdout)
+    ids = [line["id"] for line in printed["lines"]]
+    assert ids[:8] == ["channels", "claims", "releases", "credits", "stakes", "slashes", "adapter-bonds", "supply"]
+    assert ids[8:] == [*(f"tokens.{name}" for name in sorted_contracts(ids)), "terms"]
+    assert len(ids[8:]) == 8
+
+
+def sorted_contracts(ids: list[str]) -> list[str]:
+    return [id_.removeprefix("tokens.") for id_ in ids if id_.startswith("tokens.")]
+
+
+def test_the_terms_are_wei_as_texts(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    terms = json.loads(Ran(capsys, url, file, "--json").stdout)["terms"]
+    contributors = terms.pop("contributors")
+    assert contributors
+    assert all(value.isdecimal() for value in (*terms.values(), *contributors.values()))
+
+
+def test_for_people_it_is_a_table(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, url, file)
+    assert ran.status == 0
+    rows = [line.split() for line in ran.stdout.splitlines()]
+    assert ["line", "left", "wei", "right", "wei"] in rows
+    assert sum(row[-1:] == ["ok"] for row in rows) == 16
+    assert rows[-1] == ["every", "line", "holds", "to", "the", "wei"]
+
+
+def test_an_older_block_can_be_audited(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = Ran(capsys, url, file, "--json", "--block", 40)
+    assert (ran.status, json.loads(ran.stdout)["block"]) == (0, 40)
+
+
+def test_a_planted_wei_ends_it_with_one(
+    economy: Economy, url: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = layout_of("PaymentChannels").place("_released")
+    plant(economy, "PaymentChannels", place.slot, lambda word: word + 1)
+    try:
+        as_json, as_table = Ran(capsys, url, file, "--json"), Ran(capsys, url, file)
+    finally:
+        plant(economy, "PaymentChannels", place.slot, lambda word: word - 1)
+    printed = json.loads(as_json.stdout)
+    assert (as_json.status, as_table.status, printed["holds"]) == (1, 1, False)
+    assert [line["id"] for line in printed["lines"] if not line["holds"]] == ["channels", "releases"]
+    assert "PaymentChannels._released is" in as_table.stdout
+    assert as_table.stdout.endswith("it does not hold\n")
+
+
+def test_a_wrong_chain_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served_chain(seed=b"\x07" * 32) as other:
+        check_refused(Ran(capsys, other, file), ChainError, "another chain")
+
+
+def test_an_endpoint_that_is_down_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_refused(Ran(capsys, "http://127.0.0.1:9", file), ChainError, "is it up")
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"schema": "openledger.network/1"}'])
+def test_a_damaged_file_is_refused(
+    url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    file = tmp_path / "network.json"
+    file.write_text(content)
+    check_refused(Ran(capsys, url, file), ConfigError, "is no network.json")
+
+
+def test_a_file_that_is_not_there_is_refused(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_refused(Ran(capsys, url, tmp_path / "none.json"), ConfigError, "cannot read")
+
+
+def test_contracts_of_other_code_are_refused(
+    economy: Economy, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = economy.network.contracts
+    swapped = {**there, "Params": there["NodeStaking"], "NodeStaking": there["Params"]}
+    file = written(tmp_path, replace(economy.network, contracts=swapped))
+    check_refused(Ran(capsys, url, file), ChainError, "Params, NodeStaking of")
+
+
+@pytest.mark.parametrize(("number", "why"), [(10**6, "has no block"), (0, "begins with block")])
+def test_a_block_that_is_not_there_is_refused(
+    url: str, file: Path, capsys: pytest.CaptureFixture[str], number: int, why: str
+) -> None:
+    check_refused(Ran(capsys, url, file, "--block", number), ChainError, why)
+
+
+@pytest.mark.parametrize("words", [(), ("http://127.0.0.1:9",), ("http://127.0.0.1:9", "f", "--block", "-1")])
+def test_wrong_words_are_refused(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    assert Ran(capsys, *words).status == USAGE_ERROR
+
+
+def check_refused(ran: Ran, error: type[ChainError] | type[ConfigError], why: str) -> None:
+    assert (ran.status, ran.stdout) == (error.exit_code, "")
+    assert why in ran.stderr
+    assert ran.stderr.count("\n") == 1
