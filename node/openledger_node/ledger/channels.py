@@ -61,11 +61,13 @@ class Channels:
                 )
 
     def charge(self, channel_id: ChannelId, cumulative_wei: Wei) -> None:
-        """Note what the channel has been charged after its newest receipt."""
+        """Note what the channel has been charged after its newest receipt; that never falls."""
         with self._store.transaction() as transaction:
-            transaction.execute(
-                "UPDATE channel SET charged_wei = ? WHERE channel_id = ?", (str(cumulative_wei), channel_id)
-            )
+            known = self.find(channel_id)
+            if known and cumulative_wei > known.charged_wei:
+                transaction.execute(
+                    "UPDATE channel SET charged_wei = ? WHERE channel_id = ?", (str(cumulative_wei), channel_id)
+                )
 
     def find(self, channel_id: ChannelId) -> Channel | None:
         """One channel."""

@@ -1,5 +1,6 @@
 """Jobs: the requests that were let in, and what came of each."""
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,10 @@ class Job:
     ended_ns: int | None = None
 
 
+class DuplicateJobError(sqlite3.IntegrityError):
+    """A request comes under an id that another one had: ids come from peers, so this is no mistake of ours."""
+
+
 class Jobs:
     """The rows of jobs."""
 
@@ -36,11 +41,15 @@ class Jobs:
         self._store = store
 
     def start(self, job: Job) -> None:
-        """Write the row of a request before any work on it."""
+        """Write the row of a request before any work on it.
+
+        Raises:
+            DuplicateJobError: the id was used before.
+        """
         with self._store.transaction() as transaction:
-            transaction.execute(
+            written = transaction.execute(
                 "INSERT INTO job (request_id, received_ns, base, adapter_id, adapter_name, state, tokens_in)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (request_id) DO NOTHING",
                 (
                     job.request_id,
                     job.received_ns,
@@ -50,7 +59,9 @@ class Jobs:
                     job.state,
                     job.tokens_in,
                 ),
-            )
+            ).rowcount
+            if not written:
+                raise DuplicateJobError(f"request id {job.request_id} was used before: an id names one request")
 
     def complete(self, completion: Completion, *, first_token_ns: int | None, ended_ns: int) -> None:
         """Close the row of an answered request, also when its requester left early."""

@@ -94,11 +94,16 @@ class Receipts:
 
     def sign(self, digest: Digest, signature: bytes) -> None:
         """Keep the signature of a receipt that is committed."""
-        self._set(digest, "signature = ?", signature)
+        with self._store.transaction() as transaction:
+            transaction.execute("UPDATE receipt SET signature = ? WHERE digest = ?", (signature, digest))
 
     def countersign(self, digest: Digest, signature: bytes, nonce: Nonce) -> None:
-        """Keep the payer's countersignature and the nonce that came with it."""
-        self._set(digest, "countersignature = ?, nonce = ?", signature, nonce)
+        """Keep the payer's countersignature and the nonce that came with it; a second one changes nothing."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "UPDATE receipt SET countersignature = ?, nonce = ? WHERE digest = ? AND countersignature IS NULL",
+                (signature, nonce, digest),
+            )
 
     def claim(self, digests: Sequence[Digest], claim_id: int) -> None:
         """Bind receipts to a claim, in the order of its tree, each with the nonce as it is known just now."""
@@ -175,10 +180,6 @@ class Receipts:
             " WHERE seq >= ? AND unsecured_wei != '0' AND (? IS NULL OR payer = ?)"
         )
         return Wei(sum(int(row["unsecured_wei"]) for row in self._store.rows(query, (since_ns, payer, payer))))
-
-    def _set(self, digest: Digest, change: str, *values: object) -> None:
-        with self._store.transaction() as transaction:
-            transaction.execute(f"UPDATE receipt SET {change} WHERE digest = ?", (*values, digest))
 
     def _found(self, query: str, *values: object) -> list[ReceiptRow]:
         return [_receipt_row(row) for row in self._store.rows(query, values)]

@@ -7,27 +7,24 @@ countersignature, and the payer has risked one chunk.
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 import trio
 
-from openledger_protocol.attribution import Share
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
-from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
-from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, ReceiptRefusedError
-from openledger_protocol.inference import Message, SamplingParams
-from openledger_protocol.payments import ChannelConfig, Receipt, Work, nonce_commit, price_wei
-from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, Nonce, RequestId, Wei
-from openledger_protocol.receipts import Delivery, check_receipt
+from openledger_protocol.payments import nonce_commit, price_wei
+from openledger_protocol.primitives import Wei
+from openledger_protocol.receipts import check_receipt
 from openledger_protocol.wire.inference import (
-    Award,
     Chunk,
     Countersign,
     ErrorMessage,
+    InferenceMessage,
     Open,
     ReceiptMessage,
-    Salts,
     VoucherMessage,
     decode,
     encode,
@@ -39,47 +36,22 @@ from ..errors import NetworkError
 from ..inference.tokenizer import Tokenizer
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
+from .purchase import Bought, Given, Purchase, check_seq, check_text, expected
 from .wallet import PayerChannel, PayerWallet
 
+__all__ = ["Bought", "Payer", "Purchase"]
+
 RECEIPT_TURN_TIMEOUT_S = 5.0
-SEQ_AHEAD_NS = 3600 * 10**9
-"""A node's clock may be ahead of ours by an hour; what is further ahead would hold up every later receipt."""
+FAIL_POINTS: Final = (
+    "payer:opened",
+    "payer:voucher-sent",
+    "payer:receipt-checked",
+    "payer:countersigned",
+    "payer:countersign-sent",
+)
+"""Where a crash test may kill the payer, in order."""
 
 Show = Callable[[str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purchase:
-    """What is bought, from whom, and for how much at most."""
-
-    request_id: RequestId
-    award: Award
-    adapter_id: AdapterId
-    index_root: Digest
-    datanet_ids: tuple[DatanetId, ...]
-    profile_hash: Digest
-    algo_id: int
-    messages: tuple[Message, ...] | str
-    sampling: SamplingParams
-    channel_config: ChannelConfig
-    signer: Address  # the node's key that signs receipts
-    salts: Salts
-    nonce: Nonce
-    auditable: bool
-    chunk_tokens: int  # paid ahead
-    cost_max_wei: Wei
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bought:
-    """An answer and the receipt for it."""
-
-    text: str
-    ids: tuple[int, ...]
-    receipt: Receipt
-    digest: Digest
-    shares: tuple[Share, ...]
-    why_cut: ProtocolError | None = None  # the answer ended early
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,7 +65,19 @@ class _Stream:
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     paid_tokens: int = 0
+    num_beside: int = 0  # streams that ran on the channel when this one began
+    number: int = 0  # of the channel's streams
     why_cut: ProtocolError | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no stream beside this one has charged the channel anything since it began."""
+        return self.num_beside == 0 and self.channel.num_opened == self.number
+
+    @property
+    def given(self) -> Given:
+        """What has come."""
+        return Given(tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids))
 
 
 class Payer:
@@ -124,18 +108,24 @@ class Payer:
             NetworkError: the node left.
         """
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
-        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, purchase.messages)
-        live = _Stream(
-            purchase=purchase,
-            channel=await self._wallet.open(purchase.channel_config),
-            messages=messages,
-            tokens_in=len(prompt_ids),
-        )
         try:
-            await self._open(live)
-            return await self._follow(live, show)
+            prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, purchase.messages)
+            channel = await self._wallet.open(purchase.channel_config)
+            channel.num_opened += 1
+            live = _Stream(
+                purchase=purchase,
+                channel=channel,
+                messages=messages,
+                tokens_in=len(prompt_ids),
+                num_beside=len(channel.tab.running),
+                number=channel.num_opened,
+            )
+            try:
+                await self._open(live)
+                return await self._follow(live, show)
+            finally:
+                self._wallet.lose(channel, purchase.request_id)  # nothing, if its receipt came
         finally:
-            live.channel.tab.lose(purchase.request_id)  # nothing, if its receipt came
             with trio.CancelScope(shield=True):
                 await messages.aclose()
 
@@ -148,13 +138,14 @@ class Payer:
             messages=purchase.messages,
             sampling=purchase.sampling,
             channel_config=purchase.channel_config,
-            voucher=(await self._pay(live, purchase.chunk_tokens)).voucher,
+            voucher=(await self._pay(live, purchase.chunk_tokens, is_new=True)).voucher,
             nonce_commit=nonce_commit(purchase.nonce),
             salts=purchase.salts,
             auditable=purchase.auditable,
             prefix="",
         )
         await live.messages.send(encode(opened))
+        self._fail_point("payer:opened")
 
     async def _follow(self, live: _Stream, show: Show) -> Bought:
         """Take chunks, paying for the next ones, until the receipt comes."""
@@ -173,6 +164,7 @@ class Payer:
     def _hear(self, live: _Stream, error: ProtocolError) -> None:
         """An error before the first chunk ends it all; later the receipt for what was delivered still comes."""
         if not live.ids:
+            live.channel.drop(live.purchase.request_id)
             raise error
         live.why_cut = error
 
@@ -182,18 +174,16 @@ class Payer:
         Raises:
             ReceiptRefusedError: it says something else than what was given.
         """
-        purchase = live.purchase
+        purchase, tab = live.purchase, live.channel.tab
         live.ids += chunk.ids
         live.texts.append(chunk.text)
-        if chunk.tokens != len(live.ids):
-            raise ReceiptRefusedError(f"the node counts {chunk.tokens} tokens, and has sent {len(live.ids)}")
         price = price_wei(live.tokens_in, len(live.ids), purchase.award.terms)
-        tab = live.channel.tab
-        highest = tab.charged_wei + tab.lost_wei + price
-        if len(tab.running) > 1:
-            highest = tab.ceiling_wei  # streams beside this one have run on in the meantime
-        if chunk.cumulative > highest:
-            raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {highest} is the most")
+        _check_counts(live, chunk)
+        _check_owed(live, chunk, price)
+        if price > tab.running[purchase.request_id]:
+            # Paid by what another stream was to have: it is owed all the same, and that one must not go short.
+            tab.run_up(purchase.request_id, price)
+            await self._send_voucher(live)
         if live.paid_tokens - len(live.ids) <= purchase.chunk_tokens // 2:
             await self._pay_on(live)
 
@@ -201,13 +191,12 @@ class Payer:
         """Raise the ceiling by a chunk, unless the answer's end or the buyer's own limit is reached."""
         purchase = live.purchase
         wanted = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
-        if (
-            wanted > live.paid_tokens
-            and price_wei(live.tokens_in, wanted, purchase.award.terms) <= purchase.cost_max_wei
-        ):
+        price = price_wei(live.tokens_in, wanted, purchase.award.terms)
+        if wanted > live.paid_tokens and price <= purchase.cost_max_wei:
             await live.messages.send(encode(await self._pay(live, wanted)))
+            self._fail_point("payer:voucher-sent")
 
-    async def _pay(self, live: _Stream, num_tokens: int) -> VoucherMessage:
+    async def _pay(self, live: _Stream, num_tokens: int, *, is_new: bool = False) -> VoucherMessage:
         """A voucher that covers `num_tokens` of this answer.
 
         Raises:
@@ -222,9 +211,11 @@ class Payer:
                 f"and {purchase.cost_max_wei} is the most that this request may"
             )
         tab.run_up(purchase.request_id, price)
-        return VoucherMessage(
-            voucher=await self._wallet.raise_ceiling(live.channel, Wei(tab.owed_wei + tab.lost_wei))
-        )
+        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.channel, is_new=is_new))
+
+    async def _send_voucher(self, live: _Stream) -> None:
+        voucher = await self._wallet.raise_ceiling(live.channel)
+        await live.messages.send(encode(VoucherMessage(voucher=voucher)))
 
     async def _settle(self, live: _Stream, message: ReceiptMessage) -> Bought:
         """Check the receipt, keep it, and countersign.
@@ -232,26 +223,19 @@ class Payer:
         Raises:
             ProtocolError: it is not what was agreed and delivered: it gets no countersignature, and hears why.
         """
-        receipt, purchase, channel = message.receipt, live.purchase, live.channel
-        before = Wei(receipt.cumulative_wei - receipt.amount_wei)
-        await self._wallet.wait_turn(channel, before, timeout_s=RECEIPT_TURN_TIMEOUT_S)
+        receipt, purchase = message.receipt, live.purchase
+        before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
+        take = partial(self._take_receipt, live, message, before)
         try:
-            digest = self._check(live, message, before)
+            row = await self._wallet.in_turn(
+                live.channel, purchase.request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S
+            )
         except ProtocolError as error:
-            await live.messages.send(encode(error_message(error)))
+            await _offer(live, error_message(error))
             raise
-        countersignature = self._sign(digest)
-        self._fail_point("payer:countersigned")
-        row = ReceiptRow(
-            digest=hex_digest(digest),
-            receipt=receipt,
-            shares=message.shares,
-            signature=message.signature,
-            countersignature=countersignature,
-            nonce=purchase.nonce,
-        )
-        await self._wallet.keep(channel, row)
-        await self._send_countersign(live, Countersign(signature=countersignature, nonce=purchase.nonce))
+        assert row.countersignature is not None
+        await _offer(live, Countersign(signature=row.countersignature, nonce=purchase.nonce))
+        self._fail_point("payer:countersign-sent")
         return Bought(
             text="".join(live.texts),
             ids=tuple(live.ids),
@@ -261,57 +245,50 @@ class Payer:
             why_cut=live.why_cut,
         )
 
-    def _check(self, live: _Stream, message: ReceiptMessage, before_wei: Wei) -> bytes:
-        receipt, channel = message.receipt, live.channel
-        if receipt.seq > self._now_ns() + SEQ_AHEAD_NS:
-            raise ReceiptRefusedError(f"the receipt's seq {receipt.seq} is a time that has not come yet")
-        if not _is_prefix("".join(live.texts), live.ids, self._tokenizer):
-            raise ReceiptRefusedError("the text that the node has sent is not what its token ids say")
+    async def _take_receipt(self, live: _Stream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
+        """Find a receipt right, countersign it, and keep it."""
+        receipt, given, channel = message.receipt, live.given, live.channel
+        check_seq(receipt.seq, self._now_ns())
+        check_text(given, self._tokenizer)
         channel.tab.find_lost(before_wei)  # if they don't explain it, the check below refuses `cumulative`
-        delivery = Delivery(
-            signer=live.purchase.signer,
-            channel_id=channel.channel_id,
-            seq_last=channel.seq_last,
-            charged_wei=channel.tab.charged_wei,
-            ceiling_wei=channel.tab.ceiling_wei,
-            terms=live.purchase.award.terms,
-            adapter_id=live.purchase.adapter_id,
-            datanet_ids=live.purchase.datanet_ids,
-            algo_id=live.purchase.algo_id,
-            flags=FLAG_AUDITABLE if live.purchase.auditable else 0,
-            nonce_commit=nonce_commit(live.purchase.nonce),
-            work=self._work(live),
+        delivery = expected(live.purchase, given, channel, self._tokenizer)
+        digest = check_receipt(receipt, message.signature, message.shares, delivery, self._domain)
+        self._fail_point("payer:receipt-checked")
+        row = ReceiptRow(
+            digest=hex_digest(digest),
+            receipt=receipt,
+            shares=message.shares,
+            signature=message.signature,
+            countersignature=self._sign(digest),
+            nonce=live.purchase.nonce,
         )
-        return check_receipt(receipt, message.signature, message.shares, delivery, self._domain)
+        self._fail_point("payer:countersigned")
+        await self._wallet.keep(channel, row)
+        return row
 
-    def _work(self, live: _Stream) -> Work:
-        """What the receipt must say was done: by our own counts of what came."""
-        purchase, text = live.purchase, "".join(live.texts)
-        return Work(
-            request_id=purchase.request_id,
-            profile_hash=purchase.profile_hash,
-            index_root=purchase.index_root,
-            tokens_in=live.tokens_in,
-            tokens_out=min(len(live.ids), len(self._tokenizer.encode(text))),
-            prompt_commit=prompt_commit(purchase.salts.prompt, purchase.messages, purchase.sampling),
-            output_commit=output_commit(purchase.salts.output, text),
-            retrieval_hash=ZERO_DIGEST,
-            fingerprint=fingerprint(
-                request_id=purchase.request_id,
-                adapter_id=purchase.adapter_id,
-                profile_hash=purchase.profile_hash,
-                prompt_tokens=live.tokens_in,
-                ids=live.ids,
-                salt=purchase.salts.fingerprint,
-            ),
+
+def _check_counts(live: _Stream, chunk: Chunk) -> None:
+    if chunk.tokens != len(live.ids):
+        raise ReceiptRefusedError(f"the node counts {chunk.tokens} tokens, and has sent {len(live.ids)}")
+    if len(live.ids) > live.purchase.award.tokens_max:
+        raise ReceiptRefusedError(
+            f"the node has sent {len(live.ids)} tokens, and {live.purchase.award.tokens_max} were agreed on"
         )
 
-    async def _send_countersign(self, live: _Stream, message: Countersign) -> None:
-        with suppress(NetworkError):  # a countersignature is evidence, and the receipt counts without it
-            await live.messages.send(encode(message))
+
+def _check_owed(live: _Stream, chunk: Chunk, price_wei_: Wei) -> None:
+    """Require that a node asks for what it gave, as far as that can be told beside other streams."""
+    tab = live.channel.tab
+    lowest, highest = Wei(tab.charged_wei + price_wei_), Wei(tab.charged_wei + tab.lost_wei + price_wei_)
+    if not live.is_alone:
+        lowest, highest = Wei(0), tab.ceiling_wei  # they have run on in the meantime
+    if chunk.cumulative > highest:
+        raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {highest} is the most")
+    if chunk.cumulative < lowest:
+        raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {lowest} is the least")
 
 
-def _is_prefix(text: str, ids: list[int], tokenizer: Tokenizer) -> bool:
-    """Whether the ids say the text: all of it, or up to where a stop string cut it."""
-    decoder = tokenizer.decoder()
-    return "".join(decoder.push(token_id) for token_id in ids).startswith(text)
+async def _offer(live: _Stream, message: InferenceMessage) -> None:
+    """Say something to a node that may have gone: the receipt counts without it."""
+    with suppress(NetworkError):
+        await live.messages.send(encode(message))

@@ -1,11 +1,14 @@
 """The channels that this node is paid through: one account each, kept in step with the ledger."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
 from openledger_protocol.eip712 import Domain
+from openledger_protocol.errors import MalformedError, UnavailableError, VoucherRefusedError
 from openledger_protocol.payments import (
     ChannelConfig,
     ChannelState,
@@ -13,11 +16,15 @@ from openledger_protocol.payments import (
     channel_id,
     check_voucher,
 )
-from openledger_protocol.primitives import Address, ChannelId, RequestId, Wei
+from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, RequestId, Wei
 from openledger_protocol.tab import Tab
 
+from ..errors import ChainError, LedgerError
 from ..ledger.ledger import Ledger
 from .credit import DAY_S, CreditPolicy, Record, Standing, check_credit, limit_wei, secured_wei
+
+FAIL_POINTS: Final = ("voucher:checked", "voucher:kept")
+"""Where a crash test may kill the node, in order."""
 
 AskStanding = Callable[[ChannelId, ChannelConfig], Awaitable[Standing]]
 
@@ -29,8 +36,29 @@ class Account:
     channel_id: ChannelId
     config: ChannelConfig
     tab: Tab
+    floor_wei: Wei  # a voucher up to here opens no stream: it may be one that was seen
+    secured_wei: Wei = ZERO_WEI  # what the deposit covered when the chain was asked last
+    seen: set[Wei] = field(default_factory=set)  # ceilings over the floor of vouchers that were taken
     settling: trio.Lock = field(default_factory=trio.Lock)  # receipts of one channel are made one after the other
-    raised: trio.Event = field(default_factory=trio.Event)  # replaced at each higher voucher
+    changed: trio.Event = field(default_factory=trio.Event)  # replaced at each change of the tab
+    num_users: int = 0  # streams that hold this very object
+
+    @property
+    def unsecured_wei(self) -> Wei:
+        """What its live streams may still be given beyond the deposit and what receipts have charged."""
+        if not self.tab.running:
+            return ZERO_WEI
+        return Wei(max(0, self.tab.ceiling_wei - max(self.secured_wei, self.tab.charged_wei)))
+
+    def tell(self) -> None:
+        """Wake whoever waits for the tab to change."""
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()
+
+    def see(self, ceiling_wei: Wei) -> None:
+        """Remember a voucher, and forget those that what was charged has overtaken."""
+        self.floor_wei = max(self.floor_wei, self.tab.charged_wei)
+        self.seen = {seen for seen in {*self.seen, ceiling_wei} if seen > self.floor_wei}
 
 
 class Accounts:
@@ -43,79 +71,181 @@ class Accounts:
         policy: CreditPolicy,
         ask_standing: AskStanding,
         now_ns: Callable[[], int],
+        fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._domain = domain
         self._policy = policy
         self._ask_standing = ask_standing
         self._now_ns = now_ns
+        self._fail_point = fail_point
         self._accounts: dict[ChannelId, Account] = {}
+        self._crediting = trio.Lock()  # two requests may not count on the same credit
 
     async def open(self, config: ChannelConfig) -> Account:
-        """The account of a channel."""
+        """The account of a channel, for one stream, which hands it back by `close`.
+
+        Nothing is written: whoever names a channel has not paid for a row.
+        """
         key = channel_id(config, self._domain)
         if key not in self._accounts:
-            row = await trio.to_thread.run_sync(
-                lambda: self._ledger.channels.ensure(key, config, now_ns=self._now_ns())
-            )
-            tab = Tab(charged_wei=row.charged_wei, ceiling_wei=row.ceiling_wei)
-            self._accounts.setdefault(key, Account(channel_id=key, config=config, tab=tab))
-        return self._accounts[key]
+            row = await trio.to_thread.run_sync(self._ledger.channels.find, key)
+            tab = Tab(charged_wei=row.charged_wei, ceiling_wei=row.ceiling_wei) if row else Tab()
+            made = Account(channel_id=key, config=config, tab=tab, floor_wei=tab.ceiling_wei)
+            self._accounts.setdefault(key, made)
+        account = self._accounts[key]
+        account.num_users += 1
+        return account
 
-    async def accept(self, account: Account, signed: SignedVoucher) -> None:
-        """Take a voucher: checked, kept, and only then relied on.
+    def close(self, account: Account) -> None:
+        """Hand an account back; one that never had a voucher is forgotten."""
+        account.num_users -= 1
+        if account.num_users == 0 and account.tab.ceiling_wei == 0:
+            self._accounts.pop(account.channel_id, None)
+
+    async def admit(self, account: Account, signed: SignedVoucher, request_id: RequestId, price_wei: Wei) -> None:
+        """Let a stream begin: its voucher is new, the channel is good for its first chunk, and that is reserved.
+
+        A voucher that was seen opens nothing, since a claim has shown it to everybody: it is no payer's word that
+        *this* request shall be charged.
 
         Raises:
             ProtocolError: it is refused; nothing has changed.
         """
-        if signed.voucher.max_claimable_wei <= account.tab.ceiling_wei:
-            return
-        standing, record = await self._look(account)
-        state = self._state(account, standing, record)
-        ceiling = check_voucher(state, signed, self._domain)
-        await trio.to_thread.run_sync(self._ledger.channels.raise_ceiling, signed)
-        account.tab.ceiling_wei = max(ceiling, account.tab.ceiling_wei)
-        raised, account.raised = account.raised, trio.Event()
-        raised.set()
+        standing = await self._ask(account)
+        async with self._crediting:
+            trust = await self._weigh(account, standing)
+            if request_id in account.tab.running:
+                raise MalformedError(f"request {request_id} runs already: an id names one request")
+            needed = account.tab.needed_wei(request_id, price_wei)
+            check_credit(standing, self._policy, trust.record, charged_wei=trust.charged_wei, needed_wei=needed)
+            ceiling = check_voucher(self._state(account, trust), signed, self._domain)
+            _check_unseen(account, signed.voucher.max_claimable_wei)
+            await self._keep(account, signed, ceiling)
+            account.tab.run_up(request_id, price_wei)
 
-    async def check_credit(self, account: Account, needed_wei: Wei) -> None:
-        """Require that the channel is good for `needed_wei` in all, by deposit or by credit.
+    async def accept(self, account: Account, signed: SignedVoucher) -> None:
+        """Take a voucher: checked, kept, and only then relied on; one that is not higher changes nothing.
 
         Raises:
-            PaymentRequiredError: it is not.
+            ProtocolError: it is refused; nothing has changed.
         """
-        standing, record = await self._look(account)
-        check_credit(standing, self._policy, record, charged_wei=account.tab.charged_wei, needed_wei=needed_wei)
+        standing = await self._ask(account)
+        async with self._crediting:
+            trust = await self._weigh(account, standing)
+            ceiling = check_voucher(self._state(account, trust), signed, self._domain)
+            await self._keep(account, signed, ceiling)
 
     async def secured_wei(self, account: Account) -> Wei:
-        """What the channel's deposit covers, in all."""
-        standing, _ = await self._look(account)
-        return secured_wei(standing)
+        """What the channel's deposit covers, in all: as it was known last where the chain does not answer."""
+        with suppress(UnavailableError):
+            await self._ask(account)
+        return account.secured_wei
+
+    def settle(self, account: Account, request_id: RequestId, amount_wei: Wei) -> None:
+        """End a stream by a receipt that is committed."""
+        account.tab.settle(request_id, amount_wei)
+        account.tell()
 
     def drop(self, account: Account, request_id: RequestId) -> None:
         """Forget a stream that ends without a receipt."""
         account.tab.drop(request_id)
+        account.tell()
 
-    async def _look(self, account: Account) -> tuple[Standing, Record]:
-        standing = await self._ask_standing(account.channel_id, account.config)
-        return standing, await trio.to_thread.run_sync(self._remember, account.config.payer, standing)
+    async def _keep(self, account: Account, signed: SignedVoucher, ceiling_wei: Wei) -> None:
+        self._fail_point("voucher:checked")
+        account.see(signed.voucher.max_claimable_wei)
+        if ceiling_wei > account.tab.ceiling_wei:
+            await trio.to_thread.run_sync(self._store, account, signed)
+            account.tab.ceiling_wei = ceiling_wei
+            account.tell()
+        self._fail_point("voucher:kept")
 
-    def _remember(self, payer: Address, standing: Standing) -> Record:
-        """What the ledger says of a payer: a UTC day's credit, and whether an older day's was never covered."""
+    def _store(self, account: Account, signed: SignedVoucher) -> None:
+        """Keep a channel and its highest voucher.
+
+        Raises:
+            UnavailableError: the ledger can't be written just now.
+        """
+        try:
+            with self._ledger.transaction():
+                self._ledger.channels.ensure(account.channel_id, account.config, now_ns=self._now_ns())
+                self._ledger.channels.raise_ceiling(signed)
+        except LedgerError as error:
+            raise UnavailableError("this node's ledger can't be written just now: try again soon") from error
+
+    async def _ask(self, account: Account) -> Standing:
+        """What the chain says of the account.
+
+        Raises:
+            UnavailableError: nothing, just now.
+        """
+        try:
+            standing = await self._ask_standing(account.channel_id, account.config)
+        except ChainError as error:
+            raise UnavailableError("this node can't ask the chain just now: try again soon") from error
+        account.secured_wei = secured_wei(standing)
+        return standing
+
+    async def _weigh(self, account: Account, standing: Standing) -> "_Trust":
+        """Set what the ledger says of a payer beside what the chain says.
+
+        What runs is counted before the ledger is read: a receipt that comes in between counts twice, and not never.
+        """
+        payer, charged = account.config.payer, account.tab.charged_wei
+        running, running_total = self._running(account, payer), self._running(account, None)
+        served = await trio.to_thread.run_sync(self._remember, payer)
+        record = Record(
+            unsecured_today_wei=Wei(served.today_wei + running),
+            unsecured_today_total_wei=Wei(served.today_total_wei + running_total),
+            has_defaulted=standing.deposit_latest_wei == 0 and served.ever_wei > served.today_wei,
+        )
+        return _Trust(standing=standing, record=record, charged_wei=charged)
+
+    def _remember(self, payer: Address) -> "_Served":
         today_ns = self._now_ns() // (DAY_S * 10**9) * DAY_S * 10**9
-        receipts = self._ledger.receipts
-        return Record(
-            unsecured_today_wei=receipts.unsecured(since_ns=today_ns, payer=payer),
-            unsecured_today_total_wei=receipts.unsecured(since_ns=today_ns),
-            has_defaulted=standing.deposit_latest_wei == 0
-            and receipts.unsecured(since_ns=0, payer=payer) > receipts.unsecured(since_ns=today_ns, payer=payer),
+        unsecured = self._ledger.receipts.unsecured
+        return _Served(
+            today_wei=unsecured(since_ns=today_ns, payer=payer),
+            ever_wei=unsecured(since_ns=0, payer=payer),
+            today_total_wei=unsecured(since_ns=today_ns),
         )
 
-    def _state(self, account: Account, standing: Standing, record: Record) -> ChannelState:
+    def _running(self, account: Account, payer: Address | None) -> int:
+        """What streams of other channels may still be given on credit: a payer may name many channels at once."""
+        others = (other for other in self._accounts.values() if other is not account)
+        return sum(other.unsecured_wei for other in others if payer in (None, other.config.payer))
+
+    def _state(self, account: Account, trust: "_Trust") -> ChannelState:
         return ChannelState(
             channel_id=account.channel_id,
             authorizer=account.config.authorizer,
             ceiling_wei=account.tab.ceiling_wei,
-            limit_wei=limit_wei(standing, self._policy, record, charged_wei=account.tab.charged_wei),
-            is_withdrawing=standing.withdrawing_wei > 0,
+            limit_wei=limit_wei(trust.standing, self._policy, trust.record, charged_wei=trust.charged_wei),
+            is_withdrawing=trust.standing.withdrawing_wei > 0,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    """What a payer was given beyond any deposit, that no claim has brought in since; and all payers together."""
+
+    today_wei: Wei
+    ever_wei: Wei
+    today_total_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Trust:
+    """What a channel's limit hangs on, all of one moment."""
+
+    standing: Standing
+    record: Record
+    charged_wei: Wei
+
+
+def _check_unseen(account: Account, ceiling_wei: Wei) -> None:
+    if ceiling_wei <= account.floor_wei or ceiling_wei in account.seen:
+        raise VoucherRefusedError(
+            f"the voucher for {ceiling_wei} wei was seen before: a new one opens a stream, if only for 1 wei more"
         )

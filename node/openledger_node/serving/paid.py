@@ -1,80 +1,30 @@
-"""The paid door: a peer's stream comes in, vouchers run ahead of chunks, and a signed receipt ends it.
+"""The paid door: a peer's stream comes in, and is let in if all that can be checked before any work is right."""
 
-Whatever happens on the way, a receipt is made for what was delivered, and for nothing else: also when the payer stops
-paying, or leaves.
-"""
-
-import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
-from openledger_protocol.epoch import Windows, check_withdraw_delay
-from openledger_protocol.errors import (
-    MalformedError,
-    PaymentRequiredError,
-    ProtocolError,
-    UnavailableError,
-    UnknownModelError,
-)
-from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk
+from openledger_protocol.epoch import check_withdraw_delay
+from openledger_protocol.errors import MalformedError, ProtocolError, UnavailableError, UnknownModelError
+from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms, check_covered, price_wei
-from openledger_protocol.primitives import BASE_ONLY, Address, Digest, Wei
-from openledger_protocol.wire.inference import (
-    Award,
-    Chunk,
-    Countersign,
-    ErrorMessage,
-    Open,
-    Ping,
-    ReceiptMessage,
-    VoucherMessage,
-    decode,
-    encode,
-    error_message,
-)
+from openledger_protocol.primitives import BASE_ONLY, Digest
+from openledger_protocol.wire.inference import Award, Open, decode
 
 from ..errors import NetworkError
 from ..inference.adapters import Adapter
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from .accounts import Account, Accounts
-from .receipts import Delivered, ReceiptMaker
-from .service import Admitted, Failure, Outcome, ServingDesk, open_channel
+from .delivery import Delivery, Shop, refuse
+from .receipts import ReceiptMaker
+from .service import ServingDesk, open_channel
+
+__all__ = ["PaidDesk", "Shop", "check_award"]
 
 OPEN_TIMEOUT_S = 10.0
-COUNTERSIGN_TIMEOUT_S = 10.0
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shop:
-    """What this node sells, and on which terms."""
-
-    node: Address
-    terms: Terms
-    windows: Windows
-    chunk_tokens: int  # that a payer pays ahead
-    voucher_timeout_s: float
-
-
-@dataclass(slots=True, kw_only=True)
-class _Delivery:
-    """One stream: what was asked, and what has been handed over."""
-
-    opened: Open
-    account: Account
-    admitted: Admitted
-    texts: list[str] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)
-    why_cut: ProtocolError | None = None
-
-    @property
-    def tokens_in(self) -> int:
-        return len(self.admitted.prompt_ids)
 
 
 class PaidDesk:
@@ -89,6 +39,7 @@ class PaidDesk:
         receipts: ReceiptMaker,
         check_sellable: Callable[[Adapter], Awaitable[None]],
         nursery: trio.Nursery,
+        fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._desk = desk
         self._shop = shop
@@ -96,29 +47,25 @@ class PaidDesk:
         self._receipts = receipts
         self._check_sellable = check_sellable
         self._nursery = nursery
+        self._fail_point = fail_point
 
     async def serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream to its end."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         try:
-            with trio.move_on_after(OPEN_TIMEOUT_S) as scope:
-                opened = decode(await messages.receive())
-            if scope.cancelled_caught or not isinstance(opened, Open):
-                raise MalformedError("a stream begins with `open`")
-            delivery = await self._begin(opened)
+            opened = await _receive_open(messages)
+            self._check_terms(opened)
+            account = await self._accounts.open(opened.channel_config)
+            try:
+                await self._serve(opened, account, messages)
+            finally:
+                self._accounts.close(account)
         except ProtocolError as error:
-            await _refuse(messages, error)
-            return
+            await refuse(messages, error)
         except NetworkError:
-            return  # it left before anything was begun
-        await self._run(delivery, messages)
+            pass  # it left before anything was begun
 
-    async def _begin(self, opened: Open) -> _Delivery:
-        """Check all that can be checked before any work.
-
-        Raises:
-            ProtocolError: the request is refused, and nothing is owed.
-        """
+    def _check_terms(self, opened: Open) -> None:
         shop = self._shop
         if opened.channel_config.node != shop.node:
             raise MalformedError(f"the channel is with {opened.channel_config.node}, this node is {shop.node}")
@@ -128,14 +75,32 @@ class PaidDesk:
             )
         check_award(opened.award, self._desk.base.digest, shop.terms)
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, shop.windows)
-        account = await self._accounts.open(opened.channel_config)
+
+    async def _serve(self, opened: Open, account: Account, messages: MessageStream) -> None:
+        """Admit a request and its payment, then answer it.
+
+        Raises:
+            ProtocolError: it is refused, and nothing is owed.
+        """
         admitted = await self._desk.admit(await trio.to_thread.run_sync(self._request, opened))
+        delivery = Delivery(
+            opened=opened,
+            account=account,
+            admitted=admitted,
+            messages=messages,
+            shop=self._shop,
+            accounts=self._accounts,
+            receipts=self._receipts,
+            fail_point=self._fail_point,
+        )
         try:
-            await self._admit_payment(opened, account, admitted)
+            await self._admit_payment(delivery)
         except BaseException:
             self._desk.release()
             raise
-        return _Delivery(opened=opened, account=account, admitted=admitted)
+        send_answers, answers = open_channel(admitted)
+        self._nursery.start_soon(self._desk.handle, admitted, send_answers)
+        await delivery.run(answers)
 
     def _request(self, opened: Open) -> InferenceRequest:
         """The request as the serving desk takes it.
@@ -153,112 +118,36 @@ class PaidDesk:
             request_id=opened.id, model=names[opened.adapter], prompt=opened.messages, sampling=sampling
         )
 
-    async def _admit_payment(self, opened: Open, account: Account, admitted: Admitted) -> None:
+    async def _admit_payment(self, delivery: Delivery) -> None:
+        """Reserve the price of the prompt and of the first chunk, and wait until the channel's vouchers cover it."""
+        opened, admitted, account = delivery.opened, delivery.admitted, delivery.account
         if admitted.adapter:
             await self._check_sellable(admitted.adapter)
         first_chunk = min(self._shop.chunk_tokens, admitted.request.sampling.max_tokens)
-        price = price_wei(len(admitted.prompt_ids), first_chunk, self._shop.terms)
-        await self._accounts.check_credit(account, account.tab.needed_wei(opened.id, price))
-        await self._accounts.accept(account, opened.voucher)
-        check_covered(account.tab.ceiling_wei, account.tab.needed_wei(opened.id, price))  # others may have come in
-        account.tab.run_up(opened.id, price)
-
-    async def _run(self, delivery: _Delivery, messages: MessageStream) -> None:
-        send, answers = open_channel(delivery.admitted)
-        self._nursery.start_soon(self._desk.handle, delivery.admitted, send)
-        countersigned = trio.Event()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, delivery, messages, countersigned)
-            async with answers:
-                last = await self._deliver(delivery, messages, answers)
-            with trio.CancelScope(shield=True):
-                await self._finish(delivery, messages, last, countersigned)
-            nursery.cancel_scope.cancel()
-
-    async def _deliver(
-        self, delivery: _Delivery, messages: MessageStream, answers: trio.MemoryReceiveChannel[Outcome]
-    ) -> Completion | Failure | None:
-        """Hand over chunk after chunk while they are paid for; None if the payer left or stopped paying."""
-        async for outcome in answers:
-            if not isinstance(outcome, TokenChunk):
-                return outcome
-            try:
-                owed = await self._wait_covered(delivery, len(outcome.ids))
-                sent = len(delivery.ids) + len(outcome.ids)
-                chunk = Chunk(text=outcome.text, ids=outcome.ids, tokens=sent, cumulative=owed)
-                await messages.send(encode(chunk))
-            except PaymentRequiredError as error:
-                delivery.why_cut = error
-                return None
-            except NetworkError:
-                return None
-            delivery.texts.append(outcome.text)
-            delivery.ids += outcome.ids
-        return None
-
-    async def _wait_covered(self, delivery: _Delivery, num_more: int) -> Wei:
-        """Wait until vouchers cover `num_more` tokens; return what is then owed in all.
-
-        Raises:
-            PaymentRequiredError: the payer's next voucher did not come in time.
-        """
-        account, request_id = delivery.account, delivery.opened.id
-        price = price_wei(delivery.tokens_in, len(delivery.ids) + num_more, self._shop.terms)
-        with trio.move_on_after(self._shop.voucher_timeout_s):
-            while account.tab.ceiling_wei < account.tab.needed_wei(request_id, price):
-                await account.raised.wait()
-        needed = account.tab.needed_wei(request_id, price)
-        check_covered(account.tab.ceiling_wei, needed)
-        # What a stream has reserved at its beginning stays its own: another one may not run ahead on it.
-        account.tab.run_up(request_id, max(price, account.tab.running[request_id]))
-        return needed
-
-    async def _listen(self, delivery: _Delivery, messages: MessageStream, countersigned: trio.Event) -> None:
-        """Take what the payer sends while the answer goes out; one refused voucher ends no stream."""
+        price = price_wei(delivery.tokens_in, first_chunk, self._shop.terms)
+        await self._accounts.admit(account, opened.voucher, opened.id, price)
         try:
-            while True:
-                message = decode(await messages.receive())
-                match message:
-                    case VoucherMessage():
-                        await self._take_voucher(delivery, message, messages)
-                    case Countersign():
-                        await self._receipts.countersign(delivery.opened, message)
-                        return
-                    case Ping():
-                        pass
-                    case _:
-                        raise MalformedError("only vouchers and a countersignature follow `open`")
-        except ProtocolError as error:
-            await _refuse(messages, error)
-        except NetworkError:
-            pass  # it left: the receipt is made without it
-        finally:
-            countersigned.set()  # or nothing more will come
+            if len(account.tab.running) == 1:
+                check_covered(account.tab.ceiling_wei, account.tab.owed_wei)  # nobody else will raise it
+            await delivery.wait_covered(first_chunk)
+        except BaseException:
+            self._accounts.drop(account, opened.id)
+            raise
 
-    async def _take_voucher(self, delivery: _Delivery, message: VoucherMessage, messages: MessageStream) -> None:
-        try:
-            await self._accounts.accept(delivery.account, message.voucher)
-        except ProtocolError as error:
-            await _refuse(messages, error)
 
-    async def _finish(
-        self,
-        delivery: _Delivery,
-        messages: MessageStream,
-        last: Completion | Failure | None,
-        countersigned: trio.Event,
-    ) -> None:
-        """Make the receipt for what was delivered, hand it over, and wait a little for its countersignature."""
-        if error := delivery.why_cut or (last.error if isinstance(last, Failure) else None):
-            await _refuse(messages, error)
-        if not delivery.ids:
-            self._accounts.drop(delivery.account, delivery.opened.id)
-        else:
-            row, signature = await self._receipts.make(_delivered(delivery), delivery.account)
-            await _offer(messages, ReceiptMessage(receipt=row.receipt, signature=signature, shares=row.shares))
-        if delivery.ids:
-            with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
-                await countersigned.wait()
+async def _receive_open(messages: MessageStream) -> Open:
+    """Take the first message, which can't be long in coming.
+
+    Raises:
+        ProtocolError: it is no `open`.
+        NetworkError: the peer left.
+    """
+    opened = None
+    with trio.move_on_after(OPEN_TIMEOUT_S):
+        opened = decode(await messages.receive())
+    if not isinstance(opened, Open):
+        raise MalformedError("a stream begins with `open`")
+    return opened
 
 
 def check_award(award: Award, base: Digest, terms: Terms) -> None:
@@ -275,25 +164,3 @@ def check_award(award: Award, base: Digest, terms: Terms) -> None:
             f"1,000 tokens cost {terms.price_in_wei} wei in and {terms.price_out_wei} wei out here, "
             f"not {award.terms.price_in_wei} and {award.terms.price_out_wei}: ask again"
         )
-
-
-def _delivered(delivery: _Delivery) -> Delivered:
-    return Delivered(
-        opened=delivery.opened,
-        adapter=delivery.admitted.adapter,
-        text="".join(delivery.texts),
-        ids=tuple(delivery.ids),
-        tokens_in=delivery.tokens_in,
-    )
-
-
-async def _offer(messages: MessageStream, message: ReceiptMessage | ErrorMessage) -> None:
-    """Say something to a peer that may have gone: a receipt counts without it."""
-    try:
-        await messages.send(encode(message))
-    except NetworkError:
-        log.info("a payer left before its stream had ended")
-
-
-async def _refuse(messages: MessageStream, error: ProtocolError) -> None:
-    await _offer(messages, error_message(error))

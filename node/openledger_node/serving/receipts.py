@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -17,17 +17,20 @@ from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
 from openledger_protocol.signatures import check_signer
 from openledger_protocol.wire.inference import Countersign, Open
 
+from ..errors import LedgerError
 from ..inference.adapters import Adapter
 from ..inference.tokenizer import Tokenizer
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import Draft, ReceiptRow
 from .accounts import Account, Accounts
+from .service import RECORD_ATTEMPTS, RECORD_PAUSE_S
 
 FAIL_POINTS: Final = (
     "receipt:attributed",
     "receipt:committed",
     "receipt:signed",
     "receipt:stored",
+    "receipt:countersign-checked",
     "receipt:countersigned",
 )
 """Where a crash test may kill the node, in order."""
@@ -44,6 +47,7 @@ class Delivered:
     tokens_in: int
 
 
+Written = TypeVar("Written")
 Attribute = Callable[[Delivered], tuple[Share, ...]]
 """Whose data an answer came from: for each Datanet of its adapter, 1,000,000 ppm."""
 
@@ -96,10 +100,10 @@ class ReceiptMaker:
         async with account.settling:
             secured = await self._accounts.secured_wei(account)
             draft = self._draft(delivered, account, shares, secured)
-            row = await trio.to_thread.run_sync(lambda: self._ledger.receipts.commit(draft, now_ns=self._now_ns()))
+            row = await _insist(lambda: self._ledger.receipts.commit(draft, now_ns=self._now_ns()))
             self._fail_point("receipt:committed")
-            account.tab.settle(delivered.opened.id, row.receipt.amount_wei)
-        return row, await trio.to_thread.run_sync(self._sign_row, row)
+            self._accounts.settle(account, delivered.opened.id, row.receipt.amount_wei)
+        return row, await _insist(lambda: self._sign_row(row))
 
     async def countersign(self, opened: Open, message: Countersign) -> None:
         """Keep the payer's word on a receipt, and its nonce.
@@ -114,6 +118,7 @@ class ReceiptMaker:
         check_signer(digest_word(row.digest), message.signature, opened.channel_config.authorizer)
         if nonce_commit(message.nonce) != row.receipt.nonce_commit:
             raise BadSignatureError("the nonce is not the one that the request committed to")
+        self._fail_point("receipt:countersign-checked")
         countersign = self._ledger.receipts.countersign
         await trio.to_thread.run_sync(countersign, row.digest, message.signature, message.nonce)
         self._fail_point("receipt:countersigned")
@@ -181,6 +186,20 @@ class ReceiptMaker:
                 salt=opened.salts.fingerprint,
             ),
         )
+
+
+async def _insist(write: Callable[[], Written]) -> Written:
+    """Write, and do not give up soon: a disk may be full for a moment, and what was delivered is owed.
+
+    Raises:
+        LedgerError: it could not be written at all.
+    """
+    for _ in range(RECORD_ATTEMPTS - 1):
+        try:
+            return await trio.to_thread.run_sync(write)
+        except LedgerError:
+            await trio.sleep(RECORD_PAUSE_S)
+    return await trio.to_thread.run_sync(write)
 
 
 def opening_of(delivered: Delivered) -> Opening:

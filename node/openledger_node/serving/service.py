@@ -12,6 +12,7 @@ import trio
 from openledger_protocol.errors import (
     AdapterRefusedError,
     EngineFailedError,
+    MalformedError,
     ProtocolError,
     UnavailableError,
 )
@@ -25,7 +26,7 @@ from ..inference.engine import Engine, Lost, Order
 from ..inference.frames import Chunk, Finished, Refused
 from ..inference.sequence import AdapterSource
 from ..inference.tokenizer import Tokenizer
-from ..ledger.jobs import Job
+from ..ledger.jobs import DuplicateJobError, Job
 from ..ledger.ledger import Ledger
 from .admission import Capacity, grant_tokens
 
@@ -133,8 +134,8 @@ class ServingDesk:
             try:
                 with trio.CancelScope(shield=True):
                     await self._in_ledger_thread(self._ledger.jobs.start, self._job(admitted))
-            except LedgerError as error:
-                await _offer(send, Failure(error=UnavailableError(str(error))))
+            except (LedgerError, DuplicateJobError) as error:
+                await _offer(send, Failure(error=_why_not_begun(error)))
                 return  # nothing was begun, so nothing is lost
             last = await self._generate(admitted, send, progress)
             with trio.CancelScope(shield=True):
@@ -269,6 +270,10 @@ class ServingDesk:
         self.num_live -= 1
         if self.num_live == 0:
             self._all_done.set()
+
+
+def _why_not_begun(error: Exception) -> ProtocolError:
+    return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))
 
 
 def _order(admitted: Admitted) -> Order:

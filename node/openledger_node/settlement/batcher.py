@@ -5,7 +5,7 @@ one transaction allow. What does not fit waits for the next claim.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import CLAIM_ADAPTERS_MAX, CLAIM_ITEMS_MAX, CLAIM_POTS_MAX, PAYOUTS_MAX
@@ -44,6 +44,7 @@ class Claimable:
     deposit_wei: Wei
     claimed_wei: Wei
     earned: tuple[Earned, ...]  # ascending by seq
+    ready_at_s: int | None = None  # when its payer may take the deposit out, if that has been asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,7 @@ class Batch:
     adapters: tuple[AdapterId, ...]
     items: tuple[Item, ...]
     earned: tuple[Earned, ...]  # ascending by channel and seq, as in the tree of receipts
+    deadline_s: int | None = None  # the first withdrawal that one of its channels may see
 
     @property
     def gross_wei(self) -> Wei:
@@ -70,60 +72,71 @@ class Batch:
         return Wei(sum(item.to_wei - item.from_wei for item in self.items))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Room:
     """What the receipts that are in already take up."""
 
     limits: Limits
-    adapters: set[AdapterId] = field(default_factory=set)
-    pots: set[tuple[AdapterId, DatanetId]] = field(default_factory=set)
-    payouts: set[tuple[AdapterId, DatanetId, Address]] = field(default_factory=set)
+    adapters: frozenset[AdapterId] = frozenset()
+    pots: frozenset[tuple[AdapterId, DatanetId]] = frozenset()
+    payouts: frozenset[tuple[AdapterId, DatanetId, Address]] = frozenset()
 
-    def take(self, earned: Earned) -> bool:
-        """Take a receipt in, or say that it does not fit."""
+    def with_receipt(self, earned: Earned) -> "_Room | None":
+        """What is taken up with one more receipt; None: it does not fit."""
         adapter = earned.receipt.adapter_id
         adapters = self.adapters | {adapter}
         pots = self.pots | {(adapter, share.datanet_id) for share in earned.shares}
         payouts = self.payouts | {(adapter, share.datanet_id, share.account) for share in earned.shares}
         limits = self.limits
         if len(adapters) > limits.adapters_max or len(pots) > limits.pots_max or len(payouts) > limits.payouts_max:
-            return False
-        self.adapters, self.pots, self.payouts = adapters, pots, payouts
-        return True
+            return None
+        return _Room(limits, adapters, pots, payouts)
 
 
 def batch(channels: Iterable[Claimable], limits: Limits | None = None) -> Batch | None:
-    """Choose what goes into the next claim; None if nothing can be claimed."""
+    """Choose what goes into the next claim; None if nothing can be claimed.
+
+    Channels whose payers withdraw come first, the earliest first: what is left out may be gone when the next is made.
+    """
     limits = limits or Limits()
     room = _Room(limits)
     taken: list[tuple[Claimable, list[Earned]]] = []
-    for channel in sorted(channels, key=lambda channel: channel.channel_id):
+    for channel in sorted(channels, key=_urgency):
         if len(taken) == limits.items_max:
             break
-        if earned := _reachable(channel, room):
+        earned, room_then = _reachable(channel, room)
+        if earned:
             taken.append((channel, earned))
+            room = room_then
     if not taken:
         return None
+    taken.sort(key=lambda pair: pair[0].channel_id)
     adapters = tuple(sorted(room.adapters))
     return Batch(
         adapters=adapters,
         items=tuple(_item(channel, earned, adapters) for channel, earned in taken),
         earned=tuple(one for _, earned in taken for one in earned),
+        deadline_s=min((channel.ready_at_s for channel, _ in taken if channel.ready_at_s), default=None),
     )
 
 
-def _reachable(channel: Claimable, room: _Room) -> list[Earned]:
+def _urgency(channel: Claimable) -> tuple[bool, int, ChannelId]:
+    return channel.ready_at_s is None, channel.ready_at_s or 0, channel.channel_id
+
+
+def _reachable(channel: Claimable, room: _Room) -> tuple[list[Earned], _Room]:
     """The receipts that follow on what is claimed, without a gap, within voucher, deposit and room."""
     reach = min(channel.voucher.voucher.max_claimable_wei, channel.deposit_wei)
     charged, found = channel.claimed_wei, []
     for earned in channel.earned:
         receipt = earned.receipt
         follows = receipt.cumulative_wei - receipt.amount_wei == charged
-        if not follows or receipt.cumulative_wei > reach or not room.take(earned):
+        wider = room.with_receipt(earned)
+        if not follows or receipt.cumulative_wei > reach or wider is None:
             break
-        charged = receipt.cumulative_wei
+        charged, room = receipt.cumulative_wei, wider
         found.append(earned)
-    return found if charged > channel.claimed_wei else []  # a contract skips an item that claims nothing
+    return (found if charged > channel.claimed_wei else []), room  # a contract skips an item that claims nothing
 
 
 def _item(channel: Claimable, earned: Sequence[Earned], adapters: Sequence[AdapterId]) -> Item:

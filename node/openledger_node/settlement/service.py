@@ -20,13 +20,28 @@ from openledger_protocol.settlement import ClaimRecord, EpochClaim, Payout, reco
 from openledger_protocol.transactions import Intent
 
 from ..chain.deployment import Deployment
-from ..ledger.claims import Claim
+from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from .batcher import Batch, Claimable, Earned, batch, epoch_claim
 from .records import integer, payouts_of, record_of
 
-FAIL_POINTS: Final = ("claim:planned", "claim:stored", "propose:stored", "finalize:stored")
+FAIL_POINTS: Final = (
+    "claim:planned",
+    "claim:stored",
+    "claim:refused",
+    "claim:unmined",
+    "claim:mined",
+    "claim:skips-released",
+    "propose:planned",
+    "propose:stored",
+    "claim:proposed",
+    "finalize:planned",
+    "finalize:stored",
+    "claim:final",
+)
+"""Where a crash test may kill the node, in order: about each row that is written."""
+
 COIN_WEI: Final = 10**18
 CLAIM_GAS: Final = 150_000
 CLAIM_ITEM_GAS: Final = 30_000
@@ -89,91 +104,95 @@ class SettlementDesk:
             self._await_mining(claim)
             return
         record = record_of(claimed)
+        self._release_skipped(claim, claimed, record)
         finalized = self._event("Finalized", claim.seq)
         proposed = self._event("Proposed", claim.seq)
         if finalized:
-            self._close(claim, finalized, record)
+            self._close(claim, finalized)
         elif proposed:
             self._finalize(claim, record, proposed, head)
         elif head.timestamp_s <= propose_until_s(record.claimed_at_s, self._windows):
             self._propose(claim, record, head)
         else:
-            call = self._deployment.finalize_late(record)
-            self._want(claim, "finalize late", call, record, head)
+            self._want(claim, "finalize late", self._deployment.finalize_late(record), record, head)
 
     def _await_mining(self, claim: Claim) -> None:
         transaction = self._ledger.outbox.find(claim.key)
         if transaction is None or transaction.state in ("refused", "failed"):
             why = transaction.error if transaction else "its transaction is not known"
             log.warning("claim %d was refused: %s; its receipts go into the next one", claim.seq, why)
-            self._ledger.claims.move(claim.claim_id, "refused")
+            self._move(claim, "refused", "claim:refused")
         elif claim.state != "sent":
-            self._ledger.claims.move(claim.claim_id, "sent")  # a reorg took it back
+            self._move(claim, "sent", "claim:unmined")  # a reorg took it back
+
+    def _release_skipped(self, claim: Claim, claimed: Event, record: ClaimRecord) -> None:
+        """Give channels that the contract did not count another chance, once no reorg can make them count."""
+        if not record.skipped or claimed.block.number > self._ledger.events.finalized_number():
+            return
+        with self._ledger.transaction():
+            for channel_id in skipped_channels(record, self._ledger.receipts.of_claim(claim.claim_id)):
+                self._ledger.receipts.release(claim.claim_id, channel_id)
+        self._fail_point("claim:skips-released")
 
     def _propose(self, claim: Claim, record: ClaimRecord, head: Block) -> None:
-        if claim.state != "claimed":
-            self._ledger.claims.move(claim.claim_id, "claimed")
+        self._move(claim, "claimed", "claim:mined")
         attributed = attributed_receipts(record, self._ledger.receipts.of_claim(claim.claim_id))
         payouts: list[Payout] = payouts_for(record.pots, attributed) if record.pots else []
         leaves = attribution_leaves(record.pots, attributed) if record.pots else []
         root = attribution_tree(leaves, node=record.node, claim_seq=record.seq).root if leaves else ZERO_DIGEST
-        call = self._deployment.propose(record, root, len(leaves), payouts)
-        self._want(claim, "propose", call, record, head)
-        self._fail_point("propose:stored")
+        self._want(claim, "propose", self._deployment.propose(record, root, len(leaves), payouts), record, head)
 
     def _finalize(self, claim: Claim, record: ClaimRecord, proposed: Event, head: Block) -> None:
-        if claim.state != "proposed":
-            self._ledger.claims.move(claim.claim_id, "proposed")
-        if head.timestamp_s < integer(proposed, "readyAt"):
-            return
-        call = self._deployment.finalize(record, payouts_of(proposed))
-        self._want(claim, "finalize", call, record, head)
-        self._fail_point("finalize:stored")
+        self._move(claim, "proposed", "claim:proposed")
+        if head.timestamp_s >= integer(proposed, "readyAt"):
+            self._want(claim, "finalize", self._deployment.finalize(record, payouts_of(proposed)), record, head)
 
-    def _close(self, claim: Claim, finalized: Event, record: ClaimRecord) -> None:
-        """Once no reorg can take it back: forget the texts, and give skipped channels another chance."""
+    def _close(self, claim: Claim, finalized: Event) -> None:
+        """Once no reorg can take it back, forget the texts; skipped channels are out of it already."""
         if finalized.block.number > self._ledger.events.finalized_number():
             return
-        rows = self._ledger.receipts.of_claim(claim.claim_id)
         with self._ledger.transaction():
             self._ledger.receipts.secure(claim.claim_id)
             self._ledger.receipts.forget_openings(claim.claim_id)
-            for channel_id in skipped_channels(record, rows):
-                self._ledger.receipts.release(claim.claim_id, channel_id)
             self._ledger.claims.move(claim.claim_id, "final")
+        self._fail_point("claim:final")
+
+    def _move(self, claim: Claim, state: ClaimState, fail_point: str) -> None:
+        if claim.state != state:
+            self._ledger.claims.move(claim.claim_id, state)
+            self._fail_point(fail_point)
 
     def _want(self, claim: Claim, kind: str, call: Call, record: ClaimRecord, head: Block) -> None:
         """Want a transaction about a claim, unless one is on its way; one that was refused is tried once an epoch."""
         key = f"{kind}:{record_hash(record)}"
         if any(found.intent.key.startswith(key) for found in self._ledger.outbox.unfinished()):
             return
-        self._ledger.outbox.add(
-            Intent(
-                key=f"{key}:{epoch_at(head.timestamp_s, self._windows)}",
-                kind=kind,
-                summary=f"{kind} claim {claim.seq}",
-                sender=self._signer,
-                call=call,
-                value_at_risk_wei=self._in_coin(record.node_share_wei),
-            )
+        intent = Intent(
+            key=f"{key}:{epoch_at(head.timestamp_s, self._windows)}",
+            kind=kind,
+            summary=f"{kind} claim {claim.seq}",
+            sender=self._signer,
+            call=call,
+            value_at_risk_wei=self._in_coin(record.node_share_wei),
         )
+        point = kind.split()[0]  # "finalize late" is finalised, too
+        self._fail_point(f"{point}:planned")
+        self._ledger.outbox.add(intent)
+        self._fail_point(f"{point}:stored")
 
     # ---- the next claim
 
     def _claim(self, head: Block) -> None:
         if any(claim.state == "sent" for claim in self._ledger.claims.unfinished()):
             return
-        channels = self._claimable()
-        content = batch(channels)
+        content = batch(self._claimable())
         if content is None:
             self.why_not = None
             return
-        withdrawals = [self._deployment.withdrawal(channel.channel_id) for channel in channels]
-        deadlines = [withdrawal.ready_at_s for withdrawal in withdrawals if withdrawal.amount_wei]
-        self.why_not = self._why_not(content, head, is_urgent=bool(deadlines) or self._is_hurried)
+        self.why_not = self._why_not(content, head, is_urgent=content.deadline_s is not None or self._is_hurried)
         if self.why_not is None:
             self._fail_point("claim:planned")
-            self._store(content, head, min(deadlines, default=None))
+            self._store(content, head)
             self._fail_point("claim:stored")
         self._is_hurried = False
 
@@ -183,7 +202,7 @@ class SettlementDesk:
             channel = self._ledger.channels.find(key)
             if channel is None or channel.config.node != self._node or channel.signed_voucher is None:
                 continue
-            balance = self._deployment.channel(key)
+            balance, withdrawal = self._deployment.channel(key), self._deployment.withdrawal(key)
             found.append(
                 Claimable(
                     channel_id=key,
@@ -192,6 +211,7 @@ class SettlementDesk:
                     deposit_wei=balance.deposit_wei,
                     claimed_wei=balance.claimed_wei,
                     earned=tuple(earned_of(row) for row in rows if row.signature),
+                    ready_at_s=withdrawal.ready_at_s if withdrawal.amount_wei else None,
                 )
             )
         return found
@@ -215,7 +235,7 @@ class SettlementDesk:
                 return f"{content.gross_wei} wei are earned, and claiming them costs about {cost} wei"
         return None
 
-    def _store(self, content: Batch, head: Block, deadline_s: int | None) -> None:
+    def _store(self, content: Batch, head: Block) -> None:
         """Keep the claim, bind its receipts and want its transaction: all three or none."""
         claim = epoch_claim(
             content,
@@ -229,9 +249,9 @@ class SettlementDesk:
         digests = [one.digest for one in content.earned]
         with self._ledger.transaction():
             self._ledger.claims.add(key, claim, digests, gross_wei=content.gross_wei, now_s=head.timestamp_s)
-            self._ledger.outbox.add(self._intent(key, claim, content, deadline_s))
+            self._ledger.outbox.add(self._intent(key, claim, content))
 
-    def _intent(self, key: str, claim: EpochClaim, content: Batch, deadline_s: int | None) -> Intent:
+    def _intent(self, key: str, claim: EpochClaim, content: Batch) -> Intent:
         return Intent(
             key=key,
             kind="claim",
@@ -239,7 +259,7 @@ class SettlementDesk:
             sender=self._signer,
             call=self._deployment.claim(claim, content.adapters, content.items),
             value_at_risk_wei=self._in_coin(content.gross_wei),
-            deadline_s=deadline_s,
+            deadline_s=content.deadline_s,
         )
 
     def _in_coin(self, amount_wei: Wei) -> Wei:

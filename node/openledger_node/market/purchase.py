@@ -1,0 +1,122 @@
+"""What is bought, and what a receipt for it must say."""
+
+from dataclasses import dataclass
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
+from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.errors import ProtocolError, ReceiptRefusedError
+from openledger_protocol.inference import Message, SamplingParams
+from openledger_protocol.payments import ChannelConfig, Receipt, Work, nonce_commit
+from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, Nonce, RequestId, Wei
+from openledger_protocol.receipts import Delivery
+from openledger_protocol.wire.inference import Award, Salts
+
+from ..inference.tokenizer import Tokenizer
+from .wallet import PayerChannel
+
+SEQ_AHEAD_NS = 3600 * 10**9
+"""A node's clock may be ahead of ours by an hour; what is further ahead would hold up every later receipt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purchase:
+    """What is bought, from whom, and for how much at most."""
+
+    request_id: RequestId
+    award: Award
+    adapter_id: AdapterId
+    index_root: Digest
+    datanet_ids: tuple[DatanetId, ...]
+    profile_hash: Digest
+    algo_id: int
+    messages: tuple[Message, ...] | str
+    sampling: SamplingParams
+    channel_config: ChannelConfig
+    signer: Address  # the node's key that signs receipts
+    salts: Salts
+    nonce: Nonce
+    auditable: bool
+    chunk_tokens: int  # paid ahead
+    cost_max_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bought:
+    """An answer and the receipt for it."""
+
+    text: str
+    ids: tuple[int, ...]
+    receipt: Receipt
+    digest: Digest
+    shares: tuple[Share, ...]
+    why_cut: ProtocolError | None = None  # the answer ended early
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What came of an answer, by our own counts."""
+
+    tokens_in: int
+    text: str
+    ids: tuple[int, ...]
+
+
+def expected(purchase: Purchase, given: Given, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:
+    """All that the receipt is held against."""
+    return Delivery(
+        signer=purchase.signer,
+        channel_id=channel.channel_id,
+        seq_last=channel.seq_last,
+        charged_wei=channel.tab.charged_wei,
+        ceiling_wei=channel.tab.ceiling_wei,
+        terms=purchase.award.terms,
+        adapter_id=purchase.adapter_id,
+        datanet_ids=purchase.datanet_ids,
+        algo_id=purchase.algo_id,
+        flags=FLAG_AUDITABLE if purchase.auditable else 0,
+        nonce_commit=nonce_commit(purchase.nonce),
+        work=_work(purchase, given, tokenizer),
+    )
+
+
+def check_text(given: Given, tokenizer: Tokenizer) -> None:
+    """Require that the text is what the ids say: all of it, or up to where a stop string cut it.
+
+    Raises:
+        ReceiptRefusedError: it is not.
+    """
+    decoder = tokenizer.decoder()
+    if not "".join(decoder.push(token_id) for token_id in given.ids).startswith(given.text):
+        raise ReceiptRefusedError("the text that the node has sent is not what its token ids say")
+
+
+def check_seq(seq: int, now_ns: int) -> None:
+    """Require that a receipt's time has come.
+
+    Raises:
+        ReceiptRefusedError: it has not.
+    """
+    if seq > now_ns + SEQ_AHEAD_NS:
+        raise ReceiptRefusedError(f"the receipt's seq {seq} is a time that has not come yet")
+
+
+def _work(purchase: Purchase, given: Given, tokenizer: Tokenizer) -> Work:
+    return Work(
+        request_id=purchase.request_id,
+        profile_hash=purchase.profile_hash,
+        index_root=purchase.index_root,
+        tokens_in=given.tokens_in,
+        tokens_out=min(len(given.ids), len(tokenizer.encode(given.text))),
+        prompt_commit=prompt_commit(purchase.salts.prompt, purchase.messages, purchase.sampling),
+        output_commit=output_commit(purchase.salts.output, given.text),
+        retrieval_hash=ZERO_DIGEST,
+        fingerprint=fingerprint(
+            request_id=purchase.request_id,
+            adapter_id=purchase.adapter_id,
+            profile_hash=purchase.profile_hash,
+            prompt_tokens=given.tokens_in,
+            ids=given.ids,
+            salt=purchase.salts.fingerprint,
+        ),
+    )
