@@ -9,13 +9,11 @@ NodeError           1  failure
 └── ModelError      7  GPU, base model, adapter files
 """
 
-from typing import ClassVar
-
 
 class NodeError(Exception):
     """Something that only the operator can put right; the message says how."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
 
 
 class ConfigError(NodeError):

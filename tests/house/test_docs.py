@@ -98,7 +98,7 @@ def test_the_example_shows_every_setting_at_its_default() -> None:
 def test_every_route_is_in_the_reference() -> None:
     text = read("docs/reference/api.md")
     api: Any = build_api(Any, Any, key="", body_bytes_max=0)  # type: ignore[arg-type]  # no request is made
-    operator = build_operator(Any, status=dict, stop=list)  # type: ignore[arg-type]
+    operator = build_operator(Any, Any, Any, status=dict, stop=list)  # type: ignore[arg-type]
     routes: list[Any] = [*api._app.routes, *operator.routes]
     for route in routes:
         for method in route.methods - {"HEAD"}:

@@ -2,13 +2,16 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from ..errors import NodeError
-from .client import ApiAddress, find_api, stream_chat, text_of
+from ..home import Home
+from .client import ApiAddress, find_api, stream_chat, stream_guest, text_of
 from .context import open_node_home
+from .money import open_amount
 from .render import emit_json, out_console, plain, say, shown
 
 NEW_WORD = "/new"
@@ -27,15 +30,22 @@ def chat(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0, max=2)] = 0.2,
     max_tokens: Annotated[int, typer.Option(help="Longest answer.", min=1)] = 512,
     seed: Annotated[int | None, typer.Option(help="Draw the same answer again.")] = None,
+    as_guest: Annotated[
+        bool, typer.Option("--as-guest", help="Let a throwaway requester pay this node; development networks only.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; needs a question.")] = False,
 ) -> None:
     """Talk to the running node; answers stream as they are written.
+
+    With `--as-guest` a requester within the daemon asks, and pays as a stranger would.
 
     Examples: `openledger-node chat`, `openledger-node chat "Who keeps the harbour?" --model harbour`
     """
     if as_json and question is None:
         raise typer.BadParameter("--json needs a question", param_hint="QUESTION")
-    address = find_api(open_node_home())
+    home = open_node_home()
+    address = find_api(home)
+    ask = partial(_ask_as_guest, home) if as_guest else partial(_ask, address)
     body: dict[str, Any] = {"model": model or address.base, "temperature": temperature, "max_tokens": max_tokens}
     if seed is not None:
         body["seed"] = seed
@@ -48,7 +58,7 @@ def chat(
             continue
         history.append({"role": "user", "content": text})
         try:
-            answer, usage = _ask(address, {**body, "messages": history}, is_quiet=as_json)
+            answer, more = ask({**body, "messages": history}, is_quiet=as_json)
         except (NodeError, KeyboardInterrupt) as error:
             if question is not None:
                 raise
@@ -57,19 +67,44 @@ def chat(
             continue
         history.append({"role": "assistant", "content": answer})
         if as_json:
-            emit_json("chat", {"model": body["model"], "answer": answer, "usage": usage})
+            emit_json("chat", {"model": body["model"], "answer": answer, **more})
 
 
-def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, int] | None]:
+def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:
     texts, usage = [], None
     for event in stream_chat(address, body):
         texts.append(text_of(event))
         usage = event.get("usage") or usage
-        if not is_quiet:
-            out_console.print(shown(texts[-1]), end="", markup=False)
+        _show(texts[-1], is_quiet=is_quiet)
+    _show("\n", is_quiet=is_quiet)
+    return "".join(texts), {"usage": usage}
+
+
+def _ask_as_guest(home: Home, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:
+    """Have the guest ask, and say what it paid."""
+    texts, bought = [], dict[str, Any]()
+    for line in stream_guest(home, body):
+        if "text" in line:
+            texts.append(line["text"])
+            _show(texts[-1], is_quiet=is_quiet)
+        else:
+            bought = line
+    _show("\n", is_quiet=is_quiet)
+    if bought["why_cut"]:
+        say(f"[yellow]cut short[/]: {plain(bought['why_cut'])}")
     if not is_quiet:
-        out_console.print()
-    return "".join(texts), usage
+        work = bought["receipt"]["work"]
+        say(
+            f"[dim]the guest paid {open_amount(bought['receipt']['amount_wei'])} for {work['tokens_in']} + "
+            f"{work['tokens_out']} tokens · `openledger-node attribution show {bought['digest'][:12]}` · "
+            "`openledger-node rewards show`[/]"
+        )
+    return "".join(texts), bought
+
+
+def _show(text: str, *, is_quiet: bool) -> None:
+    if not is_quiet:
+        out_console.print(shown(text), end="", markup=False)
 
 
 def _questions() -> Iterator[str]:

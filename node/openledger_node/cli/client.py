@@ -10,7 +10,7 @@ import httpx
 from ..errors import NodeError
 from ..home import Home
 from ..keys import load_api_key
-from .context import ask_daemon
+from .context import answer_of, ask_daemon, open_socket, raise_refusal
 
 CONNECT_TIMEOUT_S = 5.0
 CHUNK_TIMEOUT_S = 600.0  # a big model on a small card may think for long before its first token
@@ -59,6 +59,27 @@ def stream_chat(address: ApiAddress, body: dict[str, Any]) -> Iterator[dict[str,
             yield from _events(response.iter_lines())
     except httpx.HTTPError as error:
         raise NodeError(f"the connection to {address.url} broke: {error}") from error
+
+
+def stream_guest(home: Home, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Have the daemon's guest buy an answer: pieces of text, then what was paid.
+
+    Raises:
+        NodeError: it was refused, or the daemon went away.
+    """
+    try:
+        with (
+            open_socket(home, CHUNK_TIMEOUT_S) as client,
+            client.stream("POST", "/guest", json=body) as response,
+        ):
+            if response.is_error:
+                response.read()
+                answer_of(response)
+            for line in response.iter_lines():
+                raise_refusal(found := json.loads(line))
+                yield found
+    except httpx.HTTPError as error:
+        raise NodeError(f"the daemon went away: {error}") from error
 
 
 def text_of(event: dict[str, Any]) -> str:

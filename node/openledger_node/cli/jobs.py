@@ -5,12 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from openledger_protocol.constants import LOCAL_NETWORK
-
 from ..home import Home
 from ..ledger.jobs import Job
 from ..ledger.ledger import open_ledger
-from .context import ask_daemon, open_node_home
+from .context import ask_daemon, network_id, open_node_home
 from .render import emit_json, show_table
 
 
@@ -57,7 +55,7 @@ def _elapsed_ms(job: Job, until_ns: int | None) -> float | None:
 
 
 def _read_ledger(home: Home, limit: int) -> list[Job]:
-    file = home.ledger(LOCAL_NETWORK)
+    file = home.ledger(network_id(home))
     if not file.exists():
         return []
     ledger = open_ledger(file, is_writer=False)

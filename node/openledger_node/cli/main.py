@@ -9,7 +9,23 @@ import typer
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
 from ..errors import ModelError, NodeError
-from . import adapters, chat, config, devnet, doctor, factory, jobs, models, network, node, wallet
+from . import (
+    adapters,
+    attribution,
+    channels,
+    chat,
+    config,
+    devnet,
+    doctor,
+    factory,
+    jobs,
+    models,
+    network,
+    node,
+    rewards,
+    stake,
+    wallet,
+)
 from .context import set_home
 from .render import plain, say
 
@@ -47,6 +63,11 @@ app.add_typer(config.app, name="config", rich_help_panel="Node")
 app.add_typer(devnet.app, name="devnet", rich_help_panel="Node")
 app.add_typer(network.app, name="network", rich_help_panel="Money")
 app.add_typer(wallet.app, name="wallet", rich_help_panel="Money")
+app.add_typer(stake.app, name="stake", rich_help_panel="Money")
+app.add_typer(channels.app, name="channels", rich_help_panel="Money")
+app.add_typer(rewards.app, name="rewards", rich_help_panel="Money")
+rewards.add_verbs(app, "Money")
+app.add_typer(attribution.app, name="attribution", rich_help_panel="Money")
 
 
 def main() -> None:

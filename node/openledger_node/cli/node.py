@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import trio
 import typer
 
-from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
+from openledger_protocol.constants import DEMO_BASE_NAME
 
 from .. import __version__
 from ..config import Config
@@ -18,7 +18,7 @@ from ..inference.adapters import list_adapters
 from ..inference.bases import FAKE_BASE_NAME, is_here
 from ..inference.pull import pull_base
 from ..keys import api_key_file
-from .context import ask_daemon, load_settings, open_node_home
+from .context import ask_daemon, load_settings, network_id, open_node_home
 from .render import StageReport, emit_json, out_console, plain, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -110,7 +110,7 @@ def stopped_status(home: Home) -> dict[str, Any]:
         "api": {"url": None, "key_file": str(api_key_file(home))},
         "peer_id": None,
         "address": None,
-        "network": LOCAL_NETWORK,
+        "network": network_id(home),
         "base": config.inference.base,
         "adapters": {"registered": len(list_adapters(home)), "resident": 0},
         "peers": 0,
@@ -145,6 +145,11 @@ def _status_lines(fields: dict[str, Any]) -> dict[str, str]:
         restarts = f", restarted {engine['restarts']} times" if engine["restarts"] else ""
         lines["engine"] = f"{engine['backend']} on {engine['device']}, {engine['dtype']}{restarts}"
         lines["requests"] = f"{fields['requests']['running']} running, {fields['requests']['waiting']} waiting"
-    lines["network"] = f"{fields['network']}, {fields['peers']} peers"
+    chain = f", chain {fields['chain']}" if fields["chain"] else ""
+    lines["network"] = f"{fields['network']}{chain}, {fields['peers']} peers"
+    if fields["address"]:
+        lines["wallet"] = fields["address"]
+    if why := fields.get("money", {}).get("why_not_claimed"):
+        lines["rewards"] = f"not claimed: {why}"
     lines["home"] = fields["home"]
     return lines

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -46,6 +47,13 @@ def show_table(columns: list[str], rows: list[list[str]], *, empty: str) -> None
     for row in rows:
         table.add_row(*(plain(cell) for cell in row))
     out_console.print(table)
+
+
+def show_lines(lines: Mapping[str, str]) -> None:
+    """Print facts, one a line, their names in a column."""
+    width = max(map(len, lines))
+    for label, value in lines.items():
+        out_console.print(f"[dim]{plain(label):<{width}}[/]  {plain(value)}")
 
 
 def plain(text: str) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from openledger_protocol.errors import MalformedError
+from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig, channel_id
 from openledger_protocol.primitives import Address, ChannelId, Salt, Wei, check_address, check_digest, check_wei
 from openledger_protocol.transactions import Transaction
 
+from ..chain.contracts import explain_revert
 from ..errors import KeyFileError, NodeError
 from ..home import Home
 from ..keystore import WALLET, Password, find_account, is_unattended, unlock, unlock_unattended
@@ -94,7 +95,10 @@ class MoneyVerbs:
         name = secrets.token_hex(8)
         actions = _PLANNERS[verb](self, account, arguments)
         sign = self._economy.ring.signer(account)
-        steps = self._economy.treasury.plan(actions, account, sign, key=f"{verb}:{name}")
+        try:
+            steps = self._economy.treasury.plan(actions, account, sign, key=f"{verb}:{name}")
+        except RevertedError as error:
+            raise explain_revert(error) from error
         self._plans[name] = Plan(steps=tuple(steps))
         while len(self._plans) > PLANS_MAX:
             self._plans.pop(next(iter(self._plans)))

@@ -1,0 +1,127 @@
+"""`attribution`: who taught an answer, and whether what its receipt says can be computed again."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from openledger_protocol.primitives import BASE_ONLY
+
+from .money import open_amount, open_money
+from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
+
+app = typer.Typer(help="Who taught an answer, and whether its receipt is right.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+FAILED = 1
+MARKS = {True: "[green]holds[/]", False: "[bold red]FALSE[/]", None: "[yellow]unknown[/]"}
+PPM_PER_PERCENT = 10_000
+
+
+@app.command()
+def show(
+    receipt: Annotated[
+        str | None,
+        typer.Argument(help="A receipt's digest or request id, or how it begins.", show_default=False),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="Without a receipt: how many, newest first.", min=1, max=1000)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show a receipt: what was done, what it cost, and whose data taught the answer; without one, list the newest."""
+    with open_money() as money:
+        found = money.ask("receipt", receipt=receipt) if receipt else money.ask("receipts", limit=limit)
+    if as_json:
+        emit_json("receipt" if receipt else "receipts", found)
+    elif receipt:
+        _show_receipt(found)
+    else:
+        columns = ["receipt", "signed (UTC)", "adapter", "in", "out", "amount", "countersigned", "claim"]
+        rows = [_cells(each) for each in found["receipts"]]
+        show_table(columns, rows, empty="no receipt yet: `openledger-node chat --as-guest` makes one")
+
+
+@app.command()
+def verify(
+    receipt: Annotated[str, typer.Argument(help="A receipt's digest or request id, or how it begins.")],
+    as_json: Json = False,
+) -> int:
+    """Compute again all that a receipt says: signatures, texts, shares, claim, payouts; exit 1 if any is false.
+
+    Signatures, sums and the texts' match are proven by that; scores are only executed again.
+    """
+    with open_money() as money:
+        found = money.ask("verify", receipt=receipt)
+    if as_json:
+        emit_json("verification", found)
+    else:
+        for check in found["checks"]:
+            out_console.print(f"{MARKS[check['holds']]:<24} [dim]{check['what']:<17}[/] {plain(check['detail'])}")
+    return 0 if found["holds"] else FAILED
+
+
+def _cells(found: dict[str, Any]) -> list[str]:
+    claim = found["claim"]
+    return [
+        found["digest"][:18] + "…",
+        _signed(found["seq"])[:19].replace("T", " "),
+        "base alone" if found["adapter_id"] == BASE_ONLY else found["adapter_id"][:10] + "…",
+        str(found["tokens_in"]),
+        str(found["tokens_out"]),
+        open_amount(found["amount_wei"]),
+        "yes" if found["is_countersigned"] else "no",
+        f"{claim['seq']}, {claim['state']}" if claim else "not yet",
+    ]
+
+
+def _signed(seq: int) -> str:
+    """A receipt's place in its signer's order is the time in ns."""
+    return datetime.fromtimestamp(seq / 1e9, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _show_receipt(found: dict[str, Any]) -> None:
+    claim = found["claim"]
+    show_lines(
+        {
+            "receipt": found["digest"],
+            "request": found["request_id"],
+            "signed": _signed(found["seq"]),
+            "payer": found["payer"],
+            "node": found["node"],
+            "adapter": "none: the base alone" if found["adapter_id"] == BASE_ONLY else found["adapter_id"],
+            "tokens": f"{found['tokens_in']} in, {found['tokens_out']} out",
+            "amount": open_amount(found["amount_wei"]),
+            "audit": _audit(found),
+            "claim": f"{claim['seq']}, {claim['state']}" if claim else "not yet",
+        }
+    )
+    rows = [
+        [share["datanet_id"][:10] + "…", _payee(share), f"{share['ppm'] / PPM_PER_PERCENT:.4f} %"]
+        for share in found["shares"]
+    ]
+    show_table(["datanet", "paid to", "share"], rows, empty="nobody's data is paid: the base alone answered")
+    if found["answer"] is not None:
+        say("\n[dim]the answer, as long as its text is here[/]")
+        out_console.print(shown(found["answer"]), markup=False)
+    for each in found["evidence"] or []:
+        _show_evidence(each)
+
+
+def _audit(found: dict[str, Any]) -> str:
+    if not found["is_auditable"]:
+        return "the payer lets nobody audit it: data shares go to treasuries"
+    if found["is_sampled"] is None:
+        return "not countersigned: its text can be demanded"
+    return "sampled: its text can be demanded" if found["is_sampled"] else "countersigned, not sampled"
+
+
+def _payee(share: dict[str, Any]) -> str:
+    return "the Datanet's treasury" if share["pays"] == "treasury" else str(share["account"])
+
+
+def _show_evidence(found: dict[str, Any]) -> None:
+    """A row that speaks for a share, with the runs of words that the answer has in common with it."""
+    runs = ", ".join(f"“{run['text'].strip()}”" for run in found["runs"]) or "single words only"
+    out_console.print(
+        f"\n[bold]{plain(found['datanet'])}[/] row {found['row'][:10]}… of {found['account']}, score {found['score']}"
+    )
+    out_console.print(f"  [dim]row[/]     {plain(found['text'])}")
+    out_console.print(f"  [dim]shared[/]  {plain(runs)}")
