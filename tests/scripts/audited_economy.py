@@ -145,10 +145,10 @@ def _bond_another(economy: Economy) -> None:
 def _settle_all_ways(economy: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
     """A list that names all but one pot, a claim of the base alone, one that is late, and one of nothing."""
     wrong = replace(economy.item(second, [5, 0, 0, 0]), from_wei=Wei(1))
-    record = economy.claim(economy.item(first, [10_007, 200_003, 30_011, 4_001]), wrong)
+    record = economy.claim(economy.item(first, [10_007, 200_003, 30_011, 400_001]), wrong)
     economy.finalize(record, payouts_of(record, unlisted=[1]))
     economy.finalize(economy.claim(economy.item(second, [999_983, 0, 0, 0])), [])
-    late = economy.claim(economy.item(first, [0, 500_009, 1, 70_001]))
+    late = economy.claim(economy.item(first, [0, 500_009, 1, 700_001]))
     economy.wait(WINDOWS.propose_s + 1)
     economy.send("AttributionRewards", "finalizeLate", late, key=STRANGER_KEY)
     economy.finalize(economy.claim(wrong), [])
@@ -185,7 +185,7 @@ def _change_the_rules(economy: Economy) -> None:
 
 
 def _settle_by_new_rules(economy: Economy, first: ChannelConfig) -> None:
-    record = economy.claim(economy.item(first, [3, 1_000_003, 777_777, 12_345]))
+    record = economy.claim(economy.item(first, [3, 1_000_003, 777_777, 312_345]))
     economy.finalize(record, payouts_of(record))
 
 

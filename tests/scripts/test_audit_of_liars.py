@@ -47,6 +47,23 @@ WHICH = {"first": slice(1), "last": slice(-1, None), "all": slice(None)}
 Tell = Callable[[list[Log]], list[Log]]
 
 
+class Remembered:
+    """A client that asks each thing once: the chain stands still meanwhile."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._answers: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*arguments: Any, **named: Any) -> Any:
+            question = f"{name}{arguments}{named}"
+            if question not in self._answers:
+                self._answers[question] = getattr(self._client, name)(*arguments, **named)
+            return self._answers[question]
+
+        return ask
+
+
 class Liar:
     """A client that tells logs its own way, and does something at the first look into storage."""
 
@@ -74,6 +91,11 @@ def economy() -> Iterator[Economy]:
     economy = run_economy()
     yield economy
     economy.client.close()
+
+
+@pytest.fixture(scope="module")
+def still(economy: Economy) -> Remembered:
+    return Remembered(economy.client)
 
 
 def without(economy: Economy, contract: str, event: str, which: slice) -> Tell:
@@ -110,15 +132,19 @@ def of(economy: Economy, logs: list[Log], contract: str, event: str) -> list[Log
 
 @pytest.mark.parametrize("which", WHICH)
 @pytest.mark.parametrize(("contract", "event"), CASES)
-def test_an_event_that_is_left_out_is_missed(economy: Economy, contract: str, event: str, which: str) -> None:
-    report = audit(Liar(economy.client, without(economy, contract, event, WHICH[which])), economy.network)
+def test_an_event_that_is_left_out_is_missed(
+    economy: Economy, still: Remembered, contract: str, event: str, which: str
+) -> None:
+    report = audit(Liar(still, without(economy, contract, event, WHICH[which])), economy.network)
     assert not report.holds
     assert report.faults
 
 
 @pytest.mark.parametrize(("contract", "event"), [case for case in CASES if case[1] not in WITHOUT_AMOUNT])
-def test_an_event_that_says_a_wei_more_is_found_out(economy: Economy, contract: str, event: str) -> None:
-    report = audit(Liar(economy.client, with_a_wei_more(economy, contract, event)), economy.network)
+def test_an_event_that_says_a_wei_more_is_found_out(
+    economy: Economy, still: Remembered, contract: str, event: str
+) -> None:
+    report = audit(Liar(still, with_a_wei_more(economy, contract, event)), economy.network)
     assert not report.holds
     assert report.faults
 
@@ -144,3 +170,25 @@ def test_blocks_that_come_meanwhile_change_nothing(economy: Economy) -> None:
 
     report = audit(Liar(economy.client, meanwhile=meanwhile), economy.network)
     assert (report.block, report.holds, report.donations) == (before, True, {})
+
+
+def test_an_endpoint_that_gives_few_blocks_at_once_is_asked_for_less(economy: Economy) -> None:
+    asked: list[int] = []
+
+    class Narrow(Liar):
+        def logs(self, addresses: Sequence[str], first: int, last: int) -> list[Log]:
+            asked.append(last - first + 1)
+            if last - first >= 20:
+                raise ChainError("the endpoint limits how much it is asked")
+            return super().logs(addresses, first, last)
+
+    assert audit(Narrow(economy.client), economy.network).holds
+    assert asked[0] > 20 >= asked[-1]
+
+
+def test_an_endpoint_that_gives_no_logs_at_all_is_given_up(economy: Economy) -> None:
+    def refuse(_: list[Log]) -> list[Log]:
+        raise ChainError("no logs here")
+
+    with pytest.raises(ChainError, match="no logs here"):
+        audit(Liar(economy.client, refuse), economy.network)
