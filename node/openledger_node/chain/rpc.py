@@ -1,7 +1,9 @@
 """JSON-RPC's errors and its way to write numbers and bytes, for those who answer and those who ask."""
 
+import json
 import re
-from typing import Final
+from itertools import accumulate
+from typing import Any, Final
 
 from openledger_protocol.primitives import Address, Digest, checksum_address
 
@@ -14,6 +16,11 @@ SERVER_ERROR: Final = -32000
 REVERTED: Final = 3
 """The code beside which `data` holds what a contract said when it refused."""
 
+DEPTH_MAX: Final = 64
+"""Of lists within lists; an access list within a transaction within a block within a batch has seven."""
+
+_OPENING: Final = b"[{"
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _QUANTITY = re.compile(r"0x[0-9a-fA-F]{1,64}")
 _BYTES = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
@@ -26,6 +33,19 @@ class RpcError(Exception):
         self.code = code
         self.message = message
         self.data = data
+
+
+def parse_json(body: bytes) -> Any:
+    """Read what came over the network.
+
+    Raises:
+        ValueError: it is no JSON, or nests deeper than any question or answer does.
+    """
+    # NOTE: py-evm raises its process's recursion limit so far that deep nesting would overflow the stack, and end it.
+    brackets = body.translate(None, delete=_NO_BRACKETS)
+    if max(accumulate(1 if each in _OPENING else -1 for each in brackets), default=0) > DEPTH_MAX:
+        raise ValueError(f"it nests deeper than {DEPTH_MAX}")
+    return json.loads(body)
 
 
 def parse_quantity(value: object) -> int:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 from ..errors import ChainError
-from .rpc import INVALID_REQUEST, PARSE_ERROR, RpcError, shorten
+from .rpc import INVALID_REQUEST, PARSE_ERROR, RpcError, parse_json, shorten
 
 HOST: Final = "127.0.0.1"
 LOOPBACK_NAMES: Final = frozenset({HOST, "localhost", "::1"})
@@ -57,8 +57,8 @@ def open_server(port: int, answer: Answer) -> RpcServer:
 def respond(body: bytes, answer: Answer) -> bytes:
     """The body that answers a body: of one question, or of a batch; empty where nobody wants an answer."""
     try:
-        asked = json.loads(body)
-    except (ValueError, RecursionError):
+        asked = parse_json(body)
+    except ValueError:
         return _encoded(_failure(None, RpcError(PARSE_ERROR, "parse error")))
     if not isinstance(asked, list):
         return _encoded(_respond_one(asked, answer))

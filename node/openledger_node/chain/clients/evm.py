@@ -2,14 +2,14 @@
 
 import itertools
 import json
-import time
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import httpx
 
 from ...errors import ChainError
-from ..rpc import RpcError, shorten
+from ..deadline import Deadline, hold_to
+from ..rpc import RpcError, parse_json, shorten
 from ..rpc_client import RpcClient
 
 TIMEOUT_S: Final = 10.0
@@ -27,7 +27,7 @@ LIMITED_CODES: Final = frozenset({-32005, 429})
 def open_client(url: str, *, timeout_s: float = TIMEOUT_S, chain_id: int | None = None) -> RpcClient:
     """A client for one endpoint; nothing is asked yet. `chain_id` is the one that every head must be of.
 
-    An endpoint that says nothing is given up after `timeout_s`, one that dribbles after half as much again.
+    An endpoint is given up after `timeout_s`, whether it is silent or dribbles.
 
     Raises:
         ChainError: `url` is none.
@@ -44,10 +44,12 @@ class HttpEndpoint:
         self._url = url
         self._timeout_s = timeout_s
         self._ids = itertools.count(1)
+        self._deadline = Deadline()
         self._client = httpx.Client(
-            timeout=timeout_s / 2,  # to connect, and then to wait for an answer
+            timeout=timeout_s,
             trust_env=host.rpartition(":")[0].strip("[]") not in LOOPBACK_NAMES,  # no proxy knows our loopback
         )
+        hold_to(self._client, self._deadline)
 
     def ask(self, method: str, params: list[Any]) -> Any:
         """One question, one answer.
@@ -62,8 +64,8 @@ class HttpEndpoint:
         if status not in JSON_STATUSES:
             raise ChainError(f"{self.name} answers {method} with HTTP status {status}: try again, or use another one")
         try:
-            return _result(json.loads(body), request_id)
-        except (ValueError, RecursionError) as error:
+            return _result(parse_json(body), request_id)
+        except ValueError as error:
             raise ChainError(f"{self.name} does not speak JSON-RPC ({error}): is its address right?") from error
         except RpcError as error:
             if error.code in LIMITED_CODES:
@@ -75,17 +77,19 @@ class HttpEndpoint:
         self._client.close()
 
     def _post(self, question: bytes) -> tuple[int, bytes]:
-        deadline_s = time.monotonic() + self._timeout_s
         headers = {"Content-Type": "application/json"}
         answer = bytearray()
         try:
-            with self._client.stream("POST", self._url, content=question, headers=headers) as response:
+            with (
+                self._deadline.within(self._timeout_s),
+                self._client.stream("POST", self._url, content=question, headers=headers) as response,
+            ):
                 for chunk in response.iter_bytes():
                     answer += chunk
                     if len(answer) > ANSWER_BYTES_MAX:
                         raise ChainError(f"{self.name} answers with more than {ANSWER_BYTES_MAX} bytes")
-                    if time.monotonic() > deadline_s:
-                        raise ChainError(f"{self.name} takes more than {self._timeout_s:g} s for an answer")
+        except httpx.TimeoutException as error:
+            raise ChainError(f"{self.name} does not answer within {self._timeout_s:g} s: is it up?") from error
         except httpx.HTTPError as error:
             raise ChainError(
                 f"{self.name} does not answer ({type(error).__name__}): is it up, and is its address right?"

@@ -1,0 +1,89 @@
+"""One time limit for a whole HTTP exchange.
+
+httpx limits each read by itself, so that an endpoint which sends a byte now and then, in its headers even, could hold
+a thread for as long as it likes.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpcore
+import httpx
+
+
+class Deadline:
+    """When the exchange of the present thread must be over."""
+
+    def __init__(self) -> None:
+        self._of_thread = threading.local()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Give the present thread that long from now on."""
+        self._of_thread.deadline_s = time.monotonic() + seconds
+        yield
+
+    def left(self, error: type[Exception]) -> float:
+        """Seconds that are left.
+
+        Raises:
+            Exception: none is; it is an `error`.
+        """
+        left_s: float = self._of_thread.deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise error("it takes too long as a whole")
+        return left_s
+
+
+def hold_to(client: httpx.Client, deadline: Deadline) -> None:
+    """Make all that a client does on the network end at the deadline."""
+    # NOTE: neither httpx nor its transports take a network backend from outside.
+    for transport in (client._transport, *client._mounts.values()):
+        if isinstance(transport, httpx.HTTPTransport):
+            pool: Any = transport._pool
+            pool._network_backend = _Backend(pool._network_backend, deadline)
+
+
+class _Backend(httpcore.NetworkBackend):
+    def __init__(self, backend: httpcore.NetworkBackend, deadline: Deadline) -> None:
+        self._backend = backend
+        self._deadline = deadline
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        left_s = self._deadline.left(httpcore.ConnectTimeout)
+        stream = self._backend.connect_tcp(host, port, left_s, local_address, socket_options)
+        return _Stream(stream, self._deadline)
+
+
+class _Stream(httpcore.NetworkStream):
+    def __init__(self, stream: httpcore.NetworkStream, deadline: Deadline) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, self._deadline.left(httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, self._deadline.left(httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        left_s = self._deadline.left(httpcore.ConnectTimeout)
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, left_s), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)

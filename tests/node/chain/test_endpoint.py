@@ -1,0 +1,266 @@
+"""A client before endpoints that are silent, slow, broken, of another chain, or none at all."""
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from openledger_node.chain.clients import evm
+from openledger_node.chain.clients.evm import HttpEndpoint, open_client
+from openledger_node.chain.rpc import RpcError
+from openledger_node.errors import ChainError
+from openledger_protocol.primitives import check_address
+
+TIMEOUT_S = 0.2
+SLACK_S = 0.3  # a busy machine's
+RAW = bytes.fromhex("02c0")
+NOBODY = check_address("0x" + "0" * 40)
+
+
+@dataclass
+class Server:
+    """Reads questions, and lets a test write what comes back."""
+
+    write: Callable[[socket.socket, int], None]
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    url: str = ""
+    is_over: threading.Event = field(default_factory=threading.Event)
+
+    def serve(self, listener: socket.socket) -> None:
+        while not self.is_over.is_set():
+            with suppress(OSError), listener.accept()[0] as connection:
+                while (question := _read_question(connection)) is not None:
+                    self.asked.append(question)
+                    self.write(connection, question["id"])
+
+
+@contextmanager
+def serving(write: Callable[[socket.socket, int], None]) -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(write)
+        server.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=server.serve, args=(listener,))
+        thread.start()
+        yield server
+        server.is_over.set()
+        with suppress(OSError), socket.create_connection(listener.getsockname()):
+            pass
+        thread.join()
+
+
+def _read_question(connection: socket.socket) -> dict[str, Any] | None:
+    """One question; None where the client has hung up."""
+    with connection.makefile("rb") as lines:
+        length = 0
+        while (line := lines.readline()) not in (b"\r\n", b""):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        body = lines.read(length)
+    return json.loads(body) if body else None
+
+
+def http(body: bytes, *, status: str = "200 OK", more: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode() + body
+
+
+def answering(result: object, **named: Any) -> Callable[[socket.socket, int], None]:
+    def write(connection: socket.socket, request_id: int) -> None:
+        body = json.dumps({"jsonrpc": "2.0", "id": request_id, "result": result}).encode()
+        connection.sendall(http(body, **named))
+
+    return write
+
+
+def saying(raw: bytes) -> Callable[[socket.socket, int], None]:
+    def write(connection: socket.socket, request_id: int) -> None:
+        connection.sendall(raw)
+        connection.shutdown(socket.SHUT_WR)
+
+    return write
+
+
+def dribbling(raw: bytes) -> Callable[[socket.socket, int], None]:
+    """A byte each time just before a limit of single reads is over, for as long as the client listens."""
+
+    def write(connection: socket.socket, request_id: int) -> None:
+        connection.settimeout(TIMEOUT_S / 4)
+        with suppress(OSError):
+            for byte in raw:
+                connection.sendall(bytes([byte]))
+                with suppress(TimeoutError):
+                    if connection.recv(1) == b"":
+                        return
+        connection.settimeout(None)
+
+    return write
+
+
+def silent(connection: socket.socket, request_id: int) -> None:
+    """Until the client hangs up."""
+    with suppress(OSError):
+        connection.recv(1)
+
+
+STALLS = {
+    "silent": silent,
+    "dribbling headers": dribbling(b"HTTP/1.1 200 OK\r\n" + b"X-More: and more\r\n" * 100),
+    "dribbling body": dribbling(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n" + b" " * 9000),
+}
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_an_endpoint_that_stalls_is_given_up_at_the_time_limit(stall: str) -> None:
+    with serving(STALLS[stall]) as server, closing(open_client(server.url, timeout_s=TIMEOUT_S)) as client:
+        before_s = time.monotonic()
+        with pytest.raises(ChainError, match=r"does not answer within 0.2 s"):
+            client.chain_id()
+        assert TIMEOUT_S <= time.monotonic() - before_s < TIMEOUT_S + SLACK_S
+
+
+def test_an_endpoint_that_takes_no_connection_is_given_up_at_the_time_limit() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.socket() as first:
+        first.connect(listener.getsockname())  # the queue is full now: who comes next hears nothing
+        with closing(open_client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=TIMEOUT_S)) as client:
+            before_s = time.monotonic()
+            with pytest.raises(ChainError, match=r"does not answer"):
+                client.chain_id()
+            assert time.monotonic() - before_s < TIMEOUT_S + SLACK_S
+
+
+def test_a_slow_endpoint_that_keeps_the_limit_is_heard() -> None:
+    def write(connection: socket.socket, request_id: int) -> None:
+        silent_s = threading.Event()
+        silent_s.wait(TIMEOUT_S / 4)
+        answering("0x7")(connection, request_id)
+
+    with serving(write) as server, closing(open_client(server.url, timeout_s=TIMEOUT_S)) as client:
+        assert [client.chain_id() for _ in range(6)] == [7] * 6  # a limit for each question, not for all of them
+
+
+def test_an_endpoint_that_is_down_is_named_without_what_may_be_a_key() -> None:
+    with closing(open_client("http://127.0.0.1:1/secret-key", timeout_s=TIMEOUT_S)) as client:
+        with pytest.raises(ChainError, match=r"the endpoint at 127.0.0.1:1 does not answer") as caught:
+            client.chain_id()
+        assert "secret" not in str(caught.value)
+
+
+BROKEN = {
+    "500": (saying(http(b"{}", status="500 Internal Server Error")), "HTTP status 500"),
+    "503": (saying(http(b"<html>", status="503 Service Unavailable")), "HTTP status 503"),
+    "429": (saying(http(b"{}", status="429 Too Many Requests")), "HTTP status 429"),
+    "redirect": (saying(http(b"", status="302 Found", more="Location: http://127.0.0.1:1/\r\n")), "HTTP status 302"),
+    "page": (saying(http(b"<html>hello</html>")), "does not speak JSON-RPC"),
+    "nothing": (saying(http(b"")), "does not speak JSON-RPC"),
+    "deep": (saying(http(b"[" * 100_000)), "does not speak JSON-RPC"),
+    "another answer": (saying(http(b'{"jsonrpc":"2.0","id":-1,"result":"0x1"}')), "no answer to the question"),
+    "a list": (saying(http(b"[]")), "no answer to the question"),
+    "no http": (saying(b"220 mail.example ESMTP\r\n"), "does not answer"),
+    "hangs up": (saying(b""), "does not answer"),
+    "half an answer": (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{"), "does not answer"),
+    "no result": (saying(http(b'{"jsonrpc":"2.0","id":1}')), "no result"),
+    "no error as they are": (saying(http(b'{"jsonrpc":"2.0","id":1,"error":"no"}')), "no error as they are"),
+    "limited": (
+        saying(http(b'{"id":1,"error":{"code":-32005,"message":"slow down"}}')),
+        "limits how much it is asked",
+    ),
+    "refuses": (
+        saying(http(b'{"id":1,"error":{"code":-32601,"message":"not here"}}')),
+        "refuses eth_chainId: not here",
+    ),
+    "a wrong type": (answering({"id": 7}), "as no chain does"),
+    "no number": (answering("seven"), "as no chain does"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_is_no_answer_is_refused_by_name(broken: str) -> None:
+    write, message = BROKEN[broken]
+    with serving(write) as server, closing(open_client(server.url, timeout_s=1)) as client:
+        with pytest.raises(ChainError, match=message) as caught:
+            client.chain_id()
+        assert "127.0.0.1" in str(caught.value)
+        assert len(str(caught.value)) < 400
+        assert len(server.asked) == 1  # nothing asks again by itself
+
+
+def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evm, "ANSWER_BYTES_MAX", 1 << 20)
+
+    def write(connection: socket.socket, request_id: int) -> None:
+        with suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while True:
+                connection.sendall(b"10000\r\n" + bytes(1 << 16) + b"\r\n")
+
+    with (
+        serving(write) as server,
+        closing(open_client(server.url, timeout_s=5)) as client,
+        pytest.raises(ChainError, match="answers with more than 1048576 bytes"),
+    ):
+        client.chain_id()
+
+
+def test_an_endpoint_of_another_chain_is_found_out_at_each_head() -> None:
+    with serving(answering("0x1")) as server, closing(open_client(server.url, timeout_s=1, chain_id=7)) as client:
+        with pytest.raises(ChainError, match=r"is on chain 1, not 7"):
+            client.head()
+        assert [question["method"] for question in server.asked] == ["eth_chainId"]
+
+
+@pytest.mark.parametrize("write", [silent, saying(b""), saying(http(b"", status="502 Bad Gateway"))])
+def test_a_transaction_is_handed_in_once_whatever_becomes_of_the_answer(
+    write: Callable[[socket.socket, int], None],
+) -> None:
+    with serving(write) as server, closing(open_client(server.url, timeout_s=TIMEOUT_S)) as client:
+        with pytest.raises(ChainError):
+            client.send(RAW)
+        assert [question["method"] for question in server.asked] == ["eth_sendRawTransaction"]
+
+
+def test_a_transaction_is_handed_in_once_over_a_connection_that_was_used_before() -> None:
+    def write(connection: socket.socket, request_id: int) -> None:
+        if len(server.asked) == 1:
+            answering("0x7")(connection, request_id)
+        else:
+            connection.shutdown(socket.SHUT_RDWR)
+
+    with serving(write) as server, closing(open_client(server.url, timeout_s=1)) as client:
+        client.chain_id()
+        with pytest.raises(ChainError):
+            client.send(RAW)
+        assert [question["method"] for question in server.asked] == ["eth_chainId", "eth_sendRawTransaction"]
+
+
+def test_an_endpoint_that_tells_another_hash_is_not_believed() -> None:
+    with (
+        serving(answering("0x" + "ab" * 32)) as server,
+        closing(open_client(server.url, timeout_s=1)) as client,
+        pytest.raises(ChainError, match=r"in place of 0x"),
+    ):
+        client.send(RAW)
+
+
+def test_an_error_of_the_endpoints_own_keeps_code_and_data() -> None:
+    error = {"code": 3, "message": "execution reverted", "data": "0x1234"}
+
+    def write(connection: socket.socket, request_id: int) -> None:
+        connection.sendall(http(json.dumps({"id": request_id, "error": error}).encode(), status="400 Bad Request"))
+
+    with serving(write) as server, closing(HttpEndpoint(server.url, 1)) as endpoint:
+        with pytest.raises(RpcError) as caught:
+            endpoint.ask("eth_call", [])
+        assert (caught.value.code, caught.value.message, caught.value.data) == (3, "execution reverted", "0x1234")
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://127.0.0.1", "127.0.0.1:8545", "http://", "http://host:99999", "http://[::1"]
+)
+def test_what_is_no_address_is_refused_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(ChainError, match="not an address of an endpoint"):
+        open_client(url)
