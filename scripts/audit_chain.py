@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         report = run_audit(words.rpc, words.network, words.block)
     except NodeError as error:
-        print(f"error {error}", file=sys.stderr)
+        print(f"error {one_line(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     print(json.dumps(report_to_json(report)) if words.json else render_report(report))
     sys.exit(0 if report.holds else DOES_NOT_HOLD)
@@ -40,6 +40,11 @@ def run_audit(rpc: str, file: Path, block: int | None) -> Report:
             return audit(client, network, block)
         except ProtocolError as error:
             raise ChainError(f"the endpoint's answers can't be read: {error}") from error
+
+
+def one_line(text: str) -> str:
+    """What an endpoint has put into a message must not move the cursor."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _parser() -> argparse.ArgumentParser:

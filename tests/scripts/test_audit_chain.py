@@ -149,6 +149,10 @@ def test_an_endpoint_that_is_down_is_refused(file: Path, capsys: pytest.CaptureF
     check_refused(Ran(capsys, "http://127.0.0.1:9", file), ChainError, "is it up")
 
 
+def test_what_an_endpoint_says_can_not_move_the_cursor() -> None:
+    assert audit_chain.one_line("no\nsuch\x1b[2J chain") == "no such [2J chain"
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"schema": "openledger.network/1"}'])
 def test_a_damaged_file_is_refused(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
