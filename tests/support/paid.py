@@ -8,10 +8,10 @@ from pathlib import Path
 
 import trio
 
+from openledger_node.errors import ChainError
 from openledger_node.home import Home
-from openledger_node.inference.backend import BackendSettings
 from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.inference.engine import Engine, EngineOptions
+from openledger_node.inference.engine import Engine
 from openledger_node.inference.tokenizer import ByteTokenizer
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.payer import Bought, Payer, Purchase
@@ -40,6 +40,8 @@ from openledger_protocol.primitives import (
 )
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.wire.inference import Award, Salts
+
+from .local_engine import LocalEngine, child_engine
 
 INFER = "/openledger/test/infer/1"
 NODE_PEER, PAYER_PEER = PeerId("node"), PeerId("payer")
@@ -81,6 +83,9 @@ def sign_as(name: str) -> Callable[[bytes], bytes]:
     return lambda digest: sign_digest(key_of(name), digest)
 
 
+SIGN_AS_SIGNER, SIGN_AS_AUTHORIZER = sign_as("signer"), sign_as("authorizer")
+
+
 def purchase(name: str = "r1", *, prompt: str = "hello", max_tokens: int = 30, **changes: object) -> Purchase:
     """What the payer wants; the request's id and salts hang on `name`."""
     wanted = Purchase(
@@ -104,96 +109,82 @@ def purchase(name: str = "r1", *, prompt: str = "hello", max_tokens: int = 30, *
     return replace(wanted, **changes)  # type: ignore[arg-type]  # a test's own words
 
 
-@dataclass
-class Market:
-    """Both sides, and what the chain would say."""
+@dataclass(kw_only=True)
+class Clock:
+    """Nanoseconds that pass as they are asked for."""
+
+    now_ns: int = NOW_NS
+
+    def __call__(self) -> int:
+        self.now_ns += 1000
+        return self.now_ns
+
+
+class Chain:
+    """What the chain would say of channels, as a test sets it."""
+
+    def __init__(self) -> None:
+        self.standings: dict[ChannelId, Standing] = {CHANNEL: RICH}
+        self.other = Standing()  # of channels that are not named
+        self.is_down = False
+        self.num_asked = 0
+
+    async def ask(self, key: ChannelId, _: ChannelConfig) -> Standing:
+        self.num_asked += 1
+        if self.is_down:
+            raise ChainError("the endpoint does not answer")
+        await trio.lowlevel.checkpoint()
+        return self.standings.get(key, self.other)
+
+
+@dataclass(kw_only=True)
+class Seller:
+    """A node's side, from the accounts to the door."""
 
     desk: ServingDesk
-    paid: PaidDesk
+    accounts: Accounts
     receipts: ReceiptMaker
-    node_ledger: Ledger
-    payer_ledger: Ledger
-    node: MemoryTransport
-    payer: MemoryTransport
-    buyer: Payer
-    standings: dict[ChannelId, Standing] = field(default_factory=lambda: {CHANNEL: RICH})
-    clock_ns: int = NOW_NS
-    num_served: int = 0  # streams that the node is through with
-    served: trio.Condition = field(default_factory=trio.Condition)
-
-    async def wait_served(self, count: int) -> None:
-        async with self.served:
-            while self.num_served < count:
-                await self.served.wait()
-
-    async def serve(self, peer: PeerId, stream: trio.abc.Stream) -> None:
-        await self.paid.serve(peer, stream)
-        async with self.served:
-            self.num_served += 1
-            self.served.notify_all()
-
-    async def buy(self, wanted: Purchase, show: Callable[[str], None] = lambda _: None) -> Bought:
-        async def shown(text: str) -> None:
-            show(text)
-
-        return await self.buyer.buy(wanted, await self.payer.open_stream(NODE_PEER, INFER), shown)
+    paid: PaidDesk
 
 
-@asynccontextmanager
-async def open_market(
-    root: Path, *, policy: CreditPolicy = POLICY, voucher_timeout_s: float = 0.5
-) -> AsyncIterator[Market]:
-    """Start both sides, and end them."""
-    ledgers = [open_ledger(root / f"{side}.db") for side in ("node", "payer")]
-    with trio.fail_after(TIMEOUT_S):
-        async with trio.open_nursery() as nursery:
-            market = await _open(root, nursery, *ledgers, policy, voucher_timeout_s)
-            await nursery.start(market.node.run)
-            await nursery.start(market.payer.run)
-            yield market
-            nursery.cancel_scope.cancel()
-    for ledger in ledgers:
-        ledger.close()
-
-
-async def _open(
+def open_seller(
     root: Path,
+    ledger: Ledger,
+    engine: Engine | LocalEngine,
     nursery: trio.Nursery,
-    node_ledger: Ledger,
-    payer_ledger: Ledger,
-    policy: CreditPolicy,
-    voucher_timeout_s: float,
-) -> Market:
-    market: Market
-
-    def now_ns() -> int:
-        market.clock_ns += 1000
-        return market.clock_ns
-
-    async def standing(key: ChannelId, _: ChannelConfig) -> Standing:
-        return market.standings.get(key, Standing())
-
-    engine = fake_engine(root)
+    *,
+    chain: Chain | None = None,
+    now_ns: Callable[[], int] | None = None,
+    policy: CreditPolicy = POLICY,
+    voucher_timeout_s: float = 0.5,
+    sign: Callable[[bytes], bytes] = SIGN_AS_SIGNER,
+    fail_point: Callable[[str], None] = lambda _: None,
+) -> Seller:
+    """Compose what sells."""
+    now_ns, chain = now_ns or Clock(), chain or Chain()
     desk = ServingDesk(
         home=Home(root),
         base=FAKE_BASE,
-        engine=engine,
+        engine=engine,  # type: ignore[arg-type]  # the local one answers as the real one does
         tokenizer=ByteTokenizer(),
-        ledger=node_ledger,
+        ledger=ledger,
         queue_max=16,
         now_ns=now_ns,
     )
-    accounts = Accounts(ledger=node_ledger, domain=DOMAIN, policy=policy, ask_standing=standing, now_ns=now_ns)
+    accounts = Accounts(
+        ledger=ledger, domain=DOMAIN, policy=policy, ask_standing=chain.ask, now_ns=now_ns, fail_point=fail_point
+    )
     receipts = ReceiptMaker(
-        ledger=node_ledger,
+        ledger=ledger,
         accounts=accounts,
         domain=DOMAIN,
         tokenizer=ByteTokenizer(),
         same=ReceiptTerms(terms=TERMS, algo_id=1, profile_hash=PROFILE),
         attribute=lambda _: (),
-        sign=sign_as("signer"),
+        sign=sign,
         seal=lambda content: content,
         now_ns=now_ns,
+        fail_point=fail_point,
     )
     shop = Shop(
         node=NODE, terms=TERMS, windows=WINDOWS, chunk_tokens=CHUNK_TOKENS, voucher_timeout_s=voucher_timeout_s
@@ -203,38 +194,110 @@ async def _open(
         return
 
     paid = PaidDesk(
-        desk=desk, shop=shop, accounts=accounts, receipts=receipts, check_sellable=check_sellable, nursery=nursery
-    )
-    wallet = PayerWallet(ledger=payer_ledger, domain=DOMAIN, sign=sign_as("authorizer"), now_ns=now_ns)
-    buyer = Payer(wallet=wallet, domain=DOMAIN, tokenizer=ByteTokenizer(), sign=sign_as("authorizer"), now_ns=now_ns)
-    network = MemoryNetwork()
-    market = Market(
         desk=desk,
-        paid=paid,
+        shop=shop,
+        accounts=accounts,
         receipts=receipts,
-        node_ledger=node_ledger,
-        payer_ledger=payer_ledger,
-        node=MemoryTransport(network, NODE_PEER),
-        payer=MemoryTransport(network, PAYER_PEER),
-        buyer=buyer,
+        check_sellable=check_sellable,
+        nursery=nursery,
+        fail_point=fail_point,
     )
-    market.node.handle(INFER, market.serve)
-    await nursery.start(engine.run)
-    return market
+    return Seller(desk=desk, accounts=accounts, receipts=receipts, paid=paid)
 
 
-def fake_engine(root: Path) -> Engine:
-    settings = BackendSettings(
-        base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=1 << 20
+def open_buyer(
+    ledger: Ledger,
+    *,
+    now_ns: Callable[[], int] | None = None,
+    sign: Callable[[bytes], bytes] = SIGN_AS_AUTHORIZER,
+    fail_point: Callable[[str], None] = lambda _: None,
+) -> Payer:
+    """Compose what buys."""
+    now_ns = now_ns or Clock()
+    wallet = PayerWallet(ledger=ledger, domain=DOMAIN, sign=sign, now_ns=now_ns, fail_point=fail_point)
+    return Payer(
+        wallet=wallet,
+        domain=DOMAIN,
+        tokenizer=ByteTokenizer(),
+        sign=sign,
+        now_ns=now_ns,
+        fail_point=fail_point,
     )
-    return Engine(
-        EngineOptions(
-            backend="fake",
-            settings=settings,
-            prefill_tokens_max=64,
-            adapter_cache_bytes=1 << 20,
-            stall_timeout_s=60.0,
-            wait_policy="passive",
-            log_file=root / "engine.log",
-        )
-    )
+
+
+@dataclass(kw_only=True)
+class Market:
+    """Both sides, and what the chain would say."""
+
+    desk: ServingDesk
+    paid: PaidDesk
+    accounts: Accounts
+    receipts: ReceiptMaker
+    node_ledger: Ledger
+    payer_ledger: Ledger
+    node: MemoryTransport
+    payer: MemoryTransport
+    buyer: Payer
+    chain: Chain
+    num_served: int = 0  # streams that the node is through with
+    served: trio.Condition = field(default_factory=trio.Condition)
+
+    @property
+    def standings(self) -> dict[ChannelId, Standing]:
+        return self.chain.standings
+
+    async def wait_served(self, count: int) -> None:
+        async with self.served:
+            while self.num_served < count:
+                await self.served.wait()
+
+    async def serve(self, peer: PeerId, stream: trio.abc.Stream) -> None:
+        try:
+            await self.paid.serve(peer, stream)
+        finally:
+            self.num_served += 1
+            with trio.CancelScope(shield=True):
+                async with self.served:
+                    self.served.notify_all()
+
+    async def buy(self, wanted: Purchase, show: Callable[[str], None] = lambda _: None) -> Bought:
+        async def shown(text: str) -> None:
+            show(text)
+
+        return await self.buyer.buy(wanted, await self.open_stream(), shown)
+
+    async def open_stream(self) -> trio.abc.Stream:
+        return await self.payer.open_stream(NODE_PEER, INFER)
+
+
+@asynccontextmanager
+async def open_market(
+    root: Path, *, policy: CreditPolicy = POLICY, voucher_timeout_s: float = 0.5, is_local: bool = False
+) -> AsyncIterator[Market]:
+    """Start both sides, and end them; `is_local`: without an engine in a child."""
+    ledgers = [open_ledger(root / f"{side}.db") for side in ("node", "payer")]
+    engine = LocalEngine() if is_local else child_engine(root)
+    clock, chain, network = Clock(), Chain(), MemoryNetwork()
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            options = {"policy": policy, "voucher_timeout_s": voucher_timeout_s}
+            seller = open_seller(root, ledgers[0], engine, nursery, chain=chain, now_ns=clock, **options)  # type: ignore[arg-type]
+            market = Market(
+                desk=seller.desk,
+                paid=seller.paid,
+                accounts=seller.accounts,
+                receipts=seller.receipts,
+                node_ledger=ledgers[0],
+                payer_ledger=ledgers[1],
+                node=MemoryTransport(network, NODE_PEER),
+                payer=MemoryTransport(network, PAYER_PEER),
+                buyer=open_buyer(ledgers[1], now_ns=clock),
+                chain=chain,
+            )
+            market.node.handle(INFER, market.serve)
+            for task in (engine.run, market.node.run, market.payer.run):
+                await nursery.start(task)
+            yield market
+            nursery.cancel_scope.cancel()
+    for ledger in ledgers:
+        ledger.close()

@@ -36,7 +36,7 @@ from ..errors import NetworkError
 from ..inference.tokenizer import Tokenizer
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
-from .purchase import Bought, Given, Purchase, check_seq, check_text, expected
+from .purchase import Bought, Given, Purchase, check_seq, check_text, expected, within_means
 from .wallet import PayerChannel, PayerWallet
 
 __all__ = ["Bought", "Payer", "Purchase"]
@@ -62,6 +62,7 @@ class _Stream:
     channel: PayerChannel
     messages: MessageStream
     tokens_in: int
+    tokens_wanted: int  # of the answer; the award's bound is lower where the buyer's means are
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     paid_tokens: int = 0
@@ -113,7 +114,8 @@ class Payer:
             channel = await self._wallet.open(purchase.channel_config)
             channel.num_opened += 1
             live = _Stream(
-                purchase=purchase,
+                purchase=within_means(purchase, len(prompt_ids)),
+                tokens_wanted=min(purchase.award.tokens_max, purchase.sampling.max_tokens),
                 channel=channel,
                 messages=messages,
                 tokens_in=len(prompt_ids),
@@ -188,11 +190,10 @@ class Payer:
             await self._pay_on(live)
 
     async def _pay_on(self, live: _Stream) -> None:
-        """Raise the ceiling by a chunk, unless the answer's end or the buyer's own limit is reached."""
+        """Raise the ceiling by a chunk, unless the answer's end is reached."""
         purchase = live.purchase
         wanted = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
-        price = price_wei(live.tokens_in, wanted, purchase.award.terms)
-        if wanted > live.paid_tokens and price <= purchase.cost_max_wei:
+        if wanted > live.paid_tokens:
             await live.messages.send(encode(await self._pay(live, wanted)))
             self._fail_point("payer:voucher-sent")
 
@@ -242,7 +243,7 @@ class Payer:
             receipt=receipt,
             digest=row.digest,
             shares=message.shares,
-            why_cut=live.why_cut,
+            why_cut=live.why_cut or _why_short(live),
         )
 
     async def _take_receipt(self, live: _Stream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
@@ -267,6 +268,16 @@ class Payer:
         return row
 
 
+def _why_short(live: _Stream) -> ProtocolError | None:
+    """What cut an answer at the buyer's own limit."""
+    if live.tokens_wanted > live.purchase.award.tokens_max == len(live.ids):
+        return PaymentRequiredError(
+            f"{len(live.ids)} tokens are all that {live.purchase.cost_max_wei} wei pay for, "
+            f"the most that this request may cost; {live.tokens_wanted} were wanted"
+        )
+    return None
+
+
 def _check_counts(live: _Stream, chunk: Chunk) -> None:
     if chunk.tokens != len(live.ids):
         raise ReceiptRefusedError(f"the node counts {chunk.tokens} tokens, and has sent {len(live.ids)}")
@@ -279,9 +290,10 @@ def _check_counts(live: _Stream, chunk: Chunk) -> None:
 def _check_owed(live: _Stream, chunk: Chunk, price_wei_: Wei) -> None:
     """Require that a node asks for what it gave, as far as that can be told beside other streams."""
     tab = live.channel.tab
-    lowest, highest = Wei(tab.charged_wei + price_wei_), Wei(tab.charged_wei + tab.lost_wei + price_wei_)
-    if not live.is_alone:
-        lowest, highest = Wei(0), tab.ceiling_wei  # they have run on in the meantime
+    lowest, highest = 0, tab.ceiling_wei
+    if live.is_alone:  # others would have run on in the meantime
+        lowest = tab.charged_wei + price_wei_
+        highest = min(highest, tab.charged_wei + tab.lost_wei + price_wei_)
     if chunk.cumulative > highest:
         raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {highest} is the most")
     if chunk.cumulative < lowest:

@@ -1,10 +1,10 @@
 """What is bought, and what a receipt for it must say."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
-from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.constants import FLAG_AUDITABLE, PRICE_TOKENS
 from openledger_protocol.errors import ProtocolError, ReceiptRefusedError
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.payments import ChannelConfig, Receipt, Work, nonce_commit
@@ -60,6 +60,19 @@ class Given:
     tokens_in: int
     text: str
     ids: tuple[int, ...]
+
+
+def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
+    """Agree on no more tokens than the buyer will pay for, so that the node itself ends the answer there.
+
+    One at least: whoever can't pay for that is told so when it comes to paying.
+    """
+    award = purchase.award
+    left = (purchase.cost_max_wei + 1) * PRICE_TOKENS - 1 - tokens_in * award.terms.price_in_wei
+    if award.terms.price_out_wei == 0:
+        return purchase
+    tokens_max = min(award.tokens_max, max(1, left // award.terms.price_out_wei))
+    return replace(purchase, award=replace(award, tokens_max=tokens_max))
 
 
 def expected(purchase: Purchase, given: Given, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:

@@ -1,0 +1,76 @@
+"""The fake backend within this process, behind what the serving desk asks of an engine: no child, so no start-up."""
+
+from pathlib import Path
+
+import trio
+
+from openledger_node.inference.answer import Answer
+from openledger_node.inference.backend import BackendSettings, Row
+from openledger_node.inference.backends.fake import open_backend
+from openledger_node.inference.engine import Engine, EngineOptions, Order
+from openledger_node.inference.engine import Outcome as EngineOutcome
+from openledger_node.inference.frames import Chunk, Finished
+from openledger_node.inference.tokenizer import ByteTokenizer
+
+SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=64, context_max=1 << 20)
+
+
+def child_engine(root: Path) -> Engine:
+    """The real thing: an engine in a child process."""
+    return Engine(
+        EngineOptions(
+            backend="fake",
+            settings=SETTINGS,
+            prefill_tokens_max=64,
+            adapter_cache_bytes=1 << 20,
+            stall_timeout_s=60.0,
+            wait_policy="passive",
+            log_file=root / "engine.log",
+        )
+    )
+
+
+class LocalEngine:
+    """Answers each order in a task of its own, a token a step."""
+
+    def __init__(self) -> None:
+        self._backend = open_backend(SETTINGS)
+        self._orders, self._new = trio.open_memory_channel[tuple[Order, trio.MemorySendChannel[EngineOutcome]]](64)
+        self._cancelled: set[str] = set()
+        self.profile = self._backend.profile
+        self.state = "ready"
+
+    def submit(self, order: Order) -> "trio.MemoryReceiveChannel[EngineOutcome]":
+        send, receive = trio.open_memory_channel[EngineOutcome](order.sampling.max_tokens + 1)
+        self._orders.send_nowait((order, send))
+        return receive
+
+    def cancel(self, sequence_id: str) -> None:
+        self._cancelled.add(sequence_id)
+
+    async def run(self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as nursery:
+            task_status.started()
+            async for order, send in self._new:
+                nursery.start_soon(self._answer, order, send)
+
+    async def _answer(self, order: Order, send: "trio.MemorySendChannel[EngineOutcome]") -> None:
+        name, sampling = order.sequence_id, order.sampling
+        tokenizer = ByteTokenizer()
+        answer = Answer(
+            decoder=tokenizer.decoder(),
+            stop=sampling.stop,
+            end_ids=self.profile.end_ids,
+            max_tokens=sampling.max_tokens,
+        )
+        self._backend.join(name, None)
+        fed, position = order.prompt_ids, 0
+        while answer.finish_reason is None and name not in self._cancelled:
+            await trio.lowlevel.checkpoint()
+            row = Row(sequence_id=name, token_ids=fed, position=position, sampling=sampling)
+            token = self._backend.step((row,))[name]
+            position, fed = position + len(fed), (token,)
+            await send.send(Chunk(sequence_id=name, text=answer.push(token), ids=(token,)))
+        self._backend.leave(name)
+        await send.send(Finished(sequence_id=name, reason=answer.finish_reason or "cancelled"))
+        send.close()

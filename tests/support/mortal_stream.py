@@ -1,0 +1,168 @@
+"""A node and a payer, a process each and a socket pair a stream between them; one is killed where it is told to be.
+
+`python -m support.mortal_stream` reads lives, a line each: folder of the two ledgers, the side that dies, a fail
+point (or `*`), and how often it may be passed: the last time ends that process by SIGKILL. It answers with both exit
+codes, node's first, negative where a signal ended the life. The side that lives on sees a stream that breaks. Each signature
+is noted in a file beside the ledgers as it is made, before anybody can have seen it.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+import trio
+
+from openledger_node.errors import NetworkError
+from openledger_node.ledger.ledger import open_ledger
+from openledger_protocol.errors import ProtocolError
+
+from .local_engine import LocalEngine
+from .nodes import ROOT
+from .paid import PAYER_PEER, SIGN_AS_AUTHORIZER, SIGN_AS_SIGNER, open_buyer, open_seller, purchase
+
+STREAMS = 2
+LIFE_S = 20.0
+DONE, BROKEN = 0, 3
+
+Side = Literal["node", "payer"]
+Live = Callable[[Path, str, str, int], tuple[int, int]]
+"""Lives one life of both sides."""
+
+
+@contextmanager
+def open_lives() -> Iterator[Live]:
+    """Start what lives are forked from."""
+    command = [sys.executable, "-m", "support.mortal_stream"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        asked, told = process.stdin, process.stdout
+        assert asked is not None
+        assert told is not None
+
+        def live(folder: Path, side: str, point: str, count: int) -> tuple[int, int]:
+            asked.write(f"{folder}\t{side}\t{point}\t{count}\n")
+            asked.flush()
+            node, payer = told.readline().split()
+            return int(node), int(payer)
+
+        yield live
+        asked.close()
+
+
+def main() -> None:
+    """Live a life for each line."""
+    for number, line in enumerate(sys.stdin):
+        folder, side, point, count = line.rstrip("\n").split("\t")
+        pairs = [socket.socketpair() for _ in range(STREAMS)]
+        ends: dict[Side, list[socket.socket]] = {"node": [a for a, _ in pairs], "payer": [b for _, b in pairs]}
+        children = [
+            _fork(own, Path(folder), number, ends, mortal_at(point, int(count) if own == side else 0))
+            for own in ("node", "payer")
+        ]
+        for pair in pairs:
+            for end in pair:
+                end.close()
+        codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(*codes, flush=True)
+
+
+def mortal_at(point: str, count: int) -> Callable[[str], None]:
+    """A fail point that ends the process at its `count`-th passing; never for 0."""
+    num_left = count
+
+    def pass_point(name: str) -> None:
+        nonlocal num_left
+        if point in ("*", name):
+            num_left -= 1
+            if num_left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return pass_point
+
+
+def noted(file: Path, sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    """Sign, and let it be known what was signed."""
+
+    def sign_and_note(digest: bytes) -> bytes:
+        with file.open("a") as notes:
+            notes.write(f"0x{digest.hex()}\n")
+        return sign(digest)
+
+    return sign_and_note
+
+
+def _fork(
+    side: Side, folder: Path, number: int, ends: dict[Side, list[socket.socket]], fail_point: Callable[[str], None]
+) -> int:
+    child = os.fork()
+    if child:
+        return child
+    for other in ends["payer" if side == "node" else "node"]:
+        other.close()  # else nobody would notice that it has died
+    live = _sell if side == "node" else _buy
+    try:
+        trio.run(_limited, live, folder, number, ends[side], fail_point)
+        os._exit(DONE)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(BROKEN)
+
+
+async def _limited(
+    live: Callable[[Path, int, list[socket.socket], Callable[[str], None]], Awaitable[None]],
+    folder: Path,
+    number: int,
+    ends: list[socket.socket],
+    fail_point: Callable[[str], None],
+) -> None:
+    with trio.fail_after(LIFE_S):
+        await live(folder, number, ends, fail_point)
+
+
+async def _sell(folder: Path, _: int, ends: list[socket.socket], fail_point: Callable[[str], None]) -> None:
+    """Sign what is left unsigned, then serve one stream after the other; the clock stands where it always stood."""
+    with closing(open_ledger(folder / "node.db")) as ledger:
+        ledger.jobs.recover()
+        async with trio.open_nursery() as nursery:
+            engine = LocalEngine()
+            await nursery.start(engine.run)
+            sign = noted(folder / "node.signed", SIGN_AS_SIGNER)
+            seller = open_seller(folder, ledger, engine, nursery, sign=sign, fail_point=fail_point)
+            seller.receipts.recover()
+            for end in ends:
+                stream = _stream(end)
+                await seller.paid.serve(PAYER_PEER, stream)
+                await stream.aclose()
+            await seller.desk.wait_idle()
+            nursery.cancel_scope.cancel()
+
+
+async def _buy(folder: Path, number: int, ends: list[socket.socket], fail_point: Callable[[str], None]) -> None:
+    with closing(open_ledger(folder / "payer.db")) as ledger:
+        buyer = open_buyer(ledger, sign=noted(folder / "payer.signed", SIGN_AS_AUTHORIZER), fail_point=fail_point)
+        for place, end in enumerate(ends):
+            wanted = purchase(f"life {number} stream {place}", prompt=f"life {number}.{place} ...", max_tokens=20)
+            try:
+                await buyer.buy(wanted, _stream(end), _show)
+            except (ProtocolError, NetworkError) as error:
+                with (folder / "payer.errors").open("a") as notes:
+                    notes.write(f"{type(error).__name__} {error}\n")
+
+
+async def _show(_: str) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+def _stream(end: socket.socket) -> trio.SocketStream:
+    return trio.SocketStream(trio.socket.from_stdlib_socket(end))
+
+
+if __name__ == "__main__":
+    main()
