@@ -173,6 +173,11 @@ abstract contract World is Checks {
         channels.open(config, DEPOSIT);
     }
 
+    function _refund(ChannelConfig memory config, uint128 amount, uint256 nonce) internal {
+        vm.prank(signer);
+        channels.refund(config, amount, nonce, "");
+    }
+
     function _left(ChannelConfig memory config) internal view returns (uint128) {
         (uint128 deposit, uint128 claimed) = channels.channelOf(channels.channelId(config));
         return deposit - claimed;
@@ -202,6 +207,36 @@ abstract contract World is Checks {
     function _voucher(ChannelConfig memory config, uint128 max) internal view returns (bytes memory) {
         bytes32 kind = keccak256("Voucher(bytes32 channelId,uint128 maxClaimable)");
         return _sign(AUTHORIZER_KEY, _payments(keccak256(abi.encode(kind, channels.channelId(config), max))));
+    }
+
+    function _refundSignature(uint256 key, ChannelConfig memory config, uint128 amount, uint256 nonce)
+        internal
+        view
+        returns (bytes memory)
+    {
+        bytes32 kind = keccak256("Refund(bytes32 channelId,uint128 amount,uint256 nonce)");
+        return _sign(key, _payments(keccak256(abi.encode(kind, channels.channelId(config), amount, nonce))));
+    }
+
+    function _epochClaimSignature(uint256 key, EpochClaim memory epochClaim) internal view returns (bytes memory) {
+        bytes32 kind = keccak256(
+            "EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash,bytes32 receiptsRoot,uint32 count)"
+        );
+        return _sign(key, _payments(keccak256(abi.encode(kind, epochClaim))));
+    }
+
+    function _deadline() internal view returns (uint256) {
+        return block.timestamp + 1 days;
+    }
+
+    /// @dev The payer takes back what `spender` may take, and signs a permit over `amount`.
+    function _noAllowanceButPermit(address spender, uint256 amount) internal returns (uint8 v, bytes32 r, bytes32 s) {
+        vm.prank(payer);
+        token.approve(spender, 0);
+        bytes32 kind =
+            keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 structHash = keccak256(abi.encode(kind, payer, spender, amount, token.nonces(payer), _deadline()));
+        return vm.sign(PAYER_KEY, _typed("OpenLedger", address(token), structHash));
     }
 
     // ---- claims ----
