@@ -138,19 +138,19 @@ def tamed_chain(way: str, folder: Path) -> Iterator[Any]:
     elif way == "evm":
         chain = open_chain(None, GENESIS_S)
         methods = RpcMethods(chain, "openledger-node/test")
-        with _served(methods.answer) as url, closing(ServedClient(url, chain, methods.lock)) as served:
-            yield served
+        with served(methods.answer) as url, closing(ServedClient(url, chain, methods.lock)) as client:
+            yield client
         chain.close()
     else:
-        engine, client, interval_s = {
+        engine, opened, interval_s = {
             "evm-devnet": ("embedded", PatientClient, INTERVAL_S),
             "anvil": ("anvil", AnvilClient, NEVER_S),
         }[way]
         with (
             start_devnet(folder, engine=engine, interval_s=interval_s, log_file=folder / "chain.log") as devnet,
-            closing(client(devnet.url)) as remote,
+            closing(opened(devnet.url)) as client,
         ):
-            yield remote
+            yield client
 
 
 def network_of(client: ChainClient, contracts: dict[str, Address], deploy_block: int, *rpc: str) -> Network:
@@ -188,13 +188,13 @@ def served_chain(*, seed: bytes = SEED) -> Iterator[str]:
                 chain.mine(chain.head.timestamp + 1)
             return found
 
-    with _served(answer) as url:
+    with served(answer) as url:
         yield url
     chain.close()
 
 
 @contextmanager
-def _served(answer: Callable[[str, list[Any]], object]) -> Iterator[str]:
+def served(answer: Callable[[str, list[Any]], object]) -> Iterator[str]:
     server = RpcServer(0, answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": POLL_S})
     thread.start()

@@ -32,6 +32,7 @@ TIP_WEI: Final = 10**9
 """The tip that we advise: blocks are never full here, and wallets don't like zero."""
 
 HISTORY_BLOCKS_MAX: Final = 1024
+HASH_CHARACTERS: Final = 66  # a number has at most 66, too, and would be a block far ahead
 Params = list[Any]
 
 
@@ -83,7 +84,7 @@ class RpcMethods:
         except ChainError as error:  # its file is damaged, or the disk is
             raise RpcError(INTERNAL_ERROR, str(error)) from error
 
-    def _header(self, name: object) -> BlockHeaderAPI | None:
+    def _header(self, name: str) -> BlockHeaderAPI | None:
         chain = self._chain
         if name == "earliest":
             return chain.header(0)
@@ -91,7 +92,7 @@ class RpcMethods:
             return chain.head
         if name in read.FINAL_TAGS:
             return chain.header(chain.finalized_number)
-        if isinstance(name, str) and len(name) == 66:
+        if len(name) == HASH_CHARACTERS:
             return chain.header_by_hash(read.read_hash(name))
         return chain.header(read.checked(parse_quantity, name))
 
@@ -145,9 +146,9 @@ class RpcMethods:
         found = self._chain.logs(first, last)
         return [log_shape(each) for each in found if wanted.wants(each.log.address, tuple(each.log.topics))]
 
-    def _number(self, name: object) -> int:
+    def _number(self, name: str) -> int:
         """A block's number; numbers beyond the head are taken as they are."""
-        if isinstance(name, str) and name.startswith("0x"):
+        if name.startswith("0x"):
             return read.checked(parse_quantity, name)
         return self._known_header(name).block_number
 

@@ -19,8 +19,8 @@ FINAL_TAGS: Final = frozenset({"safe", "finalized"})
 class LogFilter:
     """Which logs are wanted."""
 
-    first: object  # a block's name, as `latest` or a number
-    last: object
+    first: str  # a block's name, as `latest` or a number
+    last: str
     block_hash: bytes | None
     addresses: frozenset[bytes]  # empty: any
     topics: tuple[frozenset[int], ...]  # by position; empty: any
@@ -66,12 +66,18 @@ def read_filter(value: object) -> LogFilter:
     return checked(_filter, value)
 
 
-def block_name(value: object) -> object:
-    """A block's tag, number or hash; objects of EIP-1898 are unpacked. Nothing is the latest."""
+def block_name(value: object) -> str:
+    """A block's tag, number or hash; objects of EIP-1898 are unpacked. Nothing is the latest.
+
+    Raises:
+        RpcError: it is none of these.
+    """
     if value is None:
         return "latest"
     if isinstance(value, dict):
-        return value.get("blockHash") or value.get("blockNumber")
+        value = value.get("blockHash") or value.get("blockNumber")
+    if not isinstance(value, str):
+        raise unknown_block(value)
     return value
 
 

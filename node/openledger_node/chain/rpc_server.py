@@ -14,6 +14,7 @@ from .rpc import INVALID_REQUEST, PARSE_ERROR, RpcError, parse_json, shorten
 HOST: Final = "127.0.0.1"
 LOOPBACK_NAMES: Final = frozenset({HOST, "localhost", "::1"})
 BODY_BYTES_MAX: Final = 4 << 20
+LENGTH_DIGITS_MAX: Final = 20  # Python refuses to read a number of thousands
 BATCH_MAX: Final = 1_000
 IDLE_S: Final = 60.0
 
@@ -129,7 +130,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not (length.isascii() and length.isdigit()):
             return HTTPStatus.LENGTH_REQUIRED
-        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if int(length) > BODY_BYTES_MAX else None
+        if len(length) > LENGTH_DIGITS_MAX or int(length) > BODY_BYTES_MAX:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return None
 
     def _send(self, status: HTTPStatus, body: bytes) -> None:
         self.send_response(status)
