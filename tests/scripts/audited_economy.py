@@ -117,7 +117,7 @@ def _weights(whole: int) -> list[tuple[Address, int]]:
 def run_economy() -> Economy:
     """Let it all happen."""
     economy = Economy(stage=staged())
-    _bond_another(economy)
+    bond_another(economy)
     first, second, third = (economy.open(OPEN + odd) for odd in (1, 22, 333))
     economy.send("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
     economy.paid_in += 77
@@ -133,7 +133,7 @@ def run_economy() -> Economy:
     return economy
 
 
-def _bond_another(economy: Economy) -> None:
+def bond_another(economy: Economy) -> None:
     stage = economy.stage
     stage.chain.fund(NODE2, open_wei=1_000 * OPEN)
     stage.chain.fund(address_of(HEIR_KEY))

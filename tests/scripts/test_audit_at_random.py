@@ -1,0 +1,147 @@
+"""Whatever people do, in whatever order, the audit finds the books right: a walk through all that can be done.
+
+`OPENLEDGER_TEST_EXAMPLES=1000` takes so many steps instead of a few.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from audit.report import audit
+from audited_economy import NODE2_KEY, OPEN, WINDOWS, Economy, bond_another, payouts_of
+from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account
+from support.stage import ADAPTERS, OWNER_KEYS, STRANGER_KEY, staged
+
+from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
+from openledger_protocol.primitives import Wei
+from openledger_protocol.settlement import ClaimRecord, Payout
+from openledger_protocol.signatures import address_of, sign_digest
+
+STEPS = int(os.environ.get("OPENLEDGER_TEST_EXAMPLES", "60"))
+AUDIT_EACH = 12
+
+
+@dataclass
+class Walk:
+    """Who does what next; a contract may refuse any of it."""
+
+    economy: Economy
+    random: Random
+    channels: list[ChannelConfig] = field(default_factory=list)
+    claims: list[ClaimRecord] = field(default_factory=list)
+    lists: list[tuple[ClaimRecord, list[Payout]]] = field(default_factory=list)
+    num_refunds: dict[str, int] = field(default_factory=dict)
+    num_done: int = 0
+
+    def step(self) -> None:
+        deeds: Sequence[Callable[[], None]] = (
+            self.open,
+            self.top_up,
+            self.ask_back,
+            self.take_back,
+            self.refund,
+            self.claim,
+            self.claim,
+            self.propose,
+            self.finalize,
+            self.bond,
+            self.withdraw,
+            self.give,
+        )
+        self.random.choice(deeds)()
+        self.economy.wait(self.random.choice([1, 1, 7, 12, 45]))
+
+    def attempt(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
+        self.num_done += self.economy.stage.chain.send(contract, function, *arguments, key=key).is_ok
+
+    def amount(self) -> int:
+        return self.random.choice([1, 999_983, self.random.randrange(1, OPEN)])
+
+    def channel(self) -> ChannelConfig:
+        return self.random.choice(self.channels)
+
+    def open(self) -> None:
+        self.channels.append(self.economy.open(OPEN // 50 + self.amount()))
+
+    def top_up(self) -> None:
+        self.attempt("PaymentChannels", "topUp", self.channel(), self.amount(), key=PAYER_KEY)
+
+    def ask_back(self) -> None:
+        self.attempt("PaymentChannels", "startWithdraw", self.channel(), self.amount(), key=PAYER_KEY)
+
+    def take_back(self) -> None:
+        for config in self.channels:
+            self.attempt("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
+
+    def refund(self) -> None:
+        config, stage = self.channel(), self.economy.stage
+        nonce = stage.chain.read("PaymentChannels", "refundNonceOf", stage.id_of(config))
+        refund = Refund(channel_id=stage.id_of(config), amount_wei=Wei(self.amount() // 9 + 1), nonce=nonce)
+        signature = sign_digest(SIGNER_KEY, refund_digest(refund, stage.payments))
+        self.attempt("PaymentChannels", "refund", config, refund.amount_wei, nonce, signature, key=STRANGER_KEY)
+
+    def claim(self) -> None:
+        if self.economy.stage.chain.read("NodeStaking", "bondedOf", address_of(NODE_KEY)) < 100 * OPEN:
+            return
+        chosen = self.random.sample(self.channels, min(len(self.channels), 3))
+        amounts = [[self.random.choice([0, self.amount() // 100]) for _ in ADAPTERS] for _ in chosen]
+        items = [self.economy.item(config, row) for config, row in zip(chosen, amounts, strict=True)]
+        self.claims.append(self.economy.claim(*items))
+
+    def propose(self) -> None:
+        if not self.claims:
+            return
+        record = self.claims.pop(self.random.randrange(len(self.claims)))
+        if self.economy.stage.now_s + 1 > record.claimed_at_s + WINDOWS.propose_s:
+            self.attempt("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
+            return
+        unlisted = [index for index in range(len(record.pots)) if self.random.random() < 0.2]
+        payouts = payouts_of(record, unlisted=unlisted)
+        self.economy.propose(record, payouts)
+        self.lists.append((record, payouts))
+
+    def finalize(self) -> None:
+        for record, payouts in self.lists:
+            self.attempt("AttributionRewards", "finalize", record, payouts, key=STRANGER_KEY)
+
+    def bond(self) -> None:
+        """Bonds come and go; at times nobody has one left."""
+        key = self.random.choice([NODE_KEY, NODE2_KEY])
+        all_of_it = self.economy.stage.chain.read("NodeStaking", "bondedOf", address_of(key))
+        deeds: list[tuple[object, ...]] = [
+            ("bond", self.amount() + 60 * OPEN),
+            ("unbond", self.amount()),
+            ("unbond", all_of_it),
+            ("withdraw",),
+            ("claimStakerRewards",),
+            ("setPayout", account(self.random.randrange(0x60, 0x63))),
+        ]
+        function, *arguments = self.random.choice(deeds)
+        self.attempt("NodeStaking", str(function), *arguments, key=key)
+
+    def withdraw(self) -> None:
+        key = self.random.choice(OWNER_KEYS)
+        has = self.economy.stage.balance_of(address_of(key))
+        to = self.random.choice([address_of(key), *self.economy.network.contracts.values()])
+        self.attempt("AttributionRewards", "withdraw", to, self.random.randrange(has + 1), key=key)
+
+    def give(self) -> None:
+        to = self.random.choice([*self.economy.network.contracts.values()])
+        self.attempt("OpenToken", "transfer", to, self.amount(), key=PAYER_KEY)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
+    economy = Economy(stage=staged())
+    bond_another(economy)
+    walk = Walk(economy, Random(seed))
+    walk.open()
+    for step in range(1, STEPS + 1):
+        walk.step()
+        if step % AUDIT_EACH == 0:
+            report = audit(economy.client, economy.network)
+            assert report.holds, (step, report.faults, report.lines)
+    assert walk.num_done > STEPS // 4
+    economy.client.close()
