@@ -2,8 +2,8 @@
 
 `python -m support.mortal_stream` reads lives, a line each: folder of the two ledgers, the side that dies, a fail
 point (or `*`), and how often it may be passed: the last time ends that process by SIGKILL. It answers with both exit
-codes, node's first, negative where a signal ended the life. The side that lives on sees a stream that breaks. Each signature
-is noted in a file beside the ledgers as it is made, before anybody can have seen it.
+codes, node's first, negative where a signal ended the life. The side that lives on sees a stream that breaks. Each
+signature is noted in a file beside the ledgers as it is made, before anybody can have seen it.
 """
 
 import os

@@ -14,7 +14,7 @@ import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.eip712 import Domain, hex_digest
-from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, ReceiptRefusedError
+from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
 from openledger_protocol.payments import nonce_commit, price_wei
 from openledger_protocol.primitives import Wei
 from openledger_protocol.receipts import check_receipt
@@ -36,7 +36,17 @@ from ..errors import NetworkError
 from ..inference.tokenizer import Tokenizer
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
-from .purchase import Bought, Given, Purchase, check_seq, check_text, expected, within_means
+from .purchase import (
+    Bought,
+    Given,
+    Purchase,
+    check_counts,
+    check_owed,
+    check_seq,
+    check_text,
+    expected,
+    within_means,
+)
 from .wallet import PayerChannel, PayerWallet
 
 __all__ = ["Bought", "Payer", "Purchase"]
@@ -140,7 +150,7 @@ class Payer:
             messages=purchase.messages,
             sampling=purchase.sampling,
             channel_config=purchase.channel_config,
-            voucher=(await self._pay(live, purchase.chunk_tokens, is_new=True)).voucher,
+            voucher=(await self._pay(live, purchase.chunk_tokens)).voucher,
             nonce_commit=nonce_commit(purchase.nonce),
             salts=purchase.salts,
             auditable=purchase.auditable,
@@ -180,8 +190,8 @@ class Payer:
         live.ids += chunk.ids
         live.texts.append(chunk.text)
         price = price_wei(live.tokens_in, len(live.ids), purchase.award.terms)
-        _check_counts(live, chunk)
-        _check_owed(live, chunk, price)
+        check_counts(chunk, purchase, len(live.ids))
+        check_owed(chunk, live.channel, price, is_alone=live.is_alone)
         if price > tab.running[purchase.request_id]:
             # Paid by what another stream was to have: it is owed all the same, and that one must not go short.
             tab.run_up(purchase.request_id, price)
@@ -197,7 +207,7 @@ class Payer:
             await live.messages.send(encode(await self._pay(live, wanted)))
             self._fail_point("payer:voucher-sent")
 
-    async def _pay(self, live: _Stream, num_tokens: int, *, is_new: bool = False) -> VoucherMessage:
+    async def _pay(self, live: _Stream, num_tokens: int) -> VoucherMessage:
         """A voucher that covers `num_tokens` of this answer.
 
         Raises:
@@ -212,7 +222,7 @@ class Payer:
                 f"and {purchase.cost_max_wei} is the most that this request may"
             )
         tab.run_up(purchase.request_id, price)
-        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.channel, is_new=is_new))
+        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.channel))
 
     async def _send_voucher(self, live: _Stream) -> None:
         voucher = await self._wallet.raise_ceiling(live.channel)
@@ -276,28 +286,6 @@ def _why_short(live: _Stream) -> ProtocolError | None:
             f"the most that this request may cost; {live.tokens_wanted} were wanted"
         )
     return None
-
-
-def _check_counts(live: _Stream, chunk: Chunk) -> None:
-    if chunk.tokens != len(live.ids):
-        raise ReceiptRefusedError(f"the node counts {chunk.tokens} tokens, and has sent {len(live.ids)}")
-    if len(live.ids) > live.purchase.award.tokens_max:
-        raise ReceiptRefusedError(
-            f"the node has sent {len(live.ids)} tokens, and {live.purchase.award.tokens_max} were agreed on"
-        )
-
-
-def _check_owed(live: _Stream, chunk: Chunk, price_wei_: Wei) -> None:
-    """Require that a node asks for what it gave, as far as that can be told beside other streams."""
-    tab = live.channel.tab
-    lowest, highest = 0, tab.ceiling_wei
-    if live.is_alone:  # others would have run on in the meantime
-        lowest = tab.charged_wei + price_wei_
-        highest = min(highest, tab.charged_wei + tab.lost_wei + price_wei_)
-    if chunk.cumulative > highest:
-        raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {highest} is the most")
-    if chunk.cumulative < lowest:
-        raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {lowest} is the least")
 
 
 async def _offer(live: _Stream, message: InferenceMessage) -> None:

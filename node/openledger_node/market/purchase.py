@@ -10,7 +10,7 @@ from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.payments import ChannelConfig, Receipt, Work, nonce_commit
 from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, Nonce, RequestId, Wei
 from openledger_protocol.receipts import Delivery
-from openledger_protocol.wire.inference import Award, Salts
+from openledger_protocol.wire.inference import Award, Chunk, Salts
 
 from ..inference.tokenizer import Tokenizer
 from .wallet import PayerChannel
@@ -91,6 +91,37 @@ def expected(purchase: Purchase, given: Given, channel: PayerChannel, tokenizer:
         nonce_commit=nonce_commit(purchase.nonce),
         work=_work(purchase, given, tokenizer),
     )
+
+
+def check_counts(chunk: Chunk, purchase: Purchase, num_ids: int) -> None:
+    """Require that a node counts what it has sent, and sends no more than was agreed.
+
+    Raises:
+        ReceiptRefusedError: it does not.
+    """
+    if chunk.tokens != num_ids:
+        raise ReceiptRefusedError(f"the node counts {chunk.tokens} tokens, and has sent {num_ids}")
+    if num_ids > purchase.award.tokens_max:
+        raise ReceiptRefusedError(
+            f"the node has sent {num_ids} tokens, and {purchase.award.tokens_max} were agreed on"
+        )
+
+
+def check_owed(chunk: Chunk, channel: PayerChannel, price: Wei, *, is_alone: bool) -> None:
+    """Require that a node asks for what it gave, as far as that can be told beside other streams.
+
+    Raises:
+        ReceiptRefusedError: it asks for something else.
+    """
+    tab = channel.tab
+    lowest, highest = 0, int(tab.ceiling_wei)
+    if is_alone:  # others would have run on in the meantime
+        lowest = tab.charged_wei + price
+        highest = min(highest, tab.charged_wei + tab.lost_wei + price)
+    if chunk.cumulative > highest:
+        raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {highest} is the most")
+    if chunk.cumulative < lowest:
+        raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {lowest} is the least")
 
 
 def check_text(given: Given, tokenizer: Tokenizer) -> None:

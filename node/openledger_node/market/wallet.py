@@ -106,14 +106,14 @@ class PayerWallet:
             self._channels.setdefault(key, found)
         return self._channels[key]
 
-    async def raise_ceiling(self, channel: PayerChannel, *, is_new: bool = False) -> SignedVoucher:
-        """Sign a voucher for all that is owed and may be owed; one that was signed for more does as well.
+    async def raise_ceiling(self, channel: PayerChannel) -> SignedVoucher:
+        """Sign a voucher for all that is owed and may be owed, and for 1 wei more than any before it.
 
-        A stream is opened by a new one (`is_new`), higher than all before: what was seen may be in anybody's hands.
+        One that was seen may be in anybody's hands, and opens no stream; so each is told apart from all others.
         """
         async with channel.signing:
             tab = channel.tab
-            ceiling = Wei(max(tab.owed_wei + tab.lost_wei, tab.ceiling_wei + is_new))
+            ceiling = Wei(max(tab.owed_wei + tab.lost_wei, tab.ceiling_wei + 1))
             voucher = Voucher(channel_id=channel.channel_id, max_claimable_wei=ceiling)
             signed = SignedVoucher(voucher=voucher, signature=self._sign(voucher_digest(voucher, self._domain)))
             self._fail_point("voucher:signed")
