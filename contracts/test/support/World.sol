@@ -190,6 +190,27 @@ abstract contract World is Checks {
         return abi.encodePacked(r, s, v);
     }
 
+    /// @dev The same signature in forms that must not count: s above the half, v as a bit, short form, with a byte more.
+    function _forms(bytes memory signature) internal pure returns (bytes[4] memory) {
+        (bytes32 r, bytes32 s, uint8 v) = _parsed(signature);
+        bytes32 high = bytes32(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141 - uint256(s));
+        bytes32 short = bytes32(uint256(s) | uint256(v - 27) << 255);
+        return [
+            abi.encodePacked(r, high, 55 - v),
+            abi.encodePacked(r, s, v - 27),
+            abi.encodePacked(r, short),
+            abi.encodePacked(signature, uint8(0))
+        ];
+    }
+
+    function _parsed(bytes memory signature) private pure returns (bytes32 r, bytes32 s, uint8 v) {
+        assembly ("memory-safe") {
+            r := mload(add(signature, 0x20))
+            s := mload(add(signature, 0x40))
+            v := byte(0, mload(add(signature, 0x60)))
+        }
+    }
+
     function _typed(string memory name, address at, bytes32 structHash) internal view returns (bytes32) {
         bytes32 kind = keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
         bytes32 domain = keccak256(abi.encode(kind, keccak256(bytes(name)), keccak256("1"), block.chainid, at));
@@ -294,6 +315,12 @@ abstract contract World is Checks {
         Vm.Log memory last = logs[logs.length - 1];
         yes("the last log is Claimed", last.emitter == address(channels) && last.data.length > 0);
         return abi.decode(last.data, (ClaimRecord));
+    }
+
+    function _sum(ClaimRecord memory record) internal pure returns (uint256 sum) {
+        sum = uint256(record.protocol) + record.stakers + record.nodeShare;
+        for (uint256 i = 0; i < record.credits.length; ++i) sum += record.credits[i].amount;
+        for (uint256 i = 0; i < record.pots.length; ++i) sum += record.pots[i].amount;
     }
 
     // ---- payouts ----
