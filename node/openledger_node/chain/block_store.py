@@ -33,6 +33,12 @@ class BlockStore(BaseDB):
         self._name = name
         self._waiting: dict[bytes, bytes | None] = {}  # None: to be deleted
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no chain was begun here."""
+        with _explained(self._name):
+            return self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
+
     def __getitem__(self, key: bytes) -> bytes:
         """What is stored under `key`, the waiting writes included."""
         value = self._waiting[key] if key in self._waiting else self._read(key)

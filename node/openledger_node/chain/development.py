@@ -5,6 +5,11 @@ from typing import Final
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.primitives import Address, Wei
 
+from ..errors import ChainError
+
+HOST: Final = "127.0.0.1"
+"""Where it listens: its money is play money, and everybody has the bank's key."""
+
 EMBEDDED_CHAIN_ID: Final = 1337
 """What wallets know as a chain on this machine; anvil has another, so read it, never assume it."""
 
@@ -43,3 +48,8 @@ DEVELOPMENT_PARAMS: Final = Params(
 )
 DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
 """All the OPEN that there will ever be; the bank has it at first."""
+
+
+def port_taken(port: int, error: OSError) -> ChainError:
+    """The error where another program listens already."""
+    return ChainError(f"can't listen on port {port} ({error.strerror}): end what does, or give another --port")

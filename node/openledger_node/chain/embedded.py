@@ -257,6 +257,8 @@ def open_chain(file: Path | None, genesis_s: int, *, seed: bytes | None = None) 
             chain = EmbeddedChain(store, _Chain(database))
             _check_newest(chain, str(file))
             return chain
+        if not store.is_empty:
+            raise damaged(str(file), "it has no newest block")
         begun: Any = _Chain.from_genesis(database, _genesis(genesis_s, seed or secrets.token_bytes(32)), _accounts())
         store.commit()
         return EmbeddedChain(store, begun)

@@ -8,10 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
-from ..errors import ChainError
+from .development import HOST, port_taken
 from .rpc import INVALID_REQUEST, PARSE_ERROR, RpcError, parse_json, shorten
 
-HOST: Final = "127.0.0.1"
 LOOPBACK_NAMES: Final = frozenset({HOST, "localhost", "::1"})
 BODY_BYTES_MAX: Final = 4 << 20
 LENGTH_DIGITS_MAX: Final = 20  # Python refuses to read a number of thousands
@@ -50,9 +49,7 @@ def open_server(port: int, answer: Answer) -> RpcServer:
     try:
         return RpcServer(port, answer)
     except OSError as error:
-        raise ChainError(
-            f"can't listen on port {port} ({error.strerror}): end what does, or give another --port"
-        ) from error
+        raise port_taken(port, error) from error
 
 
 def respond(body: bytes, answer: Answer) -> bytes:
