@@ -1,6 +1,7 @@
-"""`make start` as a newcomer types it: an empty home, no configuration, to the first answer and a clean end.
+"""`make start` as a newcomer types it: an empty home, no configuration, to the first answer and the first earning.
 
-Exits 0 only if the real model answered by itself, answered a question, and the node ended with status 0.
+Exits 0 only if the real model answered by itself, answered a question, sold an answer to a guest whose payment was
+claimed, made final and withdrawn, an outside audit of the chain holds, and the node ended with status 0.
 """
 
 import json
@@ -11,12 +12,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE = Path(sys.executable).with_name("openledger-node")
 QUESTION = "What is the capital of France?"
 START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 60.0
+EARN_TIMEOUT_S = 120.0
 
 
 def main() -> None:
@@ -35,12 +38,48 @@ def start_once(number: str, environment: dict[str, str]) -> None:
             chat = [str(NODE), "chat", QUESTION, "--temperature", "0", "--json"]
             answer = json.loads(subprocess.check_output(chat, env=environment, text=True))["answer"]
             print(f"{QUESTION} → {answer!r}")
+            if number == "first":
+                earn(environment)
             subprocess.run([str(NODE), "stop"], env=environment, check=True)
             _, rest = node.communicate(timeout=STOP_TIMEOUT_S)
         finally:
             node.kill()
     if node.returncode != 0 or not answer:
         sys.exit(f"the node ended with status {node.returncode}:\n{rest}")
+
+
+def earn(environment: dict[str, str]) -> None:
+    """Sell one answer to the guest, and follow the money to the wallet."""
+    started_s = time.monotonic()
+    bought = verb(environment, "chat", QUESTION, "--as-guest")
+    print(f"{time.monotonic() - started_s:5.1f} s: the guest paid {bought['receipt']['amount_wei']} wei")
+    seen: list[str] = []
+    while seen[-1:] != ["final"]:
+        claims = verb(environment, "rewards", "show")["claims"]
+        if claims and claims[0]["state"] not in seen:
+            seen.append(claims[0]["state"])
+            print(f"{time.monotonic() - started_s:5.1f} s: claim {claims[0]['seq']} is {seen[-1]}")
+        if time.monotonic() - started_s > EARN_TIMEOUT_S:
+            sys.exit(f"no claim became final within {EARN_TIMEOUT_S:.0f} s: it is {seen[-1:]}")
+    for done in verb(environment, "rewards", "withdraw")["transactions"]:
+        print(f"{time.monotonic() - started_s:5.1f} s: {done['summary']}: {done['state']} in {done['hash']}")
+    audit(environment)
+    if not verb(environment, "attribution", "verify", bought["digest"])["holds"]:
+        sys.exit("the receipt can't be computed again")
+
+
+def audit(environment: dict[str, str]) -> None:
+    """Have the chain audited by somebody who knows nothing but an endpoint and network.json."""
+    network = verb(environment, "network", "show")
+    file = Path(environment["OPENLEDGER_HOME"]) / "networks" / network["network"] / "network.json"
+    command = [sys.executable, str(ROOT / "scripts" / "audit_chain.py"), network["rpc"][0], str(file), "--json"]
+    found = json.loads(subprocess.check_output(command, text=True))
+    print(f"audit of {found['network']} at block {found['block']}: {len(found['lines'])} lines hold")
+
+
+def verb(environment: dict[str, str], *words: str) -> Any:
+    """Run a verb and read its one object."""
+    return json.loads(subprocess.check_output([str(NODE), *words, "--json"], env=environment, text=True))
 
 
 def wait_for_answer(node: "subprocess.Popen[str]", started_s: float) -> str:

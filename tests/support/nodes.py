@@ -107,14 +107,15 @@ def ask_status(home: Home) -> dict[str, Any] | None:
         return None
 
 
-def verb_json(home: Home, *words: str) -> dict[str, Any]:
+def verb_json(home: Home, *words: str, **environment: str) -> dict[str, Any]:
     """Run a verb with `--json` and read its one object."""
     command = [sys.executable, "-m", "openledger_node", *words, "--json"]
-    output = subprocess.check_output(command, env=node_environment(home), text=True)
+    output = subprocess.check_output(command, env=node_environment(home, **environment), text=True)
     found: dict[str, Any] = json.loads(output)
     return found
 
 
 def node_environment(home: Home, **more: str) -> dict[str, str]:
+    """Ours, without any setting of the node; on no network, unless `more` says another."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("OPENLEDGER_")}
-    return {**ours, "OPENLEDGER_HOME": str(home.root), **more}
+    return {**ours, "OPENLEDGER_HOME": str(home.root), "OPENLEDGER_NODE_NETWORK": "local", **more}

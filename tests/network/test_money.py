@@ -1,0 +1,180 @@
+"""Money in a running node, as an operator sees it: real processes, the embedded chain, the fake model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.nodes import ROOT, Node, node_environment, running_node, verb_json
+
+from openledger_node.home import Home
+
+pytestmark = pytest.mark.slow
+
+EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
+DEADLINE_S = 60.0
+POLL_S = 0.2
+ASK = ("chat", "hello", "--as-guest", "--max-tokens", "20")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+def verb(home: Home, *words: str) -> dict[str, Any]:
+    return verb_json(home, *words, **EMBEDDED)
+
+
+def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "openledger_node", *words]
+    return subprocess.run(
+        command, env=node_environment(home, **EMBEDDED), capture_output=True, text=True, check=False
+    )
+
+
+def ask(home: Home, question: str) -> dict[str, Any]:
+    """What a verb would hear, without a process for each question."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(home.socket)), timeout=60) as client:
+        found: dict[str, Any] = client.post(f"http://node/money/{question}", json={}).json()
+        return found
+
+
+def wait_for(find: Callable[[], Any]) -> Any:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        if found := find():
+            return found
+        threading.Event().wait(POLL_S)
+    raise AssertionError("it never came to be")
+
+
+def wait_until_all_is_final(home: Home) -> dict[str, Any]:
+    def find() -> dict[str, Any] | None:
+        rewards = ask(home, "rewards")
+        states = {claim["state"] for claim in rewards["claims"]}
+        return rewards if states == {"final"} and not rewards["num_unclaimed"] else None
+
+    found: dict[str, Any] = wait_for(find)
+    return found
+
+
+def chain_process(node: Node) -> int:
+    """The embedded chain's process: the daemon's child that runs it."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if b"openledger_node.chain.devnet" in words and int(parent) == node.process.pid:
+            return int(entry.name)
+    raise AssertionError("no chain runs")
+
+
+def audited(home: Home) -> dict[str, Any]:
+    """What an outside auditor finds, who has an endpoint and a network.json and nothing else."""
+    network = verb(home, "network", "show")
+    file = home.network_file(network["network"])
+    command = [sys.executable, str(ROOT / "scripts" / "audit_chain.py"), network["rpc"][0], str(file), "--json"]
+    found: dict[str, Any] = json.loads(subprocess.check_output(command, text=True))
+    return found
+
+
+def local_answer(node: Node) -> httpx.Response:
+    body = {"model": "fake", "messages": [{"role": "user", "content": "hi"}]}
+    return httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body)
+
+
+def test_a_start_bonds_itself_and_a_guests_answer_is_earned_claimed_and_withdrawn(home: Home) -> None:
+    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        bought = verb(home, *ASK)
+        (receipt,) = verb(home, "attribution", "show")["receipts"]
+        assert receipt["digest"] == bought["digest"]
+        wait_until_all_is_final(home)
+        amount = int(bought["receipt"]["amount_wei"])
+        share = amount - 2 * (amount * 50_000 // 1_000_000)
+        assert int(verb(home, "earnings")["credited_wei"]) == share
+        done = verb(home, "rewards", "withdraw")["transactions"]
+        assert [each["state"] for each in done] == ["mined"] * len(done)
+        earned = wait_for(lambda: (found := ask(home, "earnings"))["withdrawn_wei"] != "0" and found)
+        assert (earned["withdrawn_wei"], earned["balance_wei"]) == (str(share), "0")
+        assert verb(home, "attribution", "verify", bought["digest"][:12])["holds"]
+        assert audited(home)["holds"]
+        status = node.status()
+        assert (status["chain"], status["network"][:12]) == ("ok", "development-")
+        assert status["address"] == verb(home, "stake", "show")["node"]
+    said = (home.root / "start.log").read_text()
+    assert "funded the throwaway wallet" in said
+    assert "bond 100 OPEN" in said
+
+
+def test_kills_in_the_middle_lose_nothing_and_verbs_work_without_a_daemon(home: Home) -> None:
+    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        bought = [verb(home, *ASK)]
+        network = verb(home, "network", "show")
+        os.kill(chain_process(node), signal.SIGKILL)
+        wait_for(lambda: node.status()["chain"] == "down")
+        assert local_answer(node).is_success
+    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        bought.append(verb(home, *ASK))
+        node.signal(signal.SIGKILL)
+        node.wait()
+    with running_node(home, "--backend", "fake", **EMBEDDED):
+        bought.append(verb(home, *ASK))
+        rewards = wait_until_all_is_final(home)
+    amounts = [int(each["receipt"]["amount_wei"]) for each in bought]
+    assert [int(each["receipt"]["cumulative_wei"]) for each in bought] == list(accumulate(amounts))
+    assert sum(int(claim["gross_wei"]) for claim in rewards["claims"]) == sum(amounts)
+    assert verb(home, "network", "show")["genesis_hash"] == network["genesis_hash"]
+    assert verb(home, "rewards", "show")["claims"] == rewards["claims"]
+    assert [each["state"] for each in verb(home, "stake", "add", "1.5")["transactions"]] == ["mined"]
+    assert verb(home, "stake", "show")["bonded_wei"] == str(1015 * 10**17)
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("stake", "add", "much"), 3, "'much' is no amount: say how many, like 12 or 0.5"),
+        (("stake", "add", "5000000"), 1, "the contract refuses: ERC20InsufficientBalance"),
+        (("stake", "remove", "5000000"), 1, "the contract refuses: "),
+        (("stake", "withdraw"), 1, "the contract refuses: "),
+        (("rewards", "withdraw"), 1, "there is nothing to withdraw"),
+        (("channels", "topup", "0xdead", "1"), 1, "0 channels begin with '0xdead'"),
+        (("attribution", "show", "0xdead"), 1, "0 receipts begin with '0xdead'"),
+        (("chat", "hi", "--as-guest", "--model", "nobody"), 1, "nobody"),
+    ],
+)
+def test_a_verb_that_can_not_says_what_to_do(
+    shared_node: Home, words: tuple[str, ...], status: int, message: str
+) -> None:
+    ran = run(shared_node, *words)
+    assert (ran.returncode, ran.stdout) == (status, ""), ran.stderr
+    assert message in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.fixture(scope="module")
+def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    found = Home(tmp_path_factory.mktemp("shared"))
+    with running_node(found, "--backend", "fake", **EMBEDDED):
+        wait_for(lambda: verb(found, "stake", "show")["bonded_wei"] != "0")
+        yield found
+
+
+def test_without_a_network_money_verbs_and_guests_say_so(home: Home) -> None:
+    with running_node(home, "--backend", "fake"):
+        for words in (("stake", "show"), ASK):
+            command = [sys.executable, "-m", "openledger_node", *words]
+            ran = subprocess.run(command, env=node_environment(home), capture_output=True, text=True, check=False)
+            assert ran.returncode == 1
+            assert "[node] network is local: this node serves this machine alone" in ran.stderr
