@@ -9,7 +9,7 @@ TORCH_ARGS ?=
 INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps
 TEST_HOME := $(CURDIR)/.home
 
-.PHONY: help start test quick lint fix lock example reference vectors first-start clean
+.PHONY: help start test quick contracts lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -18,12 +18,21 @@ help: ## show this list
 start: $(VENV)/run.stamp ## run a node: the first time it installs itself and fetches the demo model
 	@exec $(BIN)/openledger-node start $(ARGS)
 
-test: lint $(VENV)/dev.stamp ## everything: format, lint, import rules, types, all tests
+test: lint contracts $(VENV)/dev.stamp ## everything: format, lint, import rules, types, contracts, all tests
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
 	$(BIN)/pytest
 
 quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow"
+
+# Only who works on the contracts needs node.js: the node ships them compiled.
+contracts: ## compile the contracts anew, compare with what is shipped, and test them
+ifeq ($(shell command -v npm),)
+	@echo "NOT TESTED: the contracts, and anvil as a development chain: npm is not installed"
+else
+	@test contracts/node_modules -nt contracts/package-lock.json || (cd contracts && npm ci --silent && touch node_modules)
+	cd contracts && npm run --silent check && npm test --silent
+endif
 
 lint: $(VENV)/dev.stamp ## format, lint, import rules, types
 	$(BIN)/ruff format --check .
