@@ -27,7 +27,8 @@ from openledger_protocol.wire.inference import (
     encode,
 )
 
-from .paid import CHANNEL, DOMAIN, Market, sign_as
+from .paid import Market
+from .sides import CHANNEL, DOMAIN, sign_as
 
 Tamper = Callable[[InferenceMessage], Iterable[InferenceMessage]]
 """What is said instead of a message."""
@@ -45,7 +46,7 @@ async def buy_through(
         return
 
     async with trio.open_nursery() as nursery:
-        node, payer = _messages(await market.open_stream()), _messages(theirs)
+        node, payer = messages_of(await market.open_stream()), messages_of(theirs)
         nursery.start_soon(_relay, node, payer, by_node or as_it_is)
         nursery.start_soon(_relay, payer, node, by_payer or as_it_is)
         try:
@@ -99,7 +100,7 @@ async def _relay(source: MessageStream, target: MessageStream, tamper: Tamper) -
         await target.aclose()
 
 
-def _messages(stream: trio.abc.Stream) -> MessageStream:
+def messages_of(stream: trio.abc.Stream) -> MessageStream:
     return MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
 
 
@@ -169,6 +170,6 @@ async def script(market: Market) -> AsyncIterator[Script]:
     """Open a stream; when it ends, so has the node's side of it."""
     num_served = market.num_served
     stream = await market.open_stream()
-    yield Script(stream, _messages(stream))
+    yield Script(stream, messages_of(stream))
     await stream.aclose()
     await market.wait_served(num_served + 1)

@@ -25,7 +25,7 @@ from openledger_protocol.errors import ProtocolError
 
 from .local_engine import LocalEngine
 from .nodes import ROOT
-from .paid import PAYER_PEER, SIGN_AS_AUTHORIZER, SIGN_AS_SIGNER, open_buyer, open_seller, purchase
+from .sides import PAYER_PEER, SIGN_AS_AUTHORIZER, SIGN_AS_SIGNER, open_buyer, open_seller, purchase
 
 STREAMS = 2
 LIFE_S = 20.0

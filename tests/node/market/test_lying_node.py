@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import trio
 from support.liars import Tamper, buy_through, change, receipt
-from support.paid import CHANNEL, CHUNK_TOKENS, NOW_NS, TERMS, Market, open_market, purchase, word
+from support.paid import Market, open_market
+from support.sides import CHANNEL, CHUNK_TOKENS, NOW_NS, TERMS, purchase, word
 
 from openledger_node.market.payer import Purchase
 from openledger_protocol.attribution import Share, shares_hash

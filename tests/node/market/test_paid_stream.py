@@ -4,18 +4,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.paid import (
-    AUTHORIZER,
-    CHANNEL,
-    CONFIG,
-    POLICY,
-    RICH,
-    TERMS,
-    Market,
-    open_market,
-    purchase,
-    word,
-)
+from support.paid import Market, open_market
+from support.sides import AUTHORIZER, CHANNEL, CONFIG, POLICY, RICH, TERMS, purchase, word
 
 from openledger_node.serving.credit import Standing
 from openledger_protocol.eip712 import digest_word

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.mortal_stream import DONE, Live, open_lives
-from support.paid import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, TERMS
+from support.sides import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, TERMS
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
