@@ -25,6 +25,7 @@ interface Vm {
     function warp(uint256 timestamp) external;
     function chainId(uint256 id) external;
     function deployCode(string calldata path, bytes calldata arguments) external returns (address);
+    function getCode(string calldata path) external view returns (bytes memory);
     function etch(address at, bytes calldata code) external;
     function load(address at, bytes32 slot) external view returns (bytes32);
     function assume(bool condition) external pure;

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IDatanetRegistry as I} from "../../src/interfaces/IDatanetRegistry.sol";
+import {vm} from "../support/Vm.sol";
+import {World} from "../support/World.sol";
+
+contract CreateTest is World {
+    function test_a_datanet_is_its_owners_and_its_names() public {
+        bytes32 id = keccak256(abi.encode(alice, "harbour"));
+        _emits(address(datanets));
+        emit I.DatanetCreated(id, alice, "harbour", bob, 7, "CC0-1.0");
+        vm.prank(alice);
+        eq("id", datanets.create("harbour", bob, 7, "CC0-1.0"), id);
+        (address owner, address its, uint32 ownerPpm, uint32 version) = datanets.datanetOf(id);
+        eq("owner", owner, alice);
+        eq("treasury", its, bob);
+        eq("owner's share", ownerPpm, 7);
+        eq("no version yet", version, 0);
+        (owner, ownerPpm) = datanets.ownerTermsOf(id);
+        eq("owner", owner, alice);
+        eq("owner's share", ownerPpm, 7);
+    }
+
+    /// @dev A name is nobody's: whoever takes it first takes it from himself alone.
+    function test_the_same_name_of_another_owner_is_another_datanet() public {
+        vm.prank(alice);
+        bytes32 id = datanets.create("harbour", bob, 7, "");
+        vm.prank(bob);
+        yes("another", datanets.create("harbour", bob, 7, "") != id);
+    }
+
+    function test_terms_are_never_changed_by_creating_again() public {
+        vm.startPrank(alice);
+        bytes32 id = datanets.create("harbour", bob, 7, "");
+        _refuses(I.DatanetExists.selector, abi.encode(id));
+        datanets.create("harbour", alice, 1_000_000, "");
+    }
+
+    /// @dev F: not even when it has been given away: its founder could take it back with other terms.
+    function test_who_gave_it_away_cannot_create_it_again() public {
+        vm.startPrank(alice);
+        bytes32 id = datanets.create("harbour", bob, 7, "");
+        datanets.transferOwnership(id, bob);
+        vm.stopPrank();
+        vm.prank(bob);
+        datanets.acceptOwnership(id);
+        _refuses(I.DatanetExists.selector, abi.encode(id));
+        vm.prank(alice);
+        datanets.create("harbour", alice, 7, "");
+    }
+
+    function test_it_has_a_name_a_treasury_and_a_share_up_to_the_whole() public {
+        _refuses(I.EmptyName.selector);
+        datanets.create("", bob, 7, "");
+        _refuses(I.ZeroTreasury.selector);
+        datanets.create("harbour", address(0), 7, "");
+        _refuses(I.BadOwnerPpm.selector, abi.encode(1_000_001));
+        datanets.create("harbour", bob, 1_000_001, "");
+        datanets.create("harbour", bob, 1_000_000, "");
+    }
+}
+
+contract PublishTest is World {
+    function test_versions_count_from_one_and_stay() public {
+        _emits(address(datanets));
+        emit I.DatanetVersion(first, 1, "rows 1", "people 1");
+        vm.startPrank(curator);
+        eq("one", datanets.publish(first, "rows 1", "people 1"), 1);
+        eq("two", datanets.publish(first, "rows 2", "people 2"), 2);
+        (bytes32 rows, bytes32 people) = datanets.versionOf(first, 1);
+        eq("rows", rows, "rows 1");
+        eq("people", people, "people 1");
+        (rows, people) = datanets.versionOf(first, 2);
+        eq("rows", rows, "rows 2");
+        eq("people", people, "people 2");
+        (,,, uint32 version) = datanets.datanetOf(first);
+        eq("version", version, 2);
+    }
+
+    /// @dev F: row → contributor comes from the Datanet's version, so nobody else may write one.
+    function test_an_adapters_maker_cannot_publish_who_contributed() public {
+        _refuses(I.NotOwner.selector, abi.encode(first, maker));
+        vm.prank(maker);
+        datanets.publish(first, "rows", "people");
+    }
+
+    function test_both_roots_are_needed() public {
+        vm.startPrank(curator);
+        _refuses(I.EmptyRoot.selector);
+        datanets.publish(first, 0, "people");
+        _refuses(I.EmptyRoot.selector);
+        datanets.publish(first, "rows", 0);
+    }
+
+    function test_what_is_not_there_is_unknown() public {
+        _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
+        datanets.publish("no", "rows", "people");
+        _refuses(I.UnknownVersion.selector, abi.encode(first, 1));
+        datanets.versionOf(first, 1);
+        _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
+        datanets.datanetOf("no");
+        _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
+        datanets.ownerTermsOf("no");
+    }
+}
+
+contract TransferOwnershipTest is World {
+    function _offer(address to) private {
+        vm.prank(curator);
+        datanets.transferOwnership(first, to);
+    }
+
+    function _ownerOf(bytes32 id) private view returns (address owner) {
+        (owner,,,) = datanets.datanetOf(id);
+    }
+
+    function test_a_datanet_changes_hands_when_the_new_owner_accepts() public {
+        _emits(address(datanets));
+        emit I.DatanetOwnerProposed(first, alice);
+        _offer(alice);
+        eq("not yet", _ownerOf(first), curator);
+        _emits(address(datanets));
+        emit I.DatanetOwnerChanged(first, alice);
+        vm.prank(alice);
+        datanets.acceptOwnership(first);
+        eq("now", _ownerOf(first), alice);
+        _refuses(I.NotOwner.selector, abi.encode(first, curator));
+        _offer(curator);
+    }
+
+    function test_only_its_owner_offers_it() public {
+        _refuses(I.NotOwner.selector, abi.encode(first, stranger));
+        vm.prank(stranger);
+        datanets.transferOwnership(first, stranger);
+        _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
+        datanets.transferOwnership("no", stranger);
+    }
+
+    function test_only_who_was_offered_it_accepts() public {
+        _offer(alice);
+        _refuses(I.NotProposedOwner.selector, abi.encode(first, stranger));
+        vm.prank(stranger);
+        datanets.acceptOwnership(first);
+        _refuses(I.UnknownDatanet.selector, abi.encode(bytes32("no")));
+        datanets.acceptOwnership("no");
+    }
+
+    function test_an_offer_can_be_taken_back() public {
+        _offer(alice);
+        _offer(address(0));
+        _refuses(I.NotProposedOwner.selector, abi.encode(first, alice));
+        vm.prank(alice);
+        datanets.acceptOwnership(first);
+    }
+
+    function test_an_offer_is_accepted_once() public {
+        _offer(alice);
+        vm.startPrank(alice);
+        datanets.acceptOwnership(first);
+        _refuses(I.NotProposedOwner.selector, abi.encode(first, alice));
+        datanets.acceptOwnership(first);
+    }
+
+    /// @dev What was claimed before is in its record: a new owner gets what is earned from then on.
+    function test_credits_follow_the_owner_at_the_time_of_the_claim() public {
+        address before = _claimed(TWO).credits[0].account;
+        _offer(alice);
+        vm.prank(alice);
+        datanets.acceptOwnership(first);
+        eq("before", before, curator);
+        eq("after", _claimed(TWO).credits[0].account, alice);
+    }
+}

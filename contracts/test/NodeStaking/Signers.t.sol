@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {INodeStaking as I} from "../../src/interfaces/INodeStaking.sol";
+import {vm} from "../support/Vm.sol";
+import {World} from "../support/World.sol";
+
+contract SignersTest is World {
+    function test_a_hot_key_signs_from_the_moment_it_is_set() public {
+        yes("not before", !staking.isSigner(node, stranger));
+        _emits(address(staking));
+        emit I.SignerSet(node, stranger);
+        vm.prank(node);
+        staking.setSigner(stranger);
+        yes("signer", staking.isSigner(node, stranger));
+        yes("the first one too", staking.isSigner(node, signer));
+        yes("for this node only", !staking.isSigner(payer, stranger));
+        eq("until", staking.signerUntil(node, stranger), type(uint64).max);
+    }
+
+    function test_the_cold_key_always_signs() public view {
+        yes("node", staking.isSigner(node, node));
+        yes("anybody, for himself", staking.isSigner(stranger, stranger));
+    }
+
+    /// @dev F: a stolen hot key cannot name another, nor take itself back, nor move the earnings.
+    function test_a_hot_key_cannot_set_anything_of_its_node() public {
+        vm.startPrank(signer);
+        staking.setSigner(stranger);
+        staking.setPayout(stranger);
+        yes("no signer of the node's", !staking.isSigner(node, stranger));
+        eq("payout", staking.payoutOf(node), node);
+        _refuses(I.NotASigner.selector, abi.encode(signer, node));
+        staking.revokeSigner(node);
+    }
+
+    function test_zero_and_oneself_are_no_signers() public {
+        _refuses(I.BadSigner.selector, abi.encode(address(0)));
+        vm.prank(node);
+        staking.setSigner(address(0));
+        _refuses(I.BadSigner.selector, abi.encode(node));
+        vm.prank(node);
+        staking.setSigner(node);
+        yes("zero", !staking.isSigner(node, address(0)));
+    }
+
+    /// @dev F: a key that signs two of the same and is revoked in the next block would be out of reach.
+    function test_a_revoked_key_has_no_power_and_stays_punishable() public {
+        uint64 until = uint64(block.timestamp) + windows().unbonding;
+        _emits(address(staking));
+        emit I.SignerRevoked(node, signer, until);
+        vm.prank(node);
+        staking.revokeSigner(signer);
+        yes("no signer", !staking.isSigner(node, signer));
+        eq("until", staking.signerUntil(node, signer), until);
+    }
+
+    function test_a_key_is_revoked_once() public {
+        vm.startPrank(node);
+        staking.revokeSigner(signer);
+        vm.warp(block.timestamp + 1);
+        _refuses(I.NotASigner.selector, abi.encode(node, signer));
+        staking.revokeSigner(signer);
+        _refuses(I.NotASigner.selector, abi.encode(node, stranger));
+        staking.revokeSigner(stranger);
+    }
+
+    function test_a_revoked_key_can_be_set_again() public {
+        vm.startPrank(node);
+        staking.revokeSigner(signer);
+        staking.setSigner(signer);
+        yes("signer", staking.isSigner(node, signer));
+    }
+
+    function test_the_payout_address_is_the_nodes_to_choose() public {
+        eq("itself", staking.payoutOf(node), node);
+        _emits(address(staking));
+        emit I.PayoutSet(node, bob);
+        vm.prank(node);
+        staking.setPayout(bob);
+        eq("bob", staking.payoutOf(node), bob);
+        vm.prank(node);
+        staking.setPayout(address(0));
+        eq("itself again", staking.payoutOf(node), node);
+    }
+}
