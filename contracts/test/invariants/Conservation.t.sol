@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {Checks} from "../support/Vm.sol";
+import {Handler} from "./Handler.sol";
+
+struct FuzzSelector {
+    address addr;
+    bytes4[] selectors;
+}
+
+/// @notice Whatever is done in whatever order, to the wei. `npm run test:deep` tries eight times as much of it.
+contract ConservationTest is Checks {
+    Handler private _handler;
+
+    function setUp() public {
+        _handler = new Handler();
+        _handler.setUp();
+    }
+
+    function targetContracts() external view returns (address[] memory targets) {
+        targets = new address[](1);
+        targets[0] = address(_handler);
+    }
+
+    function targetSelectors() external view returns (FuzzSelector[] memory targets) {
+        targets = new FuzzSelector[](1);
+        targets[0] = FuzzSelector({addr: address(_handler), selectors: _actions()});
+    }
+
+    function invariant_every_wei_is_where_the_books_say() external view {
+        _handler.checkChannels();
+        _handler.checkPayers();
+        _handler.checkEachChannel();
+        _handler.checkEachClaim();
+        _handler.checkRewards();
+        _handler.checkStaking();
+        _handler.checkBonds();
+        _handler.checkSupply();
+    }
+
+    /// @dev An invariant that holds because nothing happens proves nothing.
+    function test_every_action_is_reached() external {
+        bytes4[] memory actions = _actions();
+        for (uint256 i = 0; i < 3_000; ++i) {
+            bytes32 random = keccak256(abi.encode(i));
+            bytes memory call = abi.encodePacked(
+                actions[uint256(random) % actions.length],
+                abi.encode(keccak256(abi.encode(random, 1)), keccak256(abi.encode(random, 2)), uint64(i))
+            );
+            (bool success, bytes memory reason) = address(_handler).call(call);
+            if (!success) {
+                assembly ("memory-safe") {
+                    revert(add(reason, 0x20), mload(reason))
+                }
+            }
+        }
+        string[21] memory names = [
+            "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
+            "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake", "claimStakerRewards",
+            "register", "retire", "reclaimBond", "wait", "donate"
+        ];
+        for (uint256 i = 0; i < names.length; ++i) yes(names[i], _handler.numCalls(names[i]) > 0);
+        this.invariant_every_wei_is_where_the_books_say();
+    }
+
+    /// @dev What moves money along stands twice, so that it is not rare.
+    function _actions() private pure returns (bytes4[] memory actions) {
+        bytes4[24] memory all = [
+            Handler.open.selector,
+            Handler.open.selector,
+            Handler.topUp.selector,
+            Handler.startWithdraw.selector,
+            Handler.finishWithdraw.selector,
+            Handler.refund.selector,
+            Handler.claim.selector,
+            Handler.claim.selector,
+            Handler.propose.selector,
+            Handler.propose.selector,
+            Handler.finalize.selector,
+            Handler.finalizeLate.selector,
+            Handler.withdraw.selector,
+            Handler.withdrawFor.selector,
+            Handler.bond.selector,
+            Handler.unbond.selector,
+            Handler.withdrawStake.selector,
+            Handler.claimStakerRewards.selector,
+            Handler.register.selector,
+            Handler.retire.selector,
+            Handler.reclaimBond.selector,
+            Handler.wait.selector,
+            Handler.donate.selector,
+            Handler.finalize.selector
+        ];
+        actions = new bytes4[](all.length);
+        for (uint256 i = 0; i < all.length; ++i) actions[i] = all[i];
+    }
+}
