@@ -5,26 +5,29 @@ a crash or a reorg in between only means that it looks again.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 from openledger_protocol.chain import Block, Call
 from openledger_protocol.epoch import Windows, epoch_at, propose_until_s
+from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.merkle import attribution_tree
-from openledger_protocol.payouts import AttributedReceipt, attribution_leaves, payouts_for
-from openledger_protocol.primitives import ZERO_DIGEST, Address, ChannelId, Wei
+from openledger_protocol.payouts import attribution_leaves, payouts_for
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Wei
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Payout, record_hash
 from openledger_protocol.transactions import Intent
 
 from ..chain.deployment import Deployment
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
-from ..ledger.receipts import ReceiptRow
-from .batcher import Batch, Claimable, Earned, batch, epoch_claim
+from .batcher import Batch, Claimable, batch, epoch_claim
+from .claimed import attributed_receipts, earned_of, skipped_channels
 from .records import integer, payouts_of, record_of
+
+__all__ = ["FAIL_POINTS", "SettlementDesk", "SettlementPolicy", "attributed_receipts", "earned_of"]
 
 FAIL_POINTS: Final = (
     "claim:planned",
@@ -89,7 +92,10 @@ class SettlementDesk:
             ChainError: the chain can't be asked; the next step does what this one could not.
         """
         for claim in self._ledger.claims.unfinished():
-            self._follow(claim, head)
+            try:
+                self._follow(claim, head)
+            except ProtocolError as error:  # one that can't go on holds up no other, nor the next
+                log.error("claim %d stays where it is: %s", claim.seq, error.message)
         self._claim(head)
 
     def hurry(self) -> None:
@@ -270,29 +276,3 @@ class SettlementDesk:
     def _event(self, name: str, seq: int) -> Event | None:
         found = self._ledger.events.find(name, {"node": self._node, "seq": seq})
         return found[-1] if found else None
-
-
-def attributed_receipts(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list[AttributedReceipt]:
-    """A claim's receipts as its list needs them, those of skipped channels left out."""
-    skipped = skipped_channels(record, rows)
-    return [
-        AttributedReceipt(
-            index=index,
-            adapter_id=row.receipt.adapter_id,
-            amount_wei=row.receipt.amount_wei,
-            shares=row.shares,
-        )
-        for index, row in enumerate(rows)
-        if row.receipt.channel_id not in skipped
-    ]
-
-
-def skipped_channels(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list[ChannelId]:
-    """Channels whose items the contract did not count; items and receipts stand in the same order of channels."""
-    channels = [key for key, _ in groupby(rows, lambda row: row.receipt.channel_id)]
-    return [channel for index, channel in enumerate(channels) if record.skipped >> index & 1]
-
-
-def earned_of(row: ReceiptRow) -> Earned:
-    """A receipt as a claim takes it."""
-    return Earned(digest=row.digest, receipt=row.receipt, shares=row.shares, nonce=row.nonce)

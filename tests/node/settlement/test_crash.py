@@ -1,0 +1,161 @@
+"""Settlement killed at every point of its work: each receipt is claimed once, and each claim made final once."""
+
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.chain_server import lend
+from support.economies import OPEN, World, open_world
+from support.mortal_settlement import ADAPTER, DONE, Live, open_lives, prepare
+
+from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
+from openledger_node.settlement.records import record_of
+from openledger_node.settlement.service import FAIL_POINTS
+from openledger_protocol.attribution import Share
+from openledger_protocol.primitives import ChannelId, Wei
+
+KILLED = -signal.SIGKILL
+UNUSUAL = ("claim:refused", "claim:unmined", "claim:skips-released")
+"""Points that a claim passes only where something went wrong: each has its own way there."""
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Scene:
+    """A world, a socket to its chain, and a node that may be killed."""
+
+    world: World
+    folder: Path
+    socket: str
+    shares: tuple[Share, ...]
+    lives: Live
+
+    def live(self, point: str = "*", count: int = 0) -> int:
+        return self.lives(self.folder, self.socket, point, count)
+
+    def earn(self, name: str) -> ChannelId:
+        """Receipts of the base and of an adapter on a channel of its own."""
+        channel = self.world.open_channel(name=name)
+        self.world.earn(channel, OPEN)
+        self.world.earn(channel, OPEN // 3, adapter_id=ADAPTER, shares=self.shares)
+        return channel
+
+
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Live]:
+    with open_lives() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, lives: Live) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("node")
+    with closing(open_world(folder)) as world:
+        shares = prepare(world, folder)
+        with lend(world.chain.client) as socket:
+            yield Scene(world=world, folder=folder, socket=socket, shares=shares, lives=lives)
+
+
+@pytest.mark.parametrize("point", [point for point in FAIL_POINTS if point not in UNUSUAL])
+def test_a_claim_whose_node_was_killed_becomes_final_once(scene: Scene, point: str) -> None:
+    channel = scene.earn(point)
+    assert scene.live(point, 1) == KILLED
+    assert scene.live() == DONE
+    assert claimed_wei(scene, channel) == OPEN + OPEN // 3
+    check_books(scene)
+
+
+def test_a_refused_claims_receipts_go_into_the_next_though_the_node_was_killed(scene: Scene) -> None:
+    channel = scene.earn("refused")
+    assert scene.live("claim:stored", 1) == KILLED
+    scene.world.chain.client.advance(100)  # its epoch is over: no contract takes it any more
+    assert scene.live("claim:refused", 1) == KILLED
+    assert scene.live() == DONE
+    assert [claim.state for claim in scene.world.node.ledger.claims.newest(limit=2)] == ["final", "refused"]
+    assert claimed_wei(scene, channel) == OPEN + OPEN // 3
+    check_books(scene)
+
+
+def test_a_claim_that_a_reorg_took_back_is_mined_again_though_the_node_was_killed(scene: Scene) -> None:
+    channel = scene.earn("unmined")
+    assert scene.live("claim:mined", 1) == KILLED
+    scene.world.chain.client.reorganise(1)
+    assert scene.live("claim:unmined", 1) == KILLED
+    assert scene.live() == DONE
+    assert claimed_wei(scene, channel) == OPEN + OPEN // 3
+    check_books(scene)
+
+
+def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene: Scene) -> None:
+    """The payer takes its deposit out between the claim's signature and its block: that much is lost, no more."""
+    world = scene.world
+    empty, full = scene.earn("empty"), scene.earn("full")
+    payer, config = world.payer, world.configs[empty]
+    wallet = config.payer
+    sign = payer.ring.signer(wallet)
+    close = CloseChannel(channel_id=empty, config=config, amount_wei=Wei(10 * OPEN))
+    payer.treasury.want(payer.treasury.plan([close], wallet, sign, key="close"))
+    step_payer(scene, 3)
+    world.chain.client.advance(33)
+    assert scene.live("claim:stored", 1) == KILLED
+    world.chain.client.advance(8)
+    take = WithdrawChannel(channel_id=empty, config=config)
+    payer.treasury.want(payer.treasury.plan([take], wallet, sign, key="take"))
+    step_payer(scene, 2)
+    assert scene.live("claim:skips-released", 1) == KILLED
+    assert scene.live() == DONE
+    assert (claimed_wei(scene, empty), claimed_wei(scene, full)) == (0, OPEN + OPEN // 3)
+    left = world.node.ledger.receipts.unclaimed()
+    assert {row.receipt.channel_id for row in left} == {empty}
+    check_books(scene, lost=left)
+
+
+def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene) -> None:
+    deaths, num_killed = random.Random(5), 0
+    lost = scene.world.node.ledger.receipts.unclaimed()
+    for number in range(4):
+        scene.earn(f"again {number}")
+        while (code := scene.live("*", deaths.randint(1, 12))) != DONE:
+            assert code == KILLED
+            num_killed += 1
+    assert num_killed >= 15
+    check_books(scene, lost=lost)
+
+
+# ---- what must hold whenever all claims are over
+
+
+def step_payer(scene: Scene, count: int) -> None:
+    for _ in range(count):
+        scene.world.payer.step()
+        scene.world.chain.client.advance(1)
+
+
+def claimed_wei(scene: Scene, channel: ChannelId) -> int:
+    return scene.world.node.deployment.channel(channel).claimed_wei
+
+
+def check_books(scene: Scene, lost: object = ()) -> None:
+    """Every receipt is in one final claim; the chain has each claim once; nobody is owed another sum."""
+    node = scene.world.node
+    claims = node.ledger.claims.newest(limit=999)
+    final = [claim for claim in claims if claim.state == "final"]
+    assert {claim.state for claim in claims} <= {"final", "refused"}
+    records = [record_of(event) for event in node.ledger.events.find("Claimed")]
+    assert [record.seq for record in records] == list(range(len(records)))
+    assert sorted(claim.items_hash for claim in final) == sorted(record.items_hash for record in records)
+    assert len(node.ledger.events.find("Finalized")) == len(final)
+    assert all(not event.arguments["late"] for event in node.ledger.events.find("Finalized"))
+    rows = node.ledger.receipts.newest(limit=999)
+    paid = [row for row in rows if row.claim_id is not None]
+    assert len(rows) - len(paid) == len(list(lost))  # type: ignore[call-overload]
+    gross = sum(record.gross_wei for record in records)
+    assert gross == sum(row.receipt.amount_wei for row in paid)
+    credited = sum(int(event.arguments["amount"]) for event in node.ledger.events.find("Credited"))  # type: ignore[arg-type]
+    stakers = sum(record.stakers_wei for record in records)
+    assert credited + stakers == gross
