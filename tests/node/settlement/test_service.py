@@ -1,0 +1,187 @@
+"""What settlement does where the way is not straight, on the real contracts."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.economies import OPEN, World, open_world
+from support.mortal_settlement import ADAPTER, prepare
+from support.signed import account, digest
+
+from openledger_node.settlement.actions import CloseChannel, RemoveStake
+from openledger_node.settlement.records import payouts_of, record_of
+from openledger_node.settlement.service import SettlementDesk, SettlementPolicy
+from openledger_protocol.attribution import Share
+from openledger_protocol.constants import LATE_PPM, PPM
+from openledger_protocol.primitives import ZERO_DIGEST, DatanetId, Wei
+
+FEE_PPM = 100_000  # protocol and stakers
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with closing(open_world(tmp_path)) as opened:
+        yield opened
+
+
+def states(world: World) -> list[str]:
+    return [claim.state for claim in world.node.ledger.claims.newest(limit=99)]
+
+
+def desk_of(world: World, policy: SettlementPolicy) -> SettlementDesk:
+    """The node's own, of another policy."""
+    node = world.node
+    return SettlementDesk(
+        ledger=node.ledger,
+        deployment=node.deployment,
+        node=node.accounts.wallet,
+        signer=node.accounts.signer,
+        windows=node.windows,
+        policy=policy,
+    )
+
+
+def test_a_claim_of_the_base_alone_proposes_an_empty_list(world: World) -> None:
+    world.earn(world.open_channel(), OPEN)
+    world.run(lambda: states(world) == ["final"])
+    (proposed,) = world.node.ledger.events.find("Proposed")
+    assert payouts_of(proposed) == []
+    assert (proposed.arguments["attributionRoot"], proposed.arguments["leafCount"]) == (ZERO_DIGEST, 0)
+
+
+def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim(
+    world: World, tmp_path: Path
+) -> None:
+    shares = prepare(world, tmp_path)
+    channel = world.open_channel()
+    world.earn(channel, OPEN, adapter_id=ADAPTER, shares=shares)
+    world.run(lambda: world.node.deployment.next_seq(world.node.accounts.wallet) == 1)
+    world.chain.client.advance(world.node.windows.propose_s + 1)  # the node slept
+    world.run(lambda: states(world) == ["final"])
+    (finalized,) = world.node.ledger.events.find("Finalized")
+    record = record_of(world.node.ledger.events.find("Claimed")[0])
+    share = record.node_share_wei
+    assert finalized.arguments["late"]
+    assert world.node.treasury.earnings().credited_wei == share - share * LATE_PPM // PPM
+
+
+def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_path: Path) -> None:
+    prepare(world, tmp_path)
+    elsewhere = (Share(datanet_id=DatanetId(digest("f")), account=account(9), ppm=PPM),)
+    world.earn(world.open_channel(name="bad"), OPEN, adapter_id=ADAPTER, shares=elsewhere)
+    world.run(lambda: "claimed" in states(world))
+    world.earn(world.open_channel(name="good"), OPEN)
+    world.run(lambda: sorted(states(world)) == ["final", "final"])
+    late = [event.arguments["late"] for event in world.node.ledger.events.find("Finalized")]
+    assert sorted(late) == [False, True]
+
+
+def test_a_node_below_the_minimum_stake_says_so_and_claims_once_it_has_bonded(world: World) -> None:
+    node = world.node
+    channel = world.open_channel()
+    wallet = node.accounts.wallet
+    remove = RemoveStake(amount_wei=Wei(OPEN))
+    node.treasury.want(node.treasury.plan([remove], wallet, node.ring.signer(wallet), key="remove"))
+    world.run(lambda: node.deployment.stake(wallet).bonded_wei == 99 * OPEN)
+    world.earn(channel, OPEN)
+    for _ in range(3):
+        world.settle()
+    assert states(world) == []
+    assert node.settlement.why_not == (
+        f"{99 * OPEN} wei are bonded, claims need {100 * OPEN}: `openledger-node stake add`"
+    )
+    assert node.treasury.rewards().why_not_claimed == node.settlement.why_not
+
+
+def test_nothing_is_claimed_at_a_loss(world: World) -> None:
+    channel = world.open_channel()
+    world.earn(channel, 1000)
+    dear = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=Wei(OPEN)))
+    dear.step(world.chain.client.head())
+    assert states(world) == []
+    assert dear.why_not is not None
+    assert dear.why_not.startswith("1000 wei are earned, and claiming them costs about ")
+    free = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=None))
+    free.step(world.chain.client.head())
+    assert states(world) == ["sent"]
+
+
+def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws(world: World) -> None:
+    calm, leaving = world.open_channel(name="calm"), world.open_channel(name="leaving")
+    world.earn(calm, OPEN)
+    world.run(lambda: states(world) == ["claimed"])
+    world.earn(calm, OPEN)
+    world.settle()
+    assert len(states(world)) == 1
+    assert "the next claim is due" in (world.node.settlement.why_not or "")
+    world.earn(leaving, OPEN)
+    payer, config = world.payer, world.configs[leaving]
+    sign = payer.ring.signer(config.payer)
+    close = CloseChannel(channel_id=leaving, config=config, amount_wei=Wei(10 * OPEN))
+    payer.treasury.want(payer.treasury.plan([close], config.payer, sign, key="close"))
+    world.run(lambda: world.node.deployment.withdrawal(leaving).amount_wei)
+    world.settle()
+    claim = world.node.ledger.claims.newest(limit=1)[0]
+    transaction = world.node.ledger.outbox.find(claim.key)
+    assert transaction is not None
+    assert transaction.intent.deadline_s == world.node.deployment.withdrawal(leaving).ready_at_s
+    world.run(lambda: world.node.deployment.channel(leaving).claimed_wei == OPEN)
+
+
+def test_an_operator_in_a_hurry_need_not_wait_for_the_interval(world: World) -> None:
+    channel = world.open_channel()
+    world.earn(channel, OPEN)
+    world.run(lambda: states(world) == ["claimed"])
+    world.earn(channel, OPEN)
+    world.node.settlement.hurry()
+    world.settle()
+    assert states(world)[0] == "sent"
+
+
+def test_receipts_beyond_voucher_and_deposit_wait(world: World) -> None:
+    channel = world.open_channel(2 * OPEN)
+    for _ in range(3):
+        world.earn(channel, OPEN)
+    world.run(lambda: states(world) == ["final"])
+    (left,) = world.node.ledger.receipts.unclaimed()
+    assert left.receipt.cumulative_wei == 3 * OPEN
+    assert world.node.settlement.why_not is None
+    assert world.node.treasury.rewards().unclaimed_wei == OPEN
+
+
+def test_an_unsigned_receipt_is_no_receipt_yet(world: World) -> None:
+    channel = world.open_channel()
+    first, second = world.earn(channel, OPEN), world.earn(channel, OPEN)
+    signature = second.signature
+    world.node.ledger.receipts.sign(second.digest, b"")
+    world.run(lambda: states(world) == ["claimed"])
+    assert signature is None  # as it was committed: `earn` signs afterwards
+    assert world.node.deployment.channel(channel).claimed_wei == first.receipt.amount_wei
+
+
+def test_what_is_earned_is_seen_at_each_stage_to_the_wei(world: World) -> None:
+    node, channel = world.node, world.open_channel()
+    world.earn(channel, OPEN)
+    share = OPEN - OPEN * FEE_PPM // PPM
+    seen = node.treasury.earnings()
+    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei) == (OPEN, 0, 0)
+    world.run(lambda: states(world) == ["proposed"])
+    seen = node.treasury.earnings()
+    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei) == (0, share, 0)
+    (claim,) = seen.settlements
+    assert (claim.gross_wei, claim.node_share_wei, set(claim.transactions)) == (OPEN, share, {"claim", "propose"})
+    world.run(lambda: states(world) == ["final"])
+    seen = node.treasury.earnings()
+    assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei, seen.balance_wei) == (0, 0, share, share)
+    assert seen.gas_wei > 0
+
+
+def test_each_side_sees_a_channel_in_its_own_role(world: World) -> None:
+    channel = world.open_channel()
+    world.earn(channel, OPEN)
+    (ours,), (theirs,) = world.node.treasury.channels(), world.payer.treasury.channels()
+    assert (ours.role, theirs.role) == ("node", "payer")
+    assert (ours.deposit_wei, ours.charged_wei, ours.ceiling_wei, ours.claimed_wei) == (10 * OPEN, OPEN, OPEN, 0)
+    assert replace(ours, role="payer", charged_wei=Wei(0), ceiling_wei=Wei(0)) == theirs
