@@ -41,9 +41,10 @@ library ItemsHash {
                 dirt := or(dirt, or(xor(calldataload(add(item, 0xc0)), 0x140), xor(calldataload(add(item, 0x140)), 65)))
                 dirt := or(dirt, or(shl(8, calldataload(add(item, 0x1a0))), xor(calldataload(add(item, 0x120)), 0x1c0)))
                 let numParts := calldataload(add(item, 0x1c0))
-                dirt := or(dirt, shr(32, numParts))
                 let part := add(item, 0x1e0)
-                let end := add(part, shl(6, and(numParts, 0xffffffff)))
+                let end := add(part, shl(6, numParts))
+                dirt := or(dirt, or(shr(32, numParts), gt(end, calldatasize())))
+                if dirt { break } // what follows is not where it is thought to be
                 for {} lt(part, end) { part := add(part, 0x40) } {
                     dirt := or(dirt, or(shr(16, calldataload(part)), shr(128, calldataload(add(part, 0x20)))))
                 }

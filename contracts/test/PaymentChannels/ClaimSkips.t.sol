@@ -136,6 +136,15 @@ contract ClaimSkipsTest is World {
         }
     }
 
+    /// @dev Nor does it cost what its neighbour's bytes, taken for a number of parts, would cost to walk.
+    function test_an_item_without_a_signature_is_skipped() public {
+        Item memory item = _item(_bad, 0, 10, 0);
+        item.signature = "";
+        uint256 before = gasleft();
+        _isSkipped(item, 7);
+        yes("in reason", before - gasleft() < 1_000_000);
+    }
+
     /// @dev An item of a config that no word of 20 bytes can hold has an id that nobody could open.
     function test_a_config_with_dirty_bits_is_no_channel() public {
         bytes32[] memory adapters = _ids(BASE);

@@ -72,7 +72,7 @@ abstract contract World is Checks {
     }
 
     function _deploy() private {
-        token = IToken(_new("OpenToken", abi.encode(address(this), 1_000_000_000 * uint256(OPEN))));
+        token = _token();
         params = IParams(_new("Params", abi.encode(governor, values(), bounds(), windows())));
         staking = IStaking(_new("NodeStaking", abi.encode(token, params)));
         datanets = IDatanetRegistry(_new("DatanetRegistry", ""));
@@ -83,6 +83,10 @@ abstract contract World is Checks {
         );
         staking.wire(address(rewards));
         channels.wire(address(rewards));
+    }
+
+    function _token() internal returns (IToken) {
+        return IToken(_new("OpenToken", abi.encode(address(this), 1_000_000_000 * uint256(OPEN))));
     }
 
     /// @dev The code as it is shipped: tests import no contract. See Contracts.sol.
