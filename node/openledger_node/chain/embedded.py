@@ -4,6 +4,7 @@ A block is stored in one commit. Its time is the one that whoever mines gives, a
 """
 
 import secrets
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +24,13 @@ from .block_store import BlockStore, damaged, open_block_store
 from .development import BANK, BANK_COINS_WEI, EMBEDDED_CHAIN_ID, FINALITY_DEPTH
 from .evm_calls import free_state
 from .pool import Pool
+
+FRAMES_MAX: Final = 1_000
+"""Python's own limit of recursion. py-evm sets one of 12,288 for the whole process when it is imported, at which C code
+that recurses, such as json's scanner, runs out of stack before it is stopped, and a stranger's text ends the process.
+Our contracts call each other a few frames deep."""
+
+sys.setrecursionlimit(FRAMES_MAX)
 
 GAS_LIMIT: Final = 30_000_000
 CACHED_BLOCKS: Final = 16
