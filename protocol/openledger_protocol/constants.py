@@ -60,3 +60,22 @@ LATE_PPM: Final = 100_000
 
 WIRE_VERSION: Final = 1
 """The major version of every message between peers; another one is refused by name."""
+
+AD_BYTES_MAX: Final = 2_048
+"""A signed advertisement: each node hears one from every other each half minute."""
+
+AD_LIFETIME_S_MAX: Final = 120
+"""An advertisement is at most so long good, so that who has left is forgotten soon."""
+
+CLOCK_SKEW_S_MAX: Final = 30
+"""Peers' clocks may be so far apart."""
+
+AD_ADDRESSES_MAX: Final = 8
+AD_WARM_MAX: Final = 16
+"""What an advertisement lists: ways to reach the peer, and adapters that it has in memory."""
+
+BLOOM_BYTES_MAX: Final = 512
+"""A filter over an advertisement's cold adapters: 420 of them at one false hit in a hundred."""
+
+CHUNK_BYTES: Final = 256 * 1024
+"""Files travel in pieces of this size; only a file's last one is smaller."""

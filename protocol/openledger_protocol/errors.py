@@ -16,6 +16,8 @@ ProtocolError
 ├── AttributionError          shares or payouts that do not add up
 ├── ClaimRefusedError         a claim that the contract would not take
 ├── BadProofError             a leaf that is not in the tree
+├── WrongNetworkError         meant for another network
+├── StaleError                too old, from a clock that is off, or seen before
 ├── PeerError                 the other side refused, with a code that we do not know
 └── RevertedError             a contract refused a call
 
@@ -129,6 +131,18 @@ class BadProofError(ProtocolError):
     """A proof that does not lead from its leaf to the root."""
 
     code = "bad_proof"
+
+
+class WrongNetworkError(ProtocolError):
+    """What was signed for another network does not count in this one."""
+
+    code = "wrong_network"
+
+
+class StaleError(ProtocolError):
+    """It has run out, is dated in the future, or is no newer than what was seen before."""
+
+    code = "stale"
 
 
 class PeerError(ProtocolError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..errors import MalformedError
-from ..primitives import UINT128_MAX, check_address, check_digest, check_text
+from ..primitives import UINT128_MAX, Digest, check_address, check_digest, check_text, checksum_address
 from ..signatures import check_signature_form
 
 _WEI = re.compile(r"0|[1-9][0-9]{0,38}")
@@ -53,6 +53,34 @@ def uint(bits: int) -> Field:
     return Field(_same, read)
 
 
+def positive(bits: int) -> Field:
+    """An integer of so many bits that is not zero."""
+    number = uint(bits)
+
+    def read(value: Any) -> int:
+        if number.read(value) == 0:
+            raise MalformedError("must be over zero")
+        return cast(int, value)
+
+    return Field(_same, read)
+
+
+def binary(length_max: int, *, length_min: int = 0) -> Field:
+    """So many bytes."""
+
+    def read(value: Any) -> bytes:
+        if type(value) is not bytes or not length_min <= len(value) <= length_max:
+            raise MalformedError(f"must be {length_min} to {length_max} bytes")
+        return value
+
+    return Field(_same, read)
+
+
+def checked(check: Callable[[str], str]) -> Field:
+    """A text that `check` returns unchanged, or refuses."""
+    return Field(_same, check)
+
+
 def listed(item: Field, *, length_max: int, length_min: int = 0) -> Field:
     """A list, read as a tuple."""
 
@@ -96,6 +124,10 @@ def _read_field(value: dict[str, Any], name: str, field: Field) -> Any:
         raise MalformedError(f"{name}: {error.message}") from error
 
 
+def _hex_bytes(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
 def _same(value: Any) -> object:
     return cast(object, value)
 
@@ -123,4 +155,8 @@ NUMBER = Field(_same, _read_number)
 WEI = Field(str, _read_wei)
 DIGEST = Field(_same, check_digest)
 ADDRESS = Field(_same, check_address)
+RAW_DIGEST = Field(_hex_bytes, lambda value: Digest("0x" + binary(32, length_min=32).read(value).hex()))
+RAW_ADDRESS = Field(_hex_bytes, lambda value: checksum_address(binary(20, length_min=20).read(value)))
+"""Digests and accounts where each byte counts: as 32 and 20 bytes instead of hex."""
+
 SIGNATURE = Field(_same, check_signature_form)

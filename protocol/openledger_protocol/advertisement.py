@@ -1,0 +1,277 @@
+"""What a node says of itself to all: which base and adapters it serves, for how much, and how it is reached.
+
+Two keys vouch for each other: the wallet's signer signs the peer id, and the peer's key signs the whole. It may come
+from anywhere (gossip, a file, another peer), so everything that makes it count is in its bytes.
+"""
+
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, cast
+
+from eth_hash.auto import keccak
+
+from .bloom import check_filter
+from .constants import (
+    AD_ADDRESSES_MAX,
+    AD_BYTES_MAX,
+    AD_LIFETIME_S_MAX,
+    AD_WARM_MAX,
+    CLOCK_SKEW_S_MAX,
+    WIRE_VERSION,
+)
+from .eip712 import address_word
+from .errors import BadSignatureError, MalformedError, StaleError, UnknownVersionError, WrongNetworkError
+from .payments import Terms
+from .peers import (
+    PEER_KEY_BYTES,
+    PEER_SIGNATURE_BYTES,
+    check_peer_id,
+    check_peer_signature,
+    peer_id_from_public_key,
+    public_key_of,
+    sign_as_peer,
+)
+from .primitives import AdapterId, Address, Digest, check_name
+from .signatures import check_signer, sign_digest
+from .wire.fields import BOOL, RAW_ADDRESS, RAW_DIGEST, SIGNATURE, WEI, Field, binary, checked, listed, record, uint
+from .wire.frames import MessageSet, pack_map, unpack_map
+
+ADDRESS_LENGTH_MAX = 128
+_AD_DOMAIN = b"openledger.advertisement/1"
+_BINDING_DOMAIN = b"openledger.binding/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedAdapter:
+    """An adapter that a node has in memory, and what it calls it."""
+
+    id: AdapterId
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advertisement:
+    """A node's offer; what it really asks and has free, its bid says."""
+
+    network: str
+    peer_id: str
+    addresses: tuple[str, ...]  # multiaddrs, the best first
+    wallet: Address
+    signer: Address  # may sign for the wallet, as the chain says
+    base: Digest
+    profile_hash: Digest
+    algo_id: int
+    context_max: int  # tokens
+    chunk_tokens: int  # at most so many between two vouchers
+    terms: Terms
+    warm: tuple[OfferedAdapter, ...]
+    cold: bytes  # a filter over the ids of all adapters that it could load, those in `warm` or not
+    num_cold: int
+    slots_free: int
+    tokens_per_s: int  # measured, of one answer
+    serves: bool  # False: it asks only, or is paused
+    seq: int  # grows with each advertisement of this peer, over its restarts too
+    issued_s: int  # by the peer's clock, since 1970
+    expires_s: int
+    binding: bytes  # `signer`'s signature over `binding_digest`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedAdvertisement:
+    """An advertisement as it travels: its bytes, whose they are, and the signature over them."""
+
+    body: bytes
+    public_key: bytes
+    signature: bytes
+
+
+def binding_digest(network: str, peer_id: str, wallet: Address) -> bytes:
+    """What the wallet's signer signs, once for each peer key: this peer sells and buys for this wallet."""
+    words = (_BINDING_DOMAIN, network.encode(), peer_id.encode())
+    return keccak(b"".join(keccak(word) for word in words) + address_word(wallet))
+
+
+def sign_binding(private_key: bytes, network: str, peer_id: str, wallet: Address) -> bytes:
+    """Let a peer speak for a wallet, with the key of the wallet's signer."""
+    return sign_digest(private_key, binding_digest(network, check_peer_id(peer_id), wallet))
+
+
+def sign_advertisement(ad: Advertisement, seed: bytes) -> bytes:
+    """Write an advertisement as it travels, signed by the peer's key.
+
+    Raises:
+        MalformedError: over 2 KiB (`fit_advertisement` shortens it), a field out of bounds, or `seed` is another peer's.
+    """
+    body = pack_map(cast(dict[str, object], _BODY.write(ad)))
+    _check_form(_read_body(body))
+    public_key = public_key_of(seed)
+    _check_own_key(ad, public_key)
+    content = _content(SignedAdvertisement(body=body, public_key=public_key, signature=_sign(seed, body)))
+    if len(content) > AD_BYTES_MAX:
+        raise MalformedError(f"an advertisement of {len(content)} bytes is over its cap of {AD_BYTES_MAX}: list less")
+    return content
+
+
+def fit_advertisement(ad: Advertisement) -> Advertisement:
+    """Leave out warm adapters from the last on until it fits into 2 KiB; the filter still tells of them."""
+    while ad.warm and _size_bytes(ad) > AD_BYTES_MAX:
+        ad = replace(ad, warm=ad.warm[:-1])
+    return ad
+
+
+def open_advertisement(content: bytes, *, network: str, now_s: int, seq_last: int | None) -> Advertisement:
+    """Read and check what came as an advertisement; `seq_last` is the highest that counted of this peer.
+
+    The cheap checks come first, the signatures last. Whether `signer` may sign for `wallet` is asked of the chain.
+
+    Raises:
+        MalformedError: over 2 KiB, a field that is not what it must be, or another peer's key.
+        UnknownVersionError: it is of another major version.
+        WrongNetworkError: it is another network's.
+        StaleError: it has run out, is from a clock that is off, or is no newer than `seq_last`.
+        BadSignatureError: the peer did not sign it, or `signer` not the binding.
+    """
+    signed = read_signed(content)
+    ad = _read_body(signed.body)
+    _check_form(ad)
+    if ad.network != network:
+        raise WrongNetworkError(f"an advertisement for network {ad.network}, not for {network}", network=ad.network)
+    _check_own_key(ad, signed.public_key)
+    _check_times(ad, now_s)
+    if seq_last is not None and ad.seq <= seq_last:
+        raise StaleError(f"advertisement {ad.seq} of {ad.peer_id} is not newer than its {seq_last}", seq=ad.seq)
+    check_peer_signature(signed.public_key, _signed_bytes(signed.body), signed.signature)
+    _check_binding(ad)
+    return ad
+
+
+def read_signed(content: bytes) -> SignedAdvertisement:
+    """Read the envelope and check nothing in it.
+
+    Raises:
+        MalformedError: over 2 KiB, or not the form.
+        UnknownVersionError: it is of another major version.
+    """
+    return cast(SignedAdvertisement, _ENVELOPE.decode(unpack_map(content, size_bytes_max=AD_BYTES_MAX)))
+
+
+def peer_id_of(content: bytes) -> str:
+    """Whose advertisement it claims to be: what a receiver needs to know its `seq_last`.
+
+    Raises:
+        MalformedError: as `read_signed` says.
+        UnknownVersionError: it is of another major version.
+    """
+    return peer_id_from_public_key(read_signed(content).public_key)
+
+
+def _sign(seed: bytes, body: bytes) -> bytes:
+    return sign_as_peer(seed, _signed_bytes(body))
+
+
+def _signed_bytes(body: bytes) -> bytes:
+    return _AD_DOMAIN + sha256(body).digest()
+
+
+def _content(signed: SignedAdvertisement) -> bytes:
+    return pack_map(_ENVELOPE.encode(signed))
+
+
+def _size_bytes(ad: Advertisement) -> int:
+    body = pack_map(cast(dict[str, object], _BODY.write(ad)))
+    empty = SignedAdvertisement(body=body, public_key=bytes(PEER_KEY_BYTES), signature=bytes(PEER_SIGNATURE_BYTES))
+    return len(_content(empty))
+
+
+def _read_body(body: bytes) -> Advertisement:
+    fields = unpack_map(body)
+    if fields.get("v") != WIRE_VERSION or type(fields["v"]) is not int:
+        raise UnknownVersionError(f"an advertisement of version {repr(fields.get('v'))[:80]}, not {WIRE_VERSION}")
+    try:
+        return cast(Advertisement, _BODY.read(fields))
+    except MalformedError as error:
+        raise MalformedError(f"advertisement: {error.message}") from error
+
+
+def _check_form(ad: Advertisement) -> None:
+    if not 0 < ad.expires_s - ad.issued_s <= AD_LIFETIME_S_MAX:
+        raise MalformedError(
+            f"an advertisement is good for 1 to {AD_LIFETIME_S_MAX} s, not for {ad.expires_s - ad.issued_s}"
+        )
+    if len({adapter.id for adapter in ad.warm}) != len(ad.warm):
+        raise MalformedError("an advertisement names a warm adapter twice")
+
+
+def _check_own_key(ad: Advertisement, public_key: bytes) -> None:
+    if peer_id_from_public_key(public_key) != ad.peer_id:
+        raise MalformedError(f"the advertisement of {ad.peer_id} comes with another peer's key", peer_id=ad.peer_id)
+
+
+def _check_times(ad: Advertisement, now_s: int) -> None:
+    if ad.expires_s <= now_s:
+        raise StaleError(f"the advertisement ran out {now_s - ad.expires_s} s ago", expires_s=ad.expires_s)
+    if ad.issued_s - now_s > CLOCK_SKEW_S_MAX:
+        raise StaleError(
+            f"the advertisement is dated {ad.issued_s - now_s} s ahead, over {CLOCK_SKEW_S_MAX}: a clock is off",
+            issued_s=ad.issued_s,
+        )
+
+
+def _check_binding(ad: Advertisement) -> None:
+    try:
+        check_signer(binding_digest(ad.network, ad.peer_id, ad.wallet), ad.binding, ad.signer)
+    except BadSignatureError as error:
+        raise BadSignatureError(f"the binding of {ad.peer_id} to {ad.wallet}: {error.message}") from error
+
+
+def _check_multiaddr(address: Any) -> str:
+    if type(address) is not str or not 1 < len(address) <= ADDRESS_LENGTH_MAX or address[0] != "/":
+        raise MalformedError(f"must be a multiaddr of at most {ADDRESS_LENGTH_MAX} characters")
+    # It is dialled and logged: no space, no control character, nothing outside ASCII.
+    if not all("!" <= character <= "~" for character in address):
+        raise MalformedError("a multiaddr holds visible ASCII only")
+    return address
+
+
+def _body() -> Field:
+    fields = record(
+        Advertisement,
+        network=checked(check_name),
+        peer_id=checked(check_peer_id),
+        addresses=listed(checked(_check_multiaddr), length_max=AD_ADDRESSES_MAX),
+        wallet=RAW_ADDRESS,
+        signer=RAW_ADDRESS,
+        base=RAW_DIGEST,
+        profile_hash=RAW_DIGEST,
+        algo_id=uint(32),
+        context_max=uint(32),
+        chunk_tokens=uint(32),
+        terms=record(Terms, price_in_wei=WEI, price_out_wei=WEI),
+        warm=listed(record(OfferedAdapter, id=RAW_DIGEST, name=checked(check_name)), length_max=AD_WARM_MAX),
+        cold=Field(bytes, check_filter),
+        num_cold=uint(32),
+        slots_free=uint(32),
+        tokens_per_s=uint(32),
+        serves=BOOL,
+        seq=uint(64),
+        issued_s=uint(64),
+        expires_s=uint(64),
+        binding=SIGNATURE,
+    )
+    return Field(lambda ad: {"v": WIRE_VERSION, **cast(dict[str, object], fields.write(ad))}, fields.read)
+
+
+_BODY = _body()
+_ENVELOPE = MessageSet(
+    {
+        "ad": (
+            SignedAdvertisement,
+            record(
+                SignedAdvertisement,
+                body=binary(AD_BYTES_MAX),
+                public_key=binary(PEER_KEY_BYTES, length_min=PEER_KEY_BYTES),
+                signature=binary(PEER_SIGNATURE_BYTES, length_min=PEER_SIGNATURE_BYTES),
+            ),
+        )
+    }
+)

@@ -1,0 +1,69 @@
+"""A set of ids in a few hundred bytes: it never forgets one, and sometimes claims one that it never had.
+
+Who is told that a peer may have an adapter asks that peer; a wrong hit costs one call.
+Source: Bloom 1970; two hashes for all by Kirsch and Mitzenmacher 2006.
+"""
+
+import hashlib
+from collections.abc import Collection
+
+from .constants import BLOOM_BYTES_MAX
+from .errors import MalformedError
+
+_DOMAIN = b"openledger.bloom/1"
+_BITS_PER_ID = 10  # with seven hashes: one false hit in 120
+_HASHES_MAX = 7
+
+
+def make_filter(ids: Collection[str]) -> bytes:
+    """A filter over 32-byte ids, given as 0x-hex: how many hashes it uses in its first byte, then its bits.
+
+    Empty for no ids. Over 408 ids it stays at 512 bytes, and claims more and more that it has not.
+    """
+    count = len(set(ids))
+    if count == 0:
+        return b""
+    size_bytes = min(BLOOM_BYTES_MAX - 1, (count * _BITS_PER_ID + 7) // 8)
+    num_hashes = _num_hashes(8 * size_bytes, count)
+    bits = bytearray(size_bytes)
+    for id in ids:
+        for place in _places(id, num_hashes, 8 * size_bytes):
+            bits[place // 8] |= 1 << place % 8
+    return bytes([num_hashes]) + bytes(bits)
+
+
+def may_hold(content: bytes, id: str) -> bool:
+    """Whether an id may be in a filter; False is certain.
+
+    Raises:
+        MalformedError: as `check_filter` says.
+    """
+    check_filter(content)
+    if not content:
+        return False
+    bits = content[1:]
+    return all(bits[place // 8] >> place % 8 & 1 for place in _places(id, content[0], 8 * len(bits)))
+
+
+def check_filter(content: bytes) -> bytes:
+    """Return `content` as a filter.
+
+    Raises:
+        MalformedError: it has more than 512 bytes, no bits, or not 1 to 7 hashes.
+    """
+    if not isinstance(content, bytes) or len(content) > BLOOM_BYTES_MAX:
+        raise MalformedError(f"a filter has at most {BLOOM_BYTES_MAX} bytes")
+    if content and (len(content) < 2 or not 1 <= content[0] <= _HASHES_MAX):
+        raise MalformedError(f"a filter begins with 1 to {_HASHES_MAX} hashes, and has bits behind that")
+    return content
+
+
+def _num_hashes(num_bits: int, count: int) -> int:
+    # The best number is ln 2 × bits per id, rounded; more would only fill a full filter faster.
+    return max(1, min(_HASHES_MAX, (num_bits * 693 + count * 500) // (count * 1_000)))
+
+
+def _places(id: str, num_hashes: int, num_bits: int) -> list[int]:
+    drawn = hashlib.sha256(_DOMAIN + bytes.fromhex(id.removeprefix("0x"))).digest()
+    first, step = int.from_bytes(drawn[:8], "big"), int.from_bytes(drawn[8:16], "big")
+    return [(first + number * step) % num_bits for number in range(num_hashes)]

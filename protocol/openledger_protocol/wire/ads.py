@@ -1,0 +1,56 @@
+"""The `ads` stream: a newcomer asks a peer for the advertisements that it knows, instead of waiting for gossip.
+
+Each is signed by whom it is of, so it does not matter who passes it on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ..constants import AD_BYTES_MAX
+from .fields import binary, listed, positive, record
+from .frames import ERROR, MessageSet
+from .inference import ErrorMessage
+
+ADS_MAX = 256
+"""Advertisements of one answer: they fit its frame of 1 MiB, and are more peers than a node will call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetAds:
+    """Send so many advertisements at most."""
+
+    count_max: int = ADS_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ads:
+    """Signed advertisements, each as it came by gossip; the asked peer's own comes first."""
+
+    ads: tuple[bytes, ...]
+
+
+AdsMessage = GetAds | Ads | ErrorMessage
+
+_MESSAGES = MessageSet(
+    {
+        "get": (GetAds, record(GetAds, count_max=positive(16))),
+        "ads": (Ads, record(Ads, ads=listed(binary(AD_BYTES_MAX), length_max=ADS_MAX))),
+        "error": (ErrorMessage, ERROR),
+    }
+)
+
+
+def encode(message: AdsMessage) -> dict[str, object]:
+    """Write a message as the map of its frame."""
+    return _MESSAGES.encode(message)
+
+
+def decode(frame: Mapping[str, Any]) -> AdsMessage:
+    """Read the map of a frame.
+
+    Raises:
+        UnknownVersionError: it is of another major version.
+        MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+    """
+    return cast(AdsMessage, _MESSAGES.decode(frame))

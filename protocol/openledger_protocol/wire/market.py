@@ -1,0 +1,121 @@
+"""The `call` stream: a requester says what it needs, the node bids, and hears whether it won.
+
+The winner's bid becomes the award that the `infer` stream opens with.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from ..payments import Terms
+from ..primitives import AdapterId, Address, Digest, RequestId, Wei
+from .fields import ADDRESS, BOOL, DIGEST, WEI, positive, record, text, uint
+from .frames import ERROR, MessageSet
+from .inference import ErrorMessage
+
+REASON_LENGTH_MAX = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a requester needs, at which prices at most."""
+
+    id: RequestId  # the same on the infer stream and in the receipt
+    base: Digest
+    adapter: AdapterId  # zero: the base alone
+    tokens_in: int  # of the rendered prompt
+    tokens_max: int  # of the answer
+    price_in_max: Wei  # of 1,000 tokens
+    price_out_max: Wei
+    deadline_ms: int  # after the call: bids that come later are not read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BidMessage:
+    """What a node asks for a call, and how soon it would be done; what it says here its receipt must say too."""
+
+    id: RequestId
+    wallet: Address  # the channel's node
+    signer: Address  # of its receipts
+    terms: Terms
+    profile_hash: Digest
+    algo_id: int
+    index_root: Digest  # of the adapter's attribution index; zero without one
+    chunk_tokens: int  # at most so many between two vouchers
+    context_max: int  # tokens of prompt and answer together
+    queue: int  # requests that wait before this one
+    is_warm: bool  # the adapter is in memory
+    ttft_ms: int  # to the first token, the wait in the queue and the loading of the adapter included
+    tokens_per_s: int  # after the first token
+    valid_ms: int  # after the bid: until then the node opens a stream at these terms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Won:
+    """The bid is taken: an infer stream comes."""
+
+    id: RequestId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """Another bid was better, or this one not acceptable."""
+
+    id: RequestId
+    reason: str
+
+
+MarketMessage = Call | BidMessage | Won | Lost | ErrorMessage
+
+_CALL = record(
+    Call,
+    id=DIGEST,
+    base=DIGEST,
+    adapter=DIGEST,
+    tokens_in=uint(32),
+    tokens_max=positive(32),
+    price_in_max=WEI,
+    price_out_max=WEI,
+    deadline_ms=positive(32),
+)
+_BID = record(
+    BidMessage,
+    id=DIGEST,
+    wallet=ADDRESS,
+    signer=ADDRESS,
+    terms=record(Terms, price_in_wei=WEI, price_out_wei=WEI),
+    profile_hash=DIGEST,
+    algo_id=uint(32),
+    index_root=DIGEST,
+    chunk_tokens=positive(32),
+    context_max=positive(32),
+    queue=uint(32),
+    is_warm=BOOL,
+    ttft_ms=uint(32),
+    tokens_per_s=positive(32),
+    valid_ms=positive(32),
+)
+_MESSAGES = MessageSet(
+    {
+        "call": (Call, _CALL),
+        "bid": (BidMessage, _BID),
+        "won": (Won, record(Won, id=DIGEST)),
+        "lost": (Lost, record(Lost, id=DIGEST, reason=text(REASON_LENGTH_MAX))),
+        "error": (ErrorMessage, ERROR),
+    }
+)
+
+
+def encode(message: MarketMessage) -> dict[str, object]:
+    """Write a message as the map of its frame."""
+    return _MESSAGES.encode(message)
+
+
+def decode(frame: Mapping[str, Any]) -> MarketMessage:
+    """Read the map of a frame.
+
+    Raises:
+        UnknownVersionError: it is of another major version.
+        MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+    """
+    return cast(MarketMessage, _MESSAGES.decode(frame))
