@@ -51,12 +51,21 @@ class Parent:
 
     def __init__(self, channel: IO[str]) -> None:
         self._channel = channel
+        self._has_been_told = False
         self.is_gone = threading.Event()
 
     def tell(self, fields: dict[str, object]) -> None:
         """Write the line."""
         self._channel.write(json.dumps(fields) + "\n")
         self._channel.flush()
+        self._has_been_told = True
+
+    def fail(self, why: str) -> None:
+        """Say why it ends: in the line, or after that where errors go, for nobody reads a second one."""
+        if self._has_been_told:
+            print(f"the development chain ends: {why}", file=sys.stderr)
+        else:
+            self.tell({"error": why})
 
     def watch(self) -> None:
         """Notice its end, and signals, which mean the same."""
@@ -80,8 +89,7 @@ def main() -> None:
         run = run_anvil if engine == "anvil" else run_embedded
         run(options, parent)
     except (ChainError, OSError) as error:
-        parent.tell({"error": str(error)})
-        print(error, file=sys.stderr)
+        parent.fail(str(error))
         sys.exit(ChainError.exit_code)
 
 

@@ -4,7 +4,6 @@ A block is stored in one commit. Its time is the one that whoever mines gives, a
 """
 
 import secrets
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,13 +23,7 @@ from .block_store import BlockStore, damaged, open_block_store
 from .development import BANK, BANK_COINS_WEI, EMBEDDED_CHAIN_ID, FINALITY_DEPTH
 from .evm_calls import free_state
 from .pool import Pool
-
-FRAMES_MAX: Final = 1_000
-"""Python's own limit of recursion. py-evm sets one of 12,288 for the whole process when it is imported, at which C code
-that recurses, such as json's scanner, runs out of stack before it is stopped, and a stranger's text ends the process.
-Our contracts call each other a few frames deep."""
-
-sys.setrecursionlimit(FRAMES_MAX)
+from .recursion import room_for_calls
 
 GAS_LIMIT: Final = 30_000_000
 CACHED_BLOCKS: Final = 16
@@ -234,7 +227,8 @@ class EmbeddedChain:
                 held_back.add(transaction.sender)
                 continue
             try:
-                receipt, _ = vm.apply_transaction(header, transaction)
+                with room_for_calls():
+                    receipt, _ = vm.apply_transaction(header, transaction)
             except ValidationError:  # what came before it took the coins that it needs
                 self._pool.drop(transaction)
                 held_back.add(transaction.sender)

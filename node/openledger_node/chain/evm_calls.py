@@ -12,6 +12,7 @@ from eth_utils.exceptions import ValidationError
 from openledger_protocol.errors import RevertedError
 
 from .pool import intrinsic_gas
+from .recursion import room_for_calls
 from .rpc import SERVER_ERROR, RpcError
 
 CALL_STIPEND: Final = 2_300
@@ -92,7 +93,8 @@ def _search(state: StateAPI, message: Message, least: int, most: int) -> int:
 def _run(state: StateAPI, message: Message, gas: int) -> ComputationAPI:
     snapshot = state.snapshot()
     try:
-        return state.apply_transaction(_transaction(state, message, gas))
+        with room_for_calls():
+            return state.apply_transaction(_transaction(state, message, gas))
     except ValidationError as error:
         raise RpcError(SERVER_ERROR, f"insufficient funds for transfer: {error}") from error
     finally:

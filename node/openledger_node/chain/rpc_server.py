@@ -24,6 +24,7 @@ class RpcServer(ThreadingHTTPServer):
     """Answers by `answer`, one thread a connection."""
 
     daemon_threads = True
+    request_queue_size = 128  # more than come at once: one that finds it full would wait for a second
 
     def __init__(self, port: int, answer: Answer) -> None:
         self.answer = answer

@@ -271,13 +271,43 @@ def test_anvil_mines_when_it_is_told_to_as_well(tmp_path: Path) -> None:
 
 
 def test_what_it_says_is_one_line(tmp_path: Path) -> None:
-    words = ["--folder", str(tmp_path), "--engine", "embedded"]
+    told, errors, status = run_once(tmp_path, "embedded")
+    assert set(json.loads(told)) == {"url", "chain_id", "genesis_hash", "engine"}
+    assert (errors, status) == ("", 0)
+
+
+def test_why_it_does_not_start_is_said_once(tmp_path: Path) -> None:
+    told, errors, status = run_once(tmp_path, "ganache")
+    assert json.loads(told) == {"error": "no engine is called 'ganache': there are auto, embedded, anvil"}
+    assert (errors, status) == ("", ChainError.exit_code)
+
+
+def run_once(folder: Path, engine: str) -> tuple[str, str, int]:
+    """Start it and hang up at once."""
+    command = [sys.executable, "-m", "openledger_node.chain.devnet", "--folder", str(folder), "--engine", engine]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return ran.stdout, ran.stderr, ran.returncode
+
+
+def test_a_block_that_cannot_be_stored_ends_it_and_says_why(tmp_path: Path) -> None:
+    """A file may grow to this size and no further: as on a disk that is full."""
+    limit = "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
+    limit += "sys.argv[0] = 'devnet'; runpy.run_module('openledger_node.chain.devnet', run_name='__main__')"
+    words = ["--folder", str(tmp_path), "--engine", "embedded", "--interval-s", str(INTERVAL_S)]
     with subprocess.Popen(
-        [sys.executable, "-m", "openledger_node.chain.devnet", *words],
+        [sys.executable, "-c", limit, *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        told, _ = process.communicate()
-    assert set(json.loads(told)) == {"url", "chain_id", "genesis_hash", "engine"}
-    assert process.returncode == 0
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = json.loads(process.stdout.readline())["url"]
+        with closing(PatientClient(url)) as client:
+            told = [client.mine() for _ in range(3)]
+        assert "is the disk full, or not to be written to?" in process.stderr.read()
+        assert process.wait() == ChainError.exit_code
+    with start(tmp_path) as devnet, closing(PatientClient(devnet.url)) as client:
+        assert [client.block(block.number) for block in told] == told

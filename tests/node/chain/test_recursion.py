@@ -1,10 +1,24 @@
-"""What the EVM brings along must not let a text that is nested deeply end the process."""
+"""The EVM recurses deeply, and nothing else may: neither a nested text nor a contract ends the process."""
 
 import json
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
+from support.chains import send_call
+from support.networks import Simulation
+
+from openledger_node.chain.clients.simulated import GENESIS_S
+from openledger_node.chain.creation import created_address
+from openledger_node.chain.deploy import CREATE
+from openledger_node.chain.development import BANK
+from openledger_node.chain.embedded import open_chain
+from openledger_node.chain.recursion import EVM_FRAMES_MAX, FRAMES_MAX, room_for_calls
+from openledger_protocol.chain import Call
+
+CALLS_ITSELF = bytes.fromhex("685f5f5f5f5f305af1005f5260096017f3")
+"""Creates a contract of nine bytes, which calls itself with all the gas that it may pass on."""
 
 PROGRAM = """
 import json, openledger_node.chain.rpc_methods, openledger_node.chain.clients.simulated
@@ -18,3 +32,24 @@ def test_a_deeply_nested_question_is_refused_by_a_process_with_the_evm_in_it() -
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["error"]["message"] == "parse error"
+
+
+def test_a_contract_that_calls_itself_as_deep_as_it_may_is_mined_as_any_other() -> None:
+    with closing(Simulation(open_chain(None, GENESIS_S))) as client:
+        send_call(client, Call(to=CREATE, data=CALLS_ITSELF))
+        client.mine()
+        deep = Call(to=created_address(BANK, 0))
+        assert client.call(deep) == b""
+        digest = send_call(client, deep, gas_limit=29_000_000)
+        client.mine()
+        receipt = client.receipt(digest)
+        assert receipt is not None
+        assert receipt.is_ok
+        assert client.estimate_gas(deep, sender=BANK) >= receipt.gas_used
+
+
+def test_there_is_room_for_the_evm_only_while_it_runs() -> None:
+    before = sys.getrecursionlimit()
+    with room_for_calls(), room_for_calls():
+        assert sys.getrecursionlimit() == EVM_FRAMES_MAX
+    assert sys.getrecursionlimit() == FRAMES_MAX <= before
