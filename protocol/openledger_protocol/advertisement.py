@@ -100,7 +100,7 @@ def sign_advertisement(ad: Advertisement, seed: bytes) -> bytes:
     """Write an advertisement as it travels, signed by the peer's key.
 
     Raises:
-        MalformedError: over 2 KiB (`fit_advertisement` shortens it), a field out of bounds, or `seed` is another peer's.
+        MalformedError: over 2 KiB (`fit_advertisement` shortens it), a field out of bounds, or another peer's `seed`.
     """
     body = pack_map(cast(dict[str, object], _BODY.write(ad)))
     _check_form(_read_body(body))
