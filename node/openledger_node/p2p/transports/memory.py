@@ -1,15 +1,28 @@
 """A network within this process: for a guest of this machine, and for whole networks in one test."""
 
+import hashlib
 import logging
 from dataclasses import dataclass, field
+from math import inf
 
 import trio
 
 from ...errors import NetworkError
-from ..transport import Handler, PeerId
+from ..inbox import Inbox
+from ..transport import (
+    GOSSIP_BYTES_MAX,
+    GOSSIP_MEMORY_S,
+    Accept,
+    Gossip,
+    Handler,
+    PeerId,
+    peer_id_from_address,
+)
 
 BUFFERED_WRITES = 64
 """Writes that wait to be read before the writer waits, too: what a socket's buffers are elsewhere."""
+
+REGISTRATION_S = 120.0
 
 log = logging.getLogger(__name__)
 
@@ -21,19 +34,30 @@ class MemoryNetwork:
     peers: "dict[PeerId, MemoryTransport]" = field(default_factory=dict)
 
 
-def open_transport(network: MemoryNetwork, peer_id: PeerId) -> "MemoryTransport":
+def open_transport(network: MemoryNetwork, peer_id: PeerId, *, serve_rendezvous: bool = True) -> "MemoryTransport":
     """Take a place on a network; it is there for others once it runs."""
-    return MemoryTransport(network, peer_id)
+    return MemoryTransport(network, peer_id, serve_rendezvous=serve_rendezvous)
 
 
 class MemoryTransport:
     """One peer."""
 
-    def __init__(self, network: MemoryNetwork, peer_id: PeerId) -> None:
+    def __init__(self, network: MemoryNetwork, peer_id: PeerId, *, serve_rendezvous: bool = True) -> None:
         self._network = network
         self.peer_id = peer_id
+        self._serve_rendezvous = serve_rendezvous
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery | None = None
+        self._links: dict[PeerId, None] = {}  # in the order they came
+        self._streams: list[MemoryStream] = []
+        self._inboxes: dict[str, Inbox] = {}
+        self._seen: dict[bytes, float] = {}  # digest of content → until when it is remembered
+        self._registered: dict[str, dict[PeerId, float]] = {}  # namespace → who, and until when
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its name, as an address."""
+        return (_address(self.peer_id),) if self._nursery else ()
 
     def handle(self, protocol: str, handler: Handler) -> None:
         """Serve streams of this protocol."""
@@ -42,19 +66,63 @@ class MemoryTransport:
     async def open_stream(self, peer_id: PeerId, protocol: str) -> trio.abc.Stream:
         """Open a stream to a peer of the same network."""
         await trio.lowlevel.checkpoint()
-        peer = self._network.peers.get(peer_id)
-        if peer is None:
-            raise NetworkError(f"no peer {peer_id} is on this network")
-        return peer.accept(self.peer_id, protocol)
+        return self._peer(peer_id).accept(self, protocol)
 
-    def accept(self, caller: PeerId, protocol: str) -> trio.abc.Stream:
+    def accept(self, caller: "MemoryTransport", protocol: str) -> trio.abc.Stream:
         """Serve one more stream, and return the caller's end of it."""
         handler = self._handlers.get(protocol)
         if handler is None or self._nursery is None:
             raise NetworkError(f"peer {self.peer_id} does not speak {protocol}")
         ours, theirs = _stream_pair()
-        self._nursery.start_soon(_serve, handler, caller, ours)
+        self._keep(ours)
+        caller._keep(theirs)
+        self._link(caller)
+        self._nursery.start_soon(_serve, handler, caller.peer_id, ours)
         return theirs
+
+    async def connect(self, address: str) -> PeerId:
+        """Link with a peer of the same network."""
+        await trio.lowlevel.checkpoint()
+        peer = self._peer(peer_id_from_address(address))
+        if self._nursery is None or peer is self:
+            raise NetworkError(f"{address} is no address to connect to from here")
+        self._link(peer)
+        return peer.peer_id
+
+    def connected(self) -> tuple[PeerId, ...]:
+        """Those linked with us."""
+        return tuple(self._links)
+
+    def disconnect(self, peer_id: PeerId) -> None:
+        """Cut a link, as the world between two peers does."""
+        self._links.pop(peer_id, None)
+        if peer := self._network.peers.get(peer_id):
+            peer._links.pop(self.peer_id, None)
+
+    async def publish(self, topic: str, content: bytes) -> None:
+        """Send a message along the links, from subscriber to subscriber."""
+        await trio.lowlevel.checkpoint()
+        if self._nursery is None or len(content) > GOSSIP_BYTES_MAX:
+            raise NetworkError(f"a message of {len(content)} bytes can't be published here")
+        digest = hashlib.sha256(content).digest()
+        if not self._has_seen(digest):
+            self._remember(digest)
+            self._pass_on(topic, Gossip(self.peer_id, content))
+
+    def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
+        """Receive what comes along the links."""
+        assert topic not in self._inboxes, f"{topic} is subscribed to already"
+        self._inboxes[topic] = Inbox(topic, accept)
+        return self._inboxes[topic].receive
+
+    async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
+        """Register with a point, and return who else has."""
+        await trio.lowlevel.checkpoint()
+        peer = self._peer(point)
+        if not peer._serve_rendezvous or self._nursery is None:
+            raise NetworkError(f"peer {point} serves no rendezvous")
+        self._link(peer)
+        return peer._register(self.peer_id, namespace)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be found by others."""
@@ -66,6 +134,53 @@ class MemoryTransport:
         finally:
             self._network.peers.pop(self.peer_id, None)
             self._nursery = None
+            self._hang_up()
+
+    def _peer(self, peer_id: PeerId) -> "MemoryTransport":
+        if peer := self._network.peers.get(peer_id):
+            return peer
+        raise NetworkError(f"no peer {peer_id} is on this network")
+
+    def _link(self, peer: "MemoryTransport") -> None:
+        if peer is not self and self._nursery and peer._nursery:
+            self._links.setdefault(peer.peer_id)
+            peer._links.setdefault(self.peer_id)
+
+    def _keep(self, stream: "MemoryStream") -> None:
+        self._streams = [kept for kept in self._streams if not kept.is_closed]
+        self._streams.append(stream)
+
+    def _hang_up(self) -> None:
+        for peer_id in self.connected():
+            self.disconnect(peer_id)
+        for stream in self._streams:
+            stream.close()
+        self._streams.clear()
+
+    def _has_seen(self, digest: bytes) -> bool:
+        return self._seen.get(digest, -inf) > trio.current_time()
+
+    def _remember(self, digest: bytes) -> None:
+        now = trio.current_time()
+        self._seen = {known: until for known, until in self._seen.items() if until > now}
+        self._seen[digest] = now + GOSSIP_MEMORY_S
+
+    def _pass_on(self, topic: str, gossip: Gossip) -> None:
+        for peer in [self._network.peers[peer_id] for peer_id in self._links]:
+            peer._receive(topic, gossip)
+
+    def _receive(self, topic: str, gossip: Gossip) -> None:
+        inbox, digest = self._inboxes.get(topic), hashlib.sha256(gossip.content).digest()
+        if inbox and not self._has_seen(digest) and inbox.can_pass(gossip.origin, gossip.content):
+            self._remember(digest)
+            inbox.put(gossip)
+            self._pass_on(topic, gossip)
+
+    def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
+        now = trio.current_time()
+        there = {who: until for who, until in self._registered.get(namespace, {}).items() if until > now}
+        self._registered[namespace] = {**there, peer_id: now + REGISTRATION_S}
+        return [_address(who) for who in there if who != peer_id]
 
 
 class MemoryStream(trio.abc.Stream):
@@ -75,6 +190,7 @@ class MemoryStream(trio.abc.Stream):
         self._send = send
         self._receive = receive
         self._rest = b""
+        self.is_closed = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes; waits while the other end is behind."""
@@ -95,11 +211,20 @@ class MemoryStream(trio.abc.Stream):
         received, self._rest = self._rest[:cut], self._rest[cut:]
         return received
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Close both directions."""
+        self.is_closed = True
         self._send.close()
         self._receive.close()
+
+    async def aclose(self) -> None:
+        """Close both directions."""
+        self.close()
         await trio.lowlevel.checkpoint()
+
+
+def _address(peer_id: PeerId) -> str:
+    return f"/memory/{peer_id}/p2p/{peer_id}"
 
 
 def _stream_pair() -> tuple[MemoryStream, MemoryStream]:
