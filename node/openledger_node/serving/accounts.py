@@ -26,6 +26,9 @@ from .credit import DAY_S, CreditPolicy, Record, Standing, check_credit, limit_w
 FAIL_POINTS: Final = ("voucher:checked", "voucher:kept")
 """Where a crash test may kill the node, in order."""
 
+SEEN_MAX = 1_000
+"""Vouchers of a channel that are told apart: more than can be on their way at once."""
+
 AskStanding = Callable[[ChannelId, ChannelConfig], Awaitable[Standing]]
 
 
@@ -56,9 +59,11 @@ class Account:
         changed.set()
 
     def see(self, ceiling_wei: Wei) -> None:
-        """Remember a voucher, and forget those that what was charged has overtaken."""
-        self.floor_wei = max(self.floor_wei, self.tab.charged_wei)
-        self.seen = {seen for seen in {*self.seen, ceiling_wei} if seen > self.floor_wei}
+        """Remember a voucher that was taken; of very many, those up to the lower half count as seen."""
+        self.seen.add(ceiling_wei)
+        if len(self.seen) > SEEN_MAX:
+            self.floor_wei = sorted(self.seen)[SEEN_MAX // 2]
+            self.seen = {seen for seen in self.seen if seen > self.floor_wei}
 
 
 class Accounts:
@@ -114,10 +119,11 @@ class Accounts:
         """
         standing = await self._ask(account)
         async with self._crediting:
-            trust = await self._weigh(account, standing)
             if request_id in account.tab.running:
                 raise MalformedError(f"request {request_id} runs already: an id names one request")
             needed = account.tab.needed_wei(request_id, price_wei)
+            trust = await self._weigh(account, standing, max(needed, signed.voucher.max_claimable_wei))
+            needed = max(needed, account.tab.needed_wei(request_id, price_wei))
             check_credit(standing, self._policy, trust.record, charged_wei=trust.charged_wei, needed_wei=needed)
             ceiling = check_voucher(self._state(account, trust), signed, self._domain)
             _check_unseen(account, signed.voucher.max_claimable_wei)
@@ -132,9 +138,10 @@ class Accounts:
         """
         standing = await self._ask(account)
         async with self._crediting:
-            trust = await self._weigh(account, standing)
+            trust = await self._weigh(account, standing, signed.voucher.max_claimable_wei)
             ceiling = check_voucher(self._state(account, trust), signed, self._domain)
-            await self._keep(account, signed, ceiling)
+            if ceiling > account.tab.ceiling_wei:
+                await self._keep(account, signed, ceiling)
 
     async def secured_wei(self, account: Account) -> Wei:
         """What the channel's deposit covers, in all: as it was known last where the chain does not answer."""
@@ -187,12 +194,14 @@ class Accounts:
         account.secured_wei = secured_wei(standing)
         return standing
 
-    async def _weigh(self, account: Account, standing: Standing) -> "_Trust":
-        """Set what the ledger says of a payer beside what the chain says.
+    async def _weigh(self, account: Account, standing: Standing, wanted_wei: Wei) -> "_Trust":
+        """Set what the ledger says of a payer beside what the chain says, unless its deposit is enough.
 
         What runs is counted before the ledger is read: a receipt that comes in between counts twice, and not never.
         """
         payer, charged = account.config.payer, account.tab.charged_wei
+        if wanted_wei <= secured_wei(standing):
+            return _Trust(standing=standing, record=Record(), charged_wei=charged)
         running, running_total = self._running(account, payer), self._running(account, None)
         served = await trio.to_thread.run_sync(self._remember, payer)
         record = Record(

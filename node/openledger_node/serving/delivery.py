@@ -162,7 +162,11 @@ class Delivery:
         if not self.ids:
             self.accounts.drop(self.account, self.opened.id)
             return
-        row, signature = await self.receipts.make(self._delivered(), self.account)
+        try:
+            row, signature = await self.receipts.make(self._delivered(), self.account)
+        except BaseException:
+            self.accounts.drop(self.account, self.opened.id)  # else its reserve would lie on the channel for ever
+            raise
         await offer(self.messages, ReceiptMessage(receipt=row.receipt, signature=signature, shares=row.shares))
         self.fail_point("receipt:sent")
         with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):

@@ -1,5 +1,6 @@
 """The paid door: a peer's stream comes in, and is let in if all that can be checked before any work is right."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import BASE_ONLY, Digest
 from openledger_protocol.wire.inference import Award, Open, decode
 
-from ..errors import NetworkError
+from ..errors import ChainError, LedgerError, NetworkError
 from ..inference.adapters import Adapter
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
@@ -25,6 +26,8 @@ from .service import ServingDesk, open_channel
 __all__ = ["PaidDesk", "Shop", "check_award"]
 
 OPEN_TIMEOUT_S = 10.0
+
+log = logging.getLogger(__name__)
 
 
 class PaidDesk:
@@ -64,6 +67,9 @@ class PaidDesk:
             await refuse(messages, error)
         except NetworkError:
             pass  # it left before anything was begun
+        except (ChainError, LedgerError) as error:
+            log.warning("a request is refused: %s", error)
+            await refuse(messages, UnavailableError("this node can't take requests just now: try again soon"))
 
     def _check_terms(self, opened: Open) -> None:
         shop = self._shop
