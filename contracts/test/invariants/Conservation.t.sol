@@ -55,10 +55,10 @@ contract ConservationTest is Checks {
                 }
             }
         }
-        string[21] memory names = [
+        string[22] memory names = [
             "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
             "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake", "claimStakerRewards",
-            "register", "retire", "reclaimBond", "wait", "donate"
+            "register", "retire", "reclaimBond", "wait", "donate", "steal"
         ];
         for (uint256 i = 0; i < names.length; ++i) yes(names[i], _handler.numCalls(names[i]) > 0);
         this.invariant_every_wei_is_where_the_books_say();
@@ -66,7 +66,7 @@ contract ConservationTest is Checks {
 
     /// @dev What moves money along stands twice, so that it is not rare.
     function _actions() private pure returns (bytes4[] memory actions) {
-        bytes4[24] memory all = [
+        bytes4[26] memory all = [
             Handler.open.selector,
             Handler.open.selector,
             Handler.topUp.selector,
@@ -90,7 +90,9 @@ contract ConservationTest is Checks {
             Handler.reclaimBond.selector,
             Handler.wait.selector,
             Handler.donate.selector,
-            Handler.finalize.selector
+            Handler.finalize.selector,
+            Handler.steal.selector,
+            Handler.steal.selector
         ];
         actions = new bytes4[](all.length);
         for (uint256 i = 0; i < all.length; ++i) actions[i] = all[i];

@@ -268,6 +268,77 @@ contract Handler is Books {
         rewardsOut += accrued;
     }
 
+    // ---- what must not work: if it did, the books would no longer agree ----
+
+    function steal(uint256 which, uint256 how) external counted("steal") {
+        if (configs.length == 0) return;
+        ChannelConfig memory config = configs[which % configs.length];
+        how %= 6;
+        if (how == 0) _refundTooMuch(config);
+        if (how == 1) _finishAgain(config);
+        if (how == 2) _releaseByHand(which);
+        if (how == 3) _withdrawTooMuch(which);
+        if (how == 4) _finalizeAgain(which);
+        if (how == 5) _leaveAgain(which);
+    }
+
+    function _refundTooMuch(ChannelConfig memory config) private {
+        uint256 nonce = channels.refundNonceOf(channels.channelId(config));
+        uint128 more = _left(config) + 1;
+        vm.prank(config.node);
+        try channels.refund(config, more, nonce, "") {} catch {}
+    }
+
+    /// @dev When one has been announced, the first of the two is by the book.
+    function _finishAgain(ChannelConfig memory config) private {
+        this.finishWithdraw(_indexOf(config));
+        (, uint64 readyAt) = channels.withdrawalOf(channels.channelId(config));
+        if (block.timestamp >= readyAt && readyAt != 0) return;
+        vm.prank(config.payer);
+        try channels.finishWithdraw(config) {} catch {}
+    }
+
+    function _indexOf(ChannelConfig memory config) private pure returns (uint256) {
+        return uint256(config.salt);
+    }
+
+    function _releaseByHand(uint256 which) private {
+        if (claims.length == 0) return;
+        ClaimRecord memory record = _recordOf(claims[which % claims.length]);
+        vm.prank(record.node);
+        try channels.release(record) {} catch {}
+    }
+
+    function _withdrawTooMuch(uint256 who) private {
+        address account = _accountOf(who);
+        uint128 more = rewards.balanceOf(account) + 1;
+        vm.prank(account);
+        try rewards.withdraw(stranger, more) {} catch {}
+    }
+
+    function _finalizeAgain(uint256 which) private {
+        if (claims.length == 0) return;
+        Claim storage it = claims[which % claims.length];
+        if (it.state == IAttributionRewards.State.Finalized) {
+            try rewards.finalize(_recordOf(it), it.payouts) {} catch {}
+        }
+        if (it.state != IAttributionRewards.State.None) {
+            try rewards.finalizeLate(_recordOf(it)) {} catch {}
+        }
+    }
+
+    /// @dev Stake that is not ripe, and rewards that are paid already.
+    function _leaveAgain(uint256 who) private {
+        this.claimStakerRewards(who);
+        vm.startPrank(_nodeOf(who));
+        try staking.claimStakerRewards() {} catch {}
+        vm.stopPrank();
+        UnbondRequest[] memory requests = staking.unbondRequests(_nodeOf(who));
+        for (uint256 i = 0; i < requests.length; ++i) if (requests[i].readyAt <= block.timestamp) return;
+        vm.prank(_nodeOf(who));
+        try staking.withdraw() {} catch {}
+    }
+
     // ---- adapters, time, gifts ----
 
     function register(uint256 seed) external {
