@@ -64,6 +64,11 @@ def create_channels(connection: sqlite3.Connection) -> None:
     )
     connection.execute("CREATE INDEX receipt_seq ON receipt (seq)")
     connection.execute("CREATE INDEX receipt_claim ON receipt (claim_id)")
+    _create_claims(connection)
+
+
+def _create_claims(connection: sqlite3.Connection) -> None:
+    """Claims, and which receipts each holds in which order."""
     connection.execute(
         """
         CREATE TABLE claim (
