@@ -18,6 +18,7 @@ PLUGS: dict[str, dict[str, str]] = {
         "fake": "openledger_node.inference.backends.fake:open_backend",
     },
     "transport": {
+        "libp2p": "openledger_node.p2p.transports.libp2p:open_transport",
         "memory": "openledger_node.p2p.transports.memory:open_transport",
     },
     "trainer": {

@@ -1,0 +1,139 @@
+"""Nothing that a peer does ends the node.
+
+The library runs its tasks, and with them every stream handler, in one nursery: an exception that escapes one of them
+ends the host. Here they are caught, and the connection that they belong to is closed.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.network.swarm import Swarm
+from libp2p.tools.anyio_service import Service, TrioManager
+
+STREAMS_PER_PEER_MAX = 64
+CLOSE_S = 1.0
+RETRY_S = 1.0
+
+log = logging.getLogger(__name__)
+
+StreamHandler = Callable[[INetStream], Awaitable[None]]
+
+
+class GuardedManager(TrioManager):
+    """Runs the tasks of one of the library's services, and outlives each."""
+
+    def run_task(
+        self, async_fn: Any, *args: Any, daemon: bool = False, name: str | None = None, _internal: bool = False
+    ) -> None:
+        """Run a task in the background, guarded unless the service cannot be without it."""
+        name = name or getattr(async_fn, "__qualname__", repr(async_fn))
+        if getattr(async_fn, "__name__", "") == "heartbeat":
+            async_fn = partial(_run_again, async_fn)
+        elif not daemon and not _internal:
+            async_fn = partial(_run_guarded, async_fn)
+        super().run_task(async_fn, *args, daemon=daemon, name=name, _internal=_internal)
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[None]:
+    """Run one of the library's services in the background; it is whole until it is stopped at the end."""
+    manager, kept = GuardedManager(service), trio.CancelScope(shield=True)
+    service._manager = manager
+
+    async def keep() -> None:
+        with kept:
+            await manager.run()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep)
+        await manager.wait_started()
+        try:
+            yield
+        finally:
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await manager.stop()
+            kept.cancel()
+
+
+async def close_connections(swarm: Swarm) -> None:
+    """Say goodbye to all: the library itself leaves their sockets open."""
+    with trio.move_on_after(CLOSE_S, shield=True):
+        async with trio.open_nursery() as nursery:
+            for connection in swarm.get_connections():
+                nursery.start_soon(_close, connection)
+
+
+def guarded(handler: StreamHandler) -> StreamHandler:
+    """A stream handler that raises nothing, and that serves a bounded number of streams of each peer."""
+    num_streams: Counter[object] = Counter()
+
+    async def handle(stream: INetStream) -> None:
+        peer = stream.muxed_conn.peer_id
+        if num_streams[peer] >= STREAMS_PER_PEER_MAX:
+            return await reset(stream)
+        num_streams[peer] += 1
+        try:
+            await handler(stream)
+        except Exception as error:
+            log.debug("a stream of peer %s ended badly: %r", peer, error)
+            await reset(stream)
+        finally:
+            num_streams[peer] -= 1
+            if not num_streams[peer]:
+                del num_streams[peer]
+        return None
+
+    return handle
+
+
+async def reset(stream: INetStream) -> None:
+    """End a stream, whatever its state."""
+    with trio.move_on_after(CLOSE_S, shield=True), suppress(Exception):
+        await stream.reset()
+
+
+async def _close(closable: Any) -> None:
+    with suppress(Exception):
+        await closable.close()
+
+
+async def _run_guarded(async_fn: Callable[..., Awaitable[None]], *args: object) -> None:
+    try:
+        await async_fn(*args)
+    except Exception as error:
+        log.debug("a task of the network ended badly: %r", error, exc_info=True)
+        owner: Any = getattr(async_fn, "__self__", None)
+        if hasattr(owner, "muxed_conn") or hasattr(owner, "secured_conn"):  # a connection's own task: it is lost
+            with trio.move_on_after(CLOSE_S, shield=True):
+                await _close(owner)
+
+
+async def _run_again(async_fn: Callable[..., Awaitable[None]], *args: object) -> None:
+    while True:
+        try:
+            return await async_fn(*args)
+        except Exception:
+            log.exception("a task of the network ended badly, and begins again")
+            await trio.sleep(RETRY_S)
+
+
+class _Silence(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is not the library's: it writes some of its own under no name."""
+        return "/site-packages/libp2p/" not in record.pathname
+
+
+_SILENCE = _Silence()
+
+
+def silence_library() -> None:
+    """Keep the library's log out of ours: it calls each normal end of a connection an error."""
+    for name in ("libp2p", "multiaddr"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_SILENCE)  # adding it twice is adding it once

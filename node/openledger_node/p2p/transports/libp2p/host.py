@@ -1,0 +1,94 @@
+"""The library's host, opened with what we offer and nothing more."""
+
+import logging
+
+import trio
+from libp2p import new_host
+from libp2p.crypto.ed25519 import create_new_key_pair
+from libp2p.crypto.x25519 import create_new_key_pair as create_new_x25519_key_pair
+from libp2p.custom_types import TProtocol
+from libp2p.host.basic_host import BasicHost
+from libp2p.io.abc import ReadWriteCloser
+from libp2p.network.config import ConnectionConfig, RetryConfig
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.swarm import Swarm
+from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
+from libp2p.security.noise.transport import PROTOCOL_ID as NOISE
+from libp2p.security.noise.transport import Transport as NoiseTransport
+from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from multiaddr import Multiaddr
+
+from .guard import guarded
+
+HANDSHAKE_S = 5.0
+HALF_OPEN_MAX = 512
+STREAMS_MAX = 2048
+OUTBOUND_RESERVED = 8
+"""Connections that strangers can't take from those that we open ourselves."""
+
+log = logging.getLogger(__name__)
+
+
+def open_host(identity: bytes, max_connections: int) -> BasicHost:
+    """Open a host that dials nobody by itself."""
+    keys = create_new_key_pair(identity)
+    host = new_host(
+        key_pair=keys,
+        sec_opt={NOISE: NoiseTransport(keys, noise_privkey=create_new_x25519_key_pair().private_key)},
+        muxer_opt={TProtocol(YAMUX): Yamux},
+        resource_manager=_resources(max_connections),
+        connection_config=_connections(max_connections),
+        disable_identify_address_discovery=True,
+    )
+    assert isinstance(host, BasicHost)
+    swarm = host.get_network()
+    assert isinstance(swarm, Swarm)
+    swarm.retry_config = RetryConfig(max_retries=0)  # the keeper tries again
+    swarm.set_stream_handler(guarded(host._swarm_stream_handler))
+    _take_inbound(swarm, max(1, max_connections - OUTBOUND_RESERVED))
+    return host
+
+
+def _connections(max_connections: int) -> ConnectionConfig:
+    return ConnectionConfig(
+        max_connections=max_connections,
+        high_watermark=max_connections,
+        low_watermark=0,  # below it, the library dials whomever it has ever heard of
+        min_connections=0,
+        inbound_upgrade_timeout=HANDSHAKE_S,
+        outbound_upgrade_timeout=HANDSHAKE_S,
+    )
+
+
+def _resources(max_connections: int) -> ResourceManager:
+    return ResourceManager(
+        limits=ResourceLimits(max_connections=max_connections + HALF_OPEN_MAX, max_streams=STREAMS_MAX),
+        enable_metrics=False,
+        enable_memory_limits=False,  # it counts the memory of the whole process
+        enable_circuit_breaker=False,  # a stranger's failures would shut out everybody
+        enable_graceful_degradation=False,
+    )
+
+
+def _take_inbound(swarm: Swarm, connections_max: int) -> None:
+    """Take connections in our own way.
+
+    NOTE: the library gives a connection's place back only when the whole host ends: after forty connections that
+    have come and gone it would take no more.
+    """
+    half_open = trio.CapacityLimiter(HALF_OPEN_MAX)
+
+    async def take(read_write_closer: ReadWriteCloser, maddr: Multiaddr) -> None:
+        if len(swarm.get_connections()) >= connections_max or half_open.available_tokens < 1:
+            return await read_write_closer.close()
+        try:
+            async with half_open:
+                connection = await swarm.upgrade_inbound_raw_conn(RawConnection(read_write_closer, False), maddr)
+        except Exception as error:
+            log.debug("a connection at %s did not come to be: %r", maddr, error)
+            return await read_write_closer.close()
+        assert isinstance(connection, Yamux)
+        return await connection.event_closed.wait()  # when we return, the socket is closed
+
+    swarm._handle_inbound_connection = take  # type: ignore[method-assign]

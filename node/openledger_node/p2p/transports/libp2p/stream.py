@@ -1,0 +1,146 @@
+"""A stream with buffers of its own on both sides.
+
+The library resets a stream whose reader is behind for five seconds, and a write that is cancelled half way through
+breaks the connection's cipher for all its streams. So two tasks of ours do all reading and writing, and who uses
+the stream may be slow, and may be cancelled.
+"""
+
+from collections.abc import Callable
+
+import trio
+from libp2p.network.stream.exceptions import StreamEOF
+from libp2p.network.stream.net_stream import NetStream
+
+READ_BYTES = 64 * 1024
+RECEIVED_BYTES_MAX = 4 << 20
+"""What waits for a slow reader; when it is full, the other side has five seconds more."""
+WRITE_BYTES = 256 * 1024
+"""One write: ten times faster than 4 KiB each."""
+SENT_BYTES_MAX = 2 * WRITE_BYTES
+LINGER_S = 5.0
+"""How long a closed stream waits for the other side to close, too."""
+
+
+class PumpedStream(trio.abc.Stream):
+    """One stream; `pump` must run beside its use."""
+
+    def __init__(self, net: NetStream, *, is_connection_lost: Callable[[], bool]) -> None:
+        self._net = net
+        self._is_connection_lost = is_connection_lost  # the library tells a lost connection as an end
+        self._received, self._sent = bytearray(), bytearray()
+        self._has_ended = self._is_broken = self._is_closed = False
+        self._moved = trio.lowlevel.ParkingLot()  # something above has changed
+        self.done = trio.Event()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what is there, at most `max_bytes`; empty at the end."""
+        await trio.lowlevel.checkpoint()
+        while not self._received and not self._has_ended:
+            self._check_use()
+            await self._moved.park()
+        if self._is_closed:
+            raise trio.ClosedResourceError("the stream is closed")
+        cut = len(self._received) if max_bytes is None else max_bytes
+        received = bytes(self._received[:cut])
+        del self._received[:cut]
+        self._moved.unpark_all()
+        return received
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes; waits while the other side is behind."""
+        await trio.lowlevel.checkpoint()
+        rest = memoryview(bytes(data))
+        while rest:
+            self._check_use()
+            room = SENT_BYTES_MAX - len(self._sent)
+            if room <= 0:
+                await self._moved.park()
+                continue
+            self._sent += rest[:room]
+            rest = rest[room:]
+            self._moved.unpark_all()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Return when there is room."""
+        await trio.lowlevel.checkpoint()
+        while len(self._sent) >= SENT_BYTES_MAX and not self._is_broken and not self._is_closed:
+            await self._moved.park()
+
+    async def aclose(self) -> None:
+        """Close it when what was sent has left; the rest goes on behind our back."""
+        self._is_closed = True
+        self._moved.unpark_all()
+        await trio.lowlevel.checkpoint()
+        while self._sent and not self._is_broken:
+            await self._moved.park()
+
+    def abort(self) -> None:
+        """End it for both sides at once."""
+        self._is_broken = self._is_closed = True
+        self._moved.unpark_all()
+
+    async def pump(self) -> None:
+        """Move bytes until the stream is over."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, nursery.cancel_scope)
+                nursery.start_soon(self._pump_in)
+                nursery.start_soon(self._pump_out, nursery.cancel_scope)
+        finally:
+            self._is_broken = True
+            self._moved.unpark_all()
+            with trio.move_on_after(1, shield=True):
+                await (self._net.close() if self._has_ended and not self._sent else self._net.reset())
+            self.done.set()
+
+    def _check_use(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("the stream is closed")
+        if self._is_broken:
+            raise trio.BrokenResourceError("the other side has reset the stream")
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        while not self._is_broken:
+            await self._moved.park()
+        scope.cancel()
+
+    async def _pump_in(self) -> None:
+        try:
+            while chunk := await self._net.read(READ_BYTES):
+                self._received += b"" if self._is_closed else chunk
+                self._moved.unpark_all()
+                while len(self._received) >= RECEIVED_BYTES_MAX and not self._is_closed:
+                    await self._moved.park()
+        except StreamEOF:
+            pass
+        except Exception:  # the library has several, and not all of them are its own
+            return self.abort_unless_closed()
+        if self._is_connection_lost():
+            return self.abort_unless_closed()
+        self._has_ended = True
+        self._moved.unpark_all()
+        return None
+
+    async def _pump_out(self, scope: trio.CancelScope) -> None:
+        try:
+            while self._sent or not self._is_closed:
+                if not self._sent:
+                    await self._moved.park()
+                    continue
+                chunk = bytes(self._sent[:WRITE_BYTES])
+                await self._net.write(chunk)
+                del self._sent[: len(chunk)]
+                self._moved.unpark_all()
+            await self._net.close_write()
+        except Exception:
+            return self.abort_unless_closed()
+        with trio.move_on_after(LINGER_S):
+            while not self._has_ended:
+                await self._moved.park()
+        scope.cancel()
+        return None
+
+    def abort_unless_closed(self) -> None:
+        """Take note that the other side, or the connection, has gone."""
+        self._is_broken = True
+        self._moved.unpark_all()

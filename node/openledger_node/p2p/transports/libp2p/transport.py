@@ -1,0 +1,290 @@
+"""The transport socket, on the library's host."""
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+import trio
+from libp2p.abc import INetStream
+from libp2p.custom_types import TProtocol
+from libp2p.host.ping import ID as PING
+from libp2p.network.stream.net_stream import NetStream
+from libp2p.network.swarm import Swarm
+from libp2p.peer.id import ID
+from libp2p.stream_muxer.yamux.yamux import Yamux
+from multiaddr import Multiaddr
+
+from ....errors import ConfigError, NetworkError
+from ...inbox import Inbox
+from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
+from .gossip import GossipRouter
+from .guard import close_connections, reset, running, silence_library
+from .host import open_host
+from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
+from .stream import PumpedStream
+
+CALL_S = 10.0
+"""The longest that anything asked of a peer may take; a dial on this machine takes about 20 ms."""
+PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 10.0, 2
+KNOWN_MAX = 1024
+ADDRESS_LENGTH_MAX = 256
+
+Answer = TypeVar("Answer")
+
+log = logging.getLogger(__name__)
+
+
+def open_transport(
+    *, identity: bytes, listen: tuple[str, ...], serve_rendezvous: bool, max_connections: int = 48
+) -> "Libp2pTransport":
+    """Take a place on a network.
+
+    Raises:
+        ConfigError: an address to listen on is no TCP address of one interface.
+    """
+    silence_library()
+    return Libp2pTransport(
+        identity, tuple(_listen_address(text) for text in listen), serve_rendezvous, max_connections
+    )
+
+
+class Libp2pTransport:
+    """One peer."""
+
+    def __init__(
+        self, identity: bytes, listen: tuple[Multiaddr, ...], serve_rendezvous: bool, max_connections: int
+    ) -> None:
+        self._host = open_host(identity, max_connections)
+        self._listen = listen
+        self._inboxes: dict[str, Inbox] = {}
+        self._gossip = GossipRouter(self._host, self._inboxes)
+        self._nursery: trio.Nursery | None = None
+        self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
+        self.peer_id = PeerId(str(self._host.get_id()))
+        if serve_rendezvous:
+            RendezvousPoint(self._host)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens."""
+        return tuple(str(address) for address in self._host.get_addrs()) if self._nursery else ()
+
+    def handle(self, protocol: str, handler: Handler) -> None:
+        """Serve streams of this protocol."""
+
+        async def serve(net: INetStream) -> None:
+            stream = self._pumped(net)
+            peer = PeerId(str(net.muxed_conn.peer_id))
+            try:
+                await handler(peer, stream)
+                await stream.aclose()
+            except (NetworkError, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                log.debug("a stream of peer %s ended: %s", peer, error)
+                stream.abort()
+            except Exception:
+                log.exception("a stream of peer %s ended badly", peer)
+                stream.abort()
+            await stream.done.wait()
+
+        self._host.set_stream_handler(TProtocol(protocol), serve)
+
+    async def open_stream(self, peer_id: PeerId, protocol: str) -> trio.abc.Stream:
+        """Open a stream to a peer that we are connected to, or know an address of."""
+        await self._reach(peer_id)
+        net = await self._ask(
+            lambda: self._host.new_stream(_id(peer_id), [TProtocol(protocol)]),
+            f"peer {peer_id} does not speak {protocol}",
+            undo=reset,
+        )
+        return self._pumped(net)
+
+    async def connect(self, address: str) -> PeerId:
+        """Dial one address."""
+        peer_id = peer_id_from_address(address)
+        if peer_id in self.connected():
+            await trio.lowlevel.checkpoint()
+            return peer_id
+        target, dialled = _id(peer_id), _multiaddr(address)
+        if peer_id == self.peer_id:
+            raise NetworkError(f"{address} is our own address")
+        await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
+        self._learn(peer_id, (address,))
+        return peer_id
+
+    def connected(self) -> tuple[PeerId, ...]:
+        """Those with an open connection."""
+        there = self._swarm.get_connections_map().items()
+        return tuple(PeerId(str(peer)) for peer, found in there if any(not one.is_closed for one in found))
+
+    async def publish(self, topic: str, content: bytes) -> None:
+        """Gossip."""
+        if self._nursery is None or len(content) > GOSSIP_BYTES_MAX:
+            raise NetworkError(f"a message of {len(content)} bytes can't be published here")
+        await self._ask(lambda: self._gossip.publish(topic, content), "a message can't be published")
+
+    def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
+        """Take part in a topic."""
+        assert topic not in self._inboxes, f"{topic} is subscribed to already"
+        self._inboxes[topic] = Inbox(topic, accept)
+        if self._nursery:
+            self._nursery.start_soon(self._gossip.join, topic)
+        return self._inboxes[topic].receive
+
+    async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
+        """Register with a point, and ask it."""
+        await self._reach(point)
+        found = await self._ask(
+            lambda: register_and_discover(self._host, _id(point), namespace),
+            f"peer {point} serves no rendezvous",
+        )
+        addresses: list[str] = []
+        for peer in found:
+            full = tuple(f"{address}/p2p/{peer.peer_id}" for address in peer.addrs[:ADDRESSES_MAX])
+            full = tuple(address for address in full if len(address) <= ADDRESS_LENGTH_MAX)
+            self._learn(PeerId(str(peer.peer_id)), full)
+            addresses.extend(full)
+        return addresses
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen, dial and gossip."""
+        async with self._running(), trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._ping_all)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    @property
+    def _swarm(self) -> Swarm:
+        swarm = self._host.get_network()
+        assert isinstance(swarm, Swarm)
+        return swarm
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        async with running(self._swarm):
+            if self._listen and not await self._swarm.listen(*self._listen):
+                raise NetworkError(f"cannot listen on {', '.join(map(str, self._listen))}: another program does")
+            try:
+                async with self._gossip.running():
+                    yield
+            finally:
+                await close_connections(self._swarm)
+
+    def _pumped(self, net: INetStream) -> PumpedStream:
+        assert isinstance(net, NetStream)
+        nursery = self._running_nursery()
+        stream = PumpedStream(net, is_connection_lost=lambda: _is_lost(net))
+        nursery.start_soon(stream.pump)
+        return stream
+
+    def _running_nursery(self) -> trio.Nursery:
+        if self._nursery is None:
+            raise NetworkError("this node is not on its network")
+        return self._nursery
+
+    async def _reach(self, peer_id: PeerId) -> None:
+        """Be connected with a peer, if need be by an address that we have heard of."""
+        if peer_id in self.connected():
+            return
+        for address in self._known.get(peer_id, ()):
+            with suppress(NetworkError):
+                await self.connect(address)
+                return
+        raise NetworkError(f"no peer {peer_id} can be reached")
+
+    def _learn(self, peer_id: PeerId, addresses: tuple[str, ...]) -> None:
+        known = (address for address in self._known.get(peer_id, ()) if address not in addresses)
+        self._known[peer_id] = (*addresses, *known)[:ADDRESSES_MAX]
+        self._known.move_to_end(peer_id)
+        while len(self._known) > KNOWN_MAX:
+            self._known.popitem(last=False)
+
+    async def _ask(
+        self,
+        call: Callable[[], Awaitable[Answer]],
+        refusal: str,
+        undo: Callable[[Answer], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """Have the library do something within a deadline, in a task that whoever asks can't cut short.
+
+        A write of the library that is cancelled breaks the connection for all its streams.
+        """
+        answers: list[Answer] = []
+        is_done, is_wanted = trio.Event(), True
+
+        async def work() -> None:
+            try:
+                with trio.move_on_after(CALL_S):
+                    answers.append(await call())
+            except Exception as error:
+                log.debug("%s: %r", refusal, error)
+            is_done.set()
+            if answers and undo and not is_wanted:
+                await undo(answers[0])
+
+        self._running_nursery().start_soon(work)
+        try:
+            await is_done.wait()
+        except trio.Cancelled:
+            is_wanted = False
+            raise
+        if not answers:
+            raise NetworkError(refusal)
+        return answers[0]
+
+    async def _ping_all(self) -> None:
+        """Drop whom we hear nothing from: a machine that lost its power says no goodbye."""
+        missed: dict[PeerId, int] = {}
+        while True:
+            await trio.sleep(PING_EVERY_S)
+            missed = {peer_id: missed.get(peer_id, 0) for peer_id in self.connected()}
+            async with trio.open_nursery() as nursery:
+                for peer_id in missed:
+                    nursery.start_soon(self._ping, peer_id, missed)
+
+    async def _ping(self, peer_id: PeerId, missed: dict[PeerId, int]) -> None:
+        with trio.move_on_after(PING_S), suppress(NetworkError, trio.BrokenResourceError):
+            stream = await self.open_stream(peer_id, PING)
+            await stream.send_all(bytes(32))
+            if await stream.receive_some(32):
+                missed[peer_id] = 0
+                return await stream.aclose()
+        missed[peer_id] += 1
+        if missed[peer_id] >= PINGS_MISSED_MAX:
+            with trio.move_on_after(PING_S), suppress(Exception):
+                await self._swarm.close_peer(_id(peer_id))
+        return None
+
+
+def _is_lost(net: INetStream) -> bool:
+    connection = net.muxed_conn
+    return isinstance(connection, Yamux) and connection.event_shutting_down.is_set()
+
+
+def _id(peer_id: PeerId) -> ID:
+    try:
+        return ID.from_string(peer_id)
+    except Exception as error:
+        raise NetworkError(f"{peer_id!r} is no peer's id") from error
+
+
+def _multiaddr(address: str) -> Multiaddr:
+    try:
+        return Multiaddr(address)
+    except Exception as error:
+        raise NetworkError(f"{address[:ADDRESS_LENGTH_MAX]!r} is no address of a peer") from error
+
+
+def _listen_address(text: str) -> Multiaddr:
+    parts = text.split("/")
+    if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp" or parts[2] in ("0.0.0.0", "::"):
+        raise ConfigError(f"can't listen on {text!r}: it must be /ip4/<address of one interface>/tcp/<port>")
+    try:
+        return Multiaddr(text)
+    except Exception as error:
+        raise ConfigError(f"can't listen on {text!r}: it is no address") from error
