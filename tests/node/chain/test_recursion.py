@@ -39,13 +39,12 @@ def test_a_contract_that_calls_itself_as_deep_as_it_may_is_mined_as_any_other() 
         send_call(client, Call(to=CREATE, data=CALLS_ITSELF))
         client.mine()
         deep = Call(to=created_address(BANK, 0))
-        assert client.call(deep) == b""
         digest = send_call(client, deep, gas_limit=29_000_000)
         client.mine()
         receipt = client.receipt(digest)
         assert receipt is not None
         assert receipt.is_ok
-        assert client.estimate_gas(deep, sender=BANK) >= receipt.gas_used
+        assert client.call(deep) == b""
 
 
 def test_there_is_room_for_the_evm_only_while_it_runs() -> None:
