@@ -1,11 +1,12 @@
 """Both halves of a paid stream against each other, and each against a counterpart that cheats."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 from support.paid import Market, open_market
-from support.sides import AUTHORIZER, CHANNEL, CONFIG, POLICY, RICH, TERMS, purchase, word
+from support.sides import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, POLICY, RICH, TERMS, purchase, word
 
 from openledger_node.serving.credit import Standing
 from openledger_protocol.eip712 import digest_word
@@ -160,3 +161,16 @@ async def _buy_until_refused(market: Market, why: str) -> int:
                 return number
             raise
     raise AssertionError("nothing was refused")
+
+
+async def test_refusals_do_not_raise_what_a_payer_may_owe(tmp_path: Path) -> None:
+    """A node that refuses again and again must not collect vouchers for chunks that it never sends."""
+    dear = Terms(price_in_wei=TERMS.price_in_wei, price_out_wei=Wei(TERMS.price_out_wei + 1))
+    async with open_market(tmp_path, is_local=True) as market:
+        for number in range(20):
+            award = replace(purchase().award, terms=dear)
+            with pytest.raises(ProtocolError, match="cost 1000000 wei in"):
+                await market.buy(purchase(f"r{number}", award=award))
+        known = market.payer_ledger.channels.find(CHANNEL)
+    assert known is not None
+    assert known.ceiling_wei <= price_wei(5, CHUNK_TOKENS, dear) + 20

@@ -1,11 +1,14 @@
 """Either side of a paid stream killed at every point of its work: nothing is signed twice, no charge is lost."""
 
+import inspect
 import random
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.mortal_stream import DONE, Live, open_lives
@@ -66,6 +69,12 @@ def test_both_sides_killed_again_and_again_agree_in_the_end(tmp_path: Path, live
         num_killed += KILLED in codes
     assert live(tmp_path, "node", "*", 0) == (DONE, DONE)
     check_books(tmp_path)
+
+
+@pytest.mark.parametrize("module", [accounts, delivery, receipts, wallet, payer])
+def test_each_point_that_is_passed_is_one_that_is_tried(module: ModuleType) -> None:
+    passed = re.findall(r"fail_point\(\"([^\"]+)\"\)", inspect.getsource(module))
+    assert sorted(set(passed)) == sorted(module.FAIL_POINTS)
 
 
 # ---- what must hold after any death, once both have lived once more

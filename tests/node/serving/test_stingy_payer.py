@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from support.liars import Script, messages_of, open_of, script, voucher_of
 from support.paid import open_market
-from support.sides import CHANNEL, CHUNK_TOKENS, RICH, TERMS, purchase, sign_as, word
+from support.sides import CHANNEL, CHUNK_TOKENS, CONFIG, RICH, TERMS, purchase, sign_as, word
 
 from openledger_node.serving.credit import Standing
 from openledger_protocol.payments import price_wei
@@ -148,6 +148,42 @@ async def test_a_node_that_is_stopped_in_the_middle_has_made_its_receipt(tmp_pat
 
 
 # ---- countersignatures
+
+
+# ---- streams beside each other
+
+
+async def test_a_stream_whose_money_another_has_used_waits_until_that_one_pays(tmp_path: Path) -> None:
+    """A voucher for both may come by the first stream, which then runs on what the second was to have."""
+    other = purchase("other", prompt="on...", max_tokens=CHUNK_TOKENS)
+    async with (
+        open_market(tmp_path, is_local=True, voucher_timeout_s=5) as market,
+        script(market) as first,
+        script(market) as second,
+    ):
+        await begin(first, 2 * FIRST)
+        account = await market.accounts.open(CONFIG)
+        while account.tab.owed_wei < 2 * FIRST - price_wei(0, 1, TERMS):
+            await trio.lowlevel.checkpoint()
+        await second.say(open_of(other, voucher_of(2 * FIRST + 1)))
+        while len(account.tab.running) < 2:
+            await trio.lowlevel.checkpoint()
+        await first.raise_to(3 * FIRST + 1)
+        chunks, told = await second.hear_receipt()
+    assert (len(chunks), told.receipt.amount_wei) == (CHUNK_TOKENS, FIRST)
+
+
+async def test_a_stream_whose_money_another_has_used_is_refused_in_the_end(tmp_path: Path) -> None:
+    other = purchase("other", prompt="on...", max_tokens=CHUNK_TOKENS)
+    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.3) as market:
+        async with script(market) as first, script(market) as second:
+            await begin(first, 2 * FIRST)
+            await second.say(open_of(other, voucher_of(2 * FIRST + 1)))
+            error = await second.hear_error()
+            _, told = await first.hear_receipt()
+        await market.wait_served(2)
+    assert "the next step needs a voucher for" in error.message
+    assert told.receipt.cumulative_wei <= 2 * FIRST
 
 
 COUNTERSIGNS: dict[str, tuple[dict[str, Any], str]] = {

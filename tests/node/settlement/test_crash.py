@@ -1,6 +1,8 @@
 """Settlement killed at every point of its work: each receipt is claimed once, and each claim made final once."""
 
+import inspect
 import random
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +14,7 @@ from support.chain_server import lend
 from support.economies import OPEN, World, open_world
 from support.mortal_settlement import ADAPTER, DONE, Live, open_lives, prepare
 
+from openledger_node.settlement import service
 from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
 from openledger_node.settlement.records import record_of
 from openledger_node.settlement.service import FAIL_POINTS
@@ -125,6 +128,14 @@ def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene
             num_killed += 1
     assert num_killed >= 15
     check_books(scene, lost=lost)
+
+
+def test_each_point_that_is_passed_is_one_that_is_tried() -> None:
+    source = inspect.getsource(service)
+    named = set(re.findall(r"\"((?:claim|propose|finalize):[a-z-]+)\"", source))
+    made = {f"{kind}:{when}" for kind in ("propose", "finalize") for when in re.findall(r"{point}:([a-z]+)", source)}
+    assert named | made == set(FAIL_POINTS)
+    assert set(re.findall(r"_want\(claim, \"([a-z]+)", source)) == {"propose", "finalize"}
 
 
 # ---- what must hold whenever all claims are over
