@@ -13,6 +13,7 @@ from .errors import MalformedError
 _DOMAIN = b"openledger.bloom/1"
 _BITS_PER_ID = 10  # with seven hashes: one false hit in 120
 _HASHES_MAX = 7
+_BYTES_MIN = 8  # in fewer bits the places of one id would be too much alike
 
 
 def make_filter(ids: Collection[str]) -> bytes:
@@ -23,7 +24,7 @@ def make_filter(ids: Collection[str]) -> bytes:
     count = len(set(ids))
     if count == 0:
         return b""
-    size_bytes = min(BLOOM_BYTES_MAX - 1, (count * _BITS_PER_ID + 7) // 8)
+    size_bytes = max(_BYTES_MIN, min(BLOOM_BYTES_MAX - 1, (count * _BITS_PER_ID + 7) // 8))
     num_hashes = _num_hashes(8 * size_bytes, count)
     bits = bytearray(size_bytes)
     for id in ids:
@@ -65,5 +66,6 @@ def _num_hashes(num_bits: int, count: int) -> int:
 
 def _places(id: str, num_hashes: int, num_bits: int) -> list[int]:
     drawn = hashlib.sha256(_DOMAIN + bytes.fromhex(id.removeprefix("0x"))).digest()
-    first, step = int.from_bytes(drawn[:8], "big"), int.from_bytes(drawn[8:16], "big")
+    first, step = int.from_bytes(drawn[:8], "big"), int.from_bytes(drawn[8:16], "big") | 1
+    # NOTE: an odd step, as the number of bits is even: else it may come back to where it began.
     return [(first + number * step) % num_bits for number in range(num_hashes)]

@@ -1,0 +1,53 @@
+"""A filter never forgets an id, and claims few that it never had."""
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.signed import digests
+
+from openledger_protocol.bloom import check_filter, make_filter, may_hold
+from openledger_protocol.constants import BLOOM_BYTES_MAX
+from openledger_protocol.errors import MalformedError
+
+
+def ids(count: int, word: str) -> list[str]:
+    return ["0x" + hashlib.sha256(f"{word} {number}".encode()).hexdigest() for number in range(count)]
+
+
+@given(st.lists(digests, max_size=60))
+def test_a_filter_holds_what_it_was_made_of_in_any_order(held: list[str]) -> None:
+    content = make_filter(held)
+    assert all(may_hold(content, id) for id in held)
+    assert make_filter([*reversed(held), *held]) == content
+    assert check_filter(content) == content
+
+
+@pytest.mark.parametrize(
+    ("count", "bytes_max", "rate_max"),
+    [(1, 9, 0.001), (10, 14, 0.03), (100, 126, 0.015), (400, 501, 0.015), (500, 512, 0.03), (1_000, 512, 0.16)],
+)
+def test_false_hits_are_as_rare_as_its_size_allows(count: int, bytes_max: int, rate_max: float) -> None:
+    content = make_filter(ids(count, "held"))
+    assert len(content) <= bytes_max <= BLOOM_BYTES_MAX
+    assert all(may_hold(content, id) for id in ids(count, "held"))
+    false_hits = sum(may_hold(content, id) for id in ids(5_000, "other"))
+    assert false_hits / 5_000 <= rate_max
+
+
+def test_an_empty_filter_holds_nothing() -> None:
+    assert make_filter([]) == b""
+    assert not may_hold(b"", "0x" + "1" * 64)
+
+
+@pytest.mark.parametrize("content", [b"\x07", b"\0\xff", b"\x08\xff", b"\x01" * 513, "text", None], ids=repr)
+def test_what_is_no_filter_is_refused(content: bytes) -> None:
+    with pytest.raises(MalformedError, match="a filter"):
+        may_hold(content, "0x" + "1" * 64)
+
+
+@given(st.binary(min_size=1, max_size=511), st.integers(1, 7), digests)
+def test_any_bits_are_a_filter(bits: bytes, num_hashes: int, id: str) -> None:
+    assert may_hold(bytes([num_hashes]) + bits, id) in (True, False)
+    assert may_hold(bytes([num_hashes]) + b"\xff" * len(bits), id)

@@ -1,0 +1,135 @@
+"""The streams `call` and `ads`: each message survives its frame; what is not as written is refused by its field."""
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.offers import AD, BID, CALL, NETWORK, SEED, bid_messages, calls, framed
+from support.signed import digests
+
+from openledger_protocol.advertisement import sign_advertisement
+from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX, encode_frame
+from openledger_protocol.constants import AD_BYTES_MAX
+from openledger_protocol.errors import MalformedError, ProtocolError, UnknownVersionError
+from openledger_protocol.wire import ads, market
+from openledger_protocol.wire.ads import ADS_MAX, Ads, GetAds
+from openledger_protocol.wire.frames import pack_map, unpack_map, wire_name
+from openledger_protocol.wire.inference import ErrorMessage
+from openledger_protocol.wire.market import Lost, MarketMessage, Won
+
+ERROR = ErrorMessage(code="overloaded", message="the queue is full", retryable=True)
+MARKET: dict[str, MarketMessage] = {
+    "call": CALL,
+    "bid": BID,
+    "won": Won(id=CALL.id),
+    "lost": Lost(id=CALL.id, reason="another was cheaper"),
+    "error": ERROR,
+}
+ADS: dict[str, ads.AdsMessage] = {
+    "get": GetAds(count_max=16),
+    "ads": Ads(ads=(sign_advertisement(AD, SEED), b"")),
+    "error": ERROR,
+}
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    calls
+    | bid_messages
+    | st.builds(Won, id=digests)
+    | st.builds(Lost, id=digests, reason=st.from_regex(r"\w{0,20}", fullmatch=True))
+)
+def test_a_message_of_the_market_survives_its_frame(message: MarketMessage) -> None:
+    assert market.decode(framed(market.encode(message))) == message
+    assert len(encode_frame(market.encode(message))) < CONTROL_FRAME_BYTES_MAX // 32
+
+
+@given(st.builds(GetAds, count_max=st.integers(1, 2**16 - 1)) | st.builds(Ads, ads=st.lists(st.binary()).map(tuple)))
+def test_a_message_of_the_ads_survives_its_frame(message: ads.AdsMessage) -> None:
+    assert ads.decode(framed(ads.encode(message))) == message
+
+
+@pytest.mark.parametrize("protocol", [market, ads])
+def test_each_message_has_its_name_and_version_and_requires_each_field(protocol: Any) -> None:
+    for name, message in (MARKET if protocol is market else ADS).items():
+        frame = framed(protocol.encode(message))
+        assert (frame["v"], frame["t"]) == (1, name)
+        assert protocol.decode({**frame, "later": {"x": 1}}) == message
+        for key in set(frame) - {"v", "t"}:
+            with pytest.raises(MalformedError, match=f"{name}: {key} is missing"):
+                protocol.decode({other: value for other, value in frame.items() if other != key})
+
+
+@pytest.mark.parametrize("decode", [market.decode, ads.decode])
+def test_another_version_and_an_unknown_message_are_refused_by_name(decode: Any) -> None:
+    for version in (0, 2, 1.0, True, "1", None):
+        with pytest.raises(UnknownVersionError, match=f"version {version!r}; here version 1 is spoken"):
+            decode({"v": version, "t": "error"})
+    for name in ("open", "", None, 1, ["call"]):
+        with pytest.raises(MalformedError, match="a message has no t"):
+            decode({"v": 1, "t": name})
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "refusal"),
+    [
+        ("call", "id", "0x12", "call: id: not a digest"),
+        ("call", "adapter", None, "call: adapter: not a digest"),
+        ("call", "tokens_max", 0, "call: tokens_max: must be over zero"),
+        ("call", "tokens_in", 2**32, "call: tokens_in: must be an integer of 32 bits"),
+        ("call", "price_in_max", 5, "call: price_in_max: must be an amount of wei"),
+        ("call", "deadline_ms", 0, "call: deadline_ms: must be over zero"),
+        ("bid", "wallet", "0x" + "g" * 40, "bid: wallet: not an address"),
+        ("bid", "terms", {}, "bid: terms: price_in_wei is missing"),
+        ("bid", "tokens_per_s", 0, "bid: tokens_per_s: must be over zero"),
+        ("bid", "tokens_per_s", True, "bid: tokens_per_s: must be an integer of 32 bits"),
+        ("bid", "ttft_ms", -1, "bid: ttft_ms: must be an integer of 32 bits"),
+        ("bid", "is_warm", 1, "bid: is_warm: must be true or false"),
+        ("lost", "reason", "x" * 201, "lost: reason: must be a text of at most 200 characters"),
+    ],
+)
+def test_a_field_that_is_not_as_written_is_refused_by_name(name: str, field: str, value: Any, refusal: str) -> None:
+    with pytest.raises(MalformedError) as refused:
+        market.decode({**market.encode(MARKET[name]), field: value})
+    assert refusal in str(refused.value)
+
+
+def test_a_list_of_advertisements_is_bounded_and_fits_its_frame() -> None:
+    full = Ads(ads=(b"\xff" * AD_BYTES_MAX,) * ADS_MAX)
+    assert len(encode_frame(ads.encode(full))) < DATA_FRAME_BYTES_MAX
+    assert ads.decode(framed(ads.encode(full))) == full
+    for value in ([b""] * (ADS_MAX + 1), [b"\0" * (AD_BYTES_MAX + 1)], ["text"], b""):
+        with pytest.raises(MalformedError, match="ads: ads: must be"):
+            ads.decode({"v": 1, "t": "ads", "ads": value})
+
+
+@given(anything, st.data())
+def test_a_strangers_frame_is_read_or_refused_and_never_crashes(value: Any, data: st.DataObject) -> None:
+    for protocol, messages in ((market, MARKET), (ads, ADS)):
+        frame = framed(protocol.encode(messages[data.draw(st.sampled_from(sorted(messages)))]))  # type: ignore[arg-type]
+        frame[data.draw(st.sampled_from(sorted(frame)))] = value
+        with suppress(ProtocolError):
+            protocol.decode(frame)
+
+
+def test_names_are_of_one_network() -> None:
+    assert wire_name(NETWORK, "call") == "/openledger/development-1a2b3c4d/call/1"
+    for network in ("", "a/b", "../x", "a b"):
+        with pytest.raises(MalformedError, match="not a name"):
+            wire_name(network, "call")
+
+
+@given(st.binary(max_size=100))
+def test_a_map_without_a_stream_is_read_whole_or_refused(content: bytes) -> None:
+    with suppress(ProtocolError):
+        assert isinstance(unpack_map(content), dict)
+    with pytest.raises(MalformedError):
+        unpack_map(pack_map({"a": 1}) + b"\0" + content)
+    with pytest.raises(MalformedError, match="over its cap of 8"):
+        pack_map({"a": b"12345678"}, size_bytes_max=8)
