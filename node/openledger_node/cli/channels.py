@@ -32,7 +32,7 @@ def open_(
     withdraw_delay_s: Annotated[
         int | None,
         typer.Option(
-            help="Seconds from asking for the rest to having it; two days if not given.", show_default=False
+            help="Seconds from asking for the rest to having it; the usual if not given.", show_default=False
         ),
     ] = None,
 ) -> dict[str, Any]:

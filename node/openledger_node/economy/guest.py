@@ -13,12 +13,11 @@ import trio
 
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import InferenceRequest
-from openledger_protocol.payments import ChannelConfig, channel_id
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, ChannelId, Nonce, Salt, Wei
+from openledger_protocol.payments import ChannelConfig
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Nonce, Salt, Wei
 from openledger_protocol.wire.inference import Award, Salts
 
 from ..api.openai import ChatBody, request_from_chat
-from ..chain.development import DEVELOPMENT_WITHDRAW_DELAY_S
 from ..chain.faucet import fund
 from ..config import Config
 from ..home import Home
@@ -30,7 +29,7 @@ from ..market.payer import Bought, Payer, Purchase
 from ..market.wallet import PayerWallet
 from ..p2p.transport import PeerId
 from ..serving.service import ServingDesk
-from ..settlement.actions import Action, OpenChannel, TopUp
+from .deposits import Deposits
 from .economy import Accounts, Economy
 from .keyring import KeyRing
 from .plain import plain_of
@@ -40,8 +39,6 @@ GUEST = PeerId("guest")
 COINS_WEI = Wei(10**18)
 OPEN_WEI = Wei(20 * 10**18)
 DEPOSIT_WEI = Wei(10**18)
-LOW_WEI = Wei(DEPOSIT_WEI // 4)
-"""Below this the guest tops its channel up."""
 
 Show = Callable[[str], Awaitable[None]]
 
@@ -60,7 +57,7 @@ class Guest:
         domain = economy.deployment.payments
         wallet = PayerWallet(ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns)
         self._payer = Payer(wallet=wallet, domain=domain, tokenizer=tokenizer, sign=sign, now_ns=time.time_ns)
-        self._preparing = trio.Lock()
+        self._deposits = Deposits(economy, deposit_wei=DEPOSIT_WEI)
 
     async def ask(
         self, body: ChatBody, stream_to_node: Callable[[], Awaitable[trio.abc.Stream]], show: Show
@@ -74,8 +71,7 @@ class Guest:
         request = request_from_chat(body, request_id=_draw(), seed=secrets.randbits(64))
         adapters = await trio.to_thread.run_sync(self._serving.adapters)
         adapter = resolve_model(self._serving.base, adapters, request.model)
-        async with self._preparing:
-            config = await trio.to_thread.run_sync(self._prepare)
+        config = await trio.to_thread.run_sync(self._prepare)
         purchase = await trio.to_thread.run_sync(self._purchase, request, adapter, config)
         return await self._payer.buy(purchase, await stream_to_node(), show)
 
@@ -88,47 +84,11 @@ class Guest:
         self._economy.ledger.close()
 
     def _prepare(self) -> ChannelConfig:
-        """Have money, and a channel that is open or about to be: the first answer comes on credit meanwhile."""
+        """Have money, and a channel with the node."""
         economy, wallet = self._economy, self._economy.accounts.wallet
         if economy.deployment.token_balance(wallet) < DEPOSIT_WEI:
             fund(economy.client, economy.network, wallet, coin_wei=COINS_WEI, open_wei=OPEN_WEI)
-        node = self._counter.offer.node
-        known = [
-            row
-            for row in economy.ledger.channels.of_payer(wallet)
-            if row.config.node == node and not economy.deployment.withdrawal(row.channel_id).amount_wei
-        ]
-        if not known:
-            return self._open()
-        row = known[-1]
-        left = economy.deployment.channel(row.channel_id).deposit_wei - row.ceiling_wei
-        if left < LOW_WEI and not self._is_paying_in(row.channel_id):
-            self._pay_in(_top_up_or_open(row.config, economy), row.channel_id)
-        return row.config
-
-    def _open(self) -> ChannelConfig:
-        accounts = self._economy.accounts
-        config = ChannelConfig(
-            payer=accounts.wallet,
-            authorizer=accounts.authorizer,
-            node=self._counter.offer.node,
-            withdraw_delay_s=DEVELOPMENT_WITHDRAW_DELAY_S,
-            salt=Salt(_draw()),
-        )
-        key = channel_id(config, self._economy.deployment.payments)
-        self._economy.ledger.channels.ensure(key, config, now_ns=time.time_ns())
-        self._pay_in(OpenChannel(config=config, amount_wei=DEPOSIT_WEI), key)
-        return config
-
-    def _is_paying_in(self, key: ChannelId) -> bool:
-        """Whether a deposit is on its way to a channel."""
-        unfinished = self._economy.ledger.outbox.unfinished()
-        return any(found.state != "mined" and found.intent.key.startswith(_deposit_key(key)) for found in unfinished)
-
-    def _pay_in(self, action: Action, key: ChannelId) -> None:
-        wallet = self._economy.accounts.wallet
-        name = f"{_deposit_key(key)}{time.time_ns()}"
-        self._economy.send(self._economy.treasury.plan([action], wallet, self._economy.ring.signer(wallet), key=name))
+        return self._deposits.channel_with(self._counter.offer.node)
 
     def _purchase(self, request: InferenceRequest, adapter: Adapter | None, config: ChannelConfig) -> Purchase:
         offer, registry = self._counter.offer, self._counter.registry
@@ -188,18 +148,6 @@ def bought_to_plain(bought: Bought) -> dict[str, Any]:
         "shares": [plain_of(share) for share in bought.shares],
         "why_cut": str(bought.why_cut) if bought.why_cut else None,
     }
-
-
-def _deposit_key(key: ChannelId) -> str:
-    return f"guest:{key}:"
-
-
-def _top_up_or_open(config: ChannelConfig, economy: Economy) -> Action:
-    """A channel whose first deposit never came is opened now."""
-    key = channel_id(config, economy.deployment.payments)
-    if economy.deployment.channel(key).deposit_wei:
-        return TopUp(config=config, amount_wei=DEPOSIT_WEI)
-    return OpenChannel(config=config, amount_wei=DEPOSIT_WEI)
 
 
 def _draw() -> Any:

@@ -33,6 +33,7 @@ from ..settlement.actions import (
     WithdrawStake,
 )
 from ..settlement.treasury import Step
+from .deposits import usual_delay_s
 from .economy import Economy
 from .plain import plain_of
 
@@ -193,7 +194,148 @@ class MoneyVerbs:
 
     def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
         node = check_address(arguments["node"])
-        delay_s = arguments.get("withdraw_delay_s") or self._default_delay_s()
+        delay_s = arguments.get("withdraw_delay_s") or usual_delay_s(self._economy)
+        config = ChannelConfig(
+            payer=account,
+            authorizer=self._economy.accounts.authorizer,
+            node=node,
+            withdraw_delay_s=delay_s,
+            salt=Salt("0x" + secrets.token_hex(32)),
+        )
+        key = channel_id(config, self._economy.deployment.payments)
+        self._economy.ledger.channels.ensure(key, config, now_ns=int(datetime.now(UTC).timestamp() * 10**9))
+        return [OpenChannel(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _top_up(self, _account: Address, arguments: Arguments) -> list[Action]:
+        _, config = self._channel(arguments)
+        return [TopUp(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _close_channel(self, _: Address, arguments: Arguments) -> list[Action]:
+        key, config = self._channel(arguments)
+        balance = self._economy.deployment.channel(key)
+        left = Wei(balance.deposit_wei - balance.claimed_wei)
+        return [CloseChannel(channel_id=key, config=config, amount_wei=left)]
+
+    def _withdraw_channel(self, _: Address, arguments: Arguments) -> list[Action]:
+        key, config = self._channel(arguments)
+        return [WithdrawChannel(channel_id=key, config=config)]
+
+    def _channel(self, arguments: Arguments) -> tuple[ChannelId, ChannelConfig]:
+        """A channel of ours by the beginning of its id."""
+        beginning = str(arguments["channel_id"])
+        found = [row for row in self._economy.ledger.channels.all() if row.channel_id.startswith(beginning)]
+        if len(found) != 1:
+            raise NodeError(
+                f"{len(found)} channels begin with {beginning!r}: `openledger-node channels list` shows them"
+            )
+        return ChannelId(check_digest(found[0].channel_id)), found[0].config
+
+
+_PLANNERS:
+            raise MalformedError(f"no verb {verb!r} can be planned: there are {', '.join(_PLANNERS)}")
+        account = self._unlock(arguments.get("wallet") or WALLET, password)
+        name = secrets.token_hex(8)
+        actions = _PLANNERS[verb](self, account, arguments)
+        sign = self._economy.ring.signer(account)
+        try:
+            steps = self._economy.treasury.plan(actions, account, sign, key=f"{verb}:{name}")
+        except RevertedError as error:
+            raise explain_revert(error) from error
+        self._plans[name] = Plan(steps=tuple(steps))
+        while len(self._plans) > PLANS_MAX:
+            self._plans.pop(next(iter(self._plans)))
+        return {
+            "plan": name,
+            "account": account,
+            "steps": [
+                {"summary": step.intent.summary, "gas": step.gas, "fee_wei": str(step.fee_wei)} for step in steps
+            ],
+            "fee_wei": str(sum(step.fee_wei for step in steps)),
+        }
+
+    def act(self, name: str) -> list[dict[str, Any]]:
+        """Have a plan carried out.
+
+        Raises:
+            NodeError: it is not known: it was carried out, or is too old.
+        """
+        plan = self._plans.pop(name, None)
+        if plan is None:
+            raise NodeError("this plan is not known any more: say the verb again")
+        return [transaction_to_plain(found) for found in self._economy.send(plan.steps)]
+
+    def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
+        """How far some transactions are."""
+        found = [self._economy.ledger.outbox.find(key) for key in keys]
+        return [transaction_to_plain(each) for each in found if each]
+
+    def claim_now(self) -> dict[str, Any]:
+        """Claim, propose and finalise whatever is due, without waiting for the interval."""
+        self._economy.settlement.hurry()
+        self._economy.step()
+        return self.rewards()
+
+    def lock(self) -> None:
+        """Forget the keys that were opened for a verb, once nothing waits for them; throwaway ones stay."""
+        waiting = {found.intent.sender for found in self._economy.ledger.outbox.unfinished()}
+        for account in self._opened - waiting:
+            self._economy.ring.keys.pop(account, None)
+        self._opened &= waiting
+
+    def _unlock(self, name: str, password: str | None) -> Address:
+        """Open an account's key for what comes next.
+
+        Raises:
+            KeyFileError: there is no such account, or the password is missing or wrong.
+        """
+        network = self._economy.network.network
+        account = find_account(self._home.network_keys(network), name)
+        if account.address in self._economy.ring.keys:
+            return account.address
+        if is_unattended(network, name):
+            key = unlock_unattended(account)
+        elif password is None:
+            raise KeyFileError(f"{name} is locked: this verb needs its password")
+        else:
+            key = unlock(account, Password(text=password))
+            self._opened.add(account.address)
+        self._economy.ring.add(key)
+        return account.address
+
+    # ---- the verbs
+
+    def _add_stake(self, account: Address, arguments: Arguments) -> list[Action]:
+        actions: list[Action] = [AddStake(amount_wei=_wei(arguments["amount_wei"]))]
+        signer = self._economy.accounts.signer
+        if not self._economy.deployment.is_signer(account, signer):
+            actions.append(AppointSigner(signer=signer))
+        return actions
+
+    def _remove_stake(self, _: Address, arguments: Arguments) -> list[Action]:
+        return [RemoveStake(amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _withdraw_stake(self, _account: Address, _: Arguments) -> list[Action]:
+        return [WithdrawStake()]
+
+    def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
+        """Earnings, and what the bond has earned, where there is either."""
+        deployment = self._economy.deployment
+        to = check_address(arguments["to"]) if arguments.get("to") else account
+        balance = deployment.rewards_balance(account)
+        amount = _wei(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
+        actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
+        if deployment.stake(account).rewards_wei:
+            actions.append(TakeStakerRewards())
+        if not actions:
+            raise NodeError("there is nothing to withdraw: `openledger-node rewards show` says what is on its way")
+        return actions
+
+    def _set_payout(self, _: Address, arguments: Arguments) -> list[Action]:
+        return [SetPayout(payout=check_address(arguments["payout"]))]
+
+    def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
+        node = check_address(arguments["node"])
+        delay_s = arguments.get("withdraw_delay_s") or usual_delay_s(self._economy)
         config = ChannelConfig(
             payer=account,
             authorizer=self._economy.accounts.authorizer,
