@@ -98,7 +98,7 @@ class Deposits:
 
 
 def usual_delay_s(economy: Economy) -> int:
-    """How long a node has from a payer's wish to withdraw to the withdrawal: two days, where the network allows it."""
+    """How long a node has from a payer's wish to withdraw to the withdrawal: two days, where that is allowed."""
     if economy.network.is_development:
         return DEVELOPMENT_WITHDRAW_DELAY_S
     windows = economy.windows

@@ -34,6 +34,7 @@ from ..settlement.actions import (
 )
 from ..settlement.treasury import Step
 from .deposits import usual_delay_s
+from .deposits import usual_delay_s
 from .economy import Economy
 from .plain import plain_of
 
@@ -370,11 +371,6 @@ _PLANNERS:
                 f"{len(found)} channels begin with {beginning!r}: `openledger-node channels list` shows them"
             )
         return ChannelId(check_digest(found[0].channel_id)), found[0].config
-
-    def _default_delay_s(self) -> int:
-        """Two days, or what the network allows."""
-        windows = self._economy.windows
-        return max(windows.withdraw_delay_min_s, min(2 * 86_400, windows.withdraw_delay_max_s))
 
 
 _PLANNERS: dict[str, Callable[[MoneyVerbs, Address, Arguments], list[Action]]] = {
