@@ -7,7 +7,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from vectors import attribution, codec, commitments, epoch, merkle, payments, settlement, wire
+from vectors import (
+    advertisement,
+    attribution,
+    codec,
+    commitments,
+    epoch,
+    market,
+    merkle,
+    payments,
+    settlement,
+    wire,
+)
 from vectors.common import Case, Rule, Rules
 
 from openledger_protocol.errors import ProtocolError
@@ -25,6 +36,9 @@ FILES: dict[str, Rules] = {
     "merkle": merkle.RULES,
     "epoch": epoch.RULES,
     "wire": wire.RULES,
+    "advertisement": advertisement.RULES,
+    "market": market.MARKET,
+    "transfer": market.TRANSFER,
 }
 
 

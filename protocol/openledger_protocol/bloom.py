@@ -66,6 +66,6 @@ def _num_hashes(num_bits: int, count: int) -> int:
 
 def _places(id: str, num_hashes: int, num_bits: int) -> list[int]:
     drawn = hashlib.sha256(_DOMAIN + bytes.fromhex(id.removeprefix("0x"))).digest()
-    first, step = int.from_bytes(drawn[:8], "big"), int.from_bytes(drawn[8:16], "big") | 1
     # NOTE: an odd step, as the number of bits is even: else it may come back to where it began.
+    first, step = int.from_bytes(drawn[:8], "big"), int.from_bytes(drawn[8:16], "big") | 1
     return [(first + number * step) % num_bits for number in range(num_hashes)]

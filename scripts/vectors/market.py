@@ -1,0 +1,240 @@
+"""The frames of the streams `call`, `ads` and `adapter`, who wins a call, and files in chunks."""
+
+from typing import Any
+
+from openledger_protocol.auction import Bid, award, expected_cost, reliability_ppm, why_not
+from openledger_protocol.codec import FrameDecoder, encode_frame
+from openledger_protocol.constants import CHUNK_BYTES
+from openledger_protocol.wire import ads, market, transfer
+from openledger_protocol.wire.transfer import file_entry
+
+from .advertisement import CONTENT
+from .common import NODE, SIGNER, Case, Rule, Rules, bytes_of, digest, hex_of, write
+
+CALL = {
+    "v": 1,
+    "t": "call",
+    "id": digest("2"),
+    "base": digest("3"),
+    "adapter": digest("4"),
+    "tokens_in": 100,
+    "tokens_max": 64,
+    "price_in_max": "1000",
+    "price_out_max": str(2**128 - 1),
+    "deadline_ms": 1_000,
+}
+BID = {
+    "v": 1,
+    "t": "bid",
+    "id": digest("2"),
+    "wallet": NODE,
+    "signer": SIGNER,
+    "terms": {"price_in_wei": "900", "price_out_wei": "1800"},
+    "profile_hash": digest("5"),
+    "algo_id": 1,
+    "index_root": digest("6"),
+    "chunk_tokens": 32,
+    "context_max": 2_048,
+    "queue": 1,
+    "is_warm": True,
+    "ttft_ms": 120,
+    "tokens_per_s": 40,
+    "valid_ms": 5_000,
+}
+ERROR = {"v": 1, "t": "error", "code": "overloaded", "message": "the queue is full", "retryable": True}
+LOST = {"v": 1, "t": "lost", "id": digest("2"), "reason": "another was cheaper"}
+GET_ADS = {"v": 1, "t": "get", "count_max": 256}
+ADS = {"v": 1, "t": "ads", "ads": [CONTENT]}
+WEIGHTS = "adapter_model.safetensors"
+GET_CHUNK = {"v": 1, "t": "get_chunk", "id": digest("4"), "path": WEIGHTS, "index": 0}
+CHUNK = {"v": 1, "t": "chunk", "id": digest("4"), "path": WEIGHTS, "index": 0, "data": "0x0102"}
+SMALL = {
+    name: write(file_entry(name, [b"{}"]))
+    for name in ("adapter.json", "adapter_config.json", WEIGHTS, "attribution/manifest.json", "datanets/a/1.json")
+}
+MANIFEST = {
+    "v": 1,
+    "t": "manifest",
+    "id": digest("4"),
+    "files": [entry for name, entry in SMALL.items() if not name.startswith("datanets")],
+    "versions": [SMALL["datanets/a/1.json"]],
+}
+
+CALL_FRAMES: list[Case] = [
+    ("call", "what a requester needs", CALL),
+    ("bid", "what a node asks", BID),
+    ("won", "an infer stream comes", {"v": 1, "t": "won", "id": digest("2")}),
+    ("lost", "with its reason", LOST),
+    ("error", "a refusal", ERROR),
+]
+CALL_READ: list[Case] = [
+    ("unknown key", "is ignored", {**LOST, "later": 1}),
+    ("unknown t", "is refused", {**LOST, "t": "open"}),
+    ("version 2", "is refused by name", {**LOST, "v": 2}),
+    ("no tokens", "an answer has at least one", {**CALL, "tokens_max": 0}),
+    ("wei as a number", "wei is decimal text", {**CALL, "price_in_max": 1_000}),
+    ("no speed", "a bidder makes at least a token in a second", {**BID, "tokens_per_s": 0}),
+]
+ADS_FRAMES: list[Case] = [
+    ("get", "at most so many", GET_ADS),
+    ("ads", "each as it came by gossip", ADS),
+    ("none", "nobody is known", {**ADS, "ads": []}),
+]
+ADS_READ: list[Case] = [
+    ("257", "over what fits", {**ADS, "ads": ["0x"] * 257}),
+    ("2049 bytes", "one is over its cap", {**ADS, "ads": ["0x" + "00" * 2_049]}),
+    ("get none", "ask for one at least", {**GET_ADS, "count_max": 0}),
+]
+TRANSFER_FRAMES: list[Case] = [
+    ("get_manifest", "which files", {"v": 1, "t": "get_manifest", "id": digest("4")}),
+    ("manifest", "all files, and whose the rows are", MANIFEST),
+    ("get_chunk", "one piece", GET_CHUNK),
+    ("chunk", "of at most 256 KiB", CHUNK),
+]
+
+
+def first_file(**changes: Any) -> dict[str, Any]:
+    files: list[Any] = MANIFEST["files"]  # type: ignore[assignment]  # a list, as written above
+    return {**MANIFEST, "files": [{**files[0], **changes}, *files[1:]]}
+
+
+TRANSFER_READ: list[Case] = [
+    ("up and away", "no path leads out of the folder", {**GET_CHUNK, "path": "attribution/../../keys/node.json"}),
+    ("from the root", "no path begins at the root", {**GET_CHUNK, "path": "/adapter.json"}),
+    ("a pickle", "not on the list", {**GET_CHUNK, "path": "adapter_model.bin"}),
+    ("a folder in a folder", "the index is flat", {**GET_CHUNK, "path": "attribution/a/b"}),
+    ("a version", "of a Datanet", {**GET_CHUNK, "path": "datanets/a/1.json"}),
+    ("a version as a file", "has its own list", first_file(path="datanets/a/1.json")),
+    ("a file twice", "also by another case", first_file(path="attribution/MANIFEST.json")),
+    ("too few chunks", "one for each 256 KiB", first_file(size_bytes=CHUNK_BYTES + 1)),
+]
+BYTES = ("data",)
+
+
+def unwritten(value: Any) -> Any:
+    """JSON to what a frame holds: chunks and advertisements are bytes."""
+    if isinstance(value, list):
+        return [unwritten(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    fields = {key: unwritten(entry) for key, entry in value.items()}
+    fields.update({key: bytes_of(fields[key]) for key in BYTES if key in fields})
+    if "ads" in fields:
+        fields["ads"] = [bytes_of(content) for content in fields["ads"]]
+    return fields
+
+
+def frame_of(protocol: Any) -> Rule:
+    return lambda given: hex_of(encode_frame(protocol.encode(protocol.decode(unwritten(given)))))
+
+
+def read_back(protocol: Any) -> Rule:
+    def apply(frame: str) -> Any:
+        [fields] = FrameDecoder().feed(bytes_of(frame))
+        return write(protocol.encode(protocol.decode(fields)))
+
+    return apply
+
+
+def reads(frames: list[Case], refused: list[Case]) -> list[Case]:
+    """What is read: each frame that is written, and some that are not what they must be."""
+    return [(name, why, hex_of(encode_frame(unwritten(given)))) for name, why, given in (*frames, *refused)]
+
+
+# ---- who wins
+
+
+def offer(
+    peer_id: str, reliability: int = 800_000, price_in: int = 900, price_out: int = 1_800, **changes: Any
+) -> Any:
+    terms = {"price_in_wei": str(price_in), "price_out_wei": str(price_out)}
+    return {"peer_id": peer_id, "reliability_ppm": reliability, "bid": {**BID, "terms": terms, **changes}}
+
+
+def bid_of(given: Any) -> Bid:
+    message: Any = market.decode(given["bid"])
+    return Bid(peer_id=given["peer_id"], message=message, reliability_ppm=given["reliability_ppm"])
+
+
+def awarded(given: Any) -> Any:
+    call: Any = market.decode(given["call"])
+    bids = [bid_of(entry) for entry in given["bids"]]
+    ranked = [
+        {"peer_id": bid.peer_id, "cost": fraction(expected_cost(bid, call)), "is_warm": bid.message.is_warm}
+        for bid in award(call, bids)
+    ]
+    refused = [{"place": place, "reason": why_not(call, bid)} for place, bid in enumerate(bids) if why_not(call, bid)]
+    return {"ranked": ranked, "refused": refused}
+
+
+def fraction(cost: Any) -> str:
+    return f"{cost.numerator}/{cost.denominator}"
+
+
+def auction(*bids: Any) -> Any:
+    return {"call": CALL, "bids": list(bids)}
+
+
+AWARDS: list[Case] = [
+    ("no bid", "nobody wins", auction()),
+    ("price", "the cheaper wins", auction(offer("a"), offer("b", price_out=1_799))),
+    ("time", "the faster wins", auction(offer("a"), offer("b", ttft_ms=119), offer("c", tokens_per_s=41))),
+    ("reliability", "a fifth more weighs as much as a fifth of the price", auction(offer("a"), offer("b", 960_000))),
+    ("a tie", "by keccak of request id and peer id", auction(offer("a"), offer("b"), offer("c"), offer("d"))),
+    ("twice the same peer", "its best counts", auction(offer("a"), offer("a", price_in=1, is_warm=False))),
+    ("free", "they differ by their time", auction(offer("a", 10**6, 0, 0), offer("b", 10**6, 0, 0, ttft_ms=1))),
+    (
+        "left out",
+        "too dear, of another request, too short, never reliable",
+        auction(
+            offer("a", price_in=1_001),
+            offer("b", id=digest("9")),
+            offer("c", context_max=163),
+            offer("d", 0),
+            offer("e", context_max=164),
+        ),
+    ),
+    (
+        "large amounts",
+        "exact at any size",
+        auction(offer("a", price_out=2**128 - 1), offer("b", price_out=2**128 - 2)),
+    ),
+]
+SEEN: list[Case] = [
+    ("a newcomer", "four of five", {"successes": 0, "failures": 0, "aborted": 0, "late": 0}),
+    ("ten good ones", "trust is earned", {"successes": 10, "failures": 0, "aborted": 0, "late": 0}),
+    ("one failure", "weighs", {"successes": 0, "failures": 1, "aborted": 0, "late": 0}),
+    ("broken off and late", "half each", {"successes": 3, "failures": 0, "aborted": 2, "late": 1}),
+]
+
+
+# ---- files in chunks
+
+
+def listed(given: Any) -> Any:
+    content = bytes.fromhex(given["byte"]) * given["size_bytes"]
+    pieces = [content[begin : begin + CHUNK_BYTES] for begin in range(0, len(content), CHUNK_BYTES)]
+    return write(file_entry(given["path"], pieces))
+
+
+FILES: list[Case] = [
+    ("empty", "no chunk", {"path": "attribution/rows-0.sha256", "byte": "00", "size_bytes": 0}),
+    ("one byte", "one chunk", {"path": "adapter.json", "byte": "7b", "size_bytes": 1}),
+    ("a full chunk", "and no more", {"path": WEIGHTS, "byte": "01", "size_bytes": CHUNK_BYTES}),
+    ("a byte more", "begins another", {"path": WEIGHTS, "byte": "01", "size_bytes": CHUNK_BYTES + 1}),
+    ("another's file", "is not on the list", {"path": "../adapter.json", "byte": "7b", "size_bytes": 1}),
+]
+
+MARKET: Rules = {
+    "call_frame": (frame_of(market), CALL_FRAMES),
+    "decode_call_frame": (read_back(market), reads(CALL_FRAMES, CALL_READ)),
+    "ads_frame": (frame_of(ads), ADS_FRAMES),
+    "decode_ads_frame": (read_back(ads), reads(ADS_FRAMES, ADS_READ)),
+    "award": (awarded, AWARDS),
+    "reliability_ppm": (lambda given: reliability_ppm(**given), SEEN),
+}
+TRANSFER: Rules = {
+    "adapter_frame": (frame_of(transfer), TRANSFER_FRAMES),
+    "decode_adapter_frame": (read_back(transfer), reads(TRANSFER_FRAMES, TRANSFER_READ)),
+    "file_entry": (listed, FILES),
+}
