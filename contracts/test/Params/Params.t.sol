@@ -224,6 +224,21 @@ contract ParamsSetTest is Edges {
         eq("before", params.valuesAt(_epoch() + 1).protocolPpm, 50_000);
     }
 
+    /// @dev A claim walks over what is younger than its epoch: that must not grow with what governance changes its mind about.
+    function test_changes_within_an_epoch_make_no_claim_dearer() public {
+        uint64 epoch = _epoch();
+        _set(1);
+        uint256 once = _gasOf(epoch);
+        for (uint32 i = 0; i < 50; ++i) _set(i);
+        yes("the same", _gasOf(epoch) <= once);
+    }
+
+    function _gasOf(uint64 epoch) private view returns (uint256) {
+        uint256 before = gasleft();
+        params.claimTermsAt(epoch);
+        return before - gasleft();
+    }
+
     function test_old_values_stay_for_their_epochs() public {
         uint64 start = _epoch();
         for (uint32 i = 1; i < 6; ++i) {
