@@ -1,37 +1,27 @@
 """What every transport must do, run over every plug."""
 
-from collections.abc import Callable
-
 import pytest
 import trio
+from support.peers import Open, echo, opener, receive, start, tune_in, until
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
-from openledger_node.p2p.transport import PeerId, Transport
-from openledger_node.p2p.transports.memory import MemoryNetwork
-from openledger_node.plugs import load_plug, plug_names
+from openledger_node.p2p.transport import GOSSIP_BYTES_MAX, PeerId
+from openledger_node.plugs import plug_names
 from openledger_protocol.errors import MalformedError
 
 ECHO = "/openledger/test/echo/1"
-Open = Callable[[str], Transport]
+TOPIC = "/openledger/test/news/1"
 
 
 @pytest.fixture(params=plug_names("transport"))
 def open_peer(request: pytest.FixtureRequest) -> Open:
     """Peers of one network of their own."""
-    network = MemoryNetwork()
-    return lambda name: load_plug("transport", request.param)(network, PeerId(name))
+    return opener(request.param)
 
 
-async def echo(_: PeerId, stream: trio.abc.Stream) -> None:
-    messages = MessageStream(stream)
-    while True:
-        await messages.send(await messages.receive())
-
-
-async def start(nursery: trio.Nursery, *peers: Transport) -> None:
-    for peer in peers:
-        await nursery.start(peer.run)
+def accept_all(_: PeerId, content: bytes) -> bool:
+    return True
 
 
 async def test_messages_come_back_in_their_order(open_peer: Open) -> None:
@@ -117,4 +107,226 @@ async def test_who_leaves_is_noticed(open_peer: Open) -> None:
         await (await ada.open_stream(ben.peer_id, ECHO)).aclose()
         with trio.fail_after(5):
             await left.wait()
+        nursery.cancel_scope.cancel()
+
+
+# ── connections ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_who_connects_is_connected_on_both_sides_and_once(open_peer: Open) -> None:
+    ada, ben = open_peer("ada"), open_peer("ben")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        assert await ben.connect(ada.addresses[0]) == ada.peer_id
+        await until(lambda: (ada.connected(), ben.connected()) == ((ben.peer_id,), (ada.peer_id,)))
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_address_ends_in_the_peer_that_it_leads_to(open_peer: Open) -> None:
+    ada = open_peer("ada")
+    assert ada.addresses == ()
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        assert [address.rpartition("/p2p/")[2] for address in ada.addresses] == [ada.peer_id]
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_address_that_leads_nowhere_or_to_another_peer_is_refused(open_peer: Open) -> None:
+    ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        there, _, _ = ben.addresses[0].rpartition("/p2p/")
+        for address in (
+            ada.addresses[0],
+            f"{there}x/p2p/{carl.peer_id}",
+            there,
+            "",
+            "/p2p/",
+            f"junk/p2p/{carl.peer_id}",
+        ):
+            with pytest.raises(NetworkError):
+                await ada.connect(address)
+        assert ada.connected() == (ben.peer_id,)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_leaves_is_no_longer_connected_and_its_streams_end(open_peer: Open) -> None:
+    ada, ben = open_peer("ada"), open_peer("ben")
+    ben.handle(ECHO, echo)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        async with trio.open_nursery() as bens:
+            await start(bens, ben)
+            await ada.connect(ben.addresses[0])
+            messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+            await messages.send({"n": 1})
+            await messages.receive()
+            bens.cancel_scope.cancel()
+        with pytest.raises(NetworkError), trio.fail_after(5):
+            await messages.receive()
+        await until(lambda: not ada.connected())
+        nursery.cancel_scope.cancel()
+
+
+async def test_much_more_than_any_buffer_arrives_whole_at_a_slow_reader(open_peer: Open) -> None:
+    ada, ben = open_peer("ada"), open_peer("ben")
+    sent, received, may_read = bytes(range(256)) * 12_000, bytearray(), trio.Event()
+
+    async def keep(_: PeerId, stream: trio.abc.Stream) -> None:
+        await may_read.wait()
+        while chunk := await stream.receive_some(50_000):
+            received.extend(chunk)
+
+    ben.handle(ECHO, keep)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        stream = await ada.open_stream(ben.peer_id, ECHO)
+        async with trio.open_nursery() as sending:
+            sending.start_soon(stream.send_all, sent)
+            may_read.set()
+        await stream.aclose()
+        await until(lambda: len(received) >= len(sent))
+        assert received == sent
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_cut_short_while_sending_harms_no_other_stream(open_peer: Open) -> None:
+    ada, ben = open_peer("ada"), open_peer("ben")
+
+    async def never_read(_: PeerId, stream: trio.abc.Stream) -> None:
+        await trio.sleep_forever()
+
+    ben.handle("/deaf/1", never_read)
+    ben.handle(ECHO, echo)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        messages = MessageStream(await ada.open_stream(ben.peer_id, ECHO))
+        for _ in range(5):
+            deaf = await ada.open_stream(ben.peer_id, "/deaf/1")
+            with trio.move_on_after(0.02):
+                while True:
+                    await deaf.send_all(bytes(100_000))
+            await messages.send({"n": 1})
+            with trio.fail_after(5):
+                assert await messages.receive() == {"n": 1}
+        nursery.cancel_scope.cancel()
+
+
+# ── gossip ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_gossip_reaches_peers_that_are_not_connected_with_its_origin(open_peer: Open) -> None:
+    ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
+    news = [peer.subscribe(TOPIC, accept_all) for peer in (ada, ben, carl)]
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben, carl)
+        await tune_in(ada, TOPIC, *news[1:])
+        await ada.publish(TOPIC, b"bread is baked")
+        for channel in news[1:]:
+            gossip = await receive(channel)
+            assert (gossip.origin, gossip.content) == (ada.peer_id, b"bread is baked")
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_same_content_comes_once_and_never_to_its_origin(open_peer: Open) -> None:
+    ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
+    news = [peer.subscribe(TOPIC, accept_all) for peer in (ada, ben, carl)]
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben, carl)
+        await carl.connect(ada.addresses[0])
+        await tune_in(ada, TOPIC, *news[1:])
+        for _ in range(3):
+            await ada.publish(TOPIC, b"once")
+        await carl.publish(TOPIC, b"last")
+        assert [(await receive(news[1])).content for _ in range(2)] == [b"once", b"last"]
+        assert (await receive(news[0])).content == b"last"
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_refused_is_neither_received_nor_passed_on(open_peer: Open) -> None:
+    ada, ben, carl = open_peer("ada"), open_peer("ben"), open_peer("carl")
+    asked: list[PeerId] = []
+
+    def accept(origin: PeerId, content: bytes) -> bool:
+        asked.append(origin)
+        return content != b"lies"
+
+    bens, carls = ben.subscribe(TOPIC, accept), carl.subscribe(TOPIC, accept_all)
+    ada.subscribe(TOPIC, accept_all)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben, carl)
+        await tune_in(ada, TOPIC, bens, carls)
+        await ada.publish(TOPIC, b"lies")
+        await ada.publish(TOPIC, b"truth")
+        assert (await receive(bens)).content == (await receive(carls)).content == b"truth"
+        assert set(asked) == {ada.peer_id}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_check_that_raises_has_refused(open_peer: Open, caplog: pytest.LogCaptureFixture) -> None:
+    ada, ben = open_peer("ada"), open_peer("ben")
+
+    def accept(origin: PeerId, content: bytes) -> bool:
+        if content == b"poison":
+            raise ValueError("a mistake in a check")
+        return True
+
+    news = ben.subscribe(TOPIC, accept)
+    ada.subscribe(TOPIC, accept_all)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        await tune_in(ada, TOPIC, news)
+        await ada.publish(TOPIC, b"poison")
+        await ada.publish(TOPIC, b"bread")
+        assert (await receive(news)).content == b"bread"
+        nursery.cancel_scope.cancel()
+    assert "a mistake in a check" in caplog.text
+
+
+async def test_a_topic_can_be_joined_late(open_peer: Open) -> None:
+    ada, ben = open_peer("ada"), open_peer("ben")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        await tune_in(ada, TOPIC, ben.subscribe(TOPIC, accept_all))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_message_that_is_too_long_or_comes_too_early_is_refused(open_peer: Open) -> None:
+    ada = open_peer("ada")
+    with pytest.raises(NetworkError):
+        await ada.publish(TOPIC, b"early")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        with pytest.raises(NetworkError, match=str(GOSSIP_BYTES_MAX + 1)):
+            await ada.publish(TOPIC, bytes(GOSSIP_BYTES_MAX + 1))
+        await ada.publish(TOPIC, bytes(GOSSIP_BYTES_MAX))
+        nursery.cancel_scope.cancel()
+
+
+# ── rendezvous ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_those_who_know_the_same_point_find_each_other(open_peer: Open) -> None:
+    point, ada, ben = open_peer("point"), open_peer("ada"), open_peer("ben")
+    ada.handle(ECHO, echo)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, point, ada)
+        assert await ada.find_peers(point.peer_id, "net") == []
+        await start(nursery, ben)
+        await ben.connect(point.addresses[0])
+        assert await ben.find_peers(point.peer_id, "other-net") == []
+        assert await ben.find_peers(point.peer_id, "net") == [*ada.addresses]
+        assert await ada.find_peers(point.peer_id, "net") == [*ben.addresses]
+        messages = MessageStream(await ben.open_stream(ada.peer_id, ECHO))
+        await messages.send({"n": 1})
+        assert await messages.receive() == {"n": 1}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_serves_no_rendezvous_says_so(open_peer: Open) -> None:
+    ada, ben = open_peer("ada", serve_rendezvous=False), open_peer("ben")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        with pytest.raises(NetworkError, match="rendezvous"):
+            await ben.find_peers(ada.peer_id, "net")
         nursery.cancel_scope.cancel()

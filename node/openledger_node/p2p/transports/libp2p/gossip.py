@@ -19,6 +19,8 @@ from .guard import running
 
 HEARTBEAT_S = 1
 RPC_BYTES_MAX = 64 * 1024
+RPC_SLACK_BYTES = 4 * 1024  # room for the sender's record, which is added last
+RPC_WAITING_MAX = 256
 TOPICS_PER_PEER_MAX = 16
 WINDOW, HISTORY = 3, 5  # heartbeats: messages told of, and kept to be asked for
 
@@ -98,6 +100,16 @@ class GossipRouter(Pubsub):
             await super().push_msg(msg_forwarder, msg)
         except Exception as error:
             log.debug("a message of peer %s can't be read: %r", msg_forwarder, error)
+
+    async def _handle_new_peer(self, peer_id: ID) -> None:
+        """Begin with a peer.
+
+        NOTE: the library packs up to 1 MiB into one RPC, and drops what a peer has not taken beyond 32 of them.
+        """
+        await super()._handle_new_peer(peer_id)
+        if queue := self.peer_queues.get(peer_id):
+            queue.max_message_size = RPC_BYTES_MAX - RPC_SLACK_BYTES
+            queue._queue.max_size = RPC_WAITING_MAX
 
     def notify_subscriptions(self, publish_message: Message) -> None:
         """Put a message that has passed into its inbox: the library's own channel drops the newest."""
