@@ -95,8 +95,14 @@ class FactoryConfig:
 class MarketConfig:
     """What answers cost, and how far payers are trusted. Amounts are wei: 10^18 are one OPEN."""
 
-    price_in_wei: int = setting(10**15, "Price of 1,000 prompt tokens.", low=0)
-    price_out_wei: int = setting(4 * 10**15, "Price of 1,000 answer tokens.", low=0)
+    price_in_wei: int = setting(10**15, "Price of 1,000 prompt tokens: no bid goes below it.", low=0)
+    price_out_wei: int = setting(4 * 10**15, "Price of 1,000 answer tokens: no bid goes below it.", low=0)
+    load_surcharge_percent: int = setting(
+        50, "Percent that a bid is dearer where the queue is full; in between in proportion.", low=0, high=10_000
+    )
+    cold_surcharge_percent: int = setting(
+        0, "Percent that a bid is dearer for an adapter that is not in memory.", low=0, high=10_000
+    )
     credit_tokens_max: int = setting(32, "Tokens of one chunk: a payer pays so far ahead.", low=1, high=4096)
     unsecured_credit_wei: int = setting(
         10**16, "What a payer without a channel is served for, a UTC day; 0: nothing.", low=0
@@ -114,6 +120,13 @@ class PayerConfig:
     auditable: bool = setting(
         True,
         "Let contributors be paid; text of an answer may then be demanded in clear where it is sampled for a check.",
+    )
+    request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)
+    day_max_wei: int = setting(10**18, "Most that all requests of a UTC day may cost together, in wei.", low=0)
+    candidates_max: int = setting(8, "Nodes that are asked for a bid, the most promising first.", low=1, high=64)
+    bid_timeout_s: float = setting(1.5, "Seconds that nodes have for a bid.", low=0.05, high=60.0)
+    stall_timeout_s: float = setting(
+        15.0, "Seconds without a piece of the answer after which another node goes on with it.", low=0.1, high=600.0
     )
 
 

@@ -42,6 +42,7 @@ class InferenceRequest:
     model: str  # a base, an adapter, `name@<8 hex>` or `base:adapter`
     prompt: tuple[Message, ...] | str
     sampling: SamplingParams
+    prefix: str = ""  # of the answer, delivered by a node that failed: the answer goes on behind it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from .claims import Claims
 from .events import EventRows
 from .jobs import Jobs
 from .outbox import OutboxRows
+from .peers import Peers
 from .receipts import Receipts
 from .store import Store, open_store
 
@@ -24,6 +25,7 @@ class Ledger:
         self.claims = Claims(store)
         self.outbox = OutboxRows(store)
         self.events = EventRows(store)
+        self.peers = Peers(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -186,9 +186,28 @@ def create_events(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX event_argument_event ON event_argument (event_id)")
 
 
+def create_peers(connection: sqlite3.Connection) -> None:
+    """Peers that were heard of; a sequence is a decimal text, as a stranger's may need 64 bits."""
+    connection.execute(
+        """
+        CREATE TABLE peer (
+            peer_id   TEXT PRIMARY KEY,
+            seen_ns   INTEGER NOT NULL,
+            seq_last  TEXT,
+            successes INTEGER NOT NULL DEFAULT 0,
+            failures  INTEGER NOT NULL DEFAULT 0,
+            aborted   INTEGER NOT NULL DEFAULT 0,
+            late      INTEGER NOT NULL DEFAULT 0
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX peer_seen ON peer (seen_ns)")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
     create_outbox,
     create_events,
+    create_peers,
 )

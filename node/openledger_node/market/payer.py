@@ -45,6 +45,7 @@ from .purchase import (
     check_seq,
     check_text,
     expected,
+    render,
     within_means,
 )
 from .wallet import PayerChannel, PayerWallet
@@ -120,7 +121,7 @@ class Payer:
         """
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         try:
-            prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, purchase.messages)
+            prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, purchase)
             channel = await self._wallet.open(purchase.channel_config)
             channel.num_opened += 1
             live = _Stream(
@@ -154,7 +155,7 @@ class Payer:
             nonce_commit=nonce_commit(purchase.nonce),
             salts=purchase.salts,
             auditable=purchase.auditable,
-            prefix="",
+            prefix=purchase.prefix,
         )
         await live.messages.send(encode(opened))
         self._fail_point("payer:opened")

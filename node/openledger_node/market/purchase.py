@@ -39,6 +39,7 @@ class Purchase:
     auditable: bool
     chunk_tokens: int  # paid ahead
     cost_max_wei: Wei
+    prefix: str = ""  # of the answer, delivered by a node that failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,12 @@ class Given:
     tokens_in: int
     text: str
     ids: tuple[int, ...]
+
+
+def render(tokenizer: Tokenizer, purchase: Purchase) -> tuple[int, ...]:
+    """The canonical ids of the prompt and, behind them, of what another node has given of the answer."""
+    prompt_ids = tokenizer.render(purchase.messages)
+    return prompt_ids + tokenizer.encode(purchase.prefix) if purchase.prefix else prompt_ids
 
 
 def within_means(purchase: Purchase, tokens_in: int) -> Purchase:

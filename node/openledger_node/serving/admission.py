@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from openledger_protocol.errors import MalformedError, OverloadedError, RequestTooLongError, UnavailableError
+from openledger_protocol.inference import InferenceRequest
+
+from ..inference.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,3 +43,9 @@ def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int)
             context_max=capacity.context_max,
         )
     return min(max_tokens, room)
+
+
+def render(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
+    """The canonical ids of a prompt and, behind them, of what another node has given of the answer."""
+    prompt_ids = tokenizer.render(request.prompt)
+    return prompt_ids + tokenizer.encode(request.prefix) if request.prefix else prompt_ids

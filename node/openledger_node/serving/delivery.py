@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from openledger_protocol.epoch import Windows
-from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
+from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
 from openledger_protocol.inference import Completion, TokenChunk
 from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import Address, Wei
@@ -157,7 +157,7 @@ class Delivery:
 
     async def _finish(self, last: Completion | Failure | None) -> None:
         """Make the receipt for what was delivered, hand it over, and wait a little for its countersignature."""
-        if error := self.why_cut or (last.error if isinstance(last, Failure) else None):
+        if error := self.why_cut or _why_ended(last):
             await refuse(self.messages, error)
         if not self.ids:
             self.accounts.drop(self.account, self.opened.id)
@@ -180,6 +180,15 @@ class Delivery:
             ids=tuple(self.ids),
             tokens_in=self.tokens_in,
         )
+
+
+def _why_ended(last: Completion | Failure | None) -> ProtocolError | None:
+    """Why an answer is not whole, so that its payer goes on with another node."""
+    if isinstance(last, Failure):
+        return last.error
+    if last and last.finish_reason == "cancelled":
+        return UnavailableError("this node is stopping, and has cut the answer here")
+    return None
 
 
 async def send(messages: MessageStream, message: InferenceMessage) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -11,7 +11,7 @@ from openledger_protocol.epoch import check_withdraw_delay
 from openledger_protocol.errors import MalformedError, ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms, check_covered, price_wei
-from openledger_protocol.primitives import BASE_ONLY, Digest
+from openledger_protocol.primitives import BASE_ONLY, Digest, RequestId
 from openledger_protocol.wire.inference import Award, Open, decode
 
 from ..errors import ChainError, LedgerError, NetworkError
@@ -23,11 +23,19 @@ from .delivery import Delivery, Shop, refuse
 from .receipts import ReceiptMaker
 from .service import ServingDesk, open_channel
 
-__all__ = ["PaidDesk", "Shop", "check_award"]
+__all__ = ["Bids", "PaidDesk", "Shop", "check_award"]
 
 OPEN_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bids:
+    """What was bid to requesters, at other terms than the shop's."""
+
+    terms_of: Callable[[RequestId], Terms | None]  # of a bid that is still good
+    receipts_at: Callable[[Terms], ReceiptMaker]
 
 
 class PaidDesk:
@@ -42,6 +50,7 @@ class PaidDesk:
         receipts: ReceiptMaker,
         check_sellable: Callable[[Adapter], Awaitable[None]],
         nursery: trio.Nursery,
+        bids: Bids | None = None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._desk = desk
@@ -50,6 +59,7 @@ class PaidDesk:
         self._receipts = receipts
         self._check_sellable = check_sellable
         self._nursery = nursery
+        self._bids = bids
         self._fail_point = fail_point
 
     async def serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
@@ -75,11 +85,8 @@ class PaidDesk:
         shop = self._shop
         if opened.channel_config.node != shop.node:
             raise MalformedError(f"the channel is with {opened.channel_config.node}, this node is {shop.node}")
-        if opened.prefix:
-            raise UnavailableError(
-                "this node does not go on with what another one has begun: ask for the whole answer"
-            )
-        check_award(opened.award, self._desk.base.digest, shop.terms)
+        asked = self._bids.terms_of(opened.id) if self._bids else None
+        check_award(opened.award, self._desk.base.digest, asked or shop.terms)
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, shop.windows)
 
     async def _serve(self, opened: Open, account: Account, messages: MessageStream) -> None:
@@ -88,15 +95,16 @@ class PaidDesk:
         Raises:
             ProtocolError: it is refused, and nothing is owed.
         """
+        terms = opened.award.terms
         admitted = await self._desk.admit(await trio.to_thread.run_sync(self._request, opened))
         delivery = Delivery(
             opened=opened,
             account=account,
             admitted=admitted,
             messages=messages,
-            shop=self._shop,
+            shop=replace(self._shop, terms=terms),
             accounts=self._accounts,
-            receipts=self._receipts,
+            receipts=self._bids.receipts_at(terms) if self._bids else self._receipts,
             fail_point=self._fail_point,
         )
         try:
@@ -121,7 +129,11 @@ class PaidDesk:
             raise UnknownModelError(f"adapter {opened.adapter} is not here")
         sampling = replace(opened.sampling, max_tokens=min(opened.sampling.max_tokens, opened.award.tokens_max))
         return InferenceRequest(
-            request_id=opened.id, model=names[opened.adapter], prompt=opened.messages, sampling=sampling
+            request_id=opened.id,
+            model=names[opened.adapter],
+            prompt=opened.messages,
+            sampling=sampling,
+            prefix=opened.prefix,
         )
 
     async def _admit_payment(self, delivery: Delivery) -> None:
@@ -130,7 +142,7 @@ class PaidDesk:
         if admitted.adapter:
             await self._check_sellable(admitted.adapter)
         first_chunk = min(self._shop.chunk_tokens, admitted.request.sampling.max_tokens)
-        price = price_wei(delivery.tokens_in, first_chunk, self._shop.terms)
+        price = price_wei(delivery.tokens_in, first_chunk, delivery.shop.terms)
         await self._accounts.admit(account, opened.voucher, opened.id, price)
         try:
             if len(account.tab.running) == 1:

@@ -28,7 +28,7 @@ from ..inference.sequence import AdapterSource
 from ..inference.tokenizer import Tokenizer
 from ..ledger.jobs import DuplicateJobError, Job
 from ..ledger.ledger import Ledger
-from .admission import Capacity, grant_tokens
+from .admission import Capacity, grant_tokens, render
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ class ServingDesk:
         if self._engine.profile is None:
             raise UnavailableError("the engine is still loading: try again soon")
         adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), request.model)
-        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, request.prompt)
+        prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request)
         capacity = Capacity(
             context_max=self._engine.profile.context_max,
             queue_max=self._queue_max,

@@ -1,0 +1,232 @@
+"""The board: advertisements that count just now, and what may be had by them under which name.
+
+What comes from peers is checked here, without waiting, before it is believed or passed on.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from openledger_protocol.advertisement import Advertisement, OfferedAdapter, open_advertisement, peer_id_of
+from openledger_protocol.bloom import may_hold
+from openledger_protocol.constants import AD_BYTES_MAX
+from openledger_protocol.errors import MalformedError, ProtocolError, StaleError
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
+
+from ..p2p.transport import PeerId
+from .buckets import Buckets
+from .names import Named, Names, Resolved, resolve
+
+AD_INTERVAL_S, AD_BURST = 10.0, 3
+"""An origin may advertise so often: once each half minute, and a few times on change."""
+
+ADS_MAX = 1_024
+"""Advertisements that are kept; more peers than that are heard of when others have gone."""
+
+SEQS_MAX = 4_096
+
+NAMES_MAX = 1_024
+"""Adapters' names that are remembered: a node that has one no more in memory still has it, but does not name it."""
+
+
+class Seqs(Protocol):
+    """Where the highest sequences are kept over a restart: the ledger's peers."""
+
+    def seqs(self) -> dict[str, int]:
+        """All of them."""
+
+    def keep_seqs(self, seqs: Mapping[str, int], *, now_ns: int) -> None:
+        """Keep these."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An adapter that may be had on the network."""
+
+    adapter: OfferedAdapter
+    base: Digest
+    num_nodes: int  # that have it, warm or cold
+
+
+@dataclass(slots=True, kw_only=True)
+class _Entry:
+    """One peer's newest advertisement."""
+
+    ad: Advertisement
+    content: bytes
+    was_heard: bool  # by gossip: a second time it would be a replay
+
+
+class Board:
+    """Live advertisements, one a peer."""
+
+    def __init__(
+        self,
+        network: str,
+        now_s: Callable[[], float],
+        seqs: Seqs,
+        *,
+        own: PeerId | None = None,
+        base_names: Mapping[Digest, str] | None = None,
+    ) -> None:
+        self._network = network
+        self._now_s = now_s
+        self._kept = seqs
+        self._own = own
+        self._base_names = dict(base_names or {})
+        self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=now_s)
+        self._entries: dict[str, _Entry] = {}
+        self._seqs: dict[str, int] = seqs.seqs()
+        self._unkept: dict[str, int] = {}
+        self._named: dict[Named, None] = {}  # those heard of last stand last
+        self.why_refused: str | None = None  # the newest refusal
+
+    # ---- what comes in
+
+    def hear(self, origin: PeerId, content: bytes) -> bool:
+        """Take an advertisement that came by gossip; False if it counts nothing and is not to be passed on."""
+        try:
+            self._hear(origin, content)
+        except ProtocolError as error:
+            self.why_refused = error.message
+            return False
+        return True
+
+    def learn(self, content: bytes) -> bool:
+        """Take an advertisement that another peer has passed on when it was asked; its origin may be anybody."""
+        try:
+            self._take(content, was_heard=False)
+        except ProtocolError as error:
+            self.why_refused = error.message
+            return False
+        return True
+
+    def keep(self) -> None:
+        """Write the sequences that counted since the last time; blocks.
+
+        Raises:
+            LedgerError: they can't be written just now; the next time tries them again.
+        """
+        unkept, self._unkept = self._unkept, {}
+        if not unkept:
+            return
+        try:
+            self._kept.keep_seqs(unkept, now_ns=int(self._now_s() * 10**9))
+        except BaseException:
+            self._unkept = {**unkept, **self._unkept}
+            raise
+
+    # ---- what is asked
+
+    def live(self) -> list[Advertisement]:
+        """Advertisements that have not run out, of peers that serve or not."""
+        self._expire()
+        return [entry.ad for entry in self._entries.values()]
+
+    def contents(self, count_max: int) -> list[bytes]:
+        """The same as they came, signed, the newest first."""
+        self._expire()
+        newest = sorted(self._entries.values(), key=lambda entry: -entry.ad.issued_s)
+        return [entry.content for entry in newest[:count_max]]
+
+    def find(self, peer_id: str) -> Advertisement | None:
+        """A peer's live advertisement."""
+        self._expire()
+        entry = self._entries.get(peer_id)
+        return entry.ad if entry else None
+
+    def offers(self, base: Digest, adapter: AdapterId) -> list[Advertisement]:
+        """Who serves an adapter, or the base alone: the cheapest first, and of equal ones those that have it warm."""
+        found = [ad for ad in self._serving() if ad.base == base and has_adapter(ad, adapter)]
+        return sorted(found, key=lambda ad: (_price(ad), not is_warm(ad, adapter), -ad.slots_free, ad.peer_id))
+
+    def resolve(self, name: str) -> Resolved:
+        """What a name means among what is advertised: see `names.resolve`.
+
+        Raises:
+            UnknownModelError: nothing, or several things (all named).
+        """
+        bases = frozenset(ad.base for ad in self._serving())
+        names = Names(base_names=self._base_names, named=tuple(self._named), bases=bases, is_offered=self._is_offered)
+        return resolve(name, names)
+
+    def adapters(self) -> list[Listed]:
+        """What may be had by a name, each with the number of nodes that have it."""
+        serving = self._serving()
+        listed = [
+            Listed(adapter=offered, base=base, num_nodes=num_nodes)
+            for base, offered in self._named
+            if (num_nodes := _count(serving, base, offered.id))
+        ]
+        return sorted(listed, key=lambda one: (one.adapter.name, one.adapter.id, one.base))
+
+    # ---- helpers
+
+    def _hear(self, origin: PeerId, content: bytes) -> None:
+        if len(content) > AD_BYTES_MAX:
+            raise MalformedError(f"an advertisement of {len(content)} bytes is over its cap of {AD_BYTES_MAX}")
+        if not self._buckets.take(origin):
+            raise StaleError(f"{origin} advertises more often than once in {AD_INTERVAL_S:.0f} s")
+        if (peer_id := peer_id_of(content)) != origin:
+            raise MalformedError(f"{origin} publishes an advertisement of {peer_id}: each publishes its own")
+        entry = self._entries.get(peer_id)
+        if entry and entry.content == content and not entry.was_heard:
+            entry.was_heard = True  # another peer had passed it on before: those behind us may not know it
+            return
+        self._take(content, was_heard=True)
+
+    def _take(self, content: bytes, *, was_heard: bool) -> None:
+        peer_id = peer_id_of(content)
+        if peer_id == self._own:
+            raise StaleError("an advertisement of our own comes back")
+        ad = open_advertisement(
+            content, network=self._network, now_s=int(self._now_s()), seq_last=self._seqs.get(peer_id)
+        )
+        self._expire()
+        if peer_id not in self._entries and len(self._entries) >= ADS_MAX:
+            raise StaleError(f"{ADS_MAX} peers advertise already: one more is heard when another has gone")
+        self._entries[peer_id] = _Entry(ad=ad, content=content, was_heard=was_heard)
+        self._note_seq(peer_id, ad.seq)
+        self._note_names(ad)
+
+    def _note_seq(self, peer_id: str, seq: int) -> None:
+        self._seqs.pop(peer_id, None)  # the newest stand last
+        self._seqs[peer_id] = self._unkept[peer_id] = seq
+        while len(self._seqs) > SEQS_MAX:
+            self._seqs.pop(next(iter(self._seqs)))
+
+    def _note_names(self, ad: Advertisement) -> None:
+        for offered in ad.warm if ad.serves else ():
+            self._named.pop((ad.base, offered), None)
+            self._named[ad.base, offered] = None
+        while len(self._named) > NAMES_MAX:
+            self._named.pop(next(iter(self._named)))
+
+    def _is_offered(self, base: Digest, adapter: AdapterId) -> bool:
+        return any(ad.base == base and has_adapter(ad, adapter) for ad in self._serving())
+
+    def _expire(self) -> None:
+        now = self._now_s()
+        for peer_id in [peer_id for peer_id, entry in self._entries.items() if entry.ad.expires_s <= now]:
+            del self._entries[peer_id]
+
+    def _serving(self) -> list[Advertisement]:
+        return [ad for ad in self.live() if ad.serves]
+
+
+def is_warm(ad: Advertisement, adapter: AdapterId) -> bool:
+    """Whether a node has an adapter in memory; the base always is."""
+    return adapter == BASE_ONLY or any(offered.id == adapter for offered in ad.warm)
+
+
+def has_adapter(ad: Advertisement, adapter: AdapterId) -> bool:
+    """Whether a node has an adapter in memory, or may have it on its disk."""
+    return is_warm(ad, adapter) or may_hold(ad.cold, adapter)
+
+
+def _price(ad: Advertisement) -> int:
+    return ad.terms.price_in_wei + ad.terms.price_out_wei
+
+
+def _count(ads: Iterable[Advertisement], base: Digest, adapter: AdapterId) -> int:
+    return sum(ad.base == base and has_adapter(ad, adapter) for ad in ads)

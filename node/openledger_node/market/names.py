@@ -1,0 +1,91 @@
+"""What a model's name means on the network: pure, from the names that advertisements bring."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from openledger_protocol.advertisement import OfferedAdapter
+from openledger_protocol.errors import MalformedError, UnknownModelError
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest, check_digest
+
+SHORT_ID_DIGITS = 8
+
+Named = tuple[Digest, OfferedAdapter]
+"""An adapter, its name, and the base that it is for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """One adapter of one base, or the base alone."""
+
+    base: Digest
+    adapter: AdapterId
+    name: str  # that means nothing else: `name@<8 hex>`, or the base's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """All that a name may mean."""
+
+    base_names: Mapping[Digest, str]  # as we know them: an advertisement names its base by digest alone
+    named: Iterable[Named]
+    bases: frozenset[Digest]  # that somebody serves
+    is_offered: Callable[[Digest, AdapterId], bool]
+
+
+def resolve(name: str, names: Names) -> Resolved:
+    """Find what `adapter`, `adapter@<8 hex of its id>`, `base:adapter`, `base` or an adapter's whole id means.
+
+    Raises:
+        UnknownModelError: nothing that somebody offers, or several things (all named).
+    """
+    base_name, separator, adapter_name = name.rpartition(":")
+    bases = {base for base in names.bases if not separator or names.base_names.get(base) == base_name}
+    if separator and not bases:
+        raise UnknownModelError(f"nobody on the network serves a base {base_name!r}{_known(names)}")
+    meant = {base for base in bases if names.base_names.get(base) == name}
+    if len(meant) == 1:  # before an adapter of the same name, as on a node of one's own
+        return Resolved(base=meant.pop(), adapter=BASE_ONLY, name=name)
+    found = {
+        Resolved(base=base, adapter=adapter, name=unique)
+        for base in bases
+        for adapter, unique in _candidates(adapter_name, base, names)
+        if names.is_offered(base, adapter)
+    }
+    return _only(name, found)
+
+
+def full_name(offered: OfferedAdapter) -> str:
+    """`name@<8 hex of the id>`."""
+    return f"{offered.name}@{offered.id[2 : 2 + SHORT_ID_DIGITS]}"
+
+
+def _candidates(name: str, base: Digest, names: Names) -> Iterable[tuple[AdapterId, str]]:
+    if is_id(name):
+        return ((AdapterId(name), name),)
+    return [
+        (offered.id, full_name(offered))
+        for known, offered in names.named
+        if known == base and name in (offered.name, full_name(offered))
+    ]
+
+
+def is_id(name: str) -> bool:
+    """Whether a name is an adapter's whole id."""
+    try:
+        return check_digest(name) != BASE_ONLY
+    except MalformedError:
+        return False
+
+
+def _only(name: str, found: set[Resolved]) -> Resolved:
+    if len({(one.base, one.adapter) for one in found}) == 1:
+        return min(found, key=lambda one: one.name)
+    if found:
+        meant = ", ".join(sorted(one.name for one in found))
+        raise UnknownModelError(f"{name!r} means several adapters on the network: {meant}")
+    raise UnknownModelError(f"nobody on the network offers {name!r} just now")
+
+
+def _known(names: Names) -> str:
+    served = sorted(names.base_names[base] for base in names.bases if base in names.base_names)
+    return f", only {', '.join(served)}" if served else ""
