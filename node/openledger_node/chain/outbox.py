@@ -63,8 +63,12 @@ class Outbox:
         """Why something waits that the operator should know of, as the last step found it."""
 
     def halt(self, why: str) -> None:
-        """Move no money until the node is started anew."""
+        """Move no money until the node is started anew, or told to go on."""
         self.state = ChainState(health="halted", why=why)
+
+    def resume(self) -> None:
+        """Go on after a halt: what was sent is looked up anew."""
+        self._head, self.state = None, OK
 
     def step(self) -> bool:
         """Take every transaction as far as it goes just now; returns whether any was moved.
@@ -175,7 +179,7 @@ class Outbox:
         if depth > REORG_DEPTH_MAX:
             raise _DeepReorgError(
                 f"the chain took back {depth} blocks, and {transaction.intent.summary!r} with them: no money moves "
-                "until you have compared [chain] rpc with another endpoint and restarted the node"
+                "until you have compared [chain] rpc with another endpoint, and said `openledger-node network rescan`"
             )
         self._steps.take("unmine", self._journal.unmine, transaction.id)
         self._delivery.send(replace(transaction, state="sent"), view)

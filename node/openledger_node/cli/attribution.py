@@ -13,7 +13,7 @@ from .render import emit_json, out_console, plain, say, show_lines, show_table, 
 app = typer.Typer(help="Who taught an answer, and whether its receipt is right.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FAILED = 1
-MARKS = {True: "[green]holds[/]", False: "[bold red]FALSE[/]", None: "[yellow]unknown[/]"}
+MARKS = {True: ("green", "holds"), False: ("bold red", "FALSE"), None: ("yellow", "unknown")}
 PPM_PER_PERCENT = 10_000
 
 
@@ -54,7 +54,8 @@ def verify(
         emit_json("verification", found)
     else:
         for check in found["checks"]:
-            out_console.print(f"{MARKS[check['holds']]:<24} [dim]{check['what']:<17}[/] {plain(check['detail'])}")
+            style, word = MARKS[check["holds"]]
+            out_console.print(f"[{style}]{word:<7}[/] [dim]{check['what']:<17}[/] {plain(check['detail'])}")
     return 0 if found["holds"] else FAILED
 
 

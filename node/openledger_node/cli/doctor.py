@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
+from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.errors import ProtocolError
 
 from ..config import Config, load_config
@@ -22,7 +22,7 @@ from ..inference.adapters import read_shelf
 from ..inference.bases import Base, find_base, is_here
 from ..keys import api_key_file, load_api_key
 from ..ledger.ledger import open_ledger
-from .context import ask_daemon, open_node_home
+from .context import ask_daemon, network_id, open_node_home
 from .render import emit_json, out_console, plain
 
 PROBLEMS_FOUND = 8
@@ -175,7 +175,7 @@ def check_key(home: Home) -> tuple[str, str]:
 
 def check_ledger(home: Home) -> tuple[str, str]:
     """The ledger opens and its pages are sound."""
-    file = home.ledger(LOCAL_NETWORK)
+    file = home.ledger(network_id(home))
     if not file.exists():
         return "made at the first start", ""
     open_ledger(file, is_writer=False).close()

@@ -15,8 +15,8 @@ from ..errors import ConfigError, NodeError
 from ..home import Home, claim_home, is_claimed
 from ..keystore import WALLET, find_account, is_unattended
 from .chain import amount
+from .confirm import confirm
 from .context import ask_daemon, load_settings, open_node_home
-from .network import confirm
 from .passwords import PASSWORD_FILE_HELP, password_of
 from .render import emit_json, plain, say
 
@@ -195,12 +195,10 @@ def wei_of(text: str) -> str:
     """An amount that somebody typed, in wei, as JSON carries it: `12`, `0.5`; never more digits than wei have.
 
     Raises:
-        ConfigError: it is no amount.
+        BadParameter: it is no amount.
     """
     if not re.fullmatch(r"\d{1,30}(\.\d{1,18})?", text):
-        raise ConfigError(
-            f"{text!r} is no amount: say how many, like 12 or 0.5, with at most {DECIMALS} digits behind"
-        )
+        raise typer.BadParameter(f"{text!r} is no amount: say how many, like 12 or 0.5")
     whole, _, rest = text.partition(".")
     return str(int(whole + rest.ljust(DECIMALS, "0")))
 

@@ -1,7 +1,6 @@
 """`network`: the chain and the contracts that this node works with."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +32,9 @@ from ..networks import (
     write_network,
 )
 from .chain import amount, open_chain, open_endpoint
+from .confirm import confirm
 from .context import load_settings, open_node_home
+from .money import open_money
 from .passwords import PASSWORD_FILE_HELP, open_account
 from .render import emit_json, out_console, plain, say
 
@@ -137,18 +138,19 @@ def show(as_json: Json = False) -> None:
     _show(network)
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something that is not easily undone.
+@app.command()
+def rescan(yes: Yes = False, as_json: Json = False) -> None:
+    """Read the chain anew after a halt, and let money move again: once you trust the endpoint.
 
-    Raises:
-        ConfigError: there is nobody to ask, and `--yes` was not given.
-        Abort: the answer is no.
+    A chain that takes back more than 64 blocks is no honest one, or another one: compare it with a second endpoint.
     """
-    if yes:
+    confirm("do two endpoints agree on this chain?", yes=yes)
+    with open_money() as money:
+        found = money.ask("rescan")
+    if as_json:
+        emit_json("chain", found)
         return
-    if not sys.stdin.isatty():
-        raise ConfigError(f"no terminal to ask at: {question} Say --yes")
-    typer.confirm(question, abort=True, err=True)
+    say(f"{plain(found['network'])} at block {found['block']}: {found['health']}")
 
 
 def _plan(client: ChainClient, rpc: list[str], bootstrap: list[str], name: str | None) -> Network:

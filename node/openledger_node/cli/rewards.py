@@ -106,7 +106,7 @@ def _is_due(claim: dict[str, Any], now_s: int) -> bool:
 def _show(rewards: dict[str, Any], now_s: int) -> None:
     lines = {
         "unclaimed": f"{open_amount(rewards['unclaimed_wei'])} in {rewards['num_unclaimed']} receipts",
-        "balance": f"{open_amount(rewards['balance_wei'])} credited: `openledger-node rewards withdraw` takes it out",
+        "balance": f"{open_amount(rewards['balance_wei'])} credited to the payout account, to be withdrawn",
         "payout": rewards["payout"],
     }
     if rewards["why_not_claimed"]:

@@ -44,7 +44,7 @@ def withdraw() -> dict[str, Any]:
 def payout(
     address: Annotated[str, typer.Argument(help="The account that earnings are credited to.")],
 ) -> dict[str, Any]:
-    """Have earnings credited to another account from the next claim on."""
+    """Have earnings credited to another account, those of claims too that are not final yet."""
     return {"payout": address}
 
 

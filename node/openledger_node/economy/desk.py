@@ -18,7 +18,7 @@ from openledger_protocol.primitives import Address
 from ..api.openai import ChatBody
 from ..chain.state import Health
 from ..config import Config
-from ..errors import ChainError, KeyFileError, LedgerError, NetworkError
+from ..errors import ChainError, KeyFileError, LedgerError
 from ..home import Home
 from ..inference.engine import Engine
 from ..inference.tokenizer import Tokenizer
@@ -87,6 +87,7 @@ class MoneyDesk:
         self._questions: MoneyQuestions | None = None
         self._counter: Counter | None = None
         self._guest: Guest | None = None
+        self._opening = trio.Lock()
         self._streams = Streams()
         self._peers = MemoryNetwork()
         self._transport = open_transport(self._peers, NODE)
@@ -170,7 +171,7 @@ class MoneyDesk:
         while True:
             try:
                 for line in await self._blocking(prepare):
-                    self._around.tell(f"            {line}")
+                    self._around.tell(f"            on its way: {line}")
                 return
             except ChainError as error:
                 log.warning("%s", error)
@@ -222,6 +223,10 @@ class MoneyDesk:
         economy, counter = self._economy, self._counter
         assert economy is not None
         assert counter is not None
+        async with self._opening:  # a payer has one tab a channel
+            return self._guest or await self._make_guest(economy, counter)
+
+    async def _make_guest(self, economy: Economy, counter: Counter) -> Guest:
         if self._guest is None:
             around = self._around
             open_it = partial(open_guest, self._home, economy, self._config, counter=counter)
@@ -255,7 +260,7 @@ class MoneyDesk:
             await self._ready.wait()
             return
         if self._economy is None:
-            raise NetworkError(self._why)
+            raise ChainError(self._why)
         raise UnavailableError("the node still prepares its money: try again in a moment")
 
     async def _blocking(self, call: Callable[..., Value], *values: object) -> Value:

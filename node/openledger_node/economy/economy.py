@@ -128,6 +128,16 @@ class Economy:
         found = (self.ledger.outbox.find(each.intent.key) for each in wanted)
         return [each for each in found if each]
 
+    def rescan(self) -> None:
+        """Forget what was read of the chain, and let money move again: for an operator who trusts the endpoint.
+
+        Raises:
+            LedgerError: the ledger can't be written.
+        """
+        with self._stepping:
+            self.watcher.rescan()
+            self.outbox.resume()
+
     def params(self) -> Params:
         """What governance has set, as it stands just now."""
         return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows))

@@ -38,6 +38,7 @@ class MoneyQuestions:
         self._inspector = inspector
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
             "network": lambda _: self._network(),
+            "rescan": lambda _: self._rescan(),
             "stake": lambda _: verbs.stake(),
             "channels": lambda _: {"channels": verbs.channels()},
             "rewards": lambda _: verbs.rewards(),
@@ -78,7 +79,13 @@ class MoneyQuestions:
             "chain_time_s": head.timestamp_s,
             "health": economy.state.health,
             "why": economy.state.why,
+            "alerts": list(economy.outbox.alerts),
         }
+
+    def _rescan(self) -> dict[str, Any]:
+        self._economy.rescan()
+        self._economy.step()
+        return self._network()
 
     def _receipts(self, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._economy.ledger.receipts.newest(limit=limit)]

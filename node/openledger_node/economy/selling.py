@@ -34,6 +34,7 @@ NOISE = "philox4x64/1"
 STANDING_AGE_S = 1.0
 """What the chain said of a payer counts for so long: about a block."""
 
+STANDINGS_MAX = 4096
 CHAIN_QUESTIONS_MAX = 8
 """Threads that ask the chain at once."""
 
@@ -90,6 +91,7 @@ def open_counter(
         policy=_credit_policy(economy, config),
         ask_standing=Standings(economy.deployment, economy.client.finalized_number).ask,
         now_ns=time.time_ns,
+        fail_point=economy.fail_point,
     )
     receipts = ReceiptMaker(
         ledger=economy.ledger,
@@ -133,7 +135,7 @@ class Standings:
         self._deployment = deployment
         self._finalized_number = finalized_number
         self._limiter = trio.CapacityLimiter(CHAIN_QUESTIONS_MAX)
-        self._known: dict[ChannelId, tuple[float, Standing]] = {}
+        self._known: dict[ChannelId, tuple[float, Standing]] = {}  # a stranger may name any number of channels
 
     async def ask(self, channel_id: ChannelId, config: ChannelConfig) -> Standing:
         """The standing of a channel.
@@ -145,7 +147,10 @@ class Standings:
         if trio.current_time() - asked_s >= STANDING_AGE_S:
             asked_s = trio.current_time()
             standing = await trio.to_thread.run_sync(self._ask, channel_id, config, limiter=self._limiter)
+            self._known.pop(channel_id, None)
             self._known[channel_id] = (asked_s, standing)
+            if len(self._known) > STANDINGS_MAX:
+                self._known.pop(next(iter(self._known)))
         return standing
 
     def _ask(self, channel_id: ChannelId, config: ChannelConfig) -> Standing:

@@ -4,9 +4,9 @@ Doing something takes two steps: a plan shows what it will be and cost, and only
 """
 
 import secrets
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from openledger_protocol.errors import MalformedError, RevertedError
@@ -40,6 +40,9 @@ from .plain import plain_of
 PLANS_MAX = 100
 """Plans that were shown and not yet confirmed; the oldest go first."""
 
+PLAN_S = 600.0
+"""So long a plan waits for its yes, and the key that it takes stays open."""
+
 Arguments = Mapping[str, Any]
 
 
@@ -47,7 +50,10 @@ Arguments = Mapping[str, Any]
 class Plan:
     """What was shown to the operator, and waits for his yes."""
 
+    actions: tuple[Action, ...]
     steps: tuple[Step, ...]
+    account: Address
+    made_s: float  # monotonic
 
 
 class MoneyVerbs:
@@ -100,7 +106,7 @@ class MoneyVerbs:
             steps = self._economy.treasury.plan(actions, account, sign, key=f"{verb}:{name}")
         except RevertedError as error:
             raise explain_revert(error) from error
-        self._plans[name] = Plan(steps=tuple(steps))
+        self._plans[name] = Plan(actions=tuple(actions), steps=tuple(steps), account=account, made_s=time.monotonic())
         while len(self._plans) > PLANS_MAX:
             self._plans.pop(next(iter(self._plans)))
         return {
@@ -121,6 +127,7 @@ class MoneyVerbs:
         plan = self._plans.pop(name, None)
         if plan is None:
             raise NodeError("this plan is not known any more: say the verb again")
+        self._remember_channels(plan.actions)
         return [transaction_to_plain(found) for found in self._economy.send(plan.steps)]
 
     def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
@@ -136,7 +143,10 @@ class MoneyVerbs:
 
     def lock(self) -> None:
         """Forget the keys that were opened for a verb, once nothing waits for them; throwaway ones stay."""
+        oldest_s = time.monotonic() - PLAN_S
+        self._plans = {name: plan for name, plan in self._plans.items() if plan.made_s > oldest_s}
         waiting = {found.intent.sender for found in self._economy.ledger.outbox.unfinished()}
+        waiting |= {plan.account for plan in self._plans.values()}
         for account in self._opened - waiting:
             self._economy.ring.keys.pop(account, None)
         self._opened &= waiting
@@ -149,8 +159,6 @@ class MoneyVerbs:
         """
         network = self._economy.network.network
         account = find_account(self._home.network_keys(network), name)
-        if account.address in self._economy.ring.keys:
-            return account.address
         if is_unattended(network, name):
             key = unlock_unattended(account)
         elif password is None:
@@ -160,6 +168,13 @@ class MoneyVerbs:
             self._opened.add(account.address)
         self._economy.ring.add(key)
         return account.address
+
+    def _remember_channels(self, actions: Sequence[Action]) -> None:
+        """A channel is known before it is paid into: its config is nowhere else."""
+        for action in actions:
+            if isinstance(action, OpenChannel):
+                key = channel_id(action.config, self._economy.deployment.payments)
+                self._economy.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
 
     # ---- the verbs
 
@@ -202,8 +217,6 @@ class MoneyVerbs:
             withdraw_delay_s=delay_s,
             salt=Salt("0x" + secrets.token_hex(32)),
         )
-        key = channel_id(config, self._economy.deployment.payments)
-        self._economy.ledger.channels.ensure(key, config, now_ns=int(datetime.now(UTC).timestamp() * 10**9))
         return [OpenChannel(config=config, amount_wei=_wei(arguments["amount_wei"]))]
 
     def _top_up(self, _account: Address, arguments: Arguments) -> list[Action]:

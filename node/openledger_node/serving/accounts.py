@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from openledger_protocol.eip712 import Domain
-from openledger_protocol.errors import MalformedError, UnavailableError, VoucherRefusedError
+from openledger_protocol.errors import MalformedError, PaymentRequiredError, UnavailableError, VoucherRefusedError
 from openledger_protocol.payments import (
     ChannelConfig,
     ChannelState,
@@ -118,6 +118,7 @@ class Accounts:
             ProtocolError: it is refused; nothing has changed.
         """
         standing = await self._ask(account)
+        _check_remembered(account, standing)
         async with self._crediting:
             if request_id in account.tab.running:
                 raise MalformedError(f"request {request_id} runs already: an id names one request")
@@ -251,6 +252,15 @@ class _Trust:
     standing: Standing
     record: Record
     charged_wei: Wei
+
+
+def _check_remembered(account: Account, standing: Standing) -> None:
+    """A ledger that was restored from an older copy does not know what a channel was charged: nothing new on that."""
+    if standing.claimed_wei > account.tab.charged_wei:
+        raise PaymentRequiredError(
+            f"{standing.claimed_wei} wei were claimed of this channel, and this node remembers "
+            f"{account.tab.charged_wei}: open another channel"
+        )
 
 
 def _check_unseen(account: Account, ceiling_wei: Wei) -> None:
