@@ -1,8 +1,8 @@
 """Keeping a node connected: who is tried, when, and who is tried again.
 
-Sources, in order: where peers were last met, the bootstrap addresses of the network, and a rendezvous at each bootstrap
-point that we are connected with. The library's own connector is off: it is slow to return to a peer that has restarted,
-and it dials whomever it has ever heard of.
+Sources, in order: where peers were last met, the bootstrap addresses of the network, and a rendezvous at each
+bootstrap point that we are connected with. The library's own connector is off: it is slow to return to a peer that
+has restarted, and it dials whomever it has ever heard of.
 """
 
 import logging
@@ -16,33 +16,34 @@ from ..errors import NetworkError
 from .address_book import ADDRESS_LENGTH_MAX, AddressBook
 from .transport import PeerId, Transport, peer_id_from_address
 
-CONNECTIONS_MIN, CONNECTIONS_MAX = 8, 16
-"""Below the first, we look for more; from the second on, we dial nobody. Others may connect with us as they like."""
+CONNECTIONS_MIN, CONNECTIONS_AIM = 8, 12
+"""With fewer than the first, we dial until we have the second. Others may connect with us as they like."""
 
 TICK_S = 1.0
 ASK_FEW_S, ASK_ENOUGH_S = 10.0, 60.0
 """Between two rendezvous at one point: while connections are few, and otherwise."""
 
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
-RETURN_S_MAX = 10.0
-"""A peer that we were connected with in this run is tried at least so often for a while: it may have restarted."""
-RETURN_FOR_S = 300.0
+RETURN_S_MAX, RETURN_FOR_S = 10.0, 300.0
+"""Whom we were connected with is tried at least so often, and for so long: it may have restarted."""
 
+WRITE_EVERY_S = 5.0
 DIALS_AT_ONCE = 8
 KNOWN_MAX = 1024
-LAST_GOOD, BOOTSTRAP = "last good", "bootstrap"
+LAST_GOOD, BOOTSTRAP, INBOUND = "last good", "bootstrap", "inbound"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownPeer:
-    """A peer that we know an address of."""
+    """A peer that we have heard of."""
 
     peer_id: PeerId
     address: str
+    """Empty for one that came by itself and has not said where it lives."""
     learned_from: str
-    """`last good`, `bootstrap`, or `rendezvous <peer id>`."""
+    """`last good`, `bootstrap`, `rendezvous <peer id>`, or `inbound`."""
     is_connected: bool
 
 
@@ -53,9 +54,10 @@ class _Candidate:
     peer_id: PeerId
     address: str
     learned_from: str
+    is_stale: bool  # met so long ago that others come first
     num_failures: int = 0
     due_s: float = 0.0
-    met_s: float | None = None  # when a connection with it was last seen
+    is_good: bool = False  # has led to its peer
     is_dialling: bool = False
 
 
@@ -77,28 +79,27 @@ class PeerKeeper:
         self._book = book
         self._random = random
         self._clock = clock
+        self._points = {peer_id_from_address(address): None for address in bootstrap}
         self._candidates: dict[str, _Candidate] = {}
-        self._bootstrap = bootstrap
+        self._seen_s: dict[PeerId, float] = {}  # who was connected, and when we last saw it so
         self._asked_s: dict[PeerId, float] = {}  # rendezvous point → when it is to be asked next
+        self._written_s = 0.0
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
         self._learn(book.addresses, LAST_GOOD)
         self._learn(bootstrap, BOOTSTRAP)
 
     def known(self) -> tuple[KnownPeer, ...]:
-        """Every peer that we know an address of, or are connected with, in the order in which we heard of them."""
+        """Whom we have heard of, in that order; of a peer's addresses one that has led to it, if there is one."""
         there = self._transport.connected()
         best: dict[PeerId, _Candidate] = {}
         for candidate in self._candidates.values():
-            if (candidate.met_s or -1) > (best.setdefault(candidate.peer_id, candidate).met_s or -1):
+            if candidate.is_good or candidate.peer_id not in best:
                 best[candidate.peer_id] = candidate
+        found = [(one.peer_id, one.address, one.learned_from) for one in best.values()]
+        found += [(peer_id, "", INBOUND) for peer_id in there if peer_id not in best]
         return tuple(
-            KnownPeer(
-                peer_id=peer_id,
-                address=candidate.address,
-                learned_from=candidate.learned_from,
-                is_connected=peer_id in there,
-            )
-            for peer_id, candidate in best.items()
+            KnownPeer(peer_id=peer_id, address=address, learned_from=learned_from, is_connected=peer_id in there)
+            for peer_id, address, learned_from in found
         )
 
     async def run(self) -> None:
@@ -116,61 +117,66 @@ class PeerKeeper:
             self._book.write()
 
     def _look(self) -> None:
-        """Take note of who is connected."""
-        there, now = set(self._transport.connected()), self._clock()
-        for candidate in self._candidates.values():
-            if candidate.peer_id in there and candidate.met_s is not None:
-                candidate.met_s = now
-        self._book.write()
+        """Take note of who is connected, and keep what was noted."""
+        now = self._clock()
+        self._seen_s.update(dict.fromkeys(self._transport.connected(), now))
+        self._seen_s = {peer_id: seen_s for peer_id, seen_s in self._seen_s.items() if now - seen_s < RETURN_FOR_S}
+        if now - self._written_s >= WRITE_EVERY_S:
+            self._book.write()
+            self._written_s = now
+
+    # ── dialling ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _to_dial(self) -> list[_Candidate]:
-        """Those whose turn it is, as many as we lack, one address a peer at a time."""
-        there, now = set(self._transport.connected()), self._clock()
-        busy = {candidate.peer_id for candidate in self._candidates.values() if candidate.is_dialling}
-        due = [one for one in self._candidates.values() if one.due_s <= now and one.peer_id not in there]
-        due.sort(key=lambda one: one.met_s is None)  # whom we were connected with comes first
+        """Those whose turn it is, as many as we lack, one address a peer at a time; points in any case."""
+        now, absent = self._clock(), set(self._transport.connected())
+        num_there = len(absent)
+        absent |= {one.peer_id for one in self._candidates.values() if one.is_dialling}
+        due = [one for one in self._candidates.values() if one.due_s <= now and one.peer_id not in absent]
+        due.sort(key=lambda one: (one.peer_id not in self._seen_s, one.is_stale, one.num_failures))
+        lacking = CONNECTIONS_AIM - len(absent) if num_there < CONNECTIONS_MIN else 0
         chosen: dict[PeerId, _Candidate] = {}
         for candidate in due:
-            lacking = CONNECTIONS_MAX - len(there) - len(busy) - len(chosen)
-            if candidate.peer_id not in busy and (lacking > 0 or self._is_missing_point(candidate)):
+            if candidate.peer_id in self._points or len(chosen) < lacking:
                 chosen.setdefault(candidate.peer_id, candidate)
         for candidate in chosen.values():
             candidate.is_dialling = True
         return list(chosen.values())
 
-    def _is_missing_point(self, candidate: _Candidate) -> bool:
-        return candidate.address in self._bootstrap
-
     async def _dial(self, candidate: _Candidate) -> None:
         try:
-            async with self._dials:
+            if candidate.peer_id in self._points:  # they do not wait behind addresses that lead nowhere
                 await self._transport.connect(candidate.address)
+            else:
+                async with self._dials:
+                    await self._transport.connect(candidate.address)
         except NetworkError as error:
             self._put_off(candidate)
             log.debug("%s: tried again in %.1f s", error, candidate.due_s - self._clock())
         else:
-            candidate.num_failures, candidate.met_s = 0, self._clock()
+            candidate.num_failures, candidate.is_good = 0, True
             candidate.due_s = self._clock() + self._jittered(RETRY_MIN_S)
             self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False
 
     def _put_off(self, candidate: _Candidate) -> None:
-        """Wait twice as long as the last time, a peer met a moment ago excepted."""
-        now = self._clock()
-        wait_s = min(RETRY_MIN_S * 2.0 ** min(candidate.num_failures, 10), RETRY_MAX_S)
-        if candidate.met_s is not None and now - candidate.met_s < RETURN_FOR_S:
-            wait_s = min(wait_s, RETURN_S_MAX)
+        """Wait twice as long as the last time, though not for a peer that was here a moment ago."""
+        longest_s = RETURN_S_MAX if candidate.peer_id in self._seen_s else RETRY_MAX_S
+        wait_s = min(RETRY_MIN_S * 2.0 ** min(candidate.num_failures, 10), longest_s)
         candidate.num_failures += 1
-        candidate.due_s = now + self._jittered(wait_s)
+        candidate.due_s = self._clock() + self._jittered(wait_s)
+
+    # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _to_ask(self) -> list[PeerId]:
-        """Points whose turn it is."""
+        """Points whose turn it is; one that was lost is asked as soon as it is back: it may have restarted."""
         there, now = self._transport.connected(), self._clock()
-        points = {peer_id_from_address(address): None for address in self._bootstrap}
-        due = [point for point in points if point in there and self._asked_s.get(point, 0.0) <= now]
+        self._asked_s = {point: due_s for point, due_s in self._asked_s.items() if point in there}
+        due = [point for point in self._points if point in there and self._asked_s.get(point, now) <= now]
+        pause_s = ASK_FEW_S if len(there) < CONNECTIONS_MIN else ASK_ENOUGH_S
         for point in due:
-            self._asked_s[point] = now + self._jittered(self._interval_s())
+            self._asked_s[point] = now + self._jittered(pause_s)
         return due
 
     async def _ask(self, point: PeerId) -> None:
@@ -182,31 +188,34 @@ class PeerKeeper:
         self._random.shuffle(found)  # so that not everybody dials the same few
         self._learn(found, f"rendezvous {point}")
 
-    def _interval_s(self) -> float:
-        return ASK_FEW_S if len(self._transport.connected()) < CONNECTIONS_MIN else ASK_ENOUGH_S
+    # ── knowing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _learn(self, addresses: Iterable[str], learned_from: str) -> None:
-        """Remember addresses that are news; strangers' ones only while there is room."""
-        for address in addresses:
-            is_news = address not in self._candidates and len(address) <= ADDRESS_LENGTH_MAX
-            if is_news and self._has_room() and peer_id_from_address(address) != self._transport.peer_id:
-                peer_id = peer_id_from_address(address)
-                self._candidates[address] = _Candidate(peer_id=peer_id, address=address, learned_from=learned_from)
+        """Remember addresses that are news, while there is room."""
+        for place, address in enumerate(addresses):
+            if address in self._candidates or len(address) > ADDRESS_LENGTH_MAX:
+                continue
+            peer_id = peer_id_from_address(address)
+            if peer_id != self._transport.peer_id and self._make_room():
+                self._candidates[address] = _Candidate(
+                    peer_id=peer_id,
+                    address=address,
+                    learned_from=learned_from,
+                    is_stale=learned_from == LAST_GOOD and place >= CONNECTIONS_AIM,
+                )
 
-    def _has_room(self) -> bool:
-        """Make room by forgetting the one that has failed most often, a bootstrap address never."""
+    def _make_room(self) -> bool:
+        """Forget the address that has failed most often, if there are too many."""
         if len(self._candidates) < KNOWN_MAX:
             return True
-        there = self._transport.connected()
-        failed = [
+        idle = [
             one
             for one in self._candidates.values()
-            if one.num_failures and one.peer_id not in there and not one.is_dialling and one.learned_from != BOOTSTRAP
+            if one.num_failures and not one.is_dialling and one.peer_id not in self._points
         ]
-        if not failed:
-            return False
-        del self._candidates[max(failed, key=lambda one: one.num_failures).address]
-        return True
+        if idle:
+            del self._candidates[max(idle, key=lambda one: one.num_failures).address]
+        return bool(idle)
 
     def _jittered(self, wait_s: float) -> float:
         return wait_s * self._random.uniform(0.75, 1.25)

@@ -1,6 +1,7 @@
 """The library's host, opened with what we offer and nothing more."""
 
 import logging
+import socket
 
 import trio
 from libp2p import new_host
@@ -19,6 +20,7 @@ from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX
 from libp2p.stream_muxer.yamux.yamux import Yamux
 from multiaddr import Multiaddr
 
+from ....errors import NetworkError
 from .guard import guarded
 
 HANDSHAKE_S = 5.0
@@ -48,6 +50,23 @@ def open_host(identity: bytes, max_connections: int) -> BasicHost:
     swarm.set_stream_handler(guarded(host._swarm_stream_handler))
     _take_inbound(swarm, max(1, max_connections - OUTBOUND_RESERVED))
     return host
+
+
+def check_is_free(address: Multiaddr) -> None:
+    """Refuse an address that another program listens on.
+
+    NOTE: the library shares ports, so that two nodes on one port would each get half of the connections.
+
+    Raises:
+        NetworkError: it is in use, or not this machine's.
+    """
+    host, port = str(address).split("/")[2], int(str(address).split("/")[4])
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise NetworkError(f"cannot listen on {address}: {error.strerror}") from error
 
 
 def _connections(max_connections: int) -> ConnectionConfig:

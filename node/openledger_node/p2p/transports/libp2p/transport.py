@@ -2,8 +2,8 @@
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import trio
@@ -21,7 +21,7 @@ from ...inbox import Inbox
 from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
 from .gossip import GossipRouter
 from .guard import close_connections, reset, running, silence_library
-from .host import open_host
+from .host import check_is_free, open_host
 from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream
 
@@ -148,15 +148,19 @@ class Libp2pTransport:
         return addresses
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen, dial and gossip."""
-        async with self._running(), trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._ping_all)
-            task_status.started()
-            try:
-                await trio.sleep_forever()
-            finally:
-                self._nursery = None
+        """Listen, dial and gossip.
+
+        Raises:
+            NetworkError: it can't listen.
+        """
+        for address in self._listen:
+            check_is_free(address)
+        async with running(self._swarm):
+            await self._swarm.listen(*self._listen)
+            if is_listening := len(self._swarm.listeners) == len(set(self._listen)):
+                await self._take_part(task_status)
+        if not is_listening:
+            raise NetworkError(f"cannot listen on {' and '.join(map(str, self._listen))}")
 
     @property
     def _swarm(self) -> Swarm:
@@ -164,16 +168,16 @@ class Libp2pTransport:
         assert isinstance(swarm, Swarm)
         return swarm
 
-    @asynccontextmanager
-    async def _running(self) -> AsyncIterator[None]:
-        async with running(self._swarm):
-            if self._listen and not await self._swarm.listen(*self._listen):
-                raise NetworkError(f"cannot listen on {', '.join(map(str, self._listen))}: another program does")
-            try:
-                async with self._gossip.running():
-                    yield
-            finally:
-                await close_connections(self._swarm)
+    async def _take_part(self, task_status: trio.TaskStatus[None]) -> None:
+        try:
+            async with self._gossip.running(), trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._ping_all)
+                task_status.started()
+                await trio.sleep_forever()
+        finally:
+            self._nursery = None
+            await close_connections(self._swarm)
 
     def _pumped(self, net: INetStream) -> PumpedStream:
         assert isinstance(net, NetStream)

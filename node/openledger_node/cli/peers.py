@@ -1,0 +1,71 @@
+"""`peers`: whom this node's network consists of."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigError, NetworkError
+from ..networks import current_network
+from ..p2p.bootstrap_child import Point, start_point
+from .context import load_settings, open_node_home
+from .render import emit_json, out_console, plain, say
+
+app = typer.Typer(help="The peers of the network that this node is on.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once it listens.")]
+LOOPBACK = "/ip4/127.0.0.1/tcp/4001"
+
+
+@app.command()
+def bootstrap(
+    listen: Annotated[
+        list[str] | None, typer.Option(help="Address of one interface, as /ip4/…/tcp/…; may be given more than once.")
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="Id of the network; the one that this home is on if not given.", show_default=False),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where its identity lies; `bootstrap` in the home if not given.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a bootstrap point in the foreground until Ctrl-C: where the peers of a network find each other.
+
+    It needs no model, no account and no money. Its addresses go into `bootstrap` of network.json.
+    """
+    folder = (folder or open_node_home().root / "bootstrap").expanduser().resolve()
+    network = network or _current_network_id()
+    with start_point(folder, network=network, listen=tuple(listen or (LOOPBACK,))) as point:
+        _announce(point, network, folder, as_json=as_json)
+        try:
+            status = point.wait()
+        except KeyboardInterrupt:
+            say("stopped: it keeps its identity")
+            return
+    raise NetworkError(f"the bootstrap point ended by itself with status {status}")
+
+
+def _current_network_id() -> str:
+    home = open_node_home()
+    network = current_network(home, load_settings(home).node.network)
+    if network is None:
+        raise ConfigError("this home is on no network: say which with --network")
+    return network.network
+
+
+def _announce(point: Point, network: str, folder: Path, *, as_json: bool) -> None:
+    fields = {
+        "network": network,
+        "peer_id": point.peer_id,
+        "addresses": list(point.addresses),
+        "folder": str(folder),
+    }
+    if as_json:
+        emit_json("bootstrap", fields)
+        return
+    for label, value in fields.items():
+        text = "  ".join(value) if isinstance(value, list) else str(value)
+        out_console.print(f"[dim]{label.replace('_', ' '):<13}[/] {plain(text)}")
+    say("peers may come; Ctrl-C ends it")

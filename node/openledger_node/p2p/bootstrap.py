@@ -1,0 +1,143 @@
+"""A bootstrap point: a process without engine or money, where the peers of one network find each other.
+
+    python -m openledger_node.p2p.bootstrap --network ID --folder F --listen /ip4/127.0.0.1/tcp/0
+
+It serves rendezvous, passes gossip on, prints one line of JSON with its addresses, and ends when its input ends.
+"""
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import SystemRandom
+
+import trio
+
+from ..errors import NodeError
+from ..plugs import load_plug
+from .address_book import AddressBook
+from .identity import ensure_identity
+from .keeper import PeerKeeper
+from .rates import Rates
+from .transport import Gossip, PeerId, Transport
+
+CONNECTIONS_MAX = 256
+MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
+"""What it passes on of one origin. It can't read what it carries, and is judged by what it passes on."""
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def topics(network: str) -> tuple[str, ...]:
+    """What a network gossips about."""
+    return f"/openledger/{network}/ads/1", f"/openledger/{network}/calls/1"
+
+
+def open_point(folder: Path, listen: tuple[str, ...]) -> Transport:
+    """A transport for a point, with the identity that lies in `folder`.
+
+    Raises:
+        ConfigError: an address to listen on is none.
+        KeyFileError: the identity can't be read.
+    """
+    transport: Transport = load_plug("transport", "libp2p")(
+        identity=ensure_identity(folder), listen=listen, serve_rendezvous=True, max_connections=CONNECTIONS_MAX
+    )
+    return transport
+
+
+async def serve(
+    transport: Transport,
+    *,
+    network: str,
+    folder: Path,
+    bootstrap: tuple[str, ...] = (),
+    announce: Callable[[Transport], None],
+    wait_for_end: Callable[[], Awaitable[object]],
+) -> None:
+    """Be a point of one network until the end; `bootstrap` are other points of it.
+
+    Raises:
+        NetworkError: it can't listen.
+    """
+    accept = _accept_some()
+    async with trio.open_nursery() as nursery:
+        for topic in topics(network):
+            nursery.start_soon(_forget, transport.subscribe(topic, accept))
+        await nursery.start(transport.run)
+        announce(transport)
+        keeper = PeerKeeper(
+            transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=SystemRandom()
+        )
+        nursery.start_soon(keeper.run)
+        await wait_for_end()
+        nursery.cancel_scope.cancel()
+
+
+def _accept_some() -> Callable[[PeerId, bytes], bool]:
+    rates = Rates(per_s=MESSAGES_A_SECOND, burst=MESSAGES_AT_ONCE, clock=trio.current_time)
+    return lambda origin, _: rates.take(origin)
+
+
+async def _forget(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
+    async for _ in channel:
+        pass
+
+
+async def wait_for_hang_up() -> None:
+    """Wait until our input ends, or a signal tells us to end."""
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_wait_for_end_of_input, nursery.cancel_scope)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+
+
+async def _wait_for_end_of_input(scope: trio.CancelScope) -> None:
+    await trio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+    scope.cancel()
+
+
+def _tell(transport: Transport) -> None:
+    print(json.dumps({"peer_id": transport.peer_id, "addresses": transport.addresses}), flush=True)
+
+
+def main() -> int:
+    """Run it; the exit code is that of what went wrong."""
+    parser = argparse.ArgumentParser(prog="openledger_node.p2p.bootstrap")
+    parser.add_argument("--network", required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--listen", action="append", required=True)
+    parser.add_argument("--bootstrap", action="append", default=[])
+    words = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+
+    failure: BaseException | None = None
+    try:
+        trio.run(_run, words)
+    except* NodeError as group:
+        failure = group
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    if isinstance(failure, NodeError):
+        print(json.dumps({"error": str(failure)}), flush=True)
+        return failure.exit_code
+    return 0
+
+
+async def _run(words: argparse.Namespace) -> None:
+    await serve(
+        open_point(words.folder, tuple(words.listen)),
+        network=words.network,
+        folder=words.folder,
+        bootstrap=tuple(words.bootstrap),
+        announce=_tell,
+        wait_for_end=wait_for_hang_up,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
