@@ -11,9 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
-from audit.report import Report, audit, report_to_json
-from audit.table import render_report
-
+from openledger_node.audit.report import Report, audit, report_to_json
+from openledger_node.audit.table import render_report
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.errors import ChainError, NodeError
 from openledger_node.networks import read_network

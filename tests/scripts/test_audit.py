@@ -5,19 +5,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from audit.books import books_of
-from audit.chain import pin_chain
-from audit.claims import read_all
-from audit.layout import layout_of
-from audit.report import Report, audit
-from audit.said import Said
-from audit.spots import Spot
-from audit.stored import read_storage
 from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant, run_economy
 from support.nodes import ROOT
 from support.signed import PAYER_KEY
 from support.stage import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
 
+from openledger_node.audit.books import books_of
+from openledger_node.audit.chain import pin_chain
+from openledger_node.audit.claims import read_all
+from openledger_node.audit.layout import layout_of
+from openledger_node.audit.report import Report, audit
+from openledger_node.audit.said import Said
+from openledger_node.audit.spots import Spot
+from openledger_node.audit.stored import read_storage
 from openledger_protocol.primitives import Address
 from openledger_protocol.signatures import address_of
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from audit.report import audit
 from audited_economy import NODE2_KEY, OPEN, WINDOWS, Economy, bond_another, payouts_of
 from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account
 from support.stage import ADAPTERS, OWNER_KEYS, STRANGER_KEY, staged
 
+from openledger_node.audit.report import audit
 from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
 from openledger_protocol.primitives import Wei
 from openledger_protocol.settlement import ClaimRecord, Payout

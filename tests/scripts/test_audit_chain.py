@@ -12,11 +12,11 @@ from typing import Any
 
 import audit_chain
 import pytest
-from audit.layout import layout_of
 from audited_economy import Economy, plant, run_economy
 from support.networks import served_chain
 from support.nodes import ROOT
 
+from openledger_node.audit.layout import layout_of
 from openledger_node.chain.rpc_methods import RpcMethods
 from openledger_node.chain.rpc_server import RpcServer
 from openledger_node.errors import ChainError, ConfigError

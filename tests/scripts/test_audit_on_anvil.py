@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import pytest
-from audit.layout import layout_of
 from support.chains import send_call
 from support.networks import deploy_over
 from support.nodes import ROOT
 
+from openledger_node.audit.layout import layout_of
 from openledger_node.chain.anvil import start_anvil
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.contracts import load_contract

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from openledger_node.settlement.records import integer, payouts_of
 from openledger_protocol.primitives import ZERO_ADDRESS
 from openledger_protocol.settlement import payouts_hash
 
+from ..settlement.records import integer, payouts_of
 from .claims import Story
 from .said import Said, amount_of, text
 from .spots import Spot

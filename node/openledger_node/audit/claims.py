@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
@@ -12,6 +11,7 @@ from openledger_protocol.payouts import Beneficiaries, Credited, CreditRole, lat
 from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
 from openledger_protocol.settlement import ClaimRecord, record_hash
 
+from ..settlement.records import integer, payouts_of, record_of
 from .said import amount_of, text
 from .splits import ADAPTER_OWNERS, FeeTerms, Registry, Split, check_split
 

@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from openledger_node.chain.client import ChainClient
-from openledger_node.chain.contracts import load_contract
-from openledger_node.chain.identity import check_identity
-from openledger_node.chain.watcher import decode_with
-from openledger_node.errors import ChainError
-from openledger_node.networks import CONTRACTS, Network
 from openledger_protocol.chain import Block, Call, Log
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address
 
+from ..chain.client import ChainClient
+from ..chain.contracts import load_contract
+from ..chain.identity import check_identity
+from ..chain.watcher import decode_with
+from ..errors import ChainError
+from ..networks import CONTRACTS, Network
 from .code import is_code_of
 from .layout import layout_of
 from .spots import Spot

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from openledger_node.chain.client import ChainClient
-from openledger_node.networks import Network
 from openledger_protocol.primitives import Address
 
+from ..chain.client import ChainClient
+from ..networks import Network
 from .books import books_of
 from .chain import PinnedChain, pin_chain
 from .claims import Chronicle, claim_faults, read_all
