@@ -46,6 +46,14 @@ class InferenceRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """What a request may name as its model; `parent` is the base of an adapter."""
+
+    name: str
+    parent: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenChunk:
     """A piece of the answer that is safe to show: whole characters, no part of a stop string."""
 

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible API over the serving desk."""
+"""The OpenAI-compatible API over the serving door."""
 
 import json
 import secrets
@@ -17,9 +17,9 @@ from openledger_protocol.inference import Completion, InferenceRequest, TokenChu
 from openledger_protocol.primitives import RequestId
 
 from .. import __version__
-from ..inference.adapters import resolve_model
-from ..serving.service import Failure, Outcome, ServingDesk, open_channel
+from ..serving.service import Failure, Outcome, open_channel
 from . import openai
+from .door import Door
 from .guard import App, Guard
 from .openai import Kind
 
@@ -27,18 +27,18 @@ CLIENT_CLOSED = 499  # nobody reads it; nginx's number, for logs
 Answers = trio.MemoryReceiveChannel[Outcome]
 
 
-def build_api(desk: ServingDesk, nursery: trio.Nursery, *, key: str, body_bytes_max: int) -> App:
+def build_api(door: Door, nursery: trio.Nursery, *, key: str, body_bytes_max: int) -> App:
     """Put the routes behind the guard; requests live in `nursery`, not in their connections."""
     # The pages that FastAPI could show load their scripts from outside: off.
     app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None)
-    _add_health(app, desk)
-    _add_models(app, desk)
-    _add_inference(app, desk, nursery)
+    _add_health(app, door)
+    _add_models(app, door)
+    _add_inference(app, door, nursery)
     _add_refusals(app)
     return Guard(app, key=key, body_bytes_max=body_bytes_max)
 
 
-def _add_health(app: FastAPI, desk: ServingDesk) -> None:
+def _add_health(app: FastAPI, door: Door) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
         """The daemon is alive."""
@@ -47,7 +47,7 @@ def _add_health(app: FastAPI, desk: ServingDesk) -> None:
     @app.get("/readyz")
     async def readyz() -> JSONResponse:
         """The daemon would take a request now."""
-        return JSONResponse({"ready": desk.is_ready}, status_code=200 if desk.is_ready else 503)
+        return JSONResponse({"ready": door.is_ready}, status_code=200 if door.is_ready else 503)
 
     @app.get("/version")
     async def version() -> dict[str, str]:
@@ -55,46 +55,43 @@ def _add_health(app: FastAPI, desk: ServingDesk) -> None:
         return {"version": __version__}
 
 
-def _add_models(app: FastAPI, desk: ServingDesk) -> None:
+def _add_models(app: FastAPI, door: Door) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         """The base and its adapters."""
-        return openai.models_response(desk.base, await trio.to_thread.run_sync(desk.adapters))
+        return openai.models_response(await door.models())
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:
         """One of them, by any name that a request may use."""
-        adapters = await trio.to_thread.run_sync(desk.adapters)
-        adapter = resolve_model(desk.base, adapters, name)
-        listed: list[dict[str, Any]] = openai.models_response(desk.base, [adapter] if adapter else [])["data"]
-        return {**listed[-1], "id": name}
+        return openai.model_response(await door.find_model(name))
 
 
-def _add_inference(app: FastAPI, desk: ServingDesk, nursery: trio.Nursery) -> None:
+def _add_inference(app: FastAPI, door: Door, nursery: trio.Nursery) -> None:
     @app.post("/v1/chat/completions", response_model=None)
     async def chat(body: openai.ChatBody, http: Request) -> Response:
         """Answer a conversation."""
         request = openai.request_from_chat(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
-        return await _respond(desk, nursery, http, request, body, "chat")
+        return await _respond(door, nursery, http, request, body, "chat")
 
     @app.post("/v1/completions", response_model=None)
     async def complete(body: openai.CompletionBody, http: Request) -> Response:
         """Go on with a text."""
         request = openai.request_from_completion(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
-        return await _respond(desk, nursery, http, request, body, "completion")
+        return await _respond(door, nursery, http, request, body, "completion")
 
 
 async def _respond(
-    desk: ServingDesk,
+    door: Door,
     nursery: trio.Nursery,
     http: Request,
     request: InferenceRequest,
     body: openai.RequestBody,
     kind: Kind,
 ) -> Response:
-    admitted = await desk.admit(request)
+    admitted = await door.admit(request)
     send, answers = open_channel(admitted)
-    nursery.start_soon(desk.handle, admitted, send)
+    nursery.start_soon(door.handle, admitted, send)
     if body.stream:
         first = await _first(answers, http)
         if isinstance(first, Failure):

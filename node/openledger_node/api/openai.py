@@ -4,6 +4,7 @@ Unknown fields are ignored, as OpenAI's own clients expect; known ones that this
 name, since silently ignoring them would give another answer than the one asked for.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,12 +25,10 @@ from openledger_protocol.inference import (
     Message,
     Role,
     SamplingParams,
+    ServedModel,
     check_sampling,
 )
 from openledger_protocol.primitives import RequestId, check_text
-
-from ..inference.adapters import Adapter, shortest_name
-from ..inference.bases import Base
 
 DEFAULT_MAX_TOKENS = 1024
 """Of an answer whose request names none; a prompt that leaves less room gets what is left."""
@@ -198,14 +197,20 @@ def error_body(error: ProtocolError) -> dict[str, Any]:
     return {"error": {"message": error.message, "type": group, "param": error.values.get("param"), "code": kind}}
 
 
-def models_response(base: Base, adapters: list[Adapter]) -> dict[str, Any]:
-    """`GET /v1/models`: the base and its adapters, each by a name that is unique here."""
-    listed = [_model(shortest_name(adapter, adapters), base.name) for adapter in adapters]
-    return {"object": "list", "data": [_model(base.name, None), *listed]}
+def models_response(models: Sequence[ServedModel]) -> dict[str, Any]:
+    """`GET /v1/models`: what may be asked, each by a name that is unique here."""
+    return {"object": "list", "data": [model_response(model) for model in models]}
 
 
-def _model(name: str, parent: str | None) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "openledger-node", "parent": parent}
+def model_response(model: ServedModel) -> dict[str, Any]:
+    """One of them."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "openledger-node",
+        "parent": model.parent,
+    }
 
 
 def _request(

@@ -16,11 +16,11 @@ from openledger_protocol.errors import (
     ProtocolError,
     UnavailableError,
 )
-from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, TokenChunk
+from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
 
 from ..errors import LedgerError
 from ..home import Home
-from ..inference.adapters import Adapter, ShelfReader, resolve_model
+from ..inference.adapters import Adapter, ShelfReader, resolve_model, shortest_name
 from ..inference.bases import Base
 from ..inference.engine import Engine, Lost, Order
 from ..inference.frames import Chunk, Finished, Refused
@@ -101,6 +101,21 @@ class ServingDesk:
         """Adapters of our base that requests may name; the shelf is looked at afresh each time."""
         found = self._shelf.read().adapters
         return [adapter for adapter in found if adapter.manifest.base.digest == self.base.digest]
+
+    async def models(self) -> list[ServedModel]:
+        """The base and its adapters, each by a name that is unique here."""
+        adapters = await trio.to_thread.run_sync(self.adapters)
+        named = (ServedModel(name=shortest_name(each, adapters), parent=self.base.name) for each in adapters)
+        return [ServedModel(name=self.base.name, parent=None), *named]
+
+    async def find_model(self, name: str) -> ServedModel:
+        """One of them, by any name that a request may use.
+
+        Raises:
+            UnknownModelError: there is none such.
+        """
+        adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), name)
+        return ServedModel(name=name, parent=self.base.name if adapter else None)
 
     async def admit(self, request: InferenceRequest) -> Admitted:
         """Check a request before any work is done on it; takes its place in the queue.
