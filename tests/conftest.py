@@ -1,5 +1,6 @@
 """Fixtures that most tests want, and hypothesis set so that every run tries the same examples."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,15 @@ from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
 from openledger_node.plugs import PLUGS
+
+FRAMES_MAX = 1_000
+"""Python's own limit of recursion, as in the node: libraries that tests use raise it for the whole process."""
+
+
+@pytest.fixture(autouse=True)
+def usual_recursion() -> None:
+    sys.setrecursionlimit(FRAMES_MAX)
+
 
 settings.register_profile(
     "same-each-run",

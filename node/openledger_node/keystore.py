@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -250,11 +251,9 @@ def write_key_file(file: Path, key: Key, password: Password) -> None:
     Raises:
         KeyFileError: the file exists already; a key is never written over.
     """
-    from eth_account import Account as Encryption  # half a second to import: only where a key is really locked
-
     check_is_free(file)
     cost = SCRYPT_DRAWN if password.is_drawn else SCRYPT_CHOSEN
-    content = Encryption.encrypt(key.private_key, password.text, kdf="scrypt", iterations=cost)
+    content = _encryption().encrypt(key.private_key, password.text, kdf="scrypt", iterations=cost)
     try:
         write_private(file, json.dumps(content, indent=2) + "\n", is_new=True)
     except FileExistsError:  # made while this one was being locked
@@ -344,14 +343,25 @@ def _is_count(value: object, most: int) -> bool:
 
 
 def _decrypt(file: Path, content: dict[str, Any], password: Password) -> Key:
-    from eth_account import Account as Encryption  # as above
-
     try:
-        private_key = bytes(Encryption.decrypt(content, password.text))
+        private_key = bytes(_encryption().decrypt(content, password.text))
     except ValueError as error:  # the form is checked: what is left is the MAC
         whose = f"the password in {file.parent / PASSWORD_FILE}" if password.is_drawn else "the password"
         raise KeyFileError(f"{whose} does not open {file}") from error
     return key_from_private(private_key)
+
+
+def _encryption() -> Any:
+    """What locks and opens keystore V3: half a second to import, so only where it is really needed.
+
+    NOTE: py_ecc, which comes along, raises the whole process's limit of recursion to 100,000 frames. With that, a
+    stranger's deeply nested text would run C code out of its stack, and end the process.
+    """
+    limit = sys.getrecursionlimit()
+    from eth_account import Account
+
+    sys.setrecursionlimit(limit)
+    return Account
 
 
 def _read_secret(file: Path) -> str:
