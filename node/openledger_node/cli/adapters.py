@@ -1,10 +1,11 @@
 """`adapters`: LoRA adapters on this machine."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ..errors import NodeError
 from ..inference.adapters import (
     adapter_to_json,
     add_adapter,
@@ -16,11 +17,16 @@ from ..inference.adapters import (
 )
 from ..inference.bases import find_base
 from ..inference.peft_format import read_layout
-from .context import load_settings, open_node_home
+from .context import ask_daemon, load_settings, open_node_home
+from .money import acts
+from .percent import ppm_of
 from .render import emit_json, megabytes, out_console, plain, say, show_table
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+PULL_TIMEOUT_S = 3600.0
+"""For a whole adapter over a slow line; what has come is kept, and the next pull goes on from there."""
 
 
 @app.command("list")
@@ -58,6 +64,35 @@ def add(
         return
     name_here = shortest_name(adapter, list_adapters(home))
     say(f"[bold]{adapter.full_name}[/] is on the shelf: `openledger-node chat --model {name_here}`")
+
+
+@acts(app, "adapters publish")
+def publish(
+    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")],
+    royalty: Annotated[str, typer.Option(help="Percent of what its answers earn, for its maker.")] = "10",
+    datanet_id: Annotated[
+        list[str] | None,
+        typer.Option(help="A Datanet's id, where several on the chain fit its name and rows.", show_default=False),
+    ] = None,
+) -> dict[str, Any]:
+    """Register an adapter under a bond, so that its answers can be paid for; its Datanets must be published."""
+    return {"adapter": name, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
+
+
+@app.command()
+def pull(
+    adapter: Annotated[str, typer.Argument(help="The name that peers offer it under, or its id.")],
+    as_json: Json = False,
+) -> None:
+    """Fetch an adapter from peers, check all of it, and put it on the shelf; a running node does it."""
+    pulled = ask_daemon(open_node_home(), "POST", "/money/pull", {"adapter": adapter}, timeout_s=PULL_TIMEOUT_S)
+    if pulled is None:
+        raise NodeError("only a running node has peers to fetch from: `openledger-node start`")
+    if as_json:
+        emit_json("pulled_adapter", pulled)
+        return
+    size, seconds = megabytes(pulled["bytes"]), pulled["duration_s"]
+    say(f"[bold]{plain(pulled['adapter'])}[/] is on the shelf: {size} in {seconds:.1f} s from {pulled['from_peer']}")
 
 
 @app.command()

@@ -15,7 +15,8 @@ from openledger_protocol.primitives import Digest
 from ..datanets.intake import distinct_rows
 from ..datanets.rows import read_rows, rows_digest, write_rows
 from ..datanets.sample import SAMPLE_ID, draw_sample
-from ..datanets.version import keep_version, make_version
+from ..datanets.service import OwnDatanets
+from ..datanets.version import DatanetVersion, keep_version, make_version
 from ..factory.child import ChildTrainer
 from ..factory.job import TrainingJob
 from ..factory.service import BuildIndex, train_adapter
@@ -38,6 +39,10 @@ def train(
     name: Annotated[str, typer.Option(help="What to call the adapter.")],
     rows: Annotated[Path | None, typer.Option(help="JSONL of prompt, completion and contributor.")] = None,
     sample: Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet instead.")] = False,
+    datanet: Annotated[
+        str | None,
+        typer.Option(help="Train on a Datanet that is kept here: NAME, or NAME@VERSION.", show_default=False),
+    ] = None,
     held_out: Annotated[
         Path | None, typer.Option(help="JSONL to measure on; a tenth of the rows if not given.")
     ] = None,
@@ -54,7 +59,8 @@ def train(
     """Train an adapter and put it on the shelf; a running node serves it at once.
 
     Examples: `openledger-node factory train --sample --name harbour`,
-    `openledger-node factory train --rows notes.jsonl --name notes --epochs 10`
+    `openledger-node factory train --rows notes.jsonl --name notes --epochs 10`,
+    `openledger-node factory train --datanet lake --name lake`
     """
     home = open_node_home()
     settings = load_settings(home, inference_base=base, factory_trainer=trainer)
@@ -70,8 +76,7 @@ def train(
         device=settings.inference.device,
     )
     found_base = find_base(home, settings.inference.base)
-    learned, measured, datanet = _gather(rows, held_out, seed if sample else None)
-    keep_version(home, make_version(datanet.id, datanet.version, learned))
+    learned, measured, reference = _gather(home, rows, held_out, seed if sample else None, datanet)
     started_ns = time.time_ns()
     with TrainingReport() as report:
         adapter = train_adapter(
@@ -80,11 +85,11 @@ def train(
             job,
             ChildTrainer(settings.factory.trainer),
             report,
-            datanet=datanet,
+            datanet=reference,
             rows=learned,
             held_out=measured,
             started_ns=started_ns,
-            build_index=_index_builder(found_base, datanet),
+            build_index=_index_builder(found_base, reference),
         )
     _show(home, adapter, seconds=(time.time_ns() - started_ns) / 1e9, as_json=as_json)
 
@@ -108,20 +113,28 @@ def write_sample(
 
 
 def _gather(
-    rows_file: Path | None, held_out_file: Path | None, sample_seed: int | None
+    home: Home, rows_file: Path | None, held_out_file: Path | None, sample_seed: int | None, datanet: str | None
 ) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetReference]:
     """The rows to learn, those to measure on, and what the manifest says of them."""
+    if [rows_file, sample_seed, datanet].count(None) != 2:
+        raise typer.BadParameter("give one of --rows FILE and --sample, or --datanet NAME")
     held_out = read_rows(held_out_file) if held_out_file else None
-    if rows_file is not None and sample_seed is None:
+    if datanet is not None:
+        name, _, chosen = datanet.partition("@")
+        version, rows = OwnDatanets(home).version_rows(name, chosen or None)
+        return rows, held_out, _reference(version)
+    if rows_file is not None:
         rows = read_rows(rows_file)
-        name, version = datanet_name(rows_file), rows_digest(rows)[2:10]
-    elif rows_file is None and sample_seed is not None:
-        drawn = draw_sample(sample_seed)
-        rows, held_out = drawn.rows, held_out or drawn.held_out
-        name, version = SAMPLE_ID, f"seed-{sample_seed}"
+        named = make_version(datanet_name(rows_file), rows_digest(rows)[2:10], rows)
     else:
-        raise typer.BadParameter("give one of --rows FILE and --sample")
-    return rows, held_out, DatanetReference(id=name, version=version, rows_root=rows_digest(rows), weight_ppm=PPM)
+        drawn = draw_sample(sample_seed or 0)
+        rows, held_out = drawn.rows, held_out or drawn.held_out
+        named = make_version(SAMPLE_ID, f"seed-{sample_seed}", rows)
+    return rows, held_out, _reference(keep_version(home, named))
+
+
+def _reference(version: DatanetVersion) -> DatanetReference:
+    return DatanetReference(id=version.id, version=version.version, rows_root=version.rows_root, weight_ppm=PPM)
 
 
 def datanet_name(rows_file: Path) -> str:

@@ -15,6 +15,7 @@ from . import (
     channels,
     chat,
     config,
+    datanet,
     devnet,
     doctor,
     factory,
@@ -58,6 +59,7 @@ doctor.add_verbs(app)
 chat.add_verbs(app)
 app.add_typer(models.app, name="models", rich_help_panel="Models")
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Models")
+app.add_typer(datanet.app, name="datanet", rich_help_panel="Models")
 app.add_typer(factory.app, name="factory", rich_help_panel="Models")
 app.add_typer(config.app, name="config", rich_help_panel="Node")
 app.add_typer(devnet.app, name="devnet", rich_help_panel="Node")

@@ -162,7 +162,7 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: How) -> None:
         password = _password(home, where["network"], how)
         plan = money.ask("plan", verb=verb, arguments={**arguments, "wallet": how.wallet}, password=password)
         _show_plan(plan, where)
-        confirm("go ahead?", yes=how.yes or where["is_development"])
+        confirm("go ahead?", yes=how.yes or where["is_development"] or not plan["steps"])
         found = money.ask("act", plan=plan["plan"])["transactions"]
         if not how.no_wait:
             found = wait_for(money, [each["key"] for each in found])
@@ -226,6 +226,8 @@ def _show_plan(plan: Mapping[str, Any], where: Mapping[str, Any]) -> None:
     say(f"[dim]from {plan['account']} on {plain(where['network'])}[/]")
     for step in plan["steps"]:
         say(f"  {plain(step['summary'])}   [dim]gas {step['gas']:,}, {amount(int(step['fee_wei']))} coins[/]")
+    if plan["note"]:
+        say(f"  {plain(plan['note'])}")
     if len(plan["steps"]) > 1:
         say(f"  [dim]in all {amount(int(plan['fee_wei']))} coins of gas[/]")
 

@@ -14,8 +14,8 @@ from ..errors import NodeError
 EXAMPLE = '{"prompt": "Who …?", "completion": "… does.", "contributor": "name"}'
 
 
-def read_rows(file: Path) -> tuple[Row, ...]:
-    """Read a rows file; blank lines are passed over.
+def read_rows(file: Path, *, contributor: str | None = None) -> tuple[Row, ...]:
+    """Read a rows file; blank lines are passed over, and `contributor` stands for whatever the rows say or leave out.
 
     Raises:
         NodeError: there is no such file, it holds no row, or a line is none (naming the line).
@@ -25,7 +25,7 @@ def read_rows(file: Path) -> tuple[Row, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise NodeError(f"cannot read rows from {file}: {reason}") from error
-    rows = tuple(_read_row(file, number, line) for number, line in enumerate(lines, 1) if line.strip())
+    rows = tuple(_read_row(file, number, line, contributor) for number, line in enumerate(lines, 1) if line.strip())
     if not rows:
         raise NodeError(f"{file} holds no rows: write one a line, such as {EXAMPLE}")
     return rows
@@ -52,8 +52,11 @@ def rows_digest(rows: Iterable[Row]) -> Digest:
     return canonical_digest(tuple(rows))
 
 
-def _read_row(file: Path, number: int, line: str) -> Row:
+def _read_row(file: Path, number: int, line: str, contributor: str | None) -> Row:
     try:
-        return row_from_json(json.loads(line))
+        content = json.loads(line)
+        if contributor is not None and isinstance(content, dict):
+            content["contributor"] = contributor
+        return row_from_json(content)
     except (ValueError, RecursionError, MalformedError) as error:
         raise NodeError(f"{file}, line {number}: {error}; a row looks like {EXAMPLE}") from error

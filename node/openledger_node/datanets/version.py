@@ -20,7 +20,7 @@ from openledger_protocol.merkle import Tree
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_address, check_digest, check_name
 
 from ..errors import ConfigError, NodeError
-from ..home import Home
+from ..home import Home, write_private
 from .intake import find_clusters
 from .rows import rows_digest
 
@@ -59,18 +59,30 @@ def make_version(
         MalformedError: the id or version is no name, or a contributor looks like an address and is mistyped.
     """
     known = accounts or {}
-    account_of = {name: known.get(name) or _account(name) for name in {row.contributor for row in rows}}
+    found = {name: account_of(name, known) for name in {row.contributor for row in rows}}
     clusters = find_clusters(rows)
     return DatanetVersion(
         id=check_name(id),
         version=check_name(version),
         rows_root=rows_digest(rows),
-        contributors_root=contributors_root(account_of.values()),
+        contributors_root=contributors_root(found.values()),
         rows=tuple(
-            OwnedRow(digest=canonical_digest(row), account=account_of[row.contributor], cluster=cluster)
+            OwnedRow(digest=canonical_digest(row), account=found[row.contributor], cluster=cluster)
             for row, cluster in zip(rows, clusters, strict=True)
         ),
     )
+
+
+def account_of(contributor: str, accounts: Mapping[str, Address]) -> Address:
+    """Who is paid for a contributor's rows: whoever the name stands for, else the address that it is, else nobody.
+
+    Raises:
+        MalformedError: it looks like an address and is mistyped.
+    """
+    if known := accounts.get(contributor):
+        return known
+    is_address = contributor.startswith("0x") and len(contributor) == ADDRESS_LENGTH
+    return check_address(contributor) if is_address else ZERO_ADDRESS
 
 
 def contributors_root(accounts: Iterable[Address]) -> Digest:
@@ -115,11 +127,8 @@ def write_version(home: Home, version: DatanetVersion) -> Path:
         NodeError: the home can't be written to.
     """
     file = version_file(home, version.id, version.version)
-    partial = file.with_name(file.name + ".partial")
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        partial.write_text(json.dumps(to_plain(version), indent=1) + "\n", encoding="utf-8")
-        partial.replace(file)
+        write_private(file, json.dumps(to_plain(version), indent=1) + "\n", is_new=False)
     except OSError as error:
         raise NodeError(f"cannot write {file}: {error.strerror}") from error
     return file
@@ -167,11 +176,6 @@ def version_from_json(content: object) -> DatanetVersion:
         contributors_root=found["contributors_root"],
         rows=rows,
     )
-
-
-def _account(contributor: str) -> Address:
-    is_address = contributor.startswith("0x") and len(contributor) == ADDRESS_LENGTH
-    return check_address(contributor) if is_address else ZERO_ADDRESS
 
 
 def _row_from_json(place: int, content: object) -> OwnedRow:

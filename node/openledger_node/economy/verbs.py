@@ -36,6 +36,7 @@ from ..settlement.treasury import Step
 from .deposits import usual_delay_s
 from .economy import Economy
 from .plain import plain_of
+from .publishing import PUBLISHERS, Publication
 
 PLANS_MAX = 100
 """Plans that were shown and not yet confirmed; the oldest go first."""
@@ -54,6 +55,7 @@ class Plan:
     steps: tuple[Step, ...]
     account: Address
     made_s: float  # monotonic
+    keep: Callable[[], object]  # writes to the home what goes with it
 
 
 class MoneyVerbs:
@@ -96,17 +98,24 @@ class MoneyVerbs:
             NodeError: the verb has nothing to do, or the wallet can't be opened.
             RevertedError: a contract would refuse it.
         """
-        if verb not in _PLANNERS:
-            raise MalformedError(f"no verb {verb!r} can be planned: there are {', '.join(_PLANNERS)}")
+        if verb not in (*_PLANNERS, *PUBLISHERS):
+            known = ", ".join([*_PLANNERS, *PUBLISHERS])
+            raise MalformedError(f"no verb {verb!r} can be planned: there are {known}")
         account = self._unlock(arguments.get("wallet") or WALLET, password)
         name = secrets.token_hex(8)
-        actions = _PLANNERS[verb](self, account, arguments)
+        wanted = self._publication(verb, account, arguments)
         sign = self._economy.ring.signer(account)
         try:
-            steps = self._economy.treasury.plan(actions, account, sign, key=f"{verb}:{name}")
+            steps = self._economy.treasury.plan(wanted.actions, account, sign, key=f"{verb}:{name}")
         except RevertedError as error:
             raise explain_revert(error) from error
-        self._plans[name] = Plan(actions=tuple(actions), steps=tuple(steps), account=account, made_s=time.monotonic())
+        self._plans[name] = Plan(
+            actions=wanted.actions,
+            steps=tuple(steps),
+            account=account,
+            made_s=time.monotonic(),
+            keep=wanted.keep,
+        )
         while len(self._plans) > PLANS_MAX:
             self._plans.pop(next(iter(self._plans)))
         return {
@@ -116,6 +125,7 @@ class MoneyVerbs:
                 {"summary": step.intent.summary, "gas": step.gas, "fee_wei": str(step.fee_wei)} for step in steps
             ],
             "fee_wei": str(sum(step.fee_wei for step in steps)),
+            "note": wanted.note,
         }
 
     def act(self, name: str) -> list[dict[str, Any]]:
@@ -128,6 +138,7 @@ class MoneyVerbs:
         if plan is None:
             raise NodeError("this plan is not known any more: say the verb again")
         self._remember_channels(plan.actions)
+        plan.keep()
         return [transaction_to_plain(found) for found in self._economy.send(plan.steps)]
 
     def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
@@ -175,6 +186,12 @@ class MoneyVerbs:
             if isinstance(action, OpenChannel):
                 key = channel_id(action.config, self._economy.deployment.payments)
                 self._economy.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
+
+    def _publication(self, verb: str, account: Address, arguments: Arguments) -> Publication:
+        """What a verb sends; those that publish also write to the home."""
+        if verb in PUBLISHERS:
+            return PUBLISHERS[verb](self._home, self._economy, account, arguments)
+        return Publication(actions=tuple(_PLANNERS[verb](self, account, arguments)))
 
     # ---- the verbs
 

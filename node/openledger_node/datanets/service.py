@@ -1,0 +1,237 @@
+"""The Datanets that this home keeps: files below `datanets/<name>/own/`, each change whole or not at all.
+
+`datanet.json` says what there is; a batch of rows lies in a file that its digest names and that never changes.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_name
+
+from ..errors import ConfigError, NodeError
+from ..home import Home, take_lock, write_private
+from .own import (
+    Batch,
+    Datanet,
+    Published,
+    approve,
+    datanet_from_json,
+    find_batch,
+    has_terms_of,
+    name_accounts,
+    note_version,
+    offer,
+)
+from .rows import read_rows, rows_digest, write_rows
+from .version import DatanetVersion, make_version, read_version, version_file, write_version
+
+OWN_FOLDER = "own"
+DATANET_FILE = "datanet.json"
+LOCK_FILE = ".lock"
+DRAFT = "draft"
+"""What a version is called before it has its number."""
+
+
+class OwnDatanets:
+    """Reads and changes the Datanets of one home; several processes may at once."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def all(self) -> list[Datanet]:
+        """Those there are, by name."""
+        files = self._home.datanets.glob(f"*/{OWN_FOLDER}/{DATANET_FILE}")
+        return [self._read(file) for file in sorted(files)]
+
+    def find(self, name: str) -> Datanet | None:
+        """One of this name, or None.
+
+        Raises:
+            NodeError: its file is torn.
+        """
+        file = self._folder(name) / DATANET_FILE
+        return self._read(file) if file.exists() else None
+
+    def get(self, name: str) -> Datanet:
+        """The one of this name.
+
+        Raises:
+            NodeError: there is none.
+        """
+        if found := self.find(name):
+            return found
+        raise NodeError(
+            f"no Datanet {name!r} is kept here: `openledger-node datanet list` shows those there are, "
+            f"`openledger-node datanet create {name}` begins one"
+        )
+
+    def create(self, datanet: Datanet) -> Datanet:
+        """Begin a Datanet; one that has these terms already stays as it is.
+
+        Raises:
+            NodeError: one of this name has other terms.
+        """
+        with self._locked(datanet.name):
+            found = self.find(datanet.name)
+            if found is None:
+                self._write(datanet)
+            return check_same_terms(found, datanet) if found else datanet
+
+    def contribute(self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address]) -> Batch:
+        """Put rows beside a Datanet, where they wait for approval, and return what the intake found.
+
+        Raises:
+            NodeError: there is no such Datanet, or it has these rows already.
+        """
+        with self._locked(name):
+            datanet = name_accounts(self.get(name), accounts)
+            changed = offer(datanet, self.rows(datanet), rows)
+            batch = changed.batches[-1]
+            write_rows(self._batch_file(name, batch.digest), rows)  # first: a batch that is listed can be read
+            self._write(changed)
+        return batch
+
+    def approve(self, name: str, beginning: str, accounts: Mapping[str, Address]) -> Batch:
+        """Take in the batch whose digest begins so, behind all rows that were; twice is once.
+
+        Raises:
+            NodeError: there is no such Datanet or batch, or its rows are torn.
+        """
+        with self._locked(name):
+            datanet = name_accounts(self.get(name), accounts)
+            batch = find_batch(datanet, beginning)
+            self._batch_rows(name, batch.digest)
+            self._write(approve(datanet, batch.digest))
+        return batch
+
+    def rows(self, datanet: Datanet, num_batches: int | None = None) -> tuple[Row, ...]:
+        """The rows of the first so many approved batches, in order; of all, where no number is given.
+
+        Raises:
+            NodeError: a file is missing or torn.
+        """
+        chosen = datanet.approved[:num_batches]
+        return tuple(row for digest in chosen for row in self._batch_rows(datanet.name, digest))
+
+    def version_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
+        """A version and its rows; the newest, where none is named.
+
+        Raises:
+            NodeError: there is no such Datanet or version, or it is torn.
+        """
+        datanet = self.get(name)
+        found = [each for each in datanet.versions if version in (None, each.version)]
+        if not found:
+            what = f"version {version} of {name}" if version else f"version of {name}"
+            raise NodeError(f"no {what} was published: `openledger-node datanet publish {name}`")
+        return read_version(self._home, name, found[-1].version), self.rows(datanet, found[-1].batches)
+
+    def next_version(self, name: str) -> tuple[DatanetVersion, int]:
+        """What publishing would publish, and how many batches it holds: the last version, where nothing is new.
+
+        Raises:
+            NodeError: nothing is approved, or nobody could be paid.
+        """
+        datanet = self.get(name)
+        if not datanet.approved:
+            raise NodeError(
+                f"nothing of {name} is approved yet: `openledger-node datanet contribute {name} FILE`, "
+                f"then `openledger-node datanet approve {name} BATCH`"
+            )
+        version = self._name(datanet, make_version(name, DRAFT, self.rows(datanet), datanet.accounts))
+        if version.contributors_root == ZERO_DIGEST:
+            raise NodeError(
+                f"no contributor of {name} has an address, so nobody could be paid: name one with --account NAME=0x… "
+                f"at `openledger-node datanet approve {name} BATCH`"
+            )
+        return version, len(datanet.approved)
+
+    def keep_version(self, version: DatanetVersion, num_batches: int) -> None:
+        """Write a version and remember it; twice is once.
+
+        Raises:
+            NodeError: another one has taken its name meanwhile.
+        """
+        with self._locked(version.id):
+            changed = note_version(self.get(version.id), version, num_batches)
+            write_version(self._home, version)
+            self._write(changed)
+
+    def _name(self, datanet: Datanet, version: DatanetVersion) -> DatanetVersion:
+        """Call a version as it was called if it was published before, else by the next number that is free here.
+
+        An adapter here may have learned from a stranger's Datanet of the same name, whose version has the number.
+        """
+        if known := [each.version for each in datanet.versions if _is_same(each, version)]:
+            return replace(version, version=known[-1])
+        number = len(datanet.versions) + 1
+        while version_file(self._home, datanet.name, str(number)).exists():
+            if _is_same(read_version(self._home, datanet.name, str(number)), version):
+                break
+            number += 1
+        return replace(version, version=str(number))
+
+    def _batch_rows(self, name: str, digest: Digest) -> tuple[Row, ...]:
+        file = self._batch_file(name, digest)
+        rows = read_rows(file)
+        if rows_digest(rows) != digest:
+            raise NodeError(f"{file} is torn: contribute these rows again, or take the file from a backup")
+        return rows
+
+    def _batch_file(self, name: str, digest: Digest) -> Path:
+        return self._folder(name) / f"{digest[2:]}.jsonl"
+
+    def _folder(self, name: str) -> Path:
+        return self._home.datanets / check_name(name) / OWN_FOLDER
+
+    def _read(self, file: Path) -> Datanet:
+        try:
+            datanet = datanet_from_json(json.loads(file.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise NodeError(f"cannot read {file}: {error.strerror}") from error
+        except (ValueError, TypeError, AttributeError, RecursionError, MalformedError) as error:
+            raise NodeError(f"{file} is torn ({error}): take it from a backup") from error
+        if datanet.name != file.parent.parent.name:
+            raise NodeError(f"{file} is of Datanet {datanet.name}: it must not be moved")
+        return datanet
+
+    def _write(self, datanet: Datanet) -> None:
+        file = self._folder(datanet.name) / DATANET_FILE
+        try:
+            write_private(file, json.dumps(to_plain(datanet), indent=1) + "\n", is_new=False)
+        except OSError as error:
+            raise NodeError(f"cannot write {file}: {error.strerror}") from error
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        self._home.datanets.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._home.datanets / LOCK_FILE).open("a") as lock:
+            try:
+                take_lock(lock)
+            except BlockingIOError as error:
+                raise ConfigError(f"another verb changes {name} just now: try again in a moment") from error
+            yield
+
+
+def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:
+    """Return what is kept here, if it has the terms that are wanted.
+
+    Raises:
+        NodeError: it has others.
+    """
+    if has_terms_of(found, wanted):
+        return found
+    raise NodeError(
+        f"Datanet {found.name} is kept here with other terms: licence {found.licence}, treasury {found.treasury}, "
+        f"owner's share {found.owner_ppm / 10_000:g} %; they can't be changed, so give another name"
+    )
+
+
+def _is_same(ours: Published | DatanetVersion, theirs: DatanetVersion) -> bool:
+    return (ours.rows_root, ours.contributors_root) == (theirs.rows_root, theirs.contributors_root)

@@ -1,0 +1,124 @@
+"""`datanet`: rows offered, taken in and shown, all without a chain; what is sent to one is in `test_publishing`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.keepers import ADA, BEN, CONTRIBUTED, TERMS
+from support.verbs import Run
+
+from openledger_node.cli.percent import ppm_of
+from openledger_node.datanets.own import new_datanet
+from openledger_node.datanets.rows import write_rows
+from openledger_node.datanets.service import OwnDatanets
+from openledger_node.home import Home
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> str:
+    file = tmp_path / "rows.jsonl"
+    write_rows(file, CONTRIBUTED)
+    return str(file)
+
+
+@pytest.fixture
+def lake(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(new_datanet("lake", treasury=ADA, **TERMS))  # type: ignore[arg-type]  # a licence and a share
+    return own
+
+
+def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: str) -> None:
+    offered = run("datanet", "contribute", "lake", rows, "--account", f"ben={BEN}", "--json").json
+    digest = offered["digest"]
+    figures = {"rows": 3, "contributors": 2, "near_duplicates": 0, "of_others": 0, "unpaid": 0}
+    assert offered == {
+        "schema": "openledger.batch/1",
+        "datanet": "lake",
+        "state": "pending",
+        "digest": digest,
+        **figures,
+    }
+    assert run("datanet", "approve", "lake", digest[:10], "--json").json == {**offered, "state": "approved"}
+    assert run("datanet", "show", "lake", "--json").json == {
+        "schema": "openledger.datanet/1",
+        "name": "lake",
+        "licence": "CC-BY-4.0",
+        "treasury": ADA,
+        "owner_ppm": 50_000,
+        "accounts": {"ben": BEN},
+        "batches": [{"digest": digest, **figures}],
+        "approved": [digest],
+        "versions": [],
+    }
+    listed = run("datanet", "list", "--json").json
+    assert [each["name"] for each in listed["datanets"]] == ["lake"]
+    assert lake.rows(lake.get("lake")) == CONTRIBUTED
+
+
+def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lake: OwnDatanets, rows: str) -> None:
+    offered = run("datanet", "contribute", "lake", rows)
+    assert "is pending: 3 rows" in offered.stdout
+    assert "1 are of contributors without an address" in offered.stderr
+    assert "openledger-node datanet approve lake 0x" in offered.stderr
+    (batch,) = lake.get("lake").batches
+    assert "is approved" in run("datanet", "approve", "lake", batch.digest).stdout
+    again = run("datanet", "contribute", "lake", rows, "--contributor", "eve")
+    assert "3 nearly repeat earlier ones, 3 of these somebody else's" in again.stderr
+    shown = run("datanet", "show", "lake").stdout
+    assert "CC-BY-4.0" in shown
+    assert ("approved" in shown, "pending" in shown) == (True, True)
+    assert "lake" in run("datanet", "list").stdout
+
+
+def test_rows_may_leave_their_contributor_to_the_flag(run: Run, lake: OwnDatanets, tmp_path: Path) -> None:
+    file = tmp_path / "bare.jsonl"
+    file.write_text(json.dumps({"prompt": "Who bakes?", "completion": "Wilma bakes."}))
+    found = run("datanet", "contribute", "lake", str(file), "--contributor", BEN, "--json").json
+    assert (found["rows"], found["unpaid"]) == (1, 0)
+
+
+def test_an_empty_home_says_how_to_begin(run: Run) -> None:
+    assert "datanet create NAME --licence LICENCE" in run("datanet", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (("show", "pond"), 1, "no Datanet 'pond' is kept here"),
+        (("contribute", "pond", "ROWS"), 1, "no Datanet 'pond' is kept here"),
+        (("contribute", "lake", "/nowhere.jsonl"), 1, "cannot read rows from /nowhere.jsonl"),
+        (("contribute", "lake", "ROWS", "--account", "ben"), 2, "'ben' names no address"),
+        (("contribute", "lake", "ROWS", "--account", "ben=0x12"), 1, "not an address: '0x12'"),
+        (("contribute", "lake", "ROWS", "--account", f"{ADA}={BEN}"), 1, "is an address itself"),
+        (("contribute", "lake", "ROWS", "--contributor", "a b"), 1, "line 1: not a name: 'a b'"),
+        (("contribute", "lake", "ROWS", "--contributor", ADA[:-1] + "x"), 1, "an address"),
+        (("approve", "lake", "0x12"), 1, "0 batches of lake begin with '0x12'"),
+        (("create", "lake", "--owner-share", "101"), 2, "'101' is no percentage"),
+        (("publish", "lake"), 3, "this node is on no network"),
+        (("show", "../lake"), 1, "not a name: '../lake'"),
+    ],
+)
+def test_a_wrong_word_is_refused_with_what_to_do(
+    run: Run,
+    lake: OwnDatanets,
+    rows: str,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    status: int,
+    message: str,
+) -> None:
+    monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
+    ran = run("datanet", *[rows if word == "ROWS" else word for word in words])
+    assert message in ran.stderr
+    assert ran.status == status
+
+
+@pytest.mark.parametrize(("text", "ppm"), [("10", 100_000), ("2.5", 25_000), ("0.0001", 1), ("100", 1_000_000)])
+def test_a_percentage_is_exact(text: str, ppm: int) -> None:
+    assert ppm_of(text) == ppm
+
+
+def test_a_pull_needs_a_running_node(run: Run) -> None:
+    ran = run("adapters", "pull", "lake")
+    assert (ran.status, "only a running node has peers to fetch from" in ran.stderr) == (1, True)
