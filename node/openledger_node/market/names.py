@@ -72,7 +72,7 @@ def _candidates(name: str, base: Digest, names: Names) -> Iterable[tuple[Adapter
 def is_id(name: str) -> bool:
     """Whether a name is an adapter's whole id."""
     try:
-        return check_digest(name) != BASE_ONLY
+        return AdapterId(check_digest(name)) != BASE_ONLY
     except MalformedError:
         return False
 

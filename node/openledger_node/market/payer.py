@@ -43,11 +43,11 @@ from .purchase import (
     check_counts,
     check_owed,
     check_seq,
-    check_text,
     expected,
     render,
     within_means,
 )
+from .spelling import Spelling
 from .wallet import PayerChannel, PayerWallet
 
 __all__ = ["Bought", "Payer", "Purchase"]
@@ -73,6 +73,7 @@ class _Stream:
     channel: PayerChannel
     messages: MessageStream
     tokens_in: int
+    spelling: Spelling
     tokens_wanted: int  # of the answer; the award's bound is lower where the buyer's means are
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
@@ -130,6 +131,7 @@ class Payer:
                 channel=channel,
                 messages=messages,
                 tokens_in=len(prompt_ids),
+                spelling=Spelling(self._tokenizer),
                 num_beside=len(channel.tab.running),
                 number=channel.num_opened,
             )
@@ -192,6 +194,7 @@ class Payer:
         live.texts.append(chunk.text)
         price = price_wei(live.tokens_in, len(live.ids), purchase.award.terms)
         check_counts(chunk, purchase, len(live.ids))
+        live.spelling.take(chunk.text, chunk.ids)
         check_owed(chunk, live.channel, price, is_alone=live.is_alone)
         if price > tab.running[purchase.request_id]:
             # Paid by what another stream was to have: it is owed all the same, and that one must not go short.
@@ -243,6 +246,7 @@ class Payer:
                 live.channel, purchase.request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S
             )
         except ProtocolError as error:
+            error.values["ids"] = tuple(live.ids)  # the answer was given, whatever its receipt says
             await _offer(live, error_message(error))
             raise
         assert row.countersignature is not None
@@ -261,7 +265,6 @@ class Payer:
         """Find a receipt right, countersign it, and keep it."""
         receipt, given, channel = message.receipt, live.given, live.channel
         check_seq(receipt.seq, self._now_ns())
-        check_text(given, self._tokenizer)
         channel.tab.find_lost(before_wei)  # if they don't explain it, the check below refuses `cumulative`
         delivery = expected(live.purchase, given, channel, self._tokenizer)
         digest = check_receipt(receipt, message.signature, message.shares, delivery, self._domain)

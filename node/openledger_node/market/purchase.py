@@ -131,17 +131,6 @@ def check_owed(chunk: Chunk, channel: PayerChannel, price: Wei, *, is_alone: boo
         raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {lowest} is the least")
 
 
-def check_text(given: Given, tokenizer: Tokenizer) -> None:
-    """Require that the text is what the ids say: all of it, or up to where a stop string cut it.
-
-    Raises:
-        ReceiptRefusedError: it is not.
-    """
-    decoder = tokenizer.decoder()
-    if not "".join(decoder.push(token_id) for token_id in given.ids).startswith(given.text):
-        raise ReceiptRefusedError("the text that the node has sent is not what its token ids say")
-
-
 def check_seq(seq: int, now_ns: int) -> None:
     """Require that a receipt's time has come.
 

@@ -1,0 +1,129 @@
+"""One node's try at an answer: what it is bought for, how long its silence is borne, and how it turned out."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from math import inf
+
+import trio
+
+from openledger_protocol.errors import PaymentRequiredError, ProtocolError, UnavailableError, VoucherRefusedError
+from openledger_protocol.payments import price_wei
+from openledger_protocol.primitives import ZERO_WEI, Wei
+
+from ..errors import NetworkError
+from ..inference.tokenizer import Tokenizer
+from ..ledger.peers import Outcome
+from .calls import Heard
+from .payer import Payer
+from .purchase import Bought, Purchase
+from .spelling import has_ended
+
+TTFT_S_MAX = 60.0
+"""A first token is waited for as long as its bid says, up to so long, and the stall timeout beyond that."""
+
+LATE_FACTOR = 2
+"""An answer that takes so much longer than its bid said is late."""
+
+Show = Callable[[str], Awaitable[None]]
+OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Attempt:
+    """What one node gave."""
+
+    heard: Heard
+    purchase: Purchase
+    tokens_in: int  # of prompt and prefix
+    tokenizer: Tokenizer
+    texts: list[str] = field(default_factory=list)
+    bought: Bought | None = None
+    error: ProtocolError | NetworkError | None = None
+    took_s: float = 0.0  # without the time that its reader took
+
+    @property
+    def text(self) -> str:
+        """Its piece of the answer."""
+        return "".join(self.texts)
+
+    @property
+    def why(self) -> str | None:
+        """Why it gave no more, or got no countersignature."""
+        error = self.error or (self.bought.why_cut if self.bought else None)
+        return str(error) if error else None
+
+    async def run(self, payer: Payer, open_stream: OpenStream, show: Show, *, stall_timeout_s: float) -> None:
+        """Buy; what the node does wrong is kept in `error`, and only that."""
+        started, paused_s = trio.current_time(), 0.0
+        first_s = stall_timeout_s + min(self.heard.message.ttft_ms / 1_000, TTFT_S_MAX)
+        with trio.CancelScope(deadline=started + first_s) as scope:
+
+            async def take(text: str) -> None:
+                nonlocal paused_s
+                self.texts.append(text)
+                scope.deadline, came = inf, trio.current_time()  # a reader takes its time: that is not the node's
+                await show(text)
+                paused_s += trio.current_time() - came
+                scope.deadline = trio.current_time() + stall_timeout_s
+
+            try:
+                self.bought = await payer.buy(self.purchase, await open_stream(), take)
+            except (ProtocolError, NetworkError) as error:
+                self.error = error
+        if scope.cancelled_caught:
+            self.error = NetworkError(f"gave nothing for {stall_timeout_s:g} s")
+        self.took_s = trio.current_time() - started - paused_s
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer ends with what this node gave, be its receipt right or not."""
+        ids = self._ids
+        if ids is None or self.is_full:
+            return ids is not None
+        if self.bought and self.bought.why_cut:
+            return False
+        return has_ended(self.text, ids, self.purchase.sampling.stop, self.tokenizer)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it gave as many tokens as were wanted, or could be paid for."""
+        return self.is_spent or len(self._ids or ()) >= self.purchase.award.tokens_max
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it ends where one more token would cost more than the buyer may pay."""
+        if not (self.bought and isinstance(self.bought.why_cut, PaymentRequiredError)):
+            return False
+        more = price_wei(self.tokens_in, len(self.bought.ids) + 1, self.purchase.award.terms)
+        return more > self.purchase.cost_max_wei
+
+    @property
+    def spent_wei(self) -> Wei:
+        """What it has cost: by its receipt, or by what the node may charge without one."""
+        if self.bought:
+            return self.bought.receipt.amount_wei
+        if not self.texts:
+            return ZERO_WEI
+        return price_wei(self.tokens_in, len(self.tokenizer.encode(self.text)), self.purchase.award.terms)
+
+    def outcome(self) -> Outcome | None:
+        """How the node kept its word; None where it was not its fault."""
+        if self.bought and self.is_whole:
+            return "late" if self.took_s > LATE_FACTOR * self._promised_s(len(self.bought.ids)) else "successes"
+        if self.bought or (self.texts and isinstance(self.error, NetworkError | UnavailableError)):
+            return "aborted"
+        if not self.texts and isinstance(self.error, PaymentRequiredError | VoucherRefusedError):
+            return None  # our channel is not good for it
+        return "failures"
+
+    def _promised_s(self, num_tokens: int) -> float:
+        message = self.heard.message
+        return message.ttft_ms / 1_000 + num_tokens / message.tokens_per_s
+
+    @property
+    def _ids(self) -> tuple[int, ...] | None:
+        """All that it generated, where it came to the end."""
+        if self.bought:
+            return self.bought.ids
+        ids = self.error.values.get("ids") if isinstance(self.error, ProtocolError) else None
+        return ids if isinstance(ids, tuple) else None

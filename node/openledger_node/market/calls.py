@@ -1,0 +1,116 @@
+"""A call to several nodes at once, their bids, and the word to each whether it has won."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from openledger_protocol.errors import MalformedError, ProtocolError
+from openledger_protocol.wire.inference import ErrorMessage, error_from_message
+from openledger_protocol.wire.market import (
+    REASON_LENGTH_MAX,
+    BidMessage,
+    Call,
+    Lost,
+    MarketMessage,
+    Won,
+    decode,
+    encode,
+)
+
+from ..errors import NetworkError
+from ..p2p.streams import MessageStream
+from ..p2p.transport import PeerId, Transport
+
+TELL_TIMEOUT_S = 0.5
+CLOSE_TIMEOUT_S = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Heard:
+    """A bid, and the stream on which its bidder waits for the word."""
+
+    peer_id: PeerId
+    message: BidMessage
+    messages: MessageStream
+    at_s: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the bidder still stands by it."""
+        return trio.current_time() < self.at_s + self.message.valid_ms / 1_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Bids:
+    """What came of a call."""
+
+    heard: list[Heard] = field(default_factory=list)
+    refused: dict[PeerId, ProtocolError] = field(default_factory=dict)  # by the bidder, with its reason
+    failed: dict[PeerId, str] = field(default_factory=dict)  # no answer, or none that means anything
+
+
+async def call_all(
+    transport: Transport, protocol: str, call: Call, peer_ids: Sequence[PeerId], *, timeout_s: float
+) -> Bids:
+    """Ask nodes for bids, all at once; what has not come at the deadline is not read."""
+    bids = Bids()
+    try:
+        with trio.move_on_after(timeout_s):
+            async with trio.open_nursery() as nursery:
+                for peer_id in peer_ids:
+                    nursery.start_soon(_ask, transport, protocol, call, peer_id, bids)
+    except BaseException:
+        for heard in bids.heard:  # whoever called has left
+            await _close(heard.messages)
+        raise
+    for peer_id in peer_ids:
+        known = {heard.peer_id for heard in bids.heard} | bids.refused.keys() | bids.failed.keys()
+        if peer_id not in known:
+            bids.failed[peer_id] = f"no bid within {timeout_s:g} s"
+    return bids
+
+
+async def tell_all(bids: Bids, call: Call, winner: PeerId | None, reasons: Mapping[PeerId, str]) -> None:
+    """Say to each bidder how it went, and hang up; who does not listen is not waited for."""
+    async with trio.open_nursery() as nursery:
+        for heard in bids.heard:
+            reason = reasons.get(heard.peer_id, "another bid was better")[:REASON_LENGTH_MAX]
+            word = Won(id=call.id) if heard.peer_id == winner else Lost(id=call.id, reason=reason)
+            nursery.start_soon(_tell, heard.messages, word)
+
+
+async def _ask(transport: Transport, protocol: str, call: Call, peer_id: PeerId, bids: Bids) -> None:
+    messages: MessageStream | None = None
+    is_kept = False
+    try:
+        messages = MessageStream(await transport.open_stream(peer_id, protocol))
+        await messages.send(encode(call))
+        match decode(await messages.receive()):
+            case BidMessage() as bid:
+                bids.heard.append(Heard(peer_id=peer_id, message=bid, messages=messages, at_s=trio.current_time()))
+                is_kept = True
+            case ErrorMessage() as told:
+                bids.refused[peer_id] = error_from_message(told)
+            case _:
+                raise MalformedError("a bidder answers a call with a bid or an error")
+    except (NetworkError, ProtocolError) as error:
+        bids.failed[peer_id] = str(error)
+    finally:
+        if messages and not is_kept:
+            await _close(messages)
+
+
+async def _tell(messages: MessageStream, word: MarketMessage) -> None:
+    try:
+        with trio.move_on_after(TELL_TIMEOUT_S):
+            await messages.send(encode(word))
+    except NetworkError:
+        pass  # it left: the bid may stand all the same
+    finally:
+        await _close(messages)
+
+
+async def _close(messages: MessageStream) -> None:
+    with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
+        await messages.aclose()

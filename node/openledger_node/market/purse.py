@@ -1,0 +1,66 @@
+"""The purse: what may be spent, on one request and in one UTC day."""
+
+from collections.abc import Callable
+
+import trio
+
+from openledger_protocol.errors import PaymentRequiredError
+from openledger_protocol.primitives import ZERO_WEI, Address, RequestId, Wei
+
+from ..ledger.peers import Peers
+
+DAY_NS = 86_400 * 10**9
+
+
+class Purse:
+    """What this payer has spent today, and what running requests may still cost."""
+
+    def __init__(
+        self,
+        *,
+        peers: Peers,
+        payer: Address,
+        request_max_wei: Wei,
+        day_max_wei: Wei,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.request_max_wei = request_max_wei
+        self._peers = peers
+        self._payer = payer
+        self._day_max_wei = day_max_wei
+        self._now_ns = now_ns
+        self._day: int | None = None  # since 1970
+        self._spent_wei = ZERO_WEI  # on that day
+        self._held: dict[RequestId, Wei] = {}
+        self._counting = trio.Lock()
+
+    async def hold(self, request_id: RequestId, *, least_wei: Wei, most_wei: Wei) -> Wei:
+        """Set money aside for a request, and return how much: all that it may cost, or what is left of today's.
+
+        Raises:
+            PaymentRequiredError: less is left than it needs at least.
+        """
+        async with self._counting:
+            await self._turn_day()
+        left = max(0, self._day_max_wei - self._spent_wei - sum(self._held.values()))
+        granted = Wei(min(most_wei, left))
+        if granted < least_wei:
+            raise PaymentRequiredError(
+                f"this request costs {least_wei} wei at least, and {left} of the {self._day_max_wei} are left that a "
+                "UTC day's may cost together: raise [payer] day_max_wei, or wait for midnight",
+                left_wei=left,
+            )
+        self._held[request_id] = granted
+        return granted
+
+    def settle(self, request_id: RequestId, spent_wei: Wei) -> None:
+        """Note what a request has cost, and free the rest."""
+        self._held.pop(request_id, None)
+        self._spent_wei = Wei(self._spent_wei + spent_wei)
+
+    async def _turn_day(self) -> None:
+        """Begin a day with what the ledger has of it: receipts of a run before this one count, too."""
+        day = self._now_ns() // DAY_NS
+        if day != self._day:
+            spent = await trio.to_thread.run_sync(lambda: self._peers.paid_wei(self._payer, since_ns=day * DAY_NS))
+            self._day, self._spent_wei = day, spent
