@@ -57,7 +57,7 @@ from .sides import (
 NETWORK = "development-1a2b3c4d"
 NOW_S = NOW_NS // 10**9
 CALL, INFER, ADS = (f"/openledger/{NETWORK}/{name}/1" for name in ("call", "infer", "ads"))
-TIMEOUT_S = 60.0
+TIMEOUT_S = 300.0
 BASE = FAKE_BASE.digest
 
 
@@ -157,7 +157,12 @@ class Stand:
         return signed_ad(self.name, **{**said, **changes})
 
     def vanish(self) -> None:
-        """Lose the network: what was sent arrives, and nothing after it."""
+        """Lose the network at once: what was sent arrives, and nothing after it."""
+        self.transport._network.peers.pop(self.peer_id, None)
+        self.transport._hang_up()
+
+    def leave(self) -> None:
+        """Leave the network in good order."""
         self.scope.cancel()
 
     async def serve(self, peer: PeerId, stream: trio.abc.Stream) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import trio
 
+from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import MalformedError, ProtocolError
 from openledger_protocol.wire.inference import ErrorMessage, error_from_message
 from openledger_protocol.wire.market import (
@@ -21,6 +22,7 @@ from openledger_protocol.wire.market import (
 from ..errors import NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
+from .reach import open_to
 
 TELL_TIMEOUT_S = 0.5
 CLOSE_TIMEOUT_S = 1.0
@@ -51,20 +53,20 @@ class Bids:
 
 
 async def call_all(
-    transport: Transport, protocol: str, call: Call, peer_ids: Sequence[PeerId], *, timeout_s: float
+    transport: Transport, protocol: str, call: Call, ads: Sequence[Advertisement], *, timeout_s: float
 ) -> Bids:
     """Ask nodes for bids, all at once; what has not come at the deadline is not read."""
     bids = Bids()
     try:
         with trio.move_on_after(timeout_s):
             async with trio.open_nursery() as nursery:
-                for peer_id in peer_ids:
-                    nursery.start_soon(_ask, transport, protocol, call, peer_id, bids)
+                for ad in ads:
+                    nursery.start_soon(_ask, transport, protocol, call, ad, bids)
     except BaseException:
         for heard in bids.heard:  # whoever called has left
             await _close(heard.messages)
         raise
-    for peer_id in peer_ids:
+    for peer_id in [PeerId(ad.peer_id) for ad in ads]:
         known = {heard.peer_id for heard in bids.heard} | bids.refused.keys() | bids.failed.keys()
         if peer_id not in known:
             bids.failed[peer_id] = f"no bid within {timeout_s:g} s"
@@ -80,11 +82,12 @@ async def tell_all(bids: Bids, call: Call, winner: PeerId | None, reasons: Mappi
             nursery.start_soon(_tell, heard.messages, word)
 
 
-async def _ask(transport: Transport, protocol: str, call: Call, peer_id: PeerId, bids: Bids) -> None:
+async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisement, bids: Bids) -> None:
+    peer_id = PeerId(ad.peer_id)
     messages: MessageStream | None = None
     is_kept = False
     try:
-        messages = MessageStream(await transport.open_stream(peer_id, protocol))
+        messages = MessageStream(await open_to(transport, ad, protocol))
         await messages.send(encode(call))
         match decode(await messages.receive()):
             case BidMessage() as bid:

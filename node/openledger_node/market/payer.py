@@ -208,7 +208,7 @@ class Payer:
         purchase = live.purchase
         wanted = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
         if wanted > live.paid_tokens:
-            await live.messages.send(encode(await self._pay(live, wanted)))
+            await _offer(live, await self._pay(live, wanted))
             self._fail_point("payer:voucher-sent")
 
     async def _pay(self, live: _Stream, num_tokens: int) -> VoucherMessage:
@@ -230,7 +230,7 @@ class Payer:
 
     async def _send_voucher(self, live: _Stream) -> None:
         voucher = await self._wallet.raise_ceiling(live.channel)
-        await live.messages.send(encode(VoucherMessage(voucher=voucher)))
+        await _offer(live, VoucherMessage(voucher=voucher))
 
     async def _settle(self, live: _Stream, message: ReceiptMessage) -> Bought:
         """Check the receipt, keep it, and countersign.
@@ -293,6 +293,6 @@ def _why_short(live: _Stream) -> ProtocolError | None:
 
 
 async def _offer(live: _Stream, message: InferenceMessage) -> None:
-    """Say something to a node that may have gone: the receipt counts without it."""
+    """Say something to a node that may have gone: what it sent before is read all the same, and counts."""
     with suppress(NetworkError):
         await live.messages.send(encode(message))

@@ -150,8 +150,7 @@ class Requester:
         chosen = most_promising(offers, records, progress.wanted)[: self._patience.candidates_max]
         timeout_s = self._patience.bid_timeout_s
         call = progress.call(chosen, deadline_ms=max(1, int(timeout_s * 1_000)))
-        peer_ids = [PeerId(ad.peer_id) for ad in chosen]
-        bids = await call_all(self._transport, self._call_protocol, call, peer_ids, timeout_s=timeout_s)
+        bids = await call_all(self._transport, self._call_protocol, call, chosen, timeout_s=timeout_s)
         awarded = award_bids(call, bids, chosen, records, progress)
         await tell_all(bids, call, awarded.winner, awarded.reasons)
         for peer_id, error in awarded.unfit.items():

@@ -1,0 +1,239 @@
+"""The advertiser: says what this node offers, hears what others do, and hands newcomers all of it."""
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import inf
+
+import trio
+
+from openledger_protocol.advertisement import (
+    Advertisement,
+    OfferedAdapter,
+    fit_advertisement,
+    sign_advertisement,
+)
+from openledger_protocol.bloom import make_filter
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.constants import AD_ADDRESSES_MAX, AD_LIFETIME_S_MAX, AD_WARM_MAX
+from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import AdapterId, Address, Digest
+from openledger_protocol.wire.ads import ADS_MAX, Ads, AdsMessage, GetAds, decode, encode
+from openledger_protocol.wire.frames import wire_name
+from openledger_protocol.wire.inference import error_message
+
+from ..errors import LedgerError, NetworkError
+from ..ledger.peers import Peers
+from ..p2p.streams import MessageStream
+from ..p2p.transport import Gossip, PeerId, Transport
+from .board import AD_BURST, AD_INTERVAL_S, Board
+from .buckets import Buckets
+
+INTERVAL_S_MIN, INTERVAL_S_MAX = 30.0, 60.0
+LOOK_S = 1.0
+"""Pauses between looks at what this node offers, and at who is connected."""
+
+ASK_TIMEOUT_S = 10.0
+ASKS_MAX = 4
+"""Peers that are asked at once."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What this node offers just now: an advertisement but for peer, place and time."""
+
+    wallet: Address
+    signer: Address
+    base: Digest
+    profile_hash: Digest
+    algo_id: int
+    context_max: int
+    chunk_tokens: int
+    terms: Terms  # the floor
+    warm: tuple[OfferedAdapter, ...]  # the most wanted first: what does not fit is left out from the last on
+    cold: tuple[AdapterId, ...]  # all that it could load, those in `warm` or not
+    slots: int
+    slots_free: int
+    tokens_per_s: int
+    serves: bool  # False: it asks only, or is paused
+    binding: bytes
+
+
+class Advertiser:
+    """Advertises this node; `run` is its task."""
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        transport: Transport,
+        board: Board,
+        peers: Peers,
+        seed: bytes,
+        snapshot: Callable[[], Snapshot | None],
+        now_ns: Callable[[], int],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._network = network
+        self._topic = self._protocol = wire_name(network, "ads")
+        self._transport = transport
+        self._board = board
+        self._peers = peers
+        self._seed = seed  # of the peer's key
+        self._snapshot = snapshot
+        self._now_ns = now_ns
+        self._jitter = jitter
+        # A little less than others let through, so that a change after a change is late, and not lost.
+        self._own_bucket: Buckets[None] = Buckets(
+            interval_s=AD_INTERVAL_S + LOOK_S, burst=AD_BURST - 1, now_s=trio.current_time
+        )
+        self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=trio.current_time)
+        self._asking = trio.CapacityLimiter(ASKS_MAX)
+        self.own: bytes | None = None  # as it was published last
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Advertise, listen and answer until cancelled."""
+        self._transport.handle(self._protocol, self.serve)
+        received = self._transport.subscribe(self._topic, self._board.hear)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._publish_on)
+            nursery.start_soon(self._listen, received)
+            nursery.start_soon(self._greet, nursery)
+            task_status.started()
+
+    async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        """Hand a newcomer the advertisements that count, our own first."""
+        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+        try:
+            with trio.move_on_after(ASK_TIMEOUT_S):
+                await messages.send(encode(await self._answer(peer_id, messages)))
+        except NetworkError:
+            pass  # it left
+
+    # ---- its own
+
+    async def _publish_on(self) -> None:
+        """Publish in time, and at once on change."""
+        said: Snapshot | None = None
+        due_s = -inf
+        while True:
+            snapshot = self._snapshot()
+            kind = _kind(snapshot) if snapshot else None
+            is_due = kind != said or trio.current_time() >= due_s
+            if snapshot and is_due and self._own_bucket.take(None) and await self._publish(snapshot):
+                said = kind
+                spread = (INTERVAL_S_MAX - INTERVAL_S_MIN) * self._jitter()
+                due_s = trio.current_time() + INTERVAL_S_MIN + spread
+            await trio.sleep(LOOK_S)
+
+    async def _publish(self, snapshot: Snapshot) -> bool:
+        """Sign an advertisement and publish it; its sequence is kept before it leaves."""
+        try:
+            seq = await trio.to_thread.run_sync(self._next_seq)
+            ad = fit_advertisement(self._advertisement(snapshot, seq))
+            self.own = sign_advertisement(ad, self._seed)
+            await self._transport.publish(self._topic, self.own)
+        except (NetworkError, LedgerError) as error:
+            log.warning("not advertised: %s", error)
+            return False
+        return True
+
+    def _next_seq(self) -> int:
+        """The clock in ns, but always over the last: also after a restart, and if the clock was set back."""
+        own, now = self._transport.peer_id, self._now_ns()
+        seq = max((self._peers.find(own).seq_last or 0) + 1, now)
+        self._peers.keep_seqs({own: seq}, now_ns=now)
+        return seq
+
+    def _advertisement(self, snapshot: Snapshot, seq: int) -> Advertisement:
+        now_s = self._now_ns() // 10**9
+        return Advertisement(
+            network=self._network,
+            peer_id=self._transport.peer_id,
+            addresses=self._transport.addresses[:AD_ADDRESSES_MAX],
+            wallet=snapshot.wallet,
+            signer=snapshot.signer,
+            base=snapshot.base,
+            profile_hash=snapshot.profile_hash,
+            algo_id=snapshot.algo_id,
+            context_max=snapshot.context_max,
+            chunk_tokens=snapshot.chunk_tokens,
+            terms=snapshot.terms,
+            warm=snapshot.warm[:AD_WARM_MAX],
+            cold=make_filter(snapshot.cold),
+            num_cold=len(snapshot.cold),
+            slots_free=snapshot.slots_free,
+            tokens_per_s=snapshot.tokens_per_s,
+            serves=snapshot.serves,
+            seq=seq,
+            issued_s=now_s,
+            expires_s=now_s + AD_LIFETIME_S_MAX,
+            binding=snapshot.binding,
+        )
+
+    async def _answer(self, peer_id: PeerId, messages: MessageStream) -> AdsMessage:
+        try:
+            if not self._buckets.take(peer_id):
+                raise OverloadedError(
+                    f"you have asked more often than once in {AD_INTERVAL_S:.0f} s: come back later"
+                )
+            asked = decode(await messages.receive())
+            if not isinstance(asked, GetAds):
+                raise MalformedError("a stream begins with `get`")
+        except ProtocolError as error:
+            return error_message(error)
+        own = (self.own,) if self.own else ()
+        count_max = min(asked.count_max, ADS_MAX)
+        return Ads(ads=(*own, *self._board.contents(count_max - len(own)))[:count_max])
+
+    # ---- others'
+
+    async def _listen(self, received: "trio.MemoryReceiveChannel[Gossip]") -> None:
+        """The board has heard it already, in the validator: what is left is to keep the sequences."""
+        async for _ in received:
+            await self._keep()
+
+    async def _greet(self, nursery: trio.Nursery) -> None:
+        """Ask each peer once for what it knows, as soon as it is connected."""
+        known: set[PeerId] = set()
+        while True:
+            connected = set(self._transport.connected())
+            for peer_id in connected - known:
+                nursery.start_soon(self._ask, peer_id)
+            known = connected
+            await trio.sleep(LOOK_S)
+
+    async def _ask(self, peer_id: PeerId) -> None:
+        try:
+            async with self._asking:
+                with trio.move_on_after(ASK_TIMEOUT_S):
+                    await self._learn_from(peer_id)
+        except (NetworkError, ProtocolError) as error:
+            log.info("%s tells no advertisements: %s", peer_id, error)
+        await self._keep()
+
+    async def _learn_from(self, peer_id: PeerId) -> None:
+        stream = await self._transport.open_stream(peer_id, self._protocol)
+        async with stream:
+            messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+            await messages.send(encode(GetAds()))
+            told = decode(await messages.receive())
+            for content in told.ads if isinstance(told, Ads) else ():
+                self._board.learn(content)
+                await trio.lowlevel.checkpoint()  # signatures take time, and others wait
+
+    async def _keep(self) -> None:
+        try:
+            await trio.to_thread.run_sync(self._board.keep)
+        except LedgerError as error:
+            log.warning("sequences of advertisements are not kept: %s", error)
+
+
+def _kind(snapshot: Snapshot) -> Snapshot:
+    """What is worth an advertisement at once: all but the numbers, of which the class counts."""
+    is_free = min(snapshot.slots_free, 1) + (2 * snapshot.slots_free >= snapshot.slots > 1)
+    return replace(snapshot, slots_free=is_free, tokens_per_s=0)
