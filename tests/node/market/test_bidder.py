@@ -1,0 +1,232 @@
+"""A bid is what the node can stand by: at least its floor, refused with a reason, and honoured while it is good."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+import trio
+import trio.testing
+from support.liars import messages_of
+from support.markets import BASE, CALL, peer_id_of, seller_state
+from support.sides import TERMS, word
+
+from openledger_node.errors import ChainError
+from openledger_node.market import bidder as bidding
+from openledger_node.market.bidder import Bidder
+from openledger_node.market.offer import Sellable, SellerState, make_bid
+from openledger_node.market.pricing import PricePolicy, terms_asked
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Digest, RequestId, Wei
+from openledger_protocol.wire.inference import ErrorMessage, Ping
+from openledger_protocol.wire.inference import encode as encode_inference
+from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessage, Won, decode, encode
+
+STATE = seller_state("ada", PricePolicy(floor=TERMS, load_percent=50))
+CALLED = Call(
+    id=RequestId(word("r1")),
+    base=BASE,
+    adapter=BASE_ONLY,
+    tokens_in=100,
+    tokens_max=64,
+    price_in_max=Wei(2 * TERMS.price_in_wei),
+    price_out_max=Wei(2 * TERMS.price_out_wei),
+    deadline_ms=1_000,
+)
+Find = Callable[[AdapterId], Awaitable[Sellable]]
+
+
+@pytest.fixture
+def autojump() -> trio.testing.MockClock:
+    return trio.testing.MockClock(autojump_threshold=0)
+
+
+async def find(adapter: AdapterId) -> Sellable:
+    if adapter == word("unregistered"):
+        raise UnknownModelError("it is not registered on this network")
+    if adapter == word("unasked"):
+        raise ChainError("the endpoint does not answer")
+    if adapter == word("slow"):
+        await trio.sleep(100)
+    return Sellable(index_root=ZERO_DIGEST, is_warm=adapter != word("cold"))
+
+
+class Caller:
+    """Peers that call one bidder."""
+
+    def __init__(self, nursery: trio.Nursery, state: SellerState = STATE) -> None:
+        self.network, self.nursery = MemoryNetwork(), nursery
+        self.bidder = Bidder(state=lambda: self.state, find=find)
+        self.state = state
+        self.node = MemoryTransport(self.network, peer_id_of("ada"))
+        self.node.handle(CALL, self.bidder.serve)
+
+    async def start(self) -> "Caller":
+        await self.nursery.start(self.node.run)
+        for name in ("ben", "cleo"):
+            await self.nursery.start(MemoryTransport(self.network, peer_id_of(name)).run)
+        return self
+
+    async def say(self, *messages: MarketMessage, by: str = "ben"):  # type: ignore[no-untyped-def]
+        stream = await self.network.peers[peer_id_of(by)].open_stream(self.node.peer_id, CALL)
+        opened = messages_of(stream)
+        for message in messages:
+            await opened.send(encode(message))
+        return opened
+
+    async def ask(self, call: Call = CALLED, *, by: str = "ben") -> BidMessage | ErrorMessage:
+        heard = decode(await (await self.say(call, by=by)).receive())
+        assert isinstance(heard, BidMessage | ErrorMessage)
+        return heard
+
+
+async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(autojump: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        assert caller.bidder.terms_of(CALLED.id) is None
+        bid = await caller.ask()
+        assert isinstance(bid, BidMessage)
+        assert (bid.id, bid.wallet, bid.signer, bid.terms) == (CALLED.id, STATE.wallet, STATE.signer, TERMS)
+        assert (bid.ttft_ms, bid.tokens_per_s, bid.queue, bid.is_warm) == (100, 50, 0, True)
+        assert caller.bidder.terms_of(CALLED.id) == TERMS
+        await trio.sleep(bid.valid_ms / 1_000)
+        assert caller.bidder.terms_of(CALLED.id) == TERMS
+        await trio.sleep(0.1)
+        assert caller.bidder.terms_of(CALLED.id) is None
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("call", "state", "code", "why"),
+    [
+        ({}, {"is_ready": False}, "unavailable", "takes no requests just now"),
+        ({"base": Digest(word("gemma"))}, {}, "unknown_model", f"base {word('gemma')} is not served here"),
+        ({}, {"num_live": 64}, "overloaded", "64 requests wait or run here already"),
+        ({"tokens_max": 3_997}, {}, "request_too_long", "need 4097 tokens; they may have 4096 here"),
+        ({"price_in_max": Wei(999_999)}, {}, "payment_required", "cost 1000000 wei in and 4000000 wei out here"),
+        ({"price_out_max": Wei(3_999_999)}, {}, "payment_required", "the call allows 2000000 and 3999999"),
+        ({"adapter": AdapterId(word("unregistered"))}, {}, "unknown_model", "not registered on this network"),
+        ({"adapter": AdapterId(word("unasked"))}, {}, "unavailable", "can't bid just now"),
+        ({"adapter": AdapterId(word("slow"))}, {}, "stale", "before the deadline"),
+    ],
+)
+async def test_what_can_not_be_taken_is_refused_with_the_reason(
+    call: dict[str, object], state: dict[str, object], code: str, why: str, autojump: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery, replace(STATE, **state)).start()  # type: ignore[arg-type]
+        told = await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
+        assert isinstance(told, ErrorMessage)
+        assert (told.code, why in told.message) == (code, True), told.message
+        assert caller.bidder.terms_of(CALLED.id) is None
+        nursery.cancel_scope.cancel()
+
+
+async def test_lost_bids_are_kept_with_their_reasons_fit_for_a_terminal(autojump: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        for number, word_told in enumerate(
+            [Won(id=CALLED.id), Lost(id=CALLED.id, reason="too\x1b[31m dear"), None] + [None] * 40
+        ):
+            opened = await caller.say(replace(CALLED, id=RequestId(word(f"r{number}"))))
+            await opened.receive()
+            if word_told:
+                await opened.send(encode(word_told))
+            await opened.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        reasons = [bid.reason for bid in caller.bidder.lost]
+        assert caller.bidder.num_won == 1
+        assert (len(reasons), reasons[-1]) == (bidding.LOST_MAX, "the requester left without a word")
+        opened = await caller.say(replace(CALLED, id=RequestId(word("last"))))
+        await opened.receive()
+        await opened.send(encode(Lost(id=CALLED.id, reason="too\x1b[31m dear")))
+        await trio.testing.wait_all_tasks_blocked()
+        assert caller.bidder.lost[-1].reason == "too [31m dear"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_stream_that_does_not_begin_with_a_call_is_refused(autojump: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        opened = await caller.say(Won(id=CALLED.id))
+        told = decode(await opened.receive())
+        assert isinstance(told, ErrorMessage)
+        assert (told.code, told.message) == ("malformed", "a stream begins with `call`")
+        silent = await caller.say()
+        told = decode(await silent.receive())
+        assert isinstance(told, ErrorMessage)
+        assert told.code == "malformed"
+        wrong = await caller.say()
+        await wrong.send(encode_inference(Ping()))
+        told = decode(await wrong.receive())
+        assert isinstance(told, ErrorMessage)
+        assert told.message == "a message has no t 'ping'"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_it(
+    autojump: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        kept = [await caller.say() for _ in range(bidding.CALLS_PER_PEER_MAX)]
+        await trio.testing.wait_all_tasks_blocked()
+        told = await caller.ask()
+        assert isinstance(told, ErrorMessage)
+        assert (told.code, told.message) == ("overloaded", "64 calls of yours are open here already: try again soon")
+        assert isinstance(await caller.ask(by="cleo"), BidMessage)
+        for opened in kept:
+            await opened.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert isinstance(await caller.ask(replace(CALLED, id=RequestId(word("r2")))), BidMessage)
+        nursery.cancel_scope.cancel()
+
+
+async def test_nobody_changes_the_terms_of_another_peers_request(autojump: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        await caller.ask()
+        caller.state = replace(STATE, num_live=32)
+        told = await caller.ask(by="cleo")
+        assert isinstance(told, ErrorMessage)
+        assert "is another peer's: an id names one request" in told.message
+        assert caller.bidder.terms_of(CALLED.id) == TERMS
+        assert isinstance(await caller.ask(), BidMessage)  # its own peer may ask again
+        assert caller.bidder.terms_of(CALLED.id) != TERMS
+        nursery.cancel_scope.cancel()
+
+
+# ---- prices
+
+
+def terms(price_in: int, price_out: int) -> Terms:
+    return Terms(price_in_wei=Wei(price_in), price_out_wei=Wei(price_out))
+
+
+@pytest.mark.parametrize(
+    ("num_live", "is_warm", "asked"),
+    [
+        (0, True, terms(100, 1_001)),
+        (5, True, terms(125, 1_252)),  # rounded up
+        (10, True, terms(150, 1_502)),
+        (99, True, terms(150, 1_502)),
+        (0, False, terms(110, 1_102)),
+        (10, False, terms(160, 1_602)),
+    ],
+)
+def test_prices_rise_with_the_queue_and_for_what_must_be_loaded(num_live: int, is_warm: bool, asked: Terms) -> None:
+    policy = PricePolicy(floor=terms(100, 1_001), load_percent=50, cold_percent=10)
+    assert terms_asked(policy, num_live=num_live, queue_max=10, is_warm=is_warm) == asked
+
+
+def test_the_floor_is_what_an_idle_node_asks_and_free_stays_free() -> None:
+    assert terms_asked(PricePolicy(floor=TERMS), num_live=9, queue_max=10, is_warm=False) == TERMS
+    free = PricePolicy(floor=terms(0, 0), load_percent=50, cold_percent=50)
+    assert terms_asked(free, num_live=9, queue_max=10, is_warm=False) == terms(0, 0)
+
+
+def test_the_time_to_the_first_token_counts_queue_adapter_and_prompt() -> None:
+    busy = replace(STATE, num_live=67, slots=4, answer_ms=2_000, queue_max=100)
+    bid = make_bid(CALLED, busy, Sellable(index_root=ZERO_DIGEST, is_warm=False))
+    assert (bid.queue, bid.ttft_ms) == (63, 64 * 2_000 // 4 + 500 + 100)

@@ -1,0 +1,254 @@
+"""What counts as an advertisement, for how long, and what its names mean."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.markets import BASE, NETWORK, NOW_S, ad_of, peer_id_of, priced, seed_of, signed_ad
+from support.sides import TERMS, word
+
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.peers import PEERS_MAX
+from openledger_node.market.board import Board, Listed
+from openledger_node.market.buckets import KEYS_MAX, Buckets
+from openledger_protocol.advertisement import OfferedAdapter, sign_advertisement
+from openledger_protocol.bloom import make_filter
+from openledger_protocol.constants import AD_BYTES_MAX
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
+
+HARBOUR, OTHER = (AdapterId(word(name)) for name in ("harbour", "other"))
+OTHER_BASE = Digest(word("other base"))
+
+
+@dataclass
+class Now:
+    now_s: float = NOW_S
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def now() -> Now:
+    return Now()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+def board_of(ledger: Ledger, now: Now) -> Board:
+    return Board(NETWORK, now, ledger.peers, own=peer_id_of("me"), base_names={BASE: "fake"})
+
+
+@pytest.fixture
+def board(ledger: Ledger, now: Now) -> Board:
+    return board_of(ledger, now)
+
+
+def hear(board: Board, name: str, **changes: Any) -> bool:
+    return board.hear(peer_id_of(name), signed_ad(name, **changes))
+
+
+def warm(*names: str, of: AdapterId | None = None) -> tuple[OfferedAdapter, ...]:
+    return tuple(OfferedAdapter(id=of or AdapterId(word(name)), name=name) for name in names)
+
+
+# ---- what is refused
+
+
+def forged(board: Board) -> tuple[str, bytes]:
+    """Another peer's key under the advertisement of a third."""
+    content = signed_ad("ada")
+    return "ada", content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
+
+
+def unbound(board: Board) -> tuple[str, bytes]:
+    """A peer that speaks for somebody else's wallet."""
+    ada = ad_of("ada")
+    return "ben", sign_advertisement(ad_of("ben", wallet=ada.wallet, binding=ada.binding), seed_of("ben"))
+
+
+REFUSED = {
+    "forged": (forged, "not signed by peer"),
+    "another's wallet": (unbound, "the binding of 12D3Koo"),
+    "run out": (lambda _: ("ada", signed_ad("ada", at_s=NOW_S - 121)), "ran out 1 s ago"),
+    "of tomorrow": (lambda _: ("ada", signed_ad("ada", at_s=NOW_S + 31)), "dated 31 s ahead"),
+    "foreign": (
+        lambda _: ("ada", signed_ad("ada", network="elsewhere-1", binding=ad_of("ada").binding)),
+        "for network elsewhere-1, not for development-1a2b3c4d",
+    ),
+    "too long": (lambda _: ("ada", bytes(AD_BYTES_MAX + 1)), "2049 bytes is over its cap of 2048"),
+    "garbage": (lambda _: ("ada", b"\x93garbage"), "msgpack"),
+    "by another origin": (lambda _: ("ben", signed_ad("ada")), "each publishes its own"),
+    "our own": (lambda _: ("me", signed_ad("me")), "an advertisement of our own comes back"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_counts_nothing_is_refused_and_leaves_no_trace(board: Board, case: str) -> None:
+    make, why = REFUSED[case]
+    name, content = make(board)
+    assert not board.hear(peer_id_of(name), content)
+    assert why in (board.why_refused or "")
+    assert board.live() == []
+    assert hear(board, "cleo")
+
+
+def test_a_replay_is_refused_and_so_is_what_came_before(board: Board) -> None:
+    old, new = signed_ad("ada"), signed_ad("ada", at_s=NOW_S + 1)
+    assert board.hear(peer_id_of("ada"), new)
+    assert not board.hear(peer_id_of("ada"), new)
+    assert "is not newer than its" in (board.why_refused or "")
+    assert not board.hear(peer_id_of("ada"), old)
+    assert not board.learn(old)
+    assert [ad.issued_s for ad in board.live()] == [NOW_S + 1]
+
+
+def test_a_replay_after_a_restart_is_refused(ledger: Ledger, now: Now) -> None:
+    board = board_of(ledger, now)
+    assert hear(board, "ada")
+    board.keep()
+    again = board_of(ledger, now)
+    assert not hear(again, "ada")
+    assert hear(again, "ada", at_s=NOW_S + 1)
+
+
+def test_what_was_learned_from_a_peer_is_passed_on_once_when_gossip_brings_it(board: Board) -> None:
+    content = signed_ad("ada")
+    assert board.learn(content)
+    assert board.hear(peer_id_of("ada"), content)
+    assert not board.hear(peer_id_of("ada"), content)
+
+
+def test_who_advertises_too_often_is_passed_over_and_nobody_else_is(board: Board, now: Now) -> None:
+    heard = [hear(board, "ada", at_s=NOW_S + number) for number in range(5)]
+    assert heard == [True, True, True, False, False]
+    assert "more often than once in 10 s" in (board.why_refused or "")
+    assert hear(board, "ben")
+    now.now_s += 10
+    assert hear(board, "ada", at_s=NOW_S + 10)
+    assert not hear(board, "ada", at_s=NOW_S + 11)
+
+
+def test_an_advertisement_counts_until_it_runs_out(board: Board, now: Now) -> None:
+    assert hear(board, "ada")
+    now.now_s += 119
+    assert len(board.offers(BASE, BASE_ONLY)) == 1
+    now.now_s += 1
+    assert board.offers(BASE, BASE_ONLY) == []
+    assert board.contents(10) == []
+    assert board.find(peer_id_of("ada")) is None
+
+
+# ---- what is offered
+
+
+def test_offers_come_cheapest_first_and_warm_before_cold(board: Board) -> None:
+    hear(board, "dear", terms=priced(TERMS, 2), warm=warm("harbour"))
+    hear(board, "cold", cold=make_filter([HARBOUR]), num_cold=1)
+    hear(board, "warm", warm=warm("harbour"), cold=make_filter([HARBOUR]), num_cold=1)
+    hear(board, "without")
+    hear(board, "paused", warm=warm("harbour"), serves=False)
+    hear(board, "elsewhere", warm=warm("harbour"), base=OTHER_BASE)
+    names = {peer_id_of(name): name for name in ("dear", "cold", "warm", "without", "paused", "elsewhere")}
+    assert [names[ad.peer_id] for ad in board.offers(BASE, HARBOUR)] == ["warm", "cold", "dear"]  # type: ignore[index]
+    assert len(board.offers(BASE, BASE_ONLY)) == 4
+    assert board.adapters() == [
+        Listed(adapter=OfferedAdapter(id=HARBOUR, name="harbour"), base=base, num_nodes=count)
+        for base, count in sorted([(BASE, 3), (OTHER_BASE, 1)])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "adapter", "unique"),
+    [
+        ("harbour", HARBOUR, f"harbour@{HARBOUR[2:10]}"),
+        (f"harbour@{HARBOUR[2:10]}", HARBOUR, f"harbour@{HARBOUR[2:10]}"),
+        ("fake:harbour", HARBOUR, f"harbour@{HARBOUR[2:10]}"),
+        (f"fake:harbour@{HARBOUR[2:10]}", HARBOUR, f"harbour@{HARBOUR[2:10]}"),
+        ("fake", BASE_ONLY, "fake"),
+        (HARBOUR, HARBOUR, HARBOUR),
+    ],
+)
+def test_a_name_means_what_somebody_offers(board: Board, name: str, adapter: AdapterId, unique: str) -> None:
+    hear(board, "ada", warm=warm("harbour"))
+    hear(board, "ben", warm=warm("harbour"))
+    found = board.resolve(name)
+    assert (found.base, found.adapter, found.name) == (BASE, adapter, unique)
+
+
+def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: Board) -> None:
+    hear(board, "ada", warm=warm("harbour"))
+    hear(board, "ben", warm=warm("harbour", of=OTHER))
+    both = sorted([f"harbour@{HARBOUR[2:10]}", f"harbour@{OTHER[2:10]}"])
+    with pytest.raises(UnknownModelError, match=f"'harbour' means several adapters .*: {', '.join(both)}"):
+        board.resolve("harbour")
+    assert board.resolve(both[0]).name == both[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("ferry", "nobody on the network offers 'ferry' just now"),
+        ("harbour@00000000", "nobody on the network offers 'harbour@00000000' just now"),
+        ("gemma:harbour", "nobody on the network serves a base 'gemma', only fake"),
+        (OTHER, f"nobody on the network offers '{OTHER}' just now"),
+    ],
+)
+def test_a_name_that_nobody_offers_is_refused(board: Board, name: str, why: str) -> None:
+    hear(board, "ada", warm=warm("harbour"))
+    with pytest.raises(UnknownModelError, match=why):
+        board.resolve(name)
+
+
+def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: Board, now: Now) -> None:
+    hear(board, "ada", warm=warm("harbour"))
+    hear(board, "ada", at_s=NOW_S + 1, cold=make_filter([HARBOUR]), num_cold=1)
+    assert board.resolve("harbour").adapter == HARBOUR
+    hear(board, "ada", at_s=NOW_S + 2)
+    with pytest.raises(UnknownModelError):
+        board.resolve("harbour")
+
+
+# ---- what it stands on
+
+
+def test_buckets_fill_with_time_and_do_not_grow_without_bound() -> None:
+    now = Now(0.0)
+    buckets: Buckets[int] = Buckets(interval_s=1.0, burst=2, now_s=now)
+    assert [buckets.take(0) for _ in range(3)] == [True, True, False]
+    now.now_s = -100.0  # the clock is set back
+    assert not buckets.take(0)
+    now.now_s = 2.0
+    assert [buckets.take(0) for _ in range(3)] == [True, True, False]
+    for key in range(2 * KEYS_MAX):
+        buckets.take(key)
+    assert len(buckets._empty_at) <= KEYS_MAX
+
+
+def test_sequences_only_grow_and_peers_that_never_answered_are_forgotten_first(ledger: Ledger) -> None:
+    ledger.peers.note("known", "successes", now_ns=0)
+    ledger.peers.keep_seqs({"a": 2**64 - 1}, now_ns=1)
+    ledger.peers.keep_seqs({"a": 5}, now_ns=2)
+    assert ledger.peers.seqs() == {"a": 2**64 - 1}
+    ledger.peers.keep_seqs({f"peer {number}": 1 for number in range(PEERS_MAX)}, now_ns=3)
+    assert ledger.peers.find("known").successes == 1
+    assert "a" not in ledger.peers.seqs()
+    assert len(ledger.peers.seqs()) == PEERS_MAX - 1
+
+
+def test_old_answers_weigh_less_and_a_peers_word_is_worth_what_it_kept(ledger: Ledger) -> None:
+    assert ledger.peers.find("nobody").reliability_ppm == 800_000
+    for _ in range(150):
+        ledger.peers.note("a", "successes", now_ns=0)
+    for _ in range(60):
+        ledger.peers.note("a", "failures", now_ns=0)
+    record = ledger.peers.find("a")
+    assert (record.successes, record.failures) == (75, 35)
