@@ -1,11 +1,84 @@
 """A request goes to the best bidder, is paid to the token, and everybody hears how it went."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from support.markets import open_street
-from support.sides import TERMS
+import pytest
+import trio
+import trio.testing
+from support.liars import messages_of
+from support.markets import (
+    CALL,
+    Stand,
+    Street,
+    names_of,
+    now_s,
+    open_street,
+    peer_id_of,
+    priced,
+    signed_ad,
+    wallet_of,
+)
+from support.peft_folders import write_adapter
+from support.sides import TERMS, word
 
+from openledger_node.errors import ChainError
+from openledger_node.home import Home
+from openledger_node.inference.adapters import add_adapter
+from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.market.requester import Patience
+from openledger_node.market.wanted import AdapterEntry
+from openledger_node.p2p.transport import PeerId
+from openledger_protocol.advertisement import OfferedAdapter
+from openledger_protocol.errors import (
+    PaymentRequiredError,
+    RequestTooLongError,
+    UnavailableError,
+    UnknownModelError,
+)
 from openledger_protocol.payments import price_wei
+from openledger_protocol.primitives import AdapterId, Digest, Wei
+from openledger_protocol.wire.market import BidMessage, Call, Won, decode, encode
+
+Change = Callable[[BidMessage], BidMessage]
+
+
+@pytest.fixture
+def autojump() -> trio.testing.MockClock:
+    return trio.testing.MockClock(autojump_threshold=0.1)
+
+
+def price(tokens_in: int, tokens_out: int, times: float = 1) -> int:
+    return price_wei(tokens_in, tokens_out, priced(TERMS, times))
+
+
+def bid_instead(stand: Stand, change: Change) -> None:
+    """Change what a node bids."""
+
+    async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
+        messages = messages_of(stream)
+        call = decode(await messages.receive())
+        assert isinstance(call, Call)
+        bid = await stand.bidder._bid(peer_id_of("asker"), call)
+        await messages.send(encode(change(bid)))
+        told.append(decode(await messages.receive()))
+
+    told: list[Any] = []
+    stand.told = told  # type: ignore[attr-defined]
+    stand.transport.handle(CALL, serve)
+
+
+def answer_calls(stand: Stand, answer: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:
+    async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
+        await answer(stream)
+
+    stand.transport.handle(CALL, serve)
+
+
+def who(street: Street, answered: Any) -> list[str]:
+    return names_of(answered, list(street.stands.values()))
 
 
 async def test_the_cheapest_of_equal_nodes_answers_and_is_paid_to_the_token(tmp_path: Path) -> None:
@@ -16,13 +89,285 @@ async def test_the_cheapest_of_equal_nodes_answers_and_is_paid_to_the_token(tmp_
         theirs = street.stands["cheap"].amounts()
         paid = street.paid()
         lost = {name: [bid.reason for bid in stand.bidder.lost] for name, stand in street.stands.items()}
-    price = price_wei(8, 30, TERMS)
-    assert (answered.paid_wei, paid, theirs) == (price, {"cheap": [price]}, [price])
+        num_won = street.stands["cheap"].bidder.num_won
+    assert (answered.paid_wei, paid, theirs) == (price(8, 30), {"cheap": [price(8, 30)]}, [price(8, 30)])
     assert answered.text == "".join(shown)
     assert (len(answered.text), answered.tokens_in, answered.tokens_out) == (30, 8, 30)
-    assert answered.finish_reason == "length"
-    assert lost["cheap"] == []
+    assert (answered.finish_reason, answered.why_cut) == ("length", None)
+    assert (lost["cheap"], num_won) == ([], 1)
     for name in ("dear", "middling"):
         assert lost[name] == [
             "another bid was better: 1000000 wei in, 4000000 out, first token in 8 ms, then 50 a second"
         ]
+
+
+async def test_a_busy_node_asks_more_and_takes_longer_so_that_an_idle_one_answers(tmp_path: Path) -> None:
+    async with open_street(tmp_path, {"busy": 1, "idle": 1.2}) as street:
+        busy = street.stands["busy"]
+        busy.state = replace(busy.state, num_live=40, slots=8, answer_ms=5_000)
+        answered = await street.ask("hello...")
+        (reason,) = [bid.reason for bid in busy.bidder.lost]
+    assert who(street, answered) == ["idle"]
+    assert "1200000 wei in" in reason
+
+
+async def test_a_dearer_bid_than_the_floor_is_paid_as_it_was_bid(tmp_path: Path) -> None:
+    async with open_street(tmp_path, {"busy": 1}) as street:
+        busy = street.stands["busy"]
+        busy.state = replace(busy.state, num_live=32)  # of 64: a quarter more
+        answered = await street.ask("hello...")
+        await busy.wait_served(1)
+        amounts = busy.amounts()
+    assert answered.paid_wei == price(8, 30, 1.25)
+    assert amounts == [price(8, 30, 1.25)]
+
+
+async def test_who_was_reliable_is_preferred_to_who_is_a_little_cheaper(tmp_path: Path) -> None:
+    async with open_street(tmp_path, {"known": 1.1, "new": 1}) as street:
+        for _ in range(20):
+            street.ledger.peers.note(street.stands["known"].peer_id, "successes", now_ns=0)
+        answered = await street.ask("hello...")
+    assert who(street, answered) == ["known"]
+
+
+async def test_an_adapter_is_asked_of_those_who_have_it(tmp_path: Path) -> None:
+    adapter = add_adapter(Home(tmp_path / "with"), write_adapter(tmp_path / "source" / "harbour"), FAKE_BASE)
+    async with open_street(tmp_path, {"with": 3, "without": 1}, load_percent=0) as street:
+        stand = street.stands["with"]
+        stand.warm = (OfferedAdapter(id=adapter.id, name="harbour"),)
+        assert street.board.learn(stand.ad(seq=1 << 62))
+        resolved = street.board.resolve("harbour")
+        street.entries[resolved.adapter] = AdapterEntry()
+        answered = await street.ask("hello...", adapter=resolved.adapter, model="harbour")
+        stand.cold = (AdapterId(word("ferry")),)
+        assert street.board.learn(stand.ad(seq=(1 << 62) + 1))
+        with pytest.raises(UnknownModelError, match=f"adapter {word('ferry')} is not registered"):
+            await street.ask("hello...", adapter=AdapterId(word("ferry")), model="ferry", name="r2")
+    assert who(street, answered) == ["with"]
+    assert answered.parts[0].bought is not None
+    assert answered.parts[0].bought.receipt.adapter_id == adapter.id
+
+
+async def test_fifty_requests_at_once_are_all_answered_and_the_books_agree(tmp_path: Path) -> None:
+    texts: dict[int, str] = {}
+
+    async def ask(street: Street, number: int) -> None:
+        answered = await street.ask(f"{number} says...", name=f"r{number}", max_tokens=12)
+        texts[number] = answered.text
+
+    async with open_street(tmp_path, {"a": 1, "b": 1, "c": 1}, patience=Patience(bid_timeout_s=20)) as street:
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(ask, street, number)
+        served = {name: stand.amounts() for name, stand in street.stands.items()}
+        paid = street.paid()
+        spent = street.ledger.peers.paid_wei(street.requester._purse._payer, since_ns=0)
+    assert [len(texts[number]) for number in range(50)] == [12] * 50
+    assert sum(map(len, served.values())) == 50
+    assert {name: sorted(amounts) for name, amounts in served.items() if amounts} == {
+        name: sorted(amounts) for name, amounts in paid.items()
+    }
+    assert spent == sum(map(sum, served.values()))
+
+
+# ---- bids that do not count
+
+BAD_BIDS: dict[str, tuple[Change, str]] = {
+    "another's wallet": (
+        lambda bid: replace(bid, wallet=wallet_of("stranger")),
+        f"bids with wallet {wallet_of('stranger')}, and advertises",
+    ),
+    "another's signer": (lambda bid: replace(bid, signer=wallet_of("stranger")), "bids with signer"),
+    "another profile": (lambda bid: replace(bid, profile_hash=Digest(word("x"))), "bids with profile_hash"),
+    "another algorithm": (lambda bid: replace(bid, algo_id=5), "bids with algo_id 5, and advertises 1"),
+    "another index": (lambda bid: replace(bid, index_root=Digest(word("x"))), "has an index with root"),
+    "another request": (lambda bid: replace(bid, id=word("other")), f"for request {word('other')}, not for"),
+    "too short a context": (lambda bid: replace(bid, context_max=8), "has a context of 8 tokens, and 38 are needed"),
+    "too dear": (
+        lambda bid: replace(bid, terms=replace(bid.terms, price_out_wei=Wei(10**22))),
+        f"asks {10**22} wei per 1000 tokens of the answer, over {10**21}",
+    ),
+    "too dear together": (
+        lambda bid: replace(bid, terms=replace(bid.terms, price_out_wei=Wei(10**20))),
+        "wei for the prompt and the first tokens, and 1000000000000000000 are left of what this request may cost",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BIDS)
+async def test_a_bid_that_does_not_count_is_passed_over_and_its_bidder_hears_why(tmp_path: Path, case: str) -> None:
+    change, why = BAD_BIDS[case]
+    async with open_street(tmp_path, {"bad": 1, "good": 2}) as street:
+        bad = street.stands["bad"]
+        bid_instead(bad, change)
+        answered = await street.ask("hello...")
+        await trio.testing.wait_all_tasks_blocked()
+        (told,) = bad.told  # type: ignore[attr-defined]
+        amounts = bad.amounts()
+    assert who(street, answered) == ["good"]
+    assert amounts == []
+    assert why in told.reason
+
+
+async def say_garbage(stream: trio.abc.Stream) -> None:
+    await stream.receive_some(100)
+    await stream.send_all(b"\x00\x00\x00\x04nope")
+
+
+async def say_won(stream: trio.abc.Stream) -> None:
+    await stream.receive_some(100)
+    await messages_of(stream).send(encode(Won(id=word("r1"))))  # type: ignore[arg-type]
+
+
+async def say_nothing(stream: trio.abc.Stream) -> None:
+    await trio.sleep_forever()
+
+
+async def hang_up(stream: trio.abc.Stream) -> None:
+    await stream.receive_some(100)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (say_garbage, "msgpack"),
+        (say_won, "a bidder answers a call with a bid or an error"),
+        (say_nothing, r"no bid within 1.5 s"),
+        (hang_up, "the other side ended the stream"),
+    ],
+)
+async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
+    tmp_path: Path,
+    answer: Callable[[trio.abc.Stream], Awaitable[None]],
+    why: str,
+    autojump: trio.testing.MockClock,
+) -> None:
+    async with open_street(tmp_path, {"odd": 1, "good": 2}) as street:
+        answer_calls(street.stands["odd"], answer)
+        began = trio.current_time()
+        answered = await street.ask("hello...")
+        took_s = trio.current_time() - began
+        record = street.ledger.peers.find(street.stands["odd"].peer_id)
+    assert who(street, answered) == ["good"]
+    assert took_s < 2.5
+    assert record.failures == 1
+    async with open_street(tmp_path / "alone", {"odd": 1}) as street:
+        answer_calls(street.stands["odd"], answer)
+        with pytest.raises(UnavailableError, match=f"nobody could answer 'fake': 12D3Koo.*{why}"):
+            await street.ask("hello...")
+
+
+async def test_a_late_bid_is_not_waited_for(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+    async with open_street(tmp_path, {"late": 1, "good": 2}) as street:
+        late = street.stands["late"]
+
+        async def bid_late(stream: trio.abc.Stream) -> None:
+            await trio.sleep(1.6)
+            await late.bidder.serve(peer_id_of("asker"), stream)
+
+        answer_calls(late, bid_late)
+        answered = await street.ask("hello...")
+    assert who(street, answered) == ["good"]
+
+
+# ---- nobody
+
+
+async def test_what_nobody_offers_is_refused_by_its_name(tmp_path: Path) -> None:
+    async with open_street(tmp_path, {"a": 1}) as street:
+        with pytest.raises(UnknownModelError, match="nobody on the network offers 'ferry' just now"):
+            await street.ask(adapter=AdapterId(word("ferry")), model="ferry")
+        with pytest.raises(UnknownModelError, match=f"'gemma' is for base {word('gemma')}, whose tokenizer is not"):
+            await street.ask(base=Digest(word("gemma")), model="gemma")
+
+
+async def test_our_own_advertisement_is_no_offer_to_us(tmp_path: Path) -> None:
+    async with open_street(tmp_path, {}) as street:
+        street.board._own = None
+        assert street.board.learn(signed_ad("asker", at_s=now_s()))
+        with pytest.raises(UnavailableError, match="nobody could answer 'fake': none but this node offers it"):
+            await street.ask()
+
+
+async def test_a_prompt_that_fits_nobodys_context_is_refused_with_the_longest(tmp_path: Path) -> None:
+    async with open_street(tmp_path, {"a": 1}) as street:
+        with pytest.raises(RequestTooLongError, match="has 4096 tokens; with its answer it may have 4096 on the net"):
+            await street.ask("x" * 4_096)
+        answered = await street.ask("x" * 4_090 + "...", name="r2", max_tokens=500)
+    assert len(answered.text) == 3
+
+
+async def test_a_chain_that_does_not_answer_is_said_and_costs_nothing(tmp_path: Path) -> None:
+    async def no_chain(*_: object) -> Any:
+        raise ChainError("the endpoint does not answer")
+
+    async with open_street(tmp_path, {"a": 1, "b": 2}) as street:
+        backing = street.requester._backing
+        street.requester._backing = replace(backing, channel_with=no_chain, find_entry=no_chain)
+        with pytest.raises(UnavailableError, match=r"nobody could answer.*the endpoint does not answer"):
+            await street.ask("hello...")
+        stand = street.stands["a"]
+        assert street.board.learn(stand.ad(seq=1 << 62, warm=(OfferedAdapter(id=AdapterId(word("h")), name="h"),)))
+        with pytest.raises(UnavailableError, match="the chain can't be asked for the adapter's entry"):
+            await street.ask("hello...", adapter=AdapterId(word("h")), model="h")
+
+
+# ---- what it may cost
+
+
+async def test_when_all_are_too_dear_for_the_request_each_says_so(tmp_path: Path) -> None:
+    limit = price(8, 20)
+    async with open_street(tmp_path, {"a": 1, "b": 2}, request_max_wei=limit) as street:
+        with pytest.raises(PaymentRequiredError, match=f"for what this request may cost, {limit} wei: 12D3.*12D3"):
+            await street.ask("hello...", max_tokens=100)
+        assert street.ledger.channels.all() == []
+
+
+async def test_an_answer_ends_where_the_request_may_cost_no_more(tmp_path: Path) -> None:
+    limit = price(8, 50)
+    async with open_street(tmp_path, {"a": 1, "b": 2}, request_max_wei=limit) as street:
+        answered = await street.ask("hello...", max_tokens=100)
+    assert (len(answered.text), answered.finish_reason, answered.paid_wei) == (50, "length", limit)
+    assert isinstance(answered.why_cut, PaymentRequiredError)
+    assert who(street, answered) == ["a"]
+
+
+async def test_a_day_may_cost_so_much_over_restarts_too_and_the_next_begins_anew(tmp_path: Path) -> None:
+    limit = 2 * price(8, 30) + price(8, 10)
+    async with open_street(tmp_path, {"a": 1}, day_max_wei=limit) as street:
+        await street.ask("hello...")
+    async with open_street(tmp_path, {"a": 1}, day_max_wei=limit) as street:
+        await street.ask("hello...", name="r2")
+        with pytest.raises(PaymentRequiredError, match=r"left that a UTC day's may cost together: raise \[payer\]"):
+            await street.ask("hello...", name="r3")
+        street.requester._purse._now_ns.now_ns += 86_400 * 10**9  # type: ignore[attr-defined]
+        await street.ask("hello...", name="r4")
+
+
+async def test_requests_beside_each_other_share_one_day(tmp_path: Path) -> None:
+    outcomes: list[str] = []
+
+    async def ask(street: Street, number: int) -> None:
+        try:
+            await street.ask("hello...", name=f"r{number}")
+            outcomes.append("answered")
+        except PaymentRequiredError:
+            outcomes.append("refused")
+
+    limit = 3 * price(8, 30)
+    async with open_street(tmp_path, {"a": 1}, day_max_wei=limit, load_percent=0) as street:
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(ask, street, number)
+        spent = sum(street.stands["a"].amounts())
+    assert sorted(outcomes) == ["answered"] * 3 + ["refused"] * 7
+    assert spent == limit
+
+
+async def test_who_can_not_pay_is_told_so_and_no_node_is_blamed(tmp_path: Path) -> None:
+    async with open_street(tmp_path, {"a": 1}) as street:
+        street.chain.other = type(street.chain.other)()
+        with pytest.raises(PaymentRequiredError, match="there is no channel, and the payer holds less"):
+            await street.ask("hello...")
+        record = street.ledger.peers.find(street.stands["a"].peer_id)
+    assert (record.failures, record.aborted) == (0, 0)
