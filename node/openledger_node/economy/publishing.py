@@ -190,7 +190,7 @@ def _resolve(
     """The id of the Datanet that an adapter means: the one that published the version as it lies here."""
     version = read_version(home, datanet.id, datanet.version)
     what = f"version {datanet.version} of Datanet {datanet.id}"
-    if version.rows_root != datanet.rows_root:
+    if datanet.rows_root not in (None, version.rows_root):
         raise NodeError(f"{what} as it lies here has other rows than the adapter learned from")
     found = find_published(economy.ledger.events, version)
     if not found:

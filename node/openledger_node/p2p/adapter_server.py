@@ -1,0 +1,252 @@
+"""Adapters of this shelf for whoever asks: their files in chunks, and the versions that say who owns their rows.
+
+Only names of a fixed list can be asked for, and what lies under them is opened without following any link: whatever a
+stranger's adapter has brought into the home, nothing else of it leaves.
+"""
+
+import contextlib
+import json
+import os
+import stat
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from openledger_protocol.adapter import AdapterManifest, adapter_id, manifest_from_json
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.constants import ADAPTER_DATANETS_MAX, CHUNK_BYTES
+from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnknownModelError
+from openledger_protocol.primitives import AdapterId
+from openledger_protocol.wire.inference import error_message
+from openledger_protocol.wire.transfer import (
+    FILES_MAX,
+    ChunkMessage,
+    FileEntry,
+    GetChunk,
+    GetManifest,
+    TransferManifest,
+    TransferMessage,
+    check_adapter_path,
+    check_manifest,
+    decode,
+    encode,
+    file_entry,
+)
+
+from ..errors import NetworkError
+from ..home import Home
+from .adapter_listing import MANIFEST_PATH, SMALL_BYTES_MAX, version_path
+from .streams import MessageStream
+from .transport import PeerId
+
+STREAMS_PER_PEER = 2
+STREAMS_MAX = 16
+IDLE_S = 60.0
+"""A stream on which nothing is asked, or whose answer is not taken, is closed after this."""
+
+LISTINGS_MAX = 64
+"""Lists that are kept, so that a file is hashed once and not for every peer; the oldest go first."""
+
+READERS_MAX = 4
+INDEX_FOLDER = "attribution"
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not make us wait
+
+Stamp = tuple[tuple[str, int, int, int], ...]
+"""Path, time, size and inode of each file: they change when the files do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """An adapter that is served."""
+
+    stamp: Stamp
+    listing: TransferManifest
+
+
+class AdapterServer:
+    """Serves the `adapter` protocol from a home."""
+
+    def __init__(self, home: Home, *, may_share: Callable[[AdapterId], bool] = lambda _: True) -> None:
+        self._home = home
+        self._may_share = may_share
+        self._shared: dict[AdapterId, Shared] = {}
+        self._listing = threading.Lock()
+        self._readers = trio.CapacityLimiter(READERS_MAX)
+        self._num_streams: Counter[PeerId] = Counter()
+
+    async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        """Serve one stream: any number of questions, each answered in turn."""
+        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+        with contextlib.suppress(NetworkError, trio.TooSlowError):
+            try:
+                with self._counted(peer_id):
+                    await self._answer_all(messages)
+            except ProtocolError as error:
+                await _send(messages, error_message(error))
+
+    async def _answer_all(self, messages: MessageStream) -> None:
+        while True:
+            with trio.fail_after(IDLE_S):
+                question = decode(await messages.receive())
+            answer = await trio.to_thread.run_sync(self.answer, question, limiter=self._readers)
+            await _send(messages, answer)
+
+    def answer(self, question: TransferMessage) -> TransferMessage:
+        """Answer one question; reads the disk.
+
+        Raises:
+            UnknownModelError: no such adapter is served here.
+            MalformedError: it is no question, or its file has no such chunk.
+        """
+        if not isinstance(question, GetManifest | GetChunk):
+            raise MalformedError("only manifests and chunks can be asked for")
+        shared = self._find(question.id)
+        if isinstance(question, GetManifest):
+            return shared.listing
+        entry = next((each for each in _entries(shared) if each.path == question.path), None)
+        if entry is None or question.index >= len(entry.chunks):
+            raise MalformedError(f"{question.path} has no chunk {question.index}")
+        with self._opened(question.id, question.path) as descriptor:
+            data = os.pread(descriptor, CHUNK_BYTES, question.index * CHUNK_BYTES)
+        return ChunkMessage(id=question.id, path=question.path, index=question.index, data=data)
+
+    @contextlib.contextmanager
+    def _counted(self, peer_id: PeerId) -> Iterator[None]:
+        if self._num_streams[peer_id] >= STREAMS_PER_PEER or self._num_streams.total() >= STREAMS_MAX:
+            raise OverloadedError("too many adapters are fetched from here just now")
+        self._num_streams[peer_id] += 1
+        try:
+            yield
+        finally:
+            self._num_streams[peer_id] -= 1
+            self._num_streams += Counter()  # forgets those at zero
+
+    def _find(self, id: AdapterId) -> Shared:
+        folder = self._folder(id)
+        if folder is None or not self._may_share(id):
+            raise UnknownModelError(f"no adapter {id} is served here")
+        try:
+            with self._listing:
+                return self._listed(id, folder)
+        except (OSError, MalformedError) as error:
+            raise UnknownModelError(f"adapter {id} can't be served just now") from error
+
+    def _listed(self, id: AdapterId, folder: Path) -> Shared:
+        manifest = _read_manifest(folder)
+        if adapter_id(manifest) != id:
+            raise MalformedError("another adapter, whose id begins alike")
+        files, versions = _adapter_paths(folder), self._version_paths(manifest)
+        stamp = tuple(_stamp(path, self._place(folder, path)) for path in (*files, *versions))
+        if id not in self._shared or self._shared[id].stamp != stamp:
+            listing = TransferManifest(
+                id=id,
+                files=tuple(self._entry(folder, path) for path in files),
+                versions=tuple(self._entry(folder, path) for path in versions),
+            )
+            self._shared[id] = Shared(stamp=stamp, listing=check_manifest(listing))
+            while len(self._shared) > LISTINGS_MAX:
+                self._shared.pop(next(iter(self._shared)))
+        return self._shared[id]
+
+    def _folder(self, id: AdapterId) -> Path | None:
+        """The one folder of the shelf whose name ends in the id's first digits."""
+        found = sorted(self._home.adapters.glob(f"[!.]*@{id[2:10]}"))
+        return next((folder for folder in found if not folder.is_symlink()), None)
+
+    def _version_paths(self, manifest: AdapterManifest) -> list[str]:
+        """The versions of its Datanets that are here; what is not named as it must be is not served."""
+        paths = []
+        for datanet in manifest.datanets or ():
+            with contextlib.suppress(MalformedError, OSError):
+                path = version_path(datanet)
+                with _open_below(self._home.datanets, path.split("/")[1:]):
+                    paths.append(path)
+        return list(dict.fromkeys(paths))[:ADAPTER_DATANETS_MAX]
+
+    def _place(self, folder: Path, path: str) -> tuple[Path, list[str]]:
+        """The folder that a path is opened from, without following links, and its parts."""
+        parts = path.split("/")
+        return (self._home.datanets, parts[1:]) if parts[0] == "datanets" else (folder, parts)
+
+    def _entry(self, folder: Path, path: str) -> FileEntry:
+        with _open_below(*self._place(folder, path)) as descriptor:
+            return file_entry(path, _chunks(descriptor))
+
+    @contextlib.contextmanager
+    def _opened(self, id: AdapterId, path: str) -> Iterator[int]:
+        folder = self._folder(id)
+        if folder is None:
+            raise UnknownModelError(f"adapter {id} is gone")
+        try:
+            with _open_below(*self._place(folder, path)) as descriptor:
+                yield descriptor
+        except OSError as error:
+            raise UnknownModelError(f"{path} of adapter {id} is gone") from error
+
+
+def _entries(shared: Shared) -> Iterable[FileEntry]:
+    return (*shared.listing.files, *shared.listing.versions)
+
+
+def _adapter_paths(folder: Path) -> list[str]:
+    """The files of an adapter's folder that may be asked for."""
+    index = folder / INDEX_FOLDER
+    inner = sorted(index.iterdir()) if index.is_dir() and not index.is_symlink() else []
+    paths = [*sorted(file.name for file in folder.iterdir()), *(f"{INDEX_FOLDER}/{file.name}" for file in inner)]
+    found = []
+    for path in paths:
+        with contextlib.suppress(MalformedError, OSError), _open_below(folder, check_adapter_path(path).split("/")):
+            found.append(path)
+    return found[:FILES_MAX]
+
+
+def _read_manifest(folder: Path) -> AdapterManifest:
+    with _open_below(folder, [MANIFEST_PATH]) as descriptor:
+        content = os.pread(descriptor, SMALL_BYTES_MAX + 1, 0)
+    try:
+        return manifest_from_json(json.loads(content))
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"{MANIFEST_PATH} is no JSON") from error
+
+
+def _stamp(path: str, place: tuple[Path, list[str]]) -> tuple[str, int, int, int]:
+    with _open_below(*place) as descriptor:
+        found = os.fstat(descriptor)
+        return path, found.st_mtime_ns, found.st_size, found.st_ino
+
+
+@contextlib.contextmanager
+def _open_below(root: Path, parts: list[str]) -> Iterator[int]:
+    """Open a plain file below a folder of ours, following no link on the way.
+
+    Raises:
+        OSError: it is not there, or something else is.
+    """
+    with contextlib.ExitStack() as stack:
+        at = os.open(root, DIRECTORY)
+        stack.callback(os.close, at)
+        for part in parts[:-1]:
+            at = os.open(part, DIRECTORY, dir_fd=at)
+            stack.callback(os.close, at)
+        descriptor = os.open(parts[-1], PLAIN, dir_fd=at)
+        stack.callback(os.close, descriptor)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{parts[-1]} is no plain file")
+        yield descriptor
+
+
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    at = 0
+    while chunk := os.pread(descriptor, CHUNK_BYTES, at):
+        yield chunk
+        at += len(chunk)
+
+
+async def _send(messages: MessageStream, answer: TransferMessage) -> None:
+    with trio.fail_after(IDLE_S):
+        await messages.send(encode(answer))

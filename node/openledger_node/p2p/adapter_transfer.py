@@ -1,0 +1,226 @@
+"""Fetching an adapter from peers who are not trusted: its id decides what it is, and nothing else is taken.
+
+Peers whose lists agree are asked at once. A peer whose chunk is not the one that it promised is left alone; if all
+chunks are as promised and a file is still wrong, the list was a lie, and all who told it are.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from openledger_protocol.adapter import AdapterManifest, DatanetReference
+from openledger_protocol.errors import AdapterRefusedError, ProtocolError
+from openledger_protocol.primitives import AdapterId
+from openledger_protocol.wire.transfer import FileEntry
+
+from ..errors import NetworkError, NodeError
+from .adapter_listing import Listing, version_path
+from .partial import Partial, Place
+from .provider import OpenStream, Provider
+from .transport import PeerId
+
+PROVIDERS_AT_ONCE = 3
+SIZE_BYTES_MAX = 2 * 1024**3
+RESERVE_BYTES = 256 * 1024**2
+VERSION_BYTES_MAX = 64 * 1024**2
+
+Check = Callable[[AdapterManifest], None]
+"""Raises AdapterRefusedError for an adapter that we do not want, before anything large is fetched."""
+
+Wanted = Callable[[AdapterManifest], Sequence[DatanetReference]]
+"""Which Datanets' versions are not here yet; reads the disk."""
+
+KeepVersion = Callable[[DatanetReference, bytes], None]
+"""Writes a Datanet's version that a peer sent; raises ProtocolError if the chain does not vouch for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an adapter may take."""
+
+    size_bytes_max: int = SIZE_BYTES_MAX
+    reserve_bytes: int = RESERVE_BYTES  # that stay free on the disk
+    version_bytes_max: int = VERSION_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFiles:
+    """An adapter's files, each as its id says; not yet checked for whether they can be served."""
+
+    folder: Path
+    manifest: AdapterManifest
+    size_bytes: int  # that came this time
+    from_peer: PeerId  # who sent most of it
+    dropped: dict[PeerId, str]
+    missing_versions: dict[str, str]  # path → why nobody's was taken
+
+
+class Transfer:
+    """One adapter on its way into a partial folder."""
+
+    def __init__(
+        self,
+        open_stream: OpenStream,
+        providers: Sequence[PeerId],
+        id: AdapterId,
+        place: Partial,
+        limits: Limits | None = None,
+    ) -> None:
+        self.dropped: dict[PeerId, str] = {}
+        self._open_stream = open_stream
+        self._id = id
+        self._partial = place
+        self._limits = limits or Limits()
+        self._waiting = deque(dict.fromkeys(providers))
+        self._rank = {peer_id: rank for rank, peer_id in enumerate(self._waiting)}
+        self._live: dict[PeerId, Provider] = {}
+        self._bytes_of: Counter[PeerId] = Counter()
+
+    async def run(self, check: Check, wanted: Wanted, keep_version: KeepVersion) -> FetchedFiles:
+        """Fetch everything that is not here yet.
+
+        Raises:
+            AdapterRefusedError: we do not want this adapter, whoever has it.
+            NetworkError: no provider is left; the message says what each had. What came stays for the next time.
+            NodeError: the disk is full.
+        """
+        try:
+            listing = await self._fetch_files(check)
+            datanets = await trio.to_thread.run_sync(wanted, listing.manifest)
+            missing = await self._fetch_versions(datanets, keep_version)
+        finally:
+            for provider in list(self._live.values()):
+                await provider.aclose()
+        [(best, _)] = self._bytes_of.most_common(1)
+        return FetchedFiles(
+            folder=self._partial.files,
+            manifest=listing.manifest,
+            size_bytes=self._bytes_of.total(),
+            from_peer=best,
+            dropped=self.dropped,
+            missing_versions=missing,
+        )
+
+    async def _fetch_files(self, check: Check) -> Listing:
+        while True:
+            await self._recruit()
+            listing = self._commonest_listing()
+            check(listing.manifest)
+            self._partial.check_room(listing.size_bytes, reserve_bytes=self._limits.reserve_bytes)
+            missing = deque(await trio.to_thread.run_sync(self._partial.missing, listing.bulk))
+            await self._fetch(listing, missing)
+            if missing:
+                continue  # all who had this list are gone
+            wrong = await trio.to_thread.run_sync(self._partial.wrong_files, listing.bulk)
+            if not wrong:
+                for path, content in listing.small.items():
+                    self._partial.write_small(path, content)
+                return listing
+            await self._drop_all(listing, f"its list of {wrong[0].path} is of another file")
+
+    async def _recruit(self) -> None:
+        """Have as many providers as are asked at once, where there are so many.
+
+        Raises:
+            NetworkError: there is none.
+        """
+        while self._waiting and len(self._live) < PROVIDERS_AT_ONCE:
+            async with trio.open_nursery() as nursery:
+                for _ in range(min(len(self._waiting), PROVIDERS_AT_ONCE - len(self._live))):
+                    nursery.start_soon(self._reach, self._waiting.popleft())
+        if not self._live:
+            reasons = "; ".join(f"{peer}: {why}" for peer, why in self.dropped.items()) or "nobody offers it"
+            raise NetworkError(f"adapter {self._id} could not be fetched from anybody ({reasons})")
+
+    async def _reach(self, peer_id: PeerId) -> None:
+        try:
+            provider = await Provider.reach(self._open_stream, peer_id, self._id)
+        except (NetworkError, ProtocolError) as error:
+            self.dropped[peer_id] = str(error)
+            return
+        self._live[peer_id] = provider
+        self._bytes_of[peer_id] += sum(map(len, provider.listing.small.values()))
+        if provider.listing.size_bytes > self._limits.size_bytes_max:
+            await self._drop(provider, f"its list is of more than {self._limits.size_bytes_max:,} bytes")
+
+    def _commonest_listing(self) -> Listing:
+        """The list that most providers have; among equals that of whoever was named first."""
+        lists = [provider.listing for provider in self._in_order()]
+        return max(lists, key=lambda mine: sum(mine.bulk == other.bulk for other in lists))
+
+    async def _fetch(self, listing: Listing, missing: "deque[Place]") -> None:
+        """Have all providers of one list send what is missing, until it is there or they are gone."""
+        while missing and (group := self._group(listing)):
+            try:
+                async with trio.open_nursery() as nursery:
+                    for provider in group:
+                        nursery.start_soon(self._fetch_from, provider, missing)
+            except* NodeError as failed:
+                raise failed.exceptions[0] from None
+            while self._waiting and len(self._live) < PROVIDERS_AT_ONCE and missing:
+                await self._reach(self._waiting.popleft())
+
+    async def _fetch_from(self, provider: Provider, missing: "deque[Place]") -> None:
+        async def take(place: Place, data: bytes) -> None:
+            await trio.to_thread.run_sync(self._partial.write, *place, data)
+            self._bytes_of[provider.peer_id] += len(data)
+
+        try:
+            await provider.fetch(missing, take)
+        except (NetworkError, ProtocolError) as error:
+            await self._drop(provider, str(error))
+
+    def _group(self, listing: Listing) -> list[Provider]:
+        return [provider for provider in self._in_order() if provider.listing.bulk == listing.bulk]
+
+    def _in_order(self) -> list[Provider]:
+        """Those that can be asked, whoever was named first before the others."""
+        return sorted(self._live.values(), key=lambda provider: self._rank[provider.peer_id])
+
+    async def _drop_all(self, listing: Listing, why: str) -> None:
+        for provider in self._group(listing):
+            self._bytes_of.pop(provider.peer_id)
+            await self._drop(provider, why)
+
+    async def _drop(self, provider: Provider, why: str) -> None:
+        self.dropped[provider.peer_id] = why
+        self._live.pop(provider.peer_id, None)
+        await provider.aclose()
+
+    # ---- versions of Datanets
+
+    async def _fetch_versions(
+        self, datanets: Sequence[DatanetReference], keep_version: KeepVersion
+    ) -> dict[str, str]:
+        """Fetch each version from whoever has a true one; path → why nobody's was taken."""
+        missing = {}
+        for datanet in datanets:
+            if why := await self._fetch_version(datanet, keep_version):
+                missing[version_path(datanet)] = why
+        return missing
+
+    async def _fetch_version(self, datanet: DatanetReference, keep_version: KeepVersion) -> str | None:
+        path, why = version_path(datanet), "no peer has it"
+        for provider in self._in_order():
+            entry = provider.listing.versions.get(path)
+            if entry is None:
+                continue
+            try:
+                content = await self._version(provider, entry)
+                await trio.to_thread.run_sync(partial(keep_version, datanet, content))
+                return None
+            except (NetworkError, ProtocolError) as error:
+                why = str(error)
+                await self._drop(provider, why)
+        return why
+
+    async def _version(self, provider: Provider, entry: FileEntry) -> bytes:
+        if entry.size_bytes > self._limits.version_bytes_max:
+            raise AdapterRefusedError(f"{entry.path} has more than {self._limits.version_bytes_max:,} bytes")
+        content = await provider.whole(entry)
+        self._bytes_of[provider.peer_id] += len(content)
+        return content

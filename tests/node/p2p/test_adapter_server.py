@@ -1,0 +1,249 @@
+"""What a peer may have of this home: files of adapters and versions, and not a byte besides."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+from support.sharing import ADAPTER, ANN, US, share_adapter
+
+from openledger_node.home import Home
+from openledger_node.inference.adapters import Adapter
+from openledger_node.p2p.adapter_server import IDLE_S, STREAMS_PER_PEER, AdapterServer
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.constants import WIRE_VERSION
+from openledger_protocol.errors import MalformedError, UnknownModelError
+from openledger_protocol.primitives import AdapterId
+from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, GetManifest, TransferManifest, encode
+
+SECRET = "the private key"
+WEIGHTS = "adapter_model.safetensors"
+
+
+@pytest.fixture
+def adapter(home: Home) -> Adapter:
+    home.keys.mkdir(parents=True)
+    (home.keys / "wallet.json").write_text(SECRET)
+    return share_adapter(home)
+
+
+def listed(home: Home, id: AdapterId) -> list[str]:
+    found = AdapterServer(home).answer(GetManifest(id=id))
+    assert isinstance(found, TransferManifest)
+    return [entry.path for entry in (*found.files, *found.versions)]
+
+
+def chunk(home: Home, id: AdapterId, path: str, index: int = 0) -> bytes:
+    found = AdapterServer(home).answer(GetChunk(id=id, path=path, index=index))
+    assert isinstance(found, ChunkMessage)
+    return found.data
+
+
+def test_an_adapters_files_and_its_datanets_version_are_listed_and_sent(home: Home, adapter: Adapter) -> None:
+    assert listed(home, adapter.id) == [
+        "adapter.json",
+        "adapter_config.json",
+        WEIGHTS,
+        "attribution/manifest.json",
+        "attribution/rows-0.sha256",
+        "attribution/suffixes-0.u32",
+        "attribution/tokens-0.u32",
+        "datanets/lake/1.json",
+    ]
+    assert chunk(home, adapter.id, WEIGHTS, 4) == (adapter.folder / WEIGHTS).read_bytes()[4 << 18 :]
+    assert chunk(home, adapter.id, "datanets/lake/1.json") == (home.datanets / "lake" / "1.json").read_bytes()
+
+
+def test_a_file_that_changes_is_listed_anew(home: Home, adapter: Adapter) -> None:
+    server = AdapterServer(home)
+    before = server.answer(GetManifest(id=adapter.id))
+    assert server.answer(GetManifest(id=adapter.id)) is before
+    (adapter.folder / "attribution" / "more").write_bytes(b"x")
+    after = server.answer(GetManifest(id=adapter.id))
+    assert isinstance(before, TransferManifest)
+    assert isinstance(after, TransferManifest)
+    assert len(after.files) == len(before.files) + 1
+
+
+@pytest.mark.parametrize(
+    ("path", "index"),
+    [
+        ("../../keys/wallet.json", 0),
+        ("/etc/passwd", 0),
+        ("attribution/../../../keys/wallet.json", 0),
+        ("attribution/..", 0),
+        ("datanets/../keys/wallet.json", 0),
+        ("datanets/lake/../../keys/wallet.json", 0),
+        ("datanets/lake/own/datanet.json", 0),
+        ("datanets/lake/2.json", 0),
+        ("datanets/pond/1.json", 0),
+        ("keys/wallet.json", 0),
+        ("adapter.json\0", 0),
+        ("", 0),
+        (WEIGHTS, 5),
+        (WEIGHTS, 1 << 40),
+    ],
+)
+def test_nothing_else_can_be_asked_for(home: Home, adapter: Adapter, path: str, index: int) -> None:
+    (home.datanets / "lake" / "own").mkdir()
+    (home.datanets / "lake" / "own" / "datanet.json").write_text(SECRET)
+    (home.datanets / "lake" / "2.json").write_text(SECRET)
+    with pytest.raises(MalformedError):
+        chunk(home, adapter.id, path, index)
+
+
+def linked_file(home: Home, adapter: Adapter) -> None:
+    (adapter.folder / "attribution" / "more").symlink_to(home.keys / "wallet.json")
+
+
+def linked_version(home: Home, _: Adapter) -> None:
+    (home.datanets / "lake" / "1.json").unlink()
+    (home.datanets / "lake" / "1.json").symlink_to(home.keys / "wallet.json")
+
+
+def linked_datanet(home: Home, _: Adapter) -> None:
+    (home.datanets / "lake").rename(home.root / "elsewhere")
+    (home.datanets / "lake").symlink_to(home.root / "elsewhere")
+
+
+def linked_index(home: Home, adapter: Adapter) -> None:
+    (adapter.folder / "attribution").rename(home.root / "elsewhere")
+    (adapter.folder / "attribution").symlink_to(home.root / "elsewhere")
+
+
+def pipe(_: Home, adapter: Adapter) -> None:
+    os.mkfifo(adapter.folder / "attribution" / "more")
+
+
+def folder(_: Home, adapter: Adapter) -> None:
+    (adapter.folder / "attribution" / "more").mkdir()
+
+
+def hidden(_: Home, adapter: Adapter) -> None:
+    (adapter.folder / "attribution" / ".more").write_text(SECRET)
+
+
+@pytest.mark.parametrize("trap", [linked_file, linked_version, linked_datanet, linked_index, pipe, folder, hidden])
+def test_links_pipes_and_folders_are_passed_over(home: Home, adapter: Adapter, trap: object) -> None:
+    before = set(listed(home, adapter.id))
+    trap(home, adapter)  # type: ignore[operator]  # a function of both
+    paths = listed(home, adapter.id)
+    assert set(paths) <= before
+    assert all(SECRET.encode() not in chunk(home, adapter.id, path) for path in paths)
+
+
+def linked_weights(home: Home, adapter: Adapter) -> None:
+    (adapter.folder / WEIGHTS).unlink()
+    (adapter.folder / WEIGHTS).symlink_to(home.keys / "wallet.json")
+
+
+def torn_manifest(_: Home, adapter: Adapter) -> None:
+    (adapter.folder / "adapter.json").write_text("[" * 9_999)
+
+
+def other_manifest(_: Home, adapter: Adapter) -> None:
+    file = adapter.folder / "adapter.json"
+    file.write_text(file.read_text().replace('"lake"', '"lakes"'))
+
+
+def linked_adapter(home: Home, adapter: Adapter) -> None:
+    adapter.folder.rename(home.root / "elsewhere")
+    adapter.folder.symlink_to(home.root / "elsewhere")
+
+
+def removed(_: Home, adapter: Adapter) -> None:
+    adapter.folder.rename(adapter.folder.with_name(f".{adapter.folder.name}.removed"))
+
+
+@pytest.mark.parametrize("change", [linked_weights, torn_manifest, other_manifest, linked_adapter, removed])
+def test_what_is_no_adapter_of_this_id_is_not_served(home: Home, adapter: Adapter, change: object) -> None:
+    change(home, adapter)  # type: ignore[operator]  # a function of both
+    for question in (GetManifest(id=adapter.id), GetChunk(id=adapter.id, path="adapter.json", index=0)):
+        with pytest.raises(UnknownModelError):
+            AdapterServer(home).answer(question)
+
+
+def test_what_is_not_to_be_shared_is_as_unknown_as_what_is_not_there(home: Home, adapter: Adapter) -> None:
+    for server, id in (
+        (AdapterServer(home, may_share=lambda _: False), adapter.id),
+        (AdapterServer(home), AdapterId("0x" + "00" * 32)),
+        (AdapterServer(Home(home.root / "nowhere")), adapter.id),
+    ):
+        with pytest.raises(UnknownModelError, match=f"no adapter {id} is served here"):
+            server.answer(GetManifest(id=id))
+
+
+# ---- streams
+
+
+@dataclass
+class Asker:
+    transport: MemoryTransport
+
+    async def open(self) -> MessageStream:
+        return MessageStream(await self.transport.open_stream(US, ADAPTER), frame_bytes_max=DATA_FRAME_BYTES_MAX)
+
+
+@pytest.fixture
+async def asker(home: Home, adapter: Adapter, nursery: trio.Nursery) -> Asker:
+    network = MemoryNetwork()
+    ours, theirs = MemoryTransport(network, US), MemoryTransport(network, ANN)
+    ours.handle(ADAPTER, AdapterServer(home).serve)
+    await nursery.start(ours.run)
+    await nursery.start(theirs.run)
+    return Asker(theirs)
+
+
+async def test_a_stream_answers_in_the_order_it_was_asked(asker: Asker, adapter: Adapter) -> None:
+    stream = await asker.open()
+    for index in (2, 0):
+        await stream.send(encode(GetChunk(id=adapter.id, path=WEIGHTS, index=index)))
+    weights = (adapter.folder / WEIGHTS).read_bytes()
+    assert [(await stream.receive())["data"] for _ in range(2)] == [weights[2 << 18 : 3 << 18], weights[: 1 << 18]]
+
+
+@pytest.mark.parametrize(
+    ("question", "code"),
+    [
+        ({"v": WIRE_VERSION, "t": "steal"}, "malformed"),
+        ({"v": 9, "t": "get_manifest"}, "unknown_version"),
+        ({"v": WIRE_VERSION, "t": "get_manifest", "id": "0x" + "00" * 32}, "unknown_model"),
+        ({"v": WIRE_VERSION, "t": "error", "code": "x", "message": "y", "retryable": False}, "malformed"),
+    ],
+)
+async def test_a_wrong_question_is_refused_by_code_and_ends_the_stream(
+    asker: Asker, question: dict[str, object], code: str
+) -> None:
+    stream = await asker.open()
+    await stream.send(question)
+    found = await stream.receive()
+    assert (found["t"], found["code"]) == ("error", code)
+
+
+async def test_a_peer_has_so_many_streams_and_gets_another_when_one_ends(asker: Asker, adapter: Adapter) -> None:
+    question = encode(GetManifest(id=adapter.id))
+    streams = [await asker.open() for _ in range(STREAMS_PER_PEER)]
+    for stream in streams:
+        await stream.send(question)
+        assert (await stream.receive())["t"] == "manifest"
+    third = await asker.open()
+    assert (await third.receive())["code"] == "overloaded"
+    await streams[0].aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    again = await asker.open()
+    await again.send(question)
+    assert (await again.receive())["t"] == "manifest"
+
+
+async def test_who_asks_nothing_is_hung_up_on(asker: Asker, autojump_clock: trio.testing.MockClock) -> None:
+    stream = await asker.open()
+    with pytest.raises(Exception, match="ended the stream"):
+        await stream.receive()
+    assert trio.current_time() >= IDLE_S
+
+
+def test_the_secret_is_where_it_was(home: Home, adapter: Adapter) -> None:
+    assert Path(home.keys / "wallet.json").read_text() == SECRET
