@@ -8,6 +8,7 @@ It serves rendezvous, passes gossip on, prints one line of JSON with its address
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,7 @@ CONNECTIONS_MAX = 256
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
 """What it passes on of one origin. It can't read what it carries, and is judged by what it passes on."""
 
+READ_BYTES = 4096
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -97,7 +99,9 @@ async def wait_for_hang_up() -> None:
 
 
 async def _wait_for_end_of_input(scope: trio.CancelScope) -> None:
-    await trio.to_thread.run_sync(sys.stdin.buffer.read, abandon_on_cancel=True)
+    # NOTE: not by `sys.stdin`: a thread that waits in it keeps a lock that the interpreter wants when it ends.
+    while await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), READ_BYTES, abandon_on_cancel=True):
+        pass
     scope.cancel()
 
 

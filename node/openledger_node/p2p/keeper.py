@@ -19,7 +19,7 @@ from .transport import PeerId, Transport, peer_id_from_address
 CONNECTIONS_MIN, CONNECTIONS_AIM = 8, 12
 """With fewer than the first, we dial until we have the second. Others may connect with us as they like."""
 
-TICK_S = 1.0
+TICK_S, SETTLE_S = 1.0, 0.05
 ASK_FEW_S, ASK_ENOUGH_S = 10.0, 60.0
 """Between two rendezvous at one point: while connections are few, and otherwise."""
 
@@ -84,6 +84,9 @@ class PeerKeeper:
         self._seen_s: dict[PeerId, float] = {}  # who was connected, and when we last saw it so
         self._asked_s: dict[PeerId, float] = {}  # rendezvous point → when it is to be asked next
         self._written_s = 0.0
+        self._moved = (
+            trio.Event()
+        )  # a dial or a rendezvous has ended: what follows from it need not wait for the tick
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
         self._learn(book.addresses, LAST_GOOD)
         self._learn(bootstrap, BOOTSTRAP)
@@ -112,7 +115,10 @@ class PeerKeeper:
                         nursery.start_soon(self._dial, candidate)
                     for point in self._to_ask():
                         nursery.start_soon(self._ask, point)
-                    await trio.sleep(TICK_S)
+                    self._moved = trio.Event()
+                    with trio.move_on_after(TICK_S):
+                        await self._moved.wait()
+                        await trio.sleep(SETTLE_S)
         finally:
             self._book.write()
 
@@ -159,6 +165,7 @@ class PeerKeeper:
             self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False
+            self._moved.set()
 
     def _put_off(self, candidate: _Candidate) -> None:
         """Wait twice as long as the last time, though not for a peer that was here a moment ago."""
@@ -187,6 +194,7 @@ class PeerKeeper:
             return
         self._random.shuffle(found)  # so that not everybody dials the same few
         self._learn(found, f"rendezvous {point}")
+        self._moved.set()
 
     # ── knowing ──────────────────────────────────────────────────────────────────────────────────────────────────
 

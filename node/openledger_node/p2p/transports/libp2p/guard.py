@@ -134,6 +134,9 @@ _SILENCE = _Silence()
 
 def silence_library() -> None:
     """Keep the library's log out of ours: it calls each normal end of a connection an error."""
-    for name in ("libp2p", "multiaddr"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    library = logging.getLogger("libp2p")
+    library.setLevel(logging.CRITICAL)
+    if not library.handlers:
+        library.addHandler(logging.NullHandler())
+    library.propagate = False  # some of its modules set levels of their own
     logging.getLogger().addFilter(_SILENCE)  # adding it twice is adding it once

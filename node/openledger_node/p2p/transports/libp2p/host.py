@@ -33,7 +33,10 @@ log = logging.getLogger(__name__)
 
 
 def open_host(identity: bytes, max_connections: int) -> BasicHost:
-    """Open a host that dials nobody by itself."""
+    """Open a host that dials nobody by itself.
+
+    NOTE: the library dials whomever it has heard of until it has half of `high_watermark`, whatever the other marks.
+    """
     keys = create_new_key_pair(identity)
     host = new_host(
         key_pair=keys,
@@ -48,6 +51,7 @@ def open_host(identity: bytes, max_connections: int) -> BasicHost:
     assert isinstance(swarm, Swarm)
     swarm.retry_config = RetryConfig(max_retries=0)  # the keeper tries again
     swarm.set_stream_handler(guarded(host._swarm_stream_handler))
+    swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint  # type: ignore[method-assign]
     _take_inbound(swarm, max(1, max_connections - OUTBOUND_RESERVED))
     return host
 
@@ -73,7 +77,7 @@ def _connections(max_connections: int) -> ConnectionConfig:
     return ConnectionConfig(
         max_connections=max_connections,
         high_watermark=max_connections,
-        low_watermark=0,  # below it, the library dials whomever it has ever heard of
+        low_watermark=0,
         min_connections=0,
         inbound_upgrade_timeout=HANDSHAKE_S,
         outbound_upgrade_timeout=HANDSHAKE_S,

@@ -24,9 +24,9 @@ LINGER_S = 5.0
 class PumpedStream(trio.abc.Stream):
     """One stream; `pump` must run beside its use."""
 
-    def __init__(self, net: NetStream, *, is_connection_lost: Callable[[], bool]) -> None:
+    def __init__(self, net: NetStream, *, is_lost: Callable[[], bool]) -> None:
         self._net = net
-        self._is_connection_lost = is_connection_lost  # the library tells a lost connection as an end
+        self._is_lost = is_lost  # the library tells this as an end
         self._received, self._sent = bytearray(), bytearray()
         self._has_ended = self._is_broken = self._is_closed = False
         self._moved = trio.lowlevel.ParkingLot()  # something above has changed
@@ -115,7 +115,7 @@ class PumpedStream(trio.abc.Stream):
             pass
         except Exception:  # the library has several, and not all of them are its own
             return self.abort_unless_closed()
-        if self._is_connection_lost():
+        if self._is_lost():
             return self.abort_unless_closed()
         self._has_ended = True
         self._moved.unpark_all()

@@ -13,7 +13,7 @@ from libp2p.host.ping import ID as PING
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from multiaddr import Multiaddr
 
 from ....errors import ConfigError, NetworkError
@@ -27,7 +27,8 @@ from .stream import PumpedStream
 
 CALL_S = 10.0
 """The longest that anything asked of a peer may take; a dial on this machine takes about 20 ms."""
-PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 10.0, 2
+PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 8.0, 2  # a ping has less time than a call
+PING_BYTES = 32
 KNOWN_MAX = 1024
 ADDRESS_LENGTH_MAX = 256
 
@@ -182,7 +183,7 @@ class Libp2pTransport:
     def _pumped(self, net: INetStream) -> PumpedStream:
         assert isinstance(net, NetStream)
         nursery = self._running_nursery()
-        stream = PumpedStream(net, is_connection_lost=lambda: _is_lost(net))
+        stream = PumpedStream(net, is_lost=lambda: _is_lost(net))
         nursery.start_soon(stream.pump)
         return stream
 
@@ -252,22 +253,24 @@ class Libp2pTransport:
                     nursery.start_soon(self._ping, peer_id, missed)
 
     async def _ping(self, peer_id: PeerId, missed: dict[PeerId, int]) -> None:
-        with trio.move_on_after(PING_S), suppress(NetworkError, trio.BrokenResourceError):
+        with trio.move_on_after(PING_S) as waiting, suppress(NetworkError, trio.BrokenResourceError):
             stream = await self.open_stream(peer_id, PING)
-            await stream.send_all(bytes(32))
-            if await stream.receive_some(32):
-                missed[peer_id] = 0
-                return await stream.aclose()
+            await stream.send_all(bytes(PING_BYTES))
+            await stream.receive_some(PING_BYTES)
+            await stream.aclose()
+        if not waiting.cancelled_caught:  # a refusal is an answer, too
+            missed[peer_id] = 0
+            return
         missed[peer_id] += 1
         if missed[peer_id] >= PINGS_MISSED_MAX:
             with trio.move_on_after(PING_S), suppress(Exception):
                 await self._swarm.close_peer(_id(peer_id))
-        return None
 
 
-def _is_lost(net: INetStream) -> bool:
-    connection = net.muxed_conn
-    return isinstance(connection, Yamux) and connection.event_shutting_down.is_set()
+def _is_lost(net: NetStream) -> bool:
+    """Whether what the library calls the end of a stream is none: the other side has reset it, or is gone."""
+    muxed = net.muxed_stream
+    return isinstance(muxed, YamuxStream) and (muxed.reset_received or muxed.conn.event_shutting_down.is_set())
 
 
 def _id(peer_id: PeerId) -> ID:

@@ -1,0 +1,286 @@
+"""A peer in a process of its own, and what strangers do to it: it lives, and serves whoever comes after at once."""
+
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+import trio
+from support.living_peer import DEAF, ECHO, RAISING, TOPIC, LivingPeer
+from support.peers import opener
+
+from openledger_node.errors import NetworkError
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import PeerId, Transport
+
+pytestmark = pytest.mark.slow
+GOSSIPSUB, RENDEZVOUS, IDENTIFY_PUSH, PING = (
+    "/meshsub/1.1.0",
+    "/rendezvous/1.0.0",
+    "/ipfs/id/push/1.0.0",
+    "/ipfs/ping/1.0.0",
+)
+HONEST_S = 1.0
+SLOW_MACHINE = 3.0  # other programs run beside the tests
+RSS_GROWTH_MAX = 64 << 20
+names = count()
+
+
+@pytest.fixture(scope="module")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivingPeer]:
+    with LivingPeer(tmp_path_factory.mktemp("victim"), "test-net") as peer:
+        serve_one(peer)
+        yield peer
+
+
+@pytest.fixture(autouse=True)
+def lives_on(victim: LivingPeer) -> Iterator[None]:
+    before = rss_bytes(victim)
+    yield
+    assert victim.process.poll() is None, "it has died"
+    serve_one(victim)
+    growth = rss_bytes(victim) - before
+    print(f"memory grew by {growth / 2**20:.1f} MiB")
+    assert growth < RSS_GROWTH_MAX
+
+
+def serve_one(victim: LivingPeer) -> None:
+    took_s = trio.run(honest_visit, victim)
+    print(f"an honest peer was served in {took_s:.3f} s")
+    assert took_s < HONEST_S * SLOW_MACHINE
+
+
+def rss_bytes(victim: LivingPeer) -> int:
+    status = Path(f"/proc/{victim.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+@asynccontextmanager
+async def stranger() -> AsyncIterator[Transport]:
+    peer = opener("libp2p")(f"stranger {next(names)}")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(peer.run)
+        yield peer
+        nursery.cancel_scope.cancel()
+
+
+async def honest_visit(victim: LivingPeer) -> float:
+    """How long it takes to dial, to open a stream and to be answered."""
+    async with stranger() as peer:
+        began_s = time.monotonic()
+        await peer.connect(victim.address)
+        messages = MessageStream(await peer.open_stream(PeerId(victim.peer_id), ECHO))
+        await messages.send({"n": 1})
+        assert await messages.receive() == {"n": 1}
+        return time.monotonic() - began_s
+
+
+def dial_raw(victim: LivingPeer) -> socket.socket:
+    _, _, host, _, port, *_ = victim.address.split("/")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+async def send_to(victim: LivingPeer, protocol: str, *contents: bytes) -> None:
+    """One stranger; each content on a stream of its own."""
+    async with stranger() as peer:
+        await peer.connect(victim.address)
+        for content in contents:
+            with suppress(NetworkError, trio.BrokenResourceError):  # as it may, too
+                stream = await peer.open_stream(PeerId(victim.peer_id), protocol)
+                await stream.send_all(content)
+                with trio.move_on_after(0.2):
+                    await _read_all(stream)
+
+
+async def _read_all(stream: trio.abc.Stream) -> None:
+    while await stream.receive_some():
+        pass
+
+
+def prefixed(content: bytes) -> bytes:
+    return varint(len(content)) + content
+
+
+def varint(number: int) -> bytes:
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + varint(rest) if rest else bytes([low])
+
+
+def field(number: int, content: bytes) -> bytes:
+    """One field of a protobuf message."""
+    return varint(number << 3 | 2) + prefixed(content)
+
+
+def gossip(origin: bytes, content: bytes, *topics: str, key: bytes = b"", signature: bytes = b"") -> bytes:
+    message = field(1, origin) + field(2, content) + field(3, bytes(8))
+    message += b"".join(field(4, topic.encode()) for topic in topics)
+    message += field(5, signature) + field(6, key)
+    return prefixed(field(2, message))
+
+
+async def test_handlers_that_raise(victim: LivingPeer) -> None:
+    await send_to(victim, RAISING, *[b"x"] * 20)
+
+
+async def test_a_protocol_that_nobody_speaks(victim: LivingPeer) -> None:
+    async with stranger() as peer:
+        await peer.connect(victim.address)
+        for number in range(20):
+            with pytest.raises(NetworkError):
+                await peer.open_stream(PeerId(victim.peer_id), f"/nobody/speaks/this/{number}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [bytes([0xFF] * 4), (1 << 20).to_bytes(4, "big"), (3).to_bytes(4, "big") + b"\xc1\xc1\xc1", b"", bytes(100_000)],
+    ids=["a frame of 4 GiB", "a frame over the cap", "no msgpack", "nothing", "empty frames"],
+)
+async def test_frames_that_are_none(victim: LivingPeer, content: bytes) -> None:
+    await send_to(victim, ECHO, content)
+
+
+@pytest.mark.parametrize("protocol", [GOSSIPSUB, RENDEZVOUS, IDENTIFY_PUSH, PING])
+async def test_garbage_in_the_protocols_of_the_library(victim: LivingPeer, protocol: str) -> None:
+    contents = [
+        varint(1 << 40),
+        varint(1 << 20) + bytes(1000),
+        prefixed(b"\xff" * 50),
+        b"\xff" * 100,
+        prefixed(b""),
+        b"",
+    ]
+    await send_to(victim, protocol, *contents)
+
+
+async def test_gossip_that_cannot_be_read(victim: LivingPeer) -> None:
+    origin = bytes([0, 36, 8, 1, 18, 32]) + bytes(32)
+    await send_to(
+        victim,
+        GOSSIPSUB,
+        gossip(b"nobody", b"x", TOPIC, key=b"no key", signature=b"none"),
+        gossip(b"", b"", TOPIC),
+        gossip(origin, b"x", TOPIC, signature=bytes(64)),
+        gossip(origin, b"x", TOPIC, TOPIC, "/other", signature=bytes(64)),
+        gossip(origin, b"x", signature=bytes(64)),
+        gossip(origin, bytes(60_000), TOPIC, signature=bytes(64)),
+        prefixed(field(3, field(1, field(1, TOPIC.encode()) + field(2, b"no hex")))),
+        prefixed(field(3, field(3, field(1, b"/topic/nobody/has")))),
+        prefixed(b"".join(field(1, b"\x08\x01" + field(2, b"/topic/%d" % number)) for number in range(2_000))),
+    )
+
+
+async def test_registrations_without_end(victim: LivingPeer) -> None:
+    async with stranger() as peer:
+        await peer.connect(victim.address)
+        refusals = 0
+        for number in range(150):
+            try:
+                await peer.find_peers(PeerId(victim.peer_id), f"namespace {number}")
+            except NetworkError:
+                refusals += 1
+        assert refusals > 50
+
+
+async def test_sockets_that_send_garbage(victim: LivingPeer) -> None:
+    for number in range(50):
+        with dial_raw(victim) as raw:
+            raw.sendall(bytes([number]) * 1000)
+
+
+async def test_two_hundred_connections_that_stay_half_open(victim: LivingPeer) -> None:
+    with ExitStack() as stack:
+        for number in range(200):
+            raw = stack.enter_context(dial_raw(victim))
+            if number % 2:
+                raw.sendall(b"\x13/multistream/1.0.0\n\x07/noise\n")
+        assert await honest_visit(victim) < HONEST_S * SLOW_MACHINE
+
+
+async def test_connections_that_come_and_go(victim: LivingPeer) -> None:
+    async def come_and_go() -> None:
+        async with stranger() as peer:
+            await peer.connect(victim.address)
+
+    for _ in range(6):
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(come_and_go)
+
+
+async def test_more_connections_than_there_is_room_for(victim: LivingPeer) -> None:
+    async with trio.open_nursery() as nursery:
+        num_in = 0
+        for _ in range(60):
+            peer = opener("libp2p")(f"stranger {next(names)}")
+            await nursery.start(peer.run)
+            try:
+                await peer.connect(victim.address)
+                num_in += 1
+            except NetworkError:
+                pass
+        assert 30 <= num_in <= 48
+        nursery.cancel_scope.cancel()
+    await trio.sleep(1)
+
+
+async def test_three_hundred_streams_of_one_peer_leave_room_for_another(victim: LivingPeer) -> None:
+    async with stranger() as peer:
+        await peer.connect(victim.address)
+        for _ in range(64):
+            try:
+                await peer.open_stream(PeerId(victim.peer_id), DEAF)
+            except NetworkError:
+                break
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(_try_to_open, peer, victim)
+        assert await honest_visit(victim) < HONEST_S * SLOW_MACHINE
+
+
+async def _try_to_open(peer: Transport, victim: LivingPeer) -> None:
+    with suppress(NetworkError):
+        await peer.open_stream(PeerId(victim.peer_id), DEAF)
+
+
+async def test_a_reader_that_stalls(victim: LivingPeer) -> None:
+    async with stranger() as peer, trio.open_nursery() as nursery:
+        await peer.connect(victim.address)
+        stream = await peer.open_stream(PeerId(victim.peer_id), ECHO)
+        frame = (60_007).to_bytes(4, "big") + b"\x81\xa1x\xc5\xea\x61" + bytes(60_001)
+
+        async def flood() -> None:
+            try:
+                while True:
+                    await stream.send_all(frame)
+            except trio.BrokenResourceError:
+                pass
+
+        nursery.start_soon(flood)
+        with trio.move_on_after(4):
+            while True:
+                assert await honest_visit(victim) < HONEST_S * SLOW_MACHINE
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xff" * 12,
+        bytes([0, 0, 0, 1, 0, 0, 0, 3, 0x7F, 0xFF, 0xFF, 0xFF]),  # 2 GiB of data
+        bytes([0, 0, 0, 0, 0, 0, 0, 99, 0, 0, 0, 4]) + b"data",  # for a stream that is not there
+        bytes([0, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0]) * 300,  # the same stream opened again and again
+        bytes([0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),  # go away
+        bytes([0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]) * 2000,  # pings
+    ],
+    ids=["garbage", "2 GiB", "no stream", "same stream", "go away", "pings"],
+)
+async def test_a_connection_that_breaks_the_rules_of_the_muxer(victim: LivingPeer, frame: bytes) -> None:
+    async with stranger() as peer:
+        await peer.connect(victim.address)
+        [connection] = peer._swarm.get_connections()  # type: ignore[attr-defined]
+        with trio.move_on_after(2):
+            await connection.muxed_conn.secured_conn.write(frame)
+            await trio.sleep(0.2)

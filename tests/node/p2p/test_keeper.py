@@ -1,0 +1,236 @@
+"""Staying connected, on a network within this process and a clock that jumps."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import trio
+from trio.testing import MockClock
+
+from openledger_node.errors import NetworkError
+from openledger_node.p2p.address_book import AddressBook
+from openledger_node.p2p.keeper import CONNECTIONS_AIM, CONNECTIONS_MIN, KnownPeer, PeerKeeper
+from openledger_node.p2p.transport import PeerId, Transport
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+
+NET = "test-net"
+
+
+def address(name: str) -> str:
+    return f"/memory/{name}/p2p/{name}"
+
+
+class World:
+    """Peers that come and go, each with a folder of its own."""
+
+    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
+        self.network = MemoryNetwork()
+        self.folder = folder
+        self.nursery = nursery
+        self.keepers: dict[str, PeerKeeper] = {}
+        self.transports: dict[str, Transport] = {}
+
+    async def add(self, name: str, *bootstrap: str, transport: MemoryTransport | None = None) -> trio.CancelScope:
+        """Start a peer; the scope ends it."""
+        transport = transport or MemoryTransport(self.network, PeerId(name))
+        scope = trio.CancelScope()
+        self.keepers[name] = PeerKeeper(
+            transport,
+            network=NET,
+            bootstrap=tuple(map(address, bootstrap)),
+            book=AddressBook(self.folder / name),
+            random=Random(name),
+        )
+        self.transports[name] = transport
+
+        async def run(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+            with scope:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(transport.run)
+                    nursery.start_soon(self.keepers[name].run)
+                    task_status.started()
+
+        await self.nursery.start(run)
+        return scope
+
+    def connected(self, name: str) -> set[str]:
+        return set(self.transports[name].connected())
+
+    def known(self, name: str) -> dict[str, KnownPeer]:
+        return {peer.peer_id: peer for peer in self.keepers[name].known()}
+
+
+@asynccontextmanager
+async def a_world(folder: Path) -> AsyncIterator[World]:
+    async with trio.open_nursery() as nursery:
+        yield World(folder, nursery)
+        nursery.cancel_scope.cancel()
+
+
+async def test_those_who_know_only_the_bootstrap_find_each_other(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("point")
+        for name in ("ada", "ben", "carl"):
+            await world.add(name, "point")
+        await trio.sleep(5)
+        for name in ("ada", "ben", "carl"):
+            assert world.connected(name) == {"point", "ada", "ben", "carl"} - {name}
+
+
+async def test_where_each_peer_was_learned_from_is_remembered(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("point")
+        await world.add("ada", "point")
+        await trio.sleep(1)
+        await world.add("ben", "point")
+        await trio.sleep(3)
+        assert world.known("ben")["point"] == KnownPeer(
+            peer_id=PeerId("point"), address=address("point"), learned_from="bootstrap", is_connected=True
+        )
+        assert world.known("ben")["ada"].learned_from == "rendezvous point"
+        assert world.known("point")["ben"] == KnownPeer(
+            peer_id=PeerId("ben"), address="", learned_from="inbound", is_connected=True
+        )
+
+
+async def test_peers_met_before_are_found_again_without_the_bootstrap(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        point = await world.add("point")
+        await world.add("ada", "point")
+        await trio.sleep(1)
+        ben = await world.add("ben", "point")
+        await trio.sleep(3)
+        point.cancel()
+        ben.cancel()
+        await trio.sleep(1)
+        await world.add("ben", "point")
+        await trio.sleep(1)
+        assert world.connected("ben") == {"ada"}
+        assert world.known("ben")["ada"].learned_from == "last good"
+
+
+async def test_a_peer_that_restarts_after_minutes_is_connected_within_fifteen_seconds(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        point = await world.add("point")
+        await world.add("ada", "point")
+        await trio.sleep(60)
+        point.cancel()
+        await trio.sleep(200)
+        assert world.connected("ada") == set()
+        await world.add("point")
+        await trio.sleep(15)
+        assert world.connected("ada") == {"point"}
+
+
+async def test_a_point_that_has_forgotten_everybody_is_told_again_at_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        point = await world.add("point")
+        await world.add("ada", "point")
+        await trio.sleep(30)
+        point.cancel()
+        await trio.sleep(30)
+        await world.add("point")
+        await trio.sleep(15)
+        await world.add("ben", "point")
+        await trio.sleep(3)
+        assert world.connected("ben") == {"point", "ada"}
+
+
+async def test_with_enough_connections_nobody_is_dialled(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("point")
+        for number in range(40):
+            await world.add(f"peer{number}", "point")
+            await trio.sleep(2)
+        await trio.sleep(120)
+        await world.add("late", "point")
+        await trio.sleep(60)
+        assert CONNECTIONS_MIN <= len(world.connected("late")) <= CONNECTIONS_AIM
+        assert len(world.known("late")) == 41
+
+
+class Grave(MemoryTransport):
+    """Counts how often it dials, and reaches nobody."""
+
+    dialled_s: list[float]
+
+    async def connect(self, address: str) -> PeerId:
+        self.dialled_s.append(trio.current_time())
+        raise NetworkError(f"nobody answers at {address}")
+
+
+async def test_who_does_not_answer_is_tried_less_and_less_often(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        grave = Grave(world.network, PeerId("ada"))
+        grave.dialled_s = []
+        await world.add("ada", "point", transport=grave)
+        await trio.sleep(600)
+        pauses = [after - before for before, after in zip(grave.dialled_s, grave.dialled_s[1:], strict=False)]
+        assert all(pause >= 0.75 for pause in pauses)
+        assert pauses[0] < 3
+        assert all(40 <= pause <= 80 for pause in pauses[7:])
+        assert len(set(pauses[7:])) > 1, "there must be jitter"
+
+
+class Slow(MemoryTransport):
+    """Needs ten seconds to learn that nobody is at an address."""
+
+    async def connect(self, address: str) -> PeerId:
+        if "dead" in address:
+            await trio.sleep(10)
+            raise NetworkError(f"nobody answers at {address}")
+        return await super().connect(address)
+
+
+async def test_the_bootstrap_does_not_wait_behind_addresses_that_lead_nowhere(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    book = AddressBook(tmp_path / "ada")
+    for number in range(200):
+        book.note(address(f"dead{number}"))
+    book.write()
+    async with a_world(tmp_path) as world:
+        await world.add("point")
+        for name in ("ben", "carl"):
+            await world.add(name, "point")
+        await world.add("ada", "point", transport=Slow(world.network, PeerId("ada")))
+        await trio.sleep(2)
+        assert "point" in world.connected("ada")
+        await trio.sleep(25)
+        assert world.connected("ada") == {"point", "ben", "carl"}
+
+
+class Liar(MemoryTransport):
+    """A point that answers with thousands of addresses."""
+
+    num_told = 0
+
+    def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
+        self.num_told += 300
+        return [address(f"ghost{number}") for number in range(self.num_told - 300, self.num_told)] + [address("ben")]
+
+
+async def test_a_point_that_tells_of_thousands_neither_fills_memory_nor_hides_others(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("point", transport=Liar(world.network, PeerId("point")))
+        await world.add("ben")
+        await world.add("ada", "point")
+        await trio.sleep(200)
+        assert len(world.known("ada")) <= 1024
+        assert world.connected("ada") == {"point", "ben"}
+
+
+async def test_our_own_address_is_not_dialled(tmp_path: Path, autojump_clock: MockClock) -> None:
+    async with a_world(tmp_path) as world:
+        await world.add("ada", "ada")
+        await trio.sleep(5)
+        assert world.known("ada") == {}

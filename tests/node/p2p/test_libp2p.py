@@ -1,0 +1,227 @@
+"""What only the transport over libp2p does, within one process."""
+
+import logging
+from contextlib import suppress
+
+import pytest
+import trio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from support.peers import LOOPBACK, echo, opener, receive, seed, start, tune_in, until
+
+from openledger_node.errors import ConfigError, NetworkError
+from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.libp2p import open_transport
+from openledger_node.p2p.transports.libp2p import stream as stream_module
+from openledger_node.p2p.transports.libp2p import transport as transport_module
+from openledger_protocol.peers import peer_id_from_public_key
+
+ECHO, TOPIC = "/openledger/test/echo/1", "/openledger/test/news/1"
+
+
+def test_an_identity_has_the_usual_name() -> None:
+    peer = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False)
+    key = Ed25519PrivateKey.from_private_bytes(seed("ada")).public_key()
+    assert peer.peer_id == peer_id_from_public_key(key.public_bytes_raw())
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001", "/ip4/127.0.0.1/udp/4001", "/ip4/127.0.0.1", "/ip4/x/tcp/1"],
+)
+def test_an_address_of_no_single_interface_is_not_listened_on(address: str) -> None:
+    with pytest.raises(ConfigError, match="listen"):
+        open_transport(identity=seed("ada"), listen=(address,), serve_rendezvous=False)
+
+
+async def test_a_port_that_is_taken_is_refused_by_name() -> None:
+    ada = opener("libp2p")("ada")
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        taken = ada.addresses[0].partition("/p2p/")[0]
+        with pytest.raises(NetworkError, match=taken):
+            await open_transport(identity=seed("ben"), listen=(taken,), serve_rendezvous=False).run()
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_listens_nowhere_can_dial() -> None:
+    ada = opener("libp2p")("ada")
+    ada.handle(ECHO, echo)
+    ben = open_transport(identity=seed("ben"), listen=(), serve_rendezvous=False)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        assert ben.addresses == ()
+        messages = MessageStream(await ben.open_stream(ada.peer_id, ECHO))
+        await messages.send({"n": 1})
+        assert await messages.receive() == {"n": 1}
+        nursery.cancel_scope.cancel()
+
+
+async def test_all_ends_are_told_apart() -> None:
+    """An end is an end, and a reset or a lost connection is none."""
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+
+    async def say_and_close(_: PeerId, stream: trio.abc.Stream) -> None:
+        await stream.send_all(b"bye")
+
+    async def say_and_raise(_: PeerId, stream: trio.abc.Stream) -> None:
+        await stream.send_all(b"bye")
+        raise ValueError("mischief")
+
+    async def say_and_wait(_: PeerId, stream: trio.abc.Stream) -> None:
+        await stream.send_all(b"bye")
+        await stream.receive_some(1)
+
+    for number, handler in enumerate((say_and_close, say_and_raise, say_and_wait)):
+        ben.handle(f"/end/{number}", handler)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ada.run)
+        async with trio.open_nursery() as bens:
+            await bens.start(ben.run)
+            await ada.connect(ben.addresses[0])
+            closed, raised, lost = [await ada.open_stream(ben.peer_id, f"/end/{number}") for number in range(3)]
+            assert [await closed.receive_some(), await closed.receive_some()] == [b"bye", b""]
+            with pytest.raises(trio.BrokenResourceError):
+                await read_all(raised)
+            assert await lost.receive_some() == b"bye"
+            bens.cancel_scope.cancel()
+        with pytest.raises(trio.BrokenResourceError):
+            await lost.receive_some()
+        with pytest.raises(trio.BrokenResourceError):
+            await lost.send_all(b"x")
+        await lost.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await lost.receive_some()
+        nursery.cancel_scope.cancel()
+
+
+async def read_all(stream: trio.abc.Stream) -> None:
+    while await stream.receive_some():
+        pass
+
+
+async def test_a_closed_stream_whose_other_side_never_closes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "LINGER_S", 0.1)
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    broken = trio.Event()
+
+    async def talk_on(_: PeerId, stream: trio.abc.Stream) -> None:
+        with suppress(trio.BrokenResourceError):
+            while True:
+                await stream.send_all(bytes(1000))
+        broken.set()
+
+    ben.handle("/talk/1", talk_on)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        await (await ada.open_stream(ben.peer_id, "/talk/1")).aclose()
+        with trio.fail_after(5):
+            await broken.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_connection_that_is_idle_but_alive_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport_module, "PING_EVERY_S", 0.05)
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        await trio.sleep(1)
+        assert ada.connected() == (ben.peer_id,)
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_library_dials_nobody_by_itself() -> None:
+    point, ada, ben = (opener("libp2p")(name) for name in ("point", "ada", "ben"))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, point, ada)
+        await start(nursery, ben)
+        await ben.connect(point.addresses[0])
+        await ada.find_peers(point.peer_id, "net")
+        assert await ben.find_peers(point.peer_id, "net") == [*ada.addresses]
+        await ben._swarm.auto_connector.maybe_connect()
+        await trio.sleep(0.2)
+        assert ben.connected() == (point.peer_id,)
+        nursery.cancel_scope.cancel()
+
+
+async def test_connections_that_came_and_went_leave_their_places() -> None:
+    ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, max_connections=4)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        for number in range(6):
+            async with trio.open_nursery() as guests:
+                guest = opener("libp2p")(f"guest {number}")
+                await start(guests, guest)
+                await guest.connect(ada.addresses[0])
+                guests.cancel_scope.cancel()
+            await until(lambda: not ada.connected())
+        nursery.cancel_scope.cancel()
+
+
+async def test_strangers_leave_room_for_connections_of_our_own() -> None:
+    ada = open_transport(identity=seed("ada"), listen=LOOPBACK, serve_rendezvous=False, max_connections=12)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        guests = [opener("libp2p")(f"guest {number}") for number in range(8)]
+        num_in = 0
+        for guest in guests:
+            await start(nursery, guest)
+            with suppress(NetworkError):
+                await guest.connect(ada.addresses[0])
+                num_in += 1
+        assert num_in == 4
+        for guest in guests:
+            await ada.connect(guest.addresses[0])
+        await until(lambda: len(ada.connected()) == 8)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_copy_under_another_name_does_not_shut_out_the_true_one() -> None:
+    """A message is known by its content; one whose origin is refused must not spend it."""
+    ada, ben, carl = (opener("libp2p")(name) for name in ("ada", "ben", "carl"))
+    channel = carl.subscribe(TOPIC, lambda origin, content: content != b"ada's bread" or origin == ada.peer_id)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, carl, ada)
+        await start(nursery, ben)
+        await ben.connect(carl.addresses[0])
+        await tune_in(ada, TOPIC, channel)
+        await tune_in(ben, TOPIC, channel)
+        await ben.publish(TOPIC, b"ada's bread")
+        await ben.publish(TOPIC, b"ben's bread")
+        assert (await receive(channel)).content == b"ben's bread"
+        await ada.publish(TOPIC, b"ada's bread")
+        assert (await receive(channel)).origin == ada.peer_id
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_sends_only_what_is_refused_is_listened_to_no_more() -> None:
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    num_asked = 0
+
+    def accept(_: PeerId, content: bytes) -> bool:
+        nonlocal num_asked
+        num_asked += content.startswith(b"lies")
+        return not content.startswith(b"lies")
+
+    channel = ben.subscribe(TOPIC, accept)
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        await tune_in(ada, TOPIC, channel)
+        for number in range(50):
+            await ada.publish(TOPIC, b"lies %d" % number)
+        await trio.sleep(0.5)
+        assert 4 <= num_asked < 30
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_log_of_the_library_is_silent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada, ben)
+        with pytest.raises(NetworkError):
+            await ada.open_stream(ben.peer_id, "/nobody/speaks/this/1")
+        nursery.cancel_scope.cancel()
+    assert not [
+        record for record in caplog.records if "libp2p" in record.pathname and "openledger" not in record.pathname
+    ]

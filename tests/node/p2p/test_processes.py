@@ -1,0 +1,141 @@
+"""Peers in processes of their own, over real sockets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.living_peer import LivingPeer, wait_until
+
+from openledger_node.errors import NetworkError
+from openledger_node.p2p.bootstrap_child import Point, start_point
+
+pytestmark = pytest.mark.slow
+NET = "test-net"
+LISTEN = ("/ip4/127.0.0.1/tcp/0",)
+
+
+class Village:
+    """A point, and peers that know nothing but it."""
+
+    def __init__(self, folder: Path, stack: ExitStack, num_peers: int) -> None:
+        self.point: Point = stack.enter_context(start_point(folder / "point", network=NET, listen=LISTEN))
+        self.peers = [
+            stack.enter_context(LivingPeer(folder / f"peer{number}", NET, bootstrap=self.point.addresses))
+            for number in range(num_peers)
+        ]
+        assert all(peer.told for peer in self.peers)
+
+    def is_complete(self) -> bool:
+        everybody = {self.point.peer_id, *(peer.peer_id for peer in self.peers)}
+        return all(peer.connected() == everybody - {peer.peer_id} for peer in self.peers)
+
+
+@pytest.fixture
+def village(tmp_path: Path) -> Iterator[Village]:
+    with ExitStack() as stack:
+        yield Village(tmp_path, stack, num_peers=3)
+
+
+def test_three_that_know_only_the_bootstrap_find_each_other_and_talk(village: Village) -> None:
+    took_s = wait_until(village.is_complete, within_s=5)
+    print(f"three peers connected {took_s:.2f} s after the last was up")
+    ada, ben, carl = village.peers
+    learned = {peer["peer_id"]: peer["learned_from"] for peer in carl.ask("known")}
+    assert learned == {
+        village.point.peer_id: "bootstrap",
+        ada.peer_id: f"rendezvous {village.point.peer_id}",
+        ben.peer_id: f"rendezvous {village.point.peer_id}",
+    }
+    for peer in (ben, carl):
+        assert ada.ask("echo", peer=peer.peer_id, text="hello " * 5_000) == "hello " * 5_000
+
+    def has_everybody_heard() -> bool:
+        ada.ask("publish", text=f"bread at {time.monotonic()}")
+        return all(ada.peer_id in {origin for origin, _ in peer.ask("heard")} for peer in (ben, carl))
+
+    print(f"gossip reached all after {wait_until(has_everybody_heard, within_s=5):.2f} s")
+    carl.ask("publish", text="lies")
+    carl.ask("publish", text="truth")
+    wait_until(lambda: [carl.peer_id, "truth"] in ada.ask("heard"))
+    assert [carl.peer_id, "lies"] not in ada.ask("heard")
+
+
+def test_a_peer_that_is_killed_and_comes_back_is_connected_again_in_time(village: Village) -> None:
+    wait_until(village.is_complete)
+    ada, ben, _ = village.peers
+    listen = ben.address.partition("/p2p/")[0]
+    ben.kill()
+    wait_until(lambda: ben.peer_id not in ada.connected(), within_s=5)
+    with LivingPeer(ben.folder, NET, listen=listen, bootstrap=village.point.addresses) as again:
+        assert again.peer_id == ben.peer_id
+        took_s = wait_until(lambda: again.peer_id in ada.connected(), within_s=15)
+        print(f"connected {took_s:.2f} s after the restart")
+        assert ada.ask("echo", peer=again.peer_id, text="back?") == "back?"
+
+
+def test_a_peer_that_was_killed_is_returned_to_by_the_others_alone(village: Village) -> None:
+    wait_until(village.is_complete)
+    ada, ben, _ = village.peers
+    listen = ben.address.partition("/p2p/")[0]
+    ben.kill()
+    wait_until(lambda: ben.peer_id not in ada.connected(), within_s=5)
+    for file in ben.folder.glob("peers.json"):
+        file.unlink()
+    with LivingPeer(ben.folder, NET, listen=listen) as again:
+        took_s = wait_until(lambda: again.peer_id in ada.connected(), within_s=15)
+        print(f"returned to {took_s:.2f} s after the restart")
+
+
+def test_without_the_bootstrap_all_goes_on_and_a_new_one_is_found(village: Village, tmp_path: Path) -> None:
+    wait_until(village.is_complete)
+    ada, ben, carl = village.peers
+    address = village.point.addresses[0].partition("/p2p/")[0]
+    os.kill(village.point.process_id, signal.SIGKILL)
+    wait_until(lambda: village.point.peer_id not in ada.connected(), within_s=5)
+    assert ada.ask("echo", peer=ben.peer_id, text="still here?") == "still here?"
+    with start_point(tmp_path / "point", network=NET, listen=(address,)):
+        took_s = wait_until(
+            lambda: all(village.point.peer_id in peer.connected() for peer in (ada, ben, carl)), within_s=15
+        )
+        print(f"the bootstrap is back {took_s:.2f} s after its restart")
+        with LivingPeer(tmp_path / "newcomer", NET, bootstrap=village.point.addresses) as dora:
+            wait_until(lambda: {ada.peer_id, ben.peer_id, carl.peer_id} <= dora.connected(), within_s=15)
+
+
+@pytest.mark.parametrize("how", ["hang up", "SIGTERM", "SIGINT"])
+def test_a_point_ends_when_it_is_told_to(tmp_path: Path, how: str) -> None:
+    words = ["--network", NET, "--folder", str(tmp_path), "--listen", *LISTEN]
+    command = [sys.executable, "-m", "openledger_node.p2p.bootstrap", *words]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdin
+        assert json.loads(process.stdout.readline())["addresses"]
+        if how == "hang up":
+            process.stdin.close()
+        else:
+            process.send_signal(getattr(signal, how))
+        assert process.wait(10) == 0
+
+
+def test_a_point_that_cannot_listen_says_why(tmp_path: Path) -> None:
+    with start_point(tmp_path / "one", network=NET, listen=LISTEN) as point:
+        taken = point.addresses[0].partition("/p2p/")[0]
+        with pytest.raises(NetworkError, match="Address already in use"):
+            start_point(tmp_path / "other", network=NET, listen=(taken,))
+    with pytest.raises(NetworkError, match="one interface"):
+        start_point(tmp_path / "other", network=NET, listen=("/ip4/0.0.0.0/tcp/0",))
+
+
+def test_a_point_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    names = []
+    for _ in range(2):
+        with start_point(tmp_path, network=NET, listen=LISTEN) as point:
+            names.append(point.peer_id)
+    assert names[0] == names[1]
