@@ -36,6 +36,9 @@ LOOK_S = 1.0
 """Pauses between looks at what this node offers, and at who is connected."""
 
 ASK_TIMEOUT_S = 10.0
+ASK_AGAIN_S = 5.0
+"""A peer that has just come may be a newcomer itself: it is asked once more when it has asked others."""
+
 ASKS_MAX = 4
 """Peers that are asked at once."""
 
@@ -133,7 +136,7 @@ class Advertiser:
     async def _publish(self, snapshot: Snapshot) -> bool:
         """Sign an advertisement and publish it; its sequence is kept before it leaves."""
         try:
-            seq = await trio.to_thread.run_sync(self._next_seq)
+            seq = await trio.to_thread.run_sync(self._next_seq, self._now_ns())
             ad = fit_advertisement(self._advertisement(snapshot, seq))
             self.own = sign_advertisement(ad, self._seed)
             await self._transport.publish(self._topic, self.own)
@@ -142,11 +145,11 @@ class Advertiser:
             return False
         return True
 
-    def _next_seq(self) -> int:
+    def _next_seq(self, now_ns: int) -> int:
         """The clock in ns, but always over the last: also after a restart, and if the clock was set back."""
-        own, now = self._transport.peer_id, self._now_ns()
-        seq = max((self._peers.find(own).seq_last or 0) + 1, now)
-        self._peers.keep_seqs({own: seq}, now_ns=now)
+        own = self._transport.peer_id
+        seq = max((self._peers.find(own).seq_last or 0) + 1, now_ns)
+        self._peers.keep_seqs({own: seq}, now_ns=now_ns)
         return seq
 
     def _advertisement(self, snapshot: Snapshot, seq: int) -> Advertisement:
@@ -198,14 +201,19 @@ class Advertiser:
             await self._keep()
 
     async def _greet(self, nursery: trio.Nursery) -> None:
-        """Ask each peer once for what it knows, as soon as it is connected."""
+        """Ask each peer for what it knows, as soon as it is connected."""
         known: set[PeerId] = set()
         while True:
             connected = set(self._transport.connected())
             for peer_id in connected - known:
-                nursery.start_soon(self._ask, peer_id)
+                nursery.start_soon(self._ask_twice, peer_id)
             known = connected
             await trio.sleep(LOOK_S)
+
+    async def _ask_twice(self, peer_id: PeerId) -> None:
+        await self._ask(peer_id)
+        await trio.sleep(ASK_AGAIN_S)
+        await self._ask(peer_id)
 
     async def _ask(self, peer_id: PeerId) -> None:
         try:

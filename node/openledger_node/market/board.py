@@ -78,6 +78,7 @@ class Board:
         self._entries: dict[str, _Entry] = {}
         self._seqs: dict[str, int] = seqs.seqs()
         self._unkept: dict[str, int] = {}
+        self._noted_ns = 0  # when the newest was noted
         self._named: dict[Named, None] = {}  # those heard of last stand last
         self.why_refused: str | None = None  # the newest refusal
 
@@ -111,7 +112,7 @@ class Board:
         if not unkept:
             return
         try:
-            self._kept.keep_seqs(unkept, now_ns=int(self._now_s() * 10**9))
+            self._kept.keep_seqs(unkept, now_ns=self._noted_ns)
         except BaseException:
             self._unkept = {**unkept, **self._unkept}
             raise
@@ -192,6 +193,7 @@ class Board:
     def _note_seq(self, peer_id: str, seq: int) -> None:
         self._seqs.pop(peer_id, None)  # the newest stand last
         self._seqs[peer_id] = self._unkept[peer_id] = seq
+        self._noted_ns = int(self._now_s() * 10**9)
         while len(self._seqs) > SEQS_MAX:
             self._seqs.pop(next(iter(self._seqs)))
 

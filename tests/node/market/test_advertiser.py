@@ -1,0 +1,304 @@
+"""A node says what it offers in time and on change, hears the others, and tells newcomers of all."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from support.liars import messages_of
+from support.markets import (
+    ADS,
+    BASE,
+    NETWORK,
+    NOW_S,
+    ad_of,
+    key_of,
+    peer_id_of,
+    priced,
+    seed_of,
+    signed_ad,
+    signer_of,
+    wallet_of,
+)
+from support.sides import PROFILE, TERMS, word
+
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.market.advertiser import Advertiser, Snapshot
+from openledger_node.market.board import Board
+from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_protocol.advertisement import OfferedAdapter, open_advertisement, sign_binding
+from openledger_protocol.primitives import AdapterId
+from openledger_protocol.wire.ads import ADS_MAX, Ads, GetAds, decode, encode
+from openledger_protocol.wire.inference import ErrorMessage
+
+HARBOUR = AdapterId(word("harbour"))
+
+
+@pytest.fixture
+def autojump() -> trio.testing.MockClock:
+    return trio.testing.MockClock(autojump_threshold=0.005)
+
+
+def now_s() -> float:
+    return NOW_S + trio.current_time()
+
+
+@dataclass(kw_only=True)
+class Node:
+    name: str
+    board: Board
+    ledger: Ledger
+    transport: MemoryTransport
+    advertiser: Advertiser
+    offer: Snapshot | None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def heard_of(self) -> set[str]:
+        return {ad.peer_id for ad in self.board.live()}
+
+
+def snapshot_of(name: str) -> Snapshot:
+    return Snapshot(
+        wallet=wallet_of(name),
+        signer=signer_of(name),
+        base=BASE,
+        profile_hash=PROFILE,
+        algo_id=1,
+        context_max=4_096,
+        chunk_tokens=8,
+        terms=TERMS,
+        warm=(),
+        cold=(),
+        slots=4,
+        slots_free=4,
+        tokens_per_s=50,
+        serves=True,
+        binding=sign_binding(key_of(f"{name} signer"), NETWORK, peer_id_of(name), wallet_of(name)),
+    )
+
+
+@asynccontextmanager
+async def open_nodes(root: Path, *names: str, clock_s: float = 0.0) -> AsyncIterator[dict[str, Node]]:
+    """Nodes in a row, each connected with the one before."""
+    network, nodes = MemoryNetwork(), {}
+    with trio.fail_after(10_000) as scope:
+        async with trio.open_nursery() as nursery:
+            for name in names:
+                nodes[name] = await _open_node(root, name, network, nursery, clock_s)
+            for before, after in pairwise(names):
+                await nodes[after].transport.connect(nodes[before].transport.addresses[0])
+            yield nodes
+            scope.deadline = inf  # a thread may still write, and a test's clock jumps meanwhile
+            nursery.cancel_scope.cancel()
+    for node in nodes.values():
+        node.ledger.close()
+
+
+async def _open_node(root: Path, name: str, network: MemoryNetwork, nursery: trio.Nursery, clock_s: float) -> Node:
+    ledger = open_ledger(root / f"{name}.db")
+    transport = MemoryTransport(network, peer_id_of(name))
+    board = Board(NETWORK, now_s, ledger.peers, own=transport.peer_id, base_names={BASE: "fake"})
+    node: Node
+    advertiser = Advertiser(
+        network=NETWORK,
+        transport=transport,
+        board=board,
+        peers=ledger.peers,
+        seed=seed_of(name),
+        snapshot=lambda: node.offer,
+        now_ns=lambda: int((now_s() + clock_s) * 10**9),
+        jitter=lambda: 0.5,
+    )
+    node = Node(
+        name=name,
+        board=board,
+        ledger=ledger,
+        transport=transport,
+        advertiser=advertiser,
+        offer=snapshot_of(name),
+    )
+    await nursery.start(transport.run)
+    await nursery.start(advertiser.run)
+    return node
+
+
+async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b", "c") as nodes:
+        await trio.sleep(10)
+        ids = {node.transport.peer_id for node in nodes.values()}
+        assert [node.heard_of() | {node.transport.peer_id} for node in nodes.values()] == [ids] * 3
+        kept = nodes["c"].ledger.peers.seqs()
+    assert set(kept) == ids
+
+
+async def test_a_node_advertises_each_half_minute_or_so_and_its_offer_never_runs_out(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        await trio.sleep(3)
+        seqs = set()
+        for _ in range(450):
+            await trio.sleep(1)
+            (ad,) = nodes["b"].board.live()
+            seqs.add(ad.seq)
+    assert 9 <= len(seqs) <= 12  # one in 45 s
+
+
+async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await trio.sleep(25)
+        assert a.offer is not None
+        a.offer = replace(a.offer, warm=(OfferedAdapter(id=HARBOUR, name="harbour"),))
+        await trio.sleep(2)
+        assert b.board.resolve("harbour").adapter == HARBOUR
+        for number in range(2, 7):
+            a.offer = replace(a.offer, terms=priced(TERMS, number))
+            await trio.sleep(1)
+        a.offer = replace(a.offer, serves=False)
+        await trio.sleep(25)
+        (ad,) = b.board.live()
+        assert (ad.serves, ad.terms) == (False, priced(TERMS, 6))
+        assert "more often" not in (b.board.why_refused or "")
+
+
+async def test_a_slot_more_or_less_is_no_change_and_the_last_one_is(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        a, b = nodes["a"], nodes["b"]
+        await trio.sleep(15)
+        assert a.offer is not None
+        (first,) = b.board.live()
+        a.offer = replace(a.offer, slots_free=3, tokens_per_s=60)
+        await trio.sleep(3)
+        assert b.board.live() == [first]
+        a.offer = replace(a.offer, slots_free=0)
+        await trio.sleep(3)
+        (ad,) = b.board.live()
+        assert (ad.slots_free, ad.tokens_per_s) == (0, 60)
+
+
+async def test_a_sequence_grows_though_the_clock_was_set_back(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", clock_s=20) as nodes:
+        await trio.sleep(2)
+        first = _own(nodes["a"])
+    async with open_nodes(tmp_path, "a", clock_s=-3_600) as nodes:
+        await trio.sleep(2)
+        second = _own(nodes["a"], now_s=int(now_s()) - 3_600)
+    assert second.seq == first.seq + 1
+
+
+def _own(node: Node, now_s: int | None = None):  # type: ignore[no-untyped-def]
+    assert node.advertiser.own is not None
+    return open_advertisement(
+        node.advertiser.own, network=NETWORK, now_s=now_s or int(NOW_S + trio.current_time()), seq_last=None
+    )
+
+
+async def test_a_node_without_an_offer_says_nothing_and_hears_all(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        nodes["b"].offer = None
+        await trio.sleep(100)
+        assert nodes["a"].heard_of() == set() or nodes["b"].advertiser.own is not None
+        assert nodes["b"].heard_of() == {peer_id_of("a")}
+
+
+async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"adapter-{n}-{'x' * 40}") for n in range(40))
+    async with open_nodes(tmp_path, "a", "b") as nodes:
+        a, b = nodes["a"], nodes["b"]
+        assert a.offer is not None
+        a.offer = replace(a.offer, warm=many, cold=tuple(one.id for one in many))
+        await trio.sleep(30)
+        (ad,) = b.board.live()
+        assert 1 < len(ad.warm) < 16
+        assert len(b.board.offers(BASE, many[-1].id)) == 1
+
+
+# ---- newcomers, and who asks too much
+
+
+async def test_a_newcomer_is_told_of_all_at_once_our_own_first(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a") as nodes:
+        for name in ("x", "y"):
+            assert nodes["a"].board.learn(signed_ad(name, at_s=now_s()))
+        await trio.sleep(2)
+        told = await _get(nodes["a"], GetAds())
+        assert isinstance(told, Ads)
+        assert told.ads[0] == nodes["a"].advertiser.own
+        assert len(told.ads) == 3
+        few = await _get(nodes["a"], GetAds(count_max=1))
+        assert isinstance(few, Ads)
+        assert few.ads == told.ads[:1]
+
+
+async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+    async with open_nodes(tmp_path, "a") as nodes:
+        told = [await _get(nodes["a"], GetAds()) for _ in range(4)]
+        assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
+        assert isinstance(told[3], ErrorMessage)
+        assert told[3].message == "you have asked more often than once in 10 s: come back later"
+
+
+async def test_a_stream_of_advertisements_begins_with_get(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+    async with open_nodes(tmp_path, "a") as nodes:
+        told = await _get(nodes["a"], Ads(ads=()))
+        assert isinstance(told, ErrorMessage)
+        assert (told.code, told.message) == ("malformed", "a stream begins with `get`")
+
+
+async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
+    tmp_path: Path, autojump: trio.testing.MockClock
+) -> None:
+    async def lie(_: object, stream: trio.abc.Stream) -> None:
+        messages = messages_of(stream)
+        await messages.receive()
+        good = signed_ad("honest", at_s=now_s())
+        await messages.send(encode(Ads(ads=(b"garbage", signed_ad("x", at_s=now_s() - 300), good))))
+
+    async def say_nothing(_: object, stream: trio.abc.Stream) -> None:
+        await trio.sleep_forever()
+
+    async with open_nodes(tmp_path, "a") as nodes:
+        network = nodes["a"].transport._network
+        async with trio.open_nursery() as nursery:
+            for name, answer in (("liar", lie), ("mute", say_nothing)):
+                peer = MemoryTransport(network, peer_id_of(name))
+                peer.handle(ADS, answer)
+                await nursery.start(peer.run)
+                await peer.connect(nodes["a"].transport.addresses[0])
+            await trio.sleep(30)
+            assert nodes["a"].heard_of() == {ad_of("honest").peer_id}
+            nursery.cancel_scope.cancel()
+
+
+async def _get(node: Node, message: GetAds | Ads) -> object:
+    stream = await MemoryTransport(node.transport._network, peer_id_of("newcomer")).open_stream(
+        node.transport.peer_id, ADS
+    )
+    async with stream:
+        messages = messages_of(stream)
+        await messages.send(encode(message))
+        return decode(await messages.receive())
+
+
+def test_an_answer_fits_its_frame() -> None:
+    assert ADS_MAX * 2_048 < 1 << 20
