@@ -121,6 +121,7 @@ class PayerConfig:
         True,
         "Let contributors be paid; text of an answer may then be demanded in clear where it is sampled for a check.",
     )
+    deposit_wei: int = setting(10**18, "Paid into a channel with a node when it is first needed.", low=1)
     request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)
     day_max_wei: int = setting(10**18, "Most that all requests of a UTC day may cost together, in wei.", low=0)
     candidates_max: int = setting(8, "Nodes that are asked for a bid, the most promising first.", low=1, high=64)
@@ -155,12 +156,25 @@ class ChainConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class P2pConfig:
+    """The network of nodes; a home on its own embedded chain is alone, and needs none."""
+
+    listen: str = setting(
+        "auto", "Addresses to be reached at, like /ip4/192.168.1.7/tcp/4120; auto: each one of this machine."
+    )
+    port: int = setting(0, "TCP port where listen is auto; 0 takes any free one.", low=0, high=65535)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """The daemon."""
 
     network: str = setting(
         "auto",
         "A network's id; auto: the one joined last, else embedded; embedded: a chain in the daemon; local: none.",
+    )
+    serve: bool = setting(
+        True, "Answer and sell; false: no engine and no stake, requests go to the nodes of the network."
     )
     auto_bond: bool = setting(
         True, "On a development network: bond the minimum stake at a start, so that earnings can be claimed."
@@ -181,6 +195,7 @@ class Config:
     market: MarketConfig = field(default_factory=MarketConfig)
     payer: PayerConfig = field(default_factory=PayerConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
+    p2p: P2pConfig = field(default_factory=P2pConfig)
     settlement: SettlementConfig = field(default_factory=SettlementConfig)
 
 

@@ -15,12 +15,14 @@ from .api.app import build_api
 from .api.operator import build_operator
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .config import Config
+from .economy.door import NetworkDoor
 from .economy.desk import MoneyDesk, MoneyStatus, Surroundings
 from .economy.opening import Place, open_place
 from .home import Home, claim_home, is_training
 from .inference.backend import BackendSettings
 from .inference.bases import Base, find_base
 from .inference.engine import Engine, EngineOptions
+from .inference.no_engine import NoEngine
 from .inference.tokenizer import open_tokenizer
 from .keys import api_key_file, load_api_key
 from .ledger.ledger import Ledger, open_ledger
@@ -77,7 +79,8 @@ class Daemon:
         self._voice = voice
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
-        self._engine = Engine(_engine_options(home, config, self._base))
+        options = _engine_options(home, config, self._base)
+        self._engine = Engine(options) if config.node.serve else NoEngine(options)
         tokenizer = open_tokenizer(self._base.folder)
         self._desk = ServingDesk(
             home=home,
@@ -92,6 +95,7 @@ class Daemon:
             serving=self._desk, engine=self._engine, tokenizer=tokenizer, ledger=ledger, tell=voice.tell
         )
         self._money = MoneyDesk(home, config, place, around)
+        self._door = NetworkDoor(self._desk, ledger, self._money.market, is_serving=config.node.serve)
         self._key = load_api_key(home)
         self._listener = bind_tcp(config.api.host, config.api.port)
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
@@ -109,7 +113,7 @@ class Daemon:
                     self._desk, self._money, nursery, status=self.status, stop=self._stop_asked.set
                 )
                 servers.start_soon(serve_app, operator, bind_unix(self._home.socket), self._drained.wait)
-                api = build_api(self._desk, nursery, key=self._key, body_bytes_max=self._config.api.body_bytes_max)
+                api = build_api(self._door, nursery, key=self._key, body_bytes_max=self._config.api.body_bytes_max)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
                 await nursery.start(self._engine.run)
                 self._voice.announce(self._listening(num_recovered))
@@ -126,9 +130,9 @@ class Daemon:
         return {
             "state": self._state(),
             "chain": money.chain,
-            "why_idle": None if self._desk.num_live else self._why_idle(money),
+            "why_idle": None if self._num_live else self._why_idle(money),
             "api": {"url": self._url, "key_file": str(api_key_file(self._home))},
-            "peer_id": None,
+            "peer_id": money.peer_id,
             "address": money.address,
             "network": self._place.network_id,
             "base": self._base.name,
@@ -138,9 +142,9 @@ class Daemon:
                 "resident_bytes": beat.adapter_bytes,
                 "budget_bytes": self._config.inference.adapter_cache_bytes,
             },
-            "peers": 0,
+            "peers": money.num_peers,
             "requests": {
-                "running": beat.num_running,
+                "running": beat.num_running + self._door.num_live,
                 "waiting": max(0, self._desk.num_live - beat.num_running),  # the beat is up to half a second old
             },
             "money": {"why_down": money.why, "why_not_claimed": money.why_not_claimed},
@@ -162,14 +166,18 @@ class Daemon:
     def _state(self) -> str:
         if self._desk.is_draining:
             return "draining"
-        if self._engine.profile is None:
+        if self._engine.profile is None and self._config.node.serve:
             return "starting"
-        if self._desk.num_live:
+        if self._num_live:
             return "serving"
         return "training" if is_training(self._home) else "idle"
 
+    @property
+    def _num_live(self) -> int:
+        return self._desk.num_live + self._door.num_live
+
     def _why_idle(self, money: MoneyStatus) -> str:
-        if self._engine.profile is None:
+        if self._engine.profile is None and self._config.node.serve:
             return "the engine is loading the base"
         if money.chain is None:
             why = f" ({money.why})" if money.why else ""
@@ -191,7 +199,8 @@ class Daemon:
     async def _listen_to_signals(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for _ in signals:
-                if self._stop_asked.is_set() or self._engine.profile is None:
+                is_starting = self._engine.profile is None and self._config.node.serve
+                if self._stop_asked.is_set() or is_starting:
                     scope.cancel()  # asked twice, or nothing runs yet that could be finished
                     hang_up(self._address)
                     return
@@ -200,13 +209,16 @@ class Daemon:
     async def _drain(self) -> None:
         """Let running answers end, for as long as the operator grants; then those that are left are cut off."""
         self._desk.drain()
-        if self._desk.num_live:
-            log.warning("stopping; answers that still run: %d (Ctrl-C again cuts them off)", self._desk.num_live)
+        if self._num_live:
+            log.warning("stopping; answers that still run: %d (Ctrl-C again cuts them off)", self._num_live)
         with trio.move_on_after(self._config.node.drain_grace_s):
             await self._desk.wait_idle()
+            await self._door.wait_idle()
         self._desk.cut_off()
+        self._door.cut_off()
         with trio.move_on_after(CUT_OFF_GRACE_S):
             await self._desk.wait_idle()
+            await self._door.wait_idle()
             await self._money.wait_idle()  # a receipt is signed, and its payer countersigns
         self._drained.set()
 

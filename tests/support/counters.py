@@ -12,11 +12,11 @@ from openledger_node.attribution.index import build_index
 from openledger_node.config import Config
 from openledger_node.datanets.intake import distinct_rows
 from openledger_node.datanets.version import DatanetVersion, make_version, write_version
-from openledger_node.economy.desk import Streams
 from openledger_node.economy.guest import GUEST, Guest
 from openledger_node.economy.questions import MoneyQuestions, open_questions
 from openledger_node.economy.registry import Registry
 from openledger_node.economy.selling import Counter, open_counter
+from openledger_node.economy.streams import Streams
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.service import train_adapter
 from openledger_node.factory.trainers.fake import FakeTrainer

@@ -190,6 +190,10 @@ class Deployment:
             datanets=tuple(zip(datanets, row["weightsPpm"], strict=True)),
         )
 
+    def index_root(self, adapter_id: AdapterId) -> Digest:
+        """The root of a registered adapter's attribution index; zero without one."""
+        return Digest(self._ask("ModelRegistry", "adapterOf", adapter_id)["indexRoot"])
+
     def datanet(self, datanet_id: DatanetId) -> DatanetTerms | None:
         """What the registry says of a Datanet; None if it is not there."""
         row = self._look_up("DatanetRegistry", "datanetOf", datanet_id)

@@ -20,17 +20,17 @@ ANSWER_TOKENS_MAX = 48
 def greet(listening: Listening, *, hello: bool) -> None:
     """Print where everything is; with `hello`, a first answer follows while the node already serves."""
     profile = listening.engine.profile
-    assert profile is not None, "the engine is ready before it is announced"
     if listening.num_recovered:
         say(f"recovered: {listening.num_recovered} requests were cut off with the last run")
-    say(f"  base      [bold]{plain(listening.base.name)}[/] on {profile.device}, {profile.dtype}, {profile.backend}")
+    where = f"on {profile.device}, {profile.dtype}, {profile.backend}" if profile else "by the nodes of the network"
+    say(f"  base      [bold]{plain(listening.base.name)}[/] {where}")
     say(f"  adapters  {listening.num_adapters} here")
     say(f"  API       [bold]{listening.url}/v1[/]   (any OpenAI client; key in {plain(str(listening.key_file))})")
     say("\nTry it from another terminal:\n")
     say(f"  {plain(curl_line(listening))}\n")
     say(f"  {plain(program())} chat\n")
     say("Ctrl-C stops the node; running answers end first.\n")
-    if hello:
+    if hello and profile:
         address = ApiAddress(url=listening.url, key=load_api_key(open_node_home()), base=listening.base.name)
         threading.Thread(target=_hello, args=(address,), daemon=True).start()
 

@@ -16,6 +16,7 @@ from . import (
     chat,
     config,
     datanet,
+    demo,
     devnet,
     doctor,
     factory,
@@ -23,6 +24,7 @@ from . import (
     models,
     network,
     node,
+    peers,
     rewards,
     stake,
     wallet,
@@ -57,6 +59,7 @@ node.add_verbs(app)
 jobs.add_verbs(app)
 doctor.add_verbs(app)
 chat.add_verbs(app)
+demo.add_verbs(app)
 app.add_typer(models.app, name="models", rich_help_panel="Models")
 app.add_typer(adapters.app, name="adapters", rich_help_panel="Models")
 app.add_typer(datanet.app, name="datanet", rich_help_panel="Models")
@@ -64,6 +67,7 @@ app.add_typer(factory.app, name="factory", rich_help_panel="Models")
 app.add_typer(config.app, name="config", rich_help_panel="Node")
 app.add_typer(devnet.app, name="devnet", rich_help_panel="Node")
 app.add_typer(network.app, name="network", rich_help_panel="Money")
+app.add_typer(peers.app, name="peers", rich_help_panel="Node")
 app.add_typer(wallet.app, name="wallet", rich_help_panel="Money")
 app.add_typer(stake.app, name="stake", rich_help_panel="Money")
 app.add_typer(channels.app, name="channels", rich_help_panel="Money")

@@ -1,19 +1,34 @@
 """`peers`: whom this node's network consists of."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..errors import ConfigError, NetworkError
 from ..networks import current_network
 from ..p2p.bootstrap_child import Point, start_point
-from .context import load_settings, open_node_home
-from .render import emit_json, out_console, plain, say
+from .context import ask_daemon, load_settings, open_node_home
+from .render import emit_json, out_console, plain, say, show_table
 
 app = typer.Typer(help="The peers of the network that this node is on.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once it listens.")]
+PEERS_TIMEOUT_S = 40.0
 LOOPBACK = "/ip4/127.0.0.1/tcp/4001"
+
+
+@app.command("list")
+def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """List the peers that this node knows: where it learned of each, and what they offer."""
+    found = ask_daemon(open_node_home(), "POST", "/money/peers", {}, timeout_s=PEERS_TIMEOUT_S)
+    if found is None:
+        raise NetworkError("no node runs on this home: `openledger-node start` puts it among its peers")
+    if as_json:
+        emit_json("peers", found)
+        return
+    say(f"we are [bold]{plain(found['peer_id'])}[/]")
+    columns = ["peer", "connected", "learned from", "serves", "adapters in memory"]
+    show_table(columns, [_cells(peer) for peer in found["peers"]], empty="nobody is known yet")
 
 
 @app.command()
@@ -45,6 +60,11 @@ def bootstrap(
             say("stopped: it keeps its identity")
             return
     raise NetworkError(f"the bootstrap point ended by itself with status {status}")
+
+
+def _cells(peer: dict[str, Any]) -> list[str]:
+    yes_no = ["yes" if peer[name] else "no" for name in ("is_connected", "serves")]
+    return [peer["peer_id"], yes_no[0], peer["learned_from"], yes_no[1], ", ".join(peer["adapters"])]
 
 
 def _current_network_id() -> str:

@@ -20,6 +20,7 @@ from ..chain.state import Health
 from ..config import Config
 from ..errors import ChainError, KeyFileError, LedgerError
 from ..home import Home
+from ..inference.backend import Profile
 from ..inference.engine import Engine
 from ..inference.tokenizer import Tokenizer
 from ..ledger.ledger import Ledger
@@ -30,11 +31,14 @@ from ..serving.service import ServingDesk
 from .development import prepare_development
 from .economy import Economy
 from .guest import GUEST, Guest, bought_to_plain, open_guest
+from .neighbourhood import Neighbourhood
 from .opening import Place, connect
+from .peering import Buying
 from .questions import MoneyQuestions, open_questions
 from .registry import Registry
-from .sealing import open_seal
+from .sealing import Seal, open_seal
 from .selling import Counter, open_counter
+from .streams import Streams
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between tries to connect; the last one goes on."""
@@ -58,7 +62,9 @@ class MoneyStatus:
     chain: Health | None  # None: this machine alone
     why: str | None
     address: Address | None
-    why_not_claimed: str | None
+    why_not_claimed: str | None = None
+    peer_id: PeerId | None = None
+    num_peers: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,7 @@ class MoneyDesk:
         self._counter: Counter | None = None
         self._guest: Guest | None = None
         self._opening = trio.Lock()
+        self._neighbourhood: Neighbourhood | None = None
         self._streams = Streams()
         self._peers = MemoryNetwork()
         self._transport = open_transport(self._peers, NODE)
@@ -99,7 +106,11 @@ class MoneyDesk:
         self._economy = economy = await self._connect(self._place.network)
         try:
             await self._prepare(economy)
-            await self._open_door(economy, nursery)
+            registry = Registry(self._home, economy.deployment, economy.ledger)
+            if self._place.devnet is None:
+                self._neighbourhood = await self._open_neighbourhood(economy, registry)
+                await nursery.start(self._neighbourhood.run)
+            await self._open_door(economy, registry, nursery)
             self._ready.set()
             await self._step_until_cancelled(economy)
         finally:
@@ -110,16 +121,22 @@ class MoneyDesk:
         """How it goes, from what is known without asking anybody."""
         economy = self._economy
         if self._place.network is None:
-            return MoneyStatus(chain=None, why=self._place.why_none, address=None, why_not_claimed=None)
+            return MoneyStatus(chain=None, why=self._place.why_none, address=None)
         if economy is None:
-            return MoneyStatus(chain="down", why=self._why, address=None, why_not_claimed=None)
-        state = economy.state
+            return MoneyStatus(chain="down", why=self._why, address=None)
+        state, around = economy.state, self._neighbourhood
         return MoneyStatus(
             chain=state.health,
             why=state.why,
             address=economy.accounts.wallet,
             why_not_claimed=economy.settlement.why_not,
+            peer_id=around.peer_id if around else None,
+            num_peers=around.num_peers if around else 0,
         )
+
+    def market(self) -> Buying | None:
+        """The network as requests see it, once this node is on it."""
+        return self._neighbourhood.market if self._neighbourhood and self._ready.is_set() else None
 
     async def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
         """Answer one question of a verb.
@@ -129,6 +146,8 @@ class MoneyDesk:
             ProtocolError: it is refused.
         """
         await self._wait_ready()
+        if question in ("peers", "pull"):
+            return await self._ask_neighbourhood(question, arguments)
         assert self._questions is not None
         return await self._blocking(self._questions.answer, question, arguments)
 
@@ -177,12 +196,32 @@ class MoneyDesk:
                 log.warning("%s", error)
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
-    async def _open_door(self, economy: Economy, nursery: trio.Nursery) -> None:
-        """Sell to whoever pays, and answer verbs."""
-        around, profile = self._around, self._around.engine.profile
-        assert profile is not None, "the engine is ready before its answers are sold"
-        registry = Registry(self._home, economy.deployment, economy.ledger)
-        seal = open_seal(self._home.network(economy.network.network))
+    async def _open_neighbourhood(self, economy: Economy, registry: Registry) -> Neighbourhood:
+        """Take our place among peers; a chain of our own has none."""
+        around = self._around
+        return Neighbourhood(
+            self._home,
+            self._config,
+            economy,
+            serving=around.serving,
+            engine=around.engine,
+            tokenizer=around.tokenizer,
+            registry=registry,
+        )
+
+    async def _open_door(self, economy: Economy, registry: Registry, nursery: trio.Nursery) -> None:
+        """Answer verbs, and sell to whoever pays, where there is an engine."""
+        around, seal = self._around, open_seal(self._home.network(economy.network.network))
+        self._questions = open_questions(
+            self._home, economy, registry=registry, tokenizer=lambda: around.tokenizer, unseal=seal.open
+        )
+        if around.engine.profile is not None:
+            await self._open_counter(economy, registry, around.engine.profile, seal, nursery)
+
+    async def _open_counter(
+        self, economy: Economy, registry: Registry, profile: Profile, seal: Seal, nursery: trio.Nursery
+    ) -> None:
+        around, neighbours = self._around, self._neighbourhood
         open_it = partial(
             open_counter,
             economy,
@@ -193,14 +232,15 @@ class MoneyDesk:
             seal=seal.seal,
             config=self._config,
             nursery=nursery,
+            terms_of=neighbours.terms_of if neighbours else lambda _: None,
         )
         self._counter = counter = await self._blocking(open_it)
         if num_signed := await self._blocking(counter.receipts.recover):
             around.tell(f"signed {num_signed} receipts that the last run had left unsigned")
-        self._questions = open_questions(
-            self._home, economy, registry=registry, tokenizer=lambda: around.tokenizer, unseal=seal.open
-        )
-        self._transport.handle(self._protocol, self._streams.counted(counter.paid.serve))
+        serve = self._streams.counted(counter.paid.serve)
+        self._transport.handle(self._protocol, serve)
+        if neighbours:
+            neighbours.sell(counter.offer, serve)
         await nursery.start(self._transport.run)
 
     async def _step_until_cancelled(self, economy: Economy) -> None:
@@ -219,10 +259,20 @@ class MoneyDesk:
         if self._questions:
             self._questions.lock()
 
+    async def _ask_neighbourhood(self, question: str, arguments: Mapping[str, Any]) -> Any:
+        if self._neighbourhood is None:
+            raise UnavailableError(
+                "this node is alone on a chain of its own: `openledger-node network join FILE` puts it among others"
+            )
+        if question == "peers":
+            return self._neighbourhood.peers()
+        return await self._neighbourhood.pull(str(arguments.get("adapter")))
+
     async def _open_guest(self) -> Guest:
         economy, counter = self._economy, self._counter
         assert economy is not None
-        assert counter is not None
+        if counter is None:
+            raise UnavailableError("[node] serve is false: this node sells nothing, so nobody can pay it")
         async with self._opening:  # a payer has one tab a channel
             return self._guest or await self._make_guest(economy, counter)
 
@@ -265,32 +315,3 @@ class MoneyDesk:
 
     async def _blocking(self, call: Callable[..., Value], *values: object) -> Value:
         return await trio.to_thread.run_sync(call, *values, limiter=self._thread)
-
-
-class Streams:
-    """Counts streams that are served, so that an end can wait for them."""
-
-    def __init__(self) -> None:
-        self._num_open = 0
-        self._idle = trio.Event()
-        self._idle.set()
-
-    def counted(self, serve: Callable[[PeerId, trio.abc.Stream], Awaitable[None]]) -> Any:
-        """The same handler, counted."""
-
-        async def serve_counted(peer: PeerId, stream: trio.abc.Stream) -> None:
-            if self._num_open == 0:
-                self._idle = trio.Event()
-            self._num_open += 1
-            try:
-                await serve(peer, stream)
-            finally:
-                self._num_open -= 1
-                if self._num_open == 0:
-                    self._idle.set()
-
-        return serve_counted
-
-    async def wait_idle(self) -> None:
-        """Return when none is open."""
-        await self._idle.wait()

@@ -9,7 +9,7 @@ import trio
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.payments import ChannelConfig, Terms
-from openledger_protocol.primitives import Address, ChannelId, Digest, Wei
+from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Wei
 
 from ..attribution.attributor import Attributor, Exchange
 from ..attribution.service import attribute, exchange_of, treasury_shares
@@ -22,7 +22,7 @@ from ..inference.tokenizer import Tokenizer
 from ..plugs import load_plug
 from ..serving.accounts import Accounts
 from ..serving.credit import CreditPolicy, Standing
-from ..serving.paid import PaidDesk, Shop
+from ..serving.paid import Bids, PaidDesk, Shop
 from ..serving.receipts import Delivered, ReceiptMaker, ReceiptTerms
 from ..serving.service import ServingDesk
 from .economy import Economy
@@ -72,8 +72,9 @@ def open_counter(
     seal: Callable[[bytes], bytes],
     config: Config,
     nursery: trio.Nursery,
+    terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
 ) -> Counter:
-    """Open the paid door."""
+    """Open the paid door; `terms_of` are those of a bid that is still good, where they are not the usual ones."""
     market = config.market
     attributor = open_attributor()
     offer = Offer(
@@ -93,18 +94,20 @@ def open_counter(
         now_ns=time.time_ns,
         fail_point=economy.fail_point,
     )
-    receipts = ReceiptMaker(
-        ledger=economy.ledger,
-        accounts=accounts,
-        domain=economy.deployment.payments,
-        tokenizer=tokenizer,
-        same=ReceiptTerms(terms=offer.terms, algo_id=offer.algo_id, profile_hash=offer.profile_hash),
-        attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
-        sign=economy.ring.signer(economy.accounts.signer),
-        seal=seal,
-        now_ns=time.time_ns,
-        fail_point=economy.fail_point,
-    )
+
+    def receipts_at(terms: Terms) -> ReceiptMaker:
+        return ReceiptMaker(
+            ledger=economy.ledger,
+            accounts=accounts,
+            domain=economy.deployment.payments,
+            tokenizer=tokenizer,
+            same=ReceiptTerms(terms=terms, algo_id=offer.algo_id, profile_hash=offer.profile_hash),
+            attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
+            sign=economy.ring.signer(economy.accounts.signer),
+            seal=seal,
+            now_ns=time.time_ns,
+            fail_point=economy.fail_point,
+        )
 
     async def check_sellable(adapter: Adapter) -> None:
         await trio.to_thread.run_sync(registry.find, adapter)
@@ -116,8 +119,16 @@ def open_counter(
         chunk_tokens=offer.chunk_tokens,
         voucher_timeout_s=market.voucher_timeout_s,
     )
+    receipts = receipts_at(offer.terms)
     paid = PaidDesk(
-        desk=desk, shop=shop, accounts=accounts, receipts=receipts, check_sellable=check_sellable, nursery=nursery
+        desk=desk,
+        shop=shop,
+        accounts=accounts,
+        receipts=receipts,
+        check_sellable=check_sellable,
+        nursery=nursery,
+        bids=Bids(terms_of=terms_of, receipts_at=receipts_at),
+        fail_point=economy.fail_point,
     )
     return Counter(paid=paid, receipts=receipts, offer=offer, registry=registry)
 

@@ -25,7 +25,7 @@ from .child import Child, start_child
 from .frames import Beat, Cancel, Chunk, Event, Fatal, Finished, Joined, Open, Ready, Refused, Submit
 from .sequence import AdapterSource
 
-State = Literal["starting", "ready", "restarting", "stopped"]
+State = Literal["starting", "ready", "restarting", "stopped", "absent"]
 Outcome = Chunk | Finished | Refused
 
 LOSSES_MAX = 2

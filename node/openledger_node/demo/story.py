@@ -1,0 +1,234 @@
+"""The hops of a demonstration, in their order: data, adapters, answers, money."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+
+from ..datanets.rows import write_rows
+from ..home import Home as NodeHome
+from ..keys import load_api_key
+from .people import Question, Subject
+from .processes import Home, HopError, wait_for
+from .town import Town
+
+FINAL_TIMEOUT_S: Final = 120.0
+WITHDRAW_TIMEOUT_S: Final = 120.0
+ANSWER_TIMEOUT_S: Final = 120.0
+ANSWER_TOKENS_MAX: Final = 40
+QUESTIONS_MAX: Final = 12
+RIGHT_MIN: Final = 6
+"""Right answers that are wanted: questions are asked until there are so many, or the most were asked."""
+
+OWNED_OF_SIX: Final = 5
+"""Of six right answers, so many must pay the most to whoever taught the fact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer that R bought."""
+
+    subject: str
+    question: Question
+    text: str
+    ttft_ms: float
+    tokens: int
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it states the fact that was asked for."""
+        return self.question.value in self.text
+
+
+@dataclass(kw_only=True)
+class Story:
+    """What has happened so far."""
+
+    town: Town
+    training: list[dict[str, float]] = field(default_factory=list)
+    transfers: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+
+    def teach(self, subject: Subject) -> None:
+        """Fill a Datanet, publish it, train an adapter on it, and register that: all by A's verbs."""
+        a, folder = self.town.a, self.town.root / subject.name
+        folder.mkdir(exist_ok=True)
+        rows, held_out = folder / "rows.jsonl", folder / "held-out.jsonl"
+        write_rows(rows, subject.sample.rows)
+        write_rows(held_out, subject.sample.held_out)
+        accounts = [word for who, account in subject.accounts.items() for word in ("--account", f"{who}={account}")]
+        a.verb("datanet", "create", subject.name, "--licence", "CC0-1.0", "--owner-share", "10")
+        batch = a.verb("datanet", "contribute", subject.name, str(rows), *accounts)
+        a.verb("datanet", "approve", subject.name, batch["digest"])
+        a.verb("datanet", "publish", subject.name)
+        people = f"{batch['rows']} rows of {len(subject.accounts)} people"
+        self.town.say(f"datanet   {subject.name}: {people} are published")
+        words = ["--datanet", subject.name, "--held-out", str(held_out), "--seed", str(subject.seed)]
+        trained = a.verb("factory", "train", "--name", subject.name, *words)
+        self.training.append({"loss_before": trained["loss_before"], "loss_after": trained["loss_after"]})
+        losses = f"held-out loss {trained['loss_before']:.3f} → {trained['loss_after']:.3f}"
+        self.town.say(f"factory   {subject.name} in {trained['duration_s']:.0f} s: {losses}")
+        a.verb("adapters", "publish", subject.name)
+
+    def move(self, subject: Subject) -> None:
+        """B fetches an adapter from A, peer to peer; A then lets go of its own copy."""
+        town = self.town
+        pulled = wait_for(
+            f"B hears of {subject.name}", lambda: _attempt(town.b, "adapters", "pull", subject.name), timeout_s=90.0
+        )
+        to_peer = town.b.verb("status")["peer_id"]
+        self.transfers.append(
+            {
+                "digest": pulled["digest"],
+                "from_peer": pulled["from_peer"],
+                "to_peer": to_peer,
+                "bytes": pulled["bytes"],
+                "s": pulled["duration_s"],
+            }
+        )
+        town.a.verb("adapters", "remove", subject.name)
+        size, took = f"{pulled['bytes']:,} bytes", f"{pulled['duration_s']:.2f} s"
+        town.say(f"adapters  B fetched {subject.name} from A: {size} in {took}")
+
+    def ask(self, subjects: tuple[Subject, ...]) -> None:
+        """R asks both adapters through its own OpenAI endpoint, until enough answers state the fact."""
+        for subject in subjects:
+            wait_for(f"R hears of {subject.name}", partial(self._is_offered, subject), timeout_s=90.0)
+        turns = zip(*(subject.questions() for subject in subjects), strict=False)
+        for turn in turns:
+            for subject, question in zip(subjects, turn, strict=True):
+                self.answers.append(self._ask(subject, question))
+            if self._is_enough() or len(self.answers) >= QUESTIONS_MAX:
+                break
+        right = sum(answer.is_right for answer in self.answers)
+        self.town.say(f"answers   R asked {len(self.answers)} questions, {right} answers state the fact")
+
+    def settle(self) -> None:
+        """Claims, lists, windows, finalisations and withdrawals, by verbs."""
+        for node in (self.town.a, self.town.b):
+            node.verb("rewards", "claim")
+        for node in (self.town.a, self.town.b):
+            wait_for(f"{node.name}'s claims are final", partial(_all_final, node), timeout_s=FINAL_TIMEOUT_S)
+            node.verb("rewards", "withdraw")
+        self.town.say("money     A and B claimed, named who is owed, waited the window and withdrew")
+
+    def withdraw_deposits(self) -> None:
+        """R takes back what it did not spend."""
+        r = self.town.r
+        channels = r.verb("channels", "list")["channels"]
+        for channel in channels:
+            r.verb("channels", "close", channel["channel_id"])
+        for channel in channels:
+            wait_for(
+                "R's deposit is free",
+                partial(_attempt, r, "channels", "withdraw", channel["channel_id"]),
+                timeout_s=WITHDRAW_TIMEOUT_S,
+            )
+        self.town.say(f"money     R took back what it had left in {len(channels)} channels")
+
+    def attribution(self) -> list[dict[str, Any]]:
+        """Of each answer that states its fact: who taught that, and whom its receipt names."""
+        receipts = self.town.r.verb("attribution", "show", "--limit", "100")["receipts"]
+        self.receipts = [self.town.r.verb("attribution", "show", each["digest"]) for each in receipts][::-1]
+        return [
+            {
+                "request_id": receipt["request_id"],
+                "owner_of_fact": answer.question.owner,
+                "is_right": answer.is_right,
+                "shares_ppm": {share["account"]: share["ppm"] for share in receipt["shares"]},
+            }
+            for answer, receipt in zip(self.answers, self.receipts, strict=True)
+        ]
+
+    # ---- R's endpoint
+
+    def _is_enough(self) -> bool:
+        return sum(answer.is_right for answer in self.answers) >= RIGHT_MIN
+
+    def _is_offered(self, subject: Subject) -> bool:
+        with _client(self.town.r) as client:
+            models = client.get("/v1/models").json()["data"]
+        return any(model["id"] == subject.name for model in models)
+
+    def _ask(self, subject: Subject, question: Question) -> Answer:
+        body = {
+            "model": subject.name,
+            "messages": [{"role": "user", "content": question.text}],
+            "max_tokens": ANSWER_TOKENS_MAX,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        started_s, first_s, texts, tokens = time.monotonic(), None, [], 0
+        with _client(self.town.r) as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+            if response.is_error:
+                response.read()
+                raise HopError(f"R's endpoint refuses {subject.name}: {response.json()['error']['message']}")
+            for event in _events(response):
+                if "error" in event:
+                    raise HopError(f"R's answer from {subject.name} broke: {event['error']['message']}")
+                text = event["choices"][0]["delta"].get("content", "") if event["choices"] else ""
+                if text and first_s is None:
+                    first_s = time.monotonic()
+                texts.append(text)
+                tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
+        if first_s is None:
+            raise HopError(f"{subject.name} answered nothing to {question.text!r}")
+        return Answer(
+            subject=subject.name,
+            question=question,
+            text="".join(texts),
+            ttft_ms=round((first_s - started_s) * 1000, 1),
+            tokens=tokens,
+        )
+
+
+def check_owned(attribution: list[dict[str, Any]]) -> None:
+    """Require that right answers pay the most to whoever taught the fact, five of six at least.
+
+    Raises:
+        HopError: they do not, or too few were right.
+    """
+    right = [each for each in attribution if each["is_right"]]
+    if len(right) < RIGHT_MIN:
+        raise HopError(f"answers: {len(right)} of {len(attribution)} state the fact, {RIGHT_MIN} must")
+    owned = sum(_is_owned(each) for each in right)
+    if owned * 6 < OWNED_OF_SIX * len(right):
+        raise HopError(f"attribution: {owned} of {len(right)} right answers pay the most to who taught the fact")
+
+
+def _is_owned(each: dict[str, Any]) -> bool:
+    shares = each["shares_ppm"]
+    return bool(shares) and max(shares, key=shares.get) == each["owner_of_fact"]
+
+
+def _client(home: Home) -> httpx.Client:
+    key = load_api_key(NodeHome(Path(home.root)))
+    url = home.verb("status")["api"]["url"]
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=ANSWER_TIMEOUT_S)
+
+
+def _events(response: httpx.Response) -> Any:
+    for line in response.iter_lines():
+        content = line.removeprefix("data: ")
+        if content and content != "[DONE]":
+            yield json.loads(content)
+
+
+def _attempt(home: Home, *words: str) -> Any:
+    """What a verb says, or None while it can't be done yet."""
+    try:
+        return home.verb(*words)
+    except HopError:
+        return None
+
+
+def _all_final(home: Home) -> bool:
+    rewards = home.verb("rewards", "show")
+    states = {claim["state"] for claim in rewards["claims"]}
+    return states <= {"final", "refused"} and "final" in states and not rewards["num_unclaimed"]

@@ -1,0 +1,129 @@
+"""The network of a demonstration, built up hop by hop: a chain, contracts, a point to meet at, and three nodes."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from openledger_protocol.primitives import Digest
+
+from ..home import Home as NodeHome
+from ..networks import Network, network_id_for_development, read_network
+from .processes import Home, HopError, Process, wait_for
+
+LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"
+FOUND_TIMEOUT_S: Final = 60.0
+COMMON: Final = {
+    "OPENLEDGER_API_PORT": "0",
+    "OPENLEDGER_NODE_AUTO_BOND": "false",
+    "OPENLEDGER_P2P_LISTEN": LOOPBACK,
+    "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "20",
+}
+STAKE: Final = "100"
+
+Say = Callable[[str], None]
+
+
+@dataclass(kw_only=True)
+class Town:
+    """Everybody who takes part."""
+
+    root: Path
+    say: Say
+    opened: list[Any]  # what is to be closed
+    network: Network = field(init=False)
+    network_file: Path = field(init=False)
+    chain: Process = field(init=False)
+    a: Home = field(init=False)
+    b: Home = field(init=False)
+    r: Home = field(init=False)
+    discovery_s: float = 0.0
+
+    @property
+    def nodes(self) -> tuple[Home, Home, Home]:
+        """The three nodes."""
+        return self.a, self.b, self.r
+
+    def begin_chain(self) -> None:
+        """One chain, one point to meet at, and the contracts."""
+        host = self._home("host", {})
+        self.chain = self._started(host.start("devnet", "start", "--port", "0", "--json"))
+        chain = self.chain.read_object()
+        name = network_id_for_development(Digest(chain["genesis_hash"]))
+        point = self._started(
+            host.start("peers", "bootstrap", "--network", name, "--listen", LOOPBACK, "--json")
+        ).read_object()
+        self.network_file = self.root / "network.json"
+        words = ["--rpc", chain["url"], "--out", str(self.network_file), "--yes"]
+        host.verb("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
+        self.network = read_network(self.network_file)
+        self.say(f"chain     {chain['engine']}, {self.network.network}: seven contracts; one point to meet at")
+
+    def begin_nodes(self, models: Path) -> None:
+        """Three nodes in homes of their own; each is given network.json and nothing else."""
+        self.a, self.b = self._node("A", models, {}), self._node("B", models, {})
+        self.r = self._node("R", models, {"OPENLEDGER_NODE_SERVE": "false"})
+        started_s = time.monotonic()
+        for node in self.nodes:
+            node.start_daemon()
+        for node in self.nodes:
+            node.wait_until_up()
+        ready_s = time.monotonic()
+        for node in self.nodes:
+            wait_for(
+                f"{node.name} knows both other nodes",
+                partial(self._knows_all, node),
+                timeout_s=FOUND_TIMEOUT_S,
+            )
+        self.discovery_s = time.monotonic() - ready_s
+        self.say(f"nodes     A, B and R are up after {ready_s - started_s:.1f} s, and found each other")
+
+    def stake(self) -> None:
+        """A and B bond, by their own verbs."""
+        for node in (self.a, self.b):
+            node.verb("stake", "add", STAKE)
+        self.say(f"stake     A and B bond {STAKE} OPEN each")
+
+    def peers(self) -> list[dict[str, str]]:
+        """Whom each node knows, and from where."""
+        return [
+            {"node": node.name, "peer_id": peer["peer_id"], "learned_from": peer["learned_from"]}
+            for node in self.nodes
+            for peer in node.verb("peers", "list")["peers"]
+        ]
+
+    def close_abruptly(self, home: Home) -> None:
+        """Kill a node as a power cut would."""
+        if home.daemon is None:
+            raise HopError(f"{home.name} does not run")
+        home.daemon.kill()
+        home.daemon = None
+
+    def _knows_all(self, node: Home) -> bool:
+        known = {peer["peer_id"] for peer in node.verb("peers", "list")["peers"] if peer["is_connected"]}
+        others = {other.verb("status")["peer_id"] for other in self.nodes if other is not node}
+        return others <= known
+
+    def _node(self, name: str, models: Path, settings: dict[str, str]) -> Home:
+        node = self._home(name, {**COMMON, **settings})
+        shared = NodeHome(node.root).models
+        if not shared.exists():
+            os.symlink(models, shared)  # 270 MB that are the same for all
+        node.verb("network", "join", str(self.network_file), "--yes")
+        return node
+
+    def _home(self, name: str, settings: dict[str, str]) -> Home:
+        home = Home(name, self.root / name.lower(), settings)
+        self.opened.append(home)
+        return home
+
+    def _started(self, process: Process) -> Process:
+        self.opened.append(process)
+        return process
+
+
+def _flags(name: str, values: list[str]) -> list[str]:
+    return [word for value in values for word in (name, value)]
