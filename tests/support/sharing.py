@@ -25,11 +25,12 @@ from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetR
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, to_plain
 from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import AdapterId
-from openledger_protocol.wire.transfer import TransferMessage, decode, encode
+from openledger_protocol.wire.transfer import GetChunk, TransferMessage, decode, encode
 
 from .keepers import ADA, CONTRIBUTED
 from .peft_folders import pair, write_adapter
 
+WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "/openledger/test/adapter/1"
 US, ANN, BOB, CYD, DOT = map(PeerId, ("us", "ann", "bob", "cyd", "dot"))
 SIDE = 4096
@@ -118,3 +119,12 @@ async def open_crowd(root: Path) -> AsyncIterator[Crowd]:
         await nursery.start(transport.run)
         yield Crowd(network, nursery, Home(root / "ours"), Home(root / "shared"), transport)
         nursery.cancel_scope.cancel()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file, by its path in the folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def is_bulk(question: TransferMessage) -> bool:
+    return isinstance(question, GetChunk) and question.path == WEIGHTS

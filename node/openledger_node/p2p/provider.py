@@ -98,7 +98,7 @@ class Provider:
             content.extend(data)
 
         await self.fetch(deque((entry, index) for index in range(len(entry.chunks))), take)
-        if sha256_digest(content) != entry.digest:
+        if sha256_digest(bytes(content)) != entry.digest:
             raise AdapterRefusedError(f"its list of {entry.path} is of another file")
         return bytes(content)
 

@@ -1,20 +1,28 @@
 """Fetching an adapter from peers of whom each may lie, stall or die, and resuming after our own end."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import pytest
 import trio
-from support.economies import key_of
-from support.keepers import ADA, CONTRIBUTED
-from support.sharing import ANN, BOB, CYD, DOT, Answer, Crowd, open_crowd, share_adapter
+from support.adapter_liars import LIARS, UNKNOWN, changed_chunk, swapped_chunks
+from support.sharing import (
+    ANN,
+    BOB,
+    CYD,
+    DOT,
+    WEIGHTS,
+    Crowd,
+    contents,
+    is_bulk,
+    open_crowd,
+    share_adapter,
+)
 
-from openledger_node.datanets.own import new_datanet
-from openledger_node.datanets.service import OwnDatanets
-from openledger_node.datanets.version import make_version, read_version, version_file, write_version
+from openledger_node.datanets.version import read_version
 from openledger_node.economy import pulling
 from openledger_node.economy.pulling import fetched_to_plain
 from openledger_node.errors import ConfigError, NetworkError, NodeError
@@ -23,28 +31,10 @@ from openledger_node.inference.adapters import Adapter, artifact_digest, list_ad
 from openledger_node.inference.bases import FAKE_BASE
 from openledger_node.p2p.adapter_transfer import Limits
 from openledger_node.p2p.partial import PARTIALS_MAX, Partial
-from openledger_node.p2p.provider import ANSWER_S
 from openledger_protocol.adapter import adapter_id, manifest_from_json
-from openledger_protocol.codec import sha256_digest, to_plain
-from openledger_protocol.constants import CHUNK_BYTES
-from openledger_protocol.errors import AdapterRefusedError, OverloadedError
+from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId, Digest
-from openledger_protocol.wire.inference import Ping, error_message
-from openledger_protocol.wire.inference import encode as encode_inference
-from openledger_protocol.wire.transfer import (
-    ChunkMessage,
-    FileEntry,
-    GetChunk,
-    TransferManifest,
-    TransferMessage,
-    chunk_digests,
-)
-
-WEIGHTS = "adapter_model.safetensors"
-INDEX = "attribution/manifest.json"
-THIEF = key_of("thief").address
-VERSION = "datanets/lake/1.json"
-UNKNOWN = AdapterId("0x" + "12" * 32)
+from openledger_protocol.wire.transfer import GetChunk
 
 
 @pytest.fixture
@@ -64,16 +54,8 @@ def adapter(crowd: Crowd) -> Adapter:
     return share_adapter(crowd.shared)
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
 def partials(home: Home) -> list[Path]:
     return list(home.adapters.glob(".*"))
-
-
-def is_bulk(question: TransferMessage) -> bool:
-    return isinstance(question, GetChunk) and question.path == WEIGHTS
 
 
 # ---- honest peers
@@ -117,123 +99,6 @@ async def test_an_adapter_without_index_or_datanet_comes_too(crowd: Crowd) -> No
 
 
 # ---- peers that are not
-
-
-def changed_list(change: Callable[[TransferManifest], object]) -> Answer:
-    return lambda _, honest: change(honest) if isinstance(honest, TransferManifest) else honest
-
-
-def changed_entry(path: str, change: Callable[[FileEntry], FileEntry]) -> Answer:
-    def change_list(listed: TransferManifest) -> TransferManifest:
-        return replace(listed, files=tuple(change(each) if each.path == path else each for each in listed.files))
-
-    return changed_list(change_list)
-
-
-def changed_chunk(path: str, change: Callable[[ChunkMessage], object]) -> Answer:
-    def answer(question: TransferMessage, honest: TransferMessage) -> object:
-        is_it = isinstance(honest, ChunkMessage) and isinstance(question, GetChunk) and question.path == path
-        return change(honest) if is_it else honest  # type: ignore[arg-type]  # a chunk, as just seen
-
-    return answer
-
-
-def forged_file(path: str, content: bytes) -> Answer:
-    """A list and chunks that agree, of another file than the adapter's."""
-
-    def answer(question: TransferMessage, honest: TransferMessage) -> object:
-        if isinstance(honest, TransferManifest):
-            forged = entry_of(path, content)
-            files = tuple(forged if each.path == path else each for each in honest.files)
-            return replace(honest, files=files)
-        if isinstance(question, GetChunk) and isinstance(honest, ChunkMessage) and question.path == path:
-            at = question.index * CHUNK_BYTES
-            return replace(honest, data=content[at : at + CHUNK_BYTES])
-        return honest
-
-    return answer
-
-
-def entry_of(path: str, content: bytes) -> FileEntry:
-    return FileEntry(path=path, size_bytes=len(content), digest=sha256_digest(content), chunks=chunk_digests(content))
-
-
-def swapped_chunks(question: TransferMessage, honest: TransferMessage) -> object:
-    """The right digest of the whole, and chunks that are as promised and make another file."""
-    other = bytes(CHUNK_BYTES)
-    if isinstance(honest, TransferManifest):
-        return changed_entry(WEIGHTS, lambda each: replace(each, chunks=(sha256_digest(other), *each.chunks[1:])))(
-            question, honest
-        )
-    if isinstance(question, GetChunk) and isinstance(honest, ChunkMessage) and is_bulk(question):
-        return replace(honest, data=other) if question.index == 0 else honest
-    return honest
-
-
-def dies(_question: TransferMessage, honest: TransferMessage) -> object:
-    if isinstance(honest, ChunkMessage) and honest.path == WEIGHTS and honest.index > 0:
-        raise RuntimeError("pulled the plug")
-    return honest
-
-
-def grown(each: FileEntry) -> FileEntry:
-    return replace(each, size_bytes=each.size_bytes + CHUNK_BYTES, chunks=(*each.chunks, each.chunks[0]))
-
-
-LIARS: dict[str, tuple[Answer, str]] = {
-    "says that it has none": (
-        changed_list(lambda _: error_message(OverloadedError("too many"))),
-        "too many",
-    ),
-    "says nothing": (lambda *_: None, f"it took longer than {ANSWER_S:g} s to send its list"),
-    "sends noise": (lambda *_: b"\xff" * 99, "over its cap"),
-    "sends no frame": (lambda *_: b"\x00\x00\x00\x02\x93\x01", "not a msgpack frame"),
-    "speaks another protocol": (lambda *_: encode_inference(Ping()), "a message has no t 'ping'"),
-    "lists another adapter": (
-        changed_list(lambda listed: replace(listed, id=UNKNOWN)),
-        "something else in place of its list",
-    ),
-    "lists no weights": (
-        changed_list(lambda each: replace(each, files=tuple(f for f in each.files if f.path != WEIGHTS))),
-        "adapter_model.safetensors is missing",
-    ),
-    "lists a file twice": (changed_list(lambda each: replace(each, files=each.files * 2)), "listed twice"),
-    "climbs": (
-        changed_entry("adapter_config.json", lambda each: replace(each, path="../../keys/wallet.json")),
-        "not a file of an adapter",
-    ),
-    "names a key": (changed_entry(INDEX, lambda each: replace(each, path="attribution/../../keys/x")), "not a file"),
-    "lists too many bytes": (changed_entry(WEIGHTS, lambda each: replace(each, size_bytes=2**31)), "can't have"),
-    "lists an endless file": (
-        changed_entry(WEIGHTS, lambda each: replace(each, size_bytes=9_000 * CHUNK_BYTES, chunks=each.chunks * 1800)),
-        "chunks: must be a list of 0 to 8192",
-    ),
-    "lists other weights": (forged_file(WEIGHTS, b"others"), "its weights have digest"),
-    "lists longer weights": (changed_entry(WEIGHTS, grown), "the other side"),  # it has no such chunk
-    "lists a large manifest": (forged_file("adapter.json", b" " * (CHUNK_BYTES + 1)), "adapter.json is not listed"),
-    "has another manifest": (forged_file("adapter.json", b"{}"), "adapter.json can't be read"),
-    "has a deep manifest": (forged_file("adapter.json", b"[" * 9_999), "adapter.json can't be read"),
-    "has a manifest of bytes": (forged_file("adapter.json", b"\xff\xfe"), "adapter.json can't be read"),
-    "has another index": (forged_file(INDEX, b'{"datanets": []}'), "the index has root"),
-    "has an index of noise": (forged_file(INDEX, b'{"datanets": [7]}'), "attribution/manifest.json can't be read"),
-    "has an index that climbs": (
-        forged_file(INDEX, json.dumps({"datanets": [{"files": {"../../x": "0x00"}}]}).encode()),
-        "attribution/manifest.json can't be read",
-    ),
-    "lists other tokens": (forged_file("attribution/tokens-0.u32", bytes(8)), "listed under another digest"),
-    "sends another chunk": (
-        changed_chunk(WEIGHTS, lambda chunk: replace(chunk, data=bytes(len(chunk.data)))),
-        "is not the one that the list promised",
-    ),
-    "sends a short chunk": (changed_chunk(WEIGHTS, lambda chunk: replace(chunk, data=b"x")), "has 1 bytes, not"),
-    "sends another place": (
-        changed_chunk(WEIGHTS, lambda chunk: replace(chunk, index=chunk.index + 1)),
-        "something else in place of chunk",
-    ),
-    "stalls in the middle": (changed_chunk(WEIGHTS, lambda _: None), "to send a chunk"),
-    "dies in the middle": (dies, "the other side"),
-    "promised other chunks": (swapped_chunks, "its list of adapter_model.safetensors is of another file"),
-}
 
 
 @pytest.mark.parametrize("name", LIARS)
@@ -399,64 +264,3 @@ async def test_an_adapter_that_can_not_be_served_is_refused_and_not_kept(crowd: 
     with pytest.raises(AdapterRefusedError):
         await crowd.fetch(id, ANN)
     assert (list_adapters(crowd.ours), partials(crowd.ours)) == ([], [])
-
-
-# ---- versions: who owns the rows, by the chain's word
-
-
-def forged_version(question: TransferMessage, honest: TransferMessage) -> object:
-    data = json.dumps(to_plain(make_version("lake", "1", CONTRIBUTED, {"ben": THIEF}))).encode()
-    if isinstance(honest, TransferManifest):
-        return replace(honest, versions=(entry_of(VERSION, data),))
-    if isinstance(question, GetChunk) and isinstance(honest, ChunkMessage) and question.path == VERSION:
-        return replace(honest, data=data)
-    return honest
-
-
-async def test_a_forged_version_is_left_for_a_true_one(crowd: Crowd, adapter: Adapter) -> None:
-    await crowd.add(ANN, forged_version)
-    await crowd.add(BOB)
-    true = read_version(crowd.shared, "lake", "1")
-    fetched = await crowd.fetch(adapter.id, ANN, BOB, is_published=lambda version: version == true)
-    assert read_version(crowd.ours, "lake", "1") == true
-    assert (set(fetched.dropped), fetched.missing_versions) == ({ANN}, {})
-
-
-async def test_a_version_that_the_chain_does_not_know_is_not_written(crowd: Crowd, adapter: Adapter) -> None:
-    await crowd.add(ANN)
-    fetched = await crowd.fetch(adapter.id, ANN, is_published=lambda _: False)
-    assert not version_file(crowd.ours, "lake", "1").exists()
-    assert "was never published on this network" in fetched.missing_versions[VERSION]
-    assert fetched.adapter.id == adapter.id
-
-
-async def test_a_version_too_large_is_not_taken(crowd: Crowd, adapter: Adapter) -> None:
-    await crowd.add(ANN)
-    fetched = await crowd.fetch(adapter.id, ANN, limits=Limits(version_bytes_max=9))
-    assert "has more than 9 bytes" in fetched.missing_versions[VERSION]
-
-
-async def test_a_version_of_a_peers_that_has_none_is_missing(crowd: Crowd, adapter: Adapter) -> None:
-    version_file(crowd.shared, "lake", "1").unlink()
-    await crowd.add(ANN)
-    assert (await crowd.fetch(adapter.id, ANN)).missing_versions == {VERSION: "no peer has it"}
-
-
-async def test_a_version_here_that_nobody_published_gives_way_to_the_chains(crowd: Crowd, adapter: Adapter) -> None:
-    write_version(crowd.ours, make_version("lake", "1", CONTRIBUTED))  # as `factory train --rows` writes it
-    true = read_version(crowd.shared, "lake", "1")
-    await crowd.add(ANN)
-    await crowd.fetch(adapter.id, ANN, is_published=lambda version: version == true)
-    assert read_version(crowd.ours, "lake", "1") == true
-
-
-@pytest.mark.parametrize("is_own", [True, False])
-async def test_a_version_of_the_same_name_that_is_ours_stays(crowd: Crowd, adapter: Adapter, is_own: bool) -> None:
-    ours = make_version("lake", "1", CONTRIBUTED if is_own else CONTRIBUTED[:1])
-    write_version(crowd.ours, ours)
-    if is_own:
-        OwnDatanets(crowd.ours).create(new_datanet("lake", licence="CC0-1.0", treasury=ADA, owner_ppm=0))
-    await crowd.add(ANN)
-    fetched = await crowd.fetch(adapter.id, ANN, is_published=lambda version: version != ours)
-    assert read_version(crowd.ours, "lake", "1") == ours
-    assert fetched.missing_versions == {VERSION: "another version 1 of a Datanet lake is here"}

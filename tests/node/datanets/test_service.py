@@ -1,0 +1,233 @@
+"""A Datanet that a home keeps: what is offered, taken in and published, and files that are whole or not at all."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.indexes import ADA, BO
+
+from openledger_node.datanets import service
+from openledger_node.datanets.own import Datanet, new_datanet
+from openledger_node.datanets.service import OwnDatanets
+from openledger_node.datanets.version import make_version, version_file, write_version
+from openledger_node.errors import ConfigError, NodeError
+from openledger_node.home import Home, take_lock
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+
+MISTYPED = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA9604F".lower().replace("d8da", "D8da")
+LAKE = new_datanet("lake", licence="CC0-1.0", treasury=ADA, owner_ppm=0)
+
+
+def row(text: str, contributor: str = ADA) -> Row:
+    return Row(prompt=f"What of {text}?", completion=f"It is {text}.", contributor=contributor)
+
+
+FIRST, SECOND = (row("one"), row("two", "bo")), (row("three"),)
+
+
+@pytest.fixture
+def own(home: Home) -> OwnDatanets:
+    own = OwnDatanets(home)
+    own.create(LAKE)
+    return own
+
+
+def take_in(own: OwnDatanets, *batches: tuple[Row, ...], accounts: dict[str, str] | None = None) -> None:
+    for rows in batches:
+        own.approve("lake", own.contribute("lake", rows, accounts or {}).digest, {})  # type: ignore[arg-type]
+
+
+def publish(own: OwnDatanets) -> str:
+    version, count = own.next_version("lake")
+    own.keep_version(version, count)
+    return version.version
+
+
+def test_rows_stand_in_the_order_in_which_their_batches_were_approved(own: OwnDatanets) -> None:
+    digests = [own.contribute("lake", rows, {}).digest for rows in (FIRST, SECOND)]
+    assert own.rows(own.get("lake")) == ()
+    for digest in (digests[1], digests[0], digests[1]):
+        own.approve("lake", digest[:12], {})
+    assert own.get("lake").approved == (digests[1], digests[0])
+    assert own.rows(own.get("lake")) == SECOND + FIRST
+
+
+def test_a_batch_that_waits_is_looked_at_anew_when_it_is_offered_again(own: OwnDatanets) -> None:
+    assert own.contribute("lake", FIRST, {}).unpaid == 1
+    assert own.contribute("lake", FIRST, {"bo": BO}).unpaid == 0
+    assert len(own.get("lake").batches) == 1
+
+
+def test_the_intake_counts_what_is_alike_and_who_gave_it_first(own: OwnDatanets) -> None:
+    take_in(own, FIRST)
+    batch = own.contribute("lake", (row("one", BO), row("one", ADA), row("four", BO)), {})
+    assert (batch.rows, batch.contributors, batch.near_duplicates, batch.of_others) == (3, 2, 2, 1)
+
+
+def test_a_version_says_who_is_paid_where(own: OwnDatanets) -> None:
+    take_in(own, FIRST, accounts={"bo": BO})
+    version, _ = own.next_version("lake")
+    assert [each.account for each in version.rows] == [ADA, BO]
+    assert own.get("lake").versions == ()
+
+
+def test_versions_count_up_and_a_repeated_one_keeps_its_name(own: OwnDatanets) -> None:
+    take_in(own, FIRST)
+    assert [publish(own), publish(own)] == ["1", "1"]
+    take_in(own, SECOND)
+    assert [publish(own), publish(own)] == ["2", "2"]
+    assert [each.batches for each in own.get("lake").versions] == [1, 2]
+    assert own.version_rows("lake", "1")[1] == FIRST
+    assert own.version_rows("lake")[1] == FIRST + SECOND
+
+
+def test_a_number_that_a_strangers_datanet_has_here_is_passed_over(own: OwnDatanets, home: Home) -> None:
+    write_version(home, make_version("lake", "1", SECOND))
+    take_in(own, FIRST)
+    assert publish(own) == "2"
+
+
+def test_a_version_that_a_crash_left_unnoted_is_the_same_when_it_is_said_again(own: OwnDatanets, home: Home) -> None:
+    take_in(own, FIRST)
+    version, _ = own.next_version("lake")
+    write_version(home, version)
+    assert own.get("lake").versions == ()
+    assert publish(own) == "1"
+
+
+@pytest.mark.parametrize("step", ["write_rows", "write_private", "write_version"])
+def test_a_crash_changes_nothing_or_all(own: OwnDatanets, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    class PowerCutError(BaseException):
+        pass
+
+    def crash(*_: object, **__: object) -> None:
+        raise PowerCutError
+
+    take_in(own, FIRST)
+    before = own.get("lake")
+    with monkeypatch.context() as patch:
+        patch.setattr(service, step, crash)
+        with pytest.raises(PowerCutError):
+            own.contribute("lake", SECOND, {}) if step != "write_version" else publish(own)
+    assert own.get("lake") == before
+    take_in(own, SECOND)
+    assert publish(own) == "1"
+
+
+def test_terms_can_be_said_again_and_not_changed(own: OwnDatanets) -> None:
+    assert own.create(LAKE) == LAKE
+    with pytest.raises(NodeError, match="kept here with other terms: licence"):
+        own.create(replace(LAKE, owner_ppm=1))
+
+
+def not_there(own: OwnDatanets) -> object:
+    return own.contribute("pond", FIRST, {})
+
+
+def offered_again(own: OwnDatanets) -> object:
+    take_in(own, FIRST)
+    return own.contribute("lake", FIRST, {})
+
+
+def moved_account(own: OwnDatanets) -> object:
+    take_in(own, FIRST, accounts={"bo": BO})
+    publish(own)
+    return own.contribute("lake", SECOND, {"bo": ADA})
+
+
+def mistyped(own: OwnDatanets) -> object:
+    return own.contribute("lake", (row("x", MISTYPED),), {})
+
+
+def ambiguous(own: OwnDatanets) -> object:
+    for rows in (FIRST, SECOND):
+        own.contribute("lake", rows, {})
+    return own.approve("lake", "0x", {})
+
+
+def unpublished(own: OwnDatanets) -> object:
+    return own.version_rows("lake", "7")
+
+
+def outrun(own: OwnDatanets) -> object:
+    take_in(own, FIRST)
+    planned, count = own.next_version("lake")
+    take_in(own, SECOND)
+    publish(own)
+    return own.keep_version(planned, count)
+
+
+def torn_batch(own: OwnDatanets) -> object:
+    take_in(own, FIRST)
+    [file] = own._folder("lake").glob("*.jsonl")
+    file.write_text(file.read_text().replace("one", "eleven"))
+    return own.next_version("lake")
+
+
+def locked(own: OwnDatanets) -> object:
+    with (own._home.datanets / service.LOCK_FILE).open("a") as lock:
+        take_lock(lock)
+        return own.contribute("lake", FIRST, {})
+
+
+@pytest.mark.parametrize(
+    ("do", "error", "message"),
+    [
+        (not_there, NodeError, "no Datanet 'pond' is kept here"),
+        (offered_again, NodeError, "these rows are in lake already, as batch 0x"),
+        (moved_account, NodeError, f"bo is paid at {BO} by what lake has published"),
+        (mistyped, MalformedError, "was it mistyped?"),
+        (ambiguous, NodeError, "2 batches of lake begin with '0x'"),
+        (unpublished, NodeError, "no version 7 of lake was published"),
+        (outrun, NodeError, "lake has got another version 1 meanwhile"),
+        (torn_batch, NodeError, "is torn: contribute these rows again"),
+        (locked, ConfigError, "another verb changes lake just now"),
+    ],
+)
+def test_what_can_not_be_says_why(
+    own: OwnDatanets, do: Callable[[OwnDatanets], object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as refusal:
+        do(own)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", "[" * 9_999, '{"name": "lake"}', "CHANGED batches", "CHANGED approved", "CHANGED owner_ppm"],
+)
+def test_a_torn_file_is_named(own: OwnDatanets, content: str) -> None:
+    file = own._folder("lake") / service.DATANET_FILE
+    if content.startswith("CHANGED"):
+        name = content.split()[1]
+        wrong = {
+            "batches": '"batches": [7]',
+            "approved": f'"approved": ["0x{"0" * 64}"]',
+            "owner_ppm": '"owner_ppm": "x"',
+        }
+        known = {"batches": '"batches": []', "approved": '"approved": []', "owner_ppm": '"owner_ppm": 0'}
+        content = file.read_text().replace(known[name], wrong[name])
+    file.write_text(content)
+    with pytest.raises(NodeError, match=r"datanet\.json is torn"):
+        own.all()
+
+
+def test_a_folder_that_was_renamed_is_named(own: OwnDatanets, home: Home) -> None:
+    (home.datanets / "lake").rename(home.datanets / "pond")
+    with pytest.raises(NodeError, match="is of Datanet lake: it must not be moved"):
+        own.get("pond")
+
+
+def test_several_are_listed_by_name_and_versions_of_others_are_not(own: OwnDatanets, home: Home) -> None:
+    own.create(replace(LAKE, name="brook"))
+    write_version(home, make_version("sample", "1", SECOND))
+    assert [each.name for each in own.all()] == ["brook", "lake"]
+    assert version_file(home, "sample", "1").exists()
+    assert OwnDatanets(Home(Path("/nowhere"))).all() == []
+
+
+def test_a_datanet_without_rows_says_nothing_of_any(own: OwnDatanets) -> None:
+    found: Datanet = own.get("lake")
+    assert (found.pending, found.approved, found.versions) == ((), (), ())
