@@ -133,12 +133,12 @@ class Bidder:
         try:
             with trio.move_on_after(_deadline_s(call) + WORD_TIMEOUT_S):
                 match decode(await messages.receive()):
-                    case Won():
+                    case Won(id=call.id):
                         self.num_won += 1
-                    case Lost() as told:
+                    case Lost(id=call.id) as told:
                         self.lost.append(lose(reason=_printable(told.reason)))
                     case _:
-                        raise MalformedError("only `won` or `lost` follows a bid")
+                        raise MalformedError("only `won` or `lost` follows a bid, for the same request")
                 return
         except NetworkError:
             pass

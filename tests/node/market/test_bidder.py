@@ -126,19 +126,18 @@ async def test_what_can_not_be_taken_is_refused_with_the_reason(
 async def test_lost_bids_are_kept_with_their_reasons_fit_for_a_terminal(autojump: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
-        for number, word_told in enumerate(
-            [Won(id=CALLED.id), Lost(id=CALLED.id, reason="too\x1b[31m dear"), None] + [None] * 40
-        ):
+        words: list[MarketMessage | None] = [Won(id=RequestId(word("r0"))), *[None] * 40]
+        for number, told in enumerate(words):
             opened = await caller.say(replace(CALLED, id=RequestId(word(f"r{number}"))))
             await opened.receive()
-            if word_told:
-                await opened.send(encode(word_told))
+            if told:
+                await opened.send(encode(told))
             await opened.aclose()
         await trio.testing.wait_all_tasks_blocked()
         reasons = [bid.reason for bid in caller.bidder.lost]
         assert caller.bidder.num_won == 1
         assert (len(reasons), reasons[-1]) == (bidding.LOST_MAX, "the requester left without a word")
-        opened = await caller.say(replace(CALLED, id=RequestId(word("last"))))
+        opened = await caller.say(CALLED)
         await opened.receive()
         await opened.send(encode(Lost(id=CALLED.id, reason="too\x1b[31m dear")))
         await trio.testing.wait_all_tasks_blocked()
@@ -153,6 +152,12 @@ async def test_a_stream_that_does_not_begin_with_a_call_is_refused(autojump: tri
         told = decode(await opened.receive())
         assert isinstance(told, ErrorMessage)
         assert (told.code, told.message) == ("malformed", "a stream begins with `call`")
+        other = await caller.say(CALLED)
+        await other.receive()
+        await other.send(encode(Won(id=RequestId(word("other")))))
+        told = decode(await other.receive())
+        assert isinstance(told, ErrorMessage)
+        assert told.message == "only `won` or `lost` follows a bid, for the same request"
         silent = await caller.say()
         told = decode(await silent.receive())
         assert isinstance(told, ErrorMessage)
