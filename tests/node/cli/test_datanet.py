@@ -12,6 +12,7 @@ from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.service import OwnDatanets
 from openledger_node.home import Home
+from openledger_node.inference.adapters import list_adapters
 
 
 @pytest.fixture
@@ -122,3 +123,19 @@ def test_a_percentage_is_exact(text: str, ppm: int) -> None:
 def test_a_pull_needs_a_running_node(run: Run) -> None:
     ran = run("adapters", "pull", "lake")
     assert (ran.status, "only a running node has peers to fetch from" in ran.stderr) == (1, True)
+
+
+def test_an_adapter_learns_from_a_published_version_and_names_it(
+    run: Run, lake: OwnDatanets, rows: str, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "fake")
+    train = ("factory", "train", "--datanet", "lake", "--name", "lake", "--held-out", rows, "--trainer", "fake")
+    assert "no version of lake was published" in run(*train).stderr
+    lake.approve("lake", lake.contribute("lake", CONTRIBUTED, {"ben": BEN}).digest, {})
+    version, num_batches = lake.next_version("lake")
+    lake.keep_version(version, num_batches)
+    assert run(*train, "--json").json["rows"] == 3
+    assert "no version 2 of lake was published" in run(*train[:3], "lake@2", *train[4:]).stderr
+    (adapter,) = list_adapters(home)
+    (learned,) = adapter.manifest.datanets or ()
+    assert (learned.id, learned.version, learned.rows_root) == ("lake", "1", version.rows_root)
