@@ -15,8 +15,8 @@ from .api.app import build_api
 from .api.operator import build_operator
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .config import Config
-from .economy.door import NetworkDoor
 from .economy.desk import MoneyDesk, MoneyStatus, Surroundings
+from .economy.door import NetworkDoor
 from .economy.opening import Place, open_place
 from .home import Home, claim_home, is_training
 from .inference.backend import BackendSettings

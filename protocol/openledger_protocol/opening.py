@@ -24,6 +24,7 @@ class Opening:
 
     messages: tuple[Message, ...] | str
     sampling: SamplingParams
+    prefix: str  # of the answer, from a node that failed before; the text goes on behind it
     text: str
     ids: tuple[int, ...]  # generated, the stop token included
     salts: Salts
@@ -74,6 +75,7 @@ def opening_from_json(content: bytes) -> Opening:
         return Opening(
             messages=_messages(fields["messages"]),
             sampling=_sampling(fields["sampling"]),
+            prefix=check_text(fields["prefix"]),
             text=check_text(fields["text"]),
             ids=tuple(int(token_id) for token_id in fields["ids"]),
             salts=Salts(**{name: Salt(str(fields["salts"][name])) for name in ("prompt", "output", "fingerprint")}),

@@ -23,7 +23,7 @@ from openledger_node.market.wanted import AdapterEntry, Answered, Wanted
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.serving.accounts import Accounts
-from openledger_node.serving.paid import Bids, PaidDesk, Shop
+from openledger_node.serving.paid import PaidDesk, Shop
 from openledger_node.serving.receipts import ReceiptMaker, ReceiptTerms
 from openledger_node.serving.service import ServingDesk
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, sign_advertisement, sign_binding
@@ -368,18 +368,17 @@ async def _open_stand(
     )
     accounts = Accounts(ledger=ledger, domain=DOMAIN, policy=POLICY, ask_standing=chain.ask, now_ns=clock)
 
-    def receipts_at(terms: Terms) -> ReceiptMaker:
-        return ReceiptMaker(
-            ledger=ledger,
-            accounts=accounts,
-            domain=DOMAIN,
-            tokenizer=tokenizer,
-            same=ReceiptTerms(terms=terms, algo_id=1, profile_hash=PROFILE),
-            attribute=lambda _: (),
-            sign=sign_as(f"{name} signer"),
-            seal=lambda content: content,
-            now_ns=clock,
-        )
+    receipts = ReceiptMaker(
+        ledger=ledger,
+        accounts=accounts,
+        domain=DOMAIN,
+        tokenizer=tokenizer,
+        same=ReceiptTerms(algo_id=1, profile_hash=PROFILE),
+        attribute=lambda _: (),
+        sign=sign_as(f"{name} signer"),
+        seal=lambda content: content,
+        now_ns=clock,
+    )
 
     async def find(adapter: AdapterId) -> Sellable:
         await trio.lowlevel.checkpoint()
@@ -404,10 +403,10 @@ async def _open_stand(
         desk=desk,
         shop=shop,
         accounts=accounts,
-        receipts=receipts_at(policy.floor),
+        receipts=receipts,
         check_sellable=check_sellable,
         nursery=nursery,
-        bids=Bids(terms_of=bidder.terms_of, receipts_at=receipts_at),
+        terms_of=bidder.terms_of,
     )
     stand = Stand(
         name=name,

@@ -177,7 +177,7 @@ def open_seller(
         accounts=accounts,
         domain=DOMAIN,
         tokenizer=ByteTokenizer(),
-        same=ReceiptTerms(terms=TERMS, algo_id=1, profile_hash=PROFILE),
+        same=ReceiptTerms(algo_id=1, profile_hash=PROFILE),
         attribute=lambda _: (),
         sign=sign,
         seal=lambda content: content,

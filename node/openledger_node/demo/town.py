@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from openledger_protocol.primitives import Digest
 
 from ..home import Home as NodeHome
 from ..networks import Network, network_id_for_development, read_network
-from .processes import Home, HopError, Process, wait_for
+from .processes import Home, Process, wait_for
 
 LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"
 FOUND_TIMEOUT_S: Final = 60.0
@@ -34,9 +34,12 @@ class Town:
     root: Path
     say: Say
     opened: list[Any]  # what is to be closed
+    settings: Mapping[str, str] = field(default_factory=lambda: COMMON)  # of every node
     network: Network = field(init=False)
     network_file: Path = field(init=False)
+    host: Home = field(init=False)
     chain: Process = field(init=False)
+    point: Process = field(init=False)
     a: Home = field(init=False)
     b: Home = field(init=False)
     r: Home = field(init=False)
@@ -49,23 +52,34 @@ class Town:
 
     def begin_chain(self) -> None:
         """One chain, one point to meet at, and the contracts."""
-        host = self._home("host", {})
-        self.chain = self._started(host.start("devnet", "start", "--port", "0", "--json"))
-        chain = self.chain.read_object()
-        name = network_id_for_development(Digest(chain["genesis_hash"]))
-        point = self._started(
-            host.start("peers", "bootstrap", "--network", name, "--listen", LOOPBACK, "--json")
-        ).read_object()
+        self.host = self._home("host", {})
+        chain = self.start_chain()
+        point = self.start_point(network_id_for_development(Digest(chain["genesis_hash"])))
         self.network_file = self.root / "network.json"
         words = ["--rpc", chain["url"], "--out", str(self.network_file), "--yes"]
-        host.verb("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
+        self.host.verb("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
         self.network = read_network(self.network_file)
         self.say(f"chain     {chain['engine']}, {self.network.network}: seven contracts; one point to meet at")
 
-    def begin_nodes(self, models: Path) -> None:
-        """Three nodes in homes of their own; each is given network.json and nothing else."""
+    def start_chain(self, port: int = 0) -> Any:
+        """Start the chain, or let it go on where it ended; what it says of itself."""
+        self.chain = self._started(self.host.start("devnet", "start", "--port", str(port), "--json"))
+        return self.chain.read_object()
+
+    def start_point(self, network: str, listen: str = LOOPBACK) -> Any:
+        """Start the point to meet at, by the identity that it has; what it says of itself."""
+        words = ["peers", "bootstrap", "--network", network, "--listen", listen, "--json"]
+        self.point = self._started(self.host.start(*words))
+        return self.point.read_object()
+
+    def make_nodes(self, models: Path | None = None) -> None:
+        """Three homes; each is given network.json and nothing else."""
         self.a, self.b = self._node("A", models, {}), self._node("B", models, {})
         self.r = self._node("R", models, {"OPENLEDGER_NODE_SERVE": "false"})
+
+    def begin_nodes(self, models: Path) -> None:
+        """Three nodes that do not know each other, until they do."""
+        self.make_nodes(models)
         started_s = time.monotonic()
         for node in self.nodes:
             node.start_daemon()
@@ -95,27 +109,20 @@ class Town:
             for peer in node.verb("peers", "list")["peers"]
         ]
 
-    def close_abruptly(self, home: Home) -> None:
-        """Kill a node as a power cut would."""
-        if home.daemon is None:
-            raise HopError(f"{home.name} does not run")
-        home.daemon.kill()
-        home.daemon = None
-
     def _knows_all(self, node: Home) -> bool:
         known = {peer["peer_id"] for peer in node.verb("peers", "list")["peers"] if peer["is_connected"]}
         others = {other.verb("status")["peer_id"] for other in self.nodes if other is not node}
         return others <= known
 
-    def _node(self, name: str, models: Path, settings: dict[str, str]) -> Home:
-        node = self._home(name, {**COMMON, **settings})
+    def _node(self, name: str, models: Path | None, settings: dict[str, str]) -> Home:
+        node = self._home(name, {**self.settings, **settings})
         shared = NodeHome(node.root).models
-        if not shared.exists():
+        if models and not shared.exists():
             os.symlink(models, shared)  # 270 MB that are the same for all
         node.verb("network", "join", str(self.network_file), "--yes")
         return node
 
-    def _home(self, name: str, settings: dict[str, str]) -> Home:
+    def _home(self, name: str, settings: Mapping[str, str]) -> Home:
         home = Home(name, self.root / name.lower(), settings)
         self.opened.append(home)
         return home

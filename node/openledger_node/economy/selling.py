@@ -22,7 +22,7 @@ from ..inference.tokenizer import Tokenizer
 from ..plugs import load_plug
 from ..serving.accounts import Accounts
 from ..serving.credit import CreditPolicy, Standing
-from ..serving.paid import Bids, PaidDesk, Shop
+from ..serving.paid import PaidDesk, Shop
 from ..serving.receipts import Delivered, ReceiptMaker, ReceiptTerms
 from ..serving.service import ServingDesk
 from .economy import Economy
@@ -86,28 +86,19 @@ def open_counter(
         algo_id=attributor.algo_id,
         chunk_tokens=market.credit_tokens_max,
     )
-    accounts = Accounts(
+    accounts = _accounts(economy, config)
+    receipts = ReceiptMaker(
         ledger=economy.ledger,
+        accounts=accounts,
         domain=economy.deployment.payments,
-        policy=_credit_policy(economy, config),
-        ask_standing=Standings(economy.deployment, economy.client.finalized_number).ask,
+        tokenizer=tokenizer,
+        same=ReceiptTerms(algo_id=offer.algo_id, profile_hash=offer.profile_hash),
+        attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
+        sign=economy.ring.signer(economy.accounts.signer),
+        seal=seal,
         now_ns=time.time_ns,
         fail_point=economy.fail_point,
     )
-
-    def receipts_at(terms: Terms) -> ReceiptMaker:
-        return ReceiptMaker(
-            ledger=economy.ledger,
-            accounts=accounts,
-            domain=economy.deployment.payments,
-            tokenizer=tokenizer,
-            same=ReceiptTerms(terms=terms, algo_id=offer.algo_id, profile_hash=offer.profile_hash),
-            attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
-            sign=economy.ring.signer(economy.accounts.signer),
-            seal=seal,
-            now_ns=time.time_ns,
-            fail_point=economy.fail_point,
-        )
 
     async def check_sellable(adapter: Adapter) -> None:
         await trio.to_thread.run_sync(registry.find, adapter)
@@ -119,7 +110,6 @@ def open_counter(
         chunk_tokens=offer.chunk_tokens,
         voucher_timeout_s=market.voucher_timeout_s,
     )
-    receipts = receipts_at(offer.terms)
     paid = PaidDesk(
         desk=desk,
         shop=shop,
@@ -127,7 +117,7 @@ def open_counter(
         receipts=receipts,
         check_sellable=check_sellable,
         nursery=nursery,
-        bids=Bids(terms_of=terms_of, receipts_at=receipts_at),
+        terms_of=terms_of,
         fail_point=economy.fail_point,
     )
     return Counter(paid=paid, receipts=receipts, offer=offer, registry=registry)
@@ -210,6 +200,17 @@ def profile_hash(base: Base, profile: Profile) -> Digest:
             "sampler": SAMPLER,
             "noise": NOISE,
         }
+    )
+
+
+def _accounts(economy: Economy, config: Config) -> Accounts:
+    return Accounts(
+        ledger=economy.ledger,
+        domain=economy.deployment.payments,
+        policy=_credit_policy(economy, config),
+        ask_standing=Standings(economy.deployment, economy.client.finalized_number).ask,
+        now_ns=time.time_ns,
+        fail_point=economy.fail_point,
     )
 
 

@@ -11,7 +11,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 
@@ -89,13 +90,12 @@ async def _forget(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
         pass
 
 
-async def wait_for_hang_up() -> None:
+async def _wait_for_hang_up(signals: AsyncIterator[int]) -> None:
     """Wait until our input ends, or a signal tells us to end."""
-    with trio.open_signal_receiver(*END_SIGNALS) as signals:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_wait_for_end_of_input, nursery.cancel_scope)
-            async for _ in signals:
-                nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_wait_for_end_of_input, nursery.cancel_scope)
+        async for _ in signals:
+            nursery.cancel_scope.cancel()
 
 
 async def _wait_for_end_of_input(scope: trio.CancelScope) -> None:
@@ -133,14 +133,15 @@ def main() -> int:
 
 
 async def _run(words: argparse.Namespace) -> None:
-    await serve(
-        open_point(words.folder, tuple(words.listen)),
-        network=words.network,
-        folder=words.folder,
-        bootstrap=tuple(words.bootstrap),
-        announce=_tell,
-        wait_for_end=wait_for_hang_up,
-    )
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it says that it is there
+        await serve(
+            open_point(words.folder, tuple(words.listen)),
+            network=words.network,
+            folder=words.folder,
+            bootstrap=tuple(words.bootstrap),
+            announce=_tell,
+            wait_for_end=partial(_wait_for_hang_up, signals),
+        )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import trio
 
@@ -23,19 +23,11 @@ from .delivery import Delivery, Shop, refuse
 from .receipts import ReceiptMaker
 from .service import ServingDesk, open_channel
 
-__all__ = ["Bids", "PaidDesk", "Shop", "check_award"]
+__all__ = ["PaidDesk", "Shop", "check_award"]
 
 OPEN_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bids:
-    """What was bid to requesters, at other terms than the shop's."""
-
-    terms_of: Callable[[RequestId], Terms | None]  # of a bid that is still good
-    receipts_at: Callable[[Terms], ReceiptMaker]
 
 
 class PaidDesk:
@@ -50,7 +42,7 @@ class PaidDesk:
         receipts: ReceiptMaker,
         check_sellable: Callable[[Adapter], Awaitable[None]],
         nursery: trio.Nursery,
-        bids: Bids | None = None,
+        terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._desk = desk
@@ -59,7 +51,7 @@ class PaidDesk:
         self._receipts = receipts
         self._check_sellable = check_sellable
         self._nursery = nursery
-        self._bids = bids
+        self._terms_of = terms_of  # of a bid that is still good, where they are not the shop's
         self._fail_point = fail_point
 
     async def serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
@@ -85,8 +77,7 @@ class PaidDesk:
         shop = self._shop
         if opened.channel_config.node != shop.node:
             raise MalformedError(f"the channel is with {opened.channel_config.node}, this node is {shop.node}")
-        asked = self._bids.terms_of(opened.id) if self._bids else None
-        check_award(opened.award, self._desk.base.digest, asked or shop.terms)
+        check_award(opened.award, self._desk.base.digest, self._terms_of(opened.id) or shop.terms)
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, shop.windows)
 
     async def _serve(self, opened: Open, account: Account, messages: MessageStream) -> None:
@@ -95,16 +86,15 @@ class PaidDesk:
         Raises:
             ProtocolError: it is refused, and nothing is owed.
         """
-        terms = opened.award.terms
         admitted = await self._desk.admit(await trio.to_thread.run_sync(self._request, opened))
         delivery = Delivery(
             opened=opened,
             account=account,
             admitted=admitted,
             messages=messages,
-            shop=replace(self._shop, terms=terms),
+            shop=replace(self._shop, terms=opened.award.terms),
             accounts=self._accounts,
-            receipts=self._bids.receipts_at(terms) if self._bids else self._receipts,
+            receipts=self._receipts,
             fail_point=self._fail_point,
         )
         try:

@@ -12,7 +12,7 @@ from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.eip712 import Domain, digest_word, hex_digest
 from openledger_protocol.errors import BadSignatureError
 from openledger_protocol.opening import Opening, opening_to_json
-from openledger_protocol.payments import Receipt, Terms, Work, nonce_commit, price_wei, receipt_digest
+from openledger_protocol.payments import Receipt, Work, nonce_commit, price_wei, receipt_digest
 from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
 from openledger_protocol.signatures import check_signer
 from openledger_protocol.wire.inference import Countersign, Open
@@ -56,7 +56,6 @@ Attribute = Callable[[Delivered], tuple[Share, ...]]
 class ReceiptTerms:
     """What every receipt of this node says alike."""
 
-    terms: Terms
     algo_id: int
     profile_hash: Digest
 
@@ -139,7 +138,7 @@ class ReceiptMaker:
 
     def _draft(self, delivered: Delivered, account: Account, shares: tuple[Share, ...], secured_wei: Wei) -> Draft:
         work = self._work(delivered)
-        amount = price_wei(work.tokens_in, work.tokens_out, self._same.terms)
+        amount = price_wei(work.tokens_in, work.tokens_out, delivered.opened.award.terms)
 
         def build(seq: int, cumulative_wei: Wei) -> Receipt:
             return Receipt(
@@ -208,6 +207,7 @@ def opening_of(delivered: Delivered) -> Opening:
     return Opening(
         messages=opened.messages,
         sampling=opened.sampling,
+        prefix=opened.prefix,
         text=delivered.text,
         ids=delivered.ids,
         salts=opened.salts,

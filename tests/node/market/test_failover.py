@@ -195,11 +195,7 @@ async def _ask_slowly(street: Street) -> Answered:
 async def test_a_bid_that_is_not_honoured_is_passed_over(tmp_path: Path) -> None:
     async with open_street(tmp_path, PRICES) as street:
         first = street.stands["first"]
-        first.bidder.terms_of = lambda _: TERMS_DEARER  # type: ignore[method-assign]
-        first.paid._bids = type(first.paid._bids)(  # type: ignore[misc, union-attr]
-            terms_of=lambda _: TERMS_DEARER,
-            receipts_at=first.paid._bids.receipts_at,  # type: ignore[union-attr]
-        )
+        first.paid._terms_of = lambda _: TERMS_DEARER
         answered = await street.ask("tell...")
         record = street.ledger.peers.find(first.peer_id)
     assert names_of(answered, list(street.stands.values())) == ["second"]

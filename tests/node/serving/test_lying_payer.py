@@ -51,7 +51,6 @@ OPENS: dict[str, tuple[dict[str, Any], str, str]] = {
         "malformed",
         f"the channel is with 0x{'33' * 20}, this node is {NODE}",
     ),
-    "a prefix": ({"prefix": "begun"}, "unavailable", "this node does not go on with what another one has begun"),
     "another base": (
         {"award": award(base=Digest(word("base")))},
         "unknown_model",

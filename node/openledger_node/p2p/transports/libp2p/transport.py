@@ -102,16 +102,17 @@ class Libp2pTransport:
         return self._pumped(net)
 
     async def connect(self, address: str) -> PeerId:
-        """Dial one address."""
+        """Dial one address; two tasks that want the same peer get one connection."""
         peer_id = peer_id_from_address(address)
-        if peer_id in self.connected():
-            await trio.lowlevel.checkpoint()
-            return peer_id
         target, dialled = _id(peer_id), _multiaddr(address)
         if peer_id == self.peer_id:
             raise NetworkError(f"{address} is our own address")
-        await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
-        self._learn(peer_id, (address,))
+        async with self._dialling.setdefault(peer_id, trio.Lock()) as _:
+            if peer_id not in self.connected():
+                await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
+                self._learn(peer_id, (address,))
+        if not self._dialling[peer_id].statistics().tasks_waiting:
+            del self._dialling[peer_id]
         return peer_id
 
     def connected(self) -> tuple[PeerId, ...]:
