@@ -57,6 +57,19 @@ async def test_who_listens_nowhere_can_dial() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_tasks_that_want_the_same_peer_share_a_connection() -> None:
+    ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))
+    async with trio.open_nursery() as nursery:
+        await start(nursery, ada)
+        await start(nursery, ben)
+        async with trio.open_nursery() as dialling:
+            for _ in range(5):
+                dialling.start_soon(ada.connect, ben.addresses[0])
+        assert len(ada._swarm.get_connections()) == 1
+        assert not ada._dialling
+        nursery.cancel_scope.cancel()
+
+
 async def test_all_ends_are_told_apart() -> None:
     """An end is an end, and a reset or a lost connection is none."""
     ada, ben = (opener("libp2p")(name) for name in ("ada", "ben"))

@@ -12,16 +12,16 @@ from libp2p.custom_types import TProtocol
 from libp2p.host.ping import ID as PING
 from libp2p.network.stream.net_stream import NetStream
 from libp2p.network.swarm import Swarm
-from libp2p.peer.id import ID
 from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from multiaddr import Multiaddr
 
-from ....errors import ConfigError, NetworkError
+from ....errors import NetworkError
 from ...inbox import Inbox
 from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
 from .gossip import GossipRouter
 from .guard import close_connections, reset, running, silence_library
 from .host import check_is_free, open_host
+from .names import ADDRESS_LENGTH_MAX, library_address, library_id, listen_address
 from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream
 
@@ -30,7 +30,6 @@ CALL_S = 10.0
 PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 8.0, 2  # a ping has less time than a call
 PING_BYTES = 32
 KNOWN_MAX = 1024
-ADDRESS_LENGTH_MAX = 256
 
 Answer = TypeVar("Answer")
 
@@ -47,7 +46,7 @@ def open_transport(
     """
     silence_library()
     return Libp2pTransport(
-        identity, tuple(_listen_address(text) for text in listen), serve_rendezvous, max_connections
+        identity, tuple(listen_address(text) for text in listen), serve_rendezvous, max_connections
     )
 
 
@@ -63,6 +62,7 @@ class Libp2pTransport:
         self._gossip = GossipRouter(self._host, self._inboxes)
         self._nursery: trio.Nursery | None = None
         self._known: OrderedDict[PeerId, tuple[str, ...]] = OrderedDict()
+        self._dialling: dict[PeerId, trio.Lock] = {}
         self.peer_id = PeerId(str(self._host.get_id()))
         if serve_rendezvous:
             RendezvousPoint(self._host)
@@ -95,7 +95,7 @@ class Libp2pTransport:
         """Open a stream to a peer that we are connected to, or know an address of."""
         await self._reach(peer_id)
         net = await self._ask(
-            lambda: self._host.new_stream(_id(peer_id), [TProtocol(protocol)]),
+            lambda: self._host.new_stream(library_id(peer_id), [TProtocol(protocol)]),
             f"peer {peer_id} does not speak {protocol}",
             undo=reset,
         )
@@ -104,15 +104,18 @@ class Libp2pTransport:
     async def connect(self, address: str) -> PeerId:
         """Dial one address; two tasks that want the same peer get one connection."""
         peer_id = peer_id_from_address(address)
-        target, dialled = _id(peer_id), _multiaddr(address)
+        target, dialled = library_id(peer_id), library_address(address)
         if peer_id == self.peer_id:
             raise NetworkError(f"{address} is our own address")
-        async with self._dialling.setdefault(peer_id, trio.Lock()) as _:
-            if peer_id not in self.connected():
-                await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
-                self._learn(peer_id, (address,))
-        if not self._dialling[peer_id].statistics().tasks_waiting:
-            del self._dialling[peer_id]
+        lock = self._dialling.setdefault(peer_id, trio.Lock())
+        try:
+            async with lock:
+                if peer_id not in self.connected():
+                    await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
+                    self._learn(peer_id, (address,))
+        finally:
+            if not lock.locked():  # nobody waits for it
+                self._dialling.pop(peer_id, None)
         return peer_id
 
     def connected(self) -> tuple[PeerId, ...]:
@@ -138,7 +141,7 @@ class Libp2pTransport:
         """Register with a point, and ask it."""
         await self._reach(point)
         found = await self._ask(
-            lambda: register_and_discover(self._host, _id(point), namespace),
+            lambda: register_and_discover(self._host, library_id(point), namespace),
             f"peer {point} serves no rendezvous",
         )
         addresses: list[str] = []
@@ -265,34 +268,10 @@ class Libp2pTransport:
         missed[peer_id] += 1
         if missed[peer_id] >= PINGS_MISSED_MAX:
             with trio.move_on_after(PING_S), suppress(Exception):
-                await self._swarm.close_peer(_id(peer_id))
+                await self._swarm.close_peer(library_id(peer_id))
 
 
 def _is_lost(net: NetStream) -> bool:
     """Whether what the library calls the end of a stream is none: the other side has reset it, or is gone."""
     muxed = net.muxed_stream
     return isinstance(muxed, YamuxStream) and (muxed.reset_received or muxed.conn.event_shutting_down.is_set())
-
-
-def _id(peer_id: PeerId) -> ID:
-    try:
-        return ID.from_string(peer_id)
-    except Exception as error:
-        raise NetworkError(f"{peer_id!r} is no peer's id") from error
-
-
-def _multiaddr(address: str) -> Multiaddr:
-    try:
-        return Multiaddr(address)
-    except Exception as error:
-        raise NetworkError(f"{address[:ADDRESS_LENGTH_MAX]!r} is no address of a peer") from error
-
-
-def _listen_address(text: str) -> Multiaddr:
-    parts = text.split("/")
-    if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp" or parts[2] in ("0.0.0.0", "::"):
-        raise ConfigError(f"can't listen on {text!r}: it must be /ip4/<address of one interface>/tcp/<port>")
-    try:
-        return Multiaddr(text)
-    except Exception as error:
-        raise ConfigError(f"can't listen on {text!r}: it is no address") from error
