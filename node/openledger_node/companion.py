@@ -1,0 +1,87 @@
+"""A process of ours that runs beside us: it says in one line of JSON when it is ready, and ends when we do."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Any, Self
+
+from .errors import NodeError
+
+END_S = 10.0
+LOG_BYTES_MAX = 1 << 20
+
+
+class Companion:
+    """One such process; what it said of itself is a subclass's to read."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it."""
+        self.close()
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that we started."""
+        return self._process.pid
+
+    def wait(self) -> int:
+        """Wait until it ends by itself, and return its exit status."""
+        return self._process.wait()
+
+    def close(self) -> None:
+        """Hang up, which ends it, and wait for that."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def start_process(
+    module: str, words: list[str], *, what: str, failure: type[NodeError], log_file: Path | None = None
+) -> "tuple[subprocess.Popen[str], dict[str, Any]]":
+    """Start a module of ours, and return it with what it says of itself once it is ready.
+
+    What it prints goes to `log_file`, or where our own errors go.
+
+    Raises:
+        NodeError: as `failure`: it can't be started; the message says why.
+    """
+    with _open_log(log_file) as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # the terminal's Ctrl-C is for us
+        )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    told: dict[str, Any] = json.loads(line) if line else {"error": f"it ended with status {process.wait()}"}
+    if "error" in told:
+        process.communicate()
+        raise failure(f"{what} does not start: {told['error']}")
+    return process, told
+
+
+def _open_log(file: Path | None) -> IO[str]:
+    if file is None:
+        return os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if file.exists() and file.stat().st_size > LOG_BYTES_MAX:
+        file.replace(file.with_suffix(".log.1"))
+    return os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w", encoding="utf-8")
