@@ -139,7 +139,7 @@ class NetworkDoor:
         if self._serving.is_draining:
             raise UnavailableError("this node is stopping and takes no new request")
         if (market := self._market()) is None:
-            raise UnavailableError("this node is not on its network yet: try again in a moment")
+            raise UnavailableError("this node is not among its peers yet, or on no network: `openledger-node status`")
         if self.num_live >= REMOTE_MAX:
             raise OverloadedError(f"{self.num_live} requests are with the network already: try again soon")
         wanted = market.want(request)

@@ -170,6 +170,8 @@ class Inspector:
         return f"{len(proof.payouts)} payouts on the chain, as the receipts make them"
 
     def _proof(self, row: ReceiptRow) -> ClaimProof:
+        if self._config(row).node != self._economy.accounts.wallet:
+            raise _UnknownError("it is the node's to claim, and its claims are kept there")
         proof = find_proof(self._economy.ledger, row)
         if proof is None:
             raise _UnknownError("no claim on the chain holds it yet")
