@@ -1,0 +1,227 @@
+"""Each process of a network is killed in the middle of answers that are paid for, and started again.
+
+Every request is served whole or fails with an error that says to try again; the money adds up to the wei afterwards.
+"""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any
+
+import pytest
+from support.towns import (
+    FakeTown,
+    Reply,
+    ask,
+    children_of,
+    fake_town,
+    in_parallel,
+    kill_with_children,
+    status_of,
+    wait_for,
+)
+
+from openledger_node.audit.report import audit
+from openledger_node.demo.processes import Home
+from openledger_node.home import Home as NodeHome
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.receipts import ReceiptRow
+from openledger_node.plugs import load_plug
+
+pytestmark = pytest.mark.slow
+
+STREAMS = (4_000, 5_000, 4_000, 5_000)
+RETRYABLE = {"unavailable", "engine_failed", "rate_limit_exceeded"}
+RECEIPTS_MAX = 1_000
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeTown]:
+    with fake_town(tmp_path_factory.mktemp("town")) as found:
+        yield found
+
+
+# ---- what must hold of every request
+
+
+def check_replies(town: FakeTown, replies: list[Reply]) -> None:
+    """Require that each was served whole, or failed with an error that says to try again."""
+    for reply in replies:
+        assert town.whole.startswith(reply.text), "nothing is missing in the middle, and nothing came twice"
+        assert reply.is_whole or is_retryable(reply), reply
+
+
+def is_retryable(reply: Reply) -> bool:
+    return bool(reply.error) and reply.error["code"] in RETRYABLE and reply.status in (200, 429, 503)
+
+
+def served(town: FakeTown, *max_tokens: int) -> list[Reply]:
+    """Have requests served with nobody in the way."""
+    with town.asking(*max_tokens) as replies:
+        pass
+    assert all(reply.is_whole for reply in replies), replies
+    return replies
+
+
+def who_answers(town: FakeTown) -> Home:
+    """A, where it has an answer on its way, else B."""
+    return wait_for(lambda: next((node for node in town.sellers if is_answering(node)), None))
+
+
+def is_answering(node: Home) -> bool:
+    return bool(status_of(node)["requests"]["running"])
+
+
+# ---- the kills
+
+
+def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_when_it_is_back(town: FakeTown) -> None:
+    with town.asking(*STREAMS) as replies:
+        victim = who_answers(town)
+        town.kill_node(victim)
+    check_replies(town, replies)
+    assert any(reply.is_whole for reply in replies)
+    victim.start_daemon()
+    town.wait_until_among_others(victim)
+    served(town, 500, 500, 500)
+
+
+def test_a_killed_engine_is_replaced_and_its_answers_go_on(town: FakeTown) -> None:
+    with town.asking(*STREAMS) as replies:
+        victim = who_answers(town)
+        engine = status_of(victim)["engine"]
+        os.kill(engine["process_id"], signal.SIGKILL)
+    check_replies(town, replies)
+    wait_for(lambda: status_of(victim)["engine"]["restarts"] == engine["restarts"] + 1)
+    wait_for(lambda: status_of(victim)["engine"]["state"] == "ready")
+    served(town, 500, 500)
+
+
+def test_a_requester_that_was_killed_asks_on_by_the_channels_that_it_had(town: FakeTown) -> None:
+    before = {channel["channel_id"] for channel in ask(town.r, "channels")["channels"]}
+    with town.asking(*STREAMS) as replies:
+        town.kill_node(town.r)
+    assert all(reply.is_cut and town.whole.startswith(reply.text) for reply in replies)
+    town.r.start_daemon()
+    town.wait_until_among_others(town.r)
+    served(town, 500, 500, 500, 500)
+    assert {channel["channel_id"] for channel in ask(town.r, "channels")["channels"]} == before
+
+
+def test_without_their_bootstrap_point_nodes_answer_each_other_and_find_it_again(town: FakeTown) -> None:
+    (address,) = town.network.bootstrap
+    listen, _, peer_id = address.partition("/p2p/")
+    with town.asking(*STREAMS) as replies:
+        kill_with_children(town.point)
+    check_replies(town, replies)
+    assert all(reply.is_whole for reply in replies), "nobody needs it to answer"
+    served(town, 500)
+    assert town.start_point(town.network.network, listen)["peer_id"] == peer_id
+    for node in town.nodes:
+        wait_for(partial(is_connected, node, peer_id))
+
+
+def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it(town: FakeTown) -> None:
+    port = int(town.network.rpc[0].rpartition(":")[2])
+    with town.asking(*STREAMS) as replies:
+        kill_with_children(town.chain)
+    check_replies(town, replies)
+    with town.asking(3_000, 3_000) as without:
+        pass
+    check_replies(town, without)
+    wait_for(lambda: status_of(town.r)["chain"] == "down")
+    block = town.start_chain(port)
+    assert block["genesis_hash"] == town.network.genesis_hash
+    for node in town.nodes:
+        wait_for(lambda node=node: status_of(node)["chain"] == "ok")
+    served(town, 500, 500)
+
+
+def is_connected(node: Home, peer_id: str) -> bool:
+    return any(peer["is_connected"] for peer in ask(node, "peers")["peers"] if peer["peer_id"] == peer_id)
+
+
+# ---- the money, after all of it
+
+
+@pytest.fixture
+def ledgers(town: FakeTown) -> Iterator[dict[str, Ledger]]:
+    """What A, B and R have written, by their names."""
+    with ExitStack() as opened:
+        yield {
+            node.name: opened.enter_context(
+                closing(open_ledger(NodeHome(node.root).ledger(town.network.network), is_writer=False))
+            )
+            for node in town.nodes
+        }
+
+
+def test_after_all_of_it_nothing_was_paid_twice_and_the_books_hold(
+    town: FakeTown, ledgers: dict[str, Ledger]
+) -> None:
+    wait_for(lambda: is_agreed(town, ledgers))
+    for node in town.sellers:
+        wait_for(partial(all_is_final, node))
+        check_claims(ledgers[node.name], ask(node, "rewards")["claims"])
+    check_receipts(town, ledgers)
+    in_parallel(*(partial(node.verb, "rewards", "withdraw") for node in town.sellers))
+    for node in town.sellers:
+        earned = wait_for(partial(withdrawn, node))
+        assert (earned["withdrawn_wei"], earned["balance_wei"]) == (earned["credited_wei"], "0")
+    with closing(load_plug("chain", "evm")(town.network.rpc[0])) as client:
+        report = audit(client, town.network)
+    assert report.holds, report
+
+
+def is_agreed(town: FakeTown, ledgers: dict[str, Ledger]) -> bool:
+    """Whether R knows all that it was charged; a receipt that it lost shows with the next one on its channel."""
+    sold = {row.channel_id: row.charged_wei for node in town.sellers for row in ledgers[node.name].channels.all()}
+    bought = {row.channel_id: row.charged_wei for row in ledgers["R"].channels.all()}
+    assert sold.keys() == bought.keys()
+    assert all(bought[key] <= sold[key] for key in sold)
+    if sold != bought:
+        served(town, 100, 100, 100)
+    return sold == bought
+
+
+def all_is_final(node: Home) -> bool:
+    rewards = ask(node, "rewards")
+    return {claim["state"] for claim in rewards["claims"]} <= {"final", "refused"} and not rewards["num_unclaimed"]
+
+
+def withdrawn(node: Home) -> dict[str, Any] | None:
+    earned: dict[str, Any] = ask(node, "earnings")
+    return earned if earned["balance_wei"] == "0" and earned["withdrawn_wei"] != "0" else None
+
+
+def check_claims(ledger: Ledger, claims: list[dict[str, Any]]) -> None:
+    """Require that each receipt is in exactly one claim that counts, and that the claims are worth their sum."""
+    receipts = ledger.receipts.newest(limit=RECEIPTS_MAX)
+    counting = [claim for claim in ledger.claims.newest(limit=RECEIPTS_MAX) if claim.state == "final"]
+    claimed = [row.digest for claim in counting for row in ledger.receipts.of_claim(claim.claim_id)]
+    assert sorted(claimed) == sorted(row.digest for row in receipts)
+    gross = sum(int(claim["gross_wei"]) for claim in claims if claim["state"] == "final")
+    assert gross == sum(row.receipt.amount_wei for row in receipts) > 0
+
+
+def check_receipts(town: FakeTown, ledgers: dict[str, Ledger]) -> None:
+    """Require that a token of an answer was charged once, and that payer and node keep the same receipts."""
+    sold = [row for node in town.sellers for row in receipts_of(ledgers[node.name])]
+    bought = {row.digest: row.receipt for row in receipts_of(ledgers["R"])}
+    assert bought.items() <= {row.digest: row.receipt for row in sold}.items()
+    for channel in ledgers["R"].channels.all():
+        amounts = [row.receipt.amount_wei for row in sold if row.receipt.channel_id == channel.channel_id]
+        assert sum(amounts) == channel.charged_wei <= channel.ceiling_wei
+    assert set(Counter((row.receipt.work.request_id, row.receipt.channel_id) for row in sold).values()) == {1}
+    charged = Counter[str]()
+    for row in sold:
+        charged[row.receipt.work.request_id] += row.receipt.work.tokens_out
+    for reply in town.replies:
+        assert charged[reply.request_id or ""] <= reply.max_tokens
+
+
+def receipts_of(ledger: Ledger) -> list[ReceiptRow]:
+    return ledger.receipts.newest(limit=RECEIPTS_MAX)
