@@ -180,10 +180,11 @@ class Board:
         peer_id = peer_id_of(content)
         if peer_id == self._own:
             raise StaleError("an advertisement of our own comes back")
-        ad = open_advertisement(
-            content, network=self._network, now_s=int(self._now_s()), seq_last=self._seqs.get(peer_id)
-        )
         self._expire()
+        seq_last = self._seqs.get(peer_id)
+        if seq_last is not None and not was_heard and peer_id not in self._entries:
+            seq_last -= 1  # the newest from before a restart counts again: the next one may be a minute away
+        ad = open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)
         if peer_id not in self._entries and len(self._entries) >= ADS_MAX:
             raise StaleError(f"{ADS_MAX} peers advertise already: one more is heard when another has gone")
         self._entries[peer_id] = _Entry(ad=ad, content=content, was_heard=was_heard)

@@ -120,6 +120,17 @@ def test_a_replay_after_a_restart_is_refused(ledger: Ledger, now: Now) -> None:
     assert hear(again, "ada", at_s=NOW_S + 1)
 
 
+def test_after_a_restart_a_peer_tells_the_newest_again_and_nothing_older(ledger: Ledger, now: Now) -> None:
+    board, old, new = board_of(ledger, now), signed_ad("ada"), signed_ad("ada", at_s=NOW_S + 1)
+    assert board.learn(new)
+    board.keep()
+    again = board_of(ledger, now)
+    assert not again.learn(old)
+    assert again.learn(new)
+    assert not again.learn(new)
+    assert [ad.issued_s for ad in again.live()] == [NOW_S + 1]
+
+
 def test_what_was_learned_from_a_peer_is_passed_on_once_when_gossip_brings_it(board: Board) -> None:
     content = signed_ad("ada")
     assert board.learn(content)
