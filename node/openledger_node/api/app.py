@@ -167,7 +167,8 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(ProtocolError)
     async def refuse(_: Request, error: ProtocolError) -> JSONResponse:
         status, _kind = openai.HTTP_STATUS.get(type(error), (400, ""))
-        headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if error.retryable else None
+        is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # waiting brings no money
+        headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None
         return JSONResponse(openai.error_body(error), status_code=status, headers=headers)
 
     @app.exception_handler(RequestValidationError)

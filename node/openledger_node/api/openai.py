@@ -14,6 +14,7 @@ from openledger_protocol.errors import (
     EngineFailedError,
     MalformedError,
     OverloadedError,
+    PaymentRequiredError,
     ProtocolError,
     RequestTooLongError,
     UnavailableError,
@@ -34,6 +35,7 @@ DEFAULT_MAX_TOKENS = 1024
 """Of an answer whose request names none; a prompt that leaves less room gets what is left."""
 
 RETRY_AFTER_S = 2
+PAYMENT_REQUIRED = 402
 UINT64 = (1 << 64) - 1
 
 UNSUPPORTED: dict[str, tuple[object, ...]] = {
@@ -63,6 +65,7 @@ ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "us
 HTTP_STATUS: dict[type[ProtocolError], tuple[int, str]] = {
     MalformedError: (400, "invalid_request_error"),
     RequestTooLongError: (400, "context_length_exceeded"),
+    PaymentRequiredError: (PAYMENT_REQUIRED, "payment_required"),
     UnknownModelError: (404, "model_not_found"),
     AdapterRefusedError: (422, "adapter_refused"),
     OverloadedError: (429, "rate_limit_exceeded"),

@@ -91,6 +91,9 @@ def pull(
     if as_json:
         emit_json("pulled_adapter", pulled)
         return
+    if not pulled["bytes"]:
+        say(f"[bold]{plain(pulled['adapter'])}[/] was on the shelf already")
+        return
     size, seconds = megabytes(pulled["bytes"]), pulled["duration_s"]
     say(f"[bold]{plain(pulled['adapter'])}[/] is on the shelf: {size} in {seconds:.1f} s from {pulled['from_peer']}")
 

@@ -36,7 +36,7 @@ def show(
     else:
         columns = ["receipt", "signed (UTC)", "adapter", "in", "out", "amount", "countersigned", "claim"]
         rows = [_cells(each) for each in found["receipts"]]
-        show_table(columns, rows, empty="no receipt yet: `openledger-node chat --as-guest` makes one")
+        show_table(columns, rows, empty="no receipt yet: one is made for each answer that is paid for")
 
 
 @app.command()

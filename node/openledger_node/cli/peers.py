@@ -27,7 +27,7 @@ def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print one JSO
         emit_json("peers", found)
         return
     say(f"we are [bold]{plain(found['peer_id'])}[/]")
-    columns = ["peer", "connected", "learned from", "serves", "adapters in memory"]
+    columns = ["peer", "connected", "learned from", "serves", "adapters"]
     show_table(columns, [_cells(peer) for peer in found["peers"]], empty="nobody is known yet")
 
 

@@ -46,6 +46,9 @@ RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 DEVELOPMENT_STEP_S, STEP_S = 0.5, 4.0
 """Pauses between looks at the chain: development chains mine each second."""
 
+IDLE_STEP_S = 2.0
+"""The least pause of who waits for no block: most nodes, most of the time."""
+
 READY_TIMEOUT_S = 30.0
 """A verb that comes while the desk connects waits for so long."""
 
@@ -94,6 +97,7 @@ class MoneyDesk:
         self._counter: Counter | None = None
         self._guest: Guest | None = None
         self._opening = trio.Lock()
+        self._asked = trio.Event()
         self._neighbourhood: Neighbourhood | None = None
         self._streams = Streams()
         self._peers = MemoryNetwork()
@@ -149,7 +153,10 @@ class MoneyDesk:
         if question in ("peers", "pull"):
             return await self._ask_neighbourhood(question, arguments)
         assert self._questions is not None
-        return await self._blocking(self._questions.answer, question, arguments)
+        try:
+            return await self._blocking(self._questions.answer, question, arguments)
+        finally:
+            self._asked.set()  # it may have sent something, and wait for its block
 
     async def ask_as_guest(self, body: ChatBody, show: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
         """Let the guest buy one answer; `show` gets its text as it comes, and the receipt is returned.
@@ -185,7 +192,9 @@ class MoneyDesk:
         self._around.tell(f"  money     {economy.network.network}, wallet {economy.accounts.wallet}")
         if not economy.network.is_development:
             return
-        prepare = partial(prepare_development, economy, is_bonding=self._config.node.auto_bond)
+        prepare = partial(
+            prepare_development, economy, is_bonding=self._config.node.serve and self._config.node.auto_bond
+        )
         pauses = iter(RETRY_S)
         while True:
             try:
@@ -245,19 +254,26 @@ class MoneyDesk:
 
     async def _step_until_cancelled(self, economy: Economy) -> None:
         pause_s = DEVELOPMENT_STEP_S if economy.network.is_development else STEP_S
+        is_idle = False
         while True:
             try:
-                await self._blocking(self._step, economy)
+                is_idle = await self._blocking(self._step, economy)
             except (ChainError, LedgerError) as error:
                 log.warning("%s", error)
             await trio.sleep(pause_s)
+            if is_idle:
+                with trio.move_on_after(max(0.0, IDLE_STEP_S - pause_s)):
+                    await self._asked.wait()
+            self._asked = trio.Event()
 
-    def _step(self, economy: Economy) -> None:
+    def _step(self, economy: Economy) -> bool:
+        """Take money one step on; whether it waits for no block then."""
         economy.step()
         if self._guest:
             self._guest.step()
         if self._questions:
             self._questions.lock()
+        return economy.is_idle and not self._guest
 
     async def _ask_neighbourhood(self, question: str, arguments: Mapping[str, Any]) -> Any:
         if self._neighbourhood is None:

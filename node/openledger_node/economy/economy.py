@@ -106,6 +106,11 @@ class Economy:
         states = (self.watcher.state, self.outbox.state)
         return next((state for health in ("halted", "down") for state in states if state.health == health), states[0])
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no transaction or claim of ours waits for a block."""
+        return not (self.ledger.outbox.unfinished() or self.ledger.claims.unfinished())
+
     def step(self) -> None:
         """Read on, want what is due, and send it.
 

@@ -23,6 +23,7 @@ from ..market.bidder import Bidder
 from ..market.board import Board
 from ..market.offer import Sellable, SellerState
 from ..market.pricing import PricePolicy
+from ..market.reach import open_to
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.identity import ensure_identity
 from ..p2p.transport import Handler, PeerId
@@ -145,12 +146,12 @@ class Neighbourhood:
         found = self._board.resolve(name)
         if found.adapter == BASE_ONLY:
             raise UnknownModelError(f"{name!r} is a base: `openledger-node models pull` fetches those")
-        providers = [PeerId(ad.peer_id) for ad in self._board.offers(found.base, found.adapter)]
+        offers = {PeerId(ad.peer_id): ad for ad in self._board.offers(found.base, found.adapter)}
         protocol = wire_name(self._economy.network.network, "adapter")
         events = self._economy.ledger.events
         fetched = await fetch_adapter(
-            lambda peer_id: self._transport.open_stream(peer_id, protocol),
-            providers,
+            lambda peer_id: open_to(self._transport, offers[peer_id], protocol),
+            list(offers),
             found.adapter,
             self._home,
             self._serving.base,

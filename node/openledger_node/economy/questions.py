@@ -5,7 +5,7 @@ from typing import Any
 
 from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.eip712 import digest_word
-from openledger_protocol.errors import MalformedError, UnavailableError
+from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import is_sampled
 from openledger_protocol.primitives import ZERO_ADDRESS
 
@@ -20,9 +20,6 @@ from .verbs import Arguments, MoneyVerbs
 
 RECEIPTS_MAX = 1_000
 
-Pull = Callable[[str], dict[str, Any]]
-"""Fetches an adapter from peers by its name or id, and says what came: waits until it is on the shelf."""
-
 
 class Given(dict[str, Any]):
     """Arguments of a question; one that is missing is the asker's mistake, and says so."""
@@ -35,13 +32,10 @@ class Given(dict[str, Any]):
 class MoneyQuestions:
     """Answers questions as plain values for JSON."""
 
-    def __init__(
-        self, economy: Economy, verbs: MoneyVerbs, inspector: Inspector, *, pull: Pull | None = None
-    ) -> None:
+    def __init__(self, economy: Economy, verbs: MoneyVerbs, inspector: Inspector) -> None:
         self._economy = economy
         self._verbs = verbs
         self._inspector = inspector
-        self._pull_adapter = pull
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
@@ -56,7 +50,6 @@ class MoneyQuestions:
             "receipts": lambda given: {"receipts": self._receipts(min(int(given["limit"]), RECEIPTS_MAX))},
             "receipt": lambda given: self._receipt(given["receipt"]),
             "verify": lambda given: self._verify(given["receipt"]),
-            "pull": lambda given: self._pull(given["adapter"]),
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:
@@ -134,11 +127,6 @@ class MoneyQuestions:
             "evidence": None if found is None else [plain_of(each) for each in found],
         }
 
-    def _pull(self, adapter: str) -> dict[str, Any]:
-        if self._pull_adapter is None:
-            raise UnavailableError("this node is on no peer-to-peer network, so there is nobody to fetch from")
-        return self._pull_adapter(adapter)
-
     def _verify(self, beginning: str) -> dict[str, Any]:
         row = self._inspector.find(beginning)
         checks = self._inspector.check(row)
@@ -156,11 +144,10 @@ def open_questions(
     registry: Registry,
     tokenizer: Callable[[], Tokenizer],
     unseal: Callable[[bytes], bytes],
-    pull: Pull | None = None,
 ) -> MoneyQuestions:
     """Compose what answers."""
     inspector = Inspector(home, economy, registry=registry, tokenizer=tokenizer, unseal=unseal)
-    return MoneyQuestions(economy, MoneyVerbs(home, economy), inspector, pull=pull)
+    return MoneyQuestions(economy, MoneyVerbs(home, economy), inspector)
 
 
 def _payee(account: str) -> str:

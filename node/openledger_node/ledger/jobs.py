@@ -67,8 +67,8 @@ class Jobs:
         """Close the row of an answered request, also when its requester left early."""
         with self._store.transaction() as transaction:
             transaction.execute(
-                "UPDATE job SET state = 'completed', tokens_in = ?, tokens_out = ?, finish_reason = ?, first_token_ns = ?,"
-                " ended_ns = ? WHERE request_id = ? AND state = 'running'",
+                "UPDATE job SET state = 'completed', tokens_in = ?, tokens_out = ?, finish_reason = ?,"
+                " first_token_ns = ?, ended_ns = ? WHERE request_id = ? AND state = 'running'",
                 (
                     completion.tokens_in,
                     completion.tokens_out,

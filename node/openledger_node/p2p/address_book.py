@@ -8,7 +8,7 @@ from pathlib import Path
 from ..home import write_private
 from .transport import PeerId, peer_id_from_address
 
-SCHEMA = "openledger.peers/1"
+SCHEMA = "openledger.address_book/1"
 FILE = "peers.json"
 ADDRESSES_MAX = 256
 ADDRESS_LENGTH_MAX = 256

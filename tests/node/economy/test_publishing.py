@@ -12,14 +12,11 @@ from support.keepers import ADA, BEN, CONTRIBUTED, TERMS, Keeper, open_keeper
 
 from openledger_node.datanets.version import read_version, version_file, write_version
 from openledger_node.economy.publishing import datanet_id, find_published
-from openledger_node.economy.questions import MoneyQuestions, open_questions
-from openledger_node.economy.registry import Registry
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_node.inference.tokenizer import ByteTokenizer
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
-from openledger_protocol.errors import MalformedError, UnavailableError, UnknownModelError
+from openledger_protocol.errors import MalformedError, UnknownModelError
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
@@ -225,20 +222,3 @@ def test_what_can_not_be_published_says_why(
     with pytest.raises(error) as refusal:
         keeper.verbs.plan(verb, {"datanet": "lake", "adapter": "lake", **arguments}, None)
     assert message in str(refusal.value)
-
-
-def test_a_pull_is_answered_by_what_the_node_lends_and_refused_without_peers(keeper: Keeper) -> None:
-    def questions(**more: Any) -> MoneyQuestions:
-        return open_questions(
-            keeper.home,
-            keeper.world.node,
-            registry=Registry(keeper.home, keeper.world.node.deployment, keeper.world.node.ledger),
-            tokenizer=ByteTokenizer,
-            unseal=lambda content: content,
-            **more,
-        )
-
-    answer = questions(pull=lambda name: {"adapter": name}).answer("pull", {"adapter": "lake"})
-    assert answer == {"adapter": "lake"}
-    with pytest.raises(UnavailableError, match="on no peer-to-peer network"):
-        questions().answer("pull", {"adapter": "lake"})

@@ -50,7 +50,7 @@ def test_a_file_that_is_not_ours_is_begun_anew(tmp_path: Path, text: str) -> Non
 
 def test_only_what_can_be_an_address_is_read(tmp_path: Path) -> None:
     found = [None, 7, "", "/p2p/", "no peer", address("x" * 300), address("ada")]
-    (tmp_path / "peers.json").write_text(json.dumps({"schema": "openledger.peers/1", "addresses": found}))
+    (tmp_path / "peers.json").write_text(json.dumps({"schema": "openledger.address_book/1", "addresses": found}))
     assert AddressBook(tmp_path).addresses == (address("ada"),)
 
 
