@@ -63,6 +63,7 @@ class Buying:
 
         Raises:
             UnknownModelError: nothing that somebody offers, or several things.
+            UnavailableError: our base, and nobody serves it just now.
         """
         found = self._board.resolve(request.model)
         return Wanted(request=request, base=found.base, adapter=found.adapter, auditable=self._auditable)

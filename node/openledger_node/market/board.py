@@ -146,6 +146,7 @@ class Board:
 
         Raises:
             UnknownModelError: nothing, or several things (all named).
+            UnavailableError: a base that we know, and nobody serves just now.
         """
         bases = frozenset(ad.base for ad in self._serving())
         names = Names(base_names=self._base_names, named=tuple(self._named), bases=bases, is_offered=self._is_offered)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from openledger_protocol.advertisement import OfferedAdapter
-from openledger_protocol.errors import MalformedError, UnknownModelError
+from openledger_protocol.errors import MalformedError, UnavailableError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest, check_digest
 
 SHORT_ID_DIGITS = 8
@@ -37,6 +37,7 @@ def resolve(name: str, names: Names) -> Resolved:
 
     Raises:
         UnknownModelError: nothing that somebody offers, or several things (all named).
+        UnavailableError: a base that we know, and nobody serves just now.
     """
     base_name, separator, adapter_name = name.rpartition(":")
     bases = {base for base in names.bases if not separator or names.base_names.get(base) == base_name}
@@ -51,6 +52,8 @@ def resolve(name: str, names: Names) -> Resolved:
         for adapter, unique in _candidates(adapter_name, base, names)
         if names.is_offered(base, adapter)
     }
+    if not found and name in names.base_names.values():  # right after a start, or while its nodes are down
+        raise UnavailableError(f"nobody on the network serves {name!r} just now: try again soon")
     return _only(name, found)
 
 

@@ -17,7 +17,7 @@ from openledger_node.market.buckets import KEYS_MAX, Buckets
 from openledger_protocol.advertisement import OfferedAdapter, sign_advertisement
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.constants import AD_BYTES_MAX
-from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 
 HARBOUR, OTHER = (AdapterId(word(name)) for name in ("harbour", "other"))
@@ -217,6 +217,13 @@ def test_a_name_that_nobody_offers_is_refused(board: Board, name: str, why: str)
     hear(board, "ada", warm=warm("harbour"))
     with pytest.raises(UnknownModelError, match=why):
         board.resolve(name)
+
+
+def test_our_base_may_be_asked_for_again_while_nobody_serves_it(board: Board) -> None:
+    with pytest.raises(UnavailableError, match="nobody on the network serves 'fake' just now"):
+        board.resolve("fake")
+    hear(board, "ada")
+    assert board.resolve("fake").adapter == BASE_ONLY
 
 
 def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: Board, now: Now) -> None:
