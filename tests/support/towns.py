@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from support.nodes import ask_status
 
 from openledger_node.demo.processes import Home, Process, closing_all
 from openledger_node.demo.town import COMMON, STAKE, Town
 from openledger_node.home import Home as NodeHome
 from openledger_node.keys import load_api_key
+from support.nodes import ask_status
 
 FAKE = {
     **COMMON,
