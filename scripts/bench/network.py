@@ -47,8 +47,8 @@ NODES, QUICK_NODES = 12, 4
 CALLS, QUICK_CALLS, CALLS_AT_ONCE = 60, 12, 6
 AUCTIONS, QUICK_AUCTIONS = 40, 5
 IDLE_S, QUICK_IDLE_S = 20.0, 5.0
-SETTLE_S, QUICK_SETTLE_S = 15.0, 2.0
-"""Between the last newcomer and the look at idle processes: who has just come is still asked what it knows."""
+SETTLE_S, QUICK_SETTLE_S = 30.0, 2.0
+"""Between the last newcomer and the look at idle processes: till then all ask each other, and bonds become final."""
 
 STARTING_AT_ONCE = 4
 """A start is seconds of imports: twelve at once on two cores would all be late, and tell nothing of the network."""

@@ -80,42 +80,47 @@ class Outbox:
         if self.state.health == "halted":
             return False
         try:
-            view = self._look()
-            self._doubt_finished(view)
-            for transaction in self._own():
-                if transaction.variants:
-                    self._follow(transaction, view)
-            self._begin(view)
-            self._head, self.state = view.head, OK
-            self.alerts = tuple(f"{summary}: {why}" for why, summary in view.held.items())
+            head = self._look()
+            self._doubt_finished(head)
+            own = self._own()
+            self.alerts = self._go_on(own, head) if own else ()  # nodes are idle most of the time: few questions then
+            self._head, self.state = head, OK
         except ChainError as error:
             self.state = ChainState(health="down", why=str(error))
         except _DeepReorgError as error:
             self.halt(str(error))
         return self._steps.has_moved
 
-    def _look(self) -> View:
+    def _look(self) -> Block:
         found = self._client.chain_id()
         if found != self._chain_id:
             raise ChainError(
                 f"the endpoint is of chain {found}, not {self._chain_id}: set [chain] rpc to the right one"
             )
-        head = self._client.head()
+        return self._client.head()
+
+    def _go_on(self, own: list[Transaction], head: Block) -> tuple[str, ...]:
+        """Take our transactions as far as they go; returns why some wait."""
         spent_wei = self._journal.spent_wei(day_start_s(head.timestamp_s))
-        return View(
+        view = View(
             head=head, finalized=self._client.finalized_number(), fees=self._client.fees(), spent_wei=spent_wei
         )
+        for transaction in own:
+            if transaction.variants:
+                self._follow(transaction, view)
+        self._begin(view)
+        return tuple(f"{summary}: {why}" for why, summary in view.held.items())
 
     def _own(self) -> list[Transaction]:
         return [found for found in self._journal.unfinished() if found.intent.sender in self._senders]
 
-    def _doubt_finished(self, view: View) -> None:
+    def _doubt_finished(self, head: Block) -> None:
         """Look again at what was finished, should the chain have taken back what it called final."""
         last = self._journal.last_finished()
         if last is None:
             return
-        if view.head.number < last.number:
-            raise ChainError(f"the endpoint is at block {view.head.number}, and {last.number} was final already")
+        if head.number < last.number:
+            raise ChainError(f"the endpoint is at block {head.number}, and {last.number} was final already")
         block = self._client.block(last.number)
         if block is None or block.hash != last.hash:
             self._steps.take("reopen", self._journal.reopen, last.number - REORG_DEPTH_MAX)

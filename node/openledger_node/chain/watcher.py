@@ -92,11 +92,15 @@ class Watcher:
         finalized = self._client.finalized_number()
         head = self.head = self._client.head()
         kept = self._journal.last_blocks()
-        if kept and not self._is_on_chain(kept[0]):
+        if kept and not self._leads_to(head, kept[0]):
             return self._go_back(kept, head)
         last = kept[0] if kept else None
         has_more = self._read_on(last, head, finalized)
         return self._read_again(finalized) or has_more
+
+    def _leads_to(self, head: Block, known: BlockId) -> bool:
+        """Whether a block is on the chain of `head`: its last two blocks tell without a question."""
+        return known.hash in (head.hash, head.parent_hash) or self._is_on_chain(known)
 
     def _is_on_chain(self, known: BlockId) -> bool:
         block = self._client.block(known.number)

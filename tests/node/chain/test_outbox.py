@@ -89,6 +89,16 @@ def test_an_intent_is_sent_then_mined_then_final(chain: ScriptedChain, ledger: L
     assert chain.mined_calls() == [b"a"]
 
 
+def test_whoever_has_nothing_to_send_asks_for_no_fees_and_hears_that_the_chain_is_down(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox
+) -> None:
+    outbox.step()
+    assert (chain.asked["head"], chain.asked["fees"], chain.asked["finalized_number"]) == (1, 0, 0)
+    chain.is_down = True
+    outbox.step()
+    assert outbox.state.health == "down"
+
+
 def test_several_are_on_their_way_at_once_in_the_order_of_their_nonces(
     chain: ScriptedChain, ledger: Ledger, outbox: Outbox
 ) -> None:

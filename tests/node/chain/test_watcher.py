@@ -106,6 +106,16 @@ def test_only_what_is_new_is_read_again(chain: ScriptedChain, ledger: Ledger, wa
     assert texts(ledger) == ["a", "b"]
 
 
+def test_whether_the_next_block_follows_the_last_one_is_seen_without_a_question(
+    chain: ScriptedChain, ledger: Ledger, watcher: Watcher
+) -> None:
+    read(watcher)
+    asked = chain.asked["block"]
+    chain.mine()
+    read(watcher)
+    assert chain.asked["block"] == asked
+
+
 def test_blocks_before_the_contracts_are_not_read(chain: ScriptedChain, ledger: Ledger) -> None:
     pay(chain, "a")
     pay(chain, "b")
