@@ -8,6 +8,7 @@ code is used here.
 import hashlib
 import json
 import os
+import re
 import secrets
 import sys
 import time
@@ -72,17 +73,17 @@ def price(terms: dict[str, str], tokens_in: int, tokens_out: int) -> int:
 # ---- what is signed
 
 
-def struct(text: str, values: Any, *, more: str = "") -> bytes:
-    """EIP-712's hash of a struct; a struct in it is given by its hash, and its type by `more`."""
-    kinds = [field.split()[0].replace("Work", "bytes32") for field in text.rpartition("(")[2].rstrip(")").split(",")]
-    plain = [_plain(kind, value) for kind, value in zip(kinds, values, strict=True)]
-    return keccak(keccak((text + more).encode()) + encode(kinds, plain))
-
-
-def _plain(kind: str, value: Any) -> Any:
-    if isinstance(value, str) and kind != "address":
-        return raw(value[2:]) if kind == "bytes32" else int(value)
-    return value
+def struct(text: str, fields: Fields, *, more: str = "") -> bytes:
+    """EIP-712's hash of a struct, of fields named as on the wire; one in it is its hash, and `more` its type."""
+    kinds, values = [], []
+    for kind, name in map(str.split, text.rpartition("(")[2].rstrip(")").split(",")):
+        snake = re.sub("([A-Z])", r"_\1", name).lower()
+        value = next(fields[key] for key in (snake, snake + "_wei", snake + "_s") if key in fields)
+        if isinstance(value, str) and kind != "address":
+            value = raw(value[2:]) if kind == "bytes32" else int(value)
+        kinds.append(kind.replace("Work", "bytes32"))
+        values.append(value)
+    return keccak(keccak((text + more).encode()) + encode(kinds, values))
 
 
 def typed(network: Fields, hashed: bytes) -> bytes:
@@ -199,12 +200,14 @@ class Stranger:
         """Have the question answered, a voucher ahead of each chunk, and countersign the receipt."""
         config = {"payer": self.payer.address, "authorizer": self.payer.address, "node": bid["wallet"]}
         config |= {"withdraw_delay_s": 60, "salt": drawn()}
-        channel = typed(self.network, struct(CONFIG, config.values()))
+        channel = typed(self.network, struct(CONFIG, config))
         nonce, salts = drawn(), {name: drawn() for name in ("prompt", "output", "fingerprint")}
 
         def voucher(tokens: int) -> Fields:
             wei = price(bid["terms"], len(PROMPT), tokens)
-            signature = self.sign(typed(self.network, struct(VOUCHER, (channel, wei))))
+            signature = self.sign(
+                typed(self.network, struct(VOUCHER, {"channel_id": channel, "max_claimable_wei": wei}))
+            )
             return {"channel_id": hexed(channel), "max_claimable_wei": str(wei), "signature": signature}
 
         stream, paid = await self.open_stream(bid["body"], "infer"), bid["chunk_tokens"]
@@ -221,8 +224,8 @@ class Stranger:
                 paid, num_vouchers = min(paid + bid["chunk_tokens"], TOKENS), num_vouchers + 1
                 await send(stream, "voucher", voucher=voucher(paid))
         receipt = message["receipt"]
-        work = struct(WORK, receipt["work"].values())
-        digest = typed(self.network, struct(RECEIPT, (*list(receipt.values())[:-1], work), more=WORK))
+        hashed = struct(RECEIPT, receipt | {"work": struct(WORK, receipt["work"])}, more=WORK)
+        digest = typed(self.network, hashed)
         assert signer_of(digest, message["signature"]) == raw(bid["signer"][2:])
         agreed = {"seq": receipt["seq"], "channel_id": hexed(channel), "nonce_commit": opening["nonce_commit"]}
         assert receipt == agreed | done(bid, salts, text, ids)
