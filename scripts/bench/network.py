@@ -380,13 +380,15 @@ def bars_of(runs: dict[str, Any]) -> list[dict[str, Any]]:
     asked = calls.get("asked", CALLS)
     cpu, memory = idle.get("cpu_percent", {}).get("daemon"), idle.get("rss_mib", {}).get("daemon")
     awards = auctions.get("award_ms")
-    spread = f"mean {statistics.mean(cpu):.2f}, max {max(cpu):.2f}" if cpu else ""
+    spread = f"{max(cpu)} at most" if cpu else ""
+    shared = idle.get("pss_mib", {}).get("daemon")
+    own = f"the daemon without its engine; {mean(shared):.0f} if what processes share is divided" if shared else ""
     return [
         bar("discovery_s", found.get("s"), "s", 15, 5, why=found.get("why", "")),
         bar("calls_served", calls.get("served"), f"of {asked}", asked, asked, "higher", why=calls.get("why", "")),
         bar("call_to_award_ms_p95", percentile(awards), "ms", 1500, 600, why=auctions.get("why", "")),
         bar("idle_cpu_percent_per_node", mean(cpu), "%", 1, 0.5, why=idle.get("why", spread)),
-        bar("rss_mb_per_node", mean(memory), "MiB", 120, 90, why=idle.get("why", "the daemon without its engine")),
+        bar("rss_mb_per_node", mean(memory), "MiB", 120, 90, why=idle.get("why", own)),
     ]
 
 
