@@ -9,7 +9,7 @@ TORCH_ARGS ?=
 INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps
 TEST_HOME := $(CURDIR)/.home
 
-.PHONY: help start test quick contracts demo lint fix lock example reference vectors first-start clean
+.PHONY: help start test quick contracts demo bench lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -58,6 +58,10 @@ vectors: $(VENV)/dev.stamp ## write tests/vectors/*.json anew from the protocol
 
 demo: $(VENV)/run.stamp ## the whole economy in one run: three nodes, two adapters, one chain, an audit
 	@exec $(BIN)/openledger-node demo $(ARGS)
+
+bench: $(VENV)/dev.stamp ## the benchmarks: each prints one JSON object on its last line
+	$(BIN)/python scripts/bench/attribution.py --json
+	$(BIN)/python scripts/bench/network.py --json
 
 first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first answer and a clean end, timed
 	$(BIN)/python scripts/first_start.py
