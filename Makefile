@@ -20,7 +20,7 @@ start: $(VENV)/run.stamp ## run a node: the first time it installs itself and fe
 
 test: lint contracts $(VENV)/dev.stamp ## everything: format, lint, import rules, types, contracts, all tests
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
-	$(BIN)/pytest
+	$(BIN)/python scripts/run_tests.py
 
 quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow"
