@@ -1,4 +1,4 @@
-"""All tests, in two pytest runs side by side: those that start whole nodes mostly wait, and the others mostly compute.
+"""All tests, in two pytest runs side by side: those that start whole nodes mostly wait, the others mostly compute.
 
 The first run's output is shown when it is over, behind the other's. Exits 0 only if both do.
 """
