@@ -180,8 +180,10 @@ def test_after_all_of_it_nothing_was_paid_twice_and_the_books_hold(
         wait_for(partial(all_is_final, node))
         check_claims(ledgers[node.name])
     check_receipts(town, ledgers)
-    in_parallel(*(partial(node.verb, "rewards", "withdraw") for node in town.sellers))
-    for node in town.sellers:
+    earners = [node for node in town.sellers if ledgers[node.name].claims.newest(limit=1)]
+    assert earners, "somebody was paid for all those answers"
+    in_parallel(*(partial(node.verb, "rewards", "withdraw") for node in earners))
+    for node in earners:
         earned = wait_for(partial(withdrawn, node))
         assert (earned["withdrawn_wei"], earned["balance_wei"]) == (earned["credited_wei"], "0")
     with closing(load_plug("chain", "evm")(town.network.rpc[0])) as client:
@@ -216,7 +218,7 @@ def check_claims(ledger: Ledger) -> None:
     counting = [claim for claim in ledger.claims.newest(limit=RECEIPTS_MAX) if claim.state == "final"]
     claimed = [row.digest for claim in counting for row in ledger.receipts.of_claim(claim.claim_id)]
     assert sorted(claimed) == sorted(row.digest for row in receipts)
-    assert sum(claim.gross_wei for claim in counting) == sum(row.receipt.amount_wei for row in receipts) > 0
+    assert sum(claim.gross_wei for claim in counting) == sum(row.receipt.amount_wei for row in receipts)
 
 
 def check_receipts(town: FakeTown, ledgers: dict[str, Ledger]) -> None:
