@@ -54,9 +54,8 @@ def _hello(address: ApiAddress) -> None:
     messages = [{"role": "user", "content": QUESTION}]
     body = {"model": address.base, "messages": messages, "max_tokens": ANSWER_TOKENS_MAX, "temperature": 0}
     try:
-        err_console.print("first answer: ", end="", style="dim")
-        for event in stream_chat(address, body):
-            err_console.print(shown(text_of(event)), end="", markup=False)
-        err_console.print()
+        answer = "".join(text_of(event) for event in stream_chat(address, body))
+        # In one piece: the money desk has lines of its own to say meanwhile.
+        err_console.print(f"first answer: {shown(answer)}", markup=False)
     except NodeError as error:
         say(f"[yellow]the first answer failed[/]: {plain(str(error))}")
