@@ -4,12 +4,9 @@
 (or `*`), and how often it may be passed: the last time ends the process by SIGKILL. It answers with the exit code.
 """
 
-import os
 import pickle
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,10 +15,10 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import AdapterId, DatanetId, Wei
 
+from . import lives
 from .chain_server import RemoteChain
 from .economies import OPEN, World, key_of, open_side
-from .mortal_outbox import mortal_at
-from .nodes import ROOT
+from .lives import DONE, STUCK, run_lives
 from .signed import digest
 
 NETWORK = "network.pickle"
@@ -29,40 +26,8 @@ STEPS_MAX = 400
 STEPS_IDLE = 35
 """So long after the last claim nothing more may come: an interval between claims is over."""
 
-DONE, STUCK = 0, 3
-
 ADAPTER = AdapterId(digest("a"))
-Live = Callable[[Path, str, str, int], int]
-"""Lives one life."""
-
-
-@contextmanager
-def open_lives() -> Iterator[Live]:
-    """Start what lives are forked from."""
-    command = [sys.executable, "-m", "support.mortal_settlement"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
-        asked, told = process.stdin, process.stdout
-        assert asked is not None
-        assert told is not None
-
-        def live(folder: Path, chain: str, point: str, count: int) -> int:
-            asked.write(f"{folder}\t{chain}\t{point}\t{count}\n")
-            asked.flush()
-            return int(told.readline())
-
-        yield live
-        asked.close()
-
-
-def main() -> None:
-    """Live a life for each line."""
-    for line in sys.stdin:
-        folder, chain, point, count = line.rstrip("\n").split("\t")
-        child = os.fork()
-        if child == 0:
-            os._exit(_live(Path(folder), chain, mortal_at(point, int(count))))
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+open_lives = partial(lives.open_lives, "support.mortal_settlement")
 
 
 def _live(folder: Path, chain: str, fail_point: Callable[[str], None]) -> int:
@@ -115,4 +80,4 @@ def _act(world: World, action: Action) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_lives(_live)

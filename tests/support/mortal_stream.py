@@ -7,7 +7,6 @@ signature is noted in a file beside the ledgers as it is made, before anybody ca
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from openledger_node.errors import NetworkError
 from openledger_node.ledger.ledger import open_ledger
 from openledger_protocol.errors import ProtocolError
 
+from .lives import mortal_at
 from .local_engine import LocalEngine
 from .nodes import ROOT
 from .sides import PAYER_PEER, SIGN_AS_AUTHORIZER, SIGN_AS_SIGNER, open_buyer, open_seller, purchase
@@ -71,20 +71,6 @@ def main() -> None:
                 end.close()
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         print(*codes, flush=True)
-
-
-def mortal_at(point: str, count: int) -> Callable[[str], None]:
-    """A fail point that ends the process at its `count`-th passing; never for 0."""
-    num_left = count
-
-    def pass_point(name: str) -> None:
-        nonlocal num_left
-        if point in ("*", name):
-            num_left -= 1
-            if num_left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return pass_point
 
 
 def noted(file: Path, sign: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from support.chain_server import lend
-from support.mortal_outbox import DONE, KEYS, Live, open_lives
+from support.lives import DONE, Live
+from support.mortal_outbox import KEYS, open_lives
 from support.scripted_chain import ScriptedChain
 
 from openledger_node.chain.steps import FAIL_POINTS

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from support.chain_server import lend
 from support.economies import OPEN, World, open_world
-from support.mortal_settlement import ADAPTER, DONE, Live, open_lives, prepare
+from support.lives import DONE, Live
+from support.mortal_settlement import ADAPTER, open_lives, prepare
 
 from openledger_node.settlement import service
 from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
