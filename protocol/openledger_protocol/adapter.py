@@ -1,14 +1,17 @@
 """A base, an adapter's manifest, and the id that hangs on every byte of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .codec import canonical_digest
 from .constants import PPM
 from .errors import MalformedError
-from .primitives import AdapterId, Digest, check_digest, check_name
+from .primitives import AdapterId, Digest, check_digest, check_name, check_text
 
 ADAPTER_SCHEMA = "openledger.adapter/1"
+PROBE_PROMPT_LENGTH_MAX = 500
+"""Characters of a probe's prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,7 @@ class AdapterManifest:
     parent: AdapterId | None = None
     training: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
-    probe: dict[str, Any] | None = None
+    probe: dict[str, Any] | None = None  # {"prompt", "digest"}: the text that it writes first in float32
     owner: str | None = None
     license: str | None = None
 
@@ -52,6 +55,11 @@ class AdapterManifest:
 def adapter_id(manifest: AdapterManifest) -> AdapterId:
     """The SHA-256 of the manifest's canonical JSON: two adapters share it only if they are the same."""
     return AdapterId(canonical_digest(manifest))
+
+
+def probe_digest(prompt: str, ids: Sequence[int]) -> Digest:
+    """What a manifest's probe states: the prompt, and the greedy token ids that the adapter answers it with."""
+    return canonical_digest({"prompt": prompt, "ids": list(ids)})
 
 
 def manifest_from_json(fields: object) -> AdapterManifest:
@@ -104,9 +112,19 @@ def _check_manifest(manifest: AdapterManifest) -> None:
     for name in ("training", "evaluation", "probe"):
         if getattr(manifest, name) is not None:
             _typed(name, getattr(manifest, name), dict)
+    if manifest.probe is not None:
+        _check_probe(manifest.probe)
     for name in ("owner", "license"):
         if getattr(manifest, name) is not None:
             _typed(name, getattr(manifest, name), str)
+
+
+def _check_probe(probe: dict[str, Any]) -> None:
+    if probe.keys() != {"prompt", "digest"}:
+        raise MalformedError("adapter.json: probe has a prompt and a digest, and nothing else")
+    if not 1 <= len(check_text(_typed("probe.prompt", probe["prompt"], str))) <= PROBE_PROMPT_LENGTH_MAX:
+        raise MalformedError(f"adapter.json: probe.prompt has 1 to {PROBE_PROMPT_LENGTH_MAX} characters")
+    check_digest(_typed("probe.digest", probe["digest"], str))
 
 
 def _typed(name: str, value: Any, cls: type) -> Any:

@@ -56,12 +56,20 @@ def encode_frame(message: Mapping[str, object], *, size_bytes_max: int = DATA_FR
         MalformedError: the frame is larger than its cap, or holds what msgpack cannot.
     """
     try:
-        body = cast(bytes, msgpack.packb(to_plain(message), use_bin_type=True))
+        body = cast(bytes, msgpack.packb(dict(message), default=_to_packable, use_bin_type=True))
     except (ValueError, TypeError, OverflowError) as error:
         raise MalformedError(f"not to be written as msgpack: {error}") from error
     if len(body) > size_bytes_max:
         raise MalformedError(f"a frame of {len(body)} bytes is over its cap of {size_bytes_max}")
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def _to_packable(value: object) -> object:
+    """What msgpack can't write by itself; it asks only then, since most of a frame it can."""
+    plain = to_plain(value)
+    if plain is value:
+        raise TypeError(f"{type(value).__name__} has no place in a frame")
+    return plain
 
 
 class FrameDecoder:

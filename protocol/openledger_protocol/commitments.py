@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from eth_hash.auto import keccak
 
-from .codec import canonical_json, to_plain
+from .codec import canonical_json
 from .constants import FINGERPRINT_LEAF_IDS
 from .eip712 import digest_word, hex_digest, keccak_digest
 from .errors import MalformedError
-from .inference import Message, SamplingParams
+from .inference import Message, SamplingParams, plain_sampling
 from .primitives import ZERO_DIGEST, AdapterId, Digest, RequestId, Salt
 
 FINGERPRINT_TAG = b"openledger.fingerprint/1"
@@ -29,8 +29,7 @@ def prompt_commit(salt: Salt, prompt: tuple[Message, ...] | str, sampling: Sampl
     Raises:
         MalformedError: a text or a number that canonical JSON does not have.
     """
-    parameters = to_plain(sampling)
-    assert isinstance(parameters, dict)
+    parameters = plain_sampling(sampling)
     seed = str(parameters.pop("seed"))
     return keccak_digest(
         digest_word(salt) + canonical_json({"messages": prompt, "sampling": parameters, "seed": seed})

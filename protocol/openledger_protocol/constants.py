@@ -28,6 +28,15 @@ TOP_K_MAX: Final = 2**31 - 1
 TEMPERATURE_MAX: Final = 2.0
 """OpenAI's own bound; above it a text is noise."""
 
+PENALTY_MAX: Final = 2.0
+"""Of a penalty, either way: OpenAI's own bound."""
+
+LOGPROBS_MAX: Final = 20
+"""Likeliest tokens named beside each token of an answer, OpenAI's own bound."""
+
+JSON_SCHEMA_BYTES_MAX: Final = 64 * 1024
+"""A schema that an answer must fit: far more than people write, and little to compile."""
+
 PRICE_TOKENS: Final = 1_000
 """Prices are in wei per this many tokens, of the prompt and of the answer each."""
 

@@ -1,9 +1,19 @@
 """One request and what comes back: hops 1, 5 and 6 of its way through a node."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
 from typing import Literal
 
-from .constants import STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, TEMPERATURE_MAX, TOP_K_MAX
+from .codec import to_plain
+from .constants import (
+    JSON_SCHEMA_BYTES_MAX,
+    LOGPROBS_MAX,
+    PENALTY_MAX,
+    STOP_STRING_LENGTH_MAX,
+    STOP_STRINGS_MAX,
+    TEMPERATURE_MAX,
+    TOP_K_MAX,
+)
 from .errors import MalformedError
 from .primitives import AdapterId, RequestId, check_text
 
@@ -32,6 +42,25 @@ class SamplingParams:
     top_k: int = 0  # 0 keeps every token
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
+    frequency_penalty: float = 0.0  # taken off a token's logit for each time that the answer has it
+    presence_penalty: float = 0.0  # taken off a token's logit once if the answer has it
+    repetition_penalty: float = 1.0  # divides (or multiplies, under 0) the logits of prompt's and answer's tokens
+    logprobs: int | None = None  # so many of the likeliest are named beside each token; None: no probability at all
+    json_schema: str | None = None  # that the answer must fit, as JSON text; its order of keys is the answer's
+
+
+ADDED_SAMPLING = frozenset(
+    {"frequency_penalty", "presence_penalty", "repetition_penalty", "logprobs", "json_schema"},
+)
+"""Parameters that are absent at their defaults where they are committed to or sent: there were none before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedAdapter:
+    """One adapter of a set that adds up, and how much of it counts."""
+
+    name: str  # as a request's `model` would name it
+    weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +72,7 @@ class InferenceRequest:
     prompt: tuple[Message, ...] | str
     sampling: SamplingParams
     prefix: str = ""  # of the answer, delivered by a node that failed: the answer goes on behind it
+    adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; free requests only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +84,21 @@ class ServedModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """How likely a token of the answer was, by the model's own softmax: before penalties and temperature."""
+
+    id: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()  # the likeliest ids with theirs, likeliest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenChunk:
     """A piece of the answer that is safe to show: whole characters, no part of a stop string."""
 
     text: str
     ids: tuple[int, ...]  # generated tokens since the last chunk, also those whose text is held back
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, where they were asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,14 +129,51 @@ def check_sampling(params: SamplingParams) -> SamplingParams:
         (f"top_k must be from 0 to {TOP_K_MAX}", 0 <= params.top_k <= TOP_K_MAX),
         ("min_p must be from 0 to 1", 0 <= params.min_p <= 1),
         (f"stop takes at most {STOP_STRINGS_MAX} strings", len(params.stop) <= STOP_STRINGS_MAX),
+        _is_penalty("frequency_penalty", params.frequency_penalty),
+        _is_penalty("presence_penalty", params.presence_penalty),
         (
-            f"a stop string has 1 to {STOP_STRING_LENGTH_MAX} characters",
+            f"repetition_penalty must be over 0 and at most {PENALTY_MAX:g}",
+            0 < params.repetition_penalty <= PENALTY_MAX,
+        ),
+        (
+            f"logprobs must be from 0 to {LOGPROBS_MAX}",
+            params.logprobs is None or 0 <= params.logprobs <= LOGPROBS_MAX,
+        ),
+        (
+            f"stop takes strings of 1 to {STOP_STRING_LENGTH_MAX} characters",
             all(1 <= len(text) <= STOP_STRING_LENGTH_MAX for text in params.stop),
         ),
     )
     for rule, is_kept in bounds:
         if not is_kept:
-            raise MalformedError(rule)
+            raise MalformedError(rule, param=rule.split()[0])  # each rule begins with its field's name
     for text in params.stop:
         check_text(text)
+    if params.json_schema is not None:
+        _check_schema_text(params.json_schema)
     return params
+
+
+def plain_sampling(params: SamplingParams) -> dict[str, object]:
+    """The parameters as they are committed to and sent: those that were added later are absent at their defaults."""
+    return {
+        field.name: to_plain(value)
+        for field in fields(params)
+        if (value := getattr(params, field.name)) != field.default or field.name not in ADDED_SAMPLING
+    }
+
+
+def _is_penalty(name: str, value: float) -> tuple[str, bool]:
+    return f"{name} must be from {-PENALTY_MAX:g} to {PENALTY_MAX:g}", -PENALTY_MAX <= value <= PENALTY_MAX
+
+
+def _check_schema_text(text: str) -> None:
+    """Require one JSON object of bounded size; what it means is the grammar's to say."""
+    if len(check_text(text).encode()) > JSON_SCHEMA_BYTES_MAX:
+        raise MalformedError(f"json_schema must be at most {JSON_SCHEMA_BYTES_MAX} bytes long", param="json_schema")
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedError("json_schema must be JSON text", param="json_schema") from error
+    if not isinstance(schema, dict):
+        raise MalformedError("json_schema must be a JSON object", param="json_schema")

@@ -10,7 +10,7 @@ from typing import Any
 from .codec import canonical_json, to_plain
 from .commitments import fingerprint, output_commit, prompt_commit
 from .errors import MalformedError
-from .inference import Message, SamplingParams, check_sampling
+from .inference import Message, SamplingParams, check_sampling, plain_sampling
 from .payments import Receipt
 from .primitives import Salt, check_text
 from .wire.inference import Salts
@@ -58,7 +58,7 @@ def opening_to_json(opening: Opening) -> bytes:
     """An opening as a file; the seed is decimal text, because JSON holds integers of 53 bits only."""
     fields = to_plain(opening)
     assert isinstance(fields, dict)
-    fields["sampling"]["seed"] = str(opening.sampling.seed)
+    fields["sampling"] = {**plain_sampling(opening.sampling), "seed": str(opening.sampling.seed)}
     return canonical_json({"schema": OPENING_SCHEMA, **fields})
 
 

@@ -59,7 +59,19 @@ def test_a_whole_temperature_is_the_same_as_integer_and_as_float() -> None:
     assert whole == floating
 
 
-@pytest.mark.parametrize("changes", [{"seed": 0}, {"temperature": 0.8}, {"stop": ()}, {"max_tokens": 65}])
+def test_parameters_that_were_added_later_are_committed_to_where_they_are_set() -> None:
+    written = (
+        '{"messages":"Once","sampling":{"json_schema":"{}","logprobs":0,"max_tokens":64,"min_p":0,'
+        '"repetition_penalty":1.5,"stop":["\\n"],"temperature":0.7,"top_k":0,"top_p":1},"seed":"18446744073709551615"}'
+    )
+    sampling = replace(SAMPLING, json_schema="{}", logprobs=0, repetition_penalty=1.5)
+    assert prompt_commit(SALT, "Once", sampling) == "0x" + keccak(bytes.fromhex(SALT[2:]) + written.encode()).hex()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seed": 0}, {"temperature": 0.8}, {"stop": ()}, {"max_tokens": 65}, {"logprobs": 0}, {"json_schema": "{}"}],
+)
 def test_another_way_of_sampling_is_another_commitment(changes: dict[str, Any]) -> None:
     assert prompt_commit(SALT, TURNS, replace(SAMPLING, **changes)) != prompt_commit(SALT, TURNS, SAMPLING)
 

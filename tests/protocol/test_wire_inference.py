@@ -1,5 +1,6 @@
 """The infer stream: each message survives its frame, and what is not as written is refused by its field."""
 
+import json
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -95,6 +96,11 @@ samplings = st.builds(
     top_k=uints(31),
     min_p=st.floats(0, 1),
     stop=st.lists(texts.filter(bool), max_size=4).map(tuple),
+    frequency_penalty=st.floats(-2, 2),
+    presence_penalty=st.floats(-2, 2),
+    repetition_penalty=st.floats(0.01, 2),
+    logprobs=st.none() | st.integers(0, 20),
+    json_schema=st.none() | st.dictionaries(texts, texts, max_size=3).map(json.dumps),
 )
 shares = st.builds(Share, datanet_id=digests, account=addresses, ppm=uints(32))
 turns = st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=texts)
@@ -214,6 +220,12 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("open", "sampling.max_tokens", 0, "sampling: max_tokens must be at least 1"),
         ("open", "sampling.seed", 2**64, "seed: must be an integer of 64 bits"),
         ("open", "sampling.stop", ["x"] * 5, "stop: must be a list of 0 to 4"),
+        ("open", "sampling.later", 1, "open: sampling: 'later' is not known to this node"),
+        ("open", "sampling.frequency_penalty", "0", "frequency_penalty: must be a number"),
+        ("open", "sampling.repetition_penalty", 0.0, "sampling: repetition_penalty must be over 0"),
+        ("open", "sampling.logprobs", None, "logprobs: must be an integer of 8 bits"),
+        ("open", "sampling.json_schema", {}, "json_schema: must be a text of at most 65536 characters"),
+        ("open", "sampling.json_schema", "{", "sampling: json_schema must be JSON text"),
         ("open", "channel_config.payer", "0x" + "g" * 40, "payer: not an address"),
         ("open", "channel_config.withdraw_delay_s", 2**64, "withdraw_delay_s: must be an integer of 64 bits"),
         ("open", "voucher.signature", b"", "voucher: signature: a signature has 65 bytes"),

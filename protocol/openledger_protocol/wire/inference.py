@@ -1,6 +1,7 @@
 """The `infer` stream: a payer opens it, raises its voucher as the answer grows, and countersigns the receipt.
 
-Each message is one frame. Unknown keys are ignored, so that a later version may add some; an unknown `t` is refused.
+Each message is one frame. Unknown keys are ignored, so that a later version may add some; an unknown `t` is refused,
+and so is an unknown key of `sampling`, which might change the answer.
 """
 
 from collections.abc import Mapping
@@ -8,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..attribution import Share
-from ..constants import STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, WIRE_VERSION
+from ..constants import JSON_SCHEMA_BYTES_MAX, STOP_STRING_LENGTH_MAX, STOP_STRINGS_MAX, WIRE_VERSION
 from ..errors import MalformedError, PeerError, ProtocolError, UnknownVersionError
-from ..inference import Message, SamplingParams, check_sampling
+from ..inference import Message, SamplingParams, check_sampling, plain_sampling
 from ..payments import ChannelConfig, Receipt, SignedVoucher, Terms, Voucher, Work
 from ..primitives import AdapterId, Digest, Nonce, RequestId, Salt, Wei
 from .fields import (
@@ -173,18 +174,31 @@ def _prompt() -> Field:
     )
 
 
-def _sampling() -> Field:
-    fields = record(
-        SamplingParams,
-        max_tokens=uint(32),
-        seed=uint(64),
-        temperature=NUMBER,
-        top_p=NUMBER,
-        top_k=uint(31),
-        min_p=NUMBER,
-        stop=listed(text(STOP_STRING_LENGTH_MAX), length_max=STOP_STRINGS_MAX),
-    )
-    return Field(fields.write, lambda value: check_sampling(fields.read(value)))
+_SAMPLING: dict[str, Field] = {
+    "max_tokens": uint(32),
+    "seed": uint(64),
+    "temperature": NUMBER,
+    "top_p": NUMBER,
+    "top_k": uint(31),
+    "min_p": NUMBER,
+    "stop": listed(text(STOP_STRING_LENGTH_MAX), length_max=STOP_STRINGS_MAX),
+}
+_ADDED_SAMPLING: dict[str, Field] = {
+    "frequency_penalty": NUMBER,
+    "presence_penalty": NUMBER,
+    "repetition_penalty": NUMBER,
+    "logprobs": uint(8),
+    "json_schema": text(JSON_SCHEMA_BYTES_MAX),
+}
+"""Absent at their defaults."""
+
+
+def _read_sampling(value: Any) -> SamplingParams:
+    """Read how to draw; unlike elsewhere an unknown key is refused, since ignoring it would be another answer."""
+    if type(value) is dict and (unknown := value.keys() - _SAMPLING.keys() - _ADDED_SAMPLING.keys()):
+        raise MalformedError(f"{min(map(repr, unknown))[:80]} is not known to this node")
+    added = {name: field for name, field in _ADDED_SAMPLING.items() if type(value) is dict and name in value}
+    return check_sampling(SamplingParams(**read_fields(value, {**_SAMPLING, **added})))
 
 
 def _signed_voucher() -> Field:
@@ -240,7 +254,7 @@ _OPEN = record(
     award=record(Award, base=DIGEST, terms=_TERMS, tokens_max=uint(32)),
     adapter=DIGEST,
     messages=_prompt(),
-    sampling=_sampling(),
+    sampling=Field(plain_sampling, _read_sampling),
     channel_config=_CONFIG,
     voucher=_VOUCHER,
     nonce_commit=DIGEST,

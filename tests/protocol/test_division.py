@@ -1,0 +1,99 @@
+"""A receipt's price in parts: they sum to it, and are what a claim of it alone pays."""
+
+import pytest
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.claims import AdapterTerms, DatanetTerms, compute_claim
+from openledger_protocol.constants import PPM
+from openledger_protocol.division import apportion, divide, join_ppm
+from openledger_protocol.epoch import Params
+from openledger_protocol.payments import ChannelConfig
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Digest, Salt, Wei
+from openledger_protocol.settlement import EpochClaim, Item, Part, items_hash
+
+PARAMS = Params(
+    protocol_ppm=20_000,
+    stakers_ppm=30_000,
+    data_ppm=150_000,
+    algo_id=1,
+    min_stake_wei=Wei(1),
+    min_deposit_wei=Wei(1),
+    adapter_bond_wei=Wei(1),
+    credit_tokens_max=32,
+)
+LAKE, TOWN = (DatanetId("0x" + digit * 64) for digit in "12")
+ADA, BEN, OWNER = (Address("0x" + digit * 40) for digit in "345")
+ADAPTER = AdapterTerms(owner=OWNER, royalty_ppm=120_000, datanets=((LAKE, 700_000), (TOWN, 300_000)))
+DATANETS = {id: DatanetTerms(owner=OWNER, owner_ppm=100_000, treasury=OWNER) for id in (LAKE, TOWN)}
+SHARES = (
+    Share(datanet_id=LAKE, account=ADA, ppm=333_333),
+    Share(datanet_id=LAKE, account=BEN, ppm=666_667),
+    Share(datanet_id=TOWN, account=ZERO_ADDRESS, ppm=PPM),
+)
+AMOUNTS = [0, 1, 7, 999_999, 18_260_000_000_000_000, 10**18, 2**100 + 1]
+
+
+@pytest.mark.parametrize("amount", AMOUNTS)
+def test_all_parts_sum_to_the_price(amount: int) -> None:
+    found = divide(Wei(amount), params=PARAMS, adapter=ADAPTER, datanets=DATANETS, shares=SHARES)
+    parts = (found.node_wei, found.adapter_owner_wei, found.stakers_wei, found.protocol_wei)
+    assert sum(parts) + found.datanet_owners_wei + found.contributors_wei == amount
+    for part in found.datanets:
+        assert sum(payee.amount_wei for payee in part.payees) + part.dust_wei == part.part_wei
+
+
+@pytest.mark.parametrize("amount", [amount for amount in AMOUNTS if 0 < amount < 2**128])
+def test_the_parts_are_those_of_a_claim_that_holds_this_receipt_alone(amount: int) -> None:
+    adapter_id = AdapterId("0x" + "6" * 64)
+    config = ChannelConfig(payer=ADA, authorizer=ADA, node=BEN, withdraw_delay_s=40, salt=Salt("0x" + "7" * 64))
+    item = Item(
+        config=config,
+        max_claimable_wei=Wei(amount),
+        signature=b"",
+        from_wei=Wei(0),
+        to_wei=Wei(amount),
+        parts=(Part(adapter=0, amount_wei=Wei(amount)),),
+    )
+    claim = EpochClaim(
+        node=BEN,
+        seq=1,
+        epoch=1,
+        items_hash=items_hash([adapter_id], [item]),
+        receipts_root=Digest("0x" + "8" * 64),
+        count=1,
+    )
+    record = compute_claim(
+        claim,
+        [adapter_id],
+        [item],
+        skipped=0,
+        claimed_at_s=0,
+        params=PARAMS,
+        registry={adapter_id: ADAPTER},
+        datanets=DATANETS,
+    )
+    found = divide(Wei(amount), params=PARAMS, adapter=ADAPTER, datanets=DATANETS, shares=SHARES)
+    assert found.node_wei == record.node_share_wei
+    assert (found.protocol_wei, found.stakers_wei) == (record.protocol_wei, record.stakers_wei)
+    assert [part.part_wei for part in found.datanets] == [pot.amount_wei for pot in record.pots]
+    owners = found.adapter_owner_wei + found.datanet_owners_wei
+    assert owners == sum(credit.amount_wei for credit in record.credits)
+
+
+def test_a_base_answer_pays_no_data() -> None:
+    found = divide(Wei(10**18), params=PARAMS, adapter=None, datanets={}, shares=())
+    assert (found.datanets, found.adapter_owner_wei, found.contributors_wei) == ((), 0, 0)
+    assert found.node_wei == 95 * 10**16
+
+
+def test_shares_of_several_datanets_are_joined_by_their_weights_to_a_million() -> None:
+    found = join_ppm(SHARES, dict(ADAPTER.datanets))
+    assert found == {ZERO_ADDRESS: 300_000, ADA: 233_333, BEN: 466_667}
+    assert sum(found.values()) == PPM
+    assert join_ppm((), {}) == {}
+
+
+def test_parts_by_weight_sum_to_the_whole_and_nothing_weighs_nothing() -> None:
+    assert apportion(10, [1, 1, 1]) == [4, 3, 3]
+    assert apportion(10, [0, 0]) == [0, 0]
+    assert sum(apportion(412_700, [52, 44, 31])) == 412_700
