@@ -1,14 +1,19 @@
 """What every backend must do, run over every plug."""
 
-from collections.abc import Callable
+import os
+import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.fake_vllm import Behaviour, fake_vllm
+from support.real_vllm import VLLM_VARIABLE, real_vllm
 from support.tiny import make_adapter, make_base
 
 from openledger_node.errors import ModelError
-from openledger_node.inference.backend import Backend, BackendSettings, Row
+from openledger_node.inference.backend import BLOCK_TOKENS, Backend, BackendSettings, Draw, Row
+from openledger_node.inference.sequence import AdapterPart, AdapterSource
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
@@ -18,49 +23,92 @@ GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
 PROMPTS = [(5, 6, 7), (9,), tuple(range(10, 60)), (40, 41), (3,) * 20]
 ADAPTERS = [AdapterId("0xaa"), AdapterId("0xbb"), None]
 
+TABLE_BLOCKS = 8  # for 128 tokens
+
 Open = Callable[[], Backend]
+Orders = dict[str, tuple[tuple[int, ...], AdapterId | None]]
+Tables = dict[str, tuple[int, ...]]
+
+
+def source_of(root: Path, *ids: AdapterId, weight: float = 1.0) -> AdapterSource:
+    parts = tuple(AdapterPart(folder=str(root / adapter_id), weight=weight) for adapter_id in ids)
+    return AdapterSource(id=AdapterId("+".join(ids)), parts=parts)
+
+
+def load(backend: Backend, source: AdapterSource) -> None:
+    backend.load_adapter(source.id, backend.read_adapter(source))
+
+
+def drawing(row_end: int, sampling: SamplingParams = GREEDY) -> Draw:
+    return Draw(sampling=sampling, position=row_end)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tiny")
-    base = make_base(root / "base")
+    base = make_base(root / "base", head_dim=32)  # the narrowest that vLLM has
     make_adapter(base, root / "0xaa", seed=1)
     make_adapter(base, root / "0xbb", seed=2, r=7, target_modules=["q_proj", "down_proj"])
     return root
 
 
-@pytest.fixture(params=plug_names("backend"))
+@pytest.fixture(scope="session")
+def vllm_url(tiny: Path) -> Iterator[str]:
+    """A server of the tiny base: vLLM itself under `make test-vllm`, else one that only talks like it."""
+    command = os.environ.get(VLLM_VARIABLE)
+    with real_vllm(command, tiny / "base") if command else fake_vllm(Behaviour()) as url:
+        yield url
+
+
+ACCELERATED = "torch_lora, accelerated"
+
+
+@pytest.fixture(params=[*plug_names("backend"), ACCELERATED])
 def open_plug(request: pytest.FixtureRequest, tiny: Path) -> Open:
+    is_accelerated = request.param == ACCELERATED
     settings = BackendSettings(
         base_folder=None if request.param == "fake" else str(tiny / "base"),
         device="cpu",
-        dtype="float32",
+        dtype="auto" if is_accelerated else "float32",
         threads=1,
         batch_max=8,
         context_max=128,
+        acceleration="auto" if is_accelerated else "off",
+        server_url=request.getfixturevalue("vllm_url") if request.param == "vllm" else None,
     )
 
     def opened() -> Backend:
-        backend: Backend = load_plug("backend", request.param)(settings)
+        backend: Backend = load_plug("backend", "torch_lora" if is_accelerated else request.param)(settings)
+        if is_accelerated and backend.profile.kernel == "torch":
+            pytest.skip("needs a processor with AVX512-BF16 and a C++ compiler")
+        request.addfinalizer(getattr(backend, "close", lambda: None))
         for adapter_id in filter(None, ADAPTERS):
-            backend.load_adapter(adapter_id, tiny / adapter_id)
+            load(backend, source_of(tiny, adapter_id))
         return backend
 
     return opened
 
 
+def separate_tables(names: Iterable[str]) -> Tables:
+    """A block table of its own for each sequence."""
+    firsts = {name: number * TABLE_BLOCKS for number, name in enumerate(names)}
+    return {name: tuple(range(first, first + TABLE_BLOCKS)) for name, first in firsts.items()}
+
+
 def generate(
     backend: Backend,
-    orders: dict[str, tuple[tuple[int, ...], AdapterId | None]],
+    orders: Orders,
     *,
     count: int = 8,
     chunk: int = 1000,
     sampling: SamplingParams = GREEDY,
+    tables: Tables | None = None,
+    seen: dict[str, int] | None = None,
 ) -> dict[str, list[int]]:
-    """Run prompts together, in chunks, then decode `count` tokens of each."""
+    """Run prompts together, in chunks, then decode `count` tokens of each; `seen` of a prompt is cached already."""
+    tables = tables or separate_tables(orders)
     tokens = {name: list(prompt) for name, (prompt, _) in orders.items()}
-    seen = dict.fromkeys(orders, 0)
+    seen = {**dict.fromkeys(orders, 0), **(seen or {})}
     for name, (_, adapter_id) in orders.items():
         backend.join(name, adapter_id)
     drawn: dict[str, list[int]] = {name: [] for name in orders}
@@ -68,20 +116,20 @@ def generate(
         rows = []
         for name, ids in tokens.items():
             part = tuple(ids[seen[name] : seen[name] + chunk])
-            is_last = seen[name] + len(part) == len(ids)
-            rows.append(
-                Row(sequence_id=name, token_ids=part, position=seen[name], sampling=sampling if is_last else None)
-            )
-            seen[name] += len(part)
-        for name, token in backend.step(tuple(rows)).items():
-            tokens[name].append(token)
-            drawn[name].append(token)
+            end = seen[name] + len(part)
+            blocks = tables[name][: -(-end // BLOCK_TOKENS)]
+            draw = drawing(end, sampling) if end == len(ids) else None
+            rows.append(Row(sequence_id=name, token_ids=part, position=seen[name], blocks=blocks, draw=draw))
+            seen[name] = end
+        for name, found in backend.step(tuple(rows)).items():
+            tokens[name].append(found.token)
+            drawn[name].append(found.token)
     for name in orders:
         backend.leave(name)
     return {name: ids[:count] for name, ids in drawn.items()}
 
 
-def mixed_orders() -> dict[str, tuple[tuple[int, ...], AdapterId | None]]:
+def mixed_orders() -> Orders:
     return {f"s{n}": (prompt, ADAPTERS[n % 3]) for n, prompt in enumerate(PROMPTS)}
 
 
@@ -89,7 +137,8 @@ def test_profile_says_what_was_opened(open_plug: Open) -> None:
     profile = open_plug().profile
     assert 0 < profile.context_max <= 128
     assert profile.end_ids
-    assert profile.weight_bytes > 0
+    assert profile.num_blocks == 0 or profile.num_blocks * BLOCK_TOKENS >= profile.context_max
+    assert all((profile.backend, profile.kernel, profile.device, profile.dtype, profile.quantisation))
 
 
 def test_tokens_do_not_depend_on_who_shares_the_batch(open_plug: Open) -> None:
@@ -109,7 +158,8 @@ def test_tokens_do_not_depend_on_who_left_before(open_plug: Open) -> None:
     fresh = generate(open_plug(), {"s": (PROMPTS[2], ADAPTERS[0])})
     for name in ("a", "b", "c"):
         backend.join(name, ADAPTERS[1])
-    backend.step(tuple(Row(sequence_id=n, token_ids=(1, 2), position=0, sampling=None) for n in ("a", "b", "c")))
+    tables = separate_tables("abc")
+    backend.step(tuple(Row(sequence_id=n, token_ids=(1, 2), position=0, blocks=tables[n][:1]) for n in "abc"))
     backend.leave("a")  # from the middle, so that whoever is last moves
     used = generate(backend, {"s": (PROMPTS[2], ADAPTERS[0])})
     assert used == fresh
@@ -120,14 +170,17 @@ def test_a_sequence_goes_on_unharmed_when_a_neighbour_leaves(open_plug: Open) ->
     alone = generate(backend, {"stays": (PROMPTS[2], ADAPTERS[0])}, count=6)["stays"]
     backend.join("goes", ADAPTERS[1])
     backend.join("stays", ADAPTERS[0])
+    tables = separate_tables(("stays", "goes"))
     drawn: list[int] = []
     tokens, seen = list(PROMPTS[2]), 0
     for step in range(6):
-        rows = [Row(sequence_id="stays", token_ids=tuple(tokens[seen:]), position=seen, sampling=GREEDY)]
+        row = Row(sequence_id="stays", token_ids=tuple(tokens[seen:]), position=seen, blocks=tables["stays"])
+        rows = [replace(row, draw=drawing(len(tokens)))]
         if step < 3:
-            rows.append(Row(sequence_id="goes", token_ids=(step,), position=step, sampling=GREEDY))
+            beside = Row(sequence_id="goes", token_ids=(step,), position=step, blocks=tables["goes"][:1])
+            rows.append(replace(beside, draw=drawing(step + 1)))
         seen = len(tokens)
-        drawn.append(backend.step(tuple(rows))["stays"])
+        drawn.append(backend.step(tuple(rows))["stays"].token)
         tokens.append(drawn[-1])
         if step == 2:
             backend.leave("goes")
@@ -148,17 +201,13 @@ def test_sampling_follows_the_seed_and_nothing_else(open_plug: Open) -> None:
     assert generate(open_plug(), orders, sampling=replace(warm, seed=2)) != first
 
 
-def test_only_rows_with_sampling_draw(open_plug: Open) -> None:
+def test_only_rows_that_ask_for_a_token_draw_one(open_plug: Open) -> None:
     backend = open_plug()
     backend.join("more", None)
     backend.join("last", None)
-    drawn = backend.step(
-        (
-            Row(sequence_id="more", token_ids=(1, 2), position=0, sampling=None),
-            Row(sequence_id="last", token_ids=(1, 2), position=0, sampling=GREEDY),
-        )
-    )
-    assert set(drawn) == {"last"}
+    more = Row(sequence_id="more", token_ids=(1, 2), position=0, blocks=(0,))
+    last = Row(sequence_id="last", token_ids=(1, 2), position=0, blocks=(1,), draw=drawing(2))
+    assert set(backend.step((more, last))) == {"last"}
 
 
 def test_an_adapter_that_is_not_loaded_is_refused(open_plug: Open) -> None:
@@ -170,7 +219,58 @@ def test_an_adapter_that_is_not_loaded_is_refused(open_plug: Open) -> None:
 
 def test_a_folder_that_is_no_adapter_is_refused(open_plug: Open, tmp_path: Path) -> None:
     with pytest.raises(AdapterRefusedError):
-        open_plug().load_adapter(AdapterId("0xcc"), tmp_path)
+        open_plug().read_adapter(source_of(tmp_path, AdapterId("0xcc")))
+
+
+def test_blocks_may_lie_anywhere_and_hold_what_others_left(open_plug: Open) -> None:
+    """Another sequence fills every block; then they are dealt out anew, in any order."""
+    backend = open_plug()
+    fresh = generate(open_plug(), mixed_orders())
+    num_blocks = len(PROMPTS) * TABLE_BLOCKS
+    backend.join("before", ADAPTERS[1])
+    for first in range(0, num_blocks, TABLE_BLOCKS):
+        blocks = tuple(range(first, first + TABLE_BLOCKS))
+        backend.step((Row(sequence_id="before", token_ids=(7,) * 128, position=0, blocks=blocks),))
+    backend.leave("before")
+    numbers = list(range(num_blocks))
+    random.Random(7).shuffle(numbers)
+    tables = {name: tuple(numbers[n::5]) for n, name in enumerate(mixed_orders())}
+    assert generate(backend, mixed_orders(), tables=tables) == fresh
+    assert generate(backend, mixed_orders(), tables=tables, chunk=7) == fresh
+
+
+def test_sequences_that_share_a_prefix_read_the_same_blocks(open_plug: Open) -> None:
+    backend = open_plug()
+    if not backend.profile.num_blocks:
+        return  # it keeps its own cache
+    prefix, adapter = tuple(range(20, 52)), ADAPTERS[0]
+    orders: Orders = {"a": ((*prefix, 1, 2), adapter), "b": ((*prefix, 3), adapter), "c": ((*prefix, 4), ADAPTERS[1])}
+    wanted = generate(open_plug(), orders)
+    tables = separate_tables(orders)
+    first = generate(backend, {"a": orders["a"]}, tables=tables)
+    shared = {**tables, "b": tables["a"][:2] + tables["b"][2:]}
+    later = generate(backend, {name: orders[name] for name in "bc"}, tables=shared, seen={"b": len(prefix)})
+    assert first | later == wanted
+
+
+def test_one_long_sequence_beside_short_ones_changes_nothing(open_plug: Open) -> None:
+    backend = open_plug()
+    orders: Orders = {
+        "long": (tuple(n % 200 for n in range(110)), ADAPTERS[0]),
+        "s1": ((4, 5), ADAPTERS[0]),
+        "s2": ((6,), None),
+        "s3": ((9, 9, 9), ADAPTERS[1]),
+    }
+    together = generate(backend, orders)
+    assert together == {name: generate(backend, {name: order})[name] for name, order in orders.items()}
+
+
+def test_many_sequences_of_one_adapter_answer_as_each_alone(open_plug: Open) -> None:
+    backend = open_plug()
+    pairs = [(PROMPTS[0], 0), (PROMPTS[1], 0), (PROMPTS[3], 0), (PROMPTS[4], 0), (PROMPTS[0], 1), (PROMPTS[1], 2)]
+    orders: Orders = {f"s{n}": (prompt, ADAPTERS[which]) for n, (prompt, which) in enumerate(pairs)}
+    together = generate(backend, orders)
+    assert together == {name: generate(backend, {name: order})[name] for name, order in orders.items()}
 
 
 def test_a_real_backend_without_a_base_says_what_to_set() -> None:

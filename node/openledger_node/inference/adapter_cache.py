@@ -1,57 +1,108 @@
-"""Which adapters are on the device: a byte budget, least lately used out first, those in use never."""
+"""Which adapters stay in one tier of memory: a byte budget, those in use and those pinned for certain.
 
-from collections import OrderedDict
-from collections.abc import Collection
+GreedyDual-Size-Frequency (Cherkasova, 1998): whoever leaves is worth the least, and worth is clock + uses × the
+seconds to bring it back ÷ bytes. The clock is the worth of whoever left last, so old fame fades.
+"""
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from openledger_protocol.primitives import AdapterId
+
+from .sequence import AdapterSource
+
+
+@dataclass(slots=True, kw_only=True)
+class _Entry:
+    size_bytes: int
+    reload_s: float
+    num_uses: int = 0
+    worth: float = 0.0
 
 
 class AdapterCache:
     """Counts bytes and decides; the backend does the loading."""
 
     def __init__(self, *, budget_bytes: int) -> None:
-        self._budget_bytes = budget_bytes
-        self._size_bytes: OrderedDict[AdapterId, int] = OrderedDict()  # least lately used first
+        self.budget_bytes = budget_bytes
+        self._entries: dict[AdapterId, _Entry] = {}
+        self._pinned: set[AdapterId] = set()
+        self._clock = 0.0
 
     def __contains__(self, adapter_id: AdapterId) -> bool:
-        return adapter_id in self._size_bytes
-
-    @property
-    def budget_bytes(self) -> int:
-        """What all resident adapters together may take."""
-        return self._budget_bytes
+        return adapter_id in self._entries
 
     @property
     def used_bytes(self) -> int:
         """What they take."""
-        return sum(self._size_bytes.values())
+        return sum(entry.size_bytes for entry in self._entries.values())
+
+    @property
+    def pinned_bytes(self) -> int:
+        """What those take that are here and pinned."""
+        return sum(entry.size_bytes for adapter_id, entry in self._entries.items() if adapter_id in self._pinned)
 
     @property
     def resident(self) -> tuple[AdapterId, ...]:
-        """Those on the device, least lately used first."""
-        return tuple(self._size_bytes)
+        """Those that are here, the next to leave first."""
+        return tuple(sorted(self._entries, key=lambda adapter_id: self._entries[adapter_id].worth))
 
     def touch(self, adapter_id: AdapterId) -> None:
         """Note a use."""
-        self._size_bytes.move_to_end(adapter_id)
+        entry = self._entries[adapter_id]
+        entry.num_uses += 1
+        self._value(entry)
+
+    def pin(self, adapter_id: AdapterId) -> None:
+        """Keep an adapter for certain once it is here."""
+        self._pinned.add(adapter_id)
+
+    def unpin(self, adapter_id: AdapterId) -> None:
+        """Let an adapter leave again."""
+        self._pinned.discard(adapter_id)
+
+    def can_hold(self, size_bytes: int) -> bool:
+        """Whether so much more fits if all leave but those that are pinned."""
+        return size_bytes + self.pinned_bytes <= self.budget_bytes
 
     def plan(self, size_bytes: int, in_use: Collection[AdapterId]) -> list[AdapterId] | None:
         """Say which adapters must go so that `size_bytes` more fit; None if that cannot be while `in_use` stay."""
-        excess = self.used_bytes + size_bytes - self._budget_bytes
+        excess = self.used_bytes + size_bytes - self.budget_bytes
         leaving: list[AdapterId] = []
-        for adapter_id, size in self._size_bytes.items():
+        for adapter_id in self.resident:
             if excess <= 0:
                 break
-            if adapter_id not in in_use:
+            if adapter_id not in in_use and adapter_id not in self._pinned:
                 leaving.append(adapter_id)
-                excess -= size
+                excess -= self._entries[adapter_id].size_bytes
         return leaving if excess <= 0 else None
 
-    def add(self, adapter_id: AdapterId, size_bytes: int) -> None:
-        """Note an adapter that was loaded, as the one used last."""
-        assert self.used_bytes + size_bytes <= self._budget_bytes, "plan() comes first"
-        self._size_bytes[adapter_id] = size_bytes
+    def add(self, adapter_id: AdapterId, size_bytes: int, *, reload_s: float) -> None:
+        """Note an adapter that was loaded, and the seconds that it would take to load it again."""
+        assert self.used_bytes + size_bytes <= self.budget_bytes, "plan() comes first"
+        entry = _Entry(size_bytes=size_bytes, reload_s=reload_s)
+        self._value(entry)
+        self._entries[adapter_id] = entry
 
     def remove(self, adapter_id: AdapterId) -> None:
-        """Note an adapter that was unloaded."""
-        del self._size_bytes[adapter_id]
+        """Note an adapter that had to leave."""
+        self._clock = max(self._clock, self._entries.pop(adapter_id).worth)
+
+    def _value(self, entry: _Entry) -> None:
+        entry.worth = self._clock + max(1, entry.num_uses) * entry.reload_s / max(1, entry.size_bytes)
+
+
+def prefetch_plan(
+    wanted: Iterable[AdapterSource], *, present: Collection[AdapterId], num_max: int
+) -> list[AdapterSource]:
+    """The first `num_max` adapters to read ahead, in the order in which they are wanted."""
+    missing = [source for source in wanted if source.id not in present]
+    return missing[: max(0, num_max)]
+
+
+def percentile(values: Collection[float], share: float) -> float:
+    """The least value that `share` of the values do not exceed (nearest rank); 0 of none."""
+    if not values:
+        return 0.0
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

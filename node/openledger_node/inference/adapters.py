@@ -14,13 +14,20 @@ from openledger_protocol.primitives import AdapterId, Digest, check_name
 
 from ..errors import ModelError
 from ..home import Home
-from .bases import Base, file_digest
-from .decoder_config import check_fits, read_config
-from .peft_format import CONFIG_BYTES_MAX, CONFIG_FILE, WEIGHTS_FILE, LoraLayout, read_layout
+from .adapter_files.known_files import KnownFiles, stamp_of
+from .adapter_files.layout import CONFIG_BYTES_MAX, CONFIG_FILE, WEIGHTS_FILE, LoraLayout, read_layout
+from .adapter_files.numbers import check_numbers
+from .adapter_files.plain_file import copy_plain, plain_digest, read_json
+from .bases import Base
+from .decoder_config import check_fits_base
 
 MANIFEST_FILE = "adapter.json"
 INDEX_FOLDER = "attribution"
 ARTIFACT_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+SHELF_FILES = (MANIFEST_FILE, *ARTIFACT_FILES)
+CHECKED_FOLDER = "checked"
+"""In the cache: which files were held against their digest, so that the engine need not do it again."""
+
 SHORT_ID_DIGITS = 8
 
 
@@ -121,25 +128,22 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
     """
     layout = read_layout(source)
     if base.folder:
-        check_fits(layout, read_config(base.folder))
+        check_fits_base(layout, base.folder)
     manifest = _manifest_for(source, base, name)
-    if manifest.base.digest != base.digest:
-        raise AdapterRefusedError(
-            f"{manifest.name} was made for base {manifest.base.name} ({manifest.base.digest[:10]}…), "
-            f"not for {base.name} ({base.digest[:10]}…)"
-        )
+    _check_base(manifest, base)
     target = home.adapters / f"{manifest.name}@{adapter_id(manifest)[2 : 2 + SHORT_ID_DIGITS]}"
     if not target.exists():
         _copy_whole(source, target, manifest)
     found = read_adapter(target)
     if found.id != adapter_id(manifest):
         raise AdapterRefusedError(f"{target} is another adapter, whose id begins alike: remove it first")
+    _known_files(home).note(target, stamp_of(target, SHELF_FILES))
     return found
 
 
 def artifact_digest(folder: Path) -> Digest:
     """Digest of all that decides what an adapter does: its weights, and the config that scales them."""
-    return canonical_digest({file: file_digest(folder / file) for file in ARTIFACT_FILES})
+    return canonical_digest({file: plain_digest(folder / file) for file in ARTIFACT_FILES})
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -149,7 +153,7 @@ def read_adapter(folder: Path) -> Adapter:
         AdapterRefusedError: it is torn.
     """
     layout: LoraLayout = read_layout(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     return Adapter(
         id=adapter_id(manifest),
         folder=folder,
@@ -158,6 +162,20 @@ def read_adapter(folder: Path) -> Adapter:
         size_bytes=layout.size_bytes,
         num_parameters=layout.num_parameters,
     )
+
+
+def read_manifest(folder: Path) -> AdapterManifest:
+    """Read an adapter's `adapter.json`.
+
+    Raises:
+        AdapterRefusedError: it is none.
+    """
+    file = folder / MANIFEST_FILE
+    fields = read_json(file, size_bytes_max=CONFIG_BYTES_MAX)
+    try:
+        return manifest_from_json(fields)
+    except MalformedError as error:
+        raise AdapterRefusedError(f"{file}: {error}") from error
 
 
 def find_adapter(adapters: list[Adapter], name: str) -> Adapter:
@@ -198,6 +216,7 @@ def resolve_model(base: Base, adapters: list[Adapter], model: str) -> Adapter | 
 def remove_adapter(home: Home, name: str) -> Adapter:
     """Take an adapter off the shelf."""
     adapter = find_adapter(list_adapters(home), name)
+    _known_files(home).forget(adapter.folder)
     going = adapter.folder.with_name(f".{adapter.folder.name}.removed")
     shutil.rmtree(going, ignore_errors=True)
     shutil.rmtree(adapter.folder.rename(going))  # gone at once for whoever looks, then file by file
@@ -219,7 +238,7 @@ def adapter_to_json(adapter: Adapter) -> dict[str, Any]:
 
 def _manifest_for(source: Path, base: Base, name: str | None) -> AdapterManifest:
     if (source / MANIFEST_FILE).exists():
-        manifest = _read_manifest(source)
+        manifest = read_manifest(source)
         if name not in (None, manifest.name):
             raise ModelError(f"this adapter is called {manifest.name!r}: its name is part of its id")
         return manifest
@@ -232,30 +251,45 @@ def _manifest_for(source: Path, base: Base, name: str | None) -> AdapterManifest
     )
 
 
-def _read_manifest(folder: Path) -> AdapterManifest:
-    file = folder / MANIFEST_FILE
-    if not file.is_file() or file.stat().st_size > CONFIG_BYTES_MAX:
-        raise AdapterRefusedError(f"{file} is no file, or too large")
-    try:
-        manifest = manifest_from_json(json.loads(file.read_text()))
-    except (ValueError, RecursionError, MalformedError) as error:
-        raise AdapterRefusedError(f"{file}: {error}") from error
-    return manifest
+def _known_files(home: Home) -> KnownFiles:
+    return KnownFiles(home.cache / CHECKED_FOLDER)
+
+
+def _check_base(manifest: AdapterManifest, base: Base) -> None:
+    if manifest.base.digest != base.digest:
+        raise AdapterRefusedError(
+            f"{manifest.name} was made for base {manifest.base.name} ({manifest.base.digest[:10]}…), "
+            f"not for {base.name} ({base.digest[:10]}…)"
+        )
+    digests = {manifest.tokenizer_digest, base.tokenizer_digest} - {None}
+    if len(digests) > 1:
+        raise AdapterRefusedError(f"{manifest.name} was made with another tokenizer than {base.name} has here")
 
 
 def _copy_whole(source: Path, target: Path, manifest: AdapterManifest) -> None:
-    """Copy what is known of an adapter, then check the digest, then rename: the shelf never shows half of one."""
+    """Copy what is known of an adapter, check the copy, then rename it: the shelf never shows half of one.
+
+    Whatever happens to the source meanwhile, what is checked is what is kept.
+    """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for file in ARTIFACT_FILES:
-        shutil.copyfile(source / file, partial / file)
-    _copy_index(source / INDEX_FOLDER, partial / INDEX_FOLDER)
-    if (found := artifact_digest(partial)) != manifest.artifact_digest:
-        shutil.rmtree(partial)
-        raise AdapterRefusedError(f"the files have digest {found}, their manifest says {manifest.artifact_digest}")
+    try:
+        for file in ARTIFACT_FILES:
+            copy_plain(source / file, partial / file)
+        _copy_index(source / INDEX_FOLDER, partial / INDEX_FOLDER)
+        _check_copy(partial, manifest)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     (partial / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
     partial.rename(target)
+
+
+def _check_copy(folder: Path, manifest: AdapterManifest) -> None:
+    if (found := artifact_digest(folder)) != manifest.artifact_digest:
+        raise AdapterRefusedError(f"the files have digest {found}, their manifest says {manifest.artifact_digest}")
+    check_numbers(folder, read_layout(folder))
 
 
 def _copy_index(source: Path, target: Path) -> None:
@@ -265,4 +299,4 @@ def _copy_index(source: Path, target: Path) -> None:
     target.mkdir()
     for file in source.iterdir():
         if file.is_file() and not file.is_symlink():
-            shutil.copyfile(file, target / file.name)
+            copy_plain(file, target / file.name)

@@ -17,6 +17,7 @@ RECEIVE_BYTES = 1 << 16
 EXIT_GRACE_S = 3.0
 LOG_BYTES_MAX = 20 << 20
 SHORT_SPIN = "10000"
+TAIL_LINES, TAIL_BYTES = 3, 4096
 
 
 class Child:
@@ -31,10 +32,13 @@ class Child:
         """Send one command's frame, whole, whoever sends.
 
         Raises:
-            trio.BrokenResourceError: the process is gone.
+            trio.BrokenResourceError: the process is gone, or was told to go.
         """
         async with self._sending:
-            await self._stream.send_all(frame)
+            try:
+                await self._stream.send_all(frame)
+            except trio.ClosedResourceError as error:
+                raise trio.BrokenResourceError from error
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield what the engine says, until it is gone."""
@@ -52,6 +56,15 @@ class Child:
     def kill(self) -> None:
         """End it at once."""
         self.process.kill()
+
+    async def hang_up(self) -> None:
+        """Have it end by itself, and soon: what it has said is still read."""
+        with trio.move_on_after(EXIT_GRACE_S):
+            async with self._sending:
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._stream.send_eof()
+            await self.process.wait()
+        self.kill()  # nothing happens if it has ended
 
     async def close(self) -> int:
         """Hang up, give it a moment to end, and return its exit status."""
@@ -96,6 +109,12 @@ def waiting_environment(setting: str, load_1m: float, num_cores: int) -> dict[st
     return {"OMP_WAIT_POLICY": setting.upper()}
 
 
+def tail_of(log_file: Path) -> str:
+    """The last lines of what engines printed, for an error message."""
+    lines = _end_of(log_file).splitlines()
+    return f"{' / '.join(lines[-TAIL_LINES:]) or 'it said nothing'} (all of it in {log_file})"
+
+
 @contextlib.contextmanager
 def _open_log(file: Path) -> Iterator[int]:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,3 +134,11 @@ def _environment(wait_policy: str, threads: int) -> dict[str, str]:
     if threads:
         chosen["OMP_NUM_THREADS"] = str(threads)
     return {**os.environ, **chosen}
+
+
+def _end_of(file: Path) -> str:
+    if not file.exists():
+        return ""
+    with file.open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
+        return stream.read().decode(errors="replace")

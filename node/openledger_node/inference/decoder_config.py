@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openledger_protocol.errors import AdapterRefusedError
 
 from ..errors import ModelError
-from .peft_format import LoraLayout
+from .adapter_files.layout import LoraLayout
+from .rope import ROPE_TYPES, Rope, rope_from
 
 FAMILY = ("llama", "mistral", "qwen2", "qwen3")
+
+
+class OtherDecoderError(ModelError):
+    """A base that the decoder written here does not have; transformers may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +33,7 @@ class DecoderConfig:
     num_kv_heads: int
     head_dim: int
     context_max: int
-    rope_theta: float
+    rope: Rope
     norm_eps: float
     is_tied: bool  # the output head is the embedding
     has_qkv_bias: bool
@@ -43,6 +51,15 @@ class DecoderConfig:
     def d_kv(self) -> int:
         """Width of all key heads, and of all value heads."""
         return self.num_kv_heads * self.head_dim
+
+    @property
+    def rope_scale(self) -> float:
+        """By which cosines and sines of positions are multiplied."""
+        return self.rope.scale
+
+    def rope_frequencies(self) -> NDArray[np.float32]:
+        """Radians that each pair of a head turns by a token: (head_dim / 2,)."""
+        return self.rope.frequencies(self.head_dim)
 
     @property
     def site_dims(self) -> dict[str, tuple[int, int]]:
@@ -63,14 +80,16 @@ def read_config(folder: Path) -> DecoderConfig:
     """Read config.json.
 
     Raises:
-        ModelError: a variant that this decoder does not have; the message names it.
+        OtherDecoderError: a variant that this decoder does not have; the message names it.
     """
     fields = json.loads((folder / "config.json").read_text())
     model_type = fields.get("model_type")
     if model_type not in FAMILY:
-        raise ModelError(f"{folder.name} is a {model_type!r} model: torch_lora serves {', '.join(FAMILY)}")
+        raise OtherDecoderError(f"{folder.name} is a {model_type!r} model, not of {', '.join(FAMILY)}")
+    rope = rope_from(fields)
     _refuse(folder, "hidden_act", fields.get("hidden_act", "silu"), ("silu",))
-    _refuse(folder, "rope scaling", _rope_type(fields), ("default",))
+    _refuse(folder, "rope scaling", rope.type, ROPE_TYPES)
+    _refuse(folder, "partial_rotary_factor", _rotated_share(fields), (1,))
     _refuse(folder, "sliding_window", _sliding_window(fields), (None,))
     _refuse(folder, "quantization_config", fields.get("quantization_config"), (None,))
     num_heads = fields["num_attention_heads"]
@@ -83,15 +102,29 @@ def read_config(folder: Path) -> DecoderConfig:
         num_kv_heads=fields.get("num_key_value_heads") or num_heads,
         head_dim=fields.get("head_dim") or fields["hidden_size"] // num_heads,
         context_max=fields["max_position_embeddings"],
-        rope_theta=float(_rope(fields).get("rope_theta") or fields.get("rope_theta") or 10_000.0),
+        rope=rope,
         norm_eps=fields["rms_norm_eps"],
         is_tied=bool(fields.get("tie_word_embeddings", False)),
         has_qkv_bias=bool(fields.get("attention_bias", False)) or model_type == "qwen2",
         has_o_bias=bool(fields.get("attention_bias", False)) and model_type != "qwen2",
         has_mlp_bias=bool(fields.get("mlp_bias", False)),
         has_qk_norm=model_type == "qwen3",
-        end_ids=_end_ids(folder, fields),
+        end_ids=end_ids(folder),
     )
+
+
+def check_fits_base(layout: LoraLayout, folder: Path) -> None:
+    """Compare an adapter with a base's folder; a base of another architecture is asked when the adapter is loaded.
+
+    Raises:
+        AdapterRefusedError: naming the first place where they differ.
+        ModelError: the base can't be served.
+    """
+    try:
+        config = read_config(folder)
+    except OtherDecoderError:
+        return  # its modules are known once transformers has opened it
+    check_fits(layout, config)
 
 
 def check_fits(layout: LoraLayout, config: DecoderConfig) -> None:
@@ -101,22 +134,20 @@ def check_fits(layout: LoraLayout, config: DecoderConfig) -> None:
         AdapterRefusedError: naming the first place where they differ.
     """
     for site in layout.sites:
-        found, wanted = (site.d_in, site.d_out), config.site_dims[site.module]
-        if site.layer >= config.num_layers or found != wanted:
+        found, wanted = (site.d_in, site.d_out), config.site_dims.get(site.module)
+        block = "self_attn" if site.module in ("q_proj", "k_proj", "v_proj", "o_proj") else "mlp"
+        if wanted is None or site.path != f"model.layers.{site.layer}.{block}.{site.module}":
+            raise AdapterRefusedError(f"{site.path} is not served: no such linear map is in a layer of the base")
+        if site.layer is None or site.layer >= config.num_layers or found != wanted:
             raise AdapterRefusedError(
                 f"layers.{site.layer}.{site.module} maps {found[0]} to {found[1]}; "
                 f"the base has {config.num_layers} layers, where it maps {wanted[0]} to {wanted[1]}"
             )
 
 
-def _rope(fields: dict[str, Any]) -> dict[str, Any]:
-    """Newer configs keep all of RoPE in `rope_parameters`, older ones the scaling in `rope_scaling`."""
-    return fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-
-
-def _rope_type(fields: dict[str, Any]) -> str:
-    """Newer configs say `rope_type`, older ones `type`."""
-    return _rope(fields).get("rope_type") or _rope(fields).get("type") or "default"
+def _rotated_share(fields: dict[str, Any]) -> object:
+    """The part of each head that is turned."""
+    return (fields.get("rope_parameters") or {}).get("partial_rotary_factor", fields.get("partial_rotary_factor", 1))
 
 
 def _sliding_window(fields: dict[str, Any]) -> object:
@@ -125,12 +156,12 @@ def _sliding_window(fields: dict[str, Any]) -> object:
 
 def _refuse(folder: Path, what: str, value: object, served: tuple[object, ...]) -> None:
     if value not in served:
-        raise ModelError(f"{folder.name} has {what} = {value!r}, which torch_lora does not serve")
+        raise OtherDecoderError(f"{folder.name} has {what} = {value!r}, which the decoder written here does not have")
 
 
-def _end_ids(folder: Path, fields: dict[str, Any]) -> tuple[int, ...]:
-    """generation_config.json knows every token that ends an answer; config.json often only one."""
+def end_ids(folder: Path) -> tuple[int, ...]:
+    """Tokens that end an answer: generation_config.json knows each of them, config.json often only one."""
     file = folder / "generation_config.json"
     generation = json.loads(file.read_text()) if file.exists() else {}
-    found = generation.get("eos_token_id", fields.get("eos_token_id"))
+    found = generation.get("eos_token_id", json.loads((folder / "config.json").read_text()).get("eos_token_id"))
     return tuple(found) if isinstance(found, list) else () if found is None else (found,)

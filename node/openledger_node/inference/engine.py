@@ -8,7 +8,6 @@ and it may turn another way from there on.
 
 import contextlib
 import logging
-import os
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +15,21 @@ from typing import Literal
 
 import trio
 
-from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId, Digest
 
 from ..errors import ModelError
 from . import frames
 from .backend import BackendSettings, Profile
-from .child import Child, start_child
-from .frames import Beat, Cancel, Chunk, Event, Fatal, Finished, Joined, Open, Ready, Refused, Submit
+from .child import Child, start_child, tail_of
+from .frames import Beat, Cancel, Chunk, Event, Fatal, Finished, Joined, Open, Pin, Ready, Refused, Unload, Unpin
+from .orders import Lost, Order, submission
+from .rss import resident_bytes
 from .sequence import AdapterSource
+from .vitals import Limits, Vitals, why_kill
 
-State = Literal["starting", "ready", "restarting", "stopped", "absent"]
+__all__ = ["Engine", "EngineOptions", "Lost", "Order", "Outcome", "State"]
+
+State = Literal["starting", "ready", "restarting", "stopped", "absent", "paused"]
 Outcome = Chunk | Finished | Refused
 
 LOSSES_MAX = 2
@@ -34,7 +38,6 @@ LOSSES_MAX = 2
 FAILED_STARTS_MAX = 3
 PAUSE_S = 0.2
 WATCH_INTERVAL_S = 1.0
-TAIL_LINES, TAIL_BYTES = 3, 4096
 
 log = logging.getLogger(__name__)
 
@@ -50,23 +53,20 @@ class EngineOptions:
     stall_timeout_s: float
     wait_policy: str
     log_file: Path
+    load_timeout_s: float = 600.0
+    memory_max_bytes: int = 0  # resident, of the child; 0: no bound
+    adapter_ram_bytes: int = 0  # see `Open`
+    pinned: tuple[AdapterSource, ...] = ()  # adapters to keep on the device, until told otherwise
+    base_digest: Digest | None = None  # see `Open`
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One sequence to run."""
-
-    sequence_id: str
-    prompt_ids: tuple[int, ...]
-    sampling: SamplingParams
-    adapter: AdapterSource | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
-    """The last word on a sequence whose engines died under it."""
-
-    sequence_id: str
+    @property
+    def limits(self) -> Limits:
+        """What the child may do before it is ended."""
+        return Limits(
+            stall_timeout_s=self.stall_timeout_s,
+            load_timeout_s=self.load_timeout_s,
+            memory_max_bytes=self.memory_max_bytes,
+        )
 
 
 @dataclass(slots=True)
@@ -93,9 +93,12 @@ class Engine:
         self._has_commands = trio.Event()
         self.state: State = "starting"
         self.profile: Profile | None = None
-        self.beat = Beat(num_running=0, num_waiting=0, resident=(), adapter_bytes=0)
+        self.beat = Beat()
         self.num_restarts = 0
+        self._pinned = {source.id: source for source in options.pinned}
         self._fatal: str | None = None
+        self._is_resting = self._is_stale = False
+        self._woken = trio.Event()
 
     @property
     def num_live(self) -> int:
@@ -114,13 +117,14 @@ class Engine:
             MalformedError: the order can't be written down; nothing of it stays behind.
         """
         # Every token makes one chunk, and one last word follows: so much room, and a slow reader stops nobody.
-        submission = _submission(order, ())
+        frame = submission(order, ())
         send, receive = trio.open_memory_channel[Outcome | Lost](order.sampling.max_tokens + 1)
         if not self._live:
             self._heard_at_s = trio.current_time()  # silence counts from here: an idle engine says nothing
         self._live[order.sequence_id] = _Live(order, send)
         if self.state == "ready":
-            self._command(submission)
+            self._command(frame)
+        self._woken.set()  # it may have been let in just before the engine was to rest
         return receive
 
     def cancel(self, sequence_id: str) -> None:
@@ -132,6 +136,36 @@ class Engine:
             else:
                 self._end(Finished(sequence_id=sequence_id, reason="cancelled"))
 
+    def pin(self, source: AdapterSource) -> None:
+        """Keep an adapter on the device, also in engines to come."""
+        self._pinned[source.id] = source
+        if self.state == "ready":
+            self._command(frames.encode(Pin(source=source)))
+
+    def unpin(self, adapter_id: AdapterId) -> None:
+        """Treat an adapter like all others again."""
+        if self._pinned.pop(adapter_id, None) and self.state == "ready":
+            self._command(frames.encode(Unpin(adapter_id=adapter_id)))
+
+    def unload(self, adapter_id: AdapterId) -> None:
+        """Take an adapter off the device that is not on the shelf any more; what needs it still ends first."""
+        self._pinned.pop(adapter_id, None)
+        if self.state == "ready":
+            self._command(frames.encode(Unload(adapter_id=adapter_id)))
+
+    def rest(self) -> None:
+        """Have no child, and none of its memory, whenever nothing is live, until `wake`."""
+        self._is_resting = True
+
+    def wake(self) -> None:
+        """Have a child again."""
+        self._is_resting = False
+        self._woken.set()
+
+    def renew(self, options: EngineOptions) -> None:
+        """Go on with other options, in a new child as soon as nothing is live."""
+        self._options, self._is_stale = options, True
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a child running; reports started once the first one is ready.
 
@@ -140,11 +174,24 @@ class Engine:
         """
         failed_starts, has_started = 0, False
         while True:
+            self._is_stale = False
+            if self._is_resting and not self._live:
+                self.state = "paused"
+                if not has_started:
+                    task_status.started()
+                    has_started = True
+                self._woken = trio.Event()
+                await self._woken.wait()
+                self.state = "starting"
             was_ready = await self._run_child(None if has_started else task_status)
             has_started = has_started or was_ready
+            if self._is_to_end:
+                continue
             failed_starts = 0 if was_ready else failed_starts + 1
             if failed_starts == FAILED_STARTS_MAX:
-                raise ModelError(f"the engine ended {FAILED_STARTS_MAX} times while loading: {self._log_tail()}")
+                raise ModelError(
+                    f"the engine ended {FAILED_STARTS_MAX} times while loading: {tail_of(self._options.log_file)}"
+                )
             self.num_restarts += 1
             await trio.sleep(PAUSE_S * 2**failed_starts)
 
@@ -155,7 +202,7 @@ class Engine:
         self._child, self._heard_at_s = child, trio.current_time()
         self._commands, self._has_commands = deque(), trio.Event()  # what was meant for the child before this one
         try:
-            await child.send(frames.encode(_opening(options)))
+            await child.send(frames.encode(_opening(options, tuple(self._pinned.values()))))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_commands, child)
                 nursery.start_soon(self._watch, child)
@@ -174,7 +221,8 @@ class Engine:
         if self._fatal:
             raise ModelError(self._fatal)
         self.state = "restarting"
-        log.warning("engine ended with status %d; %d sequences go on in the next", status, len(self._live))
+        if not self._is_to_end:
+            log.warning("engine ended with status %d; %d sequences go on in the next", status, len(self._live))
         self._count_losses()
         return was_ready
 
@@ -188,13 +236,26 @@ class Engine:
                     return  # the reader sees the end as well
             self._has_commands = trio.Event()
 
+    @property
+    def _is_to_end(self) -> bool:
+        """Whether the child is to end by our own wish; who has work finishes it first."""
+        return not self._live and (self._is_resting or self._is_stale)
+
     async def _watch(self, child: Child) -> None:
-        """Kill a child that has work and says nothing: it is frozen."""
+        """End a child that is not wanted any more, is frozen, or takes too much memory."""
         while True:
             await trio.sleep(WATCH_INTERVAL_S)
-            silent_s = trio.current_time() - self._heard_at_s
-            if self.state == "ready" and self._live and silent_s > self._options.stall_timeout_s:
-                log.error("engine has said nothing for %.0f s: killing it", silent_s)
+            if self._is_to_end:
+                await child.hang_up()
+                return
+            seen = Vitals(
+                is_ready=self.state == "ready",
+                has_work=bool(self._live),
+                silent_s=trio.current_time() - self._heard_at_s,
+                rss_bytes=resident_bytes(child.process.pid),
+            )
+            if reason := why_kill(seen, self._options.limits):
+                log.error("%s", reason)
                 child.kill()
 
     def _take(self, event: Event) -> None:
@@ -220,7 +281,7 @@ class Engine:
         if live.is_cancelled:
             self._end(Finished(sequence_id=live.order.sequence_id, reason="cancelled"))
         else:
-            self._command(_submission(live.order, tuple(live.ids)))
+            self._command(submission(live.order, tuple(live.ids)))
 
     def _pass_on(self, chunk: Chunk) -> None:
         if live := self._live.get(chunk.sequence_id):
@@ -237,7 +298,7 @@ class Engine:
             live.outcomes.close()
 
     def _count_losses(self) -> None:
-        self.beat = Beat(num_running=0, num_waiting=0, resident=(), adapter_bytes=0)
+        self.beat = Beat()
         for live in list(self._live.values()):
             live.num_losses += live.is_running  # who only waited has no part in it
             live.is_running = False
@@ -248,37 +309,14 @@ class Engine:
         self._commands.append(frame)
         self._has_commands.set()
 
-    def _log_tail(self) -> str:
-        file = self._options.log_file
-        lines = _end_of(file).splitlines()
-        return f"{' / '.join(lines[-TAIL_LINES:]) or 'it said nothing'} (all of it in {file})"
 
-
-def _opening(options: EngineOptions) -> Open:
+def _opening(options: EngineOptions, pinned: tuple[AdapterSource, ...]) -> Open:
     return Open(
         backend=options.backend,
         settings=options.settings,
         prefill_tokens_max=options.prefill_tokens_max,
         adapter_cache_bytes=options.adapter_cache_bytes,
+        adapter_ram_bytes=options.adapter_ram_bytes,
+        pinned=pinned,
+        base_digest=options.base_digest,
     )
-
-
-def _submission(order: Order, resumed_ids: tuple[int, ...]) -> bytes:
-    """The frame of a sequence; made before anything else is done with it, so that only its requester hears of it."""
-    return frames.encode(
-        Submit(
-            sequence_id=order.sequence_id,
-            prompt_ids=order.prompt_ids,
-            resumed_ids=resumed_ids,
-            sampling=order.sampling,
-            adapter=order.adapter,
-        )
-    )
-
-
-def _end_of(file: Path) -> str:
-    if not file.exists():
-        return ""
-    with file.open("rb") as stream:
-        stream.seek(max(0, stream.seek(0, os.SEEK_END) - TAIL_BYTES))
-        return stream.read().decode(errors="replace")

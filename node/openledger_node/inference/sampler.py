@@ -1,8 +1,10 @@
-"""The next token as a pure function of logits, parameters and position, whoever shares the batch.
+"""The next token as a pure function of logits and how to draw, whoever shares the batch.
 
 Gumbel-max with the noise of a counter-based generator (Philox 4x64, Random123 of Salmon et al. 2011): key = seed,
 counter = position, one draw a token id. Taking the argmax of logits / temperature + noise draws from the softmax;
-knowing logits, seed and position, anybody can draw the same token again.
+knowing logits, parameters, seed and position, anybody can draw the same token again.
+
+Only the few tokens that may win are computed to the last bit: float32 over the vocabulary says which those are.
 """
 
 import numpy as np
@@ -10,39 +12,176 @@ from numpy.typing import NDArray
 
 from openledger_protocol.inference import SamplingParams
 
+from .backend import Draw, Drawn, has_penalties
+
 TEMPERATURE_MIN = 1e-6
 """Below it the likeliest token is all that can be drawn, and dividing by it would overflow."""
 
+LOGPROB_MIN = -9999.0
+"""Stands for tokens that are ruled out, since JSON has no infinity; OpenAI's own number."""
+
+LOGIT_MAX = np.finfo(np.float32).max
+"""What a tiny repetition penalty makes of a logit at most: an infinite one is no number less another."""
+
+UNIFORM_BITS = 53
+UNIFORM_MAX = 1.0 - 2.0**-UNIFORM_BITS
+
+SCORE_MARGIN = 1e-3
+"""More than float32 errs by in a score that may win: such a score is sums of numbers under 50, at 6e-8 each."""
+
+HEAD_SIZE = 256
+HEAD_TOLERANCE = 3e-5
+"""top_p mostly keeps few tokens: they are looked for among so many, with a sum over all that errs by 1e-5 at most."""
+
 Logits = NDArray[np.float32]  # (vocabulary,)
+Ids = NDArray[np.intp]
+Raw = NDArray[np.uint64]
+Doubles = NDArray[np.float64]
 
 
-def sample(logits: Logits, params: SamplingParams, position: int) -> int:
-    """Draw the token that stands at `position` of its sequence (prompt included, from 0)."""
-    if params.temperature < TEMPERATURE_MIN:
-        return int(logits.argmax())
-    scaled = logits.astype(np.float64) / params.temperature
-    kept = kept_ids(scaled, params)
-    noise = gumbel_noise(params.seed, position, len(logits))
-    return int(kept[np.argmax(scaled[kept] + noise[kept])])
+def draw(logits: Logits, how: Draw) -> Drawn:
+    """Draw the token that stands at `how.position` of its sequence (prompt included, from 0).
+
+    Logits may be -inf for tokens that are ruled out, and must be finite else: whoever computed them looks first.
+    """
+    row = penalised(logits, how)
+    if how.allowed is not None:
+        row = np.where(_bits(how.allowed, len(row)), row, np.float32(-np.inf))
+    token = _drawn_id(row, how.sampling, how.position)
+    if how.sampling.logprobs is None:
+        return Drawn(token=token)
+    return _with_chances(logits, token, how.sampling.logprobs)
 
 
-def gumbel_noise(seed: int, position: int, size: int) -> NDArray[np.float64]:
+def penalised(logits: Logits, how: Draw) -> Logits:
+    """Make tokens of the answer, and by the repetition penalty those of the prompt, less likely than they were.
+
+    Source: CTRL (Keskar et al. 2019) for repetition, then OpenAI's frequency and presence.
+    """
+    params = how.sampling
+    if not has_penalties(params):
+        return logits
+    row = logits.copy()
+    counts = np.bincount(np.array(how.output_ids, dtype=np.intp), minlength=len(row))  # (vocabulary,)
+    said = np.flatnonzero(counts)
+    if params.repetition_penalty != 1:
+        seen = np.union1d(said, np.array(how.prompt_ids, dtype=np.intp))
+        old = row[seen].astype(np.float64)
+        with np.errstate(over="ignore"):
+            new = np.where(old > 0, old / params.repetition_penalty, old * params.repetition_penalty)
+        row[seen] = np.minimum(new, LOGIT_MAX)
+    taken_off = counts[said] * params.frequency_penalty + params.presence_penalty
+    row[said] = row[said].astype(np.float64) - taken_off
+    return row
+
+
+def kept_ids(logits: Logits, params: SamplingParams) -> Ids:
+    """Token ids that top_k, then min_p, then top_p leave, in their order; of equals, those with lower ids stay."""
+    ids = largest(logits, params.top_k) if params.top_k else np.arange(len(logits))
+    if params.min_p > 0:
+        ids = ids[_scores(logits[ids], params.temperature) >= np.log(params.min_p) - SCORE_MARGIN]
+        ids = ids[_weights(logits[ids], params.temperature, logits.max()) >= params.min_p]
+    if params.top_p < 1:
+        values = logits[ids]
+        ids = ids[largest(values, _nucleus_size(values, params.temperature, params.top_p))]
+    return ids
+
+
+def largest(values: Logits, count: int) -> Ids:
+    """Places of the `count` largest values, in ascending order; of equals, the first ones."""
+    if count >= len(values):
+        return np.arange(len(values))
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    places = np.flatnonzero(values >= least)
+    if len(places) > count:
+        equals = np.flatnonzero(values == least)
+        places = np.setdiff1d(places, equals[len(equals) - (len(places) - count) :], assume_unique=True)
+    return places
+
+
+def gumbel_noise(seed: int, position: int, size: int) -> Doubles:
     """Standard Gumbel noise for `size` token ids; the top 53 bits of each draw, centred, so never 0 or 1."""
-    draws = np.random.Philox(key=seed, counter=[0, position, 0, 0]).random_raw(size)
-    uniform = ((draws >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    return -np.log(-np.log(uniform))
+    return _noise(_raw(seed, position, size))
 
 
-def kept_ids(scaled: NDArray[np.float64], params: SamplingParams) -> NDArray[np.intp]:
-    """Token ids that top_k, min_p and top_p leave, likeliest first when one of them is set; ties by lower id."""
+def _drawn_id(row: Logits, params: SamplingParams, position: int) -> int:
+    if params.temperature < TEMPERATURE_MIN:
+        return int(row.argmax())
+    raw = _raw(params.seed, position, len(row))
     if params.top_k == 0 and params.min_p == 0 and params.top_p == 1:
-        return np.arange(len(scaled))
-    order = np.argsort(-scaled, kind="stable")
-    if params.top_k:
-        order = order[: params.top_k]
-    weights = np.exp(scaled[order] - scaled[order[0]])
-    order = order[weights >= params.min_p]
-    weights = weights[: len(order)]
-    reached = np.cumsum(weights) / weights.sum()
-    num_kept = int(np.searchsorted(reached, params.top_p)) + 1
-    return np.asarray(order[:num_kept])
+        return _winner(row, raw, params.temperature)
+    kept = kept_ids(row, params)
+    return int(kept[_winner(row[kept], raw[kept], params.temperature)])
+
+
+def _winner(values: Logits, raw: Raw, temperature: float) -> int:
+    """Place of the highest value / temperature + noise, decided in float64 among those that float32 lets win.
+
+    With u the uniform number of a draw, its noise is -log(-log u), and at most -log(1 - u): so much cheaper to have
+    at the precision that counts, since the noise of what wins is mostly high. Seldom does another token reach the
+    score of the one with the best bound.
+    """
+    bounds = _scores(values, temperature)
+    # The draw's 53 bits inverted, rounded down: at most (1 - u) · 2^53, however u was rounded.
+    rest = np.maximum((~raw >> np.uint64(64 - UNIFORM_BITS)).astype(np.float32), np.float32(0.5))
+    bounds -= np.log(rest * np.float32(2.0**-UNIFORM_BITS))
+    first = int(bounds.argmax())
+    top = float(values.max())
+    score = (float(values[first]) - top) / temperature + float(_noise(raw[first : first + 1])[0])
+    places = np.flatnonzero(bounds >= score - SCORE_MARGIN)
+    exact = values[places].astype(np.float64) / temperature + _noise(raw[places])
+    return int(places[exact.argmax()])
+
+
+def _nucleus_size(values: Logits, temperature: float, top_p: float) -> int:
+    """How many of the likeliest tokens are needed to have `top_p` of the probability."""
+    if len(values) > HEAD_SIZE:
+        total = np.exp(_scores(values, temperature)).sum()
+        head = np.sort(np.partition(values, len(values) - HEAD_SIZE)[-HEAD_SIZE:])[::-1]
+        reached = np.cumsum(_weights(head, temperature, head[0])) / total
+        size = int(np.searchsorted(reached, top_p)) + 1
+        is_clear = np.abs(reached[max(0, size - 2) : size] - top_p).min() > HEAD_TOLERANCE
+        if size <= HEAD_SIZE and is_clear:
+            return size
+    ordered = np.sort(values)[::-1]
+    weights = _weights(ordered, temperature, ordered[0])
+    return int(np.searchsorted(np.cumsum(weights) / weights.sum(), top_p)) + 1
+
+
+def _weights(values: Logits, temperature: float, top: np.float32) -> Doubles:
+    """Probabilities in parts of the likeliest token's."""
+    return np.asarray(np.exp(values.astype(np.float64) / temperature - np.float64(top) / temperature))
+
+
+def _scores(values: Logits, temperature: float) -> Logits:
+    """By how much each is under the best, in float32; the difference first, so that it errs by its own size only."""
+    with np.errstate(over="ignore"):  # what overflows is ruled out
+        return np.asarray((values - values.max()) / np.float32(temperature))
+
+
+def _raw(seed: int, position: int, size: int) -> Raw:
+    return np.asarray(np.random.Philox(key=seed, counter=[0, position, 0, 0]).random_raw(size))
+
+
+def _noise(raw: Raw) -> Doubles:
+    # Half a step from 2^53 is rounded up to it: log(log 1) would make a token win whatever its logit is.
+    uniform = ((raw >> np.uint64(64 - UNIFORM_BITS)).astype(np.float64) + 0.5) * 2.0**-UNIFORM_BITS
+    return np.asarray(-np.log(-np.log(np.minimum(uniform, UNIFORM_MAX))))
+
+
+def _bits(words: NDArray[np.uint32], size: int) -> NDArray[np.bool_]:
+    """The first `size` bits, lowest first in each word."""
+    return np.unpackbits(words.astype("<u4", copy=False).view(np.uint8), count=size, bitorder="little").view(np.bool_)
+
+
+def _with_chances(logits: Logits, token: int, num_top: int) -> Drawn:
+    """Say how likely the token was, and the likeliest beside it, by the softmax of the logits as they came."""
+    top = logits.max()
+    total = np.float64(top) + np.log(np.exp(logits - top).sum(dtype=np.float64))
+    ids = largest(logits, num_top) if num_top else np.arange(0)
+    ids = ids[np.argsort(-logits[ids], kind="stable")]
+
+    def chance(token_id: int) -> float:
+        return max(float(logits[token_id] - total), LOGPROB_MIN)
+
+    return Drawn(token=token, logprob=chance(token), top=tuple((int(each), chance(each)) for each in ids))

@@ -7,12 +7,23 @@ from openledger_protocol.primitives import AdapterId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterSource:
-    """An adapter that a sequence runs on, and where its files lie."""
+class AdapterPart:
+    """One adapter's files, and how much of it counts."""
 
-    id: AdapterId
     folder: str
-    num_parameters: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSource:
+    """What a sequence runs on beside the base: an adapter, or a weighted set of adapters that add up."""
+
+    id: AdapterId  # of the adapter; of a set, a digest of its parts
+    parts: tuple[AdapterPart, ...]
+
+
+PASSED_BY_MAX = 64
+"""Sequences that may overtake one whose adapter has no room: some batches of others, and then it is its turn."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -23,9 +34,11 @@ class Sequence:
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams
     adapter: AdapterSource | None = None
+    payer: str = ""  # whose turn it uses up; empty: this machine's own
     output_ids: list[int] = field(default_factory=list)  # not empty at first when it is resumed after a crash
     num_cached: int = 0  # tokens, from the front, whose keys and values are in the cache
-    num_passed_by: int = 0  # sequences that came later and joined earlier
+    num_passed_by: int = 0  # sequences whose turn came later and that joined earlier
+    was_cold: bool = False  # its adapter had to be loaded for it
 
     @property
     def adapter_id(self) -> AdapterId | None:
@@ -47,11 +60,19 @@ class Sequence:
         """Whether the answer has all the tokens that were asked for."""
         return len(self.output_ids) >= self.sampling.max_tokens
 
-    def pending_ids(self, count: int) -> tuple[int, ...]:
-        """The next `count` tokens that the model has not seen."""
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it was passed by so often that nobody may overtake it any more."""
+        return self.num_passed_by >= PASSED_BY_MAX
+
+    def token_ids(self, first: int, last: int) -> tuple[int, ...]:
+        """The tokens from position `first` up to `last`."""
         num_prompt = len(self.prompt_ids)
-        first, last = self.num_cached, self.num_cached + count
         return (
             *self.prompt_ids[first:last],
             *self.output_ids[max(0, first - num_prompt) : max(0, last - num_prompt)],
         )
+
+    def pending_ids(self, count: int) -> tuple[int, ...]:
+        """The next `count` tokens that the model has not seen."""
+        return self.token_ids(self.num_cached, self.num_cached + count)

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -10,13 +11,25 @@ from jinja2 import TemplateError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer as FileTokenizer
-from tokenizers.decoders import DecodeStream
 
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import Message
 
 from ..errors import ModelError
 from .bases import chat_template
+
+HALF_CHARACTER = "\ufffd"
+"""How bytes read that are no character, or not yet."""
+
+PENDING_TOKENS_MAX = 64
+"""Tokens that are read together at most: so many without a character are not the beginning of one."""
+
+_PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(0x100) if byte not in _PRINTED]
+BYTE_OF_LETTER = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
+"""GPT-2's alphabet, in which byte-level tokenizers write bytes: what can be printed is itself, the others follow."""
+
+_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class Decoder(Protocol):
@@ -37,6 +50,9 @@ class Tokenizer(Protocol):
 
     def decoder(self) -> Decoder:
         """Start a new answer."""
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A token's name, and the bytes that it stands for: of a whole character or a part of one; None: no text."""
 
 
 def open_tokenizer(folder: Path | None) -> Tokenizer:
@@ -73,6 +89,8 @@ class BaseTokenizer:
         self._tokenizer = tokenizer
         self._special = special
         self._template = _template_environment().from_string(template) if template else None
+        self._is_byte_level = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
+        self._added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
 
     def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
         """Render by the base's own template, with the opening of the assistant's turn at the end.
@@ -99,17 +117,50 @@ class BaseTokenizer:
         """Start a new answer."""
         return BaseDecoder(self._tokenizer)
 
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """Read a token as the base's decoder would, alone."""
+        if token_id in self._added:
+            return self._added[token_id], None
+        piece = self._tokenizer.id_to_token(token_id) or ""
+        if self._is_byte_level:
+            spelled = bytes(BYTE_OF_LETTER[letter] for letter in piece if letter in BYTE_OF_LETTER)
+        elif byte := _FALLBACK.fullmatch(piece):
+            spelled = bytes.fromhex(byte[1])
+        else:
+            spelled = piece.replace("▁", " ").encode()
+        return spelled.decode(errors="replace"), spelled
+
 
 class BaseDecoder:
-    """Incremental text of one answer, special tokens left out."""
+    """Incremental text of one answer, special tokens left out.
+
+    Tokens may cut characters in pieces, and how a token is read may hang on the one before it. So the newest tokens
+    are read together, from the last place where all was whole, and what may still become a character is held back.
+    `DecodeStream` of the tokenizers library does so too, but raises where bytes are none of UTF-8: that is no reason
+    to end an engine.
+    """
 
     def __init__(self, tokenizer: FileTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
+        self._ids: list[int] = []
+        self._num_known = 0  # of them, from the front, whose text is out: they are read for what follows them
+        self._num_shown = 0  # characters of what all of them read
 
     def push(self, token_id: int) -> str:
         """Return what this token completes."""
-        return self._stream.step(self._tokenizer, token_id) or ""
+        self._ids.append(token_id)
+        text = self._read()
+        is_over_long = len(self._ids) - self._num_known >= PENDING_TOKENS_MAX
+        whole = text if is_over_long else text.rstrip(HALF_CHARACTER)
+        piece = whole[self._num_shown :]
+        self._num_shown = max(self._num_shown, len(whole))
+        if is_over_long or (piece and len(whole) == len(text)):
+            self._ids = self._ids[self._num_known :]
+            self._num_known, self._num_shown = len(self._ids), len(self._read())
+        return piece
+
+    def _read(self) -> str:
+        return self._tokenizer.decode(self._ids, skip_special_tokens=True)
 
 
 class ByteTokenizer:
@@ -131,6 +182,12 @@ class ByteTokenizer:
     def decoder(self) -> "ByteDecoder":
         """Start a new answer."""
         return ByteDecoder()
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A byte is itself."""
+        if token_id >= self.end_id:
+            return "<end>", None
+        return bytes([token_id]).decode(errors="replace"), bytes([token_id])
 
 
 class ByteDecoder:

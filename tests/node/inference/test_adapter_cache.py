@@ -1,10 +1,11 @@
-"""Which adapters stay on the device: a budget, least lately used out first, those in use never."""
+"""Which adapters stay in a tier: a budget, the least worth out first, those in use and those pinned never."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.inference.adapter_cache import AdapterCache
+from openledger_node.inference.adapter_cache import AdapterCache, percentile, prefetch_plan
+from openledger_node.inference.sequence import AdapterSource
 from openledger_protocol.primitives import AdapterId
 
 BUDGET = 100
@@ -14,7 +15,7 @@ A, B, C, D = map(AdapterId, "abcd")
 def cache(*sizes: tuple[AdapterId, int], budget_bytes: int = BUDGET) -> AdapterCache:
     made = AdapterCache(budget_bytes=budget_bytes)
     for adapter_id, size_bytes in sizes:
-        made.add(adapter_id, size_bytes)
+        made.add(adapter_id, size_bytes, reload_s=size_bytes / 100)
     return made
 
 
@@ -35,11 +36,10 @@ def cache(*sizes: tuple[AdapterId, int], budget_bytes: int = BUDGET) -> AdapterC
         (11, {D}, [A]),  # in use, but not here
     ],
 )
-def test_those_used_least_lately_go_and_no_more_than_must(
+def test_no_more_leave_than_must_and_none_that_is_in_use(
     size_bytes: int, in_use: set[AdapterId], leaving: list[AdapterId] | None
 ) -> None:
-    resident = cache((A, 30), (B, 30), (C, 30))
-    assert resident.plan(size_bytes, in_use) == leaving
+    assert cache((A, 30), (B, 30), (C, 30)).plan(size_bytes, in_use) == leaving
 
 
 def test_a_plan_changes_nothing() -> None:
@@ -48,11 +48,43 @@ def test_a_plan_changes_nothing() -> None:
     assert (resident.resident, resident.used_bytes) == ((A, B), 60)
 
 
-def test_a_use_makes_an_adapter_the_last_to_go() -> None:
+def test_what_is_used_often_outlives_what_is_used_once() -> None:
     resident = cache((A, 30), (B, 30), (C, 30))
-    resident.touch(A)
+    for _ in range(2):
+        resident.touch(A)
     assert resident.resident == (B, C, A)
-    assert resident.plan(40, set()) == [B]
+
+
+def test_what_is_slow_to_bring_back_for_its_size_outlives_what_is_quick() -> None:
+    resident = AdapterCache(budget_bytes=BUDGET)
+    resident.add(A, 30, reload_s=9.0)
+    resident.add(B, 30, reload_s=0.1)
+    assert resident.plan(60, set()) == [B]
+
+
+def test_old_fame_fades() -> None:
+    resident = cache((A, 30), (B, 30))
+    for _ in range(5):
+        resident.touch(A)
+    for number in range(20):  # each that leaves moves the clock on by its worth
+        newcomer = AdapterId(f"n{number}")
+        for leaving in resident.plan(70, set()) or ():
+            resident.remove(leaving)
+        resident.add(newcomer, 40, reload_s=0.4)
+        if A not in resident:
+            return
+    pytest.fail("whoever was famous once stays for ever")
+
+
+def test_what_is_pinned_stays_until_it_is_unpinned() -> None:
+    resident = cache((A, 30), (B, 30))
+    resident.pin(A)
+    assert resident.plan(70, set()) == [B]
+    assert resident.plan(80, set()) is None
+    assert not resident.can_hold(71)
+    assert resident.can_hold(70)
+    resident.unpin(A)
+    assert resident.plan(80, set()) == [A, B]
 
 
 def test_an_adapter_that_left_takes_no_room() -> None:
@@ -65,7 +97,7 @@ def test_an_adapter_that_left_takes_no_room() -> None:
 
 def test_adding_without_room_is_a_mistake_of_ours() -> None:
     with pytest.raises(AssertionError, match=r"plan\(\) comes first"):
-        cache((A, 60)).add(B, 41)
+        cache((A, 60)).add(B, 41, reload_s=1.0)
 
 
 USES = st.lists(
@@ -74,32 +106,41 @@ USES = st.lists(
 SIZES = st.fixed_dictionaries({name: st.integers(1, 60) for name in "abcdef"})
 
 
-@given(uses=USES, sizes=SIZES)
-def test_the_budget_holds_and_nothing_in_use_goes_whatever_is_asked_for(
-    uses: list[tuple[str, set[str]]], sizes: dict[str, int]
+@given(uses=USES, sizes=SIZES, pinned=st.sets(st.sampled_from("abcdef"), max_size=2))
+def test_the_budget_holds_and_nothing_in_use_or_pinned_leaves_whatever_is_asked_for(
+    uses: list[tuple[str, set[str]]], sizes: dict[str, int], pinned: set[str]
 ) -> None:
     device = AdapterCache(budget_bytes=BUDGET)
-    last_used: list[str] = []  # the oldest first: what the cache must know
+    for name in pinned:
+        device.pin(AdapterId(name))
     for wanted, others in uses:
-        in_use = {AdapterId(name) for name in others & set(last_used)}
-        adapter_id = AdapterId(wanted)
+        adapter_id, in_use = AdapterId(wanted), {AdapterId(name) for name in others}
+        before = set(device.resident)
         if adapter_id in device:
             device.touch(adapter_id)
-            last_used.remove(wanted)
-            last_used.append(wanted)
             continue
         leaving = device.plan(sizes[wanted], in_use)
+        kept = before & (in_use | {AdapterId(name) for name in pinned})
         if leaving is None:
-            assert sizes[wanted] + sum(sizes[name] for name in in_use) > BUDGET
+            assert sizes[wanted] + sum(sizes[name] for name in kept) > BUDGET
             continue
-        assert leaving == [name for name in last_used if name in leaving], "in the order of their last use"
-        assert not in_use & set(leaving)
-        oldest = [name for name in last_used if name not in in_use]
-        assert leaving == oldest[: len(leaving)], "no younger one goes before an older one"
+        assert not kept & set(leaving)
         for name in leaving:
             device.remove(name)
-            last_used.remove(name)
-        device.add(adapter_id, sizes[wanted])
-        last_used.append(wanted)
-        assert device.used_bytes == sum(sizes[name] for name in last_used) <= BUDGET
-        assert list(device.resident) == last_used
+        device.add(adapter_id, sizes[wanted], reload_s=1.0)
+        assert device.used_bytes == sum(sizes[name] for name in device.resident) <= BUDGET
+        assert set(device.resident) == before - set(leaving) | {adapter_id}
+
+
+def test_what_is_wanted_first_is_read_first_and_nothing_twice() -> None:
+    wanted = [AdapterSource(id=name, parts=()) for name in (A, B, C, D)]
+    assert [source.id for source in prefetch_plan(wanted, present={B}, num_max=2)] == [A, C]
+    assert prefetch_plan(wanted, present=(), num_max=-1) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "share", "expected"),
+    [((), 0.5, 0.0), ((3.0,), 0.95, 3.0), ((1.0, 2.0, 3.0, 4.0), 0.5, 2.0), ((1.0, 2.0, 3.0, 4.0), 0.95, 4.0)],
+)
+def test_a_percentile_is_one_of_the_values(values: tuple[float, ...], share: float, expected: float) -> None:
+    assert percentile(values, share) == expected

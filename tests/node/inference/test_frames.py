@@ -19,12 +19,15 @@ from openledger_node.inference.frames import (
     Finished,
     Joined,
     Open,
+    Pin,
     Ready,
     Refused,
     Submit,
+    Unload,
+    Unpin,
 )
-from openledger_node.inference.sequence import AdapterSource
-from openledger_protocol.inference import FinishReason, SamplingParams
+from openledger_node.inference.sequence import AdapterPart, AdapterSource
+from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 from openledger_protocol.primitives import AdapterId
 
 SETTINGS = BackendSettings(
@@ -32,19 +35,25 @@ SETTINGS = BackendSettings(
 )
 PROFILE = Profile(
     backend="fake",
+    kernel="none",
     device="cpu",
     dtype="none",
+    quantisation="none",
     threads=1,
     context_max=64,
     vocab_size=9,
-    weight_bytes=2,
+    num_blocks=4,
+    block_bytes=64,
+    base_bytes=0,
     end_ids=(0, 151_643),
 )
 SAMPLING = SamplingParams(
     max_tokens=9, seed=2**64 - 1, temperature=0.1, top_p=0.9, top_k=40, min_p=0.05, stop=("\n\n", "🙂")
 )
-SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), folder="/a/b c", num_parameters=5_000_000_000)
-SUBMIT = Submit(sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE)
+PARTS = (AdapterPart(folder="/a/b c"), AdapterPart(folder="/d", weight=-0.5))
+SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=PARTS)
+LOGPROB = TokenLogprob(id=0, logprob=-0.25, top=((0, -0.25), (7, -3.5)))
+SUBMIT = Submit(sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE, payer="0xb")
 
 MESSAGES: list[Command | Event] = [
     Joined(sequence_ids=("a", "b")),
@@ -55,19 +64,33 @@ MESSAGES: list[Command | Event] = [
         prefill_tokens_max=1,
         adapter_cache_bytes=0,
     ),
+    Open(
+        backend="fake",
+        settings=SETTINGS,
+        prefill_tokens_max=1,
+        adapter_cache_bytes=0,
+        adapter_ram_bytes=1 << 33,
+        pinned=(SOURCE, replace(SOURCE, id=AdapterId("0xb"), parts=())),
+    ),
     SUBMIT,
+    replace(SUBMIT, sampling=replace(SAMPLING, logprobs=3)),
     replace(SUBMIT, adapter=None),
     replace(SUBMIT, prompt_ids=(), resumed_ids=(), sampling=SamplingParams(max_tokens=1, seed=0)),
     Cancel(sequence_id="s"),
+    Pin(source=SOURCE),
+    Unpin(adapter_id=SOURCE.id),
+    Unload(adapter_id=SOURCE.id),
     Ready(profile=PROFILE),
     Ready(profile=replace(PROFILE, end_ids=())),
     Fatal(message="no base: set [inference] base"),
     Chunk(sequence_id="s", text="", ids=(0,)),
     Chunk(sequence_id="s", text="a\0\n🙂\u202e", ids=()),
+    Chunk(sequence_id="s", text="", ids=(0, 1), logprobs=(LOGPROB, replace(LOGPROB, top=()))),
     *(Finished(sequence_id="s", reason=reason) for reason in get_args(FinishReason)),
     Refused(sequence_id="s", message="rank 10000 is over 512"),
+    Refused(sequence_id="s", message="no memory is left", code="unavailable"),
     Beat(num_running=1, num_waiting=2, resident=("0xaa", "0xbb"), adapter_bytes=1 << 40),
-    Beat(num_running=0, num_waiting=0, resident=(), adapter_bytes=0),
+    Beat(),
 ]
 
 

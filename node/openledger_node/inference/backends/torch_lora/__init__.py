@@ -1,10 +1,41 @@
 """Our own engine in plain torch: the reference on every device, and the oracle of every test.
 
-../../decoder_config.py (what the base is) → weights.py (its tensors, fused) → decoder.py (one ragged forward pass)
-kv_cache.py (keys and values, a slot a sequence) · lora.py (adapters, and their batch-aligned stacks)
-batch.py (rows → tensors) · torch_backend.py (the plug itself)
+../../decoder_config.py, ../../rope.py (what the base is) → base_cache.py, weights.py (its tensors, fused)
+batch.py, lora_plan.py (rows → tensors) → decoder.py (one ragged forward pass) → drawing.py (logits → tokens)
+kv_cache.py, cache_size.py (keys and values in blocks)
+adapter_reader.py (files → one blob, adapter_blob.py) → lora.py, stacks.py (blobs side by side, batch-aligned)
+torch_backend.py (the plug itself)
 """
 
-from .torch_backend import open_backend
+from pathlib import Path
 
-__all__ = ["open_backend"]
+from openledger_node.inference.backend import Backend, BackendSettings
+from openledger_node.inference.backends.native import open_accelerated
+from openledger_node.inference.decoder_config import OtherDecoderError, read_config
+
+
+def open_backend(settings: BackendSettings) -> Backend:
+    """Open the compiled CPU path where it can be had, else plain torch, which takes a second to import.
+
+    A base that the decoder written here does not have runs through transformers' own model.
+
+    Raises:
+        ModelError: the base, the device or the number format can't be had here.
+    """
+    if (accelerated := open_accelerated(settings)) is not None:
+        return accelerated
+    if settings.base_folder and _is_other(Path(settings.base_folder)):
+        from openledger_node.inference.backends.transformers_lora.transformers_backend import TransformersBackend
+
+        return TransformersBackend(settings)
+    from .torch_backend import open_backend as open_torch
+
+    return open_torch(settings)
+
+
+def _is_other(folder: Path) -> bool:
+    try:
+        read_config(folder)
+    except OtherDecoderError:
+        return True
+    return False

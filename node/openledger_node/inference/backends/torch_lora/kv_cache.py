@@ -1,34 +1,51 @@
-"""Keys and values of every joined sequence: a slot each, kept dense, so that a batch is a view and not a gather."""
+"""Keys and values in blocks of `BLOCK_TOKENS` tokens, which whoever schedules hands out by number."""
 
 import torch
 from torch import Tensor
 
+from openledger_node.inference.backend import BLOCK_TOKENS
 from openledger_node.inference.decoder_config import DecoderConfig
 
 from .placement import Placement
 
 
+def block_bytes(config: DecoderConfig, dtype: torch.dtype) -> int:
+    """What one block takes in all layers."""
+    return 2 * config.num_layers * config.d_kv * BLOCK_TOKENS * dtype.itemsize
+
+
 class KvCache:
-    """One block of memory for all slots; on the CPU the system hands out its pages only as they are written."""
+    """One piece of memory for all blocks; on the CPU the system hands out its pages only as they are written.
 
-    def __init__(self, config: DecoderConfig, *, slots: int, context_max: int, placement: Placement) -> None:
-        shape = (config.num_layers, slots, config.num_kv_heads, context_max, config.head_dim)
-        # NOTE: zeros, and cleared when a sequence leaves: attention multiplies what its mask hides by 0, and
-        # 0 · NaN is NaN. So neither old memory nor an overflowing adapter may leave anything here for the next.
-        self.keys = torch.zeros(shape, dtype=placement.dtype, device=placement.device)
-        self.values = torch.zeros(shape, dtype=placement.dtype, device=placement.device)
+    A head's blocks lie together, so that one `index_select` by a block table gives attention what it reads, and
+    nothing is copied after that.
+    """
 
-    def write(self, layer: int, slots: Tensor, positions: Tensor, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, config: DecoderConfig, *, num_blocks: int, placement: Placement) -> None:
+        shape = (config.num_layers, 2 * config.num_kv_heads, num_blocks, BLOCK_TOKENS, config.head_dim)
+        self._blocks = torch.zeros(shape, dtype=placement.dtype, device=placement.device)
+        self._num_kv_heads = config.num_kv_heads
+        self.num_blocks = num_blocks
+
+    def clear(self, blocks: Tensor) -> None:
+        """Zero whole blocks, in all layers.
+
+        NOTE: attention multiplies what its mask hides by 0, and 0 · NaN is NaN. So whatever an overflowing adapter
+        left in a block must go before somebody else reads the block's unwritten end.
+        """
+        self._blocks.index_fill_(2, blocks, 0)
+
+    def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store one token a row: `keys` and `values` are (tokens, kv_heads, head_dim)."""
-        self.keys[layer][slots, :, positions] = keys
-        self.values[layer][slots, :, positions] = values
+        rows = self._blocks[layer].flatten(1, 2)  # (2 · kv_heads, num_blocks · BLOCK_TOKENS, head_dim)
+        rows[: self._num_kv_heads].index_copy_(1, places, keys.transpose(0, 1))
+        rows[self._num_kv_heads :].index_copy_(1, places, values.transpose(0, 1))
 
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of one slot over another."""
-        self.keys[:, target, :, :length] = self.keys[:, source, :, :length]
-        self.values[:, target, :, :length] = self.values[:, source, :, :length]
+    def gather(self, layer: int, table: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of `num_rows` sequences of as many blocks each: (rows, kv_heads, tokens, head_dim).
 
-    def clear(self, slot: int, first: int, last: int) -> None:
-        """Zero the positions [first, last) of one slot."""
-        self.keys[:, slot, :, first:last] = 0
-        self.values[:, slot, :, first:last] = 0
+        `table` is (rows · blocks,).
+        """
+        found = self._blocks[layer].index_select(1, table)
+        found = found.view(2 * self._num_kv_heads, num_rows, -1, found.shape[-1])
+        return found[: self._num_kv_heads].transpose(0, 1), found[self._num_kv_heads :].transpose(0, 1)

@@ -1,0 +1,32 @@
+"""Whether a sequence can run here at all, and whether an error means that memory was too small."""
+
+from openledger_protocol.errors import AdapterRefusedError, RequestTooLongError
+
+from .backend import BLOCK_TOKENS, Profile
+from .blocks import blocks_for
+from .sequence import Sequence
+
+
+def check_fits(sequence: Sequence, profile: Profile) -> None:
+    """Require that a sequence could run if it had the engine for itself.
+
+    Raises:
+        AdapterRefusedError: its prompt was written for another base.
+        RequestTooLongError: the KV cache is smaller than it may become.
+    """
+    if max(sequence.prompt_ids) >= profile.vocab_size:
+        raise AdapterRefusedError(
+            "the prompt has a token that the base does not: its tokenizer belongs to another base"
+        )
+    num_tokens = len(sequence.prompt_ids) + sequence.sampling.max_tokens - 1  # the last is not run
+    if profile.num_blocks and blocks_for(num_tokens) > profile.num_blocks:
+        raise RequestTooLongError(
+            f"prompt and answer may take {blocks_for(num_tokens)} blocks of {BLOCK_TOKENS} tokens, the KV cache has "
+            f"{profile.num_blocks}: ask for a shorter answer, or raise [inference] kv_cache_bytes"
+        )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory was too small, by whatever library; none is imported for asking."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

@@ -1,0 +1,1 @@
+"""What an operator's own machine does with a base: the engine, timed from outside."""

@@ -1,0 +1,96 @@
+"""Rotary positions: how fast each pair of a head's numbers turns, and how longer contexts slow the turning."""
+
+from dataclasses import dataclass
+from math import ceil, floor, log, pi
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Doubles = NDArray[np.float64]
+
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+THETA_DEFAULT = 10_000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rope:
+    """The rotary part of a base's config; each type reads the fields that it has."""
+
+    type: str = "default"
+    theta: float = THETA_DEFAULT
+    factor: float = 1.0  # by which the context is longer than the one in training
+    original_context: int = 0  # tokens in training
+    low_freq_factor: float = 1.0  # llama3
+    high_freq_factor: float = 4.0  # llama3
+    beta_fast: float = 32.0  # yarn
+    beta_slow: float = 1.0  # yarn
+    is_truncated: bool = True  # yarn: whether its bounds are whole numbers
+    scale: float = 1.0  # of cosines and sines; yarn's makes attention sharper
+
+    def frequencies(self, head_dim: int) -> NDArray[np.float32]:
+        """Radians a token for each pair: (head_dim / 2,)."""
+        plain = self.theta ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
+        return self._scaled(plain, head_dim).astype(np.float32)
+
+    def _scaled(self, plain: Doubles, head_dim: int) -> Doubles:
+        if self.type == "linear":
+            return plain / self.factor
+        if self.type == "llama3":
+            return self._llama3(plain)
+        return self._yarn(plain, head_dim) if self.type == "yarn" else plain
+
+    def _llama3(self, plain: Doubles) -> Doubles:
+        """Slow turns are slowed by `factor`, fast ones not at all, with a slope between."""
+        turns = self.original_context * plain / (2 * pi)  # in the context of training
+        kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
+        kept = np.clip(kept, 0.0, 1.0)
+        return plain * (kept + (1 - kept) / self.factor)
+
+    def _yarn(self, plain: Doubles, head_dim: int) -> Doubles:
+        """The same with a slope over the pairs' numbers. Source: Peng et al. 2023, section 3.2."""
+
+        def pair_of(num_turns: float) -> float:
+            return head_dim * log(self.original_context / (num_turns * 2 * pi)) / (2 * log(self.theta))
+
+        low, high = pair_of(self.beta_fast), pair_of(self.beta_slow)
+        if self.is_truncated:
+            low, high = floor(low), ceil(high)
+        low, high = max(low, 0), min(high, head_dim - 1)
+        width = high - low or 0.001
+        slowed = np.clip((np.arange(head_dim // 2) - low) / width, 0.0, 1.0)
+        kept: Doubles = 1 - slowed + slowed / self.factor
+        return plain * kept
+
+
+def rope_from(fields: dict[str, Any]) -> Rope:
+    """Read a base's config: all is in `rope_parameters`, or, where it is older, the scaling in `rope_scaling`."""
+    found = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
+    context = fields.get("max_position_embeddings", 0)
+    original = found.get("original_max_position_embeddings") or context
+    factor = float(found.get("factor") or context / original if original else 1.0)
+    return Rope(
+        type=found.get("rope_type") or found.get("type") or "default",
+        theta=float(found.get("rope_theta") or fields.get("rope_theta") or THETA_DEFAULT),
+        factor=factor,
+        original_context=original,
+        low_freq_factor=float(found.get("low_freq_factor") or 1.0),
+        high_freq_factor=float(found.get("high_freq_factor") or 4.0),
+        beta_fast=float(found.get("beta_fast") or 32.0),
+        beta_slow=float(found.get("beta_slow") or 1.0),
+        is_truncated=bool(found.get("truncate", True)),
+        scale=_yarn_scale(found, factor) if (found.get("rope_type") or found.get("type")) == "yarn" else 1.0,
+    )
+
+
+def _yarn_scale(found: dict[str, Any], factor: float) -> float:
+    if found.get("attention_factor") is not None:
+        return float(found["attention_factor"])
+    mscale, mscale_all = found.get("mscale"), found.get("mscale_all_dim")
+    if mscale and mscale_all:
+        return _sharpness(factor, mscale) / _sharpness(factor, mscale_all)
+    return _sharpness(factor, 1.0)
+
+
+def _sharpness(factor: float, mscale: float) -> float:
+    return 0.1 * mscale * log(factor) + 1.0 if factor > 1 else 1.0

@@ -1,0 +1,92 @@
+"""Packed files: whole or absent, and thrown away when they are too many."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openledger_node.inference.packed import ALIGNMENT, MAGIC, open_packed, write_packed
+from openledger_node.inference.packed_cache import PackedEntry, choose_leaving, keep, packed_name, stamp
+
+ARRAYS = {
+    "wide": np.arange(5000, dtype=np.float32).reshape(50, 100),
+    "narrow": np.arange(7, dtype=np.uint16),
+    "bytes": np.arange(3, dtype=np.uint8),
+}
+
+
+def write(file: Path, key: str = "k") -> Path:
+    write_packed(file, ARRAYS.items(), key=key, content={"for": "tests"})
+    return file
+
+
+def test_arrays_come_back_as_they_were_mapped_or_read(tmp_path: Path) -> None:
+    packed = open_packed(write(tmp_path / "sub" / "a.pack"), key="k")
+    assert packed
+    assert packed.content == {"for": "tests"}
+    mapped = packed.map()
+    for name, array in ARRAYS.items():
+        assert np.array_equal(mapped[name], array)
+        assert np.array_equal(packed.read(name), array)
+        assert packed.arrays[name].offset % ALIGNMENT == 0
+
+
+def test_a_write_to_a_mapped_array_stays_with_who_wrote(tmp_path: Path) -> None:
+    packed = open_packed(write(tmp_path / "a.pack"), key="k")
+    assert packed
+    packed.map()["narrow"][:] = 9
+    assert np.array_equal(packed.map()["narrow"], ARRAYS["narrow"])
+
+
+def test_a_file_of_another_key_counts_as_absent(tmp_path: Path) -> None:
+    assert open_packed(write(tmp_path / "a.pack"), key="other") is None
+    assert open_packed(tmp_path / "b.pack", key="k") is None
+
+
+@pytest.mark.parametrize("size", [0, 10, 24, 3000, -1, -40])
+def test_a_torn_file_counts_as_absent(tmp_path: Path, size: int) -> None:
+    file = write(tmp_path / "a.pack")
+    file.write_bytes(file.read_bytes()[:size])
+    assert open_packed(file, key="k") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", MAGIC + bytes(8), MAGIC + b"\xff" * 30])
+def test_a_foreign_file_counts_as_absent(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "a.pack"
+    file.write_bytes(content)
+    assert open_packed(file, key="k") is None
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    def arrays() -> object:
+        yield "a", ARRAYS["wide"]
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        write_packed(tmp_path / "a.pack", arrays(), key="k", content={})  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_those_used_least_lately_go_first_and_the_one_in_use_never() -> None:
+    entries = [PackedEntry(Path(name), 10, used) for name, used in (("new", 3), ("old", 1), ("older", 0))]
+    assert choose_leaving(entries, 30, Path("new")) == []
+    assert choose_leaving(entries, 15, Path("new")) == [Path("older"), Path("old")]
+    assert choose_leaving(entries, 0, Path("older")) == [Path("old"), Path("new")]
+
+
+def test_keeping_a_file_makes_it_the_one_used_last(tmp_path: Path) -> None:
+    file = write(tmp_path / packed_name("k"))
+    before = file.stat().st_mtime_ns
+    keep(file)
+    assert file.exists()
+    assert file.stat().st_mtime_ns >= before
+
+
+def test_another_content_is_another_stamp_even_with_its_time_set_back(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"one")
+    first, times = stamp(file), file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert stamp(file) != first
