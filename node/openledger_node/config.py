@@ -6,7 +6,7 @@ Secrets never are settings.
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,27 +17,13 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from .errors import ConfigError
 from .home import HOME_VARIABLE
 from .plugs import plug_names
+from .setting import Setting, checked, setting, toml_of, value_from_text
 
 KEY_VARIABLE = "OPENLEDGER_API_KEY"
 """Clients of ours are often given the key under this name; it is no setting, and no error."""
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a field says of itself beside its type and default."""
-
-    help: str
-    low: float | None = None
-    high: float | None = None
-    choices: Callable[[], list[str]] | None = None
-
-
-def setting(default: Any, help: str, **bounds: Any) -> Any:
-    """A dataclass field with a default, one sentence of help and its bounds."""
-    return field(default=default, metadata={"setting": Setting(help, **bounds)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +62,37 @@ class InferenceConfig:
         high=1 << 20,
     )
     prefill_tokens_max: int = setting(512, "Prompt tokens worked on in one step.", low=16, high=65536)
+    kv_cache_bytes: int = setting(
+        0, "Memory for keys and values, in bytes; 0: what batch_max sequences of context_max tokens may need.", low=0
+    )
+    quantisation: str = setting(
+        "none", "How the base's weights are kept: int8 and nf4 take less.", choices=lambda: ["none", "int8", "nf4"]
+    )
+    acceleration: str = setting(
+        "auto", "Compiled code for processors that have what it needs.", choices=lambda: ["auto", "off"]
+    )
     adapter_cache_bytes: int = setting(
-        GIB, "Memory for adapters on the device, in bytes; those used least lately go first.", low=MIB
+        GIB, "Memory for adapters on the device, in bytes; those least worth their place go first.", low=MIB
+    )
+    adapter_ram_bytes: int = setting(
+        2 * GIB, "On a GPU: main memory for copies of adapters, in bytes; without one they lie there anyhow.", low=0
+    )
+    merge_after_steps: int = setting(
+        0, "Steps that one adapter has the engine to itself before it is merged into the base; 0: never.", low=0
+    )
+    memory_max_bytes: int = setting(
+        0, "Resident memory of the engine's process, in bytes, over which it is restarted; 0: no bound.", low=0
+    )
+    load_timeout_s: float = setting(
+        600.0, "Seconds that the engine may take to load the base before it is restarted.", low=10.0, high=86_400.0
     )
     stall_timeout_s: float = setting(
         120.0, "Seconds of silence from a busy engine after which it is restarted.", low=1.0, high=3600.0
     )
+    server_command: str = setting(
+        "vllm", "Backend vllm: the program that the node starts, and arguments to add, as in a shell."
+    )
+    server_url: str = setting("", "Backend vllm: URL of a server that you run; empty: the node starts one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,10 +196,36 @@ class NodeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsConfig:
+    """What this machine's owner keeps for himself: the node takes no more, and stands aside when he works."""
+
+    vram_bytes: int = setting(0, "Most of the GPU's memory that the engine may take, in bytes; 0: no cap.", low=0)
+    ram_bytes: int = setting(0, "Most main memory that the engine may take, in bytes; 0: no cap.", low=0)
+    disk_bytes: int = setting(0, "Most that models, adapters and caches may take, in bytes; 0: no cap.", low=0)
+    hours: str = setting(
+        "", "When it may serve, in local time, like `22:00-07:00` or `mon-fri 18:00-23:00, sat-sun`; empty: always."
+    )
+    pause_when_busy: bool = setting(False, "Pause while another program uses the GPU; without one, the CPU.")
+    busy_gpu_bytes: int = setting(
+        512 * MIB, "GPU memory of another program from which on it counts; a desktop takes less.", low=MIB
+    )
+    busy_cpu_percent: int = setting(
+        50, "Percent of all cores that other programs use from which on they count.", low=1, high=100
+    )
+    busy_quiet_s: float = setting(
+        60.0, "Seconds of quiet after which the node goes on by itself.", low=1.0, high=86_400.0
+    )
+    busy_grace_s: float = setting(
+        5.0, "Seconds that running answers get when another program comes.", low=0.0, high=600.0
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """All settings, a field a TOML table."""
 
     node: NodeConfig = field(default_factory=NodeConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
     api: ApiConfig = field(default_factory=ApiConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     factory: FactoryConfig = field(default_factory=FactoryConfig)
@@ -247,7 +284,7 @@ def render_example() -> str:
         for spec in fields(cls):
             about: Setting = spec.metadata["setting"]
             choices = f" One of: {', '.join(about.choices())}." if about.choices else ""
-            lines += [f"# {about.help}{choices}", f"# {spec.name} = {_toml(spec.default)}"]
+            lines += [f"# {about.help}{choices}", f"# {spec.name} = {toml_of(spec.default)}"]
         lines.append("")
     return "\n".join(lines)
 
@@ -267,44 +304,12 @@ def _resolve(
     if name in flags:
         source, value = "flag", flags[name]
     elif variable in environment:
-        source, value = variable, _from_text(variable, environment[variable], hint)
+        source, value = variable, value_from_text(variable, environment[variable], hint)
     elif key in written.get(table, {}):
         source, value = "node.toml", written[table][key]
     else:
         source, value = "default", spec.default
-    return Origin(key=name, value=_checked(name, source, value, hint, spec.metadata["setting"]), source=source)
-
-
-def _checked(name: str, source: str, value: object, hint: type, about: Setting) -> object:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{name} ({source}) must be {_article(hint)}, not {value!r}")
-    if about.choices and value not in about.choices():
-        raise ConfigError(f"{name} ({source}) is {value!r}: choose one of {', '.join(about.choices())}")
-    if isinstance(value, int | float):
-        if value != value:
-            raise ConfigError(f"{name} ({source}) is nan, which is no number")
-        if about.low is not None and value < about.low:
-            raise ConfigError(f"{name} ({source}) is {value}: the least is {about.low:g}")
-        if about.high is not None and value > about.high:
-            raise ConfigError(f"{name} ({source}) is {value}: the most is {about.high:g}")
-    return value
-
-
-def _from_text(variable: str, text: str, hint: type) -> object:
-    if hint is bool:
-        if text.lower() in ("1", "true", "yes", "0", "false", "no"):
-            return text.lower() in ("1", "true", "yes")
-        raise ConfigError(f"{variable} must be true or false, not {text!r}")
-    try:
-        return hint(text)
-    except ValueError as error:
-        raise ConfigError(f"{variable} must be {_article(hint)}, not {text!r}") from error
-
-
-def _article(hint: type) -> str:
-    return {int: "an integer", float: "a number", str: "a text", bool: "true or false"}[hint]
+    return Origin(key=name, value=checked(name, source, value, hint, spec.metadata["setting"]), source=source)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -347,9 +352,3 @@ def _check_loopback(host: str) -> None:
             f"api.host is {host!r}, but the API listens on loopback alone: "
             "put a reverse proxy with its own authentication in front, or use an SSH tunnel"
         )
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)

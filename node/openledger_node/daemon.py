@@ -1,31 +1,44 @@
 """The composition root: builds everything, opens the one nursery, and is the only file that knows all."""
 
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import trio
 
-from . import __version__
 from .api.app import build_api
+from .api.events import EventStream, add_events, ask_app
+from .api.factory import add_factory
 from .api.operator import build_operator
+from .api.page import Page
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
-from .config import Config
-from .economy.desk import MoneyDesk, MoneyStatus, Surroundings
+from .api.session import Sessions
+from .api.shelf import add_shelf
+from .api.traffic import Traffic
+from .config import Config, LimitsConfig
+from .economy.desk import MoneyDesk, Surroundings
 from .economy.door import NetworkDoor
 from .economy.opening import Place, open_place
-from .home import Home, claim_home, is_training
+from .home import Home, claim_home
 from .inference.backend import BackendSettings
 from .inference.bases import Base, find_base
 from .inference.engine import Engine, EngineOptions
 from .inference.no_engine import NoEngine
+from .inference.pins import pinned_sources
+from .inference.room import base_bytes_on_disk, fit
 from .inference.tokenizer import open_tokenizer
 from .keys import api_key_file, load_api_key
 from .ledger.ledger import Ledger, open_ledger
+from .owner.factory_desk import FactoryDesk
+from .owner.factory_forecast import Room
+from .owner.metering import Metering
+from .owner.opening import Node, open_owner
+from .owner.shelf_desk import ShelfDesk
+from .serving.pinning import PinDesk
 from .serving.service import ServingDesk
 
 CUT_OFF_GRACE_S = 5.0
@@ -39,6 +52,7 @@ class Listening:
     """What a start reports once the node would answer."""
 
     url: str
+    page: str  # a link that opens it, once
     key_file: Path
     base: Base
     engine: Engine
@@ -79,7 +93,7 @@ class Daemon:
         self._voice = voice
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
-        options = _engine_options(home, config, self._base)
+        options = engine_options(home, config, self._base)
         self._engine = Engine(options) if config.node.serve else NoEngine(options)
         tokenizer = open_tokenizer(self._base.folder)
         self._desk = ServingDesk(
@@ -91,6 +105,13 @@ class Daemon:
             queue_max=config.inference.queue_max,
             now_ns=time.time_ns,
         )
+        self._pins = PinDesk(
+            home,
+            self._base,
+            self._engine,
+            dtype=config.inference.dtype,
+            budget_bytes=config.inference.adapter_cache_bytes,
+        )
         around = Surroundings(
             serving=self._desk, engine=self._engine, tokenizer=tokenizer, ledger=ledger, tell=voice.tell
         )
@@ -99,9 +120,28 @@ class Daemon:
         self._key = load_api_key(home)
         self._listener = bind_tcp(config.api.host, config.api.port)
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
+        self._page = Page(Sessions(port=self._address[1], now_s=time.monotonic))
         self._stop_asked = trio.Event()
         self._drained = trio.Event()
-        self._started_at_s = time.time()
+        node = Node(
+            home=home,
+            config=config,
+            place=place,
+            url=self._url,
+            ledger=ledger,
+            engine=self._engine,
+            serving=self._desk,
+            money=self._money,
+            door=self._door,
+            pins=self._pins,
+            refit=self._refit,
+        )
+        self._owner = open_owner(node)
+        limits = self._owner.limits
+        room = Room(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
+        self._factory = FactoryDesk(home, config, room)
+        self._traffic = Traffic()
+        self._metering = Metering(node, self._traffic)
 
     async def run(self) -> None:
         """Start, announce, serve, drain."""
@@ -110,85 +150,49 @@ class Daemon:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
                 operator = build_operator(
-                    self._desk, self._money, nursery, status=self.status, stop=self._stop_asked.set
+                    self._owner, self._money, nursery, pins=self._pins, stop=self._stop_asked.set
                 )
+                add_shelf(operator, ShelfDesk(self._home, self._base, self._pins))
+                add_factory(operator, self._factory, self._money)
+                events = EventStream(ask_app(operator))
+                add_events(operator, events)
+                self._page.add_links(operator, self._url)
+                servers.start_soon(events.run, self._drained.wait)
                 servers.start_soon(serve_app, operator, bind_unix(self._home.socket), self._drained.wait)
-                api = build_api(self._door, nursery, key=self._key, body_bytes_max=self._config.api.body_bytes_max)
+                api = build_api(
+                    self._door,
+                    nursery,
+                    key=self._key,
+                    body_bytes_max=self._config.api.body_bytes_max,
+                    page=self._page,
+                    operator=operator,
+                    metrics=self._metering.text,
+                )
+                api = self._traffic.around(api)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
+                self._owner.pauses.start()
                 await nursery.start(self._engine.run)
+                nursery.start_soon(self._owner.pauses.run)
                 self._voice.announce(self._listening(num_recovered))
                 nursery.start_soon(self._money.run, nursery)
+                await trio.to_thread.run_sync(self._factory.go_on)
                 await self._stop_asked.wait()
+                await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
                 await self._drain()  # both servers then end by themselves
             nursery.cancel_scope.cancel()
-
-    def status(self) -> dict[str, Any]:
-        """What `status --json` prints while the daemon is up."""
-        profile = self._engine.profile
-        beat = self._engine.beat
-        money = self._money.status()
-        return {
-            "state": self._state(),
-            "chain": money.chain,
-            "why_idle": None if self._num_live else self._why_idle(money),
-            "api": {"url": self._url, "key_file": str(api_key_file(self._home))},
-            "peer_id": money.peer_id,
-            "address": money.address,
-            "network": self._place.network_id,
-            "base": self._base.name,
-            "adapters": {
-                "registered": len(self._desk.adapters()),
-                "resident": len(beat.resident),
-                "resident_bytes": beat.adapter_bytes,
-                "budget_bytes": self._config.inference.adapter_cache_bytes,
-            },
-            "peers": money.num_peers,
-            "requests": {
-                "running": beat.num_running + self._door.num_live,
-                "waiting": max(0, self._desk.num_live - beat.num_running),  # the beat is up to half a second old
-            },
-            "money": {"why_down": money.why, "why_not_claimed": money.why_not_claimed},
-            "engine": {
-                "state": self._engine.state,
-                "process_id": self._engine.process_id,
-                "restarts": self._engine.num_restarts,
-                "backend": profile.backend if profile else None,
-                "device": profile.device if profile else None,
-                "dtype": profile.dtype if profile else None,
-                "threads": profile.threads if profile else None,
-                "context_max": profile.context_max if profile else None,
-            },
-            "uptime_s": round(time.time() - self._started_at_s, 1),
-            "version": __version__,
-            "home": str(self._home.root),
-        }
-
-    def _state(self) -> str:
-        if self._desk.is_draining:
-            return "draining"
-        if self._engine.profile is None and self._config.node.serve:
-            return "starting"
-        if self._num_live:
-            return "serving"
-        return "training" if is_training(self._home) else "idle"
 
     @property
     def _num_live(self) -> int:
         return self._desk.num_live + self._door.num_live
 
-    def _why_idle(self, money: MoneyStatus) -> str:
-        if self._engine.profile is None and self._config.node.serve:
-            return "the engine is loading the base"
-        if money.chain is None:
-            why = f" ({money.why})" if money.why else ""
-            return f"nothing to answer just now: this node serves this machine alone{why}"
-        if money.chain != "ok":
-            return f"no money moves, since the chain is {money.chain}: {money.why}"
-        return "nothing to answer just now"
+    def _refit(self, limits: LimitsConfig) -> None:
+        """Give the engine other budgets, as soon as nothing runs on it."""
+        self._engine.renew(engine_options(self._home, replace(self._config, limits=limits), self._base))
 
     def _listening(self, num_recovered: int) -> Listening:
         return Listening(
             url=self._url,
+            page=self._page.draw_link(self._url),
             key_file=api_key_file(self._home),
             base=self._base,
             engine=self._engine,
@@ -199,8 +203,7 @@ class Daemon:
     async def _listen_to_signals(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for _ in signals:
-                is_starting = self._engine.profile is None and self._config.node.serve
-                if self._stop_asked.is_set() or is_starting:
+                if self._stop_asked.is_set() or self._owner.statuses.is_starting:
                     scope.cancel()  # asked twice, or nothing runs yet that could be finished
                     hang_up(self._address)
                     return
@@ -223,21 +226,55 @@ class Daemon:
         self._drained.set()
 
 
-def _engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
+def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
+    """The engine that the settings describe, within the owner's limits.
+
+    Raises:
+        ConfigError: the base does not fit into them.
+    """
     inference = config.inference
+    settings, adapter_cache_bytes = fit(
+        _backend_settings(home, config, base),
+        inference.adapter_cache_bytes,
+        cap_bytes=config.limits.vram_bytes if is_on_gpu(config) else config.limits.ram_bytes,
+        base_bytes=base_bytes_on_disk(base.folder),
+    )
     return EngineOptions(
         backend=inference.backend,
-        settings=BackendSettings(
-            base_folder=str(base.folder) if base.folder else None,
-            device=inference.device,
-            dtype=inference.dtype,
-            threads=inference.threads,
-            batch_max=inference.batch_max,
-            context_max=inference.context_max,
-        ),
+        settings=settings,
         prefill_tokens_max=inference.prefill_tokens_max,
-        adapter_cache_bytes=inference.adapter_cache_bytes,
+        adapter_cache_bytes=adapter_cache_bytes,
         stall_timeout_s=inference.stall_timeout_s,
         wait_policy=inference.wait_policy,
         log_file=home.logs / "engine.log",
+        load_timeout_s=inference.load_timeout_s,
+        memory_max_bytes=inference.memory_max_bytes,
+        adapter_ram_bytes=min(inference.adapter_ram_bytes, config.limits.ram_bytes or inference.adapter_ram_bytes),
+        base_digest=base.digest,
+        pinned=pinned_sources(home, base),
     )
+
+
+def _backend_settings(home: Home, config: Config, base: Base) -> BackendSettings:
+    inference = config.inference
+    return BackendSettings(
+        base_folder=str(base.folder) if base.folder else None,
+        device=inference.device,
+        dtype=inference.dtype,
+        threads=inference.threads,
+        batch_max=inference.batch_max,
+        context_max=inference.context_max,
+        kv_cache_bytes=inference.kv_cache_bytes,
+        quantisation=inference.quantisation,
+        acceleration=inference.acceleration,
+        merge_after_steps=inference.merge_after_steps,
+        cache_folder=str(home.cache),
+        server_url=inference.server_url or None,
+        server_command=inference.server_command,
+    )
+
+
+def is_on_gpu(config: Config) -> bool:
+    """Whether the engine will take a GPU's memory, as far as can be seen without loading torch."""
+    device = config.inference.device
+    return device in ("cuda", "mps") or (device == "auto" and shutil.which("nvidia-smi") is not None)

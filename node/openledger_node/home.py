@@ -60,6 +60,21 @@ class Home:
         return self.root / "training"
 
     @property
+    def pins(self) -> Path:
+        """Which adapters are to stay in memory."""
+        return self.root / "pins.json"
+
+    @property
+    def paused(self) -> Path:
+        """Since when its owner has the node paused; there while it is."""
+        return self.root / "paused.json"
+
+    @property
+    def cache(self) -> Path:
+        """What the engine has packed for its next start; all of it can be made again, so it may be deleted."""
+        return self.root / "cache"
+
+    @property
     def logs(self) -> Path:
         """What the daemon and its engine say."""
         return self.root / "logs"

@@ -15,6 +15,7 @@ from .errors import ConfigError
 PLUGS: dict[str, dict[str, str]] = {
     "backend": {
         "torch_lora": "openledger_node.inference.backends.torch_lora:open_backend",
+        "vllm": "openledger_node.inference.backends.vllm:open_backend",
         "fake": "openledger_node.inference.backends.fake:open_backend",
     },
     "transport": {

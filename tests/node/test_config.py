@@ -66,7 +66,7 @@ def test_each_setting_says_its_key_value_and_origin_once(file: Path) -> None:
         ("[api]\nprot = 1", "unknown key api.prot: did you mean api.port?"),
         ("[inferense]\nbase = 'x'", "unknown key inferense: did you mean inference?"),
         ("[inference]\nport = 1", "unknown key inference.port"),
-        ("[zzzzzzzz]", "unknown key zzzzzzzz: there are node, api, inference, factory"),
+        ("[zzzzzzzz]", "unknown key zzzzzzzz: there are node, limits, api, inference"),
         ("base = 'x'", "unknown key base"),
         ("inference = 'x'", "inference must be a table: write [inference]"),
         ("[inference", "is not TOML"),
@@ -113,7 +113,7 @@ def test_a_file_that_cannot_be_read_is_refused(file: Path) -> None:
         ("stall_timeout_s = 0.5", "the least is 1"),
         ("stall_timeout_s = inf", "the most is 3600"),
         ("stall_timeout_s = nan", "nan"),  # neither under the least nor over the most
-        ("backend = 'tourch_lora'", "is 'tourch_lora': choose one of torch_lora, fake"),
+        ("backend = 'tourch_lora'", "is 'tourch_lora': choose one of torch_lora, vllm, fake"),
         ("dtype = 'float16'", "choose one of auto, float32, bfloat16"),
         ("device = 'CPU'", "choose one of auto, cpu, cuda, mps"),
     ],

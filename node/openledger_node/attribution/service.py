@@ -47,6 +47,11 @@ def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:
 
 def exchange_of(prompt: tuple[Message, ...] | str, answer: str, tokenizer: Tokenizer) -> Exchange:
     """Tokenise an exchange: the user's turns, joined by line ends, or the raw prompt; and the answer by itself."""
-    if not isinstance(prompt, str):
-        prompt = "\n".join(message.content for message in prompt if message.role == "user")
-    return Exchange(prompt=tokenizer.encode(prompt), answer=tokenizer.encode(answer))
+    return Exchange(prompt=tokenizer.encode(question_of(prompt)), answer=tokenizer.encode(answer))
+
+
+def question_of(prompt: tuple[Message, ...] | str) -> str:
+    """What was asked, as attribution reads it: the user's turns, joined by line ends, or the raw prompt."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(message.content for message in prompt if message.role == "user")

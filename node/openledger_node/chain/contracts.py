@@ -23,6 +23,7 @@ from openledger_protocol.events import Argument, BlockId, Event
 from openledger_protocol.primitives import checksum_address
 
 from ..networks import CONTRACTS
+from .wording import refusal_text
 
 Abi = Mapping[str, Any]
 
@@ -123,8 +124,7 @@ def explain_revert(error: RevertedError) -> RevertedError:
         found = _decode(abi["inputs"], error.data[SELECTOR_BYTES:], abi["name"])
     except MalformedError:
         return error
-    shown = ", ".join(f"{name} {value}" for name, value in found.items())
-    message = f"the contract refuses: {abi['name']}" + (f" ({shown})" if shown else "")
+    message = f"the contract refuses: {refusal_text(abi['name'], found)}"
     return RevertedError(message, data=error.data, name=abi["name"], arguments=tuple(found.values()))
 
 

@@ -93,7 +93,14 @@ class Jobs:
         with self._store.transaction() as transaction:
             return transaction.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'").rowcount
 
-    def newest(self, *, limit: int) -> list[Job]:
-        """The newest jobs, newest first."""
-        rows = self._store.rows("SELECT * FROM job ORDER BY received_ns DESC LIMIT ?", (limit,))
+    def newest(
+        self, *, limit: int, state: JobState | None = None, model: str | None = None, since_ns: int = 0
+    ) -> list[Job]:
+        """The newest jobs, newest first: of a state, of an adapter's or a base's name, since a moment."""
+        rows = self._store.rows(
+            "SELECT * FROM job WHERE received_ns >= ?1 AND (?2 IS NULL OR state = ?2)"
+            " AND (?3 IS NULL OR adapter_name = ?3 OR adapter_id = ?3 OR (adapter_id IS NULL AND base = ?3))"
+            " ORDER BY received_ns DESC LIMIT ?4",
+            (since_ns, state, model, limit),
+        )
         return [Job(**dict(row)) for row in rows]

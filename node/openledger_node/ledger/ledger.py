@@ -12,6 +12,7 @@ from .outbox import OutboxRows
 from .peers import Peers
 from .receipts import Receipts
 from .store import Store, open_store
+from .sums import Sums
 
 
 class Ledger:
@@ -26,6 +27,7 @@ class Ledger:
         self.outbox = OutboxRows(store)
         self.events = EventRows(store)
         self.peers = Peers(store)
+        self.sums = Sums(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

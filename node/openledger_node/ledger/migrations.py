@@ -204,10 +204,16 @@ def create_peers(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX peer_seen ON peer (seen_ns)")
 
 
+def index_requests(connection: sqlite3.Connection) -> None:
+    """What a request cost is asked for each job that is shown."""
+    connection.execute("CREATE INDEX receipt_request ON receipt (request_id)")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
     create_outbox,
     create_events,
     create_peers,
+    index_requests,
 )

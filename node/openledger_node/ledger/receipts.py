@@ -147,6 +147,15 @@ class Receipts:
         length = len(beginning)
         return self._found(query, length, beginning, length, beginning)
 
+    def of_requests(self, request_ids: Sequence[str]) -> dict[str, tuple[Digest, Wei]]:
+        """What was charged for each request, and the receipt that says so; none for those that cost nothing."""
+        places = ", ".join("?" * len(request_ids))
+        query = f"SELECT digest, request_id, body FROM receipt WHERE request_id IN ({places}) ORDER BY seq"
+        return {
+            row["request_id"]: (Digest(row["digest"]), Wei(json.loads(row["body"])["amount_wei"]))
+            for row in self._store.rows(query, request_ids)
+        }
+
     def newest(self, *, limit: int) -> list[ReceiptRow]:
         """The newest receipts, newest first."""
         return self._found("SELECT * FROM receipt ORDER BY seq DESC LIMIT ?", limit)

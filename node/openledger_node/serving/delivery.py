@@ -32,8 +32,9 @@ from openledger_protocol.wire.inference import (
 from ..errors import NetworkError
 from ..p2p.streams import MessageStream
 from .accounts import Account, Accounts
+from .admitted import Admitted
 from .receipts import Delivered, ReceiptMaker
-from .service import Admitted, Failure, Outcome
+from .service import Failure, Outcome
 
 COUNTERSIGN_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 30.0

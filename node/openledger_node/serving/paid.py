@@ -54,6 +54,10 @@ class PaidDesk:
         self._terms_of = terms_of  # of a bid that is still good, where they are not the shop's
         self._fail_point = fail_point
 
+    def reprice(self, terms: Terms) -> None:
+        """Sell at these terms from the next request on, but for bids that still stand."""
+        self._shop = replace(self._shop, terms=terms)
+
     async def serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream to its end."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
@@ -86,7 +90,8 @@ class PaidDesk:
         Raises:
             ProtocolError: it is refused, and nothing is owed.
         """
-        admitted = await self._desk.admit(await trio.to_thread.run_sync(self._request, opened))
+        request = await trio.to_thread.run_sync(self._request, opened)
+        admitted = await self._desk.admit(request, payer=opened.channel_config.payer)
         delivery = Delivery(
             opened=opened,
             account=account,
@@ -111,12 +116,14 @@ class PaidDesk:
 
         Raises:
             UnknownModelError: no adapter of that id is here.
+            MalformedError: it asks for what peers are not given.
         """
         names = {adapter.id: adapter.full_name for adapter in self._desk.adapters()} | {
             BASE_ONLY: self._desk.base.name
         }
         if opened.adapter not in names:
             raise UnknownModelError(f"adapter {opened.adapter} is not here")
+        _check_sellable_sampling(opened)
         sampling = replace(opened.sampling, max_tokens=min(opened.sampling.max_tokens, opened.award.tokens_max))
         return InferenceRequest(
             request_id=opened.id,
@@ -141,6 +148,20 @@ class PaidDesk:
         except BaseException:
             self._accounts.drop(account, opened.id)
             raise
+
+
+def _check_sellable_sampling(opened: Open) -> None:
+    """Require that what a payer asks can be given in pieces, by one node after another.
+
+    Raises:
+        MalformedError: it can't.
+    """
+    sampling = opened.sampling
+    if sampling.logprobs is not None:
+        raise MalformedError("logprobs are not given to other nodes: a chunk has no place for them")
+    # What another node gave stands with the prompt here, where neither looks for it.
+    if opened.prefix and (sampling.json_schema or sampling.frequency_penalty or sampling.presence_penalty):
+        raise MalformedError("half an answer with a schema or penalties can't be gone on with: ask for it anew")
 
 
 async def _receive_open(messages: MessageStream) -> Open:

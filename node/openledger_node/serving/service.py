@@ -14,6 +14,7 @@ from openledger_protocol.errors import (
     EngineFailedError,
     MalformedError,
     ProtocolError,
+    RequestTooLongError,
     UnavailableError,
 )
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
@@ -24,20 +25,13 @@ from ..inference.adapters import Adapter, ShelfReader, resolve_model, shortest_n
 from ..inference.bases import Base
 from ..inference.engine import Engine, Lost, Order
 from ..inference.frames import Chunk, Finished, Refused
-from ..inference.sequence import AdapterSource
 from ..inference.tokenizer import Tokenizer
-from ..ledger.jobs import DuplicateJobError, Job
+from ..ledger.jobs import DuplicateJobError, Job, JobState
 from ..ledger.ledger import Ledger
 from .admission import Capacity, grant_tokens, render
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
-    """A request that was let in: its canonical prompt tokens and what it runs on."""
-
-    request: InferenceRequest
-    prompt_ids: tuple[int, ...]
-    adapter: Adapter | None
+from .admitted import Admitted
+from .measures import Measures, Served
+from .weighted import PARAM, weighted_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +51,7 @@ Outcome = TokenChunk | Completion | Failure
 class _Progress:
     """What has been generated so far."""
 
+    began_ns: int
     text: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     first_token_ns: int | None = None
@@ -94,8 +89,10 @@ class ServingDesk:
         self._all_done = trio.Event()
         self._all_done.set()
         self._running: set[str] = set()  # request ids that the engine has
+        self.measures = Measures()
         self.num_live = 0
         self.is_draining = False
+        self.paused: str | None = None  # why, for whoever works at this machine
 
     def adapters(self) -> list[Adapter]:
         """Adapters of our base that requests may name; the shelf is looked at afresh each time."""
@@ -117,15 +114,21 @@ class ServingDesk:
         adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), name)
         return ServedModel(name=name, parent=self.base.name if adapter else None)
 
-    async def admit(self, request: InferenceRequest) -> Admitted:
+    async def admit(self, request: InferenceRequest, *, payer: str = "") -> Admitted:
         """Check a request before any work is done on it; takes its place in the queue.
 
         Raises:
             ProtocolError: it is refused; nothing was recorded.
         """
+        if self.paused:  # a peer need not know what its owner does just now
+            raise UnavailableError("this node is paused: try again later" if payer else self.paused)
         if self._engine.profile is None:
             raise UnavailableError("the engine is still loading: try again soon")
-        adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), request.model)
+        adapters = await trio.to_thread.run_sync(self.adapters)
+        adapter = resolve_model(self.base, adapters, request.model)
+        if request.adapters and adapter:
+            raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
+        weighted = weighted_source(request, adapters) if request.adapters else None
         prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request)
         capacity = Capacity(
             context_max=self._engine.profile.context_max,
@@ -136,7 +139,8 @@ class ServingDesk:
         max_tokens = grant_tokens(capacity, num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens)
         self._enter()  # the next request is counted against this one, before either has begun
         sampling = replace(request.sampling, max_tokens=max_tokens)
-        return Admitted(request=replace(request, sampling=sampling), prompt_ids=prompt_ids, adapter=adapter)
+        request = replace(request, sampling=sampling)
+        return Admitted(request=request, prompt_ids=prompt_ids, adapter=adapter, payer=payer, weighted=weighted)
 
     async def handle(self, admitted: Admitted, send: trio.MemorySendChannel[Outcome]) -> None:
         """Answer a request into `send`, which may be closed at any time, and record it.
@@ -144,7 +148,7 @@ class ServingDesk:
         It takes a channel and is no generator: a requester that leaves must not take the record, or others'
         answers, with it.
         """
-        progress = _Progress()
+        progress = _Progress(began_ns=self._now_ns())
         try:
             try:
                 with trio.CancelScope(shield=True):
@@ -160,6 +164,10 @@ class ServingDesk:
             send.close()
             self._leave()
 
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A token's name, and the bytes that it stands for; None: it is no text."""
+        return self._tokenizer.spell(token_id)
+
     def release(self) -> None:
         """Give up the place of a request that was admitted and will not be handled."""
         self._leave()
@@ -167,7 +175,7 @@ class ServingDesk:
     @property
     def is_ready(self) -> bool:
         """Whether a request would be let in now."""
-        return self._engine.state == "ready" and not self.is_draining
+        return self._engine.state == "ready" and not self.is_draining and not self.paused
 
     def drain(self) -> None:
         """Take no more requests."""
@@ -182,9 +190,11 @@ class ServingDesk:
         """Return when nothing is live any more."""
         await self._all_done.wait()
 
-    async def jobs(self, limit: int) -> list[Job]:
-        """The newest jobs."""
-        newest = partial(self._ledger.jobs.newest, limit=limit)
+    async def jobs(
+        self, limit: int, *, state: JobState | None = None, model: str | None = None, since_ns: int = 0
+    ) -> list[Job]:
+        """The newest jobs: of a state, of a model's name, since a moment."""
+        newest = partial(self._ledger.jobs.newest, limit=limit, state=state, model=model, since_ns=since_ns)
         return await trio.to_thread.run_sync(newest, limiter=self._ledger_thread)
 
     async def _generate(
@@ -204,7 +214,7 @@ class ServingDesk:
                     case Finished():
                         return self._completion(admitted, progress, outcome.reason)
                     case Refused():
-                        return Failure(error=AdapterRefusedError(outcome.message))
+                        return Failure(error=_why_refused(outcome))
                     case Lost():
                         return Failure(error=EngineFailedError("the engine died under this request: try again"))
         except trio.Cancelled:
@@ -223,7 +233,8 @@ class ServingDesk:
             progress.first_token_ns = self._now_ns()
         progress.text.append(chunk.text)
         progress.ids += chunk.ids
-        if not progress.has_left and not await _offer(send, TokenChunk(text=chunk.text, ids=chunk.ids)):
+        piece = TokenChunk(text=chunk.text, ids=chunk.ids, logprobs=chunk.logprobs)
+        if not progress.has_left and not await _offer(send, piece):
             progress.has_left = True
             self._engine.cancel(request_id)
 
@@ -232,7 +243,7 @@ class ServingDesk:
         return Completion(
             request_id=admitted.request.request_id,
             base=self.base.name,
-            adapter_id=admitted.adapter.id if admitted.adapter else None,
+            adapter_id=admitted.source.id if admitted.source else None,
             text=text,
             ids=tuple(progress.ids),
             finish_reason=reason,
@@ -246,9 +257,11 @@ class ServingDesk:
         Raises:
             LedgerError: it could not be written at all; the node must stop rather than forget.
         """
+        now_ns = self._now_ns()
+        self.measures.note(_served(admitted, last, progress, now_ns))
         for attempt in range(RECORD_ATTEMPTS):
             try:
-                await self._in_ledger_thread(self._close_job, admitted, last, progress, self._now_ns())
+                await self._in_ledger_thread(self._close_job, admitted, last, progress, now_ns)
                 return
             except LedgerError:
                 if attempt == RECORD_ATTEMPTS - 1:
@@ -265,13 +278,14 @@ class ServingDesk:
         await trio.to_thread.run_sync(write, *values, limiter=self._ledger_thread)
 
     def _job(self, admitted: Admitted) -> Job:
-        adapter = admitted.adapter
+        adapter, source = admitted.adapter, admitted.source
+        names = [f"{each.name} × {each.weight:g}" for each in admitted.request.adapters]
         return Job(
             request_id=admitted.request.request_id,
             received_ns=self._now_ns(),
             base=self.base.name,
-            adapter_id=adapter.id if adapter else None,
-            adapter_name=adapter.name if adapter else None,
+            adapter_id=source.id if source else None,
+            adapter_name=adapter.name if adapter else " + ".join(names) or None,
             state="running",
             tokens_in=len(admitted.prompt_ids),
         )
@@ -287,22 +301,35 @@ class ServingDesk:
             self._all_done.set()
 
 
+def _served(admitted: Admitted, last: Completion | Failure, progress: _Progress, now_ns: int) -> Served:
+    answered = last if isinstance(last, Completion) else None
+    return Served(
+        origin="sold" if admitted.payer else "local",
+        outcome=answered.finish_reason if answered else "failed",
+        tokens_in=len(admitted.prompt_ids),
+        tokens_out=answered.tokens_out if answered else 0,
+        received_ns=progress.began_ns,
+        first_token_ns=progress.first_token_ns,
+        ended_ns=now_ns,
+    )
+
+
 def _why_not_begun(error: Exception) -> ProtocolError:
     return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))
 
 
+def _why_refused(refused: Refused) -> ProtocolError:
+    known = (AdapterRefusedError, MalformedError, RequestTooLongError, UnavailableError)
+    return next(cls for cls in known if cls.code == refused.code)(refused.message)
+
+
 def _order(admitted: Admitted) -> Order:
-    adapter = admitted.adapter
-    source = (
-        AdapterSource(id=adapter.id, folder=str(adapter.folder), num_parameters=adapter.num_parameters)
-        if adapter
-        else None
-    )
     return Order(
         sequence_id=admitted.request.request_id,
         prompt_ids=admitted.prompt_ids,
         sampling=admitted.request.sampling,
-        adapter=source,
+        adapter=admitted.source,
+        payer=admitted.payer,
     )
 
 

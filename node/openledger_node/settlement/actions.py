@@ -1,6 +1,6 @@
 """What an operator, payer or owner may do on the chain, and the transactions that it takes: one each, by permit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.chain import Call
@@ -9,6 +9,7 @@ from openledger_protocol.primitives import AdapterId, Address, ChannelId, Datane
 from openledger_protocol.transactions import Intent
 
 from ..chain.deployment import Allowance, Deployment
+from ..chain.wording import open_text
 
 PERMIT_S = 3600
 """A permit is good for so long after the latest block: a stuck transaction must not fail for its permit's age."""
@@ -188,7 +189,7 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
             return "datanet", f"register Datanet {name}", call
         case PublishDatanet(datanet_id=datanet_id):
             call = deployment.publish_datanet(datanet_id, action.rows_root, action.contributors_root)
-            return "datanet version", f"publish a version of Datanet {datanet_id}", call
+            return "datanet version", f"publish a version of Datanet {datanet_id[:10]}…", call
         case RegisterAdapter():
             call = deployment.register_adapter(
                 action.adapter_id,
@@ -235,8 +236,22 @@ def _permit(actor: Actor, deployment: Deployment, spender: str, amount_wei: Wei)
     return Allowance(deadline_s=permit.deadline_s, signature=actor.sign(permit_digest(permit, deployment.token)))
 
 
-def open_text(amount_wei: int) -> str:
-    """An amount for people, exact to the wei: `1.25 OPEN`."""
-    whole, rest = divmod(amount_wei, 10**18)
-    decimals = f"{rest:018d}".rstrip("0")
-    return f"{whole:,}{'.' + decimals if decimals else ''} OPEN"
+def change_wei(actions: Sequence[Action], account: Address) -> int | None:
+    """What an account's OPEN become more or less by; None where only the chain will say."""
+    changes = [_change_wei(action, account) for action in actions]
+    known = [change for change in changes if change is not None]
+    return sum(known) if len(known) == len(changes) else None
+
+
+def _change_wei(action: Action, account: Address) -> int | None:
+    match action:
+        case AddStake(amount_wei=amount) | OpenChannel(amount_wei=amount) | TopUp(amount_wei=amount):
+            return -amount
+        case RegisterAdapter(bond_wei=bond):
+            return -bond
+        case WithdrawRewards(amount_wei=amount, to=to):
+            return amount if to == account else 0
+        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards():
+            return None
+        case _:
+            return 0

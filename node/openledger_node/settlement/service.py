@@ -21,6 +21,7 @@ from openledger_protocol.settlement import ClaimRecord, EpochClaim, Payout, reco
 from openledger_protocol.transactions import Intent
 
 from ..chain.deployment import Deployment
+from ..chain.wording import open_text
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
 from .batcher import Batch, Claimable, batch, epoch_claim
@@ -80,7 +81,7 @@ class SettlementDesk:
         self._node = node
         self._signer = signer
         self._windows = windows
-        self._policy = policy
+        self.policy = policy
         self._fail_point = fail_point
         self.why_not: str | None = None  # what keeps receipts from being claimed, if anything does
         self._is_hurried = False
@@ -227,16 +228,17 @@ class SettlementDesk:
         params = self._deployment.params(epoch_at(head.timestamp_s, self._windows))
         bonded = self._deployment.stake(self._node).bonded_wei
         if bonded < params.min_stake_wei:
-            return f"{bonded} wei are bonded, claims need {params.min_stake_wei}: `openledger-node stake add`"
+            needed = open_text(params.min_stake_wei)
+            return f"{open_text(bonded)} are bonded, claims need {needed}: `openledger-node stake add`"
         newest = self._ledger.claims.newest(limit=1)
-        if newest and not is_urgent and head.timestamp_s < newest[0].created_s + self._policy.interval_s:
+        if newest and not is_urgent and head.timestamp_s < newest[0].created_s + self.policy.interval_s:
             return (
-                f"the next claim is due {newest[0].created_s + self._policy.interval_s - head.timestamp_s} s from now"
+                f"the next claim is due {newest[0].created_s + self.policy.interval_s - head.timestamp_s} s from now"
             )
-        if self._policy.coin_price_wei is not None:
+        if self.policy.coin_price_wei is not None:
             fees = self._deployment.fees()
             gas = CLAIM_GAS + CLAIM_ITEM_GAS * len(content.items)
-            cost = gas * (fees.base_wei + fees.tip_wei) * self._policy.coin_price_wei // COIN_WEI
+            cost = gas * (fees.base_wei + fees.tip_wei) * self.policy.coin_price_wei // COIN_WEI
             if content.gross_wei <= cost:
                 return f"{content.gross_wei} wei are earned, and claiming them costs about {cost} wei"
         return None
@@ -261,7 +263,7 @@ class SettlementDesk:
         return Intent(
             key=key,
             kind="claim",
-            summary=f"claim {content.gross_wei} wei of {claim.count} receipts on {len(content.items)} channels",
+            summary=f"claim {open_text(content.gross_wei)}; receipts: {claim.count}, channels: {len(content.items)}",
             sender=self._signer,
             call=self._deployment.claim(claim, content.adapters, content.items),
             value_at_risk_wei=self._in_coin(content.gross_wei),
@@ -270,7 +272,7 @@ class SettlementDesk:
 
     def _in_coin(self, amount_wei: Wei) -> Wei:
         """An amount of OPEN in the chain's own coin, by the operator's price."""
-        price = self._policy.coin_price_wei
+        price = self.policy.coin_price_wei
         return Wei(amount_wei * COIN_WEI // price) if price else amount_wei
 
     def _event(self, name: str, seq: int) -> Event | None:

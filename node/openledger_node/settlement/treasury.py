@@ -15,8 +15,11 @@ from ..chain.client import ChainClient
 from ..chain.deployment import Deployment, UnbondRequest
 from ..ledger.claims import ClaimState
 from ..ledger.ledger import Ledger
+from ..moments import rfc3339
 from .actions import Action, Actor, Sign, intent_of
 from .records import integer, record_of
+
+NS = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,12 @@ class ChannelView:
     ceiling_wei: Wei  # of the highest voucher
     withdrawing_wei: Wei
     ready_at_s: int | None  # when that may be taken out, in chain time
+    last_receipt_at: str | None = None  # RFC 3339; None: nothing was charged yet
+
+    @property
+    def left_wei(self) -> Wei:
+        """What may still be charged to it."""
+        return Wei(max(0, self.deposit_wei - max(self.charged_wei, self.claimed_wei) - self.withdrawing_wei))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +226,7 @@ class Treasury:
         assert row is not None
         balance = self._deployment.channel(channel_id)
         withdrawal = self._deployment.withdrawal(channel_id)
+        last = self._ledger.receipts.last_of_channel(channel_id)
         return ChannelView(
             channel_id=channel_id,
             role="node" if config.node == self._party.wallet else "payer",
@@ -228,6 +238,7 @@ class Treasury:
             ceiling_wei=row.ceiling_wei,
             withdrawing_wei=withdrawal.amount_wei,
             ready_at_s=withdrawal.ready_at_s or None,
+            last_receipt_at=rfc3339(last.receipt.seq // NS) if last else None,
         )
 
     def _unclaimed(self) -> list[int]:

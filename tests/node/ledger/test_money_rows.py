@@ -199,3 +199,19 @@ def test_a_channel_is_the_config_that_was_heard_first(ledger: Ledger) -> None:
     again: ChannelConfig = ledger.channels.ensure(CHANNEL, CONFIG, now_ns=99).config
     assert again == CONFIG
     assert [channel.channel_id for channel in ledger.channels.of_payer(PAYER)] == [CHANNEL]
+
+
+def test_sums_are_over_what_this_node_wrote_and_each_receipt_is_in_one_state(ledger: Ledger) -> None:
+    rows = [commit(ledger, 10**20 + number, now_ns=number + 1) for number in range(5)]
+    for row in rows[1:]:
+        ledger.receipts.sign(row.digest, b"signature")
+    add_claim(ledger, rows[3:])
+    bought = replace(CONFIG, node=account(9))
+    other = channel_id(bought, PAYMENTS)
+    ledger.channels.ensure(other, bought, now_ns=1)
+    commit(ledger, 7, channel=other, now_ns=99)  # another node's word to us
+    sums = ledger.sums.money(NODE)
+    assert sums.num_receipts == {"unsigned": 1, "unclaimed": 2, "claimed": 2}
+    assert sums.unclaimed_wei == sum(row.receipt.amount_wei for row in rows[:3])
+    assert sums.num_claims == {"sent": 1}
+    assert (sums.num_transactions, sums.num_replacements, sums.fees_wei) == ({}, 0, 0)

@@ -1,6 +1,6 @@
 """A payer that does not pay, or says what is not so: each refusal with its words, and what it got for nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,6 @@ SHORT = SamplingParams(max_tokens=30, seed=7, temperature=0, stop=("e", "t", "a"
 """Ends long before its first chunk does: its payer has paid ahead."""
 
 DEPOSIT = Standing(deposit_final_wei=Wei(2 * FIRST), deposit_latest_wei=Wei(2 * FIRST))
-
-
-@pytest.fixture
-def autojump() -> Iterator[trio.testing.MockClock]:
-    """Time jumps where nobody works; threads of the ledger get the moment that they need."""
-    return trio.testing.MockClock(autojump_threshold=0.1)
 
 
 def award(**changes: Any) -> Award:
@@ -73,6 +67,21 @@ OPENS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "no such adapter": ({"adapter": Digest(word("adapter"))}, "unknown_model", f"adapter {word('adapter')} is not"),
     "an empty prompt": ({"messages": ""}, "malformed", "the prompt is empty"),
+    "probabilities": (
+        {"sampling": replace(LONG.sampling, logprobs=0)},
+        "malformed",
+        "logprobs are not given to other nodes: a chunk has no place for them",
+    ),
+    "half an answer of a schema": (
+        {"sampling": replace(LONG.sampling, json_schema="{}"), "prefix": "{"},
+        "malformed",
+        "half an answer with a schema or penalties can't be gone on with: ask for it anew",
+    ),
+    "half an answer with penalties": (
+        {"sampling": replace(LONG.sampling, presence_penalty=1.0), "prefix": "so"},
+        "malformed",
+        "half an answer with a schema or penalties can't be gone on with: ask for it anew",
+    ),
     "a voucher by another key": (
         {"voucher": voucher_of(FIRST, by="payer")},
         "bad_signature",
@@ -203,7 +212,7 @@ async def test_garbage_is_refused_and_changes_nothing(tmp_path: Path, kind: str)
 
 
 async def test_who_opens_a_stream_and_says_nothing_is_not_waited_for(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_market(tmp_path, is_local=True) as market, script(market) as stream:
         assert (await stream.hear_error()).message == "a stream begins with `open`"

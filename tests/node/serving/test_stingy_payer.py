@@ -1,6 +1,5 @@
 """A payer that stops paying, reading or telling the truth in the middle: what it got is what it has paid for."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,6 @@ FIRST = price_wei(5, CHUNK_TOKENS, TERMS)
 """The prompt and one chunk of LONG."""
 
 DEPOSIT = Standing(deposit_final_wei=Wei(2 * FIRST), deposit_latest_wei=Wei(2 * FIRST))
-
-
-@pytest.fixture
-def autojump() -> Iterator[trio.testing.MockClock]:
-    """Time jumps where nobody works; threads of the ledger get the moment that they need."""
-    return trio.testing.MockClock(autojump_threshold=0.1)
 
 
 async def begin(stream: Script, ceiling_wei: int = FIRST) -> None:
@@ -86,7 +79,7 @@ async def test_a_payer_that_begins_to_withdraw_gets_what_it_has_paid_and_no_more
 
 @pytest.mark.parametrize("num_chunks", [1, 2, 3])
 async def test_a_payer_that_stops_paying_has_got_what_its_voucher_covers(
-    tmp_path: Path, autojump: trio.testing.MockClock, num_chunks: int
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, num_chunks: int
 ) -> None:
     paid = price_wei(5, num_chunks * CHUNK_TOKENS, TERMS)
     async with open_market(tmp_path, is_local=True) as market:
@@ -103,7 +96,7 @@ async def test_a_payer_that_stops_paying_has_got_what_its_voucher_covers(
 
 
 async def test_a_payer_that_reads_nothing_is_left_with_a_receipt(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_market(tmp_path, is_local=True, timeout_s=600) as market, script(market) as stream:
         await stream.say(open_of(LONG, voucher_of(price_wei(5, 1000, TERMS))))

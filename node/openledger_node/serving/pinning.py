@@ -1,0 +1,86 @@
+"""The desk that knows which adapters are in memory, and keeps there what the operator pins."""
+
+from typing import Any
+
+import trio
+
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.primitives import AdapterId
+
+from ..home import Home
+from ..inference.adapters import Adapter, find_adapter, list_adapters
+from ..inference.bases import Base
+from ..inference.engine import Engine
+from ..inference.pins import check_pin_fits, drop_pin, keep_pin, pinned_among, read_pins, source_of
+
+
+class PinDesk:
+    """Pins and unpins for a node that runs: in its engine at once, in the home for the next start."""
+
+    def __init__(self, home: Home, base: Base, engine: Engine, *, dtype: str, budget_bytes: int) -> None:
+        self._home = home
+        self._base = base
+        self._engine = engine
+        self._dtype = dtype  # as set; the engine's own counts once it is up
+        self._budget_bytes = budget_bytes
+
+    def warmth(self) -> dict[str, Any]:
+        """Which adapters are in memory and which are pinned, and how often a request found its own there."""
+        beat = self._engine.beat
+        return {
+            "resident": list(beat.resident),
+            "pinned": list(read_pins(self._home)),
+            "resident_bytes": beat.adapter_bytes,
+            "budget_bytes": self._budget_bytes,
+            "hits": beat.num_hits,
+            "misses": beat.num_misses,
+            "loads": beat.num_loads,
+            "load_ms_median": beat.load_ms_median,
+            "load_ms_p95": beat.load_ms_p95,
+        }
+
+    async def pin(self, name: str) -> dict[str, Any]:
+        """Keep an adapter in memory.
+
+        Raises:
+            UnknownModelError: it is not here.
+            AdapterRefusedError: it was made for another base.
+            ConfigError: it does not fit beside those that are pinned.
+        """
+        adapter = await trio.to_thread.run_sync(self._keep, name)
+        self._engine.pin(source_of(adapter))
+        return {"adapter": adapter.full_name, "id": adapter.id, "is_pinned": True}
+
+    async def unpin(self, name: str) -> dict[str, Any]:
+        """Let an adapter leave memory again.
+
+        Raises:
+            UnknownModelError: it is not here.
+        """
+        adapter = await trio.to_thread.run_sync(self._drop, name)
+        self._engine.unpin(adapter.id)
+        return {"adapter": adapter.full_name, "id": adapter.id, "is_pinned": False}
+
+    def unload(self, adapter_id: AdapterId) -> None:
+        """Have an adapter leave memory that was removed."""
+        self._engine.unload(adapter_id)
+
+    def _keep(self, name: str) -> Adapter:
+        adapters = list_adapters(self._home)
+        adapter = find_adapter(adapters, name)
+        if adapter.manifest.base.digest != self._base.digest:
+            raise AdapterRefusedError(f"{adapter.full_name} was made for another base than {self._base.name}")
+        profile = self._engine.profile
+        check_pin_fits(
+            adapter,
+            pinned_among(self._home, adapters),
+            dtype=profile.dtype if profile else self._dtype,
+            budget_bytes=self._budget_bytes,
+        )
+        keep_pin(self._home, adapter.id)
+        return adapter
+
+    def _drop(self, name: str) -> Adapter:
+        adapter = find_adapter(list_adapters(self._home), name)
+        drop_pin(self._home, adapter.id)
+        return adapter

@@ -1,0 +1,64 @@
+"""Weighted sets of adapters: several that add up on one base, for requests of this machine's own.
+
+A receipt names one adapter, so what is paid for has one.
+"""
+
+from math import isfinite
+
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import InferenceRequest
+from openledger_protocol.primitives import AdapterId
+
+from ..inference.adapters import Adapter, find_adapter
+from ..inference.sequence import AdapterPart, AdapterSource
+
+WEIGHTED_SCHEMA = "openledger.weighted_set/1"
+
+PARTS_MAX = 8
+WEIGHT_MAX = 4.0
+"""Either way: an adapter at many times its own size drowns the base."""
+
+PARAM = "openledger.adapters"
+
+
+def weighted_source(request: InferenceRequest, adapters: list[Adapter]) -> AdapterSource:
+    """What a request's weighted adapters are together; in whichever order they are named, it is the same.
+
+    Raises:
+        MalformedError: a number is out of bounds, or an adapter is named twice.
+        UnknownModelError: one is not here.
+    """
+    if len(request.adapters) > PARTS_MAX:
+        raise MalformedError(f"{PARAM} takes at most {PARTS_MAX} adapters", param=PARAM)
+    found: dict[AdapterId, AdapterPart] = {}
+    for named in request.adapters:
+        if not isfinite(named.weight) or abs(named.weight) > WEIGHT_MAX:
+            raise MalformedError(f"a weight of {PARAM} must be from {-WEIGHT_MAX:g} to {WEIGHT_MAX:g}", param=PARAM)
+        adapter = find_adapter(adapters, named.name)
+        if adapter.id in found:
+            raise MalformedError(f"{PARAM} names {adapter.full_name} twice", param=PARAM)
+        found[adapter.id] = AdapterPart(folder=str(adapter.folder), weight=named.weight)
+    parts = dict(sorted(found.items()))
+    return AdapterSource(id=_set_id(parts), parts=tuple(parts.values()))
+
+
+def _set_id(parts: dict[AdapterId, AdapterPart]) -> AdapterId:
+    weights = [[adapter_id, part.weight] for adapter_id, part in parts.items()]
+    if len(weights) == 1 and weights[0][1] == 1:
+        return next(iter(parts))  # it is that adapter, and may be in memory already
+    return AdapterId(canonical_digest({"schema": WEIGHTED_SCHEMA, "parts": weights}))
+
+
+def check_for_sale(request: InferenceRequest) -> None:
+    """Require that others may be asked for this.
+
+    Raises:
+        MalformedError: naming what only this machine's own engine gives.
+    """
+    if request.adapters:
+        raise MalformedError(f"{PARAM} is for adapters on this machine: a receipt names one adapter", param=PARAM)
+    if request.sampling.logprobs is not None:
+        raise MalformedError(
+            "logprobs are given by this machine's own engine only, and this model is not on it", param="logprobs"
+        )
