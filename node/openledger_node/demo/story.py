@@ -69,7 +69,7 @@ class Story:
         people = f"{batch['rows']} rows of {len(subject.accounts)} people"
         self.town.say(f"datanet   {subject.name}: {people} are published")
         words = ["--datanet", subject.name, "--held-out", str(held_out), "--seed", str(subject.seed)]
-        trained = a.verb("factory", "train", "--name", subject.name, *words)
+        trained = a.verb("factory", "train", "--name", subject.name, "--evaluate", "0", *words)
         self.training.append({"loss_before": trained["loss_before"], "loss_after": trained["loss_after"]})
         losses = f"held-out loss {trained['loss_before']:.3f} → {trained['loss_after']:.3f}"
         self.town.say(f"factory   {subject.name} in {trained['duration_s']:.0f} s: {losses}")
@@ -91,7 +91,7 @@ class Story:
                 "s": pulled["duration_s"],
             }
         )
-        town.a.verb("adapters", "remove", subject.name)
+        town.a.verb("adapters", "remove", subject.name, "--yes")
         size, took = f"{pulled['bytes']:,} bytes", f"{pulled['duration_s']:.2f} s"
         town.say(f"adapters  B fetched {subject.name} from A: {size} in {took}")
 

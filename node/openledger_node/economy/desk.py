@@ -6,22 +6,25 @@ same, and the desk tries again.
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import trio
 
+from openledger_protocol.chain import Block
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.primitives import Address
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import Address, Wei
 
-from ..api.openai import ChatBody
+from ..api.bodies import ChatBody
 from ..chain.state import Health
-from ..config import Config
+from ..config import Config, LimitsConfig, MarketConfig, PayerConfig
 from ..errors import ChainError, KeyFileError, LedgerError
 from ..home import Home
-from ..inference.backend import Profile
 from ..inference.engine import Engine
+from ..inference.room import check_disk_room
 from ..inference.tokenizer import Tokenizer
 from ..ledger.ledger import Ledger
 from ..networks import Network
@@ -31,6 +34,7 @@ from ..serving.service import ServingDesk
 from .development import prepare_development
 from .economy import Economy
 from .guest import GUEST, Guest, bought_to_plain, open_guest
+from .market_view import MarketView
 from .neighbourhood import Neighbourhood
 from .opening import Place, connect
 from .peering import Buying
@@ -68,6 +72,7 @@ class MoneyStatus:
     why_not_claimed: str | None = None
     peer_id: PeerId | None = None
     num_peers: int = 0
+    head: Block | None = None  # as it was seen last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +103,9 @@ class MoneyDesk:
         self._guest: Guest | None = None
         self._opening = trio.Lock()
         self._asked = trio.Event()
+        self._open_late: Callable[[], Awaitable[None]] | None = (
+            None  # the counter, once the engine has said what it is
+        )
         self._neighbourhood: Neighbourhood | None = None
         self._streams = Streams()
         self._peers = MemoryNetwork()
@@ -136,11 +144,40 @@ class MoneyDesk:
             why_not_claimed=economy.settlement.why_not,
             peer_id=around.peer_id if around else None,
             num_peers=around.num_peers if around else 0,
+            head=economy.watcher.head,
         )
 
     def market(self) -> Buying | None:
         """The network as requests see it, once this node is on it."""
         return self._neighbourhood.market if self._neighbourhood and self._ready.is_set() else None
+
+    def view(self) -> MarketView | None:
+        """What is known of the market; None: there is none."""
+        return self._neighbourhood.view() if self._neighbourhood else None
+
+    def reprice(self, market: MarketConfig) -> None:
+        """Sell at other prices from now on; bids that stand are kept."""
+        self._config = replace(self._config, market=market)
+        terms = Terms(price_in_wei=Wei(market.price_in_wei), price_out_wei=Wei(market.price_out_wei))
+        if counter := self._counter:
+            self._counter = replace(counter, offer=replace(counter.offer, terms=terms))
+            counter.paid.reprice(terms)
+            if self._guest:
+                self._guest.reprice(self._counter)
+        if self._neighbourhood:
+            self._neighbourhood.reprice(self._counter.offer if self._counter else None, market)
+
+    def cap(self, payer: PayerConfig, limits: LimitsConfig) -> None:
+        """Spend and fetch no more than this from now on."""
+        self._config = replace(self._config, payer=payer, limits=limits)
+        if self._neighbourhood:
+            self._neighbourhood.market.purse.cap(
+                request_max_wei=Wei(payer.request_max_wei), day_max_wei=Wei(payer.day_max_wei)
+            )
+
+    async def spent_today_wei(self) -> int | None:
+        """What this UTC day's requests have cost; None: this node buys nothing."""
+        return await self._neighbourhood.market.purse.spent_today() if self._neighbourhood else None
 
     async def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
         """Answer one question of a verb.
@@ -203,6 +240,8 @@ class MoneyDesk:
                 return
             except ChainError as error:
                 log.warning("%s", error)
+                with suppress(ChainError, LedgerError):
+                    await self._blocking(economy.step)  # so that the status says what is so, too
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
     async def _open_neighbourhood(self, economy: Economy, registry: Registry) -> Neighbourhood:
@@ -224,13 +263,18 @@ class MoneyDesk:
         self._questions = open_questions(
             self._home, economy, registry=registry, tokenizer=lambda: around.tokenizer, unseal=seal.open
         )
-        if around.engine.profile is not None:
-            await self._open_counter(economy, registry, around.engine.profile, seal, nursery)
+        self._open_late = partial(self._open_counter, economy, registry, seal, nursery)
+        await self._open_if_can()
 
-    async def _open_counter(
-        self, economy: Economy, registry: Registry, profile: Profile, seal: Seal, nursery: trio.Nursery
-    ) -> None:
-        around, neighbours = self._around, self._neighbourhood
+    async def _open_if_can(self) -> None:
+        """Sell as soon as there is an engine to sell of: a node that is paused at its start has none yet."""
+        if self._open_late and self._around.engine.profile is not None:
+            open_it, self._open_late = self._open_late, None
+            await open_it()
+
+    async def _open_counter(self, economy: Economy, registry: Registry, seal: Seal, nursery: trio.Nursery) -> None:
+        around, neighbours, profile = self._around, self._neighbourhood, self._around.engine.profile
+        assert profile is not None, "the engine has said what it is"
         open_it = partial(
             open_counter,
             economy,
@@ -258,6 +302,7 @@ class MoneyDesk:
         while True:
             try:
                 is_idle = await self._blocking(self._step, economy)
+                await self._open_if_can()
             except (ChainError, LedgerError) as error:
                 log.warning("%s", error)
             await trio.sleep(pause_s)
@@ -282,13 +327,15 @@ class MoneyDesk:
             )
         if question == "peers":
             return self._neighbourhood.peers()
+        await trio.to_thread.run_sync(check_disk_room, self._home, self._config.limits.disk_bytes)
         return await self._neighbourhood.pull(str(arguments.get("adapter")))
 
     async def _open_guest(self) -> Guest:
         economy, counter = self._economy, self._counter
         assert economy is not None
         if counter is None:
-            raise UnavailableError("[node] serve is false: this node sells nothing, so nobody can pay it")
+            why = "this node is paused since its start" if self._config.node.serve else "[node] serve is false"
+            raise UnavailableError(f"{why}: it sells nothing, so nobody can pay it")
         async with self._opening:  # a payer has one tab a channel
             return self._guest or await self._make_guest(economy, counter)
 

@@ -17,7 +17,10 @@ from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..market.attempt import Show
 from ..market.wanted import Answered, Wanted
-from ..serving.service import Admitted, Failure, Outcome, ServingDesk
+from ..serving.admitted import Admitted
+from ..serving.measures import Served
+from ..serving.service import Failure, Outcome, ServingDesk
+from ..serving.weighted import check_for_sale
 
 REMOTE_MAX = 64
 """Requests that the network answers for us at once."""
@@ -135,7 +138,12 @@ class NetworkDoor:
         """Return when the network answers nothing for us any more."""
         await self._all_done.wait()
 
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A token's name, and the bytes that it stands for; None: it is no text."""
+        return self._serving.spell(token_id)
+
     def _seek(self, request: InferenceRequest) -> Sought:
+        check_for_sale(request)
         if self._serving.is_draining:
             raise UnavailableError("this node is stopping and takes no new request")
         if (market := self._market()) is None:
@@ -157,7 +165,7 @@ class NetworkDoor:
         """Have the network answer, pass it on, and record it; what came before a reader left is paid."""
         market, request = self._market(), sought.request
         assert market is not None, "it was there when the request was let in"
-        jobs, first_ns, has_left = self._ledger.jobs, None, False
+        jobs, began_ns, first_ns, has_left = self._ledger.jobs, time.time_ns(), None, False
 
         async def show(text: str) -> None:
             nonlocal first_ns, has_left
@@ -178,6 +186,7 @@ class NetworkDoor:
             last = Failure(error=error)
         except ChainError as error:
             last = Failure(error=UnavailableError(str(error)))
+        self._serving.measures.note(_bought(last, began_ns, first_ns))
         await trio.to_thread.run_sync(self._close_job, request.request_id, last, first_ns)
         if not has_left:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -216,6 +225,19 @@ def _completion(request: InferenceRequest, base: str, answered: Answered) -> Com
         finish_reason=answered.finish_reason,
         tokens_in=answered.tokens_in,
         tokens_out=answered.tokens_out,
+    )
+
+
+def _bought(last: Completion | Failure, began_ns: int, first_ns: int | None) -> Served:
+    answered = last if isinstance(last, Completion) else None
+    return Served(
+        origin="bought",
+        outcome=answered.finish_reason if answered else "failed",
+        tokens_in=answered.tokens_in if answered else 0,
+        tokens_out=answered.tokens_out if answered else 0,
+        received_ns=began_ns,
+        first_token_ns=first_ns,
+        ended_ns=time.time_ns(),
     )
 
 

@@ -64,15 +64,14 @@ class Economy:
             deploy_block=network.deploy_block,
         )
         self.windows: Windows = self.deployment.windows()
+        self.gas_budget_wei = Wei(config.chain.gas_budget_wei)  # of one UTC day
         self.outbox = Outbox(
             client=client,
             journal=ledger.outbox,
             chain_id=network.chain_id,
             senders=ring.keys,
             sign=ring.sign,
-            limits=OutboxLimits(
-                fee_max_wei=Wei(config.chain.fee_max_wei), gas_budget_wei=Wei(config.chain.gas_budget_wei)
-            ),
+            limits=OutboxLimits(fee_max_wei=Wei(config.chain.fee_max_wei), gas_budget_wei=self.gas_budget_wei),
             fail_point=fail_point,
         )
         self.watcher = Watcher(
@@ -105,6 +104,11 @@ class Economy:
         """How it goes with the chain: the worse of what outbox and watcher say."""
         states = (self.watcher.state, self.outbox.state)
         return next((state for health in ("halted", "down") for state in states if state.health == health), states[0])
+
+    @property
+    def coin_price_wei(self) -> Wei:
+        """What a whole coin of gas is worth in wei of OPEN: nothing on a development network."""
+        return self.settlement.policy.coin_price_wei or Wei(0)
 
     @property
     def is_idle(self) -> bool:

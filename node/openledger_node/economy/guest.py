@@ -17,7 +17,8 @@ from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Nonce, Salt, Wei
 from openledger_protocol.wire.inference import Award, Salts
 
-from ..api.openai import ChatBody, request_from_chat
+from ..api.bodies import ChatBody
+from ..api.openai import request_from_chat
 from ..chain.faucet import fund
 from ..config import Config
 from ..home import Home
@@ -29,6 +30,7 @@ from ..market.payer import Bought, Payer, Purchase
 from ..market.wallet import PayerWallet
 from ..p2p.transport import PeerId
 from ..serving.service import ServingDesk
+from ..serving.weighted import check_for_sale
 from .deposits import Deposits
 from .economy import Accounts, Economy
 from .keyring import KeyRing
@@ -69,6 +71,7 @@ class Guest:
             ChainError: there was no money to be had.
         """
         request = request_from_chat(body, request_id=_draw(), seed=secrets.randbits(64))
+        check_for_sale(request)
         adapters = await trio.to_thread.run_sync(self._serving.adapters)
         adapter = resolve_model(self._serving.base, adapters, request.model)
         config = await trio.to_thread.run_sync(self._prepare)
@@ -78,6 +81,10 @@ class Guest:
     def step(self) -> None:
         """Bring the guest's own transactions on."""
         self._economy.send()
+
+    def reprice(self, counter: Counter) -> None:
+        """Buy at the counter's new prices."""
+        self._counter = counter
 
     def close(self) -> None:
         """Let go of its ledger; the chain's client is the node's."""

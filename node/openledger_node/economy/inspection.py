@@ -8,6 +8,7 @@ they are just.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from openledger_protocol.attribution import Share, check_shares, shares_hash
 from openledger_protocol.constants import FLAG_AUDITABLE
@@ -20,16 +21,18 @@ from openledger_protocol.signatures import check_signer, recover_address
 
 from ..attribution.attributor import Exchange
 from ..attribution.evidence import RowEvidence, evidence
-from ..attribution.service import exchange_of, treasury_shares
+from ..attribution.service import exchange_of, question_of, treasury_shares
 from ..errors import NodeError
 from ..home import Home
 from ..inference.adapters import Adapter, list_adapters
 from ..inference.tokenizer import Tokenizer
 from ..ledger.receipts import ReceiptRow
+from ..plural import counted
 from ..settlement.proof import ClaimProof, find_proof
 from .economy import Economy
 from .registry import Registered, Registry
 from .selling import open_attributor, registered_shares
+from .teaching import Texts, teaching_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +82,28 @@ class Inspector:
 
     def evidence(self, row: ReceiptRow) -> tuple[RowEvidence, ...] | None:
         """The rows that speak for its shares; None where its texts are not here any more, or never were."""
-        opening, adapter = self._opening(row), self._adapter(row)
-        if opening is None or adapter is None:
+        opening, (registered, _) = self._opening(row), self._registered(row)
+        if opening is None or registered is None:
             return None
-        owned = self._registry.find(adapter).owned
-        return evidence(self._attributor, owned, self._exchange(opening), self._tokenizer)
+        return evidence(self._attributor, registered.owned, self._exchange(opening), self._tokenizer)
+
+    def teaching(self, row: ReceiptRow) -> dict[str, Any]:
+        """Who taught its answer, and what they get of its price."""
+        opening, (registered, why_no_rows) = self._opening(row), self._registered(row)
+        texts = None
+        if opening is not None:
+            exchange = self._exchange(opening)
+            texts = Texts(question=question_of(opening.messages), answer=opening.text, exchange=exchange)
+        found = teaching_of(
+            self._home,
+            self._economy,
+            row,
+            registered=registered,
+            texts=texts,
+            attributor=self._attributor,
+            tokenizer=self._tokenizer if texts else None,
+        )
+        return {**found, "why_no_rows": why_no_rows if texts else _why_no_text(row)}
 
     def text(self, row: ReceiptRow) -> str | None:
         """The answer, where its text is still here."""
@@ -130,7 +150,8 @@ class Inspector:
         _require(
             found == row.receipt.shares_hash, f"they hash to {found}, the receipt says {row.receipt.shares_hash}"
         )
-        return f"{len(row.shares)} shares of {len({share.datanet_id for share in row.shares})} Datanets, as signed"
+        datanets = {share.datanet_id for share in row.shares}
+        return f"{counted(len(row.shares), 'share')} of {counted(len(datanets), 'Datanet')}, as signed"
 
     def _text(self, row: ReceiptRow) -> str:
         check_opening(self._opened(row), row.receipt)
@@ -185,6 +206,17 @@ class Inspector:
     def _adapter(self, row: ReceiptRow) -> Adapter | None:
         found = (adapter for adapter in list_adapters(self._home) if adapter.id == row.receipt.adapter_id)
         return next(found, None)
+
+    def _registered(self, row: ReceiptRow) -> tuple[Registered | None, str | None]:
+        """The rows that its adapter learned from, or why they can't be looked at here."""
+        if row.receipt.adapter_id == BASE_ONLY:
+            return None, "the base alone answered"
+        if (adapter := self._adapter(row)) is None:
+            return None, "its adapter is not on this machine"
+        try:
+            return self._registry.find(adapter), None
+        except ProtocolError as error:
+            return None, str(error)
 
     def _opening(self, row: ReceiptRow) -> Opening | None:
         return opening_from_json(self._unseal(row.opening)) if row.opening else None

@@ -1,6 +1,7 @@
 """The neighbourhood: this node's place among peers, with all that speaks to them hung on it."""
 
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import trio
@@ -12,7 +13,7 @@ from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, RequestId
 from openledger_protocol.wire.frames import wire_name
 
-from ..config import Config
+from ..config import Config, MarketConfig
 from ..errors import NodeError
 from ..home import Home
 from ..inference.adapters import Adapter
@@ -26,9 +27,12 @@ from ..market.pricing import PricePolicy
 from ..market.reach import open_to
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.identity import ensure_identity
+from ..p2p.keeper import INBOUND
 from ..p2p.transport import Handler, PeerId
 from ..serving.service import ServingDesk
 from .economy import Economy
+from .market_view import MarketView, Priced, priced
+from .peer_list import peer_to_plain
 from .peering import Buying, open_keeper, open_requester, open_transport
 from .publishing import find_published
 from .pulling import fetch_adapter, fetched_to_plain
@@ -37,6 +41,9 @@ from .selling import Offer
 from .speeds import NEWEST, Speeds, speeds_of
 
 LOOK_EVERY_S: Final = 3.0
+
+PRICED_MAX: Final = 64
+"""Adapters whose place among others' is worked out."""
 
 
 class Neighbourhood:
@@ -55,6 +62,7 @@ class Neighbourhood:
     ) -> None:
         self._home = home
         self._config = config
+        self._market = config.market
         self._economy = economy
         self._serving = serving
         self._engine = engine
@@ -101,6 +109,23 @@ class Neighbourhood:
         self._transport.handle(wire_name(network, "call"), self._bidder.serve)
         self._transport.handle(wire_name(network, "infer"), serve)
 
+    def reprice(self, offer: Offer | None, market: MarketConfig) -> None:
+        """Bid and advertise at other prices from now on; bids that stand are kept."""
+        self._offer, self._market = offer, market
+
+    def view(self) -> MarketView:
+        """What is known of the market."""
+        serving = [ad for ad in self._board.live() if ad.serves]
+        return MarketView(
+            num_peers=self.num_peers,
+            num_serving=len(serving),
+            was_dialled=any(peer.learned_from == INBOUND for peer in self._keeper.known()),
+            addresses=tuple(self._transport.addresses),
+            calls=self._bidder.book.last_hour(),
+            now_s=trio.current_time(),
+            priced=tuple(self._priced()),
+        )
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be among peers until cancelled."""
         network = self._economy.network.network
@@ -119,15 +144,7 @@ class Neighbourhood:
             "peer_id": self.peer_id,
             "addresses": list(self._transport.addresses),
             "peers": [
-                {
-                    "peer_id": peer.peer_id,
-                    "address": peer.address or None,
-                    "learned_from": peer.learned_from,
-                    "is_connected": peer.is_connected,
-                    "serves": bool((ad := self._board.find(peer.peer_id)) and ad.serves),
-                    "adapters": [adapter.name for adapter in ad.warm] if ad else [],
-                    "wallet": ad.wallet if ad else None,
-                }
+                peer_to_plain(peer, self._board.find(peer.peer_id), base=self._serving.base.digest)
                 for peer in known.values()
             ],
             "lost_bids": [
@@ -161,10 +178,19 @@ class Neighbourhood:
 
     # ---- what we say of ourselves
 
+    def _priced(self) -> Iterator[Priced]:
+        """Each model that is sold here, the base first."""
+        if self._offer is None:
+            return
+        base, terms = self._serving.base, self._offer.terms
+        named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self._sellable[:PRICED_MAX])]
+        for name, adapter in named:
+            yield priced(name, adapter, terms, self._board.offers(base.digest, adapter))
+
     def _state(self) -> SellerState:
         offer, profile, inference = self._offer, self._engine.profile, self._config.inference
         assert offer is not None, "nobody hears a call where nothing is sold"
-        market = self._config.market
+        market = self._market
         return SellerState(
             wallet=offer.node,
             signer=offer.signer,

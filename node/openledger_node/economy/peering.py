@@ -46,6 +46,11 @@ class Buying:
         self._serving = serving
         self._auditable = auditable
 
+    @property
+    def purse(self) -> Purse:
+        """What may be spent."""
+        return self._requester.purse
+
     def models(self) -> list[ServedModel]:
         """What others offer of our base, by names that mean one thing."""
         base = self._serving.base

@@ -19,6 +19,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, check_address, check_digest
 
 from ..chain.contracts import load_contract
+from ..chain.wording import open_text
 from ..datanets.own import Datanet, new_datanet
 from ..datanets.service import OwnDatanets, check_same_terms
 from ..datanets.version import DatanetVersion, read_version
@@ -26,7 +27,7 @@ from ..errors import NodeError
 from ..home import Home
 from ..inference.adapters import Adapter, find_adapter, list_adapters
 from ..ledger.events import EventRows
-from ..settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter, open_text
+from ..settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
 from .economy import Economy
 
 ROYALTY_PPM = 100_000

@@ -1,5 +1,6 @@
 """All that a verb may ask of the money, by name: the same whether the daemon answers, or the verb itself does."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,13 +13,16 @@ from openledger_protocol.primitives import ZERO_ADDRESS
 from ..home import Home
 from ..inference.tokenizer import Tokenizer
 from ..ledger.receipts import ReceiptRow
+from .earnings import earnings_report
 from .economy import Economy
+from .following import follow
 from .inspection import Inspector
 from .plain import plain_of
 from .registry import Registry
 from .verbs import Arguments, MoneyVerbs
 
 RECEIPTS_MAX = 1_000
+OUTBOX_SHOWN = 50
 
 
 class Given(dict[str, Any]):
@@ -32,7 +36,7 @@ class Given(dict[str, Any]):
 class MoneyQuestions:
     """Answers questions as plain values for JSON."""
 
-    def __init__(self, economy: Economy, verbs: MoneyVerbs, inspector: Inspector) -> None:
+    def __init__(self, home: Home, economy: Economy, verbs: MoneyVerbs, inspector: Inspector) -> None:
         self._economy = economy
         self._verbs = verbs
         self._inspector = inspector
@@ -40,15 +44,19 @@ class MoneyQuestions:
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
             "stake": lambda _: verbs.stake(),
-            "channels": lambda _: {"channels": verbs.channels()},
+            "channels": lambda _: verbs.channels(),
             "rewards": lambda _: verbs.rewards(),
-            "earnings": lambda _: verbs.earnings(),
+            "earnings": lambda given: earnings_report(economy, given, now_s=time.time()),
             "plan": lambda given: verbs.plan(given["verb"], Given(given["arguments"]), given.get("password")),
             "act": lambda given: {"transactions": verbs.act(given["plan"])},
             "claim": lambda _: verbs.claim_now(),
             "transactions": lambda given: {"transactions": verbs.find_transactions(given["keys"])},
             "receipts": lambda given: {"receipts": self._receipts(min(int(given["limit"]), RECEIPTS_MAX))},
             "receipt": lambda given: self._receipt(given["receipt"]),
+            "follow": lambda given: follow(home, economy, inspector.find(given["receipt"])),
+            "outbox": lambda given: {
+                "transactions": verbs.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
+            },
             "verify": lambda given: self._verify(given["receipt"]),
         }
 
@@ -125,6 +133,7 @@ class MoneyQuestions:
             "shares": [{**plain_of(share), "pays": _payee(share.account)} for share in row.shares],
             "answer": self._inspector.text(row),
             "evidence": None if found is None else [plain_of(each) for each in found],
+            "teaching": self._inspector.teaching(row),
         }
 
     def _verify(self, beginning: str) -> dict[str, Any]:
@@ -147,7 +156,7 @@ def open_questions(
 ) -> MoneyQuestions:
     """Compose what answers."""
     inspector = Inspector(home, economy, registry=registry, tokenizer=tokenizer, unseal=unseal)
-    return MoneyQuestions(economy, MoneyVerbs(home, economy), inspector)
+    return MoneyQuestions(home, economy, MoneyVerbs(home, economy), inspector)
 
 
 def _payee(account: str) -> str:

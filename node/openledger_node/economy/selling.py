@@ -193,10 +193,11 @@ def profile_hash(base: Base, profile: Profile) -> Digest:
     return canonical_digest(
         {
             "base": base.digest,
-            "quantisation": None,
+            "quantisation": profile.quantisation,
             "dtype": profile.dtype,
             "logits_dtype": "float32",
             "engine": profile.backend,
+            "kernel": profile.kernel,
             "sampler": SAMPLER,
             "noise": NOISE,
         }

@@ -12,12 +12,13 @@ from typing import Any
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig, channel_id
 from openledger_protocol.primitives import Address, ChannelId, Salt, Wei, check_address, check_digest, check_wei
-from openledger_protocol.transactions import Transaction
+from openledger_protocol.transactions import Transaction, day_start_s
 
 from ..chain.contracts import explain_revert
 from ..errors import KeyFileError, NodeError
 from ..home import Home
 from ..keystore import WALLET, Password, find_account, is_unattended, unlock, unlock_unattended
+from ..moments import rfc3339
 from ..settlement.actions import (
     Action,
     AddStake,
@@ -31,6 +32,7 @@ from ..settlement.actions import (
     WithdrawChannel,
     WithdrawRewards,
     WithdrawStake,
+    change_wei,
 )
 from ..settlement.treasury import Step
 from .deposits import usual_delay_s
@@ -73,17 +75,25 @@ class MoneyVerbs:
         """What is bonded."""
         return plain_of(self._economy.treasury.stake())
 
-    def channels(self) -> list[dict[str, Any]]:
-        """Channels of either side."""
-        return [plain_of(view) for view in self._economy.treasury.channels()]
+    def channels(self) -> dict[str, Any]:
+        """Channels of either side, and what is left in those that this node pays from."""
+        views = self._economy.treasury.channels()
+        left = [view.left_wei for view in views if view.role == "payer"]
+        return {
+            "channels": [{**plain_of(view), "left_wei": str(view.left_wei)} for view in views],
+            "left_as_payer_wei": str(sum(left)),
+            "num_as_payer": sum(1 for wei in left if wei),
+        }
 
     def rewards(self) -> dict[str, Any]:
-        """What is on its way."""
-        return plain_of(self._economy.treasury.rewards())
-
-    def earnings(self) -> dict[str, Any]:
-        """All that was earned."""
-        return plain_of(self._economy.treasury.earnings())
+        """What is on its way, and what this UTC day's gas has cost of its budget."""
+        economy = self._economy
+        today_s = day_start_s(economy.client.head().timestamp_s)
+        return {
+            **plain_of(economy.treasury.rewards()),
+            "gas_today_wei": str(economy.ledger.outbox.spent_wei(today_s)),
+            "gas_budget_wei": str(economy.gas_budget_wei),
+        }
 
     def transactions(self, *, limit: int) -> list[dict[str, Any]]:
         """The newest transactions."""
@@ -126,6 +136,17 @@ class MoneyVerbs:
             ],
             "fee_wei": str(sum(step.fee_wei for step in steps)),
             "note": wanted.note,
+            **self._afterwards(account, wanted.actions, Wei(sum(step.fee_wei for step in steps))),
+        }
+
+    def _afterwards(self, account: Address, actions: Sequence[Action], fee_wei: Wei) -> dict[str, Any]:
+        """What the account and the day's gas budget have once a plan is carried out."""
+        economy = self._economy
+        change = change_wei(actions, account)
+        spent = economy.ledger.outbox.spent_wei(day_start_s(economy.client.head().timestamp_s))
+        return {
+            "wallet_after_wei": None if change is None else str(economy.deployment.token_balance(account) + change),
+            "gas_left_wei": str(max(0, economy.gas_budget_wei - spent - fee_wei)),
         }
 
     def act(self, name: str) -> list[dict[str, Any]]:
@@ -282,12 +303,19 @@ def transaction_to_plain(found: Transaction) -> dict[str, Any]:
         "kind": found.intent.kind,
         "sender": found.intent.sender,
         "state": found.state,
+        "at": _moment(found.mined_s or next((each.sent_s for each in found.variants if each.sent_s), None)),
         "hash": found.mined_hash or (found.variants[-1].hash if found.variants else None),
+        "times_raised": max(0, len(found.variants) - 1),
         "block": found.block_number,
         "gas_used": found.gas_used,
         "fee_wei": None if found.fee_wei is None else str(found.fee_wei),
         "error": found.error,
     }
+
+
+def _moment(at_s: int | None) -> str | None:
+    """Chain time as RFC 3339."""
+    return None if at_s is None else rfc3339(at_s)
 
 
 def _wei(value: object) -> Wei:

@@ -11,9 +11,11 @@ import trio
 from openledger_protocol.errors import (
     MalformedError,
     OverloadedError,
+    PaymentRequiredError,
     ProtocolError,
     StaleError,
     UnavailableError,
+    UnknownModelError,
 )
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import AdapterId, RequestId
@@ -23,6 +25,7 @@ from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessag
 from ..errors import NetworkError, NodeError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
+from .heard import CallBook, Fate
 from .offer import BID_VALID_S, Sellable, SellerState, check_call, make_bid
 
 CALL_TIMEOUT_S = 5.0
@@ -75,6 +78,7 @@ class Bidder:
         self._open: Counter[PeerId] = Counter()  # calls
         self._bids: dict[RequestId, _Standing] = {}
         self.lost: deque[LostBid] = deque(maxlen=LOST_MAX)  # the newest last
+        self.book = CallBook(now_s)  # of the last hour
         self.num_bids = 0
         self.num_won = 0
 
@@ -89,7 +93,7 @@ class Bidder:
         try:
             with self._counted(peer_id):
                 call = await _receive_call(messages)
-                message = await self._bid(peer_id, call)
+                message = await self._answer(peer_id, call)
                 await _send(messages, message)
                 self.num_bids += 1
                 await self._hear_outcome(peer_id, call, message, messages)
@@ -100,6 +104,20 @@ class Bidder:
         except NodeError as error:
             log.warning("a call is not answered: %s", error)
             await _refuse(messages, UnavailableError("this node can't bid just now: try again soon"))
+
+    async def _answer(self, peer_id: PeerId, call: Call) -> BidMessage:
+        """Make a bid, and keep in mind what became of the call.
+
+        Raises:
+            ProtocolError: this node can't take it.
+        """
+        try:
+            message = await self._bid(peer_id, call)
+        except ProtocolError as error:
+            self.book.note(call.id, call.adapter, _fate(error), reason=error.message)
+            raise
+        self.book.note(call.id, call.adapter, "bid", terms=message.terms)
+        return message
 
     async def _bid(self, peer_id: PeerId, call: Call) -> BidMessage:
         """Make a bid and remember it before it is said.
@@ -135,14 +153,19 @@ class Bidder:
                 match decode(await messages.receive()):
                     case Won(id=call.id):
                         self.num_won += 1
+                        self.book.note(call.id, call.adapter, "won")
                     case Lost(id=call.id) as told:
-                        self.lost.append(lose(reason=_printable(told.reason)))
+                        self._lose(call, lose(reason=_printable(told.reason)))
                     case _:
                         raise MalformedError("only `won` or `lost` follows a bid, for the same request")
                 return
         except NetworkError:
             pass
-        self.lost.append(lose(reason="the requester left without a word"))
+        self._lose(call, lose(reason="the requester left without a word"))
+
+    def _lose(self, call: Call, bid: LostBid) -> None:
+        self.lost.append(bid)
+        self.book.note(call.id, call.adapter, "lost", reason=bid.reason)
 
     def _counted(self, peer_id: PeerId) -> "_Counted":
         if self._open[peer_id] >= CALLS_PER_PEER_MAX:
@@ -166,6 +189,12 @@ class _Counted:
         self._open[self._peer_id] -= 1
         if not self._open[self._peer_id]:
             del self._open[self._peer_id]
+
+
+def _fate(error: ProtocolError) -> Fate:
+    if isinstance(error, UnknownModelError):
+        return "foreign"
+    return "dear" if isinstance(error, PaymentRequiredError) else "refused"
 
 
 async def _receive_call(messages: MessageStream) -> Call:

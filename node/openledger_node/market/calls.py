@@ -25,7 +25,6 @@ from ..p2p.transport import PeerId, Transport
 from .reach import open_to
 
 TELL_TIMEOUT_S = 0.5
-CLOSE_TIMEOUT_S = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,7 +63,7 @@ async def call_all(
                     nursery.start_soon(_ask, transport, protocol, call, ad, bids)
     except BaseException:
         for heard in bids.heard:  # whoever called has left
-            await _close(heard.messages)
+            await heard.messages.hang_up()
         raise
     for peer_id in [PeerId(ad.peer_id) for ad in ads]:
         known = {heard.peer_id for heard in bids.heard} | bids.refused.keys() | bids.failed.keys()
@@ -101,7 +100,7 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
         bids.failed[peer_id] = str(error)
     finally:
         if messages and not is_kept:
-            await _close(messages)
+            await messages.hang_up()
 
 
 async def _tell(messages: MessageStream, word: MarketMessage) -> None:
@@ -111,9 +110,4 @@ async def _tell(messages: MessageStream, word: MarketMessage) -> None:
     except NetworkError:
         pass  # it left: the bid may stand all the same
     finally:
-        await _close(messages)
-
-
-async def _close(messages: MessageStream) -> None:
-    with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
-        await messages.aclose()
+        await messages.hang_up()

@@ -141,8 +141,7 @@ class Payer:
             finally:
                 self._wallet.lose(channel, purchase.request_id)  # nothing, if its receipt came
         finally:
-            with trio.CancelScope(shield=True):
-                await messages.aclose()
+            await messages.hang_up()
 
     async def _open(self, live: _Stream) -> None:
         purchase = live.purchase

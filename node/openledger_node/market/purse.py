@@ -53,6 +53,16 @@ class Purse:
         self._held[request_id] = granted
         return granted
 
+    def cap(self, *, request_max_wei: Wei, day_max_wei: Wei) -> None:
+        """Allow so much from now on."""
+        self.request_max_wei, self._day_max_wei = request_max_wei, day_max_wei
+
+    async def spent_today(self) -> Wei:
+        """What the receipts of this UTC day charge."""
+        async with self._counting:
+            await self._turn_day()
+        return self._spent_wei
+
     def settle(self, request_id: RequestId, spent_wei: Wei) -> None:
         """Note what a request has cost, and free the rest."""
         self._held.pop(request_id, None)

@@ -90,6 +90,11 @@ class Requester:
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
 
+    @property
+    def purse(self) -> Purse:
+        """What may be spent."""
+        return self._purse
+
     async def answer(self, wanted: Wanted, show: Show) -> Answered:
         """Have a request answered; `show` gets the text as it comes.
 

@@ -19,6 +19,7 @@ from random import SystemRandom
 import trio
 
 from ..errors import NodeError
+from ..escaping import SafeFormatter
 from ..plugs import load_plug
 from .address_book import AddressBook
 from .identity import ensure_identity
@@ -118,6 +119,8 @@ def main() -> int:
     parser.add_argument("--bootstrap", action="append", default=[])
     words = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
+    for handler in logging.root.handlers:
+        handler.setFormatter(SafeFormatter(logging.BASIC_FORMAT))
 
     failure: BaseException | None = None
     try:

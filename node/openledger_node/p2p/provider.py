@@ -104,8 +104,7 @@ class Provider:
 
     async def aclose(self) -> None:
         """Hang up."""
-        with trio.move_on_after(1, shield=True):
-            await self._messages.aclose()
+        await self._messages.hang_up()
 
     async def _list(self) -> Listing:
         with in_time("send its list"):

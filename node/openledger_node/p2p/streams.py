@@ -11,6 +11,7 @@ from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, FrameDecoder, enc
 from ..errors import NetworkError
 
 RECEIVE_BYTES = 16 * 1024
+HANG_UP_S = 1.0
 
 
 class MessageStream:
@@ -57,3 +58,8 @@ class MessageStream:
     async def aclose(self) -> None:
         """Close it."""
         await self._stream.aclose()
+
+    async def hang_up(self) -> None:
+        """Close it also when cancelled, and wait no longer than a second for a side that reads no more."""
+        with trio.move_on_after(HANG_UP_S, shield=True):
+            await self.aclose()

@@ -7,7 +7,6 @@ from itertools import pairwise
 from math import inf
 from pathlib import Path
 
-import pytest
 import trio
 import trio.testing
 from support.liars import messages_of
@@ -37,11 +36,6 @@ from openledger_protocol.wire.ads import ADS_MAX, Ads, GetAds, decode, encode
 from openledger_protocol.wire.inference import ErrorMessage
 
 HARBOUR = AdapterId(word("harbour"))
-
-
-@pytest.fixture
-def autojump() -> trio.testing.MockClock:
-    return trio.testing.MockClock(autojump_threshold=0.005)
 
 
 def now_s() -> float:
@@ -128,7 +122,7 @@ async def _open_node(root: Path, name: str, network: MemoryNetwork, nursery: tri
 
 
 async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b", "c") as nodes:
         await trio.sleep(10)
@@ -139,7 +133,7 @@ async def test_nodes_in_a_row_hear_of_each_other_within_seconds(
 
 
 async def test_a_node_advertises_each_half_minute_or_so_and_its_offer_never_runs_out(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes:
         await trio.sleep(3)
@@ -152,7 +146,7 @@ async def test_a_node_advertises_each_half_minute_or_so_and_its_offer_never_runs
 
 
 async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes:
         a, b = nodes["a"], nodes["b"]
@@ -172,7 +166,7 @@ async def test_a_change_is_said_at_once_and_many_changes_a_little_later(
 
 
 async def test_a_slot_more_or_less_is_no_change_and_the_last_one_is(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes:
         a, b = nodes["a"], nodes["b"]
@@ -189,7 +183,7 @@ async def test_a_slot_more_or_less_is_no_change_and_the_last_one_is(
 
 
 async def test_a_sequence_grows_though_the_clock_was_set_back(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", clock_s=20) as nodes:
         await trio.sleep(2)
@@ -208,7 +202,7 @@ def _own(node: Node, now_s: int | None = None):  # type: ignore[no-untyped-def]
 
 
 async def test_a_node_without_an_offer_says_nothing_and_hears_all(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a", "b") as nodes:
         nodes["b"].offer = None
@@ -218,7 +212,7 @@ async def test_a_node_without_an_offer_says_nothing_and_hears_all(
 
 
 async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     many = tuple(OfferedAdapter(id=AdapterId(word(f"{n}")), name=f"adapter-{n}-{'x' * 40}") for n in range(40))
     async with open_nodes(tmp_path, "a", "b") as nodes:
@@ -235,7 +229,7 @@ async def test_a_warm_list_that_is_too_long_is_cut_and_the_filter_still_tells(
 
 
 async def test_a_newcomer_is_told_of_all_at_once_our_own_first(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
         for name in ("x", "y"):
@@ -250,7 +244,7 @@ async def test_a_newcomer_is_told_of_all_at_once_our_own_first(
         assert few.ads == told.ads[:1]
 
 
-async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
         told = [await _get(nodes["a"], GetAds()) for _ in range(4)]
         assert [isinstance(one, Ads) for one in told] == [True, True, True, False]
@@ -258,7 +252,9 @@ async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump: tri
         assert told[3].message == "you have asked more often than once in 10 s: come back later"
 
 
-async def test_a_stream_of_advertisements_begins_with_get(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+async def test_a_stream_of_advertisements_begins_with_get(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
     async with open_nodes(tmp_path, "a") as nodes:
         told = await _get(nodes["a"], Ads(ads=()))
         assert isinstance(told, ErrorMessage)
@@ -266,7 +262,7 @@ async def test_a_stream_of_advertisements_begins_with_get(tmp_path: Path, autoju
 
 
 async def test_a_peer_that_tells_lies_and_one_that_says_nothing_do_no_harm(
-    tmp_path: Path, autojump: trio.testing.MockClock
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async def lie(_: object, stream: trio.abc.Stream) -> None:
         messages = messages_of(stream)

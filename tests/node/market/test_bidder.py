@@ -37,11 +37,6 @@ CALLED = Call(
 Find = Callable[[AdapterId], Awaitable[Sellable]]
 
 
-@pytest.fixture
-def autojump() -> trio.testing.MockClock:
-    return trio.testing.MockClock(autojump_threshold=0)
-
-
 async def find(adapter: AdapterId) -> Sellable:
     if adapter == word("unregistered"):
         raise UnknownModelError("it is not registered on this network")
@@ -81,7 +76,9 @@ class Caller:
         return heard
 
 
-async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(autojump: trio.testing.MockClock) -> None:
+async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
         assert caller.bidder.terms_of(CALLED.id) is None
@@ -112,7 +109,7 @@ async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(autojump:
     ],
 )
 async def test_what_can_not_be_taken_is_refused_with_the_reason(
-    call: dict[str, object], state: dict[str, object], code: str, why: str, autojump: trio.testing.MockClock
+    call: dict[str, object], state: dict[str, object], code: str, why: str, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery, replace(STATE, **state)).start()  # type: ignore[arg-type]
@@ -123,7 +120,48 @@ async def test_what_can_not_be_taken_is_refused_with_the_reason(
         nursery.cancel_scope.cancel()
 
 
-async def test_lost_bids_are_kept_with_their_reasons_fit_for_a_terminal(autojump: trio.testing.MockClock) -> None:
+@pytest.mark.parametrize(
+    ("call", "fate"),
+    [
+        ({"base": Digest(word("gemma"))}, "foreign"),
+        ({"tokens_max": 3_997}, "refused"),
+        ({"price_in_max": Wei(999_999)}, "dear"),
+        ({}, "bid"),
+    ],
+)
+async def test_what_became_of_a_call_is_remembered(
+    call: dict[str, object], fate: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
+        (heard,) = caller.bidder.book.last_hour()
+        assert heard.fate == fate
+        if fate == "dear":
+            assert (heard.price_wei, heard.winner_price_wei) == (
+                TERMS.price_in_wei + TERMS.price_out_wei,
+                999_999 + CALLED.price_out_max,
+            )
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_bid_that_won_or_lost_is_remembered_as_that(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        caller = await Caller(nursery).start()
+        words = (Won(id=CALLED.id), Lost(id=RequestId(word("r2")), reason="another bid was better: 7 wei in, 8 out"))
+        for told in words:
+            opened = await caller.say(replace(CALLED, id=told.id))
+            await opened.receive()
+            await opened.send(encode(told))
+        await trio.testing.wait_all_tasks_blocked()
+        won, lost = caller.bidder.book.last_hour()
+        assert (won.fate, lost.fate, lost.winner_price_wei) == ("won", "lost", 15)
+        nursery.cancel_scope.cancel()
+
+
+async def test_lost_bids_are_kept_with_their_reasons_fit_for_a_terminal(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
         words: list[MarketMessage | None] = [Won(id=RequestId(word("r0"))), *[None] * 40]
@@ -145,7 +183,7 @@ async def test_lost_bids_are_kept_with_their_reasons_fit_for_a_terminal(autojump
         nursery.cancel_scope.cancel()
 
 
-async def test_a_stream_that_does_not_begin_with_a_call_is_refused(autojump: trio.testing.MockClock) -> None:
+async def test_a_stream_that_does_not_begin_with_a_call_is_refused(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
         opened = await caller.say(Won(id=CALLED.id))
@@ -171,7 +209,7 @@ async def test_a_stream_that_does_not_begin_with_a_call_is_refused(autojump: tri
 
 
 async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_it(
-    autojump: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
@@ -188,7 +226,7 @@ async def test_a_peer_may_have_so_many_calls_open_and_another_is_not_slower_for_
         nursery.cancel_scope.cancel()
 
 
-async def test_nobody_changes_the_terms_of_another_peers_request(autojump: trio.testing.MockClock) -> None:
+async def test_nobody_changes_the_terms_of_another_peers_request(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
         await caller.ask()

@@ -23,11 +23,6 @@ PRICES = {"first": 1, "second": 2, "third": 3}
 Serve = Callable[[PeerId, trio.abc.Stream], Awaitable[None]]
 
 
-@pytest.fixture
-def autojump() -> trio.testing.MockClock:
-    return trio.testing.MockClock(autojump_threshold=0.1)
-
-
 def price(tokens_in: int, tokens_out: int, times: int = 1) -> int:
     return price_wei(tokens_in, tokens_out, TERMS) * times
 
@@ -158,7 +153,7 @@ def vanish_both(first: Stand, second: Stand) -> Callable[[str], None]:
     return show
 
 
-async def test_a_stalled_winner_is_left(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+async def test_a_stalled_winner_is_left(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     text = await whole(tmp_path, max_tokens=40)
     async with open_street(tmp_path, PRICES) as street:
 
@@ -176,7 +171,7 @@ async def test_a_stalled_winner_is_left(tmp_path: Path, autojump: trio.testing.M
     assert 15 <= took_s < 25
 
 
-async def test_a_slow_reader_is_no_stall(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+async def test_a_slow_reader_is_no_stall(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_street(tmp_path, PRICES) as street:
         answered = await _ask_slowly(street)
         record = street.ledger.peers.find(street.stands["first"].peer_id)

@@ -69,6 +69,20 @@ async def test_a_payer_goes_on_after_a_restart_where_its_ledger_ends(tmp_path: P
     assert second.receipt.cumulative_wei == first.receipt.amount_wei + second.receipt.amount_wei
 
 
+async def test_a_node_that_reads_no_more_does_not_keep_the_payer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_market(tmp_path) as market:
+        stream = await market.open_stream()
+        monkeypatch.setattr(stream, "aclose", trio.sleep_forever)
+        bought = await market.buyer.buy(purchase(), stream, _show_nobody)
+    assert bought.receipt.amount_wei > 0
+
+
+async def _show_nobody(_: str) -> None:
+    pass
+
+
 async def test_a_payer_that_never_got_a_receipt_takes_the_next_one_still(tmp_path: Path) -> None:
     async with open_market(tmp_path) as market:
         with pytest.raises(trio.BrokenResourceError):

@@ -45,11 +45,6 @@ from openledger_protocol.wire.market import BidMessage, Call, Won, decode, encod
 Change = Callable[[BidMessage], BidMessage]
 
 
-@pytest.fixture
-def autojump() -> trio.testing.MockClock:
-    return trio.testing.MockClock(autojump_threshold=0.1)
-
-
 def price(tokens_in: int, tokens_out: int, times: float = 1) -> int:
     return price_wei(tokens_in, tokens_out, priced(TERMS, times))
 
@@ -240,7 +235,7 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
     tmp_path: Path,
     answer: Callable[[trio.abc.Stream], Awaitable[None]],
     why: str,
-    autojump: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with open_street(tmp_path, {"odd": 1, "good": 2}) as street:
         answer_calls(street.stands["odd"], answer)
@@ -257,7 +252,7 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
             await street.ask("hello...")
 
 
-async def test_a_late_bid_is_not_waited_for(tmp_path: Path, autojump: trio.testing.MockClock) -> None:
+async def test_a_late_bid_is_not_waited_for(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_street(tmp_path, {"late": 1, "good": 2}) as street:
         late = street.stands["late"]
 

@@ -38,12 +38,6 @@ from openledger_protocol.wire.transfer import GetChunk
 
 
 @pytest.fixture
-def clock() -> trio.testing.MockClock:
-    """Time jumps while nothing happens; a thread that reads the disk is something."""
-    return trio.testing.MockClock(autojump_threshold=0.5)
-
-
-@pytest.fixture
 async def crowd(tmp_path: Path) -> AsyncIterator[Crowd]:
     async with open_crowd(tmp_path) as opened:
         yield opened
@@ -103,7 +97,7 @@ async def test_an_adapter_without_index_or_datanet_comes_too(crowd: Crowd) -> No
 
 @pytest.mark.parametrize("name", LIARS)
 async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
-    crowd: Crowd, adapter: Adapter, clock: trio.testing.MockClock, name: str
+    crowd: Crowd, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
 ) -> None:
     answer, reason = LIARS[name]
     await crowd.add(ANN, answer)
@@ -117,7 +111,7 @@ async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
 
 @pytest.mark.parametrize("name", LIARS)
 async def test_of_liars_alone_nothing_reaches_the_shelf(
-    crowd: Crowd, adapter: Adapter, clock: trio.testing.MockClock, name: str
+    crowd: Crowd, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
 ) -> None:
     answer, reason = LIARS[name]
     await crowd.add(ANN, answer)
@@ -160,7 +154,7 @@ async def test_nobody_who_offers_it_is_said_so(crowd: Crowd) -> None:
 
 
 async def test_what_came_before_an_end_is_not_fetched_again(
-    crowd: Crowd, adapter: Adapter, clock: trio.testing.MockClock
+    crowd: Crowd, adapter: Adapter, autojump_clock: trio.testing.MockClock
 ) -> None:
     numbers = count()
     await crowd.add(ANN, changed_chunk(WEIGHTS, lambda chunk: chunk if next(numbers) < 3 else None))

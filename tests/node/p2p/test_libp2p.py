@@ -5,13 +5,15 @@ from contextlib import suppress
 
 import pytest
 import trio
+import trio.testing
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from libp2p.tools.anyio_service import Service
 from support.peers import LOOPBACK, echo, opener, receive, seed, start, tune_in, until
 
 from openledger_node.errors import ConfigError, NetworkError
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
-from openledger_node.p2p.transports.libp2p import open_transport
+from openledger_node.p2p.transports.libp2p import guard, open_transport
 from openledger_node.p2p.transports.libp2p import stream as stream_module
 from openledger_node.p2p.transports.libp2p import transport as transport_module
 from openledger_protocol.peers import peer_id_from_public_key
@@ -222,8 +224,9 @@ async def test_who_sends_only_what_is_refused_is_listened_to_no_more() -> None:
         await tune_in(ada, TOPIC, channel)
         for number in range(50):
             await ada.publish(TOPIC, b"lies %d" % number)
-        await trio.sleep(0.5)
-        assert 4 <= num_asked < 30
+        await until(lambda: num_asked >= 4)
+        await trio.sleep(0.5)  # for more to come, if they did
+        assert num_asked < 30
         nursery.cancel_scope.cancel()
 
 
@@ -238,3 +241,20 @@ async def test_the_log_of_the_library_is_silent(caplog: pytest.LogCaptureFixture
     assert not [
         record for record in caplog.records if "libp2p" in record.pathname and "openledger" not in record.pathname
     ]
+
+
+async def test_who_gives_up_while_a_service_starts_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Endless(Service):
+        async def run(self) -> None:
+            await trio.sleep_forever()
+
+    async def never(_: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(guard.GuardedManager, "wait_started", never)
+    with trio.fail_after(60), trio.move_on_after(1) as given_up:
+        async with guard.running(Endless()):
+            raise AssertionError("it never starts")
+    assert given_up.cancelled_caught

@@ -52,12 +52,13 @@ async def running(service: Service) -> AsyncIterator[None]:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep)
-        await manager.wait_started()
         try:
+            await manager.wait_started()
             yield
         finally:
-            with trio.move_on_after(CLOSE_S, shield=True):
-                await manager.stop()
+            if manager.is_started:  # the library refuses to stop what has not started yet
+                with trio.move_on_after(CLOSE_S, shield=True):
+                    await manager.stop()
             kept.cancel()
 
 

@@ -26,7 +26,7 @@ from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
 from .stream import PumpedStream
 
 CALL_S = 10.0
-"""The longest that anything asked of a peer may take; a dial on this machine takes about 20 ms."""
+"""The longest that anything asked of a peer or of the library may take; a dial on one machine takes about 20 ms."""
 PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 8.0, 2  # a ping has less time than a call
 PING_BYTES = 32
 KNOWN_MAX = 1024
@@ -161,7 +161,8 @@ class Libp2pTransport:
         for address in self._listen:
             check_is_free(address)
         async with running(self._swarm):
-            await self._swarm.listen(*self._listen)
+            with trio.move_on_after(CALL_S, shield=True):  # cut short, the library leaves sockets open
+                await self._swarm.listen(*self._listen)
             if is_listening := len(self._swarm.listeners) == len(set(self._listen)):
                 await self._take_part(task_status)
         if not is_listening:
@@ -176,13 +177,18 @@ class Libp2pTransport:
     async def _take_part(self, task_status: trio.TaskStatus[None]) -> None:
         try:
             async with self._gossip.running(), trio.open_nursery() as nursery:
-                self._nursery = nursery
                 nursery.start_soon(self._ping_all)
-                task_status.started()
-                await trio.sleep_forever()
+                await self._be_there(nursery, task_status)
         finally:
-            self._nursery = None
             await close_connections(self._swarm)
+
+    async def _be_there(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
+        self._nursery = nursery
+        try:
+            task_status.started()
+            await trio.sleep_forever()
+        finally:
+            self._nursery = None  # before it closes: whoever asks from now on is told
 
     def _pumped(self, net: INetStream) -> PumpedStream:
         assert isinstance(net, NetStream)
@@ -232,7 +238,8 @@ class Libp2pTransport:
                     answers.append(await call())
             except Exception as error:
                 log.debug("%s: %r", refusal, error)
-            is_done.set()
+            finally:  # also when the node leaves its network meanwhile
+                is_done.set()
             if answers and undo and not is_wanted:
                 await undo(answers[0])
 
