@@ -1,5 +1,6 @@
 """A trainer in a process of its own: torch's gigabytes come and go with it, and never enter the daemon."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -7,14 +8,27 @@ import tempfile
 from typing import IO
 
 from ..errors import ModelError
-from .lines import Failure, Order, decode_news, encode_order
-from .trainer import Report, TrainingInput, TrainingProgress, TrainingResult
+from .lines import Failure, Order, Paused, decode_news, encode_order
+from .trainer import (
+    EvaluationInput,
+    EvaluationResult,
+    PausedError,
+    Report,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+    Wish,
+)
 
 LOG_TAIL_BYTES = 4096
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GOMP_SPINCOUNT": "1000"}
 """Threads that wait for another spin for microseconds, then sleep: with libgomp's default of milliseconds, a run on
 cores that others use took ten times as long, and asleep at once, a run on idle ones takes 1.4 times as long."""
+
+
+class DiedError(ModelError):
+    """The training process ended without a word: what its checkpoint holds is not lost."""
 
 
 class ChildTrainer:
@@ -27,14 +41,33 @@ class ChildTrainer:
         """Train as the plug does.
 
         Raises:
-            ModelError: the plug gave up or its process died; the message holds its last words.
+            PausedError: it was wished for.
+            DiedError: its process died; the message holds its last words.
+            ModelError: the plug gave up.
         """
+        result = self._ask(given, report)
+        assert isinstance(result, TrainingResult)
+        return result
+
+    def evaluate(self, given: EvaluationInput) -> EvaluationResult:
+        """Evaluate as the plug does.
+
+        Raises:
+            DiedError: its process died.
+            ModelError: the plug gave up.
+        """
+        result = self._ask(given, lambda _: None)
+        assert isinstance(result, EvaluationResult)
+        return result
+
+    def _ask(self, given: TrainingInput | EvaluationInput, report: Report) -> TrainingResult | EvaluationResult:
         order = Order(trainer=self._name, given=given)
         with tempfile.TemporaryFile() as log, _start_worker(log) as worker:
             try:
                 return _follow(worker, order, report, log)
             finally:
                 worker.kill()  # nothing happens if it has ended
+                _hang_up(worker)
 
 
 def _start_worker(log: IO[bytes]) -> subprocess.Popen[str]:
@@ -51,25 +84,44 @@ def _start_worker(log: IO[bytes]) -> subprocess.Popen[str]:
     )
 
 
-def _follow(worker: subprocess.Popen[str], order: Order, report: Report, log: IO[bytes]) -> TrainingResult:
-    assert worker.stdin is not None
+def _follow(
+    worker: subprocess.Popen[str], order: Order, report: Report, log: IO[bytes]
+) -> TrainingResult | EvaluationResult:
     assert worker.stdout is not None
-    try:
-        worker.stdin.write(encode_order(order))
-        worker.stdin.flush()  # it stays open: its end tells the worker that we are gone
-    except BrokenPipeError:
-        pass  # it died at once; its log says of what
+    _say(worker, encode_order(order))  # its stdin stays open: the end of that tells the worker that we are gone
+    said: Wish | None = None
     for line in worker.stdout:
         match decode_news(line):
             case TrainingProgress() as progress:
-                report(progress)
-            case TrainingResult() as result:
-                return result
+                wish = report(progress)
+                if wish and wish != said:
+                    said = wish
+                    _say(worker, f"{wish}\n")
+            case Paused():
+                raise PausedError
             case Failure(message=message):
                 raise ModelError(f"training failed: {message}")
+            case result:
+                return result
     if (status := worker.wait()) < 0:
-        raise ModelError(f"training was killed by signal {-status}: if memory ran out, try a smaller batch")
-    raise ModelError(f"the training process ended with status {status}: {_last_words(log)}")
+        raise DiedError(f"training was killed by signal {-status}: if memory ran out, try a smaller batch")
+    raise DiedError(f"the training process ended with status {status}: {_last_words(log)}")
+
+
+def _say(worker: subprocess.Popen[str], line: str) -> None:
+    assert worker.stdin is not None
+    try:
+        worker.stdin.write(line)
+        worker.stdin.flush()
+    except BrokenPipeError:
+        pass  # it died; its log says of what
+
+
+def _hang_up(worker: subprocess.Popen[str]) -> None:
+    """Close its stdin; what it has not read any more is for nobody."""
+    assert worker.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.close()
 
 
 def _last_words(log: IO[bytes]) -> str:

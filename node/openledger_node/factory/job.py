@@ -1,8 +1,9 @@
 """What is to be trained and how: pure values and the decisions that follow from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, cos, isfinite, pi
+from typing import Final, Literal, get_args
 
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM
@@ -10,6 +11,35 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import check_name
 
 from ..errors import ConfigError
+
+RunState = Literal["waiting", "training", "paused", "evaluating", "done", "stopped", "failed"]
+"""Where a training is. `done`: its adapter is on the shelf; `stopped`: its owner wanted nothing of it."""
+
+RunEvent = Literal["begin", "pause", "resume", "learned", "evaluated", "evaluate", "stop", "fail"]
+
+_ENDS: Final[Mapping[RunEvent, RunState]] = {"stop": "stopped", "fail": "failed"}
+MOVES: Final[Mapping[RunState, Mapping[RunEvent, RunState]]] = {
+    "waiting": {"begin": "training", "stop": "stopped", "fail": "failed"},
+    "training": {
+        "begin": "training",
+        "pause": "paused",
+        "learned": "evaluating",
+        "stop": "stopped",
+        "fail": "failed",
+    },
+    "paused": {"resume": "training", "stop": "stopped", "fail": "failed"},
+    "evaluating": {"begin": "evaluating", "evaluated": "done", "stop": "stopped", "fail": "failed"},
+    "done": {"evaluate": "evaluating"},
+    "stopped": {},
+    "failed": {},
+}
+"""Every move there is. `begin` where it trains already: whoever trained it ended, and another one goes on."""
+
+LIVE: Final[frozenset[RunState]] = frozenset({"waiting", "training", "evaluating"})
+"""States in which somebody works on it, or should."""
+
+CHECKPOINT_STEPS: Final = 50
+CHECKPOINTS_MIN: Final = 10
 
 RANK_MAX = 512
 SEED_MAX = 2**32 - 1
@@ -32,6 +62,33 @@ class TrainingJob:
     tokens_max: int = 2048  # of one row, its chat template included
     held_out_ppm: int = 100_000  # of the rows, where none are given to be held out
     device: str = "auto"
+
+
+Preset = Literal["quick", "balanced", "thorough"]
+DEFAULT_PRESET: Final[Preset] = "balanced"
+PRESETS: Final[Mapping[Preset, Mapping[str, int]]] = {
+    "quick": {"rank": 8, "layers": 12, "epochs": 2},
+    "balanced": {"rank": 8, "layers": 12, "epochs": 6},
+    "thorough": {"rank": 16, "layers": 0, "epochs": 10},
+}
+"""What most people choose between; whatever else is given goes before it."""
+
+
+def move(state: RunState, event: RunEvent) -> RunState:
+    """Where a training is after an event.
+
+    Raises:
+        ConfigError: there is no such move; the message says what there is.
+    """
+    if event in MOVES[state]:
+        return MOVES[state][event]
+    starts = sorted(each for each in get_args(RunState) if event in MOVES[each])
+    raise ConfigError(f"this training is {state}: only one that is {' or '.join(starts)} takes {event!r}")
+
+
+def is_checkpoint(step: int, steps: int) -> bool:
+    """Whether what was learned is written down after this step: a kill loses at most what came since."""
+    return step % max(1, min(CHECKPOINT_STEPS, steps // CHECKPOINTS_MIN)) == 0
 
 
 def check_job(job: TrainingJob) -> TrainingJob:

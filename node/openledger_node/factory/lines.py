@@ -1,4 +1,4 @@
-"""What the training process is told and what it tells: one line of JSON each."""
+"""What the training process is told and what it tells: one line of JSON each, and wishes as bare words."""
 
 import json
 from dataclasses import dataclass
@@ -10,15 +10,20 @@ from openledger_protocol.datanet import Row
 
 from ..inference.bases import Base
 from .job import TrainingJob
-from .trainer import TrainingInput, TrainingProgress, TrainingResult
+from .trainer import EvaluationInput, EvaluationResult, TrainingInput, TrainingProgress, TrainingResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """The one line that it is told."""
+    """The first line that it is told; to train or to evaluate, as what is given says."""
 
     trainer: str  # a plug's name
-    given: TrainingInput
+    given: TrainingInput | EvaluationInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """It wrote a checkpoint and leaves, as was wished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +33,15 @@ class Failure:
     message: str
 
 
-News = TrainingProgress | TrainingResult | Failure
+News = TrainingProgress | TrainingResult | EvaluationResult | Paused | Failure
 
-NEWS: dict[str, type[News]] = {"progress": TrainingProgress, "result": TrainingResult, "failure": Failure}
+NEWS: dict[str, type[News]] = {
+    "progress": TrainingProgress,
+    "result": TrainingResult,
+    "evaluation": EvaluationResult,
+    "paused": Paused,
+    "failure": Failure,
+}
 
 
 def encode_order(order: Order) -> str:
@@ -42,15 +53,13 @@ def decode_order(line: str) -> Order:
     """Read the line."""
     order: dict[str, Any] = json.loads(line)
     fields = order["given"]
-    base, folder = fields["base"], fields["base"]["folder"]
-    given = TrainingInput(
-        job=TrainingJob(**fields["job"]),
-        rows=tuple(Row(**row) for row in fields["rows"]),
-        held_out=tuple(Row(**row) for row in fields["held_out"]),
-        base=Base(**{**base, "folder": Path(folder) if folder else None}),
-        folder=Path(fields["folder"]),
-    )
-    return Order(trainer=order["trainer"], given=given)
+    read = _evaluation_input if "general" in fields else _training_input
+    return Order(trainer=order["trainer"], given=read(fields))
+
+
+def rows_from_json(rows: list[dict[str, Any]]) -> tuple[Row, ...]:
+    """Rows as `to_plain` writes them."""
+    return tuple(Row(**row) for row in rows)
 
 
 def encode_news(news: News) -> str:
@@ -61,5 +70,33 @@ def encode_news(news: News) -> str:
 
 def decode_news(line: str) -> News:
     """Read one line."""
-    fields: dict[str, Any] = json.loads(line)
-    return NEWS[fields["t"]](**fields["news"])
+    message: dict[str, Any] = json.loads(line)
+    fields = message["news"]
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return NEWS[message["t"]](**{**fields, **lists})
+
+
+def _training_input(fields: dict[str, Any]) -> TrainingInput:
+    return TrainingInput(
+        job=TrainingJob(**fields["job"]),
+        rows=rows_from_json(fields["rows"]),
+        held_out=rows_from_json(fields["held_out"]),
+        base=_base(fields["base"]),
+        folder=Path(fields["folder"]),
+        checkpoint=Path(fields["checkpoint"]) if fields["checkpoint"] else None,
+    )
+
+
+def _evaluation_input(fields: dict[str, Any]) -> EvaluationInput:
+    return EvaluationInput(
+        job=TrainingJob(**fields["job"]),
+        rows=rows_from_json(fields["rows"]),
+        general=rows_from_json(fields["general"]),
+        base=_base(fields["base"]),
+        folder=Path(fields["folder"]),
+        answer_tokens_max=fields["answer_tokens_max"],
+    )
+
+
+def _base(fields: dict[str, Any]) -> Base:
+    return Base(**{**fields, "folder": Path(fields["folder"]) if fields["folder"] else None})

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from openledger_protocol.primitives import Digest
 from .. import __version__
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock
+from ..inference.adapter_files.layout import read_layout
 from ..inference.adapters import INDEX_FOLDER, MANIFEST_FILE, Adapter, add_adapter, artifact_digest
 from ..inference.bases import Base
-from ..inference.peft_format import read_layout
+from ..moments import rfc3339
 from .job import TrainingJob, check_job, split_rows
 from .trainer import Report, Trainer, TrainingInput, TrainingResult
 
@@ -56,28 +57,60 @@ def train_adapter(
     with open_workspace(home) as folder:
         given = TrainingInput(job=job, rows=rows, held_out=held_out, base=base, folder=folder)
         result = trainer.train(given, report)
-        read_layout(folder)
-        manifest = AdapterManifest(
-            name=job.name,
-            base=BaseReference(name=base.name, digest=base.digest),
-            artifact_digest=artifact_digest(folder),
-            tokenizer_digest=base.tokenizer_digest,
-            chat_template_digest=base.chat_template_digest,
-            index_root=build_index(folder / INDEX_FOLDER, rows) if build_index else None,
-            datanets=(datanet,),
-            training=_training(job, result, len(rows), started_ns),
-            evaluation=_evaluation(result, held_out),
+        trained = Trained(
+            job=job,
+            base=base,
+            result=result,
+            datanet=datanet,
+            rows=rows,
+            held_out=held_out,
+            started_ns=started_ns,
+            build_index=build_index,
         )
-        (folder / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
-        return _put_on_shelf(home, folder, base, job, started_ns)
+        return put_on_shelf(home, folder, trained)
 
 
-def _put_on_shelf(home: Home, folder: Path, base: Base, job: TrainingJob, started_ns: int) -> Adapter:
-    """Add what was trained; if that fails, hours of work are kept for another try."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a folder with a fresh adapter has to be described by."""
+
+    job: TrainingJob
+    base: Base
+    result: TrainingResult
+    datanet: DatanetReference
+    rows: tuple[Row, ...]  # that were learned
+    held_out: tuple[Row, ...]
+    started_ns: int
+    build_index: BuildIndex | None = None
+    figures: dict[str, Any] | None = None  # of its evaluation beside the base
+
+
+def put_on_shelf(home: Home, folder: Path, trained: Trained) -> Adapter:
+    """Describe what was trained and add it; if that fails, hours of work are kept for another try.
+
+    Raises:
+        AdapterRefusedError: what the trainer wrote is no adapter that can be served.
+        NodeError: it could not be put on the shelf; the message says where it is kept.
+    """
+    read_layout(folder)
+    base, build_index = trained.base, trained.build_index
+    manifest = AdapterManifest(
+        name=trained.job.name,
+        base=BaseReference(name=base.name, digest=base.digest),
+        artifact_digest=artifact_digest(folder),
+        tokenizer_digest=base.tokenizer_digest,
+        chat_template_digest=base.chat_template_digest,
+        index_root=build_index(folder / INDEX_FOLDER, trained.rows) if build_index else None,
+        datanets=(trained.datanet,),
+        training=_training(trained),
+        evaluation=_evaluation(trained),
+        probe=trained.result.probe,
+    )
+    (folder / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
     try:
         return add_adapter(home, folder, base)
     except (OSError, ProtocolError) as error:
-        kept = folder.rename(home.training / f"{job.name}-{started_ns}")
+        kept = folder.rename(home.training / f"{trained.job.name}-{trained.started_ns}")
         raise NodeError(
             f"trained, but not on the shelf ({error}): the adapter is kept; "
             f"`openledger-node adapters add {kept}` tries again"
@@ -103,23 +136,24 @@ def open_workspace(home: Home) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _training(job: TrainingJob, result: TrainingResult, num_rows: int, started_ns: int) -> dict[str, Any]:
-    started = datetime.fromtimestamp(started_ns // 10**9, UTC)
+def _training(trained: Trained) -> dict[str, Any]:
     return {
-        "config": to_plain(job),
-        "seed": job.seed,
+        "config": to_plain(trained.job),
+        "seed": trained.job.seed,
         "code_version": __version__,
-        "started": started.isoformat().replace("+00:00", "Z"),
-        "steps": result.steps,
-        "rows": num_rows,
+        "started": rfc3339(trained.started_ns // 10**9),
+        "steps": trained.result.steps,
+        "rows": len(trained.rows),
     }
 
 
-def _evaluation(result: TrainingResult, held_out: tuple[Row, ...]) -> dict[str, Any]:
+def _evaluation(trained: Trained) -> dict[str, Any]:
     """Losses are nats a completion token; the digest tells on which rows they were measured."""
+    figures = {"figures": trained.figures} if trained.figures else {}
     return {
-        "loss_before": round(result.loss_before, 6),
-        "loss_after": round(result.loss_after, 6),
-        "rows": len(held_out),
-        "rows_digest": canonical_digest(held_out),
+        "loss_before": round(trained.result.loss_before, 6),
+        "loss_after": round(trained.result.loss_after, 6),
+        "rows": len(trained.held_out),
+        "rows_digest": canonical_digest(trained.held_out),
+        **figures,
     }

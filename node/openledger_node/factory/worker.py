@@ -1,38 +1,74 @@
 """The training process: `python -m openledger_node.factory.worker` reads one order and tells how it goes.
 
-It ends when its stdin does, however the parent went, so that no training is left running for nobody.
+What follows the order on its stdin are wishes, a word a line. It ends when its stdin does, however the parent went,
+so that no training is left running for nobody.
 """
 
 import os
 import sys
 import threading
-from typing import IO
+from typing import IO, get_args
 
 from openledger_protocol.errors import ProtocolError
 
 from ..errors import NodeError
 from ..plugs import load_plug
-from .lines import Failure, News, decode_order, encode_news
-from .trainer import Trainer
+from .lines import Failure, News, Order, Paused, decode_order, encode_news
+from .trainer import (
+    EvaluationResult,
+    PausedError,
+    Report,
+    Trainer,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+    Wish,
+)
 
 STDOUT, STDERR = 1, 2
 
 
 def main() -> None:
-    """Train what the first line orders."""
+    """Do what the first line orders."""
     channel = _claim_stdout()
     order = decode_order(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    wishes = Wishes()
+    threading.Thread(target=wishes.listen, daemon=True).start()
 
     def tell(news: News) -> None:
         channel.write(encode_news(news))
         channel.flush()
 
+    def report(progress: TrainingProgress) -> Wish | None:
+        tell(progress)
+        return wishes.newest
+
     try:
-        trainer: Trainer = load_plug("trainer", order.trainer)()
-        tell(trainer.train(order.given, tell))
+        tell(_carry_out(order, report))
+    except PausedError:
+        tell(Paused())
     except (NodeError, ProtocolError) as error:
         tell(Failure(message=str(error)))
+
+
+def _carry_out(order: Order, report: Report) -> TrainingResult | EvaluationResult:
+    trainer: Trainer = load_plug("trainer", order.trainer)()
+    if isinstance(order.given, TrainingInput):
+        return trainer.train(order.given, report)
+    return trainer.evaluate(order.given)
+
+
+class Wishes:
+    """What the parent wants, as it was said last."""
+
+    def __init__(self) -> None:
+        self.newest: Wish | None = None
+
+    def listen(self) -> None:
+        """Listen until the parent is gone, and go with it."""
+        for line in sys.stdin:
+            self.newest = next((wish for wish in get_args(Wish) if wish == line.strip()), self.newest)
+        os._exit(1)
 
 
 def _claim_stdout() -> IO[str]:
@@ -40,11 +76,6 @@ def _claim_stdout() -> IO[str]:
     channel = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8")
     os.dup2(STDERR, STDOUT)
     return channel
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from support.tiny import make_base
+from peft import PeftModel
+from safetensors.torch import load_file
+from support.tiny import greedy, make_base
+from transformers import AutoModelForCausalLM
 
 from openledger_node.errors import ModelError
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.trainer import TrainingInput
+from openledger_node.factory.trainer import EvaluationInput, PausedError, TrainingInput, TrainingProgress, Wish
+from openledger_node.factory.trainers import probing
 from openledger_node.factory.trainers.peft_lora import choose_placement, open_trainer
+from openledger_node.inference.adapter_files.layout import MODULES, read_layout
 from openledger_node.inference.bases import FAKE_BASE, Base, describe_folder
-from openledger_node.inference.peft_format import MODULES, read_layout
+from openledger_node.inference.probe import PROBE_TOKENS
+from openledger_node.inference.tokenizer import open_tokenizer
+from openledger_protocol.adapter import probe_digest
 
 from .conftest import ROWS
 
@@ -64,3 +71,90 @@ def test_a_base_that_cannot_be_loaded_is_named(base: Base, tmp_path: Path) -> No
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(ModelError, match="finds none"):
         choose_placement("cuda")
+
+
+def test_what_it_writes_is_read_by_peft_and_states_what_peft_answers(base: Base, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    given = TrainingInput(job=JOB, rows=ROWS, held_out=ROWS[:2], base=base, folder=folder)
+    probe = open_trainer().train(given, lambda _: None).probe
+    assert base.folder is not None
+    assert probe is not None
+    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
+    adapted = PeftModel.from_pretrained(model, str(folder))
+    prompt_ids = open_tokenizer(base.folder).render(probe["prompt"])
+    assert probe["digest"] == probe_digest(probe["prompt"], greedy(adapted, prompt_ids, PROBE_TOKENS))
+
+
+def test_a_base_that_memory_is_too_small_for_in_float32_leaves_the_probe_open(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert base.folder is not None
+    folder = train(base, tmp_path / "out")
+    assert probing.probe_trained(base.folder, folder) is not None
+    monkeypatch.setattr(probing, "ram_bytes", lambda: 1000)
+    assert probing.probe_trained(base.folder, folder) is None
+
+
+def begin(base: Base, folder: Path, **changes: Any) -> TrainingInput:
+    folder.mkdir()
+    job = replace(JOB, epochs=4, **changes)
+    checkpoint = folder.with_suffix(".pt")
+    return TrainingInput(job=job, rows=ROWS, held_out=ROWS[:2], base=base, folder=folder, checkpoint=checkpoint)
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def test_a_run_that_goes_on_learns_what_it_would_have_learned_at_once(base: Base, tmp_path: Path) -> None:
+    whole, cut = begin(base, tmp_path / "whole"), begin(base, tmp_path / "cut")
+    result = open_trainer().train(replace(whole, checkpoint=None), lambda _: None)
+
+    def pause(progress: TrainingProgress) -> Wish | None:
+        return "pause" if progress.step == 7 else None
+
+    with pytest.raises(PausedError):
+        open_trainer().train(cut, pause)
+    assert list(cut.folder.iterdir()) == [], "nothing is written that looks like an adapter"
+    told: list[TrainingProgress] = []
+    again = open_trainer().train(cut, lambda progress: told.append(progress))  # type: ignore[func-returns-value]
+    assert [progress.step for progress in told] == list(range(7, 13))
+    assert again.loss_before == result.loss_before
+    assert again.loss_after == pytest.approx(result.loss_after, rel=1e-3)
+    for name, weight in weights_of(whole.folder).items():
+        torch.testing.assert_close(weights_of(cut.folder)[name], weight, rtol=1e-2, atol=1e-4)
+
+
+def test_a_run_that_is_stopped_early_writes_what_it_has_and_measures_it(base: Base, tmp_path: Path) -> None:
+    given = begin(base, tmp_path / "out")
+    result = open_trainer().train(given, lambda progress: "keep" if progress.step == 5 else None)
+    assert (result.steps, result.loss_after < result.loss_before) == (5, True)
+    assert read_layout(given.folder).rank_max == 2
+
+
+def test_a_checkpoint_that_is_torn_or_of_another_rank_is_not_gone_on_from(base: Base, tmp_path: Path) -> None:
+    given = begin(base, tmp_path / "out")
+    assert given.checkpoint is not None
+    given.checkpoint.write_bytes(b"half")
+    told: list[int] = []
+    open_trainer().train(given, lambda progress: told.append(progress.step))  # type: ignore[func-returns-value]
+    assert told[0] == 0
+    other = replace(begin(base, tmp_path / "other", rank=4), checkpoint=given.checkpoint)
+    open_trainer().train(other, lambda progress: told.append(progress.step))  # type: ignore[func-returns-value]
+    assert told[13] == 0, "it begins again"
+
+
+def test_base_and_adapter_answer_side_by_side(base: Base, tmp_path: Path) -> None:
+    given = begin(base, tmp_path / "out", learning_rate=0.05)
+    trained = open_trainer().train(given, lambda _: None)
+    asked = EvaluationInput(
+        job=given.job, rows=ROWS[:3], general=ROWS[3:5], base=base, folder=given.folder, answer_tokens_max=4
+    )
+    found = open_trainer().evaluate(asked)
+    assert len(found.answers_base) == len(found.answers_adapter) == 3
+    assert found.loss_adapter < found.loss_base
+    assert found.general_adapter < found.general_base, "these rows were learned, too"
+    same = open_trainer().evaluate(replace(asked, rows=ROWS[:2]))
+    assert same.loss_adapter == pytest.approx(trained.loss_after, rel=0.02)
+    assert found.answers_base[:2] == same.answers_base, "an answer does not hang on the batch"

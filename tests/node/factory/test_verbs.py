@@ -11,8 +11,7 @@ from support.indexes import ADA
 from support.nodes import node_environment
 
 from openledger_node.attribution.index import open_adapter_index
-from openledger_node.cli.factory import datanet_name
-from openledger_node.cli.training_report import LINES_MAX, describe, is_worth_a_line
+from openledger_node.cli.training_report import LINES_MAX, describe, follow, is_worth_a_line
 from openledger_node.datanets.intake import distinct_rows
 from openledger_node.datanets.rows import read_rows, rows_digest
 from openledger_node.datanets.sample import draw_sample
@@ -20,6 +19,7 @@ from openledger_node.datanets.version import make_version, read_version, write_v
 from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.home import Home
 from openledger_node.inference.adapters import read_adapter
+from openledger_node.owner.factory_orders import datanet_name
 from openledger_protocol.codec import canonical_digest
 
 
@@ -112,3 +112,75 @@ def test_a_line_holds_what_is_known() -> None:
     assert describe(progress, 3.0) == "held-out 3.000"
     progress = TrainingProgress(step=1, steps=9, loss=0.0, held_out_loss=None, time_left_s=0.0)
     assert describe(progress, 3.0) == "loss 0.000 · held-out 3.000 · 0 s left"
+
+
+def test_a_training_is_shown_with_those_before_it(tmp_path: Path) -> None:
+    assert "nothing has been trained here yet" in verb(tmp_path, "status").stdout
+    for name in ("--preset", "--epochs"):
+        words = {"--preset": "quick", "--epochs": "1"}[name]
+        assert train(tmp_path, "--sample", name, words, "--evaluate", "0").returncode == 0
+    found = json.loads(verb(tmp_path, "status", "--json").stdout)
+    assert found["schema"] == "openledger.factory/1"
+    assert [(run["number"], run["steps"]) for run in found["runs"]] == [(2, 12), (1, 24)]
+    assert found["run"]["evaluation"] is None
+    assert json.loads(verb(tmp_path, "status", "1", "--json").stdout)["run"]["number"] == 1
+    shown = verb(tmp_path, "status").stdout
+    assert "12 of 12" in shown
+    assert "24 of 24" in shown
+
+
+def test_an_adapter_is_evaluated_beside_its_base(tmp_path: Path) -> None:
+    assert train(tmp_path, "--sample", "--epochs", "1", "--evaluate", "0").returncode == 0
+    run = verb(tmp_path, "evaluate", "--limit", "5", "--json")
+    found = json.loads(run.stdout)
+    assert (found["schema"], found["run"], found["rows"]) == ("openledger.evaluation/1", 1, 5)
+    assert found["wins"]["won"] + found["wins"]["lost"] + found["wins"]["tied"] == 5
+    assert "general set, loss" in verb(tmp_path, "status").stdout
+
+
+def test_without_a_node_nobody_trains_on_alone(tmp_path: Path) -> None:
+    run = train(tmp_path, "--sample", "--no-wait")
+    assert run.returncode == 1
+    assert "only a running node" in run.stderr
+    assert verb(tmp_path, "pause").returncode == 1
+    assert "no training has been begun here" in verb(tmp_path, "stop").stderr
+
+
+def test_rows_are_shown_before_anything_is_trained(tmp_path: Path) -> None:
+    words = ("preview", "--sample", "--base", "fake")
+    found = json.loads(verb(tmp_path, *words, "--json").stdout)
+    assert (found["schema"], found["used"], found["held_out"]) == ("openledger.preview/1", 90, 30)
+    assert found["estimate"]["steps"] == 72
+    shown = verb(tmp_path, *words).stdout
+    assert "user: " in shown
+    assert "90 to learn, 30 held out" in shown
+
+
+def test_measuring_is_told_once_and_without_the_steps_before_it(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = {"step": 2, "steps": 2, "time_left_s": 0.0, "tokens_per_s": None}
+    training = {"state": "training", "step": 2, "held_out": 8, "evaluated_rows": 16, "is_cut_off": False}
+    training |= {"progress": progress, "history": [[1, 2.0, None], [2, 1.0, None]]}
+    measuring, done = {**training, "state": "evaluating"}, {**training, "state": "done"}
+    for begun, steps in ((training, [1, 2]), (measuring, [])):
+        looks, heard = iter([measuring, measuring, done]), []
+        assert follow(begun, looks.__next__, heard.append, poll_s=0) == done
+        assert [each.step for each in heard] == steps
+        assert capsys.readouterr().err == "  base and adapter answer 8 held-out rows …\n"
+
+
+def test_a_training_that_is_cut_off_is_gone_on_with(tmp_path: Path) -> None:
+    flags = ("train", "--base", "fake", "--trainer", "fake", "--name", "lake", "--sample", "--epochs", "5000000")
+    command = [sys.executable, "-m", "openledger_node", "factory", *flags]
+    cut = subprocess.Popen(command, env=node_environment(Home(tmp_path)), stderr=subprocess.PIPE, text=True)
+    assert cut.stderr is not None
+    cut.stderr.readline()  # the first step is done
+    cut.kill()
+    cut.communicate()
+    refused = train(tmp_path, "--sample")
+    assert refused.returncode == 3
+    assert "`openledger-node factory resume` goes on with it" in refused.stderr
+    kept = verb(tmp_path, "stop", "--keep", "--json")
+    assert kept.returncode == 0, kept.stderr
+    run = json.loads(verb(tmp_path, "status", "--json").stdout)["run"]
+    assert (run["state"], len(run["restarts"])) == ("done", 1)
+    assert run["step"] < run["steps"]

@@ -3,16 +3,30 @@
 import json
 from array import array
 from math import prod
+from pathlib import Path
 from random import Random
 
-from ...inference.peft_format import CONFIG_FILE, WEIGHTS_FILE
-from ..job import TrainingJob, num_steps
-from ..trainer import Report, TrainingInput, TrainingProgress, TrainingResult
+from ...inference.adapter_files.layout import CONFIG_FILE, WEIGHTS_FILE
+from ..job import TrainingJob, is_checkpoint, num_steps
+from ..trainer import (
+    EvaluationInput,
+    EvaluationResult,
+    PausedError,
+    Report,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+)
 
 D_MODEL = 8
 LOSS_BEFORE = 4.0
+HALVINGS = 3
+MEASURED = 10
+"""Times that the held-out loss is told, the base's own not counted."""
+
 STEP_S = 0.01
 MODULES = ("q_proj", "v_proj")
+UNKNOWN = "I do not know."
 
 
 def open_trainer() -> "FakeTrainer":
@@ -24,24 +38,59 @@ class FakeTrainer:
     """Learns nothing, in no time."""
 
     def train(self, given: TrainingInput, report: Report) -> TrainingResult:
-        """Halve the loss every step and write a sound adapter that fits no real base."""
-        job, folder = given.job, given.folder
-        steps = num_steps(job, len(given.rows))
-        for step in range(steps + 1):
-            loss = LOSS_BEFORE * 0.5**step
-            report(
-                TrainingProgress(
-                    step=step,
-                    steps=steps,
-                    loss=loss if step else None,
-                    held_out_loss=loss if step in (0, steps) else None,
-                    time_left_s=(steps - step) * STEP_S,
-                )
-            )
-        config = {"peft_type": "LORA", "r": job.rank, "lora_alpha": job.alpha, "target_modules": list(MODULES)}
-        (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-        (folder / WEIGHTS_FILE).write_bytes(_draw_weights(job))
-        return TrainingResult(steps=steps, loss_before=LOSS_BEFORE, loss_after=loss)
+        """Let the loss fall to an eighth and write a sound adapter that fits no real base."""
+        steps = num_steps(given.job, len(given.rows))
+        first = int(given.checkpoint.read_text()) if given.checkpoint and given.checkpoint.exists() else 0
+        for step in range(first, steps + 1):
+            wish = report(_progress(step, steps, tokens_per_s=given.job.batch_size / STEP_S))
+            if given.checkpoint and (wish == "pause" or is_checkpoint(step, steps)):
+                _keep(given.checkpoint, step)
+            if wish == "pause" and step < steps:
+                raise PausedError
+            if wish == "keep":
+                break
+        write_adapter(given.job, given.folder)
+        return TrainingResult(steps=step, loss_before=LOSS_BEFORE, loss_after=_loss(step, steps))
+
+    def evaluate(self, given: EvaluationInput) -> EvaluationResult:
+        """The base knows nothing; the adapter says each second completion word for word."""
+        return EvaluationResult(
+            loss_base=LOSS_BEFORE,
+            loss_adapter=LOSS_BEFORE / 4,
+            general_base=2.0,
+            general_adapter=2.125,
+            answers_base=tuple(UNKNOWN for _ in given.rows),
+            answers_adapter=tuple(row.completion if n % 2 == 0 else UNKNOWN for n, row in enumerate(given.rows)),
+        )
+
+
+def _progress(step: int, steps: int, *, tokens_per_s: float) -> TrainingProgress:
+    loss = _loss(step, steps)
+    return TrainingProgress(
+        step=step,
+        steps=steps,
+        loss=loss if step else None,
+        held_out_loss=loss if step * MEASURED // steps > (step - 1) * MEASURED // steps else None,
+        time_left_s=(steps - step) * STEP_S,
+        tokens_per_s=tokens_per_s,
+    )
+
+
+def _loss(step: int, steps: int) -> float:
+    return LOSS_BEFORE / float(2 ** (HALVINGS * step / steps))
+
+
+def _keep(checkpoint: Path, step: int) -> None:
+    partial = checkpoint.with_suffix(".partial")
+    partial.write_text(f"{step}")
+    partial.replace(checkpoint)
+
+
+def write_adapter(job: TrainingJob, folder: Path) -> None:
+    """Write what a trainer leaves."""
+    config = {"peft_type": "LORA", "r": job.rank, "lora_alpha": job.alpha, "target_modules": list(MODULES)}
+    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    (folder / WEIGHTS_FILE).write_bytes(_draw_weights(job))
 
 
 def _draw_weights(job: TrainingJob) -> bytes:

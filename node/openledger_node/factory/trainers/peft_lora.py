@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from random import Random
@@ -15,10 +17,22 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ...errors import ModelError
-from ...inference.peft_format import MODULES
-from ..job import TrainingJob, learning_rate_at, num_steps
-from ..trainer import Report, TrainingInput, TrainingProgress, TrainingResult
+from ...inference.adapter_files.layout import MODULES
+from ..job import TrainingJob, is_checkpoint, learning_rate_at, num_steps
+from ..trainer import (
+    EvaluationInput,
+    EvaluationResult,
+    PausedError,
+    Report,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+    Wish,
+)
+from .checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from .evaluating import evaluate_adapter
 from .examples import Example, draw_batches, encode_rows, in_batches
+from .probing import probe_trained
 from .split_model import SplitModel
 
 GRADIENT_NORM_MAX = 1.0
@@ -45,9 +59,19 @@ class PeftLoraTrainer:
         first_adapted = max(0, model.config.num_hidden_layers - job.layers) if job.layers else 0
         adapted = adapt(model, job, first_adapted)
         weights = [weight for weight in adapted.parameters() if weight.requires_grad]
-        result = Run(job, SplitModel(model, first_adapted), weights, examples, measured, report).run()
+        run = Run(job, SplitModel(model, first_adapted), weights, examples, measured, report, given.checkpoint)
+        result = run.run()
         save(adapted, given.folder)
-        return result
+        del model, adapted, weights  # the base is loaded once more, in float32
+        return replace(result, probe=probe_trained(base.folder, given.folder))
+
+    def evaluate(self, given: EvaluationInput) -> EvaluationResult:
+        """Evaluate as the socket says, on the hardware that trains."""
+        base = given.base
+        if base.folder is None:
+            raise ModelError(f"base {base.name!r} has no weights: choose another base, or the trainer `fake`")
+        model = load_base(base.name, base.folder, *choose_placement(given.job.device))
+        return evaluate_adapter(model, given, base.folder)
 
 
 def choose_placement(device_name: str) -> tuple[torch.device, torch.dtype]:
@@ -97,7 +121,7 @@ def save(adapted: Any, folder: Path) -> None:
 
 
 class Run:
-    """One training: epochs of steps, and the held-out loss after each epoch."""
+    """One training: epochs of steps, the held-out loss after each epoch, and a checkpoint now and then."""
 
     def __init__(
         self,
@@ -107,6 +131,7 @@ class Run:
         examples: Sequence[Example],
         measured: Sequence[Example],
         report: Report,
+        checkpoint: Path | None = None,
     ) -> None:
         self._job = job
         self._model = model
@@ -114,25 +139,63 @@ class Run:
         self._examples = examples
         self._measured = measured
         self._report = report
+        self._checkpoint = checkpoint
         self._optimizer = AdamW(weights, weight_decay=0.0)
         self._steps = num_steps(job, len(examples))
+        self._loss_before = self._loss_after = 0.0
+        self._first_step = self._num_tokens = 0
         self._started_s = time.monotonic()
 
     def run(self) -> TrainingResult:
         """Train, and report every step.
 
         Raises:
+            PausedError: it was wished for, and there is a checkpoint.
             ModelError: the loss is no number any more.
         """
-        loss_before = loss_after = self._measure()
-        self._tell(0, None, loss_before)
+        if not self._go_on():
+            self._loss_before = self._loss_after = self._measure()
+        wish = self._tell(self._first_step, None, None if self._first_step else self._loss_before)
         self._started_s = time.monotonic()
-        for step, (batch, ends_epoch) in enumerate(self._schedule(), 1):
+        step = self._first_step
+        schedule = islice(enumerate(self._schedule(), 1), self._first_step, None)
+        while wish != "keep" and (scheduled := next(schedule, None)):
+            self._leave_if(wish, step)
+            step, (batch, ends_epoch) = scheduled
             loss = self._learn(batch, step)
             if ends_epoch:
-                loss_after = self._measure()
-            self._tell(step, loss, loss_after if ends_epoch else None)
-        return TrainingResult(steps=self._steps, loss_before=loss_before, loss_after=loss_after)
+                self._loss_after = self._measure()
+            wish = self._tell(step, loss, self._loss_after if ends_epoch else None)
+            if is_checkpoint(step, self._steps):
+                self._keep(step)
+        if step < self._steps:
+            self._loss_after = self._measure()
+        return TrainingResult(steps=step, loss_before=self._loss_before, loss_after=self._loss_after)
+
+    def _go_on(self) -> bool:
+        """Go on from a checkpoint, if there is one."""
+        found = read_checkpoint(self._checkpoint, self._weights) if self._checkpoint else None
+        if found is None:
+            return False
+        self._optimizer.load_state_dict(found.optimizer)
+        self._first_step = found.step
+        self._loss_before, self._loss_after = found.loss_before, found.loss_after
+        return True
+
+    def _leave_if(self, wish: Wish | None, step: int) -> None:
+        if wish == "pause" and self._checkpoint:
+            self._keep(step)
+            raise PausedError
+
+    def _keep(self, step: int) -> None:
+        if self._checkpoint:
+            kept = Checkpoint(
+                step=step,
+                loss_before=self._loss_before,
+                loss_after=self._loss_after,
+                optimizer=self._optimizer.state_dict(),
+            )
+            write_checkpoint(self._checkpoint, kept, self._weights)
 
     def _schedule(self) -> Iterator[tuple[list[Example], bool]]:
         """The batch of every step, and whether an epoch ends with it."""
@@ -152,19 +215,21 @@ class Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._weights, GRADIENT_NORM_MAX)
         self._optimizer.step()
+        self._num_tokens += sum(len(example.ids) for example in batch)
         return loss.item()
 
     def _measure(self) -> float:
         return self._model.mean_loss(in_batches(self._measured, self._job.batch_size))
 
-    def _tell(self, step: int, loss: float | None, held_out_loss: float | None) -> None:
-        elapsed_s = time.monotonic() - self._started_s
-        self._report(
+    def _tell(self, step: int, loss: float | None, held_out_loss: float | None) -> Wish | None:
+        elapsed_s, made = time.monotonic() - self._started_s, step - self._first_step
+        return self._report(
             TrainingProgress(
                 step=step,
                 steps=self._steps,
                 loss=loss,
                 held_out_loss=held_out_loss,
-                time_left_s=elapsed_s / step * (self._steps - step) if step else None,
+                time_left_s=elapsed_s / made * (self._steps - step) if made else None,
+                tokens_per_s=self._num_tokens / elapsed_s if made else None,
             )
         )

@@ -1,0 +1,103 @@
+"""Rows as the model sees them, before anything is trained: template, question, and what is learned from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import Message
+
+from ..errors import ModelError
+from ..inference.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer, special_tokens
+from .estimate import RowTokens
+
+Kind = Literal["template", "text", "learned", "learned_template"]
+"""What a piece is: of the base's template, the row's own, or what the loss is taken on; the end token is the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A run of a row's tokens, as text."""
+
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One row and its tokens: of the prompt within the template, and of the completion with its end."""
+
+    row: Row
+    num_prompt: int
+    num_completion: int
+
+    @property
+    def num_tokens(self) -> int:
+        """All that the model reads."""
+        return self.num_prompt + self.num_completion
+
+
+class RowReader:
+    """Reads rows by the code that serves and trains."""
+
+    def __init__(self, base_folder: Path | None) -> None:
+        self._tokenizer: Tokenizer = open_tokenizer(base_folder)
+        self._end = special_tokens(base_folder).get("eos_token", "") if base_folder else ""
+        self._num_end = len(self._tokenizer.encode(self._end)) if self._end else 1
+
+    def measure(self, row: Row) -> Measured:
+        """Count a row's tokens.
+
+        Raises:
+            ModelError: the base has no chat template, or that refuses the row.
+        """
+        return Measured(
+            row=row,
+            num_prompt=len(self._render(row)),
+            num_completion=len(self._tokenizer.encode(row.completion)) + self._num_end,
+        )
+
+    def pieces(self, row: Row) -> tuple[Piece, ...]:
+        """A row from its first token to its last; a template that changes the prompt is shown as one piece."""
+        text = self._spell(self._render(row))
+        before, found, after = text.partition(row.prompt)
+        end = self._end or self._tokenizer.spell(ByteTokenizer.end_id)[0]
+        shown = (
+            Piece(kind="template", text=before),
+            Piece(kind="text", text=found),
+            Piece(kind="template", text=after),
+            Piece(kind="learned", text=row.completion),
+            Piece(kind="learned_template", text=end),
+        )
+        return tuple(piece for piece in shown if piece.text)
+
+    def _render(self, row: Row) -> tuple[int, ...]:
+        try:
+            return self._tokenizer.render((Message(role="user", content=row.prompt),))
+        except MalformedError as error:
+            raise ModelError(f"rows are learned as conversations, and the base cannot render one: {error}") from error
+
+    def _spell(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens by their names; bytes of one character may lie in several tokens."""
+        spelled = (self._tokenizer.spell(id) for id in ids)
+        return b"".join(name.encode() if content is None else content for name, content in spelled).decode(
+            errors="replace"
+        )
+
+
+def fitting(measured: Sequence[Measured], tokens_max: int) -> tuple[list[Measured], list[Measured]]:
+    """The rows that are used, and those that are dropped, since they are longer than the model may see."""
+    used = [each for each in measured if each.num_tokens <= tokens_max]
+    return used, [each for each in measured if each.num_tokens > tokens_max]
+
+
+def row_tokens(measured: Sequence[Measured]) -> RowTokens:
+    """What an estimate needs of rows."""
+    return RowTokens(
+        num_rows=len(measured),
+        total=sum(each.num_tokens for each in measured),
+        longest=max((each.num_tokens for each in measured), default=0),
+        longest_completion=max((each.num_completion for each in measured), default=0),
+    )

@@ -1,0 +1,237 @@
+"""Carries one training of a home from where it stands to where it ends, or waits for its owner."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from openledger_protocol.errors import ProtocolError, UnknownModelError
+
+from ..errors import ConfigError, ModelError, NodeError
+from ..home import Home
+from ..inference.adapters import find_adapter, list_adapters
+from ..inference.bases import Base
+from ..moments import rfc3339
+from .child import DiedError
+from .evaluation import ANSWER_TOKENS_MAX, summarise
+from .general_set import GENERAL_ROWS
+from .job import RunEvent
+from .runs import ADAPTER_FOLDER, CHECKPOINT_FILE, HELD_OUT_FILE, Runs
+from .service import BuildIndex, Trained, put_on_shelf
+from .trainer import (
+    EvaluationInput,
+    PausedError,
+    Trainer,
+    TrainingInput,
+    TrainingProgress,
+    TrainingResult,
+    Wish,
+)
+from .training_run import Restart, TrainingRun, moved, progressed
+
+WRITE_EVERY_S: Final = 0.5
+"""How old what other processes read of a training may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a training is made with."""
+
+    base: Base
+    trainer: Trainer
+    build_index: BuildIndex | None = None
+    report: Callable[[TrainingProgress], None] = lambda _: None
+    now_ns: Callable[[], int] = time.time_ns
+
+
+class _StoppedError(Exception):
+    """Its owner wants nothing of it."""
+
+
+class Runner:
+    """Works on one training; the thread that calls it is taken for as long as that goes on."""
+
+    def __init__(self, home: Home, number: int, parts: Parts) -> None:
+        self._home = home
+        self._runs = Runs(home)
+        self._parts = parts
+        self._run = self._runs.find(number)
+        self._written_s = 0.0
+        self._began_at: list[int] = []  # the first step of each process that trained it
+        self._has_begun = False  # this process has reported
+        self._why_cut: str | None = None
+        self._yields = False
+
+    def carry_out(self) -> TrainingRun:
+        """Train, evaluate and put on the shelf, as far as that is still to be done; a failure is written down.
+
+        Raises:
+            ConfigError: another training runs on this home.
+        """
+        with self._runs.hold():
+            self._run = self._runs.find(self._run.number)
+            try:
+                self._do_what_is_left()
+            except PausedError:
+                self._leave()
+            except _StoppedError:
+                self._end("stop")
+            except (NodeError, ProtocolError, OSError) as error:
+                self._end("fail", error=str(error))
+        return self._run
+
+    def _do_what_is_left(self) -> None:
+        if self._run.adapter:
+            self._evaluate_again()
+            return
+        if self._run.is_live and self._run.state != "waiting":
+            self._why_cut = "the process that trained it had ended"
+        self._move("resume" if self._run.state == "paused" else "begin")
+        result = self._runs.learned(self._run.number)
+        if result is None:
+            result = self._learn()
+            self._runs.keep_learned(self._run.number, result)
+        if self._run.state == "training":
+            self._move("learned")
+        self._shelve(result)
+
+    # ---- training
+
+    def _learn(self) -> TrainingResult:
+        """Have the trainer learn; where its process dies, another one goes on from the last checkpoint."""
+        runs, number = self._runs, self._run.number
+        folder = runs.folder(number) / ADAPTER_FOLDER
+        given = TrainingInput(
+            job=self._run.job,
+            rows=runs.rows(number),
+            held_out=runs.rows(number, HELD_OUT_FILE),
+            base=self._parts.base,
+            folder=folder,
+            checkpoint=runs.folder(number) / CHECKPOINT_FILE,
+        )
+        while True:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            self._has_begun = False
+            try:
+                return self._parts.trainer.train(given, self._hear)
+            except DiedError as error:
+                if not self._has_begun or not may_go_on(self._began_at):
+                    raise
+                self._why_cut = str(error)
+
+    def _hear(self, progress: TrainingProgress) -> Wish | None:
+        if not self._has_begun:
+            self._note_start(progress.step)
+        self._run = progressed(self._run, progress, now_ns=self._parts.now_ns())
+        self._parts.report(progress)
+        wish = self._runs.wished(self._run.number)
+        if wish == "stop":
+            raise _StoppedError
+        if time.monotonic() - self._written_s >= WRITE_EVERY_S:
+            self._write()
+        if wish == "yield":
+            self._yields = True
+            return "pause"
+        return wish
+
+    def _note_start(self, step: int) -> None:
+        self._has_begun = True
+        self._began_at.append(step)
+        if self._why_cut:
+            restart = Restart(at=rfc3339(self._parts.now_ns() // 10**9), step=step, why=self._why_cut)
+            self._run = replace(self._run, restarts=(*self._run.restarts, restart))
+            self._why_cut = None
+
+    def _leave(self) -> None:
+        """It has a checkpoint: paused by its owner, or left for whoever goes on after this process."""
+        self._runs.forget_wish(self._run.number)
+        if self._yields:
+            self._write()
+        else:
+            self._move("pause")
+
+    # ---- what comes after
+
+    def _shelve(self, result: TrainingResult) -> None:
+        runs, number = self._runs, self._run.number
+        folder = runs.folder(number) / ADAPTER_FOLDER
+        figures = self._figures(folder) if self._run.evaluated_rows else None
+        if runs.wished(number) == "stop":
+            raise _StoppedError
+        trained = Trained(
+            job=self._run.job,
+            base=self._parts.base,
+            result=result,
+            datanet=self._run.datanet,
+            rows=runs.rows(number),
+            held_out=runs.rows(number, HELD_OUT_FILE),
+            started_ns=self._run.started_ns,
+            build_index=self._parts.build_index,
+            figures=None if figures is None or "error" in figures else figures,
+        )
+        adapter = put_on_shelf(self._home, folder, trained)
+        self._end("evaluated", adapter=adapter.full_name, adapter_id=adapter.id, evaluation=figures)
+
+    def _evaluate_again(self) -> None:
+        """Measure an adapter that is on the shelf; what its manifest says is part of its id, and stays."""
+        if self._run.state == "done":
+            self._move("evaluate")
+        try:
+            adapter = find_adapter(list_adapters(self._home), self._run.adapter or "")
+            figures = self._figures(adapter.folder)
+        except UnknownModelError as error:  # it was removed meanwhile
+            figures = {"error": str(error)}
+        self._move("evaluated", evaluation=figures)
+
+    def _figures(self, folder: Path) -> dict[str, Any]:
+        """The figures, or why there are none: an adapter is worth more than its measure."""
+        rows = self._runs.rows(self._run.number, HELD_OUT_FILE)[: self._run.evaluated_rows]
+        given = EvaluationInput(
+            job=self._run.job,
+            rows=rows,
+            general=GENERAL_ROWS,
+            base=self._parts.base,
+            folder=folder,
+            answer_tokens_max=ANSWER_TOKENS_MAX,
+        )
+        try:
+            return summarise(rows, self._parts.trainer.evaluate(given))
+        except ModelError as error:
+            return {"error": str(error)}
+
+    # ---- writing it down
+
+    def _move(self, event: RunEvent, **changes: Any) -> None:
+        self._run = moved(self._run, event, now_ns=self._parts.now_ns(), **changes)
+        self._write()
+
+    def _end(self, event: RunEvent, **changes: Any) -> None:
+        self._move(event, **changes)
+        self._runs.clear_work(self._run.number)
+
+    def _write(self) -> None:
+        self._written_s = time.monotonic()
+        self._runs.write(self._run)
+
+
+def may_go_on(began_at: list[int]) -> bool:
+    """Whether to go on after a process died: once from where it began, again where the one before got further."""
+    return len(began_at) < 2 or began_at[-1] > began_at[-2]
+
+
+def check_free(runs: Runs, *, is_worked_on: bool) -> None:
+    """Require that no training of this home is open; `is_worked_on` says whether a process is at one.
+
+    Raises:
+        ConfigError: one is, and which.
+    """
+    resume = "" if is_worked_on else ", `openledger-node factory resume` goes on with it"
+    for run in runs.all():
+        if run.is_live or run.state == "paused":
+            raise ConfigError(
+                f"training {run.number} ({run.job.name}) is {run.state}: one runs at a time; "
+                f"`openledger-node factory stop` ends it{resume}"
+            )

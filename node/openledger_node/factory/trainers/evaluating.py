@@ -1,0 +1,75 @@
+"""Base and adapter beside each other: the likeliest answers of both, and their losses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from ...inference.tokenizer import Tokenizer, open_tokenizer
+from ..trainer import EvaluationInput, EvaluationResult
+from .examples import Example, encode_rows, in_batches
+from .split_model import SplitModel
+
+BATCH_MAX = 8
+
+
+def evaluate_adapter(model: Any, given: EvaluationInput, base_folder: Path) -> EvaluationResult:
+    """Measure the adapter in the given folder on `model`, its base, then the base without it."""
+    rows = encode_rows(given.rows, base_folder, given.job.tokens_max)
+    general = encode_rows(given.general, base_folder, given.job.tokens_max)
+    adapted = PeftModel.from_pretrained(model, given.folder, local_files_only=True).eval()
+    adapter = _measure(model, rows, general, given.answer_tokens_max)
+    with adapted.disable_adapter():
+        base = _measure(model, rows, general, given.answer_tokens_max)
+    tokenizer = open_tokenizer(base_folder)
+    return EvaluationResult(
+        loss_base=base[0],
+        loss_adapter=adapter[0],
+        general_base=base[1],
+        general_adapter=adapter[1],
+        answers_base=tuple(_read(ids, tokenizer) for ids in base[2]),
+        answers_adapter=tuple(_read(ids, tokenizer) for ids in adapter[2]),
+    )
+
+
+def _measure(
+    model: Any, rows: Sequence[Example], general: Sequence[Example], tokens_max: int
+) -> tuple[float, float, list[list[int]]]:
+    """Loss over the rows, loss over the general ones, and the ids that the rows' prompts are answered with."""
+    losses = [SplitModel(model, 0).mean_loss(in_batches(each, BATCH_MAX)) for each in (rows, general)]
+    batches = [rows[first : first + BATCH_MAX] for first in range(0, len(rows), BATCH_MAX)]
+    return losses[0], losses[1], [ids for batch in batches for ids in _answer(model, batch, tokens_max)]
+
+
+def _answer(model: Any, batch: Sequence[Example], tokens_max: int) -> list[list[int]]:
+    """The likeliest token again and again, until the end token that the rows have, or so many."""
+    end_id = batch[0].completion_ids[-1]
+    longest = max(len(example.prompt_ids) for example in batch)
+    padding = [longest - len(example.prompt_ids) for example in batch]
+    # (rows, longest): prompts end together at the right, so that every row's next token is the last one's
+    ids = torch.tensor(
+        [[end_id] * n + list(example.prompt_ids) for n, example in zip(padding, batch, strict=True)],
+        device=model.device,
+    )
+    mask = torch.tensor([[0] * n + [1] * (longest - n) for n in padding], device=model.device)
+    with torch.no_grad():
+        found = model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=tokens_max,
+            do_sample=False,
+            eos_token_id=end_id,
+            pad_token_id=end_id,
+        )
+    return [_until(answer, end_id) for answer in found[:, longest:].tolist()]
+
+
+def _until(ids: list[int], end_id: int) -> list[int]:
+    return ids[: ids.index(end_id)] if end_id in ids else ids
+
+
+def _read(ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    decoder = tokenizer.decoder()
+    return "".join(decoder.push(id) for id in ids)
