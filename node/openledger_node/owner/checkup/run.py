@@ -1,0 +1,93 @@
+"""All checks at once, each in a thread of its own and within its time: whatever hangs holds up nothing else."""
+
+import threading
+import time
+from collections.abc import Iterable
+
+from openledger_protocol.errors import ProtocolError
+
+from ...errors import NodeError
+from . import chain, folder, machine, model, network
+from .finding import Check, Finding, Seen
+from .scene import Scene
+
+LOCAL_S, NETWORK_S = 6.0, 9.0
+
+CHECKS = (
+    Check("machine", "python", machine.python, LOCAL_S),
+    Check("machine", "packages", machine.packages, LOCAL_S),
+    Check("machine", "torch", machine.torch, LOCAL_S),
+    Check("machine", "device", machine.device, LOCAL_S),
+    Check("machine", "compiled", machine.compiled, LOCAL_S),
+    Check("machine", "memory", machine.memory, LOCAL_S),
+    Check("machine", "disk", machine.disk, LOCAL_S),
+    Check("machine", "load", machine.load, LOCAL_S),
+    Check("machine", "download", machine.download, LOCAL_S),
+    Check("home", "settings", folder.settings, LOCAL_S),
+    Check("home", "writable", folder.writable, LOCAL_S),
+    Check("home", "private", folder.private, LOCAL_S),
+    Check("home", "api key", folder.api_key, LOCAL_S),
+    Check("home", "daemon", folder.daemon, NETWORK_S),
+    Check("home", "pause", folder.pause, NETWORK_S),
+    Check("home", "engine log", folder.engine_log, NETWORK_S),
+    Check("model", "base", model.base, LOCAL_S),
+    Check("model", "digest", model.digest, NETWORK_S),
+    Check("model", "adapters", model.adapters, NETWORK_S),
+    Check("model", "budget", model.budget, LOCAL_S),
+    Check("model", "engine", model.engine, NETWORK_S),
+    Check("chain", "network", chain.network, LOCAL_S),
+    Check("chain", "keystore", chain.keystore, LOCAL_S),
+    Check("chain", "password", chain.password, LOCAL_S),
+    Check("chain", "ledger", chain.ledger, NETWORK_S),
+    Check("chain", "chain", chain.reachable, NETWORK_S),
+    Check("chain", "chain id", chain.identity, NETWORK_S),
+    Check("chain", "contracts", chain.contracts, NETWORK_S),
+    Check("chain", "clock", chain.clock, NETWORK_S),
+    Check("chain", "gas", chain.gas, NETWORK_S),
+    Check("chain", "stake", chain.stake, NETWORK_S),
+    Check("chain", "claims", chain.claims, NETWORK_S),
+    Check("network", "port", network.port, NETWORK_S),
+    Check("network", "listening", network.listening, NETWORK_S),
+    Check("network", "bootstrap", network.bootstrap, NETWORK_S),
+    Check("network", "peers", network.peers, NETWORK_S),
+    Check("network", "own address", network.own_address, NETWORK_S),
+)
+
+SECTIONS = tuple(dict.fromkeys(check.section for check in CHECKS))
+
+
+def examine(scene: Scene, checks: Iterable[Check] = CHECKS) -> list[Finding]:
+    """Look at everything, in the time that the slowest check may take."""
+    chosen = list(checks)
+    seen: dict[str, Seen] = {}
+    began_s = time.monotonic()
+    # Daemon threads: one that hangs in a system call must not keep the verb from ending.
+    threads = [threading.Thread(target=_look, args=(check, scene, seen), daemon=True) for check in chosen]
+    for thread in threads:
+        thread.start()
+    for check, thread in zip(chosen, threads, strict=True):
+        thread.join(max(0.0, check.within_s - (time.monotonic() - began_s)))
+    return [_finding(check, seen.get(check.name)) for check in chosen]
+
+
+def _look(check: Check, scene: Scene, seen: dict[str, Seen]) -> None:
+    try:
+        seen[check.name] = check.look(scene)
+    except (NodeError, ProtocolError) as error:
+        seen[check.name] = Seen("no", str(error))
+    except OSError as error:
+        seen[check.name] = Seen(str(error), f"look at {error.filename or scene.home.root}: its mode, and its disk")
+
+
+def _finding(check: Check, seen: Seen | None) -> Finding:
+    if seen is None:
+        fix = f"run `openledger-node doctor --only {check.section}` again; if it stays, `openledger-node logs`"
+        return Finding(
+            section=check.section,
+            check=check.name,
+            is_ok=False,
+            found=f"no answer within {check.within_s:g} s",
+            fix=fix,
+        )
+    is_ok = not seen.fix if seen.is_known else None
+    return Finding(section=check.section, check=check.name, is_ok=is_ok, found=seen.found, fix=seen.fix)

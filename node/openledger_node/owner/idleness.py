@@ -1,0 +1,282 @@
+"""Why a node is idle: observations in, checks and one sentence out, with the one change that would help.
+
+The sentence is that of the first check that fails. What keeps any request from coming in goes first; among the rest
+the one that most of the lost bids speak for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+Name = Literal["engine", "limits", "chain", "reachable", "capacity", "demand", "price"]
+BLOCKING: tuple[Name, ...] = ("engine", "limits", "chain", "reachable")
+"""With one of these nothing else matters."""
+
+OPEN_WEI = 10**18
+LOST_SHOWN = 5
+UNDERCUT_PERCENT = 1
+"""A suggestion goes so far below what has won."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostSeen:
+    """A bid of the last hour that was not taken, or was not made since the call allowed less."""
+
+    when: str  # RFC 3339
+    adapter: str  # its name, or the base's
+    my_price_wei: int
+    winner_price_wei: int | None  # or what the call allowed
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSeen:
+    """Our place among those who offer the same, by the price of 1,000 tokens in and 1,000 out."""
+
+    of: str  # a model's name
+    own_wei: int
+    others_wei: tuple[int, ...]
+
+    @property
+    def rank(self) -> int:
+        """1: the cheapest."""
+        return 1 + sum(price < self.own_wei for price in self.others_wei)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What is known without asking anybody."""
+
+    serves: bool
+    engine: str  # its state
+    paused: str | None = None  # why, if it is
+    has_network: bool = True  # False: this machine alone
+    why_alone: str | None = None
+    has_peers_here: bool = True  # False: a chain of its own, on which nobody else is
+    chain: str | None = "ok"
+    why_chain: str | None = None
+    num_peers: int = 0
+    num_serving_peers: int = 0
+    was_dialled: bool = False  # somebody has come by himself
+    num_live: int = 0
+    queue_max: int = 1
+    num_heard: int = 0  # calls for what is here, in the last hour
+    num_foreign: int = 0  # calls for what is not
+    num_won: int = 0
+    price: PriceSeen | None = None
+    lost: tuple[LostSeen, ...] = ()  # the oldest first
+    spent_today_wei: int = 0
+    day_max_wei: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One possible cause; `ok` is None where it can't be told, or does not apply."""
+
+    check: Name
+    ok: bool | None
+    says: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """The one change that would help, and the verb that makes it."""
+
+    says: str
+    cli: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idleness:
+    """What is wrong, if anything is."""
+
+    sentence: str
+    checks: tuple[Check, ...]
+    suggestion: Suggestion | None
+    bids_lost: tuple[LostSeen, ...]  # the newest first
+
+
+def explain(seen: Observed) -> Idleness:
+    """Say why nothing runs."""
+    checks = (
+        _price(seen),
+        _reachable(seen),
+        _demand(seen),
+        _capacity(seen),
+        _limits(seen),
+        _chain(seen),
+        _engine(seen),
+    )
+    first = _first_failing(checks, seen)
+    return Idleness(
+        sentence=first.says if first else _quiet(seen),
+        checks=checks,
+        suggestion=_suggestion(first, seen),
+        bids_lost=tuple(reversed(seen.lost[-LOST_SHOWN:])),
+    )
+
+
+def amount(wei: int) -> str:
+    """An amount of OPEN in digits, exact."""
+    whole, rest = divmod(wei, OPEN_WEI)
+    return f"{whole}.{rest:018d}".rstrip("0").rstrip(".")
+
+
+# ---- the checks
+
+
+def _engine(seen: Observed) -> Check:
+    if not seen.serves:
+        return Check(check="engine", ok=None, says="[node] serve is false: there is no engine here")
+    if seen.engine == "ready" or seen.paused:
+        return Check(check="engine", ok=True, says=f"the engine is {seen.engine}")
+    says = {
+        "starting": "the engine is loading the base",
+        "restarting": "the engine ended and is started again: `openledger-node logs --source engine` says why",
+    }
+    return Check(check="engine", ok=False, says=says.get(seen.engine, f"the engine is {seen.engine}"))
+
+
+def _limits(seen: Observed) -> Check:
+    if seen.paused:
+        return Check(check="limits", ok=False, says=seen.paused)
+    if seen.serves:
+        return Check(check="limits", ok=True, says="no limit of yours holds it back")
+    if seen.day_max_wei is not None and seen.spent_today_wei >= seen.day_max_wei:
+        says = f"today's {amount(seen.day_max_wei)} OPEN are spent: the next request is paid after midnight, UTC"
+        return Check(check="limits", ok=False, says=says)
+    left = amount(max(0, (seen.day_max_wei or 0) - seen.spent_today_wei))
+    return Check(check="limits", ok=True, says=f"{left} OPEN are left of what today's requests may cost")
+
+
+def _chain(seen: Observed) -> Check:
+    if not seen.has_network:
+        why = f" ({seen.why_alone})" if seen.why_alone else ""
+        return Check(check="chain", ok=None, says=f"this node serves this machine alone{why}")
+    if seen.chain != "ok":
+        return Check(
+            check="chain", ok=False, says=f"no money moves, since the chain is {seen.chain}: {seen.why_chain}"
+        )
+    return Check(check="chain", ok=True, says="the chain answers")
+
+
+def _reachable(seen: Observed) -> Check:
+    if not seen.has_network or not seen.has_peers_here:
+        return Check(check="reachable", ok=None, says="this node is alone on a chain of its own")
+    if seen.chain != "ok":
+        return Check(check="reachable", ok=None, says="not known before the chain answers")
+    if not seen.num_peers:
+        says = "no peer is connected: nobody can reach this node"
+        return Check(check="reachable", ok=False, says=says)
+    came = "others have come by themselves" if seen.was_dialled else "nobody has come by himself yet"
+    return Check(check="reachable", ok=True, says=f"{_count(seen.num_peers, 'peer')} connected; {came}")
+
+
+def _capacity(seen: Observed) -> Check:
+    if not seen.serves:
+        return Check(check="capacity", ok=None, says="this node only asks")
+    if short := [each for each in seen.lost if "has a context of" in each.reason]:
+        says = f"{_count(len(short), 'call')} asked for a longer context than [inference] context_max allows"
+        return Check(check="capacity", ok=False, says=says)
+    if seen.num_live >= seen.queue_max:
+        return Check(check="capacity", ok=False, says=f"its queue of {seen.queue_max} is full")
+    return Check(check="capacity", ok=True, says=f"{seen.num_live} of {seen.queue_max} places are taken")
+
+
+def _demand(seen: Observed) -> Check:
+    if not seen.serves or not seen.has_network or not seen.has_peers_here:
+        return Check(check="demand", ok=None, says="nobody else is there to ask")
+    if seen.num_heard:
+        says = f"{_count(seen.num_heard, 'call')} in the last hour for what is here, {seen.num_won} won"
+        return Check(check="demand", ok=True, says=says)
+    if seen.num_foreign:
+        says = f"nobody asks for what is here; {_count(seen.num_foreign, 'call')} in the last hour for other models"
+        return Check(check="demand", ok=False, says=says)
+    return Check(check="demand", ok=False, says="nobody has asked for anything in the last hour")
+
+
+def _price(seen: Observed) -> Check:
+    if not seen.serves or seen.price is None:
+        return Check(check="price", ok=None, says="no price of others is known")
+    price = seen.price
+    if not price.others_wei:
+        says = f"nobody else offers {price.of}; yours is {amount(price.own_wei)} OPEN"
+        return Check(check="price", ok=True, says=says)
+    says = (
+        f"{_place(price.rank)} of {len(price.others_wei) + 1} for {price.of}: yours is {amount(price.own_wei)} OPEN, "
+        f"the median of the others {amount(_median(price.others_wei))}"
+    )
+    if _undercut(seen):
+        return Check(check="price", ok=False, says=f"cheaper nodes win: {says}")
+    return Check(check="price", ok=True, says=says)
+
+
+# ---- which one speaks
+
+
+def _first_failing(checks: Sequence[Check], seen: Observed) -> Check | None:
+    failing = {check.check: check for check in checks if check.ok is False}
+    for name in BLOCKING:
+        if name in failing:
+            return failing[name]
+    weights = {"price": len(_undercut(seen)), "capacity": len(seen.lost) - len(_undercut(seen)), "demand": 0}
+    return max(failing.values(), key=lambda check: weights.get(check.check, 0), default=None)
+
+
+def _quiet(seen: Observed) -> str:
+    if not seen.serves:
+        return "nothing to ask just now: requests of this machine go to the network"
+    if not seen.has_network:
+        why = f" ({seen.why_alone})" if seen.why_alone else ""
+        return f"nothing to answer just now: this node serves this machine alone{why}"
+    if not seen.has_peers_here:
+        return "nothing to answer just now: this node is alone on a chain of its own"
+    return f"nothing to answer just now: {_count(seen.num_heard, 'call')} in the last hour, {seen.num_won} won"
+
+
+def _suggestion(first: Check | None, seen: Observed) -> Suggestion | None:
+    if first is None:
+        return None
+    if first.check == "price" and (undercut := _undercut(seen)):
+        winners = [each.winner_price_wei or 0 for each in undercut]
+        price = _median(winners) * (100 - UNDERCUT_PERCENT) // 100
+        if not price:
+            return None
+        says = f"at {amount(price)} OPEN this node would have been cheap enough for half of the bids that it lost"
+        return Suggestion(says=says, cli=f"openledger-node price set {amount(price)}")
+    return _USUAL.get(first.check) if first.check != "limits" or seen.paused else _MORE_MONEY
+
+
+_MORE_MONEY = Suggestion(says="allow more for a day", cli="openledger-node limits set --day-max 2")
+_USUAL: dict[str, Suggestion] = {
+    "limits": Suggestion(says="take requests again", cli="openledger-node resume"),
+    "chain": Suggestion(says="see what does not answer", cli="openledger-node doctor --only chain"),
+    "reachable": Suggestion(says="see what keeps peers away", cli="openledger-node doctor --only network"),
+    "engine": Suggestion(says="read what the engine says", cli="openledger-node logs --source engine"),
+    "demand": Suggestion(says="see what others offer and ask for", cli="openledger-node peers list"),
+    "capacity": Suggestion(says="see what it takes", cli="openledger-node limits show"),
+}
+
+
+def _undercut(seen: Observed) -> list[LostSeen]:
+    """Bids that a cheaper one has won."""
+    return [
+        each for each in seen.lost if each.winner_price_wei is not None and each.winner_price_wei < each.my_price_wei
+    ]
+
+
+def _median(prices: Sequence[int]) -> int:
+    return (
+        int(median(prices))
+        if len(prices) % 2
+        else sum(sorted(prices)[len(prices) // 2 - 1 : len(prices) // 2 + 1]) // 2
+    )
+
+
+def _place(rank: int) -> str:
+    return "the cheapest" if rank == 1 else f"place {rank}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
