@@ -3,39 +3,72 @@
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import trio
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from openledger_protocol.errors import ProtocolError
-from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk
+from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob
 from openledger_protocol.primitives import RequestId
 
 from .. import __version__
 from ..serving.service import Failure, Outcome, open_channel
 from . import openai
+from .bodies import ChatBody, CompletionBody, RequestBody
+from .description import REFUSALS, describe
 from .door import Door
-from .guard import App, Guard
+from .exposition import CONTENT_TYPE
+from .guard import OPEN_PATHS, App, Guard
+from .intake import BODY_S
+from .logprobs import CompletionLogprobs, chat_logprobs
 from .openai import Kind
+from .page import Page
+from .refusals import NO_EMBEDDINGS, add_refusals, refusal
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx's number, for logs
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "The answer."}
+}
 Answers = trio.MemoryReceiveChannel[Outcome]
+Metrics = Callable[[], Awaitable[str]]
+SayChances = Callable[[Sequence[TokenLogprob]], dict[str, Any] | None]
 
 
-def build_api(door: Door, nursery: trio.Nursery, *, key: str, body_bytes_max: int) -> App:
-    """Put the routes behind the guard; requests live in `nursery`, not in their connections."""
+def build_api(
+    door: Door,
+    nursery: trio.Nursery,
+    *,
+    key: str,
+    body_bytes_max: int,
+    body_s: float = BODY_S,
+    page: Page | None = None,
+    operator: App | None = None,
+    metrics: Metrics | None = None,
+) -> App:
+    """Put the routes behind the guard; requests live in `nursery`, not in their connections.
+
+    With a `page` come its files, and the `operator`'s routes below /operator, which only its session opens.
+    """
     # The pages that FastAPI could show load their scripts from outside: off.
-    app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None, responses={**REFUSALS})
+    app.openapi = partial(describe, app, open_paths=OPEN_PATHS)  # type: ignore[method-assign]  # FastAPI's own way
     _add_health(app, door)
     _add_models(app, door)
     _add_inference(app, door, nursery)
-    _add_refusals(app)
-    return Guard(app, key=key, body_bytes_max=body_bytes_max)
+    _add_absent(app)
+    if metrics:
+        _add_metrics(app, metrics)
+    add_refusals(app)
+    guarded = partial(Guard, app, key=key, body_bytes_max=body_bytes_max, body_s=body_s)
+    if page is None or operator is None:
+        return guarded()
+    app.mount("/operator", operator)
+    page.add_to(app)
+    return guarded(sessions=page.sessions, open_paths=page.open_paths)
 
 
 def _add_health(app: FastAPI, door: Door) -> None:
@@ -44,7 +77,7 @@ def _add_health(app: FastAPI, door: Door) -> None:
         """The daemon is alive."""
         return {"status": "ok"}
 
-    @app.get("/readyz")
+    @app.get("/readyz", responses={503: {"description": "It would not."}})
     async def readyz() -> JSONResponse:
         """The daemon would take a request now."""
         return JSONResponse({"ready": door.is_ready}, status_code=200 if door.is_ready else 503)
@@ -53,6 +86,13 @@ def _add_health(app: FastAPI, door: Door) -> None:
     async def version() -> dict[str, str]:
         """Which version answers."""
         return {"version": __version__}
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def show_metrics() -> Response:
+        """How the node does, as Prometheus reads it."""
+        return Response(await metrics(), media_type=CONTENT_TYPE)
 
 
 def _add_models(app: FastAPI, door: Door) -> None:
@@ -68,17 +108,24 @@ def _add_models(app: FastAPI, door: Door) -> None:
 
 
 def _add_inference(app: FastAPI, door: Door, nursery: trio.Nursery) -> None:
-    @app.post("/v1/chat/completions", response_model=None)
-    async def chat(body: openai.ChatBody, http: Request) -> Response:
+    @app.post("/v1/chat/completions", response_model=None, responses=STREAMED)
+    async def chat(body: ChatBody, http: Request) -> Response:
         """Answer a conversation."""
         request = openai.request_from_chat(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
         return await _respond(door, nursery, http, request, body, "chat")
 
-    @app.post("/v1/completions", response_model=None)
-    async def complete(body: openai.CompletionBody, http: Request) -> Response:
+    @app.post("/v1/completions", response_model=None, responses=STREAMED)
+    async def complete(body: CompletionBody, http: Request) -> Response:
         """Go on with a text."""
         request = openai.request_from_completion(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
         return await _respond(door, nursery, http, request, body, "completion")
+
+
+def _add_absent(app: FastAPI) -> None:
+    @app.post("/v1/embeddings")
+    async def embed() -> JSONResponse:
+        """Say that there are none, in words that a client shows."""
+        return refusal(404, NO_EMBEDDINGS, code="unsupported")
 
 
 async def _respond(
@@ -86,7 +133,7 @@ async def _respond(
     nursery: trio.Nursery,
     http: Request,
     request: InferenceRequest,
-    body: openai.RequestBody,
+    body: RequestBody,
     kind: Kind,
 ) -> Response:
     admitted = await door.admit(request)
@@ -97,10 +144,19 @@ async def _respond(
         if isinstance(first, Failure):
             raise first.error
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        return StreamingResponse(_events(request, kind, first, answers, has_usage), media_type="text/event-stream")
-    completion = await _collect(answers, http)
+        events = _events(request, kind, first, answers, has_usage, _say_chances(door, request, kind))
+        return StreamingResponse(events, media_type="text/event-stream")
+    completion, chances = await _collect(answers, http)
     respond = openai.chat_response if kind == "chat" else openai.completion_response
-    return JSONResponse(respond(request, completion, created_s=int(time.time())))
+    logprobs = _say_chances(door, request, kind)(chances)
+    return JSONResponse(respond(request, completion, logprobs, created_s=int(time.time())))
+
+
+def _say_chances(door: Door, request: InferenceRequest, kind: Kind) -> SayChances:
+    """How one answer's probabilities are written down, piece by piece."""
+    if request.sampling.logprobs is None:
+        return lambda _: None
+    return partial(chat_logprobs, door.spell) if kind == "chat" else CompletionLogprobs(door.spell).of
 
 
 async def _first(answers: Answers, http: Request) -> Outcome:
@@ -117,18 +173,31 @@ async def _first(answers: Answers, http: Request) -> Outcome:
 
 
 async def _events(
-    request: InferenceRequest, kind: Kind, first: Outcome, answers: Answers, has_usage: bool
+    request: InferenceRequest,
+    kind: Kind,
+    first: Outcome,
+    answers: Answers,
+    has_usage: bool,
+    say_chances: SayChances,
 ) -> AsyncIterator[str]:
     """Server-sent events of one answer; closing `answers`, however this ends, tells the desk that we left."""
     created_s = int(time.time())
     async with answers:
         if kind == "chat":
             yield _event(openai.role_chunk(request, created_s=created_s))
-        outcome = first
-        while isinstance(outcome, TokenChunk):
-            if outcome.text:
-                yield _event(openai.stream_chunk(request, kind, outcome.text, None, created_s=created_s))
-            outcome = await answers.receive()
+        outcome: Outcome | None = first
+        while outcome is None or isinstance(outcome, TokenChunk):
+            if outcome is None:
+                outcome = await answers.receive()
+            told = ""
+            while isinstance(outcome, TokenChunk):  # what has come meanwhile goes in one write
+                if outcome.text or outcome.logprobs:
+                    said = say_chances(outcome.logprobs)
+                    chunk = openai.stream_chunk(request, kind, outcome.text, None, logprobs=said, created_s=created_s)
+                    told += _event(chunk)
+                outcome = _next(answers)
+            if told:
+                yield told
         if isinstance(outcome, Failure):
             yield _event(openai.error_body(outcome.error))
             return
@@ -138,53 +207,40 @@ async def _events(
         yield "data: [DONE]\n\n"
 
 
-async def _collect(answers: Answers, http: Request) -> Completion:
+def _next(answers: Answers) -> Outcome | None:
+    """What of an answer is there already, or None."""
+    try:
+        return answers.receive_nowait()
+    except trio.WouldBlock:
+        return None
+
+
+async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[TokenLogprob]]:
     """Wait for the whole answer, or for the client to hang up.
 
     Raises:
         ProtocolError: it could not be given.
     """
     last: Outcome | None = None
+    chances: list[TokenLogprob] = []
     async with answers, trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
         async for outcome in answers:
             last = outcome
+            if isinstance(outcome, TokenChunk):
+                chances += outcome.logprobs
         nursery.cancel_scope.cancel()
     if isinstance(last, Failure):
         raise last.error
     if not isinstance(last, Completion):
         raise HTTPException(CLIENT_CLOSED, "the client hung up")
-    return last
+    return last, chances
 
 
 async def _cancel_on_disconnect(http: Request, scope: trio.CancelScope) -> None:
     while (await http.receive())["type"] != "http.disconnect":
         pass
     scope.cancel()
-
-
-def _add_refusals(app: FastAPI) -> None:
-    @app.exception_handler(ProtocolError)
-    async def refuse(_: Request, error: ProtocolError) -> JSONResponse:
-        status, _kind = openai.HTTP_STATUS.get(type(error), (400, ""))
-        is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # waiting brings no money
-        headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None
-        return JSONResponse(openai.error_body(error), status_code=status, headers=headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-        return _error_response(400, f"{name}: {first['msg']}", param=name)
-
-    @app.exception_handler(HTTPException)
-    async def refuse_http(_: Request, error: HTTPException) -> JSONResponse:
-        return _error_response(error.status_code, str(error.detail), param=None)
-
-
-def _error_response(status: int, message: str, *, param: str | None) -> JSONResponse:
-    error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
-    return JSONResponse({"error": error}, status_code=status)
 
 
 def _event(content: dict[str, Any]) -> str:

@@ -44,3 +44,6 @@ class Door(Protocol):
 
     async def handle(self, admitted: Any, send: "trio.MemorySendChannel[Outcome]") -> None:
         """Answer a request into `send`, which may be closed at any time, and record it."""
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A token's name, and the bytes that it stands for; None: it is no text."""

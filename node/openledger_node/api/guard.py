@@ -1,35 +1,60 @@
 """One guard over every route: who may call, from where, and how much they may send.
 
 A web page in the operator's browser can reach loopback too: the Host check stops DNS rebinding, the Origin check
-stops foreign pages, and the bearer key stops everybody else on the machine.
+stops foreign pages, and the bearer key, or the page's own session, stops everybody else on the machine.
 """
 
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from .intake import BODY_S, Incoming, Intake, Outgoing, telling_of_the_close
+from .refusals import refusal
+from .session import TOKEN_HEADER, Sessions, has_token
 
 Scope = MutableMapping[str, Any]
-Incoming = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Outgoing = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Incoming, Outgoing], Awaitable[None]]
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/version"})
 """Routes without a key: they tell a supervisor whether to restart us, and nothing else."""
 
-LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+OWN_FETCHES = frozenset({"", "same-origin", "none"})
+"""What Sec-Fetch-Site says of our own page, of an address that was typed, and, left out, of a program."""
+
+NO_KEY = "send the key as 'Authorization: Bearer …'; `openledger-node status` says where it lies"
+NO_SESSION = "the operator's routes open to the page alone: open the link that `openledger-node status` prints"
+NO_TOKEN = "a write from the page needs its session's token: load the page anew"
+
+OPERATOR = "/operator/"
+"""What lies below is the operator's: the key is handed to programs that ask for answers, and must not move money."""
+
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE | re.ASCII)
+"""A Host that names this machine's loopback: nothing before it, nothing behind it but a port."""
+
+LENGTH_DIGITS_MAX = 18
 
 
 class Guard:
     """ASGI middleware around the API."""
 
-    def __init__(self, app: App, *, key: str, body_bytes_max: int) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        key: str,
+        body_bytes_max: int,
+        body_s: float = BODY_S,
+        sessions: Sessions | None = None,
+        open_paths: frozenset[str] = frozenset(),
+    ) -> None:
         self._app = app
         self._key = key
         self._body_bytes_max = body_bytes_max
+        self._body_s = body_s
+        self._sessions = sessions
+        self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
         """Let a request through, or answer it with its refusal."""
@@ -40,22 +65,41 @@ class Guard:
             await send({"type": "websocket.close"})  # there is none here
             return
         headers = _headers(scope["headers"])
-        refusal = self._refusal(scope["path"], headers)
-        if refusal:
-            status, message = refusal
-            await _answer(status, message)(scope, receive, send)
+        intake = Intake(receive, bytes_max=self._body_bytes_max, body_s=self._body_s)
+        if _has_body(headers):
+            send = telling_of_the_close(send, intake)
+        if refused := self._refusal(scope["method"], scope["path"], headers):
+            status, message = refused
+            challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+            await refusal(status, message, headers=challenge)(scope, receive, send)
             return
-        await self._app(scope, _limited(receive, self._body_bytes_max), send)
+        await self._app(scope, intake, send)
 
-    def _refusal(self, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
+    def _refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
         if not is_loopback(headers.get("host", "")):
             return 403, "this API answers only under a loopback name"
         if not is_same_origin(headers.get("origin"), headers["host"]):
             return 403, "pages from elsewhere may not call this API"
-        if path not in OPEN_PATHS and not self._has_key(headers.get("authorization", "")):
-            return 401, "send the key as 'Authorization: Bearer …'; `openledger-node status` says where it lies"
+        if refused := self._caller_refusal(method, path, headers):
+            return refused
         if _declared_bytes(headers) > self._body_bytes_max:
             return 413, f"the body is over {self._body_bytes_max} bytes"
+        return None
+
+    def _caller_refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
+        """Why neither the key nor the page's session lets a request in."""
+        if method in SAFE_METHODS and path in self._open_paths:
+            return None
+        is_operators = path.startswith(OPERATOR)
+        if not is_operators and self._has_key(headers.get("authorization", "")):
+            return None
+        session = self._sessions.find(headers.get("cookie", "")) if self._sessions else None
+        if session is None:
+            return 401, NO_SESSION if is_operators else NO_KEY
+        if headers.get("sec-fetch-site", "") not in OWN_FETCHES:
+            return 403, "pages from elsewhere may not call this API"
+        if method not in SAFE_METHODS and not has_token(session, headers.get(TOKEN_HEADER, "")):
+            return 403, NO_TOKEN
         return None
 
     def _has_key(self, authorization: str) -> bool:
@@ -65,10 +109,7 @@ class Guard:
 
 def is_loopback(host: str) -> bool:
     """Whether a Host header names this machine's loopback, on any port."""
-    try:
-        return urlsplit(f"//{host}").hostname in LOOPBACK_NAMES
-    except ValueError:
-        return False
+    return LOOPBACK.fullmatch(host) is not None
 
 
 def is_same_origin(origin: str | None, host: str) -> bool:
@@ -80,28 +121,12 @@ def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
 
 
+def _has_body(headers: dict[str, str]) -> bool:
+    return "transfer-encoding" in headers or headers.get("content-length", "0").strip("0") != ""
+
+
 def _declared_bytes(headers: dict[str, str]) -> int:
     length = headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdigit() else 0
-
-
-def _limited(receive: Incoming, bytes_max: int) -> Incoming:
-    """Count what arrives, for bodies that do not declare their length."""
-    received = 0
-
-    async def counted() -> MutableMapping[str, Any]:
-        nonlocal received
-        message = await receive()
-        received += len(message.get("body", b""))
-        if received > bytes_max:
-            raise HTTPException(413, f"the body is over {bytes_max} bytes")
-        return message
-
-    return counted
-
-
-def _answer(status: int, message: str) -> JSONResponse:
-    codes = {401: "invalid_api_key", 403: "forbidden", 413: "body_too_large"}
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": codes[status]}
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
-    return JSONResponse({"error": error}, status_code=status, headers=headers)
+    if not (length.isascii() and length.isdigit()):
+        return 0
+    return int(length.lstrip("0")[:LENGTH_DIGITS_MAX] or "0")  # a longer one is too long all the same

@@ -4,10 +4,9 @@ Unknown fields are ignored, as OpenAI's own clients expect; known ones that this
 name, since silently ignoring them would give another answer than the one asked for.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from openledger_protocol.errors import (
     AdapterRefusedError,
@@ -27,12 +26,24 @@ from openledger_protocol.inference import (
     Role,
     SamplingParams,
     ServedModel,
+    WeightedAdapter,
     check_sampling,
 )
 from openledger_protocol.primitives import RequestId, check_text
 
+from .bodies import ChatBody, ChatMessage, CompletionBody
+
 DEFAULT_MAX_TOKENS = 1024
 """Of an answer whose request names none; a prompt that leaves less room gets what is left."""
+
+ANY_OBJECT = '{"type":"object"}'
+"""The schema of `response_format: json_object`."""
+
+OWN_NAMES = {"json_schema": "response_format"}
+"""Fields that are called otherwise inside."""
+
+MESSAGE_MAX = 1_000
+"""Characters of a refusal: it may quote what was sent, and need not send all of it back."""
 
 RETRY_AFTER_S = 2
 PAYMENT_REQUIRED = 402
@@ -42,20 +53,15 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "audio": (None,),
     "best_of": (None, 1),
     "echo": (None, False),
-    "frequency_penalty": (None, 0),
     "function_call": (None, "none"),
     "functions": (None, []),
     "logit_bias": (None, {}),
-    "logprobs": (None, False),
     "modalities": (None, ["text"]),
     "n": (None, 1),
     "prediction": (None,),
-    "presence_penalty": (None, 0),
-    "response_format": (None, {"type": "text"}),
     "suffix": (None, ""),
     "tool_choice": (None, "none"),
     "tools": (None, []),
-    "top_logprobs": (None, 0),
     "web_search_options": (None,),
 }
 """Fields of the API that are not served, with the values that ask for nothing."""
@@ -75,49 +81,6 @@ HTTP_STATUS: dict[type[ProtocolError], tuple[int, str]] = {
 
 
 Kind = Literal["chat", "completion"]
-
-
-class StreamOptions(BaseModel):
-    """What a stream carries beside text."""
-
-    include_usage: bool = False
-
-
-class RequestBody(BaseModel):
-    """What both endpoints share."""
-
-    model_config = ConfigDict(extra="allow")
-
-    model: str
-    max_tokens: int | None = Field(default=None, ge=1)
-    max_completion_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-
-
-class ChatMessage(BaseModel):
-    """One turn; content is a text, or parts that are all texts."""
-
-    role: str
-    content: str | list[dict[str, Any]] | None = None
-
-
-class ChatBody(RequestBody):
-    """`POST /v1/chat/completions`."""
-
-    messages: list[ChatMessage] = Field(min_length=1)
-
-
-class CompletionBody(RequestBody):
-    """`POST /v1/completions`."""
-
-    prompt: str | list[str]
 
 
 def request_from_chat(body: ChatBody, *, request_id: RequestId, seed: int) -> InferenceRequest:
@@ -142,16 +105,20 @@ def request_from_completion(body: CompletionBody, *, request_id: RequestId, seed
     return _request(body, check_text(prompts[0]), request_id, seed)
 
 
-def chat_response(request: InferenceRequest, completion: Completion, *, created_s: int) -> dict[str, Any]:
+def chat_response(
+    request: InferenceRequest, completion: Completion, logprobs: dict[str, Any] | None, *, created_s: int
+) -> dict[str, Any]:
     """The whole answer as a `chat.completion`."""
     message = {"role": "assistant", "content": completion.text}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(completion)}
+    choice = {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": _finish(completion)}
     return {**_head(request, "chat.completion", created_s), "choices": [choice], "usage": usage(completion)}
 
 
-def completion_response(request: InferenceRequest, completion: Completion, *, created_s: int) -> dict[str, Any]:
+def completion_response(
+    request: InferenceRequest, completion: Completion, logprobs: dict[str, Any] | None, *, created_s: int
+) -> dict[str, Any]:
     """The whole answer as a `text_completion`."""
-    choice = {"index": 0, "text": completion.text, "logprobs": None, "finish_reason": _finish(completion)}
+    choice = {"index": 0, "text": completion.text, "logprobs": logprobs, "finish_reason": _finish(completion)}
     return {**_head(request, "text_completion", created_s), "choices": [choice], "usage": usage(completion)}
 
 
@@ -161,14 +128,16 @@ def stream_chunk(
     text: str,
     last: Completion | None,
     *,
+    logprobs: dict[str, Any] | None = None,
     created_s: int,
 ) -> dict[str, Any]:
     """One event of a stream; `last` closes it with the reason."""
     finish = _finish(last) if last else None
     if kind == "chat":
-        choice: dict[str, Any] = {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": finish}
+        delta = {"content": text} if text else {}
+        choice: dict[str, Any] = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return {**_head(request, "chat.completion.chunk", created_s), "choices": [choice]}
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
+    choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": finish}
     return {**_head(request, "text_completion", created_s), "choices": [choice]}
 
 
@@ -197,7 +166,16 @@ def error_body(error: ProtocolError) -> dict[str, Any]:
     """A refusal in OpenAI's form."""
     status, kind = HTTP_STATUS.get(type(error), (400, "invalid_request_error"))
     group = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": error.message, "type": group, "param": error.values.get("param"), "code": kind}}
+    message = sendable(error.message)
+    param = error.values.get("param") or ("model" if isinstance(error, UnknownModelError) else None)
+    param = OWN_NAMES.get(str(param), param)
+    return {"error": {"message": message, "type": group, "param": param and sendable(str(param)), "code": kind}}
+
+
+def sendable(text: str) -> str:
+    """What a refusal may quote: a part of a long text, and half a character, which is no UTF-8, by its number."""
+    short = text if len(text) <= MESSAGE_MAX else f"{text[:MESSAGE_MAX]} …"
+    return short.encode(errors="backslashreplace").decode()
 
 
 def models_response(models: Sequence[ServedModel]) -> dict[str, Any]:
@@ -217,7 +195,7 @@ def model_response(model: ServedModel) -> dict[str, Any]:
 
 
 def _request(
-    body: RequestBody, prompt: tuple[Message, ...] | str, request_id: RequestId, seed: int
+    body: ChatBody | CompletionBody, prompt: tuple[Message, ...] | str, request_id: RequestId, seed: int
 ) -> InferenceRequest:
     _refuse_unsupported(body.model_extra or {})
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ())
@@ -229,9 +207,37 @@ def _request(
         top_k=max(body.top_k or 0, 0),  # -1 is a common way to say "off"
         min_p=body.min_p or 0.0,
         stop=stop,
+        frequency_penalty=body.frequency_penalty or 0.0,
+        presence_penalty=body.presence_penalty or 0.0,
+        repetition_penalty=1.0 if body.repetition_penalty is None else body.repetition_penalty,
+        logprobs=body.num_logprobs,
+        json_schema=_json_schema(body.response_format),
     )
+    weighted = body.openledger.adapters if body.openledger else []
     return InferenceRequest(
-        request_id=request_id, model=check_text(body.model), prompt=prompt, sampling=check_sampling(sampling)
+        request_id=request_id,
+        model=check_text(body.model),
+        prompt=prompt,
+        sampling=check_sampling(sampling),
+        adapters=tuple(WeightedAdapter(name=check_text(each.name), weight=each.weight) for each in weighted),
+    )
+
+
+def _json_schema(response_format: dict[str, Any] | None) -> str | None:
+    """The schema that a response format asks for, its keys in their order.
+
+    Raises:
+        MalformedError: it is none of OpenAI's forms.
+    """
+    match response_format:
+        case None | {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return ANY_OBJECT
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
+    raise MalformedError(
+        "response_format must be text, json_object, or json_schema with a schema in it", param="response_format"
     )
 
 

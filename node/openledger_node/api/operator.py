@@ -10,19 +10,27 @@ from typing import Any, Protocol
 
 import trio
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel
 
-from openledger_protocol.errors import ProtocolError
+from openledger_protocol.errors import MalformedError, ProtocolError
 
 from ..errors import NodeError
-from ..ledger.jobs import Job
-from ..serving.service import ServingDesk
-from .openai import ChatBody
+from ..serving.pinning import PinDesk
+from .bodies import ChatBody
+from .owner import Owner, add_owner
 
 REFUSED = 400
 Line = dict[str, Any]
 BUFFERED_LINES = 64
 """Lines of a guest's answer that may wait for a slow terminal."""
+
+
+class PinOrder(BaseModel):
+    """Which adapter is meant: NAME, or NAME@ID."""
+
+    adapter: str
 
 
 class Money(Protocol):
@@ -36,17 +44,25 @@ class Money(Protocol):
 
 
 def build_operator(
-    desk: ServingDesk,
+    owner: Owner,
     money: Money,
     nursery: trio.Nursery,
     *,
-    status: Callable[[], dict[str, Any]],
+    pins: PinDesk,
     stop: Callable[[], None],
 ) -> FastAPI:
     """Build the control routes; `stop` begins the drain, and what a guest buys lives in `nursery`."""
     app = FastAPI(title="openledger-node control", docs_url=None, redoc_url=None, openapi_url=None)
-    _add_node(app, desk, status=status, stop=stop)
+    add_owner(app, owner)
+    _add_node(app, stop=stop)
+    _add_adapters(app, pins)
     _add_money(app, money, nursery)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse(refusal(MalformedError(f"{name or 'the body'}: {first['msg']}")), status_code=REFUSED)
 
     @app.exception_handler(NodeError)
     @app.exception_handler(ProtocolError)
@@ -61,24 +77,24 @@ def refusal(error: NodeError | ProtocolError) -> dict[str, Any]:
     return {"error": {"message": str(error), "exit_code": getattr(error, "exit_code", NodeError.exit_code)}}
 
 
-def _add_node(
-    app: FastAPI, desk: ServingDesk, *, status: Callable[[], dict[str, Any]], stop: Callable[[], None]
-) -> None:
-    @app.get("/status")
-    async def show_status() -> dict[str, Any]:
-        """What `openledger-node status --json` prints."""
-        return await trio.to_thread.run_sync(status)
-
-    @app.get("/jobs")
-    async def list_jobs(limit: int = 50) -> list[Job]:
-        """The newest jobs."""
-        return await desk.jobs(limit)
-
+def _add_node(app: FastAPI, *, stop: Callable[[], None]) -> None:
     @app.post("/stop")
     async def stop_daemon() -> dict[str, str]:
         """Drain and end."""
         stop()
         return {"state": "draining"}
+
+
+def _add_adapters(app: FastAPI, pins: PinDesk) -> None:
+    @app.post("/adapters/pin")
+    async def pin(order: PinOrder) -> dict[str, Any]:
+        """Keep an adapter in memory."""
+        return await pins.pin(order.adapter)
+
+    @app.post("/adapters/unpin")
+    async def unpin(order: PinOrder) -> dict[str, Any]:
+        """Let an adapter leave memory again."""
+        return await pins.unpin(order.adapter)
 
 
 def _add_money(app: FastAPI, money: Money, nursery: trio.Nursery) -> None:

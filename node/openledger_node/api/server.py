@@ -6,18 +6,41 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio import serve
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
 
 from ..errors import ConfigError
+from .connection import Connection
 
 BACKLOG = 256
 CLOSE_GRACE_S = 2.0
-KEEP_ALIVE_S = 75.0
+FULL_S = 1.0
+"""So long one that finds no room may take to read why."""
+
+WHY_FULL: Final = (
+    b'{"error":{"message":"this node has as many connections open as it serves: close some, or use them again",'
+    b'"type":"server_error","param":null,"code":"too_many_connections"}}'
+)
+FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\nRetry-After: 1\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(WHY_FULL), WHY_FULL)
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What one listener holds at most."""
+
+    connections_max: int = 256  # each takes a descriptor, and a process has 1,024 as a rule
+    idle_s: float = 75.0  # without a request, and for the head of one; clients keep theirs for less
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
@@ -60,28 +83,78 @@ def url_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-async def serve_app(app: Any, listener: socket.socket, stopping: Callable[[], Awaitable[None]]) -> None:
-    """Serve until `stopping` returns; connections then get a moment to end."""
-    config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
-    config.graceful_timeout = CLOSE_GRACE_S
-    config.keep_alive_timeout = KEEP_ALIVE_S
-    config.accesslog = None  # a path may name a model, and nobody asked for a list of who called when
-    config.errorlog = logging.getLogger("hypercorn.error")
-    address = listener.getsockname()
+async def serve_app(
+    app: Any, listener: socket.socket, stopping: Callable[[], Awaitable[None]], bounds: Bounds | None = None
+) -> None:
+    """Serve until `stopping` returns; connections then get a moment to end.
+
+    Hypercorn's own acceptor takes any number of connections; so this one accepts, and hypercorn serves each.
+    """
+    bounds = bounds or Bounds()
+    context, address = WorkerContext(None), listener.getsockname()
+    serve = partial(Connection, wrap_app(app, 0, "asgi"), _config(bounds), context, ConnectionState({}))
+    doorway = Doorway(serve, bounds.connections_max)
 
     async def hang_up_late() -> None:
         await stopping()
         await trio.sleep(CLOSE_GRACE_S + 1)
         hang_up(address)
 
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hang_up_late)
-            await serve(app, config, shutdown_trigger=stopping, mode="asgi")
-            nursery.cancel_scope.cancel()
-    finally:
-        listener.detach()  # hypercorn has closed it
+    async with trio.open_nursery() as watching:
+        watching.start_soon(hang_up_late)
+        async with trio.open_nursery() as connections:
+            await _accept(listener, doorway, connections, stopping)
+            await context.terminated.set()
+            connections.cancel_scope.deadline = trio.current_time() + CLOSE_GRACE_S
+        watching.cancel_scope.cancel()
+
+
+async def _accept(
+    listener: socket.socket, doorway: "Doorway", connections: trio.Nursery, stopping: Callable[[], Awaitable[None]]
+) -> None:
+    """Take connections in until `stopping` returns; the listener is closed then."""
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+    async with trio.open_nursery() as accepting:
+        accepting.start_soon(partial(trio.serve_listeners, doorway.serve, listeners, handler_nursery=connections))
+        await stopping()
+        accepting.cancel_scope.cancel()
+
+
+class Doorway:
+    """Lets as many connections in as there is room for."""
+
+    def __init__(self, serve: Callable[[Any], Awaitable[None]], connections_max: int) -> None:
+        self._serve = serve
+        self._connections_max = connections_max
+        self.num_open = 0
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve one to its end, or say at once that there is no room."""
+        if self.num_open >= self._connections_max:
+            await _turn_away(stream)
+            return
+        self.num_open += 1
+        try:
+            await self._serve(stream)
+        finally:
+            self.num_open -= 1
+
+
+async def _turn_away(stream: trio.SocketStream) -> None:
+    with trio.move_on_after(FULL_S), contextlib.suppress(trio.BrokenResourceError):
+        await stream.send_all(FULL)
+        await stream.send_eof()
+        while await stream.receive_some():  # closing over what is unread would take the answer with it
+            pass
+    await trio.aclose_forcefully(stream)
+
+
+def _config(bounds: Bounds) -> Config:
+    config = Config()
+    config.keep_alive_timeout = bounds.idle_s
+    config.accesslog = None  # a path may name a model, and nobody asked for a list of who called when
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config
 
 
 def hang_up(address: object) -> None:

@@ -1,0 +1,87 @@
+"""Figures as the text that Prometheus reads: pure writing, each family declared before it is used."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX = "openledger_"
+
+Kind = Literal["counter", "gauge", "histogram"]
+Buckets = Sequence[tuple[float, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One metric: all its series have these labels."""
+
+    name: str  # without the prefix
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One figure of a family."""
+
+    family: str
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """One histogram of a family."""
+
+    family: str
+    buckets: Buckets  # bound, and how many were not over it; the last bound is infinite
+    sum: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+Reading = Sample | Distribution
+
+
+def exposition(families: Iterable[Family], readings: Iterable[Reading]) -> str:
+    """Write all readings, family by family; a family without one is left out."""
+    by_family: dict[str, list[Reading]] = {}
+    for reading in readings:
+        by_family.setdefault(reading.family, []).append(reading)
+    lines: list[str] = []
+    for family in families:
+        if found := by_family.pop(family.name, None):
+            name = PREFIX + family.name
+            lines += [f"# HELP {name} {_escaped(family.help, quote=False)}", f"# TYPE {name} {family.kind}"]
+            for reading in found:
+                assert tuple(reading.labels) == family.labels, family.name
+                lines += _lines(name, reading)
+    assert not by_family, f"undeclared: {sorted(by_family)}"
+    return "\n".join([*lines, ""])
+
+
+def _lines(name: str, reading: Reading) -> list[str]:
+    if isinstance(reading, Sample):
+        return [f"{name}{_labels(reading.labels)} {_number(reading.value)}"]
+    bounds = [
+        f"{name}_bucket{_labels({**reading.labels, 'le': _number(bound)})} {count}"
+        for bound, count in reading.buckets
+    ]
+    labels, (_, count) = _labels(reading.labels), reading.buckets[-1]
+    return [*bounds, f"{name}_sum{labels} {_number(reading.sum)}", f"{name}_count{labels} {count}"]
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    inside = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    return f"{{{inside}}}" if inside else ""
+
+
+def _number(value: float) -> str:
+    if value == float("inf"):
+        return "+Inf"
+    return str(int(value)) if value == int(value) and abs(value) < 2**53 else repr(float(value))
+
+
+def _escaped(text: str, *, quote: bool = True) -> str:
+    text = text.replace("\\", "\\\\").replace("\n", "\\n")
+    return text.replace('"', '\\"') if quote else text

@@ -1,0 +1,102 @@
+// The dialog of what costs: plan, show, act. What it does is what the verb does: it asks the same two questions.
+import { money, Refused } from "./api.js";
+import { cliLine } from "./cli.js";
+import { h, put } from "./dom.js";
+import { count, id, open as openAmount } from "./format.js";
+import { button, chip, note } from "./parts.js";
+
+const POLL_MS = 700;
+const OVER = ["mined", "final", "reverted", "failed", "refused"], BAD = ["reverted", "failed", "refused"];
+
+// Ask the person something: title, content, and the buttons beside Cancel. Focus goes back when it closes.
+export function openDialog(title, ...content) {
+  const before = document.activeElement;
+  const dialog = h("dialog", { "aria-label": typeof title === "string" ? title : null, onclose: () => { dialog.remove(); before?.isConnected && before.focus(); } }, h("h2", {}, title), ...content);
+  document.body.append(dialog);
+  dialog.showModal();
+  return dialog;
+}
+
+// act({title, sentence, verb, args, words, does, wei, done}): `verb` and `args` as POST /money/plan takes them; `words` is the
+// command; `does` the word on the button; `wei` the amount, where there is one; `done(transactions)` after the last block.
+export function act({ title, sentence, verb, args = {}, words, does, wei = null, done = null }) {
+  const body = h("div", {}, h("p", {}, "Asking the chain what it would cost…"));
+  const dialog = openDialog(title, sentence && h("p", {}, sentence), body);
+  const cancel = () => button("Cancel", () => dialog.close(), { changes: false });
+
+  async function plan(password = null) {
+    try {
+      const [found, where] = await Promise.all([money("plan", { verb, arguments: args, password }), money("network")]);
+      show(found, where);
+    } catch (error) {
+      if (!(error instanceof Refused)) return fail("the node is not running");
+      if (/locked|password/i.test(error.message)) return askPassword(password === null ? null : error.message);
+      fail(error.message);
+    }
+  }
+
+  function show(found, where) {
+    const symbol = where.symbol ?? "OPEN";
+    const rows = [
+      wei !== null && ["Amount", `${openAmount(wei)} ${symbol}`, wei],
+      ...found.steps.map((step) => [step.summary, `gas ${count(step.gas)}`, null]),
+      ["Gas, at most", `${openAmount(found.fee_wei)} coins`, found.fee_wei],
+      found.wallet_after_wei !== null && ["Wallet afterwards", `${openAmount(found.wallet_after_wei)} ${symbol}`, found.wallet_after_wei],
+      ["Gas left of today’s budget", `${openAmount(found.gas_left_wei)} coins`, found.gas_left_wei],
+    ].filter(Boolean);
+    const go = button(does, () => carryOut(found), { kind: "primary" });
+    const back = cancel();
+    put(body, sums(rows), found.note && h("p", {}, found.note), cliLine(words),
+      h("p", { class: "note12" }, "You may leave the page while it is pending; it goes on and stands under Money, Transactions."),
+      h("div", { class: "buttons" }, back, found.steps.length > 0 && go));
+    back.focus();
+  }
+
+  function askPassword(why) {
+    const field = h("input", { type: "password", autocomplete: "off", id: "dialog-password" });
+    const unlock = (event) => { event?.preventDefault(); const given = field.value; field.value = ""; plan(given); };
+    put(body, why && note("bad", why), h("div", { class: "field" }, h("label", { for: "dialog-password" }, "Password of the wallet; forgotten afterwards"), field),
+      cliLine(words), h("div", { class: "buttons" }, cancel(), button("Unlock", unlock, { kind: "primary" })));
+    field.addEventListener("keydown", (event) => event.key === "Enter" && unlock(event));
+    field.focus();
+  }
+
+  async function carryOut(found) {
+    try {
+      const { transactions } = await money("act", { plan: found.plan });
+      follow(transactions);
+    } catch (error) {
+      fail(error.message);
+    }
+  }
+
+  async function follow(transactions) {
+    const keys = transactions.map((each) => each.key);
+    for (;;) {
+      const back = button("Close", () => dialog.close(), { changes: false });
+      put(body, sums(transactions.map((each) => [each.summary, chip(each.state, BAD.includes(each.state) ? "bad" : OVER.includes(each.state) ? "ok" : "accent"), null, each.hash])),
+        transactions.filter((each) => each.error).map((each) => note("bad", each.error)), h("div", { class: "buttons" }, back));
+      back.focus();
+      if (transactions.every((each) => OVER.includes(each.state))) break;
+      await new Promise((wake) => setTimeout(wake, POLL_MS));
+      if (!dialog.isConnected) break;
+      try {
+        ({ transactions } = await money("transactions", { keys }));
+      } catch { /* the node will say again */ }
+    }
+    done?.(transactions);
+  }
+
+  function fail(why) {
+    const back = cancel();
+    put(body, note("bad", why), h("div", { class: "buttons" }, back));
+    back.focus();
+  }
+
+  plan();
+  return dialog;
+}
+
+const sums = (rows) =>
+  h("table", { class: "sum" }, h("caption", { class: "unseen" }, "What it costs"),
+    h("tbody", {}, rows.map(([name, value, wei, hash]) => h("tr", {}, h("th", { scope: "row" }, name, hash && h("small", {}, id(hash, 6))), h("td", { class: "num", title: wei ? `${wei} wei` : null }, value)))));

@@ -1,0 +1,104 @@
+// What the node says as it happens. One stream; while it is broken, the same routes are asked each three seconds.
+import { get, money, Refused } from "./api.js";
+
+const AGAIN_MS = 3000, POINTS_MAX = 360;
+const SILENT_MS = 12e3; // the node says at least each ten seconds that it lives
+const ROUTES = {
+  state: () => get("/status", AbortSignal.timeout(5000)),
+  jobs: () => get("/jobs?limit=20"),
+  money: () => money("receipts", { limit: 20 }),
+  peers: () => money("peers"),
+  chain: () => money("network"),
+  engine: () => get("/engine"),
+  factory: () => get("/factory"),
+};
+
+export const latest = {}; // topic → what was heard last
+export const link = { isUp: null, since: null, heardAt: null, isStream: false, isShutOut: false };
+const listeners = new Map();
+let source = null, timer = null;
+
+// Hear a topic, at once what is known of it; `link` is a topic too. Returns how to stop.
+export function on(topic, hear) {
+  if (!listeners.has(topic)) listeners.set(topic, new Set());
+  listeners.get(topic).add(hear);
+  if (topic === "link") hear(link);
+  else if (topic in latest) hear(latest[topic]);
+  return () => listeners.get(topic).delete(hear);
+}
+
+export function connect() {
+  clearTimeout(timer);
+  source?.close();
+  source = new EventSource("/operator/events");
+  for (const topic of Object.keys(ROUTES)) source.addEventListener(topic, (event) => heard(topic, JSON.parse(event.data)));
+  source.addEventListener("alive", () => alive(true));
+  source.onerror = () => {
+    source.close();
+    poll();
+  };
+}
+
+setInterval(() => {
+  if (!link.isStream || Date.now() - link.heardAt < SILENT_MS) return;
+  source.close();
+  link.isStream = false;
+  poll();
+}, 1000);
+
+// Ask everything once; then try the stream again.
+export async function poll() {
+  clearTimeout(timer);
+  try {
+    const status = await ROUTES.state();
+    heard("state", status, false);
+    const topics = ["jobs", "engine", "factory", ...(status.chain === "ok" ? ["money", "chain", ...(status.peer_id ? ["peers"] : [])] : [])];
+    await Promise.all(topics.map(askOne));
+    timer = setTimeout(connect, AGAIN_MS);
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) return shutOut();
+    gone();
+    timer = setTimeout(poll, AGAIN_MS);
+  }
+}
+
+async function askOne(topic) {
+  try {
+    heard(topic, await ROUTES[topic](), false);
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error; // refused: there is none of it here
+  }
+}
+
+function heard(topic, answer, isStream = true) {
+  if (topic === "engine") answer = { points: joined(latest.engine?.points ?? [], answer.points) };
+  latest[topic] = answer;
+  alive(isStream);
+  tell(topic, answer);
+}
+
+// New points after old ones; a point that is known already is not said twice.
+function joined(before, now) {
+  const last = before.at(-1)?.at ?? "";
+  return [...before, ...now.filter((point) => point.at > last)].slice(-POINTS_MAX);
+}
+
+function alive(isStream) {
+  const was = link.isUp;
+  Object.assign(link, { isUp: true, since: null, heardAt: Date.now(), isStream });
+  if (was !== true) tell("link", link);
+}
+
+function gone() {
+  if (link.isUp !== false) Object.assign(link, { isUp: false, since: Date.now(), isStream: false });
+  tell("link", link);
+}
+
+function shutOut() {
+  Object.assign(link, { isUp: false, isShutOut: true, isStream: false });
+  tell("link", link);
+}
+
+function tell(topic, answer) {
+  for (const hear of listeners.get(topic) ?? []) hear(answer);
+}

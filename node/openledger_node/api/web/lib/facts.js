@@ -1,0 +1,29 @@
+// What follows from a status, and is said in more than one place.
+import { latest } from "./events.js";
+
+// Since when nothing runs, in ms: the last answer's end, else the start.
+export function idleSince(status) {
+  const ends = (latest.jobs?.jobs ?? []).map((job) => Date.parse(job.received) + (job.duration_ms ?? 0)).filter(Number.isFinite);
+  return ends.length ? Math.max(...ends) : startedAt(status);
+}
+
+// A start is known by how long ago it was; it is told to ten seconds, so that it stands still.
+const startedAt = (status) => Math.floor((Date.now() - 1000 * (status.uptime_s ?? 0)) / 10e3) * 10e3;
+
+// What the engine takes where it runs, and what its owner lets it take; null: no cap.
+export function memoryOf(status) {
+  const engine = status.engine ?? {}, kv = engine.kv_cache ?? {}, limits = status.limits ?? {}, isGpu = engine.device === "cuda";
+  const parts = [
+    { label: "Base", value: engine.base_bytes ?? 0 }, { label: "KV cache", value: (kv.blocks ?? 0) * (kv.block_bytes ?? 0) },
+    { label: "Adapters", value: status.adapters?.resident_bytes ?? 0 },
+  ];
+  return { parts, used: parts.reduce((all, each) => all + each.value, 0), cap: (isGpu ? limits.vram_bytes : limits.ram_bytes) || null, isGpu };
+}
+
+// Whether others reach us: only one who came by himself shows it. `word` is null where there is nobody to come.
+export function reachOf(status, peers) {
+  const check = (status.checks ?? []).find((each) => each.check === "reachable");
+  if ((check?.ok ?? null) === null) return { word: null, says: check?.says ?? "not known yet" };
+  if (!check.ok) return { word: "no", says: check.says };
+  return { word: (peers?.peers ?? []).some((peer) => peer.learned_from === "inbound") ? "directly" : "not yet", says: check.says };
+}

@@ -1,0 +1,252 @@
+// Adapters: what this node can serve, where each one lies, and what it does.
+import { get, money, post, Refused } from "../lib/api.js";
+import { sparkline } from "../lib/chart.js";
+import { cliLine, quoted, says } from "../lib/cli.js";
+import { act, openDialog } from "../lib/dialog.js";
+import { h, part, put } from "../lib/dom.js";
+import { latest, on } from "../lib/events.js";
+import { amount, bytes, count, decimal, id, NONE, open as openAmount, percent, price, short, span } from "../lib/format.js";
+import { button, chip, emptyState, facts, heading, note, panel, progress, strip, tile, turn } from "../lib/parts.js";
+import { setParams } from "../lib/route.js";
+import { table } from "../lib/table.js";
+import { toast } from "../lib/toast.js";
+
+export const title = "Adapters";
+
+const LOOK_MS = 4000, SHOWN = 50;
+
+export function mount(root, params) {
+  const held = { shelf: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", pulling: null, came: null };
+  const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part({ class: "w5" });
+  const error = h("div", { role: "alert" });
+  root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring));
+
+  const draw = () => {
+    const { shelf } = held, status = latest.state;
+    if (!shelf || !status) return;
+    const rows = rowsOf(shelf), chosen = rows.find((row) => row.key === held.chosen) ?? (held.chosen ? null : rows.find((row) => !row.why) ?? rows[0] ?? null);
+    const isGpu = status.engine?.device === "cuda";
+    tiles.show({ memory: shelf.memory, disk: shelf.disk, n: shelf.adapters.length, offered: offered(), isGpu }, drawTiles);
+    empty.show(rows.length === 0, (isEmpty) => isEmpty && emptyState({
+      where: "Adapters · none", title: "No adapter is here yet", text: "The base answers meanwhile. The factory makes an adapter of rows in minutes; the sample's rows are here already. What peers offer can be fetched below.",
+      buttons: [h("a", { class: "button", href: "#/factory" }, "Open the factory")], words: "factory train --sample --name harbour",
+    }));
+    list.show(rows.length > 0 && { rows, chosen: chosen?.key, filter: held.filter, all: held.all, price: held.price, isGpu }, (seen) => seen && drawList(seen, held, { draw, choose, pin }));
+    details.show(chosen ? { row: chosen, details: held.details?.full_name === chosen.key ? held.details : null, chain: status.chain, base: status.base } : held.chosen && { gone: held.chosen }, (seen) => seen && (seen.gone ? drawGone(seen.gone) : drawDetails(seen, { look, remove })));
+    bring.show({ pulling: held.pulling, came: held.came, offers: offers(), network: status.network }, (seen) => drawBring(seen, held, { pull, add }));
+    if (chosen && !chosen.why && held.details?.full_name !== chosen.key && held.asked !== chosen.key) inspect(chosen.key);
+  };
+
+  async function look() {
+    await attempt(async () => {
+      [held.shelf, held.price] = await Promise.all([get("/adapters"), get("/price")]);
+      draw();
+    }, false);
+  }
+
+  async function inspect(name) {
+    held.asked = name;
+    await attempt(async () => {
+      held.details = await get(`/adapters/inspect?name=${encodeURIComponent(name)}`);
+      draw();
+    }, false);
+  }
+
+  // A refusal stands over the list until the next try; a node that is gone is said by the frame.
+  async function attempt(ask, isLoud = true) {
+    try {
+      if (isLoud) put(error);
+      await ask();
+    } catch (failure) {
+      if (!(failure instanceof Refused) && !(failure instanceof TypeError)) throw failure;
+      if (isLoud && failure instanceof Refused) put(error, note("bad", failure.message));
+    }
+  }
+
+  function choose(key) {
+    held.chosen = key;
+    setParams({ adapter: key });
+    draw();
+  }
+
+  const pin = (row) => attempt(async () => {
+    const found = await post(row.is_pinned ? "/adapters/unpin" : "/adapters/pin", { adapter: row.key });
+    toast(found.is_pinned ? `${row.key} stays in memory` : `${row.key} may leave memory`);
+    await look();
+  });
+
+  function remove(row) {
+    const why = h("div", { role: "alert" });
+    const go = async () => {
+      try {
+        await post("/adapters/remove", { adapter: row.key });
+        dialog.close();
+        toast(`${row.key} is removed`);
+        held.chosen = held.details = held.asked = null;
+        await look();
+      } catch (failure) {
+        put(why, note("bad", failure.message));
+      }
+    };
+    const dialog = openDialog(`Remove ${row.name}`, h("p", {}, `Its ${bytes(row.size)} are deleted from this disk. Answers that run on it are not harmed; whoever fetched it has it.`),
+      h("p", {}, row.bond_wei === null ? "It is not published: only a new training or another copy brings it back." : `It is published${row.bond_wei === "0" ? "" : ` under a bond of ${openAmount(row.bond_wei)} OPEN`}: that stays, but its answers then need a new training or a peer’s copy.`), why,
+      cliLine(`adapters remove ${quoted(row.key)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button(`Remove ${short(row.name, 20)}`, go, { kind: "danger" })));
+  }
+
+  async function pull(name) {
+    held.pulling = { name, since: Date.now() };
+    held.came = null;
+    draw();
+    try {
+      const found = await money("pull", { adapter: name });
+      held.came = { tone: "", text: found.bytes ? `${found.adapter} is on the shelf: ${bytes(found.bytes)} in ${span(found.duration_s)} from ${short(found.from_peer, 6)}.` : `${found.adapter} was on the shelf already.` };
+      held.chosen = found.adapter;
+    } catch (failure) {
+      held.came = { tone: "bad", text: failure.message };
+    }
+    held.pulling = null;
+    await look();
+    draw();
+  }
+
+  async function add(folder) {
+    held.came = null;
+    try {
+      const found = await post("/adapters/add", { folder });
+      held.came = { tone: "", text: `${found.full_name} is on the shelf: ${bytes(found.size_bytes)}, rank ${found.rank_max}. Its shapes, numbers and base were checked.` };
+      held.chosen = found.full_name;
+    } catch (failure) {
+      held.came = { tone: "bad", text: `Nothing was added. ${failure.message}` };
+    }
+    await look();
+    draw();
+  }
+
+  const stops = [on("state", draw), on("peers", draw)], timer = setInterval(look, LOOK_MS);
+  look();
+  const unmount = () => { clearInterval(timer); stops.forEach((stop) => stop()); };
+  unmount.changed = (now) => { if (now.adapter && now.adapter !== held.chosen) { held.chosen = now.adapter; draw(); } };
+  return unmount;
+}
+
+const offered = () => latest.peers ? new Set(latest.peers.peers.flatMap((peer) => peer.adapters)).size : null;
+
+// name → how many peers offer it
+function offers() {
+  const found = {};
+  for (const peer of latest.peers?.peers ?? []) for (const name of peer.adapters) found[name] = (found[name] ?? 0) + 1;
+  return found;
+}
+
+function rowsOf({ adapters, refused }) {
+  const isAlone = (name) => adapters.filter((each) => each.name === name).length === 1;
+  const served = adapters.map((each) => ({
+    key: each.full_name, name: each.name, label: isAlone(each.name) ? each.name : each.full_name, size: each.size_bytes, rank: each.rank_max, where: each.state, is_pinned: each.is_pinned, usage: each.usage, bond_wei: each.bond_wei, manifest: each.manifest, adapter_id: each.id, why: null,
+  }));
+  const others = Object.entries(refused).map(([folder, why]) => ({ key: folder, name: folder, label: folder, where: "refused", why }));
+  return [...served.sort((a, b) => (b.usage?.calls ?? 0) - (a.usage?.calls ?? 0) || (a.key < b.key ? -1 : 1)), ...others];
+}
+
+// ---- 1 the tiers
+
+function drawTiles({ memory, disk, n, offered, isGpu }) {
+  const asked = memory ? memory.hits + memory.misses : 0;
+  return strip("tiles",
+    tile({ label: isGpu ? "GPU" : "Memory", value: memory && count(memory.resident.length), after: word(memory?.resident.length), context: memory ? `${bytes(memory.resident_bytes)} of ${bytes(memory.budget_bytes)}, ${memory.pinned.length} pinned` : "the node is not running", more: memory && progress(memory.resident_bytes / memory.budget_bytes, "Adapters in memory, of their budget") }),
+    tile({ label: "Disk", value: count(n), after: word(n), context: `${bytes(disk.adapters_bytes)}${disk.cap_bytes ? `; ${bytes(disk.used_bytes)} of ${bytes(disk.cap_bytes)} in all` : ", no cap"}`, more: disk.cap_bytes && progress(disk.used_bytes / disk.cap_bytes, "Disk, of your cap") }),
+    tile({ label: "On the network", value: offered === null ? null : count(offered), after: word(offered), context: offered === null ? "this machine alone" : "known by their advertisements" }),
+    tile({ label: "Cold load", value: memory?.loads ? decimal(memory.load_ms_median, memory.load_ms_median < 10 ? 1 : 0) : null, after: "ms median", context: memory?.loads ? `p95 ${decimal(memory.load_ms_p95, 0)} ms, ${count(memory.loads)} ${memory.loads === 1 ? "load" : "loads"}` : "none was loaded yet" }),
+    tile({ label: "Found in memory", value: asked ? percent(memory.hits, asked, 1) : null, context: asked ? `of ${count(asked)} ${asked === 1 ? "request" : "requests"} with an adapter` : "no request named one yet" }));
+}
+
+const word = (n) => n === 1 ? "adapter" : "adapters";
+
+// ---- 2 the list
+
+function where(row, isGpu) {
+  if (row.why) return chip("refused", "bad");
+  return [row.where === "in_memory" ? chip(isGpu ? "GPU" : "memory", "accent") : chip("disk"), row.is_pinned && h("small", {}, "pinned")];
+}
+
+function drawList({ rows, chosen, filter, all, price: own, isGpu }, held, { draw, choose, pin }) {
+  const wanted = filter.toLowerCase();
+  const matching = rows.filter((row) => !wanted || [row.key, row.manifest?.base.name, ...(row.manifest?.datanets ?? []).map((each) => each.id)].some((text) => String(text ?? "").toLowerCase().includes(wanted)));
+  const shown = all ? matching : matching.slice(0, SHOWN), rest = matching.length - shown.length;
+  const field = h("input", { class: "filter", type: "search", value: filter, placeholder: "Filter  /", "aria-label": "Filter the adapters", dataset: { key: "filter" }, oninput: () => { held.filter = field.value; draw(); } });
+  const line = cliLine("adapters list");
+  return panel({ "aria-label": "Held here" }, "Held here", field, table({
+    caption: "Adapters on this machine", rows: shown, key: (row) => row.key, chosen, open: (row) => choose(row.key),
+    columns: [
+      { label: "Adapter", head: true, cell: (row) => [row.label, h("small", {}, row.why ? "not served" : about(row))] },
+      { label: "Where", tight: true, cell: (row) => where(row, isGpu) },
+      { label: "Size", num: true, rank: 2, cell: (row) => bytes(row.size) }, { label: "Rank", num: true, rank: 2, cell: (row) => count(row.rank) },
+      { label: "Calls, 24 h", num: true, cell: (row) => row.why ? NONE : count(row.usage?.calls ?? 0) },
+      { label: "", about: "By hour", tight: true, rank: 2, cell: (row) => row.usage && sparkline(row.usage.by_hour) },
+      { label: "Price / 1k", num: true, rank: 2, cell: (row) => row.why ? NONE : price(own?.price_wei) },
+      { label: "Earned, 24 h", num: true, rank: 2, cell: (row) => row.why ? NONE : row.usage ? amount(row.usage.earned_wei) : amount("0") },
+      { label: "", num: true, cell: (row) => row.why ? button("Why", () => choose(row.key), { kind: "small", key: `why ${row.key}`, changes: false, "aria-label": `Why ${row.key} is not served` })
+        : says(button(row.is_pinned ? "Unpin" : "Pin", () => pin(row), { kind: "small", key: `pin ${row.key}`, "aria-label": `${row.is_pinned ? "Unpin" : "Pin"} ${row.key}` }), line, `adapters ${row.is_pinned ? "unpin" : "pin"} ${quoted(row.key)}`) },
+    ],
+  }), matching.length === 0 && h("p", { class: "dim" }, `No adapter matches ${filter}.`),
+  rest > 0 && h("div", {}, button(`Show ${rest} more`, () => { held.all = true; draw(); }, { kind: "link", changes: false })), line);
+}
+
+const about = (row) => `${row.manifest.base.name} · ${(row.manifest.datanets ?? []).map((each) => each.id).join(", ") || "no Datanet stated"}`;
+
+// ---- 3 the chosen one
+
+const drawGone = (name) => panel({ class: "fill" }, name, "not here", note("warn", [h("b", {}, `${name} was removed. `), "Its files are not on this disk any more. A new training makes it again, or a peer that offers it has a copy."]), cliLine("adapters list"));
+
+function drawDetails({ row, details, chain, base }, { look, remove }) {
+  if (row.why) {
+    return panel({ class: "fill" }, row.name, "not served", note("bad", [h("b", {}, `${row.name} was refused. `), `${row.why}. Nothing of it was loaded.`], null, "adapters list"),
+      h("p", { class: "note12 above" }, "It hides itself and nothing else. Its folder stays until you mend or delete it."));
+  }
+  const { manifest } = row, training = manifest.training, measured = manifest.evaluation;
+  const line = cliLine(`adapters inspect ${quoted(row.key)}`), isOther = base !== null && manifest.base.name !== base;
+  const publish = () => act({
+    title: `Publish ${row.key}`, sentence: "Registers its digest, its Datanets and your royalty on the chain, under a bond. It can't be changed afterwards, only followed by another one.",
+    verb: "adapters publish", args: { adapter: row.key }, words: `adapters publish ${quoted(row.key)}`, does: "Publish", done: look,
+  });
+  return panel({ class: "fill" }, row.key, row.is_pinned ? "pinned" : row.where === "in_memory" ? "in memory while it is used" : "on the disk until somebody asks for it", facts([
+    ["Base", [manifest.base.name, " ", id(manifest.base.digest, 6), isOther ? h("span", { class: "warn" }, ` · another one than ${base}, which is served`) : ""]],
+    ["Id", id(row.adapter_id, 8)], ["Owner", manifest.owner && id(manifest.owner)],
+    ["Published", row.bond_wei === null ? null : row.bond_wei === "0" ? "yes; its bond was taken back" : `under a bond of ${openAmount(row.bond_wei)} OPEN`],
+    ["Taught by", (manifest.datanets ?? []).map((each) => `${each.id} ${each.version}`).join(", ") || "not stated"],
+    ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${count(training.rows)} rows`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
+    ["Held-out loss", measured?.loss_after !== undefined ? `${decimal(measured.loss_after, 3)} (base ${decimal(measured.loss_before, 3)})` : null],
+    ["Changes", details && `${details.modules.join(", ")}, ${details.dtypes.join("/")}${details.is_dora ? ", DoRA" : ""}`],
+    ["Checked", details?.checks.map((each) => h("div", {}, h("span", { class: each.ok === false ? "bad" : each.ok ? "ok" : "dim" }, each.ok === false ? "✕ " : each.ok ? "✓ " : "– "), each.says))],
+    ["Attribution index", manifest.index_root ? [details?.index_bytes ? `${bytes(details.index_bytes)}, root ` : "root ", id(manifest.index_root)] : "none: its answers pay no contributor"],
+    ["License", manifest.license],
+  ]), h("span", { class: "fill" }), h("div", { class: "buttons" },
+    h("a", { class: "button primary", href: `#/chat?adapter=${encodeURIComponent(row.label)}`, dataset: { key: "chat with it" } }, "Chat with it"),
+    chain === "ok" && row.bond_wei === null && says(button("Publish…", publish), line, `adapters publish ${quoted(row.key)}`),
+    says(button("Remove from disk…", () => remove(row)), line, `adapters remove ${quoted(row.key)}`)), line);
+}
+
+// ---- 4 another one
+
+function drawBring({ pulling, came, offers, network }, held, { pull, add }) {
+  const hint = h("p", { class: "note12" }), line = cliLine("adapters pull NAME");
+  const isFolder = () => /^[/~]/.test(held.wanted.trim());
+  const field = h("input", { id: "bring", value: held.wanted, autocomplete: "off", spellcheck: "false", dataset: { key: "bring" }, placeholder: "harbour, 0x51c9…, or /path/to/folder", oninput: change });
+  const go = button("Pull", () => pull(field.value.trim()), { kind: "primary" }), take = button("Add from disk", () => add(field.value.trim()));
+  field.addEventListener("keydown", (event) => event.key === "Enter" && held.wanted.trim() && (isFolder() ? take : go).click());
+  change();
+
+  function change() {
+    held.wanted = field.value;
+    const wanted = held.wanted.trim(), n = offers[wanted];
+    turn(go, pulling !== null || !wanted || isFolder());
+    turn(take, !wanted || !isFolder());
+    line.change(isFolder() ? `adapters add ${quoted(wanted)}` : `adapters pull ${wanted ? quoted(wanted) : "NAME"}`);
+    put(hint, isFolder() ? "A folder in PEFT format on the node's machine: it is copied, and checked before it is served." : n ? `${n} ${n === 1 ? "peer offers" : "peers offer"} it. Nothing is loaded before it is checked.`
+      : network === "local" ? "This node is on no network: it has nobody to fetch from. A folder on its disk can be added." : "A name that peers offer or an adapter's id; each piece is checked as it comes, and a kill resumes there.");
+  }
+
+  return panel({ class: "fill" }, "Add or pull", null, h("div", { class: "field" }, h("label", { for: "bring" }, "Name or id that peers offer, or a folder here"), field), hint,
+    h("div", { class: "buttons above" }, go, take), line,
+    pulling && h("p", { class: "above", role: "status" }, h("b", {}, `Fetching ${short(pulling.name, 24)}`), h("span", { class: "note12" }, " from peers; you may leave the page")),
+    came && note(came.tone, came.text));
+}

@@ -1,0 +1,267 @@
+// Home: why the node does what it does, what it earned, and what would change it.
+import { get, money, post, Refused } from "../lib/api.js";
+import { chart } from "../lib/chart.js";
+import { cliLine, says } from "../lib/cli.js";
+import { openDialog } from "../lib/dialog.js";
+import { h, part } from "../lib/dom.js";
+import { latest, on, poll } from "../lib/events.js";
+import { amount, bytes, count, decimal, id, NONE, open as openAmount, percent, price, seconds, sum, time } from "../lib/format.js";
+import { idleSince, memoryOf } from "../lib/facts.js";
+import { limitsDialog } from "../lib/limits.js";
+import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
+import { setPrice } from "../lib/price.js";
+import { table } from "../lib/table.js";
+
+export const title = "Home";
+
+const CHECKS = { price: "Price", reachable: "Reachable", demand: "Demand", capacity: "Capacity", limits: "Your limits", chain: "Chain", engine: "Engine" };
+const SIGNS = { true: ["✓", "ok", "holds"], false: ["✕", "bad", "fails"], null: ["–", "dim", "does not apply"] };
+const PERIODS = [["Today", "today"], ["7 days", "7d"], ["30 days", "30d"], ["All", ""]];
+const DAY_MS = 86400e3, JOBS_MAX = 1000, LOOK_AGAIN_MS = 5000;
+
+export function mount(root) {
+  const why = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
+  const held = { earnings: null, noMoney: null, limits: null, jobs: [], shown: 5 };
+  root.append(heading("Home", "What the node does now, what it earned, and what would change it.", "status"),
+    h("div", { class: "grid" }, why, tiles, charts, earnings, machine, jobs));
+
+  const draw = () => {
+    const status = latest.state;
+    if (!status) return;
+    why.show(whyFacts(status), drawWhy);
+    tiles.show({ earnings: held.earnings?.["7d"], noMoney: held.noMoney, isAlone: status.chain === null, ...daysOf(held.jobs) }, drawTiles);
+    earnings.show({ by: held.earnings, noMoney: held.noMoney, network: status.network, address: status.address }, drawEarnings);
+    machine.show(machineFacts(status, held.limits), drawMachine);
+    const shown = Math.min(held.shown, 50);
+    jobs.show({ jobs: (latest.jobs?.jobs ?? held.jobs).slice(0, 20).concat(held.jobs.slice(20)).slice(0, shown), receipts: latest.money?.receipts ?? [], isMore: held.jobs.length > shown }, (found) => drawJobs(found, () => { held.shown = 50; draw(); }));
+  };
+  const lookAtMoney = often(async () => Object.assign(held, await readEarnings()), draw);
+  const lookAtJobs = often(async () => { held.jobs = (await get(`/jobs?limit=${JOBS_MAX}`)).jobs; }, draw);
+  const lookAtLimits = often(async () => { held.limits = await get("/limits"); }, draw);
+  const stops = [
+    on("state", (status) => { draw(); if (status.chain !== held.seenChain) { held.seenChain = status.chain; lookAtMoney(); } if (JSON.stringify(status.limits) !== JSON.stringify(held.seenLimits)) { held.seenLimits = status.limits; lookAtLimits(); } }),
+    on("money", lookAtMoney), on("jobs", () => { draw(); lookAtJobs(); }), on("engine", ({ points }) => charts.show(points, drawCharts)),
+  ];
+  lookAtLimits();
+  charts.show(latest.engine?.points ?? [], drawCharts);
+  const timer = setInterval(lookAtMoney, 20e3);
+  return () => { clearInterval(timer); stops.forEach((stop) => stop()); };
+}
+
+// Ask at most each five seconds, and once more after the last time that somebody wanted it.
+function often(ask, done) {
+  let isAsking = false, isWanted = false;
+  return async function look() {
+    if (isAsking) { isWanted = true; return; }
+    isAsking = true;
+    try {
+      await ask();
+    } catch (error) {
+      if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error; // the node is gone: the frame says so
+    }
+    done();
+    setTimeout(() => { isAsking = false; if (isWanted) { isWanted = false; look(); } }, LOOK_AGAIN_MS);
+  };
+}
+
+async function readEarnings() {
+  const status = latest.state;
+  if (!status) return {};
+  if (status.chain === null) return { earnings: null, noMoney: "no money moves on this machine alone" };
+  if (status.chain === "down") return { noMoney: status.money?.why_down ?? "the chain does not answer" };
+  try {
+    const today = new Date().toISOString().slice(0, 10);
+    const found = await Promise.all(PERIODS.map(([, since]) => money("earnings", { since: since === "today" ? today : since || null })));
+    return { earnings: Object.fromEntries(PERIODS.map(([, since], n) => [since, found[n]])), noMoney: null };
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    return { earnings: null, noMoney: error.message };
+  }
+}
+
+// ---- 1 the sentence, and what it rests on
+
+function whyFacts(status) {
+  return {
+    state: status.state, why: status.why_idle, checks: status.checks ?? [], lost: status.bids_lost ?? [], suggestion: status.suggestion ?? null,
+    paused: status.paused ?? null, running: status.requests?.running ?? 0, idleSince: status.state === "idle" ? idleSince(status) : null, chain: status.chain, whyDown: status.money?.why_down ?? null,
+  };
+}
+
+const sentence = (facts) => facts.state === "serving"
+  ? `Serving ${facts.running || 1} ${facts.running > 1 ? "requests" : "request"}`
+  : `${(facts.why ?? facts.state)[0].toUpperCase()}${(facts.why ?? facts.state).slice(1)}`.replace(/([^.])$/, "$1.");
+
+function before(facts) {
+  if (facts.idleSince) return `Idle since ${time(new Date(facts.idleSince))} UTC`;
+  if (facts.paused) return `Paused since ${time(facts.paused.since)} UTC${facts.paused.until ? `, until ${time(facts.paused.until)}` : ""}`;
+  return { serving: "Now", training: "Training", draining: "Stopping", starting: "Starting" }[facts.state] ?? facts.state;
+}
+
+function drawWhy(facts) {
+  const checks = facts.checks.length > 0 && table({
+    caption: "Why the node is idle: each check and its evidence", rows: facts.checks, key: (row) => row.check,
+    columns: [
+      { label: "Check", head: true, tight: true, cell: (row) => CHECKS[row.check] ?? row.check },
+      { label: "", about: "Holds", tight: true, cell: (row) => { const [sign, tone, word] = SIGNS[row.ok ?? null]; return h("span", { class: tone }, h("span", { "aria-hidden": "true" }, sign), h("span", { class: "unseen" }, word)); } },
+      { label: "Evidence", cell: (row) => row.says },
+    ],
+  });
+  const lost = facts.lost.length > 0 && h("div", {}, h("header", { class: "between" }, h("h3", {}, "Last bids lost"), h("span", { class: "note12" }, "OPEN per 1k tokens")), drawLost(facts.lost));
+  return panel({ class: "why" }, null, null, h("div", { class: "note12" }, before(facts)), h("h2", { class: "sentence" }, sentence(facts)),
+    h("div", { class: lost ? "two" : "" }, h("div", { class: "level" }, checks), lost), chainNote(facts), drawSuggestion(facts.suggestion));
+}
+
+const drawLost = (lost) => table({
+  caption: "The last bids of this node that somebody else won", rows: lost, key: (row) => row.when,
+  columns: [
+    { label: "Time", head: true, keep: true, cell: (row) => time(row.when) }, { label: "Adapter", cell: (row) => row.adapter },
+    { label: "Yours", num: true, cell: (row) => price(row.my_price_wei) }, { label: "Winner", num: true, cell: (row) => price(row.winner_price_wei) }, { label: "Why", cell: (row) => h("span", { title: row.reason }, row.reason.split(":")[0]) },
+  ],
+});
+
+const chainNote = (facts) => facts.chain === "halted" || facts.chain === "down"
+  ? note("bad", `${facts.chain === "halted" ? "No money moves until you act" : "The chain does not answer"}: ${facts.whyDown ?? "no reason was given"}. Answers of this machine go on.`, null, "doctor --only chain") : null;
+
+function drawSuggestion(suggestion) {
+  if (!suggestion) return null;
+  const words = suggestion.cli.replace(/^openledger-node /, "");
+  const wanted = words.match(/^price set (\S+)$/)?.[1];
+  const act = wanted ? button(`Set price to ${wanted}`, () => setPrice(wanted), { kind: "primary" })
+    : words === "resume" ? button("Resume", () => order("/resume"), { kind: "primary" }) : null;
+  return note("", `${suggestion.says[0].toUpperCase()}${suggestion.says.slice(1)}.`, act, words);
+}
+
+async function order(path, body = {}) {
+  try {
+    await post(path, body);
+    poll();
+  } catch (error) {
+    const dialog = openDialog("It was refused", note("bad", error.message), h("div", { class: "buttons" }, button("Close", () => dialog.close(), { changes: false })));
+  }
+}
+
+// ---- 2 tiles
+
+function daysOf(jobs) {
+  const now = Date.now(), since = (ms) => jobs.filter((job) => now - Date.parse(job.received) < ms);
+  const day = since(DAY_MS), week = since(7 * DAY_MS).filter((job) => job.state !== "running");
+  return {
+    jobs: day.length, isCut: day.length === JOBS_MAX, failed: day.filter((job) => ["failed", "interrupted"].includes(job.state)).length,
+    tokens: day.reduce((all, job) => all + (job.tokens_out ?? 0), 0), withAdapter: day.filter((job) => job.adapter).reduce((all, job) => all + (job.tokens_out ?? 0), 0),
+    week: week.length, answered: week.filter((job) => job.state === "completed").length,
+  };
+}
+
+function drawTiles(facts) {
+  const found = facts.earnings, none = !facts.noMoney ? "asking the chain" : facts.isAlone ? "no money moves here" : "the chain does not answer";
+  return strip("tiles",
+    tile({ label: "Net earned, 7 days", unit: "OPEN", value: found && amount(found.net_wei), context: found ? `gas ${openAmount(found.gas_open_wei)} OPEN taken off` : none }),
+    tile({ label: "Not yet claimed", unit: "OPEN", value: found && amount(sum(found.pending_wei, found.settled_wei)), context: found ? `${openAmount(found.pending_wei)} pending · ${openAmount(found.settled_wei)} settled` : none }),
+    tile({ label: "Jobs, 24 h", value: `${count(facts.jobs)}${facts.isCut ? "+" : ""}`, context: facts.failed ? `${facts.failed} could not be answered` : "all were answered" }),
+    tile({ label: "Tokens, 24 h", value: count(facts.tokens), context: facts.tokens ? `${percent(facts.withAdapter, facts.tokens)} with an adapter` : "none written yet" }),
+    tile({ label: "Answered, 7 days", value: facts.week ? percent(facts.answered, facts.week, 1).replace(" %", "") : null, after: "%", context: facts.week ? `of ${count(facts.week)} that were let in` : "no request yet" }));
+}
+
+// ---- 3 the last hour
+
+function drawCharts(points) {
+  const now = Date.now() / 1000, from = now - 3600;
+  const line = (name) => points.map((point) => [Date.parse(point.at) / 1000, point[name] ?? null]).filter(([x]) => x >= from);
+  const below = ["−60 min", "−30", "now"], xs = [from, now], words = "60 minutes, ";
+  const inSeconds = (pairs) => pairs.map(([x, y]) => [x, y === null ? null : y / 1000]);
+  const box = strip("charts",
+    chart({ title: "Tokens per second", say: (y) => decimal(y, y < 10 ? 1 : 0), series: [{ name: "tokens/s", points: line("tokens_per_s"), area: true }], xs, below, words }),
+    chart({ title: "Time to first token, s", say: (y) => decimal(y, y < 0.1 ? 3 : 2), series: [{ name: "p50", points: inSeconds(line("ttft_p50_ms")) }, { name: "p95", points: inSeconds(line("ttft_p95_ms")), dashed: true }], xs, below, words }),
+    chart({ title: "Requests running", say: String, series: [{ name: "running", points: line("running"), area: true }], xs, below, words, top: 4 }),
+    points.some((point) => (point.power_w ?? null) !== null) && chart({ title: "GPU power, W", say: (y) => decimal(y, 0), series: [{ name: "power", points: line("power_w") }], xs, below, words }));
+  return [box, h("div", { class: "under" }, button("As table", () => chartTable(points), { kind: "link", changes: false }))];
+}
+
+function chartTable(points) {
+  const dialog = openDialog("The engine's last hour", h("div", { class: "tall", tabindex: "0", role: "region", "aria-label": "Points" }, table({
+    caption: "A point each ten seconds, the newest first", rows: points.toReversed(), key: (row) => row.at,
+    columns: [
+      { label: "Time", head: true, keep: true, cell: (row) => time(row.at) }, { label: "Tokens/s", num: true, cell: (row) => decimal(row.tokens_per_s) },
+      { label: "p50", num: true, cell: (row) => seconds(row.ttft_p50_ms) }, { label: "p95", num: true, cell: (row) => seconds(row.ttft_p95_ms) }, { label: "Running", num: true, cell: (row) => row.running ?? NONE },
+    ],
+  })), h("div", { class: "buttons" }, button("Close", () => dialog.close(), { changes: false })));
+}
+
+// ---- 4 earnings
+
+const ROWS = [["Pending", "receipts not yet in a claim", "pending_wei"], ["Settled", "on chain, in window or ready", "settled_wei"], ["Claimed", "credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
+
+function drawEarnings({ by, noMoney, network, address }) {
+  if (noMoney && network === "local") {
+    return emptyState({ where: "Money · this machine alone", title: "No network, and none needed to chat", text: "This node answers this machine's own requests, and no money moves. On a network it is found by others and paid by them.", words: "network join network.json" });
+  }
+  if (noMoney && !by) return emptyState({ where: "Money · not to be had", tone: "warn", title: "What was earned can't be read just now", text: noMoney, words: "earnings" });
+  const isNone = by && ["pending_wei", "settled_wei", "claimed_wei"].every((name) => by[""][name] === "0");
+  const wei = (name, since) => !by ? null : name === "gas_open_wei" ? (-BigInt(by[since][name])).toString() : by[since][name];
+  return panel({ class: "fill earnings" }, "Earnings", "OPEN · the ledger's and the chain's own figures", table({
+    caption: "Earnings by how far they have come, in OPEN", rows: ROWS, key: ([label]) => label,
+    columns: [{ label: "", about: "How far", head: true, cell: ([label, about]) => [label, h("small", {}, about || gasWords(by?.[""]))] }, ...PERIODS.map(([label, since], n) => ({ label, num: true, rank: n === 2 ? 2 : 1, cell: ([, , name]) => amount(wei(name, since)) }))],
+    sum: ["Net", ...PERIODS.map(([, since]) => amount(wei("net_wei", since)))],
+  }), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer stands under Pending within a second; your own questions are free and leave no receipt."),
+  h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
+}
+
+// Gas is paid in the chain's own coin, and counts in OPEN only where its owner has said what a coin is worth.
+const gasWords = (all) => !all || all.gas_wei === "0" ? "none paid yet" : `${openAmount(all.gas_wei)} coins${all.gas_open_wei === "0" ? ", counted as free" : ""}`;
+
+// ---- 5 the machine
+
+function machineFacts(status, limits) {
+  const engine = status.engine ?? {};
+  return {
+    device: [engine.device, engine.dtype].filter((word) => word && word !== "none").join(", "), memory: memoryOf(status),
+    own: { ...limits, ...status.limits }, paused: status.paused ?? null, model: status.base,
+  };
+}
+
+function drawMachine({ device, memory, own, paused, model }) {
+  const parts = memory.parts.map((each) => ({ ...each, text: bytes(each.value) }));
+  if (memory.cap > memory.used) parts.push({ label: "Free", value: memory.cap - memory.used, text: bytes(memory.cap - memory.used), shade: -1 });
+  const line = cliLine("limits show");
+  return panel({ class: "fill" }, "Your machine comes first", device || "no engine", memory.used > 0 && meter(parts, "Memory"),
+    h("div", { class: "above" }, facts([
+      ["Base", model], [memory.isGpu ? "VRAM cap" : "Memory cap", memory.cap ? bytes(memory.cap) : "none set"],
+      ["Disk", own.used ? `${bytes(own.used.disk_bytes)}${own.disk_bytes ? ` of ${bytes(own.disk_bytes)}` : ", no cap"}` : NONE],
+      ["Works", own.hours || "at any hour"], ["Pauses", own.pause_when_busy ? "when another program needs the machine" : "only when you say so"],
+      ["Paused", paused && `${paused.why}${paused.until ? `, until ${time(paused.until)}` : ""}`],
+    ])),
+    h("span", { class: "fill" }),
+    h("div", { class: "buttons" }, says(button("Change limits", () => limitsDialog(own, memory.isGpu)), line, "limits set"),
+      paused ? says(button("Resume", () => order("/resume")), line, "resume") : says(button("Pause for 1 h", () => order("/pause", { for_s: 3600 })), line, "pause --for 1h")),
+    line);
+}
+
+// ---- 6 jobs
+
+const STATES = { running: ["running", "accent"], completed: ["answered", ""], failed: ["failed", "bad"], interrupted: ["cut off", "warn"] };
+
+function stateChip(job, receipt) {
+  if (job.receipt && receipt) return receipt.is_countersigned ? chip("countersigned", "ok") : chip("signed by you alone", "warn");
+  if (job.receipt) return chip("paid", "ok");
+  if (job.finish_reason === "cancelled") return chip("client left", "warn");
+  const [word, tone] = STATES[job.state] ?? [job.state, ""];
+  return h("span", {}, chip(word, tone), job.error_code && h("small", {}, job.error_code));
+}
+
+function drawJobs({ jobs, receipts, isMore }, showMore) {
+  const paid = new Map(receipts.map((receipt) => [receipt.request_id, receipt]));
+  const more = isMore && button("Show 50", showMore, { kind: "link", changes: false });
+  return panel({}, "Last jobs", more, jobs.length === 0 ? h("p", { class: "dim" }, "No request has been answered yet. Prompts are never shown or kept.") : table({
+    caption: "The newest requests; their texts are never kept", rows: jobs, key: (row) => row.request_id,
+    columns: [
+      { label: "Time", head: true, keep: true, cell: (row) => time(row.received) },
+      { label: "Adapter", cell: (row) => row.adapter ?? h("span", {}, row.base, h("span", { class: "dim" }, " base")) },
+      { label: "In", num: true, rank: 2, cell: (row) => count(row.tokens_in) }, { label: "Out", num: true, rank: 2, cell: (row) => count(row.tokens_out) },
+      { label: "First token", num: true, rank: 2, cell: (row) => seconds(row.ttft_ms) },
+      { label: "Paid, OPEN", num: true, cell: (row) => row.amount_wei ? amount(row.amount_wei) : h("span", { class: "dim" }, "free") },
+      { label: "State", cell: (row) => stateChip(row, paid.get(row.request_id)) },
+      { label: "Receipt", keep: true, rank: 2, cell: (row) => row.receipt ? h("a", { href: `#/money?receipt=${row.receipt}` }, id(row.receipt)) : NONE },
+    ],
+  }), cliLine("jobs --limit 50"));
+}

@@ -1,0 +1,151 @@
+// Peers: who this node talks to, how well, and how others reach it.
+import { get, Refused } from "../lib/api.js";
+import { cliLine, copy } from "../lib/cli.js";
+import { h, part } from "../lib/dom.js";
+import { latest, on, poll } from "../lib/events.js";
+import { reachOf } from "../lib/facts.js";
+import { count, id, NONE, price, short, time } from "../lib/format.js";
+import { button, chip, emptyState, facts, heading, panel, strip, tile } from "../lib/parts.js";
+import { table } from "../lib/table.js";
+
+export const title = "Peers";
+
+const SHOWN = 12, PRICE_EVERY_MS = 10e3;
+
+export function mount(root) {
+  const empty = part(), tiles = part(), list = part(), found = part({ class: "w6" }), market = part({ class: "w6" });
+  const held = { price: null, filter: "", all: false };
+  root.append(heading("Peers", "Who this node talks to, how well, and how others reach it.", "peers list"), h("div", { class: "grid" }, empty, tiles, list, found, market));
+  const draw = () => {
+    const status = latest.state, peers = latest.peers ?? null;
+    if (!status) return;
+    const none = whyNone(status, peers);
+    empty.show(none, (why) => why && emptyState(why));
+    tiles.show({ peers: peers?.peers ?? null, n: status.peers, reach: reachOf(status, peers), market: held.price?.market ?? [], base: status.base }, drawTiles);
+    list.show(peers && { peers: peers.peers, filter: held.filter, all: held.all }, (facts) => facts && facts.peers.length > 0 && drawList(facts, held, draw));
+    found.show({ peers, network: status.network, version: status.version, says: reachOf(status, peers).says, alone: !peers }, drawFound);
+    market.show({ prices: held.price, peers: peers?.peers ?? [], base: status.base }, drawMarket);
+  };
+  const readPrice = async () => {
+    try {
+      held.price = await get("/price");
+    } catch (error) {
+      if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error; // gone: the frame says so
+    }
+    draw();
+  };
+  const stops = [on("state", draw), on("peers", draw)], timer = setInterval(readPrice, PRICE_EVERY_MS);
+  readPrice();
+  return () => { clearInterval(timer); stops.forEach((stop) => stop()); };
+}
+
+const check = (status, name) => (status.checks ?? []).find((each) => each.check === name) ?? null;
+
+// Why there is nobody, and the way to somebody; null where there is.
+function whyNone(status, peers) {
+  if (status.network === "local") return { where: "Peers · this machine alone", title: "This node is on no network", text: "It answers this machine's own requests. On a network it finds peers by itself, serves them and is paid by them; the network's file comes from whoever runs it.", words: "network join network.json" };
+  if (!peers && status.chain === "ok") return { where: "Peers · a chain of its own", title: "This node is alone on its development chain", text: "Its guest can pay it, so that receipts and earnings can be seen. Nobody else can find it here: a network that others are on has peers.", words: "network join network.json" };
+  if (!peers) return { where: "Peers · waiting", tone: "warn", title: "Peers come once the chain answers", text: check(status, "chain")?.says ?? "The node still connects.", buttons: [button("Try again", poll, { kind: "primary" })], words: "doctor --only network" };
+  if (!peers.peers.some((peer) => peer.is_connected)) {
+    const tried = peers.peers.length ? `${count(peers.peers.length)} addresses were tried: ${[...new Set(peers.peers.map((peer) => word(peer.learned_from)))].join(", ")}.` : "No address of a peer is known.";
+    return { where: "Peers · none", tone: "warn", title: "No peers yet", text: `${tried} The node tries again by itself; a firewall that blocks outgoing TCP is the likely cause. Chat works here meanwhile.`, buttons: [button("Try again", poll, { kind: "primary" })], words: "doctor --only network" };
+  }
+  return null;
+}
+
+function drawTiles({ peers, n, reach, market, base }) {
+  const serving = (peers ?? []).filter((peer) => peer.serves), own = market.find((each) => each.model === base) ?? market[0];
+  const adapters = new Set(serving.flatMap((peer) => peer.adapters));
+  return strip("tiles",
+    tile({ label: "Connected", value: count(n), context: peers ? `${count(peers.length)} known` : "no network to be on" }),
+    tile({ label: "Reached from outside", value: reach.word, context: reach.says }),
+    tile({ label: "Serving", value: peers && count(serving.length), after: serving.length === 1 ? "peer" : "peers", context: peers ? "that advertise just now" : "nobody advertises here" }),
+    tile({ label: "Adapters on offer", value: peers && count(adapters.size), context: peers ? "in the memory of others" : "none but yours" }),
+    tile({ label: "Your price", value: own && (own.offers > 1 ? `${own.rank}` : "alone"), after: own?.offers > 1 ? `of ${own.offers}` : "", context: own ? `for ${own.model}` : "nothing is sold here" }));
+}
+
+// ---- who is there
+
+const PRIVATE = /^\/ip4\/(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|127\.)|^\/ip6\/(fe80|fd|::1)/;
+
+function path(peer) {
+  if (!peer.is_connected) return chip("known", "");
+  if (peer.address?.includes("/p2p-circuit")) return chip("relay", "warn");
+  return PRIVATE.test(peer.address ?? "") ? chip("LAN", "ok") : chip(peer.address ? "direct" : "came by itself", "ok");
+}
+
+const word = (learned) => learned.startsWith("rendezvous") ? "rendezvous" : learned === "inbound" ? "came by itself" : learned;
+
+function drawList({ peers, filter, all }, held, draw) {
+  const wanted = filter.toLowerCase();
+  const matching = peers.filter((peer) => !wanted || [peer.peer_id, peer.address ?? "", ...peer.adapters, peer.wallet ?? ""].some((text) => String(text).toLowerCase().includes(wanted)))
+    .sort((a, b) => b.is_connected - a.is_connected || b.serves - a.serves || (a.peer_id < b.peer_id ? -1 : 1));
+  const shown = all ? matching : matching.slice(0, SHOWN), rest = matching.length - shown.length;
+  const field = h("input", { class: "filter", type: "search", value: filter, placeholder: "Filter  /", "aria-label": "Filter the peers", dataset: { key: "filter" }, oninput: () => { held.filter = field.value; draw(); } });
+  const has = (name) => peers.some((peer) => (peer[name] ?? null) !== null);
+  return panel({ "aria-label": "Peers" }, "Known peers", field, table({
+    caption: "Peers that this node knows", rows: shown, key: (peer) => peer.peer_id,
+    columns: [
+      { label: "Peer", head: true, keep: true, cell: (peer) => [id(peer.peer_id), h("small", {}, word(peer.learned_from))] },
+      { label: "Path", cell: path },
+      { label: "Serves", cell: (peer) => served(peer) },
+      ...(has("price_wei") ? [{ label: "Price / 1k", num: true, cell: (peer) => price(peer.price_wei) }] : []),
+      ...(has("tokens_per_s") ? [{ label: "Tokens/s", num: true, rank: 2, cell: (peer) => count(peer.tokens_per_s || null) }] : []),
+      ...(has("slots_free") ? [{ label: "Places free", num: true, rank: 2, cell: (peer) => count(peer.slots_free) }] : []),
+      ...(has("advertised") ? [{ label: "Advertised", num: true, rank: 2, cell: (peer) => peer.advertised ? time(peer.advertised) : NONE }] : []),
+      { label: "Address", rank: 2, cell: (peer) => peer.address ? h("code", { title: peer.address }, peer.address.split("/p2p/")[0]) : NONE },
+      { label: "Wallet", rank: 2, keep: true, cell: (peer) => id(peer.wallet) },
+    ],
+  }), matching.length === 0 && h("p", { class: "dim" }, `No peer matches ${filter}.`),
+  rest > 0 && h("div", {}, button(`Show ${rest} more`, () => { held.all = true; draw(); }, { kind: "link", changes: false })), cliLine("peers list --json"));
+}
+
+function served(peer) {
+  if (!peer.serves) return h("span", { class: "dim" }, peer.adapters.length || peer.wallet ? "asks only" : NONE);
+  const [first, ...rest] = peer.adapters;
+  return first === undefined ? "the base" : `${rest.length ? `${first} · ${rest.length} more` : first}`;
+}
+
+// ---- how we are found
+
+function drawFound({ peers, network, says, alone }) {
+  const from = new Map();
+  for (const peer of peers?.peers ?? []) from.set(word(peer.learned_from), (from.get(word(peer.learned_from)) ?? 0) + 1);
+  const addresses = peers?.addresses ?? [];
+  return panel({ class: "fill" }, "How you are found", null, facts([
+    ["Peer id", peers ? h("code", { title: peers.peer_id }, short(peers.peer_id, 10)) : NONE],
+    ["Listens on", addresses.length ? addresses.map((each) => h("div", {}, h("code", {}, String(each).split("/p2p/")[0]))) : alone ? "no port: nobody could come" : NONE],
+    ["Reachable", says], ["Peers from", from.size ? [...from].map(([name, n]) => `${name} ${n}`).join(" · ") : NONE], ["Network", network],
+  ]), h("span", { class: "fill" }), h("div", { class: "buttons" }, button("Copy address", () => copy(withId(addresses[0], peers.peer_id), "The address is copied"), { changes: false, disabled: !addresses.length })), cliLine("doctor --only network"));
+}
+
+const withId = (address, peerId) => address.includes("/p2p/") ? address : `${address}/p2p/${peerId}`;
+
+// ---- what others ask
+
+function drawMarket({ prices, peers, base }) {
+  const models = prices?.market ?? [];
+  if (!models.length) return panel({ class: "fill" }, "Market", null, h("p", { class: "dim" }, prices ? "Nothing of yours is for sale here, so there is nobody to compare with." : "Asking…"), h("span", { class: "fill" }), cliLine("price show"));
+  const own = prices.price_wei;
+  const rows = peers.filter((peer) => peer.serves && (peer.price_wei ?? null) !== null && peer.has_our_base)
+    .map((peer) => ({ name: id(peer.peer_id), price: peer.price_wei, speed: peer.tokens_per_s, warm: peer.adapters.length, key: peer.peer_id }));
+  if (rows.length) return drawNodes([...rows, { name: "you", price: own, speed: null, warm: null, key: "you" }], base);
+  return panel({ class: "fill" }, "Market", "OPEN per 1k tokens in and out", table({
+    caption: "Your price beside others', by model", rows: models, key: (each) => each.model,
+    columns: [
+      { label: "Model", head: true, cell: (each) => each.model }, { label: "Rank", num: true, cell: (each) => `${each.rank} of ${each.offers}` },
+      { label: "Yours", num: true, cell: (each) => price(each.own_wei) }, { label: "Cheapest", num: true, cell: (each) => price(each.cheapest_wei) }, { label: "Median", num: true, rank: 2, cell: (each) => price(each.median_wei) },
+    ],
+  }), h("span", { class: "fill" }), cliLine("price show"));
+}
+
+function drawNodes(rows, base) {
+  const cheapest = rows.sort((a, b) => BigInt(a.price) < BigInt(b.price) ? -1 : BigInt(a.price) > BigInt(b.price) ? 1 : 0);
+  return panel({ class: "fill" }, `Market for ${base}`, `${rows.length} nodes · OPEN per 1k tokens`, table({
+    caption: "Nodes by price", rows: cheapest.map((row, n) => ({ ...row, place: n + 1 })).filter((row, n) => n < 8 || row.key === "you"), key: (row) => row.key, chosen: "you",
+    columns: [
+      { label: "", about: "Rank", tight: true, cell: (row) => String(row.place) }, { label: "Node", head: true, cell: (row) => row.key === "you" ? h("b", {}, "you") : row.name },
+      { label: "Price", num: true, cell: (row) => price(row.price) }, { label: "Tokens/s", num: true, rank: 2, cell: (row) => count(row.speed || null) }, { label: "Warm", num: true, rank: 2, cell: (row) => count(row.warm) },
+    ],
+  }), h("span", { class: "fill" }), cliLine("price show"));
+}

@@ -1,0 +1,200 @@
+"""Whatever a client sends, it is told what is wrong with it: never a 5xx, never a hang, and the node goes on."""
+
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+import trio
+from support.apis import open_api
+from support.nodes import Node
+from support.odd_requests import HEAD, ODD_BODIES, ODD_HEADS
+
+from openledger_node.api.server import Bounds, bind_tcp, serve_app, url_of
+
+CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
+
+
+@pytest.fixture(scope="module")
+def client(node: Node) -> Iterator[httpx.Client]:
+    with node.client() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("path", [CHAT, COMPLETIONS, EMBEDDINGS])
+@pytest.mark.parametrize("name", ODD_BODIES)
+def test_no_body_makes_the_node_fail(client: httpx.Client, path: str, name: str) -> None:
+    body = ODD_BODIES[name]
+    content = body.encode(errors="surrogatepass") if isinstance(body, str) else body
+    response = client.post(path, headers={"Content-Type": "application/json"}, content=content)
+    assert response.status_code < 500, response.text
+    if response.status_code != 200:
+        error = response.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["type"] == "invalid_request_error"
+        assert error["message"]
+        assert len(response.content) < 4_096, "a refusal does not send the body back"
+    assert client.get("/readyz").json() == {"ready": True}
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "multipart/form-data; boundary=x", "", "x/y; z=q"])
+def test_a_body_of_another_kind_is_refused_or_read(node: Node, kind: str) -> None:
+    response = httpx.post(node.url + CHAT, headers={**node.headers, "Content-Type": kind}, content=HEAD + "}")
+    assert response.status_code in (200, 400)
+
+
+@pytest.mark.parametrize("path", [CHAT, EMBEDDINGS, "/v1/nothing", "/healthz"])
+@pytest.mark.parametrize("key", [True, False])
+def test_who_still_sends_a_body_that_is_refused_hears_why(node: Node, path: str, key: bool) -> None:
+    for _ in range(5):  # whoever closes over unread bytes loses the answer now and then
+        response = httpx.post(node.url + path, headers=node.headers if key else {}, content=b" " * (8 << 20))
+        assert response.status_code == (413 if key else 401)
+
+
+@pytest.mark.parametrize(("path", "key"), [(EMBEDDINGS, True), (CHAT, False), ("/v1/nothing", True)])
+def test_a_refusal_before_the_body_was_read_says_that_the_connection_ends(node: Node, path: str, key: bool) -> None:
+    headers = node.headers if key else {}
+    with httpx.Client(base_url=node.url, headers=headers, timeout=60) as client:
+        for _ in range(20):  # a client that was not told would send the next one into a closed door
+            response = client.post(path, content=HEAD.replace("fake", "m" * 200_000) + "}")
+            assert response.status_code in (401, 404, 400, 501)
+            assert response.headers["connection"] == "close"
+
+
+def test_an_answer_to_a_body_that_was_read_keeps_the_connection(client: httpx.Client) -> None:
+    assert "connection" not in client.post(CHAT, content=b"{}").headers
+    assert "connection" not in client.get("/healthz").headers
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[socket.socket]:
+    address = urlsplit(url)
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=20) as opened:
+        yield opened
+
+
+def all_of(connection: socket.socket) -> bytes:
+    pieces = []
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(65_536):
+            pieces.append(piece)
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize("name", ODD_HEADS)
+def test_no_head_gets_more_than_a_refusal(node: Node, name: str) -> None:
+    with connected(node.url) as connection:
+        with contextlib.suppress(OSError):
+            connection.sendall(ODD_HEADS[name])
+            connection.shutdown(socket.SHUT_WR)
+        answer = all_of(connection)
+    status = int(answer.split()[1]) if answer else 0
+    assert status == 0 or 400 <= status < 500, answer[:200]
+    assert httpx.get(f"{node.url}/healthz").status_code == 200
+
+
+def test_http2_without_a_key_gets_nothing_either(node: Node) -> None:
+    with connected(node.url) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+        connection.shutdown(socket.SHUT_WR)
+        assert b"HTTP/1.1 2" not in all_of(connection)
+    assert httpx.get(f"{node.url}/healthz").status_code == 200
+
+
+def test_the_log_has_no_traceback_and_no_body(node: Node) -> None:
+    log = (node.home.root / "start.log").read_text()
+    assert "Traceback" not in log
+    assert "Ahoy-4f1c" not in log
+
+
+# ---- time and room, with bounds that a test can wait for
+
+
+@contextlib.asynccontextmanager
+async def served(bounds: Bounds, *, body_s: float) -> AsyncIterator[str]:
+    stopping, listener = trio.Event(), bind_tcp("127.0.0.1", 0)
+    async with open_api(body_s=body_s) as api, trio.open_nursery() as nursery:
+        url = url_of(listener)
+        nursery.start_soon(serve_app, api.app, listener, stopping.wait, bounds)
+        yield url
+        stopping.set()
+
+
+async def told(url: str, sent: bytes, *, with_key: bool = True) -> tuple[int, dict[str, Any]]:
+    """Send something, and read until the node hangs up."""
+    address = urlsplit(url)
+    stream = await trio.open_tcp_stream(address.hostname or "", address.port or 0)
+    async with stream:
+        await stream.send_all(sent.replace(b"KEY", b"Bearer " + b"k" * 43))
+        answer = b""
+        with trio.fail_after(10):
+            async for piece in stream:
+                answer += piece
+    if not answer:
+        return 0, {}
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body) if body else {}
+
+
+async def ask(stream: trio.SocketStream) -> None:
+    """Have one more answer on a connection that stays open."""
+    await stream.send_all(ASK + b"\r\n")
+    answer = b""
+    while not answer.endswith(b'"ok"}'):
+        answer += await stream.receive_some()
+
+
+ASK = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+POST = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: KEY\r\n"
+
+
+@pytest.mark.parametrize(
+    "beginning", [b"Content-Length: 50\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"]
+)
+async def test_a_body_that_does_not_come_is_not_waited_for(beginning: bytes) -> None:
+    async with served(Bounds(), body_s=0.3) as url:
+        status, answer = await told(url, POST + beginning)
+    assert status == 408
+    assert answer["error"]["code"] == "request_timeout"
+
+
+async def test_a_head_that_does_not_come_is_not_waited_for() -> None:
+    async with served(Bounds(idle_s=0.3), body_s=30) as url:
+        for beginning in (b"", b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: loc"):
+            assert (await told(url, beginning))[0] in (0, 408)
+
+
+async def test_a_connection_over_the_bound_is_told_so_and_the_others_go_on() -> None:
+    async with served(Bounds(connections_max=3), body_s=30) as url:
+        address = urlsplit(url)
+        held = [await trio.open_tcp_stream(address.hostname or "", address.port or 0) for _ in range(3)]
+        for stream in held:  # that each is served is known once each has had an answer
+            await ask(stream)
+        status, answer = await told(url, ASK + b"\r\n")
+        assert status == 503
+        assert answer["error"]["code"] == "too_many_connections"
+        await ask(held[0])
+        for stream in held:
+            await stream.aclose()
+        with trio.fail_after(10):
+            while (await told(url, ASK + b"Connection: close\r\n\r\n"))[0] != 200:
+                pass
+
+
+def test_two_thousand_connections_leave_the_node_as_it_was(node: Node) -> None:
+    descriptors = Path(f"/proc/{node.process.pid}/fd")
+    before = len(list(descriptors.iterdir()))
+    for _ in range(4):
+        with contextlib.ExitStack() as stack:
+            for _ in range(300):
+                with contextlib.suppress(OSError):
+                    stack.enter_context(connected(node.url))
+    for _ in range(100):
+        if httpx.get(f"{node.url}/healthz").status_code == 200 and len(list(descriptors.iterdir())) <= before + 4:
+            return
+    raise AssertionError("connections stay open")

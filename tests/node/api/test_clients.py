@@ -1,0 +1,158 @@
+"""Requests of programs that people use, as their sources send them: each works unchanged.
+
+Where a program asks for what is not served, it hears so in words that it shows.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from support.nodes import ROOT, Node
+
+REQUESTS = json.loads((ROOT / "tests" / "support" / "client_requests.json").read_text())["requests"]
+MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea."}]
+
+
+def name_of(request: dict[str, Any]) -> str:
+    return f"{request['client']}: {request['what']}"
+
+
+@pytest.mark.parametrize("request_of", REQUESTS, ids=name_of)
+def test_a_request_of_a_known_program_works_unchanged(node: Node, request_of: dict[str, Any]) -> None:
+    headers = {**node.headers, **request_of.get("headers", {})}
+    response = httpx.request(
+        request_of["method"], node.url + request_of["path"], headers=headers, json=request_of.get("body"), timeout=60
+    )
+    assert response.status_code == 200, response.text
+    if request_of["method"] == "GET":
+        check_models(response.json())
+    elif request_of["body"].get("stream"):
+        check_stream(response, request_of["body"])
+    else:
+        check_whole(response.json(), request_of["path"])
+
+
+def check_models(found: dict[str, Any]) -> None:
+    """What Open WebUI reads of a list: `data`, each with an `id`; a `name` of null would be dropped."""
+    assert "error" not in found
+    assert [model["id"] for model in found["data"]] == ["fake"]
+    assert all(model["object"] == "model" and "parent" in model for model in found["data"])
+
+
+def check_stream(response: httpx.Response, body: dict[str, Any]) -> None:
+    """It looks for the type, for `data: ` at the start of a line, for `usage`, and for the end."""
+    assert "text/event-stream" in response.headers["Content-Type"]
+    lines = [line for line in response.text.split("\n") if line]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+    events = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+    assert len({event["id"] for event in events}) == 1
+    if body.get("stream_options"):
+        assert events[-1]["choices"] == []
+        assert set(events[-1]["usage"]) == {"prompt_tokens", "completion_tokens", "total_tokens"}
+        events = events[:-1]
+    assert all("usage" not in event for event in events)
+    (last,) = events[-1]["choices"]
+    assert last["finish_reason"] in ("stop", "length")
+    assert [event["choices"][0]["finish_reason"] for event in events[:-1]] == [None] * (len(events) - 1)
+
+
+def check_whole(found: dict[str, Any], path: str) -> None:
+    (choice,) = found["choices"]
+    assert isinstance(choice["message"]["content"] if "chat" in path else choice["text"], str)
+    assert found["usage"]["total_tokens"] == found["usage"]["prompt_tokens"] + found["usage"]["completion_tokens"]
+
+
+# ---- the official client: what it makes of refusals
+
+
+@pytest.fixture(scope="module")
+def client(node: Node) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=0) as opened:
+        yield opened
+
+
+REFUSED: list[tuple[dict[str, Any], type[openai.APIStatusError], str, str | None]] = [
+    ({"model": "nobody"}, openai.NotFoundError, "model_not_found", "model"),
+    ({"n": 2}, openai.BadRequestError, "invalid_request_error", "n"),
+    ({"tools": [{"type": "function"}]}, openai.BadRequestError, "invalid_request_error", "tools"),
+    ({"temperature": 9}, openai.BadRequestError, "invalid_request_error", "temperature"),
+    ({"max_tokens": 0}, openai.BadRequestError, "invalid_request_error", "max_tokens"),
+    ({"logprobs": True, "top_logprobs": 99}, openai.BadRequestError, "invalid_request_error", "logprobs"),
+    ({"response_format": {"type": "xml"}}, openai.BadRequestError, "invalid_request_error", "response_format"),
+    ({"messages": [{"role": "user", "content": "x" * 9_000}]},
+     openai.BadRequestError, "context_length_exceeded", None),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+     openai.BadRequestError, "invalid_request_error", "messages"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("changes", "kind", "code", "param"), REFUSED, ids=str)
+def test_a_refusal_becomes_the_clients_own_error(
+    client: openai.OpenAI, stream: bool, changes: Any, kind: type[openai.APIStatusError], code: str, param: str | None
+) -> None:
+    asked: Any = {"model": "fake", "messages": MESSAGES, **changes, "stream": stream}
+    with pytest.raises(kind) as raised:
+        client.chat.completions.create(**asked)
+    assert raised.value.code == code
+    assert raised.value.type == "invalid_request_error"
+    assert raised.value.param == param
+
+
+def test_a_wrong_key_is_an_authentication_error(node: Node) -> None:
+    with (
+        openai.OpenAI(base_url=f"{node.url}/v1", api_key="wrong", max_retries=0) as client,
+        pytest.raises(openai.AuthenticationError) as raised,
+    ):
+        client.models.list()
+    assert raised.value.code == "invalid_api_key"
+
+
+def test_embeddings_are_refused_in_words(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError, match="no embeddings") as raised:
+        client.embeddings.create(model="fake", input="text")
+    assert raised.value.code == "unsupported"
+
+
+def test_what_is_not_there_is_not_found(client: openai.OpenAI) -> None:
+    for call in (
+        lambda: client.responses.create(model="fake", input="x"),
+        lambda: client.moderations.create(input="x"),
+        lambda: client.images.generate(prompt="x"),
+        lambda: client.files.list(),
+    ):
+        with pytest.raises(openai.NotFoundError) as raised:
+            call()
+        assert raised.value.code == "unknown_url"
+
+
+def test_a_full_queue_is_a_rate_limit_that_says_when_to_come_back(node: Node) -> None:
+    endless: Any = {"model": "fake", "messages": [{"role": "user", "content": "endless..."}], "max_tokens": 1_900}
+    with openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=0) as client:
+        streams: list[Any] = []
+
+        def ask_on() -> None:
+            for _ in range(40):
+                streams.append(client.chat.completions.create(**endless, stream=True))
+
+        with pytest.raises(openai.RateLimitError) as raised:
+            ask_on()
+        for stream in streams:
+            stream.close()
+    assert raised.value.code == "rate_limit_exceeded"
+    wait = raised.value.response.headers["Retry-After"]
+    assert wait.isascii()
+    assert wait.isdigit()
+    assert int(wait) >= 1
+
+
+def test_a_client_that_retries_gets_its_answer(node: Node) -> None:
+    """The official client waits for as long as Retry-After says; the queue has room again by then."""
+    with openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=5) as client:
+        answer = client.chat.completions.create(model="fake", messages=MESSAGES, max_tokens=5)
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens <= 5

@@ -1,0 +1,70 @@
+"""The page's files: small, whole, and served with headers that let nothing else in."""
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from support.nodes import ROOT, Node
+
+from openledger_node.api.page import HEADERS, POLICY, read_files
+
+WEB = ROOT / "node" / "openledger_node" / "api" / "web"
+LOADED_BYTES_MAX = 150_000
+"""Of any screen with all that it stands on, before it is compressed."""
+
+SENT_BYTES_MAX = 100_000
+"""Of all screens together, as they travel."""
+SOURCES = sorted(file for file in WEB.rglob("*") if file.is_file())
+
+
+def test_the_whole_page_is_small() -> None:
+    found = read_files()
+    shell = sum(len(file.content) for path, file in found.items() if not path.startswith("/screens/"))
+    screens = {path: len(file.content) for path, file in found.items() if path.startswith("/screens/")}
+    assert {path: size for path, size in screens.items() if shell + size > LOADED_BYTES_MAX} == {}
+    assert sum(len(file.zipped) for file in found.values()) <= SENT_BYTES_MAX
+
+
+def test_a_file_travels_compressed_to_who_reads_that_and_plain_to_who_does_not(node: Node) -> None:
+    for encoding in ("gzip", "identity"):
+        response = httpx.get(f"{node.url}/app.css", headers={"Accept-Encoding": encoding})
+        assert response.headers.get("Content-Encoding", "identity") == encoding
+        assert response.content == (WEB / "app.css").read_bytes()
+
+
+def test_every_file_of_the_folder_is_served() -> None:
+    paths = {f"/{file.relative_to(WEB).as_posix()}" for file in SOURCES}
+    assert {path if path != "/" else "/index.html" for path in read_files()} == paths
+
+
+@pytest.mark.parametrize("path", read_files())
+def test_a_file_comes_with_the_headers_that_keep_others_out(node: Node, path: str) -> None:
+    response = httpx.get(node.url + path)
+    assert response.status_code == 200
+    assert {name: response.headers[name] for name in HEADERS} == dict(HEADERS)
+    assert response.headers["Content-Type"] == read_files()[path].type
+    again = httpx.get(node.url + path, headers={"If-None-Match": response.headers["ETag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_the_policy_is_the_one_that_was_decided() -> None:
+    assert POLICY == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+@pytest.mark.parametrize("path", ["/web/index.html", "/../guard.py", "/%2e%2e/guard.py", "/lib/", "/app.py"])
+def test_nothing_beside_the_page_is_served(node: Node, path: str) -> None:
+    assert httpx.get(node.url + path).status_code == 401
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.name)
+def test_a_source_names_nothing_from_outside_and_writes_no_html(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", text) == []
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text) == []
+    assert file.suffix == ".css" or re.findall(r"\sstyle=|style:", text) == [], (
+        "widths go in by style.setProperty: the policy forbids the rest"
+    )

@@ -1,0 +1,223 @@
+"""Every route there is, by every way in: what the guard lets through is listed here, and it is nothing else."""
+
+import hmac
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from support.apis import BODY_BYTES_MAX, HOST, KEY, PORT, Api, open_api
+
+from openledger_node.api import guard
+from openledger_node.api.guard import OPEN_PATHS
+from openledger_node.api.session import TOKEN_HEADER
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO")
+WRONG_KEYS: list[dict[str, str]] = [
+    {},
+    {"Authorization": ""},
+    {"Authorization": "Bearer"},
+    {"Authorization": "Bearer "},
+    {"Authorization": f"Basic {KEY}"},
+    {"Authorization": f"Bearer {KEY[:-1]}"},
+    {"Authorization": f"Bearer {KEY}x"},
+    {"Authorization": f"Bearer  {KEY}"},
+    {"Authorization": f"Bearer {KEY.upper()}"},
+    {"Authorization": KEY},
+    {"X-Api-Key": KEY},
+    {"Cookie": f"openledger-{PORT}={KEY}"},
+]
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    async with open_api() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def client(api: Api) -> AsyncIterator[httpx.AsyncClient]:
+    async with api.client() as opened:
+        yield opened
+
+
+def is_open(method: str, path: str, api: Api) -> bool:
+    """The page's empty shell, the way in, and three words to a supervisor."""
+    return method in ("GET", "HEAD") and path in OPEN_PATHS | api.app._open_paths
+
+
+async def test_the_walk_sees_the_api_the_page_and_the_operators_routes(api: Api) -> None:
+    walked = {path for _, path in api.routes()}
+    assert walked >= {"/v1/chat/completions", "/v1/models/fake", "/v1/embeddings", "/metrics", "/openapi.json"}
+    assert walked >= {"/", "/open", "/session", "/app.js", "/operator/status", "/operator/money/stake"}
+    assert len(walked) > 40
+
+
+async def test_nothing_but_health_and_the_shell_is_open(api: Api, client: httpx.AsyncClient) -> None:
+    for method, path in api.routes():
+        for headers in WRONG_KEYS:
+            if not is_open(method, path, api):
+                response = await client.request(method, path, headers=headers)
+                assert response.status_code == 401, (method, path, headers)
+                assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_what_is_open_says_nothing_of_the_node(api: Api, client: httpx.AsyncClient) -> None:
+    for method, path in api.routes():
+        if is_open(method, path, api):
+            response = await client.request(method, path)
+            assert response.status_code in (200, 403)  # /open without a code
+            assert KEY not in response.text
+    assert api.app._open_paths - OPEN_PATHS <= {path for _, path in api.routes()}
+
+
+async def test_methods_that_no_route_has_are_refused_behind_the_guard(api: Api, client: httpx.AsyncClient) -> None:
+    known = set(api.routes())
+    for path in sorted({path for _, path in known}):
+        for method in METHODS:
+            if (method, path) not in known and not is_open(method, path, api):
+                assert (await client.request(method, path)).status_code == 401, (method, path)
+                if not path.startswith("/operator"):
+                    response = await client.request(method, path, headers=api.key)
+                    assert response.status_code == 405, (method, path)
+                    assert method == "HEAD" or response.json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_no_answer_invites_a_page_from_elsewhere(api: Api, client: httpx.AsyncClient) -> None:
+    asked = {"Origin": f"http://{HOST}", "Access-Control-Request-Method": "POST", **api.key}
+    for method, path in [("OPTIONS", "/v1/models"), ("GET", "/v1/models"), ("GET", "/healthz")]:
+        response = await client.request(method, path, headers=asked)
+        assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+async def test_the_key_moves_no_money(api: Api, client: httpx.AsyncClient) -> None:
+    for method, path in api.routes():
+        if path.startswith("/operator/"):
+            response = await client.request(method, path, headers=api.key)
+            assert response.status_code == 401, (method, path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/Operator/status",
+        "//operator/status",
+        "/operator",
+        "/./operator/status",
+        "/operator%2fstatus",
+        "/v1/../operator/x",
+    ],
+)
+async def test_no_spelling_of_the_operators_routes_opens_them(client: httpx.AsyncClient, api: Api, path: str) -> None:
+    response = await client.get(path, headers=api.key)
+    assert response.status_code in (307, 401, 404), path  # 307: to the path that is guarded
+
+
+@pytest.mark.parametrize("token", ["", "x", "\u00e9" * 43])
+async def test_a_write_from_the_page_needs_its_token(api: Api, client: httpx.AsyncClient, token: str) -> None:
+    headers = {"Cookie": api.cookie, TOKEN_HEADER: token.encode("latin-1")}
+    response = await client.post("/operator/stop", headers=headers)
+    assert response.status_code == 403
+
+
+async def test_a_session_reads_and_with_its_token_writes(api: Api, client: httpx.AsyncClient) -> None:
+    session = {"Cookie": api.cookie}
+    assert (await client.get("/v1/models", headers=session)).status_code == 200
+    assert (await client.post("/operator/stop", headers=session)).status_code == 403
+    session[TOKEN_HEADER] = api.session.token
+    assert (await client.post("/operator/stop", headers=session)).status_code == 200
+    for site in ("cross-site", "same-site"):
+        foreign = {**session, "Sec-Fetch-Site": site}
+        assert (await client.post("/operator/stop", headers=foreign)).status_code == 403
+
+
+ALLOWED_HOSTS = ["127.0.0.1", HOST, "localhost", "LOCALHOST:80", "localhost:1", "[::1]", "[::1]:8420"]
+FOREIGN_HOSTS = [
+    *("", " ", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "localhost.", "127.0.0.1."),
+    *("localhost@evil.example", "evil.example@localhost", "user:pw@127.0.0.1", "127.0.0.2", "127.1", "2130706433"),
+    *("0x7f000001", "0.0.0.0", "[::]", "::1", "[::1", "[::ffff:127.0.0.1]", "[0:0:0:0:0:0:0:1]", "localhost#.evil"),
+    *("localhost/evil", "localhost?evil", "localhost:", "localhost:port", "localhost:-1", "localhost:123456"),
+    *("localhost evil", "localhost,evil.example", "\u0661\u0662\u0667.0.0.1", "xn--localhost", "localhost\\evil"),
+]
+FOREIGN_ORIGINS = [
+    *("", "null", "http://evil.example", "https://127.0.0.1:8420", "http://localhost:8420", "http://127.0.0.1"),
+    *("http://127.0.0.1:80", "http://127.0.0.1:8420.evil.example", "http://evil.example/127.0.0.1:8420"),
+    *(
+        "http://evil@127.0.0.1:8420",
+        "file://",
+        "chrome-extension://abcdefgh",
+        f"http://{HOST}/",
+        f"http://{HOST} evil",
+    ),
+]
+
+
+@pytest.mark.parametrize("host", ALLOWED_HOSTS)
+async def test_loopback_names_may_call(client: httpx.AsyncClient, api: Api, host: str) -> None:
+    for origin in ({}, {"Origin": f"http://{host}"}):
+        response = await client.get("/v1/models", headers={**api.key, "Host": host, **origin})
+        assert response.status_code == 200
+
+
+@pytest.mark.parametrize("host", FOREIGN_HOSTS)
+async def test_other_names_may_not(client: httpx.AsyncClient, api: Api, host: str) -> None:
+    for path in ("/v1/models", "/healthz", "/"):
+        headers: Any = {**api.key, "Cookie": api.cookie, "Host": host.encode()}
+        response = await client.get(path, headers=headers)
+        assert response.status_code == 403
+        assert response.json()["error"]["code"] == "forbidden"
+
+
+@pytest.mark.parametrize("origin", FOREIGN_ORIGINS)
+async def test_pages_from_elsewhere_may_not(client: httpx.AsyncClient, api: Api, origin: str) -> None:
+    for path in ("/v1/models", "/healthz", "/"):
+        headers = {**api.key, "Cookie": api.cookie, "Host": HOST, "Origin": origin}
+        assert (await client.get(path, headers=headers)).status_code == 403
+
+
+def test_the_table_has_forty_pairs() -> None:
+    assert len(ALLOWED_HOSTS) * 2 + len(FOREIGN_HOSTS) + len(FOREIGN_ORIGINS) >= 40
+
+
+async def test_keys_are_compared_in_constant_time(api: Api, client: httpx.AsyncClient, monkeypatch: Any) -> None:
+    compared = []
+
+    def watch(given: bytes, known: bytes) -> bool:
+        compared.append((given, known))
+        return hmac.compare_digest(given, known)
+
+    monkeypatch.setattr(guard.secrets, "compare_digest", watch)
+    await client.get("/v1/models", headers={"Authorization": "Bearer k"})
+    assert compared == [(b"k", KEY.encode())]
+
+
+@pytest.mark.parametrize("length", [str(BODY_BYTES_MAX + 1), "9" * 18, "9" * 5_000, "0" * 30 + "99999"])
+async def test_a_length_over_the_bound_is_refused_unread(client: httpx.AsyncClient, api: Api, length: str) -> None:
+    response = await client.post("/v1/completions", headers={**api.key, "Content-Length": length}, content=b"{}")
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "body_too_large"
+
+
+async def test_no_route_is_a_404_in_openais_form(client: httpx.AsyncClient, api: Api) -> None:
+    response = await client.get("/v1/responses", headers=api.key)
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "unknown_url"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "named"),
+    [
+        ("GET", "/operator/jobs?limit=many", None, "limit"),
+        ("POST", "/operator/adapters/pin", {"adapter": 5}, "adapter"),
+        ("POST", "/operator/money/stake", [], "body"),
+    ],
+)
+async def test_the_operators_routes_say_what_is_wrong_in_the_verbs_form(
+    api: Api, client: httpx.AsyncClient, method: str, path: str, body: Any, named: str
+) -> None:
+    headers = {"Cookie": api.cookie, TOKEN_HEADER: api.session.token}
+    response = await client.request(method, path, headers=headers, json=body)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert named in error["message"]
+    assert error["exit_code"] == 1

@@ -1,0 +1,164 @@
+"""Adapters: what the page shows is what the verbs print, and what is done on it is done in the node."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from support.nodes import Node, running_node, verb_json
+from support.pages import operator_of, show
+
+from openledger_node.home import Home
+
+OpenPage = Callable[..., Page]
+SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
+HOSTILE = "<img src=x onerror=alert(1)>\u202e"
+
+
+@pytest.fixture(scope="module")
+def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with two adapters that were trained here, one of which was asked, and a folder that is none."""
+    home = Home(tmp_path_factory.mktemp("keeper"))
+    with running_node(home, "--backend", "fake", **SETTINGS) as node:
+        for name in ("lake", "harbour"):
+            verb(node, "factory", "train", "--sample", "--name", name, "--epochs", "1")
+        verb(node, "chat", "hello", "--model", "lake", "--max-tokens", "5")
+        torn = home.adapters / "torn"
+        torn.mkdir()
+        (torn / "adapter.json").write_text("{}")
+        yield node
+
+
+def verb(node: Node, *words: str) -> dict[str, Any]:
+    return verb_json(node.home, *words, **SETTINGS)
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator("tbody tr").filter(has=page.locator("th", has_text=name))
+
+
+def full_name(node: Node, name: str) -> str:
+    return next(each["full_name"] for each in verb(node, "adapters", "list")["adapters"] if each["name"] == name)
+
+
+def test_the_table_and_the_tiles_are_what_the_verb_prints(keeper: Node, open_page: OpenPage) -> None:
+    listed = verb(keeper, "adapters", "list")
+    page = open_page(keeper, "adapters")
+    expect(page.locator("tbody tr")).to_have_count(len(listed["adapters"]) + len(listed["refused"]))
+    lake = next(each for each in listed["adapters"] if each["name"] == "lake")
+    assert lake["usage"]["calls"] == sum(lake["usage"]["by_hour"]) == 1
+    cells = row(page, "lake").locator("td")
+    expect(cells.nth(0)).to_have_text("memory")
+    expect(cells.nth(2)).to_have_text(str(lake["rank_max"]))
+    expect(cells.nth(3)).to_have_text(str(lake["usage"]["calls"]))
+    expect(row(page, "harbour").locator("td").first).to_have_text("disk")
+    tiles = page.locator(".tile")
+    expect(tiles.nth(0).locator(".value")).to_contain_text(str(len(listed["memory"]["resident"])))
+    expect(tiles.nth(1).locator(".value")).to_contain_text(str(len(listed["adapters"])))
+    expect(tiles.nth(4).locator(".value")).to_have_text("0.0 %")
+
+
+def test_the_chosen_one_is_shown_as_inspect_prints_it(keeper: Node, open_page: OpenPage) -> None:
+    name = full_name(keeper, "harbour")
+    found = verb(keeper, "adapters", "inspect", name)
+    page = open_page(keeper, "adapters")
+    row(page, "harbour").locator("th").click()
+    shown = page.locator(".panel", has_text="Taught by")
+    expect(shown.locator("h2")).to_have_text(name)
+    for check in found["checks"]:
+        expect(shown).to_contain_text(check["says"])
+    expect(shown).to_contain_text("sample seed-1")
+    expect(shown).to_contain_text("0.500 (base 4.000)")
+    expect(shown.locator(".cli code")).to_have_text(f"openledger-node adapters inspect {name}")
+
+
+def test_a_pin_from_the_page_is_a_pin_of_the_node(keeper: Node, open_page: OpenPage) -> None:
+    name = full_name(keeper, "harbour")
+    page = open_page(keeper, "adapters")
+    button = row(page, "harbour").get_by_role("button")
+    button.focus()
+    expect(page.locator(".panel", has_text="Held here").locator(".cli code")).to_have_text(
+        f"openledger-node adapters pin {name}"
+    )
+    button.click()
+    expect(row(page, "harbour")).to_contain_text("pinned")
+    assert [
+        each["is_pinned"] for each in verb(keeper, "adapters", "list")["adapters"] if each["full_name"] == name
+    ] == [True]
+    verb(keeper, "adapters", "unpin", name)
+    expect(row(page, "harbour").get_by_role("button")).to_have_text("Pin")
+
+
+def test_what_was_refused_says_why_and_takes_nothing_with_it(keeper: Node, open_page: OpenPage) -> None:
+    page = open_page(keeper, "adapters")
+    row(page, "torn").get_by_role("button", name="Why").click()
+    reason = verb(keeper, "adapters", "list")["refused"]["torn"]
+    expect(page.locator(".note.bad")).to_contain_text(reason)
+    expect(page.locator(".note.bad")).to_contain_text("Nothing of it was loaded")
+
+
+def test_a_folder_is_added_from_the_page_and_removed_again(keeper: Node, open_page: OpenPage, tmp_path: Path) -> None:
+    source = keeper.home.adapters / full_name(keeper, "lake")
+    copy = tmp_path / "pond"
+    copy.mkdir()
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        (copy / file).write_bytes((source / file).read_bytes())
+    page = open_page(keeper, "adapters")
+    page.get_by_label("Name or id that peers offer").fill(str(copy))
+    bring = page.locator(".panel", has_text="Add or pull")
+    expect(bring.locator(".cli code")).to_have_text(f"openledger-node adapters add {copy}")
+    bring.get_by_role("button", name="Add from disk").click()
+    expect(bring).to_contain_text("is on the shelf")
+    name = full_name(keeper, "pond")
+    page.get_by_role("button", name="Remove from disk").click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator(".cli code")).to_have_text(f"openledger-node adapters remove {name}")
+    expect(dialog).to_contain_text("It is not published: only a new training or another copy brings it back")
+    dialog.get_by_role("button", name="Remove pond").click()
+    expect(row(page, "pond")).to_have_count(0)
+    assert "pond" not in [each["name"] for each in verb(keeper, "adapters", "list")["adapters"]]
+
+
+def test_an_adapter_that_was_removed_is_named_in_place_of_another(keeper: Node, open_page: OpenPage) -> None:
+    page = open_page(keeper, "adapters")
+    page.evaluate("() => { location.hash = '#/adapters?adapter=pond%4001234567'; }")
+    expect(page.locator(".note.warn")).to_contain_text("pond@01234567 was removed")
+    expect(page.get_by_role("button", name="Remove from disk")).to_have_count(0)
+
+
+def test_a_folder_that_is_no_adapter_is_refused_with_the_check_that_failed(
+    keeper: Node, open_page: OpenPage, tmp_path: Path, seen: Any
+) -> None:
+    page = open_page(keeper, "adapters")
+    page.get_by_label("Name or id that peers offer").fill(str(tmp_path))
+    page.get_by_role("button", name="Add from disk").click()
+    expect(page.locator(".note.bad")).to_contain_text("Nothing was added")
+    expect(page.locator(".note.bad")).to_contain_text("adapter_config.json is missing")
+    page.get_by_label("Name or id that peers offer").fill("harbour")
+    page.get_by_role("button", name="Pull").click()
+    expect(page.locator(".note.bad")).to_contain_text("network is local")
+    seen.is_forgiven = True  # a refusal is a failed request, and the browser notes each
+
+
+def test_hostile_names_stay_text(keeper: Node, open_page: OpenPage) -> None:
+    page = open_page(keeper)
+    with operator_of(keeper.home) as operator:
+        shelf = operator.get("/adapters").json()
+    shelf["adapters"][0] |= {"name": HOSTILE, "full_name": HOSTILE}
+    shelf["adapters"][0]["manifest"]["datanets"][0]["id"] = HOSTILE * 100
+    shelf["refused"] = {HOSTILE: "x" * 1_000_000}
+    page.route("**/operator/adapters", lambda route: route.fulfill(body=json.dumps(shelf)))
+    show(page, "adapters")
+    expect(page.locator("tbody")).to_contain_text("<img src=x onerror=alert(1)>\\u202e")
+    assert page.locator("main img").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_node_without_adapters_points_to_the_factory(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "adapters")
+    box = page.locator(".state-box")
+    expect(box).to_contain_text("No adapter is here yet")
+    box.get_by_role("link", name="Open the factory").click()
+    expect(page.locator("h1")).to_have_text("Factory")

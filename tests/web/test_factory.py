@@ -1,0 +1,246 @@
+"""Factory: from rows to an adapter on the page, with what the verbs print and the lines that do the same."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+from support.nodes import TEST_HOME, Node, node_environment, running_node, verb_json
+from support.pages import Seen, operator_of, show
+
+from openledger_node.datanets.rows import write_rows
+from openledger_node.datanets.sample import draw_sample
+from openledger_node.home import Home
+
+OpenPage = Callable[..., Page]
+SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
+EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
+HOSTILE = "<b onclick=alert(1)>\u202e"
+LONG_MS = 30_000
+REAL_MS = 570_000
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Iterator[Node]:
+    """A node that has trained nothing yet."""
+    with running_node(Home(tmp_path), "--backend", "fake", **SETTINGS) as node:
+        yield node
+
+
+def verb(node: Node, *words: str) -> dict[str, Any]:
+    return verb_json(node.home, *words, **SETTINGS)
+
+
+def begin_long(node: Node, **changes: Any) -> None:
+    """A training that ends when it is told to."""
+    order = {"name": "long", "sample": True, "epochs": 5_000_000, **changes}
+    with operator_of(node.home) as operator:
+        operator.post("/factory/train", json=order).raise_for_status()
+
+
+def panel(page: Page, title: str) -> Any:
+    return page.locator(".panel").filter(has=page.locator("h2", has_text=title))
+
+
+def drawn(page: Page) -> list[str]:
+    """The paths of the loss chart's lines."""
+    return [str(path.get_attribute("d")) for path in page.locator(".loss path.series").all()]
+
+
+def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(teacher: Node, open_page: OpenPage) -> None:
+    page = open_page(teacher, "factory")
+    expect(page.locator(".state-box")).to_contain_text("No training has been begun here")
+    start = page.get_by_role("button", name="Start training")
+    expect(start).to_be_disabled()
+    page.get_by_label("Name", exact=True).fill("lake")
+    page.get_by_label("Preset").select_option("quick")
+    line = panel(page, "1 Choose").locator(".cli code")
+    expect(line).to_have_text("openledger-node factory train --sample --name lake --preset quick")
+    start.click()
+    expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=LONG_MS)
+    found = verb(teacher, "factory", "status")["run"]
+    assert (found["state"], found["job"]["epochs"], len(found["history"])) == ("done", 2, 25)
+    trained, held_out = drawn(page)
+    assert trained.count("L") == 23, "24 steps have a loss, step 0 has none"
+    assert held_out.count("L") == 10
+    for label, text in (("Step", "24 of 24"), ("Held out", f"{found['held_out_loss']:.3f}")):
+        expect(page.locator(".figures > div", has_text=label)).to_contain_text(text)
+    measured = found["evaluation"]
+    cells = panel(page, "3 Evaluate").locator("tbody tr").nth(1).locator("td")
+    expect(cells.nth(0)).to_have_text(f"{measured['rouge_l']['base']:.3f}")
+    expect(cells.nth(1)).to_have_text(f"{measured['rouge_l']['adapter']:.3f}")
+    page.reload()
+    expect(page.locator(".loss path.series")).to_have_count(2)
+    assert drawn(page) == [trained, held_out], "the curve is there again after a reload"
+
+
+def test_rows_and_counts_are_those_of_the_verb(teacher: Node, open_page: OpenPage) -> None:
+    page = open_page(teacher, "factory")
+    found = verb(teacher, "factory", "preview", "--sample")
+    rows = page.locator("pre.row-text")
+    expect(rows).to_have_count(3)
+    for place, row in enumerate(found["rows"]):
+        assert rows.nth(place).evaluate("(row) => row.textContent") == "".join(each["text"] for each in row["pieces"])
+        learned = [each["text"] for each in row["pieces"] if each["kind"].startswith("learned")]
+        assert rows.nth(place).locator(".learned").all_text_contents() == learned
+    facts = panel(page, "Three rows")
+    expect(facts).to_contain_text(f"{found['used']} to learn, {found['held_out']} held out")
+    expect(facts).to_contain_text(f"{found['tokens']['total']:,}")
+    page.get_by_role("button", name="Other three").click()
+    others = verb(teacher, "factory", "preview", "--sample", "--offset", str(found["next_offset"]))
+    expect(rows.first).to_contain_text(others["rows"][0]["pieces"][1]["text"])
+
+
+def test_a_training_is_paused_resumed_and_kept_from_the_page(teacher: Node, open_page: OpenPage) -> None:
+    begin_long(teacher)
+    page = open_page(teacher, "factory")
+    train = panel(page, "2 Train")
+    state = train.locator(".chip").first
+    expect(page.locator("#bar .state")).to_contain_text("Training")
+    expect(page.locator('#nav a[href="#/factory"] .count')).to_contain_text("%")
+    expect(page.get_by_text("one runs at a time")).to_be_visible()
+    train.get_by_role("button", name="Pause").click()
+    expect(state).to_have_text("paused")
+    step = verb(teacher, "factory", "status")["run"]["step"]
+    train.get_by_role("button", name="Resume").click()
+    expect(state).to_have_text("training")
+    keep = train.get_by_role("button", name="Stop and keep step")
+    keep.click()
+    expect(state).to_have_text("done", timeout=LONG_MS)
+    ended = verb(teacher, "factory", "status")["run"]
+    assert step <= ended["step"] < ended["steps"]
+    assert [each["full_name"] for each in verb(teacher, "adapters", "list")["adapters"]] == [ended["adapter"]]
+
+
+def test_a_training_of_another_process_is_shown_and_can_be_stopped(teacher: Node, open_page: OpenPage) -> None:
+    page = open_page(teacher, "factory")
+    flags = ("train", "--sample", "--name", "far", "--epochs", "5000000")
+    begun = verb(teacher, "factory", *flags, "--no-wait")
+    assert (begun["state"] in ("waiting", "training"), begun["who"]) == (True, "here")
+    expect(panel(page, "2 Train")).to_contain_text("far")
+    panel(page, "2 Train").get_by_role("button", name="Stop", exact=True).click()
+    expect(panel(page, "2 Train").locator(".chip").first).to_have_text("stopped")
+    assert verb(teacher, "adapters", "list")["adapters"] == []
+
+
+def test_what_does_not_fit_and_what_is_cut_off_say_the_way_out(teacher: Node, open_page: OpenPage) -> None:
+    page = open_page(teacher)
+    needs = {
+        "base_bytes": 8_500_000_000,
+        "activations_bytes": 4 * 10**9,
+        "optimizer_bytes": 10**9,
+        "adapter_bytes": 1,
+    }
+    memory = {**needs, "runtime_bytes": 10**9, "serving_bytes": 0, "needed_bytes": 14_500_000_001}
+    memory |= {"cap_bytes": 10**10, "fits": False, "how": "by formula"}
+    estimate = {"steps": 9, "memory": memory, "time": {"seconds": 2460, "how": "by formula"}, "why": None}
+    page.route("**/operator/factory/estimate*", lambda route: route.fulfill(body=json.dumps(estimate)))
+    show(page, "factory")
+    expect(page.locator(".note.warn")).to_contain_text("It does not fit: 4.5 GB too much")
+    expect(page.locator(".meter[role=img]")).to_have_attribute("aria-label", re.compile("Base 8.5 GB"))
+    page.get_by_label("Name", exact=True).fill("lake")
+    expect(page.get_by_text("about 41 min, by formula")).to_be_visible()
+
+
+def test_hostile_rows_and_names_stay_text(teacher: Node, open_page: OpenPage) -> None:
+    preview = verb(teacher, "factory", "preview", "--sample")
+    preview["rows"][0]["pieces"][1]["text"] = HOSTILE + "x" * 1_000_000
+    preview["rows"][0]["contributor"] = HOSTILE
+    page = open_page(teacher)
+    page.route("**/operator/factory/preview*", lambda route: route.fulfill(body=json.dumps(preview)))
+    show(page, "factory")
+    expect(page.locator("pre.row-text").first).to_contain_text("<b onclick=alert(1)>\\u202e")
+    assert page.locator("pre.row-text b").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_every_line_that_is_printed_is_one_of_the_verbs(teacher: Node, open_page: OpenPage) -> None:
+    verb(teacher, "factory", "train", "--sample", "--name", "lake", "--epochs", "1")
+    page = open_page(teacher, "factory")
+    panel(page, "3 Evaluate").locator("table").wait_for()
+    lines = set(page.locator(".cli code").all_text_contents())
+    begin_long(teacher)
+    train = panel(page, "2 Train")
+    train.get_by_role("button", name="Pause").focus()
+    expect(train.locator(".cli code")).to_have_text("openledger-node factory pause")
+    train.get_by_role("button", name="Pause").click()
+    expect(train.locator(".chip").first).to_have_text("paused")
+    for button in train.locator(".buttons button").all():
+        button.focus()
+        lines |= set(page.locator(".cli code").all_text_contents())
+    show(page, "adapters")
+    page.locator("tbody tr").first.wait_for()
+    for button in page.locator("main button").all():
+        button.focus()
+        lines |= set(page.locator(".cli code").all_text_contents())
+    verbs = {re.sub(r"^openledger-node ", "", line) for line in lines}
+    assert {"factory resume", "factory stop", "factory stop --keep"} <= verbs
+    for line in verbs:
+        words = [word for word in line.split() if word != "--help"]
+        command = [sys.executable, "-m", "openledger_node", *words, "--help"]
+        run = subprocess.run(command, env=node_environment(teacher.home), capture_output=True, text=True, check=False)
+        assert run.returncode == 0, (line, run.stderr)
+        known = run.stdout
+        assert all(word in known for word in words if word.startswith("--")), line
+
+
+def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_dialog(
+    tmp_path: Path, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True  # the node ends before its page does
+    with running_node(Home(tmp_path), "--backend", "fake", **SETTINGS, **EMBEDDED) as node:
+
+        def run(*words: str) -> dict[str, Any]:
+            return verb_json(node.home, *words, **SETTINGS, **EMBEDDED)
+
+        rows = tmp_path / "rows.jsonl"
+        write_rows(rows, draw_sample(1).rows)
+        people = sorted({row.contributor for row in draw_sample(1).rows})
+        accounts = [word for n, who in enumerate(people) for word in ("--account", f"{who}={'0x' + f'{n + 1:040x}'}")]
+        run("datanet", "create", "lake", "--licence", "CC0-1.0", "--owner-share", "10")
+        run("datanet", "approve", "lake", run("datanet", "contribute", "lake", str(rows), *accounts)["digest"])
+        run("datanet", "publish", "lake")
+        page = open_page(node, "factory")
+        expect(page.get_by_label("Datanet")).to_have_value("lake@1")
+        page.get_by_label("Name", exact=True).fill("harbour")
+        expect(panel(page, "1 Choose").locator(".cli code")).to_contain_text("--datanet lake@1 --name harbour")
+        page.get_by_role("button", name="Start training").click()
+        expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=LONG_MS)
+        page.get_by_role("button", name="Publish…").click()
+        dialog = page.locator("dialog")
+        expect(dialog.locator(".cli code")).to_have_text("openledger-node factory publish 1", timeout=LONG_MS)
+        expect(dialog).to_contain_text("Gas, at most")
+        dialog.get_by_role("button", name="Publish").click()
+        expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)
+        again = run("factory", "publish", "1")
+        assert again["transactions"] == [], "it is registered already"
+
+
+@pytest.fixture
+def real_teacher(tmp_path: Path) -> Iterator[Node]:
+    """A node with the demo base."""
+    (tmp_path / "models").symlink_to(TEST_HOME.models)
+    with running_node(Home(tmp_path)) as node:
+        yield node
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_real_base_is_taught_from_the_page(real_teacher: Node, open_page: OpenPage) -> None:
+    page = open_page(real_teacher, "factory")
+    page.get_by_label("Name", exact=True).fill("harbour")
+    page.locator("summary").click()
+    page.get_by_label("Epochs", exact=True).fill("1")
+    page.get_by_label("Rows to evaluate on").fill("4")
+    expect(panel(page, "1 Choose")).to_contain_text("by formula", timeout=LONG_MS)
+    page.get_by_role("button", name="Start training").click()
+    expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=REAL_MS)
+    found = verb_json(real_teacher.home, "factory", "status")["run"]
+    assert found["held_out_loss"] < found["history"][0][2]
+    assert found["evaluation"]["rouge_l"]["adapter"] > found["evaluation"]["rouge_l"]["base"]
+    assert len(drawn(page)) == 2

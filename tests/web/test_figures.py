@@ -1,0 +1,208 @@
+"""One truth: every figure on Home and Peers is the one that the verb prints, and what a button does is its line."""
+
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+from support.nodes import Node, verb_json
+from support.pages import operator_of, show
+from typer.main import get_command
+
+from openledger_node.cli import main as cli
+
+OpenPage = Callable[..., Page]
+WEI = 10**18
+PERIODS = (None, "7d", "30d", "")
+NAMES = {"Pending": "pending_wei", "Settled": "settled_wei", "Claimed": "claimed_wei", "Net": "net_wei"}
+EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
+LONG = "x" * 1_000_000
+
+
+def to_open(wei: str | int) -> str:
+    """Six places, cut and never rounded up, as the page writes an amount."""
+    whole, rest = divmod(abs(int(wei)), WEI)
+    return f"{'−' if int(wei) < 0 else ''}{whole:,}.{rest // 10**12:06d}"
+
+
+def tile(page: Page, label: str) -> str:
+    box = page.locator(".tile", has=page.locator(".label", has_text=label))
+    return box.locator(".value").inner_text()
+
+
+# ---- the figures
+
+
+def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    table = page.locator("table", has_text="Pending")
+    table.wait_for()
+    for column, since in ((2, "7d"), (3, "30d"), (4, None)):
+        words = ["--since", since] if since else []
+        said = verb_json(earner.home, "earnings", *words, **EMBEDDED)
+        for row, name in NAMES.items():
+            cell = table.locator("tr", has_text=row).first.locator("th, td").nth(column)
+            expect(cell).to_have_text(to_open(said[name]))
+        gas = table.locator("tr", has_text="Gas").first.locator("th, td").nth(column)
+        expect(gas.locator("span")).to_have_attribute("title", f"{-int(said['gas_open_wei'])} wei")
+
+
+def test_the_tiles_are_the_verbs(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    expect(page.locator(".tile .value").first).not_to_have_text("–")
+    week = verb_json(earner.home, "earnings", "--since", "7d", **EMBEDDED)
+    jobs = verb_json(earner.home, "jobs", "--limit", "1000")["jobs"]
+    assert tile(page, "Net earned") == to_open(week["net_wei"])
+    assert tile(page, "Not yet claimed") == to_open(int(week["pending_wei"]) + int(week["settled_wei"]))
+    assert tile(page, "Jobs, 24 h") == str(len(jobs))
+    assert tile(page, "Tokens, 24 h") == f"{sum(job['tokens_out'] for job in jobs):,}"
+
+
+def test_every_job_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    jobs = verb_json(earner.home, "jobs", "--limit", "5")["jobs"]
+    for job in jobs:
+        row = page.locator(f'tr[data-key="row {job["request_id"]}"]')
+        expect(row).to_contain_text(job["received"][11:19])
+        expect(row).to_contain_text(to_open(job["amount_wei"]))
+        expect(row.locator("td").nth(1)).to_have_text(str(job["tokens_in"]))
+        expect(row.locator("td").nth(2)).to_have_text(str(job["tokens_out"]))
+        expect(row.locator("a")).to_have_attribute("href", f"#/money?receipt={job['receipt']}")
+
+
+def test_the_sentence_and_every_check_are_the_verbs(among_others: Node, open_page: OpenPage) -> None:
+    page = open_page(among_others)
+    status = verb_json(among_others.home, "status")
+    expect(page.locator(".sentence")).to_have_text(f"{status['why_idle'][0].upper()}{status['why_idle'][1:]}.")
+    for check in status["checks"]:
+        expect(page.locator(f'tr[data-key="row {check["check"]}"]')).to_contain_text(check["says"])
+    lost = page.locator("table", has_text="Winner").locator("tbody tr:not(.more)")
+    expect(lost).to_have_count(len(status["bids_lost"]))
+
+
+def test_every_peer_is_the_verbs(among_others: Node, open_page: OpenPage) -> None:
+    page = open_page(among_others, "peers")
+    found = verb_json(among_others.home, "peers", "list")
+    assert tile(page, "Connected") == str(sum(peer["is_connected"] for peer in found["peers"]))
+    for peer in found["peers"]:
+        row = page.locator(f'tr[data-key="row {peer["peer_id"]}"]')
+        expect(row.locator("code").first).to_have_attribute("title", peer["peer_id"])
+        if peer["price_wei"]:
+            expect(row.locator(".amount").first).to_have_attribute("title", f"{peer['price_wei']} wei")
+
+
+# ---- what it does
+
+
+def test_the_suggested_price_is_set_by_its_button_as_by_its_line(among_others: Node, open_page: OpenPage) -> None:
+    page = open_page(among_others)
+    note = page.locator(".note", has=page.locator("button", has_text="Set price to"))
+    line = note.locator("code").inner_text()
+    with operator_of(among_others.home) as operator:
+        before = operator.get("/price").json()["price_wei"]
+        try:
+            note.locator("button.primary").click()
+            expect(page.locator(".toast")).to_contain_text("from the next bid on")
+            wanted = round(float(line.split()[-1]) * WEI)
+            assert abs(int(operator.get("/price").json()["price_wei"]) - wanted) <= 1
+        finally:
+            operator.post("/price", json={"price_wei": before}).raise_for_status()
+
+
+def test_limits_are_set_as_the_line_says(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.locator("button", has_text="Change limits").click()
+    page.locator("#limit-disk").fill("60")
+    page.locator("#limit-hours").fill("00:00-23:59")
+    line = "openledger-node limits set --disk 60GB --hours 00:00-23:59"
+    expect(page.locator("dialog .cli code")).to_have_text(line)
+    with operator_of(alone.home) as operator:
+        try:
+            page.locator("dialog button", has_text="Set limits").click()
+            expect(page.locator("dialog")).to_have_count(0)
+            assert operator.get("/limits").json()["disk_bytes"] == 60 * 10**9
+            expect(page.locator("main")).to_contain_text("00:00-23:59")
+        finally:
+            operator.post("/limits", json={"disk_bytes": 0, "hours": ""}).raise_for_status()
+
+
+def test_a_limit_that_is_none_says_so_and_changes_nothing(alone: Node, open_page: OpenPage, seen: Any) -> None:
+    seen.is_forgiven = True  # the refusal
+    page = open_page(alone)
+    page.locator("button", has_text="Change limits").click()
+    page.locator("#limit-hours").fill("whenever")
+    page.locator("dialog button", has_text="Set limits").click()
+    expect(page.locator("dialog .note")).to_contain_text("whenever")
+    page.locator("#limit-hours").fill("")
+    page.locator("#limit-disk").fill("much")
+    page.locator("dialog button", has_text="Set limits").click()
+    expect(page.locator("dialog .note")).to_contain_text("a number of GB")
+
+
+# ---- what it prints
+
+
+@pytest.mark.parametrize("name", ["alone", "earner", "among_others"])
+def test_every_line_that_is_printed_is_one_that_the_command_has(
+    request: pytest.FixtureRequest, open_page: OpenPage, name: str
+) -> None:
+    page = open_page(request.getfixturevalue(name))
+    lines: set[str] = set()
+    for screen in page.eval_on_selector_all("#nav li a", "(links) => links.map((each) => each.hash.slice(2))"):
+        show(page, screen)
+        page.locator("main .cli").first.wait_for()
+        lines |= set(page.locator(".cli code").all_inner_texts())
+    assert lines
+    assert [line for line in sorted(lines) if not is_command(line)] == []
+
+
+def is_command(line: str) -> bool:
+    """Whether the verb exists and has these options."""
+    program, *words = shlex.split(line)
+    command: Any = get_command(cli.app)
+    while words and hasattr(command, "commands"):
+        command = command.commands.get(words.pop(0))
+    options = {name for each in getattr(command, "params", []) for name in (*each.opts, *each.secondary_opts)}
+    return program == "openledger-node" and all(
+        word.split("=")[0] in options or word == "--help" for word in words if word.startswith("--")
+    )
+
+
+# ---- what others write
+
+
+@pytest.mark.parametrize("text", [HOSTILE, LONG], ids=["markup", "endless"])
+def test_what_peers_and_callers_write_stays_text(among_others: Node, open_page: OpenPage, text: str) -> None:
+    page = open_page(among_others)
+    page.context.route("**/operator/**", lambda route: _with(route, text))
+    page.reload()
+    page.locator("#bar .state[data-tone]").wait_for()
+    for screen in ("home", "peers"):
+        show(page, screen)
+        page.locator("main table").first.wait_for()
+        assert page.locator("main img, main script").count() == 0
+        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), screen
+        if text is HOSTILE:
+            expect(page.locator("main")).to_contain_text("<script>alert(2)</script>\\u202egnp.exe\\u0007")
+            assert "\u202e" not in page.locator("main").inner_text()
+
+
+def _with(route: Route, text: str) -> None:
+    """The node's answer, with `text` wherever somebody else's words stand; and no stream, so that it is asked."""
+    if route.request.url.endswith("/events"):
+        route.fulfill(status=204)
+        return
+    response = route.fetch()
+    answer = response.json() if response.ok else {}
+    for bid in answer.get("bids_lost", []):
+        bid["adapter"] = bid["reason"] = text
+    for check in answer.get("checks", []):
+        check["says"] = text
+    for job in answer.get("jobs", []):
+        job["adapter"] = text
+    for peer in answer.get("peers", []) if isinstance(answer.get("peers"), list) else []:
+        peer["learned_from"], peer["adapters"], peer["serves"] = text, [text], True
+    route.fulfill(response=response, body=json.dumps(answer))

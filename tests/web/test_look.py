@@ -1,0 +1,89 @@
+"""What everybody must be able to read, reach and name, on every screen and width, in light and dark."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+from support.nodes import Node
+from support.pages import show
+
+OpenPage = Callable[..., Page]
+AUDIT = (Path(__file__).parent / "audit.js").read_text()
+WIDTHS = (320, 380, 768, 1024, 1280, 1920)
+SETTLED_MS = 300
+
+
+def audit(page: Page) -> list[str]:
+    page.locator("main h1").wait_for()
+    page.wait_for_timeout(SETTLED_MS)
+    found: list[str] = page.evaluate(AUDIT)
+    return found
+
+
+def screens_of(page: Page) -> list[str]:
+    names: list[str] = page.eval_on_selector_all("#nav li a", "(links) => links.map((each) => each.hash.slice(2))")
+    return names
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["alone", "earner", "among_others"])
+def test_every_screen_can_be_read_reached_and_named_at_every_width(
+    request: pytest.FixtureRequest, open_page: OpenPage, name: str, scheme: str
+) -> None:
+    page = open_page(request.getfixturevalue(name), scheme=scheme)
+    found = {}
+    for screen in screens_of(page):
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            show(page, screen)
+            if complaints := audit(page):
+                found[f"{screen} at {width}"] = complaints
+    assert found == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_dialogs_and_the_menu_can_be_read_too(alone: Node, open_page: OpenPage, scheme: str) -> None:
+    page = open_page(alone, width=380, scheme=scheme)
+    page.locator("#menu").click()
+    expect(page.locator("#nav")).to_be_visible()
+    assert audit(page) == []
+    page.locator("#menu").click()
+    page.locator("main button", has_text="Change limits").click()
+    assert audit(page) == []
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    assert audit(page) == []
+
+
+def test_columns_of_second_rank_leave_a_narrow_page_and_a_row_opens_to_show_them(
+    earner: Node, open_page: OpenPage
+) -> None:
+    page = open_page(earner, width=380)
+    row = page.locator('main tr[data-key^="row 0x"]').first
+    row.wait_for()
+    assert row.locator(".rank2").first.is_hidden()
+    row.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("tr.more.open")).to_contain_text("First token")
+
+
+def test_j_and_k_walk_the_rows(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    rows = page.locator("main tbody tr[tabindex]")
+    rows.first.wait_for()
+    page.keyboard.press("j")
+    expect(rows.first).to_be_focused()
+    page.keyboard.press("j")
+    expect(rows.nth(1)).to_be_focused()
+    page.keyboard.press("k")
+    expect(rows.first).to_be_focused()
+
+
+def test_arrows_move_the_cursor_of_every_chart_at_once(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    page.locator(".plot").first.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator('.plot .cursor[visibility="visible"]')).to_have_count(page.locator(".plot").count())
+    page.locator("h1").click()
+    expect(page.locator('.plot .cursor[visibility="visible"]')).to_have_count(0)

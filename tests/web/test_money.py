@@ -1,0 +1,231 @@
+"""Money: what the page shows is what the verbs print, and what is done on it is done on the chain."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from support.nodes import Node, running_node, verb_json
+from support.pages import operator_of
+
+from openledger_node.home import Home
+
+OpenPage = Callable[..., Page]
+EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
+OPEN_WEI = 10**18
+DEADLINE_S, MINED_MS = 60.0, 30_000
+STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Window", "Withdrawal"]
+
+
+@pytest.fixture(scope="module")
+def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that was paid twice, and whose claims are final."""
+    home = Home(tmp_path_factory.mktemp("paid"))
+    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        for _ in range(2):
+            verb(node, "chat", "hello", "--as-guest", "--max-tokens", "20")
+        wait_for(
+            lambda: (found := ask(node, "rewards"))["claims"] and not found["num_unclaimed"] and all_final(found)
+        )
+        yield node
+
+
+def verb(node: Node, *words: str) -> dict[str, Any]:
+    return verb_json(node.home, *words, **EMBEDDED)
+
+
+def ask(node: Node, question: str, **arguments: Any) -> Any:
+    with operator_of(node.home) as operator:
+        return operator.post(f"/money/{question}", json=arguments).json()
+
+
+def all_final(rewards: dict[str, Any]) -> bool:
+    return {claim["state"] for claim in rewards["claims"]} == {"final"}
+
+
+def wait_for(find: Callable[[], Any]) -> Any:
+    deadline_s = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_s:
+        if found := find():
+            return found
+        threading.Event().wait(0.2)
+    raise AssertionError("it never came to be")
+
+
+def amount(wei: str | int) -> str:
+    whole, rest = divmod(int(wei), OPEN_WEI)
+    return f"{whole:,}.{rest:018d}"[: len(f"{whole:,}") + 7]
+
+
+@pytest.fixture
+def page(paid: Node, open_page: OpenPage) -> Page:
+    opened = open_page(paid, "money")
+    opened.locator(".way").wait_for()
+    return opened
+
+
+def tile(page: Page, label: str) -> Locator:
+    return page.locator(".tile", has=page.locator(f'.label:has-text("{label}")'))
+
+
+def panel(page: Page, name: str) -> Locator:
+    return page.locator(f'.panel[aria-label="{name}"]')
+
+
+def test_tiles_are_what_the_verbs_print_to_the_wei(page: Page, paid: Node) -> None:
+    stake, rewards, channels = (
+        verb(paid, "stake", "show"),
+        verb(paid, "rewards", "show"),
+        verb(paid, "channels", "list"),
+    )
+    for label, wei in (
+        ("Wallet", stake["wallet_open_wei"]),
+        ("Ready to withdraw", rewards["balance_wei"]),
+        ("Staked", stake["bonded_wei"]),
+        ("In channels", channels["left_as_payer_wei"]),
+        ("Gas today", rewards["gas_today_wei"]),
+    ):
+        value = tile(page, label).locator(".value .amount")
+        expect(value).to_have_text(amount(wei))
+        expect(value).to_have_attribute("title", f"{wei} wei")
+
+
+def test_the_seven_steps_and_the_division_are_those_of_attribution_show_follow(page: Page, paid: Node) -> None:
+    newest = verb(paid, "attribution", "show")["receipts"][0]["digest"]
+    found = verb(paid, "attribution", "show", newest, "--follow")
+    steps = page.locator(".way li")
+    assert steps.count() == len(STEPS)
+    for place, step in enumerate(found["steps"]):
+        expect(steps.nth(place)).to_have_attribute("data-state", step["state"])
+        expect(steps.nth(place)).to_contain_text(STEPS[place])
+        if step["hash"]:
+            expect(steps.nth(place).locator(f'code[title="{step["hash"]}"]')).to_be_visible()
+    way = panel(page, "One OPEN")
+    expect(way.locator("tr.sum").first).to_contain_text("1.000000")
+    expect(steps.nth(0)).to_contain_text("as paid")
+    expect(steps.nth(2)).not_to_contain_text("as paid")
+    way.locator("button", has_text="Show as paid").click()
+    expect(steps.nth(0)).not_to_contain_text("as paid")
+    for part in found["as_paid"]["parts"]:
+        expect(way.locator(f'.amount[title="{part["amount_wei"]} wei"]').first).to_be_attached()
+    expect(way.locator("tr.sum").first).to_contain_text(amount(found["amount_wei"]))
+    assert sum(int(part["amount_wei"]) for part in found["as_paid"]["parts"]) == int(found["amount_wei"])
+
+
+def test_another_receipt_is_followed_and_stands_in_the_address(page: Page, paid: Node) -> None:
+    older = verb(paid, "attribution", "show")["receipts"][1]["digest"]
+    panel(page, "One OPEN").locator("select").select_option(older)
+    expect(page.locator(f'.way code[title="{older}"]')).to_be_visible()
+    assert older in page.evaluate("() => location.hash")
+
+
+def test_stake_is_added_from_the_page_by_keys_alone_and_the_verb_says_so(page: Page, paid: Node) -> None:
+    before = int(verb(paid, "stake", "show")["bonded_wei"])
+    field = page.locator("#stake-amount")
+    field.focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("2.5")
+    expect(panel(page, "Stake").locator(".cli code")).to_have_text("openledger-node stake add 2.5")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    dialog = page.locator("dialog")
+    expect(dialog).to_contain_text("Gas, at most")
+    expect(dialog.locator("button", has_text="Cancel")).to_be_focused()
+    wallet = int(verb(paid, "stake", "show")["wallet_open_wei"])
+    expect(dialog).to_contain_text(amount(wallet - 25 * 10**17))
+    expect(dialog.locator(".cli code")).to_have_text("openledger-node stake add 2.5")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(dialog.locator(".chip")).to_contain_text("mined", timeout=MINED_MS)
+    expect(dialog).to_contain_text("0x")
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    expect(field).to_be_visible()
+    bonded = int(verb(paid, "stake", "show")["bonded_wei"])
+    assert bonded == before + 25 * 10**17
+    expect(tile(page, "Staked").locator(".value")).to_contain_text(amount(bonded))
+    newest = verb(paid, "wallet", "history", "--limit", "1")["transactions"][0]
+    assert newest["summary"] == "bond 2.5 OPEN"
+    expect(panel(page, "Transactions").locator("tbody tr").first).to_contain_text("bond 2.5 OPEN")
+
+
+def test_rewards_are_withdrawn_from_the_page_and_the_last_step_is_done(page: Page, paid: Node) -> None:
+    balance = int(verb(paid, "rewards", "show")["balance_wei"])
+    assert balance > 0
+    take = panel(page, "Claims").locator("button", has_text="Withdraw")
+    expect(take).to_have_text(f"Withdraw {amount(balance)}…")
+    take.click()
+    dialog = page.locator("dialog")
+    expect(dialog).to_contain_text(amount(balance))
+    dialog.locator("button.primary").click()
+    expect(dialog.locator(".chip").first).to_contain_text("mined", timeout=MINED_MS)
+    dialog.locator("button", has_text="Close").click()
+    wait_for(lambda: verb(paid, "rewards", "show")["balance_wei"] == "0")
+    expect(tile(page, "Ready to withdraw").locator(".value")).to_contain_text("0.000000")
+    expect(page.locator(".way li").last).to_have_attribute("data-state", "done")
+    assert verb(paid, "earnings")["withdrawn_wei"] == str(balance)
+
+
+def test_stake_is_removed_and_a_channel_is_opened_topped_up_and_closed(page: Page, paid: Node) -> None:
+    page.locator("#stake-amount").fill("1")
+    page.locator('[data-key="stake remove"]').click()
+    carry_out(page)
+    expect(panel(page, "Stake")).to_contain_text("free in")
+    assert verb(paid, "stake", "show")["unbonding"][0]["amount_wei"] == str(OPEN_WEI)
+    page.locator('[data-key="open channel"]').click()
+    page.locator("#channel-node").fill("0x" + "11" * 20)
+    page.locator("#ask-amount").fill("3")
+    page.locator("dialog button", has_text="Go on…").click()
+    expect(page.locator("dialog .cli code")).to_have_text(f"openledger-node channels open 0x{'11' * 20} 3")
+    carry_out(page)
+    own = panel(page, "Channels").locator("tr", has_text="payer")
+    own.locator("button", has_text="Top up…").click()
+    page.locator("#ask-amount").fill("0.5")
+    page.locator("dialog button", has_text="Go on…").click()
+    carry_out(page)
+    expect(own).to_contain_text("3.500000")
+    own.locator("button", has_text="Close…").click()
+    carry_out(page)
+    expect(own).to_contain_text("closing")
+    channel = next(each for each in verb(paid, "channels", "list")["channels"] if each["role"] == "payer")
+    assert (channel["deposit_wei"], channel["withdrawing_wei"]) == (str(35 * 10**17), str(35 * 10**17))
+
+
+def carry_out(page: Page) -> None:
+    dialog = page.locator("dialog")
+    dialog.locator("button.primary").click()
+    expect(dialog.locator(".chip").first).to_contain_text("mined", timeout=MINED_MS)
+    dialog.locator("button", has_text="Close").click()
+    expect(dialog).to_have_count(0)
+
+
+def test_what_the_contract_would_refuse_is_said_in_place_of_the_button(page: Page, seen: Any) -> None:
+    seen.is_forgiven = True  # the refusal is an answer with status 400
+    page.locator("#stake-amount").fill("5000000")
+    page.locator('[data-key="stake add"]').click()
+    expect(page.locator("dialog .note")).to_contain_text("the contract refuses")
+    expect(page.locator("dialog button.primary")).to_have_count(0)
+
+
+def test_an_amount_that_is_none_opens_no_dialog(page: Page) -> None:
+    page.locator("#stake-amount").fill("much")
+    page.locator('[data-key="stake add"]').click()
+    expect(page.locator("dialog")).to_have_count(0)
+    expect(page.locator("#stake-amount")).to_have_attribute("aria-invalid", "true")
+
+
+def test_on_a_machine_alone_the_page_says_that_no_money_moves(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "money")
+    expect(page.locator("main")).to_contain_text("No money moves on this machine alone")
+    expect(page.locator(".tile")).to_have_count(0)
+
+
+def test_transactions_are_those_of_wallet_history(page: Page, paid: Node) -> None:
+    sent = verb(paid, "wallet", "history", "--limit", "12")["transactions"]
+    rows = panel(page, "Transactions").locator("tbody tr[data-key]")
+    expect(rows).to_have_count(len(sent))
+    for place, each in enumerate(sent):
+        expect(rows.nth(place)).to_contain_text(each["summary"])
+        expect(rows.nth(place).locator(f'code[title="{each["hash"]}"]')).to_be_visible()

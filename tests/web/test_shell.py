@@ -1,0 +1,231 @@
+"""The page's frame: how it opens, what it says of the node at once, and how it is used without a mouse."""
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect
+from support.nodes import Node, running_node
+from support.pages import Seen, link_of, open_context, operator_of, show
+
+from openledger_node.home import Home
+
+OpenPage = Callable[..., Page]
+WITHIN_MS = 1_000
+HANGS_MS = 30_000  # it is silent for twelve seconds, and then does not answer for five
+CONTROLS = "button:not(:disabled), a[href], input"
+# By what they bear, since a part of the page may be drawn anew while it is walked through.
+NAMES = """(all) => all.filter((each) => each.offsetParent)
+    .map((each) => each.dataset.key ?? each.getAttribute("href") ?? each.id)"""
+TABS_MAX = 100  # several times around
+
+
+def test_the_link_opens_home_and_the_bar_says_the_state(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    expect(page.locator("h1")).to_have_text("Home")
+    expect(page.locator("#bar .state")).to_contain_text("Idle")
+    expect(page.locator("#nav a[aria-current]")).to_have_text("Home")
+
+
+def test_without_a_session_the_page_says_how_to_get_one_and_nothing_of_the_node(
+    alone: Node, browser: Browser
+) -> None:
+    with open_context(browser) as context:
+        page = context.new_page()
+        page.goto(alone.url)
+        expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
+        expect(page.locator("main")).to_contain_text("openledger-node status")
+        expect(page.locator("#nav")).to_be_empty()
+
+
+def test_a_link_opens_one_browser_alone(alone: Node, browser: Browser) -> None:
+    link = link_of(alone.home)
+    with open_context(browser) as first, open_context(browser) as second:
+        assert first.new_page().goto(link).ok  # type: ignore[union-attr]
+        late = second.new_page()
+        late.goto(link)
+        expect(late.locator("body")).to_contain_text("This link was used or is too old")
+
+
+def test_a_change_of_state_is_on_the_page_within_a_second(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    with operator_of(alone.home) as operator:
+        try:
+            operator.post("/pause", json={}).raise_for_status()
+            expect(page.locator("#bar .state")).to_have_text("Paused", timeout=WITHIN_MS)
+            expect(page.locator("#bar button", has_text="Resume")).to_be_visible(timeout=WITHIN_MS)
+        finally:
+            operator.post("/resume").raise_for_status()
+        expect(page.locator("#bar .state")).to_contain_text("Idle", timeout=WITHIN_MS)
+
+
+def test_pause_and_resume_do_what_the_verbs_do(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.locator("#bar button", has_text="Pause").click()
+    expect(page.locator("#bar .state")).to_have_text("Paused")
+    assert alone.status()["state"] == "paused"
+    page.locator("#bar button", has_text="Resume").click()
+    expect(page.locator("#bar .state")).to_contain_text("Idle")
+    assert alone.status()["state"] == "idle"
+
+
+def test_a_screen_that_arrives_late_does_not_take_the_place_of_the_one_chosen_since(
+    alone: Node, open_page: OpenPage
+) -> None:
+    page = open_page(alone)
+    late: list[Route] = []
+    page.context.route("**/screens/home.js", lambda route: late.append(route))
+    with page.expect_request("**/screens/home.js"):
+        page.reload(wait_until="commit")
+    show(page, "adapters")
+    arrive_and_leave_adapters_shown(page, late, "home")
+
+
+def test_who_goes_back_while_a_screen_is_on_its_way_stays_there(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "adapters")
+    late: list[Route] = []
+    page.context.route("**/screens/peers.js", lambda route: late.append(route))
+    with page.expect_request("**/screens/peers.js"):
+        page.evaluate("location.hash = '#/peers'")
+    page.evaluate("location.hash = '#/adapters'")
+    arrive_and_leave_adapters_shown(page, late, "peers")
+
+
+def arrive_and_leave_adapters_shown(page: Page, late: list[Route], screen: str) -> None:
+    for route in late:
+        route.continue_()
+    page.evaluate("(screen) => import(`./screens/${screen}.js`)", screen)  # returns once the page has it too
+    expect(page.locator('#nav a[href="#/adapters"]')).to_have_attribute("aria-current", "page")
+    expect(page).to_have_title(re.compile("Adapters"))
+
+
+def test_while_the_stream_is_broken_the_page_asks_by_itself(alone: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True
+    page = open_page(alone)
+    page.context.route("**/operator/events", lambda route: route.abort())
+    page.reload()
+    page.locator("#bar .state[data-tone]").wait_for()
+    with operator_of(alone.home) as operator:
+        try:
+            operator.post("/pause", json={}).raise_for_status()
+            expect(page.locator("#bar .state")).to_have_text("Paused", timeout=8_000)
+        finally:
+            operator.post("/resume").raise_for_status()
+
+
+def test_a_node_that_hangs_leaves_its_last_figures_and_turns_buttons_off_until_it_is_back(
+    tmp_path: Path, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True
+    with running_node(Home(tmp_path), "--backend", "fake") as node:
+        page = open_page(node)
+        change, gone = page.locator("main button", has_text="Change limits"), page.locator("#gone")
+        expect(change).to_be_enabled()
+        node.signal(signal.SIGSTOP)
+        expect(gone).to_contain_text("The node is not running", timeout=HANGS_MS)
+        expect(gone).to_contain_text("buttons are off until it is back")
+        expect(page.locator(".sentence")).to_contain_text("Nothing to answer")
+        expect(change).to_be_disabled()
+        node.signal(signal.SIGCONT)
+        expect(gone).to_be_empty()
+        expect(change).to_be_enabled()
+
+
+def test_a_node_that_was_killed_is_said_to_be_gone_and_started_anew_asks_for_a_new_link(
+    tmp_path: Path, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True
+    with running_node(Home(tmp_path), "--backend", "fake") as node:
+        page = open_page(node)
+        node.process.kill()
+        node.process.wait()
+    expect(page.locator("#gone")).to_contain_text("The node is not running")
+    port = node.url.rpartition(":")[2]
+    with running_node(Home(tmp_path), "--backend", "fake", "--port", port):
+        expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
+
+
+def test_the_navigation_shows_what_there_is_and_no_more(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    with httpx.Client(base_url=alone.url) as client:
+        client.get(link_of(alone.home))
+        screens = client.get("/session").json()["screens"]
+    shown = page.eval_on_selector_all("#nav li a", "(links) => links.map((each) => each.hash.slice(2))")
+    assert sorted(shown) == screens
+
+
+@pytest.mark.parametrize(("keys", "title"), [("gp", "Peers"), ("gh", "Home")])
+def test_two_keys_go_to_a_screen(alone: Node, open_page: OpenPage, keys: str, title: str) -> None:
+    page = open_page(alone, "home" if title == "Peers" else "peers")
+    for key in keys:
+        page.keyboard.press(key)
+    expect(page.locator("h1")).to_have_text(title)
+
+
+def test_the_first_tab_skips_to_the_content(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("main")).to_be_focused()
+    expect(page.locator("h1")).to_have_text("Home")
+
+
+@pytest.mark.parametrize("screen", ["home", "peers"])
+def test_the_keyboard_alone_reaches_every_control(alone: Node, open_page: OpenPage, screen: str) -> None:
+    page = open_page(alone, screen)
+    page.locator("main .cli").first.wait_for()
+    page.evaluate("() => { document.activeElement.blur(); window.scrollTo(0, 0); }")
+    reached: set[str] = set()
+    for _ in range(TABS_MAX):
+        page.keyboard.press("Tab")
+        reached |= set(page.eval_on_selector_all(":focus", NAMES))
+        missed = set(page.eval_on_selector_all(CONTROLS, NAMES)) - reached
+        if not missed:
+            return
+    pytest.fail(f"no Tab leads to {sorted(missed)}")
+
+
+def test_a_dialog_gives_the_focus_back(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.keyboard.press("?")
+    expect(page.locator("dialog")).to_contain_text("Keyboard")
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    opener = page.locator("main button", has_text="Change limits")
+    opener.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("dialog")).to_contain_text("Change limits")
+    page.keyboard.press("Escape")
+    expect(opener).to_be_focused()
+
+
+def test_single_keys_can_be_turned_off(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.keyboard.press("?")
+    page.locator("#keys-off").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("t")
+    assert page.evaluate("() => document.documentElement.dataset.theme") is None
+
+
+def test_light_or_dark_is_kept_for_the_next_time(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, scheme="light")
+    page.keyboard.press("t")
+    assert page.evaluate("() => getComputedStyle(document.documentElement).colorScheme") == "dark"
+    page.reload()
+    page.locator("#bar .state[data-tone]").wait_for()
+    assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+
+
+def test_y_copies_the_line_of_the_panel_that_has_the_focus(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("main button", has_text="Change limits").focus()
+    page.keyboard.press("y")
+    expect(page.locator(".toast")).to_have_text("Copied")
+    assert page.evaluate("() => navigator.clipboard.readText()") == "openledger-node limits set"

@@ -1,0 +1,127 @@
+"""What the page shows in place of what is not there: what is the case, what still works, and one way out.
+
+The node's answers are its own but for the one thing that each test makes so; the rest of the page must not empty.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+from support.nodes import Node, running_node
+from support.pages import Seen, show
+
+from openledger_node.home import Home
+
+OpenPage = Callable[..., Page]
+Change = Callable[[str, Any], None]
+AUDIT = (Path(__file__).parent / "audit.js").read_text()
+WHY = "the chain answers as 31337, and network.json says 1612: the endpoint serves another chain"
+
+
+def open_changed(page: Page, change: Change) -> None:
+    """Show the node as it would be if its answers were changed so; without its stream, so that it is asked."""
+
+    def answer(route: Route) -> None:
+        path = route.request.url.split("/operator")[1]
+        if path == "/events":
+            route.fulfill(status=204)
+            return
+        response = route.fetch()
+        content = response.json()
+        change(path.split("?")[0], content)
+        route.fulfill(response=response, body=json.dumps(content))
+
+    page.context.route("**/operator/**", answer)
+    page.reload()
+    page.locator("#bar .state[data-tone]").wait_for()
+
+
+def chain_is(health: str) -> Change:
+    def change(path: str, content: Any) -> None:
+        if path == "/status":
+            content["chain"], content["money"]["why_down"] = health, WHY
+
+    return change
+
+
+def paused(path: str, content: Any) -> None:
+    if path == "/status":
+        content["state"] = "paused"
+        content["paused"] = {"since": "2026-11-25T12:00:00Z", "why": "you said so", "until": None, "by": "owner"}
+        content["suggestion"] = {"says": "take requests again", "cli": "openledger-node resume"}
+
+
+def nobody_connected(path: str, content: Any) -> None:
+    if path == "/status":
+        content["peers"] = 0
+    if path == "/money/peers":
+        for peer in content["peers"]:
+            peer["is_connected"] = False
+
+
+@pytest.fixture
+def untouched(tmp_path: Path) -> Iterator[Node]:
+    """Nobody has asked this node anything."""
+    with running_node(Home(tmp_path), "--backend", "fake") as node:
+        yield node
+
+
+def test_a_node_on_no_network_says_that_no_money_moves_and_chat_needs_none(
+    untouched: Node, open_page: OpenPage
+) -> None:
+    page = open_page(untouched)
+    box = page.locator(".state-box")
+    expect(box).to_contain_text("No network, and none needed to chat")
+    expect(box.locator(".cli")).to_contain_text("network join")
+    expect(page.locator(".tile .value").first).to_have_text("–")
+    expect(page.locator("main")).to_contain_text("No request has been answered yet")
+    show(page, "peers")
+    expect(page.locator(".state-box")).to_contain_text("This node is on no network")
+
+
+def test_a_node_on_a_chain_of_its_own_says_that_nobody_can_find_it(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner, "peers")
+    expect(page.locator(".state-box")).to_contain_text("alone on its development chain")
+
+
+@pytest.mark.parametrize(
+    ("health", "bar", "words"),
+    [("down", "Chain down", "The chain does not answer"), ("halted", "Chain halted", "No money moves until you act")],
+)
+def test_a_chain_that_is_down_or_another_says_why_and_what_goes_on(
+    earner: Node, open_page: OpenPage, seen: Seen, health: str, bar: str, words: str
+) -> None:
+    seen.is_forgiven = True
+    page = open_page(earner)
+    open_changed(page, chain_is(health))
+    expect(page.locator("#bar .state")).to_have_text(bar)
+    expect(page.locator(".note.bad")).to_contain_text(f"{words}: {WHY}. Answers of this machine go on.")
+    expect(page.locator(".note.bad .cli")).to_contain_text("doctor --only chain")
+    expect(page.locator('tr[data-key^="row 0x"]').first).to_contain_text("0x")  # the rest of the page is there
+    assert page.evaluate(AUDIT) == []
+
+
+def test_a_paused_node_says_since_when_and_how_it_goes_on(earner: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True
+    page = open_page(earner)
+    open_changed(page, paused)
+    expect(page.locator("#bar .state")).to_have_text("Paused")
+    expect(page.locator("#bar button", has_text="Resume")).to_be_visible()
+    expect(page.locator(".note button.primary")).to_have_text("Resume")
+    expect(page.locator(".note .cli")).to_contain_text("openledger-node resume")
+    assert page.evaluate(AUDIT) == []
+
+
+def test_no_peers_says_what_was_tried_and_what_to_do(among_others: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True
+    page = open_page(among_others, "peers")
+    open_changed(page, nobody_connected)
+    box = page.locator(".state-box")
+    expect(box).to_contain_text("No peers yet")
+    expect(box).to_contain_text("addresses were tried: ")
+    expect(box.locator("button.primary")).to_have_text("Try again")
+    expect(box.locator(".cli")).to_contain_text("doctor --only network")
+    assert page.evaluate(AUDIT) == []
