@@ -1,12 +1,19 @@
 """`adapters`: LoRA adapters on this machine."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from ..errors import NodeError
+from openledger_protocol.primitives import Wei
+
+from ..errors import ModelError, NodeError
+from ..home import Home
+from ..inference.adapter_files.layout import LoraLayout, read_layout
 from ..inference.adapters import (
+    Adapter,
     adapter_to_json,
     add_adapter,
     find_adapter,
@@ -15,9 +22,14 @@ from ..inference.adapters import (
     remove_adapter,
     shortest_name,
 )
-from ..inference.bases import find_base
-from ..inference.peft_format import read_layout
-from .context import ask_daemon, load_settings, open_node_home
+from ..inference.bases import Base, find_base
+from ..inference.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
+from ..inference.room import check_disk_room
+from ..owner.published import read_bonds
+from ..owner.shelf import details_to_plain, ranks_of_modules, shelf_to_plain
+from .amounts import open_amount
+from .confirm import confirm
+from .context import ask_daemon, load_settings, network_id, open_node_home
 from .money import acts
 from .percent import ppm_of
 from .render import emit_json, megabytes, out_console, plain, say, show_table
@@ -28,24 +40,37 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 PULL_TIMEOUT_S = 3600.0
 """For a whole adapter over a slow line; what has come is kept, and the next pull goes on from there."""
 
+REMOVE_TIMEOUT_S = 60.0
+"""For the files of a large adapter on a slow disk."""
+
 
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
     """List the adapters that requests may name."""
-    shelf = read_shelf(open_node_home())
-    adapters = shelf.adapters
-    for folder, reason in shelf.refused.items():
-        say(f"[yellow]not served[/] {plain(folder.name)}: {plain(reason)}")
+    home = open_node_home()
+    cap_bytes = load_settings(home).limits.disk_bytes
+    found = ask_daemon(home, "GET", "/adapters") or _stopped_shelf(home, cap_bytes)
+    for folder, reason in found["refused"].items():
+        say(f"[yellow]not served[/] {plain(folder)}: {plain(reason)}")
     if as_json:
-        refused = {folder.name: reason for folder, reason in shelf.refused.items()}
-        emit_json("adapters", {"adapters": [adapter_to_json(adapter) for adapter in adapters], "refused": refused})
+        emit_json("adapters", found)
         return
     rows = [
-        [adapter.full_name, adapter.manifest.base.name, str(adapter.rank_max), megabytes(adapter.size_bytes)]
-        for adapter in adapters
+        [
+            adapter["full_name"],
+            adapter["manifest"]["base"]["name"],
+            str(adapter["rank_max"]),
+            megabytes(adapter["size_bytes"]),
+            ", ".join([adapter["state"].replace("_", " "), *(["pinned"] if adapter["is_pinned"] else [])]),
+        ]
+        for adapter in found["adapters"]
     ]
     empty = "no adapter is here yet: `openledger-node factory train --sample --name NAME`, or `adapters add FOLDER`"
-    show_table(["adapter", "base", "rank", "size"], rows, empty=empty)
+    show_table(["adapter", "base", "rank", "size", "where"], rows, empty=empty)
+    if (memory := found["memory"]) and rows:
+        taken, budget = megabytes(memory["resident_bytes"]), megabytes(memory["budget_bytes"])
+        asked = memory["hits"] + memory["misses"]
+        say(f"{taken} of {budget} in memory; {memory['hits']} of {asked} requests found their adapter there")
 
 
 @app.command()
@@ -57,7 +82,11 @@ def add(
 ) -> None:
     """Check an adapter and put it on the shelf; a running node serves it at once."""
     home = open_node_home()
-    chosen = find_base(home, base or load_settings(home).inference.base)
+    settings = load_settings(home)
+    chosen = find_base(home, base or settings.inference.base)
+    check_disk_room(
+        home, settings.limits.disk_bytes, more_bytes=sum(file.stat().st_size for file in folder.iterdir())
+    )
     adapter = add_adapter(home, folder, chosen, name=name)
     if as_json:
         emit_json("adapter_details", adapter_to_json(adapter))
@@ -94,16 +123,51 @@ def pull(
     if not pulled["bytes"]:
         say(f"[bold]{plain(pulled['adapter'])}[/] was on the shelf already")
         return
-    size, seconds = megabytes(pulled["bytes"]), pulled["duration_s"]
-    say(f"[bold]{plain(pulled['adapter'])}[/] is on the shelf: {size} in {seconds:.1f} s from {pulled['from_peer']}")
+    size, seconds, peer = megabytes(pulled["bytes"]), pulled["duration_s"], plain(pulled["from_peer"])
+    say(f"[bold]{plain(pulled['adapter'])}[/] is on the shelf: {size} in {seconds:.1f} s from {peer}")
+
+
+@app.command()
+def pin(
+    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
+) -> None:
+    """Keep an adapter in memory, so that no request waits for it: in a running node at once, and at each start."""
+    home = open_node_home()
+    adapters, settings = list_adapters(home), load_settings(home).inference
+    adapter = find_adapter(adapters, name)
+    answer = ask_daemon(home, "POST", "/adapters/pin", {"adapter": adapter.full_name})
+    if answer is None:
+        pinned = pinned_among(home, adapters)
+        check_pin_fits(adapter, pinned, dtype=settings.dtype, budget_bytes=settings.adapter_cache_bytes)
+        keep_pin(home, adapter.id)
+    _show_pin(adapter, as_json=as_json, is_pinned=True)
+
+
+@app.command()
+def unpin(
+    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
+) -> None:
+    """Let an adapter leave memory again when another one needs the room."""
+    home = open_node_home()
+    adapter = find_adapter(list_adapters(home), name)
+    _unpin(home, adapter)
+    _show_pin(adapter, as_json=as_json, is_pinned=False)
 
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Take an adapter off the shelf and delete its files; answers that run on it already are not harmed."""
-    adapter = remove_adapter(open_node_home(), name)
+    home = open_node_home()
+    adapter = find_adapter(list_adapters(home), name)
+    confirm(_loss(adapter, read_bonds(home, network_id(home), [adapter]).get(adapter.id)), yes=yes)
+    order = {"adapter": adapter.full_name}
+    if ask_daemon(home, "POST", "/adapters/remove", order, timeout_s=REMOVE_TIMEOUT_S) is None:
+        drop_pin(home, adapter.id)
+        remove_adapter(home, adapter.full_name)
     if as_json:
         emit_json("adapter_details", adapter_to_json(adapter))
         return
@@ -115,26 +179,71 @@ def inspect(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
 ) -> None:
     """Show what an adapter is: base, ranks, what it was trained on, and its checks."""
-    adapter = find_adapter(list_adapters(open_node_home()), name)
+    home = open_node_home()
+    adapter = find_adapter(list_adapters(home), name)
     layout = read_layout(adapter.folder)
-    modules = sorted({site.module for site in layout.sites})
-    ranks = sorted({site.rank for site in layout.sites})
     if as_json:
-        emit_json("adapter_details", {**adapter_to_json(adapter), "modules": modules, "ranks": ranks})
+        asked = ask_daemon(home, "GET", f"/adapters/inspect?name={quote(adapter.full_name)}")
+        emit_json("adapter_details", asked or details_to_plain(adapter, served_base(home)))
         return
-    manifest = adapter.manifest
-    evaluation = [f"{key} {value}" for key, value in (manifest.evaluation or {}).items()]
-    facts = {
+    for label, value in _facts(adapter, layout).items():
+        out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
+
+
+def served_base(home: Home) -> Base | None:
+    """The base that this home serves, if it is here."""
+    with suppress(ModelError):
+        return find_base(home, load_settings(home).inference.base)
+    return None
+
+
+def _stopped_shelf(home: Home, cap_bytes: int) -> dict[str, Any]:
+    shelf = read_shelf(home)
+    bonds = read_bonds(home, network_id(home), shelf.adapters)
+    return shelf_to_plain(home, None, shelf=shelf, bonds=bonds, disk_cap_bytes=cap_bytes)
+
+
+def _loss(adapter: Adapter, bond_wei: Wei | None) -> str:
+    """What is asked before an adapter is removed."""
+    what = f"delete {adapter.full_name}, {megabytes(adapter.size_bytes)}"
+    if bond_wei is None:
+        return f"{what}? Only a new training or another copy brings it back."
+    bond = f"under a bond of {open_amount(bond_wei)}" if bond_wei else "and its bond was taken back"
+    return f"{what}? It is published {bond}; that stays, but its answers then need a new training or a peer's copy."
+
+
+def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
+    """What `inspect` shows, line by line."""
+    manifest, ranks = adapter.manifest, ranks_of_modules(layout)
+    kind = "DoRA" if layout.is_dora else "LoRA"
+    evaluation = [
+        f"{key} {value}" for key, value in (manifest.evaluation or {}).items() if not isinstance(value, dict)
+    ]
+    places = {site.layer if site.layer is not None else site.path for site in layout.sites}
+    return {
         "adapter": adapter.full_name,
         "id": adapter.id,
         "base": f"{manifest.base.name} ({manifest.base.digest[:18]}…)",
-        "ranks": ", ".join(map(str, ranks)),
-        "changes": f"{', '.join(modules)} in {len({site.layer for site in layout.sites})} layers",
-        "size": f"{megabytes(adapter.size_bytes)}, {adapter.num_parameters:,} parameters",
+        "kind": f"{kind}, scaled by the root of the rank" if layout.is_rslora else kind,
+        "ranks": ", ".join(f"{module} {'/'.join(map(str, found))}" for module, found in ranks.items()),
+        "changes": f"{', '.join(ranks)} in {len(places)} layers",
+        "size": f"{megabytes(adapter.size_bytes)}, {adapter.num_parameters:,} numbers of {'/'.join(layout.dtypes)}",
         "datanets": ", ".join(f"{d.id} {d.version}" for d in manifest.datanets or ()) or "not stated",
         "evaluation": ", ".join(evaluation) or "not stated",
+        "probe": f"answers {manifest.probe['prompt']!r} as stated" if manifest.probe else "not stated",
         "license": manifest.license or "not stated",
         "folder": str(adapter.folder),
     }
-    for label, value in facts.items():
-        out_console.print(f"[dim]{label:<11}[/] {plain(value)}")
+
+
+def _unpin(home: Home, adapter: Adapter) -> None:
+    if ask_daemon(home, "POST", "/adapters/unpin", {"adapter": adapter.full_name}) is None:
+        drop_pin(home, adapter.id)
+
+
+def _show_pin(adapter: Adapter, *, as_json: bool, is_pinned: bool) -> None:
+    if as_json:
+        emit_json("pin", {"adapter": adapter.full_name, "id": adapter.id, "is_pinned": is_pinned})
+        return
+    where = "stays in memory" if is_pinned else "leaves memory when another needs the room"
+    say(f"[bold]{adapter.full_name}[/] {where}")

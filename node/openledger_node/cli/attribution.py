@@ -1,20 +1,21 @@
 """`attribution`: who taught an answer, and whether what its receipt says can be computed again."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
+from ..moments import rfc3339
 from .money import open_amount, open_money
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
+from .teaching import PPM_PER_PERCENT, show_people, show_row
 
 app = typer.Typer(help="Who taught an answer, and whether its receipt is right.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FAILED = 1
 MARKS = {True: ("green", "holds"), False: ("bold red", "FALSE"), None: ("yellow", "unknown")}
-PPM_PER_PERCENT = 10_000
+STEP_MARKS = {"done": ("green", "●"), "now": ("bold yellow", "○"), "next": ("dim", "·")}
 
 
 @app.command()
@@ -23,10 +24,18 @@ def show(
         str | None,
         typer.Argument(help="A receipt's digest or request id, or how it begins.", show_default=False),
     ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Show the way of its money, from the deposit to the withdrawal.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="Without a receipt: how many, newest first.", min=1, max=1000)] = 20,
     as_json: Json = False,
 ) -> None:
     """Show a receipt: what was done, what it cost, and whose data taught the answer; without one, list the newest."""
+    if follow and receipt is None:
+        raise typer.BadParameter("--follow needs a receipt", param_hint="RECEIPT")
+    if follow:
+        _follow(str(receipt), as_json=as_json)
+        return
     with open_money() as money:
         found = money.ask("receipt", receipt=receipt) if receipt else money.ask("receipts", limit=limit)
     if as_json:
@@ -55,7 +64,7 @@ def verify(
     else:
         for check in found["checks"]:
             style, word = MARKS[check["holds"]]
-            out_console.print(f"[{style}]{word:<7}[/] [dim]{check['what']:<17}[/] {plain(check['detail'])}")
+            out_console.print(f"[{style}]{word:<7}[/] [dim]{plain(check['what']):<17}[/] {plain(check['detail'])}")
     return 0 if found["holds"] else FAILED
 
 
@@ -75,7 +84,7 @@ def _cells(found: dict[str, Any]) -> list[str]:
 
 def _signed(seq: int) -> str:
     """A receipt's place in its signer's order is the time in ns."""
-    return datetime.fromtimestamp(seq / 1e9, UTC).isoformat().replace("+00:00", "Z")
+    return rfc3339(seq / 1e9, "auto")
 
 
 def _show_receipt(found: dict[str, Any]) -> None:
@@ -94,16 +103,14 @@ def _show_receipt(found: dict[str, Any]) -> None:
             "claim": f"{claim['seq']}, {claim['state']}" if claim else "not yet",
         }
     )
-    rows = [
-        [share["datanet_id"][:10] + "…", _payee(share), f"{share['ppm'] / PPM_PER_PERCENT:.4f} %"]
-        for share in found["shares"]
-    ]
-    show_table(["datanet", "paid to", "share"], rows, empty="nobody's data is paid: the base alone answered")
+    teaching = found["teaching"]
+    show_lines({"shares": _scored(teaching)})
+    show_people(teaching, empty="nobody's data is paid: the base alone answered")
     if found["answer"] is not None:
         say("\n[dim]the answer, as long as its text is here[/]")
         out_console.print(shown(found["answer"]), markup=False)
-    for each in found["evidence"] or []:
-        _show_evidence(each)
+    for row in teaching["rows"]:
+        show_row(row)
 
 
 def _audit(found: dict[str, Any]) -> str:
@@ -114,15 +121,31 @@ def _audit(found: dict[str, Any]) -> str:
     return "sampled: its text can be demanded" if found["is_sampled"] else "countersigned, not sampled"
 
 
-def _payee(share: dict[str, Any]) -> str:
-    return "the Datanet's treasury" if share["pays"] == "treasury" else str(share["account"])
+def _scored(teaching: dict[str, Any]) -> str:
+    """How the shares were found, and how far their scores have come."""
+    if not teaching["tokens"]:
+        return str(teaching["says"])
+    percent = round(100 * teaching["tokens_matched"] / teaching["tokens"])
+    return f"{percent} % of its tokens match rows word for word; {teaching['says']}"
 
 
-def _show_evidence(found: dict[str, Any]) -> None:
-    """A row that speaks for a share, with the runs of words that the answer has in common with it."""
-    runs = ", ".join(f"“{run['text'].strip()}”" for run in found["runs"]) or "single words only"
-    out_console.print(
-        f"\n[bold]{plain(found['datanet'])}[/] row {found['row'][:10]}… of {found['account']}, score {found['score']}"
-    )
-    out_console.print(f"  [dim]row[/]     {plain(found['text'])}")
-    out_console.print(f"  [dim]shared[/]  {plain(runs)}")
+def _follow(receipt: str, *, as_json: bool) -> None:
+    with open_money() as money:
+        found = money.ask("follow", receipt=receipt)
+    if as_json:
+        emit_json("money_way", found)
+        return
+    for step in found["steps"]:
+        style, sign = STEP_MARKS[step["state"]]
+        sum_ = open_amount(step["amount_wei"]) if step["amount_wei"] is not None else ""
+        who = plain(step["who"])
+        out_console.print(f"[{style}]{sign} {plain(step['step']):<12}[/] {sum_:<28} {who} {plain(step['says'])}")
+        where = "  ".join(word for word in (step["at"], step["hash"]) if word)
+        if where:
+            out_console.print(f"[dim]{'':<14} {plain(where)}[/]")
+    rows = [
+        [part["to"], f"{part['ppm'] / PPM_PER_PERCENT:.4f} %", open_amount(part["amount_wei"])]
+        for part in found["as_paid"]["parts"]
+    ]
+    show_table(["to", "share", "amount"], rows, empty="")
+    show_people(found["as_paid"], empty="nobody's data is paid")

@@ -14,8 +14,6 @@ from ..errors import ChainError
 from ..networks import Network
 from ..plugs import load_plug
 
-COIN_DECIMALS = 18
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Balances:
@@ -74,10 +72,3 @@ def read_balances(client: ChainClient, network: Network, account: Address) -> Ba
 def balances_to_json(balances: Balances) -> dict[str, Any]:
     """Balances for machines: amounts are decimal strings, since JSON numbers lose digits."""
     return {"coin_wei": str(balances.coin_wei), "open_wei": str(balances.token_wei)}
-
-
-def amount(wei: int, decimals: int = COIN_DECIMALS) -> str:
-    """An exact amount for people: as many digits behind the point as it has."""
-    whole, rest = divmod(wei, 10**decimals)
-    digits = f"{rest:0{decimals}d}".rstrip("0") if rest else ""
-    return f"{whole:,}.{digits}" if digits else f"{whole:,}"

@@ -16,11 +16,12 @@ Amount = Annotated[str, typer.Argument(help="How many OPEN, like 10 or 0.5.")]
 def list_all(as_json: Json = False) -> None:
     """List the channels of either side."""
     with open_money() as money:
-        channels, now_s = money.ask("channels")["channels"], money.ask("network")["chain_time_s"]
+        found, now_s = money.ask("channels"), money.ask("network")["chain_time_s"]
     if as_json:
-        emit_json("channels", {"channels": channels})
+        emit_json("channels", found)
         return
-    columns = ["channel", "as", "with", "deposit", "charged", "claimed", "signed up to", "withdrawing"]
+    channels = found["channels"]
+    columns = ["channel", "as", "with", "deposit", "charged", "claimed", "signed up to", "left", "withdrawing"]
     empty = "no channel yet: `openledger-node channels open NODE AMOUNT` opens one, and payers open theirs"
     show_table(columns, [_cells(channel, now_s) for channel in channels], empty=empty)
 
@@ -60,7 +61,7 @@ def withdraw(channel: Channel) -> dict[str, Any]:
 
 def _cells(channel: dict[str, Any], now_s: int) -> list[str]:
     is_payer = channel["role"] == "payer"
-    amounts = [open_amount(channel[f"{name}_wei"]) for name in ("deposit", "charged", "claimed", "ceiling")]
+    amounts = [open_amount(channel[f"{name}_wei"]) for name in ("deposit", "charged", "claimed", "ceiling", "left")]
     withdrawing = int(channel["withdrawing_wei"])
     leaving = f"{open_amount(withdrawing)} {in_s(channel['ready_at_s'], now_s)}" if withdrawing else ""
     other = channel["node" if is_payer else "payer"]

@@ -1,7 +1,7 @@
 """`chat`: talk to the running node."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ import typer
 
 from ..errors import NodeError
 from ..home import Home
+from .beside import Answer, ask_both
 from .client import ApiAddress, find_api, stream_chat, stream_guest, text_of
 from .context import open_node_home
 from .money import open_amount
@@ -16,6 +17,7 @@ from .render import emit_json, out_console, plain, say, shown
 
 NEW_WORD = "/new"
 EXIT_WORDS = ("/bye", "/exit", "/quit")
+Ask = Callable[..., tuple[str, dict[str, Any]]]
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -30,6 +32,10 @@ def chat(
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0, max=2)] = 0.2,
     max_tokens: Annotated[int, typer.Option(help="Longest answer.", min=1)] = 512,
     seed: Annotated[int | None, typer.Option(help="Draw the same answer again.")] = None,
+    base_too: Annotated[
+        str | None,
+        typer.Option(help="Ask this adapter, and the base beside it, in two columns.", show_default=False),
+    ] = None,
     as_guest: Annotated[
         bool, typer.Option("--as-guest", help="Let a throwaway requester pay this node; development networks only.")
     ] = False,
@@ -37,21 +43,27 @@ def chat(
 ) -> None:
     """Talk to the running node; answers stream as they are written.
 
-    With `--as-guest` a requester within the daemon asks, and pays as a stranger would.
+    With `--as-guest` a requester within the daemon asks, and pays as a stranger would. The node that answers can
+    read your words.
 
-    Examples: `openledger-node chat`, `openledger-node chat "Who keeps the harbour?" --model harbour`
+    Examples: `openledger-node chat`, `openledger-node chat "Who keeps the harbour?" --base-too harbour`
     """
+    if base_too and model:
+        raise typer.BadParameter("it names the adapter already: leave out --model", param_hint="--base-too")
     if as_json and question is None:
         raise typer.BadParameter("--json needs a question", param_hint="QUESTION")
     home = open_node_home()
     address = find_api(home)
-    ask = partial(_ask_as_guest, home) if as_guest else partial(_ask, address)
+    ask: Ask = partial(_ask_as_guest, home) if as_guest else partial(_ask, address)
+    if base_too:
+        ask = partial(_ask_beside, home, address, as_guest=as_guest)
+    model = base_too or model
     body: dict[str, Any] = {"model": model or address.base, "temperature": temperature, "max_tokens": max_tokens}
     if seed is not None:
         body["seed"] = seed
     history = [{"role": "system", "content": system}] if system else []
     if question is None:
-        say(f"[dim]{plain(body['model'])} · /new begins anew, /bye ends[/]")
+        say(f"[dim]{plain(body['model'])} · /new begins anew, /bye ends · the node that answers can read this[/]")
     for text in [question] if question is not None else _questions():
         if text == NEW_WORD and question is None:
             del history[1 if system else 0 :]
@@ -80,6 +92,31 @@ def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[
     return "".join(texts), {"usage": usage}
 
 
+def _ask_beside(
+    home: Home, address: ApiAddress, body: dict[str, Any], *, as_guest: bool, is_quiet: bool
+) -> tuple[str, dict[str, Any]]:
+    """Ask adapter and base the same at once; both draw by one seed, so that only the adapter makes a difference."""
+    body = {"seed": 0, **body}
+    bought = dict[str, Any]()
+
+    def of_guest() -> Iterator[str]:
+        for line in stream_guest(home, body):
+            if "text" in line:
+                yield line["text"]
+            else:
+                bought.update(line)
+
+    def locally(asked: dict[str, Any]) -> Iterator[str]:
+        return map(text_of, stream_chat(address, asked))
+
+    base = Answer(title=f"{address.base} alone", pieces=lambda: locally({**body, "model": address.base}))
+    adapter = Answer(title=str(body["model"]), pieces=of_guest if as_guest else lambda: locally(body))
+    ask_both(base, adapter, is_quiet=is_quiet)
+    if bought and not is_quiet:
+        _say_bought(bought)
+    return adapter.text, {"base": {"model": address.base, "answer": base.text}, **bought}
+
+
 def _ask_as_guest(home: Home, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:
     """Have the guest ask, and say what it paid."""
     texts, bought = [], dict[str, Any]()
@@ -93,13 +130,17 @@ def _ask_as_guest(home: Home, body: dict[str, Any], *, is_quiet: bool) -> tuple[
     if bought["why_cut"]:
         say(f"[yellow]cut short[/]: {plain(bought['why_cut'])}")
     if not is_quiet:
-        work = bought["receipt"]["work"]
-        say(
-            f"[dim]the guest paid {open_amount(bought['receipt']['amount_wei'])} for {work['tokens_in']} + "
-            f"{work['tokens_out']} tokens · `openledger-node attribution show {bought['digest'][:12]}` · "
-            "`openledger-node rewards show`[/]"
-        )
+        _say_bought(bought)
     return "".join(texts), bought
+
+
+def _say_bought(bought: dict[str, Any]) -> None:
+    work = bought["receipt"]["work"]
+    say(
+        f"[dim]the guest paid {open_amount(bought['receipt']['amount_wei'])} for {work['tokens_in']} + "
+        f"{work['tokens_out']} tokens · `openledger-node attribution show {bought['digest'][:12]}` · "
+        "`openledger-node rewards show`[/]"
+    )
 
 
 def _show(text: str, *, is_quiet: bool) -> None:

@@ -1,10 +1,12 @@
 """What every verb needs first: the home, the settings, and the daemon if one runs."""
 
+import json
+import socket
+import time
 from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from openledger_protocol.constants import LOCAL_NETWORK
 
@@ -13,7 +15,15 @@ from ..errors import NodeError
 from ..home import Home, is_claimed, open_home
 from ..networks import current_network
 
+if TYPE_CHECKING:
+    import httpx
+
+BAD_REQUEST = 400
 TIMEOUT_S = 5.0
+UP_WITHIN_S = 10.0
+"""From a daemon's lock to its socket, on a busy machine; nobody waits longer than for an answer."""
+
+POLL_S = 0.05
 _home_flag: list[Path | None] = [None]
 
 
@@ -51,38 +61,74 @@ class RefusedError(NodeError):
 def ask_daemon(
     home: Home, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S
 ) -> Any:
-    """Ask the running daemon over its control socket; None if none runs.
+    """Ask the running daemon over its control socket; None if none runs. One that starts or ends is waited for.
 
     Raises:
         RefusedError: it says no, and why.
         NodeError: one runs, but does not answer.
     """
-    if not is_claimed(home):
-        return None
+    deadline_s = time.monotonic() + min(timeout_s, UP_WITHIN_S)
+    while is_claimed(home):
+        try:
+            return _ask(home, method, path, body, timeout_s)
+        except (OSError, HTTPException) as error:
+            # the socket comes after the lock and goes before it: nobody has heard the question yet
+            if isinstance(error, FileNotFoundError | ConnectionRefusedError) and time.monotonic() < deadline_s:
+                time.sleep(POLL_S)
+                continue
+            raise NodeError(
+                f"a daemon holds {home.root} but does not answer ({type(error).__name__}): "
+                "wait a moment if it has just started, else end it and start it again"
+            ) from error
+    return None
+
+
+def _ask(home: Home, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Any:
+    """One question by the standard library's HTTP: a client that can more takes longer to load than to answer."""
+    connection = SocketConnection(home.socket, timeout_s)
     try:
-        with open_socket(home, timeout_s) as client:
-            response = client.request(method, path, json=body)
-            return answer_of(response)
-    except httpx.HTTPError as error:
-        raise NodeError(
-            f"a daemon holds {home.root} but does not answer ({type(error).__name__}): "
-            "wait a moment if it has just started, else end it and start it again"
-        ) from error
+        content = None if body is None else json.dumps(body)
+        connection.request(method, path, content, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = response.read()
+    finally:
+        connection.close()
+    if response.status == BAD_REQUEST:
+        raise_refusal(json.loads(answer))
+    if response.status >= BAD_REQUEST:
+        raise HTTPException(f"status {response.status}")
+    return json.loads(answer)
 
 
-def open_socket(home: Home, timeout_s: float) -> httpx.Client:
-    """A client of the control socket."""
+class SocketConnection(HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, file: Path, timeout_s: float) -> None:
+        super().__init__("node", timeout=timeout_s)
+        self._file = file
+
+    def connect(self) -> None:
+        """Connect with whoever listens there."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._file))
+
+
+def open_socket(home: Home, timeout_s: float) -> "httpx.Client":
+    """A client of the control socket that can stream."""
+    import httpx
+
     transport = httpx.HTTPTransport(uds=str(home.socket))
     return httpx.Client(transport=transport, base_url="http://node", timeout=timeout_s)
 
 
-def answer_of(response: httpx.Response) -> Any:
+def answer_of(response: "httpx.Response") -> Any:
     """What an answer says.
 
     Raises:
         RefusedError: that the daemon would not.
     """
-    if response.status_code == httpx.codes.BAD_REQUEST:
+    if response.status_code == BAD_REQUEST:
         raise_refusal(response.json())
     response.raise_for_status()
     return response.json()

@@ -1,97 +1,223 @@
-"""`factory`: training adapters."""
+"""`factory`: training adapters, and looking after a training while it runs."""
 
-import re
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from openledger_protocol.adapter import DatanetReference
-from openledger_protocol.constants import NAME_LENGTH_MAX, PPM
-from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import Digest
-
-from ..datanets.intake import distinct_rows
-from ..datanets.rows import read_rows, rows_digest, write_rows
-from ..datanets.sample import SAMPLE_ID, draw_sample
-from ..datanets.service import OwnDatanets
-from ..datanets.version import DatanetVersion, keep_version, make_version
-from ..factory.child import ChildTrainer
-from ..factory.job import TrainingJob
-from ..factory.service import BuildIndex, train_adapter
-from ..home import Home
-from ..inference.adapters import Adapter, list_adapters
-from ..inference.bases import Base, find_base
-from ..inference.tokenizer import open_tokenizer
-from .context import load_settings, open_node_home
-from .render import emit_json, out_console, plain, say
-from .training_report import TrainingReport
+from ..datanets.rows import write_rows
+from ..datanets.sample import draw_sample
+from ..factory.evaluation import ROWS_USUAL
+from ..keystore import WALLET
+from .context import open_node_home
+from .factory_options import (
+    DEFAULTS,
+    BaseName,
+    BatchSize,
+    Datanet,
+    Epochs,
+    HeldOut,
+    Layers,
+    Preset,
+    Rank,
+    RowsFile,
+    Run,
+    Sample,
+    Seed,
+    TokensMax,
+    source,
+)
+from .factory_report import show_preview, show_run, show_runs, show_state
+from .factory_work import POLL_S, answer, carry_on, desk, estimate, is_left, leave_to_node, show_factory, work
+from .money import How, carry_out
+from .passwords import PASSWORD_FILE_HELP
+from .percent import ppm_of
+from .render import emit_json, plain, say
+from .training_report import TrainingReport, follow
 
 app = typer.Typer(help="Train adapters on rows that people gave.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Seed = Annotated[int, typer.Option(help="Draws the sample, and seeds the training.")]
-DEFAULTS = TrainingJob(name="defaults")
 
 
 @app.command()
 def train(
     name: Annotated[str, typer.Option(help="What to call the adapter.")],
-    rows: Annotated[Path | None, typer.Option(help="JSONL of prompt, completion and contributor.")] = None,
-    sample: Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet instead.")] = False,
-    datanet: Annotated[
-        str | None,
-        typer.Option(help="Train on a Datanet that is kept here: NAME, or NAME@VERSION.", show_default=False),
-    ] = None,
-    held_out: Annotated[
-        Path | None, typer.Option(help="JSONL to measure on; a tenth of the rows if not given.")
-    ] = None,
-    base: Annotated[str | None, typer.Option(help="The base to teach; the one that is served if not given.")] = None,
-    rank: Annotated[int, typer.Option(help="Rank of the adapter; its alpha is twice that.")] = DEFAULTS.rank,
-    layers: Annotated[int, typer.Option(help="Layers that learn, from the top; 0 is all.")] = DEFAULTS.layers,
-    epochs: Annotated[int, typer.Option(help="Times that every row is seen.")] = DEFAULTS.epochs,
-    batch_size: Annotated[int, typer.Option(help="Rows of one step.")] = DEFAULTS.batch_size,
+    rows: RowsFile = None,
+    sample: Sample = False,
+    datanet: Datanet = None,
+    held_out: HeldOut = None,
+    base: BaseName = None,
+    preset: Preset = None,
+    rank: Rank = None,
+    layers: Layers = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = DEFAULTS.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = DEFAULTS.learning_rate,
     seed: Seed = DEFAULTS.seed,
-    trainer: Annotated[str | None, typer.Option(help="What trains, if not the one in node.toml.")] = None,
+    tokens_max: TokensMax = DEFAULTS.tokens_max,
+    evaluate: Annotated[
+        int, typer.Option(help="Held-out rows that base and adapter answer at the end; 0: none.")
+    ] = ROWS_USUAL,
+    trainer: Annotated[
+        str | None, typer.Option(help="What trains, if not the one in node.toml.", show_default=False)
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave once a running node has begun it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train an adapter and put it on the shelf; a running node serves it at once.
+    """Train an adapter and put it on the shelf: a running node does it and serves it at once, else this verb does.
 
     Examples: `openledger-node factory train --sample --name harbour`,
     `openledger-node factory train --rows notes.jsonl --name notes --epochs 10`,
-    `openledger-node factory train --datanet lake --name lake`
+    `openledger-node factory train --datanet lake --name lake --preset thorough`
     """
+    order = {
+        "name": name,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "tokens_max": tokens_max,
+        "evaluate": evaluate,
+        "trainer": trainer,
+        **source(rows, held_out, sample=sample, datanet=datanet),
+        "base": base,
+        "preset": preset,
+        "rank": rank,
+        "layers": layers,
+        "epochs": epochs,
+    }
     home = open_node_home()
-    settings = load_settings(home, inference_base=base, factory_trainer=trainer)
-    job = TrainingJob(
-        name=name,
-        rank=rank,
-        alpha=2 * rank,
-        layers=layers,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=settings.inference.device,
-    )
-    found_base = find_base(home, settings.inference.base)
-    learned, measured, reference = _gather(home, rows, held_out, seed if sample else None, datanet)
-    started_ns = time.time_ns()
+    if no_wait:
+        leave_to_node(home, order, as_json=as_json)
+        return
+    work(home, "/factory/train", order, lambda own: own.begin(order).number, as_json=as_json)
+
+
+@app.command()
+def preview(
+    rows: RowsFile = None,
+    sample: Sample = False,
+    datanet: Datanet = None,
+    held_out: HeldOut = None,
+    base: BaseName = None,
+    preset: Preset = None,
+    rank: Rank = None,
+    layers: Layers = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = DEFAULTS.batch_size,
+    seed: Seed = DEFAULTS.seed,
+    tokens_max: TokensMax = DEFAULTS.tokens_max,
+    offset: Annotated[int, typer.Option(help="Show three rows from this one on.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show three rows as the model would see them, and what training on all of them would take."""
+    order = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "tokens_max": tokens_max,
+        **source(rows, held_out, sample=sample, datanet=datanet),
+        "base": base,
+        "preset": preset,
+        "rank": rank,
+        "layers": layers,
+        "epochs": epochs,
+    }
+    home = open_node_home()
+    own = desk(home)
+    found = {**own.preview(order, offset), "estimate": estimate(home, order) or own.estimate(order)}
+    if as_json:
+        emit_json("preview", found)
+    else:
+        show_preview(found)
+
+
+@app.command()
+def status(
+    run: Run = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends or waits.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how a training goes, and those before it."""
+    home = open_node_home()
+    found = show_factory(home, run)
+    if watch and found["run"]:
+        with TrainingReport() as report:
+            follow(found["run"], lambda: show_factory(home, found["run"]["number"])["run"], report, poll_s=POLL_S)
+        found = show_factory(home, found["run"]["number"])
+    if as_json:
+        emit_json("factory", found)
+        return
+    show_run(found["run"])
+    show_runs(found["runs"])
+
+
+@app.command()
+def pause(as_json: Json = False) -> None:
+    """Have the training write down where it is and free its memory."""
+    home = open_node_home()
+    asked = answer(home, "/factory/pause", {}, lambda own: own.pause())
     with TrainingReport() as report:
-        adapter = train_adapter(
-            home,
-            found_base,
-            job,
-            ChildTrainer(settings.factory.trainer),
-            report,
-            datanet=reference,
-            rows=learned,
-            held_out=measured,
-            started_ns=started_ns,
-            build_index=_index_builder(found_base, reference),
-        )
-    _show(home, adapter, seconds=(time.time_ns() - started_ns) / 1e9, as_json=as_json)
+        found = follow(asked, lambda: show_factory(home, asked["number"])["run"], report, poll_s=POLL_S)
+    show_state(found, as_json=as_json)
+
+
+@app.command()
+def resume(as_json: Json = False) -> None:
+    """Go on with a training that is paused, or was cut off, from its last checkpoint."""
+    work(open_node_home(), "/factory/resume", {}, lambda own: own.resumable().number, as_json=as_json)
+
+
+@app.command()
+def stop(
+    keep: Annotated[bool, typer.Option("--keep", help="Put what it has learned so far on the shelf.")] = False,
+    as_json: Json = False,
+) -> None:
+    """End a training; nothing of it is kept without --keep."""
+    home = open_node_home()
+    if keep and is_left(home):
+        work(home, "/factory/stop", {"keep": True}, lambda own: own.keep_left().number, as_json=as_json)
+        return
+    asked = answer(home, "/factory/stop", {"keep": keep}, lambda own: own.stop(keep=keep))
+    with TrainingReport() as report:
+        found = follow(asked, lambda: show_factory(home, asked["number"])["run"], report, poll_s=POLL_S)
+    show_state(found, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    run: Run = None,
+    limit: Annotated[int, typer.Option(help="Held-out rows that both answer, at most.")] = ROWS_USUAL,
+    as_json: Json = False,
+) -> None:
+    """Have base and adapter answer held-out rows, and measure what was gained and what was forgotten."""
+    wanted = {"run": run, "limit": limit}
+    home = open_node_home()
+    number = carry_on(home, "/factory/evaluate", wanted, lambda own: own.evaluable(run, limit).number)
+    found = show_factory(home, number)["run"]
+    if as_json:
+        emit_json("evaluation", {"run": number, "adapter": found["adapter"], **(found["evaluation"] or {})})
+    else:
+        show_run(found)
+
+
+@app.command()
+def publish(
+    run: Run = None,
+    royalty: Annotated[str, typer.Option(help="Percent of what its answers earn, for its maker.")] = "10",
+    datanet_id: Annotated[
+        list[str] | None,
+        typer.Option(help="A Datanet's id, where several on the chain fit its name and rows.", show_default=False),
+    ] = None,
+    wallet: Annotated[str, typer.Option(help="The account that acts.")] = WALLET,
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave once it is sent; it goes on by itself.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Register a training's adapter under a bond, as `adapters publish` does."""
+    adapter = desk(open_node_home()).adapter_of(run)
+    arguments = {"adapter": adapter, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
+    how = How(wallet=wallet, password_file=password_file, yes=yes, no_wait=no_wait, as_json=as_json)
+    carry_out("adapters publish", arguments, how)
 
 
 @app.command("sample")
@@ -110,73 +236,3 @@ def write_sample(
         emit_json("sample", {"seed": seed, "out": str(out), "held_out_file": str(held_out), **counts})
         return
     say(f"{len(drawn.rows)} rows are in {plain(str(out))}, {len(drawn.held_out)} in {plain(str(held_out))}")
-
-
-def _gather(
-    home: Home, rows_file: Path | None, held_out_file: Path | None, sample_seed: int | None, datanet: str | None
-) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetReference]:
-    """The rows to learn, those to measure on, and what the manifest says of them."""
-    if [rows_file, sample_seed, datanet].count(None) != 2:
-        raise typer.BadParameter("give one of --rows FILE and --sample, or --datanet NAME")
-    held_out = read_rows(held_out_file) if held_out_file else None
-    if datanet is not None:
-        name, _, chosen = datanet.partition("@")
-        version, rows = OwnDatanets(home).version_rows(name, chosen or None)
-        return rows, held_out, _reference(version)
-    if rows_file is not None:
-        rows = read_rows(rows_file)
-        named = make_version(datanet_name(rows_file), rows_digest(rows)[2:10], rows)
-    else:
-        drawn = draw_sample(sample_seed or 0)
-        rows, held_out = drawn.rows, held_out or drawn.held_out
-        named = make_version(SAMPLE_ID, f"seed-{sample_seed}", rows)
-    return rows, held_out, _reference(keep_version(home, named))
-
-
-def _reference(version: DatanetVersion) -> DatanetReference:
-    return DatanetReference(id=version.id, version=version.version, rows_root=version.rows_root, weight_ppm=PPM)
-
-
-def datanet_name(rows_file: Path) -> str:
-    """A file's name as a Datanet's: what a name can't hold becomes `-`."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", rows_file.stem).lstrip("._-")[:NAME_LENGTH_MAX] or "rows"
-
-
-def _index_builder(base: Base, datanet: DatanetReference) -> BuildIndex:
-    """What writes the attribution index of the rows that the adapter learned."""
-
-    def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
-        from ..attribution.index import build_index  # numpy takes longer to load than most verbs to run
-
-        tokenizer = open_tokenizer(base.folder)
-        return build_index(folder, [(datanet, distinct_rows(rows))], tokenizer, base.tokenizer_digest)
-
-    return build
-
-
-def _show(home: Home, adapter: Adapter, *, seconds: float, as_json: bool) -> None:
-    training: dict[str, Any] = adapter.manifest.training or {}
-    evaluation: dict[str, Any] = adapter.manifest.evaluation or {}
-    before, after = evaluation["loss_before"], evaluation["loss_after"]
-    if as_json:
-        fields = {
-            "name": adapter.name,
-            "full_name": adapter.full_name,
-            "id": adapter.id,
-            "folder": str(adapter.folder),
-            "base": adapter.manifest.base.name,
-            "steps": training["steps"],
-            "loss_before": before,
-            "loss_after": after,
-            "duration_s": round(seconds, 3),
-            "rows": training["rows"],
-            "held_out": evaluation["rows"],
-        }
-        emit_json("training", fields)
-        return
-    out_console.print(f"[bold]{adapter.full_name}[/] was trained on {training['rows']} rows in {seconds:.0f} s")
-    out_console.print(f"held-out loss: {before:.3f} before, {after:.3f} after ({evaluation['rows']} rows)")
-    if after >= before:
-        say("[yellow]it learned nothing that carries over:[/] give more rows, or fewer epochs")
-    is_only = sum(other.name == adapter.name for other in list_adapters(home)) == 1
-    out_console.print(f"ask it: `openledger-node chat --model {adapter.name if is_only else adapter.full_name}`")

@@ -8,7 +8,9 @@ from shlex import quote
 
 from ..daemon import Listening
 from ..errors import NodeError
+from ..inference.engine import Engine
 from ..keys import load_api_key
+from ..plural import counted
 from .client import ApiAddress, stream_chat, text_of
 from .context import open_node_home
 from .render import err_console, plain, say, shown
@@ -19,20 +21,26 @@ ANSWER_TOKENS_MAX = 48
 
 def greet(listening: Listening, *, hello: bool) -> None:
     """Print where everything is; with `hello`, a first answer follows while the node already serves."""
-    profile = listening.engine.profile
     if listening.num_recovered:
-        say(f"recovered: {listening.num_recovered} requests were cut off with the last run")
-    where = f"on {profile.device}, {profile.dtype}, {profile.backend}" if profile else "by the nodes of the network"
-    say(f"  base      [bold]{plain(listening.base.name)}[/] {where}")
+        say(f"recovered: {counted(listening.num_recovered, 'request')} cut off with the last run")
+    say(f"  base      [bold]{plain(listening.base.name)}[/] {_where(listening.engine)}")
     say(f"  adapters  {listening.num_adapters} here")
     say(f"  API       [bold]{listening.url}/v1[/]   (any OpenAI client; key in {plain(str(listening.key_file))})")
+    say(f"  page      [bold]{plain(listening.page)}[/]   (opens it once; `openledger-node open` makes another)")
     say("\nTry it from another terminal:\n")
     say(f"  {plain(curl_line(listening))}\n")
     say(f"  {plain(program())} chat\n")
     say("Ctrl-C stops the node; running answers end first.\n")
-    if hello and profile:
+    if hello and listening.engine.profile:
         address = ApiAddress(url=listening.url, key=load_api_key(open_node_home()), base=listening.base.name)
         threading.Thread(target=_hello, args=(address,), daemon=True).start()
+
+
+def _where(engine: Engine) -> str:
+    """What answers with the base."""
+    if profile := engine.profile:
+        return f"on {profile.device}, {profile.dtype}, {profile.backend}"
+    return "once the node is resumed" if engine.state == "paused" else "by the nodes of the network"
 
 
 def program() -> str:

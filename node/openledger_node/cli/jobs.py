@@ -1,15 +1,19 @@
 """`jobs`: the requests that this node has answered."""
 
-from datetime import UTC, datetime
+import time
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
 from ..home import Home
-from ..ledger.jobs import Job
 from ..ledger.ledger import open_ledger
+from ..owner.job_list import JOBS_MAX, JobFilter, job_filter, job_to_json, list_jobs
 from .context import ask_daemon, network_id, open_node_home
+from .money import open_amount
 from .render import emit_json, show_table
+
+__all__ = ["job_to_json", "jobs"]
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -18,62 +22,54 @@ def add_verbs(app: typer.Typer) -> None:
 
 
 def jobs(
-    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 20,
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=JOBS_MAX)] = 20,
+    state: Annotated[
+        str | None, typer.Option(help="Only running, completed, failed or interrupted ones.", show_default=False)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only of this adapter, or of this base alone.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only since then: 30d, 12h, or 2026-01-31.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the requests that this node has answered; their texts are never kept."""
     home = open_node_home()
-    answered = ask_daemon(home, "GET", f"/jobs?limit={limit}")
-    found = _read_ledger(home, limit) if answered is None else [Job(**row) for row in answered]
+    wanted = job_filter(limit=limit, state=state, model=model, since=since, now_s=time.time())
+    asked = {"limit": limit, "state": state, "model": model, "since": since}
+    query = urlencode({name: value for name, value in asked.items() if value is not None})
+    found = ask_daemon(home, "GET", f"/jobs?{query}") or _read_ledger(home, wanted)
     if as_json:
-        emit_json("jobs", {"jobs": [job_to_json(job) for job in found]})
+        emit_json("jobs", found)
         return
-    columns = ["received (UTC)", "model", "state", "why", "in", "out", "first token", "total"]
-    show_table(columns, [_cells(job) for job in found], empty="no request has been answered yet")
+    is_narrowed = any(value is not None for value in (state, model, since))
+    empty = "no request here was like that" if is_narrowed else "no request has been answered yet"
+    columns = ["received (UTC)", "model", "state", "why", "in", "out", "first token", "total", "paid", "receipt"]
+    show_table(columns, [_cells(job) for job in found["jobs"]], empty=empty)
 
 
-def job_to_json(job: Job) -> dict[str, Any]:
-    """A job as `--json` shows it."""
-    return {
-        "request_id": job.request_id,
-        "received": datetime.fromtimestamp(job.received_ns / 1e9, UTC).isoformat().replace("+00:00", "Z"),
-        "base": job.base,
-        "adapter": job.adapter_name,
-        "adapter_id": job.adapter_id,
-        "state": job.state,
-        "finish_reason": job.finish_reason,
-        "error_code": job.error_code,
-        "tokens_in": job.tokens_in,
-        "tokens_out": job.tokens_out,
-        "ttft_ms": _elapsed_ms(job, job.first_token_ns),
-        "duration_ms": _elapsed_ms(job, job.ended_ns),
-    }
-
-
-def _elapsed_ms(job: Job, until_ns: int | None) -> float | None:
-    return None if until_ns is None else round((until_ns - job.received_ns) / 1e6, 1)
-
-
-def _read_ledger(home: Home, limit: int) -> list[Job]:
+def _read_ledger(home: Home, wanted: JobFilter) -> dict[str, Any]:
     file = home.ledger(network_id(home))
     if not file.exists():
-        return []
+        return {"jobs": []}
     ledger = open_ledger(file, is_writer=False)
     try:
-        return ledger.jobs.newest(limit=limit)
+        return list_jobs(ledger, wanted)
     finally:
         ledger.close()
 
 
-def _cells(job: Job) -> list[str]:
-    fields = job_to_json(job)
+def _cells(job: dict[str, Any]) -> list[str]:
     return [
-        fields["received"][:19].replace("T", " "),
-        job.adapter_name or job.base,
-        job.state,
-        job.finish_reason or job.error_code or "",
-        str(job.tokens_in),
-        "" if job.tokens_out is None else str(job.tokens_out),
-        "" if fields["ttft_ms"] is None else f"{fields['ttft_ms']:,.0f} ms",
-        "" if fields["duration_ms"] is None else f"{fields['duration_ms'] / 1000:,.2f} s",
+        job["received"][:19].replace("T", " "),
+        job["adapter"] or job["base"],
+        job["state"],
+        job["finish_reason"] or job["error_code"] or "",
+        str(job["tokens_in"]),
+        "" if job["tokens_out"] is None else str(job["tokens_out"]),
+        "" if job["ttft_ms"] is None else f"{job['ttft_ms']:,.0f} ms",
+        "" if job["duration_ms"] is None else f"{job['duration_ms'] / 1000:,.2f} s",
+        "" if job["amount_wei"] is None else open_amount(job["amount_wei"]),
+        "" if job["receipt"] is None else f"{job['receipt'][:12]}…",
     ]

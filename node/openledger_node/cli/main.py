@@ -1,34 +1,18 @@
 """`openledger-node`: the verbs, their shared flags, and exit codes."""
 
+import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
 from ..errors import ModelError, NodeError
-from . import (
-    adapters,
-    attribution,
-    channels,
-    chat,
-    config,
-    datanet,
-    demo,
-    devnet,
-    doctor,
-    factory,
-    jobs,
-    models,
-    network,
-    node,
-    peers,
-    rewards,
-    stake,
-    wallet,
-)
 from .context import set_home
 from .render import plain, say
 
@@ -36,16 +20,51 @@ INTERRUPTED = 130
 WRONG_WORDS: Any = typer.BadParameter.__mro__[2]
 """ClickException, the base of all usage errors; found this way, since newer typers carry a click of their own."""
 
-app = typer.Typer(
-    name="openledger-node",
-    help="Serve a base model and any number of LoRA adapters from this machine, behind an OpenAI-compatible API.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One module of verbs."""
+
+    module: str
+    words: tuple[str, ...]  # the first words that it answers to
+    panel: str | None = None  # of the help, where it is a group; else it hangs its verbs itself
+
+
+PARTS: Final = (
+    Part("setup", ("setup",)),
+    Part("node", ("start", "stop", "version")),
+    Part("status", ("status",)),
+    Part("pausing", ("pause", "resume")),
+    Part("open_page", ("open",)),
+    Part("jobs", ("jobs",)),
+    Part("doctor", ("doctor",)),
+    Part("benchmark", ("benchmark",)),
+    Part("chat", ("chat",)),
+    Part("connect", ("connect",)),
+    Part("logs", ("logs",)),
+    Part("demo", ("demo",)),
+    Part("models", ("models",), "Models"),
+    Part("adapters", ("adapters",), "Models"),
+    Part("datanet", ("datanet",), "Models"),
+    Part("factory", ("factory",), "Models"),
+    Part("config", ("config",), "Node"),
+    Part("limits", ("limits",), "Node"),
+    Part("devnet", ("devnet",), "Node"),
+    Part("peers", ("peers",), "Node"),
+    Part("price", ("price",), "Money"),
+    Part("network", ("network",), "Money"),
+    Part("wallet", ("wallet",), "Money"),
+    Part("stake", ("stake",), "Money"),
+    Part("channels", ("channels",), "Money"),
+    Part("rewards", ("rewards",), "Money"),
+    Part("earnings", ("earnings",)),
+    Part("attribution", ("attribution",), "Money"),
 )
 
+COMPLETION: Final = "_OPENLEDGER_NODE_COMPLETE"
+"""In the environment while a shell asks how a line may go on."""
 
-@app.callback()
+
 def common(
     home: Annotated[
         Path | None, typer.Option(help="The node's home folder.", envvar="OPENLEDGER_HOME", show_default=False)
@@ -55,31 +74,49 @@ def common(
     set_home(home)
 
 
-node.add_verbs(app)
-jobs.add_verbs(app)
-doctor.add_verbs(app)
-chat.add_verbs(app)
-demo.add_verbs(app)
-app.add_typer(models.app, name="models", rich_help_panel="Models")
-app.add_typer(adapters.app, name="adapters", rich_help_panel="Models")
-app.add_typer(datanet.app, name="datanet", rich_help_panel="Models")
-app.add_typer(factory.app, name="factory", rich_help_panel="Models")
-app.add_typer(config.app, name="config", rich_help_panel="Node")
-app.add_typer(devnet.app, name="devnet", rich_help_panel="Node")
-app.add_typer(network.app, name="network", rich_help_panel="Money")
-app.add_typer(peers.app, name="peers", rich_help_panel="Node")
-app.add_typer(wallet.app, name="wallet", rich_help_panel="Money")
-app.add_typer(stake.app, name="stake", rich_help_panel="Money")
-app.add_typer(channels.app, name="channels", rich_help_panel="Money")
-app.add_typer(rewards.app, name="rewards", rich_help_panel="Money")
-rewards.add_verbs(app, "Money")
-app.add_typer(attribution.app, name="attribution", rich_help_panel="Money")
+def build_app(words: Sequence[str] = ()) -> typer.Typer:
+    """The verbs that a line may mean: one module's where its first word says which, else all.
+
+    Loading all of them takes a second, and a status should not.
+    """
+    made = typer.Typer(
+        name="openledger-node",
+        help="Serve a base model and any number of LoRA adapters from this machine, behind an OpenAI-compatible API.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    made.callback()(common)
+    word = first_word(words)
+    meant = [part for part in PARTS if word in part.words and COMPLETION not in os.environ]
+    for part in meant or PARTS:
+        module = import_module(f".{part.module}", __package__)
+        if part.panel:
+            made.add_typer(module.app, name=part.words[0], rich_help_panel=part.panel)
+        else:
+            module.add_verbs(made)
+    return made
+
+
+def first_word(words: Sequence[str]) -> str | None:
+    """The verb of a line: its first word behind `--home FOLDER`."""
+    rest = list(words)
+    while rest and rest[0].startswith("--home"):
+        rest = rest[1:] if "=" in rest[0] else rest[2:]
+    return rest[0] if rest else None
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """All verbs as `app`, for whoever wants to walk them."""
+    if name != "app":
+        raise AttributeError(name)
+    return build_app()
 
 
 def main() -> None:
     """Run one verb; every failure that somebody can act on is one line that says how."""
     try:
-        status = app(standalone_mode=False)
+        status = build_app(sys.argv[1:])(standalone_mode=False)
     except WRONG_WORDS as error:
         error.show()
         sys.exit(error.exit_code)

@@ -9,11 +9,17 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..inference.bases import base_to_json, list_bases
 from ..inference.pull import pull_base
+from ..inference.room import check_disk_room
 from .context import load_settings, open_node_home
 from .render import StageReport, emit_json, say, show_table
 
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def hub_name(base: str) -> str:
+    """OWNER/NAME of a base that is called OWNER--NAME here, as messages about it say; the hub allows no `--`."""
+    return base if "/" in base else base.replace("--", "/", 1)
 
 
 @app.command("list")
@@ -34,7 +40,7 @@ def list_models(as_json: Json = False) -> None:
 @app.command()
 def pull(
     name: Annotated[
-        str, typer.Argument(help="The demo base, or a Hugging Face model as OWNER/NAME[@REVISION].")
+        str, typer.Argument(help="The demo base, or a Hugging Face model as OWNER/NAME or OWNER/NAME@REVISION.")
     ] = DEMO_BASE_NAME,
     source: Annotated[
         Path | None, typer.Option("--from", help="The demo base's GGUF file, if it is on this machine already.")
@@ -43,8 +49,9 @@ def pull(
 ) -> None:
     """Fetch a base: resumed where it stopped, checked, and converted once."""
     home = open_node_home()
+    check_disk_room(home, load_settings(home).limits.disk_bytes)
     with StageReport() as report:
-        base = pull_base(home, name, source=source, report=report)
+        base = pull_base(home, hub_name(name), source=source, report=report)
     if as_json:
         emit_json("model", base_to_json(base))
         return

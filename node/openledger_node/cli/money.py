@@ -1,6 +1,5 @@
 """What every money verb does: it asks the daemon where one runs, else the chain itself, and shows before it acts."""
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,9 @@ import typer
 from ..errors import ConfigError, NodeError
 from ..home import Home, claim_home, is_claimed
 from ..keystore import WALLET, find_account, is_unattended
-from .chain import amount
+from .amounts import amount as amount
+from .amounts import open_amount as open_amount
+from .amounts import wei_of as wei_of
 from .confirm import confirm
 from .context import ask_daemon, load_settings, open_node_home
 from .passwords import PASSWORD_FILE_HELP, password_of
@@ -26,7 +27,6 @@ TIMEOUT_S: Final = 90.0
 POLL_S: Final = 0.5
 DONE: Final = ("mined", "final", "reverted", "failed", "refused")
 BAD: Final = ("reverted", "failed", "refused")
-DECIMALS: Final = 18
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -189,23 +189,6 @@ def transaction_line(found: Mapping[str, Any]) -> str:
     return (
         f"[{style}]{found['state']}[/]{where}  {plain(found['summary'])}  [dim]{found['hash'] or 'not sent'}[/]{why}"
     )
-
-
-def wei_of(text: str) -> str:
-    """An amount that somebody typed, in wei, as JSON carries it: `12`, `0.5`; never more digits than wei have.
-
-    Raises:
-        BadParameter: it is no amount.
-    """
-    if not re.fullmatch(r"\d{1,30}(\.\d{1,18})?", text):
-        raise typer.BadParameter(f"{text!r} is no amount: say how many, like 12 or 0.5")
-    whole, _, rest = text.partition(".")
-    return str(int(whole + rest.ljust(DECIMALS, "0")))
-
-
-def open_amount(wei: str | int, symbol: str = "OPEN") -> str:
-    """An amount for people, exact to the wei."""
-    return f"{amount(int(wei))} {symbol}"
 
 
 def in_s(ready_at_s: int | None, chain_time_s: int) -> str:

@@ -31,7 +31,8 @@ from ..networks import (
     read_network,
     write_network,
 )
-from .chain import amount, open_chain, open_endpoint
+from .amounts import amount
+from .chain import open_chain, open_endpoint
 from .confirm import confirm
 from .context import load_settings, open_node_home
 from .money import open_money
@@ -105,9 +106,7 @@ def join(
 ) -> None:
     """Check a network.json against the chain that it names, and make it this node's network."""
     home = open_node_home()
-    network = _fetch(source) if source.startswith(("http://", "https://")) else read_network(Path(source))
-    with open_chain(network) as client:
-        check_identity(client, network)
+    network = fetch_network(source)
     if not as_json:
         _show(network)
     confirm(f"join {network.network}?", yes=yes)
@@ -117,6 +116,19 @@ def join(
         return
     say(f"this node is on [bold]{plain(network.network)}[/] from its next start on")
     _warn_of_setting(home, network)
+
+
+def fetch_network(source: str) -> Network:
+    """Read a network.json from a file or a URL, and hold it against the chain that it names.
+
+    Raises:
+        ConfigError: it is none.
+        ChainError: its chain does not answer, or is another one.
+    """
+    network = _fetch(source) if source.startswith(("http://", "https://")) else read_network(Path(source))
+    with open_chain(network) as client:
+        check_identity(client, network)
+    return network
 
 
 @app.command()

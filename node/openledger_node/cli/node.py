@@ -1,9 +1,10 @@
-"""The node itself: start, stop, status, jobs, doctor, version."""
+"""The node itself: start, stop, version."""
 
 import logging
 import platform
 import sys
-from typing import Annotated, Any
+from logging.handlers import RotatingFileHandler
+from typing import Annotated
 
 import trio
 import typer
@@ -13,21 +14,25 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from .. import __version__
 from ..config import Config
 from ..errors import NodeError
+from ..escaping import SafeFormatter
 from ..home import Home
-from ..inference.adapters import list_adapters
 from ..inference.bases import FAKE_BASE_NAME, is_here
 from ..inference.pull import pull_base
-from ..keys import api_key_file
-from .context import ask_daemon, load_settings, network_id, open_node_home
-from .render import StageReport, emit_json, out_console, plain, say
+from ..owner.logs import SOURCES
+from .context import ask_daemon, load_settings, open_node_home
+from .render import StageReport, emit_json, out_console, plain, say, shown
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 PANEL = "Node"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+LOG_BYTES_MAX = 5 << 20
+
+told = logging.getLogger("openledger_node.told")
 
 
 def add_verbs(app: typer.Typer) -> None:
     """Hang the node's verbs on the root."""
-    for verb in (start, stop, status, version):
+    for verb in (start, stop, version):
         app.command(rich_help_panel=PANEL)(verb)
 
 
@@ -46,11 +51,23 @@ def start(
     if backend == "fake" and base is None:
         base = FAKE_BASE_NAME  # it has no other
     config = load_settings(home, inference_base=base, inference_backend=backend, inference_dtype=dtype, api_port=port)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    keep_log(home)
     say(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
     _fetch_demo_base(home, config)
     run_daemon_to_its_end(home, config, hello=hello)
     say("stopped: every answer is recorded")
+
+
+def keep_log(home: Home) -> None:
+    """Say warnings on the terminal, and keep them with what else is said in logs/node.log."""
+    home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = RotatingFileHandler(home.logs / SOURCES["node"], maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.WARNING)
+    for handler in (screen, file):
+        handler.setFormatter(SafeFormatter(LOG_FORMAT))
+    logging.basicConfig(level=logging.WARNING, handlers=[screen, file], force=True)
+    told.setLevel(logging.INFO)
 
 
 def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
@@ -61,7 +78,11 @@ def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
     def announce(listening: Listening) -> None:
         greet(listening, hello=hello)
 
-    voice = Voice(announce=announce, tell=lambda line: say(plain(line)))
+    def tell(line: str) -> None:
+        say(plain(line))
+        told.info("%s", shown(line.strip()))
+
+    voice = Voice(announce=announce, tell=tell)
     try:
         trio.run(run_daemon, home, config, voice)
     except BaseExceptionGroup as group:
@@ -81,42 +102,12 @@ def stop(as_json: Json = False) -> None:
     say("no node runs on this home" if answer is None else "stopping: running answers end first")
 
 
-def status(as_json: Json = False) -> None:
-    """Show what the node is doing, also when it is down."""
-    home = open_node_home()
-    fields = ask_daemon(home, "GET", "/status") or stopped_status(home)
-    if as_json:
-        emit_json("status", fields)
-        return
-    for label, value in _status_lines(fields).items():
-        out_console.print(f"[dim]{label:<9}[/] {plain(value)}")
-
-
 def version(as_json: Json = False) -> None:
     """Show the version."""
     if as_json:
         emit_json("version", {"version": __version__, "python": platform.python_version()})
         return
     out_console.print(__version__)
-
-
-def stopped_status(home: Home) -> dict[str, Any]:
-    """The status of a home whose daemon is down."""
-    config = load_settings(home)
-    return {
-        "state": "stopped",
-        "chain": None,
-        "why_idle": "the daemon is not running: `openledger-node start`",
-        "api": {"url": None, "key_file": str(api_key_file(home))},
-        "peer_id": None,
-        "address": None,
-        "network": network_id(home),
-        "base": config.inference.base,
-        "adapters": {"registered": len(list_adapters(home)), "resident": 0},
-        "peers": 0,
-        "version": __version__,
-        "home": str(home.root),
-    }
 
 
 def _fetch_demo_base(home: Home, config: Config) -> None:
@@ -132,24 +123,3 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
     for failure in group.exceptions:
         leaves += _leaves(failure) if isinstance(failure, BaseExceptionGroup) else [failure]
     return leaves
-
-
-def _status_lines(fields: dict[str, Any]) -> dict[str, str]:
-    adapters, engine = fields["adapters"], fields.get("engine")
-    lines = {"state": fields["state"] + (f": {fields['why_idle']}" if fields["why_idle"] else "")}
-    if fields["api"]["url"]:
-        lines["api"] = f"{fields['api']['url']}/v1   key in {fields['api']['key_file']}"
-    lines["base"] = fields["base"]
-    lines["adapters"] = f"{adapters['registered']} here, {adapters['resident']} on the device"
-    if engine and engine["backend"]:
-        restarts = f", restarted {engine['restarts']} times" if engine["restarts"] else ""
-        lines["engine"] = f"{engine['backend']} on {engine['device']}, {engine['dtype']}{restarts}"
-        lines["requests"] = f"{fields['requests']['running']} running, {fields['requests']['waiting']} waiting"
-    chain = f", chain {fields['chain']}" if fields["chain"] else ""
-    lines["network"] = f"{fields['network']}{chain}, {fields['peers']} peers"
-    if fields["address"]:
-        lines["wallet"] = fields["address"]
-    if why := fields.get("money", {}).get("why_not_claimed"):
-        lines["rewards"] = f"not claimed: {why}"
-    lines["home"] = fields["home"]
-    return lines

@@ -1,7 +1,6 @@
 """What the command line prints: data on stdout, everything else on stderr."""
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from ..escaping import on_one_line
+from ..escaping import shown as shown
 from ..inference.download import Progress as Stage
 
 PIPE_WIDTH = 200
@@ -18,9 +19,6 @@ PIPE_WIDTH = 200
 
 out_console = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-
-ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that do something to a terminal or to the order of what is read; joiners and wide spaces do not."""
 
 LINE_EVERY_PPM = 200_000
 """Progress without a terminal: a line each fifth of the way."""
@@ -58,12 +56,7 @@ def show_lines(lines: Mapping[str, str]) -> None:
 
 def plain(text: str) -> str:
     """Make a text safe to print on one line between styles: neither markup nor control characters do anything."""
-    return escape(shown(text).replace("\n", "\\n"))
-
-
-def shown(text: str) -> str:
-    """Make a model's text safe to print without markup: only its tabs and line breaks do anything."""
-    return ACTING.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return escape(on_one_line(text))
 
 
 def megabytes(size_bytes: int) -> str:

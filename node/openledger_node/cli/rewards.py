@@ -1,20 +1,16 @@
-"""`rewards` and `earnings`: what this node earned, and its way to the wallet."""
+"""`rewards`: what this node earned, and its way to the wallet."""
 
 import time
 from typing import Annotated, Any
 
 import typer
 
+from ..plural import counted
 from .money import POLL_S, Json, Money, acts, in_s, open_amount, open_money, wei_of
 from .render import emit_json, say, show_lines, show_table
 
 app = typer.Typer(help="What this node earned, and its way to the wallet.", no_args_is_help=True)
 OVER = ("final", "refused")
-
-
-def add_verbs(root: typer.Typer, panel: str) -> None:
-    """Hang `earnings` on the root."""
-    root.command(rich_help_panel=panel)(earnings)
 
 
 @app.command()
@@ -57,27 +53,6 @@ def withdraw(
     return {"amount_wei": wei_of(amount) if amount else None, "to": to}
 
 
-def earnings(as_json: Json = False) -> None:
-    """Show all that this node has earned, from the first receipt to the last withdrawal, to the wei."""
-    with open_money() as money:
-        found = money.ask("earnings")
-    if as_json:
-        emit_json("earnings", found)
-        return
-    show_lines(
-        {
-            "unclaimed": f"{open_amount(found['unclaimed_wei'])} in receipts, fees included",
-            "pending": f"{open_amount(found['pending_wei'])} claimed, not final",
-            "credited": open_amount(found["credited_wei"]),
-            "withdrawn": open_amount(found["withdrawn_wei"]),
-            "balance": f"{open_amount(found['balance_wei'])} to withdraw",
-            "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it",
-        }
-    )
-    rows = [_settlement(claim) for claim in found["settlements"]]
-    show_table(["claim", "state", "receipts", "gross", "this node's", "transactions"], rows, empty="no claim yet")
-
-
 def _follow(money: Money, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:
     """Wait until nothing more is due now; Ctrl-C leaves the rest to the daemon."""
     said: dict[int, str] = {}
@@ -105,7 +80,7 @@ def _is_due(claim: dict[str, Any], now_s: int) -> bool:
 
 def _show(rewards: dict[str, Any], now_s: int) -> None:
     lines = {
-        "unclaimed": f"{open_amount(rewards['unclaimed_wei'])} in {rewards['num_unclaimed']} receipts",
+        "unclaimed": f"{open_amount(rewards['unclaimed_wei'])} in {counted(rewards['num_unclaimed'], 'receipt')}",
         "balance": f"{open_amount(rewards['balance_wei'])} credited to the payout account, to be withdrawn",
         "payout": rewards["payout"],
     }

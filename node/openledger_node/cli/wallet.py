@@ -26,10 +26,12 @@ from ..keystore import (
     write_key_file,
 )
 from ..networks import Network, current_network
-from .chain import Balances, amount, balances_to_json, open_chain, read_balances
+from .amounts import amount
+from .chain import Balances, balances_to_json, open_chain, read_balances
 from .context import load_settings, open_node_home
+from .money import open_money
 from .passwords import PASSWORD_FILE_HELP, new_account_password, new_password, open_account, password_of
-from .render import emit_json, out_console, plain, say
+from .render import emit_json, out_console, plain, say, show_table
 
 app = typer.Typer(help="The accounts of this node.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -97,9 +99,9 @@ def show(name: Name = WALLET, network: NetworkId = None, as_json: Json = False) 
         emit_json("wallet", {**fields, "others": named})
         return
     for label, value in _lines(account, joined, balances).items():
-        out_console.print(f"[dim]{label:<9}[/] {plain(value)}")
+        out_console.print(f"[dim]{label:<10}[/] {plain(value)}")
     for other in others:
-        out_console.print(f"[dim]{plain(other.name)}[/] {other.address}")
+        out_console.print(f"[dim]{plain(other.name):<10}[/] {other.address}")
 
 
 @app.command()
@@ -127,6 +129,20 @@ def export(
     say("who has this file and its password has the account: keep them apart")
 
 
+@app.command()
+def history(
+    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 50, as_json: Json = False
+) -> None:
+    """List what this node has sent to the chain, or wants to: each is written down here before it is sent."""
+    with open_money() as money:
+        found = money.ask("outbox", limit=limit)
+    if as_json:
+        emit_json("transactions", found)
+        return
+    rows = [_transaction_cells(each) for each in found["transactions"]]
+    show_table(["when (UTC)", "what", "state", "gas", "hash"], rows, empty="nothing was sent yet")
+
+
 def account_to_json(account: Account, network: str, balances: Balances | None) -> dict[str, Any]:
     """What `--json` prints of an account."""
     return {
@@ -138,6 +154,17 @@ def account_to_json(account: Account, network: str, balances: Balances | None) -
         "has_own_password": not is_unattended(network, account.name),
         "balances": balances_to_json(balances) if balances else None,
     }
+
+
+def _transaction_cells(found: dict[str, Any]) -> list[str]:
+    raised = f", fee raised {found['times_raised']} times" if found["times_raised"] else ""
+    return [
+        (found["at"] or "not sent")[:19].replace("T", " "),
+        found["summary"],
+        found["state"] + raised,
+        "" if found["fee_wei"] is None else amount(int(found["fee_wei"])),
+        (found["hash"] or "")[:18],
+    ]
 
 
 def _network(home: Home, chosen: str | None) -> Network | None:

@@ -100,6 +100,11 @@ def test_the_status_of_a_stopped_node_says_why_it_is_idle_and_where_it_is(run: R
         "state": "stopped",
         "chain": None,
         "why_idle": "the daemon is not running: `openledger-node start`",
+        "checks": [],
+        "suggestion": {"says": "start it", "cli": "openledger-node start"},
+        "bids_lost": [],
+        "paused": None,
+        "limits": None,
         "api": {"url": None, "key_file": str(api_key_file(home))},
         "peer_id": None,
         "address": None,
@@ -180,7 +185,9 @@ def test_an_adapter_is_added_listed_and_inspected(
     assert adapter["manifest"]["base"] == {"name": "fake", "digest": FAKE_BASE.digest}
     del adapter["schema"]
     listed = run("adapters", "list", "--json").json
-    assert listed == {"schema": "openledger.adapters/1", "adapters": [adapter], "refused": {}}
+    entry = {**adapter, "state": "on_disk", "is_pinned": False, "usage": None, "bond_wei": None}
+    assert listed.pop("disk")["adapters_bytes"] == adapter["size_bytes"]
+    assert listed == {"schema": "openledger.adapters/1", "adapters": [entry], "refused": {}, "memory": None}
     inspected = run("adapters", "inspect", adapter["full_name"], "--json").json
     assert {**inspected, **adapter} == inspected
     assert (inspected["modules"], inspected["ranks"]) == (["q_proj"], [2])
@@ -203,6 +210,7 @@ def test_an_adapter_for_people_is_told_on_stderr_and_shown_on_stdout(
 def test_an_empty_home_has_answered_nothing(run: Run) -> None:
     assert run("jobs", "--json").json == {"schema": "openledger.jobs/1", "jobs": []}
     assert run("jobs").stdout == "no request has been answered yet\n"
+    assert run("jobs", "--model", "harbour").stdout == "no request here was like that\n"
 
 
 def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home) -> None:
@@ -247,6 +255,8 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
         "tokens_out": 7,
         "ttft_ms": 1.5,
         "duration_ms": 2.0,
+        "amount_wei": None,
+        "receipt": None,
     }
     assert len(run("jobs", "--json", "--limit", "1").json["jobs"]) == 1
 
@@ -262,7 +272,7 @@ def test_doctor_finds_a_missing_base_and_says_how_to_get_it(run: Run, monkeypatc
     checks = {check["check"]: check for check in ran.json["checks"]}
     fix = "base 'mine' is not on this machine: run `openledger-node models pull mine`"
     assert ran.status == 8
-    assert ran.json["problems"] == sum(not check["is_ok"] for check in checks.values()) > 0
+    assert ran.json["problems"] == sum(check["is_ok"] is False for check in checks.values()) > 0
     assert (checks["base"]["is_ok"], checks["base"]["fix"]) == (False, fix)
     assert checks["python"]["is_ok"]
     assert "→ " + fix in run("doctor").stdout
@@ -273,7 +283,7 @@ def test_doctor_finds_nothing_wrong_on_a_sound_home(run: Run, home: Home) -> Non
     load_api_key(home)
     open_ledger(home.ledger(LOCAL_NETWORK)).close()
     ran = run("doctor", "--json")
-    wrong = [check for check in ran.json["checks"] if not check["is_ok"] and check["check"] != "disk"]
+    wrong = [check for check in ran.json["checks"] if check["is_ok"] is False and check["check"] != "disk"]
     assert wrong == []
 
 

@@ -1,0 +1,103 @@
+"""`earnings`: what this node has earned, equal to ledger and chain to the wei."""
+
+import csv
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from .amounts import amount, open_amount
+from .money import open_money
+from .render import emit_json, show_lines, show_table
+
+COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open", "amount_wei", "transaction")
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Hang `earnings` on the root."""
+    app.command(rich_help_panel="Money")(earnings)
+
+
+def earnings(
+    since: Annotated[
+        str | None, typer.Option(help="Only since then: 30d, 12h, or 2026-01-31.", show_default=False)
+    ] = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print a table for a spreadsheet, a row a settlement.")
+    ] = False,
+    power_price: Annotated[
+        float | None, typer.Option(help="What a kWh costs you, in your own currency.", min=0.0, show_default=False)
+    ] = None,
+    watts: Annotated[
+        float | None, typer.Option(help="What the machine draws while it answers.", min=0.0, show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what this node has earned, from receipts to withdrawals, to the wei."""
+    if as_csv and as_json:
+        raise typer.BadParameter("--csv and --json are two forms: say one of them")
+    if (power_price is None) != (watts is None):
+        raise typer.BadParameter("--power-price and --watts go together")
+    with open_money() as money:
+        found = money.ask("earnings", since=since, power_price=power_price, watts=watts)
+    if as_json:
+        emit_json("earnings", found)
+    elif as_csv:
+        write_csv(found)
+    else:
+        _print(found)
+
+
+def write_csv(found: dict[str, Any]) -> None:
+    """A row for each settlement that was credited, the oldest first."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for each in sorted((each for each in found["settlements"] if each["credited_at"]), key=lambda each: each["seq"]):
+        writer.writerow(
+            [
+                each["credited_at"],
+                each["seq"],
+                each["epoch"],
+                each["num_receipts"],
+                amount(int(each["gross_wei"])).replace(",", ""),
+                amount(int(each["credited_wei"])).replace(",", ""),
+                each["credited_wei"],
+                each["transaction"],
+            ]
+        )
+
+
+def _print(found: dict[str, Any]) -> None:
+    lines = {
+        "pending": f"{open_amount(found['pending_wei'])} in receipts that no claim holds, everybody's parts included",
+        "settled": f"{open_amount(found['settled_wei'])} claimed, not final",
+        "claimed": f"{open_amount(found['claimed_wei'])} credited",
+        "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it, {open_amount(found['gas_open_wei'])} to you",
+        "net": f"{open_amount(found['net_wei'])}: settled and claimed, less gas",
+        "withdrawn": open_amount(found["withdrawn_wei"]),
+        "balance": f"{open_amount(found['balance_wei'])} to withdraw",
+    }
+    if found["since"]:
+        lines = {"since": found["since"], **lines}
+    if power := found["power"]:
+        lines["power"] = (
+            f"{power['cost']:.2f} of your money: {power['kwh']:.3f} kWh in the {power['hours']:.2f} h in which "
+            "something was answered"
+        )
+    show_lines(lines)
+    rows = [_row(each) for each in found["settlements"]]
+    columns = ["claim", "state", "receipts", "gross", "this node's", "credited (UTC)", "transactions"]
+    show_table(columns, rows, empty="no claim yet")
+
+
+def _row(claim: dict[str, Any]) -> list[str]:
+    share = claim["credited_wei"] or claim["node_share_wei"]
+    return [
+        str(claim["seq"]),
+        claim["state"],
+        str(claim["num_receipts"]),
+        open_amount(claim["gross_wei"]),
+        "" if share is None else open_amount(share),
+        (claim["credited_at"] or "")[:19].replace("T", " "),
+        "  ".join(f"{verb} {hash[:10]}…" for verb, hash in claim["transactions"].items()),
+    ]

@@ -1,0 +1,64 @@
+"""`logs`: what the node, its engine and its chain have said."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..owner.logs import log_file, read_logs
+from .context import open_node_home
+from .render import emit_json, out_console, say, shown
+
+LOOK_EVERY_S = 0.3
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Hang `logs` on the root."""
+    app.command(rich_help_panel="Node")(logs)
+
+
+def logs(
+    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the newest.", min=0, max=10_000)] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    source: Annotated[str, typer.Option(help="node, engine or chain.")] = "node",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what was said last, whether the node runs or not; no prompt and no answer is ever in it."""
+    home = open_node_home()
+    file = log_file(home, source)
+    end = file.stat().st_size if file.exists() else 0
+    found = read_logs(home, source, lines)
+    if as_json:
+        emit_json("logs", found)
+        return
+    if not found["lines"] and not follow:
+        say(f"nothing is in {file} yet")
+    for line in found["lines"]:
+        _print(line)
+    if follow:
+        _follow(file, end)
+
+
+def _follow(file: Path, position: int) -> None:
+    """Print whole lines as they come; a file that was begun anew is read from its beginning."""
+    rest = b""
+    try:
+        while True:
+            if file.exists():
+                if file.stat().st_size < position:
+                    position, rest = 0, b""
+                with file.open("rb") as stream:
+                    stream.seek(position)
+                    content = stream.read()
+                position += len(content)
+                *whole, rest = (rest + content).split(b"\n")
+                for line in whole:
+                    _print(line.decode(errors="replace"))
+            time.sleep(LOOK_EVERY_S)
+    except KeyboardInterrupt:
+        return
+
+
+def _print(line: str) -> None:
+    out_console.print(shown(line), markup=False)

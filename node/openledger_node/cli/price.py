@@ -1,0 +1,113 @@
+"""`price`: what answers cost here, and what others ask."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ..config import MarketConfig
+from ..home import Home
+from ..owner.prices import PriceDesk
+from .amounts import open_amount, wei_of
+from .context import ask_daemon, load_settings, open_node_home
+from .render import emit_json, say, show_lines, show_table
+
+app = typer.Typer(help="What answers cost here, and what others ask.", no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+SUGGESTED_WEI = MarketConfig().price_in_wei + MarketConfig().price_out_wei
+DEARER_MAX = 100
+"""Times the former or the suggested price; above it, somebody has most likely mistyped."""
+
+
+@app.command()
+def show(as_json: Json = False) -> None:
+    """Show the prices and, while the node runs, their place among those of others."""
+    home = open_node_home()
+    _print(ask_daemon(home, "GET", "/price") or _stopped(home).show(), as_json=as_json)
+
+
+@app.command("set")
+def set_price(
+    price: Annotated[
+        str | None,
+        typer.Argument(
+            help="OPEN for 1,000 tokens in and 1,000 out together; both prices change in proportion.",
+            show_default=False,
+        ),
+    ] = None,
+    price_in: Annotated[
+        str | None, typer.Option("--in", help="OPEN for 1,000 prompt tokens.", show_default=False)
+    ] = None,
+    price_out: Annotated[
+        str | None, typer.Option("--out", help="OPEN for 1,000 answer tokens.", show_default=False)
+    ] = None,
+    load_surcharge: Annotated[
+        int | None, typer.Option(help="Percent dearer where the queue is full.", show_default=False)
+    ] = None,
+    cold_surcharge: Annotated[
+        int | None, typer.Option(help="Percent dearer for an adapter that is not in memory.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Sell at other prices from the next bid on, and after each start; bids that stand are kept."""
+    wanted = {
+        "price_wei": wei_of(price) if price else None,
+        "price_in_wei": wei_of(price_in) if price_in else None,
+        "price_out_wei": wei_of(price_out) if price_out else None,
+        "load_surcharge_percent": load_surcharge,
+        "cold_surcharge_percent": cold_surcharge,
+    }
+    if all(value is None for value in wanted.values()):
+        raise typer.BadParameter("say a price, like 0.005")
+    home = open_node_home()
+    former = ask_daemon(home, "GET", "/price") or _stopped(home).show()
+    found = ask_daemon(home, "POST", "/price", wanted)
+    if found is None:
+        found = _stopped(home).keep(wanted)
+    _print(found, as_json=as_json)
+    if doubt := doubt_of(int(found["price_wei"]), int(former["price_wei"])):
+        say(f"[yellow]{doubt}[/]")
+    for variable in found["overridden_by"]:
+        say(f"[yellow]{variable} is set, and goes before node.toml at the next start[/]")
+
+
+def doubt_of(price_wei: int, former_wei: int) -> str | None:
+    """What makes a price look mistyped, if anything does."""
+    if price_wei == 0:
+        return "at a price of 0 answers earn nothing: `openledger-node price set` takes another"
+    usual_wei = max(former_wei, SUGGESTED_WEI)
+    if price_wei > DEARER_MAX * usual_wei:
+        return f"that is {price_wei // usual_wei:,} times {open_amount(usual_wei)}: nobody may want to pay it"
+    return None
+
+
+def _stopped(home: Home) -> PriceDesk:
+    """The desk of a home whose daemon is down."""
+    return PriceDesk(home, load_settings(home).market, apply=lambda _: None)
+
+
+def _print(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        emit_json("price", found)
+        return
+    show_lines(
+        {
+            "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens",
+            "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens",
+            "together": open_amount(found["price_wei"]),
+            "when full": f"{found['load_surcharge_percent']} % more, in between in proportion",
+            "when cold": f"{found['cold_surcharge_percent']} % more",
+        }
+    )
+    rows = [
+        [
+            each["model"],
+            f"{each['rank']} of {each['offers']}",
+            open_amount(each["own_wei"]),
+            "" if each["cheapest_wei"] is None else open_amount(each["cheapest_wei"]),
+            "" if each["median_wei"] is None else open_amount(each["median_wei"]),
+        ]
+        for each in found["market"]
+    ]
+    if rows:
+        show_table(["model", "place", "yours", "cheapest of others", "median of others"], rows, empty="")

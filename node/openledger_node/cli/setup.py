@@ -1,0 +1,253 @@
+"""`setup`: three questions, each with an answer proposed; said again, it shows and changes the settings."""
+
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
+
+from ..config import Config, Origin, load_config
+from ..errors import ConfigError
+from ..home import Home, is_claimed
+from ..inference.bases import FAKE_BASE_NAME, is_here
+from ..inference.pull import pull_base
+from ..inference.room import check_disk_room
+from ..keys import load_api_key
+from ..keystore import WALLET, account_file, create_account
+from ..networks import AUTO, EMBEDDED, current_network, is_embedded, join_network
+from ..owner.machine import Machine, look_at_machine, propose, suited_bases
+from ..owner.prices import changed_market
+from ..settings_file import write_settings
+from .amounts import amount, bytes_of, size, wei_of
+from .context import open_node_home
+from .models import hub_name
+from .network import fetch_network
+from .passwords import PASSWORD_FILE_HELP, new_account_password
+from .render import StageReport, emit_json, plain, say, show_table
+
+DEVELOPMENT = "development"
+NO_PRICE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is to be set; None: as it is, or as it is proposed."""
+
+    base: str | None
+    network: str | None
+    price: str | None
+    serve: bool | None
+    day_max: str | None
+    vram: str | None
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Hang `setup` on the root."""
+    app.command(rich_help_panel="Node")(setup)
+
+
+def setup(
+    base: Annotated[
+        str | None,
+        typer.Option(help="The base to serve: a name below, or OWNER/NAME of the hub.", show_default=False),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(help="development, local (no money), or the FILE or URL of a network.json.", show_default=False),
+    ] = None,
+    price: Annotated[
+        str | None,
+        typer.Option(
+            help="OPEN for 1,000 tokens in and 1,000 out; none: serve nothing, only ask.", show_default=False
+        ),
+    ] = None,
+    serve: Annotated[
+        bool | None, typer.Option(help="Serve and sell, or only ask the network.", show_default=False)
+    ] = None,
+    day_max: Annotated[
+        str | None, typer.Option(help="OPEN that a UTC day's requests to others may cost.", show_default=False)
+    ] = None,
+    vram: Annotated[
+        str | None, typer.Option(help="GPU memory that the engine may take, like 20GB.", show_default=False)
+    ] = None,
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
+    pull: Annotated[bool, typer.Option(help="Fetch the base if it is not here.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Take every proposal, and ask nothing.")] = False,
+    no_input: Annotated[
+        bool, typer.Option("--no-input", help="The same, for scripts: what a flag does not say stays as it is.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Set the node up in three questions; said again, show the settings and change them.
+
+    The questions are: which base, which network and under which password, and at what price, or none. Each has an
+    answer proposed, and a flag. Comments in node.toml stay.
+    """
+    home = open_node_home()
+    config, origins = load_config(home.config_file)
+    wanted = Wanted(base=base, network=network, price=price, serve=serve, day_max=day_max, vram=vram)
+    if not (yes or no_input or as_json):
+        if not sys.stdin.isatty():
+            raise ConfigError("no terminal to ask at: say --yes to take what is proposed, or --no-input and flags")
+        _show_settings(origins)
+        wanted = _ask(home, config, look_at_machine(), wanted)
+    elif yes and base is None and not home.config_file.exists():
+        wanted = replace(wanted, base=propose(look_at_machine()))
+    changes = _changes(home, config, wanted)
+    _join(home, wanted.network, password_file)
+    if changes:
+        write_settings(home.config_file, changes)
+    load_api_key(home)
+    after, _ = load_config(home.config_file)
+    _bring_base(home, wanted.base, pull=pull)
+    _report(home, after, changes, as_json=as_json)
+
+
+# ---- the questions
+
+
+def _ask(home: Home, config: Config, machine: Machine, wanted: Wanted) -> Wanted:
+    """Ask what no flag has said."""
+    if wanted.base is None:
+        _show_machine(machine)
+        usual = config.inference.base if home.config_file.exists() else propose(machine)
+        wanted = replace(wanted, base=_prompt("1 of 3  base", usual))
+    if wanted.network is None:
+        say("\ndevelopment: a chain in the node, its money is worth nothing; or the FILE or URL of a network.json;")
+        say(
+            "local: no chain at all. For a network for real money you choose a password next, which locks the wallet."
+        )
+        wanted = replace(wanted, network=_prompt("2 of 3  network", _network_now(home, config)))
+    if wanted.price is None and wanted.serve is None:
+        say("\nOPEN for 1,000 tokens of a prompt and 1,000 of an answer; none: serve nothing, only ask others")
+        wanted = replace(wanted, price=_prompt("3 of 3  price", _price_now(config)))
+    return wanted
+
+
+def _prompt(question: str, usual: str) -> str:
+    answer: str = typer.prompt(question, default=usual, err=True)
+    return answer
+
+
+def _network_now(home: Home, config: Config) -> str:
+    if config.node.network == LOCAL_NETWORK:
+        return LOCAL_NETWORK
+    if is_embedded(home, config.node.network):
+        return DEVELOPMENT
+    network = current_network(home, config.node.network)
+    return network.network if network else DEVELOPMENT
+
+
+def _price_now(config: Config) -> str:
+    if not config.node.serve:
+        return NO_PRICE
+    return amount(config.market.price_in_wei + config.market.price_out_wei).replace(",", "")
+
+
+# ---- what they change
+
+
+def _changes(home: Home, config: Config, wanted: Wanted) -> dict[str, object]:
+    """What of node.toml becomes another than it is."""
+    settings: dict[str, object] = {}
+    if wanted.base is not None:
+        settings["inference.base"] = _base_setting(wanted.base)
+    if wanted.network is not None:
+        settings["node.network"] = _network_setting(home, config, wanted.network)
+    if wanted.serve is not None:
+        settings["node.serve"] = wanted.serve
+    if wanted.price == NO_PRICE:
+        settings["node.serve"] = False
+    elif wanted.price is not None:
+        market = changed_market(config.market, {"price_wei": wei_of(wanted.price)})
+        settings |= {"market.price_in_wei": market.price_in_wei, "market.price_out_wei": market.price_out_wei}
+        settings.setdefault("node.serve", True)
+    if wanted.day_max is not None:
+        settings["payer.day_max_wei"] = int(wei_of(wanted.day_max))
+    if wanted.vram is not None:
+        settings["limits.vram_bytes"] = bytes_of(wanted.vram)
+    return {name: value for name, value in settings.items() if value != _value_of(config, name)}
+
+
+def _value_of(config: Config, name: str) -> object:
+    table, key = name.split(".", 1)
+    return getattr(getattr(config, table), key)
+
+
+def _base_setting(base: str) -> str:
+    """OWNER/NAME of the hub is OWNER--NAME here; a folder's path stays one."""
+    return base if Path(base).expanduser().is_dir() or base.count("/") != 1 else base.replace("/", "--")
+
+
+def _network_setting(home: Home, config: Config, network: str) -> str:
+    if network == LOCAL_NETWORK:
+        return LOCAL_NETWORK
+    if network == DEVELOPMENT:
+        return config.node.network if config.node.network in (AUTO, EMBEDDED) else EMBEDDED
+    return network if home.network_file(network).exists() else AUTO  # the one that was joined last
+
+
+def _join(home: Home, network: str | None, password_file: Path | None) -> None:
+    """Be on the network of a network.json, with a wallet there."""
+    if network is None or network in (DEVELOPMENT, LOCAL_NETWORK) or home.network_file(network).exists():
+        return
+    joined = fetch_network(network)
+    folder = home.network_keys(joined.network)
+    if not account_file(folder, WALLET).exists():
+        account = create_account(folder, WALLET, new_account_password(home, joined.network, WALLET, password_file))
+        say(f"wallet {account.address} is made, in {plain(str(account.file))}: back it up")
+    join_network(home, joined)
+
+
+def _bring_base(home: Home, base: str | None, *, pull: bool) -> None:
+    """Fetch a base of the hub that was chosen just now; the demo base comes with the first start."""
+    if base is None or not pull or base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or hub_name(base).count("/") != 1:
+        return
+    if Path(base).expanduser().is_dir() or is_here(home, _base_setting(base)):
+        return
+    check_disk_room(home, load_config(home.config_file)[0].limits.disk_bytes)
+    with StageReport() as report:
+        pull_base(home, hub_name(base), source=None, report=report)
+
+
+# ---- what is shown
+
+
+def _show_machine(machine: Machine) -> None:
+    card = f"{machine.gpu}, {size(machine.gpu_bytes)}" if machine.gpu else "no NVIDIA card"
+    say(f"this machine: {size(machine.ram_bytes)} of memory, {plain(card)}\n")
+    for each in suited_bases(machine):
+        fits = "fits" if each.fits else "too large, or too slow here"
+        say(f"  {each.name:<38} {each.num_parameters / 1e9:>5.2f} billion, about {size(each.needs_bytes):>8}  {fits}")
+
+
+def _show_settings(origins: list[Origin]) -> None:
+    """What is set already, where the home is not new."""
+    changed = [origin for origin in origins if origin.source != "default"]
+    if changed:
+        show_table(["setting", "value", "from"], [[o.key, str(o.value), o.source] for o in changed], empty="")
+
+
+def _report(home: Home, after: Config, changes: dict[str, object], *, as_json: bool) -> None:
+    runs = is_claimed(home)
+    restart = runs and bool(changes)
+    if as_json:
+        fields = {"file": str(home.config_file), "changed": sorted(changes), "is_restart_due": restart}
+        emit_json("setup", {**fields, "settings": asdict(after)})
+        return
+    for name, value in changes.items():
+        say(f"  {name} = {value}")
+    if not changes:
+        say("nothing is changed")
+    serves = "serves and sells" if after.node.serve else "only asks the network, and serves nothing"
+    say(f"{plain(after.inference.base)}; this node {serves}; settings in {plain(str(home.config_file))}")
+    say(f"next: {_next_step(runs=runs, restart=restart)}; `openledger-node doctor` looks whether all is well")
+
+
+def _next_step(*, runs: bool, restart: bool) -> str:
+    if restart:
+        return "`openledger-node stop`, then `openledger-node start`"
+    return "`openledger-node status`, the node runs" if runs else "`openledger-node start`"

@@ -1,0 +1,132 @@
+"""`status`: one screen on what the node does, and why nothing, also when it is down."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from .. import __version__
+from ..home import Home
+from ..keys import api_key_file
+from ..owner.kept_pause import kept_pause
+from ..plural import counted
+from .amounts import open_amount
+from .context import ask_daemon, load_settings, network_id, open_node_home
+from .render import emit_json, out_console, plain
+
+MARKS = {True: "ok", False: "NO", None: "–"}
+GIB = 1 << 30
+LABEL_WIDTH = 9  # or the widest that there is
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Hang `status` on the root."""
+    app.command(rich_help_panel="Node")(status)
+
+
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Show what the node is doing and, if it is nothing, why; also when it is down."""
+    home = open_node_home()
+    fields = ask_daemon(home, "GET", "/status") or stopped_status(home)
+    if as_json:
+        emit_json("status", fields)
+        return
+    lines = status_lines(fields)
+    if fields["state"] != "stopped" and (found := ask_daemon(home, "POST", "/open")):
+        lines["page"] = found["url"]
+    width = max(LABEL_WIDTH, *map(len, lines))
+    for label, value in lines.items():
+        out_console.print(f"[dim]{plain(label):<{width}}[/] {plain(value)}")
+
+
+def stopped_status(home: Home) -> dict[str, Any]:
+    """The status of a home whose daemon is down."""
+    config, pause = load_settings(home), kept_pause(home)
+    start = "`openledger-node start` starts it paused" if pause else "`openledger-node start`"
+    return {
+        "state": "stopped",
+        "chain": None,
+        "why_idle": f"the daemon is not running: {start}",
+        "checks": [],
+        "suggestion": {"says": "start it", "cli": "openledger-node start"},
+        "bids_lost": [],
+        "paused": pause.to_plain() if pause else None,
+        "limits": None,
+        "api": {"url": None, "key_file": str(api_key_file(home))},
+        "peer_id": None,
+        "address": None,
+        "network": network_id(home),
+        "base": config.inference.base,
+        "adapters": {"registered": len(list(home.adapters.glob("[!.]*/adapter.json"))), "resident": 0},
+        "peers": 0,
+        "version": __version__,
+        "home": str(home.root),
+    }
+
+
+def status_lines(fields: dict[str, Any]) -> dict[str, str]:
+    """What a person reads, line by line; at most a screen."""
+    lines = {"state": fields["state"] + (f": {fields['why_idle']}" if fields["why_idle"] else "")}
+    if (paused := fields["paused"]) and paused["until"]:
+        lines["until"] = paused["until"]
+    if suggestion := fields["suggestion"]:
+        lines["try"] = f"{suggestion['cli']}   ({suggestion['says']})"
+    lines |= _node_lines(fields) | _why_lines(fields)
+    lines["home"] = fields["home"]
+    return lines
+
+
+def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
+    lines = {}
+    if fields["api"]["url"]:
+        lines["api"] = f"{fields['api']['url']}/v1   key in {fields['api']['key_file']}"
+    adapters = fields["adapters"]
+    lines["base"] = (
+        f"{fields['base']}, {counted(adapters['registered'], 'adapter')} here, {adapters['resident']} in memory"
+    )
+    lines |= _engine_lines(fields)
+    chain = f", chain {fields['chain']}" if fields["chain"] else ""
+    lines["network"] = f"{fields['network']}{chain}, {counted(fields['peers'], 'peer')}"
+    if fields["peer_id"]:
+        lines["peer id"] = fields["peer_id"]
+    if fields["address"]:
+        lines["wallet"] = fields["address"]
+    if why := fields.get("money", {}).get("why_not_claimed"):
+        lines["rewards"] = f"not claimed: {why}"
+    return lines
+
+
+def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
+    engine = fields.get("engine")
+    if not engine or not engine["backend"]:
+        return {}
+    ttft = engine["ttft_ms"]["p50"]
+    parts = [
+        f"{engine['backend']} on {engine['device']}, {engine['dtype']}",
+        f"{engine['tokens_per_s']:.0f} tokens/s" if engine["tokens_per_s"] else "",
+        f"first token {ttft:,.0f} ms" if ttft else "",
+        f"{engine['base_bytes'] / GIB:.1f} GiB" if engine["base_bytes"] else "",
+        f"restarted {counted(engine['restarts'], 'time')}" if engine["restarts"] else "",
+    ]
+    requests = fields["requests"]
+    return {
+        "engine": ", ".join(filter(None, parts))
+        if engine["state"] != "paused"
+        else "paused: its memory is given back",
+        "requests": f"{requests['running']} running, {requests['waiting']} waiting",
+    }
+
+
+def _why_lines(fields: dict[str, Any]) -> dict[str, str]:
+    """The checks behind the sentence, and the bids that were lost last."""
+    lines = {}
+    if fields["state"] in ("idle", "paused"):
+        for check in fields["checks"]:
+            if check["ok"] is not None:
+                lines[f"  {check['check']}"] = f"{MARKS[check['ok']]}  {check['says']}"
+    for place, bid in enumerate(fields["bids_lost"]):
+        won = f", {open_amount(bid['winner_price_wei'])} won" if bid["winner_price_wei"] else ""
+        when = datetime.fromisoformat(bid["when"]).strftime("%H:%M:%S")
+        text = f"{when} {bid['adapter']}: bid {open_amount(bid['my_price_wei'])}{won}; {bid['reason']}"
+        lines["lost" if not place else " " * place] = text
+    return lines

@@ -1,0 +1,110 @@
+"""`adapters` on a home where no node runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.peft_folders import D_OUT, pair, write_adapter
+from support.verbs import Run, type_on_terminal
+
+from openledger_node.home import Home
+from openledger_node.inference.adapters import Adapter, add_adapter, list_adapters
+from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.inference.pins import keep_pin, read_pins
+from openledger_node.ledger.ledger import open_ledger
+from openledger_protocol.constants import LOCAL_NETWORK
+from openledger_protocol.events import BlockId, Event
+from openledger_protocol.primitives import ZERO_ADDRESS, Digest
+
+
+def register(home: Home, adapter: Adapter, *, bond_wei: int) -> None:
+    """Have the ledger read a block in which the adapter was published."""
+    block = BlockId(number=1, hash=Digest("0x" + "1" * 64))
+    event = Event(
+        contract=ZERO_ADDRESS,
+        name="AdapterRegistered",
+        arguments={"adapterId": adapter.id, "owner": ZERO_ADDRESS, "adapter": {"bond": bond_wei}},
+        block=block,
+        transaction_hash=Digest("0x" + "2" * 64),
+        log_index=0,
+    )
+    file = home.ledger(LOCAL_NETWORK)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    ledger = open_ledger(file)
+    ledger.events.append([block], [event])
+    ledger.close()
+
+
+@pytest.fixture
+def adapter(home: Home, make_adapter_folder: Callable[..., Path]) -> Adapter:
+    return add_adapter(home, make_adapter_folder(), FAKE_BASE)
+
+
+def test_the_list_says_where_each_adapter_is(run: Run, home: Home, adapter: Adapter) -> None:
+    keep_pin(home, adapter.id)
+    listed = run("adapters", "list", "--json").json
+    (entry,) = listed["adapters"]
+    assert (entry["state"], entry["is_pinned"], entry["rank_max"]) == ("on_disk", True, 2)
+    assert listed["memory"] is None
+    assert "on disk, pinned" in run("adapters", "list").stdout
+
+
+def test_a_pin_is_kept_until_it_is_taken_off(run: Run, home: Home, adapter: Adapter) -> None:
+    pinned = run("adapters", "pin", "harbour", "--json").json
+    assert (pinned["adapter"], pinned["is_pinned"]) == (adapter.full_name, True)
+    assert read_pins(home) == (adapter.id,)
+    assert "leaves memory" in run("adapters", "unpin", "harbour").stderr
+    assert read_pins(home) == ()
+
+
+def test_a_pin_beyond_the_budget_ends_with_3_and_the_numbers(run: Run, home: Home, tmp_path: Path) -> None:
+    home.config_file.write_text("[inference]\nadapter_cache_bytes = 1048576\n")
+    add_adapter(home, write_adapter(tmp_path / "harbour", tensors=pair(d_in=400_000)), FAKE_BASE)
+    ran = run("adapters", "pin", "harbour", "--json")
+    assert (ran.status, ran.stdout) == (3, "")
+    assert "needs 1.5 MiB of memory and 0.0 MiB are pinned already" in ran.stderr
+    assert "adapter_cache_bytes is 1.0 MiB: raise it, or unpin another adapter" in ran.stderr
+    assert read_pins(home) == ()
+
+
+def test_what_is_removed_is_pinned_no_more(run: Run, home: Home, adapter: Adapter) -> None:
+    keep_pin(home, adapter.id)
+    assert run("adapters", "remove", "harbour", "--yes").status == 0
+    assert read_pins(home) == ()
+
+
+def test_nothing_is_removed_before_somebody_said_yes(run: Run, home: Home, adapter: Adapter) -> None:
+    ran = run("adapters", "remove", "harbour")
+    assert (ran.status, list_adapters(home)) == (3, [adapter])
+    assert f"no terminal to ask at: delete {adapter.full_name}" in ran.stderr
+    assert "Only a new training or another copy brings it back. Say --yes" in ran.stderr
+    typed = type_on_terminal(home, "adapters", "remove", "harbour", answers=[("[y/N]", "")])
+    assert (typed.status, list_adapters(home)) == (130, [adapter])
+
+
+def test_who_removes_a_published_adapter_is_told_of_its_bond(run: Run, home: Home, adapter: Adapter) -> None:
+    register(home, adapter, bond_wei=10**19)
+    assert run("adapters", "list", "--json").json["adapters"][0]["bond_wei"] == str(10**19)
+    ran = run("adapters", "remove", "harbour")
+    assert "It is published under a bond of 10 OPEN; that stays, but its answers then need a new" in ran.stderr
+
+
+def test_inspect_says_how_an_adapter_was_made(run: Run, home: Home, tmp_path: Path) -> None:
+    magnitude = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"
+    tensors = {
+        **pair(),
+        **pair(layer=1, module="mlp.up_proj", rank=3),
+        magnitude: np.ones(D_OUT, np.float32),
+        magnitude.replace("0.self_attn.q_proj", "1.mlp.up_proj"): np.ones(D_OUT, np.float32),
+    }
+    settings = {"use_dora": True, "use_rslora": True, "rank_pattern": {"up_proj": 3}}
+    add_adapter(home, write_adapter(tmp_path / "dora", tensors=tensors, **settings), FAKE_BASE)
+    shown = run("adapters", "inspect", "dora").stdout
+    assert "DoRA, scaled by the root of the rank" in shown
+    assert "q_proj 2, up_proj 3" in shown
+    assert "F32" in shown
+    fields = run("adapters", "inspect", "dora", "--json").json
+    assert fields["module_ranks"] == {"q_proj": [2], "up_proj": [3]}
+    assert (fields["is_dora"], fields["is_rslora"], fields["dtypes"]) == (True, True, ["F32"])
+    assert fields["manifest"]["probe"] is None

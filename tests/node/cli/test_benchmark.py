@@ -1,0 +1,45 @@
+"""`benchmark`: on the fake engine it takes a second."""
+
+import pytest
+from support.verbs import Run
+
+from openledger_node.config import InferenceConfig
+from openledger_node.home import Home, claim_home
+
+SHORT = ("benchmark", "--prompt-tokens", "8", "--answer-tokens", "4", "--rank", "2")
+
+
+@pytest.fixture(autouse=True)
+def _fake_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_BACKEND", "fake")
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "fake")
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_BATCH_MAX", "4")
+
+
+def test_machines_read_every_figure(run: Run, home: Home) -> None:
+    found = run(*SHORT, "--json").json
+    assert found["schema"] == "openledger.benchmark/1"
+    assert [(one["batch"], one["adapters"]) for one in found["batches"]] == [(1, 0), (4, 0), (1, 1), (4, 4)]
+    assert found["failed"] == 0
+    assert found["adapter_load_ms"] > 0
+    assert found["batch_fits"] == 4
+    assert not [file for file in home.root.iterdir() if file.name.startswith(".benchmark")]
+
+
+def test_people_read_a_table_and_a_verdict(run: Run) -> None:
+    said = run(*SHORT).stdout
+    assert "4 different" in said
+    assert "This machine answers 4 requests at once, each on an adapter of its own" in said
+
+
+def test_beside_a_node_that_runs_nothing_is_measured(run: Run, home: Home) -> None:
+    with claim_home(home):
+        ran = run(*SHORT)
+    assert ran.status == 3
+    assert "`openledger-node stop` ends it" in ran.stderr
+
+
+def test_more_tokens_than_the_context_are_refused(run: Run) -> None:
+    ran = run("benchmark", "--prompt-tokens", "4096")
+    assert ran.status == 3
+    assert f"[inference] context_max is {InferenceConfig().context_max}" in ran.stderr

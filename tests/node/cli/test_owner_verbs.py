@@ -1,0 +1,233 @@
+"""Setup, prices, limits and pauses on a home without a daemon, and verbs that need only what they load."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support.verbs import Run, type_on_terminal
+from typer.main import get_command
+
+from openledger_node.cli.main import PARTS, build_app, first_word
+from openledger_node.cli.models import hub_name
+from openledger_node.cli.status import status_lines
+from openledger_node.home import Home
+from openledger_node.owner.kept_pause import Pause, keep_pause, kept_pause
+from openledger_node.owner.machine import GIB, Machine, propose, suited_bases
+from openledger_protocol.constants import DEMO_BASE_NAME
+
+
+def settings(home: Home) -> dict[str, Any]:
+    return tomllib.loads(home.config_file.read_text()) if home.config_file.exists() else {}
+
+
+def test_setup_without_questions_takes_flags_and_leaves_the_rest(run: Run, home: Home) -> None:
+    home.config_file.write_text("# mine\n[inference]\nbatch_max = 4  # small\n")
+    ran = run("setup", "--no-input", "--base", "fake", "--price", "0.01", "--vram", "20GB", "--json")
+    assert (ran.status, ran.json["is_restart_due"]) == (0, False)
+    assert settings(home) == {
+        "inference": {"batch_max": 4, "base": "fake"},
+        "market": {"price_in_wei": 2 * 10**15, "price_out_wei": 8 * 10**15},
+        "limits": {"vram_bytes": 20 * 10**9},
+    }
+    assert home.config_file.read_text().startswith("# mine\n[inference]\nbatch_max = 4  # small\n")
+    assert ran.json["changed"] == [
+        "inference.base",
+        "limits.vram_bytes",
+        "market.price_in_wei",
+        "market.price_out_wei",
+    ]
+
+
+def test_setup_on_a_fresh_home_proposes_everything_and_changes_what_is_no_default(run: Run, home: Home) -> None:
+    ran = run("setup", "--yes")
+    assert ran.status == 0
+    assert "openledger-node start" in ran.stderr
+    assert settings(home).get("inference", {}).get("base", DEMO_BASE_NAME) == propose(Machine(ram_bytes=8 * GIB))
+
+
+def test_a_node_can_be_set_up_to_ask_only_and_to_serve_again(run: Run, home: Home) -> None:
+    run("setup", "--no-input", "--price", "none", "--day-max", "3")
+    assert settings(home) == {"node": {"serve": False}, "payer": {"day_max_wei": 3 * 10**18}}
+    assert run("limits", "show", "--json").json["serve"] is False
+    run("setup", "--no-input", "--serve")
+    assert settings(home)["node"] == {"serve": True}
+
+
+def test_setup_asks_three_questions_and_shows_what_is_set(home: Home) -> None:
+    home.config_file.write_text("[inference]\nbase = 'fake'\n")
+    answers = [("1 of 3  base [fake]", ""), ("2 of 3  network [local]", ""), ("3 of 3  price [0.005]", "none")]
+    ran = type_on_terminal(home, "setup", answers=answers)
+    assert ran.status == 0, ran.stdout
+    assert "of memory, " in ran.stdout
+    assert "inference.base" in ran.stdout
+    assert settings(home) == {"inference": {"base": "fake"}, "node": {"serve": False}}
+
+
+def test_setup_asks_nobody_where_nobody_is(run: Run, home: Home) -> None:
+    ran = run("setup")
+    assert (ran.status, "--yes" in ran.stderr) == (3, True)
+    assert not home.config_file.exists()
+
+
+def test_a_base_of_the_hub_is_fetched_by_its_name_here_too() -> None:
+    names = ["acme--tiny", "acme/tiny", "acme/tiny@v1.0", DEMO_BASE_NAME]
+    assert [hub_name(name) for name in names] == ["acme/tiny", "acme/tiny", "acme/tiny@v1.0", DEMO_BASE_NAME]
+
+
+def test_help_holds_nothing_that_would_be_read_as_a_style() -> None:
+    texts = list(help_texts(get_command(build_app())))
+    assert len(texts) > 200
+    assert [text for text in texts if re.search(r"\[[a-z#/@][^\[]*?\]", text)] == []
+
+
+def help_texts(command: Any) -> Iterator[str]:
+    yield command.help or ""
+    yield from (getattr(parameter, "help", None) or "" for parameter in command.params)
+    for under in getattr(command, "commands", {}).values():
+        yield from help_texts(under)
+
+
+def test_a_pause_of_some_time_is_shown_with_its_end(run: Run) -> None:
+    fields = run("status", "--json").json
+    assert "until" not in status_lines(fields)
+    paused = {"since": "2026-01-31T10:00:00Z", "until": "2026-01-31T12:00:00Z", "why": "paused", "by": "owner"}
+    assert status_lines({**fields, "paused": paused})["until"] == "2026-01-31T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("machine", "base"),
+    [
+        (Machine(ram_bytes=64 * GIB), DEMO_BASE_NAME),
+        (Machine(ram_bytes=16 * GIB, gpu="RTX 3060", gpu_bytes=12 * GIB), "Qwen/Qwen3-4B-Instruct-2507"),
+        (Machine(ram_bytes=16 * GIB, gpu="RTX 4090", gpu_bytes=24 * GIB), "Qwen/Qwen3-8B"),
+        (Machine(ram_bytes=16 * GIB, gpu="old", gpu_bytes=2 * GIB), "HuggingFaceTB/SmolLM2-360M-Instruct"),
+        (Machine(ram_bytes=16 * GIB, gpu="tiny", gpu_bytes=GIB // 8), DEMO_BASE_NAME),
+    ],
+)
+def test_a_base_is_proposed_that_fits_the_machine(machine: Machine, base: str) -> None:
+    assert propose(machine) == base
+    assert [each.fits for each in suited_bases(machine) if each.name == base] in ([True], [False])
+
+
+def test_prices_and_limits_are_set_and_shown_without_a_daemon(run: Run, home: Home) -> None:
+    run("price", "set", "0.02")
+    assert run("price", "show", "--json").json["price_wei"] == str(2 * 10**16)
+    run("limits", "set", "--hours", "22:00-07:00", "--pause-when-busy", "--disk", "1.5TB")
+    shown = run("limits", "show", "--json").json
+    assert (shown["hours"], shown["pause_when_busy"], shown["disk_bytes"]) == ("22:00-07:00", True, 15 * 10**11)
+    run("limits", "set", "--hours", "", "--no-pause-when-busy", "--disk", "0")
+    shown = run("limits", "show", "--json").json
+    assert (shown["hours"], shown["pause_when_busy"], shown["disk_bytes"]) == ("", False, 0)
+    assert "no cap" in run("limits", "show").stdout
+    assert "engine      0 B of GPU memory, or of memory where there is no GPU" in run("limits", "show").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["price", "set"],
+        ["price", "set", "cheap"],
+        ["limits", "set"],
+        ["limits", "set", "--vram", "much"],
+        ["limits", "set", "--ram", "10"],
+        ["price", "set", "0.0000000000000000001"],
+        ["pause", "--for", "ever"],
+        ["earnings", "--power-price", "0.3"],
+        ["earnings", "--csv", "--json"],
+    ],
+)
+def test_a_wrong_word_is_a_usage_error_and_changes_nothing(run: Run, home: Home, words: list[str]) -> None:
+    assert run(*words).status == 2
+    assert not home.config_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["price", "set", "0"], "at a price of 0 answers earn nothing"),
+        (["price", "set", "5"], "that is 1,000 times 0.005 OPEN"),
+        (["price", "set", "0.0000000000000000001"], "has parts smaller than one wei"),
+        (["limits", "set", "--ram", "10"], "10 B is less than the smallest base needs: did you mean 10GB?"),
+        (["limits", "set", "--disk", "3MB"], "say more, or 0 for no cap"),
+    ],
+)
+def test_what_looks_mistyped_is_said(run: Run, words: list[str], says: str) -> None:
+    said = run(*words).stderr.replace("│", " ")
+    assert says in " ".join(said.split())
+
+
+def test_a_usual_price_is_set_without_a_word(run: Run) -> None:
+    assert run("price", "set", "0.02").stderr == ""
+
+
+def test_a_pause_waits_for_the_next_start_and_can_be_taken_back(run: Run, home: Home) -> None:
+    paused = run("pause", "--for", "2h", "--json").json
+    assert (paused["state"], paused["paused"]["by"]) == ("stopped", "owner")
+    assert paused["paused"]["until"] > paused["paused"]["since"]
+    assert home.paused.exists()
+    assert "`openledger-node start` starts it paused" in run("status").stdout
+    assert run("status", "--json").json["paused"] == paused["paused"]
+    assert run("resume", "--json").json == {"schema": "openledger.pause/1", "state": "stopped", "paused": None}
+    assert not home.paused.exists()
+    assert run("status", "--json").json["paused"] is None
+
+
+def test_a_pause_that_is_over_keeps_no_start_paused(home: Home) -> None:
+    keep_pause(home, Pause(by="owner", why="paused", since_s=1.0, until_s=2.0))
+    assert kept_pause(home, now_s=lambda: 1.5) is not None
+    assert kept_pause(home, now_s=lambda: 2.0) is None
+
+
+def test_logs_are_shown_whether_the_node_runs_or_not(run: Run, home: Home) -> None:
+    home.logs.mkdir()
+    (home.logs / "engine.log").write_text("".join(f"line {number}\n" for number in range(50)))
+    assert run("logs", "--source", "engine", "-n", "2").stdout == "line 48\nline 49\n"
+    assert run("logs", "--source", "engine", "--lines", "1", "--json").json["lines"] == ["line 49"]
+    assert "nothing is in" in run("logs").stderr
+    assert run("logs", "--source", "weather").status == 1
+
+
+def test_connect_says_how_to_start_where_no_node_runs(run: Run) -> None:
+    ran = run("connect")
+    assert (ran.status, "openledger-node start" in ran.stderr) == (1, True)
+
+
+def test_jobs_are_filtered_and_a_wrong_filter_says_so(run: Run) -> None:
+    assert run("jobs", "--state", "completed", "--model", "lake", "--since", "30d", "--json").json["jobs"] == []
+    ran = run("jobs", "--state", "happy")
+    assert (ran.status, "running, completed, failed, interrupted" in ran.stderr) == (1, True)
+
+
+def test_every_verb_is_in_the_module_that_its_first_word_loads() -> None:
+    for part in PARTS:
+        for word in part.words:
+            made = build_app([word])
+            names = {group.name for group in made.registered_groups} | {
+                command.name or command.callback.__name__.rstrip("_").replace("_", "-")  # type: ignore[union-attr]
+                for command in made.registered_commands
+            }
+            assert word in names, word
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("status --json", "status"),
+        ("--home /tmp/x status", "status"),
+        ("--home=/tmp/x status", "status"),
+        ("--help", "--help"),
+        ("", None),
+    ],
+)
+def test_the_verb_of_a_line_is_found_behind_the_home(line: str, word: str | None) -> None:
+    assert first_word(line.split()) == word
+
+
+def test_status_is_shown_without_loading_what_serves_or_settles() -> None:
+    code = "import sys, openledger_node.cli.status; print(*sys.modules)"
+    loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert not {"torch", "numpy", "eth_abi", "libp2p", "fastapi"} & set(loaded)
