@@ -1,8 +1,9 @@
-"""Write docs/reference/cli.md and config.md anew from the code: `python scripts/make_reference.py`.
+"""Write docs/reference/{cli,config,metrics}.md and openapi.json anew: `python scripts/make_reference.py`.
 
-A test compares the files with what this prints, so neither page can say what the program does not do.
+A test compares the files with what this prints, so no page can say what the program does not do.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from pathlib import Path
@@ -10,8 +11,12 @@ from typing import Any, get_type_hints
 
 from typer.main import get_command
 
+from openledger_node.api.app import build_api
+from openledger_node.api.exposition import PREFIX, Family
+from openledger_node.api.metrics import FAMILIES
 from openledger_node.cli.main import app
-from openledger_node.config import TABLES, Setting
+from openledger_node.config import TABLES
+from openledger_node.setting import Setting
 
 PROGRAM = "openledger-node"
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -25,6 +30,28 @@ Every verb, written by `scripts/make_reference.py` from the code. [Exit codes](e
 
 Data goes to stdout; progress, warnings and errors go to stderr. `--home` stands before the verb:
 `openledger-node --home FOLDER status`. `NO_COLOR=1` switches colours off.
+"""
+
+METRICS_HEAD = """\
+# Metrics
+
+Every metric that `GET /metrics` shows, written by `scripts/make_reference.py` from the code. They are in Prometheus'
+text format, behind the API's key:
+
+```yaml
+scrape_configs:
+  - job_name: openledger
+    authorization:
+      credentials_file: /path/to/the/home/keys/api.key
+    static_configs:
+      - targets: ["127.0.0.1:8420"]
+```
+
+Counters begin at 0 with the daemon, those of engine and adapters with the engine; the ones of money are read from the
+ledger. No metric holds a text, an adapter's name, a peer's id or an address. Amounts of OPEN are rounded to what a
+floating-point number holds: `openledger-node earnings` has them to the wei. A family without a figure is left out, as
+money is on a node of no network.
+
 """
 
 CONFIG_HEAD = """\
@@ -47,7 +74,12 @@ def main() -> None:
 
 def render_reference() -> dict[str, str]:
     """File name → content of every generated page."""
-    return {"cli.md": render_cli(), "config.md": render_config()}
+    return {
+        "cli.md": render_cli(),
+        "config.md": render_config(),
+        "metrics.md": render_metrics(),
+        "openapi.json": render_openapi(),
+    }
 
 
 def render_cli() -> str:
@@ -74,6 +106,27 @@ def is_group(command: Any) -> bool:
 def render_config() -> str:
     """One section a table of node.toml."""
     return "\n".join([CONFIG_HEAD, *(_config_section(table, cls) for table, cls in TABLES.items())])
+
+
+def render_metrics() -> str:
+    """One row a family."""
+    head = ["| metric | type | labels | |", "|---|---|---|---|"]
+    return METRICS_HEAD + "\n".join([*head, *map(_metric_row, FAMILIES), ""])
+
+
+def render_openapi() -> str:
+    """What /openapi.json says."""
+
+    async def no_metrics() -> str:
+        return ""
+
+    api: Any = build_api(Any, Any, key="", body_bytes_max=0, metrics=no_metrics)  # type: ignore[arg-type]
+    return json.dumps(api._app.openapi(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _metric_row(family: Family) -> str:
+    labels = ", ".join(f"`{label}`" for label in family.labels)
+    return f"| `{PREFIX}{family.name}` | {family.kind} | {labels} | {family.help} |"
 
 
 def _section(path: str, command: Any) -> str:

@@ -12,11 +12,21 @@ SAMPLING = {"max_tokens": 64, "seed": "7", "temperature": 0.7, "top_p": 1.0, "to
 TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Wie heißt der Hafen?"}]
 PROMPT = {**SALT, "messages": TURNS, **SAMPLING}
 
+ADDED = {
+    "frequency_penalty": 0.5,
+    "presence_penalty": -1.5,
+    "repetition_penalty": 1.25,
+    "logprobs": 0,
+    "json_schema": '{"type":"object"}',
+}
+
 PROMPTS: list[Case] = [
     ("plain", "keccak(salt ‖ RFC 8785 of {messages, sampling, seed}); the seed as decimal text", PROMPT),
     ("the largest seed", "64 bits do not fit a JSON number, hence the text", {**PROMPT, "seed": str(2**64 - 1)}),
     ("whole temperature", "1.0 is written 1", {**PROMPT, "temperature": 1.0}),
     ("raw text", "stands for the list of messages", {**PROMPT, "messages": "Once"}),
+    ("parameters that were added later", "stand among the others", {**PROMPT, **ADDED}),
+    ("one of them at its default", "is absent", {**PROMPT, "repetition_penalty": 1.0, "logprobs": None}),
     ("another salt", "the same prompt, not to be recognised", {**PROMPT, "salt": digest("6")}),
     ("half a surrogate pair", "no UTF-8 stands for it", {**PROMPT, "messages": "\ud800"}),
 ]

@@ -9,6 +9,15 @@ from .common import AUTHORIZER, NODE, PAYER, Case, Rules, account, bytes_of, dig
 
 SIGNATURE = "0x" + "01" * 64 + "1b"
 VOUCHER = {"channel_id": digest("1"), "max_claimable_wei": str(2**128 - 1), "signature": SIGNATURE}
+SAMPLING = {
+    "max_tokens": 64,
+    "seed": str(2**64 - 1),
+    "temperature": 0.5,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "stop": ["\n"],
+}
 OPEN = {
     "v": 1,
     "t": "open",
@@ -16,15 +25,7 @@ OPEN = {
     "award": {"base": digest("3"), "terms": {"price_in_wei": "1000", "price_out_wei": "2000"}, "tokens_max": 64},
     "adapter": digest("4"),
     "messages": [{"role": "user", "content": "Wo liegt der Hafen €?"}],
-    "sampling": {
-        "max_tokens": 64,
-        "seed": str(2**64 - 1),
-        "temperature": 0.5,
-        "top_p": 1.0,
-        "top_k": 0,
-        "min_p": 0.0,
-        "stop": ["\n"],
-    },
+    "sampling": SAMPLING,
     "channel_config": {
         "payer": PAYER,
         "authorizer": AUTHORIZER,
@@ -38,6 +39,14 @@ OPEN = {
     "auditable": True,
     "prefix": "",
 }
+ADDED_SAMPLING = {
+    "frequency_penalty": 0.5,
+    "presence_penalty": -1.5,
+    "repetition_penalty": 1.25,
+    "logprobs": 0,
+    "json_schema": '{"type":"object"}',
+}
+OPEN_WITH_MORE = {**OPEN, "sampling": {**SAMPLING, **ADDED_SAMPLING}}
 CHUNK = {"v": 1, "t": "chunk", "text": "Am Fluß", "ids": [0, 2**32 - 1], "tokens": 2, "cumulative": "7"}
 RECEIPT = {
     "v": 1,
@@ -72,6 +81,7 @@ PING = {"v": 1, "t": "ping"}
 FRAMES: list[Case] = [
     ("open", "the payer's first message; 64-bit numbers stand as text here and as integers in the frame", OPEN),
     ("open with a raw text", "messages may be a text", {**OPEN, "messages": "Once"}),
+    ("open with parameters that were added later", "absent at their defaults", OPEN_WITH_MORE),
     ("voucher", "a higher ceiling", {"v": 1, "t": "voucher", "voucher": VOUCHER}),
     ("chunk", "ids include those whose text is held back", CHUNK),
     ("receipt", "the node's last word", RECEIPT),
@@ -87,18 +97,6 @@ FRAMES: list[Case] = [
     ),
     ("ping", "still here", PING),
 ]
-READ: list[Case] = [
-    ("unknown key", "is ignored", hex_of(encode_frame({**PING, "later": 1}))),
-    ("unknown t", "is refused", hex_of(encode_frame({**PING, "t": "pong"}))),
-    ("no t", "is refused", hex_of(encode_frame({"v": 1}))),
-    ("version 2", "is refused by name", hex_of(encode_frame({**PING, "v": 2}))),
-    ("no version", "is refused by name", hex_of(encode_frame({"t": "ping"}))),
-    ("wei as a number", "wei is decimal text", hex_of(encode_frame({**CHUNK, "cumulative": 7}))),
-    ("wei with a leading zero", "one amount, one text", hex_of(encode_frame({**CHUNK, "cumulative": "07"}))),
-    ("true for a number", "is none", hex_of(encode_frame({**CHUNK, "tokens": True}))),
-    ("a missing field", "each is required", hex_of(encode_frame({k: v for k, v in CHUNK.items() if k != "ids"}))),
-    ("an id of 33 bits", "over its bound", hex_of(encode_frame({**CHUNK, "ids": [2**32]}))),
-]
 BYTES = ("signature",)
 LONG_NUMBERS = ("seed", "seq", "withdraw_delay_s")
 
@@ -113,6 +111,25 @@ def unwritten(value: Any) -> Any:
     fields.update({key: bytes_of(fields[key]) for key in BYTES if key in fields})
     fields.update({key: int(fields[key]) for key in LONG_NUMBERS if key in fields})
     return fields
+
+
+READ: list[Case] = [
+    ("unknown key", "is ignored", hex_of(encode_frame({**PING, "later": 1}))),
+    (
+        "unknown key of sampling",
+        "is refused: to ignore it might be another answer",
+        hex_of(encode_frame(unwritten({**OPEN, "sampling": {**SAMPLING, "later": 1}}))),
+    ),
+    ("unknown t", "is refused", hex_of(encode_frame({**PING, "t": "pong"}))),
+    ("no t", "is refused", hex_of(encode_frame({"v": 1}))),
+    ("version 2", "is refused by name", hex_of(encode_frame({**PING, "v": 2}))),
+    ("no version", "is refused by name", hex_of(encode_frame({"t": "ping"}))),
+    ("wei as a number", "wei is decimal text", hex_of(encode_frame({**CHUNK, "cumulative": 7}))),
+    ("wei with a leading zero", "one amount, one text", hex_of(encode_frame({**CHUNK, "cumulative": "07"}))),
+    ("true for a number", "is none", hex_of(encode_frame({**CHUNK, "tokens": True}))),
+    ("a missing field", "each is required", hex_of(encode_frame({k: v for k, v in CHUNK.items() if k != "ids"}))),
+    ("an id of 33 bits", "over its bound", hex_of(encode_frame({**CHUNK, "ids": [2**32]}))),
+]
 
 
 def frame_of(given: Any) -> str:

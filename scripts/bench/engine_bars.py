@@ -1,0 +1,112 @@
+"""Bars 3 (cold), 5 (growth), 6 and 8 through the node's own engine process, scheduler and sampler included."""
+
+import time
+from functools import partial
+
+from bars import Bar, bar
+from field import Setting
+from room import Engines, Room, wait_until_calm
+from work import spread
+
+from openledger_node.inference.engine import Engine
+from openledger_node.inference.measuring.stopwatch import run_engine
+from openledger_node.inference.rss import resident_bytes
+
+FEW_CACHED = 1.5
+"""Room for one adapter of any rank: of those asked for in turns, each finds itself gone."""
+
+
+def measure_engines(setting: Setting, others_max: float) -> Engines:
+    """A first engine with room for few adapters, and a second that finds what the first has packed."""
+    found = Engines()
+    for cached, visit in ((FEW_CACHED, visit_first), (setting.shape.cached, visit_second)):
+        wait_until_calm(setting)
+        room = Room(setting, found, others_max, cached)
+        room.began_s = time.monotonic()
+        run_engine(room.options, partial(visit, room))
+    return found
+
+
+async def visit_first(room: "Room", engine: Engine) -> None:
+    """Cold loads while few adapters are registered, of which fewer fit."""
+    room.enter(engine)
+    few = room.of_one_rank(room.setting.sources)
+    await room.touch(few)
+    await room.gather({"lone": partial(room.lone, [None] * len(few)), "cold few": partial(room.lone, few)})
+
+
+async def visit_second(room: "Room", engine: Engine) -> None:
+    """Everything else: traffic over many adapters, the whole batch cold, a neighbour, cold loads among many."""
+    room.enter(engine)
+    shape, setting = room.setting.shape, room.setting
+    for _ in range(2):
+        await room.batch([None] * shape.batch)  # every block of the KV cache has been written to
+    before = resident_bytes(room.process_id) or 0
+    counts = sorted(shape.registered)
+    await room.gather({f"registered {many}": partial(room.traffic, many) for many in counts})
+    room.found.memory = await room.memory(before)
+    every = spread(setting.sources, shape.batch, shape.batch)
+    await room.touch([*room.pool, *(source for source in every if source)])
+    await room.gather(
+        {
+            "base": partial(room.batch, [None] * shape.batch),
+            "warm": partial(room.warm, every),
+            "neighbour": partial(room.beside_neighbour, every),
+            "cold": room.all_cold,
+            "cold many": room.lone_cold,
+        }
+    )
+
+
+def engine_bars(setting: Setting, found: Engines) -> list[Bar]:
+    """The bars of the engine's process."""
+    least, most = min(setting.shape.registered), max(setting.shape.registered)
+    few, many = f"registered {least}", f"registered {most}"
+    memory, failed = (
+        found.memory,
+        [why for s in found.samples.values() for one in s.kept for why in one.get("failures", ())],
+    )
+    return [
+        over("ttft_cold_over_base", found, ("cold", "base"), "ttft_p95_s", 2.5, 1.7, better="lower"),
+        growth_bar(found),
+        bar(
+            "adapter_ram_over_budget",
+            (memory["rss_after_bytes"] - memory["rss_before_bytes"]) / memory["budget_bytes"],
+            "ratio",
+            1.15,
+            better="lower",
+        ),
+        over("zipf_1000_over_8", found, (many, few), "tokens_per_s", 0.9, 0.95, better="higher"),
+        bar("zipf_failures", len(failed), "requests", 0, 0, better="lower", why="; ".join(sorted(set(failed))[:2])),
+        loss_bar(found),
+        stall_bar(found),
+    ]
+
+
+def over(
+    id: str, found: Engines, names: tuple[str, str], field: str, goal: float, stretch: float, *, better: str
+) -> Bar:
+    one, other = (found.median(name, field) for name in names)
+    value = one / other if one and other else None
+    return bar(id, value, "ratio", goal, stretch, better=better, why=found.why(*names))
+
+
+def growth_bar(found: Engines) -> Bar:
+    """What a cold adapter adds to a lone first token: among many against among few."""
+    names = ("cold many", "cold few", "lone")
+    many, few, lone = (found.median(name, "first_s") for name in names)
+    value = (many - lone) / (few - lone) if many and few and lone and few > lone else None
+    return bar("cold_load_growth", value, "ratio", 1.2, 1.05, better="lower", why=found.why(*names))
+
+
+def loss_bar(found: Engines) -> Bar:
+    one, other = (found.median(name, "tokens_per_s") for name in ("neighbour", "warm"))
+    value = 100 * (1 - one / other) if one and other else None
+    return bar("neighbour_loss", value, "percent", 60, None, better="lower", why=found.why("neighbour", "warm"))
+
+
+def stall_bar(found: Engines) -> Bar:
+    """The longest wait for a token beside a neighbour over the longest without one, which is for others' prompts."""
+    longest, alone = found.median("neighbour", "longest_gap_s"), found.median("warm", "longest_gap_s")
+    value = longest / alone if longest and alone else None
+    return bar("neighbour_longest_gap", value, "ratio", 10, 5, better="lower", why=found.why("neighbour", "warm"))

@@ -1,0 +1,164 @@
+"""Who is compared: each contender a process of its own, at the OpenMP setting that it is fastest with."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contender import Contender
+from quiet import PlayerError
+from work import FULL, RANKS, PromptDrawer, Shape, folder_of, spread
+
+from openledger_node.inference.sequence import AdapterSource
+
+VLLM_PYTHON = Path(__file__).resolve().parents[2] / ".venv-vllm" / "bin" / "python"
+
+WAITS: dict[str, dict[str, str]] = {
+    "default": {},
+    "active": {"OMP_WAIT_POLICY": "ACTIVE"},
+    "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+}
+"""How OpenMP's threads may wait. Spinning hurts nobody here: whose turn it is not is stopped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One contender before it is started."""
+
+    script: str
+    words: dict[str, Any] = field(default_factory=dict)
+    python: str | None = None
+    has_adapters: bool = True
+
+
+@dataclass(slots=True, kw_only=True)
+class Field:
+    """Those that run, how they wait, and why others do not."""
+
+    contenders: dict[str, Contender] = field(default_factory=dict)
+    waits: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What all contenders share."""
+
+    base: Path
+    scratch: Path
+    threads: int
+    shape: Shape
+    sources: list[AdapterSource]
+    prompts: PromptDrawer
+    say: Callable[[str], None]
+
+    @property
+    def packed(self) -> Path:
+        """Where our backends keep what they compile and pack."""
+        return self.scratch / "packed"
+
+    @property
+    def words(self) -> dict[str, Any]:
+        """What every player is opened with."""
+        shape = self.shape
+        return {
+            "base": str(self.base),
+            "dtype": "bfloat16",
+            "threads": self.threads,
+            "batch": shape.batch,
+            "context": shape.context,
+        }
+
+    def run(
+        self, contender: Contender, batch: int, distinct: int, answer_tokens: int | None = None
+    ) -> dict[str, Any]:
+        """One batch of fresh prompts over so many adapters."""
+        adapters = [folder_of(source) for source in spread(self.sources, batch, distinct)]
+        contender.ask("load", folders=[folder for folder in dict.fromkeys(adapters) if folder]) if distinct else None
+        prompts = [prompt.ids for prompt in self.prompts.draw(batch)]
+        count = answer_tokens or self.shape.answer_tokens
+        return contender.ask("run", prompts=prompts, adapters=adapters, answer_tokens=count)
+
+
+def entries(setting: Setting, peers: list[str]) -> dict[str, Entry]:
+    """All that may take part."""
+    cache = {"cache_folder": str(setting.packed)}
+    ours = {
+        "torch": Entry(script="ours.py", words={"acceleration": "off", **cache}),
+        "accelerated": Entry(script="ours.py", words={"acceleration": "auto", **cache}),
+    }
+    room = {"adapters_max": setting.shape.batch, "rank_max": max(RANKS)}
+    others = {
+        "transformers": Entry(script="transformers_peft.py", has_adapters=False),
+        "peft": Entry(script="transformers_peft.py"),
+        "vllm": Entry(script="vllm_lora.py", words=room, python=str(VLLM_PYTHON)),
+    }
+    return {name: one for name, one in others.items() if name == "transformers" or name in peers} | ours
+
+
+@contextmanager
+def open_field(setting: Setting, peers: list[str]) -> Iterator[Field]:
+    """Start everybody, at the best of its OpenMP settings; all are ended at the end."""
+    found = Field()
+    try:
+        for name, entry in entries(setting, peers).items():
+            if entry.python and not Path(entry.python).exists():
+                found.absent[name] = f"{name} is not installed: no {Path(entry.python).parents[1].name}"
+                continue
+            try:
+                found.contenders[name], found.waits[name] = open_best(setting, name, entry)
+            except PlayerError as error:
+                found.absent[name] = f"{name}: {error}"
+        check_accelerated(found)
+        yield found
+    finally:
+        for contender in found.contenders.values():
+            contender.close()
+
+
+def check_accelerated(found: Field) -> None:
+    """Where the processor has no accelerated path, our two contenders are the same: keep one."""
+    contender = found.contenders.get("accelerated")
+    if contender and contender.about["kernel"] == "torch":
+        found.contenders.pop("accelerated").close()
+        found.absent["accelerated"] = "this machine has no accelerated path: its processor, or no compiler"
+
+
+def open_best(setting: Setting, name: str, entry: Entry) -> tuple[Contender, str]:
+    """Try each way of waiting once and keep the fastest; the short form takes one that disturbs nobody."""
+    if setting.shape != FULL:
+        return start(setting, name, entry, WAITS["passive"]), "passive"
+    best: tuple[float, Contender, str] | None = None
+    for wait in WAITS:
+        contender = start(setting, name, entry, WAITS[wait])
+        try:
+            took_s = try_out(setting, contender, entry)
+        except PlayerError:
+            contender.close()
+            if best:
+                best[1].close()
+            raise
+        setting.say(f"{name}: {took_s:.2f} s when OpenMP waits by {wait}")
+        if best is None or took_s < best[0]:
+            if best:
+                best[1].close()
+            best = took_s, contender, wait
+        else:
+            contender.close()
+    assert best is not None, "there is a default"
+    return best[1], best[2]
+
+
+def start(setting: Setting, name: str, entry: Entry, waiting: dict[str, str]) -> Contender:
+    environment = {"OMP_NUM_THREADS": str(setting.threads), **waiting}
+    log, words = setting.scratch / f"{name}.log", {**setting.words, **entry.words}
+    python = {"python": entry.python} if entry.python else {}
+    return Contender(entry.script, words, log, environment=environment, **python)
+
+
+def try_out(setting: Setting, contender: Contender, entry: Entry) -> float:
+    """Seconds of a batch, after one that warms up."""
+    distinct = setting.shape.few if entry.has_adapters else 0
+    setting.run(contender, setting.shape.batch, distinct)
+    return float(setting.run(contender, setting.shape.batch, distinct)["wall_s"])

@@ -1,0 +1,178 @@
+"""Bar 4: what is left of the backend's own figure behind a real daemon: HTTP, scheduler and engine process."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import trio
+from bars import Bar, bar
+from field import Field, Setting
+from quiet import Case, PlayerError, Samples, gather
+from room import wait_until_calm
+from work import Prompt, folder_of, spread
+
+from openledger_node.demo.processes import Home, HopError, wait_for
+from openledger_node.home import Home as NodeHome
+from openledger_node.inference.adapters import add_adapter
+from openledger_node.inference.bases import find_base
+from openledger_node.keys import load_api_key
+
+TIMEOUT_S, START_TIMEOUT_S = 300.0, 120.0
+DATA, DONE = "data: ", "[DONE]"
+CONTENDERS = ("accelerated", "torch")
+
+
+def measure_http(setting: Setting, field: Field, others_max: float) -> tuple[Bar, dict[str, Any]]:
+    """The fastest of our backends alone, and the daemon around it, in turns."""
+    name = next((one for one in CONTENDERS if one in field.contenders), None)
+    if name is None:
+        return http_bar(None, "our backend did not start"), {}
+    shape = setting.shape
+    with running_daemon(setting) as door:
+        cases: dict[str, Case] = {
+            "backend": lambda: setting.run(field.contenders[name], shape.batch, shape.batch),
+            "http": lambda: door.batch(setting.prompts.draw(shape.batch), door.models),
+            "http base": lambda: door.batch(setting.prompts.draw(shape.batch), [door.base] * shape.batch),
+        }
+        for case in cases.values():
+            case()
+        found = gather(cases, shape.samples, others_max=others_max, say=setting.say)
+        rates = {one: samples.median(lambda run: run["tokens"] / run["wall_s"]) for one, samples in found.items()}
+        first = {one: found[one].median(lambda run: max(run["first_s"])) for one in found}
+        status, kernel = door.engine_status(), field.contenders[name].about["kernel"]
+    value = rates["http"] / rates["backend"] if rates["http"] and rates["backend"] else None
+    runs = {"backend": name, "tokens_per_s": rates, "ttft_s": first, "status": status}
+    if status["kernel"] != kernel:
+        return http_bar(None, f"the daemon computes by {status['kernel']}, the backend by {kernel}"), runs
+    return http_bar(value, why_not(found)), runs
+
+
+def why_not(found: dict[str, Samples]) -> str:
+    missing = [
+        samples.error or f"no sample of {name} was taken in peace"
+        for name, samples in found.items()
+        if not samples.kept
+    ]
+    return "; ".join(missing)
+
+
+def http_bar(value: float | None, why: str) -> Bar:
+    return bar("http_over_backend", value, "ratio", 0.90, 0.95, why=why)
+
+
+class Door:
+    """A daemon's API."""
+
+    def __init__(self, home: Home, models: list[str], base: str) -> None:
+        status = wait_for("the daemon is up", lambda: status_of(home), timeout_s=START_TIMEOUT_S)
+        self._home = home
+        self._url = f"{status['api']['url']}/v1/completions"
+        self._headers = {"Authorization": f"Bearer {load_api_key(NodeHome(home.root))}"}
+        self.models = models
+        self.base = base
+
+    def engine_status(self) -> Any:
+        """What the daemon says of its engine."""
+        return self._home.verb("status")["engine"]
+
+    def batch(self, prompts: list[Prompt], models: list[str]) -> dict[str, Any]:
+        """All at once, streamed, each on a connection of its own."""
+        try:
+            return trio.run(self._batch, prompts, models)
+        except BaseExceptionGroup as group:
+            failure: BaseException = group
+            while isinstance(failure, BaseExceptionGroup):
+                failure = failure.exceptions[0]
+            raise PlayerError(f"{type(failure).__name__}: {failure}") from group
+
+    async def _batch(self, prompts: list[Prompt], models: list[str]) -> dict[str, Any]:
+        found: list[tuple[float, int]] = []
+        limits = httpx.Limits(max_connections=len(prompts))
+        async with httpx.AsyncClient(headers=self._headers, timeout=TIMEOUT_S, limits=limits) as client:
+            began_s = time.perf_counter()
+            async with trio.open_nursery() as nursery:
+                for prompt, model in zip(prompts, models, strict=True):
+                    nursery.start_soon(self._ask, client, prompt, model, began_s, found)
+            wall_s = time.perf_counter() - began_s
+        return {"wall_s": wall_s, "first_s": [one for one, _ in found], "tokens": sum(many for _, many in found)}
+
+    async def _ask(
+        self, client: httpx.AsyncClient, prompt: Prompt, model: str, began_s: float, found: list[tuple[float, int]]
+    ) -> None:
+        body = {
+            "model": model,
+            "prompt": prompt.text,
+            "max_tokens": self.answer_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        first_s, last = None, ""
+        async with client.stream("POST", self._url, json=body) as response:
+            if response.status_code != httpx.codes.OK:
+                raise PlayerError(f"the daemon answers {response.status_code}: {(await response.aread())[:200]!r}")
+            async for line in response.aiter_lines():
+                if line.startswith(DATA) and not line.endswith(DONE):
+                    first_s, last = first_s or time.perf_counter() - began_s, line
+        usage = json.loads(last.removeprefix(DATA))["usage"]
+        if usage["prompt_tokens"] != len(prompt.ids):
+            raise PlayerError(f"a prompt of {len(prompt.ids)} tokens was taken for {usage['prompt_tokens']}")
+        assert first_s is not None, "it has said something"
+        found.append((first_s, usage["completion_tokens"]))
+
+    answer_tokens = 0  # set by who opens it
+
+
+def status_of(home: Home) -> Any:
+    """What it says once it would take requests."""
+    if home.daemon and not home.daemon.is_alive:
+        raise HopError(f"the daemon ended: {home.daemon.last_words()}")
+    try:
+        status = home.verb("status")
+    except HopError:  # it holds its home, and does not listen yet
+        return None
+    return status if status["state"] in ("idle", "serving") else None
+
+
+@contextmanager
+def running_daemon(setting: Setting) -> Iterator[Door]:
+    """A daemon in a home of its own, which serves the batch's adapters from its shelf."""
+    wait_until_calm(setting)
+    root = setting.scratch / "home"
+    models = fill_shelf(setting, root)
+    home = Home("daemon", root, settings_of(setting))
+    try:
+        home.start_daemon()
+        door = Door(home, models, find_base(NodeHome(root), str(setting.base)).name)
+        door.answer_tokens = setting.shape.answer_tokens
+        yield door
+    finally:
+        home.close()
+
+
+def fill_shelf(setting: Setting, root: Path) -> list[str]:
+    """Put the batch's adapters on the shelf, and say what they are called."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not (root / "cache").exists():
+        (root / "cache").symlink_to(setting.packed)
+    home, base, models = NodeHome(root), find_base(NodeHome(root), str(setting.base)), []
+    for number, source in enumerate(spread(setting.sources, setting.shape.batch, setting.shape.batch)):
+        models.append(add_adapter(home, Path(folder_of(source) or ""), base, name=f"a{number}").name)
+    return models
+
+
+def settings_of(setting: Setting) -> dict[str, str]:
+    shape = setting.shape
+    return {
+        "OPENLEDGER_API_PORT": "0",
+        "OPENLEDGER_NODE_NETWORK": "local",
+        "OPENLEDGER_INFERENCE_BASE": str(setting.base),
+        "OPENLEDGER_INFERENCE_DTYPE": "bfloat16",
+        "OPENLEDGER_INFERENCE_THREADS": str(setting.threads),
+        "OPENLEDGER_INFERENCE_BATCH_MAX": str(shape.batch),
+        "OPENLEDGER_INFERENCE_CONTEXT_MAX": str(shape.context),
+    }

@@ -1,0 +1,258 @@
+"""The node's own engine at work: batches, traffic over many adapters, cold adapters, a neighbour."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Sequence as Items
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any
+
+import trio
+from bars import percentile
+from cold_files import files_below, forget
+from field import Setting
+from quiet import Samples, gather
+from work import FULL, RANKS, draw_zipf, folder_of
+
+from openledger_node.inference.backend import BackendSettings
+from openledger_node.inference.engine import Engine, EngineOptions
+from openledger_node.inference.measuring.stopwatch import Timing, time_orders
+from openledger_node.inference.orders import Order
+from openledger_node.inference.rss import resident_bytes
+from openledger_node.inference.sequence import AdapterSource
+from openledger_protocol.inference import SamplingParams
+
+NEIGHBOUR = "while True: pass"
+STALL_TIMEOUT_S = 120.0
+FEW_REGISTERED = 8
+
+POOL_BATCHES = 3
+
+LAST_BEAT_S = 0.3
+"""An engine that falls idle says its figures once more: so long after the last answer they are here."""
+
+CALM_WITHIN_S = 120.0
+"""The engine looks at the load when it starts and chooses how to wait by it: our own load must have gone by then."""
+
+CALM_POLL_S = 2.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Engines:
+    """What was found."""
+
+    samples: dict[str, Samples] = field(default_factory=dict)
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    memory: dict[str, Any] = field(default_factory=dict)
+    kernel: str = ""
+
+    def median(self, name: str, field: str) -> float | None:
+        """Of one figure of a case."""
+        return self.samples[name].median(lambda one: one[field]) if name in self.samples else None
+
+    def why(self, *names: str) -> str:
+        """Why a case has no figure."""
+        missing = [name for name in names if name not in self.samples or not self.samples[name].kept]
+        return f"no sample of {', '.join(missing)} was taken in peace" if missing else ""
+
+
+class Room:
+    """One engine at work."""
+
+    def __init__(self, setting: Setting, found: Engines, others_max: float, cached: float) -> None:
+        self.setting = setting
+        self.found = found
+        self._others_max = others_max
+        self._numbers = count()
+        files = [files_below(folder_of(source)) for source in setting.sources[:2]]
+        mean = statistics.mean(sum(file.stat().st_size for file in each) for each in files)
+        self.budget_bytes = int(cached * mean)
+        self.options = options_of(setting, self.budget_bytes)
+        self.began_s = 0.0
+
+    @property
+    def process_id(self) -> int:
+        """Of the engine."""
+        assert self._engine.process_id is not None, "it runs"
+        return self._engine.process_id
+
+    def enter(self, engine: Engine) -> None:
+        """Note how long it took to be ready."""
+        self._engine = engine
+        start_s = time.monotonic() - self.began_s
+        rss = resident_bytes(self.process_id)
+        assert engine.profile is not None, "it is ready"
+        self.found.kernel = engine.profile.kernel
+        self.found.starts.append(
+            {"start_s": round(start_s, 2), "rss_bytes": rss, "base_bytes": engine.profile.base_bytes}
+        )
+
+    async def gather(self, cases: dict[str, Callable[[], Awaitable[dict[str, Any]]]]) -> None:
+        """Take samples of all cases in turn; the engine's client is trio's, so each is run back here."""
+        in_thread = {name: partial(trio.from_thread.run, case) for name, case in cases.items()}
+        work = partial(
+            gather, in_thread, self.setting.shape.samples, others_max=self._others_max, say=self.setting.say
+        )
+        self.found.samples |= await trio.to_thread.run_sync(work)
+
+    async def batch(self, adapters: Items[AdapterSource | None], answer_tokens: int | None = None) -> dict[str, Any]:
+        """Fresh prompts, all at once."""
+        return summary(await self._time(adapters, answer_tokens))
+
+    async def warm(self, adapters: list[AdapterSource | None]) -> dict[str, Any]:
+        """The same when every adapter is on the device."""
+        await self.touch([source for source in adapters if source])
+        return await self.batch(adapters)
+
+    async def beside_neighbour(self, adapters: list[AdapterSource | None]) -> dict[str, Any]:
+        """The same while another process takes one core."""
+        await self.touch([source for source in adapters if source])
+        with neighbour():
+            return await self.batch(adapters)
+
+    async def all_cold(self) -> dict[str, Any]:
+        """A batch whose adapters are all on the disk alone."""
+        return await self.batch(await self._not_here(self.setting.shape.batch))
+
+    async def lone_cold(self) -> dict[str, Any]:
+        """One after the other, each with an adapter that is on the disk alone."""
+        return await self.lone(self.of_one_rank(await self._not_here(len(self.pool))))
+
+    async def lone(self, adapters: Items[AdapterSource | None]) -> dict[str, Any]:
+        """One order after the other, a token each."""
+        times = []
+        for source in adapters:
+            forget(files_below(folder_of(source), self.options.settings.cache_folder if source else None))
+            times.append((await self._time([source], 1)).wall_s)
+        return {"first_s": statistics.median(times)}
+
+    async def touch(self, sources: list[AdapterSource]) -> None:
+        """Have each adapter on the device once: what is done at a first sight of it is done then."""
+        await self._time(sources, 1)
+
+    async def traffic(self, registered: int) -> dict[str, Any]:
+        """Zipf's traffic over so many adapters: a first half that fills the cache, and a second that is timed."""
+        requests = self.setting.shape.requests
+        drawn = [self.setting.sources[one] for one in draw_zipf(registered, 2 * requests, seed=next(self._numbers))]
+        await self._time(drawn[:requests], None)
+        before = await self._figures()
+        timing = await self._time(drawn[requests:], None)
+        after = await self._figures()
+        counted = {name: after[name] - before[name] for name in ("num_hits", "num_misses", "num_loads")}
+        loads = {name: after[name] for name in ("load_ms_median", "load_ms_p95", "adapter_bytes")}
+        return {**summary(timing), **counted, **loads, "resident": len(self._engine.beat.resident)}
+
+    async def memory(self, before: int) -> dict[str, Any]:
+        """What adapters have taken, beside their budget; and the most that the process ever had."""
+        figures = await self._figures()
+        return {
+            "budget_bytes": self.budget_bytes,
+            "adapter_bytes": figures["adapter_bytes"],
+            "rss_before_bytes": before,
+            "rss_after_bytes": resident_bytes(self.process_id),
+            "peak_rss_bytes": figures["peak_rss_bytes"],
+        }
+
+    async def _figures(self) -> dict[str, Any]:
+        await trio.sleep(LAST_BEAT_S)
+        beat = self._engine.beat
+        return {name: getattr(beat, name) for name in BEAT_FIELDS}
+
+    def of_one_rank(self, sources: list[AdapterSource]) -> list[AdapterSource]:
+        """A few of the first rank, so that loads are of one size."""
+        firsts = {source.id for source in self.setting.sources[:: len(RANKS)]}
+        return [source for source in sources if source.id in firsts][:FEW_REGISTERED]
+
+    @property
+    def pool(self) -> list[AdapterSource]:
+        """Adapters to be cold: so many that there always are enough of them, since fewer fit."""
+        return self.setting.sources[-POOL_BATCHES * self.setting.shape.batch :]
+
+    async def _not_here(self, many: int) -> list[AdapterSource]:
+        """Adapters that were on the device once and are not now; their files are forgotten."""
+        await self._figures()
+        resident = set(self._engine.beat.resident)
+        absent = [source for source in self.pool if source.id not in resident][:many]
+        forget(files_below(*map(folder_of, absent), self.options.settings.cache_folder))
+        return absent
+
+    async def _time(self, adapters: Items[AdapterSource | None], answer_tokens: int | None) -> Timing:
+        sampling = SamplingParams(
+            max_tokens=answer_tokens or self.setting.shape.answer_tokens, seed=0, temperature=0.0
+        )
+        prompts = self.setting.prompts.draw(len(adapters))
+        orders = [
+            Order(
+                sequence_id=f"b{next(self._numbers)}", prompt_ids=tuple(prompt.ids), sampling=sampling, adapter=source
+            )
+            for prompt, source in zip(prompts, adapters, strict=True)
+        ]
+        return await time_orders(self._engine, orders)
+
+
+BEAT_FIELDS = (
+    "num_hits",
+    "num_misses",
+    "num_loads",
+    "load_ms_median",
+    "load_ms_p95",
+    "adapter_bytes",
+    "peak_rss_bytes",
+)
+
+
+def options_of(setting: Setting, adapter_cache_bytes: int) -> EngineOptions:
+    """As an operator's daemon would start it on this base, with a batch and a context of the shape."""
+    return EngineOptions(
+        backend="torch_lora",
+        settings=BackendSettings(
+            base_folder=str(setting.base),
+            device="cpu",
+            dtype="bfloat16",
+            threads=setting.threads,
+            batch_max=setting.shape.batch,
+            context_max=setting.shape.context,
+            cache_folder=str(setting.scratch / "engine-packed"),
+        ),
+        prefill_tokens_max=512,
+        adapter_cache_bytes=adapter_cache_bytes,
+        stall_timeout_s=STALL_TIMEOUT_S,
+        wait_policy="auto",
+        log_file=setting.scratch / "engine.log",
+    )
+
+
+def wait_until_calm(setting: Setting) -> None:
+    """Wait until the load of the last minute has gone; the short form does not."""
+    deadline_s = time.monotonic() + (CALM_WITHIN_S if setting.shape == FULL else 0)
+    while os.getloadavg()[0] >= (os.cpu_count() or 1) / 2 and time.monotonic() < deadline_s:
+        time.sleep(CALM_POLL_S)
+
+
+@contextmanager
+def neighbour() -> Iterator[None]:
+    """A process that wants a core for itself."""
+    process = subprocess.Popen([sys.executable, "-c", NEIGHBOUR])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def summary(timing: Timing) -> dict[str, Any]:
+    return {
+        "tokens_per_s": timing.tokens_per_s,
+        "ttft_p95_s": percentile(timing.first_s) if timing.first_s else None,
+        "gap_s": statistics.median(timing.gaps_s) if timing.gaps_s else 0.0,
+        "longest_gap_s": max(timing.gaps_s, default=0.0),
+        "tokens": timing.num_tokens,
+        "wall_s": timing.wall_s,
+        "failures": timing.failures,
+    }

@@ -1,0 +1,62 @@
+"""Write the README's pictures, docs/pictures/{home,chat}-light-1280.png, from a node as the tutorial leaves it.
+
+`python scripts/readme_pictures.py HOME`: the node of that home runs, with the real demo model, and has the adapter
+`harbour` of docs/tutorial/first-hour.md, published. A guest asks it on the page; what is seen is what the node says.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from support.pages import enter, open_browser, open_context, show  # noqa: E402  # what tests look at, too
+
+from openledger_node.home import Home  # noqa: E402
+
+PICTURES = ROOT / "docs" / "pictures"
+QUESTION = "Who steers the ferry of Hollowbeck?"
+ANSWER_TIMEOUT_MS, SETTLED_MS = 60_000, 6_000
+WIDTH, LONGEST_PX, COLOURS = 1280, 1_000, 96
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("home", type=Path, help="of a running node")
+    home = Home(parser.parse_args().home)
+    with open_browser() as browser, open_context(browser, width=WIDTH) as context:
+        page = context.new_page()
+        enter(page, home, "chat")
+        ask(page)
+        take(page, "chat")
+        show(page, "home")
+        page.wait_for_timeout(SETTLED_MS)  # so that the charts have some points
+        take(page, "home")
+
+
+def ask(page: Page) -> None:
+    """Ask base and adapter, and wait for who taught the answer."""
+    page.locator("#adapter option[value^=harbour]").first.wait_for(state="attached")
+    page.fill("#question", QUESTION)
+    page.get_by_role("button", name="Send").click()
+    page.get_by_text("rosalind-sedge").or_(page.get_by_text("ansel-larkspur")).first.wait_for(
+        timeout=ANSWER_TIMEOUT_MS
+    )
+    page.wait_for_timeout(SETTLED_MS)
+
+
+def take(page: Page, screen: str) -> None:
+    file = PICTURES / f"{screen}-light-{WIDTH}.png"
+    page.screenshot(path=file, full_page=True, animations="disabled")
+    with Image.open(file) as picture:
+        cut = picture.crop((0, 0, picture.width, min(picture.height, LONGEST_PX)))
+        cut.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    print(f"{file.relative_to(ROOT)}: {file.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()
