@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio.testing
 from hypothesis import HealthCheck, settings
+from support.clocks import jumping_clock
 from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
@@ -45,6 +47,11 @@ def make_adapter_folder(tmp_path: Path) -> Callable[..., Path]:
         return write_adapter(tmp_path / "source" / name, **changes)
 
     return make
+
+
+@pytest.fixture
+def autojump_clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    return jumping_clock(monkeypatch)
 
 
 CONFORMANCE: dict[str, list[str]] = {}

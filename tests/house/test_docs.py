@@ -14,13 +14,16 @@ import pytest
 from support.nodes import ROOT
 from typer.main import get_command
 
-from openledger_node.api import openai
+from openledger_node.api import bodies, openai
 from openledger_node.api.app import build_api
+from openledger_node.api.exposition import PREFIX
+from openledger_node.api.metrics import FAMILIES
 from openledger_node.api.operator import build_operator
+from openledger_node.api.refusals import CODES
 from openledger_node.cli import main as cli
 from openledger_node.cli.doctor import PROBLEMS_FOUND
 from openledger_node.cli.jobs import job_to_json
-from openledger_node.cli.node import stopped_status
+from openledger_node.cli.status import stopped_status
 from openledger_node.config import TABLES, render_example
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
@@ -97,18 +100,26 @@ def test_the_example_shows_every_setting_at_its_default() -> None:
 
 def test_every_route_is_in_the_reference() -> None:
     text = read("docs/reference/api.md")
-    api: Any = build_api(Any, Any, key="", body_bytes_max=0)  # type: ignore[arg-type]  # no request is made
-    operator = build_operator(Any, Any, Any, status=dict, stop=list)  # type: ignore[arg-type]
+    api: Any = build_api(Any, Any, key="", body_bytes_max=0, metrics=Any)  # type: ignore[arg-type]  # no request is made
+    operator = build_operator(Any, Any, Any, pins=Any, stop=list)  # type: ignore[arg-type]
     routes: list[Any] = [*api._app.routes, *operator.routes]
     for route in routes:
         for method in route.methods - {"HEAD"}:
             assert f"| `{method} {route.path}` |" in text
 
 
+def test_every_metric_is_in_the_reference_once() -> None:
+    text = read("docs/reference/metrics.md")
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+    for family in FAMILIES:
+        assert text.count(f"| `{PREFIX}{family.name}` |") == 1
+        assert family.name.endswith("_total") == (family.kind == "counter"), family.name
+
+
 def test_every_field_of_a_request_is_in_the_reference() -> None:
     text = read("docs/reference/api.md").split("\n## Fields\n")[1].split("\n## ")[0]
-    served = {*openai.ChatBody.model_fields, *openai.CompletionBody.model_fields}
-    for name in [*served, *openai.StreamOptions.model_fields, *openai.UNSUPPORTED]:
+    served = {*bodies.ChatBody.model_fields, *bodies.CompletionBody.model_fields}
+    for name in [*served, *bodies.StreamOptions.model_fields, *openai.UNSUPPORTED]:
         assert re.search(rf"\b{name}\b", text), name
 
 
@@ -120,7 +131,7 @@ def test_the_values_that_ask_for_nothing_are_in_the_reference(field: str) -> Non
 
 def test_every_refusal_is_in_the_reference() -> None:
     text = read("docs/reference/api.md")
-    for status, code in openai.HTTP_STATUS.values():
+    for status, code in [*openai.HTTP_STATUS.values(), *CODES.items()]:
         assert f"| {status} | `{code}` |" in text
 
 

@@ -29,6 +29,8 @@ def loaded_by(module: str) -> set[str]:
         ("openledger_protocol.adapter", set()),
         ("openledger_protocol.inference", set()),
         ("openledger_node.inference.scheduler", set()),
+        ("openledger_node.inference.blocks", set()),
+        ("openledger_node.inference.loader", set()),
         ("openledger_node.inference.frames", set()),
         ("openledger_node.inference.worker", set()),
         ("openledger_node.serving.admission", set()),

@@ -1,12 +1,14 @@
 """The fake backend within this process, behind what the serving desk asks of an engine: no child, so no start-up."""
 
+import itertools
 from pathlib import Path
 
 import trio
 
 from openledger_node.inference.answer import Answer
-from openledger_node.inference.backend import BackendSettings, Row
+from openledger_node.inference.backend import BackendSettings, Draw, Row
 from openledger_node.inference.backends.fake import open_backend
+from openledger_node.inference.blocks import blocks_for
 from openledger_node.inference.engine import Engine, EngineOptions, Order
 from openledger_node.inference.engine import Outcome as EngineOutcome
 from openledger_node.inference.frames import Chunk, Finished
@@ -35,6 +37,7 @@ class LocalEngine:
 
     def __init__(self) -> None:
         self._backend = open_backend(SETTINGS)
+        self._blocks = itertools.count()  # none comes back: the fake takes no room before it writes
         self._orders, self._new = trio.open_memory_channel[tuple[Order, trio.MemorySendChannel[EngineOutcome]]](64)
         self._cancelled: set[str] = set()
         self.profile = self._backend.profile
@@ -65,11 +68,16 @@ class LocalEngine:
         )
         self._backend.join(name, None)
         fed, position = order.prompt_ids, 0
+        blocks: list[int] = []
         while answer.finish_reason is None and name not in self._cancelled:
             await trio.lowlevel.checkpoint()
-            row = Row(sequence_id=name, token_ids=fed, position=position, sampling=sampling)
-            token = self._backend.step((row,))[name]
-            position, fed = position + len(fed), (token,)
+            length = position + len(fed)
+            missing = blocks_for(length) - len(blocks)
+            blocks += [next(self._blocks) for _ in range(missing)]
+            draw = Draw(sampling=sampling, position=length)
+            row = Row(sequence_id=name, token_ids=fed, position=position, blocks=tuple(blocks), draw=draw)
+            token = self._backend.step((row,))[name].token
+            position, fed = length, (token,)
             await send.send(Chunk(sequence_id=name, text=answer.push(token), ids=(token,)))
         self._backend.leave(name)
         await send.send(Finished(sequence_id=name, reason=answer.finish_reason or "cancelled"))

@@ -30,6 +30,9 @@ WAIT_S: Final = 30.0
 INTERVAL_S: Final = 0.02
 """From block to block where a chain mines by itself: its time is then some fifty times as fast as ours."""
 
+UNHURRIED_S: Final = 0.2
+"""The same where deadlines of the contracts must be met: thirty seconds are six, which a busy machine keeps."""
+
 NEVER_S: Final = 3600.0
 """anvil mines when it is told to, so it need not by itself."""
 
@@ -143,7 +146,7 @@ def tamed_chain(way: str, folder: Path) -> Iterator[Any]:
         chain.close()
     else:
         engine, opened, interval_s = {
-            "evm-devnet": ("embedded", PatientClient, INTERVAL_S),
+            "evm-devnet": ("embedded", PatientClient, UNHURRIED_S),
             "anvil": ("anvil", AnvilClient, NEVER_S),
         }[way]
         with (
@@ -176,9 +179,9 @@ def deploy_over(url: str) -> Network:
 
 
 @contextmanager
-def served_chain(*, seed: bytes = SEED) -> Iterator[str]:
-    """A fresh chain that answers over HTTP, and mines each transaction as it comes."""
-    chain = open_chain(None, GENESIS_S, seed=seed)
+def served_chain(*, seed: bytes = SEED, genesis_s: int = GENESIS_S) -> Iterator[str]:
+    """A fresh chain over HTTP that mines each transaction as it comes; its time begins at `genesis_s`."""
+    chain = open_chain(None, genesis_s, seed=seed)
     methods = RpcMethods(chain, "openledger-node/test")
 
     def answer(method: str, params: list[Any]) -> object:

@@ -62,7 +62,7 @@ def running_node(home: Home, *flags: str, **environment: str) -> Iterator[Node]:
     """Start a node on a free port, wait until it serves, and end it."""
     process = start_process(home, *flags, **environment)
     try:
-        status = wait_for_status(home, process, lambda found: found["state"] in ("serving", "idle"))
+        status = wait_for_status(home, process, lambda found: found["state"] in ("serving", "idle", "training"))
         yield Node(home=home, process=process, url=status["api"]["url"], key=load_api_key(home))
     finally:
         if process.poll() is None:

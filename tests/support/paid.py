@@ -88,6 +88,7 @@ async def open_market(
     voucher_timeout_s: float = 0.5,
     is_local: bool = False,
     timeout_s: float = TIMEOUT_S,
+    seal: Callable[[bytes], bytes] = lambda content: content,
 ) -> AsyncIterator[Market]:
     """Start both sides, and end them; `is_local`: without an engine in a child."""
     ledgers = [open_ledger(root / f"{side}.db") for side in ("node", "payer")]
@@ -95,7 +96,7 @@ async def open_market(
     clock, chain, network = Clock(), Chain(), MemoryNetwork()
     with trio.fail_after(timeout_s):
         async with trio.open_nursery() as nursery:
-            options = {"policy": policy, "voucher_timeout_s": voucher_timeout_s}
+            options = {"policy": policy, "voucher_timeout_s": voucher_timeout_s, "seal": seal}
             seller = open_seller(root, ledgers[0], engine, nursery, chain=chain, now_ns=clock, **options)  # type: ignore[arg-type]
             market = Market(
                 desk=seller.desk,

@@ -45,7 +45,7 @@ def write_adapter(folder: Path, *, tensors: Tensors | None = None, seed: int = 0
 def write_config(folder: Path, **changes: Any) -> None:
     """Write `adapter_config.json`: plain LoRA of rank 2, changed as asked."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 4, "target_modules": ["q_proj"], "bias": "none"}
+    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": 4, "target_modules": None, "bias": "none"}
     (folder / CONFIG_FILE).write_text(json.dumps({**config, **changes}))
 
 

@@ -156,6 +156,7 @@ def open_seller(
     policy: CreditPolicy = POLICY,
     voucher_timeout_s: float = 0.5,
     sign: Callable[[bytes], bytes] = SIGN_AS_SIGNER,
+    seal: Callable[[bytes], bytes] = lambda content: content,
     fail_point: Callable[[str], None] = lambda _: None,
 ) -> Seller:
     """Compose what sells."""
@@ -180,7 +181,7 @@ def open_seller(
         same=ReceiptTerms(algo_id=1, profile_hash=PROFILE),
         attribute=lambda _: (),
         sign=sign,
-        seal=lambda content: content,
+        seal=seal,
         now_ns=now_ns,
         fail_point=fail_point,
     )

@@ -60,6 +60,11 @@ class Reply:
         """Whether it is all that was asked for."""
         return self.finish_reason == "length" and len(self.text) == self.max_tokens
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will come."""
+        return bool(self.finish_reason or self.error or self.is_cut)
+
     def read(self, url: str, key: str) -> None:
         """Ask, and read to the end."""
         body = {

@@ -1,0 +1,143 @@
+"""Prompts and answers stay where they belong: whatever happens to a node, no file of it holds them in clear."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.canary import files_with, forms
+from support.nodes import Node, node_environment, running_node, start_process, wait_for_status
+from support.towns import FakeTown, fake_town, status_of
+
+from openledger_node.home import Home
+from openledger_node.keys import load_api_key
+
+pytestmark = pytest.mark.slow
+
+EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
+PROMPT, ANSWER = "Zq7-prompt-plover-4471", "Zq7-answer-kestrel-9038"
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "said", "schema": {"const": ANSWER}}}
+
+
+def body(**more: Any) -> dict[str, Any]:
+    messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": f"Say {PROMPT}"}]
+    return {"model": "fake", "messages": messages, "max_tokens": 60, "response_format": SCHEMA, **more}
+
+
+def run(home: Home, *words: str) -> str:
+    command = [sys.executable, "-m", "openledger_node", *words]
+    environment = node_environment(home, **EMBEDDED)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+
+
+def ask_in_every_way(url: str, key: str) -> str:
+    """Requests that are answered, that are refused, and that are cut off; returns what was answered."""
+    said = ""
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
+        whole = client.post("/v1/chat/completions", json=body(logprobs=True, top_logprobs=2)).json()
+        said += whole["choices"][0]["message"]["content"]
+        said += client.post("/v1/chat/completions", json=body(stream=True)).text
+        said += client.post("/v1/completions", json={"model": "fake", "prompt": PROMPT, "max_tokens": 20}).text
+        for wrong in (
+            body(tools=[{"type": PROMPT}]),
+            body(messages=[{"role": PROMPT, "content": PROMPT}]),
+            body(model=PROMPT),
+            body(stop=[PROMPT] * 9),
+            body(response_format={"type": PROMPT}),
+            body(response_format={"type": "json_schema", "json_schema": {"schema": {"pattern": f"(?={PROMPT})"}}}),
+            body(**{PROMPT: PROMPT}, user=PROMPT, metadata={"of": PROMPT}),
+            body(messages=[{"role": "user", "content": f"{PROMPT} " * 500}]),
+        ):
+            client.post("/v1/chat/completions", json=wrong)
+        client.post("/v1/embeddings", json={"model": "fake", "input": PROMPT})
+        client.post("/v1/chat/completions", content=f'{{"model": "fake", "{PROMPT}": ')
+        client.get(f"/v1/models/{PROMPT}", params={"of": PROMPT})
+        client.get(f"/{PROMPT}", headers={"User-Agent": PROMPT, "X-Said": PROMPT})
+        endless = body(stream=True, response_format=None, messages=[{"role": "user", "content": f"{PROMPT}..."}])
+        with client.stream("POST", "/v1/chat/completions", json={**endless, "max_tokens": 1_500}) as response:
+            next(response.iter_lines())  # and then hang up
+        said += client.get("/metrics").text
+    return said
+
+
+def hold_open(node: Node) -> socket.socket:
+    """A request that is in the middle of its answer."""
+    content = json.dumps(body(stream=True, response_format=None, max_tokens=1_500, temperature=0)).encode()
+    opened = socket.create_connection(("127.0.0.1", int(node.url.rpartition(":")[2])), timeout=30)
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {node.key}\r\n"
+    opened.sendall(
+        f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
+    )
+    assert opened.recv(4_096)
+    return opened
+
+
+def test_the_search_finds_what_it_must(tmp_path: Path) -> None:
+    for number, form in enumerate(forms(PROMPT)):
+        (tmp_path / f"{number}").write_bytes(b"x" * 7 + form + b"y" * 7)
+    assert len({file for file, _ in files_with(PROMPT, tmp_path)}) == len(list(forms(PROMPT)))
+
+
+def test_no_file_of_a_node_holds_what_was_said_there(home: Home) -> None:
+    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        said = ask_in_every_way(node.url, node.key)
+        assert ANSWER in said
+        assert "openledger_" in said
+        assert PROMPT not in said.partition("# HELP openledger_")[2]
+        run(home, "chat", PROMPT, "--max-tokens", "20")
+        bought = json.loads(run(home, "chat", PROMPT, "--as-guest", "--max-tokens", "20", "--json"))
+        assert bought["receipt"]
+        metrics = httpx.get(f"{node.url}/metrics", headers=node.headers).text
+        sold = 'requests_total{origin="sold"'
+        for line in (sold, "chain_up 1", "chain_height ", "receipts{state=", "earnings_open{"):
+            assert f"openledger_{line}" in metrics
+        for words in (("status",), ("jobs",), ("earnings",), ("logs", "--lines", "1000"), ("rewards", "show")):
+            printed = run(home, *words, "--json")
+            assert PROMPT not in printed
+            assert ANSWER not in printed
+        held = hold_open(node)
+        assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
+        os.kill(node.status()["engine"]["process_id"], signal.SIGKILL)  # its crash output is a file too
+        held.close()
+    assert files_with(PROMPT, home.root) == files_with(ANSWER, home.root) == []
+
+
+def test_a_node_that_is_killed_in_an_answer_leaves_none_of_it_either(home: Home) -> None:
+    process = start_process(home, "--backend", "fake")
+    status = wait_for_status(home, process, lambda found: found["state"] in ("serving", "idle"))
+    node = Node(home=home, process=process, url=status["api"]["url"], key=load_api_key(home))
+    with hold_open(node):
+        process.kill()
+        process.wait()
+    assert files_with(PROMPT, home.root) == []
+    with running_node(home, "--backend", "fake") as again:
+        (job,) = again.jobs()
+        assert job["state"] == "interrupted"
+    assert files_with(PROMPT, home.root) == []
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeTown]:
+    with fake_town(tmp_path_factory.mktemp("town")) as opened:
+        yield opened
+
+
+def test_what_is_bought_of_another_node_is_in_no_file_of_either(town: FakeTown) -> None:
+    """Both keep what was said for an audit: sealed."""
+    asker = town.r
+    status = status_of(asker)
+    with httpx.Client(base_url=status["api"]["url"], timeout=60) as client:
+        client.headers["Authorization"] = f"Bearer {load_api_key(Home(asker.root))}"
+        answer = client.post("/v1/chat/completions", json=body())
+        streamed = client.post("/v1/chat/completions", json=body(stream=True))
+    assert answer.status_code == 200, answer.text
+    assert ANSWER in answer.text
+    assert "data: [DONE]" in streamed.text
+    assert files_with(PROMPT, town.root) == files_with(ANSWER, town.root) == []

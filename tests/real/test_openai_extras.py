@@ -1,0 +1,105 @@
+"""Schemas, probabilities, penalties and weighted sets with the real base, by the official client."""
+
+import json
+from collections.abc import Iterator
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from support.nodes import Node, running_node
+from support.tiny import make_adapter
+
+from openledger_node.home import Home
+from openledger_node.inference.adapters import add_adapter
+from openledger_node.inference.bases import find_base
+from openledger_protocol.constants import DEMO_BASE_NAME
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "why": {"type": "string", "maxLength": 40},
+        "name": {"type": "string", "minLength": 1, "maxLength": 20},
+        "length_m": {"type": "integer", "minimum": 3, "maximum": 400},
+    },
+    "required": ["why", "name", "length_m"],
+    "additionalProperties": False,
+}
+ASKED: dict[str, Any] = {
+    "model": DEMO_BASE_NAME,
+    "messages": [{"role": "user", "content": "Invent a ship. Say why, then its name and its length in metres."}],
+    "max_tokens": 24,
+    "temperature": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def node(demo_base: Path, real_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    root, base = tmp_path_factory.mktemp("sets"), find_base(real_home, DEMO_BASE_NAME)
+    for seed, name in enumerate(("harbour", "forest"), start=40):
+        add_adapter(real_home, make_adapter(demo_base, root / name, seed=seed, scale=0.2, r=8), base, name=name)
+    with running_node(real_home, "--dtype", "float32") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(node: Node) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key, max_retries=0, timeout=120) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("temperature", [0, 1.5])
+def test_a_small_model_writes_what_the_schema_says(client: openai.OpenAI, temperature: float) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "ship", "schema": SCHEMA, "strict": True}}
+    asked = {**ASKED, "max_tokens": 200, "temperature": temperature, "seed": 3, "response_format": form}
+    choice = client.chat.completions.create(**asked).choices[0]
+    ship = json.loads(choice.message.content or "")
+    assert choice.finish_reason == "stop"
+    assert list(ship) == ["why", "name", "length_m"]
+    assert 1 <= len(ship["name"]) <= 20
+    assert 3 <= ship["length_m"] <= 400
+
+
+def test_the_likeliest_token_is_the_one_that_is_taken(client: openai.OpenAI) -> None:
+    choice = client.chat.completions.create(**ASKED, logprobs=True, top_logprobs=20).choices[0]
+    assert choice.logprobs is not None
+    content = choice.logprobs.content or []
+    assert "".join(entry.token for entry in content) == choice.message.content
+    for entry in content:
+        assert entry.top_logprobs[0].token == entry.token
+        assert sum(exp(top.logprob) for top in entry.top_logprobs) <= 1 + 1e-5
+
+
+def test_a_penalty_keeps_an_answer_from_saying_the_same_again(client: openai.OpenAI) -> None:
+    asked = {**ASKED, "messages": [{"role": "user", "content": "Say: no no no no no no no no no"}], "max_tokens": 40}
+    plain, varied = (
+        client.chat.completions.create(**asked, presence_penalty=penalty, frequency_penalty=penalty, logprobs=True)
+        for penalty in (0, 2)
+    )
+
+    def num_different(answer: Any) -> float:
+        tokens = [entry.token for entry in answer.choices[0].logprobs.content]
+        return len(set(tokens)) / len(tokens)
+
+    assert num_different(varied) > num_different(plain)
+
+
+def test_a_set_of_adapters_adds_up(node: Node) -> None:
+    def likelihood(model: str, *adapters: tuple[str, float]) -> float:
+        """Of the first token, which tells apart what answers alike."""
+        weighted = [{"name": name, "weight": weight} for name, weight in adapters]
+        body = {**ASKED, "model": model, "max_tokens": 1, "logprobs": True, "openledger": {"adapters": weighted}}
+        answer = httpx.post(f"{node.url}/v1/chat/completions", headers=node.headers, json=body, timeout=120).json()
+        assert "choices" in answer, answer
+        return float(answer["choices"][0]["logprobs"]["content"][0]["logprob"])
+
+    base, harbour, forest = (likelihood(model) for model in (DEMO_BASE_NAME, "harbour", "forest"))
+    both = likelihood(DEMO_BASE_NAME, ("harbour", 1), ("forest", 1))
+    half = likelihood(DEMO_BASE_NAME, ("harbour", 0.5))
+    assert len({round(each, 4) for each in (base, harbour, forest, both, half)}) == 5
+    assert likelihood(DEMO_BASE_NAME, ("harbour", 1)) == pytest.approx(harbour, abs=1e-4)
+    assert likelihood(DEMO_BASE_NAME, ("harbour", 1), ("forest", 0)) == pytest.approx(harbour, abs=1e-4)

@@ -1,0 +1,86 @@
+"""The local page in a real browser: Debian's chromium, headless, driven by playwright."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import httpx
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
+
+from openledger_node.home import Home
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-color-profile=srgb"),
+]
+TIMEOUT_MS = 30_000
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+@dataclass
+class Seen:
+    """What a page did that nobody looked at: its complaints, and whom it asked."""
+
+    complaints: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+    is_forgiven: bool = False  # a test that breaks something on purpose hears complaints
+
+    def watch(self, page: Page) -> None:
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._note)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def _note(self, request: Request) -> None:
+        self.hosts.add(urlsplit(request.url).hostname or "")
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A headless chromium that phones nobody."""
+    with sync_playwright() as playwright:
+        yield launch(playwright)
+
+
+def launch(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, headless=True)
+
+
+def operator_of(home: Home) -> httpx.Client:
+    """A client of a node's control socket."""
+    transport = httpx.HTTPTransport(uds=str(home.socket))
+    return httpx.Client(transport=transport, base_url="http://node", timeout=60)
+
+
+def link_of(home: Home) -> str:
+    """A link that opens the page once, as `openledger-node open` prints it."""
+    with operator_of(home) as operator:
+        return str(operator.post("/open").json()["url"])
+
+
+def open_context(browser: Browser, *, width: int = 1280, height: int = 900, scheme: str = "light") -> BrowserContext:
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,  # type: ignore[arg-type]  # one of three words
+        reduced_motion="reduce",
+    )
+    context.set_default_timeout(TIMEOUT_MS)
+    return context
+
+
+def enter(page: Page, home: Home, screen: str = "home") -> None:
+    """Let the page's browser in and show one screen, once it has heard how the node is."""
+    page.goto(link_of(home))
+    page.locator("#bar .state[data-tone]").wait_for()
+    show(page, screen)
+
+
+def show(page: Page, screen: str) -> None:
+    page.evaluate("(screen) => { location.hash = `#/${screen}`; }", screen)
+    page.locator(f'#nav a[href="#/{screen}"][aria-current="page"]').wait_for(state="attached")
