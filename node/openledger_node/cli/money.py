@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -135,9 +135,10 @@ def _open_own(home: Home) -> Iterator[Money]:
     with open_place(home, config) as place:
         if place.network is None:
             raise ConfigError(f"this node is on no network: {place.why_none or '[node] network is local'}")
-        ledger = open_ledger(home.ledger(place.network_id))
-        try:
-            economy = connect(home, config, place.network, ledger)
+        with (
+            closing(open_ledger(home.ledger(place.network_id))) as ledger,
+            closing(connect(home, config, place.network, ledger)) as economy,
+        ):
             questions = open_questions(
                 home,
                 economy,
@@ -146,8 +147,6 @@ def _open_own(home: Home) -> Iterator[Money]:
                 unseal=open_seal(home.network(place.network_id)).open,
             )
             yield OwnMoney(economy, questions)
-        finally:
-            ledger.close()
 
 
 def carry_out(verb: str, arguments: Mapping[str, Any], how: How) -> None:
