@@ -16,7 +16,8 @@ from ..errors import NodeError
 
 START_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 30.0
-VERB_TIMEOUT_S: Final = 180.0
+VERB_TIMEOUT_S: Final = 900.0
+"""A training on two busy cores takes minutes; what takes longer than this hangs."""
 POLL_S: Final = 0.2
 LOG_LINES: Final = 12
 
@@ -113,20 +114,24 @@ class Home:
         """Run a verb with `--json`, and read its one object.
 
         Raises:
-            HopError: it failed; the message has its last words.
+            HopError: it failed, or does not end; the message has its last words.
         """
-        ran = subprocess.run(
-            [sys.executable, "-m", "openledger_node", *words, "--json"],
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=VERB_TIMEOUT_S,
-            check=False,
-        )
+        said = f"{self.name}: `openledger-node {' '.join(words)}`"
+        try:
+            ran = subprocess.run(
+                [sys.executable, "-m", "openledger_node", *words, "--json"],
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=VERB_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise HopError(f"{said} did not end within {VERB_TIMEOUT_S:g} s") from error
         if ran.returncode != 0:
             why = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
-            raise HopError(f"{self.name}: `openledger-node {' '.join(words)}` failed: {why[0]}")
+            raise HopError(f"{said} failed: {why[0]}")
         return json.loads(ran.stdout)
 
     def wait_until_up(self) -> Any:
