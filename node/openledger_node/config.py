@@ -47,7 +47,7 @@ class InferenceConfig:
         "Number format of weights and KV cache; auto is bfloat16 where the device is fast at it.",
         choices=lambda: ["auto", "float32", "bfloat16"],
     )
-    threads: int = setting(0, "CPU threads of the engine; 0 takes one for each core.", low=0, high=512)
+    threads: int = setting(0, "CPU threads of the engine; 0 takes all cores that it may use.", low=0, high=512)
     wait_policy: str = setting(
         "auto",
         "How idle engine threads wait: active is faster on an idle machine and ruinous on a busy one.",

@@ -81,6 +81,7 @@ def read_config(folder: Path) -> DecoderConfig:
 
     Raises:
         OtherDecoderError: a variant that this decoder does not have; the message names it.
+        ModelError: its heads can't be shared out.
     """
     fields = json.loads((folder / "config.json").read_text())
     model_type = fields.get("model_type")
@@ -93,13 +94,18 @@ def read_config(folder: Path) -> DecoderConfig:
     _refuse(folder, "sliding_window", _sliding_window(fields), (None,))
     _refuse(folder, "quantization_config", fields.get("quantization_config"), (None,))
     num_heads = fields["num_attention_heads"]
+    num_kv_heads = fields.get("num_key_value_heads") or num_heads
+    if num_heads % num_kv_heads:
+        raise ModelError(
+            f"{folder.name} has {num_heads} heads for {num_kv_heads} heads of keys, which must divide them"
+        )
     return DecoderConfig(
         vocab_size=fields["vocab_size"],
         d_model=fields["hidden_size"],
         d_mlp=fields["intermediate_size"],
         num_layers=fields["num_hidden_layers"],
         num_heads=num_heads,
-        num_kv_heads=fields.get("num_key_value_heads") or num_heads,
+        num_kv_heads=num_kv_heads,
         head_dim=fields.get("head_dim") or fields["hidden_size"] // num_heads,
         context_max=fields["max_position_embeddings"],
         rope=rope,

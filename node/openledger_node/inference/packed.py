@@ -12,11 +12,14 @@ import os
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .leftovers import claim, clear_leftovers
 
 MAGIC = b"OPENLEDGER-PACK1"
 ALIGNMENT = 4096  # a page
@@ -57,13 +60,21 @@ class PackedFile:
         """One array in memory of its own: where all of it is wanted at once, this is quicker than mapping."""
         array = self.arrays[name]
         found = np.empty(array.shape, dtype=array.dtype)
+        self.read_into(found.reshape(-1).view(np.uint8).data, name)
+        return found
+
+    def read_into(self, memory: memoryview, name: str) -> None:
+        """Read one array into bytes of its length.
+
+        Raises:
+            OSError: the file is not there any more, or ends early.
+        """
+        array = self.arrays[name]
         with self.file.open("rb", buffering=0) as stream:
             stream.seek(array.offset)
             if hasattr(os, "posix_fadvise"):  # all of it, now: the kernel's own guess begins with 128 KiB
                 os.posix_fadvise(stream.fileno(), array.offset, array.size_bytes, os.POSIX_FADV_WILLNEED)
-            if stream.readinto(found.reshape(-1).view(np.uint8).data) != array.size_bytes:
-                raise OSError(f"{self.file} ends early")
-        return found
+            fill(memory, stream)
 
 
 def write_packed(file: Path, arrays: Iterable[tuple[str, Array]], *, key: str, content: dict[str, Any]) -> None:
@@ -73,9 +84,11 @@ def write_packed(file: Path, arrays: Iterable[tuple[str, Array]], *, key: str, c
         OSError: the disk is full, or not ours to write.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clear_leftovers(file.parent, f".*{file.suffix}.*.partial")
     descriptor, partial = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".partial", dir=file.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
+            claim(descriptor)
             _write(stream, arrays, key, content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -97,6 +110,20 @@ def open_packed(file: Path, *, key: str) -> PackedFile | None:
         return PackedFile(file=file, content=directory["content"], arrays=arrays)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def fill(memory: memoryview, stream: RawIOBase) -> None:
+    """Fill bytes from a stream, in as many reads as it takes: Linux gives less than 2 GiB in one.
+
+    Raises:
+        OSError: it ends early.
+    """
+    filled = 0
+    while filled < len(memory):
+        count = stream.readinto(memory[filled:])
+        if not count:
+            raise OSError(f"{filled} bytes are there, not {len(memory)}")
+        filled += count
 
 
 def _write(stream: BinaryIO, arrays: Iterable[tuple[str, Array]], key: str, content: dict[str, Any]) -> None:

@@ -41,7 +41,8 @@ def stamp(file: Path) -> Stamp:
 
 def base_stamps(folder: Path) -> list[Stamp]:
     """Stamps of all that decides what a base computes."""
-    return [stamp(file) for file in (folder / "config.json", *sorted(folder.glob("*.safetensors")))]
+    weights = sorted((*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")))
+    return [stamp(file) for file in (folder / "config.json", *weights)]
 
 
 def source_stamps(source: AdapterSource, files: Collection[str]) -> list[tuple[float, Stamp]]:

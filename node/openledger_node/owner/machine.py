@@ -1,11 +1,12 @@
 """What this machine has to serve with, and which bases fit it."""
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 
 from openledger_protocol.constants import DEMO_BASE_NAME
+
+from ..allowance import usable_bytes
 
 NVIDIA_SMI = "nvidia-smi"
 TIMEOUT_S = 5.0
@@ -55,7 +56,7 @@ KNOWN_BASES = (
 
 def look_at_machine() -> Machine:
     """Ask the system and, where there is one, the card's driver."""
-    ram_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ram_bytes = usable_bytes()
     if shutil.which(NVIDIA_SMI) is None:
         return Machine(ram_bytes=ram_bytes)
     asked = [NVIDIA_SMI, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]

@@ -92,7 +92,7 @@ def test_a_base_that_memory_is_too_small_for_in_float32_leaves_the_probe_open(
     assert base.folder is not None
     folder = train(base, tmp_path / "out")
     assert probing.probe_trained(base.folder, folder) is not None
-    monkeypatch.setattr(probing, "ram_bytes", lambda: 1000)
+    monkeypatch.setattr(probing, "usable_bytes", lambda: 1000)
     assert probing.probe_trained(base.folder, folder) is None
 
 

@@ -1,13 +1,17 @@
 """The compiled CPU path against plain torch in float32, family by family, and against itself bit by bit."""
 
 import os
+import re
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from support.tiny import make_adapter, make_base
 
 from openledger_node.errors import ModelError
@@ -94,6 +98,13 @@ def row(name: str, ids: tuple[int, ...], position: int = 0, *, table: int = 0, d
     blocks = tuple(range(table * 8, table * 8 + -(-end // 16)))
     draw = Draw(sampling=GREEDY, position=end) if draws else None
     return Row(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
+
+
+def change(base: Path, name: str, change_one: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change the tensors of a base whose names end like this."""
+    tensors = load_file(base / "model.safetensors")
+    changed = {key: change_one(tensor) for key, tensor in tensors.items() if re.search(f"{name}$", key)}
+    save_file({**tensors, **changed}, base / "model.safetensors", {"format": "pt"})
 
 
 def torch_logits(base: Path, adapter: AdapterSource | None, dtype: str = "float32") -> Any:
@@ -193,6 +204,40 @@ def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(root: Path,
     assert backend.step((row("loud", PROMPT), row("calm", PROMPT, table=1))) == alone
     backend.leave("loud")
     assert backend.step((row("calm", PROMPT, table=0),)) == alone  # in the blocks that hold no numbers
+
+
+@pytest.mark.parametrize("module", ["q_proj", "k_proj"])
+@pytest.mark.parametrize("tokens", [1, 2, 50])
+def test_scores_that_overflow_draw_nothing_however_small_the_values_are(
+    module: str, tokens: int, cache: Path, tmp_path: Path
+) -> None:
+    base = make_base(tmp_path / "base")
+    change(base, r"v_proj\.weight", lambda weight: weight / 1000)
+    backend = native(base, cache)
+    adapter = make_adapter(base, tmp_path / "loud", seed=1, scale=1e38, target_modules=[module])
+    backend.join("loud", load(backend, source(adapter)))
+    backend.join("calm", None)
+    alone = backend.step((row("calm", PROMPT, table=1),))
+    assert backend.step((row("loud", PROMPT[:tokens]), row("calm", PROMPT, table=1))) == alone
+
+
+@pytest.mark.parametrize("threads", [2, 4, 7])
+def test_of_equal_logits_the_lowest_id_is_drawn_whoever_computes_it(
+    threads: int, cache: Path, tmp_path: Path
+) -> None:
+    base = make_base(tmp_path / "base", vocab_size=2048)
+    alone = native(base, cache)
+    alone.join("s", None)
+    likeliest = alone.step((row("s", PROMPT),))["s"].token
+    equal = range(2048 // threads - 32 + likeliest % 16, 2048, 16)  # from the end of the first thread's part on
+    change(
+        base,
+        r"lm_head\.weight",
+        lambda head: head.index_copy(0, torch.tensor(equal), 2 * head[[likeliest] * len(equal)]),
+    )
+    backend = native(base, cache, threads=threads)
+    backend.join("s", None)
+    assert {backend.step((row("s", PROMPT),))["s"].token for _ in range(300)} == {equal[0]}
 
 
 def test_what_was_packed_is_read_again_and_a_torn_file_is_packed_anew(root: Path, tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Packed files: whole or absent, and thrown away when they are too many."""
 
+import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from openledger_node.inference.packed import ALIGNMENT, MAGIC, open_packed, write_packed
+from openledger_node.inference.leftovers import GRACE_S, claimed, clear_leftovers
+from openledger_node.inference.packed import ALIGNMENT, MAGIC, fill, open_packed, write_packed
 from openledger_node.inference.packed_cache import PackedEntry, choose_leaving, keep, packed_name, stamp
 
 ARRAYS = {
@@ -66,6 +70,55 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"):
         write_packed(tmp_path / "a.pack", arrays(), key="k", content={})  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+class Drip(io.RawIOBase):
+    """A stream that gives a few bytes a read, as Linux gives less than 2 GiB."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = io.BytesIO(content)
+
+    def readinto(self, memory: Any) -> int:
+        return self._content.readinto(memoryview(memory)[:3])
+
+
+def test_memory_is_filled_in_as_many_reads_as_it_takes() -> None:
+    memory = bytearray(10)
+    fill(memoryview(memory), Drip(b"0123456789 and more"))
+    assert bytes(memory) == b"0123456789"
+
+
+def test_a_stream_that_ends_early_is_no_content() -> None:
+    with pytest.raises(OSError, match="7 bytes are there, not 10"):
+        fill(memoryview(bytearray(10)), Drip(b"0123456"))
+
+
+def age(path: Path) -> Path:
+    old = path.stat().st_mtime - 2 * GRACE_S
+    os.utime(path, (old, old))
+    return path
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    for name in ("left", "held", "young"):
+        (tmp_path / f".{name}.pack.abc.partial").write_bytes(b"half")
+    left, held, young = (tmp_path / f".{name}.pack.abc.partial" for name in ("left", "held", "young"))
+    age(left)
+    with claimed(age(held)):
+        write(tmp_path / "a.pack")
+    assert (left.exists(), held.exists(), young.exists()) == (False, True, True)
+    assert (tmp_path / "a.pack").exists()
+
+
+def test_a_writer_keeps_what_it_works_on_from_being_cleared(tmp_path: Path) -> None:
+    def arrays() -> Iterator[tuple[str, Any]]:
+        (partial,) = tmp_path.iterdir()
+        age(partial)
+        clear_leftovers(tmp_path, partial.name)
+        yield "wide", ARRAYS["wide"]
+
+    write_packed(tmp_path / "a.pack", arrays(), key="k", content={})
+    assert open_packed(tmp_path / "a.pack", key="k")
 
 
 def test_those_used_least_lately_go_first_and_the_one_in_use_never() -> None:

@@ -1,6 +1,5 @@
 """What a freshly trained adapter answers first, in float32, for its manifest: whoever serves it compares."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -8,6 +7,7 @@ import torch
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
+from ...allowance import usable_bytes
 from ...errors import ModelError
 from ...inference.backend import Backend, BackendSettings
 from ...inference.probe import PROBE_TOKENS, PROMPT_TOKENS_MAX, state_probe
@@ -29,7 +29,7 @@ def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
     So it is where the base has no exact path, or its memory would be short in float32.
     """
     files_bytes = sum(file.stat().st_size for file in base_folder.glob("*.safetensors"))
-    if FLOAT32_SHARE * files_bytes > RAM_SHARE * ram_bytes():
+    if FLOAT32_SHARE * files_bytes > RAM_SHARE * usable_bytes():
         return None
     settings = BackendSettings(
         base_folder=str(base_folder),
@@ -47,8 +47,3 @@ def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
         return state_probe(backend, open_tokenizer(base_folder), FRESH_ID)
     except (ModelError, AdapterRefusedError):
         return None
-
-
-def ram_bytes() -> int:
-    """What this machine has."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

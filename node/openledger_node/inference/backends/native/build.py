@@ -1,5 +1,6 @@
 """Building the compiled step, once for a machine: where it has a compiler and a processor that gains from it."""
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -8,8 +9,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
+
+from openledger_node.inference.leftovers import claimed, clear_leftovers
 
 from .library import Library
 
@@ -18,6 +22,9 @@ COMPILERS = ("g++", "c++", "clang++")
 OPTIONS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 COMPILE_TIMEOUT_S = 300.0
 CHECK_TIMEOUT_S = 60.0
+ASK_TIMEOUT_S = 10.0
+BUILD_PREFIX = ".build-"
+SEAL_BYTES = 32  # of a SHA-256
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +36,20 @@ def open_library(cache_folder: Path) -> Library | None:
     if platform.machine() != "x86_64" or not flags >= FLAGS_WANTED or compiler is None:
         return None
     source = files(__package__).joinpath("engine.cpp").read_bytes()
-    made_of = source + " ".join([*OPTIONS, compiler, *sorted(flags)]).encode()
-    file = cache_folder / f"engine-{hashlib.sha256(made_of).hexdigest()[:16]}.so"
-    if not file.exists() and not _build(compiler, source, file):
-        return None
     try:
-        return Library(file)
-    except OSError as error:  # a file system that nothing may be run from
-        log.warning("the compiled CPU path can't be loaded (%s): plain torch is used", error)
+        file = cache_folder / library_name(source, compiler, flags)
+        if (kept := _open_kept(file)) is not None:
+            return kept
+        return Library(file) if _build(compiler, source, file) else None
+    except OSError as error:  # a full disk, or a folder that is not ours, or that nothing may be run from
+        log.warning("the compiled CPU path can't be kept in %s (%s): plain torch is used", cache_folder, error)
         return None
+
+
+def library_name(source: bytes, compiler: str, flags: Collection[str]) -> str:
+    """The name of what is built: another one after a change of source, compiler, C library or processor."""
+    made_with = [*OPTIONS, compiler, _version(compiler), " ".join(platform.libc_ver()), *sorted(flags)]
+    return f"engine-{hashlib.sha256(source + ' '.join(made_with).encode()).hexdigest()[:16]}.so"
 
 
 def processor_flags() -> set[str]:
@@ -55,19 +67,55 @@ def find_compiler() -> str | None:
     return shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
+def _version(compiler: str) -> str:
+    """What a compiler says of itself; nothing where it can't be asked, which its first build will tell."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        asked = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=ASK_TIMEOUT_S)
+        return asked.stdout.decode(errors="replace")
+    return ""
+
+
+def _open_kept(file: Path) -> Library | None:
+    """What was built before; None if there is none, or it was damaged since and is deleted."""
+    if not file.exists():
+        return None
+    with contextlib.suppress(OSError):
+        if is_sealed(file):
+            return Library(file)
+    file.unlink(missing_ok=True)
+    return None
+
+
 def _build(compiler: str, source: bytes, file: Path) -> bool:
     """Compile, try the result out in a process of its own, and only then give it its name."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=file.parent) as folder:
-        code, built = Path(folder) / "engine.cpp", Path(folder) / file.name
+    clear_leftovers(file.parent, f"{BUILD_PREFIX}*")
+    with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=file.parent) as name, claimed(Path(name)) as folder:
+        code, built = folder / "engine.cpp", folder / file.name
         code.write_bytes(source)
         check = [sys.executable, "-m", f"{__package__}.selfcheck", str(built)]
         is_good = _run([compiler, *OPTIONS, str(code), "-o", str(built)], COMPILE_TIMEOUT_S) and _run(
             check, CHECK_TIMEOUT_S
         )
         if is_good:
+            seal(built)
             built.replace(file)
     return is_good
+
+
+def seal(file: Path) -> None:
+    """Put a file's digest behind its end, and both onto the disk; a loader looks at neither."""
+    with file.open("r+b") as stream:
+        digest = hashlib.file_digest(stream, "sha256").digest()
+        stream.write(digest)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def is_sealed(file: Path) -> bool:
+    """Whether a file is as it was sealed: one that was cut off would end whoever loads it."""
+    content = file.read_bytes()
+    return hashlib.sha256(content[:-SEAL_BYTES]).digest() == content[-SEAL_BYTES:]
 
 
 def _run(command: list[str], timeout_s: float) -> bool:

@@ -35,6 +35,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <type_traits>
@@ -163,9 +164,10 @@ struct InTiles {
   __m512 total() const { return _mm512_add_ps(even, odd); }
 };
 
-// e^x to about one unit in the last place: 2^n · p(r), p of degree 6 (Cephes' expf).
+// e^x to about one unit in the last place: 2^n · p(r), p of degree 6 (Cephes' expf). NaN stays NaN: minimum and
+// maximum give their second operand where one is no number.
 inline __m512 exponential(__m512 x) {
-  x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(88.0f)), _mm512_set1_ps(-104.0f));
+  x = _mm512_max_ps(_mm512_set1_ps(-104.0f), _mm512_min_ps(_mm512_set1_ps(88.0f), x));
   __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
   r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
@@ -191,18 +193,15 @@ inline __m512 silu(__m512 x) {
 class Team {
  public:
   explicit Team(int size) : size_(size), taken_(size) {
-    for (int n = 1; n < size; n++) threads_.emplace_back([this, n] { serve(n); });
+    try {
+      for (int n = 1; n < size; n++) threads_.emplace_back([this, n] { serve(n); });
+    } catch (...) {  // the system gives no more of them
+      end();
+      throw;
+    }
   }
 
-  ~Team() {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      is_over_ = true;
-      turn_.fetch_add(1);
-    }
-    wake_.notify_all();
-    for (auto& thread : threads_) thread.join();
-  }
+  ~Team() { end(); }
 
   int size() const { return size_; }
 
@@ -246,6 +245,16 @@ class Team {
   }
 
  private:
+  void end() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      is_over_ = true;
+      turn_.fetch_add(1);
+    }
+    wake_.notify_all();
+    for (auto& thread : threads_) thread.join();
+  }
+
   void serve(int n) {
     for (unsigned seen = 0;;) {
       await(seen);
@@ -660,8 +669,8 @@ class Engine {
     mixed_width_ = row_width(base.heads * base.head_dim);
     head_width_ = round_up(base.head_dim, LANES);
     block_ = size_t(LANES) * (base.head_dim + head_width_);
-    cache_ = static_cast<bf16*>(reserve(cache_bytes()));
     make_tables();
+    cache_ = static_cast<bf16*>(reserve(cache_bytes()));  // last: nothing may throw while nobody frees it
   }
 
   ~Engine() {
@@ -1151,9 +1160,14 @@ class Engine {
         __m512 logits = _mm512_loadu_ps(y[c]), now = _mm512_loadu_ps(best + n * LANES);
         if (n < step.kept) _mm512_mask_storeu_ps(step.logits + size_t(n) * base_.vocab + id, there, logits);
         bad[n] |= _mm512_mask_fpclass_ps_mask(there, logits, 0x99);  // a NaN or an infinity
-        __mmask16 better = _mm512_mask_cmp_ps_mask(there, logits, now, _CMP_GT_OQ);
+        __mmask16 reached = _mm512_mask_cmp_ps_mask(there, logits, now, _CMP_GE_OQ);
+        if (!reached) continue;
+        // Who takes over what others have left may come to a lower id later, so of equal logits the lower id stays.
+        __m512i ids = _mm512_add_epi32(lane, _mm512_set1_epi32(id)), best_ids = _mm512_loadu_si512(best_id + n * LANES);
+        __mmask16 equal = _mm512_mask_cmp_ps_mask(reached, logits, now, _CMP_EQ_OQ);
+        __mmask16 better = reached & ~_mm512_mask_cmpgt_epi32_mask(equal, ids, best_ids);
         _mm512_mask_storeu_ps(best + n * LANES, better, logits);
-        _mm512_mask_storeu_epi32(best_id + n * LANES, better, _mm512_add_epi32(lane, _mm512_set1_epi32(id)));
+        _mm512_mask_storeu_epi32(best_id + n * LANES, better, ids);
       }
     });
   }
@@ -1220,60 +1234,89 @@ float multiply_all(int64_t rounds) {
   return all;
 }
 
+// Runs work(n) on so many threads of their own.
+template <class Work>
+void run_on(int threads, Work work) {
+  std::vector<std::thread> started;
+  auto join = [&] { for (auto& thread : started) thread.join(); };
+  try {
+    for (int n = 0; n < threads; n++) started.emplace_back(work, n);
+  } catch (...) {
+    join();
+    throw;
+  }
+  join();
+}
+
+// No exception may cross the C interface: it would end the process.
+template <class Result, class Call>
+Result guarded(Result failed, Call call) noexcept {
+  try {
+    return call();
+  } catch (...) {  // no memory, or no thread
+    return failed;
+  }
+}
+
 }  // namespace
 
 extern "C" {
 
-void* ol_open(const Base* base, int32_t threads) {
-  Engine* engine = new Engine(*base, threads);
-  if (engine->is_whole()) return engine;
-  delete engine;
-  return nullptr;
+enum { OPENED, NO_CACHE, NO_RESOURCES };  // library.py knows them
+
+int32_t ol_open(const Base* base, int32_t threads, void** opened) {
+  return guarded<int32_t>(NO_RESOURCES, [&] {
+    auto engine = std::make_unique<Engine>(*base, threads);
+    if (!engine->is_whole()) return NO_CACHE;
+    *opened = engine.release();
+    return OPENED;
+  });
 }
 
 int32_t ol_has_tiles(void* engine) { return static_cast<Engine*>(engine)->has_tiles(); }
 
 void ol_close(void* engine) { delete static_cast<Engine*>(engine); }
 
-int32_t ol_step(void* engine, const Step* step) { return static_cast<Engine*>(engine)->step(*step) ? 0 : -1; }
+int32_t ol_step(void* engine, const Step* step) {  // -1 where memory is short
+  return guarded(-1, [&] { return static_cast<Engine*>(engine)->step(*step) ? 0 : -1; });
+}
 
 void* ol_reserve(uint64_t bytes) { return reserve(bytes); }
 
 void ol_release(void* memory, uint64_t bytes) { munmap(memory, bytes); }
 
-// Multiplications and additions a second of `threads` by vdpbf16ps, with nothing to wait for.
+// Multiplications and additions a second of `threads` by vdpbf16ps, with nothing to wait for; 0: there are no threads.
 double ol_multiply_rate(int32_t threads) {
   constexpr int64_t ROUNDS = 4'000'000, OPERATIONS = 16 * 64;
-  double best = 1e9;
-  std::vector<float> sums(threads * 16);
-  for (int turn = 0; turn < 3; turn++) {
-    auto start = std::chrono::steady_clock::now();
-    std::vector<std::thread> workers;
-    for (int n = 0; n < threads; n++) workers.emplace_back([&sums, n] { sums[n * 16] = multiply_all(ROUNDS); });
-    for (auto& worker : workers) worker.join();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return double(threads) * ROUNDS * OPERATIONS / best;
+  return guarded(0.0, [&] {
+    double best = 1e9;
+    std::vector<float> sums(threads * 16);
+    for (int turn = 0; turn < 3; turn++) {
+      auto start = std::chrono::steady_clock::now();
+      run_on(threads, [&](int n) { sums[n * 16] = multiply_all(ROUNDS); });
+      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return double(threads) * ROUNDS * OPERATIONS / best;
+  });
 }
 
 // Bytes a second that `threads` read together from memory of this size on huge pages: the floor of a decode step.
 double ol_read_bandwidth(int32_t threads, uint64_t bytes) {
-  bytes = (bytes + (1 << 21) - 1) >> 21 << 21;
-  char* memory = static_cast<char*>(reserve(bytes + 8192));
-  if (!memory) return 0;
-  memset(memory, 1, bytes);
-  uint64_t share = bytes / threads / 512 * 512;
-  double best = 1e9;
-  std::vector<int> sums(threads * 16);
-  for (int turn = 0; turn < 5; turn++) {
-    auto start = std::chrono::steady_clock::now();
-    std::vector<std::thread> readers;
-    for (int n = 0; n < threads; n++) readers.emplace_back(read_all, memory + n * share, share, &sums[n * 16]);
-    for (auto& reader : readers) reader.join();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  munmap(memory, bytes + 8192);
-  return double(share) * threads / best;
+  return guarded(0.0, [&] {
+    Buffer<char> memory;
+    bytes = (bytes + (1 << 21) - 1) >> 21 << 21;
+    if (!memory.fit(bytes + 8192)) return 0.0;
+    memset(memory.data(), 1, bytes);
+    uint64_t share = bytes / threads / 512 * 512;
+    double best = 1e9;
+    std::vector<int> sums(threads * 16);
+    for (int turn = 0; turn < 5; turn++) {
+      auto start = std::chrono::steady_clock::now();
+      run_on(threads, [&](int n) { read_all(memory.data() + n * share, share, &sums[n * 16]); });
+      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return double(share) * threads / best;
+  });
 }
 
 }  // extern "C"

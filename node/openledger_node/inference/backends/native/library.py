@@ -25,6 +25,10 @@ SEGMENT = np.dtype(
 """Tokens of one sequence, next to each other in the batch."""
 
 
+NO_CACHE = 1
+"""What opening says where there is no room for keys and values; 0 is success, the rest is want of something else."""
+
+
 class Linear(ctypes.Structure):
     """A linear map in product layout."""
 
@@ -85,13 +89,17 @@ class Step(ctypes.Structure):
     )
 
 
+class UnopenedError(Exception):
+    """The step can't be opened here: there is no thread or no memory for it."""
+
+
 class Library:
     """The shared object."""
 
     def __init__(self, file: Path) -> None:
         functions = ctypes.CDLL(str(file))
-        self.open = functions.ol_open
-        self.open.argtypes, self.open.restype = (POINTER(Base), c_int32), c_void_p
+        self._open = functions.ol_open
+        self._open.argtypes, self._open.restype = (POINTER(Base), c_int32, POINTER(c_void_p)), c_int32
         self.has_tiles = functions.ol_has_tiles
         self.has_tiles.argtypes, self.has_tiles.restype = (c_void_p,), c_int32
         self.close = functions.ol_close
@@ -106,6 +114,21 @@ class Library:
         self.multiply_rate.argtypes, self.multiply_rate.restype = (c_int32,), c_double
         self.read_bandwidth = functions.ol_read_bandwidth
         self.read_bandwidth.argtypes, self.read_bandwidth.restype = (c_int32, c_uint64), c_double
+
+    def open(self, base: Base, threads: int) -> int:
+        """Open an engine over a base that stays where it is; its address.
+
+        Raises:
+            MemoryError: the KV cache has no room.
+            UnopenedError: for want of anything else.
+        """
+        engine = c_void_p()
+        status = self._open(ctypes.byref(base), threads, ctypes.byref(engine))
+        if status == NO_CACHE:
+            raise MemoryError("no room for the KV cache")
+        if engine.value is None:
+            raise UnopenedError(f"the system gives it no {threads} threads, or no memory")
+        return engine.value
 
 
 class Region:

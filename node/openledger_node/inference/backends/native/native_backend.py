@@ -1,7 +1,7 @@
 """The engine's socket over the compiled step: packed weights, and no torch in the process at all."""
 
 import ctypes
-import os
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from openledger_node.allowance import usable_bytes, usable_cores
 from openledger_node.errors import ModelError
 from openledger_node.inference.backend import BLOCK_TOKENS, BackendSettings, Drawn, HostAdapter, Profile, Row
 from openledger_node.inference.decoder_config import DecoderConfig, read_config
@@ -19,15 +20,17 @@ from openledger_protocol.primitives import AdapterId
 
 from .build import open_library
 from .layout import LANES, Floats, round_up
-from .library import SEGMENT, Library, Step
+from .library import SEGMENT, Library, Step, UnopenedError
 from .packed_adapter import AdapterPacker, PackedAdapter
 from .packed_base import PackedBase, load_base
 
 RAM_SHARE = 0.25
-"""Of the machine's memory for keys and values, where nothing is set; it is taken only as it is written."""
+"""Of the memory that we may use for keys and values, where nothing is set; it is taken only as it is written."""
 
 HEAD_DIM_MAX = 1024
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+log = logging.getLogger(__name__)
 
 
 def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
@@ -49,7 +52,11 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
         return None
     cache = Path(settings.cache_folder) if settings.cache_folder else None
     library = open_library(cache or user_cache_path("openledger-node"))
-    return NativeBackend(settings, library, config, cache) if library else None
+    try:
+        return NativeBackend(settings, library, config, cache) if library else None
+    except UnopenedError as error:
+        log.warning("the compiled CPU path can't be used (%s): plain torch is used", error)
+        return None
 
 
 class NativeBackend:
@@ -61,17 +68,18 @@ class NativeBackend:
         folder = Path(settings.base_folder or "")
         self._library = library
         self._config = config
-        threads = settings.threads or os.cpu_count() or 1
+        threads = settings.threads or usable_cores()
         block_bytes = _block_bytes(config)
         num_blocks = _num_blocks(settings, config, block_bytes)
         context = min(settings.context_max, config.context_max, num_blocks * BLOCK_TOKENS)
         arrays = load_base(folder, config, cache)
         self._base = PackedBase(library, arrays, config, context=context, blocks=num_blocks)
-        self._engine = library.open(ctypes.byref(self._base.structure), threads)
-        if self._engine is None:
+        try:
+            self._engine = library.open(self._base.structure, threads)
+        except MemoryError as error:
             raise ModelError(
                 f"no memory for {num_blocks * block_bytes >> 20} MiB of KV cache: lower [inference] kv_cache_bytes"
-            )
+            ) from error
         self._packer = AdapterPacker(library, config, folder, cache)
         self._adapters: dict[AdapterId, PackedAdapter] = {}
         self._adapter_of: dict[str, AdapterId | None] = {}
@@ -208,8 +216,8 @@ def _block_bytes(config: DecoderConfig) -> int:
 
 
 def _num_blocks(settings: BackendSettings, config: DecoderConfig, block_bytes: int) -> int:
-    """As many as are set, or as a full batch of full contexts needs and a part of the machine's memory holds."""
-    ram_bytes = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * RAM_SHARE)
+    """As many as are set, or as a full batch of full contexts needs and a part of the memory holds."""
+    ram_bytes = int(usable_bytes() * RAM_SHARE)
     wanted = settings.batch_max * -(-min(settings.context_max, config.context_max) // BLOCK_TOKENS)
     found = (
         settings.kv_cache_bytes // block_bytes if settings.kv_cache_bytes else min(wanted, ram_bytes // block_bytes)

@@ -18,7 +18,7 @@ from openledger_protocol.errors import AdapterRefusedError
 
 from .layout import LANES, TILE_NUMBERS, Bits, Floats, narrow, product_layout, ranks_layout, round_up
 from .library import SITE, SITES, Library, Region
-from .tensors import Tensors
+from .tensors import Tensors, base_tensors
 
 LAYOUT_VERSION = 2
 """Counts up when the same files would be packed otherwise."""
@@ -72,7 +72,7 @@ class AdapterPacker:
         key = self._key(source)
         file = self._cache / packed_name(key)
         if (packed := open_packed(file, key=key)) is not None:
-            with contextlib.suppress(OSError):  # another process may have deleted it just now
+            with contextlib.suppress(OSError):  # another process deleted it just now, or it ends early
                 return self._fetch(packed)
         sites, numbers = self._pack(source)
         if self._key(source) != key:
@@ -93,12 +93,8 @@ class AdapterPacker:
     def _fetch(self, packed: PackedFile) -> PackedAdapter:
         """Read straight into the memory that the step will read."""
         note_use(packed.file)
-        place = packed.arrays["numbers"]
-        region = Region(self._library, place.size_bytes)
-        with packed.file.open("rb", buffering=0) as stream:
-            stream.seek(place.offset)
-            if stream.readinto(region.view()) != place.size_bytes:
-                raise AdapterRefusedError(f"{packed.file} ends early: delete it, it is made again")
+        region = Region(self._library, packed.arrays["numbers"].size_bytes)
+        packed.read_into(region.view(), "numbers")
         return _at(region, packed.read("sites").view(SITE))
 
     def _placed(self, sites: Sites, numbers: Bits) -> PackedAdapter:
@@ -158,8 +154,7 @@ class AdapterPacker:
     def _lengths(self, layer: int, module: str, numbers: _SiteNumbers) -> Floats:
         """Of each row of W + B A: what DoRA divides its magnitude by."""
         block = "self_attn" if module in SITES[:4] else "mlp"
-        base = Tensors(*sorted(self._base_folder.glob("*.safetensors")))
-        weight = base.floats(f"model.layers.{layer}.{block}.{module}.weight")
+        weight = base_tensors(self._base_folder).floats(f"model.layers.{layer}.{block}.{module}.weight")
         return np.asarray(np.linalg.norm(weight + numbers.b @ numbers.a, axis=1), np.float32)
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+from openledger_node.errors import ModelError
 from openledger_node.inference.decoder_config import DecoderConfig
 from openledger_node.inference.packed import open_packed, write_packed
 from openledger_node.inference.packed_cache import base_stamps, keep, note_use, packed_name
 
 from .layout import LANES, Bits, Floats, interleave, product_layout, round_up
-from .library import Base, Layer, Library, Linear, Region
-from .tensors import Tensors
+from .library import SITES, Base, Layer, Library, Linear, Region
+from .tensors import Tensors, base_tensors
 
 Arrays = dict[str, np.ndarray]  # uint16 for bfloat16, float32 for norms and biases
 ALIGNMENT = 64
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Counts up when the same base would be packed otherwise."""
 
 
@@ -25,9 +26,10 @@ def pack_base(folder: Path, config: DecoderConfig) -> Arrays:
     """Read a base folder into named arrays in the step's layouts.
 
     Raises:
-        ModelError: a tensor is missing.
+        ModelError: a tensor is missing, or has another shape than config.json says.
     """
-    tensors = Tensors(*sorted(folder.glob("*.safetensors")))
+    tensors = base_tensors(folder)
+    check_shapes(tensors, config)
     embedding = tensors.bits("model.embed_tokens.weight")
     arrays: Arrays = {"final_norm": tensors.floats("model.norm.weight")}
     if not config.is_tied:
@@ -42,7 +44,7 @@ def load_base(folder: Path, config: DecoderConfig, cache: Path | None) -> Arrays
     """The packed arrays of a base: from the cache, or packed now and kept there.
 
     Raises:
-        ModelError: a tensor is missing.
+        ModelError: a tensor is missing, or has another shape than config.json says.
     """
     if cache is None:
         return pack_base(folder, config)
@@ -56,6 +58,40 @@ def load_base(folder: Path, config: DecoderConfig, cache: Path | None) -> Arrays
         write_packed(file, arrays.items(), key=key, content={"base": folder.name})
         keep(file)
     return arrays
+
+
+def check_shapes(tensors: Tensors, config: DecoderConfig) -> None:
+    """Compare each tensor of a base with what its config.json says: the step reads as far as that.
+
+    Raises:
+        ModelError: the first that is missing or has another shape.
+    """
+    for name, wanted in _shapes(config):
+        if (found := tensors.shape(name)) != wanted:
+            raise ModelError(f"{name} has the shape {found}, where config.json says {wanted}: pull the base again")
+
+
+def _shapes(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield "model.embed_tokens.weight", (config.vocab_size, config.d_model)
+    yield "model.norm.weight", (config.d_model,)
+    if not config.is_tied:
+        yield "lm_head.weight", (config.vocab_size, config.d_model)
+    for number in range(config.num_layers):
+        yield from _layer_shapes(config, f"model.layers.{number}")
+
+
+def _layer_shapes(config: DecoderConfig, path: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name in ("input_layernorm", "post_attention_layernorm"):
+        yield f"{path}.{name}.weight", (config.d_model,)
+    if config.has_qk_norm:
+        for name in ("q_norm", "k_norm"):
+            yield f"{path}.self_attn.{name}.weight", (config.head_dim,)
+    has_bias = dict.fromkeys(SITES[:3], config.has_qkv_bias) | {"o_proj": config.has_o_bias}
+    for name, (d_in, d_out) in config.site_dims.items():
+        block = "self_attn" if name in SITES[:4] else "mlp"
+        yield f"{path}.{block}.{name}.weight", (d_out, d_in)
+        if has_bias.get(name, config.has_mlp_bias):
+            yield f"{path}.{block}.{name}.bias", (d_out,)
 
 
 def _layer(tensors: Tensors, config: DecoderConfig, path: str) -> Iterator[tuple[str, Bits | Floats]]:

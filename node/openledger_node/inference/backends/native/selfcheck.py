@@ -136,7 +136,7 @@ def _run(library: Library, model: _Model, ids: Ids) -> Floats:
     sites, _kept = _sites(model)
     blocks = np.array([3, 1, 4], np.int32)
     logits, token = np.zeros(CONFIG.vocab_size, np.float32), np.zeros(1, np.int32)
-    engine = library.open(ctypes.byref(base.structure), 2)
+    engine = library.open(base.structure, 2)
     for first, last in ((0, FIRST_PIECE), (FIRST_PIECE, TOKENS - 1), (TOKENS - 1, TOKENS)):
         part = np.ascontiguousarray(ids[first:last])
         segment = np.array([(0, len(part), first, 0, blocks.ctypes.data, sites.ctypes.data)], SEGMENT)

@@ -1,9 +1,8 @@
 """How many blocks the KV cache gets."""
 
-import os
-
 import torch
 
+from openledger_node.allowance import usable_bytes
 from openledger_node.errors import ModelError
 from openledger_node.inference.backend import BLOCK_TOKENS, BackendSettings
 
@@ -11,7 +10,7 @@ FREE_SHARE = 0.8
 """Of a GPU's memory that is free once the base is loaded; the rest is for what a step computes."""
 
 RAM_SHARE = 0.25
-"""Of the machine's memory, where nothing is set: the daemon, the adapters and the system want theirs."""
+"""Of the memory that we may use, where nothing is set: the daemon, the adapters and the system want theirs."""
 
 
 def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_bytes: int, available_bytes: int) -> int:
@@ -36,4 +35,4 @@ def available_bytes(device: torch.device) -> int:
     """Memory that the KV cache may take by itself."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE)
-    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * RAM_SHARE)
+    return int(usable_bytes() * RAM_SHARE)

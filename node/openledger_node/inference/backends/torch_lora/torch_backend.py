@@ -1,10 +1,10 @@
 """The plug: blocks for sequences, adapters on the device, and one ragged forward pass a step."""
 
-import os
 from pathlib import Path
 
 import torch
 
+from openledger_node.allowance import usable_cores
 from openledger_node.errors import ModelError
 from openledger_node.inference.backend import BLOCK_TOKENS, BackendSettings, Drawn, HostAdapter, Profile, Row
 from openledger_node.inference.decoder_config import read_config
@@ -53,7 +53,7 @@ class TorchLoraBackend:
         config = read_config(folder)
         check_quantisation(settings.quantisation)
         self._placement = placement = choose_placement(settings.device, settings.dtype)
-        threads = settings.threads or os.cpu_count() or 1
+        threads = settings.threads or usable_cores()
         torch.set_num_threads(threads)
         cache = Path(settings.cache_folder) if settings.cache_folder else None
         tensors = load_tensors(folder, config, placement, cache / "bases" if cache else None)

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig, PreTrainedModel
 
+from openledger_node.allowance import usable_cores
 from openledger_node.errors import ModelError
 from openledger_node.inference.backend import BackendSettings, Drawn, HostAdapter, Profile, Row
 from openledger_node.inference.backends.lora_files import read_numbers
@@ -43,7 +43,7 @@ class TransformersBackend:
             raise ModelError('[inference] quantisation is not there for this base: set it to "none"')
         folder = Path(settings.base_folder)
         self._placement = choose_placement(settings.device, settings.dtype)
-        threads = settings.threads or os.cpu_count() or 1
+        threads = settings.threads or usable_cores()
         torch.set_num_threads(threads)
         self._model = _load(folder, self._placement.dtype)
         self._model.to(device=self._placement.device)  # type: ignore[call-arg]
