@@ -9,8 +9,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 from support.nodes import Node, running_node
-from support.pages import Seen, link_of, open_context, operator_of, show
+from support.pages import Seen, let_in, link_of, open_context, operator_of, show
 
+from openledger_node.api.session import TOKEN_HEADER
 from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
@@ -151,8 +152,7 @@ def test_a_node_that_was_killed_is_said_to_be_gone_and_started_anew_asks_for_a_n
 def test_the_navigation_shows_what_there_is_and_no_more(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     with httpx.Client(base_url=alone.url) as client:
-        client.get(link_of(alone.home))
-        screens = client.get("/session").json()["screens"]
+        screens = client.get("/session", headers={TOKEN_HEADER: let_in(client, alone.home)}).json()["screens"]
     shown = page.eval_on_selector_all("#nav li a", "(links) => links.map((each) => each.hash.slice(2))")
     assert sorted(shown) == screens
 

@@ -25,10 +25,12 @@ OWN_FETCHES = frozenset({"", "same-origin", "none"})
 
 NO_KEY = "send the key as 'Authorization: Bearer …'; `openledger-node status` says where it lies"
 NO_SESSION = "the operator's routes open to the page alone: open the link that `openledger-node status` prints"
-NO_TOKEN = "a write from the page needs its session's token: load the page anew"
 
 OPERATOR = "/operator/"
 """What lies below is the operator's: the key is handed to programs that ask for answers, and must not move money."""
+
+EVENTS = "/operator/events"
+"""Opens by the cookie alone, since a browser's EventSource sends no headers; it tells figures, never key or text."""
 
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE | re.ASCII)
 """A Host that names this machine's loopback: nothing before it, nothing behind it but a port."""
@@ -98,8 +100,9 @@ class Guard:
             return 401, NO_SESSION if is_operators else NO_KEY
         if headers.get("sec-fetch-site", "") not in OWN_FETCHES:
             return 403, "pages from elsewhere may not call this API"
-        if method not in SAFE_METHODS and not has_token(session, headers.get(TOKEN_HEADER, "")):
-            return 403, NO_TOKEN
+        is_stream = method == "GET" and path == EVENTS
+        if not is_stream and not has_token(session, headers.get(TOKEN_HEADER, "")):
+            return 401, NO_SESSION
         return None
 
     def _has_key(self, authorization: str) -> bool:

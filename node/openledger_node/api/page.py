@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from starlette.exceptions import HTTPException
 
 from .session import CODE_S, Sessions
 
@@ -37,6 +36,9 @@ HEADERS: Mapping[str, str] = {
 }
 
 OPEN_PATH, SESSION_PATH = "/open", "/session"
+TOKEN_MARK = "t="
+"""What the page knows its token by, behind the # of its address."""
+
 USED_UP = (
     "This link was used or is too old: `openledger-node status` prints a new one. "
     "Each opens the page once, within ten minutes."
@@ -76,21 +78,17 @@ class Page:
 
         @app.get(OPEN_PATH, include_in_schema=False, response_model=None)
         async def open_page(code: str = "") -> Response:
-            """Let a browser in, once for each code."""
+            """Let a browser in, once for each code; its token goes behind the #, which a browser sends to nobody."""
             session = self.sessions.open(code)
             if session is None:
                 return Response(USED_UP, status_code=403, media_type="text/plain", headers=dict(HEADERS))
             headers = {**HEADERS, "Set-Cookie": self.sessions.cookie_line(session), "Cache-Control": "no-store"}
-            return RedirectResponse("/", status_code=303, headers=headers)
+            return RedirectResponse(f"/#{TOKEN_MARK}{session.token}", status_code=303, headers=headers)
 
         @app.get(SESSION_PATH, include_in_schema=False)
-        async def show_session(http: Request) -> JSONResponse:
-            """What the page needs before it draws anything: the token of its writes, and which screens there are."""
-            session = self.sessions.find(http.headers.get("cookie", ""))
-            if session is None:
-                raise HTTPException(401, "a key has no session: open the link that `openledger-node status` prints")
-            answer = {"token": session.token, "screens": self.screens}
-            return JSONResponse(answer, headers={"Cache-Control": "no-store"})
+        async def show_session() -> JSONResponse:
+            """What the page needs before it draws anything: whether it is let in, and which screens there are."""
+            return JSONResponse({"screens": self.screens}, headers={"Cache-Control": "no-store"})
 
         for path, file in self._files.items():
             app.router.add_route(path, _endpoint(file), methods=["GET"], include_in_schema=False)

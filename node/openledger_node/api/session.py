@@ -1,13 +1,14 @@
-"""Sessions of the local page: a one-time link opens one, a cookie keeps it, a token goes with each write.
+"""Sessions of the local page: a one-time link opens one, a cookie keeps it, and a token goes with each request.
 
-A cookie alone would let any page that the browser shows act here; a key in a link would lie in its history for good.
-So the link carries a code that counts once, and what comes back lives as long as the daemon.
+A cookie goes to every port of its host: any other server on this machine that the browser visits reads it and could
+send it here. So it counts only with the token, which this port's own page keeps and nobody else is sent. A key in a
+link would lie in the browser's history for good: the link carries a code that counts once, the token opens nothing
+without the cookie, and both live as long as the daemon.
 """
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 
 CODE_S = 600.0
 """So long a link waits to be opened."""
@@ -57,12 +58,12 @@ class Sessions:
 
     def find(self, cookie_header: str) -> Session | None:
         """The session of a request, by its Cookie header."""
-        try:
-            cookies = SimpleCookie(cookie_header)
-        except CookieError:
-            return None
-        found = cookies.get(self.cookie_name)
-        return self._sessions.get(found.value) if found else None
+        # Other local programs' cookies stand in the same header, in whatever form: they must shut nobody out.
+        for part in cookie_header.split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == self.cookie_name and (session := self._sessions.get(value)):
+                return session
+        return None
 
     def cookie_line(self, session: Session) -> str:
         """The Set-Cookie header of a session: out of scripts' reach, and never sent along from another site."""
@@ -70,7 +71,7 @@ class Sessions:
 
 
 def has_token(session: Session, given: str) -> bool:
-    """Whether a write comes with the session's own token."""
+    """Whether a request comes with the session's own token."""
     return secrets.compare_digest(given.encode(), session.token.encode())
 
 

@@ -114,17 +114,30 @@ async def test_no_spelling_of_the_operators_routes_opens_them(client: httpx.Asyn
 
 
 @pytest.mark.parametrize("token", ["", "x", "\u00e9" * 43])
-async def test_a_write_from_the_page_needs_its_token(api: Api, client: httpx.AsyncClient, token: str) -> None:
+async def test_a_request_from_the_page_needs_its_token(api: Api, client: httpx.AsyncClient, token: str) -> None:
     headers = {"Cookie": api.cookie, TOKEN_HEADER: token.encode("latin-1")}
-    response = await client.post("/operator/stop", headers=headers)
-    assert response.status_code == 403
+    for response in (
+        await client.post("/operator/stop", headers=headers),
+        await client.get("/v1/models", headers=headers),
+    ):
+        assert response.status_code == 401
 
 
-async def test_a_session_reads_and_with_its_token_writes(api: Api, client: httpx.AsyncClient) -> None:
-    session = {"Cookie": api.cookie}
+async def test_the_cookie_alone_opens_nothing_but_the_stream_of_events(api: Api, client: httpx.AsyncClient) -> None:
+    for method, path in api.routes():
+        if not is_open(method, path, api) and (method, path) != ("GET", "/operator/events"):
+            response = await client.request(method, path, headers={"Cookie": api.cookie})
+            assert response.status_code == 401, (method, path)
+            assert api.session.token not in response.text
+    for method in ("POST", "HEAD"):
+        response = await client.request(method, "/operator/events", headers={"Cookie": api.cookie})
+        assert response.status_code == 401, method
+
+
+async def test_a_session_reads_and_writes_with_its_token(api: Api, client: httpx.AsyncClient) -> None:
+    session = {"Cookie": api.cookie, TOKEN_HEADER: api.session.token}
     assert (await client.get("/v1/models", headers=session)).status_code == 200
-    assert (await client.post("/operator/stop", headers=session)).status_code == 403
-    session[TOKEN_HEADER] = api.session.token
+    assert list((await client.get("/session", headers=session)).json()) == ["screens"]
     assert (await client.post("/operator/stop", headers=session)).status_code == 200
     for site in ("cross-site", "same-site"):
         foreign = {**session, "Sec-Fetch-Site": site}

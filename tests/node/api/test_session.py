@@ -1,4 +1,4 @@
-"""Sessions of the page: a link lets one browser in, once, and a cookie alone may not write."""
+"""Sessions of the page: a link lets one browser in, once, and a cookie alone opens a stream of figures, no more."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from support.nodes import Node
-from support.pages import link_of
+from support.pages import let_in, link_of
 
 from openledger_node.api.session import CODE_S, CODES_MAX, SESSIONS_MAX, TOKEN_HEADER, Sessions, has_token
 
@@ -65,6 +65,26 @@ def test_a_cookie_that_was_never_given_is_nobodys(header: str) -> None:
     assert sessions().find(header) is None
 
 
+@pytest.mark.parametrize(
+    "others",
+    [
+        'x={"a":1}; {ours}',
+        "lonely; {ours}",
+        "; ;{ours};;",
+        'x="never closed; {ours}',
+        "a b=c d; {ours}; e=f=g",
+        "\xe9\x00=\xff; {ours}",
+        "openledger-8420=junk; {ours}",  # set below a path of its own by somebody else
+        "{ours}; openledger-8420=junk",
+    ],
+)
+def test_cookies_of_other_programs_in_whatever_form_shut_nobody_out(others: str) -> None:
+    kept = sessions()
+    session = kept.open(kept.draw_code())
+    assert session is not None
+    assert kept.find(others.replace("{ours}", f"openledger-8420={session.cookie}")) is session
+
+
 def test_two_nodes_on_one_machine_keep_their_cookies_apart() -> None:
     assert Sessions(port=1, now_s=Clock()).cookie_name != Sessions(port=2, now_s=Clock()).cookie_name
 
@@ -84,14 +104,18 @@ def test_a_session_shows_neither_cookie_nor_token_in_a_log() -> None:
 
 @pytest.fixture
 def browser(node: Node) -> Iterator[httpx.Client]:
-    """A browser that was let in, as far as HTTP goes."""
+    """A browser that was let in, as far as HTTP goes: it has cookie and token."""
     with httpx.Client(base_url=node.url, timeout=30) as client:
-        assert client.get(link_of(node.home)).status_code == 303
+        client.headers[TOKEN_HEADER] = let_in(client, node.home)
         yield client
 
 
-def token_of(browser: httpx.Client) -> str:
-    return str(browser.get("/session").json()["token"])
+@pytest.fixture
+def listener(node: Node) -> Iterator[httpx.Client]:
+    """Another server of this machine, which the same browser has sent its cookies: it has the cookie alone."""
+    with httpx.Client(base_url=node.url, timeout=30) as client:
+        let_in(client, node.home)
+        yield client
 
 
 def test_the_cookie_is_out_of_scripts_reach_and_stays_on_this_site(node: Node) -> None:
@@ -119,25 +143,53 @@ def test_the_key_of_programs_opens_none_of_the_operators_routes(node: Node) -> N
     assert httpx.post(f"{node.url}/operator/stop", headers=node.headers).status_code == 401
 
 
+def test_the_token_travels_behind_the_mark_that_a_browser_sends_to_nobody(node: Node) -> None:
+    answer = httpx.get(link_of(node.home))
+    before, _, behind = answer.headers["Location"].partition("#")
+    assert (before, answer.content) == ("/", b"")
+    assert re.fullmatch(r"t=[\w-]{43}", behind)
+
+
 def test_a_session_reads_and_writes_with_its_token(browser: httpx.Client, node: Node) -> None:
     assert browser.get("/operator/status").json()["state"] == node.status()["state"]
     body = {"model": "fake", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
-    headers = {TOKEN_HEADER: token_of(browser)}
-    assert browser.post("/v1/chat/completions", json=body, headers=headers).status_code == 200
+    assert browser.post("/v1/chat/completions", json=body).status_code == 200
 
 
 @pytest.mark.parametrize("token", [None, "", "guess"])
-def test_the_cookie_alone_writes_nothing(browser: httpx.Client, token: str | None) -> None:
+def test_the_cookie_alone_reads_and_writes_nothing(listener: httpx.Client, token: str | None) -> None:
     headers = {} if token is None else {TOKEN_HEADER: token}
     for path in ("/operator/stop", "/operator/money/act", "/v1/chat/completions"):
-        assert browser.post(path, json={}, headers=headers).status_code == 403, path
+        assert listener.post(path, json={}, headers=headers).status_code == 401, path
+    for path in ("/operator/status", "/operator/connect", "/operator/logs", "/v1/models"):
+        assert listener.get(path, headers=headers).status_code == 401, path
 
 
-def test_the_token_of_another_browser_writes_nothing(browser: httpx.Client, node: Node) -> None:
+def test_the_cookie_alone_gets_no_token(listener: httpx.Client, browser: httpx.Client) -> None:
+    refused = listener.get("/session")
+    assert (refused.status_code, list(refused.json())) == (401, ["error"])
+    assert list(browser.get("/session").json()) == ["screens"]
+
+
+def test_the_stream_of_events_opens_by_the_cookie_and_says_neither_key_nor_link(
+    listener: httpx.Client, node: Node
+) -> None:
+    with listener.stream("GET", "/operator/events") as events:
+        assert events.status_code == 200
+        said = ""
+        for text in events.iter_text():
+            said += text
+            if "event: factory" in said and "event: state" in said:
+                break
+    assert node.key not in said
+    assert "/open?" not in said
+
+
+def test_the_token_of_another_browser_opens_nothing(browser: httpx.Client, node: Node) -> None:
     with httpx.Client(base_url=node.url) as other:
-        other.get(link_of(node.home))
-        answer = browser.post("/operator/stop", headers={TOKEN_HEADER: token_of(other)})
-    assert answer.status_code == 403
+        foreign = {TOKEN_HEADER: let_in(other, node.home)}
+    assert browser.post("/operator/stop", headers=foreign).status_code == 401
+    assert browser.get("/operator/status", headers=foreign).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -151,6 +203,6 @@ def test_the_token_of_another_browser_writes_nothing(browser: httpx.Client, node
     ],
 )
 def test_a_page_from_elsewhere_gets_nothing_with_our_cookie(browser: httpx.Client, headers: dict[str, str]) -> None:
-    token = {TOKEN_HEADER: token_of(browser)}
     assert browser.get("/operator/status", headers=headers).status_code == 403
-    assert browser.post("/operator/stop", headers={**headers, **token}).status_code == 403
+    assert browser.get("/operator/events", headers=headers).status_code == 403
+    assert browser.post("/operator/stop", headers=headers).status_code == 403

@@ -1,4 +1,4 @@
-// Asking the node: the same routes as the verbs', below /operator; writes carry the session's token.
+// Asking the node: the same routes as the verbs', below /operator; each request carries the session's token.
 
 export class Refused extends Error {
   constructor(message, status) {
@@ -7,13 +7,24 @@ export class Refused extends Error {
   }
 }
 
-const session = { token: "", screens: [] };
+// Kept for this port alone, unlike a cookie; read anew each time, since another tab may have opened a newer link.
+const TOKEN = "openledger-token";
+const authorised = (token = localStorage.getItem(TOKEN) ?? "") => ({ "X-OpenLedger-Token": token });
 
 // Who we are to the node; null where this browser was not let in.
 export async function openSession() {
-  const response = await fetch("/session");
-  if (!response.ok) return null;
-  return Object.assign(session, await response.json());
+  const brought = takeBrought();
+  // Anybody's link can bring a token: one that the node does not know must not take the place of ours.
+  if (brought && (await fetch("/session", { headers: authorised(brought) })).ok) localStorage.setItem(TOKEN, brought);
+  const response = await fetch("/session", { headers: authorised() });
+  return response.ok ? response.json() : null;
+}
+
+// The token that the one-time link has put behind the #; gone from the address before anything else is done.
+function takeBrought() {
+  const [, token] = location.hash.match(/^#t=([\w-]+)$/) ?? [];
+  if (token) history.replaceState(null, "", location.pathname);
+  return token;
 }
 
 export const get = (path, signal) => ask("GET", `/operator${path}`, undefined, signal);
@@ -22,7 +33,7 @@ export const money = (question, body = {}) => post(`/money/${question}`, body);
 
 // A route of the API beside the operator's; the answer is the response itself, for who reads it as it comes.
 export async function fetchApi(method, path, body, signal) {
-  const headers = { "X-OpenLedger-Token": session.token };
+  const headers = authorised();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal });
   if (!response.ok) throw new Refused(await reason(response), response.status);

@@ -28,8 +28,9 @@ export function on(topic, hear) {
 }
 
 export function connect() {
-  clearTimeout(timer);
-  source?.close();
+  document.addEventListener("visibilitychange", lookOrRest); // the same one is added once
+  rest();
+  if (document.hidden) return;
   source = new EventSource("/operator/events");
   for (const topic of Object.keys(ROUTES)) source.addEventListener(topic, (event) => heard(topic, JSON.parse(event.data)));
   source.addEventListener("alive", () => alive(true));
@@ -37,6 +38,19 @@ export function connect() {
     source.close();
     poll();
   };
+}
+
+// A hidden page lets go of its stream: a browser has six connections to a host, for all of its tabs.
+function rest() {
+  clearTimeout(timer);
+  source?.close();
+  link.isStream = false;
+}
+
+async function lookOrRest() {
+  if (document.hidden || link.isShutOut) return rest();
+  await poll();
+  if (link.isUp) connect();
 }
 
 setInterval(() => {
@@ -49,6 +63,7 @@ setInterval(() => {
 // Ask everything once; then try the stream again.
 export async function poll() {
   clearTimeout(timer);
+  if (document.hidden) return; // asked as soon as somebody looks
   try {
     const status = await ROUTES.state();
     heard("state", status, false);

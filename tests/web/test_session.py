@@ -1,0 +1,167 @@
+"""The page's session in a browser: the token is out of sight, outlasts a reload, and hidden tabs hold no stream."""
+
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect
+from support.nodes import Node
+from support.pages import Seen, link_of, open_context, operator_of
+
+OpenPage = Callable[..., Page]
+SHUT_OUT = "Open the link that openledger-node status prints"
+AT_ONCE_MS = 2_500  # a page whose stream has broken asks again after three seconds
+CONNECTIONS_MAX = 6
+"""That a browser has to one host over HTTP/1.1, for all of its tabs."""
+
+TURN = """(state) => {
+    Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+    Object.defineProperty(document, "hidden", { value: state === "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def turn(page: Page, state: str) -> None:
+    """Have a page believe that its tab is "hidden", or "visible"."""
+    page.evaluate(TURN, state)
+
+
+def wait_until_heard(page: Page) -> None:
+    page.locator("#bar .state[data-tone]").wait_for()
+
+
+# ---- the token
+
+
+def test_the_token_is_in_no_address_once_the_link_was_opened(alone: Node, browser: Browser) -> None:
+    asked: list[str] = []
+    with open_context(browser) as context:
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url.partition("#")[0]))  # all that is sent of it
+        page.goto(link_of(alone.home))
+        wait_until_heard(page)
+        token = page.evaluate("() => localStorage.getItem('openledger-token')")
+        assert len(token) == 43
+        assert page.evaluate("() => location.href") == f"{alone.url}/"
+        assert page.evaluate("() => document.cookie") == ""
+    assert f"{alone.url}/operator/events" in asked
+    assert [url for url in asked if token in url] == []
+
+
+def test_a_reload_stays_in_and_may_write(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.reload()
+    wait_until_heard(page)
+    press_pause_and_resume(page)
+
+
+def test_another_tab_of_the_browser_is_in_too(alone: Node, open_page: OpenPage) -> None:
+    other = open_page(alone).context.new_page()
+    other.goto(alone.url)
+    wait_until_heard(other)
+
+
+def test_a_newer_link_in_the_same_browser_leaves_the_older_tab_in(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    newer = page.context.new_page()
+    newer.goto(link_of(alone.home))
+    wait_until_heard(newer)
+    press_pause_and_resume(page)
+
+
+def test_a_browser_that_has_lost_the_token_is_asked_to_open_a_link(
+    alone: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True
+    page = open_page(alone)
+    page.evaluate("() => localStorage.clear()")
+    page.reload()
+    expect(page.locator("main")).to_contain_text(SHUT_OUT)
+    expect(page.locator("#nav")).to_be_empty()
+
+
+def test_a_page_that_loses_the_token_while_it_is_open_is_asked_to_open_a_link(
+    alone: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True
+    page = open_page(alone)
+    page.evaluate("() => localStorage.clear()")
+    turn(page, "hidden")
+    turn(page, "visible")
+    expect(page.locator("main")).to_contain_text(SHUT_OUT)
+
+
+def test_a_link_with_a_token_that_nobody_gave_shuts_nobody_out(alone: Node, open_page: OpenPage, seen: Seen) -> None:
+    seen.is_forgiven = True
+    other = open_page(alone).context.new_page()
+    other.goto(f"{alone.url}/#t=guess")
+    wait_until_heard(other)
+    assert "guess" not in other.url
+
+
+def press_pause_and_resume(page: Page) -> None:
+    page.locator("#bar button", has_text="Pause").click()
+    expect(page.locator("#bar .state")).to_have_text("Paused")
+    page.locator("#bar button", has_text="Resume").click()
+    expect(page.locator("#bar .state")).to_contain_text("Idle")
+
+
+# ---- tabs that nobody looks at
+
+
+def test_more_tabs_than_a_browser_has_connections_all_open(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    for _ in range(CONNECTIONS_MAX + 1):
+        turn(page, "hidden")
+        page = page.context.new_page()
+        page.goto(alone.url)
+        wait_until_heard(page)
+
+
+def test_a_hidden_page_asks_nothing_and_is_not_called_gone(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.clock.install()
+    page.reload()
+    wait_until_heard(page)
+    asked = watch(page)
+    turn(page, "hidden")
+    page.clock.fast_forward("01:00")
+    page.clock.run_for(5_000)
+    assert asked == []
+    expect(page.locator("#gone")).to_be_empty()
+
+
+def test_a_page_that_is_looked_at_again_hears_at_once_what_has_changed(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    turn(page, "hidden")
+    with operator_of(alone.home) as operator:
+        try:
+            operator.post("/pause", json={}).raise_for_status()
+            with page.expect_request("**/operator/events", timeout=AT_ONCE_MS):
+                turn(page, "visible")
+            expect(page.locator("#bar .state")).to_have_text("Paused", timeout=AT_ONCE_MS)
+        finally:
+            operator.post("/resume").raise_for_status()
+        expect(page.locator("#bar .state")).to_contain_text("Idle", timeout=AT_ONCE_MS)
+
+
+def test_a_page_that_was_opened_out_of_sight_begins_when_it_is_looked_at(alone: Node, open_page: OpenPage) -> None:
+    context = open_page(alone).context
+    context.add_init_script("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+    page = context.new_page()
+    asked = watch(page)
+    page.goto(alone.url)
+    expect(page.locator("h1")).to_have_text("Home")
+    assert asked == []
+    turn(page, "visible")
+    wait_until_heard(page)
+
+
+def watch(page: Page) -> list[str]:
+    """Which of the routes that tell how the node is were asked from now on."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if is_live(request) else None)
+    return asked
+
+
+def is_live(request: Any) -> bool:
+    return request.url.endswith(("/operator/events", "/operator/status"))
