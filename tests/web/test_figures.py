@@ -1,17 +1,19 @@
 """One truth: every figure on Home and Peers is the one that the verb prints, and what a button does is its line."""
 
 import json
+import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.nodes import Node, verb_json
+from support.nodes import Node, running_node, verb_json
 from support.pages import operator_of, show
 from typer.main import get_command
 
 from openledger_node.cli import main as cli
+from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 WEI = 10**18
@@ -20,6 +22,14 @@ NAMES = {"Pending": "pending_wei", "Settled": "settled_wei", "Claimed": "claimed
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
 LONG = "x" * 1_000_000
+
+
+@pytest.fixture(scope="module")
+def broke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that may spend nothing on gas today, so that its bond is parked."""
+    budget = {"OPENLEDGER_CHAIN_GAS_BUDGET_WEI": "1"}
+    with running_node(Home(tmp_path_factory.mktemp("broke")), "--backend", "fake", **EMBEDDED, **budget) as node:
+        yield node
 
 
 def to_open(wei: str | int) -> str:
@@ -54,11 +64,78 @@ def test_the_tiles_are_the_verbs(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
     expect(page.locator(".tile .value").first).not_to_have_text("–")
     week = verb_json(earner.home, "earnings", "--since", "7d", **EMBEDDED)
+    usage = verb_json(earner.home, "status")["usage"]
     jobs = verb_json(earner.home, "jobs", "--limit", "1000")["jobs"]
     assert tile(page, "Net earned") == to_open(week["net_wei"])
-    assert tile(page, "Not yet claimed") == to_open(int(week["pending_wei"]) + int(week["settled_wei"]))
-    assert tile(page, "Jobs, 24 h") == str(len(jobs))
-    assert tile(page, "Tokens, 24 h") == f"{sum(job['tokens_out'] for job in jobs):,}"
+    assert tile(page, "Not yet claimed") == to_open(week["pending_wei"])
+    assert tile(page, "Jobs, 24 h") == str(usage["day"]["jobs"]) == str(len(jobs))
+    tokens = sum(job["tokens_out"] for job in jobs)
+    assert tile(page, "Tokens, 24 h") == f"{usage['day']['tokens_out']:,}" == f"{tokens:,}"
+    assert tile(page, "Answered, 7 days") == f"{usage['week']['answered_percent']:.1f}%" == "100.0%"
+
+
+def test_what_is_gross_says_so_and_is_added_to_nothing(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    page.context.route("**/operator/money/earnings", _with_pending)
+    page.reload()
+    expect(page.locator(".tile", has_text="Not yet claimed")).to_contain_text("gross, before the others’ parts")
+    expect(page.locator(".tile", has_text="Not yet claimed").locator(".value")).to_have_text("5.000000")
+    rows = page.locator("table", has_text="Pending").locator("tr")
+    expect(rows.filter(has_text="Pending, gross")).to_contain_text("before the others’ parts")
+    for own in ("Settled", "Claimed"):
+        expect(rows.filter(has=page.locator("th", has_text=own)).first).to_contain_text("your part")
+    page.set_viewport_size({"width": 380, "height": 900})
+    expect(rows.filter(has_text="Pending, gross").locator("th")).to_have_text("Pending, gross", use_inner_text=True)
+
+
+def _with_pending(route: Route) -> None:
+    response = route.fetch()
+    changes = {"pending_wei": str(5 * WEI), "settled_wei": str(3 * WEI)}
+    route.fulfill(response=response, body=json.dumps({**response.json(), **changes}))
+
+
+def test_home_has_the_node_count_and_asks_only_for_the_jobs_that_it_shows(earner: Node, open_page: OpenPage) -> None:
+    page = open_page(earner)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.context.route("**/operator/jobs?**", _with_many_jobs)
+    page.context.route("**/operator/events", lambda route: route.fulfill(status=204))  # so that it is asked
+    page.context.route("**/operator/status", _with_much_use)
+    page.reload()
+    rows = page.locator('table:has(caption:has-text("newest requests")) tbody tr[data-key^="row "]')
+    expect(rows).to_have_count(5)
+    expect(page.locator(".tile", has_text="Jobs, 24 h").locator(".value")).to_have_text("12,345")
+    expect(page.locator(".tile", has_text="Jobs, 24 h")).to_contain_text("4 failed · 1 cut off")
+    expect(page.locator(".tile", has_text="Answered, 7 days").locator(".value")).to_have_text("99.9%")
+    assert {url.split("limit=")[1] for url in asked if "/jobs?" in url} == {"20"}
+    page.locator("button", has_text="Show 50").click()
+    expect(rows).to_have_count(50)
+    assert {url.split("limit=")[1] for url in asked if "/jobs?" in url} == {"20", "50"}
+
+
+def _with_many_jobs(route: Route) -> None:
+    """The node's newest job, over and over, as many times as was asked for."""
+    response = route.fetch()
+    (job, *_), number = response.json()["jobs"], int(route.request.url.split("limit=")[1])
+    jobs = [{**job, "request_id": f"{job['request_id']}{place}"} for place in range(number)]
+    route.fulfill(response=response, body=json.dumps({"jobs": jobs}))
+
+
+def _with_much_use(route: Route) -> None:
+    response = route.fetch()
+    status = response.json()
+    status["usage"]["day"] |= {"jobs": 12_345, "failed": 4, "interrupted": 1}
+    status["usage"]["week"] |= {"ended": 100_000, "answered": 99_960, "answered_percent": 99.9}
+    route.fulfill(response=response, body=json.dumps(status))
+
+
+def test_what_waits_stands_beside_its_screen(earner: Node, broke: Node, open_page: OpenPage) -> None:
+    assert verb_json(earner.home, "status")["waiting"] == {"money": 0}
+    count = open_page(earner).locator("#nav a", has_text="Money").locator(".count")
+    expect(count).to_have_count(0)
+    count = open_page(broke).locator("#nav a", has_text="Money").locator(".count")
+    expect(count).to_have_text(re.compile(r"[1-9]"))
+    assert int(count.inner_text()) == verb_json(broke.home, "status")["waiting"]["money"]
 
 
 def test_every_job_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
@@ -124,7 +201,7 @@ def test_limits_are_set_as_the_line_says(alone: Node, open_page: OpenPage) -> No
             page.locator("dialog button", has_text="Set limits").click()
             expect(page.locator("dialog")).to_have_count(0)
             assert operator.get("/limits").json()["disk_bytes"] == 60 * 10**9
-            expect(page.locator("main")).to_contain_text("00:00-23:59")
+            expect(page.locator("main")).to_contain_text("00:00-23:59, by this machine’s clock")
         finally:
             operator.post("/limits", json={"disk_bytes": 0, "hours": ""}).raise_for_status()
 

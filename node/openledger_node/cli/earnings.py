@@ -69,9 +69,9 @@ def write_csv(found: dict[str, Any]) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     lines = {
-        "pending": f"{open_amount(found['pending_wei'])} in receipts that no claim holds, everybody's parts included",
-        "settled": f"{open_amount(found['settled_wei'])} claimed, not final",
-        "claimed": f"{open_amount(found['claimed_wei'])} credited",
+        "pending": f"{open_amount(found['pending_wei'])} gross, before the others' parts; no claim holds it yet",
+        "settled": f"{open_amount(found['settled_wei'])} of your own, claimed and not final",
+        "claimed": f"{open_amount(found['claimed_wei'])} of your own, credited",
         "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it, {open_amount(found['gas_open_wei'])} to you",
         "net": f"{open_amount(found['net_wei'])}: settled and claimed, less gas",
         "withdrawn": open_amount(found["withdrawn_wei"]),

@@ -43,6 +43,7 @@ from .registry import Registry
 from .sealing import Seal, open_seal
 from .selling import Counter, open_counter
 from .streams import Streams
+from .waiting import num_waiting
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between tries to connect; the last one goes on."""
@@ -72,6 +73,7 @@ class MoneyStatus:
     why_not_claimed: str | None = None
     peer_id: PeerId | None = None
     num_peers: int = 0
+    num_waiting: int = 0  # things that go on only when the operator acts
     head: Block | None = None  # as it was seen last
 
 
@@ -101,6 +103,7 @@ class MoneyDesk:
         self._questions: MoneyQuestions | None = None
         self._counter: Counter | None = None
         self._guest: Guest | None = None
+        self._num_waiting = 0  # as the last step left it
         self._opening = trio.Lock()
         self._asked = trio.Event()
         self._open_late: Callable[[], Awaitable[None]] | None = (
@@ -144,6 +147,7 @@ class MoneyDesk:
             why_not_claimed=economy.settlement.why_not,
             peer_id=around.peer_id if around else None,
             num_peers=around.num_peers if around else 0,
+            num_waiting=self._num_waiting,
             head=economy.watcher.head,
         )
 
@@ -318,6 +322,7 @@ class MoneyDesk:
             self._guest.step()
         if self._questions:
             self._questions.lock()
+        self._num_waiting = num_waiting(economy)
         return economy.is_idle and not self._guest
 
     async def _ask_neighbourhood(self, question: str, arguments: Mapping[str, Any]) -> Any:

@@ -12,35 +12,40 @@ from openledger_protocol.primitives import Address
 
 from ..ledger.jobs import Job
 from ..moments import rfc3339
-from ..settlement.records import integer
+from ..settlement.records import integer, record_of
 from ..settlement.treasury import ClaimView
 from .economy import Economy
 from .plain import plain_of
 
 UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 COIN_WEI = 10**18
-JOBS_MAX = 1_000_000
+ON_CHAIN = ("claimed", "proposed")
+JOBS_MAX = CLAIMS_MAX = 1_000_000
 NS = 10**9
 
 
 def earnings_report(economy: Economy, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
     """Earnings since `given["since"]` (all, where it is missing), and what they took in power where a price is given.
 
+    A claim counts once, by the last that became of it: as settled from its claim on, as claimed from its credit on.
+    What no claim holds yet is everybody's: the node's part of it hangs on which receipts a claim will take together,
+    since it gets the dust, and on what governance has set by then. So it is in no sum with the rest.
+
     Raises:
         MalformedError: an argument is not understood.
         ChainError: the chain can't be asked.
     """
     since_s = since_of(given.get("since"), now_s=now_s)
-    seen, when = economy.treasury.earnings(), _clock(economy)
+    seen, when, claimed_at = economy.treasury.earnings(), _clock(economy), _claim_clock(economy)
     payout = economy.deployment.payout_of(economy.accounts.wallet)
     credits = [(when(event), event) for event in _credits(economy, payout)]
-    done = {seq for seq, _ in _by_seq(credits)}  # a claim's row hears of its end a step later than the events
+    done = dict(_by_seq(credits))  # a claim's row hears of its end a step later than the events
     credits = [(at_s, event) for at_s, event in credits if at_s >= since_s]
     withdrawn = [
         event for event in economy.ledger.events.find("Withdrawn", {"account": payout}) if when(event) >= since_s
     ]
-    under_way = [claim for claim in seen.settlements if claim.state in ("claimed", "proposed")]
-    settled = sum(claim.node_share_wei or 0 for claim in under_way if claim.seq not in done)
+    under_way = [claim for claim in seen.settlements if claim.state in ON_CHAIN and claim.seq not in done]
+    settled = sum(claim.node_share_wei or 0 for claim in under_way if claimed_at(claim) >= since_s)
     claimed = sum(integer(event, "amount") for _, event in credits)
     gas = _gas_wei(economy, since_s)
     gas_open = gas * economy.coin_price_wei // COIN_WEI
@@ -56,7 +61,7 @@ def earnings_report(economy: Economy, given: Mapping[str, Any], *, now_s: float)
         "net_wei": str(settled + claimed - gas_open),
         "unclaimed_wei": str(seen.unclaimed_wei),
         "credited_wei": str(claimed),
-        "settlements": _settlements(seen.settlements, dict(_by_seq(credits)), since_s),
+        "settlements": _settlements(seen.settlements, done, claimed_at, since_s),
         "power": _power(given, lambda: economy.ledger.jobs.newest(limit=JOBS_MAX), since_s),
     }
 
@@ -131,6 +136,19 @@ def _clock(economy: Economy) -> Callable[[Event], float]:
     return when
 
 
+def _claim_clock(economy: Economy) -> Callable[[ClaimView], float]:
+    """When a claim was made, in chain time: as its record says; as the ledger does, of one without a record."""
+    events = economy.ledger.events.find("Claimed", {"node": economy.accounts.wallet})
+    recorded = {record.seq: record.claimed_at_s for record in map(record_of, events)}
+    kept = {(claim.seq, claim.epoch): claim.created_s for claim in economy.ledger.claims.newest(limit=CLAIMS_MAX)}
+
+    def claimed_at(claim: ClaimView) -> float:
+        is_recorded = claim.node_share_wei is not None
+        return float(recorded[claim.seq] if is_recorded else kept[claim.seq, claim.epoch])
+
+    return claimed_at
+
+
 def _gas_wei(economy: Economy, since_s: float) -> int:
     """What the signer has paid since then."""
     sent = economy.ledger.outbox.newest(limit=JOBS_MAX)
@@ -144,18 +162,25 @@ def _by_seq(credits: Iterable[tuple[float, Event]]) -> Iterable[tuple[int, tuple
 
 
 def _settlements(
-    claims: Sequence[ClaimView], credited: Mapping[int, tuple[float, Event]], since_s: float
+    claims: Sequence[ClaimView],
+    done: Mapping[int, tuple[float, Event]],
+    claimed_at: Callable[[ClaimView], float],
+    since_s: float,
 ) -> list[dict[str, Any]]:
-    """Every claim that is under way, and every one that was credited since then, each with when and by what."""
+    """Every claim that was made since then or, where it is over, credited since then; each with when and by what."""
     shown = []
     for claim in claims:
-        at_s, event = credited.get(claim.seq, (None, None))
-        if claim.state == "final" and since_s and event is None:
+        is_refused = claim.state == "refused"  # the next claim has its number, and its credit
+        credited_s, event = (None, None) if is_refused else done.get(claim.seq, (None, None))
+        if claim.state == "final" and event is None and since_s:
+            continue
+        if (claimed_at(claim) if credited_s is None else credited_s) < since_s:
             continue
         shown.append(
             {
                 **plain_of(claim),
-                "credited_at": None if at_s is None else rfc3339(at_s),
+                "claimed_at": None if claim.node_share_wei is None else rfc3339(claimed_at(claim)),
+                "credited_at": None if credited_s is None else rfc3339(credited_s),
                 "credited_wei": None if event is None else str(integer(event, "amount")),
                 "transaction": None if event is None else event.transaction_hash,
             }

@@ -30,6 +30,18 @@ class Job:
     ended_ns: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSums:
+    """What the requests since a moment come to; those that are none of the three still run."""
+
+    num_jobs: int
+    num_answered: int
+    num_failed: int
+    num_interrupted: int
+    tokens_out: int
+    adapter_tokens_out: int  # of these, with an adapter
+
+
 class DuplicateJobError(sqlite3.IntegrityError):
     """A request comes under an id that another one had: ids come from peers, so this is no mistake of ours."""
 
@@ -104,3 +116,15 @@ class Jobs:
             (since_ns, state, model, limit),
         )
         return [Job(**dict(row)) for row in rows]
+
+    def sums(self, *, since_ns: int) -> JobSums:
+        """What all jobs since a moment come to, by one look along the index of when they came."""
+        (row,) = self._store.rows(
+            "SELECT COUNT(*) AS num_jobs, TOTAL(state = 'completed') AS num_answered,"
+            " TOTAL(state = 'failed') AS num_failed, TOTAL(state = 'interrupted') AS num_interrupted,"
+            " TOTAL(tokens_out) AS tokens_out,"
+            " TOTAL(CASE WHEN adapter_name IS NOT NULL THEN tokens_out END) AS adapter_tokens_out"
+            " FROM job WHERE received_ns >= ?",
+            (since_ns,),
+        )
+        return JobSums(**{name: int(row[name]) for name in row.keys()})  # noqa: SIM118  # a row's iteration is its values

@@ -63,6 +63,7 @@ def open_owner(node: Node) -> OwnerDesk:
             config=config,
             place=node.place,
             url=node.url,
+            ledger=node.ledger,
             serving=node.serving,
             engine=node.engine,
             money=money,

@@ -18,12 +18,14 @@ from ..inference.engine import Engine
 from ..inference.figures import adapter_figures, engine_figures
 from ..keys import api_key_file
 from ..ledger.jobs import Job
+from ..ledger.ledger import Ledger
 from ..market.heard import HeardCall
 from ..moments import rfc3339
 from ..serving.service import ServingDesk
 from .idleness import Idleness, LostSeen, Observed, PriceSeen, explain
 from .limits import LimitsDesk
 from .pause import PauseDesk
+from .usage import UsageDesk
 
 NEWEST = 200
 """Answers that the times to the first token are taken from, of the last hour."""
@@ -39,6 +41,7 @@ class Parts:
     config: Config
     place: Place
     url: str
+    ledger: Ledger
     serving: ServingDesk
     engine: Engine
     money: MoneyDesk
@@ -54,6 +57,7 @@ class StatusDesk:
         self._parts = parts
         self._now_s = now_s
         self._started_at_s = now_s()
+        self._usage = UsageDesk(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
 
     async def show(self) -> dict[str, Any]:
         """What `status --json` prints while the daemon is up."""
@@ -61,6 +65,7 @@ class StatusDesk:
         money, view = parts.money.status(), parts.money.view()
         idleness = explain(await self._observe(money, view))
         jobs = await parts.serving.jobs(NEWEST)
+        usage = await trio.to_thread.run_sync(self._usage.read)
         num_registered = len(await trio.to_thread.run_sync(parts.serving.adapters))
         pause = parts.pauses.current
         return {
@@ -82,6 +87,8 @@ class StatusDesk:
             ),
             "peers": money.num_peers,
             "requests": self._requests(),
+            "usage": usage,
+            "waiting": {} if money.chain is None else {"money": money.num_waiting},
             "money": {"why_down": money.why, "why_not_claimed": money.why_not_claimed},
             "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
             "uptime_s": round(self._now_s() - self._started_at_s, 1),

@@ -14,8 +14,11 @@ from support.economies import World, open_world
 from openledger_node.cli.earnings import COLUMNS, write_csv
 from openledger_node.economy.earnings import busy_hours, earnings_report, since_of
 from openledger_node.ledger.jobs import Job
+from openledger_node.moments import rfc3339
+from openledger_node.settlement.records import record_of
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import RequestId
+from openledger_protocol.primitives import ZERO_DIGEST, RequestId, Wei
+from openledger_protocol.settlement import EpochClaim
 
 NOW_S = 1_800_000_000.0
 
@@ -83,6 +86,55 @@ async def test_what_was_earned_before_a_moment_is_not_in_it(shop: Shop, world: W
     assert (found["claimed_wei"], found["gas_wei"], found["settlements"]) == ("0", "0", [])
     found = earnings_report(world.node, {"since": "7d"}, now_s=float(tomorrow_s))
     assert int(found["claimed_wei"]) == world.balance(world.node.accounts.wallet)
+
+
+async def test_a_claim_is_settled_since_its_claim_and_claimed_since_its_credit(shop: Shop, world: World) -> None:
+    await shop.ask("hello")
+    node = world.node
+    world.run(lambda: any(claim.state == "claimed" for claim in node.ledger.claims.unfinished()))
+    (claimed,) = node.ledger.events.find("Claimed", {"node": node.accounts.wallet})
+    record = record_of(claimed)
+
+    def since(at_s: int) -> dict[str, Any]:
+        return report(world, since=rfc3339(at_s))
+
+    made, after = since(record.claimed_at_s), since(record.claimed_at_s + 1)
+    assert (made["settled_wei"], after["settled_wei"]) == (str(record.node_share_wei), "0")
+    assert [each["claimed_at"] for each in made["settlements"]] == [rfc3339(record.claimed_at_s)]
+    assert after["settlements"] == []
+    assert int(after["net_wei"]) == -int(after["gas_open_wei"])
+
+    shop.settle_all()
+    over = since(record.claimed_at_s + 1)
+    assert (over["settled_wei"], over["claimed_wei"]) == ("0", str(record.node_share_wei))
+    assert [each["seq"] for each in over["settlements"]] == [record.seq]
+
+
+async def test_what_no_claim_holds_is_in_no_sum_with_the_nodes_own_part(shop: Shop, world: World) -> None:
+    before = report(world)
+    await shop.ask("hello")
+    after = report(world)
+    assert int(after["pending_wei"]) > 0
+    assert (after["net_wei"], after["settled_wei"]) == (before["net_wei"], before["settled_wei"])
+
+
+async def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(shop: Shop, world: World) -> None:
+    await shop.ask("hello")
+    ledger, head = world.node.ledger, world.node.client.head()
+    claim = EpochClaim(
+        node=world.node.accounts.wallet,
+        seq=world.node.deployment.next_seq(world.node.accounts.wallet),
+        epoch=1_000_000,
+        items_hash=ZERO_DIGEST,
+        receipts_root=ZERO_DIGEST,
+        count=0,
+    )
+    kept = ledger.claims.add("refused", claim, [], gross_wei=Wei(1), now_s=head.timestamp_s - 100_000)
+    ledger.claims.move(kept.claim_id, "refused")
+    world.run(lambda: ledger.claims.newest(limit=1)[0].state == "final")
+    states = {each["state"]: each["credited_wei"] for each in report(world)["settlements"]}
+    assert states == {"refused": None, "final": report(world)["claimed_wei"]}
+    assert [each["state"] for each in report(world, since="1d")["settlements"]] == ["final"]
 
 
 async def test_power_is_priced_by_the_hours_of_work_and_never_mixed_into_open(shop: Shop, world: World) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.jobs import Job, JobSums
 from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.store import Store
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import AdapterId, RequestId
 
@@ -104,3 +105,24 @@ def test_no_text_of_a_request_is_ever_in_the_file(file: Path) -> None:
     kept = b"".join(part.read_bytes() for part in file.parent.iterdir())
     assert b"harbour" in kept
     assert completion().text.encode() not in kept
+
+
+def test_jobs_since_a_moment_are_summed_along_the_index(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (1, 2, 3, 4):
+        ledger.jobs.start(job(number, adapter_name="harbour" if number < 4 else None))
+    ledger.jobs.complete(completion(2), first_token_ns=None, ended_ns=9)
+    ledger.jobs.complete(completion(4), first_token_ns=None, ended_ns=9)
+    ledger.jobs.fail(RequestId("r3"), error_code="x", ended_ns=9)
+    expected = JobSums(
+        num_jobs=3, num_answered=2, num_failed=1, num_interrupted=0, tokens_out=14, adapter_tokens_out=7
+    )
+    plans: list[str] = []
+    rows = Store.rows
+
+    def explain(store: Store, query: str, values: Any = ()) -> list[sqlite3.Row]:
+        plans.extend(row["detail"] for row in rows(store, f"EXPLAIN QUERY PLAN {query}", values))
+        return rows(store, query, values)
+
+    monkeypatch.setattr(Store, "rows", explain)
+    assert ledger.jobs.sums(since_ns=2_000) == expected
+    assert plans == ["SEARCH job USING INDEX job_received (received_ns>?)"]

@@ -5,7 +5,7 @@ import { cliLine, says } from "../lib/cli.js";
 import { openDialog } from "../lib/dialog.js";
 import { h, part } from "../lib/dom.js";
 import { latest, on, poll } from "../lib/events.js";
-import { amount, bytes, count, decimal, id, NONE, open as openAmount, percent, price, seconds, sum, time } from "../lib/format.js";
+import { amount, bytes, count, decimal, id, NONE, open as openAmount, price, seconds, time } from "../lib/format.js";
 import { idleSince, memoryOf } from "../lib/facts.js";
 import { limitsDialog } from "../lib/limits.js";
 import { button, chip, emptyState, facts, heading, meter, note, panel, strip, tile } from "../lib/parts.js";
@@ -17,11 +17,11 @@ export const title = "Home";
 const CHECKS = { price: "Price", reachable: "Reachable", demand: "Demand", capacity: "Capacity", limits: "Your limits", chain: "Chain", engine: "Engine" };
 const SIGNS = { true: ["✓", "ok", "holds"], false: ["✕", "bad", "fails"], null: ["–", "dim", "does not apply"] };
 const PERIODS = [["Today", "today"], ["7 days", "7d"], ["30 days", "30d"], ["All", ""]];
-const DAY_MS = 86400e3, JOBS_MAX = 1000, LOOK_AGAIN_MS = 5000;
+const JOBS_FEW = 5, JOBS_MANY = 50, LOOK_AGAIN_MS = 5000;
 
 export function mount(root) {
   const why = part(), tiles = part(), charts = part(), earnings = part({ class: "w7" }), machine = part({ class: "w5" }), jobs = part();
-  const held = { earnings: null, noMoney: null, limits: null, jobs: [], shown: 5 };
+  const held = { earnings: null, noMoney: null, limits: null, jobs: null };
   root.append(heading("Home", "What the node does now, what it earned, and what would change it.", "status"),
     h("div", { class: "grid" }, why, tiles, charts, earnings, machine, jobs));
 
@@ -29,23 +29,29 @@ export function mount(root) {
     const status = latest.state;
     if (!status) return;
     why.show(whyFacts(status), drawWhy);
-    tiles.show({ earnings: held.earnings?.["7d"], noMoney: held.noMoney, isAlone: status.chain === null, ...daysOf(held.jobs) }, drawTiles);
+    tiles.show({ earnings: held.earnings?.["7d"], noMoney: held.noMoney, isAlone: status.chain === null, usage: status.usage }, drawTiles);
     earnings.show({ by: held.earnings, noMoney: held.noMoney, network: status.network, address: status.address }, drawEarnings);
     machine.show(machineFacts(status, held.limits), drawMachine);
-    const shown = Math.min(held.shown, 50);
-    jobs.show({ jobs: (latest.jobs?.jobs ?? held.jobs).slice(0, 20).concat(held.jobs.slice(20)).slice(0, shown), receipts: latest.money?.receipts ?? [], isMore: held.jobs.length > shown }, (found) => drawJobs(found, () => { held.shown = 50; draw(); }));
+    const newest = latest.jobs?.jobs ?? [];
+    jobs.show({ jobs: held.jobs ? joined(newest, held.jobs) : newest.slice(0, JOBS_FEW), receipts: latest.money?.receipts ?? [], isMore: !held.jobs && newest.length > JOBS_FEW }, (found) => drawJobs(found, lookAtJobs));
   };
   const lookAtMoney = often(async () => Object.assign(held, await readEarnings()), draw);
-  const lookAtJobs = often(async () => { held.jobs = (await get(`/jobs?limit=${JOBS_MAX}`)).jobs; }, draw);
+  const lookAtJobs = often(async () => { held.jobs = (await get(`/jobs?limit=${JOBS_MANY}`)).jobs; }, draw);
   const lookAtLimits = often(async () => { held.limits = await get("/limits"); }, draw);
   const stops = [
     on("state", (status) => { draw(); if (status.chain !== held.seenChain) { held.seenChain = status.chain; lookAtMoney(); } if (JSON.stringify(status.limits) !== JSON.stringify(held.seenLimits)) { held.seenLimits = status.limits; lookAtLimits(); } }),
-    on("money", lookAtMoney), on("jobs", () => { draw(); lookAtJobs(); }), on("engine", ({ points }) => charts.show(points, drawCharts)),
+    on("money", lookAtMoney), on("jobs", () => { draw(); if (held.jobs) lookAtJobs(); }), on("engine", ({ points }) => charts.show(points, drawCharts)),
   ];
   lookAtLimits();
   charts.show(latest.engine?.points ?? [], drawCharts);
   const timer = setInterval(lookAtMoney, 20e3);
   return () => { clearInterval(timer); stops.forEach((stop) => stop()); };
+}
+
+// The newest as they are now, and behind them what was asked for.
+function joined(newest, asked) {
+  const known = new Set(newest.map((job) => job.request_id));
+  return [...newest, ...asked.filter((job) => !known.has(job.request_id))].slice(0, JOBS_MANY);
 }
 
 // Ask at most each five seconds, and once more after the last time that somebody wanted it.
@@ -143,24 +149,20 @@ async function order(path, body = {}) {
 
 // ---- 2 tiles
 
-function daysOf(jobs) {
-  const now = Date.now(), since = (ms) => jobs.filter((job) => now - Date.parse(job.received) < ms);
-  const day = since(DAY_MS), week = since(7 * DAY_MS).filter((job) => job.state !== "running");
-  return {
-    jobs: day.length, isCut: day.length === JOBS_MAX, failed: day.filter((job) => ["failed", "interrupted"].includes(job.state)).length,
-    tokens: day.reduce((all, job) => all + (job.tokens_out ?? 0), 0), withAdapter: day.filter((job) => job.adapter).reduce((all, job) => all + (job.tokens_out ?? 0), 0),
-    week: week.length, answered: week.filter((job) => job.state === "completed").length,
-  };
-}
-
 function drawTiles(facts) {
   const found = facts.earnings, none = !facts.noMoney ? "asking the chain" : facts.isAlone ? "no money moves here" : "the chain does not answer";
+  const { day, week } = facts.usage ?? {};
   return strip("tiles",
     tile({ label: "Net earned, 7 days", unit: "OPEN", value: found && amount(found.net_wei), context: found ? `gas ${openAmount(found.gas_open_wei)} OPEN taken off` : none }),
-    tile({ label: "Not yet claimed", unit: "OPEN", value: found && amount(sum(found.pending_wei, found.settled_wei)), context: found ? `${openAmount(found.pending_wei)} pending · ${openAmount(found.settled_wei)} settled` : none }),
-    tile({ label: "Jobs, 24 h", value: `${count(facts.jobs)}${facts.isCut ? "+" : ""}`, context: facts.failed ? `${facts.failed} could not be answered` : "all were answered" }),
-    tile({ label: "Tokens, 24 h", value: count(facts.tokens), context: facts.tokens ? `${percent(facts.withAdapter, facts.tokens)} with an adapter` : "none written yet" }),
-    tile({ label: "Answered, 7 days", value: facts.week ? percent(facts.answered, facts.week, 1).replace(" %", "") : null, after: "%", context: facts.week ? `of ${count(facts.week)} that were let in` : "no request yet" }));
+    tile({ label: "Not yet claimed", unit: "OPEN", value: found && amount(found.pending_wei), context: found ? "gross, before the others’ parts" : none }),
+    tile({ label: "Jobs, 24 h", value: day && count(day.jobs), context: day && unanswered(day) }),
+    tile({ label: "Tokens, 24 h", value: day && count(day.tokens_out), context: day && (day.tokens_out ? `${decimal(day.adapter_percent)} % with an adapter` : "none written yet") }),
+    tile({ label: "Answered, 7 days", value: week?.ended ? decimal(week.answered_percent) : null, after: "%", context: week?.ended ? `of ${count(week.ended)} that ended` : "no request yet" }));
+}
+
+function unanswered({ jobs, failed, interrupted }) {
+  const words = [failed && `${count(failed)} failed`, interrupted && `${count(interrupted)} cut off`].filter(Boolean);
+  return words.join(" · ") || (jobs ? "none failed" : "no request");
 }
 
 // ---- 3 the last hour
@@ -190,7 +192,8 @@ function chartTable(points) {
 
 // ---- 4 earnings
 
-const ROWS = [["Pending", "receipts not yet in a claim", "pending_wei"], ["Settled", "on chain, in window or ready", "settled_wei"], ["Claimed", "credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
+// What no claim holds is everybody's, whenever it was earned; the node's own part is known once a claim is on the chain.
+const ROWS = [["Pending, gross", "before the others’ parts; all there is now", "pending_wei"], ["Settled", "your part, on chain, in window or ready", "settled_wei"], ["Claimed", "your part, credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
 
 function drawEarnings({ by, noMoney, network, address }) {
   if (noMoney && network === "local") {
@@ -202,7 +205,7 @@ function drawEarnings({ by, noMoney, network, address }) {
   return panel({ class: "fill earnings" }, "Earnings", "OPEN · the ledger's and the chain's own figures", table({
     caption: "Earnings by how far they have come, in OPEN", rows: ROWS, key: ([label]) => label,
     columns: [{ label: "", about: "How far", head: true, cell: ([label, about]) => [label, h("small", {}, about || gasWords(by?.[""]))] }, ...PERIODS.map(([label, since], n) => ({ label, num: true, rank: n === 2 ? 2 : 1, cell: ([, , name]) => amount(wei(name, since)) }))],
-    sum: ["Net", ...PERIODS.map(([, since]) => amount(wei("net_wei", since)))],
+    sum: [["Net", h("small", {}, "settled and claimed, less gas")], ...PERIODS.map(([, since]) => amount(wei("net_wei", since)))],
   }), isNone && h("p", { class: "note12" }, "Nothing earned yet. The first paid answer stands under Pending within a second; your own questions are free and leave no receipt."),
   h("span", { class: "fill" }), address && h("p", { class: "note12" }, "Paid to ", id(address)), cliLine("earnings --since 30d --csv"));
 }
@@ -228,7 +231,7 @@ function drawMachine({ device, memory, own, paused, model }) {
     h("div", { class: "above" }, facts([
       ["Base", model], [memory.isGpu ? "VRAM cap" : "Memory cap", memory.cap ? bytes(memory.cap) : "none set"],
       ["Disk", own.used ? `${bytes(own.used.disk_bytes)}${own.disk_bytes ? ` of ${bytes(own.disk_bytes)}` : ", no cap"}` : NONE],
-      ["Works", own.hours || "at any hour"], ["Pauses", own.pause_when_busy ? "when another program needs the machine" : "only when you say so"],
+      ["Works", own.hours ? `${own.hours}, by this machine’s clock` : "at any hour"], ["Pauses", own.pause_when_busy ? "when another program needs the machine" : "only when you say so"],
       ["Paused", paused && `${paused.why}${paused.until ? `, until ${time(paused.until)}` : ""}`],
     ])),
     h("span", { class: "fill" }),
