@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 import platformdirs
 
@@ -18,6 +18,11 @@ HOME_VARIABLE = "OPENLEDGER_HOME"
 SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path less its closing zero
 
 CLAIM_ATTEMPTS, CLAIM_PAUSE_S = 20, 0.01
+
+DAEMON: Final = "daemon"
+"""What the daemon calls itself in the lock; a verb that works without one gives its own name."""
+
+HOLDER_CHARS_MAX: Final = 200
 
 DEVELOPMENT_PREFIX = "development-"
 """How the id of a development network begins: its chain, its coins and its keys are thrown away."""
@@ -91,7 +96,7 @@ class Home:
 
     @property
     def lock(self) -> Path:
-        """Held by the one daemon of this home while it runs."""
+        """Held by the one daemon of this home while it runs, or by the verb that works in its place."""
         return self.root / "node.lock"
 
     @property
@@ -125,6 +130,31 @@ class Home:
         return self.network(network) / "ledger.db"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a home: its daemon, or a verb that works there while none runs and ends by itself."""
+
+    name: str
+    process: int | None  # None: it has not written it yet, or not whole
+
+    @property
+    def is_daemon(self) -> bool:
+        """Whether it is the daemon, running, starting or ending."""
+        return self.name == DAEMON
+
+    def __str__(self) -> str:
+        called = "the daemon" if self.is_daemon else f"`{self.name}`"
+        return f"{called} (process {self.process or 'unknown'})"
+
+
+class VerbAtWorkError(ConfigError):
+    """A verb holds the home for as long as it works."""
+
+    def __init__(self, holder: Holder) -> None:
+        super().__init__(f"{holder} is at work in this home: wait until it has ended")
+        self.holder = holder
+
+
 def is_development(network: str) -> bool:
     """Whether the network of this id is for trying things out."""
     return network.startswith(DEVELOPMENT_PREFIX)
@@ -141,10 +171,11 @@ def open_home(override: Path | None = None) -> Home:
     return Home(root)
 
 
-def claim_home(home: Home) -> IO[str]:
-    """Take the daemon's lock; it goes with the returned file, or with the process, however that ends.
+def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
+    """Take the home's lock and write down who has it; it goes with the returned file, or with the process.
 
     Raises:
+        VerbAtWorkError: a verb holds it.
         ConfigError: another daemon holds it, or the home's path is too long for its control socket.
     """
     if len(os.fsencode(home.socket)) > SOCKET_PATH_BYTES_MAX:
@@ -153,15 +184,16 @@ def claim_home(home: Home) -> IO[str]:
     try:
         take_lock(lock)
     except BlockingIOError as error:
-        lock.seek(0)
-        owner = lock.read().strip() or "unknown"
         lock.close()
+        holder = _read_holder(home.lock)
+        if not holder.is_daemon:
+            raise VerbAtWorkError(holder) from error
         raise ConfigError(
-            f"a daemon already runs on {home.root} (process {owner}): "
+            f"a daemon already runs on {home.root} (process {holder.process or 'unknown'}): "
             f"`openledger-node stop` ends it, or set {HOME_VARIABLE} to run a second node"
         ) from error
     lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
+    lock.write(f"{os.getpid()} {name}\n")
     lock.flush()
     return lock
 
@@ -180,9 +212,15 @@ def take_lock(lock: IO[str]) -> None:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def find_holder(home: Home) -> Holder | None:
+    """Who holds the home's lock just now; None: nobody."""
+    return _read_holder(home.lock) if _is_held(home.lock) else None
+
+
 def is_claimed(home: Home) -> bool:
     """Whether a daemon holds the home's lock just now."""
-    return _is_held(home.lock)
+    holder = find_holder(home)
+    return holder is not None and holder.is_daemon
 
 
 def is_training(home: Home) -> bool:
@@ -226,7 +264,20 @@ def _is_held(file: Path) -> bool:
         return False
     with file.open("a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask are no holder to each other
         except BlockingIOError:
             return True
         return False
+
+
+def _read_holder(file: Path) -> Holder:
+    """Who has written itself into a lock: `12 rewards withdraw`; a number alone is an older version's daemon.
+
+    A line that is not whole is just being written; it counts as the daemon's, for which whoever asks waits.
+    """
+    with file.open(encoding="utf-8", errors="replace") as lock:
+        line = lock.readline(HOLDER_CHARS_MAX)
+    process, _, name = line.strip().partition(" ")
+    if not line.endswith("\n") or not (process.isascii() and process.isdecimal()):
+        return Holder(name=DAEMON, process=None)
+    return Holder(name=name.strip() or DAEMON, process=int(process))

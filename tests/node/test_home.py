@@ -1,5 +1,6 @@
 """The home: where it is, and that one daemon at a time has it."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,7 +10,17 @@ import pytest
 from support.nodes import node_environment
 
 from openledger_node.errors import ConfigError
-from openledger_node.home import SOCKET_PATH_BYTES_MAX, Home, claim_home, is_claimed, open_home
+from openledger_node.home import (
+    DAEMON,
+    SOCKET_PATH_BYTES_MAX,
+    Holder,
+    Home,
+    VerbAtWorkError,
+    claim_home,
+    find_holder,
+    is_claimed,
+    open_home,
+)
 
 HOLD = """
 import sys
@@ -48,6 +59,46 @@ def test_a_home_is_claimed_while_its_lock_is_held_and_no_longer(home: Home) -> N
     with claim_home(home):
         assert is_claimed(home)
     assert not is_claimed(home)
+
+
+def test_who_asks_at_the_same_time_is_no_holder(home: Home) -> None:
+    claim_home(home, "rewards withdraw").close()
+    with home.lock.open("a+") as asker:
+        fcntl.flock(asker, fcntl.LOCK_SH)
+        assert find_holder(home) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "process"),
+    [
+        (b"12 daemon\n", DAEMON, 12),
+        (b"12 rewards withdraw\n", "rewards withdraw", 12),
+        (b"12\n", DAEMON, 12),
+        (b"", DAEMON, None),
+        (b"12 rewards wi", DAEMON, None),
+        (b"x rewards withdraw\n", DAEMON, None),
+        ("١٢ stop\n".encode(), DAEMON, None),
+        (b"\xff\xfe\x00\n", DAEMON, None),
+    ],
+    ids=["daemon", "verb", "older version", "empty", "torn", "no number", "other digits", "no text"],
+)
+def test_whoever_holds_a_home_has_written_it_there(
+    home: Home, written: bytes, name: str, process: int | None
+) -> None:
+    with claim_home(home):
+        home.lock.write_bytes(written)
+        assert find_holder(home) == Holder(name=name, process=process)
+        assert is_claimed(home) == (name == DAEMON)
+
+
+def test_a_claim_beside_a_verb_says_which_one_to_wait_for(home: Home) -> None:
+    with (
+        claim_home(home, "rewards withdraw"),
+        pytest.raises(
+            VerbAtWorkError, match=rf"^`rewards withdraw` \(process {os.getpid()}\) is at work in this home: wait"
+        ),
+    ):
+        claim_home(home)
 
 
 def test_asking_does_not_take_the_lock(home: Home) -> None:
@@ -110,7 +161,7 @@ def test_the_lock_goes_with_a_killed_process(home: Home) -> None:
         holder.kill()
         holder.wait()
         with claim_home(home):
-            assert home.lock.read_text() == f"{os.getpid()}\n"
+            assert home.lock.read_text() == f"{os.getpid()} daemon\n"
 
 
 def test_a_path_too_long_for_the_control_socket_is_refused_before_anything_is_made(tmp_path: Path) -> None:

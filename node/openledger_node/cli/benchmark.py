@@ -47,7 +47,7 @@ def benchmark(
             f"{config.inference.context_max}: raise it, or ask for fewer"
         )
     options, load = engine_options(home, config, base), os.getloadavg()[0]
-    with claim_home(home), StepBar() as report:
+    with claim_home(home, "benchmark"), StepBar() as report:
         figures = run_benchmark(options, work, home.root, report)
     if as_json:
         emit_json("benchmark", benchmark_to_json(base, work, figures, load))

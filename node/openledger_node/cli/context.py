@@ -2,28 +2,33 @@
 
 import json
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from openledger_protocol.constants import LOCAL_NETWORK
 
 from ..config import Config, load_config
 from ..errors import NodeError
-from ..home import Home, is_claimed, open_home
+from ..home import Holder, Home, VerbAtWorkError, find_holder, open_home
 from ..networks import current_network
 
 if TYPE_CHECKING:
     import httpx
 
-BAD_REQUEST = 400
+BAD_REQUEST, SERVER_ERROR = 400, 500
 TIMEOUT_S = 5.0
 UP_WITHIN_S = 10.0
 """From a daemon's lock to its socket, on a busy machine; nobody waits longer than for an answer."""
 
 POLL_S = 0.05
+
+DAEMON_ALONE: Final = ("/connect", "/money/", "/open", "/status")
+"""What nobody but a daemon answers; verbs that ask anything else do it themselves while none runs."""
+
 _home_flag: list[Path | None] = [None]
 
 
@@ -50,6 +55,19 @@ def network_id(home: Home) -> str:
     return network.network if network else LOCAL_NETWORK
 
 
+def typed_verb() -> str:
+    """The verb of this call, as it was typed, without what stands behind it."""
+    from .main import PARTS, first_word  # which imports this module
+
+    words = sys.argv[1:]
+    noun = first_word(words)
+    part = next((part for part in PARTS if noun in part.words), None)
+    if part is None:
+        return Path(sys.argv[0]).name
+    behind = words[words.index(part.words[0]) + 1 :] if part.panel else []
+    return " ".join([part.words[0], *behind[:1]])
+
+
 class RefusedError(NodeError):
     """What the daemon would not do; it says with which exit code the verb is to end."""
 
@@ -58,29 +76,53 @@ class RefusedError(NodeError):
         self.exit_code = exit_code  # in place of its class's own
 
 
+class SilentError(NodeError):
+    """A daemon holds the home and says nothing."""
+
+    def __init__(self, home: Home, holder: Holder, error: Exception) -> None:
+        super().__init__(
+            f"a daemon holds {home.root} but does not answer (process {holder.process or 'unknown'}, "
+            f"{type(error).__name__}): wait a moment if it has just started, else end it and start it again"
+        )
+        self.holder = holder
+        self.is_deaf = is_deaf(error)
+
+
 def ask_daemon(
-    home: Home, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout_s: float = TIMEOUT_S
+    home: Home,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+    up_within_s: float = UP_WITHIN_S,
 ) -> Any:
     """Ask the running daemon over its control socket; None if none runs. One that starts or ends is waited for.
 
     Raises:
         RefusedError: it says no, and why.
-        NodeError: one runs, but does not answer.
+        VerbAtWorkError: none runs, nobody else can answer, and none can start before a verb has ended.
+        SilentError: one runs, but does not answer.
+        NodeError: it has failed.
     """
-    deadline_s = time.monotonic() + min(timeout_s, UP_WITHIN_S)
-    while is_claimed(home):
+    deadline_s = time.monotonic() + min(timeout_s, up_within_s)
+    while holder := find_holder(home):
+        if not holder.is_daemon:
+            if path.startswith(DAEMON_ALONE):
+                raise VerbAtWorkError(holder)
+            return None
         try:
             return _ask(home, method, path, body, timeout_s)
         except (OSError, HTTPException) as error:
-            # the socket comes after the lock and goes before it: nobody has heard the question yet
-            if isinstance(error, FileNotFoundError | ConnectionRefusedError) and time.monotonic() < deadline_s:
-                time.sleep(POLL_S)
-                continue
-            raise NodeError(
-                f"a daemon holds {home.root} but does not answer ({type(error).__name__}): "
-                "wait a moment if it has just started, else end it and start it again"
-            ) from error
+            if not is_deaf(error) or time.monotonic() >= deadline_s:
+                raise SilentError(home, holder, error) from error
+            time.sleep(POLL_S)
     return None
+
+
+def is_deaf(error: Exception) -> bool:
+    """Whether a daemon has not heard the question: its socket comes after the lock and goes before it."""
+    return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 
 
 def _ask(home: Home, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Any:
@@ -95,8 +137,16 @@ def _ask(home: Home, method: str, path: str, body: Mapping[str, Any] | None, tim
         connection.close()
     if response.status == BAD_REQUEST:
         raise_refusal(json.loads(answer))
+    if response.status >= SERVER_ERROR:
+        raise NodeError(
+            f"the daemon has failed at {method} {path} (status {response.status}): "
+            "what went wrong is in its log: `openledger-node logs`"
+        )
     if response.status >= BAD_REQUEST:
-        raise HTTPException(f"status {response.status}")
+        raise NodeError(
+            f"the daemon refuses {method} {path} (status {response.status}): it may be of another version, "
+            "so end it by `openledger-node stop` and start it again"
+        )
     return json.loads(answer)
 
 

@@ -17,7 +17,7 @@ from .amounts import amount as amount
 from .amounts import open_amount as open_amount
 from .amounts import wei_of as wei_of
 from .confirm import confirm
-from .context import ask_daemon, load_settings, open_node_home
+from .context import ask_daemon, load_settings, open_node_home, typed_verb
 from .passwords import PASSWORD_FILE_HELP, password_of
 from .render import emit_json, plain, say
 
@@ -112,13 +112,14 @@ def open_money(home: Home | None = None) -> Iterator[Money]:
     """Whoever can answer: the daemon, which keeps the ledger's one writer; else we are it for as long.
 
     Raises:
+        VerbAtWorkError: a verb is it just now.
         NodeError: this home is on no network, or its chain does not answer.
     """
     home = home or open_node_home()
     if is_claimed(home):
         yield DaemonMoney(home)
         return
-    with claim_home(home):
+    with claim_home(home, typed_verb()):
         yield from _open_own(home)
 
 

@@ -1,6 +1,7 @@
 """`setup`: three questions, each with an answer proposed; said again, it shows and changes the settings."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +9,10 @@ from typing import Annotated
 import typer
 
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
+from openledger_protocol.errors import ProtocolError
 
 from ..config import Config, Origin, load_config
-from ..errors import ConfigError
+from ..errors import ConfigError, NodeError
 from ..home import Home, is_claimed
 from ..inference.bases import FAKE_BASE_NAME, is_here
 from ..inference.pull import pull_base
@@ -22,14 +24,12 @@ from ..owner.machine import Machine, look_at_machine, propose, suited_bases
 from ..owner.prices import changed_market
 from ..settings_file import write_settings
 from .amounts import amount, bytes_of, size, wei_of
+from .answers import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price
 from .context import open_node_home
 from .models import hub_name
 from .network import fetch_network
 from .passwords import PASSWORD_FILE_HELP, new_account_password
 from .render import StageReport, emit_json, plain, say, show_table
-
-DEVELOPMENT = "development"
-NO_PRICE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +89,7 @@ def setup(
     home = open_node_home()
     config, origins = load_config(home.config_file)
     wanted = Wanted(base=base, network=network, price=price, serve=serve, day_max=day_max, vram=vram)
+    _check_flags(home, config, wanted)
     if not (yes or no_input or as_json):
         if not sys.stdin.isatty():
             raise ConfigError("no terminal to ask at: say --yes to take what is proposed, or --no-input and flags")
@@ -109,27 +110,51 @@ def setup(
 # ---- the questions
 
 
+def _check_flags(home: Home, config: Config, wanted: Wanted) -> None:
+    """Refuse what a flag says before anything is asked."""
+    if wanted.base is not None:
+        check_base(home, wanted.base)
+    if wanted.network is not None:
+        check_network(home, wanted.network)
+    if wanted.price is not None:
+        check_price(config.market, wanted.price)
+    if wanted.day_max is not None:
+        wei_of(wanted.day_max)
+    if wanted.vram is not None:
+        bytes_of(wanted.vram)
+
+
 def _ask(home: Home, config: Config, machine: Machine, wanted: Wanted) -> Wanted:
     """Ask what no flag has said."""
     if wanted.base is None:
         _show_machine(machine)
         usual = config.inference.base if home.config_file.exists() else propose(machine)
-        wanted = replace(wanted, base=_prompt("1 of 3  base", usual))
+        wanted = replace(wanted, base=_prompt("1 of 3  base", usual, lambda base: check_base(home, base)))
     if wanted.network is None:
         say("\ndevelopment: a chain in the node, its money is worth nothing; or the FILE or URL of a network.json;")
         say(
             "local: no chain at all. For a network for real money you choose a password next, which locks the wallet."
         )
-        wanted = replace(wanted, network=_prompt("2 of 3  network", _network_now(home, config)))
+        usual = _network_now(home, config)
+        network = _prompt("2 of 3  network", usual, lambda network: check_network(home, network))
+        wanted = replace(wanted, network=network)
     if wanted.price is None and wanted.serve is None:
         say("\nOPEN for 1,000 tokens of a prompt and 1,000 of an answer; none: serve nothing, only ask others")
-        wanted = replace(wanted, price=_prompt("3 of 3  price", _price_now(config)))
+        price = _prompt("3 of 3  price", _price_now(config), lambda price: check_price(config.market, price))
+        wanted = replace(wanted, price=price)
     return wanted
 
 
-def _prompt(question: str, usual: str) -> str:
-    answer: str = typer.prompt(question, default=usual, err=True)
-    return answer
+def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:
+    """Ask until the answer can be taken; what is proposed always can."""
+    while True:
+        answer = str(typer.prompt(question, default=usual, err=True)).strip()
+        try:
+            if answer != usual:
+                check(answer)
+            return answer
+        except (NodeError, ProtocolError, typer.BadParameter, OSError) as error:
+            say(f"[bold red]not taken[/] {plain(str(error))}")
 
 
 def _network_now(home: Home, config: Config) -> str:

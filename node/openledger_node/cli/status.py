@@ -1,22 +1,24 @@
 """`status`: one screen on what the node does, and why nothing, also when it is down."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from .. import __version__
-from ..home import Home
+from ..home import Holder, Home, VerbAtWorkError
 from ..keys import api_key_file
 from ..owner.kept_pause import kept_pause
 from ..plural import counted
 from .amounts import open_amount
-from .context import ask_daemon, load_settings, network_id, open_node_home
+from .context import SilentError, ask_daemon, load_settings, network_id, open_node_home
 from .render import emit_json, out_console, plain
 
 MARKS = {True: "ok", False: "NO", None: "–"}
 GIB = 1 << 30
 LABEL_WIDTH = 9  # or the widest that there is
+UP_WITHIN_S: Final = 0.5
+"""How long a daemon that has just started is waited for: the screen is there within a second."""
 
 
 def add_verbs(app: typer.Typer) -> None:
@@ -27,16 +29,44 @@ def add_verbs(app: typer.Typer) -> None:
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Show what the node is doing and, if it is nothing, why; also when it is down."""
     home = open_node_home()
-    fields = ask_daemon(home, "GET", "/status") or stopped_status(home)
+    fields = look_at_node(home)
     if as_json:
         emit_json("status", fields)
         return
     lines = status_lines(fields)
-    if fields["state"] != "stopped" and (found := ask_daemon(home, "POST", "/open")):
+    if fields["api"]["url"] and (found := ask_daemon(home, "POST", "/open")):
         lines["page"] = found["url"]
     width = max(LABEL_WIDTH, *map(len, lines))
     for label, value in lines.items():
         out_console.print(f"[dim]{plain(label):<{width}}[/] {plain(value)}")
+
+
+def look_at_node(home: Home) -> dict[str, Any]:
+    """What the daemon says of itself, or what can be seen of a home whose daemon says nothing yet or is down.
+
+    Raises:
+        NodeError: it runs, but does not answer.
+    """
+    try:
+        return ask_daemon(home, "GET", "/status", up_within_s=UP_WITHIN_S) or stopped_status(home)
+    except VerbAtWorkError as error:
+        return status_beside_verb(home, error.holder)
+    except SilentError as error:
+        if not error.is_deaf:
+            raise
+        return starting_status(home, error.holder)
+
+
+def status_beside_verb(home: Home, verb: Holder) -> dict[str, Any]:
+    """The status of a home where a verb works while the daemon is down, so that it can't be started just now."""
+    why = f"the daemon is not running, and {verb} is at work in this home: it ends by itself, so wait"
+    return {**stopped_status(home), "why_idle": why, "suggestion": None}
+
+
+def starting_status(home: Home, daemon: Holder) -> dict[str, Any]:
+    """The status of a home whose daemon has the lock and does not listen."""
+    why = f"{daemon} has just started, or is just ending, and does not listen: look again in a moment"
+    return {**stopped_status(home), "state": "starting", "why_idle": why, "suggestion": None}
 
 
 def stopped_status(home: Home) -> dict[str, Any]:
@@ -93,7 +123,31 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["wallet"] = fields["address"]
     if why := fields.get("money", {}).get("why_not_claimed"):
         lines["rewards"] = f"not claimed: {why}"
-    return lines
+    return lines | _usage_lines(fields) | _waiting_lines(fields)
+
+
+def _usage_lines(fields: dict[str, Any]) -> dict[str, str]:
+    """What was asked of the node in the last day and week, where anything was."""
+    spans = ((label, fields.get("usage", {}).get(name)) for label, name in (("24 h", "day"), ("7 days", "week")))
+    return {label: _used(usage) for label, usage in spans if usage and usage["jobs"]}
+
+
+def _used(usage: dict[str, Any]) -> str:
+    parts = [counted(usage["jobs"], "job")]
+    if usage["answered_percent"] is not None:
+        parts.append(f"{usage['answered_percent']:.1f} % answered")
+    parts += [f"{usage[name]:,} {name}" for name in ("failed", "interrupted") if usage[name]]
+    parts.append(counted(usage["tokens_out"], "token"))
+    if usage["adapter_percent"]:
+        parts.append(f"{usage['adapter_percent']:.1f} % of them with an adapter")
+    return ", ".join(parts)
+
+
+def _waiting_lines(fields: dict[str, Any]) -> dict[str, str]:
+    """What goes on only when its owner acts."""
+    if not (number := fields.get("waiting", {}).get("money")):
+        return {}
+    return {"waits": f"{counted(number, 'thing')} of your money: see `wallet history` and `stake show`"}
 
 
 def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """`benchmark`: on the fake engine it takes a second."""
 
+import os
+
 import pytest
 from support.verbs import Run
 
@@ -23,6 +25,7 @@ def test_machines_read_every_figure(run: Run, home: Home) -> None:
     assert found["failed"] == 0
     assert found["adapter_load_ms"] > 0
     assert found["batch_fits"] == 4
+    assert home.lock.read_text() == f"{os.getpid()} benchmark\n"
     assert not [file for file in home.root.iterdir() if file.name.startswith(".benchmark")]
 
 

@@ -1,26 +1,45 @@
 """A verb that asks a daemon which is just starting, or just ending."""
 
 import socketserver
+import sys
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
 
 from openledger_node.cli import context
-from openledger_node.cli.context import ask_daemon
+from openledger_node.cli.context import SilentError, ask_daemon, typed_verb
 from openledger_node.errors import NodeError
 from openledger_node.home import Home, claim_home
 
-ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"state":"idle"}'
-
 
 class Daemon(socketserver.StreamRequestHandler):
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"state":"idle"}'
+
     def handle(self) -> None:
         while self.rfile.readline().strip():
             pass
-        self.wfile.write(ANSWER)
+        self.wfile.write(self.answer)
+
+
+class FailedDaemon(Daemon):
+    answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+
+
+class OlderDaemon(Daemon):
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+
+
+@contextmanager
+def listening(home: Home, daemon: type[Daemon]) -> Iterator[None]:
+    with socketserver.UnixStreamServer(str(home.socket), daemon) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
 
 
 def instead_of_waiting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -32,11 +51,7 @@ def test_a_daemon_that_is_starting_is_asked_once_it_listens(home: Home, monkeypa
     with ExitStack() as stack:
 
         def listen() -> None:
-            server = stack.enter_context(socketserver.UnixStreamServer(str(home.socket), Daemon))
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            stack.callback(thread.join)
-            stack.callback(server.shutdown)
+            stack.enter_context(listening(home, Daemon))
 
         instead_of_waiting(monkeypatch, listen)
         stack.enter_context(claim_home(home))
@@ -56,3 +71,32 @@ def test_a_daemon_that_never_listens_is_named_with_what_to_do(home: Home, monkey
         pytest.raises(NodeError, match=r"holds .* but does not answer .*: wait a moment if it has just"),
     ):
         ask_daemon(home, "GET", "/status")
+
+
+@pytest.mark.parametrize(
+    ("daemon", "says"),
+    [
+        (FailedDaemon, r"has failed at GET /limits \(status 500\): what went wrong .* `openledger-node logs`$"),
+        (OlderDaemon, r"refuses GET /limits \(status 404\): it may be of another version"),
+    ],
+)
+def test_a_daemon_that_answers_badly_is_not_called_silent(home: Home, daemon: type[Daemon], says: str) -> None:
+    with claim_home(home), listening(home, daemon), pytest.raises(NodeError, match=says) as refused:
+        ask_daemon(home, "GET", "/limits")
+    assert not isinstance(refused.value, SilentError)
+
+
+@pytest.mark.parametrize(
+    ("line", "verb"),
+    [
+        ("rewards withdraw 12 --yes", "rewards withdraw"),
+        ("--home here stake show --json", "stake show"),
+        ("earnings --json", "earnings"),
+        ("--version", "openledger-node"),
+    ],
+)
+def test_a_verb_knows_its_name_without_what_is_behind_it(
+    line: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/openledger-node", *line.split()])
+    assert typed_verb() == verb

@@ -67,6 +67,67 @@ def test_setup_asks_three_questions_and_shows_what_is_set(home: Home) -> None:
     assert settings(home) == {"inference": {"base": "fake"}, "node": {"serve": False}}
 
 
+def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
+    home.config_file.write_text("[inference]\nbase = 'fake'\n")
+    answers = [
+        ("1 of 3  base [fake]", "smolm"),
+        ("1 of 3  base [fake]", "acme/tiny"),
+        ("2 of 3  network [local]", "developmnt"),
+        ("2 of 3  network [local]", "development"),
+        ("3 of 3  price [0.005]", "0,01"),
+        ("3 of 3  price [0.005]", "9" * 30),
+        ("3 of 3  price [0.005]", "0.01"),
+    ]
+    ran = type_on_terminal(home, "setup", "--no-pull", answers=answers)
+    assert ran.status == 0, ran.stdout
+    for refused in (
+        "no base is called 'smolm' here: say smollm2-135m-instruct, OWNER/NAME",
+        "'developmnt' is no network: say development, local, or the FILE or URL",
+        "'0,01' is no amount: say how many, like 12 or 0.5; or none",
+        "is too large for a price: say OPEN of 1,000 tokens, like 0.005",
+    ):
+        assert ran.stdout.count(refused) == 1, refused
+    assert settings(home)["market"] == {"price_in_wei": 2 * 10**15, "price_out_wei": 8 * 10**15}
+    assert settings(home)["inference"] == {"base": "acme--tiny"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (("--base", "smolm"), "no base is called 'smolm' here"),
+        (("--base", "./nothing"), "no base is called './nothing' here"),
+        (("--base", "{home}/"), "is no base model: it has no config.json"),
+        (("--network", "developmnt"), "say development, local, or the FILE or URL"),
+        (("--network", "{home}/node.toml"), "node.toml"),
+        (("--price", "cheap"), "like 12 or 0.5; or none, to serve nothing"),
+        (("--day-max", "cheap"), "like 12 or 0.5"),
+        (("--vram", "all"), "like 20GB"),
+        (("--price", "9" * 30), "is too large for a price"),
+    ],
+)
+def test_setup_refuses_a_flag_with_what_is_right_and_changes_nothing(
+    run: Run, home: Home, flags: tuple[str, str], says: str
+) -> None:
+    home.config_file.write_text("# mine\n")
+    ran = run("setup", "--no-input", "--no-pull", *(flag.format(home=home.root) for flag in flags))
+    assert ran.status in (2, 3)
+    assert says in " ".join(ran.stderr.replace("│", "").split())
+    assert home.config_file.read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize("base", [DEMO_BASE_NAME, "fake", "acme/tiny", "acme--tiny", "acme/tiny@v1.0", "{home}/mine"])
+def test_setup_takes_whatever_may_be_a_base(run: Run, home: Home, base: str) -> None:
+    (home.root / "mine").mkdir()
+    (home.root / "mine" / "config.json").write_text("{}")
+    assert run("setup", "--no-input", "--no-pull", "--base", base.format(home=home.root)).status == 0
+
+
+def test_setup_refuses_a_flag_before_it_asks(home: Home) -> None:
+    answers = [("1 of 3  base", "fake"), ("2 of 3  network", "local")]
+    ran = type_on_terminal(home, "setup", "--price", "cheap", answers=answers)
+    assert (ran.status, "1 of 3" in ran.stdout) == (2, False)
+
+
 def test_setup_asks_nobody_where_nobody_is(run: Run, home: Home) -> None:
     ran = run("setup")
     assert (ran.status, "--yes" in ran.stderr) == (3, True)
@@ -96,6 +157,28 @@ def test_a_pause_of_some_time_is_shown_with_its_end(run: Run) -> None:
     assert "until" not in status_lines(fields)
     paused = {"since": "2026-01-31T10:00:00Z", "until": "2026-01-31T12:00:00Z", "why": "paused", "by": "owner"}
     assert status_lines({**fields, "paused": paused})["until"] == "2026-01-31T12:00:00Z"
+
+
+def test_a_day_and_a_week_of_jobs_and_what_waits_are_lines_of_the_status(run: Run) -> None:
+    fields = run("status", "--json").json
+    assert {"24 h", "7 days", "waits"} & status_lines(fields).keys() == set()
+    week = {
+        "jobs": 1_201,
+        "ended": 1_200,
+        "answered": 1_199,
+        "failed": 0,
+        "interrupted": 1,
+        "answered_percent": 99.9,
+        "tokens_out": 45_000,
+        "adapter_tokens_out": 30_000,
+        "adapter_percent": 66.6,
+    }
+    lines = status_lines({**fields, "usage": {"day": {**week, "jobs": 0}, "week": week}, "waiting": {"money": 2}})
+    assert "24 h" not in lines
+    assert lines["7 days"] == (
+        "1,201 jobs, 99.9 % answered, 1 interrupted, 45,000 tokens, 66.6 % of them with an adapter"
+    )
+    assert lines["waits"].startswith("2 things of your money")
 
 
 @pytest.mark.parametrize(

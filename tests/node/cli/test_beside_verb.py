@@ -1,0 +1,87 @@
+"""Verbs while another verb holds the home and no daemon runs: nobody waits in vain, and nothing is to be ended."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from support.verbs import Run
+
+from openledger_node.cli import status
+from openledger_node.home import Home, claim_home
+
+HOLD = """
+import sys
+from pathlib import Path
+from openledger_node.home import Home, claim_home
+lock = claim_home(Home(Path(sys.argv[1])), *sys.argv[2:])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+AT_ONCE_S = 3.0  # on a busy machine, and less than anybody waits for a daemon that starts
+
+
+@contextmanager
+def holder(home: Home, *name: str) -> Iterator[int]:
+    """Another process holds the home under a name."""
+    command = [sys.executable, "-c", HOLD, str(home.root), *name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process.pid
+        process.kill()
+
+
+def test_status_names_the_verb_at_work_and_proposes_nothing(run: Run, home: Home) -> None:
+    with holder(home, "rewards withdraw") as process:
+        fields = run("status", "--json").json
+        said = run("status").stdout
+    assert fields["state"] == "stopped"
+    assert f"`rewards withdraw` (process {process}) is at work in this home: it ends by itself" in fields["why_idle"]
+    assert fields["suggestion"] is None
+    assert " ".join(fields["why_idle"].split()) in " ".join(said.split())
+
+
+def test_status_says_that_a_daemon_is_starting(run: Run, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "UP_WITHIN_S", 0.1)
+    with holder(home) as process:
+        ran = run("status", "--json")
+    assert (ran.status, ran.json["state"], ran.json["suggestion"]) == (0, "starting", None)
+    assert f"the daemon (process {process}) has just started" in ran.json["why_idle"]
+
+
+def test_status_waits_half_a_second_for_a_daemon_that_starts() -> None:
+    assert status.UP_WITHIN_S <= 0.5
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["stake show", "rewards withdraw --yes", "benchmark", "peers list", "connect", "open", "chat hello"],
+)
+def test_what_needs_the_daemon_or_the_lock_says_at_once_what_to_wait_for(run: Run, home: Home, line: str) -> None:
+    home.config_file.write_text("[inference]\nbackend = 'fake'\nbase = 'fake'\n")
+    with holder(home, "rewards withdraw") as process:
+        started_s = time.monotonic()
+        ran = run(*line.split())
+        took_s = time.monotonic() - started_s
+    assert ran.status == 3
+    assert f"`rewards withdraw` (process {process}) is at work in this home: wait until it has ended" in " ".join(
+        ran.stderr.split()
+    )
+    assert took_s < AT_ONCE_S
+
+
+@pytest.mark.parametrize("line", ["limits show", "price show", "jobs", "adapters list", "stop", "pause", "resume"])
+def test_what_needs_neither_does_its_work(run: Run, home: Home, line: str) -> None:
+    with claim_home(home, "benchmark"):
+        started_s = time.monotonic()
+        assert run(*line.split()).status == 0
+        assert time.monotonic() - started_s < AT_ONCE_S
+
+
+def test_a_verb_that_takes_the_home_writes_its_own_name(run: Run, home: Home) -> None:
+    run("stake", "show", "--json")
+    assert home.lock.read_text().endswith(" stake show\n")
