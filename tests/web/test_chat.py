@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from support.nodes import Node, node_environment, verb_json
 from support.taught import ANSWER, EMBEDDED, HOSTILE, HOSTILE_ANSWER, NAME, buy, taught_node
 
@@ -141,6 +141,33 @@ def test_an_engine_that_is_busy_says_so_and_can_be_asked_again(taught: Node, ope
     page.unroute("**/v1/chat/completions")
     page.locator(".columns button", has_text="Ask again").first.click()
     expect(page.locator(".figures").nth(0)).to_contain_text("to first")
+
+
+def test_one_column_is_asked_again_alone_while_the_other_still_writes(
+    taught: Node, open_page: OpenPage, seen: Any
+) -> None:
+    seen.is_forgiven = True
+    page = show(open_page, taught, "chat")
+    page.locator("#guest").uncheck()
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.post_data_json["model"])
+        if asked.count(NAME) == 1 and asked[-1] == NAME:
+            route.fulfill(status=429, json={"error": {"message": "256 requests wait already"}})
+        elif asked[-1] == NAME:
+            route.continue_()  # what the base is asked stays without an answer
+
+    page.route("**/v1/chat/completions", answer)
+    page.locator("#question").fill("now?")
+    page.locator("[data-key=send]").click()
+    page.locator(".columns button", has_text="Ask again").click()
+    expect(page.locator(".figures").nth(1)).to_contain_text("to first")
+    expect(page.locator("[data-key=send]")).to_have_text("Stop")
+    assert sorted(asked) == sorted([NAME, NAME, *(set(asked) - {NAME})])
+    page.locator("[data-key=send]").click()
+    expect(page.locator(".figures").nth(0)).to_contain_text("stopped")
+    expect(page.locator("[data-key=send]")).to_have_text("Send")
 
 
 # ---- who taught it

@@ -123,9 +123,51 @@ def test_a_training_of_another_process_is_shown_and_can_be_stopped(teacher: Node
     begun = verb(teacher, "factory", *flags, "--no-wait")
     assert (begun["state"] in ("waiting", "training"), begun["who"]) == (True, "here")
     expect(panel(page, "2 Train")).to_contain_text("far")
-    panel(page, "2 Train").get_by_role("button", name="Stop", exact=True).click()
+    panel(page, "2 Train").get_by_role("button", name="Stop…").click()
+    page.locator("dialog").get_by_role("button", name="Stop and discard").click()
     expect(panel(page, "2 Train").locator(".chip").first).to_have_text("stopped")
     assert verb(teacher, "adapters", "list")["adapters"] == []
+
+
+def test_a_training_is_discarded_only_after_a_question_and_its_buttons_keep_their_places(
+    teacher: Node, open_page: OpenPage
+) -> None:
+    begin_long(teacher)
+    page = open_page(teacher, "factory")
+    train, dialog = panel(page, "2 Train"), page.locator("dialog")
+    buttons = train.locator("[data-key='pause training'], [data-key=keep], [data-key='stop training']")
+    expect(buttons).to_have_text(["Pause", re.compile("Stop and keep step"), "Stop…"])
+    buttons.nth(0).click()
+    expect(buttons).to_have_text(["Resume", re.compile("Stop and keep step"), "Stop…"])
+    step = verb(teacher, "factory", "status")["run"]["step"]
+    buttons.nth(2).click()
+    expect(dialog.locator("h2")).to_have_text(f"Stop and discard {step:,} steps")
+    expect(dialog.locator(".buttons button")).to_have_text(["Cancel", "Stop and keep", "Stop and discard"])
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
+    assert verb(teacher, "factory", "status")["run"]["state"] == "paused"
+    buttons.nth(2).click()
+    dialog.get_by_role("button", name="Stop and keep").click()
+    expect(train.locator(".chip").first).to_have_text("done", timeout=LONG_MS)
+
+
+def test_before_the_first_step_there_is_nothing_to_keep(teacher: Node, open_page: OpenPage) -> None:
+    begin_long(teacher)
+    with operator_of(teacher.home) as operator:
+        factory = operator.get("/factory").json()
+    factory["run"] |= {"state": "waiting", "progress": None}
+    page = open_page(teacher)
+    page.route("**/operator/events", lambda route: route.fulfill(status=204))
+    page.route("**/operator/factory", lambda route: route.fulfill(body=json.dumps(factory)))
+    page.reload()
+    show(page, "factory")
+    train = panel(page, "2 Train")
+    expect(train.get_by_role("button", name="Pause")).to_be_disabled()
+    expect(train.get_by_role("button", name="Stop and keep")).to_be_disabled()
+    train.get_by_role("button", name="Stop…").click()
+    expect(page.locator("dialog")).to_contain_text("There is nothing to keep just now")
+    expect(page.locator("dialog").get_by_role("button", name="Stop and keep")).to_be_disabled()
 
 
 def test_what_does_not_fit_and_what_is_cut_off_say_the_way_out(teacher: Node, open_page: OpenPage) -> None:
@@ -166,6 +208,7 @@ def test_every_line_that_is_printed_is_one_of_the_verbs(teacher: Node, open_page
     lines = set(page.locator(".cli code").all_text_contents())
     begin_long(teacher)
     train = panel(page, "2 Train")
+    train.get_by_role("button", name="Stop and keep step").wait_for()  # before, there is nothing to keep
     train.get_by_role("button", name="Pause").focus()
     expect(train.locator(".cli code")).to_have_text("openledger-node factory pause")
     train.get_by_role("button", name="Pause").click()

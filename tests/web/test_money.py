@@ -1,12 +1,13 @@
 """Money: what the page shows is what the verbs print, and what is done on it is done on the chain."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from support.nodes import Node, running_node, verb_json
 from support.pages import operator_of
 
@@ -16,6 +17,7 @@ OpenPage = Callable[..., Page]
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
 OPEN_WEI = 10**18
 DEADLINE_S, MINED_MS = 60.0, 30_000
+SETTLED_MS = 300
 STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Window", "Withdrawal"]
 
 
@@ -207,6 +209,72 @@ def test_what_the_contract_would_refuse_is_said_in_place_of_the_button(page: Pag
     page.locator('[data-key="stake add"]').click()
     expect(page.locator("dialog .note")).to_contain_text("the contract refuses")
     expect(page.locator("dialog button.primary")).to_have_count(0)
+
+
+def test_what_is_typed_as_stake_stays_when_the_chain_goes_on(page: Page, paid: Node) -> None:
+    found, network = ask(paid, "stake"), ask(paid, "network")
+    found["unbonding"] = [{"amount_wei": "1", "ready_at_s": network["chain_time_s"] + 40 * 3600}]
+
+    def goes_on(route: Route) -> None:
+        network["chain_time_s"] += 3600
+        route.fulfill(body=json.dumps(network))
+
+    page.route("**/operator/money/network", goes_on)
+    page.route("**/operator/money/stake", lambda route: route.fulfill(body=json.dumps(found)))
+    stake, field = panel(page, "Stake"), page.locator("#stake-amount")
+    expect(stake).to_contain_text("free in")
+    field.fill("2.5")
+    field.evaluate("(field) => { field.blur(); window.field = field; }")
+    before = stake.locator("dd").nth(1).inner_text()
+    expect(stake.locator("dd").nth(1)).not_to_have_text(before)
+    assert page.evaluate("() => window.field.isConnected"), "the clock alone draws no field anew"
+    found["bonded_wei"] = str(123 * OPEN_WEI)
+    expect(stake).to_contain_text("123.000000")
+    expect(field).to_have_value("2.5")
+    expect(stake.locator(".cli code")).to_have_text("openledger-node stake add 2.5")
+
+
+def test_a_second_click_sends_nothing_and_a_lost_answer_is_called_one(page: Page, seen: Any) -> None:
+    seen.is_forgiven = True  # its requests are cut
+    asked: list[Route] = []
+    page.route("**/operator/money/act", lambda route: asked.append(route))
+    page.locator('[data-key="stake add"]').click()
+    go = page.locator("dialog button.primary")
+    go.dblclick()
+    expect(go).to_have_text("Sending…")
+    expect(go).to_be_disabled()
+    assert len(asked) == 1
+    asked[0].abort()
+    expect(page.locator("dialog .note")).to_contain_text("this may have been sent, or not")
+    expect(page.locator("dialog .note")).to_contain_text("Money, Transactions shows it")
+    expect(page.locator("dialog button")).to_have_text("Close")
+
+
+def test_a_password_is_tried_once_and_a_refusal_asks_again(page: Page, seen: Any) -> None:
+    seen.is_forgiven = True  # refusals are answers with status 400
+    tried: list[str | None] = []
+    held: list[Route] = []
+
+    def answer(route: Route) -> None:
+        tried.append(route.request.post_data_json["password"])
+        if tried[-1] is None:
+            route.fulfill(status=400, json={"error": {"message": "wallet is locked: this verb needs its password"}})
+        else:
+            held.append(route)
+
+    page.route("**/operator/money/plan", answer)
+    page.locator('[data-key="stake add"]').click()
+    page.locator("#dialog-password").fill("wrong")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    unlock = page.locator("dialog button.primary")
+    expect(unlock).to_have_text("Opening…")
+    expect(unlock).to_be_disabled()
+    page.wait_for_timeout(SETTLED_MS)
+    assert tried == [None, "wrong"]
+    held[0].fulfill(status=400, json={"error": {"message": "the password is wrong"}})
+    expect(page.locator("dialog .note")).to_contain_text("the password is wrong")
+    expect(unlock).to_have_text("Unlock")
 
 
 def test_an_amount_that_is_none_opens_no_dialog(page: Page) -> None:

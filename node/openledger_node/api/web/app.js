@@ -9,18 +9,18 @@
 // `root` is an empty <div>; `params` are those of the address (#/chat?base=x → {base: "x"}; `setParams` of lib/route.js
 // writes them). Make elements with h() of lib/dom.js only: strings go in as text, never as HTML. Keep each part of a
 // screen in a part() and call its show(facts, draw): it draws anew only when its facts have changed, and keeps the
-// focus on what bears the same data-key. Live facts: on("state" | "jobs" | "money" | "peers" | "chain" | "engine", f) of
-// lib/events.js, each the object of its verb's --json; let go of them in unmount. Everything else: get, post, money
-// of lib/api.js; they throw Refused with the node's own sentence. What costs goes through act() of lib/dialog.js,
-// and every panel with buttons has a cliLine() of lib/cli.js that `says` what they do. Amounts come as wei in texts:
-// amount() of lib/format.js. Buttons that change something are made by button() of lib/parts.js, and are off while
-// the node is gone. Keys of the screen alone: screenKeys() of lib/keys.js. A screen with all that it stands on
-// stays under 150 KB (a test).
+// focus, and what is typed, on what bears the same data-key; under a pressed pointer it waits. Live facts:
+// on("state" | "jobs" | "money" | "peers" | "chain" | "engine", f) of lib/events.js, each the object of its verb's
+// --json; let go of them in unmount. Everything else: get, post, money of lib/api.js; they throw Refused with the
+// node's own sentence. What costs goes through act() of lib/dialog.js, and every panel with buttons has a cliLine() of
+// lib/cli.js that `says` what they do. Amounts come as wei in texts: amount() of lib/format.js. Buttons that change
+// something are made by button() of lib/parts.js, and are off while the node is gone. Keys of the screen alone:
+// screenKeys() of lib/keys.js. A screen with all that it stands on stays under 150 KB (a test).
 import { openSession, post, Refused } from "./lib/api.js";
 import { h, put } from "./lib/dom.js";
 import { openDialog } from "./lib/dialog.js";
 import { connect, latest, link, on, poll } from "./lib/events.js";
-import { barOf } from "./lib/bar.js";
+import { barOf, stateLine } from "./lib/bar.js";
 import { listen, showKeys } from "./lib/keys.js";
 import { percent } from "./lib/format.js";
 import { button, emptyState, note } from "./lib/parts.js";
@@ -29,6 +29,7 @@ import { read } from "./lib/route.js";
 const SCREENS = [["home", "Home", "h"], ["chat", "Chat", "c"], ["adapters", "Adapters", "a"], ["factory", "Factory", "f"], ["money", "Money", "m"], ["peers", "Peers", "p"]];
 const THEME = "openledger-theme";
 const main = document.getElementById("main"), nav = document.getElementById("nav"), bar = document.getElementById("bar");
+const menu = h("button", { id: "menu", type: "button", class: "small", onclick: toggleMenu }, "Menu"), line = stateLine(), rest = h("div", { class: "rest" });
 let screens = [], shown = null, unmount = null, numRouted = 0;
 
 async function start() {
@@ -42,6 +43,7 @@ async function start() {
   listen({ go: (name) => { location.hash = `#/${name}`; }, letters: Object.fromEntries(screens.map(([name, , key]) => [key, name])), toggleTheme });
   document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
   addEventListener("hashchange", route);
+  put(bar, menu, line, rest);
   on("state", drawFrame);
   on("factory", () => drawFrame(latest.state));
   on("link", drawLink);
@@ -52,6 +54,7 @@ async function start() {
 }
 
 async function route() {
+  if (link.isShutOut) return;
   const turn = ++numRouted, { name, params } = read();
   const [screen] = screens.find(([each]) => each === name) ?? screens[0];
   if (shown === screen && unmount?.changed) return unmount.changed(params);
@@ -71,6 +74,7 @@ async function route() {
 }
 
 function drawFrame(status) {
+  if (link.isShutOut) return;
   put(nav, h("div", {},
     h("div", { class: "brand" }, h("i", { "aria-hidden": "true" }), "openledger-node"),
     h("div", { class: "where" }, [status?.network, status?.version].filter(Boolean).join(" · ")),
@@ -95,8 +99,10 @@ function countedSteps(run) {
 }
 
 function drawBar() {
-  put(bar, h("button", { id: "menu", type: "button", class: "small", dataset: { key: "menu" }, "aria-expanded": String(nav.classList.contains("open")), onclick: toggleMenu }, "Menu"),
-    barOf(latest.state, latest.chain, link, { pause: () => order("/pause"), resume: () => order("/resume") }));
+  if (link.isShutOut) return;
+  menu.setAttribute("aria-expanded", String(nav.classList.contains("open")));
+  line.say(latest.state, link);
+  put(rest, barOf(latest.state, latest.chain, link, { pause: () => order("/pause"), resume: () => order("/resume") }));
 }
 
 function toggleMenu() {

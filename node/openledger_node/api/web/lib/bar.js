@@ -1,5 +1,5 @@
 // The bar over every screen: what the node does, and who and what it is in touch with.
-import { h } from "./dom.js";
+import { clean, h } from "./dom.js";
 import { bytes, clock, count, span } from "./format.js";
 import { latest } from "./events.js";
 import { idleSince, memoryOf, reachOf } from "./facts.js";
@@ -10,7 +10,6 @@ const TONES = { serving: "ok", idle: "warn", training: "busy", paused: "warn", d
 export function barOf(status, chain, link, { pause, resume }) {
   const now = new Date(), isPaused = Boolean(status?.paused) || status?.state === "paused";
   return [
-    stateOf(status, link),
     status && [
       h("span", { class: "bar-mid" }, reached(status)),
       h("span", { class: "bar-mid" }, h("b", {}, count(status.peers)), status.peers === 1 ? " peer" : " peers"),
@@ -22,22 +21,33 @@ export function barOf(status, chain, link, { pause, resume }) {
   ];
 }
 
-// One word of state, its tone in a dot beside it.
-export function stateOf(status, link) {
-  if (link.isUp === false) return h("span", { class: "state", dataset: { tone: "bad" } }, "Not running");
-  if (!status) return h("span", { class: "state" }, "Asking…");
+// The state, its tone in a dot beside it. It stays where it is: a reader says the word when it changes, and no figure beside it.
+export function stateLine() {
+  const word = h("span", { role: "status" }), more = h("span", {}), place = h("span", { class: "state" }, word, more);
+  place.say = (status, link) => {
+    const [now, figures, tone] = stateOf(status, link);
+    if (word.textContent !== now) word.textContent = now;
+    more.textContent = figures;
+    if (tone) place.dataset.tone = tone;
+    else delete place.dataset.tone;
+  };
+  return place;
+}
+
+function stateOf(status, link) {
+  if (link.isUp === false) return ["Not running", "", "bad"];
+  if (!status) return ["Asking…", "", null];
   const isDown = status.chain === "down" || status.chain === "halted";
-  const tone = isDown && status.state !== "serving" ? "bad" : TONES[status.state];
-  return h("span", { class: "state", dataset: { tone } }, stateWords(status, isDown));
+  return [...stateWords(status, isDown), isDown && status.state !== "serving" ? "bad" : TONES[status.state]];
 }
 
 function stateWords(status, isDown) {
   const { state } = status, running = status.requests?.running;
-  if (state === "serving") return running ? `Serving ${running}` : "Serving";
-  if (state === "idle" && isDown) return status.chain === "halted" ? "Chain halted" : "Chain down";
-  if (state === "idle") return `Idle ${span((Date.now() - idleSince(status)) / 1000)}`;
+  if (state === "serving") return ["Serving", running ? ` ${running}` : ""];
+  if (state === "idle" && isDown) return [status.chain === "halted" ? "Chain halted" : "Chain down", ""];
+  if (state === "idle") return ["Idle", ` ${span((Date.now() - idleSince(status)) / 1000)}`];
   const left = state === "training" ? latest.factory?.run?.progress?.time_left_s : null;
-  return `${state[0].toUpperCase()}${state.slice(1)}${left ? `, ${span(left)} left` : ""}`;
+  return [clean(`${state[0].toUpperCase()}${state.slice(1)}`), left ? `, ${span(left)} left` : ""];
 }
 
 function reached(status) {

@@ -24,7 +24,7 @@ export function chart({ title, say = String, series, xs, below = [], height = 88
   const picture = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
     ...[0, 50, 100].map((y) => svg("line", { class: "rule", x1: 0, x2: 100, y1: y, y2: y })),
     ...series.flatMap((each, n) => draw(each, n, at)), cursor);
-  const plot = h("div", { class: "plot", tabindex: "0", role: "img", vars: { "--plot-height": `${height}px` }, "aria-label": `${title}, ${words}${seen.length ? `now ${headOf(series, say)}, highest ${say(Math.max(...seen))}` : "nothing measured yet"}` },
+  const plot = h("div", { class: "plot", tabindex: "0", role: "img", dataset: { key: `plot ${title}` }, vars: { "--plot-height": `${height}px` }, "aria-label": `${title}, ${words}${seen.length ? `now ${headOf(series, say)}, highest ${say(Math.max(...seen))}` : "nothing measured yet"}` },
     h("div", { class: "lines" }, picture),
     h("div", { class: "ticks", "aria-hidden": "true" }, [high, high / 2, 0].map((tick, n) => h("span", { vars: { top: `${n * 50}%` } }, tickText(tick)))),
     h("div", { class: "below", "aria-hidden": "true" }, below.map((word) => h("span", {}, word))));

@@ -3,15 +3,18 @@ import { money, Refused } from "./api.js";
 import { cliLine } from "./cli.js";
 import { h, put } from "./dom.js";
 import { count, id, open as openAmount } from "./format.js";
-import { button, chip, note } from "./parts.js";
+import { button, chip, note, turn } from "./parts.js";
 
 const POLL_MS = 700;
+const LOST = "The node’s answer was lost: this may have been sent, or not. Money, Transactions shows it; look there before you try again.";
 const OVER = ["mined", "final", "reverted", "failed", "refused"], BAD = ["reverted", "failed", "refused"];
 
-// Ask the person something: title, content, and the buttons beside Cancel. Focus goes back when it closes.
+// Ask the person something: title, content, and the buttons beside Cancel. Focus goes back when it closes, to what was
+// drawn anew in place of the opener, too.
 export function openDialog(title, ...content) {
   const before = document.activeElement;
-  const dialog = h("dialog", { "aria-label": typeof title === "string" ? title : null, onclose: () => { dialog.remove(); before?.isConnected && before.focus(); } }, h("h2", {}, title), ...content);
+  const again = () => before?.isConnected ? before : [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === before?.dataset.key);
+  const dialog = h("dialog", { "aria-label": typeof title === "string" ? title : null, onclose: () => { dialog.remove(); again()?.focus(); } }, h("h2", {}, title), ...content);
   document.body.append(dialog);
   dialog.showModal();
   return dialog;
@@ -22,7 +25,7 @@ export function openDialog(title, ...content) {
 export function act({ title, sentence, verb, args = {}, words, does, wei = null, done = null }) {
   const body = h("div", {}, h("p", {}, "Asking the chain what it would cost…"));
   const dialog = openDialog(title, sentence && h("p", {}, sentence), body);
-  const cancel = () => button("Cancel", () => dialog.close(), { changes: false });
+  const cancel = (word = "Cancel") => button(word, () => dialog.close(), { changes: false });
 
   async function plan(password = null) {
     try {
@@ -44,7 +47,7 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
       found.wallet_after_wei !== null && ["Wallet afterwards", `${openAmount(found.wallet_after_wei)} ${symbol}`, found.wallet_after_wei],
       ["Gas left of today’s budget", `${openAmount(found.gas_left_wei)} coins`, found.gas_left_wei],
     ].filter(Boolean);
-    const go = button(does, () => carryOut(found), { kind: "primary" });
+    const go = once(does, "Sending…", () => carryOut(found));
     const back = cancel();
     put(body, sums(rows), found.note && h("p", {}, found.note), cliLine(words),
       h("p", { class: "note12" }, "You may leave the page while it is pending; it goes on and stands under Money, Transactions."),
@@ -54,10 +57,10 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
 
   function askPassword(why) {
     const field = h("input", { type: "password", autocomplete: "off", id: "dialog-password" });
-    const unlock = (event) => { event?.preventDefault(); const given = field.value; field.value = ""; plan(given); };
+    const unlock = once("Unlock", "Opening…", () => { const given = field.value; field.value = ""; plan(given); });
     put(body, why && note("bad", why), h("div", { class: "field" }, h("label", { for: "dialog-password" }, "Password of the wallet; forgotten afterwards"), field),
-      cliLine(words), h("div", { class: "buttons" }, cancel(), button("Unlock", unlock, { kind: "primary" })));
-    field.addEventListener("keydown", (event) => event.key === "Enter" && unlock(event));
+      cliLine(words), h("div", { class: "buttons" }, cancel(), unlock));
+    field.addEventListener("keydown", (event) => { if (event.key === "Enter") { event.preventDefault(); unlock.click(); } });
     field.focus();
   }
 
@@ -66,7 +69,7 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
       const { transactions } = await money("act", { plan: found.plan });
       follow(transactions);
     } catch (error) {
-      fail(error.message);
+      fail(error instanceof Refused && error.status < 500 ? error.message : LOST, "Close");
     }
   }
 
@@ -87,14 +90,20 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
     done?.(transactions);
   }
 
-  function fail(why) {
-    const back = cancel();
+  function fail(why, word) {
+    const back = cancel(word);
     put(body, note("bad", why), h("div", { class: "buttons" }, back));
     back.focus();
   }
 
   plan();
   return dialog;
+}
+
+// The button of what must not be done twice: off from the first click on, and saying so.
+function once(word, meanwhile, act) {
+  const go = button(word, () => { turn(go, true); go.textContent = meanwhile; act(); }, { kind: "primary" });
+  return go;
 }
 
 const sums = (rows) =>

@@ -38,17 +38,67 @@ export function svg(tag, given = {}, ...children) {
 export function add(element, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    element.append(child instanceof Node ? child : clean(child));
+    if (typeof child === "function") add(element, [child()]);
+    else element.append(child instanceof Node ? child : clean(child));
   }
 }
 
-// Put new content into a place, keeping the focus on what bears the same data-key.
+// Put new content into a place: elements, texts, or a function that makes them. What bears the same data-key keeps the
+// focus, and what was typed in it. Under a pressed pointer the newest content waits: a click on what was replaced is none.
 export function put(place, ...children) {
-  const held = place.contains(document.activeElement) ? document.activeElement.closest("[data-key]")?.dataset.key : null;
+  waiting.delete(place);
+  if (pressed && place.contains(pressed)) return void waiting.set(place, children);
+  const held = place.contains(document.activeElement) ? document.activeElement.closest("[data-key]") : null;
+  const typed = held && typedIn(held);
   place.replaceChildren();
   add(place, children);
-  if (held) [...place.querySelectorAll("[data-key]")].find((each) => each.dataset.key === held)?.focus({ preventScroll: true });
+  const again = held && [...place.querySelectorAll("[data-key]")].find((each) => each.dataset.key === held.dataset.key);
+  again?.focus({ preventScroll: true });
+  if (again && typed) typeInto(again, typed);
 }
+
+const typedIn = (field) => field.matches("input, textarea")
+  ? { value: field.value, drawn: field.defaultValue, begin: field.selectionStart, end: field.selectionEnd, way: field.selectionDirection, left: field.scrollLeft, top: field.scrollTop } : null;
+
+// What the screen itself has written meanwhile wins over what was typed.
+function typeInto(field, { value, drawn, begin, end, way, left, top }) {
+  if (!field.matches("input, textarea")) return;
+  if (field.defaultValue === drawn) field.value = value;
+  if (field.value === value && begin !== null) field.setSelectionRange(begin, end, way);
+  Object.assign(field, { scrollLeft: left, scrollTop: top });
+}
+
+// ---- what is pressed
+
+const CLICK_MS = 100; // a click comes within this after the pointer is up, if it comes at all
+const waiting = new Map(); // place → its newest content
+let pressed = null, timer = null;
+
+function press(target) {
+  clearTimeout(timer);
+  pressed = target;
+}
+
+// From here on content is put at once again; what has waited comes after `afterMs`, unless its place got newer content.
+function letGo(afterMs) {
+  clearTimeout(timer);
+  if (!afterMs) pressed = null;
+  timer = setTimeout(() => {
+    pressed = null;
+    for (const [place, children] of [...waiting]) put(place, ...children);
+  }, afterMs);
+}
+
+const isPressedBySpace = (event) => event.key === " " && event.target.matches?.("button, summary, [type=checkbox]");
+
+addEventListener("pointerdown", (event) => event.isPrimary && event.button === 0 && press(event.target), true);
+addEventListener("keydown", (event) => isPressedBySpace(event) && press(event.target), true);
+addEventListener("pointerup", () => pressed && letGo(CLICK_MS), true);
+addEventListener("keyup", (event) => pressed && event.key === " " && letGo(CLICK_MS), true);
+// Where its end was not heard: over a menu, on a scrollbar.
+addEventListener("pointermove", (event) => pressed && event.pointerType === "mouse" && !event.buttons && letGo(CLICK_MS), true);
+addEventListener("blur", (event) => pressed && event.target === window && letGo(0), true);
+for (const name of ["click", "change", "pointercancel"]) addEventListener(name, () => pressed && letGo(0), true); // before who hears it puts
 
 // A part of a screen that is drawn anew only when what it shows has changed: so that reading and choosing stay undisturbed.
 export function part(given = {}, tag = "section") {
@@ -58,7 +108,7 @@ export function part(given = {}, tag = "section") {
     const now = JSON.stringify(facts) ?? "";
     if (now === shown) return;
     shown = now;
-    put(place, draw(facts));
+    put(place, () => draw(facts));
   };
   return place;
 }

@@ -4,17 +4,19 @@ import { h } from "./dom.js";
 // table({caption, columns: [{label, num, rank, keep, tight, head, cell(row)}], rows, key(row), open(row), chosen, sum, limit})
 //   num: a number, at the right · rank 2: leaves when narrow · keep: on one line · tight: no wider than it must be · head: names the row
 //   cell(row) makes new elements each time: a narrow page shows them twice
-//   open(row): what Enter or a click on a row does; without it, a row opens its second-rank columns
+//   open(row): what Enter or a click on a row does; without it, a row opens its second-rank columns, and stays open when it is drawn anew
 //   sum: cells of a last row, one a column
+const opened = new Set(); // rows that show more, by their table's caption and their key
+
 export function table({ caption, columns, rows, key, open, chosen, sum, showCaption = false }) {
   const hasMore = !open && columns.some((column) => column.rank === 2);
   const body = rows.flatMap((row, n) => {
     const name = key ? key(row) : String(n);
-    const more = hasMore && moreRow(columns, row);
-    const act = open ? () => open(row) : hasMore ? () => toggle(line, more) : null;
+    const mark = `${caption} ${name}`, isOpen = opened.has(mark), more = hasMore && moreRow(columns, row, isOpen);
+    const act = open ? () => open(row) : hasMore ? () => toggle(line, more, mark) : null;
     const line = h("tr", {
       tabindex: act ? "0" : null, class: chosen !== undefined && chosen === name ? "chosen" : null, dataset: { key: `row ${name}` },
-      "aria-expanded": hasMore ? "false" : null,
+      "aria-expanded": hasMore ? String(isOpen) : null,
       onclick: act && ((event) => { if (!event.target.closest("button, a, input, select") && !String(getSelection())) act(); }),
       onkeydown: act && ((event) => { if (event.key === "Enter" && event.target === line) act(); }),
     }, columns.map((column) => cell(column, column.cell(row))));
@@ -30,15 +32,16 @@ export function table({ caption, columns, rows, key, open, chosen, sum, showCapt
 const classes = (column) => [column.num && "num", column.rank === 2 && "rank2", column.keep && "keep", column.tight && "tight"].filter(Boolean).join(" ") || null;
 const cell = (column, content) => h(column.head ? "th" : "td", { class: classes(column), scope: column.head ? "row" : null }, content);
 
-function moreRow(columns, row) {
+function moreRow(columns, row, isOpen) {
   const second = columns.filter((column) => column.rank === 2 && column.label);
-  return h("tr", { class: "more" }, h("td", { colspan: String(columns.length) },
+  return h("tr", { class: isOpen ? "more open" : "more" }, h("td", { colspan: String(columns.length) },
     h("dl", { class: "facts" }, second.map((column) => [h("dt", {}, column.label), h("dd", {}, column.cell(row))]))));
 }
 
-function toggle(line, more) {
-  more.classList.toggle("open");
-  line.setAttribute("aria-expanded", String(more.classList.contains("open")));
+function toggle(line, more, mark) {
+  const isOpen = more.classList.toggle("open");
+  opened[isOpen ? "add" : "delete"](mark);
+  line.setAttribute("aria-expanded", String(isOpen));
 }
 
 // j and k: the next or the last row, in the table that has the focus or in the first one.

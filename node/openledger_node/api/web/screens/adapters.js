@@ -29,7 +29,7 @@ export function mount(root, params) {
     tiles.show({ memory: shelf.memory, disk: shelf.disk, n: shelf.adapters.length, offered: offered(), isGpu }, drawTiles);
     empty.show(rows.length === 0, (isEmpty) => isEmpty && emptyState({
       where: "Adapters · none", title: "No adapter is here yet", text: "The base answers meanwhile. The factory makes an adapter of rows in minutes; the sample's rows are here already. What peers offer can be fetched below.",
-      buttons: [h("a", { class: "button", href: "#/factory" }, "Open the factory")], words: "factory train --sample --name harbour",
+      buttons: [h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory")], words: "factory train --sample --name harbour",
     }));
     list.show(rows.length > 0 && { rows, chosen: chosen?.key, filter: held.filter, all: held.all, price: held.price, isGpu }, (seen) => seen && drawList(seen, held, { draw, choose, pin }));
     details.show(chosen ? { row: chosen, details: held.details?.full_name === chosen.key ? held.details : null, chain: status.chain, base: status.base } : held.chosen && { gone: held.chosen }, (seen) => seen && (seen.gone ? drawGone(seen.gone) : drawDetails(seen, { look, remove })));

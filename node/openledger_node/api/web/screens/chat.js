@@ -18,7 +18,7 @@ const WHERE = { in_memory: "warm here", loading: "loading here", on_disk: "on di
 const WORDS = { placeholder: "Ask both", privacy: "the node that answers can read your words" };
 
 export function mount(root, params) {
-  const held = { models: null, states: new Map(), adapter: params.adapter ?? null, base: params.base ?? null, question: null, receipt: null, asking: null, price: null, isGuest: true };
+  const held = { models: null, states: new Map(), adapter: params.adapter ?? null, base: params.base ?? null, question: null, receipt: null, asking: null, numAsked: 0, price: null, isGuest: true };
   const line = cliLine("chat"), pickers = part({ class: "pickers" }, "div"), heard = h("h2", { class: "question" }), missing = h("div", { class: "missing" });
   const base = column("base"), adapter = column("adapter"), taught = attributionPanel(adapter.text);
   const below = h("div", {}), about = h("p", { class: "note12" }), field = h("textarea", { rows: "1", id: "question", placeholder: WORDS.placeholder, "aria-label": "Your question", onkeydown: (event) => { if (event.key === "Enter" && event.ctrlKey) { event.preventDefault(); send(); } } });
@@ -51,7 +51,7 @@ export function mount(root, params) {
     pickers.show(facts, drawPickers);
     const wanted = chosen();
     put(missing, held.models && wanted && !isHere(wanted) ? note("warn", `Nobody offers ${wanted} just now, and it is not on this machine. The base can be asked meanwhile.`, null, `adapters pull ${quoted(wanted)}`)
-      : held.models && !adapters().length ? note("", "There is no adapter here yet, and nobody offers one: only the base can be asked. The factory makes one.", h("a", { class: "button", href: "#/factory" }, "Open the factory"), "factory train --sample --name harbour") : null);
+      : held.models && !adapters().length ? note("", "There is no adapter here yet, and nobody offers one: only the base can be asked. The factory makes one.", h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory"), "factory train --sample --name harbour") : null);
     line.change(["chat", wanted && `--base-too ${quoted(wanted)}`, pays() && wanted && "--as-guest"].filter(Boolean).join(" "));
     base.name(`${bases()[0]?.id ?? latest.state?.base ?? "Base"} alone`);
     adapter.name(wanted ?? "No adapter");
@@ -88,20 +88,36 @@ export function mount(root, params) {
   }
 
   async function run() {
-    const control = held.asking = new AbortController(), wanted = chosen();
-    go.textContent = "Stop";
     put(heard, whole(held.question));
     taught.show(null);
     put(below);
     held.receipt = null;
-    const body = { messages: [{ role: "user", content: held.question }], temperature: 0, seed: SEED, max_tokens: TOKENS_MAX };
-    const asks = [base.ask({ ...body, model: held.base ?? bases()[0]?.id ?? latest.state?.base }, { asGuest: false, signal: control.signal, again: run })];
-    if (wanted && isHere(wanted)) asks.push(adapter.ask({ ...body, model: wanted }, { asGuest: pays(), signal: control.signal, again: run }));
-    else adapter.none(wanted ? `${wanted} is not here` : "No adapter to ask");
-    const [, found] = await Promise.all(asks);
+    const [, found] = await Promise.all([askBase(), askAdapter()]);
+    if (found) await look(found);
+  }
+
+  // Each column can be asked again alone, while the other still writes.
+  const askBase = () => askColumn(base, held.base ?? bases()[0]?.id ?? latest.state?.base, false, askBase);
+
+  function askAdapter() {
+    const wanted = chosen();
+    if (wanted && isHere(wanted)) return askColumn(adapter, wanted, pays(), async () => { const found = await askAdapter(); if (found) await look(found); });
+    adapter.none(wanted ? `${wanted} is not here` : "No adapter to ask");
+    return null;
+  }
+
+  // "Stop" stops whatever is asked; it is "Send" again once the last column has ended.
+  async function askColumn(where, model, asGuest, again) {
+    held.asking ??= new AbortController();
+    held.numAsked += 1;
+    go.textContent = "Stop";
+    const body = { messages: [{ role: "user", content: held.question }], temperature: 0, seed: SEED, max_tokens: TOKENS_MAX, model };
+    const found = await where.ask(body, { asGuest, signal: held.asking.signal, again });
+    held.numAsked -= 1;
+    if (held.numAsked) return found;
     held.asking = null;
     go.textContent = "Send";
-    if (found) await look(found);
+    return found;
   }
 
   async function look(found) {

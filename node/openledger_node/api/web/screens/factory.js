@@ -113,7 +113,7 @@ function drawChoose({ bases, served, datanets, presets, usual }, held, live, { t
     const field = h("input", { id: `factory-${key}`, inputmode: "decimal", autocomplete: "off", value: order[key] ?? "", placeholder: String(given(key)), dataset: { key }, oninput: () => { const typed = Number(field.value); order[key] = field.value.trim() === "" || !Number.isFinite(typed) ? null : typed; change(); } });
     return [key, field, labelled(label, field)];
   });
-  const summary = h("summary", {}, "");
+  const summary = h("summary", { dataset: { key: "advanced" } }, "");
   const advanced = h("details", { class: "advanced", open: held.isOpen, ontoggle: () => { held.isOpen = advanced.open; } }, summary, h("div", { class: "pairs above" }, numbers.map(([, , field]) => field)));
   live.start = button("Start training", start, { kind: "primary" });
 
@@ -178,7 +178,7 @@ function drawRows({ preview, why }, others) {
   if (!preview) return panel({ class: "fill" }, "Rows as the model sees them", null, h("p", { class: "dim" }, "Reading them…"));
   const { tokens } = preview;
   return panel({ class: "fill" }, "Three rows as the model sees them", button("Other three", others, { kind: "link", changes: false }),
-    preview.rows.map((row) => h("pre", { class: "row-text", tabindex: "0", "aria-label": `A row of ${row.contributor}, ${row.tokens} tokens` }, row.pieces.map((piece) => h("span", { class: KINDS[piece.kind] }, piece.text)))),
+    preview.rows.map((row, n) => h("pre", { class: "row-text", tabindex: "0", dataset: { key: `text ${n}` }, "aria-label": `A row of ${row.contributor}, ${row.tokens} tokens` }, row.pieces.map((piece) => h("span", { class: KINDS[piece.kind] }, piece.text)))),
     h("div", { class: "legend" }, h("span", {}, h("i", { class: "tint" }), "learned from (loss is taken here)"), h("span", {}, h("i", {}), "template tokens")),
     h("div", { class: "above" }, facts([
       ["Rows", `${count(preview.used)} to learn, ${count(preview.held_out)} held out, ${preview.dropped ? `${count(preview.dropped)} left out as longer than ${count(preview.tokens_max)} tokens` : "none too long"}`],
@@ -224,11 +224,29 @@ function notes(run) {
 function actions(run, line, order) {
   const isOurs = run.who !== null, step = run.progress?.step;
   if (!OPEN.includes(run.state)) return null;
-  const buttons = run.state === "paused" || run.is_cut_off ? [says(button("Resume", () => order("/factory/resume"), { kind: "primary" }), line, "factory resume")]
-    : run.state === "training" && isOurs ? [says(button("Pause", () => order("/factory/pause"), { key: "pause training" }), line, "factory pause")] : [];
-  if (["training", "paused"].includes(run.state) && step) buttons.push(says(button(`Stop and keep step ${count(step)}`, () => order("/factory/stop", { keep: true }), { key: "keep" }), line, "factory stop --keep"));
-  buttons.push(says(button("Stop", () => order("/factory/stop", { keep: false }), { key: "stop training" }), line, "factory stop"));
-  return h("div", { class: "buttons" }, buttons, run.state === "training" && run.progress && h("span", { class: "note12" }, `A kill loses at most ${count(Math.max(1, Math.min(50, Math.floor(run.progress.steps / 10))))} steps.`));
+  const canGoOn = run.state === "paused" || run.is_cut_off, canKeep = ["training", "paused"].includes(run.state) && Boolean(step);
+  const goOn = canGoOn ? says(button("Resume", () => order("/factory/resume"), { kind: "primary", key: "pause training" }), line, "factory resume")
+    : says(button("Pause", () => order("/factory/pause"), { key: "pause training", disabled: run.state !== "training" || !isOurs }), line, "factory pause");
+  const keep = says(button(step ? `Stop and keep step ${count(step)}` : "Stop and keep", () => order("/factory/stop", { keep: true }), { key: "keep", disabled: !canKeep }), line, "factory stop --keep");
+  const stop = says(button("Stop…", () => askStop(run, canKeep, order), { key: "stop training" }), line, "factory stop");
+  return h("div", { class: "buttons" }, goOn, keep, stop, run.state === "training" && run.progress && h("span", { class: "note12" }, `A kill loses at most ${count(Math.max(1, Math.min(50, Math.floor(run.progress.steps / 10))))} steps.`));
+}
+
+// Ends a training for good, so it is asked first.
+function askStop(run, canKeep, order) {
+  const line = cliLine("factory stop"), back = button("Cancel", () => dialog.close(), { changes: false });
+  const end = (keep) => { dialog.close(); order("/factory/stop", { keep }); };
+  const keep = button("Stop and keep", () => end(true), { disabled: !canKeep }), discard = button(run.adapter ? "Stop" : "Stop and discard", () => end(false), { kind: "danger" });
+  const dialog = openDialog(...stopWords(run, canKeep), line, h("div", { class: "buttons" }, back, says(keep, line, "factory stop --keep"), says(discard, line, "factory stop")));
+  back.focus();
+}
+
+// The dialog's title, and what will be.
+function stopWords({ name, number, adapter, progress }, canKeep) {
+  const step = progress?.step ?? 0;
+  if (adapter) return ["Stop the evaluation", h("p", {}, `${adapter} stays on the shelf.`)];
+  return [step ? `Stop and discard ${count(step)} ${step === 1 ? "step" : "steps"}` : "Stop the training",
+    h("p", {}, `What run ${number} of ${name} has learned is thrown away for good. `, canKeep ? "To keep makes an adapter of it." : "There is nothing to keep just now.")];
 }
 
 function drawRuns(runs, run) {
@@ -237,7 +255,7 @@ function drawRuns(runs, run) {
     caption: "Trainings before this one", rows: before, key: (each) => String(each.number),
     columns: [
       { label: "Run", head: true, tight: true, cell: (each) => String(each.number) }, { label: "Name", cell: (each) => each.name }, { label: "State", tight: true, cell: (each) => chip(each.state, TONES[each.state]) },
-      { label: "Step", num: true, rank: 2, cell: (each) => each.steps ? `${count(each.step)} of ${count(each.steps)}` : NONE }, { label: "Held out", num: true, cell: (each) => decimal(each.held_out_loss, 3) }, { label: "Adapter", rank: 2, cell: (each) => each.adapter ? h("a", { href: `#/adapters?adapter=${encodeURIComponent(each.adapter)}` }, each.adapter) : NONE },
+      { label: "Step", num: true, rank: 2, cell: (each) => each.steps ? `${count(each.step)} of ${count(each.steps)}` : NONE }, { label: "Held out", num: true, cell: (each) => decimal(each.held_out_loss, 3) }, { label: "Adapter", rank: 2, cell: (each) => each.adapter ? h("a", { href: `#/adapters?adapter=${encodeURIComponent(each.adapter)}`, dataset: { key: `adapter of ${each.number}` } }, each.adapter) : NONE },
     ],
   }));
 }

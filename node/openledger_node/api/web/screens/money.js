@@ -19,8 +19,8 @@ const TONES = { final: "ok", mined: "ok", sent: "accent", signed: "accent", rese
 const STATES = { intended: "waits to be sent", reserved: "waits to be sent", signed: "stored, not yet sent", sent: "sent, waits for block", mined: "mined, not final", reverted: "reverted", failed: "failed", refused: "refused before it was sent" };
 
 export function mount(root, params) {
-  const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false };
-  const none = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), sent = part();
+  const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false, stake: "100" };
+  const none = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), sent = part(), leaving = part({}, "div");
   root.append(heading("Money", "Every OPEN here was paid by somebody for work.", "rewards show"), h("div", { class: "grid" }, none, tiles, way, claims, stake, channels, sent));
 
   async function look() {
@@ -57,7 +57,8 @@ export function mount(root, params) {
     tiles.show({ stake: found.stake, rewards: found.rewards, channels: found.channels }, drawTiles);
     way.show({ found: held.way && ticking(held.way, now), error: held.wayError, receipts: found.receipts.map((each) => ({ digest: each.digest })), asPaid: held.asPaid }, (given) => given.found ? drawWay(given, { pick, toggle }) : noWay(given.error));
     claims.show({ rewards: found.rewards, now: found.rewards.claims.some((each) => each.state === "proposed") ? now : 0 }, (given) => drawClaims(given, found, again));
-    stake.show({ stake: found.stake, now: found.stake.unbonding.length ? now : 0, network: found.network.network }, (given) => drawStake(given, again));
+    leaving.show(found.stake.unbonding.map((each) => [each.amount_wei, each.ready_at_s <= now ? "free" : `free in ${span(each.ready_at_s - now)}`]), drawLeaving);
+    stake.show(stakeFacts(found.stake, now), (given) => drawStake(given, held, leaving, again));
     channels.show({ channels: found.channels.channels, now: found.channels.channels.some((each) => each.ready_at_s) ? now : 0 }, (given) => drawChannels(given, again));
     sent.show({ sent: found.sent.slice(0, held.isMore ? 50 : SENT_SHOWN), isMore: !held.isMore && found.sent.length > SENT_SHOWN }, (given) => drawSent(given, () => { held.isMore = true; draw(); }));
   }
@@ -91,7 +92,7 @@ function whyNone({ chain, network, why, has }) {
 }
 
 const noWay = (error) => error ? emptyState({ where: "Money · receipt", tone: "warn", title: "This receipt can’t be followed", text: error, words: "attribution show" })
-  : emptyState({ where: "Money · no receipt yet", title: "No answer was paid for yet", text: "The first paid answer makes a receipt, and its way is shown here from the payer’s deposit to the withdrawals. On a development network the guest can pay for one.", buttons: [h("a", { class: "button", href: "#/chat" }, "Ask something")], words: "chat hello --as-guest" });
+  : emptyState({ where: "Money · no receipt yet", title: "No answer was paid for yet", text: "The first paid answer makes a receipt, and its way is shown here from the payer’s deposit to the withdrawals. On a development network the guest can pay for one.", buttons: [h("a", { class: "button", href: "#/chat", dataset: { key: "ask something" } }, "Ask something")], words: "chat hello --as-guest" });
 
 function drawTiles({ stake, rewards, channels }) {
   const needs = BigInt(stake.bonded_wei) < BigInt(stake.min_stake_wei);
@@ -150,19 +151,24 @@ function claimNow(rewards, again) {
 
 // ---- stake
 
-function drawStake({ stake, now }, again) {
-  const line = cliLine("stake add 100"), field = h("input", { id: "stake-amount", value: "100", inputmode: "decimal", "aria-label": "OPEN to add or remove", autocomplete: "off", dataset: { key: "stake-amount" }, oninput: () => line.change(`stake add ${quoted(field.value.trim() || "100")}`) });
-  const words = (verb) => () => `stake ${verb} ${quoted(field.value.trim() || "100")}`;
+// What the panel shows but for the clock: nobody types in a field that is drawn anew with each block.
+const stakeFacts = ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, unbonding }, now) =>
+  ({ min_stake_wei, bonded_wei, rewards_wei, signer, is_appointed, isReady: unbonding.some((each) => each.ready_at_s <= now) });
+
+const drawLeaving = (all) => all.length ? all.map(([wei, when]) => h("div", {}, amount(wei), `, ${when}`)) : "nothing";
+
+function drawStake(stake, held, leaving, again) {
+  const words = (verb) => () => `stake ${verb} ${quoted(held.stake.trim() || "100")}`, line = cliLine(words("add")());
+  const field = h("input", { id: "stake-amount", value: held.stake, inputmode: "decimal", "aria-label": "OPEN to add or remove", autocomplete: "off", dataset: { key: "stake-amount" }, oninput: () => { held.stake = field.value; line.change(words("add")()); } });
   const change = (verb, does, sentence) => says(button(`${does}…`, () => {
     const wei = weiOf(field.value);
     if (wei === null) { field.setAttribute("aria-invalid", "true"); field.focus(); return; }
     field.removeAttribute("aria-invalid");
     act({ title: `${does} ${openAmount(wei)} OPEN`, sentence, verb: `stake ${verb}`, args: { amount_wei: wei }, words: words(verb)(), does, wei, done: again });
   }, { key: `stake ${verb}` }), line, words(verb));
-  const ready = stake.unbonding.some((each) => each.ready_at_s <= now), leaving = stake.unbonding.map((each) => h("div", {}, amount(each.amount_wei), each.ready_at_s <= now ? ", free" : `, free in ${span(each.ready_at_s - now)}`));
-  const take = button("Withdraw…", () => act({ title: "Withdraw stake", sentence: "Takes out the stake whose time is over.", verb: "stake withdraw", args: {}, words: "stake withdraw", does: "Withdraw", done: again }), { key: "stake withdraw", disabled: !ready });
+  const take = button("Withdraw…", () => act({ title: "Withdraw stake", sentence: "Takes out the stake whose time is over.", verb: "stake withdraw", args: {}, words: "stake withdraw", does: "Withdraw", done: again }), { key: "stake withdraw", disabled: !stake.isReady });
   return panel({ class: "fill" }, "Stake", `${openAmount(stake.min_stake_wei, 0)} OPEN are needed to claim`, facts([
-    ["Bonded", [amount(stake.bonded_wei), " OPEN"]], ["Leaving", leaving.length ? leaving : "nothing"],
+    ["Bonded", [amount(stake.bonded_wei), " OPEN"]], ["Leaving", leaving],
     ["Can be lost", "only by proof: two receipts under one number, a wrong sum, a wrong list"], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
     ["Signs", [id(stake.signer), stake.is_appointed ? " is appointed" : " is not appointed: adding stake does it"]],
   ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; a wrong claim can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);

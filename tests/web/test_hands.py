@@ -1,0 +1,231 @@
+"""What a person presses, types and opens is not lost while the page draws itself anew."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from support.nodes import Node
+from support.pages import Seen, operator_of
+
+OpenPage = Callable[..., Page]
+REDRAWN_MS = 1_300  # the bar is drawn each second
+
+# A place of the test's own at the top of the page, with `draw(text)` that puts a button there; `clicks` are heard.
+PLACE = """async () => {
+    const { h, put } = await import("/lib/dom.js");
+    const place = h("div", { id: "place" });
+    document.querySelector("main").prepend(place);
+    window.clicks = [];
+    window.draw = (text) => put(place, h("button", { dataset: { key: "b" }, onclick: () => {
+        clicks.push(text);
+        put(place, h("b", {}, `clicked ${text}`));
+        clicks.push(place.textContent);
+    } }, text), h("span", {}, " beside"));
+    draw("first");
+}"""
+
+# A list like that of Peers, with another address each time that it is heard.
+HEAR_PEERS = """async () => {
+    const { latest, poll } = await import("/lib/events.js");
+    const peer = (n, adapter) => ({ peer_id: `peer-${n}-0000000000`, address: `/ip4/10.0.0.${n}/tcp/${++window.port}`,
+        adapters: [adapter], serves: true, is_connected: true, learned_from: "mdns", wallet: null });
+    window.port ??= 4000;
+    latest.peers = { peer_id: "own", addresses: [], peers: [peer(1, "harbour"), peer(2, "lake")] };
+    await poll();
+}"""
+
+# A table whose second-rank column leaves a narrow page.
+TABLE = """async () => {
+    const [{ put, h }, { table }] = await Promise.all([import("/lib/dom.js"), import("/lib/table.js")]);
+    const place = h("div", { id: "place" });
+    document.querySelector("main").prepend(place);
+    window.draw = (value) => put(place, table({ caption: "Test", rows: ["a", "b"], key: (row) => row, columns: [
+        { label: "Row", head: true, cell: (row) => row }, { label: "More", rank: 2, cell: () => value }] }));
+    draw("one");
+}"""
+
+
+def press(page: Page, place: Locator) -> None:
+    box = place.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+
+
+@pytest.fixture
+def place(alone: Node, open_page: OpenPage) -> Locator:
+    page = open_page(alone)
+    page.evaluate(PLACE)
+    return page.locator("#place")
+
+
+def test_a_slow_click_on_pause_counts_though_the_bar_is_drawn_each_second(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    press(page, page.locator("#bar button", has_text="Pause"))
+    page.wait_for_timeout(REDRAWN_MS)
+    page.mouse.up()
+    expect(page.locator("#bar .state")).to_have_text("Paused")
+    page.locator("#bar button", has_text="Resume").click()
+    expect(page.locator("#bar .state")).to_contain_text("Idle")
+
+
+def test_what_a_click_puts_is_there_at_once_and_what_waited_does_not_undo_it(place: Locator) -> None:
+    page = place.page
+    press(page, place.locator("button"))
+    page.evaluate("() => { draw('second'); draw('third'); }")
+    expect(place).to_have_text("first beside")
+    page.mouse.up()
+    page.wait_for_timeout(REDRAWN_MS)
+    assert page.evaluate("() => clicks") == ["first", "clicked first"]
+    expect(place).to_have_text("clicked first")
+
+
+def test_the_newest_content_comes_once_the_pointer_is_up_beside_the_place_or_is_cancelled(place: Locator) -> None:
+    page = place.page
+    press(page, place.locator("button"))
+    page.evaluate("() => { draw('second'); draw('third'); }")
+    page.mouse.move(600, 500)
+    expect(place).to_have_text("first beside")
+    page.mouse.up()
+    expect(place).to_have_text("third beside")
+    press(page, place.locator("button"))
+    page.evaluate("() => draw('fourth')")
+    expect(place).to_have_text("third beside")
+    page.evaluate("() => document.body.dispatchEvent(new PointerEvent('pointercancel', { bubbles: true }))")
+    expect(place).to_have_text("fourth beside")
+    page.mouse.up()
+
+
+def test_the_space_bar_presses_as_a_pointer_does(place: Locator) -> None:
+    page = place.page
+    place.locator("button").focus()
+    page.keyboard.down(" ")
+    page.evaluate("() => draw('second')")
+    page.keyboard.up(" ")
+    expect(place).to_have_text("clicked first")
+
+
+def test_what_is_held_elsewhere_holds_up_nothing_here(place: Locator) -> None:
+    page = place.page
+    press(page, page.locator("main h1"))
+    page.evaluate("() => draw('second')")
+    expect(place).to_have_text("second beside")
+    page.mouse.up()
+
+
+def test_a_filter_is_typed_as_it_is_meant_while_peers_are_heard(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "peers")
+    page.evaluate(HEAR_PEERS)
+    field = page.locator(".filter")
+    field.focus()
+    for letter in "har":
+        page.keyboard.type(letter)
+        page.evaluate(HEAR_PEERS)
+    expect(field).to_have_value("har")
+    expect(page.locator('[data-key^="row peer-"]')).to_have_count(1)
+    page.keyboard.press("ArrowLeft")
+    page.evaluate(HEAR_PEERS)
+    page.keyboard.press("Backspace")
+    expect(field).to_have_value("hr")
+
+
+def test_what_is_typed_in_a_held_field_stays_unless_the_screen_writes_it(place: Locator) -> None:
+    page = place.page
+    page.evaluate("""async () => {
+        const { h, put } = await import("/lib/dom.js");
+        window.draw = (value) => put(document.querySelector("#place"), h("input", { value, dataset: { key: "f" } }));
+        draw("100");
+    }""")
+    field = place.locator("input")
+    field.focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("25")
+    page.evaluate("() => draw('100')")
+    expect(field).to_have_value("25")
+    page.evaluate("() => draw('')")
+    expect(field).to_have_value("")
+    expect(field).to_be_focused()
+
+
+def test_an_opened_row_of_a_narrow_page_stays_open(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, width=380)
+    page.evaluate(TABLE)
+    row, more = page.locator('#place [data-key="row a"]'), page.locator("#place tr.more")
+    row.click()
+    expect(more.first).to_contain_text("one")
+    page.evaluate("() => draw('two')")
+    expect(more.first).to_be_visible()
+    expect(more.first).to_contain_text("two")
+    expect(row).to_have_attribute("aria-expanded", "true")
+    expect(more.nth(1)).to_be_hidden()
+    row.click()
+    page.evaluate("() => draw('three')")
+    expect(more.first).to_be_hidden()
+
+
+def test_the_focus_comes_back_from_a_dialog_to_what_was_drawn_anew(place: Locator) -> None:
+    page = place.page
+    place.locator("button").focus()
+    page.keyboard.press("?")
+    page.locator("dialog").wait_for()
+    page.evaluate("() => draw('second')")
+    page.keyboard.press("Escape")
+    expect(place.locator("button")).to_be_focused()
+
+
+def test_a_chart_keeps_the_focus_while_points_come(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.evaluate("""async () => {
+        const [{ h, put }, { chart }] = await Promise.all([import("/lib/dom.js"), import("/lib/chart.js")]);
+        const place = h("div", { id: "place" });
+        document.querySelector("main").prepend(place);
+        const series = (y) => [{ name: "one", points: [[0, 1], [1, y]] }];
+        window.draw = (y) => put(place, chart({ title: "Test", series: series(y), xs: [0, 1] }));
+        draw(1);
+    }""")
+    page.locator("#place .plot").focus()
+    page.evaluate("() => draw(2)")
+    expect(page.locator("#place .plot")).to_be_focused()
+
+
+def test_a_change_of_state_is_said_once_and_its_figures_are_not(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.evaluate("""() => {
+        window.said = [];
+        window.word = document.querySelector("#bar [role=status]");
+        const all = { childList: true, characterData: true, subtree: true };
+        new MutationObserver(() => said.push(word.textContent)).observe(word, all);
+    }""")
+    with operator_of(alone.home) as operator:
+        try:
+            page.wait_for_timeout(REDRAWN_MS)
+            operator.post("/pause", json={}).raise_for_status()
+            expect(page.locator("#bar .state")).to_have_text("Paused")
+            page.wait_for_timeout(REDRAWN_MS)
+        finally:
+            operator.post("/resume").raise_for_status()
+        expect(page.locator("#bar .state")).to_contain_text("Idle")
+    assert page.evaluate("() => [said, word.isConnected]") == [["Paused", "Idle"], True]
+
+
+def test_a_page_that_is_shut_out_says_nothing_of_the_node_any_more(
+    alone: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True
+    page = open_page(alone)
+    page.context.route("**/operator/events", lambda route: route.abort())
+    page.context.route("**/operator/status", lambda route: route.fulfill(status=401, json={}))
+    page.reload()
+    expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
+    page.wait_for_timeout(REDRAWN_MS)
+    expect(page.locator("#bar")).to_be_empty()
+    page.evaluate("() => { location.hash = '#/peers'; }")
+    page.wait_for_timeout(REDRAWN_MS)
+    expect(page.locator("h1")).to_have_text("openledger-node")
+    expect(page.locator("#nav")).to_be_empty()
+
+
+def test_hours_say_which_clock_they_are_of(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone)
+    page.locator("main button", has_text="Change limits").click()
+    expect(page.get_by_label("Works in these hours of this machine’s clock, not UTC")).to_be_visible()
