@@ -8,7 +8,7 @@ from support.nodes import Node
 from support.pages import Seen, operator_of
 
 OpenPage = Callable[..., Page]
-REDRAWN_MS = 1_300  # the bar is drawn each second
+REDRAWN_MS = 1_300  # the bar changes each second
 
 # A place of the test's own at the top of the page, with `draw(text)` that puts a button there; `clicks` are heard.
 PLACE = """async () => {
@@ -22,6 +22,17 @@ PLACE = """async () => {
         clicks.push(place.textContent);
     } }, text), h("span", {}, " beside"));
     draw("first");
+}"""
+
+# The same within another place; `drawBroken` fails once the element is made, `drawAround` does not.
+BROKEN = """async () => {
+    const { h, put } = await import("/lib/dom.js");
+    const place = document.querySelector("#place"), around = h("section", { id: "around" });
+    place.replaceWith(around);
+    around.append(place);
+    window.drawBroken = () => put(place, () => { throw new Error("no facts"); });
+    window.drawAround = () => put(around, "drawn");
+    try { drawBroken(); } catch { /* its caller hears of it */ }
 }"""
 
 # A list like that of Peers, with another address each time that it is heard.
@@ -59,7 +70,7 @@ def place(alone: Node, open_page: OpenPage) -> Locator:
     return page.locator("#place")
 
 
-def test_a_slow_click_on_pause_counts_though_the_bar_is_drawn_each_second(alone: Node, open_page: OpenPage) -> None:
+def test_a_slow_click_on_pause_counts_though_the_bar_changes_each_second(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     press(page, page.locator("#bar button", has_text="Pause"))
     page.wait_for_timeout(REDRAWN_MS)
@@ -67,6 +78,29 @@ def test_a_slow_click_on_pause_counts_though_the_bar_is_drawn_each_second(alone:
     expect(page.locator("#bar .state")).to_have_text("Paused")
     page.locator("#bar button", has_text="Resume").click()
     expect(page.locator("#bar .state")).to_contain_text("Idle")
+
+
+def test_a_slow_click_counts_after_something_was_typed_elsewhere(alone: Node, open_page: OpenPage) -> None:
+    page = open_page(alone, "factory")
+    page.evaluate(PLACE)
+    page.locator("main input").first.fill("harbour")  # it says that it has changed when it loses the focus
+    press(page, page.locator("#place button"))
+    page.evaluate("() => draw('second')")
+    page.mouse.up()
+    assert page.evaluate("() => clicks") == ["first", "clicked first"]
+
+
+def test_what_cannot_be_drawn_leaves_what_there_was_and_holds_up_no_other(place: Locator, seen: Seen) -> None:
+    page = place.page
+    page.evaluate(BROKEN)
+    expect(place).to_have_text("first beside")
+    press(page, place.locator("button"))
+    page.evaluate("() => { drawBroken(); drawAround(); }")
+    page.mouse.move(0, 0)
+    page.mouse.up()
+    expect(page.locator("#around")).to_have_text("drawn")
+    assert seen.complaints == ["no facts"]
+    seen.is_forgiven = True
 
 
 def test_what_a_click_puts_is_there_at_once_and_what_waited_does_not_undo_it(place: Locator) -> None:

@@ -238,6 +238,7 @@ def test_a_second_click_sends_nothing_and_a_lost_answer_is_called_one(page: Page
     seen.is_forgiven = True  # its requests are cut
     asked: list[Route] = []
     page.route("**/operator/money/act", lambda route: asked.append(route))
+    page.locator("#stake-amount").fill("1")
     page.locator('[data-key="stake add"]').click()
     go = page.locator("dialog button.primary")
     go.dblclick()

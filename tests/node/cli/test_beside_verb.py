@@ -21,7 +21,15 @@ print("held", flush=True)
 sys.stdin.read()
 """
 
-AT_ONCE_S = 3.0  # on a busy machine, and less than anybody waits for a daemon that starts
+SLEPT_S_MAX = 1.0  # less than anybody waits for a daemon that starts
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how long who runs in this process has slept."""
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
+    return naps
 
 
 @contextmanager
@@ -61,25 +69,24 @@ def test_status_waits_half_a_second_for_a_daemon_that_starts() -> None:
     "line",
     ["stake show", "rewards withdraw --yes", "benchmark", "peers list", "connect", "open", "chat hello"],
 )
-def test_what_needs_the_daemon_or_the_lock_says_at_once_what_to_wait_for(run: Run, home: Home, line: str) -> None:
+def test_what_needs_the_daemon_or_the_lock_says_at_once_what_to_wait_for(
+    run: Run, home: Home, line: str, slept: list[float]
+) -> None:
     home.config_file.write_text("[inference]\nbackend = 'fake'\nbase = 'fake'\n")
     with holder(home, "rewards withdraw") as process:
-        started_s = time.monotonic()
         ran = run(*line.split())
-        took_s = time.monotonic() - started_s
     assert ran.status == 3
     assert f"`rewards withdraw` (process {process}) is at work in this home: wait until it has ended" in " ".join(
         ran.stderr.split()
     )
-    assert took_s < AT_ONCE_S
+    assert sum(slept) < SLEPT_S_MAX
 
 
 @pytest.mark.parametrize("line", ["limits show", "price show", "jobs", "adapters list", "stop", "pause", "resume"])
-def test_what_needs_neither_does_its_work(run: Run, home: Home, line: str) -> None:
+def test_what_needs_neither_does_its_work(run: Run, home: Home, line: str, slept: list[float]) -> None:
     with claim_home(home, "benchmark"):
-        started_s = time.monotonic()
         assert run(*line.split()).status == 0
-        assert time.monotonic() - started_s < AT_ONCE_S
+    assert sum(slept) < SLEPT_S_MAX
 
 
 def test_a_verb_that_takes_the_home_writes_its_own_name(run: Run, home: Home) -> None:

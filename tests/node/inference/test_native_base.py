@@ -120,6 +120,29 @@ def test_tensors_come_from_the_files_that_torch_reads_them_from(change: Any, tmp
     assert all(torch.equal(read[name], each) for name, each in read_tensors(base, config, torch.float32))
 
 
+def rename(base: Path) -> None:
+    """Weights under a name of their own, and no index."""
+    (base / "model.safetensors").rename(base / "weights.safetensors")
+
+
+def list_too_much(base: Path) -> None:
+    """An index that lists what its file has not, and nobody wants."""
+    split(base)
+    file = base / "model.safetensors.index.json"
+    index = json.loads(file.read_text())
+    index["weight_map"]["model.rotary_emb.inv_freq"] = "one.safetensors"
+    file.write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize("change", [rename, list_too_much])
+def test_a_base_with_all_that_is_wanted_is_packed(change: Any, tmp_path: Path) -> None:
+    base = base_of(tmp_path / "base")
+    packed = pack_base(base, read_config(base))
+    change(base)
+    again = pack_base(base, read_config(base))
+    assert all(np.array_equal(again[name], array) for name, array in packed.items())
+
+
 @pytest.mark.parametrize("index", ["{", "{}", "[]", '{"weight_map": {"x": "no.safetensors"}}'])
 def test_an_index_that_leads_nowhere_is_refused(index: str, tmp_path: Path) -> None:
     base = base_of(tmp_path / "base")

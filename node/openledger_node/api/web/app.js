@@ -20,7 +20,7 @@ import { openSession, post, Refused } from "./lib/api.js";
 import { h, put } from "./lib/dom.js";
 import { openDialog } from "./lib/dialog.js";
 import { connect, latest, link, on, poll } from "./lib/events.js";
-import { barOf, stateLine } from "./lib/bar.js";
+import { endOf, figuresOf, stateLine } from "./lib/bar.js";
 import { listen, showKeys } from "./lib/keys.js";
 import { percent } from "./lib/format.js";
 import { button, emptyState, note } from "./lib/parts.js";
@@ -29,7 +29,7 @@ import { read } from "./lib/route.js";
 const SCREENS = [["home", "Home", "h"], ["chat", "Chat", "c"], ["adapters", "Adapters", "a"], ["factory", "Factory", "f"], ["money", "Money", "m"], ["peers", "Peers", "p"]];
 const THEME = "openledger-theme";
 const main = document.getElementById("main"), nav = document.getElementById("nav"), bar = document.getElementById("bar");
-const menu = h("button", { id: "menu", type: "button", class: "small", onclick: toggleMenu }, "Menu"), line = stateLine(), rest = h("div", { class: "rest" });
+const menu = h("button", { id: "menu", type: "button", class: "small", onclick: toggleMenu }, "Menu"), line = stateLine(), figures = h("div", { class: "figures" }), end = endOf({ pause: () => order("/pause"), resume: () => order("/resume") });
 let screens = [], shown = null, unmount = null, numRouted = 0;
 
 async function start() {
@@ -43,7 +43,7 @@ async function start() {
   listen({ go: (name) => { location.hash = `#/${name}`; }, letters: Object.fromEntries(screens.map(([name, , key]) => [key, name])), toggleTheme });
   document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); });
   addEventListener("hashchange", route);
-  put(bar, menu, line, rest);
+  put(bar, menu, line, figures, end);
   on("state", drawFrame);
   on("factory", () => drawFrame(latest.state));
   on("link", drawLink);
@@ -101,8 +101,10 @@ function countedSteps(run) {
 function drawBar() {
   if (link.isShutOut) return;
   menu.setAttribute("aria-expanded", String(nav.classList.contains("open")));
+  const now = new Date();
   line.say(latest.state, link);
-  put(rest, barOf(latest.state, latest.chain, link, { pause: () => order("/pause"), resume: () => order("/resume") }));
+  put(figures, figuresOf(latest.state, latest.chain, now));
+  end.say(latest.state, link, now);
 }
 
 function toggleMenu() {

@@ -1,5 +1,5 @@
 // The bar over every screen: what the node does, and who and what it is in touch with.
-import { clean, h } from "./dom.js";
+import { clean, h, part } from "./dom.js";
 import { bytes, clock, count, span } from "./format.js";
 import { latest } from "./events.js";
 import { idleSince, memoryOf, reachOf } from "./facts.js";
@@ -7,18 +7,26 @@ import { button } from "./parts.js";
 
 const TONES = { serving: "ok", idle: "warn", training: "busy", paused: "warn", draining: "warn", starting: "busy", stopped: "bad" };
 
-export function barOf(status, chain, link, { pause, resume }) {
-  const now = new Date(), isPaused = Boolean(status?.paused) || status?.state === "paused";
-  return [
-    status && [
-      h("span", { class: "bar-mid" }, reached(status)),
-      h("span", { class: "bar-mid" }, h("b", {}, count(status.peers)), status.peers === 1 ? " peer" : " peers"),
-      h("span", { class: "bar-mid bar-near" }, block(status, chain, now)),
-      h("span", { class: "bar-mid bar-far" }, memory(status)),
-    ],
-    h("span", { class: "end" }, h("span", { class: "bar-mid bar-near" }, `${clock(now)} UTC`),
-      status && button(isPaused ? "Resume" : "Pause", isPaused ? resume : pause, { kind: "small", key: "pause", disabled: link.isUp === false, title: `openledger-node ${isPaused ? "resume" : "pause"}` })),
+// Whom the node is in touch with, and what it takes.
+export function figuresOf(status, chain, now) {
+  return status && [
+    h("span", { class: "bar-mid" }, reached(status)),
+    h("span", { class: "bar-mid" }, h("b", {}, count(status.peers)), status.peers === 1 ? " peer" : " peers"),
+    h("span", { class: "bar-mid bar-near" }, block(status, chain, now)),
+    h("span", { class: "bar-mid bar-far" }, memory(status)),
   ];
+}
+
+// The time, and the button that pauses; the figures beside it change each second, the button only with what it does.
+export function endOf({ pause, resume }) {
+  const time = h("span", { class: "bar-mid bar-near" }), hold = part({}, "span"), place = h("span", { class: "end" }, time, hold);
+  place.say = (status, link, now) => {
+    time.textContent = `${clock(now)} UTC`;
+    hold.show({ isThere: Boolean(status), isPaused: Boolean(status?.paused) || status?.state === "paused", isOff: link.isUp === false }, draw);
+  };
+  const draw = ({ isThere, isPaused, isOff }) =>
+    isThere && button(isPaused ? "Resume" : "Pause", isPaused ? resume : pause, { kind: "small", key: "pause", disabled: isOff, title: `openledger-node ${isPaused ? "resume" : "pause"}` });
+  return place;
 }
 
 // The state, its tone in a dot beside it. It stays where it is: a reader says the word when it changes, and no figure beside it.

@@ -38,8 +38,7 @@ export function svg(tag, given = {}, ...children) {
 export function add(element, children) {
   for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
-    if (typeof child === "function") add(element, [child()]);
-    else element.append(child instanceof Node ? child : clean(child));
+    element.append(child instanceof Node ? child : clean(child));
   }
 }
 
@@ -49,9 +48,9 @@ export function put(place, ...children) {
   waiting.delete(place);
   if (pressed && place.contains(pressed)) return void waiting.set(place, children);
   const held = place.contains(document.activeElement) ? document.activeElement.closest("[data-key]") : null;
-  const typed = held && typedIn(held);
+  const typed = held && typedIn(held), made = children.map((each) => typeof each === "function" ? each() : each);
   place.replaceChildren();
-  add(place, children);
+  add(place, made);
   const again = held && [...place.querySelectorAll("[data-key]")].find((each) => each.dataset.key === held.dataset.key);
   again?.focus({ preventScroll: true });
   if (again && typed) typeInto(again, typed);
@@ -85,7 +84,13 @@ function letGo(afterMs) {
   if (!afterMs) pressed = null;
   timer = setTimeout(() => {
     pressed = null;
-    for (const [place, children] of [...waiting]) put(place, ...children);
+    for (const [place, children] of [...waiting]) {
+      try {
+        put(place, ...children);
+      } catch (error) {
+        reportError(error); // the others are put in all the same
+      }
+    }
   }, afterMs);
 }
 
@@ -98,7 +103,9 @@ addEventListener("keyup", (event) => pressed && event.key === " " && letGo(CLICK
 // Where its end was not heard: over a menu, on a scrollbar.
 addEventListener("pointermove", (event) => pressed && event.pointerType === "mouse" && !event.buttons && letGo(CLICK_MS), true);
 addEventListener("blur", (event) => pressed && event.target === window && letGo(0), true);
-for (const name of ["click", "change", "pointercancel"]) addEventListener(name, () => pressed && letGo(0), true); // before who hears it puts
+for (const name of ["click", "pointercancel"]) addEventListener(name, () => pressed && letGo(0), true); // before who hears it puts
+// Chosen from a menu. What was typed elsewhere changes when it loses the focus to what is pressed: that goes on.
+addEventListener("change", (event) => pressed && event.target.contains(pressed) && letGo(0), true);
 
 // A part of a screen that is drawn anew only when what it shows has changed: so that reading and choosing stay undisturbed.
 export function part(given = {}, tag = "section") {

@@ -49,8 +49,7 @@ function rest() {
 
 async function lookOrRest() {
   if (document.hidden || link.isShutOut) return rest();
-  await poll();
-  if (link.isUp) connect();
+  if (await askState()) connect(); // which hears all the rest
 }
 
 setInterval(() => {
@@ -62,19 +61,35 @@ setInterval(() => {
 
 // Ask everything once; then try the stream again.
 export async function poll() {
-  clearTimeout(timer);
   if (document.hidden) return; // asked as soon as somebody looks
+  const status = await askState();
+  if (!status) return;
   try {
-    const status = await ROUTES.state();
-    heard("state", status, false);
     const topics = ["jobs", "engine", "factory", ...(status.chain === "ok" ? ["money", "chain", ...(status.peer_id ? ["peers"] : [])] : [])];
     await Promise.all(topics.map(askOne));
     timer = setTimeout(connect, AGAIN_MS);
-  } catch (error) {
-    if (error instanceof Refused && error.status === 401) return shutOut();
-    gone();
-    timer = setTimeout(poll, AGAIN_MS);
+  } catch {
+    goneForNow();
   }
+}
+
+// How the node is; null where it does not say so, or lets us in no more.
+async function askState() {
+  clearTimeout(timer);
+  try {
+    const status = await ROUTES.state();
+    heard("state", status, false);
+    return status;
+  } catch (error) {
+    if (error instanceof Refused && error.status === 401) shutOut();
+    else goneForNow();
+    return null;
+  }
+}
+
+function goneForNow() {
+  gone();
+  timer = setTimeout(poll, AGAIN_MS);
 }
 
 async function askOne(topic) {

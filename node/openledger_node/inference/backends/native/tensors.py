@@ -82,7 +82,7 @@ class Tensors:
 
 
 def base_tensors(folder: Path) -> Tensors:
-    """Tensors of a base: each from the file that the index names, or all from the one file there is.
+    """Tensors of a base: each from the file that the index names, else all of model.safetensors, else of all files.
 
     Raises:
         ModelError: a file is missing or torn.
@@ -90,12 +90,14 @@ def base_tensors(folder: Path) -> Tensors:
     index = folder / "model.safetensors.index.json"
     try:
         if not index.exists():
-            return Tensors(folder / "model.safetensors")
+            whole = folder / "model.safetensors"
+            return Tensors(whole) if whole.exists() else Tensors(*sorted(folder.glob("*.safetensors")))
         file_of = json.loads(index.read_text())["weight_map"]
         opened = {name: Tensors(folder / name) for name in sorted(set(file_of.values()))}
         found = Tensors()
         for name, file in file_of.items():
-            found.take(name, opened[file])
+            if name in opened[file]:  # an index may list what nobody needs; who needs it says that it is missing
+                found.take(name, opened[file])
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"the weights in {folder} are not whole ({error}): pull the base again") from error
