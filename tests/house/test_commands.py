@@ -24,9 +24,11 @@ RUN_IN = {"", "sh", "console", "python"}
 """Languages of blocks that are typed; `text` is what a program prints, `toml` and `json` are files."""
 
 NOT_HERE = {
+    "git clone <this repository's URL> openledger-node && cd openledger-node": "the tests run in a checkout already",
     "make start": "it installs packages: CI runs it (scripts/first_start.py); here the node runs already",
     "make demo": "minutes on the real model: CI runs it",
     "source .venv/bin/activate": "the commands here are found by PATH",
+    "openledger-node setup": "it asks three questions at a terminal: tests/node/cli/test_setup.py answers them",
     "openledger-node open": "it would open the desktop's browser: run with --no-browser",
 }
 
