@@ -28,7 +28,7 @@ NOT_HERE = {
     "make start": "it installs packages: CI runs it (scripts/first_start.py); here the node runs already",
     "make demo": "minutes on the real model: CI runs it",
     "source .venv/bin/activate": "the commands here are found by PATH",
-    "openledger-node setup": "it asks three questions at a terminal: tests/node/cli/test_setup.py answers them",
+    "openledger-node setup": "it asks three questions at a terminal: tests/node/cli/test_owner_verbs.py does that",
     "openledger-node open": "it would open the desktop's browser: run with --no-browser",
 }
 
