@@ -35,8 +35,8 @@ Data goes to stdout; progress, warnings and errors go to stderr. `--home` stands
 METRICS_HEAD = """\
 # Metrics
 
-Every metric that `GET /metrics` shows, written by `scripts/make_reference.py` from the code. They are in Prometheus'
-text format, behind the API's key:
+`GET /metrics` returns these metrics in Prometheus' text format. The request needs the API key.
+`scripts/make_reference.py` writes this page from the code. A scrape configuration:
 
 ```yaml
 scrape_configs:
@@ -47,10 +47,10 @@ scrape_configs:
       - targets: ["127.0.0.1:8420"]
 ```
 
-Counters begin at 0 with the daemon, those of engine and adapters with the engine; the ones of money are read from the
-ledger. No metric holds a text, an adapter's name, a peer's id or an address. Amounts of OPEN are rounded to what a
-floating-point number holds: `openledger-node earnings` has them to the wei. A family without a figure is left out, as
-money is on a node of no network.
+Counters start at 0 with the daemon, and those of engine and adapters with the engine. Money metrics are read from the
+ledger. No metric contains a text, an adapter's name, a peer id or an address. Amounts of OPEN are rounded to a
+floating-point number. `openledger-node earnings` has them to the wei. A family without values is left out, such as
+money on a node without a network.
 
 """
 
