@@ -24,6 +24,9 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     using Tokens for IERC20;
     using MessageHashUtils for bytes32;
 
+    /* CONSTANTS AND STORAGE */
+
+    // `skipped` has one bit for each item, so 256 is also the most that a record can describe.
     uint256 private constant ITEMS_MAX = 256;
     uint256 private constant ADAPTERS_MAX = 32;
 
@@ -41,9 +44,14 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     mapping(bytes32 id => Channel) private _channels;
     mapping(bytes32 id => Withdrawal) private _withdrawals;
+    /// @inheritdoc IPaymentChannels
     mapping(bytes32 id => uint256) public refundNonceOf;
+    /// @inheritdoc IPaymentChannels
     mapping(address node => uint64) public nextSeq;
+    /// @inheritdoc IPaymentChannels
     mapping(address node => mapping(uint64 seq => bytes32)) public claimOf;
+
+    /* CONSTRUCTOR */
 
     constructor(
         IERC20 token_,
@@ -58,6 +66,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         models = models_;
         datanets = datanets_;
     }
+
+    /* DEPOSITS */
 
     /// @inheritdoc IPaymentChannels
     function open(ChannelConfig calldata config, uint128 amount) external returns (bytes32 id) {
@@ -77,10 +87,12 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         return _open(config, amount);
     }
 
+    /// @inheritdoc IPaymentChannels
     function topUp(ChannelConfig calldata config, uint128 amount) external {
         _topUp(config, amount);
     }
 
+    /// @inheritdoc IPaymentChannels
     function topUpWithPermit(
         ChannelConfig calldata config,
         uint128 amount,
@@ -93,12 +105,15 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         _topUp(config, amount);
     }
 
+    /* WITHDRAWALS AND REFUNDS */
+
     /// @inheritdoc IPaymentChannels
     function startWithdraw(ChannelConfig calldata config, uint128 amount) external {
         bytes32 id = channelId(config);
         uint64 pendingUntil = _pendingUntil(id);
         _requirePayer(config);
         if (block.timestamp <= pendingUntil) revert WithdrawalPending(id, pendingUntil);
+        // Capped, not refused: a claim that is mined just before this call must not make it fail.
         amount = _min(amount, _left(id));
         if (amount == 0) revert NothingToWithdraw(id);
         uint64 readyAt = uint64(block.timestamp) + config.withdrawDelay;
@@ -111,6 +126,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         bytes32 id = channelId(config);
         Withdrawal memory withdrawal = _withdrawals[id];
         uint64 pendingUntil = _pendingUntil(id);
+        // A claim during the delay may have taken a part of what was announced.
         uint128 amount = _min(withdrawal.amount, _left(id));
         _requirePayer(config);
         if (amount == 0) revert NothingToWithdraw(id);
@@ -134,11 +150,14 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         if (amount > left) revert RefundTooLarge(amount, left);
         refundNonceOf[id] = nonce + 1;
         _channels[id].deposit -= amount;
+        // Otherwise the rest of the announced amount could be taken, without a new delay, from a later deposit.
         if (pending > 0) _withdrawals[id].amount = pending - _min(pending, amount);
         _refunded += amount;
         emit Refunded(id, amount, nonce);
         token.safeTransfer(config.payer, amount);
     }
+
+    /* CLAIMS */
 
     /// @inheritdoc IPaymentChannels
     function claim(
@@ -147,6 +166,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         Item[] calldata items,
         bytes calldata nodeSignature
     ) external {
+        // The values of the epoch that is claimed, not of the epoch in which this transaction is mined.
         ClaimTerms memory terms = params.claimTermsAt(epochClaim.epoch);
         Line[] memory lines = _linesOf(adapters);
         _requireClaimable(epochClaim, terms.minStake);
@@ -156,6 +176,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         nextSeq[record.node] = record.seq + 1;
         _charge(record, items, lines);
         ClaimSplit.split(record, terms, lines, datanets);
+        // Only the hash is stored. Later calls bring the record along, and {Claimed} is where they find it.
         claimOf[record.node][record.seq] = keccak256(abi.encode(record));
         _claimed += record.gross;
         emit Claimed(record.node, record.seq, record);
@@ -172,18 +193,24 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         token.safeTransfer(msg.sender, record.gross);
     }
 
+    /* VIEWS */
+
+    /// @inheritdoc IPaymentChannels
     function channelOf(bytes32 id) external view returns (uint128 deposit, uint128 claimed) {
         return (_channels[id].deposit, _channels[id].claimed);
     }
 
+    /// @inheritdoc IPaymentChannels
     function withdrawalOf(bytes32 id) external view returns (uint128 amount, uint64 readyAt) {
         return (_withdrawals[id].amount, _withdrawals[id].readyAt);
     }
 
+    /// @inheritdoc IPaymentChannels
     function channelId(ChannelConfig calldata config) public view returns (bytes32) {
         return _hashTypedDataV4(Hashes.ofConfig(config));
     }
 
+    /// @inheritdoc IPaymentChannels
     function totals() external view returns (Totals memory) {
         return Totals({
             paidIn: _paidIn,
@@ -195,6 +222,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         });
     }
 
+    /* DEPOSITS: INTERNALS */
+
     function _open(ChannelConfig calldata config, uint128 amount) private returns (bytes32 id) {
         id = channelId(config);
         Windows memory windows = params.windows();
@@ -205,6 +234,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
             revert BadWithdrawDelay(config.withdrawDelay, windows.withdrawDelayMin, windows.withdrawDelayMax);
         }
         if (amount < minDeposit) revert DepositTooSmall(amount, minDeposit);
+        // A channel that was emptied before any claim has deposit 0 and can be opened again. Its refund nonce goes on, so
+        // that no old refund signature is valid for the new deposit.
         if (_channels[id].deposit != 0) revert ChannelExists(id);
         _channels[id].deposit = amount;
         _paidIn += amount;
@@ -223,45 +254,56 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         token.pull(amount);
     }
 
-    /// @dev Take what each item is owed off its channel, and sum it by adapter. Bit i of `skipped`: item i was skipped.
+    /* CLAIMS: INTERNALS */
+
+    /// @dev Charge each item to its channel and add it to its adapters' lines. Bit i of `skipped` says that item i was
+    /// skipped.
     function _charge(ClaimRecord memory record, Item[] calldata items, Line[] memory lines) private {
         bytes32 domain = _domainSeparatorV4();
         for (uint256 i = 0; i < items.length; ++i) {
             Item calldata item = items[i];
+            // Same as channelId(item.config), with the domain separator computed once for all items.
             bytes32 id = domain.toTypedDataHash(Hashes.ofConfig(item.config));
             Channel storage channel = _channels[id];
-            uint8 code = _faultOf(item, channel, record.node, lines.length);
-            if (code == 0 && !_isSigned(item, id, domain)) code = 7;
-            if (code != 0) {
+            SkipCode code = _faultOf(item, channel, record.node, lines.length);
+            // The signature is checked last because recovering its signer costs more than all other checks together.
+            if (code == SkipCode.None && !_isSigned(item, id, domain)) code = SkipCode.BadVoucher;
+            if (code != SkipCode.None) {
+                // Skip instead of reverting, so that one bad item cannot block the payment of all others.
                 record.skipped |= 1 << i;
                 emit Skipped(id, code);
                 continue;
             }
+            // Written at once: the same item again in this claim no longer starts at `claimed`, and is skipped.
             channel.claimed = item.to;
             _addParts(lines, item.parts);
         }
     }
 
-    /// @dev Why an item is skipped, by the codes of {Skipped} below 7; 0 = none of these.
+    /// @dev The first reason to skip an item, except for {SkipCode.BadVoucher}, which the caller checks.
     function _faultOf(Item calldata item, Channel storage channel, address node, uint256 numAdapters)
         private
         view
-        returns (uint8)
+        returns (SkipCode)
     {
         (uint128 from, uint128 to) = (item.from, item.to);
-        if (item.config.node != node) return 1;
-        if (from != channel.claimed) return 2;
-        if (to <= from) return 3;
-        if (to > item.maxClaimable) return 4;
-        if (to > channel.deposit) return 5;
-        return _partsFit(item.parts, to - from, numAdapters) ? 0 : 6;
+        if (item.config.node != node) return SkipCode.OtherNode;
+        if (from != channel.claimed) return SkipCode.NotFromClaimed;
+        if (to <= from) return SkipCode.NothingNew;
+        if (to > item.maxClaimable) return SkipCode.OverVoucher;
+        // A channel that was never opened has deposit 0, so its items end here.
+        if (to > channel.deposit) return SkipCode.OverDeposit;
+        return _partsFit(item.parts, to - from, numAdapters) ? SkipCode.None : SkipCode.BadParts;
     }
 
+    /// @dev A bad signature has signer 0, which is no channel's authorizer: {open} refuses authorizer 0, and items of
+    /// channels that were never opened are skipped before they come here.
     function _isSigned(Item calldata item, bytes32 id, bytes32 domain) private pure returns (bool) {
         bytes32 digest = domain.toTypedDataHash(Hashes.ofVoucher(id, item.maxClaimable));
         return Signatures.signerOf(digest, item.signature) == item.config.authorizer;
     }
 
+    /// @dev Index and sum of the parts were checked by {_partsFit}.
     function _addParts(Line[] memory lines, Part[] calldata parts) private pure {
         for (uint256 p = 0; p < parts.length; ++p) {
             Part calldata part = parts[p];
@@ -269,8 +311,10 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         }
     }
 
-    /// @dev Strictly ascending parts end the walk after `numAdapters` steps, however many are sent.
+    /// @dev True if the parts name adapters of the claim in strictly ascending order and sum to `expected`. Because of
+    /// that order the loop ends after at most `numAdapters` + 1 steps, however many parts are sent.
     function _partsFit(Part[] calldata parts, uint256 expected, uint256 numAdapters) private pure returns (bool) {
+        // At most 32 amounts below 2^128, summed in 256 bits: the sum cannot wrap.
         uint256 sum = 0;
         uint256 least = 0;
         for (uint256 p = 0; p < parts.length; ++p) {
@@ -293,7 +337,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         record.count = epochClaim.count;
     }
 
-    /// @dev An empty line for each adapter. Reverts for one that is not registered; 0 is the base model alone.
+    /// @dev One empty line for each adapter. Reverts if an adapter is not registered. Id 0 is the base model without an
+    /// adapter. It has no owner and no Datanets, so its terms stay empty.
     function _linesOf(bytes32[] calldata adapters) private view returns (Line[] memory lines) {
         if (adapters.length > ADAPTERS_MAX) revert TooMany("adapters", adapters.length, ADAPTERS_MAX);
         lines = new Line[](adapters.length);
@@ -308,6 +353,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         uint64 current = _epochNow();
         uint64 seq = nextSeq[epochClaim.node];
         uint128 bonded = staking.bondedOf(epochClaim.node);
+        // Only the current epoch and the one before it, so that a node cannot choose among older values.
         if (epochClaim.epoch != current && epochClaim.epoch + 1 != current) {
             revert BadEpoch(epochClaim.epoch, current);
         }
@@ -322,6 +368,9 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         if (given != itemsHash) revert ItemsMismatch(itemsHash, given);
     }
 
+    /* CHECKS AND SMALL READS */
+
+    /// @dev A signer of the node that sends the transaction itself needs no signature in addition.
     function _requireNode(address node, bytes32 structHash, bytes calldata signature) private view {
         if (staking.isSigner(node, msg.sender)) return;
         address signer = Signatures.signerOf(_hashTypedDataV4(structHash), signature);
@@ -332,11 +381,13 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         if (msg.sender != config.payer) revert NotPayer(config.payer, msg.sender);
     }
 
+    /// @dev Never underflows: an item above the deposit is skipped, and withdrawals and refunds take at most what is
+    /// left.
     function _left(bytes32 id) private view returns (uint128) {
         return _channels[id].deposit - _channels[id].claimed;
     }
 
-    /// @dev Until when a withdrawal can be finished; 0 when there is none.
+    /// @dev The last second at which a withdrawal can be finished, or 0 if there is none.
     function _pendingUntil(bytes32 id) private view returns (uint64) {
         Withdrawal memory withdrawal = _withdrawals[id];
         return withdrawal.amount == 0 ? 0 : withdrawal.readyAt + params.windows().withdrawPeriod;

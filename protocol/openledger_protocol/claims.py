@@ -19,15 +19,18 @@ from .signatures import recover_address
 
 
 class SkipCode(IntEnum):
-    """Why the contract passes an item by; the number stands in its event."""
+    """Reasons for which the contract skips an item: the names and numbers of `SkipCode` in IPaymentChannels.sol.
 
-    OTHER_NODE = 1
-    NOT_FROM_CLAIMED = 2
-    NOTHING = 3
+    The contract's `None` is None here, so that a code is always a reason.
+    """
+
+    OTHER_NODE = 1  # the channel belongs to another node
+    NOT_FROM_CLAIMED = 2  # it does not start at the amount that was claimed before
+    NOTHING_NEW = 3  # it claims nothing
     OVER_VOUCHER = 4
     OVER_DEPOSIT = 5
-    BAD_PARTS = 6
-    BAD_VOUCHER = 7
+    BAD_PARTS = 6  # its parts do not ascend, name no adapter of the claim, or do not sum to the item
+    BAD_VOUCHER = 7  # the channel's authorizer did not sign the voucher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +120,10 @@ def skip_codes(
     balances: Mapping[ChannelId, ChannelBalance],
     domain: Domain,
 ) -> list[SkipCode | None]:
-    """Why the contract would pass each item by; None where it would not. An item counts for those behind it."""
+    """The reason for which the contract would skip each item, or None if it counts.
+
+    An item that counts raises the claimed amount for the items after it.
+    """
     claimed = {id_: balance.claimed_wei for id_, balance in balances.items()}
     codes = []
     for item in items:
@@ -137,7 +143,7 @@ def _skip_code(
     rules = (
         (item.config.node == node, SkipCode.OTHER_NODE),
         (item.from_wei == balance.claimed_wei, SkipCode.NOT_FROM_CLAIMED),
-        (item.to_wei > item.from_wei, SkipCode.NOTHING),
+        (item.to_wei > item.from_wei, SkipCode.NOTHING_NEW),
         (item.to_wei <= item.max_claimable_wei, SkipCode.OVER_VOUCHER),
         (item.to_wei <= balance.deposit_wei, SkipCode.OVER_DEPOSIT),
         (_parts_fit(item, num_adapters), SkipCode.BAD_PARTS),
@@ -162,7 +168,7 @@ def _is_signed(item: Item, id_: ChannelId, domain: Domain) -> bool:
 
 
 def skipped_mask(codes: Sequence[SkipCode | None]) -> int:
-    """A record's `skipped`: bit i for each item that was passed by."""
+    """A record's `skipped`: bit i is set if item i was skipped."""
     return sum(1 << index for index, code in enumerate(codes) if code is not None)
 
 

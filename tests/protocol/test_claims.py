@@ -230,7 +230,7 @@ SOUND = item(30, 20, start=10)
         (replace(SOUND, config=replace(CONFIG, node=account(9))), SkipCode.OTHER_NODE),
         (replace(SOUND, from_wei=Wei(9)), SkipCode.NOT_FROM_CLAIMED),
         (replace(SOUND, from_wei=Wei(11)), SkipCode.NOT_FROM_CLAIMED),
-        (replace(SOUND, to_wei=Wei(10), parts=()), SkipCode.NOTHING),
+        (replace(SOUND, to_wei=Wei(10), parts=()), SkipCode.NOTHING_NEW),
         (replace(SOUND, max_claimable_wei=Wei(59)), SkipCode.OVER_VOUCHER),
         (item(30, 61, start=10), SkipCode.OVER_DEPOSIT),
         (replace(SOUND, to_wei=Wei(59)), SkipCode.BAD_PARTS),
@@ -242,7 +242,7 @@ SOUND = item(30, 20, start=10)
         (replace(SOUND, signature=sign_digest(PAYER_KEY, bytes(32))), SkipCode.BAD_VOUCHER),
     ],
 )
-def test_an_item_is_passed_by_for_the_first_rule_that_it_breaks(changed: Item, expected: SkipCode | None) -> None:
+def test_an_item_is_skipped_for_the_first_rule_that_it_breaks(changed: Item, expected: SkipCode | None) -> None:
     assert codes(changed) == [expected]
 
 

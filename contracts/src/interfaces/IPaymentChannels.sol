@@ -3,16 +3,30 @@ pragma solidity 0.8.37;
 
 import {ChannelConfig, ClaimRecord, EpochClaim, Item} from "./Types.sol";
 
-/// @title What payers have put up, and what nodes have claimed of it
-/// @notice One-way channels with cumulative vouchers. A claim moves no token: it fixes who is owed what, and the tokens
-/// leave when AttributionRewards makes the claim final.
+/// @title Deposits of payers, and claims of nodes on them
+/// @notice One-way channels with cumulative vouchers. A claim moves no token. It records who is owed what, and the
+/// tokens leave when AttributionRewards makes the claim final.
 interface IPaymentChannels {
-    /// @notice `deposit` is all that was put in less all that went back; `claimed` only grows, and never above it.
+    /// @notice The first reason to skip an item of a claim. The numbers are in {Skipped} and never change.
+    enum SkipCode {
+        None, // 0: the item counts; never emitted
+        OtherNode, // 1: the channel belongs to another node
+        NotFromClaimed, // 2: `from` is not the amount that was claimed before
+        NothingNew, // 3: `to` is not above `from`
+        OverVoucher, // 4: `to` is above the voucher
+        OverDeposit, // 5: `to` is above the deposit
+        BadParts, // 6: parts do not ascend strictly, name no adapter of the claim, or do not sum to `to − from`
+        BadVoucher // 7: the channel's authorizer did not sign the voucher
+    }
+
+    /// @notice `deposit` is everything that was put in less everything that went back. `claimed` only grows, up to
+    /// `deposit`.
     struct Channel {
         uint128 deposit;
         uint128 claimed;
     }
 
+    /// @notice A withdrawal that the payer has announced. It can be finished from `readyAt` on, in seconds.
     struct Withdrawal {
         uint128 amount;
         uint64 readyAt;
@@ -28,6 +42,7 @@ interface IPaymentChannels {
         uint128 released;
     }
 
+    /// @notice A payer opened a channel.
     event ChannelOpened(
         bytes32 indexed channelId, address indexed payer, address indexed node, ChannelConfig config, uint128 amount
     );
@@ -35,10 +50,9 @@ interface IPaymentChannels {
     event WithdrawStarted(bytes32 indexed channelId, uint128 amount, uint64 readyAt);
     event WithdrawFinished(bytes32 indexed channelId, uint128 amount);
     event Refunded(bytes32 indexed channelId, uint128 amount, uint256 nonce);
-    /// @param code Why: 1 another node's channel, 2 `from` is not what was claimed before, 3 `to` is not above `from`,
-    /// 4 `to` is above the voucher, 5 `to` is above the deposit, 6 parts not strictly ascending, out of range or not
-    /// summing to `to − from`, 7 the voucher is not signed by the channel's authorizer. The first that applies.
-    event Skipped(bytes32 indexed channelId, uint8 code);
+    /// @notice An item of a claim did not count.
+    event Skipped(bytes32 indexed channelId, SkipCode code);
+    /// @notice A claim was recorded. The chain stores only the hash of the record, and later calls ask for all of it.
     event Claimed(address indexed node, uint64 indexed seq, ClaimRecord record);
     event Released(address indexed node, uint64 indexed seq, uint128 gross);
 
@@ -66,11 +80,12 @@ interface IPaymentChannels {
     error NotRewards(address caller);
     error UnknownClaim(address node, uint64 seq);
 
-    /// @notice Open a channel with at least the minimum deposit. Pulls from the caller, who must be the payer: an allowance
-    /// given to this contract is nobody else's to spend.
+    /// @notice Open a channel with at least the minimum deposit. The tokens are taken from the caller, who must be the
+    /// payer, so that nobody else can spend an allowance given to this contract.
     function open(ChannelConfig calldata config, uint128 amount) external returns (bytes32 id);
 
-    /// @notice The same with a permit. A permit that fails (somebody sent it first) does no harm if the allowance is there.
+    /// @notice Like {open}, with a permit. A permit that fails because somebody sent it first does no harm: the
+    /// allowance is there.
     function openWithPermit(
         ChannelConfig calldata config,
         uint128 amount,
@@ -80,8 +95,10 @@ interface IPaymentChannels {
         bytes32 s
     ) external returns (bytes32 id);
 
+    /// @notice Add `amount` to the deposit of an open channel. Only its payer.
     function topUp(ChannelConfig calldata config, uint128 amount) external;
 
+    /// @notice Like {topUp}, with a permit.
     function topUpWithPermit(
         ChannelConfig calldata config,
         uint128 amount,
@@ -91,19 +108,19 @@ interface IPaymentChannels {
         bytes32 s
     ) external;
 
-    /// @notice Announce that up to `amount` of what is left will leave after the channel's delay. One at a time; one that
-    /// was not finished in its period can be started anew.
+    /// @notice Announce that up to `amount` of what is left will leave after the channel's delay. A channel has one
+    /// withdrawal at a time. If it was not finished within its period, the payer can start another.
     function startWithdraw(ChannelConfig calldata config, uint128 amount) external;
 
-    /// @notice Take it, or what is left of it, within the period after the delay.
+    /// @notice Pay the announced amount, or what is left of it, to the payer within the period after the delay.
     function finishWithdraw(ChannelConfig calldata config) external;
 
-    /// @notice Give a payer unused money back at once; by the node, or by anybody with its signature. Shrinks a pending
-    /// withdrawal, so that one cannot stay armed for a later deposit.
+    /// @notice Return unused money to the payer at once. The node calls it, or anybody with the node's signature. A
+    /// pending withdrawal shrinks by the same amount, so that it cannot be used on a later deposit.
     function refund(ChannelConfig calldata config, uint128 amount, uint256 nonce, bytes calldata signature) external;
 
-    /// @notice Claim what vouchers cover. Bad items are skipped and do not stop the others. By an active signer of the
-    /// node, or by anybody with its signature.
+    /// @notice Claim what vouchers cover. A bad item is skipped and does not stop the others. An active signer of the
+    /// node calls it, or anybody with such a signer's signature.
     function claim(
         EpochClaim calldata epochClaim,
         bytes32[] calldata adapters,
@@ -111,21 +128,27 @@ interface IPaymentChannels {
         bytes calldata nodeSignature
     ) external;
 
-    /// @notice Hand a final claim's gross to AttributionRewards, once. Only AttributionRewards.
+    /// @notice Send the gross of a final claim to AttributionRewards, once. Only AttributionRewards can call it.
     function release(ClaimRecord calldata record) external;
 
+    /// @notice Deposit and claimed amount of a channel; both are 0 if it was never opened.
     function channelOf(bytes32 channelId) external view returns (uint128 deposit, uint128 claimed);
 
+    /// @notice The announced withdrawal of a channel; both values are 0 if there is none.
     function withdrawalOf(bytes32 channelId) external view returns (uint128 amount, uint64 readyAt);
 
+    /// @notice The nonce that the next refund of a channel must have.
     function refundNonceOf(bytes32 channelId) external view returns (uint256);
 
+    /// @notice The number of the node's next claim. Numbers have no gaps.
     function nextSeq(address node) external view returns (uint64);
 
-    /// @notice keccak256(abi.encode(record)) of a claim that is not final yet, else 0.
+    /// @notice keccak256(abi.encode(record)) of a claim that is not final yet; 0 for any other.
     function claimOf(address node, uint64 seq) external view returns (bytes32);
 
+    /// @notice The id of a channel: the EIP-712 digest of its config.
     function channelId(ChannelConfig calldata config) external view returns (bytes32);
 
+    /// @notice Sums over all channels, from which anybody can check the contract's balance.
     function totals() external view returns (Totals memory);
 }
