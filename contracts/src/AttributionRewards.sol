@@ -35,7 +35,9 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
     address public immutable protocolTreasury;
 
     Totals private _totals;
+    /// @inheritdoc IAttributionRewards
     mapping(address account => uint128) public balanceOf;
+    /// @inheritdoc IAttributionRewards
     mapping(address account => uint256) public nonceOf;
     mapping(address node => mapping(uint64 seq => Proposal)) private _proposals;
 
@@ -111,6 +113,7 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         _settle(record, record.nodeShare - fee, record.protocol + forfeit, true);
     }
 
+    /// @inheritdoc IAttributionRewards
     function withdraw(address to, uint128 amount) external {
         uint128 balance = balanceOf[msg.sender];
         if (to == address(0)) revert ZeroAddress();
@@ -134,6 +137,7 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         }
     }
 
+    /// @inheritdoc IAttributionRewards
     function proposalOf(address node, uint64 seq)
         external
         view
@@ -149,11 +153,12 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         );
     }
 
+    /// @inheritdoc IAttributionRewards
     function totals() external view returns (Totals memory) {
         return _totals;
     }
 
-    /// @dev Credit the listed pots; what the others hold is the answer.
+    /// @dev Credit the listed pots. Returns the sum of the pots that are not listed.
     function _creditPots(ClaimRecord calldata record, Payout[] calldata payouts) private returns (uint128 unlisted) {
         uint256 next = 0;
         for (uint256 i = 0; i < record.pots.length; ++i) {
@@ -172,7 +177,7 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         }
     }
 
-    /// @dev Account 0 is left to the pot's rest, and so to the Datanet's treasury.
+    /// @dev Account 0 gets nothing here, so its amount stays in the pot's rest and goes to the Datanet's treasury.
     function _creditPayout(ClaimRecord calldata record, Pot calldata pot, Payout calldata payout)
         private
         returns (uint128 amount)
@@ -182,9 +187,11 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         _credit(record, payout.account, amount, CONTRIBUTOR);
     }
 
-    /// @dev Credit everybody but the contributors, and only then take the claim's gross in and hand the stakers theirs.
+    /// @dev Credit everybody except the contributors. Tokens move last: the claim's gross comes in, the stakers' share
+    /// goes out.
     function _settle(ClaimRecord calldata record, uint128 nodeShare, uint128 protocol, bool late) private {
         uint128 stakers = record.stakers;
+        // Without stake there is nobody to share the stakers' part, so the protocol gets it.
         if (staking.totalBonded() == 0) (protocol, stakers) = (protocol + stakers, 0);
         _credit(record, staking.payoutOf(record.node), nodeShare, NODE);
         for (uint256 i = 0; i < record.credits.length; ++i) {
@@ -218,7 +225,7 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         token.safeTransfer(to, amount);
     }
 
-    /// @dev Why a relayed withdrawal is skipped, by the codes of {WithdrawSkipped}; 0 = it is not.
+    /// @dev The first reason to skip a signed withdrawal, by the codes of {WithdrawSkipped}; 0 if there is none.
     function _faultOf(ClaimFor calldata claim, bytes calldata signature) private view returns (uint8) {
         if (block.timestamp > claim.deadline) return 1;
         if (claim.nonce != nonceOf[claim.account]) return 2;
@@ -247,7 +254,7 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         if (signer == address(0) || !staking.isSigner(node, signer)) revert NotSigner(node, signer);
     }
 
-    /// @dev Every payout sums up at least one leaf, and without payouts there is no tree.
+    /// @dev Every payout sums at least one leaf, and without payouts there is no tree.
     function _requireLeaves(bytes32 attributionRoot, uint32 leafCount, uint256 numPayouts) private pure {
         bool empty = numPayouts == 0;
         if (leafCount < numPayouts || (leafCount == 0) != empty || (attributionRoot == 0) != empty) {

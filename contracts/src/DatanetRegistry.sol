@@ -52,6 +52,7 @@ contract DatanetRegistry is IDatanetRegistry {
         emit DatanetOwnerProposed(id, owner);
     }
 
+    /// @inheritdoc IDatanetRegistry
     function acceptOwnership(bytes32 id) external {
         Datanet storage datanet = _known(id);
         if (msg.sender != datanet.proposedOwner) revert NotProposedOwner(id, msg.sender);
@@ -59,6 +60,7 @@ contract DatanetRegistry is IDatanetRegistry {
         emit DatanetOwnerChanged(id, msg.sender);
     }
 
+    /// @inheritdoc IDatanetRegistry
     function datanetOf(bytes32 id)
         external
         view
@@ -68,6 +70,7 @@ contract DatanetRegistry is IDatanetRegistry {
         return (datanet.owner, datanet.treasury, datanet.ownerPpm, datanet.version);
     }
 
+    /// @inheritdoc IDatanetRegistry
     function versionOf(bytes32 id, uint32 version) external view returns (bytes32 rowsRoot, bytes32 contributorsRoot) {
         Version storage row = _versions[id][version];
         if (row.rowsRoot == 0) revert UnknownVersion(id, version);

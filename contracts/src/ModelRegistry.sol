@@ -16,7 +16,7 @@ contract ModelRegistry is IModelRegistry {
 
     uint256 private constant DATANETS_MAX = 8;
 
-    /// @dev An adapter in as few slots as a claim can read: the first, the weights', and one a Datanet.
+    /// @dev An adapter, laid out so that a claim reads few slots: the first one, the weights, and one for each Datanet.
     struct Row {
         address owner;
         uint32 royaltyPpm;
@@ -97,6 +97,7 @@ contract ModelRegistry is IModelRegistry {
         emit AdapterRetired(adapterId, _reclaimableAt(adapter));
     }
 
+    /// @inheritdoc IModelRegistry
     function reclaimBond(bytes32 adapterId) external {
         Row storage adapter = _owned(adapterId);
         uint128 amount = adapter.bond;
@@ -109,6 +110,7 @@ contract ModelRegistry is IModelRegistry {
         token.safeTransfer(msg.sender, amount);
     }
 
+    /// @inheritdoc IModelRegistry
     function adapterOf(bytes32 adapterId) external view returns (Adapter memory) {
         Row storage adapter = _known(adapterId);
         Terms memory terms = termsOf(adapterId);
@@ -134,7 +136,7 @@ contract ModelRegistry is IModelRegistry {
         terms.weightsPpm = new uint32[](count);
         for (uint256 i = 0; i < count; ++i) {
             terms.datanetIds[i] = adapter.datanetIds[i];
-            // One alone has all the weight: a slot less to read.
+            // A single Datanet has all the weight, which saves reading the slot of the weights.
             terms.weightsPpm[i] = count == 1 ? uint32(PPM) : adapter.weightsPpm[i];
         }
     }
@@ -173,7 +175,7 @@ contract ModelRegistry is IModelRegistry {
         for (uint256 i = 0; i < ids.length; ++i) {
             if (i > 0 && ids[i] <= ids[i - 1]) revert DatanetsNotAscending(ids[i]);
             if (weightsPpm[i] == 0) revert ZeroWeight(ids[i]);
-            datanets.ownerTermsOf(ids[i]); // reverts when there is none
+            datanets.ownerTermsOf(ids[i]); // reverts if there is no such Datanet
             sum += weightsPpm[i];
         }
         if (ids.length > 0 && sum != PPM) revert BadWeights(sum);

@@ -13,7 +13,8 @@ contract NodeStaking is INodeStaking, Wired {
     using SafeERC20 for IERC20;
     using Tokens for IERC20;
 
-    /// @dev `accPaid` is the accPerShare up to which `rewards` are counted; `fraction` is what is left of a wei, in 1e-18.
+    /// @dev `accPaid` is the accPerShare up to which `rewards` are counted. `fraction` is the rest of a wei, in units
+    /// of 1e-18.
     struct Node {
         uint128 bonded;
         uint128 rewards;
@@ -29,13 +30,15 @@ contract NodeStaking is INodeStaking, Wired {
     IERC20 public immutable token;
     IParams public immutable params;
 
-    /// @notice What one bonded wei has earned since the start, scaled by 1e18, and what could not be divided yet.
+    /// @notice The earnings of one bonded wei since the start, scaled by 1e18.
     uint256 public accPerShare;
+    /// @notice The scaled amount that could not be divided yet; the next notification adds it.
     uint256 public accRemainder;
 
     Totals private _totals;
     mapping(address node => Node) private _nodes;
     mapping(address node => UnbondRequest[]) private _requests;
+    /// @inheritdoc INodeStaking
     mapping(address node => mapping(address key => uint64)) public signerUntil;
 
     constructor(IERC20 token_, IParams params_) {
@@ -139,10 +142,12 @@ contract NodeStaking is INodeStaking, Wired {
         return (row.bonded, unbonding, payoutOf(node), rewards_);
     }
 
+    /// @inheritdoc INodeStaking
     function bondedOf(address node) external view returns (uint128) {
         return _nodes[node].bonded;
     }
 
+    /// @inheritdoc INodeStaking
     function totalBonded() external view returns (uint128) {
         return _totals.bonded;
     }
@@ -152,15 +157,18 @@ contract NodeStaking is INodeStaking, Wired {
         return key == node || signerUntil[node][key] == ACTIVE;
     }
 
+    /// @inheritdoc INodeStaking
     function payoutOf(address node) public view returns (address) {
         address payout = _nodes[node].payout;
         return payout == address(0) ? node : payout;
     }
 
+    /// @inheritdoc INodeStaking
     function unbondRequests(address node) external view returns (UnbondRequest[] memory) {
         return _requests[node];
     }
 
+    /// @inheritdoc INodeStaking
     function totals() external view returns (Totals memory) {
         return _totals;
     }
@@ -176,13 +184,13 @@ contract NodeStaking is INodeStaking, Wired {
         token.pull(amount);
     }
 
-    /// @dev Count a node's rewards up to now; to be called before its bond changes.
+    /// @dev Count a node's rewards up to now. Call it before the node's bond changes.
     function _settle(Node storage node) private {
         (node.rewards, node.fraction) = _accrued(node);
         node.accPaid = accPerShare;
     }
 
-    /// @dev No overflow: what a bond earns is at most all that was notified, below 2^128 · 1e18.
+    /// @dev Cannot overflow: a bond earns at most everything that was notified, which is below 2^128 · 1e18.
     function _accrued(Node memory node) private view returns (uint128 rewards_, uint64 fraction) {
         uint256 scaled = uint256(node.bonded) * (accPerShare - node.accPaid) + node.fraction;
         return (node.rewards + uint128(scaled / SCALE), uint64(scaled % SCALE));
@@ -196,6 +204,7 @@ contract NodeStaking is INodeStaking, Wired {
                 ++i;
             } else {
                 amount += request.amount;
+                // The last request takes this place and is looked at next, so `i` stays.
                 requests[i] = requests[requests.length - 1];
                 requests.pop();
             }

@@ -7,13 +7,13 @@ import {ERC20Votes} from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Vo
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 
 /// @title OPEN
-/// @notice All of it exists from the start: nobody can make more, and no work is ever paid with new tokens.
+/// @notice The whole supply exists from the start. Nobody can make more, and no work is ever paid with new tokens.
 contract OpenToken is ERC20, ERC20Permit, ERC20Votes {
     constructor(address holder, uint256 supply) ERC20("OpenLedger", "OPEN") ERC20Permit("OpenLedger") {
         _mint(holder, supply);
     }
 
-    /// @notice Votes are counted by time, not by block, since blocks come at different speeds on different networks.
+    /// @notice Votes are counted by time, not by block number, since block times differ between networks.
     function clock() public view override returns (uint48) {
         return uint48(block.timestamp);
     }

@@ -11,6 +11,7 @@ contract Params is IParams {
         Values values;
     }
 
+    /// @inheritdoc IParams
     address public immutable governor;
 
     uint64 private immutable _epoch;
@@ -23,9 +24,9 @@ contract Params is IParams {
     uint64 private immutable _withdrawDelayMax;
     uint64 private immutable _withdrawPeriod;
 
-    /// @dev Written by the constructor alone.
+    /// @dev Only the constructor writes it.
     Bounds private _bounds;
-    /// @dev Ascending by fromEpoch; the first holds from epoch 0.
+    /// @dev Ascending by fromEpoch. The first entry holds from epoch 0.
     Entry[] private _history;
 
     constructor(address governor_, Values memory initial, Bounds memory bounds_, Windows memory windows_) {
@@ -68,6 +69,7 @@ contract Params is IParams {
         });
     }
 
+    /// @inheritdoc IParams
     function windows() external view returns (Windows memory) {
         return Windows({
             epoch: _epoch,
@@ -82,15 +84,17 @@ contract Params is IParams {
         });
     }
 
+    /// @inheritdoc IParams
     function bounds() external view returns (Bounds memory) {
         return _bounds;
     }
 
+    /// @inheritdoc IParams
     function epochAt(uint64 timestamp) public view returns (uint64) {
         return timestamp / _epoch;
     }
 
-    /// @dev From the end: at most three entries are younger than the epochs that can be claimed.
+    /// @dev Searches from the end, since at most three entries are newer than the epochs that can be claimed.
     function _at(uint64 epoch) private view returns (Values storage) {
         uint256 i = _history.length - 1;
         while (_history[i].fromEpoch > epoch) --i;

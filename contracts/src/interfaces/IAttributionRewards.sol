@@ -4,9 +4,10 @@ pragma solidity 0.8.37;
 import {ClaimFor, ClaimRecord, Payout} from "./Types.sol";
 
 /// @title From claims to balances
-/// @notice The node proposes who of the contributors gets what; when nobody has objected in time, all that a claim owes is
-/// credited in one step, the node's own share included. Nobody is paid before that list is final.
+/// @notice The node proposes a payout list of contributors. After the review period everything that a claim owes is
+/// credited in one step, including the node's own share. Nobody is paid before that list is final.
 interface IAttributionRewards {
+    /// @notice How far a claim has come. `FinalizedLate`: nothing was proposed for it in time.
     enum State {
         None,
         Proposed,
@@ -14,6 +15,7 @@ interface IAttributionRewards {
         FinalizedLate
     }
 
+    /// @notice The proposal for a claim. Of its payout list only the hash is stored.
     struct Proposal {
         bytes32 attributionRoot;
         bytes32 payoutsHash;
@@ -30,6 +32,7 @@ interface IAttributionRewards {
         uint128 paidOut;
     }
 
+    /// @notice A payout list was proposed. The chain stores only its hash, and {finalize} asks for all of it.
     event Proposed(
         address indexed node,
         uint64 indexed seq,
@@ -39,13 +42,14 @@ interface IAttributionRewards {
         uint64 readyAt
     );
     event Finalized(address indexed node, uint64 indexed seq, bool late);
-    /// @param role 0 node, 1 owner of an adapter or of a Datanet (a claim's credits), 3 contributor, 4 a Datanet's
-    /// treasury, 5 the protocol.
+    /// @param role 0 node, 1 owner of an adapter or of a Datanet (a claim's credits), 3 contributor, 4 treasury of a
+    /// Datanet, 5 protocol.
     event Credited(address indexed account, address indexed node, uint64 seq, uint128 amount, uint8 role);
     event StakersNotified(uint128 amount);
     event Withdrawn(address indexed account, address to, uint128 amount);
-    /// @param code Why: 1 past its deadline, 2 not the account's next nonce, 3 more than its balance, 4 recipient 0,
-    /// 5 not signed by the account. The first that applies.
+    /// @notice A signed withdrawal was not paid.
+    /// @param code The first reason that applies: 1 past its deadline, 2 not the account's next nonce, 3 more than its
+    /// balance, 4 recipient 0, 5 not signed by the account.
     event WithdrawSkipped(address indexed account, uint256 nonce, uint8 code);
 
     error ZeroAddress();
@@ -66,8 +70,9 @@ interface IAttributionRewards {
     error InsufficientBalance(address account, uint128 balance, uint128 amount);
     error LengthMismatch(uint256 claims, uint256 signatures);
 
-    /// @notice Say who gets the pots of a claim, once, until PROPOSE after it. Payouts ascend by (pot, account), and the
-    /// weights of a listed pot sum to 1,000,000 · gross. By an active signer of the node, or with its signature.
+    /// @notice Propose who gets the pots of a claim, once, within the propose window after the claim. Payouts ascend by
+    /// (pot, account), and the weights of a listed pot sum to 1,000,000 · gross. An active signer of the node calls it,
+    /// or anybody with such a signer's signature.
     function propose(
         ClaimRecord calldata record,
         bytes32 attributionRoot,
@@ -76,26 +81,34 @@ interface IAttributionRewards {
         bytes calldata nodeSignature
     ) external;
 
-    /// @notice Credit everybody once the window has passed. A payout is `pot.amount · weight / (1,000,000 · pot.gross)`
-    /// rounded down; the rest of a pot goes to its Datanet's treasury, a pot that is not listed at all to the protocol.
+    /// @notice Credit everybody once the review period is over. A payout is `pot.amount · weight / (1,000,000 ·
+    /// pot.gross)`, rounded down. The rest of a pot goes to its Datanet's treasury. A pot that is not listed at all
+    /// goes to the protocol.
     function finalize(ClaimRecord calldata record, Payout[] calldata payouts) external;
 
-    /// @notice The same for a claim that nothing was proposed for: its pots and 10 % of the node's share go to the protocol.
+    /// @notice Finalize a claim for which nothing was proposed in time. Its pots and 10 % of the node's share go to the
+    /// protocol.
     function finalizeLate(ClaimRecord calldata record) external;
 
+    /// @notice Send `amount` of the caller's balance to `to`.
     function withdraw(address to, uint128 amount) external;
 
-    /// @notice Send what accounts have signed, at most 256. Bad ones are skipped and do not stop the others.
+    /// @notice Pay withdrawals that accounts have signed, at most 256. A bad one is skipped and does not stop the
+    /// others.
     function withdrawFor(ClaimFor[] calldata claims, bytes[] calldata signatures) external;
 
+    /// @notice What an account can withdraw.
     function balanceOf(address account) external view returns (uint128);
 
+    /// @notice The nonce that the account's next signed withdrawal must have.
     function nonceOf(address account) external view returns (uint256);
 
+    /// @notice The proposal for a claim; all values are 0 if there is none.
     function proposalOf(address node, uint64 seq)
         external
         view
         returns (bytes32 attributionRoot, uint32 leafCount, bytes32 payoutsHash, uint64 readyAt, State state);
 
+    /// @notice Sums over all claims, from which anybody can check the contract's balance.
     function totals() external view returns (Totals memory);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title Who keeps a Datanet, and which rows and contributors it has
-/// @notice Terms are fixed at creation; what grows is the list of versions.
+/// @title Datanets: their owners, their terms and their versions
+/// @notice Terms are fixed at creation. Only the list of versions grows.
 interface IDatanetRegistry {
     event DatanetCreated(
         bytes32 indexed id, address indexed owner, string name, address treasury, uint32 ownerPpm, string licence
@@ -21,26 +21,30 @@ interface IDatanetRegistry {
     error NotOwner(bytes32 id, address caller);
     error NotProposedOwner(bytes32 id, address caller);
 
-    /// @notice Found a Datanet; `id` = keccak256(abi.encode(caller, name)). `ownerPpm` is the owner's part of each pot.
+    /// @notice Create a Datanet with `id` = keccak256(abi.encode(caller, name)). `ownerPpm` is the owner's part of each
+    /// pot.
     function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence)
         external
         returns (bytes32 id);
 
-    /// @notice Publish the next version; versions count from 1 and never change.
+    /// @notice Publish the next version. Versions count from 1 and never change.
     function publish(bytes32 id, bytes32 rowsRoot, bytes32 contributorsRoot) external returns (uint32 version);
 
-    /// @notice Offer the Datanet to `owner`, who has to accept it; 0 takes an offer back.
+    /// @notice Offer the Datanet to `owner`, who has to accept it. Owner 0 cancels an offer.
     function transferOwnership(bytes32 id, address owner) external;
 
+    /// @notice Become the owner of a Datanet that was offered to the caller.
     function acceptOwnership(bytes32 id) external;
 
+    /// @notice A Datanet's owner, terms and newest version (0: none yet). Reverts if there is no such Datanet.
     function datanetOf(bytes32 id)
         external
         view
         returns (address owner, address treasury, uint32 ownerPpm, uint32 version);
 
+    /// @notice The roots of a published version. Reverts if there is no such version.
     function versionOf(bytes32 id, uint32 version) external view returns (bytes32 rowsRoot, bytes32 contributorsRoot);
 
-    /// @notice What a claim needs of a Datanet.
+    /// @notice The part of {datanetOf} that a claim needs.
     function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm);
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice An adapter as it was registered. `retiredAt` 0 = not retired; `bond` 0 = taken back.
+/// @notice An adapter as it was registered. `retiredAt` is 0 until it is retired, and `bond` is 0 once it was taken
+/// back.
 struct Adapter {
     address owner;
     uint32 royaltyPpm;
@@ -14,7 +15,7 @@ struct Adapter {
     uint32[] weightsPpm;
 }
 
-/// @notice What a claim needs of an adapter.
+/// @notice The part of an adapter that a claim needs.
 struct Terms {
     address owner;
     uint32 royaltyPpm;
@@ -30,9 +31,9 @@ struct Permit {
     bytes32 s;
 }
 
-/// @title Which adapters exist, and on whose data they stand
-/// @notice An id is immutable: a new version is a new id. A retired adapter can still be claimed for, else its owner could
-/// void what nodes have earned with it.
+/// @title Registered adapters, and the Datanets that they were trained on
+/// @notice An adapter never changes under its id, so a new version has a new id. Nodes can still claim for a retired
+/// adapter. Otherwise its owner could void what they have earned with it.
 interface IModelRegistry {
     event AdapterRegistered(bytes32 indexed adapterId, address indexed owner, Adapter adapter);
     event AdapterRetired(bytes32 indexed adapterId, uint64 reclaimableAt);
@@ -53,7 +54,8 @@ interface IModelRegistry {
     error BondLocked(uint64 until);
     error NoBond(bytes32 adapterId);
 
-    /// @notice Register an adapter and put up its bond. Datanets ascend, at most 8, and their weights sum to 1,000,000.
+    /// @notice Register an adapter and deposit its bond. It names at most 8 Datanets in ascending order, and their
+    /// weights sum to 1,000,000.
     function register(
         bytes32 adapterId,
         bytes32 baseDigest,
@@ -64,6 +66,7 @@ interface IModelRegistry {
         uint32 royaltyPpm
     ) external;
 
+    /// @notice Like {register}, with a permit for the bond.
     function registerWithPermit(
         bytes32 adapterId,
         bytes32 baseDigest,
@@ -75,16 +78,18 @@ interface IModelRegistry {
         Permit calldata permit
     ) external;
 
-    /// @notice Say that an adapter is no longer offered; its bond is free after UNBONDING.
+    /// @notice Declare that an adapter is no longer offered. Its bond is free after the unbonding time.
     function retire(bytes32 adapterId) external;
 
+    /// @notice Return the bond of a retired adapter to its owner, once, after the unbonding time.
     function reclaimBond(bytes32 adapterId) external;
 
+    /// @notice An adapter as it was registered. Reverts if there is no such adapter.
     function adapterOf(bytes32 adapterId) external view returns (Adapter memory);
 
-    /// @notice The part of it that a claim needs, for less gas.
+    /// @notice The part of {adapterOf} that a claim needs, for less gas.
     function termsOf(bytes32 adapterId) external view returns (Terms memory);
 
-    /// @notice bondsIn − bondsOut is what this contract holds.
+    /// @notice All bonds that came in and that went out. bondsIn − bondsOut is what this contract holds.
     function totals() external view returns (uint128 bondsIn, uint128 bondsOut);
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice Stake on its way out.
+/// @notice Stake that can be withdrawn from `readyAt` on, in seconds.
 struct UnbondRequest {
     uint128 amount;
     uint64 readyAt;
 }
 
-/// @title What nodes have at stake, and who may sign for them
-/// @notice A node is its cold wallet's address. `bonded` = what counts; every wei notified ends in somebody's rewards.
+/// @title Stakes of nodes, and the keys that may sign for them
+/// @notice A node is the address of its cold wallet. `bonded` is the stake that counts. Every wei that is notified ends
+/// up in some node's rewards.
 interface INodeStaking {
-    /// @notice bondedIn + notified = bonded + unbonding + withdrawn + rewardsPaid + what nodes have accrued + fractions.
+    /// @notice bondedIn + notified = bonded + unbonding + withdrawn + rewardsPaid + what nodes have accrued +
+    /// fractions.
     struct Totals {
         uint128 bonded;
         uint128 unbonding;
@@ -42,48 +44,58 @@ interface INodeStaking {
     /// @notice Put stake behind the caller's node.
     function bond(uint128 amount) external;
 
-    /// @notice The same with a permit. A permit that fails (somebody sent it first) does no harm if the allowance is there.
+    /// @notice Like {bond}, with a permit. A permit that fails because somebody sent it first does no harm: the
+    /// allowance is there.
     function bondWithPermit(uint128 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external;
 
-    /// @notice Stop `amount` from counting; it can be withdrawn after UNBONDING. At most 16 requests at a time.
+    /// @notice Stop `amount` from counting. It can be withdrawn after the unbonding time. At most 16 requests at a
+    /// time.
     function unbond(uint128 amount) external;
 
-    /// @notice Pay out the caller's requests that are ripe.
+    /// @notice Pay out all of the caller's requests that are ready.
     function withdraw() external;
 
     /// @notice Let a hot key sign and send for the caller's node.
     function setSigner(address signer) external;
 
-    /// @notice Take a key's power at once; what it signed stays punishable for UNBONDING.
+    /// @notice Stop a key from signing, at once. What it has signed stays punishable for the unbonding time.
     function revokeSigner(address signer) external;
 
-    /// @notice Where the node's earnings are credited; 0 is the node itself.
+    /// @notice Set the address to which the node's earnings are credited; 0 is the node itself.
     function setPayout(address payout) external;
 
     /// @notice Pay the caller's share of the stakers' fee to its payout address.
     function claimStakerRewards() external;
 
-    /// @notice Share out `amount`, which the caller has just sent, over what is bonded. Only AttributionRewards.
+    /// @notice Divide `amount`, which the caller has just sent, among the bonded stake. Only AttributionRewards can
+    /// call it.
     function notify(uint128 amount) external;
 
+    /// @notice A node's stake, payout address, and rewards up to now.
     function nodeOf(address node)
         external
         view
         returns (uint128 bonded, uint128 unbonding, address payout, uint128 rewards);
 
+    /// @notice The stake of a node that counts.
     function bondedOf(address node) external view returns (uint128);
 
+    /// @notice The stake of all nodes that counts.
     function totalBonded() external view returns (uint128);
 
-    /// @notice Whether `key` may sign for `node` now. A node's own key always may.
+    /// @notice True if `key` may sign for `node` now. A node's own key always may.
     function isSigner(address node, address key) external view returns (bool);
 
-    /// @notice Until when a key's signatures can be held against the node: 0 never, the largest number while it is active.
+    /// @notice The time until which a key's signatures count against the node: 0 for a key that the node never named,
+    /// the largest number while the key is active.
     function signerUntil(address node, address key) external view returns (uint64);
 
+    /// @notice The address to which the node's earnings are credited.
     function payoutOf(address node) external view returns (address);
 
+    /// @notice The node's requests to unbond that were not withdrawn yet, in no particular order.
     function unbondRequests(address node) external view returns (UnbondRequest[] memory);
 
+    /// @notice Sums over all nodes, from which anybody can check the contract's balance.
     function totals() external view returns (Totals memory);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice What governance may change, from an epoch on.
+/// @notice Values that governance may change, from an epoch on.
 struct Values {
     uint32 protocolPpm;
     uint32 stakersPpm;
@@ -13,7 +13,7 @@ struct Values {
     uint32 creditTokensMax;
 }
 
-/// @notice What a claim needs of the values.
+/// @notice The part of the values that a claim needs.
 struct ClaimTerms {
     uint32 protocolPpm;
     uint32 stakersPpm;
@@ -21,7 +21,8 @@ struct ClaimTerms {
     uint128 minStake;
 }
 
-/// @notice How far governance may go. The four shares' maxima leave the node something: they sum to less than 1,000,000.
+/// @notice Limits for governance. The maxima of the four shares sum to less than 1,000,000, so the node always gets
+/// something.
 struct Bounds {
     uint32 protocolPpmMax;
     uint32 stakersPpmMax;
@@ -36,7 +37,7 @@ struct Bounds {
     uint128 adapterBondMax;
 }
 
-/// @notice The network's times in seconds; nobody can change them.
+/// @notice The network's times in seconds. Nobody can change them.
 struct Windows {
     uint64 epoch;
     uint64 propose;
@@ -50,7 +51,8 @@ struct Windows {
 }
 
 /// @title The numbers that everybody must agree on
-/// @notice A change is active two epochs later at the earliest, so no claim is ever computed by numbers that its work did not know.
+/// @notice A change is active two epochs later at the earliest, so no claim is computed by numbers that were unknown
+/// when the work was done.
 interface IParams {
     event ParamsQueued(uint64 indexed fromEpoch, Values values);
 
@@ -59,20 +61,25 @@ interface IParams {
     /// @dev An unbonding node must stay within reach until everything it claimed is final.
     error UnbondingTooShort(uint256 unbonding, uint256 needed);
 
-    /// @notice Queue new values; they hold from the epoch after next. A second call in the same epoch replaces the first.
+    /// @notice Queue new values, which hold from the epoch after next. A second call in the same epoch replaces the
+    /// first.
     function set(Values calldata values) external;
 
     /// @notice The values by which the claims of an epoch are computed.
     function valuesAt(uint64 epoch) external view returns (Values memory);
 
-    /// @notice The part of them that a claim needs, for less gas.
+    /// @notice The part of {valuesAt} that a claim needs, for less gas.
     function claimTermsAt(uint64 epoch) external view returns (ClaimTerms memory);
 
+    /// @notice The network's times.
     function windows() external view returns (Windows memory);
 
+    /// @notice The limits for governance.
     function bounds() external view returns (Bounds memory);
 
+    /// @notice The epoch at a time in seconds.
     function epochAt(uint64 timestamp) external view returns (uint64);
 
+    /// @notice The only account that can call {set}.
     function governor() external view returns (address);
 }

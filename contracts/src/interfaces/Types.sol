@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 // All shares are in parts per million of this.
 uint256 constant PPM = 1_000_000;
 
-/// @notice What a channel is; its EIP-712 digest is the channel's id, so a channel needs no row of its own on the chain.
+/// @notice The terms of a channel. Their EIP-712 digest is the channel's id, so the chain does not have to store them.
 struct ChannelConfig {
     address payer;
     address authorizer;
@@ -13,13 +13,13 @@ struct ChannelConfig {
     bytes32 salt;
 }
 
-/// @notice How much of an item was earned with `adapters[adapter]` of its claim.
+/// @notice The amount of an item that was earned with `adapters[adapter]` of its claim.
 struct Part {
     uint16 adapter;
     uint128 amount;
 }
 
-/// @notice One channel in a claim: what was charged in (from, to], under a voucher up to `maxClaimable`.
+/// @notice One channel in a claim: the amount charged in (from, to], under a voucher up to `maxClaimable`.
 struct Item {
     ChannelConfig config;
     uint128 maxClaimable;
@@ -29,7 +29,7 @@ struct Item {
     Part[] parts;
 }
 
-/// @notice What a node asks for, and what it says it did. `itemsHash` = keccak256(abi.encode(adapters, items)).
+/// @notice A node's claim, as it signs it. `itemsHash` = keccak256(abi.encode(adapters, items)).
 struct EpochClaim {
     address node;
     uint64 seq;
@@ -39,13 +39,13 @@ struct EpochClaim {
     uint32 count;
 }
 
-/// @notice What an owner of an adapter or of a Datanet gets out of a claim.
+/// @notice The amount that an owner of an adapter or of a Datanet gets out of a claim.
 struct Credit {
     address account;
     uint128 amount;
 }
 
-/// @notice What the contributors of a Datanet get; `gross` is the adapter's whole gross in this claim.
+/// @notice The amount for the contributors of a Datanet. `gross` is the adapter's whole gross in this claim.
 struct Pot {
     bytes32 adapterId;
     bytes32 datanetId;
@@ -53,7 +53,7 @@ struct Pot {
     uint128 amount;
 }
 
-/// @notice A claim after the chain has computed it. Only its hash is stored; bit i of `skipped` is item i.
+/// @notice A claim after the chain has computed it. Only its hash is stored. Bit i of `skipped` stands for item i.
 struct ClaimRecord {
     address node;
     uint64 seq;
@@ -71,14 +71,15 @@ struct ClaimRecord {
     Pot[] pots;
 }
 
-/// @notice A line of a proposal: `weight` of the 1,000,000 · gross of `pots[pot]`; account 0 is the Datanet's treasury.
+/// @notice An entry of a payout list: `weight` of the 1,000,000 · gross of `pots[pot]`. Account 0 is the Datanet's
+/// treasury.
 struct Payout {
     uint16 pot;
     address account;
     uint256 weight;
 }
 
-/// @notice A withdrawal that its account has signed, for anybody to send.
+/// @notice A withdrawal that its account has signed and that anybody can send.
 struct ClaimFor {
     address account;
     address to;
@@ -87,7 +88,7 @@ struct ClaimFor {
     uint64 deadline;
 }
 
-/// @notice What a receipt says about the work. Evidence only: no contract here reads one yet.
+/// @notice The facts that a receipt states about the work. They are evidence only: no contract here reads them yet.
 struct Work {
     bytes32 requestId;
     bytes32 profileHash;
@@ -100,7 +101,7 @@ struct Work {
     bytes32 fingerprint;
 }
 
-/// @notice What a node signs for each piece of work, and what the payer's authorizer countersigns.
+/// @notice The statement that a node signs for each piece of work, and that the payer's authorizer countersigns.
 struct Receipt {
     bytes32 channelId;
     uint64 seq;

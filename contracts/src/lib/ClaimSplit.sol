@@ -6,19 +6,19 @@ import {Terms} from "../interfaces/IModelRegistry.sol";
 import {ClaimTerms} from "../interfaces/IParams.sol";
 import {ClaimRecord, Credit, PPM, Pot} from "../interfaces/Types.sol";
 
-/// @notice What was earned with one adapter in a claim, and what it owes to whom.
+/// @notice The gross of one adapter in a claim, and the terms by which it is divided.
 struct Line {
     bytes32 adapterId;
     uint256 gross;
     Terms terms;
 }
 
-/// @title Who is owed what of a claim
-/// @notice Every share is rounded down, adapter by adapter; the node gets what is left, so the parts sum to the whole.
+/// @title The division of a claim
+/// @notice Every share is rounded down, adapter by adapter. The node gets what is left, so the parts sum to the whole.
 library ClaimSplit {
     uint256 private constant POTS_MAX = 64;
 
-    /// @dev How many credits and pots are filled, and the sum of both.
+    /// @dev The numbers of credits and pots that are filled, and the sum of their amounts.
     struct Cursor {
         uint256 credits;
         uint256 pots;
@@ -28,7 +28,7 @@ library ClaimSplit {
     error TooManyPots(uint256 count, uint256 max);
 
     /// @notice Fill in gross, protocol, stakers, nodeShare, credits and pots of `record`.
-    /// @dev All lines together are below 2^128, since payers have paid it in; so every share is, too.
+    /// @dev The sum of all lines is below 2^128, since payers have deposited it. So every share is below 2^128 as well.
     function split(ClaimRecord memory record, ClaimTerms memory terms, Line[] memory lines, IDatanetRegistry datanets)
         internal
         view

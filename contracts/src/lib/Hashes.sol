@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {ChannelConfig, ClaimFor, EpochClaim, Receipt, Work} from "../interfaces/Types.sol";
 
-/// @title The EIP-712 struct hashes of everything that is signed
+/// @title EIP-712 struct hashes of everything that is signed
 library Hashes {
     bytes32 internal constant CHANNEL_CONFIG = keccak256(
         "ChannelConfig(address payer,address authorizer,address node,uint64 withdrawDelay,bytes32 salt)"
@@ -26,10 +26,11 @@ library Hashes {
         "Receipt(bytes32 channelId,uint64 seq,bytes32 adapterId,uint128 amount,uint128 cumulative,uint32 algoId,uint32 flags,bytes32 nonceCommit,bytes32 sharesHash,Work work)Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 fingerprint)"
     );
 
-    // Every member of these is one static word, so the hash of a struct is that of its type hash and its ABI encoding.
+    // Every member of these structs is one static word, so a struct hash is the hash of the type hash and the ABI encoding.
 
-    /// @dev As abi.encode would, but it is done for each item of a claim. Fields are not checked for dirty upper bits: such a
-    /// config has an id of its own, and nobody can open a channel for it.
+    /// @dev Equal to hashing abi.encode(kind, config), but cheaper, because a claim does it for each item. Fields are
+    /// not checked for dirty upper bits: a config with such bits has a different id, and nobody can open a channel for
+    /// it.
     function ofConfig(ChannelConfig calldata config) internal pure returns (bytes32 structHash) {
         bytes32 kind = CHANNEL_CONFIG;
         assembly ("memory-safe") {

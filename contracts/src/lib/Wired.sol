@@ -2,8 +2,8 @@
 pragma solidity 0.8.37;
 
 /// @title A role that is given once
-/// @notice Two contracts name each other, so one must be told after it is deployed. Its deployer can do that once, and from
-/// then on nobody can do anything.
+/// @notice Two contracts name each other, so one must learn the other's address after it is deployed. Its deployer can
+/// set the address once. After that nobody can.
 abstract contract Wired {
     address public rewards;
     address public deployer = msg.sender;
@@ -13,7 +13,7 @@ abstract contract Wired {
     error NotDeployer(address caller);
     error ZeroRewards();
 
-    /// @notice Name AttributionRewards, once; the power to do so is gone with it.
+    /// @notice Set the address of AttributionRewards, once. The deployer loses the right to do so with this call.
     function wire(address rewards_) external {
         if (msg.sender != deployer) revert NotDeployer(msg.sender);
         if (rewards_ == address(0)) revert ZeroRewards();
