@@ -13,7 +13,6 @@ from openledger_protocol.primitives import Digest
 from openledger_protocol.transactions import GasPrice
 
 TYPE = b"\x02"
-SHORT_BYTES_MAX = 55
 V_FIRST = 27  # of a signature's v over a digest; a transaction says only whether y is odd
 
 Item = int | bytes | Sequence["Item"]
@@ -47,20 +46,10 @@ def transaction_hash(raw: bytes) -> Digest:
 
 
 def encode_rlp(item: Item) -> bytes:
-    """Write integers (without leading zeros), bytes, and lists of them."""
-    if isinstance(item, int):
-        item = item.to_bytes((item.bit_length() + 7) // 8, "big")
-    if isinstance(item, bytes):
-        return item if len(item) == 1 and item[0] < 0x80 else _length(len(item), 0x80) + item
-    payload = b"".join(map(encode_rlp, item))
-    return _length(len(payload), 0xC0) + payload
+    """Encode integers (without leading zeros), bytes, and lists of them."""
+    import rlp  # takes a third of a second, and commands that only read the chain do not need it
 
-
-def _length(size: int, offset: int) -> bytes:
-    if size <= SHORT_BYTES_MAX:
-        return bytes([offset + size])
-    digits = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes([offset + SHORT_BYTES_MAX + len(digits)]) + digits
+    return bytes(rlp.encode(item))
 
 
 def _fields(unsigned: UnsignedTransaction) -> list[Item]:
