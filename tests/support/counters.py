@@ -17,9 +17,6 @@ from openledger_node.economy.questions import MoneyQuestions, open_questions
 from openledger_node.economy.registry import Registry
 from openledger_node.economy.selling import Counter, open_counter
 from openledger_node.economy.streams import Streams
-from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.service import train_adapter
-from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
 from openledger_node.inference.adapters import Adapter
 from openledger_node.inference.bases import FAKE_BASE
@@ -36,6 +33,7 @@ from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, Dige
 
 from .economies import OPEN, World, key_of
 from .local_engine import child_engine
+from .trained import train_adapter
 
 NODE = PeerId("node")
 INFER = "/openledger/test/infer/1"
@@ -138,19 +136,7 @@ def train(home: Home) -> tuple[Adapter, DatanetVersion]:
     def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
         return build_index(folder, [(LAKE, distinct_rows(rows))], ByteTokenizer(), None)
 
-    adapter = train_adapter(
-        home,
-        FAKE_BASE,
-        TrainingJob(name="lake"),
-        FakeTrainer(),
-        lambda _: None,
-        datanet=LAKE,
-        rows=ROWS,
-        held_out=ROWS[:1],
-        started_ns=0,
-        build_index=build,
-    )
-    return adapter, version
+    return train_adapter(home, "lake", datanet=LAKE, rows=ROWS, build_index=build), version
 
 
 def publish(world: World, adapter: Adapter, version: DatanetVersion) -> DatanetId:

@@ -8,12 +8,8 @@ from openledger_node.attribution.index import build_index
 from openledger_node.datanets.intake import distinct_rows
 from openledger_node.datanets.service import OwnDatanets
 from openledger_node.economy.verbs import MoneyVerbs
-from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.service import train_adapter
-from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
 from openledger_node.inference.adapters import Adapter
-from openledger_node.inference.bases import FAKE_BASE
 from openledger_node.inference.tokenizer import ByteTokenizer
 from openledger_node.keystore import ensure_development_wallet
 from openledger_protocol.adapter import DatanetReference
@@ -22,6 +18,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address, Digest
 
 from .economies import OPEN, World, key_of
+from .trained import train_adapter
 
 ADA, BEN = (key_of(name).address for name in ("ada", "ben"))
 CONTRIBUTED = tuple(
@@ -73,18 +70,7 @@ class Keeper:
         def build(folder: Path, learned: tuple[Row, ...]) -> Digest:
             return build_index(folder, [(reference, distinct_rows(learned))], ByteTokenizer(), None)
 
-        return train_adapter(
-            self.home,
-            FAKE_BASE,
-            TrainingJob(name=name),
-            FakeTrainer(),
-            lambda _: None,
-            datanet=reference,
-            rows=rows,
-            held_out=rows[:1],
-            started_ns=0,
-            build_index=build,
-        )
+        return train_adapter(self.home, name, datanet=reference, rows=rows, build_index=build)
 
 
 def open_keeper(home: Home, world: World, *, open_wei: int = 100 * OPEN) -> Keeper:

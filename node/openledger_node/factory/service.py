@@ -1,9 +1,7 @@
-"""The factory's desk: rows in, an adapter on the shelf out."""
+"""From a folder that a trainer wrote to an adapter in the library, with its manifest."""
 
-import contextlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,59 +13,17 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.primitives import Digest
 
 from .. import __version__
-from ..errors import ConfigError, NodeError
-from ..home import Home, take_lock
+from ..errors import NodeError
+from ..home import Home
 from ..inference.adapter_files.layout import read_layout
 from ..inference.adapters import INDEX_FOLDER, MANIFEST_FILE, Adapter, add_adapter, artifact_digest
 from ..inference.bases import Base
 from ..moments import rfc3339
-from .job import TrainingJob, check_job, split_rows
-from .trainer import Report, Trainer, TrainingInput, TrainingResult
+from .job import TrainingJob
+from .trainer import TrainingResult
 
 BuildIndex = Callable[[Path, tuple[Row, ...]], Digest]
 """Writes the attribution index of the rows that were learned into a new folder, and returns its root."""
-
-
-def train_adapter(
-    home: Home,
-    base: Base,
-    job: TrainingJob,
-    trainer: Trainer,
-    report: Report,
-    *,
-    datanet: DatanetReference,
-    rows: tuple[Row, ...],
-    held_out: tuple[Row, ...] | None,
-    started_ns: int,
-    build_index: BuildIndex | None = None,
-) -> Adapter:
-    """Train an adapter and put it on the shelf; without `held_out`, some of the rows are held out.
-
-    Its manifest says from what, how and when it was trained, and what it gained on the held-out rows.
-
-    Raises:
-        ConfigError: the job is out of bounds, or another training runs on this home.
-        ModelError: the trainer gave up.
-        AdapterRefusedError: what the trainer wrote is no adapter that can be served.
-        NodeError: it was trained, and could not be put on the shelf; the message says where it is kept.
-    """
-    check_job(job)
-    if held_out is None:
-        rows, held_out = split_rows(rows, job.held_out_ppm)
-    with open_workspace(home) as folder:
-        given = TrainingInput(job=job, rows=rows, held_out=held_out, base=base, folder=folder)
-        result = trainer.train(given, report)
-        trained = Trained(
-            job=job,
-            base=base,
-            result=result,
-            datanet=datanet,
-            rows=rows,
-            held_out=held_out,
-            started_ns=started_ns,
-            build_index=build_index,
-        )
-        return put_on_shelf(home, folder, trained)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,25 +71,6 @@ def put_on_shelf(home: Home, folder: Path, trained: Trained) -> Adapter:
             f"trained, but not on the shelf ({error}): the adapter is kept; "
             f"`openledger-node adapters add {kept}` tries again"
         ) from error
-
-
-@contextlib.contextmanager
-def open_workspace(home: Home) -> Iterator[Path]:
-    """An empty folder for one run, one run at a time; what a killed one left behind is removed first."""
-    root = home.training
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = root / "run"
-    with (root / "lock").open("a") as lock:
-        try:
-            take_lock(lock)
-        except BlockingIOError as error:
-            raise ConfigError(f"another training runs on {home.root}: wait until it has ended") from error
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _training(trained: Trained) -> dict[str, Any]:

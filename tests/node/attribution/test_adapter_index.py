@@ -5,14 +5,11 @@ from pathlib import Path
 
 import pytest
 from support.indexes import BYTES
+from support.trained import train_adapter
 
 from openledger_node.attribution.index import build_index, open_adapter_index
-from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.service import train_adapter
-from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
 from openledger_node.inference.adapters import Adapter
-from openledger_node.inference.bases import FAKE_BASE
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
@@ -28,18 +25,7 @@ def trained(home: Home, *, indexed: DatanetReference | None, tokenizer_digest: D
         assert indexed is not None
         return build_index(folder, [(indexed, rows)], BYTES, tokenizer_digest)
 
-    return train_adapter(
-        home,
-        FAKE_BASE,
-        TrainingJob(name="numbers"),
-        FakeTrainer(),
-        lambda _: None,
-        datanet=LAKE,
-        rows=ROWS,
-        held_out=ROWS[:1],
-        started_ns=0,
-        build_index=build if indexed else None,
-    )
+    return train_adapter(home, "numbers", datanet=LAKE, rows=ROWS, build_index=build if indexed else None)
 
 
 def test_the_index_of_a_trained_adapter_opens(home: Home) -> None:

@@ -3,13 +3,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.trained import train_adapter
 
-from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.service import train_adapter
 from openledger_node.factory.trainer import Trainer
 from openledger_node.home import Home
 from openledger_node.inference.adapters import Adapter
-from openledger_node.inference.bases import FAKE_BASE
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
@@ -28,18 +26,10 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def train(home: Home) -> Train:
-    """Train on the fake base by a given trainer; whatever the service takes can be changed."""
+    """Train on the fake base by a given trainer; `changes` replaces other arguments."""
 
     def run(trainer: Trainer, **changes: Any) -> Adapter:
-        given: dict[str, Any] = {
-            "base": FAKE_BASE,
-            "job": TrainingJob(name="numbers"),
-            "report": lambda _: None,
-            "datanet": DATANET,
-            "rows": ROWS,
-            "held_out": ROWS[:1],
-            "started_ns": STARTED_NS,
-        }
-        return train_adapter(home, trainer=trainer, **{**given, **changes})
+        given: dict[str, Any] = {"datanet": DATANET, "rows": ROWS, "started_ns": STARTED_NS}
+        return train_adapter(home, "numbers", trainer=trainer, **{**given, **changes})
 
     return run
