@@ -25,7 +25,7 @@ class OutboxJournal(Protocol):
         """Fees paid since then, and what those on their way may still cost."""
 
     def num_paid_failures(self, kind: str) -> int:
-        """How many of a kind were reverted since the last that was not, or since these were forgiven."""
+        """The number of transactions of a kind that were reverted since the last one that was not."""
 
     def refuse(self, transaction_id: int, error: str) -> None:
         """Note that the simulation said no."""

@@ -51,11 +51,6 @@ class OutboxRows:
         """The newest transactions, newest first."""
         return self._read("ORDER BY id DESC LIMIT ?", limit)
 
-    def forgive(self, kind: str) -> None:
-        """Count the paid failures of a kind anew: the operator has seen to what caused them."""
-        with self._store.transaction() as transaction:
-            transaction.execute("UPDATE outbox SET is_forgiven = 1 WHERE kind = ?", (kind,))
-
     # ---- what the chain's outbox reads and writes
 
     def unfinished(self) -> list[Transaction]:
@@ -84,7 +79,8 @@ class OutboxRows:
         return Wei(sum(int(row["fee_wei"]) for row in paid) + sum(found.fee_max_wei for found in on_their_way))
 
     def num_paid_failures(self, kind: str) -> int:
-        """How many of a kind were reverted since the last that was not, or since these were forgiven."""
+        """The number of transactions of a kind that were reverted since the last one that was not."""
+        # Nothing sets is_forgiven; the column is in the schema for a command that lets a kind go on.
         query = (
             "SELECT COUNT(*) AS count FROM outbox WHERE kind = ?1 AND state IN ('reverted', 'failed')"
             " AND is_forgiven = 0 AND id > COALESCE("

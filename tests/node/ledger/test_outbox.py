@@ -201,7 +201,7 @@ def test_spent_is_what_was_paid_since_then_and_what_may_still_be_paid(rows: Outb
     assert rows.spent_wei(1_011) == 1_000 * 3 * MUCH
 
 
-def test_paid_failures_count_until_one_succeeds_or_they_are_forgiven(rows: OutboxRows) -> None:
+def test_paid_failures_count_until_one_succeeds(rows: OutboxRows) -> None:
     mine(rows, "a", number=1, is_ok=False)
     mine(rows, "b", number=2)
     assert rows.num_paid_failures("claim") == 0
@@ -209,10 +209,6 @@ def test_paid_failures_count_until_one_succeeds_or_they_are_forgiven(rows: Outbo
     rows.finish(mine(rows, "d", number=4, is_ok=False))
     rows.refuse(rows.add(intent("e")).id, "refusals cost nothing")
     assert (rows.num_paid_failures("claim"), rows.num_paid_failures("propose")) == (2, 0)
-    rows.forgive("claim")
-    assert rows.num_paid_failures("claim") == 0
-    mine(rows, "f", number=6, is_ok=False)
-    assert rows.num_paid_failures("claim") == 1
 
 
 def test_the_last_finished_block_is_the_highest_one(rows: OutboxRows) -> None:
