@@ -3,5 +3,3 @@
 Nothing here reads a clock, a file, a socket or a random source, so any of it can be translated to another
 language line by line and checked against `tests/vectors/`.
 """
-
-PROTOCOL_VERSION = 1

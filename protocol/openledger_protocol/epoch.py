@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from .errors import MalformedError
 from .primitives import Wei
 
-PARAMS_DELAY_EPOCHS = 2
-"""What governance sets is in force this many epochs later: nobody's work is priced after it was done."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:

@@ -84,12 +84,7 @@ def _lines(run: dict[str, Any]) -> dict[str, str]:
     }
     if progress:
         lines["step"] = f"{progress['step']} of {progress['steps']}"
-        known = (
-            ("loss", "loss", ".3f"),
-            ("held-out loss", "held_out_loss", ".3f"),
-            ("tokens/s", "tokens_per_s", ",.0f"),
-        )
-        lines |= {label: f"{progress[name]:{form}}" for label, name, form in known if progress[name] is not None}
+        lines |= {label: f"{progress[name]:{form}}" for label, name, form in FIGURES if progress[name] is not None}
         if run["state"] == "training" and progress["time_left_s"] is not None:
             lines["left"] = f"{progress['time_left_s']:,.0f} s"
     for restart in run["restarts"][-3:]:

@@ -17,7 +17,6 @@ RunState = Literal["waiting", "training", "paused", "evaluating", "done", "stopp
 
 RunEvent = Literal["begin", "pause", "resume", "learned", "evaluated", "evaluate", "stop", "fail"]
 
-_ENDS: Final[Mapping[RunEvent, RunState]] = {"stop": "stopped", "fail": "failed"}
 MOVES: Final[Mapping[RunState, Mapping[RunEvent, RunState]]] = {
     "waiting": {"begin": "training", "stop": "stopped", "fail": "failed"},
     "training": {

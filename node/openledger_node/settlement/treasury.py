@@ -212,11 +212,6 @@ class Treasury:
         with self._ledger.transaction():
             return [self._ledger.outbox.add(step.intent) for step in steps]
 
-    def find_config(self, channel_id: ChannelId) -> ChannelConfig | None:
-        """The config of a channel of ours."""
-        found = self._ledger.channels.find(channel_id)
-        return found.config if found else None
-
     def _step(self, intent: Intent, gas_price_wei: Wei) -> Step:
         gas = self._client.estimate_gas(intent.call, sender=intent.sender)
         return Step(intent=intent, gas=gas, fee_wei=Wei(gas * gas_price_wei))
