@@ -43,11 +43,6 @@ def epoch_at(timestamp_s: int, windows: Windows) -> int:
     return timestamp_s // windows.epoch_s
 
 
-def epoch_start_s(epoch: int, windows: Windows) -> int:
-    """The first second of an epoch."""
-    return epoch * windows.epoch_s
-
-
 def is_claimable_epoch(epoch: int, timestamp_s: int, windows: Windows) -> bool:
     """Whether a claim may name `epoch`: the one that is, or the one before it."""
     now = epoch_at(timestamp_s, windows)

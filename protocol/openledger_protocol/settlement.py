@@ -5,7 +5,6 @@ The contracts keep hashes only: whoever calls them brings the whole struct again
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from eth_abi.abi import encode
 
@@ -13,7 +12,6 @@ from .eip712 import (
     Domain,
     address_word,
     digest_word,
-    hex_digest,
     keccak_digest,
     struct_hash,
     type_hash,
@@ -21,12 +19,11 @@ from .eip712 import (
     uint_word,
 )
 from .payments import ChannelConfig
-from .primitives import AdapterId, Address, DatanetId, Digest, Wei, checksum_address
+from .primitives import AdapterId, Address, DatanetId, Digest, Wei
 
 CONFIG_TYPE = "(address,address,address,uint64,bytes32)"
 PART_TYPE = "(uint16,uint128)"
 ITEM_TYPE = f"({CONFIG_TYPE},uint128,bytes,uint128,uint128,{PART_TYPE}[])"
-CLAIM_TYPE = "(address,uint64,uint64,bytes32,bytes32,uint32)"
 CREDIT_TYPE = "(address,uint128)"
 POT_TYPE = "(bytes32,bytes32,uint128,uint128)"
 RECORD_TYPE = (
@@ -212,12 +209,6 @@ def item_tuple(item: Item) -> tuple[object, ...]:
     return config_tuple(item.config), item.max_claimable_wei, item.signature, item.from_wei, item.to_wei, parts
 
 
-def claim_tuple(claim: EpochClaim) -> tuple[object, ...]:
-    """A claim in the order of `CLAIM_TYPE`."""
-    hashes = digest_word(claim.items_hash), digest_word(claim.receipts_root)
-    return claim.node, claim.seq, claim.epoch, *hashes, claim.count
-
-
 def payout_tuple(payout: Payout) -> tuple[object, ...]:
     """A payout in the order of `PAYOUT_TYPE`."""
     return payout.pot, payout.account, payout.weight
@@ -245,41 +236,3 @@ def record_tuple(record: ClaimRecord) -> tuple[object, ...]:
 
 def _pot_tuple(pot: Pot) -> tuple[object, ...]:
     return digest_word(pot.adapter_id), digest_word(pot.datanet_id), pot.gross_wei, pot.amount_wei
-
-
-def record_from_tuple(row: Sequence[Any]) -> ClaimRecord:
-    """Read a record that a contract's log or answer holds, decoded by `RECORD_TYPE`."""
-    return ClaimRecord(
-        node=_address(row[0]),
-        seq=row[1],
-        epoch=row[2],
-        claimed_at_s=row[3],
-        items_hash=hex_digest(row[4]),
-        receipts_root=hex_digest(row[5]),
-        count=row[6],
-        skipped=row[7],
-        gross_wei=Wei(row[8]),
-        protocol_wei=Wei(row[9]),
-        stakers_wei=Wei(row[10]),
-        node_share_wei=Wei(row[11]),
-        credits=tuple(Credit(account=_address(account), amount_wei=Wei(amount)) for account, amount in row[12]),
-        pots=tuple(_pot_from_tuple(pot) for pot in row[13]),
-    )
-
-
-def _pot_from_tuple(row: Sequence[Any]) -> Pot:
-    return Pot(
-        adapter_id=AdapterId(hex_digest(row[0])),
-        datanet_id=DatanetId(hex_digest(row[1])),
-        gross_wei=Wei(row[2]),
-        amount_wei=Wei(row[3]),
-    )
-
-
-def payout_from_tuple(row: Sequence[Any]) -> Payout:
-    """Read a payout that a contract's log holds, decoded by `PAYOUT_TYPE`."""
-    return Payout(pot=row[0], account=_address(row[1]), weight=row[2])
-
-
-def _address(decoded: str) -> Address:
-    return checksum_address(bytes.fromhex(decoded[2:]))

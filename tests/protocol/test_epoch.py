@@ -6,7 +6,6 @@ from openledger_protocol.epoch import (
     Windows,
     check_withdraw_delay,
     epoch_at,
-    epoch_start_s,
     is_claimable_epoch,
     propose_until_s,
     ready_at_s,
@@ -30,7 +29,6 @@ WINDOWS = Windows(
 @pytest.mark.parametrize(("timestamp_s", "epoch"), [(0, 0), (29, 0), (30, 1), (59, 1), (1_700_000_000, 56_666_666)])
 def test_an_epoch_is_the_time_divided(timestamp_s: int, epoch: int) -> None:
     assert epoch_at(timestamp_s, WINDOWS) == epoch
-    assert epoch_start_s(epoch, WINDOWS) <= timestamp_s < epoch_start_s(epoch + 1, WINDOWS)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What contracts keep by hash: encoded as Solidity does, and read back from a log."""
+"""Values that contracts keep by hash, encoded as Solidity encodes them."""
 
 from dataclasses import replace
 
@@ -6,38 +6,27 @@ from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import CONFIG, account, addresses, configs, digest, digests, parts, uints, weis
+from support.signed import CONFIG, account, configs, digest, parts, weis
 
 from openledger_protocol.primitives import AdapterId, DatanetId, Wei
 from openledger_protocol.settlement import (
-    CLAIM_TYPE,
     CONFIG_TYPE,
     ITEM_TYPE,
-    PAYOUT_TYPE,
-    RECORD_TYPE,
     ClaimRecord,
     Credit,
-    EpochClaim,
     Item,
     Part,
     Payout,
     Pot,
-    claim_tuple,
     config_tuple,
     item_tuple,
     items_hash,
-    payout_from_tuple,
-    payout_tuple,
     payouts_hash,
-    record_from_tuple,
     record_hash,
-    record_tuple,
 )
 
 BASE, ADAPTER = AdapterId(digest("0")), AdapterId(digest("a"))
 
-credits = st.builds(Credit, account=addresses, amount_wei=weis)
-pots = st.builds(Pot, adapter_id=digests, datanet_id=digests, gross_wei=weis, amount_wei=weis)
 items = st.builds(
     Item,
     config=configs,
@@ -46,24 +35,6 @@ items = st.builds(
     from_wei=weis,
     to_wei=weis,
     parts=st.lists(parts, max_size=3).map(tuple),
-)
-payouts = st.builds(Payout, pot=uints(16), account=addresses, weight=uints(256))
-records = st.builds(
-    ClaimRecord,
-    node=addresses,
-    seq=uints(64),
-    epoch=uints(64),
-    claimed_at_s=uints(64),
-    items_hash=digests,
-    receipts_root=digests,
-    count=uints(32),
-    skipped=uints(256),
-    gross_wei=weis,
-    protocol_wei=weis,
-    stakers_wei=weis,
-    node_share_wei=weis,
-    credits=st.lists(credits, max_size=3).map(tuple),
-    pots=st.lists(pots, max_size=3).map(tuple),
 )
 
 ITEM = Item(
@@ -99,29 +70,11 @@ def test_payouts_are_hashed_as_solidity_encodes_them_written_out_by_hand() -> No
     assert payouts_hash(lines) == "0x" + keccak(b"".join(word(value) for value in words)).hex()
 
 
-@given(records)
-def test_a_record_is_read_back_from_what_is_encoded(record: ClaimRecord) -> None:
-    encoded = encode([RECORD_TYPE], [record_tuple(record)])
-    assert record_from_tuple(decode([RECORD_TYPE], encoded)[0]) == record
-    assert record_hash(record) == "0x" + keccak(encoded).hex()
-
-
-@given(payouts)
-def test_a_payout_is_read_back_from_what_is_encoded(payout: Payout) -> None:
-    assert payout_from_tuple(decode([PAYOUT_TYPE], encode([PAYOUT_TYPE], [payout_tuple(payout)]))[0]) == payout
-
-
 @given(items)
 def test_items_and_configs_can_be_encoded_for_a_call(item: Item) -> None:
     row = decode([ITEM_TYPE], encode([ITEM_TYPE], [item_tuple(item)]))[0]
     assert row[1:5] == (item.max_claimable_wei, item.signature, item.from_wei, item.to_wei)
     assert row[0] == decode([CONFIG_TYPE], encode([CONFIG_TYPE], [config_tuple(item.config)]))[0]
-
-
-def test_a_claim_can_be_encoded_for_a_call() -> None:
-    claim = EpochClaim(node=account(1), seq=2, epoch=3, items_hash=digest("4"), receipts_root=digest("5"), count=6)
-    words = [account(1), 2, 3, digest("4"), digest("5"), 6]
-    assert encode([CLAIM_TYPE], [claim_tuple(claim)]) == b"".join(word(value) for value in words)
 
 
 def test_another_split_between_adapters_is_another_hash() -> None:
