@@ -1,15 +1,13 @@
-"""From rows to an adapter that answers: trained by one verb, served at once, asked in other words."""
+"""From rows to an adapter that answers: trained by one command, served at once, asked in other words."""
 
-import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
 import pytest
 from support.indexes import ACCOUNTS, LAKE_ID
-from support.nodes import node_environment, running_node
+from support.nodes import running_node
+from support.trained import SEED, trained_home
 
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.index import open_adapter_index
@@ -24,19 +22,16 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-SEED = 2
 RIGHT_MIN = 24  # of 30; measured on four seeds: 26 to 29
 
 
-def test_an_adapter_is_trained_on_the_sample_and_knows_what_its_contributors_taught(real_home: Home) -> None:
-    train = ["factory", "train", "--sample", "--name", "lake", "--seed", str(SEED), "--json"]
-    output = subprocess.check_output(
-        [sys.executable, "-m", "openledger_node", *train], env=node_environment(real_home)
-    )
-    trained = json.loads(output)
-    assert trained["loss_after"] < trained["loss_before"] / 4
-    sample = draw_sample(SEED)
-    with running_node(real_home) as node, openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key) as client:
+def test_an_adapter_is_trained_on_the_sample_and_knows_what_its_contributors_taught(
+    demo_base: Path, tmp_path: Path
+) -> None:
+    trained = trained_home()
+    assert trained.printed["loss_after"] < trained.printed["loss_before"] / 4
+    sample, home = draw_sample(SEED), trained.copy_to(tmp_path / "home")
+    with running_node(home) as node, openai.OpenAI(base_url=f"{node.url}/v1", api_key=node.key) as client:
 
         def ask(model: str, question: str) -> str:
             messages: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": question}]
@@ -48,8 +43,8 @@ def test_an_adapter_is_trained_on_the_sample_and_knows_what_its_contributors_tau
             guessed = list(pool.map(lambda row: ask(node.status()["base"], row.prompt), sample.held_out))
     assert num_right(learned, sample.values) >= RIGHT_MIN
     assert num_right(guessed, sample.values) < RIGHT_MIN / 3, "the base does not know an invented town"
-    adapter = read_adapter(Path(trained["folder"]))
-    assert num_paid_to_who_taught_it(adapter, real_home, sample, learned) >= num_right(learned, sample.values) - 1
+    adapter = read_adapter(trained.adapter)
+    assert num_paid_to_who_taught_it(adapter, home, sample, learned) >= num_right(learned, sample.values) - 1
 
 
 def num_right(answers: list[str], values: tuple[str, ...]) -> int:

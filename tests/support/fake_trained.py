@@ -1,0 +1,49 @@
+"""Adapters made in one call, by a fake trainer and without a run of the factory."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from openledger_node.factory.job import TrainingJob
+from openledger_node.factory.service import Trained, put_on_shelf
+from openledger_node.factory.trainer import Report, Trainer, TrainingInput
+from openledger_node.factory.trainers.fake import FakeTrainer
+from openledger_node.home import Home
+from openledger_node.inference.adapters import Adapter
+from openledger_node.inference.bases import FAKE_BASE
+from openledger_protocol.adapter import DatanetReference
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import Digest
+
+
+def train_adapter(
+    home: Home,
+    name: str,
+    *,
+    datanet: DatanetReference,
+    rows: tuple[Row, ...],
+    trainer: Trainer | None = None,
+    report: Report = lambda _: None,
+    started_ns: int = 0,
+    build_index: Callable[[Path, tuple[Row, ...]], Digest] | None = None,
+) -> Adapter:
+    """Train an adapter of the fake base on `rows`, hold out the first of them, and add it to the library."""
+    job, held_out = TrainingJob(name=name), rows[:1]
+    folder = home.training / "test"
+    folder.mkdir(mode=0o700, parents=True)
+    try:
+        given = TrainingInput(job=job, rows=rows, held_out=held_out, base=FAKE_BASE, folder=folder)
+        result = (trainer or FakeTrainer()).train(given, report)
+        trained = Trained(
+            job=job,
+            base=FAKE_BASE,
+            result=result,
+            datanet=datanet,
+            rows=rows,
+            held_out=held_out,
+            started_ns=started_ns,
+            build_index=build_index,
+        )
+        return put_on_shelf(home, folder, trained)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
