@@ -14,7 +14,7 @@ VLLM_VERSION := 0.32.0
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-vllm quick contracts demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
+.PHONY: help start test test-deep test-vllm quick contracts contract-tools demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -23,9 +23,12 @@ help: ## show this list
 start: $(VENV)/run.stamp ## run a node: the first time it installs itself and fetches the demo model
 	@exec $(BIN)/openledger-node start $(ARGS)
 
-test: lint contracts $(VENV)/dev.stamp ## everything: format, lint, import rules, types, contracts, all tests
+test: $(VENV)/dev.stamp contract-tools ## everything: format, lint, import rules, types, contracts, all tests
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
-	$(BIN)/python scripts/run_tests.py
+	$(BIN)/python scripts/run_tests.py $(ARGS)
+
+test-deep: ## the same with many more seeds, examples and kills, and with the benchmarks; hours
+	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
 test-vllm: $(VENV)/dev.stamp $(VLLM)/vllm.stamp ## the backend vllm over vLLM itself, on the CPU
@@ -35,12 +38,16 @@ quick: lint ## the checks that take seconds: no real model
 	$(BIN)/pytest -m "not real and not slow and not web"
 
 # Only who works on the contracts needs node.js: the node ships them compiled.
-contracts: ## compile the contracts anew, compare with what is shipped, and test them
+contracts: contract-tools ## compile the contracts again, compare with what is shipped, and test them
 ifeq ($(shell command -v npm),)
 	@echo "NOT TESTED: the contracts, and anvil as a development chain: npm is not installed"
 else
+	cd contracts && npm run --silent check && npm run --silent $(if $(filter deep,$(TEST_DEPTH)),test:deep,test)
+endif
+
+contract-tools:
+ifneq ($(shell command -v npm),)
 	@test contracts/node_modules -nt contracts/package-lock.json || (cd contracts && npm ci --silent && touch node_modules)
-	cd contracts && npm run --silent check && npm test --silent
 endif
 
 lint: $(VENV)/dev.stamp ## format, lint, import rules, types

@@ -1,91 +1,218 @@
-"""All tests, in three pytest runs side by side: half of the time each waits for processes, a chain or a browser.
+"""All checks side by side: lint, types, the contracts and every test, on a few workers, the longest job first.
 
-What the last run prints is shown as it comes, the others' output below it. A few tests that failed are run once more
-when nothing runs beside them: what fails again is a fault, and what passes is printed as unsteady, to be mended.
-Exits 0 only if no test has failed twice.
+Each job prints one line when it ends, and its whole output if it failed. A few failed tests run a second time, when
+nothing runs beside them. What fails again is a fault; what passes is printed as unsteady, to be fixed. Tests that the
+machine can't run are counted under NOT TESTED. The exit status is 0 only if no check failed and no test failed twice.
+
+The jobs are balanced by tests/durations.json, which `--record` writes.
 """
 
+import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import Any
 
-PYTEST = str(Path(sys.executable).with_name("pytest"))
-CACHES = Path(".pytest_cache")
+IS_DEEP = os.environ.get("TEST_DEPTH") == "deep"
+RUN_PYTEST = (sys.executable, str(Path(__file__).with_name("run_pytest.py")))
+PYTEST_FLAGS = ("-q", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={3600 if IS_DEEP else 600}")
+"""A test that takes longer than this hangs, and ends its run, which then has failed."""
+
+DURATIONS = Path("tests/durations.json")
+CHECKS = {name: ("make", "--no-print-directory", name) for name in ("lint", "contracts")}
+"""Jobs that are no tests. Both use the processor alone, so they run beside tests that wait."""
+
+TOGETHER = (
+    ("tests/web",),  # share a browser and nodes that take a minute to start
+    ("tests/real",),  # share the demo base
+    ("tests/conformance", "tests/house/test_plugs_ran.py"),  # the second looks at what ran in the first
+)
+ELSEWHERE = "tests/vllm/"
+"""`make test-vllm` runs these, in an environment of their own."""
+
+BUNDLE_S = 45.0
+"""Other files are bundled up to this: a pytest run takes 3 s to start, and a long last job would leave cores idle."""
+
+SHORT_S = 0.5
+"""Files that take less are not in the durations file, and count as this much."""
+
 ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", **os.environ}
-"""Threads that wait by spinning would take the processor from the other runs."""
-TESTS_FAILED = 1
-"""pytest's exit status: it ran to its end, and tests failed."""
+"""Threads that wait by spinning would take the processor from the other jobs."""
+
 UNSTEADY_MAX = 3
 """More failures than these are no accident."""
 
+PASSED, TESTS_FAILED, NOTHING_RAN = 0, 1, 5
+"""Exit statuses of pytest."""
 
-@dataclass(frozen=True)
-class Run:
-    """A pytest run of its own, which keeps the names of what failed in it."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A command that runs beside others."""
 
     name: str
-    words: tuple[str, ...]
+    command: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()  # of tests; a pytest run of its own
+    expected_s: float = SHORT_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """The end of a job. `report` is empty if it was no pytest run, or one that did not come to its end."""
+
+    job: Job
+    status: int
+    output: str = ""
+    seconds: float = 0.0
+    report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def command(self) -> list[str]:
-        """What runs it; what an earlier one kept is forgotten."""
-        return [PYTEST, "--cache-clear", "-o", f"cache_dir={CACHES / self.name}", *self.words]
-
     def failed(self) -> list[str]:
-        """The ids of the tests that failed in it; none if it did not come to its end."""
-        path = CACHES / self.name / "v" / "cache" / "lastfailed"
-        return sorted(json.loads(path.read_text())) if path.exists() else []
+        """The ids of the tests that failed."""
+        return list(self.report.get("failed", ()))
 
+    @property
+    def is_passed(self) -> bool:
+        """True if all that ran passed; all tests of a bundle may be left out by their markers."""
+        has_left_out_all = self.status == NOTHING_RAN and self.report.get("left_out", 0) > 0
+        return self.status == PASSED or has_left_out_all
 
-NODES = Run("nodes", ("tests/network", "tests/real"))
-PAGE_AND_PROGRAMS = Run(
-    "page_and_programs",
-    (
-        *("tests/web", "tests/scripts"),
-        *("tests/house/test_install.py", "tests/house/test_commands.py", "tests/house/test_hard_moments.py"),
-    ),
-)
-BESIDE = (NODES, PAGE_AND_PROGRAMS)
-REST = Run("rest", tuple(word for run in BESIDE for path in run.words for word in ("--ignore", path)))
+    @property
+    def is_worth_a_second_look(self) -> bool:
+        """True if the job ran to its end, and nothing but some of its tests failed."""
+        return self.status == TESTS_FAILED and bool(self.failed)
 
 
 def main() -> None:
-    with ExitStack() as stack:
-        kept = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in BESIDE]
-        beside = [start(stack, run, output) for run, output in zip(BESIDE, kept, strict=True)]
-        statuses = [subprocess.run(REST.command, env=ENVIRONMENT, check=False).returncode]
-        for process, output in zip(beside, kept, strict=True):
-            statuses.append(process.wait())
-            output.seek(0)
-            print(output.read(), flush=True)
-    outcomes = zip((REST, *BESIDE), statuses, strict=True)
-    sys.exit(not all(holds(run, status) for run, status in outcomes))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 1, help="jobs at a time")
+    parser.add_argument("--record", action="store_true", help=f"write {DURATIONS} from this run")
+    words = parser.parse_args()
+    began_s = time.monotonic()
+    durations: dict[str, float] = json.loads(DURATIONS.read_text()) if DURATIONS.exists() else {}
+    outcomes = list(run_all([*checks(durations), *bundles(test_files(), durations)], words.workers))
+    holds = are_good(outcomes)
+    print(*not_tested(outcomes), sep="\n")
+    if words.record:
+        DURATIONS.write_text(json.dumps(recorded(outcomes), indent=1) + "\n")
+    used = os.times()
+    took_s, processor_s = time.monotonic() - began_s, used.children_user + used.children_system
+    print(f"{'passed' if holds else 'FAILED'} in {took_s:.0f} s, {processor_s:.0f} s of the processor")
+    sys.exit(not holds)
 
 
-def start(stack: ExitStack, run: Run, output: IO[str]) -> "subprocess.Popen[bytes]":
-    """A run that writes to a file, and does not outlive this program."""
-    process = subprocess.Popen(run.command, env=ENVIRONMENT, stdout=output, stderr=subprocess.STDOUT)
-    stack.callback(process.kill)
-    return process
+def test_files() -> list[str]:
+    """The test files below the current folder that this environment can run."""
+    files = sorted(path.as_posix() for path in Path("tests").rglob("test_*.py"))
+    return [file for file in files if not file.startswith(ELSEWHERE)]
 
 
-def holds(run: Run, status: int) -> bool:
-    """Whether nothing failed in a run, or nothing that fails again."""
-    if status != TESTS_FAILED:
-        return status == 0
-    failed = run.failed()
-    if not 0 < len(failed) <= UNSTEADY_MAX:
-        return False
-    if subprocess.run([PYTEST, *failed], env=ENVIRONMENT, check=False).returncode != 0:
+def checks(durations: Mapping[str, float]) -> list[Job]:
+    return [Job(name=name, command=command, expected_s=durations.get(name, 60)) for name, command in CHECKS.items()]
+
+
+def bundles(files: Iterable[str], durations: Mapping[str, float]) -> list[Job]:
+    """Share test files out to pytest runs: what belongs together, then the others in the order of their paths."""
+    rest, jobs = list(files), []
+    for paths in TOGETHER:
+        inside = [file for file in rest if any(file == path or file.startswith(f"{path}/") for path in paths)]
+        rest = [file for file in rest if file not in inside]
+        if inside:
+            jobs.append(bundle(paths[0], inside, durations))
+    batch: list[str] = []
+    for file in rest:
+        if batch and seconds_of([*batch, file], durations) > BUNDLE_S:
+            jobs.append(bundle(f"{batch[0]} … {batch[-1]}", batch, durations))
+            batch = []
+        batch.append(file)
+    return [*jobs, bundle(f"{batch[0]} … {batch[-1]}", batch, durations)] if batch else jobs
+
+
+def bundle(name: str, files: list[str], durations: Mapping[str, float]) -> Job:
+    return Job(name=name, paths=tuple(files), expected_s=seconds_of(files, durations))
+
+
+def seconds_of(files: Iterable[str], durations: Mapping[str, float]) -> float:
+    return sum(durations.get(file, SHORT_S) for file in files)
+
+
+def run_all(jobs: list[Job], num_workers: int) -> Iterator[Outcome]:
+    """Run jobs, the longest first, and tell of each when it ends."""
+    with ThreadPoolExecutor(num_workers) as pool, ExitStack() as stack:
+        stack.callback(pool.shutdown, wait=False, cancel_futures=True)  # after Ctrl-C, no further job begins
+        running = [pool.submit(run, job) for job in sorted(jobs, key=lambda job: -job.expected_s)]
+        for number, future in enumerate(as_completed(running), start=1):
+            outcome = future.result()
+            if not outcome.is_passed:
+                print(outcome.output, flush=True)
+            verdict = "passed" if outcome.is_passed else "FAILED"
+            print(f"{number:3}/{len(jobs)} {verdict} {outcome.seconds:5.0f} s  {outcome.job.name}", flush=True)
+            yield outcome
+
+
+def run(job: Job) -> Outcome:
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        pytest_run = (*RUN_PYTEST, str(report), *PYTEST_FLAGS, *job.paths)
+        began_s = time.monotonic()
+        ran = subprocess.run(
+            pytest_run if job.paths else job.command,
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        found = json.loads(report.read_text()) if report.exists() else {}
+    seconds = time.monotonic() - began_s
+    return Outcome(job=job, status=ran.returncode, output=ran.stdout, seconds=seconds, report=found)
+
+
+def are_good(outcomes: list[Outcome]) -> bool:
+    """True if nothing failed, or only a few tests that pass when they run alone."""
+    bad = [outcome for outcome in outcomes if not outcome.is_passed]
+    failed = [test for outcome in bad for test in outcome.failed]
+    is_forgivable = all(outcome.is_worth_a_second_look for outcome in bad) and len(failed) <= UNSTEADY_MAX
+    if not bad or not is_forgivable:
+        return not bad
+    again = run(Job(name="a second look", paths=tuple(failed)))
+    if not again.is_passed:
+        print(again.output, flush=True)
         return False
     print("UNSTEADY, passed alone:", *failed, sep="\n  ", flush=True)
     return True
+
+
+def not_tested(outcomes: Iterable[Outcome]) -> list[str]:
+    """One line for each reason why tests were skipped, in whatever job, and what the checks say they left out."""
+    skipped: Counter[str] = Counter()
+    said = []
+    for outcome in outcomes:
+        skipped.update(outcome.report.get("skipped", {}))
+        if not outcome.job.paths:
+            said += [line for line in outcome.output.splitlines() if line.startswith("NOT TESTED")]
+    tests = [f"NOT TESTED: {reason} ({count} test{'s' * (count > 1)})" for reason, count in sorted(skipped.items())]
+    return said + tests
+
+
+def recorded(outcomes: Iterable[Outcome]) -> dict[str, float]:
+    """Seconds of each check and of each test file that is not short."""
+    seconds: Counter[str] = Counter()
+    for outcome in outcomes:
+        is_check = not outcome.job.paths
+        seconds.update({outcome.job.name: outcome.seconds} if is_check else outcome.report.get("seconds", {}))
+    return {name: round(took_s, 1) for name, took_s in sorted(seconds.items()) if took_s > SHORT_S}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 import trio.testing
 from hypothesis import HealthCheck, settings
 from support.clocks import jumping_clock
+from support.depth import DEPTH, NOT_RUN, depth
 from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
@@ -25,6 +26,7 @@ def usual_recursion() -> None:
 
 settings.register_profile(
     "same-each-run",
+    max_examples=depth(light=100, deep=2_000),
     derandomize=True,
     deadline=None,  # a busy machine is no failure
     suppress_health_check=[HealthCheck.too_slow],
@@ -72,6 +74,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         CONFORMANCE.setdefault(f"{path.rpartition('/')[2]}[{plug}]", []).append(report.outcome)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever looks at what ran comes last."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are too deep for this run, and put the test that looks at what ran last."""
     items.sort(key=lambda item: item.path.name == "test_plugs_ran.py")
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in NOT_RUN[DEPTH])]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]

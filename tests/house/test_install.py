@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from support.nodes import ROOT
 
-pytestmark = pytest.mark.slow
-
 IMPORTS = "import libp2p, libp2p.crypto.ecc, fastecdsa.curve, coincurve, tokenizers, fastapi; print('whole')"
 
 
+@pytest.mark.ci
+@pytest.mark.slow
 def test_the_locked_dependencies_install_without_a_compiler(tmp_path: Path) -> None:
     environment = tmp_path / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)

@@ -29,7 +29,7 @@ RESULT_FILE = "trained.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedHome:
-    """The base, the trained adapter, its Datanet version and its run in one data directory: copy it, never write to it."""
+    """A data directory with the base, the trained adapter, its Datanet version and its run. Write to copies only."""
 
     home: Home
     printed: dict[str, Any]  # by `factory train --json`
