@@ -1,9 +1,5 @@
-"""Our arithmetic against the contracts', run on a chain: digests, claims, payouts and deadlines agree to the bit.
+"""Our arithmetic against the contracts', run on a chain: digests, claims, payouts and deadlines agree to the bit."""
 
-`OPENLEDGER_TEST_EXAMPLES=1000` tries so many claims instead of a few.
-"""
-
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.depth import depth
 from support.signed import NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, account, configs, digest, uints
 from support.stage import (
     ADAPTERS,
@@ -65,7 +62,7 @@ from openledger_protocol.settlement import (
 )
 from openledger_protocol.signatures import address_of, sign_digest
 
-FEW = settings(max_examples=int(os.environ.get("OPENLEDGER_TEST_EXAMPLES", "15")))
+FEW = settings(max_examples=depth(light=6, deep=1_000))
 WINDOWS = DEVELOPMENT_WINDOWS
 
 
@@ -399,7 +396,7 @@ def sums(credited: Sequence[Credited]) -> dict[Address, int]:
     return dict(totals)
 
 
-@settings(max_examples=10)
+@FEW
 @given(parts=amounts)
 def test_a_late_claim_pays_what_we_compute(stage: Stage, parts: list[int]) -> None:
     record, _, _ = send_claim(stage, [item(stage, list(parts))])

@@ -1,15 +1,12 @@
-"""Whatever people do, in whatever order, the audit finds the books right: a walk through all that can be done.
+"""Whatever people do, in whatever order, the audit finds the books right: a walk through all that can be done."""
 
-`OPENLEDGER_TEST_EXAMPLES=1000` takes so many steps instead of a few.
-"""
-
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
 import pytest
 from audited_economy import NODE2_KEY, OPEN, WINDOWS, Economy, bond_another, payouts_of
+from support.depth import depth
 from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account
 from support.stage import ADAPTERS, OWNER_KEYS, STRANGER_KEY, staged
 
@@ -19,8 +16,8 @@ from openledger_protocol.primitives import Wei
 from openledger_protocol.settlement import ClaimRecord, Payout
 from openledger_protocol.signatures import address_of, sign_digest
 
-STEPS = int(os.environ.get("OPENLEDGER_TEST_EXAMPLES", "60"))
-AUDIT_EACH = 12
+STEPS = depth(light=48, deep=1_000)
+AUDIT_EACH = 16
 
 
 @dataclass
@@ -132,7 +129,7 @@ class Walk:
         self.attempt("OpenToken", "transfer", to, self.amount(), key=PAYER_KEY)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", range(1, depth(light=2, deep=11)))
 def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
     economy = Economy(stage=staged())
     bond_another(economy)

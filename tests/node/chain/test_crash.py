@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.chain_server import lend
+from support.depth import depth
 from support.lives import DONE, Live
 from support.mortal_outbox import KEYS, open_lives
 from support.scripted_chain import ScriptedChain
@@ -86,13 +87,14 @@ def test_an_outbox_killed_at_a_point_goes_on_from_there(tmp_path: Path, live: Li
 
 
 @pytest.mark.slow
-def test_an_outbox_killed_two_hundred_times_pays_each_once(tmp_path: Path, live: Live) -> None:
+def test_an_outbox_killed_again_and_again_pays_each_once(tmp_path: Path, live: Live) -> None:
     chain, file, deaths = StormyChain(), tmp_path / "ledger.db", random.Random(7)
-    calls = write_intents(file, 80)
+    calls = write_intents(file, depth(light=12, deep=80))
     num_killed = 0
     with lend(chain) as socket:
         while (code := live(file, socket, "*", deaths.randint(1, 30))) != DONE:
             assert code == -signal.SIGKILL
             num_killed += 1
-    assert num_killed >= 200
+    assert num_killed >= depth(light=20, deep=200)
+    assert chain.is_calm(), "all storms came"
     check_each_once(chain, calls, file)

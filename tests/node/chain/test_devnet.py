@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from support.chains import send_call
+from support.depth import depth
 from support.networks import INTERVAL_S, NEEDS_ANVIL, NEVER_S, POLL_S, WAIT_S, AnvilClient, PatientClient
 
 from openledger_node.chain.anvil import LOCK_FILE
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 NOBODY = check_address("0x" + "0" * 38 + "99")
 ENGINES = ["embedded", pytest.param("anvil", marks=NEEDS_ANVIL)]
-NUM_KILLS = 8
+NUM_KILLS = depth(light=4, deep=40)
 CLOCK_SLACK_S = 3
 
 

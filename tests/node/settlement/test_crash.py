@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.chain_server import lend
+from support.depth import depth
 from support.economies import OPEN, World, open_world
 from support.lives import DONE, Live
 from support.mortal_settlement import ADAPTER, open_lives, prepare
@@ -122,12 +123,12 @@ def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene
 def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene) -> None:
     deaths, num_killed = random.Random(5), 0
     lost = scene.world.node.ledger.receipts.unclaimed()
-    for number in range(4):
+    for number in range(depth(light=2, deep=30)):
         scene.earn(f"again {number}")
         while (code := scene.live("*", deaths.randint(1, 12))) != DONE:
             assert code == KILLED
             num_killed += 1
-    assert num_killed >= 15
+    assert num_killed >= depth(light=8, deep=120)
     check_books(scene, lost=lost)
 
 
