@@ -32,8 +32,8 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, Digest, Wei
 
 from .economies import OPEN, World, key_of
+from .fake_trained import train_adapter
 from .local_engine import child_engine
-from .trained import train_adapter
 
 NODE = PeerId("node")
 INFER = "/openledger/test/infer/1"

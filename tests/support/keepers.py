@@ -18,7 +18,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address, Digest
 
 from .economies import OPEN, World, key_of
-from .trained import train_adapter
+from .fake_trained import train_adapter
 
 ADA, BEN = (key_of(name).address for name in ("ada", "ben"))
 CONTRIBUTED = tuple(

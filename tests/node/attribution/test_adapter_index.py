@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.fake_trained import train_adapter
 from support.indexes import BYTES
-from support.trained import train_adapter
 
 from openledger_node.attribution.index import build_index, open_adapter_index
 from openledger_node.home import Home

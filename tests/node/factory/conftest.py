@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.trained import train_adapter
+from support.fake_trained import train_adapter
 
 from openledger_node.factory.trainer import Trainer
 from openledger_node.home import Home
