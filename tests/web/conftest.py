@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from support.nodes import Node, running_node, verb_json
+from support.commands import command_json
+from support.nodes import Node, running_node
 from support.page_towns import open_page_town
 from support.pages import CHROMIUM, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context, operator_of
 from support.towns import status_of
@@ -49,7 +50,7 @@ def earner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     home = Home(tmp_path_factory.mktemp("earner"))
     with running_node(home, "--backend", "fake", **EMBEDDED) as node:
         for _ in range(2):
-            verb_json(home, "chat", "hello", "--as-guest", "--max-tokens", "20", **EMBEDDED)
+            command_json(home, "chat", "hello", "--as-guest", "--max-tokens", "20", **EMBEDDED)
         with operator_of(home) as operator:
             _wait_until_final(operator)
         yield node

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from support.nodes import Node, running_node, verb_json
+from support.commands import command_json
+from support.nodes import Node, running_node
 from support.pages import operator_of, show
 
 from openledger_node.home import Home
@@ -32,7 +33,7 @@ def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 def verb(node: Node, *words: str) -> dict[str, Any]:
-    return verb_json(node.home, *words, **SETTINGS)
+    return command_json(node.home, *words, **SETTINGS)
 
 
 def row(page: Page, name: str) -> Locator:

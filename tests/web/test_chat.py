@@ -2,15 +2,14 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.nodes import Node, node_environment, verb_json
+from support.commands import command_json, run_command
+from support.nodes import Node
 from support.taught import ANSWER, EMBEDDED, HOSTILE, HOSTILE_ANSWER, NAME, buy, taught_node
 
 from openledger_node.home import Home
@@ -30,7 +29,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 def answered(taught: Node) -> dict[str, Any]:
     """An answer's receipt, as `attribution show --json` prints it."""
     digest = buy(taught.home, ANSWER)["digest"]
-    return verb_json(taught.home, "attribution", "show", digest, **EMBEDDED)
+    return command_json(taught.home, "attribution", "show", digest, **EMBEDDED)
 
 
 def show(open_page: OpenPage, node: Node, screen: str, **options: Any) -> Page:
@@ -75,13 +74,13 @@ def test_both_columns_answer_and_the_guests_receipt_says_who_taught_the_one(
     expect(page.locator(".taught")).to_contain_text("Who taught this answer")
     wait_for_both(page)
     expect(page.locator(".question")).to_have_text("What do I check first?")
-    newest = verb_json(taught.home, "attribution", "show", "--limit", "1", **EMBEDDED)["receipts"][0]
-    receipt = verb_json(taught.home, "attribution", "show", newest["digest"], **EMBEDDED)
+    newest = command_json(taught.home, "attribution", "show", "--limit", "1", **EMBEDDED)["receipts"][0]
+    receipt = command_json(taught.home, "attribution", "show", newest["digest"], **EMBEDDED)
     shown_answer = (
         page.locator(".answer").nth(1).evaluate("(e) => [...e.childNodes].map((n) => n.data ?? '').join('')")
     )
     assert shown_answer == receipt["answer"]
-    alone = verb_json(
+    alone = command_json(
         taught.home,
         *("chat", "What do I check first?", "--temperature", "0", "--seed", "0", "--max-tokens", "256"),
         **EMBEDDED,
@@ -95,11 +94,11 @@ def test_without_a_guest_the_answer_is_free_and_the_page_says_why_nobody_is_name
 ) -> None:
     page = show(open_page, taught, "chat")
     page.locator("#guest").uncheck()
-    before = verb_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"]
+    before = command_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"]
     page.locator("#question").fill("Free?")
     page.locator("[data-key=send]").click()
     expect(page.locator("main")).to_contain_text("Your own questions are free, and leave no receipt")
-    assert verb_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"] == before
+    assert command_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"] == before
 
 
 def test_chat_works_on_a_machine_without_a_wallet_or_an_adapter(alone: Node, open_page: OpenPage) -> None:
@@ -246,7 +245,7 @@ def test_verify_again_warns_and_shows_each_step(shown: Page, answered: dict[str,
     expect(shown.locator("dialog")).to_contain_text("Whoever verifies reads the text")
     shown.locator("dialog button", has_text="Verify").last.click()
     expect(shown.locator("dialog")).to_contain_text("Suffix integers equal")
-    found = verb_json(taught.home, "attribution", "verify", answered["digest"], **EMBEDDED)
+    found = command_json(taught.home, "attribution", "verify", answered["digest"], **EMBEDDED)
     assert shown.locator("dialog tbody tr").count() == len(found["checks"])
     for check in found["checks"]:
         expect(shown.locator("dialog")).to_contain_text(check["detail"][:60])
@@ -273,12 +272,11 @@ def test_every_line_for_a_terminal_is_one_that_the_program_takes(shown: Page, ta
     assert any("--base-too" in line for line in lines)
     verbs = {tuple(word for word in shlex.split(line)[1:3] if word[0] not in "-0'") for line in lines}
     for verb in verbs:
-        command = [sys.executable, "-m", "openledger_node", *verb, "--help"]
-        subprocess.run(command, env=node_environment(taught.home, **EMBEDDED), check=True, capture_output=True)
+        assert run_command(taught.home, *verb, "--help", **EMBEDDED).status == 0, verb
 
 
 def test_base_too_prints_both_answers_as_one_object(taught: Node) -> None:
-    found = verb_json(
+    found = command_json(
         taught.home, "chat", "hello", "--base-too", NAME, "--as-guest", "--max-tokens", "20", **EMBEDDED
     )
     assert found["base"]["answer"]

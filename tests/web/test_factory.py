@@ -2,15 +2,14 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.nodes import TEST_HOME, Node, node_environment, running_node, verb_json
+from support.commands import command_json, run_command
+from support.nodes import TEST_HOME, Node, running_node
 from support.pages import Seen, operator_of, show
 
 from openledger_node.datanets.rows import write_rows
@@ -33,7 +32,7 @@ def teacher(tmp_path: Path) -> Iterator[Node]:
 
 
 def verb(node: Node, *words: str) -> dict[str, Any]:
-    return verb_json(node.home, *words, **SETTINGS)
+    return command_json(node.home, *words, **SETTINGS)
 
 
 def begin_long(node: Node, **changes: Any) -> None:
@@ -225,11 +224,9 @@ def test_every_line_that_is_printed_is_one_of_the_verbs(teacher: Node, open_page
     assert {"factory resume", "factory stop", "factory stop --keep"} <= verbs
     for line in verbs:
         words = [word for word in line.split() if word != "--help"]
-        command = [sys.executable, "-m", "openledger_node", *words, "--help"]
-        run = subprocess.run(command, env=node_environment(teacher.home), capture_output=True, text=True, check=False)
-        assert run.returncode == 0, (line, run.stderr)
-        known = run.stdout
-        assert all(word in known for word in words if word.startswith("--")), line
+        ran = run_command(teacher.home, *words, "--help")
+        assert ran.status == 0, (line, ran.stderr)
+        assert all(word in ran.stdout for word in words if word.startswith("--")), line
 
 
 def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_dialog(
@@ -239,7 +236,7 @@ def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_di
     with running_node(Home(tmp_path), "--backend", "fake", **SETTINGS, **EMBEDDED) as node:
 
         def run(*words: str) -> dict[str, Any]:
-            return verb_json(node.home, *words, **SETTINGS, **EMBEDDED)
+            return command_json(node.home, *words, **SETTINGS, **EMBEDDED)
 
         rows = tmp_path / "rows.jsonl"
         write_rows(rows, draw_sample(1).rows)
@@ -283,7 +280,7 @@ def test_the_real_base_is_taught_from_the_page(real_teacher: Node, open_page: Op
     expect(panel(page, "1 Choose")).to_contain_text("by formula", timeout=LONG_MS)
     page.get_by_role("button", name="Start training").click()
     expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=REAL_MS)
-    found = verb_json(real_teacher.home, "factory", "status")["run"]
+    found = command_json(real_teacher.home, "factory", "status")["run"]
     assert found["held_out_loss"] < found["history"][0][2]
     assert found["evaluation"]["rouge_l"]["adapter"] > found["evaluation"]["rouge_l"]["base"]
     assert len(drawn(page)) == 2

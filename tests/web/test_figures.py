@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.nodes import Node, running_node, verb_json
+from support.commands import command_json
+from support.nodes import Node, running_node
 from support.pages import operator_of, show
 from typer.main import get_command
 
@@ -52,7 +53,7 @@ def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: Open
     table.wait_for()
     for column, since in ((2, "7d"), (3, "30d"), (4, None)):
         words = ["--since", since] if since else []
-        said = verb_json(earner.home, "earnings", *words, **EMBEDDED)
+        said = command_json(earner.home, "earnings", *words, **EMBEDDED)
         for row, name in NAMES.items():
             cell = table.locator("tr", has_text=row).first.locator("th, td").nth(column)
             expect(cell).to_have_text(to_open(said[name]))
@@ -63,9 +64,9 @@ def test_every_amount_of_the_earnings_is_the_verbs(earner: Node, open_page: Open
 def test_the_tiles_are_the_verbs(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
     expect(page.locator(".tile .value").first).not_to_have_text("–")
-    week = verb_json(earner.home, "earnings", "--since", "7d", **EMBEDDED)
-    usage = verb_json(earner.home, "status")["usage"]
-    jobs = verb_json(earner.home, "jobs", "--limit", "1000")["jobs"]
+    week = command_json(earner.home, "earnings", "--since", "7d", **EMBEDDED)
+    usage = command_json(earner.home, "status")["usage"]
+    jobs = command_json(earner.home, "jobs", "--limit", "1000")["jobs"]
     assert tile(page, "Net earned") == to_open(week["net_wei"])
     assert tile(page, "Not yet claimed") == to_open(week["pending_wei"])
     assert tile(page, "Jobs, 24 h") == str(usage["day"]["jobs"]) == str(len(jobs))
@@ -130,17 +131,17 @@ def _with_much_use(route: Route) -> None:
 
 
 def test_what_waits_stands_beside_its_screen(earner: Node, broke: Node, open_page: OpenPage) -> None:
-    assert verb_json(earner.home, "status")["waiting"] == {"money": 0}
+    assert command_json(earner.home, "status")["waiting"] == {"money": 0}
     count = open_page(earner).locator("#nav a", has_text="Money").locator(".count")
     expect(count).to_have_count(0)
     count = open_page(broke).locator("#nav a", has_text="Money").locator(".count")
     expect(count).to_have_text(re.compile(r"[1-9]"))
-    assert int(count.inner_text()) == verb_json(broke.home, "status")["waiting"]["money"]
+    assert int(count.inner_text()) == command_json(broke.home, "status")["waiting"]["money"]
 
 
 def test_every_job_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner)
-    jobs = verb_json(earner.home, "jobs", "--limit", "5")["jobs"]
+    jobs = command_json(earner.home, "jobs", "--limit", "5")["jobs"]
     for job in jobs:
         row = page.locator(f'tr[data-key="row {job["request_id"]}"]')
         expect(row).to_contain_text(job["received"][11:19])
@@ -152,7 +153,7 @@ def test_every_job_is_the_verbs(earner: Node, open_page: OpenPage) -> None:
 
 def test_the_sentence_and_every_check_are_the_verbs(among_others: Node, open_page: OpenPage) -> None:
     page = open_page(among_others)
-    status = verb_json(among_others.home, "status")
+    status = command_json(among_others.home, "status")
     expect(page.locator(".sentence")).to_have_text(f"{status['why_idle'][0].upper()}{status['why_idle'][1:]}.")
     for check in status["checks"]:
         expect(page.locator(f'tr[data-key="row {check["check"]}"]')).to_contain_text(check["says"])
@@ -162,7 +163,7 @@ def test_the_sentence_and_every_check_are_the_verbs(among_others: Node, open_pag
 
 def test_every_peer_is_the_verbs(among_others: Node, open_page: OpenPage) -> None:
     page = open_page(among_others, "peers")
-    found = verb_json(among_others.home, "peers", "list")
+    found = command_json(among_others.home, "peers", "list")
     assert tile(page, "Connected") == str(sum(peer["is_connected"] for peer in found["peers"]))
     for peer in found["peers"]:
         row = page.locator(f'tr[data-key="row {peer["peer_id"]}"]')

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
-from support.nodes import Node, running_node, verb_json
+from support.commands import command_json
+from support.nodes import Node, running_node
 from support.pages import operator_of
 
 from openledger_node.home import Home
@@ -35,7 +36,7 @@ def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 def verb(node: Node, *words: str) -> dict[str, Any]:
-    return verb_json(node.home, *words, **EMBEDDED)
+    return command_json(node.home, *words, **EMBEDDED)
 
 
 def ask(node: Node, question: str, **arguments: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
+from support.commands import command_json
 from support.nodes import Node, running_node
 from support.pages import Seen, let_in, link_of, open_context, operator_of, show
 
@@ -67,10 +68,10 @@ def test_pause_and_resume_do_what_the_verbs_do(alone: Node, open_page: OpenPage)
     page = open_page(alone)
     page.locator("#bar button", has_text="Pause").click()
     expect(page.locator("#bar .state")).to_have_text("Paused")
-    assert alone.status()["state"] == "paused"
+    assert command_json(alone.home, "status")["state"] == "paused"
     page.locator("#bar button", has_text="Resume").click()
     expect(page.locator("#bar .state")).to_contain_text("Idle")
-    assert alone.status()["state"] == "idle"
+    assert command_json(alone.home, "status")["state"] == "idle"
 
 
 def test_a_screen_that_arrives_late_does_not_take_the_place_of_the_one_chosen_since(
