@@ -3,7 +3,9 @@
   const found = [];
   const seen = (element) => { const box = element.getBoundingClientRect(); return box.width > 0 && box.height > 0 && getComputedStyle(element).visibility !== "hidden"; };
   const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgba = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const painted = (color) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = color; canvas.fillRect(0, 0, 1, 1); return [...canvas.getImageData(0, 0, 1, 1).data]; };
+  const known = new Map(); // a page has few colours, and each is looked at thousands of times
+  const rgba = (color) => known.get(color) ?? known.set(color, painted(color)).get(color);
   const over = ([r, g, b, a], under) => [r, g, b].map((value, n) => value * (a / 255) + under[n] * (1 - a / 255));
   const ground = (element) => {
     const layers = [];

@@ -76,9 +76,12 @@ def open_page(browser: Browser, seen: Seen) -> Iterator[OpenPage]:
     """Open a node's page in a browser of its own: `open_page(node, "home", width=380, scheme="dark")`."""
     contexts: list[BrowserContext] = []
 
-    def open_it(node: Node, screen: str = "home", *, width: int = 1280, scheme: str = "light") -> Page:
+    def open_it(
+        node: Node, screen: str = "home", *, width: int = 1280, scheme: str = "light", script: str = ""
+    ) -> Page:
         context = open_context(browser, width=width, scheme=scheme)
         contexts.append(context)
+        context.add_init_script(script)
         page = context.new_page()
         seen.watch(page)
         enter(page, node.home, screen)

@@ -6,17 +6,40 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from support.nodes import Node
-from support.pages import show
+from support.pages import TIMEOUT_MS, show
 
 OpenPage = Callable[..., Page]
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
 WIDTHS = (320, 380, 768, 1024, 1280, 1920)
-SETTLED_MS = 300
+# Runs before the page's own scripts: `numAsking` is how many of its requests have no answer, or are still being read.
+COUNT = """
+    window.numAsking = 0;
+    const counted = (ask) => function (...all) {
+        numAsking++;
+        const answer = ask.apply(this, all), end = () => setTimeout(() => numAsking--); // once its reader has gone on
+        answer.then(end, end);
+        return answer;
+    };
+    window.fetch = counted(window.fetch);
+    Response.prototype.json = counted(Response.prototype.json);
+"""
+# Returns once the node has told all that it tells by itself, nothing is being asked, and two frames are drawn.
+SETTLE = """async (timeoutMs) => {
+    const { latest } = await import("/lib/events.js"), deadline = performance.now() + timeoutMs;
+    const ofChain = () => latest.state?.chain === "ok" ? ["money", "chain"] : [];
+    const topics = () => ["state", "jobs", "engine", "factory", ...ofChain(), ...(latest.state?.peer_id ? ["peers"] : [])];
+    for (let numFrames = 0; numFrames < 2;) {
+        await new Promise((wake) => requestAnimationFrame(wake));
+        numFrames = numAsking || !topics().every((topic) => topic in latest) ? 0 : numFrames + 1;
+        if (performance.now() > deadline) throw new Error(`${numAsking} still asked; heard ${Object.keys(latest)}`);
+    }
+}"""
 
 
 def audit(page: Page) -> list[str]:
+    """Read what people could not read, reach or name, once the page has all its facts and is drawn."""
     page.locator("main h1").wait_for()
-    page.wait_for_timeout(SETTLED_MS)
+    page.evaluate(SETTLE, TIMEOUT_MS)
     found: list[str] = page.evaluate(AUDIT)
     return found
 
@@ -31,12 +54,12 @@ def screens_of(page: Page) -> list[str]:
 def test_every_screen_can_be_read_reached_and_named_at_every_width(
     request: pytest.FixtureRequest, open_page: OpenPage, name: str, scheme: str
 ) -> None:
-    page = open_page(request.getfixturevalue(name), scheme=scheme)
+    page = open_page(request.getfixturevalue(name), scheme=scheme, script=COUNT)
     found = {}
     for screen in screens_of(page):
+        show(page, screen)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
-            show(page, screen)
             if complaints := audit(page):
                 found[f"{screen} at {width}"] = complaints
     assert found == {}
@@ -44,7 +67,7 @@ def test_every_screen_can_be_read_reached_and_named_at_every_width(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_dialogs_and_the_menu_can_be_read_too(alone: Node, open_page: OpenPage, scheme: str) -> None:
-    page = open_page(alone, width=380, scheme=scheme)
+    page = open_page(alone, width=380, scheme=scheme, script=COUNT)
     page.locator("#menu").click()
     expect(page.locator("#nav")).to_be_visible()
     assert audit(page) == []
