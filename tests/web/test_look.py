@@ -26,8 +26,9 @@ COUNT = """
 # Returns once the node has told all that it tells by itself, nothing is being asked, and two frames are drawn.
 SETTLE = """async (timeoutMs) => {
     const { latest } = await import("/lib/events.js"), deadline = performance.now() + timeoutMs;
-    const known = ({ chain, peer_id }) => [...(chain === "ok" ? ["money", "chain"] : []), ...(peer_id ? ["peers"] : [])];
-    const topics = () => ["state", "jobs", "engine", "factory", ...(latest.state ? known(latest.state) : [])];
+    const ofChain = () => latest.state?.chain === "ok" ? ["money", "chain"] : [];
+    const ofPeers = () => latest.state?.peer_id ? ["peers"] : [];
+    const topics = () => ["state", "jobs", "engine", "factory", ...ofChain(), ...ofPeers()];
     for (let numFrames = 0; numFrames < 2;) {
         await new Promise((wake) => requestAnimationFrame(wake));
         numFrames = numAsking || !topics().every((topic) => topic in latest) ? 0 : numFrames + 1;
