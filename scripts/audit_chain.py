@@ -11,11 +11,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
-from openledger_node.audit.report import Report, audit, report_to_json
-from openledger_node.audit.table import render_report
+from openledger_node.audit.report import Report, audit, render_report, report_to_json
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.errors import ChainError, NodeError
-from openledger_node.networks import read_network
+from openledger_node.network_file import read_network
 from openledger_protocol.errors import ProtocolError
 
 DOES_NOT_HOLD = 1

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
+from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import Home, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
-from openledger_node.keys import load_api_key
 
 CASES, SEED = 20_000, 7
 MODEL = "fake"

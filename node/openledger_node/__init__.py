@@ -1,4 +1,4 @@
-"""A node that serves LoRA adapters on one base model: the daemon, its desks and machines, and its command line."""
+"""A node that serves LoRA adapters on one base model: the daemon, its services, and its command line."""
 
 from importlib.metadata import version
 

@@ -13,33 +13,30 @@ import trio
 from .api.app import build_api
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
-from .api.operator import build_operator
-from .api.page import Page
+from .api.metrics import Metering
+from .api.operator import add_shelf, build_operator
+from .api.page import Page, Sessions
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
-from .api.session import Sessions
-from .api.shelf import add_shelf
 from .api.traffic import Traffic
+from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
-from .economy.desk import MoneyDesk, Surroundings
-from .economy.door import NetworkDoor
-from .economy.opening import Place, open_place
+from .engine.backend import BackendSettings
+from .engine.budget import base_bytes_on_disk, fit
+from .engine.engine import Engine, EngineOptions, NoEngine
+from .engine.tokenizer import open_tokenizer
+from .factory.forecast import Room
+from .factory.service import FactoryDesk
 from .home import Home, claim_home
-from .inference.backend import BackendSettings
-from .inference.bases import Base, find_base
-from .inference.engine import Engine, EngineOptions
-from .inference.no_engine import NoEngine
-from .inference.pins import pinned_sources
-from .inference.room import base_bytes_on_disk, fit
-from .inference.tokenizer import open_tokenizer
-from .keys import api_key_file, load_api_key
 from .ledger.ledger import Ledger, open_ledger
-from .owner.factory_desk import FactoryDesk
-from .owner.factory_forecast import Room
-from .owner.metering import Metering
-from .owner.opening import Node, open_owner
-from .owner.shelf_desk import ShelfDesk
+from .market.router import NetworkDoor
+from .models.bases import Base, find_base
+from .models.pins import pinned_sources
+from .network.service import MoneyDesk, Surroundings
+from .operator.adapter_library import ShelfDesk
+from .operator.service import Node, open_owner
 from .serving.pinning import PinDesk
 from .serving.service import ServingDesk
+from .settlement.open import Place, open_place
 
 CUT_OFF_GRACE_S = 5.0
 """For the last words of answers that were cut off: the engine ends its step first."""

@@ -14,9 +14,9 @@ from .errors import ConfigError
 
 PLUGS: dict[str, dict[str, str]] = {
     "backend": {
-        "torch_lora": "openledger_node.inference.backends.torch_lora:open_backend",
-        "vllm": "openledger_node.inference.backends.vllm:open_backend",
-        "fake": "openledger_node.inference.backends.fake:open_backend",
+        "torch_lora": "openledger_node.backends.torch_lora:open_backend",
+        "vllm": "openledger_node.backends.vllm:open_backend",
+        "fake": "openledger_node.backends.fake:open_backend",
     },
     "transport": {
         "libp2p": "openledger_node.p2p.transports.libp2p:open_transport",

@@ -22,12 +22,12 @@ from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.index import AttributionIndex, build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import attribute, exchange_of
-from openledger_node.datanets.intake import distinct_rows, find_clusters
+from openledger_node.datanets.rows import distinct_rows, find_clusters
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
+from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer
 from openledger_node.home import Home, open_home
-from openledger_node.inference.bases import is_here
-from openledger_node.inference.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer
+from openledger_node.models.bases import is_here
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import DEMO_BASE_NAME, PPM
 from openledger_protocol.datanet import Row

@@ -8,9 +8,9 @@ from field import Setting
 from room import Engines, Room, wait_until_calm
 from work import spread
 
-from openledger_node.inference.engine import Engine
-from openledger_node.inference.measuring.stopwatch import run_engine
-from openledger_node.inference.rss import resident_bytes
+from openledger_node.engine.engine import Engine
+from openledger_node.engine.stopwatch import run_engine
+from openledger_node.machine import resident_bytes
 
 FEW_CACHED = 1.5
 """Room for one adapter of any rank: of those asked for in turns, each finds itself gone."""

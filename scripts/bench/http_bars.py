@@ -15,11 +15,11 @@ from quiet import Case, PlayerError, Samples, gather
 from room import wait_until_calm
 from work import Prompt, folder_of, spread
 
+from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import Home, HopError, wait_for
 from openledger_node.home import Home as NodeHome
-from openledger_node.inference.adapters import add_adapter
-from openledger_node.inference.bases import find_base
-from openledger_node.keys import load_api_key
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import find_base
 
 TIMEOUT_S, START_TIMEOUT_S = 300.0, 120.0
 DATA, DONE = "data: ", "[DONE]"

@@ -17,10 +17,10 @@ import trio
 from bars import Bar, bar, environment, percentile, show_bars
 from load_readers import Reading, read_engine, read_http
 
+from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import Home, HopError, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
-from openledger_node.inference.rss import resident_bytes
-from openledger_node.keys import load_api_key
+from openledger_node.machine import resident_bytes
 
 MINUTES, STREAMS = 10.0, 64
 ALONE_S, SETTLE_S = 10.0, 3.0

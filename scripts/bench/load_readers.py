@@ -12,10 +12,10 @@ from typing import Any
 import trio
 from bars import percentile
 
-from openledger_node.inference.backend import BackendSettings
-from openledger_node.inference.engine import Engine, EngineOptions, Order
-from openledger_node.inference.frames import Chunk, Finished
-from openledger_node.inference.tokenizer import ByteTokenizer
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.engine import Engine, EngineOptions, Order
+from openledger_node.engine.frames import Chunk, Finished
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_protocol.inference import SamplingParams
 
 PROMPT, TOKENS, CONTEXT = "on and on...", 400, 2_048

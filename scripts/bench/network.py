@@ -25,16 +25,16 @@ import httpx
 import trio
 
 from openledger_node import __version__
+from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import Home, Process, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.keys import load_api_key
 from openledger_node.market.advertiser import Advertiser
 from openledger_node.market.board import Board
 from openledger_node.market.calls import call_all, tell_all
-from openledger_node.networks import network_id_for_development, read_network
+from openledger_node.models.bases import FAKE_BASE
+from openledger_node.network_file import network_id_for_development, read_network
 from openledger_node.p2p.address_book import AddressBook
-from openledger_node.p2p.keeper import PeerKeeper
+from openledger_node.p2p.connections import PeerKeeper
 from openledger_node.p2p.transport import PeerId, Transport
 from openledger_node.plugs import load_plug
 from openledger_protocol.auction import Bid, award

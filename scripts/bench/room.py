@@ -20,12 +20,12 @@ from field import Setting
 from quiet import Samples, gather
 from work import FULL, RANKS, draw_zipf, folder_of
 
-from openledger_node.inference.backend import BackendSettings
-from openledger_node.inference.engine import Engine, EngineOptions
-from openledger_node.inference.measuring.stopwatch import Timing, time_orders
-from openledger_node.inference.orders import Order
-from openledger_node.inference.rss import resident_bytes
-from openledger_node.inference.sequence import AdapterSource
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.engine import Engine, EngineOptions
+from openledger_node.engine.frames import Order
+from openledger_node.engine.sequence import AdapterSource
+from openledger_node.engine.stopwatch import Timing, time_orders
+from openledger_node.machine import resident_bytes
 from openledger_protocol.inference import SamplingParams
 
 NEIGHBOUR = "while True: pass"

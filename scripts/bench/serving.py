@@ -27,7 +27,7 @@ from work import FULL, QUICK, PromptDrawer, write_adapters
 
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_node.inference.bases import find_base
+from openledger_node.models.bases import find_base
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,9 +14,9 @@ from openledger_node.attribution.attributor import Exchange
 from openledger_node.attribution.attributors.suffix import SuffixAttributor, rarity
 from openledger_node.attribution.index import DatanetIndex, build_index
 from openledger_node.attribution.suffix_array import SEPARATOR, Tokens, sort_suffixes
-from openledger_node.datanets.intake import find_clusters
+from openledger_node.datanets.rows import find_clusters
 from openledger_node.datanets.version import contributors_root
-from openledger_node.inference.tokenizer import ByteTokenizer
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM

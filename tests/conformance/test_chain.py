@@ -10,8 +10,8 @@ from support.chains import PRICE, DeployedChain, deployed_chain, refusal, send_c
 from support.networks import WAYS, TamedClient, tamed_chain
 
 from openledger_node.chain.contracts import explain_revert, load_contract
-from openledger_node.chain.deploy import CREATE
-from openledger_node.chain.development import BANK, BANK_KEY
+from openledger_node.chain.dev.constants import BANK, BANK_KEY
+from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.chain.rpc import RpcError
 from openledger_node.errors import ChainError

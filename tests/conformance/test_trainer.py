@@ -8,9 +8,9 @@ from support.tiny import make_base
 
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainer import Trainer, TrainingInput, TrainingProgress, TrainingResult
-from openledger_node.inference.adapter_files.layout import read_layout
-from openledger_node.inference.adapters import artifact_digest
-from openledger_node.inference.bases import Base, describe_folder
+from openledger_node.models.adapter_files.layout import read_layout
+from openledger_node.models.adapters import artifact_digest
+from openledger_node.models.bases import Base, describe_folder
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.datanet import Row
 

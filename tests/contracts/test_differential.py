@@ -22,7 +22,7 @@ from support.stage import (
     staged,
 )
 
-from openledger_node.chain.development import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
+from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_protocol.attribution import RowScore, shares_from_scores
 from openledger_protocol.chain import TransactionReceipt
 from openledger_protocol.claims import SkipCode, compute_claim, skip_codes, skipped_mask

@@ -14,12 +14,13 @@ import pytest
 from support.nodes import ROOT
 from typer.main import get_command
 
-from openledger_node.api import bodies, openai
+from openledger_node.api import openai
+from openledger_node.api import schemas as bodies
 from openledger_node.api.app import build_api
+from openledger_node.api.errors import CODES
 from openledger_node.api.exposition import PREFIX
 from openledger_node.api.metrics import FAMILIES
 from openledger_node.api.operator import build_operator
-from openledger_node.api.refusals import CODES
 from openledger_node.cli import main as cli
 from openledger_node.cli.doctor import PROBLEMS_FOUND
 from openledger_node.cli.jobs import job_to_json
@@ -27,8 +28,8 @@ from openledger_node.cli.status import stopped_status
 from openledger_node.config import TABLES, render_example
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_node.inference.bases import BASE_SCHEMA
 from openledger_node.ledger.jobs import Job
+from openledger_node.models.bases import BASE_SCHEMA
 from openledger_protocol.adapter import ADAPTER_SCHEMA, AdapterManifest
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import RequestId

@@ -23,7 +23,7 @@ from support.tiny import make_base
 from openledger_node.demo.processes import Home as Party
 from openledger_node.demo.processes import closing_all
 from openledger_node.home import Home
-from openledger_node.networks import Network, join_network
+from openledger_node.network_file import Network, join_network
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,10 @@ from support.poisoned import poisoned_socket
 
 from openledger_node.cli.main import main
 from openledger_node.cli.render import plain, show_lines, show_table
-from openledger_node.escaping import SafeFormatter, on_one_line, shown
 from openledger_node.home import Home, claim_home
-from openledger_node.inference.adapters import add_adapter
-from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import FAKE_BASE
+from openledger_node.text import SafeFormatter, on_one_line, shown
 
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 VERBS = [

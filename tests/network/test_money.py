@@ -76,7 +76,7 @@ def chain_process(node: Node) -> int:
             parent = (entry / "stat").read_text().rpartition(")")[2].split()[1]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if b"openledger_node.chain.devnet" in words and int(parent) == node.process.pid:
+        if b"openledger_node.chain.dev.process" in words and int(parent) == node.process.pid:
             return int(entry.name)
     raise AssertionError("no chain runs")
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from support.nodes import Node, ask_status, node_environment, running_node, start_process, verb_json, wait_for_status
 
+from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
-from openledger_node.keys import load_api_key
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from support.canary import files_with, forms
 from support.nodes import Node, node_environment, running_node, start_process, wait_for_status
 from support.towns import FakeTown, fake_town, status_of
 
+from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
-from openledger_node.keys import load_api_key
 
 pytestmark = pytest.mark.slow
 

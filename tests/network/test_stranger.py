@@ -16,9 +16,9 @@ from support import stranger
 from support.towns import ask, wait_for
 
 from openledger_node.chain.clients.evm import open_client
-from openledger_node.chain.faucet import fund
+from openledger_node.chain.dev.faucet import fund
 from openledger_node.demo.processes import Home, Process, closing_all
-from openledger_node.networks import Network, network_id_for_development, read_network
+from openledger_node.network_file import Network, network_id_for_development, read_network
 from openledger_protocol.primitives import Address
 
 pytestmark = pytest.mark.slow

@@ -4,13 +4,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from openledger_node.allowance import (
-    bytes_within,
-    cores_within,
-    group_folders,
-    usable_bytes,
-    usable_cores,
-)
+from openledger_node.machine import bytes_within, cores_within, group_folders, usable_bytes, usable_cores
 
 
 @pytest.mark.parametrize(

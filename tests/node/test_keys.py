@@ -5,16 +5,16 @@ import sys
 
 import pytest
 
+from openledger_node.api_key import api_key_file, load_api_key
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
-from openledger_node.keys import api_key_file, load_api_key
 
 # A disk that takes six bytes of a file and no more: Python ignores the signal, and the write fails half-way.
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from openledger_node.home import Home
-from openledger_node.keys import load_api_key
+from openledger_node.api_key import load_api_key
 resource.setrlimit(resource.RLIMIT_FSIZE, (6, 6))
 load_api_key(Home(Path(sys.argv[1])))
 """

@@ -10,7 +10,7 @@ import pytest
 
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
-from openledger_node.networks import (
+from openledger_node.network_file import (
     AUTO,
     CONTRACTS,
     EMBEDDED,

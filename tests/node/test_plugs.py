@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from openledger_node.backends import fake
 from openledger_node.errors import ConfigError
-from openledger_node.inference.backends import fake
 from openledger_node.plugs import PLUGS, load_plug, plug_names
 
 METADATA = "Metadata-Version: 2.1\nName: quantum-backend\nVersion: 1.0\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from openledger_node.plural import counted
+from openledger_node.text import counted
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 shares"), (1, "1 share"), (1234, "1,234 shares")])

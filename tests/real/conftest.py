@@ -6,7 +6,7 @@ import pytest
 from support.nodes import TEST_HOME
 
 from openledger_node.home import Home
-from openledger_node.inference.pull import pull_base
+from openledger_node.models.download import pull_base
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 

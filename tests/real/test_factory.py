@@ -15,9 +15,9 @@ from openledger_node.attribution.owners import join_owners
 from openledger_node.attribution.service import attribute, exchange_of
 from openledger_node.datanets.sample import SampleDatanet, draw_sample
 from openledger_node.datanets.version import make_version, read_version
+from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter, read_adapter
-from openledger_node.inference.tokenizer import open_tokenizer
+from openledger_node.models.adapters import Adapter, read_adapter
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

@@ -13,8 +13,8 @@ from support.nodes import Node, running_node
 from support.tiny import make_adapter
 
 from openledger_node.home import Home
-from openledger_node.inference.adapters import add_adapter
-from openledger_node.inference.bases import find_base
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import find_base
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

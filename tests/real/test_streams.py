@@ -16,10 +16,10 @@ from support.nodes import Node, running_node
 from support.tiny import greedy, make_adapter
 from transformers import AutoModelForCausalLM
 
+from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import add_adapter
-from openledger_node.inference.bases import find_base
-from openledger_node.inference.tokenizer import Tokenizer, open_tokenizer
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import find_base
 from openledger_protocol.constants import DEMO_BASE_NAME
 from openledger_protocol.inference import Message
 

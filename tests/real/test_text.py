@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as FileTokenizer
 
-from openledger_node.inference.answer import Answer
-from openledger_node.inference.grammar import open_grammars
-from openledger_node.inference.tokenizer import HALF_CHARACTER, Tokenizer, open_tokenizer
+from openledger_node.engine.answer import Answer
+from openledger_node.engine.grammar import open_grammars
+from openledger_node.engine.tokenizer import HALF_CHARACTER, Tokenizer, open_tokenizer
 
 pytestmark = [pytest.mark.real]
 

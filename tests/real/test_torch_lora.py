@@ -9,9 +9,9 @@ from peft import PeftModel
 from support.tiny import make_adapter
 from transformers import AutoModelForCausalLM
 
-from openledger_node.inference.backend import BackendSettings, Draw, Row
-from openledger_node.inference.backends.torch_lora.torch_backend import TorchLoraBackend
-from openledger_node.inference.sequence import AdapterPart, AdapterSource
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 

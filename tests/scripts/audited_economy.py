@@ -9,8 +9,8 @@ from support.networks import network_of
 from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account, digest
 from support.stage import ADAPTERS, OWNER_KEYS, STRANGER_KEY, Stage, staged
 
-from openledger_node.chain.development import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
-from openledger_node.networks import Network
+from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
+from openledger_node.network_file import Network
 from openledger_protocol.claims import compute_claim, skip_codes, skipped_mask
 from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Address, Wei

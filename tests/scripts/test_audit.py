@@ -13,11 +13,10 @@ from support.stage import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
 from openledger_node.audit.books import books_of
 from openledger_node.audit.chain import pin_chain
 from openledger_node.audit.claims import read_all
-from openledger_node.audit.layout import layout_of
+from openledger_node.audit.events import Said
 from openledger_node.audit.report import Report, audit
-from openledger_node.audit.said import Said
-from openledger_node.audit.spots import Spot
-from openledger_node.audit.stored import read_storage
+from openledger_node.audit.storage import read_storage
+from openledger_node.audit.storage_layout import Spot, layout_of
 from openledger_protocol.primitives import Address
 from openledger_protocol.signatures import address_of
 

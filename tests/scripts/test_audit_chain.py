@@ -16,11 +16,11 @@ from audited_economy import Economy, plant, run_economy
 from support.networks import served_chain
 from support.nodes import ROOT
 
-from openledger_node.audit.layout import layout_of
-from openledger_node.chain.rpc_methods import RpcMethods
-from openledger_node.chain.rpc_server import RpcServer
+from openledger_node.audit.storage_layout import layout_of
+from openledger_node.chain.dev.rpc_methods import RpcMethods
+from openledger_node.chain.dev.rpc_server import RpcServer
 from openledger_node.errors import ChainError, ConfigError
-from openledger_node.networks import Network, write_network
+from openledger_node.network_file import Network, write_network
 
 SCRIPT = ROOT / "scripts" / "audit_chain.py"
 USAGE_ERROR = 2

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from audited_economy import Economy, run_economy
 
+from openledger_node.audit.events import amount_of
 from openledger_node.audit.report import audit
-from openledger_node.audit.said import amount_of
 from openledger_node.chain.contracts import load_contract
 from openledger_node.errors import ChainError
 from openledger_protocol.chain import Log

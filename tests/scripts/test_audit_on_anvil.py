@@ -15,13 +15,13 @@ from support.chains import send_call
 from support.networks import deploy_over
 from support.nodes import ROOT
 
-from openledger_node.audit.layout import layout_of
-from openledger_node.chain.anvil import start_anvil
+from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.contracts import load_contract
-from openledger_node.chain.development import BANK
-from openledger_node.chain.engines import find_anvil
-from openledger_node.networks import Network, write_network
+from openledger_node.chain.dev.anvil import start_anvil
+from openledger_node.chain.dev.constants import BANK
+from openledger_node.chain.dev.launch import find_anvil
+from openledger_node.network_file import Network, write_network
 from openledger_protocol.chain import Call
 
 pytestmark = [

@@ -8,13 +8,12 @@ import pytest
 from audited_economy import Economy, run_economy
 from support.stage import ADAPTERS, PROTOCOL
 
-from openledger_node.audit.chain import PinnedChain, pin_chain
+from openledger_node.audit.chain import PinnedChain, is_code_of, pin_chain
 from openledger_node.audit.claims import Chronicle, claim_faults, read_all
-from openledger_node.audit.code import is_code_of
-from openledger_node.audit.layout import layout_of
 from openledger_node.audit.splits import ADAPTER_OWNERS, DATANET_OWNERS, check_split
+from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.contracts import load_contract
-from openledger_node.networks import CONTRACTS
+from openledger_node.network_file import CONTRACTS
 from openledger_protocol.primitives import Wei
 from openledger_protocol.settlement import ClaimRecord
 

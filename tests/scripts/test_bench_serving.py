@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.nodes import ROOT, TEST_HOME
 
-from openledger_node.inference.pull import pull_base
+from openledger_node.models.download import pull_base
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

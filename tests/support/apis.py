@@ -16,8 +16,7 @@ from openledger_node.api.app import build_api
 from openledger_node.api.events import EventStream, add_events, ask_app
 from openledger_node.api.guard import Guard
 from openledger_node.api.operator import build_operator
-from openledger_node.api.page import Page
-from openledger_node.api.session import Session, Sessions
+from openledger_node.api.page import Page, Session, Sessions
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
 

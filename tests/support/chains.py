@@ -6,8 +6,8 @@ from typing import Any
 from openledger_node.chain.client import SendRefusedError
 from openledger_node.chain.clients.simulated import SEED, open_client
 from openledger_node.chain.contracts import load_contract
-from openledger_node.chain.deploy import deploy_network
-from openledger_node.chain.development import BANK, BANK_KEY
+from openledger_node.chain.dev.constants import BANK, BANK_KEY
+from openledger_node.chain.dev.deploy import deploy_network
 from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
 from openledger_protocol.chain import Call, TransactionReceipt
 from openledger_protocol.events import Event

@@ -7,23 +7,23 @@ from pathlib import Path
 
 import trio
 
+from openledger_node.accounting.queries import MoneyQuestions, open_questions
 from openledger_node.api.openai import ChatBody, ChatMessage
 from openledger_node.attribution.index import build_index
+from openledger_node.attribution.registry import Registry
 from openledger_node.config import Config
-from openledger_node.datanets.intake import distinct_rows
+from openledger_node.datanets.rows import distinct_rows
 from openledger_node.datanets.version import DatanetVersion, make_version, write_version
-from openledger_node.economy.guest import GUEST, Guest
-from openledger_node.economy.questions import MoneyQuestions, open_questions
-from openledger_node.economy.registry import Registry
-from openledger_node.economy.selling import Counter, open_counter
-from openledger_node.economy.streams import Streams
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.inference.tokenizer import ByteTokenizer
-from openledger_node.market.payer import Bought
+from openledger_node.models.adapters import Adapter
+from openledger_node.models.bases import FAKE_BASE
+from openledger_node.network.guest import GUEST, Guest
+from openledger_node.network.idle import Streams
+from openledger_node.network.selling import Counter, open_counter
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_node.payments.payer import Bought
 from openledger_node.serving.service import ServingDesk
 from openledger_node.settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
 from openledger_protocol.adapter import DatanetReference

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from openledger_node.config import Config
-from openledger_node.economy.development import prepare_development
-from openledger_node.economy.economy import Accounts, Economy
-from openledger_node.economy.keyring import KeyRing
 from openledger_node.keystore import Key, key_from_private
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import Draft, ReceiptRow
-from openledger_node.networks import Network
+from openledger_node.network_file import Network
 from openledger_node.settlement.actions import OpenChannel
+from openledger_node.settlement.open import prepare_development
+from openledger_node.settlement.session import Accounts, Economy, KeyRing
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.payments import (

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.service import Trained, put_on_shelf
+from openledger_node.factory.shelve import Trained, put_on_shelf
 from openledger_node.factory.trainer import Report, Trainer, TrainingInput
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter
-from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.models.adapters import Adapter
+from openledger_node.models.bases import FAKE_BASE
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from openledger_node.inference.adapter_files.layout import RANK_MAX
+from openledger_node.models.adapter_files.layout import RANK_MAX
 
 from .hostile_files import MAGNITUDE, A, B, Case, Write, config, config_text, header, one_pair
 from .peft_folders import CONFIG_FILE, WEIGHTS_FILE, Tensors, entry, pair, write_adapter, write_manifest

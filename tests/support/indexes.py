@@ -8,9 +8,9 @@ import numpy as np
 from openledger_node.attribution.index import AttributionIndex, DatanetIndex, build_index, open_index
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.suffix_array import SEPARATOR, sort_suffixes
-from openledger_node.datanets.intake import distinct_rows
+from openledger_node.datanets.rows import distinct_rows
 from openledger_node.datanets.version import make_version
-from openledger_node.inference.tokenizer import ByteTokenizer, Tokenizer
+from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.constants import PPM

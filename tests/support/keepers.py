@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openledger_node.accounting.transactions import MoneyVerbs
 from openledger_node.attribution.index import build_index
-from openledger_node.datanets.intake import distinct_rows
-from openledger_node.datanets.service import OwnDatanets
-from openledger_node.economy.verbs import MoneyVerbs
+from openledger_node.datanets.rows import distinct_rows
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter
-from openledger_node.inference.tokenizer import ByteTokenizer
 from openledger_node.keystore import ensure_development_wallet
+from openledger_node.models.adapters import Adapter
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row

@@ -9,8 +9,8 @@ import trio
 import trio.testing
 
 from openledger_node.errors import NetworkError
-from openledger_node.market.payer import Bought, Purchase
 from openledger_node.p2p.streams import MessageStream
+from openledger_node.payments.payer import Bought, Purchase
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.payments import Receipt, SignedVoucher, Voucher, nonce_commit, receipt_digest, voucher_digest

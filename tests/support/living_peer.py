@@ -18,8 +18,8 @@ from typing import Any
 import trio
 
 from openledger_node.p2p.address_book import AddressBook
+from openledger_node.p2p.connections import PeerKeeper
 from openledger_node.p2p.identity import ensure_identity
-from openledger_node.p2p.keeper import PeerKeeper
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Gossip, PeerId, Transport
 from openledger_node.plugs import load_plug

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import trio
 
-from openledger_node.inference.answer import Answer
-from openledger_node.inference.backend import BackendSettings, Draw, Row
-from openledger_node.inference.backends.fake import open_backend
-from openledger_node.inference.blocks import blocks_for
-from openledger_node.inference.engine import Engine, EngineOptions, Order
-from openledger_node.inference.engine import Outcome as EngineOutcome
-from openledger_node.inference.frames import Chunk, Finished
-from openledger_node.inference.tokenizer import ByteTokenizer
+from openledger_node.backends.fake import open_backend
+from openledger_node.engine.answer import Answer
+from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.blocks import blocks_for
+from openledger_node.engine.engine import Engine, EngineOptions, Order
+from openledger_node.engine.engine import Outcome as EngineOutcome
+from openledger_node.engine.frames import Chunk, Finished
+from openledger_node.engine.tokenizer import ByteTokenizer
 
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=64, context_max=1 << 20)
 

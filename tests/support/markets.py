@@ -9,22 +9,21 @@ from typing import Any
 
 import trio
 
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.inference.tokenizer import ByteTokenizer
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.bidder import Bidder
 from openledger_node.market.board import Board
-from openledger_node.market.offer import Sellable, SellerState
-from openledger_node.market.pricing import PricePolicy
-from openledger_node.market.purse import Purse
+from openledger_node.market.offer import PricePolicy, Sellable, SellerState
+from openledger_node.market.request import AdapterEntry, Answered, Wanted
 from openledger_node.market.requester import Backing, Patience, Requester
-from openledger_node.market.wanted import AdapterEntry, Answered, Wanted
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_node.serving.accounts import Accounts
-from openledger_node.serving.paid import PaidDesk, Shop
-from openledger_node.serving.receipts import ReceiptMaker, ReceiptTerms
+from openledger_node.payments.accounts import Accounts
+from openledger_node.payments.receipts import ReceiptMaker, ReceiptTerms
+from openledger_node.payments.seller import PaidDesk, Shop
+from openledger_node.payments.spending_limit import Purse
 from openledger_node.serving.service import ServingDesk
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, sign_advertisement, sign_binding
 from openledger_protocol.bloom import make_filter

@@ -12,16 +12,15 @@ import pytest
 from openledger_node.chain.client import ChainClient
 from openledger_node.chain.clients.evm import HttpEndpoint, open_client
 from openledger_node.chain.clients.simulated import GENESIS_S, SEED, SimulatedClient
-from openledger_node.chain.deploy import deploy_network
-from openledger_node.chain.development import BANK_KEY
-from openledger_node.chain.devnet_child import start_devnet
-from openledger_node.chain.embedded import EmbeddedChain, open_chain
-from openledger_node.chain.engines import find_anvil
+from openledger_node.chain.dev.constants import BANK_KEY
+from openledger_node.chain.dev.deploy import deploy_network
+from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
+from openledger_node.chain.dev.launch import find_anvil, start_devnet
+from openledger_node.chain.dev.rpc_methods import RpcMethods
+from openledger_node.chain.dev.rpc_server import RpcServer
 from openledger_node.chain.rpc import RpcError
 from openledger_node.chain.rpc_client import RpcClient
-from openledger_node.chain.rpc_methods import RpcMethods
-from openledger_node.chain.rpc_server import RpcServer
-from openledger_node.networks import Network, Token, network_id_for_development
+from openledger_node.network_file import Network, Token, network_id_for_development
 from openledger_protocol.chain import Block
 from openledger_protocol.primitives import Address
 

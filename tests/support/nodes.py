@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
+from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
-from openledger_node.keys import load_api_key
 
 ROOT = Path(__file__).resolve().parents[2]
 TEST_HOME = Home(ROOT / ".home")

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import Home as DemoHome
 from openledger_node.demo.processes import closing_all
 from openledger_node.home import Home
-from openledger_node.keys import load_api_key
 
 from .pages import operator_of
 from .towns import FAKE, WHOLE_TOKENS, FakeTown, Reply, ask, status_of, wait_for

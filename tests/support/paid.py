@@ -8,13 +8,13 @@ from pathlib import Path
 import trio
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.market.payer import Bought, Payer, Purchase
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_node.serving.accounts import Accounts
-from openledger_node.serving.credit import CreditPolicy, Standing
-from openledger_node.serving.paid import PaidDesk
-from openledger_node.serving.receipts import ReceiptMaker
+from openledger_node.payments.accounts import Accounts
+from openledger_node.payments.credit import CreditPolicy, Standing
+from openledger_node.payments.payer import Bought, Payer, Purchase
+from openledger_node.payments.receipts import ReceiptMaker
+from openledger_node.payments.seller import PaidDesk
 from openledger_node.serving.service import ServingDesk
 from openledger_protocol.primitives import (
     ChannelId,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from openledger_node.home import Home
-from openledger_node.inference.adapters import MANIFEST_FILE, add_adapter
-from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.models.adapters import MANIFEST_FILE, add_adapter
+from openledger_node.models.bases import FAKE_BASE
 from openledger_protocol.codec import to_plain
 
 CONFIG_FILE = "adapter_config.json"

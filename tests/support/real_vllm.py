@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from openledger_node.inference.backend import BackendSettings
-from openledger_node.inference.backends.vllm.server import END_GRACE_S, attach, serve_arguments
+from openledger_node.backends.vllm.server import END_GRACE_S, attach, serve_arguments
+from openledger_node.engine.backend import BackendSettings
 
 VLLM_VARIABLE = "VLLM_FOR_TESTS"
-KEEPER = Path(__file__).parents[2] / "node/openledger_node/inference/backends/vllm/keeper.py"
+KEEPER = Path(__file__).parents[2] / "node/openledger_node/backends/vllm/parent_watch.py"
 PATIENCE_S = 300.0
 
 SMALL = {

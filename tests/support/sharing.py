@@ -12,11 +12,11 @@ import trio
 
 from openledger_node.attribution.index import build_index
 from openledger_node.datanets.version import DatanetVersion, make_version, write_version
-from openledger_node.economy.pulling import Fetched, fetch_adapter
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import INDEX_FOLDER, Adapter, add_adapter, artifact_digest
-from openledger_node.inference.bases import FAKE_BASE, Base
-from openledger_node.inference.tokenizer import ByteTokenizer
+from openledger_node.models.adapters import INDEX_FOLDER, Adapter, add_adapter, artifact_digest
+from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.network.adapter_pull import Fetched, fetch_adapter
 from openledger_node.p2p.adapter_server import AdapterServer
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId

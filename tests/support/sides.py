@@ -7,19 +7,19 @@ from pathlib import Path
 
 import trio
 
+from openledger_node.engine.engine import Engine
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.inference.engine import Engine
-from openledger_node.inference.tokenizer import ByteTokenizer
 from openledger_node.ledger.ledger import Ledger
-from openledger_node.market.payer import Payer, Purchase
-from openledger_node.market.wallet import PayerWallet
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
-from openledger_node.serving.accounts import Accounts
-from openledger_node.serving.credit import CreditPolicy, Standing
-from openledger_node.serving.paid import PaidDesk, Shop
-from openledger_node.serving.receipts import ReceiptMaker, ReceiptTerms
+from openledger_node.payments.accounts import Accounts
+from openledger_node.payments.credit import CreditPolicy, Standing
+from openledger_node.payments.payer import Payer, Purchase
+from openledger_node.payments.payer_channels import PayerWallet
+from openledger_node.payments.receipts import ReceiptMaker, ReceiptTerms
+from openledger_node.payments.seller import PaidDesk, Shop
 from openledger_node.serving.service import ServingDesk
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Windows

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from openledger_node.chain.development import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
+from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_protocol.chain import TransactionReceipt
 from openledger_protocol.claims import AdapterTerms, ChannelBalance, DatanetTerms
 from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import httpx
 
+from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import Home, Process, closing_all
 from openledger_node.demo.town import COMMON, STAKE, Town
 from openledger_node.home import Home as NodeHome
-from openledger_node.keys import load_api_key
 from support.nodes import ask_status
 
 FAKE = {

@@ -19,14 +19,14 @@ from support.tiny import END_ID, greedy, make_adapter, make_base
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
+from openledger_node.backends.vllm import open_backend
+from openledger_node.backends.vllm.backend import VllmBackend
+from openledger_node.engine.backend import Draw, Row
+from openledger_node.engine.engine import Engine, EngineOptions, Order
+from openledger_node.engine.frames import Chunk
+from openledger_node.engine.grammar import open_grammars
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
-from openledger_node.inference.backend import Draw, Row
-from openledger_node.inference.backends.vllm import open_backend
-from openledger_node.inference.backends.vllm.vllm_backend import VllmBackend
-from openledger_node.inference.engine import Engine, EngineOptions, Order
-from openledger_node.inference.frames import Chunk
-from openledger_node.inference.grammar import open_grammars
-from openledger_node.inference.sequence import AdapterPart, AdapterSource
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

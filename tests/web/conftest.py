@@ -14,8 +14,8 @@ from support.page_towns import open_page_town
 from support.pages import CHROMIUM, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context, operator_of
 from support.towns import status_of
 
+from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
-from openledger_node.keys import load_api_key
 
 OpenPage = Callable[..., Page]
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}

@@ -12,7 +12,7 @@ from support.commands import command_json
 from support.nodes import Node, running_node
 from support.pages import Seen, let_in, link_of, open_context, operator_of, show
 
-from openledger_node.api.session import TOKEN_HEADER
+from openledger_node.api.page import TOKEN_HEADER
 from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]

@@ -1,1 +1,1 @@
-"""The door: HTTP to protocol types and back, nothing else."""
+"""HTTP: the API, the routes of the operator, the page, and the guard in front of all of them."""

@@ -5,29 +5,69 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob
+from openledger_protocol.inference import Completion, InferenceRequest, ServedModel, TokenChunk, TokenLogprob
 from openledger_protocol.primitives import RequestId
 
 from .. import __version__
 from ..serving.service import Failure, Outcome, open_channel
 from . import openai
-from .bodies import ChatBody, CompletionBody, RequestBody
-from .description import REFUSALS, describe
-from .door import Door
+from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
 from .exposition import CONTENT_TYPE
-from .guard import OPEN_PATHS, App, Guard
-from .intake import BODY_S
-from .logprobs import CompletionLogprobs, chat_logprobs
+from .guard import BODY_S, OPEN_PATHS, App, Guard
 from .openai import Kind
 from .page import Page
-from .refusals import NO_EMBEDDINGS, add_refusals, refusal
+from .schemas import ChatBody, CompletionBody, CompletionLogprobs, RequestBody, chat_logprobs
+
+# ---- What the API needs of whoever answers requests: this machine's engine, the network, or both.
+
+
+class LetIn(Protocol):
+    """A request that was let in."""
+
+    @property
+    def request(self) -> InferenceRequest:
+        """What was asked."""
+
+
+class Door(Protocol):
+    """Answers requests."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be let in now."""
+
+    async def models(self) -> Sequence[ServedModel]:
+        """What may be asked."""
+
+    async def find_model(self, name: str) -> ServedModel:
+        """One of them, by any name that a request may use.
+
+        Raises:
+            UnknownModelError: there is none such.
+        """
+
+    async def admit(self, request: InferenceRequest) -> Any:
+        """Check a request before any work is done on it; what is returned is for `handle`, and a `LetIn`.
+
+        Raises:
+            ProtocolError: it is refused; nothing was recorded.
+        """
+
+    async def handle(self, admitted: Any, send: "trio.MemorySendChannel[Outcome]") -> None:
+        """Answer a request into `send`, which may be closed at any time, and record it."""
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A token's name, and the bytes that it stands for; None: it is no text."""
+
+
+# ---- app
 
 CLIENT_CLOSED = 499  # nobody reads it; nginx's number, for logs
 STREAMED: dict[int | str, dict[str, Any]] = {

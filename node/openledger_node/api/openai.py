@@ -31,7 +31,7 @@ from openledger_protocol.inference import (
 )
 from openledger_protocol.primitives import RequestId, check_text
 
-from .bodies import ChatBody, ChatMessage, CompletionBody
+from .schemas import ChatBody, ChatMessage, CompletionBody
 
 DEFAULT_MAX_TOKENS = 1024
 """Of an answer whose request names none; a prompt that leaves less room gets what is left."""

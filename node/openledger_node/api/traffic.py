@@ -3,8 +3,7 @@
 from collections import Counter
 from typing import Any
 
-from .guard import App, Scope
-from .intake import Incoming, Outgoing
+from .guard import App, Incoming, Outgoing, Scope
 
 NO_ROUTE = "none"
 """The page's files, what the guard refused, and paths that lead nowhere: a path is the caller's text."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from openledger_protocol.primitives import Address, DatanetId, Digest
 
-from ..inference.tokenizer import Tokenizer
+from ..engine.tokenizer import Tokenizer
 from .attributor import Attributor, Exchange
 from .owners import OwnedDatanet
 from .service import best_rows, share_out

@@ -18,18 +18,11 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError, MalformedError
 from openledger_protocol.primitives import Digest
 
+from ..engine.tokenizer import Tokenizer
 from ..errors import ConfigError
-from ..inference.adapters import INDEX_FOLDER, Adapter
-from ..inference.bases import file_digest
-from ..inference.tokenizer import Tokenizer
-from .manifest import (
-    IndexedDatanet,
-    IndexManifest,
-    check_sizes,
-    file_names,
-    index_manifest_from_json,
-    index_root,
-)
+from ..models.adapters import INDEX_FOLDER, Adapter
+from ..models.bases import file_digest
+from .manifest import IndexedDatanet, IndexManifest, check_sizes, file_names, index_manifest_from_json, index_root
 from .suffix_array import CHUNK, SEPARATOR, Positions, Tokens, are_sorted, sort_suffixes
 
 MANIFEST_FILE = "manifest.json"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..inference.tokenizer import Tokenizer
+from ..engine.tokenizer import Tokenizer
 from .index import DatanetIndex
 from .suffix_array import Positions, find_patterns
 

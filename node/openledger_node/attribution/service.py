@@ -8,7 +8,7 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.inference import Message
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
 
-from ..inference.tokenizer import Tokenizer
+from ..engine.tokenizer import Tokenizer
 from .attributor import Attributor, Exchange
 from .owners import OwnedDatanet
 

@@ -9,9 +9,9 @@ from openledger_protocol.settlement import payouts_hash
 
 from ..settlement.records import integer, payouts_of
 from .claims import Story
-from .said import Said, amount_of, text
-from .spots import Spot
+from .events import Said, amount_of, text
 from .staking import WEI_PARTS, Rewards, replay_rewards
+from .storage_layout import Spot
 
 NONE, PROPOSED, FINALIZED, FINALIZED_LATE = range(4)
 """How far AttributionRewards has got with a claim."""

@@ -12,7 +12,7 @@ from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
 from openledger_protocol.settlement import ClaimRecord, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
-from .said import amount_of, text
+from .events import amount_of, text
 from .splits import ADAPTER_OWNERS, FeeTerms, Registry, Split, check_split
 
 TERMS = {

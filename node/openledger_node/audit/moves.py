@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
-from .said import Said, amount_of, text
+from .events import Said, amount_of, text
 
 Move = tuple[str, str, str, int]  # transaction, from, to, wei
 

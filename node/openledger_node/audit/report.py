@@ -1,21 +1,20 @@
 """The audit of one network at one block, from its storage and its logs alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.primitives import Address
 
 from ..chain.client import ChainClient
-from ..networks import Network
+from ..network_file import Network
 from .books import books_of
 from .chain import PinnedChain, pin_chain
 from .claims import Chronicle, claim_faults, read_all
-from .lines import Line, conservation_lines
+from .events import Said
+from .lines import Line, Terms, conservation_lines, terms_of, terms_to_json
 from .moves import match_moves
 from .registries import registry_faults, wiring_faults
-from .said import Said
-from .stored import read_storage, storage_faults
-from .terms import Terms, terms_of, terms_to_json
+from .storage import read_storage, storage_faults
 
 SCHEMA = "openledger.audit/1"
 
@@ -98,3 +97,30 @@ def report_to_json(report: Report) -> dict[str, object]:
         "donations": {name: str(amount) for name, amount in report.donations.items()},
         "faults": list(report.faults),
     }
+
+
+# ---- A report for people: one row a line, then what is wrong and what was given away.
+
+GAP = "  "
+
+
+def render_report(report: Report) -> str:
+    """Columns as wide as what stands in them."""
+    rows = [("line", "left wei", "right wei", "")]
+    rows += [(line.id, f"{line.left:,}", f"{line.right:,}", "ok" if line.holds else "NO") for line in report.lines]
+    id_width, left_width, right_width = (max(len(row[column]) for row in rows) for column in range(3))
+    table = [
+        GAP.join([id_.ljust(id_width), left.rjust(left_width), right.rjust(right_width), mark]).rstrip()
+        for id_, left, right, mark in rows
+    ]
+    return "\n".join([f"{report.network} at block {report.block}", "", *table, "", *_remarks(report)])
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    for line in report.lines:
+        if not line.holds:
+            yield f"{line.id} does not hold: {line.meaning}"
+    yield from report.faults
+    for name, amount in report.donations.items():
+        yield f"given to {name} for nothing: {amount:,} wei"
+    yield "every line holds to the wei" if report.holds else "it does not hold"

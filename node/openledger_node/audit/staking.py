@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from openledger_protocol.events import Event
 
-from .said import amount_of, text
+from .events import amount_of, text
 
 WEI_PARTS = 10**18
 """What is earned on a bonded wei is counted in parts of a wei, so that nothing is lost by dividing."""

@@ -5,6 +5,7 @@ again.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from openledger_protocol.chain import Block, Call, Fees, Log, TransactionReceipt
@@ -83,3 +84,19 @@ class ChainClient(Protocol):
 
     def close(self) -> None:
         """Let go of the connection."""
+
+
+# ---- How it goes with the chain, in one word and a reason.
+
+Health = Literal["ok", "down", "halted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainState:
+    """`down` mends itself when the endpoint does; `halted` waits for the operator, and no money moves."""
+
+    health: Health = "ok"
+    why: str | None = None
+
+
+OK = ChainState()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal, ParamSpec
 
 from openledger_protocol.chain import Block, Fees
 from openledger_protocol.primitives import Address, Wei
@@ -21,7 +21,49 @@ from ..errors import ChainError, KeyFileError
 from .client import ChainClient, Refusal, SendRefusedError
 from .encoding import UnsignedTransaction, encode_signed, signing_digest, transaction_hash
 from .journal import OutboxJournal
-from .steps import Steps
+
+# ---- The outbox's steps that last, each between two points where a crash is tried.
+
+STEPS: Final = (
+    "refuse",
+    "reserve",
+    "store",
+    "send",
+    "mark_sent",
+    "mark_mined",
+    "finish",
+    "unmine",
+    "release",
+    "reopen",
+)
+FAIL_POINTS: Final = tuple(f"{when}_{step}" for step in STEPS for when in ("before", "after"))
+
+FailPoint = Callable[[str], None]
+"""Is told each point as it is passed; a test's ends the process there."""
+
+P = ParamSpec("P")
+
+
+def pass_by(name: str) -> None:
+    """Do nothing: the fail point of every day."""
+
+
+class Steps:
+    """Takes steps, and knows whether any was taken."""
+
+    def __init__(self, fail_point: FailPoint) -> None:
+        self.pass_point = fail_point
+        self.has_moved = False
+
+    def take(self, step: str, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Write what lasts."""
+        self.pass_point(f"before_{step}")
+        write(*args, **kwargs)
+        self.pass_point(f"after_{step}")
+        self.has_moved = True
+
+
+# ---- delivery
 
 Sign = Callable[[Address, bytes], bytes]
 """A sender's signature over 32 bytes: r ‖ s ‖ v."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from eth_hash.auto import keccak
 
 from openledger_protocol.chain import Call
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import Address, Digest, checksum_address
 from openledger_protocol.transactions import GasPrice
 
 TYPE = b"\x02"
@@ -57,3 +57,14 @@ def _fields(unsigned: UnsignedTransaction) -> list[Item]:
     fees: list[Item] = [price.tip_max_wei, price.fee_max_wei, unsigned.gas_limit]
     target = bytes.fromhex(call.to[2:])
     return [unsigned.chain_id, unsigned.nonce, *fees, target, call.value_wei, call.data, []]
+
+
+# ---- Where a contract lies that an account creates: known before it is there.
+
+
+def created_address(creator: Address, nonce: int) -> Address:
+    """The address of what `creator` creates by its transaction of that nonce.
+
+    Source: the Yellow Paper, section 7.
+    """
+    return checksum_address(keccak(encode_rlp([bytes.fromhex(creator[2:]), nonce]))[12:])

@@ -3,9 +3,9 @@
 from openledger_protocol.primitives import Digest
 
 from ..errors import ChainError
-from ..networks import Network
+from ..network_file import Network
 from .client import ChainClient
-from .development import BANK, BANK_COINS_WEI
+from .dev.constants import BANK, BANK_COINS_WEI
 
 RICH_DIVISOR = 2
 """A chain where the bank, whose key is public, still has half of its first coins is one for development: on a chain

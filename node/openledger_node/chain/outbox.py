@@ -22,12 +22,10 @@ from openledger_protocol.transactions import (
 )
 
 from ..errors import ChainError
-from .client import ChainClient
+from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
-from .delivery import Delivery, Sign, View
+from .delivery import Delivery, FailPoint, Sign, Steps, View, pass_by
 from .journal import OutboxJournal
-from .state import OK, ChainState
-from .steps import FailPoint, Steps, pass_by
 
 
 class _DeepReorgError(Exception):

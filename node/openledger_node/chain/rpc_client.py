@@ -4,6 +4,7 @@ What an endpoint says decides what is signed and paid, so a wrong type, another 
 each other are refused by name.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
@@ -12,19 +13,37 @@ from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Digest, Wei
 
 from ..errors import ChainError
-from .client import SendRefusedError
+from .client import Refusal, SendRefusedError
 from .encoding import transaction_hash
-from .refusals import refusal_of
-from .rpc import (
-    REVERTED,
-    RpcError,
-    hex_bytes,
-    hex_quantity,
-    parse_address,
-    parse_bytes,
-    parse_digest,
-    parse_quantity,
+from .rpc import REVERTED, RpcError, hex_bytes, hex_quantity, parse_address, parse_bytes, parse_digest, parse_quantity
+
+# ---- Why an endpoint does not take a transaction: each says it in words of its own, and no code tells it.
+
+REFUSALS: Final[tuple[tuple[str, Refusal], ...]] = (
+    ("already known", "known"),
+    ("already imported", "known"),
+    ("alreadyknown", "known"),
+    ("known transaction", "known"),
+    ("nonce too low", "nonce_too_low"),
+    ("oldnonce", "nonce_too_low"),
+    ("underpriced", "underpriced"),
+    ("less than block base fee", "underpriced"),
+    ("feetoolow", "underpriced"),
+    ("insufficient funds", "no_funds"),
+    ("insufficientfunds", "no_funds"),
+    ("upfront cost exceeds", "no_funds"),
 )
+"""How geth, anvil, Nethermind and Besu say why they do not take a transaction, in lower case."""
+
+
+def refusal_of(message: str) -> Refusal:
+    """What an endpoint means by the words with which it does not take a transaction."""
+    words = message.lower()
+    # From a word's beginning: an unknown transaction type is no known transaction.
+    return next((refusal for part, refusal in REFUSALS if re.search(f"(?<![a-z]){part}", words)), "other")
+
+
+# ---- rpc client
 
 T = TypeVar("T")
 

@@ -15,10 +15,9 @@ from openledger_protocol.primitives import Address
 from openledger_protocol.transactions import REORG_DEPTH_MAX
 
 from ..errors import ChainError
-from .client import ChainClient
+from .client import OK, ChainClient, ChainState
 from .contracts import load_contract
 from .journal import EventJournal
-from .state import OK, ChainState
 
 CHUNK_BLOCKS_MAX: Final = 1_000
 """Blocks whose logs are asked for at once; halved while an endpoint finds that too many."""

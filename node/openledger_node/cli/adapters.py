@@ -9,10 +9,11 @@ import typer
 
 from openledger_protocol.primitives import Wei
 
+from ..engine.budget import check_disk_room
 from ..errors import ModelError, NodeError
 from ..home import Home
-from ..inference.adapter_files.layout import LoraLayout, read_layout
-from ..inference.adapters import (
+from ..models.adapter_files.layout import LoraLayout, read_layout
+from ..models.adapters import (
     Adapter,
     adapter_to_json,
     add_adapter,
@@ -22,17 +23,14 @@ from ..inference.adapters import (
     remove_adapter,
     shortest_name,
 )
-from ..inference.bases import Base, find_base
-from ..inference.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
-from ..inference.room import check_disk_room
-from ..owner.published import read_bonds
-from ..owner.shelf import details_to_plain, ranks_of_modules, shelf_to_plain
-from .amounts import open_amount
-from .confirm import confirm
-from .context import ask_daemon, load_settings, network_id, open_node_home
-from .money import acts
-from .percent import ppm_of
+from ..models.bases import Base, find_base
+from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
+from ..operator.adapters import details_to_plain, ranks_of_modules, read_bonds, shelf_to_plain
+from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
+from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
+from .transactions import acts
+from .units import open_amount, ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -6,10 +6,49 @@ import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
-from ..moments import rfc3339
-from .money import open_amount, open_money
+from ..text import rfc3339
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
-from .teaching import PPM_PER_PERCENT, show_people, show_row
+from .transactions import open_amount, open_money
+
+# ---- Who taught an answer, for a terminal: people with their shares, and the rows with what the answer has of them.
+
+PPM_PER_PERCENT = 10_000
+
+
+def show_people(teaching: dict[str, Any], *, empty: str) -> None:
+    """Whom a receipt pays, and how much of its own price."""
+    rows = [
+        [
+            str(person["number"] or "…"),
+            name_of(person),
+            f"{person['ppm']:,}",
+            f"{person['ppm'] / PPM_PER_PERCENT:.4f} %",
+            open_amount(person["amount_wei"]),
+        ]
+        for person in teaching["people"]
+    ]
+    show_table(["", "contributor", "ppm", "share", "of this receipt"], rows, empty=empty)
+
+
+def show_row(row: dict[str, Any]) -> None:
+    """A row that speaks for a share, with the words that the answer has in common with it."""
+    runs = ", ".join(f"“{row['text'][mark['begin'] : mark['end']]}”" for mark in row["marks"]) or "no run of words"
+    out_console.print(
+        f"\n[bold]{plain(row['datanet'])}[/] row {row['row'][:10]}… of {row['account']}, "
+        f"{row['ppm']:,} ppm, {row['tokens_matched']} tokens"
+    )
+    out_console.print(f"  [dim]row[/]     {plain(row['text'])}")
+    out_console.print(f"  [dim]shared[/]  {plain(runs)}")
+
+
+def name_of(person: dict[str, Any]) -> str:
+    """What a person is called here: by name, else by address; nobody's share is the treasury's."""
+    if person["pays"] == "treasury":
+        return "the Datanet's treasury"
+    return f"{person['name']} {person['account']}" if person["name"] else str(person["account"])
+
+
+# ---- attribution
 
 app = typer.Typer(help="Who taught an answer, and whether its receipt is right.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

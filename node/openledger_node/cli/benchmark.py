@@ -9,11 +9,11 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..config import load_config
+from ..engine.benchmark import BatchFigures, Figures, Work, run_benchmark
 from ..errors import ConfigError
 from ..home import claim_home
-from ..inference.bases import Base, find_base
-from ..inference.measuring.benchmark import BatchFigures, Figures, Work, run_benchmark
-from .context import open_node_home
+from ..models.bases import Base, find_base
+from .daemon_client import open_node_home
 from .render import emit_json, err_console, megabytes, out_console, plain, show_lines, show_table
 
 RANK_MAX = 512

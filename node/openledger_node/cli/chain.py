@@ -11,7 +11,7 @@ from openledger_protocol.primitives import Address, Wei
 
 from ..chain.client import ChainClient
 from ..errors import ChainError
-from ..networks import Network
+from ..network_file import Network
 from ..plugs import load_plug
 
 

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .money import Json, acts, in_s, open_amount, open_money, wei_of
 from .render import emit_json, show_table
+from .transactions import Json, acts, in_s, open_amount, open_money, wei_of
 
 app = typer.Typer(help="Deposits that this node pays from, and is paid from.", no_args_is_help=True)
 Channel = Annotated[str, typer.Argument(help="A channel's id, or how it begins.")]

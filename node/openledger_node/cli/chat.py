@@ -9,11 +9,10 @@ import typer
 
 from ..errors import NodeError
 from ..home import Home
-from .beside import Answer, ask_both
-from .client import ApiAddress, find_api, stream_chat, stream_guest, text_of
-from .context import open_node_home
-from .money import open_amount
+from .chat_client import Answer, ApiAddress, ask_both, find_api, stream_chat, stream_guest, text_of
+from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, shown
+from .transactions import open_amount
 
 NEW_WORD = "/new"
 EXIT_WORDS = ("/bye", "/exit", "/quit")

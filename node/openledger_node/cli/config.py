@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..config import load_config
-from .context import open_node_home
+from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, show_table
 
 app = typer.Typer(help="Show the settings.", no_args_is_help=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ..errors import NodeError
-from .context import ask_daemon, open_node_home
+from .daemon_client import ask_daemon, open_node_home
 from .render import emit_json, out_console, plain, show_lines, shown
 
 TITLES = {"curl": "curl", "openai": "Python, openai", "environment": "shell", "open_webui": "Open WebUI"}

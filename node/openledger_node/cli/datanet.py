@@ -10,11 +10,11 @@ from openledger_protocol.primitives import Address, check_address
 
 from ..datanets.own import Batch, Datanet
 from ..datanets.rows import read_rows
-from ..datanets.service import OwnDatanets
-from .context import open_node_home
-from .money import Json, acts
-from .percent import ppm_of
+from ..datanets.store import OwnDatanets
+from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, show_lines, show_table
+from .transactions import Json, acts
+from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows that people give, taken in and published here.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="The Datanet's name.")]

@@ -7,11 +7,11 @@ import typer
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ..demo.run import Shown, run_demo
-from ..inference.bases import is_here
-from ..inference.pull import pull_base
-from .context import open_node_home
-from .money import open_amount
+from ..models.bases import is_here
+from ..models.download import pull_base
+from .daemon_client import open_node_home
 from .render import StageReport, emit_json, plain, say, show_lines
+from .transactions import open_amount
 
 
 def add_verbs(app: typer.Typer) -> None:

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ..chain.development import BANK
-from ..chain.devnet_child import Devnet, start_devnet
+from ..chain.dev.constants import BANK
+from ..chain.dev.launch import Devnet, start_devnet
 from ..errors import ChainError
-from .context import open_node_home
+from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say
 
 app = typer.Typer(help="A development chain on this machine: its coins are worth nothing.", no_args_is_help=True)

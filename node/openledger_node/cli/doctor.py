@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ..owner.checkup.finding import Finding
-from ..owner.checkup.run import CHECKS, SECTIONS, examine
-from ..owner.checkup.scene import Scene
-from .context import ask_daemon, open_node_home
+from ..operator.doctor.finding import Finding
+from ..operator.doctor.run import CHECKS, SECTIONS, examine
+from ..operator.doctor.scene import Scene
+from .daemon_client import ask_daemon, open_node_home
 from .render import emit_json, out_console, plain
 
 PROBLEMS_FOUND = 8

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from .amounts import amount, open_amount
-from .money import open_money
 from .render import emit_json, show_lines, show_table
+from .transactions import open_money
+from .units import amount, open_amount
 
 COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open", "amount_wei", "transaction")
 

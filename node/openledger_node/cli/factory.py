@@ -1,39 +1,65 @@
 """`factory`: training adapters, and looking after a training while it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..datanets.rows import write_rows
 from ..datanets.sample import draw_sample
 from ..factory.evaluation import ROWS_USUAL
+from ..factory.job import PRESETS, TrainingJob
+from ..factory.order import ONE_SOURCE
 from ..keystore import WALLET
-from .context import open_node_home
-from .factory_options import (
-    DEFAULTS,
-    BaseName,
-    BatchSize,
-    Datanet,
-    Epochs,
-    HeldOut,
-    Layers,
-    Preset,
-    Rank,
-    RowsFile,
-    Run,
-    Sample,
-    Seed,
-    TokensMax,
-    source,
-)
-from .factory_report import show_preview, show_run, show_runs, show_state
-from .factory_work import POLL_S, answer, carry_on, desk, estimate, is_left, leave_to_node, show_factory, work
-from .money import How, carry_out
-from .passwords import PASSWORD_FILE_HELP
-from .percent import ppm_of
+from .daemon_client import open_node_home
+from .factory_client import POLL_S, answer, carry_on, desk, estimate, is_left, leave_to_node, show_factory, work
+from .factory_view import TrainingReport, follow, show_preview, show_run, show_runs, show_state
+from .prompts import PASSWORD_FILE_HELP
 from .render import emit_json, plain, say
-from .training_report import TrainingReport, follow
+from .transactions import How, carry_out
+from .units import ppm_of
+
+# ---- The flags that say what is to be trained, and how they are read.
+
+Seed = Annotated[int, typer.Option(help="Draws the sample, and seeds the training.")]
+Run = Annotated[int | None, typer.Argument(help="A training's number; the newest if not given.", show_default=False)]
+DEFAULTS = TrainingJob(name="defaults")
+
+RowsFile = Annotated[Path | None, typer.Option(help="JSONL of prompt, completion and contributor.")]
+Sample = Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet instead.")]
+Datanet = Annotated[
+    str | None, typer.Option(help="Train on a Datanet that is kept here: NAME, or NAME@VERSION.", show_default=False)
+]
+HeldOut = Annotated[
+    Path | None,
+    typer.Option(help="JSONL to measure on; a tenth of the rows if not given."),
+]
+BaseName = Annotated[
+    str | None, typer.Option(help="The base to teach; the one that is served if not given.", show_default=False)
+]
+Preset = Annotated[
+    str | None, typer.Option(help=f"{', '.join(PRESETS)}; `balanced` if not given.", show_default=False)
+]
+Rank = Annotated[int | None, typer.Option(help="Rank of the adapter; its alpha is twice that.", show_default=False)]
+Layers = Annotated[int | None, typer.Option(help="Layers that learn, from the top; 0 is all.", show_default=False)]
+Epochs = Annotated[int | None, typer.Option(help="Times that every row is seen.", show_default=False)]
+BatchSize = Annotated[int, typer.Option(help="Rows of one step.")]
+TokensMax = Annotated[int, typer.Option(help="Longer rows are left out.")]
+
+
+def source(rows: Path | None, held_out: Path | None, *, sample: bool, datanet: str | None) -> dict[str, Any]:
+    """Where the rows come from; files by whole paths, since a node reads them from where it stands."""
+    if (rows is not None) + sample + (datanet is not None) != 1:
+        raise typer.BadParameter(ONE_SOURCE)
+    return {
+        "rows": str(rows.resolve()) if rows else None,
+        "held_out": str(held_out.resolve()) if held_out else None,
+        "sample": sample,
+        "datanet": datanet,
+    }
+
+
+# ---- factory
 
 app = typer.Typer(help="Train adapters on rows that people gave.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

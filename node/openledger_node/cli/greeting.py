@@ -6,13 +6,13 @@ import sys
 import threading
 from shlex import quote
 
+from ..api_key import load_api_key
 from ..daemon import Listening
+from ..engine.engine import Engine
 from ..errors import NodeError
-from ..inference.engine import Engine
-from ..keys import load_api_key
-from ..plural import counted
-from .client import ApiAddress, stream_chat, text_of
-from .context import open_node_home
+from ..text import counted
+from .chat_client import ApiAddress, stream_chat, text_of
+from .daemon_client import open_node_home
 from .render import err_console, plain, say, shown
 
 QUESTION = "Hello! In one short sentence: what can you do?"

@@ -8,10 +8,10 @@ import typer
 
 from ..home import Home
 from ..ledger.ledger import open_ledger
-from ..owner.job_list import JOBS_MAX, JobFilter, job_filter, job_to_json, list_jobs
-from .context import ask_daemon, network_id, open_node_home
-from .money import open_amount
+from ..operator.jobs import JOBS_MAX, JobFilter, job_filter, job_to_json, list_jobs
+from .daemon_client import ask_daemon, network_id, open_node_home
 from .render import emit_json, show_table
+from .transactions import open_amount
 
 __all__ = ["job_to_json", "jobs"]
 

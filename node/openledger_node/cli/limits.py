@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 import typer
 
+from ..engine.budget import disk_bytes
 from ..home import Home
-from ..inference.room import disk_bytes
-from ..owner.limits import changed_limits, limits_to_plain
+from ..operator.limits import changed_limits, limits_to_plain
 from ..settings_file import write_settings
-from .amounts import bytes_of, open_amount, size, wei_of
-from .context import ask_daemon, load_settings, open_node_home
+from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, say, show_lines
+from .units import bytes_of, open_amount, size, wei_of
 
 app = typer.Typer(help="How much of this machine and of your money the node may take.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

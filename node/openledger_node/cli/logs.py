@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..owner.logs import log_file, read_logs
-from .context import open_node_home
+from ..operator.access import log_file, read_logs
+from .daemon_client import open_node_home
 from .render import emit_json, out_console, say, shown
 
 LOOK_EVERY_S = 0.3

@@ -13,7 +13,7 @@ import typer
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
 from ..errors import ModelError, NodeError
-from .context import set_home
+from .daemon_client import set_home
 from .render import plain, say
 
 INTERRUPTED = 130
@@ -34,7 +34,7 @@ PARTS: Final = (
     Part("setup", ("setup",)),
     Part("node", ("start", "stop", "version")),
     Part("status", ("status",)),
-    Part("pausing", ("pause", "resume")),
+    Part("pause", ("pause", "resume")),
     Part("open_page", ("open",)),
     Part("jobs", ("jobs",)),
     Part("doctor", ("doctor",)),

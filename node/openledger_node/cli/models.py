@@ -7,10 +7,10 @@ import typer
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ..inference.bases import base_to_json, list_bases
-from ..inference.pull import pull_base
-from ..inference.room import check_disk_room
-from .context import load_settings, open_node_home
+from ..engine.budget import check_disk_room
+from ..models.bases import base_to_json, list_bases
+from ..models.download import pull_base
+from .daemon_client import load_settings, open_node_home
 from .render import StageReport, emit_json, say, show_table
 
 app = typer.Typer(help="Base models on this machine.", no_args_is_help=True)

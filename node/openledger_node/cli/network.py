@@ -12,12 +12,12 @@ from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.epoch import Windows
 
 from ..chain.client import ChainClient
-from ..chain.development import BANK, BANK_KEY, DEVELOPMENT_WINDOWS
+from ..chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_WINDOWS
 from ..chain.identity import check_identity, genesis_hash, is_development_chain
 from ..errors import ChainError, ConfigError, NetworkError
 from ..home import Home, is_claimed
 from ..keystore import WALLET, Key
-from ..networks import (
+from ..network_file import (
     CONTRACTS,
     FILE_BYTES_MAX,
     NETWORK_SCHEMA,
@@ -31,13 +31,12 @@ from ..networks import (
     read_network,
     write_network,
 )
-from .amounts import amount
 from .chain import open_chain, open_endpoint
-from .confirm import confirm
-from .context import load_settings, open_node_home
-from .money import open_money
-from .passwords import PASSWORD_FILE_HELP, open_account
+from .daemon_client import load_settings, open_node_home
+from .prompts import PASSWORD_FILE_HELP, confirm, open_account
 from .render import emit_json, out_console, plain, say
+from .transactions import open_money
+from .units import amount
 
 app = typer.Typer(help="The chain and the contracts that this node works with.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -194,7 +193,7 @@ def _announce(client: ChainClient, network: Network, deployer: Key) -> None:
     Raises:
         ChainError: the account can't pay for it.
     """
-    from ..chain.deploy import CREATION_GAS, WIRING_GAS  # with it comes what encodes calls, a third of a second
+    from ..chain.dev.deploy import CREATION_GAS, WIRING_GAS  # with it comes what encodes calls, a third of a second
 
     fees = client.fees()
     gas_most = len(CONTRACTS) * CREATION_GAS + 2 * WIRING_GAS
@@ -210,7 +209,7 @@ def _announce(client: ChainClient, network: Network, deployer: Key) -> None:
 
 
 def _deploy(client: ChainClient, network: Network, deployer: Key) -> Network:
-    from ..chain.deploy import deploy_network  # as above
+    from ..chain.dev.deploy import deploy_network  # as above
 
     windows = DEVELOPMENT_WINDOWS if network.is_development else REAL_WINDOWS
     contracts, deploy_block = deploy_network(client, deployer.private_key, windows=windows)

@@ -14,12 +14,12 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 from .. import __version__
 from ..config import Config
 from ..errors import NodeError
-from ..escaping import SafeFormatter
 from ..home import Home
-from ..inference.bases import FAKE_BASE_NAME, is_here
-from ..inference.pull import pull_base
-from ..owner.logs import SOURCES
-from .context import ask_daemon, load_settings, open_node_home
+from ..models.bases import FAKE_BASE_NAME, is_here
+from ..models.download import pull_base
+from ..operator.access import SOURCES
+from ..text import SafeFormatter
+from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import StageReport, emit_json, out_console, plain, say, shown
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import NodeError
-from .context import ask_daemon, open_node_home
+from .daemon_client import ask_daemon, open_node_home
 from .render import emit_json, out_console, plain, say
 
 

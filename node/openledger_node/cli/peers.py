@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import ConfigError, NetworkError
-from ..networks import current_network
+from ..network_file import current_network
 from ..p2p.bootstrap_child import Point, start_point
-from .context import ask_daemon, load_settings, open_node_home
+from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, out_console, plain, say, show_table
 
 app = typer.Typer(help="The peers of the network that this node is on.", no_args_is_help=True)

@@ -6,10 +6,10 @@ import typer
 
 from ..config import MarketConfig
 from ..home import Home
-from ..owner.prices import PriceDesk
-from .amounts import open_amount, wei_of
-from .context import ask_daemon, load_settings, open_node_home
+from ..operator.prices import PriceDesk
+from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, say, show_lines, show_table
+from .units import open_amount, wei_of
 
 app = typer.Typer(help="What answers cost here, and what others ask.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -10,9 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from ..escaping import on_one_line
-from ..escaping import shown as shown
-from ..inference.download import Progress as Stage
+from ..models.download import Progress as Stage
+from ..text import on_one_line
+from ..text import shown as shown
 
 PIPE_WIDTH = 200
 """Columns where there is no terminal: a table in a pipe or a log is not folded."""

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..plural import counted
-from .money import POLL_S, Json, Money, acts, in_s, open_amount, open_money, wei_of
+from ..text import counted
 from .render import emit_json, say, show_lines, show_table
+from .transactions import POLL_S, Json, Money, acts, in_s, open_amount, open_money, wei_of
 
 app = typer.Typer(help="What this node earned, and its way to the wallet.", no_args_is_help=True)
 OVER = ("final", "refused")

@@ -11,25 +11,25 @@ import typer
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.errors import ProtocolError
 
+from ..api_key import load_api_key
 from ..config import Config, Origin, load_config
+from ..engine.budget import check_disk_room
 from ..errors import ConfigError, NodeError
 from ..home import Home, is_claimed
-from ..inference.bases import FAKE_BASE_NAME, is_here
-from ..inference.pull import pull_base
-from ..inference.room import check_disk_room
-from ..keys import load_api_key
 from ..keystore import WALLET, account_file, create_account
-from ..networks import AUTO, EMBEDDED, current_network, is_embedded, join_network
-from ..owner.machine import Machine, look_at_machine, propose, suited_bases
-from ..owner.prices import changed_market
+from ..machine import Machine, look_at_machine, propose, suited_bases
+from ..models.bases import FAKE_BASE_NAME, is_here
+from ..models.download import pull_base
+from ..network_file import AUTO, EMBEDDED, current_network, is_embedded, join_network
+from ..operator.prices import changed_market
 from ..settings_file import write_settings
-from .amounts import amount, bytes_of, size, wei_of
-from .answers import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price
-from .context import open_node_home
+from .daemon_client import open_node_home
 from .models import hub_name
 from .network import fetch_network
-from .passwords import PASSWORD_FILE_HELP, new_account_password
+from .prompts import PASSWORD_FILE_HELP, new_account_password
 from .render import StageReport, emit_json, plain, say, show_table
+from .setup_checks import DEVELOPMENT, NO_PRICE, check_base, check_network, check_price
+from .units import amount, bytes_of, size, wei_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

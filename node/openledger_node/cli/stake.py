@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from .money import Json, acts, in_s, open_amount, open_money, wei_of
 from .render import emit_json, show_lines
+from .transactions import Json, acts, in_s, open_amount, open_money, wei_of
 
 app = typer.Typer(help="What this node bonds, so that it may claim what it earned.", no_args_is_help=True)
 Amount = Annotated[str, typer.Argument(help="How many OPEN, like 100 or 0.5.")]

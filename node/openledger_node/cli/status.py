@@ -6,13 +6,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from .. import __version__
+from ..api_key import api_key_file
 from ..home import Holder, Home, VerbAtWorkError
-from ..keys import api_key_file
-from ..owner.kept_pause import kept_pause
-from ..plural import counted
-from .amounts import open_amount
-from .context import SilentError, ask_daemon, load_settings, network_id, open_node_home
+from ..operator.kept_pause import kept_pause
+from ..text import counted
+from .daemon_client import SilentError, ask_daemon, load_settings, network_id, open_node_home
 from .render import emit_json, out_console, plain
+from .units import open_amount
 
 MARKS = {True: "ok", False: "NO", None: "–"}
 GIB = 1 << 30

@@ -25,13 +25,13 @@ from ..keystore import (
     read_key,
     write_key_file,
 )
-from ..networks import Network, current_network
-from .amounts import amount
+from ..network_file import Network, current_network
 from .chain import Balances, balances_to_json, open_chain, read_balances
-from .context import load_settings, open_node_home
-from .money import open_money
-from .passwords import PASSWORD_FILE_HELP, new_account_password, new_password, open_account, password_of
+from .daemon_client import load_settings, open_node_home
+from .prompts import PASSWORD_FILE_HELP, new_account_password, new_password, open_account, password_of
 from .render import emit_json, out_console, plain, say, show_table
+from .transactions import open_money
+from .units import amount
 
 app = typer.Typer(help="The accounts of this node.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]

@@ -13,8 +13,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_address, check_digest, check_name
 
 from ..errors import NodeError
-from .intake import find_clusters
-from .rows import rows_digest
+from .rows import find_clusters, rows_digest
 from .version import DatanetVersion, account_of
 
 DATANET_SCHEMA = "openledger.datanet/1"

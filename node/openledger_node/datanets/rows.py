@@ -1,7 +1,10 @@
 """Rows on disk: JSONL, one row a line, and the digest that a manifest names them by."""
 
 import json
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from openledger_protocol.codec import canonical_digest, to_plain
@@ -60,3 +63,79 @@ def _read_row(file: Path, number: int, line: str, contributor: str | None) -> Ro
         return row_from_json(content)
     except (ValueError, RecursionError, MalformedError) as error:
         raise NodeError(f"{file}, line {number}: {error}; a row looks like {EXAMPLE}") from error
+
+
+# ---- Which rows nearly repeat earlier ones: pure decisions, the same for whoever looks at the same rows.
+#
+# Two rows resemble each other when their shingles, the runs of three words, have a Jaccard index of 0.6 or more.
+# Whoever gave such a row first is paid for all of them, so a copy earns nothing.
+
+SHINGLE_WORDS = 3
+ALIKE = (3, 5)
+"""The least Jaccard index of rows that resemble each other, as a fraction."""
+
+_WORD = re.compile("[^\\W\u2e80-\U0010ffff]+|[\u2e80-\U0010ffff]")
+"""Letters and digits between others; of scripts that write no blanks, each character by itself."""
+
+Shingle = tuple[str, ...]
+
+
+def find_clusters(rows: Sequence[Row]) -> tuple[int, ...]:
+    """For each row, the place of the first row that it resembles, or its own if there is none.
+
+    It is compared to rows that resemble none before them: a copy of a copy may have become a row of its own.
+    """
+    shingles = _number([row_shingles(row) for row in rows])
+    cluster_of: dict[frozenset[int], int] = {}
+    firsts: dict[int, list[int]] = {}  # the first rows that have this shingle among their probes
+    clusters = []
+    for place, ours in enumerate(shingles):
+        if ours not in cluster_of:
+            probes = _probes(ours)
+            candidates = sorted({first for shingle in probes for first in firsts.get(shingle, ())})
+            cluster = next((first for first in candidates if _are_alike(ours, shingles[first])), place)
+            if cluster == place:
+                for shingle in probes:
+                    firsts.setdefault(shingle, []).append(place)
+            cluster_of[ours] = cluster
+        clusters.append(cluster_of[ours])
+    return tuple(clusters)
+
+
+def distinct_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows that are indexed: of one contributor's near-duplicates the first, so that repeating pays nothing."""
+    firsts: dict[tuple[int, str], Row] = {}
+    for row, cluster in zip(rows, find_clusters(rows), strict=True):
+        firsts.setdefault((cluster, row.contributor), row)
+    return tuple(firsts.values())
+
+
+def row_shingles(row: Row) -> frozenset[Shingle]:
+    """The runs of three words in a row, prompt and completion as one text, whatever their case and punctuation."""
+    text = unicodedata.normalize("NFKC", f"{row.prompt}\n{row.completion}").casefold()
+    words = _WORD.findall(text) or [text]
+    ends = range(SHINGLE_WORDS, max(len(words), SHINGLE_WORDS) + 1)
+    return frozenset(tuple(words[end - SHINGLE_WORDS : end]) for end in ends)
+
+
+def _number(shingles: Sequence[frozenset[Shingle]]) -> list[frozenset[int]]:
+    """Give each shingle a number, the rarest the lowest: numbers are compared faster than words."""
+    frequency = Counter(shingle for of_row in shingles for shingle in of_row)
+    numbers = {shingle: number for number, shingle in enumerate(sorted(frequency, key=frequency.__getitem__))}
+    return [frozenset(map(numbers.__getitem__, of_row)) for of_row in shingles]
+
+
+def _probes(shingles: frozenset[int]) -> list[int]:
+    """So many of a row's rarest shingles that any row alike has one of them among its own.
+
+    Source: Chaudhuri, Ganti and Kaushik, prefix filtering.
+    """
+    least, of = ALIKE
+    num_common_min = -(-len(shingles) * least // of)
+    return sorted(shingles)[: len(shingles) - num_common_min + 1]
+
+
+def _are_alike(ours: frozenset[int], theirs: frozenset[int]) -> bool:
+    least, of = ALIKE
+    common = len(ours & theirs)
+    return common * of >= least * (len(ours) + len(theirs) - common)

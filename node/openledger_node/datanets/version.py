@@ -21,8 +21,7 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, write_private
-from .intake import find_clusters
-from .rows import rows_digest
+from .rows import find_clusters, rows_digest
 
 VERSION_SCHEMA = "openledger.datanet_version/1"
 TAG_CONTRIBUTOR = type_hash("openledger.contributor-leaf/1")

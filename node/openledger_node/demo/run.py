@@ -10,8 +10,8 @@ from typing import Any
 
 from openledger_protocol.primitives import Digest
 
+from ..audit.lines import terms_to_json
 from ..audit.report import Report, audit
-from ..audit.terms import terms_to_json
 from ..chain.client import ChainClient
 from ..plugs import load_plug
 from .people import draw_subjects

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import httpx
 
+from ..api_key import load_api_key
 from ..datanets.rows import write_rows
 from ..home import Home as NodeHome
-from ..keys import load_api_key
 from .people import Question, Subject
 from .processes import Home, HopError, wait_for
 from .town import Town

@@ -11,7 +11,7 @@ from typing import Any, Final
 from openledger_protocol.primitives import Digest
 
 from ..home import Home as NodeHome
-from ..networks import Network, network_id_for_development, read_network
+from ..network_file import Network, network_id_for_development, read_network
 from .processes import Home, Process, wait_for
 
 LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"

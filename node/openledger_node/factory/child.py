@@ -8,7 +8,7 @@ import tempfile
 from typing import IO
 
 from ..errors import ModelError
-from .lines import Failure, Order, Paused, decode_news, encode_order
+from .messages import Failure, Order, Paused, decode_news, encode_order
 from .trainer import (
     EvaluationInput,
     EvaluationResult,

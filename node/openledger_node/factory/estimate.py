@@ -7,7 +7,7 @@ at a speed that was measured: of a training of this base before this one, or of 
 from dataclasses import dataclass
 from typing import Final
 
-from ..inference.decoder_config import DecoderConfig
+from ..models.decoder_config import DecoderConfig
 from .job import TrainingJob, num_steps
 
 FLOAT_BYTES: Final = 4

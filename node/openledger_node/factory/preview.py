@@ -9,8 +9,8 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import Message
 
+from ..engine.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer, special_tokens
 from ..errors import ModelError
-from ..inference.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer, special_tokens
 from .estimate import RowTokens
 
 Kind = Literal["template", "text", "learned", "learned_template"]

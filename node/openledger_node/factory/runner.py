@@ -11,24 +11,15 @@ from openledger_protocol.errors import ProtocolError, UnknownModelError
 
 from ..errors import ConfigError, ModelError, NodeError
 from ..home import Home
-from ..inference.adapters import find_adapter, list_adapters
-from ..inference.bases import Base
-from ..moments import rfc3339
+from ..models.adapters import find_adapter, list_adapters
+from ..models.bases import Base
+from ..text import rfc3339
 from .child import DiedError
-from .evaluation import ANSWER_TOKENS_MAX, summarise
-from .general_set import GENERAL_ROWS
+from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, summarise
 from .job import RunEvent
 from .runs import ADAPTER_FOLDER, CHECKPOINT_FILE, HELD_OUT_FILE, Runs
-from .service import BuildIndex, Trained, put_on_shelf
-from .trainer import (
-    EvaluationInput,
-    PausedError,
-    Trainer,
-    TrainingInput,
-    TrainingProgress,
-    TrainingResult,
-    Wish,
-)
+from .shelve import BuildIndex, Trained, put_on_shelf
+from .trainer import EvaluationInput, PausedError, Trainer, TrainingInput, TrainingProgress, TrainingResult, Wish
 from .training_run import Restart, TrainingRun, moved, progressed
 
 WRITE_EVERY_S: Final = 0.5

@@ -12,7 +12,7 @@ from openledger_protocol.datanet import Row
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
-from .lines import rows_from_json
+from .messages import rows_from_json
 from .trainer import TrainingResult
 from .training_run import TrainingRun, moved, newest, run_from_json
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from openledger_protocol.datanet import Row
 
-from ..inference.bases import Base
+from ..models.bases import Base
 from .job import TrainingJob
 
 

@@ -13,7 +13,7 @@ from openledger_protocol.errors import ProtocolError
 
 from ..errors import NodeError
 from ..plugs import load_plug
-from .lines import Failure, News, Order, Paused, decode_order, encode_news
+from .messages import Failure, News, Order, Paused, decode_order, encode_news
 from .trainer import (
     EvaluationResult,
     PausedError,

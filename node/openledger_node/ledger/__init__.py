@@ -1,1 +1,1 @@
-"""The conveyor belt between desks: typed rows in one SQLite file, written by one process."""
+"""The ledger: typed rows in one SQLite file, written by one process."""

@@ -1,1 +1,1 @@
-"""The market: for now its buying half, which pays for answers and believes nothing that it can count itself."""
+"""The market: advertisements, calls, bids, awards, and the router between this node and others."""

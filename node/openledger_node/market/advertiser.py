@@ -28,8 +28,7 @@ from ..errors import LedgerError, NetworkError
 from ..ledger.peers import Peers
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Gossip, PeerId, Transport
-from .board import AD_BURST, AD_INTERVAL_S, Board
-from .buckets import Buckets
+from .board import AD_BURST, AD_INTERVAL_S, Board, Buckets
 
 INTERVAL_S_MIN, INTERVAL_S_MAX = 30.0, 60.0
 LOOK_S = 1.0

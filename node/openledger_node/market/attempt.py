@@ -10,13 +10,12 @@ from openledger_protocol.errors import PaymentRequiredError, ProtocolError, Unav
 from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import ZERO_WEI, Wei
 
+from ..engine.tokenizer import Tokenizer
 from ..errors import NetworkError
-from ..inference.tokenizer import Tokenizer
 from ..ledger.peers import Outcome
+from ..payments.payer import Payer
+from ..payments.purchase import Bought, Purchase, has_ended
 from .calls import Heard
-from .payer import Payer
-from .purchase import Bought, Purchase
-from .spelling import has_ended
 
 TTFT_S_MAX = 60.0
 """A first token is waited for as long as its bid says, up to so long, and the stall timeout beyond that."""

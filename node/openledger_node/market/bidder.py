@@ -25,7 +25,7 @@ from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessag
 from ..errors import NetworkError, NodeError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
-from .heard import CallBook, Fate
+from .bid_history import CallBook, Fate
 from .offer import BID_VALID_S, Sellable, SellerState, check_call, make_bid
 
 CALL_TIMEOUT_S = 5.0

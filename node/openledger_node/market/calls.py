@@ -22,7 +22,7 @@ from openledger_protocol.wire.market import (
 from ..errors import NetworkError
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId, Transport
-from .reach import open_to
+from .reachable import open_to
 
 TELL_TIMEOUT_S = 0.5
 

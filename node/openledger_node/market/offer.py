@@ -1,6 +1,8 @@
 """What this node can say to a call: pure, from its state of the moment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import (
@@ -11,10 +13,41 @@ from openledger_protocol.errors import (
     UnknownModelError,
 )
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import Address, Digest
+from openledger_protocol.primitives import UINT128_MAX, Address, Digest, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
-from .pricing import PricePolicy, terms_asked
+from ..ledger.jobs import Job
+
+# ---- What a node asks for a call: the operator's floor, and more of it where the node is busy or must load first.
+
+PERCENT = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricePolicy:
+    """The operator's word on prices."""
+
+    floor: Terms
+    load_percent: int = 0  # more, where the queue is full; in between in proportion
+    cold_percent: int = 0  # more, where the adapter is not in memory
+
+
+def terms_asked(policy: PricePolicy, *, num_live: int, queue_max: int, is_warm: bool) -> Terms:
+    """The terms of a bid, rounded up: never below the floor."""
+    busy = min(num_live, queue_max)
+    # The surcharge in parts of `PERCENT * queue_max`, so that no fraction is lost before the end.
+    parts = policy.load_percent * busy + (0 if is_warm else policy.cold_percent * queue_max)
+    return Terms(
+        price_in_wei=_raised(policy.floor.price_in_wei, parts, PERCENT * queue_max),
+        price_out_wei=_raised(policy.floor.price_out_wei, parts, PERCENT * queue_max),
+    )
+
+
+def _raised(price: Wei, parts: int, whole: int) -> Wei:
+    return Wei(min(price - (-price * parts // whole), UINT128_MAX))
+
+
+# ---- offer
 
 BID_VALID_S = 20.0
 """A bid stands for so long: enough for a channel to be opened by its payer, too short to wait for a price to rise."""
@@ -116,3 +149,44 @@ def _ttft_ms(call: Call, state: SellerState, sellable: Sellable) -> int:
     wait_ms = waiting * state.answer_ms // max(1, state.slots)
     load_ms = 0 if sellable.is_warm else state.load_ms
     return wait_ms + load_ms + call.tokens_in * 1_000 // max(1, state.prefill_tokens_per_s)
+
+
+# ---- How fast this node is, by its own newest answers: pure, from the rows of jobs.
+
+NEWEST = 32
+"""Answers that the figures are taken from: enough to be steady, few enough to follow the machine."""
+
+TOKENS_MIN = 4
+"""A shorter answer says little of how fast tokens come."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speeds:
+    """Medians; the defaults are a small model's on a CPU, until there are answers."""
+
+    tokens_per_s: int = 20
+    prefill_tokens_per_s: int = 200
+    answer_ms: int = 3_000
+    load_ms: int = 500
+
+
+def speeds_of(jobs: Sequence[Job]) -> Speeds:
+    """The speeds of a node that answered these."""
+    usual = Speeds()
+    done = [job for job in jobs if job.first_token_ns and job.ended_ns and (job.tokens_out or 0) >= TOKENS_MIN]
+    if not done:
+        return usual
+    return Speeds(
+        tokens_per_s=_median([_rate(job.tokens_out or 0, job.ended_ns, job.first_token_ns) for job in done]),
+        prefill_tokens_per_s=_median([_rate(job.tokens_in, job.first_token_ns, job.received_ns) for job in done]),
+        answer_ms=_median([(job.ended_ns or 0) - job.received_ns for job in done]) // 10**6 or 1,
+        load_ms=usual.load_ms,
+    )
+
+
+def _median(values: Sequence[float]) -> int:
+    return max(1, int(median(values)))
+
+
+def _rate(tokens: int, ended_ns: int | None, began_ns: int | None) -> float:
+    return tokens * 1e9 / max(1, (ended_ns or 0) - (began_ns or 0))

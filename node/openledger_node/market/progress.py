@@ -10,10 +10,10 @@ from openledger_protocol.inference import FinishReason
 from openledger_protocol.primitives import UINT128_MAX, ZERO_WEI, Wei
 from openledger_protocol.wire.market import Call
 
-from ..inference.tokenizer import Tokenizer
+from ..engine.tokenizer import Tokenizer
 from ..p2p.transport import PeerId
 from .attempt import Attempt
-from .wanted import AdapterEntry, Answered, Part, Wanted
+from .request import AdapterEntry, Answered, Part, Wanted
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,19 +22,19 @@ from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, Digest
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import Award, Salts
 
+from ..engine.tokenizer import Tokenizer
 from ..errors import ChainError
-from ..inference.tokenizer import Tokenizer
 from ..ledger.peers import Outcome, Peers
 from ..p2p.transport import PeerId, Transport
+from ..payments.payer import Payer
+from ..payments.purchase import Purchase
+from ..payments.spending_limit import Purse
 from .attempt import Attempt, Show
+from .award import FIRST_TOKENS, award_bids, most_promising, too_dear
 from .board import Board
 from .calls import Heard, call_all, tell_all
-from .choice import FIRST_TOKENS, award_bids, most_promising, too_dear
-from .payer import Payer
 from .progress import Progress
-from .purchase import Purchase
-from .purse import Purse
-from .wanted import AdapterEntry, Answered, Wanted
+from .request import AdapterEntry, Answered, Wanted
 
 ROUNDS_MAX = 4
 """Calls for one answer: a bid that has run out while another node answered is asked for anew."""

@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ..companion import Companion, start_process
+from ..child_process import Companion, start_process
 from ..errors import NetworkError
 
 

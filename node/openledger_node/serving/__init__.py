@@ -1,1 +1,1 @@
-"""The serving desk: admission → engine → record."""
+"""Serving: admission and the queue in front of the engine, and one record per request."""

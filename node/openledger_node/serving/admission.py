@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from openledger_protocol.errors import MalformedError, OverloadedError, RequestTooLongError, UnavailableError
 from openledger_protocol.inference import InferenceRequest
 
-from ..inference.tokenizer import Tokenizer
+from ..engine.sequence import AdapterPart, AdapterSource
+from ..engine.tokenizer import Tokenizer
+from ..models.adapters import Adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,3 +51,24 @@ def render(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
     """The canonical ids of a prompt and, behind them, of what another node has given of the answer."""
     prompt_ids = tokenizer.render(request.prompt)
     return prompt_ids + tokenizer.encode(request.prefix) if request.prefix else prompt_ids
+
+
+# ---- A request that was let in.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A request that was let in: its canonical prompt tokens and what it runs on."""
+
+    request: InferenceRequest
+    prompt_ids: tuple[int, ...]
+    adapter: Adapter | None
+    payer: str = ""  # who takes turns with other payers at the engine; empty: this machine's own
+    weighted: AdapterSource | None = None  # several adapters that add up, instead of one
+
+    @property
+    def source(self) -> AdapterSource | None:
+        """What it runs on beside the base."""
+        if self.weighted or not self.adapter:
+            return self.weighted
+        return AdapterSource(id=self.adapter.id, parts=(AdapterPart(folder=str(self.adapter.folder)),))

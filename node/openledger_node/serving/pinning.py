@@ -7,11 +7,11 @@ import trio
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
+from ..engine.engine import Engine
 from ..home import Home
-from ..inference.adapters import Adapter, find_adapter, list_adapters
-from ..inference.bases import Base
-from ..inference.engine import Engine
-from ..inference.pins import check_pin_fits, drop_pin, keep_pin, pinned_among, read_pins, source_of
+from ..models.adapters import Adapter, find_adapter, list_adapters
+from ..models.bases import Base
+from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among, read_pins, source_of
 
 
 class PinDesk:

@@ -19,17 +19,16 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
 
+from ..engine.engine import Engine, Lost, Order
+from ..engine.frames import Chunk, Finished, Refused
+from ..engine.tokenizer import Tokenizer
 from ..errors import LedgerError
 from ..home import Home
-from ..inference.adapters import Adapter, ShelfReader, resolve_model, shortest_name
-from ..inference.bases import Base
-from ..inference.engine import Engine, Lost, Order
-from ..inference.frames import Chunk, Finished, Refused
-from ..inference.tokenizer import Tokenizer
 from ..ledger.jobs import DuplicateJobError, Job, JobState
 from ..ledger.ledger import Ledger
-from .admission import Capacity, grant_tokens, render
-from .admitted import Admitted
+from ..models.adapters import Adapter, ShelfReader, resolve_model, shortest_name
+from ..models.bases import Base
+from .admission import Admitted, Capacity, grant_tokens, render
 from .measures import Measures, Served
 from .weighted import PARAM, weighted_source
 

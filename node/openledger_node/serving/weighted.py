@@ -10,8 +10,8 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.primitives import AdapterId
 
-from ..inference.adapters import Adapter, find_adapter
-from ..inference.sequence import AdapterPart, AdapterSource
+from ..engine.sequence import AdapterPart, AdapterSource
+from ..models.adapters import Adapter, find_adapter
 
 WEIGHTED_SCHEMA = "openledger.weighted_set/1"
 

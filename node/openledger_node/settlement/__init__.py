@@ -1,1 +1,1 @@
-"""Settlement: receipts become claims, claims name who is owed, and what was earned is taken out."""
+"""Settlement: receipts become claims, claims become payout lists, and rewards are withdrawn."""

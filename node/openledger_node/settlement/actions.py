@@ -8,8 +8,8 @@ from openledger_protocol.payments import ChannelConfig, Permit, permit_digest
 from openledger_protocol.primitives import AdapterId, Address, ChannelId, DatanetId, Digest, Wei
 from openledger_protocol.transactions import Intent
 
+from ..chain.contracts import open_text
 from ..chain.deployment import Allowance, Deployment
-from ..chain.wording import open_text
 
 PERMIT_S = 3600
 """A permit is good for so long after the latest block: a stuck transaction must not fail for its permit's age."""

@@ -6,11 +6,13 @@ one transaction allow. What does not fit waits for the next claim.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import CLAIM_ADAPTERS_MAX, CLAIM_ITEMS_MAX, CLAIM_POTS_MAX, PAYOUTS_MAX
 from openledger_protocol.merkle import ReceiptLeaf, receipt_tree
 from openledger_protocol.payments import ChannelConfig, Receipt, SignedVoucher
+from openledger_protocol.payouts import AttributedReceipt
 from openledger_protocol.primitives import (
     ZERO_DIGEST,
     AdapterId,
@@ -21,7 +23,9 @@ from openledger_protocol.primitives import (
     Nonce,
     Wei,
 )
-from openledger_protocol.settlement import EpochClaim, Item, Part, items_hash
+from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Part, items_hash
+
+from ..ledger.receipts import ReceiptRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,3 +190,32 @@ def _leaf(earned: Earned) -> ReceiptLeaf:
         shares_hash=receipt.shares_hash,
         nonce=earned.nonce or Nonce(ZERO_DIGEST),
     )
+
+
+# ---- A claim's receipts, and which of them the contract counted.
+
+
+def attributed_receipts(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list[AttributedReceipt]:
+    """A claim's receipts as its list needs them, those of skipped channels left out."""
+    skipped = skipped_channels(record, rows)
+    return [
+        AttributedReceipt(
+            index=index,
+            adapter_id=row.receipt.adapter_id,
+            amount_wei=row.receipt.amount_wei,
+            shares=row.shares,
+        )
+        for index, row in enumerate(rows)
+        if row.receipt.channel_id not in skipped
+    ]
+
+
+def skipped_channels(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list[ChannelId]:
+    """Channels whose items the contract did not count; items and receipts stand in the same order of channels."""
+    channels = [key for key, _ in groupby(rows, lambda row: row.receipt.channel_id)]
+    return [channel for index, channel in enumerate(channels) if record.skipped >> index & 1]
+
+
+def earned_of(row: ReceiptRow) -> Earned:
+    """A receipt as a claim takes it."""
+    return Earned(digest=row.digest, receipt=row.receipt, shares=row.shares, nonce=row.nonce)

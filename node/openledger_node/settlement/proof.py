@@ -10,7 +10,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from .batcher import receipts_root
 from .records import payouts_of, record_of
-from .service import attributed_receipts, earned_of
+from .settler import attributed_receipts, earned_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ A sum by torch would not do: it gave 12 to 30 GB/s from run to run where a tuned
 
 from pathlib import Path
 
-from openledger_node.inference.backends.native.build import open_library
+from openledger_node.backends.native.build import open_library
 
 
 def read_bandwidth(cache_folder: str | None, threads: int, size_bytes: int) -> tuple[float | None, str]:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
-from openledger_node.inference.backend import BLOCK_TOKENS, Backend, Draw, Drawn, Row
-from openledger_node.inference.sequence import AdapterSource
+from openledger_node.engine.backend import BLOCK_TOKENS, Backend, Draw, Drawn, Row
+from openledger_node.engine.sequence import AdapterSource
 from openledger_protocol.inference import SamplingParams
 
 PREFILL_TOKENS_MAX = 512

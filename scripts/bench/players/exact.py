@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 from turns import take_turns
 
-from openledger_node.inference.backend import Backend, Drawn
+from openledger_node.engine.backend import Backend, Drawn
 from openledger_protocol.constants import LOGPROBS_MAX
 
 

@@ -12,8 +12,8 @@ from support.nodes import Node, running_node
 from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
-from openledger_node.inference.adapters import add_adapter
-from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import FAKE_BASE
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea..."}]
 ASKED: Any = {"model": "fake", "messages": MESSAGES, "max_tokens": 24, "temperature": 0}

@@ -10,7 +10,7 @@ from support.apis import BODY_BYTES_MAX, HOST, KEY, PORT, Api, open_api
 
 from openledger_node.api import guard
 from openledger_node.api.guard import OPEN_PATHS
-from openledger_node.api.session import TOKEN_HEADER
+from openledger_node.api.page import TOKEN_HEADER
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "FOO")
 WRONG_KEYS: list[dict[str, str]] = [

@@ -8,7 +8,7 @@ import pytest
 from support.nodes import Node
 from support.pages import let_in, link_of
 
-from openledger_node.api.session import CODE_S, CODES_MAX, SESSIONS_MAX, TOKEN_HEADER, Sessions, has_token
+from openledger_node.api.page import CODE_S, CODES_MAX, SESSIONS_MAX, TOKEN_HEADER, Sessions, has_token
 
 
 class Clock:

@@ -9,7 +9,7 @@ from support.indexes import BYTES
 
 from openledger_node.attribution.index import build_index, open_adapter_index
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter
+from openledger_node.models.adapters import Adapter
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row

@@ -28,7 +28,7 @@ from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import attribute, exchange_of, share_out, treasury_shares
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version
-from openledger_node.inference.tokenizer import Tokenizer, open_tokenizer
+from openledger_node.engine.tokenizer import Tokenizer, open_tokenizer
 from openledger_protocol.attribution import RowScore, check_shares, shares_from_scores
 from openledger_protocol.constants import DEMO_BASE_NAME, PPM
 from openledger_protocol.datanet import Row

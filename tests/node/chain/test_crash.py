@@ -13,7 +13,7 @@ from support.lives import DONE, Live
 from support.mortal_outbox import KEYS, open_lives
 from support.scripted_chain import ScriptedChain
 
-from openledger_node.chain.steps import FAIL_POINTS
+from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.ledger.ledger import open_ledger
 from openledger_protocol.chain import Call
 from openledger_protocol.primitives import check_address

@@ -11,10 +11,10 @@ from support.networks import network_of
 
 from openledger_node.chain.client import ChainClient
 from openledger_node.chain.clients.simulated import SimulatedClient
-from openledger_node.chain.development import BANK_COINS_WEI
+from openledger_node.chain.dev.constants import BANK_COINS_WEI
 from openledger_node.chain.identity import check_identity, genesis_hash, is_development_chain
 from openledger_node.errors import ChainError
-from openledger_node.networks import Network
+from openledger_node.network_file import Network
 from openledger_protocol.chain import Block, Call
 from openledger_protocol.primitives import ZERO_DIGEST, Wei, check_address
 

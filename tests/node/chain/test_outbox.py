@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from support.scripted_chain import CHAIN_ID, GAS, TIP, ScriptedChain
 
+from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.chain.outbox import Outbox
-from openledger_node.chain.steps import FAIL_POINTS
 from openledger_node.errors import KeyFileError
 from openledger_node.ledger.ledger import Ledger
 from openledger_protocol.chain import Call

@@ -3,7 +3,7 @@
 import pytest
 
 from openledger_node.chain.client import Refusal
-from openledger_node.chain.refusals import refusal_of
+from openledger_node.chain.rpc_client import refusal_of
 
 
 @pytest.mark.parametrize(

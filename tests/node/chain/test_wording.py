@@ -7,9 +7,8 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
-from openledger_node.chain.contracts import explain_revert, load_contract
-from openledger_node.chain.wording import WORDS, refusal_text
-from openledger_node.networks import CONTRACTS
+from openledger_node.chain.contracts import WORDS, explain_revert, load_contract, refusal_text
+from openledger_node.network_file import CONTRACTS
 from openledger_protocol.errors import RevertedError
 
 OPEN = 10**18

@@ -9,10 +9,10 @@ from support.peft_folders import D_OUT, pair, write_adapter
 from support.verbs import Run, type_on_terminal
 
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter, add_adapter, list_adapters
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.inference.pins import keep_pin, read_pins
 from openledger_node.ledger.ledger import open_ledger
+from openledger_node.models.adapters import Adapter, add_adapter, list_adapters
+from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.pins import keep_pin, read_pins
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Digest

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from openledger_node.cli import context
-from openledger_node.cli.context import SilentError, ask_daemon, typed_verb
+from openledger_node.cli import daemon_client as context
+from openledger_node.cli.daemon_client import SilentError, ask_daemon, typed_verb
 from openledger_node.errors import NodeError
 from openledger_node.home import Home, claim_home
 

@@ -7,12 +7,12 @@ import pytest
 from support.keepers import ADA, BEN, CONTRIBUTED, TERMS
 from support.verbs import Run
 
-from openledger_node.cli.percent import ppm_of
+from openledger_node.cli.units import ppm_of
 from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.rows import write_rows
-from openledger_node.datanets.service import OwnDatanets
+from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
-from openledger_node.inference.adapters import list_adapters
+from openledger_node.models.adapters import list_adapters
 
 
 @pytest.fixture

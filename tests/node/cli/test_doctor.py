@@ -15,11 +15,11 @@ import pytest
 from support.verbs import Ran, Run
 
 from openledger_node.home import Home, claim_home
-from openledger_node.inference.bases import describe_folder
-from openledger_node.networks import CONTRACTS, Network, Token, join_network
-from openledger_node.owner.checkup.finding import Check, Seen
-from openledger_node.owner.checkup.run import CHECKS, SECTIONS, examine
-from openledger_node.owner.checkup.scene import Scene
+from openledger_node.models.bases import describe_folder
+from openledger_node.network_file import CONTRACTS, Network, Token, join_network
+from openledger_node.operator.doctor.finding import Check, Seen
+from openledger_node.operator.doctor.run import CHECKS, SECTIONS, examine
+from openledger_node.operator.doctor.scene import Scene
 from openledger_protocol.primitives import Digest, check_address
 
 STATUS_S, DOCTOR_S = 1.0, 15.0

@@ -15,10 +15,10 @@ from support.verbs import Run, type_on_terminal
 
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.contracts import load_contract
-from openledger_node.chain.development import BANK, DEVELOPMENT_WINDOWS
+from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_WINDOWS
 from openledger_node.cli.network import REAL_WINDOWS
 from openledger_node.home import Home
-from openledger_node.networks import AUTO, CONTRACTS, current_network, read_network
+from openledger_node.network_file import AUTO, CONTRACTS, current_network, read_network
 from openledger_protocol.chain import Call
 from openledger_protocol.primitives import Wei
 from openledger_protocol.signatures import address_of

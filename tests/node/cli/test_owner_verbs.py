@@ -15,8 +15,8 @@ from openledger_node.cli.main import PARTS, build_app, first_word
 from openledger_node.cli.models import hub_name
 from openledger_node.cli.status import status_lines
 from openledger_node.home import Home
-from openledger_node.owner.kept_pause import Pause, keep_pause, kept_pause
-from openledger_node.owner.machine import GIB, Machine, propose, suited_bases
+from openledger_node.machine import GIB, Machine, propose, suited_bases
+from openledger_node.operator.kept_pause import Pause, keep_pause, kept_pause
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 

@@ -17,15 +17,15 @@ from support.nodes import node_environment
 from support.peft_folders import write_manifest
 
 from openledger_node import __version__
+from openledger_node.api_key import api_key_file, load_api_key
 from openledger_node.cli.main import main
 from openledger_node.cli.render import shown
 from openledger_node.config import load_config
 from openledger_node.home import Home
-from openledger_node.inference.adapters import MANIFEST_FILE
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.keys import api_key_file, load_api_key
 from openledger_node.ledger.jobs import Job
 from openledger_node.ledger.ledger import open_ledger
+from openledger_node.models.adapters import MANIFEST_FILE
+from openledger_node.models.bases import FAKE_BASE
 from openledger_protocol.constants import DEMO_BASE_NAME, LOCAL_NETWORK
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import RequestId

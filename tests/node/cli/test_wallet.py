@@ -8,11 +8,11 @@ import pytest
 from support.networks import deploy_over, served_chain
 from support.verbs import Run, type_on_terminal
 
-from openledger_node.chain.faucet import fund
+from openledger_node.chain.dev.faucet import fund
 from openledger_node.cli.chain import open_endpoint
 from openledger_node.home import Home
 from openledger_node.keystore import find_account, unlock_unattended
-from openledger_node.networks import Network, embed_network, join_network
+from openledger_node.network_file import Network, embed_network, join_network
 from openledger_protocol.primitives import check_address
 
 KEY_HEX = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80"

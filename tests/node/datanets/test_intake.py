@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.datanets.intake import distinct_rows, find_clusters, row_shingles
+from openledger_node.datanets.rows import distinct_rows, find_clusters, row_shingles
 from openledger_node.datanets.sample import draw_sample
 from openledger_protocol.datanet import Row
 

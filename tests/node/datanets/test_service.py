@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support.indexes import ADA, BO
 
-from openledger_node.datanets import service
+from openledger_node.datanets import store as service
 from openledger_node.datanets.own import Datanet, new_datanet
-from openledger_node.datanets.service import OwnDatanets
+from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, version_file, write_version
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.home import Home, take_lock

@@ -7,7 +7,7 @@ from support.fake_trained import train_adapter
 
 from openledger_node.factory.trainer import Trainer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter
+from openledger_node.models.adapters import Adapter
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest

@@ -10,10 +10,10 @@ import pytest
 from openledger_node.errors import ModelError
 from openledger_node.factory.child import ChildTrainer
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.lines import Order, encode_order
+from openledger_node.factory.messages import Order, encode_order
 from openledger_node.factory.trainer import TrainingInput, TrainingProgress
 from openledger_node.factory.trainers.fake import FakeTrainer
-from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.models.bases import FAKE_BASE
 
 from .conftest import ROWS, Train
 
@@ -66,7 +66,7 @@ def test_a_trainer_in_its_own_process_does_what_it_does_in_ours(train: Train) ->
 
 
 def test_torch_stays_out_of_this_process() -> None:
-    modules = "openledger_node.factory.service, openledger_node.factory.child, openledger_node.cli.factory"
+    modules = "openledger_node.factory.shelve, openledger_node.factory.child, openledger_node.cli.factory"
     subprocess.run([sys.executable, "-c", f"import sys, {modules}; assert 'torch' not in sys.modules"], check=True)
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from openledger_node.factory.evaluation import rouge_l, summarise, wins
-from openledger_node.factory.general_set import GENERAL_ROWS
+from openledger_node.factory.evaluation import GENERAL_ROWS, rouge_l, summarise, wins
 from openledger_node.factory.trainer import EvaluationResult
 from openledger_protocol.datanet import Row
 

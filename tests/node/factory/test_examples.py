@@ -4,9 +4,9 @@ from random import Random
 import pytest
 from support.tiny import END_ID, make_tokenizer
 
+from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.errors import ModelError
 from openledger_node.factory.trainers.examples import Example, draw_batches, encode_rows, in_batches
-from openledger_node.inference.tokenizer import open_tokenizer
 from openledger_protocol.datanet import Row
 from openledger_protocol.inference import Message
 

@@ -3,9 +3,17 @@ from pathlib import Path
 import pytest
 
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.lines import Failure, News, Order, decode_news, decode_order, encode_news, encode_order
+from openledger_node.factory.messages import (
+    Failure,
+    News,
+    Order,
+    decode_news,
+    decode_order,
+    encode_news,
+    encode_order,
+)
 from openledger_node.factory.trainer import TrainingInput, TrainingProgress, TrainingResult
-from openledger_node.inference.bases import FAKE_BASE, Base
+from openledger_node.models.bases import FAKE_BASE, Base
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
 

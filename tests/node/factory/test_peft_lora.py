@@ -12,15 +12,15 @@ from safetensors.torch import load_file
 from support.tiny import greedy, make_base
 from transformers import AutoModelForCausalLM
 
+from openledger_node.engine.probe import PROBE_TOKENS
+from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.errors import ModelError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainer import EvaluationInput, PausedError, TrainingInput, TrainingProgress, Wish
-from openledger_node.factory.trainers import probing
+from openledger_node.factory.trainers import evaluating as probing
 from openledger_node.factory.trainers.peft_lora import choose_placement, open_trainer
-from openledger_node.inference.adapter_files.layout import MODULES, read_layout
-from openledger_node.inference.bases import FAKE_BASE, Base, describe_folder
-from openledger_node.inference.probe import PROBE_TOKENS
-from openledger_node.inference.tokenizer import open_tokenizer
+from openledger_node.models.adapter_files.layout import MODULES, read_layout
+from openledger_node.models.bases import FAKE_BASE, Base, describe_folder
 from openledger_protocol.adapter import probe_digest
 
 from .conftest import ROWS

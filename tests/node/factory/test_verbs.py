@@ -11,15 +11,14 @@ from support.indexes import ADA
 from support.nodes import node_environment
 
 from openledger_node.attribution.index import open_adapter_index
-from openledger_node.cli.training_report import LINES_MAX, describe, follow, is_worth_a_line
-from openledger_node.datanets.intake import distinct_rows
-from openledger_node.datanets.rows import read_rows, rows_digest
+from openledger_node.cli.factory_view import LINES_MAX, describe, follow, is_worth_a_line
+from openledger_node.datanets.rows import distinct_rows, read_rows, rows_digest
 from openledger_node.datanets.sample import draw_sample
 from openledger_node.datanets.version import make_version, read_version, write_version
+from openledger_node.factory.order import datanet_name
 from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.home import Home
-from openledger_node.inference.adapters import read_adapter
-from openledger_node.owner.factory_orders import datanet_name
+from openledger_node.models.adapters import read_adapter
 from openledger_protocol.codec import canonical_digest
 
 

@@ -13,8 +13,7 @@ from support.sides import TERMS, word
 from openledger_node.errors import ChainError
 from openledger_node.market import bidder as bidding
 from openledger_node.market.bidder import Bidder
-from openledger_node.market.offer import Sellable, SellerState, make_bid
-from openledger_node.market.pricing import PricePolicy, terms_asked
+from openledger_node.market.offer import PricePolicy, Sellable, SellerState, make_bid, terms_asked
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.payments import Terms

@@ -13,8 +13,7 @@ from support.sides import TERMS, word
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.peers import PEERS_MAX
-from openledger_node.market.board import Board, Listed
-from openledger_node.market.buckets import KEYS_MAX, Buckets
+from openledger_node.market.board import KEYS_MAX, Board, Buckets, Listed
 from openledger_protocol.advertisement import OfferedAdapter, sign_advertisement
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.constants import AD_BYTES_MAX

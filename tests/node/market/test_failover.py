@@ -11,9 +11,9 @@ from support.liars import change, messages_of, receipt
 from support.markets import INFER, Stand, Street, names_of, open_street, wanted
 from support.sides import TERMS
 
+from openledger_node.engine.engine import Order
 from openledger_node.errors import NetworkError
-from openledger_node.inference.engine import Order
-from openledger_node.market.wanted import Answered
+from openledger_node.market.request import Answered
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.payments import price_wei

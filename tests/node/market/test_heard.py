@@ -1,6 +1,6 @@
 """What is remembered of the last hour's calls."""
 
-from openledger_node.market.heard import KEPT_MAX, KEPT_S, CallBook
+from openledger_node.market.bid_history import KEPT_MAX, KEPT_S, CallBook
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, RequestId, Wei
 

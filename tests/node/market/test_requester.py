@@ -26,10 +26,10 @@ from support.sides import TERMS, word
 
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
-from openledger_node.inference.adapters import add_adapter
-from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.market.request import AdapterEntry
 from openledger_node.market.requester import Patience
-from openledger_node.market.wanted import AdapterEntry
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.errors import (

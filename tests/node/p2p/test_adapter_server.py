@@ -9,7 +9,7 @@ import trio
 from support.sharing import ADAPTER, ANN, US, share_adapter
 
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter
+from openledger_node.models.adapters import Adapter
 from openledger_node.p2p.adapter_server import IDLE_S, STREAMS_PER_PEER, AdapterServer
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport

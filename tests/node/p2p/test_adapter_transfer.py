@@ -23,13 +23,13 @@ from support.sharing import (
 )
 
 from openledger_node.datanets.version import read_version
-from openledger_node.economy import pulling
-from openledger_node.economy.pulling import fetched_to_plain
 from openledger_node.errors import ConfigError, NetworkError, NodeError
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter, artifact_digest, list_adapters, read_shelf
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.p2p.adapter_transfer import Limits
+from openledger_node.models.adapters import Adapter, artifact_digest, list_adapters, read_shelf
+from openledger_node.models.bases import FAKE_BASE
+from openledger_node.network import adapter_pull as pulling
+from openledger_node.network.adapter_pull import fetched_to_plain
+from openledger_node.p2p.adapter_fetch import Limits
 from openledger_node.p2p.partial import PARTIALS_MAX, Partial
 from openledger_protocol.adapter import adapter_id, manifest_from_json
 from openledger_protocol.errors import AdapterRefusedError

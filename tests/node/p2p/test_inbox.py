@@ -3,9 +3,9 @@
 import pytest
 import trio
 
-from openledger_node.p2p import rates
-from openledger_node.p2p.inbox import Inbox
-from openledger_node.p2p.rates import Rates
+from openledger_node.p2p import bootstrap as rates
+from openledger_node.p2p.bootstrap import Rates
+from openledger_node.p2p.streams import Inbox
 from openledger_node.p2p.transport import GOSSIP_WAITING_MAX, Gossip, PeerId
 
 ADA, BEN = PeerId("ada"), PeerId("ben")

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.address_book import AddressBook
-from openledger_node.p2p.keeper import CONNECTIONS_AIM, CONNECTIONS_MIN, KnownPeer, PeerKeeper
+from openledger_node.p2p.connections import CONNECTIONS_AIM, CONNECTIONS_MIN, KnownPeer, PeerKeeper
 from openledger_node.p2p.transport import PeerId, Transport
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 

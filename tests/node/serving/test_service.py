@@ -10,14 +10,14 @@ import pytest
 import trio
 from support.peft_folders import write_adapter
 
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.engine import Engine, EngineOptions
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
-from openledger_node.inference.adapters import add_adapter
-from openledger_node.inference.backend import BackendSettings
-from openledger_node.inference.bases import FAKE_BASE
-from openledger_node.inference.engine import Engine, EngineOptions
-from openledger_node.inference.tokenizer import ByteTokenizer
 from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import open_ledger
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.serving.service import Failure, Outcome, ServingDesk, open_channel
 from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk

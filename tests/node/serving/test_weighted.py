@@ -7,8 +7,8 @@ import pytest
 from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
-from openledger_node.inference.adapters import Adapter, add_adapter
-from openledger_node.inference.bases import FAKE_BASE
+from openledger_node.models.adapters import Adapter, add_adapter
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.serving.weighted import check_for_sale, weighted_source
 from openledger_protocol.errors import MalformedError, UnknownModelError
 from openledger_protocol.inference import InferenceRequest, SamplingParams, WeightedAdapter

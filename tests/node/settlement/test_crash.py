@@ -16,10 +16,10 @@ from support.economies import OPEN, World, open_world
 from support.lives import DONE, Live
 from support.mortal_settlement import ADAPTER, open_lives, prepare
 
-from openledger_node.settlement import service
+from openledger_node.settlement import settler as service
 from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
 from openledger_node.settlement.records import record_of
-from openledger_node.settlement.service import FAIL_POINTS
+from openledger_node.settlement.settler import FAIL_POINTS
 from openledger_protocol.attribution import Share
 from openledger_protocol.primitives import ChannelId, Wei
 

@@ -12,7 +12,7 @@ from support.signed import account, digest
 
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
 from openledger_node.settlement.records import payouts_of, record_of
-from openledger_node.settlement.service import SettlementDesk, SettlementPolicy
+from openledger_node.settlement.settler import SettlementDesk, SettlementPolicy
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import LATE_PPM, PPM
 from openledger_protocol.primitives import ZERO_DIGEST, DatanetId, Wei

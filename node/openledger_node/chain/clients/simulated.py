@@ -4,9 +4,9 @@ from typing import Any
 
 from openledger_protocol.chain import Block
 
-from ..embedded import EmbeddedChain, open_chain
+from ..dev.embedded import EmbeddedChain, open_chain
+from ..dev.rpc_methods import RpcMethods
 from ..rpc_client import RpcClient
-from ..rpc_methods import RpcMethods
 
 NAME = "the simulated chain"
 GENESIS_S = 1_700_000_000

@@ -9,8 +9,8 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import Message
 
+from ...engine.tokenizer import Tokenizer, open_tokenizer, special_tokens
 from ...errors import ModelError
-from ...inference.tokenizer import Tokenizer, open_tokenizer, special_tokens
 
 BUCKET_BATCHES = 4
 """Batches whose rows are sorted by length together: little padding, and still another mix in every epoch."""

@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from random import Random
 
-from ...inference.adapter_files.layout import CONFIG_FILE, WEIGHTS_FILE
+from ...models.adapter_files.layout import CONFIG_FILE, WEIGHTS_FILE
 from ..job import TrainingJob, is_checkpoint, num_steps
 from ..trainer import (
     EvaluationInput,

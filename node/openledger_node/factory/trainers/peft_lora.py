@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from ...errors import ModelError
-from ...inference.adapter_files.layout import MODULES
+from ...models.adapter_files.layout import MODULES
 from ..job import TrainingJob, is_checkpoint, learning_rate_at, num_steps
 from ..trainer import (
     EvaluationInput,
@@ -30,9 +30,8 @@ from ..trainer import (
     Wish,
 )
 from .checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from .evaluating import evaluate_adapter
+from .evaluating import evaluate_adapter, probe_trained
 from .examples import Example, draw_batches, encode_rows, in_batches
-from .probing import probe_trained
 from .split_model import SplitModel
 
 GRADIENT_NORM_MAX = 1.0

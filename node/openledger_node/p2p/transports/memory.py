@@ -8,16 +8,8 @@ from math import inf
 import trio
 
 from ...errors import NetworkError
-from ..inbox import Inbox
-from ..transport import (
-    GOSSIP_BYTES_MAX,
-    GOSSIP_MEMORY_S,
-    Accept,
-    Gossip,
-    Handler,
-    PeerId,
-    peer_id_from_address,
-)
+from ..streams import Inbox
+from ..transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Accept, Gossip, Handler, PeerId, peer_id_from_address
 
 BUFFERED_WRITES = 64
 """Writes that wait to be read before the writer waits, too: what a socket's buffers are elsewhere."""

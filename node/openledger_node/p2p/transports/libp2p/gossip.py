@@ -13,7 +13,7 @@ from libp2p.pubsub.pb.rpc_pb2 import Message
 from libp2p.pubsub.pubsub import Pubsub
 from libp2p.pubsub.score import ScoreParams, TopicScoreParams
 
-from ...inbox import Inbox
+from ...streams import Inbox
 from ...transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Gossip, PeerId
 from .guard import running
 

@@ -16,13 +16,20 @@ from libp2p.stream_muxer.yamux.yamux import YamuxStream
 from multiaddr import Multiaddr
 
 from ....errors import NetworkError
-from ...inbox import Inbox
+from ...streams import Inbox
 from ...transport import GOSSIP_BYTES_MAX, Accept, Gossip, Handler, PeerId, peer_id_from_address
 from .gossip import GossipRouter
 from .guard import close_connections, reset, running, silence_library
 from .host import check_is_free, open_host
-from .names import ADDRESS_LENGTH_MAX, library_address, library_id, listen_address
-from .rendezvous import ADDRESSES_MAX, RendezvousPoint, register_and_discover
+from .names import (
+    ADDRESS_LENGTH_MAX,
+    ADDRESSES_MAX,
+    RendezvousPoint,
+    library_address,
+    library_id,
+    listen_address,
+    register_and_discover,
+)
 from .stream import PumpedStream
 
 CALL_S = 10.0

@@ -1,0 +1,300 @@
+"""Who taught an answer: the spans of it that stand in rows, the rows, whose they are, and what a receipt pays them.
+
+Shares are the receipt's own; spans are for reading, and rows are ranked by the attributor that was paid by.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.constants import CLUSTER_POWER, CLUSTERS_MAX
+from openledger_protocol.division import Division, apportion
+from openledger_protocol.primitives import Address, Digest
+
+from ..attribution.attributor import Attributor, Exchange
+from ..attribution.owners import OwnedDatanet
+from ..attribution.registry import Registered
+from ..attribution.runs import Run, Span, choose_spans, find_in, find_offsets, find_runs, num_covered, whole_words
+from ..attribution.service import best_rows
+from ..datanets.store import OwnDatanets
+from ..engine.tokenizer import Tokenizer
+from ..errors import NodeError
+from ..home import Home
+from ..ledger.receipts import ReceiptRow
+from ..settlement.session import Economy
+from ..text import rfc3339
+from .payees import ALGORITHMS, Person, datanet_name, division_of, names_of, people_of, state_of
+from .plain import plain_of
+
+ALSO_IN_MAX = 8
+
+Place = tuple[int, int]
+"""A row: its Datanet's place among those that are looked at, and its own in the index."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """What was asked and answered, as long as it is here."""
+
+    question: str
+    answer: str
+    exchange: Exchange
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Holder:
+    """A run and the row that is named for it."""
+
+    run: Run
+    datanet: int
+    row: int  # the one with the greatest share
+    others: tuple[int, ...]
+
+
+def teaching_of(
+    home: Home,
+    economy: Economy,
+    row: ReceiptRow,
+    *,
+    registered: Registered | None,
+    texts: Texts | None,
+    attributor: Attributor,
+    tokenizer: Tokenizer | None,
+) -> dict[str, Any]:
+    """All that is known of who taught an answer; `registered` and `texts` are None where they are not here."""
+    division = division_of(economy, row)
+    found = [datanet_name(economy, part.datanet_id) for part in division.datanets]
+    people = people_of(division, row.shares, names_of(home, [name for name in found if name]))
+    shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
+    if registered and texts and tokenizer:
+        look = _Look(home, economy, registered.owned, people, texts, attributor, tokenizer)
+        shown = look.show()
+    return {
+        **state_of(row),
+        "algorithm": ALGORITHMS.get(row.receipt.algo_id, str(row.receipt.algo_id)),
+        "people": [{**plain_of(person), "rows": _num_rows(shown["rows"], person)} for person in people],
+        **shown,
+        "datanets": _datanets(division, found, registered),
+        "part_wei": str(division.contributors_wei),
+        "part_ppm": division.contributors_wei * 1_000_000 // (division.amount_wei or 1),
+        "dust_wei": str(sum(part.dust_wei for part in division.datanets)),
+    }
+
+
+def _num_rows(rows: Sequence[Mapping[str, Any]], person: Person) -> int:
+    return sum(row["account"] == person.account and row["ppm"] > 0 for row in rows)
+
+
+def _datanets(division: Division, names: Sequence[str | None], registered: Registered | None) -> list[dict[str, Any]]:
+    owned = {datanet.id: datanet for datanet in (registered.owned if registered else ())}
+    return [
+        {
+            "datanet_id": part.datanet_id,
+            "name": name,
+            "version": owned[part.datanet_id].index.version if part.datanet_id in owned else None,
+            "rows": owned[part.datanet_id].index.num_rows if part.datanet_id in owned else None,
+            "weight_ppm": part.weight_ppm,
+            "part_wei": str(part.part_wei),
+            "owner_wei": str(part.owner_wei),
+        }
+        for part, name in zip(division.datanets, names, strict=True)
+    ]
+
+
+class _Look:
+    """One look at an answer beside its adapter's rows."""
+
+    def __init__(
+        self,
+        home: Home,
+        economy: Economy,
+        owned: Sequence[OwnedDatanet],
+        people: Sequence[Person],
+        texts: Texts,
+        attributor: Attributor,
+        tokenizer: Tokenizer,
+    ) -> None:
+        self._home = home
+        self._economy = economy
+        self._owned = owned
+        self._people = {person.account: person for person in people}
+        self._texts = texts
+        self._attributor = attributor
+        self._tokenizer = tokenizer
+
+    def show(self) -> dict[str, Any]:
+        """Spans and rows."""
+        exchange, texts = self._texts.exchange, self._texts
+        spans = self._spans(exchange.answer, texts.answer)
+        asked = self._spans(exchange.prompt, texts.question)
+        places = list(dict.fromkeys([*self._paid, *(holder_place(each) for each, _, _ in [*spans, *asked])]))
+        return {
+            "tokens": len(exchange.answer),
+            "tokens_matched": num_covered([run for runs in self._runs for run in runs]),
+            "spans": [self._span(*each) for each in spans],
+            "question_spans": [self._span(*each) for each in asked],
+            "rows": sorted((self._row(place) for place in places), key=lambda row: -row["ppm"]),
+        }
+
+    # ---- what is paid
+
+    @cached_property
+    def _scores(self) -> list[tuple[int, ...]]:
+        return [self._attributor.score(self._texts.exchange, datanet.index) for datanet in self._owned]
+
+    @cached_property
+    def _paid(self) -> dict[Place, int]:
+        """The rows that are paid for, the best of each cluster, and their part of all shares."""
+        count = self._attributor.clusters_max or CLUSTERS_MAX
+        found = [
+            (at, row)
+            for at, datanet in enumerate(self._owned)
+            for row in best_rows(self._scores[at], datanet.clusters, count)
+        ]
+        ppm: dict[Place, int] = {}
+        for account, person in self._people.items():
+            own = [place for place in found if self._account(place) == account]
+            weights = [self._scores[at][row] ** CLUSTER_POWER for at, row in own]
+            ppm |= zip(own, apportion(person.ppm, weights), strict=True)
+        return {place: ppm.get(place, 0) for place in found}
+
+    def _account(self, place: Place) -> Address:
+        at, row = place
+        return self._owned[at].accounts[row]
+
+    # ---- spans
+
+    @cached_property
+    def _runs(self) -> list[list[Run]]:
+        return [find_runs(datanet.index, self._texts.exchange.answer) for datanet in self._owned]
+
+    def _spans(self, tokens: Sequence[int], text: str) -> list[tuple[_Holder, Span, tuple[int, int]]]:
+        """What is marked in a text, with its place there in characters."""
+        offsets = find_offsets(tokens, text, self._tokenizer)
+        if offsets is None:
+            return []
+        holders = [
+            self._holder(at, run)
+            for at, datanet in enumerate(self._owned)
+            for run in find_runs(datanet.index, tokens)
+        ]
+        weights = [self._people_ppm(each) for each in holders]
+        chosen = choose_spans([each.run for each in holders], weights)
+        words = [whole_words(text, offsets[span.begin], offsets[span.end]) for span in chosen]
+        return [(holders[span.run], span, word) for span, word in zip(chosen, words, strict=True) if word]
+
+    def _holder(self, at: int, run: Run) -> _Holder:
+        best = max(run.rows, key=lambda row: (self._paid.get((at, row), 0), self._scores[at][row], -row))
+        return _Holder(run=run, datanet=at, row=best, others=tuple(row for row in run.rows if row != best))
+
+    def _people_ppm(self, holder: _Holder) -> int:
+        person = self._people.get(self._account(holder_place(holder)))
+        return person.ppm if person else 0
+
+    def _span(self, holder: _Holder, span: Span, word: tuple[int, int]) -> dict[str, Any]:
+        account = self._account(holder_place(holder))
+        digests = self._owned[holder.datanet].index.row_digests
+        return {
+            "begin": word[0],
+            "end": word[1],
+            "tokens": span.end - span.begin,
+            "row": digests[holder.row],
+            "account": account,
+            "number": self._people[account].number if account in self._people else 0,
+            "also_in": [digests[row] for row in holder.others[:ALSO_IN_MAX]],
+            "num_also_in": len(holder.others),
+        }
+
+    # ---- rows
+
+    def _row(self, place: Place) -> dict[str, Any]:
+        at, row = place
+        datanet, account = self._owned[at], self._account(place)
+        digest = datanet.index.row_digests[row]
+        tokens = datanet.index.row_tokens(row)
+        runs = [run for run in self._runs[at] if row in run.rows]
+        text, marks = self._row_text(tokens, self._prompts(at).get(digest), runs)
+        return {
+            "row": digest,
+            "datanet_id": datanet.id,
+            "datanet": datanet.index.id,
+            "published": self._published[at],
+            "account": account,
+            "number": self._people[account].number if account in self._people else 0,
+            "ppm": self._paid.get(place, 0),
+            "score": self._scores[at][row],
+            "gradient": None,
+            "tokens_matched": num_covered(runs),
+            "text": text,
+            "marks": marks,
+        }
+
+    def _row_text(
+        self, tokens: Sequence[int], prompt: str | None, runs: Sequence[Run]
+    ) -> tuple[str, list[dict[str, int]]]:
+        """A row as people read it, and what of it the answer has, in characters."""
+        decoder = self._tokenizer.decoder()
+        pieces = [decoder.push(token) for token in tokens]
+        offsets = [0]
+        for piece in pieces:
+            offsets.append(offsets[-1] + len(piece))
+        text, parted = "".join(pieces), None
+        if prompt and text.startswith(prompt) and len(text) > len(prompt):
+            parted = len(prompt)  # the line end between question and answer, which no token says
+            text = f"{text[:parted]}\n{text[parted:]}"
+        marks = []
+        for run in runs:
+            begin = find_in(tokens, self._texts.exchange.answer[run.begin : run.end])
+            if begin is None:
+                continue
+            ends = [offsets[begin], offsets[begin + run.length]]
+            word = whole_words(text, *(at + (parted is not None and at >= parted) for at in ends))
+            marks += [{"begin": word[0], "end": word[1]}] if word else []
+        return text, _apart(marks)
+
+    def _prompts(self, at: int) -> dict[Digest, str]:
+        """The questions of rows that this home has itself: an index has no mark between question and answer."""
+        if at not in self._known_prompts:
+            self._known_prompts[at] = _own_prompts(self._home, self._owned[at])
+        return self._known_prompts[at]
+
+    @cached_property
+    def _known_prompts(self) -> dict[int, dict[Digest, str]]:
+        return {}
+
+    @cached_property
+    def _published(self) -> list[str | None]:
+        """When each Datanet published the version, by the chain."""
+        return [self._published_at(datanet) for datanet in self._owned]
+
+    def _published_at(self, datanet: OwnedDatanet) -> str | None:
+        found = self._economy.ledger.events.find("DatanetVersion", {"id": datanet.id})
+        same = [each for each in found if each.arguments["rowsRoot"] == datanet.index.rows_root] or found
+        block = self._economy.client.block(same[0].block.number) if same else None
+        return rfc3339(block.timestamp_s) if block else None
+
+
+def _apart(marks: Sequence[dict[str, int]]) -> list[dict[str, int]]:
+    """Marks that do not overlap, in order: what two have in common is marked once."""
+    apart: list[dict[str, int]] = []
+    for mark in sorted(marks, key=lambda mark: (mark["begin"], -mark["end"])):
+        if apart and mark["begin"] < apart[-1]["end"]:
+            apart[-1]["end"] = max(apart[-1]["end"], mark["end"])
+        else:
+            apart.append(dict(mark))
+    return apart
+
+
+def holder_place(holder: _Holder) -> Place:
+    """The row that is named for a run."""
+    return holder.datanet, holder.row
+
+
+def _own_prompts(home: Home, datanet: OwnedDatanet) -> dict[Digest, str]:
+    try:
+        _, rows = OwnDatanets(home).version_rows(datanet.index.id, datanet.index.version)
+    except NodeError:
+        return {}
+    return {canonical_digest(row): row.prompt for row in rows}

@@ -1,0 +1,244 @@
+"""The way of one receipt's money in seven steps, each as the ledger and the chain have it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from openledger_protocol.division import Division
+from openledger_protocol.events import Event
+from openledger_protocol.primitives import Address, Digest, Wei
+
+from ..home import Home
+from ..ledger.channels import Channel
+from ..ledger.claims import Claim
+from ..ledger.receipts import ReceiptRow
+from ..settlement.records import integer, record_of
+from ..settlement.session import Economy
+from ..text import counted, rfc3339
+from .payees import datanet_name, division_of, names_of, people_of
+from .plain import plain_of
+
+ONE_OPEN = Wei(10**18)
+NS = 10**9
+
+StepName = Literal["deposit", "voucher", "receipt", "claim", "payout list", "window", "withdrawal"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoneyStep:
+    """One step; those after the first that is not done wait for it."""
+
+    step: StepName
+    is_done: bool
+    amount_wei: Wei | None
+    who: str  # who signs it, or may
+    account: Address | None
+    says: str
+    at: str | None = None  # RFC 3339: when it was done, or when it may be
+    hash: Digest | None = None
+    is_on_chain: bool = True
+
+
+def follow(home: Home, economy: Economy, row: ReceiptRow) -> dict[str, Any]:
+    """Follow a receipt's money from the payer's deposit to the withdrawals.
+
+    Raises:
+        ChainError: the chain can't be asked.
+    """
+    division, one = division_of(economy, row), division_of(economy, row, ONE_OPEN)
+    found = [datanet_name(economy, part.datanet_id) for part in division.datanets]
+    names = names_of(home, [name for name in found if name])
+    steps = _Way(economy, row, division).steps()
+    undone = [place for place, step in enumerate(steps) if not step.is_done]
+    return {
+        "digest": row.digest,
+        "amount_wei": str(row.receipt.amount_wei),
+        "chain_time_s": economy.client.head().timestamp_s,
+        "steps": [
+            {**plain_of(step), "state": _state(step, is_first=bool(undone) and place == undone[0])}
+            for place, step in enumerate(steps)
+        ],
+        "as_paid": _plain_division(division, row, names),
+        "of_one": _plain_division(one, row, names),
+    }
+
+
+def _state(step: MoneyStep, *, is_first: bool) -> str:
+    return "done" if step.is_done else "now" if is_first else "next"
+
+
+def _plain_division(division: Division, row: ReceiptRow, names: dict[Address, str]) -> dict[str, Any]:
+    """An amount by who gets it: `parts` sum to it, `people` and the dust to the contributors' part."""
+    parts = [
+        ("node", division.node_wei),
+        ("adapter owner", division.adapter_owner_wei),
+        ("Datanet contributors", division.contributors_wei),
+        ("Datanet owners", division.datanet_owners_wei),
+        ("stakers", division.stakers_wei),
+        ("protocol", division.protocol_wei),
+    ]
+    whole = division.amount_wei or 1
+    return {
+        "amount_wei": str(division.amount_wei),
+        "parts": [
+            {"to": to, "ppm": wei * 1_000_000 // whole, "amount_wei": str(wei)}
+            for to, wei in parts
+            if wei or to in ("node", "stakers", "protocol")
+        ],
+        "people": [plain_of(person) for person in people_of(division, row.shares, names)],
+        "dust_wei": str(sum(part.dust_wei for part in division.datanets)),
+    }
+
+
+class _Way:
+    """Where one receipt's money has been."""
+
+    def __init__(self, economy: Economy, row: ReceiptRow, division: Division) -> None:
+        self._economy = economy
+        self._events = economy.ledger.events
+        self._row = row
+        self._division = division
+        channel = economy.ledger.channels.find(row.receipt.channel_id)
+        assert channel is not None, "a receipt is charged to a channel"
+        self._channel: Channel = channel
+        self._node = channel.config.node
+        self._claim: Claim | None = economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+        claimed = self._claim and self._last("Claimed", items_hash=self._claim.items_hash)
+        self._claimed: Event | None = claimed or None
+        self._proposed = self._last("Proposed") if self._claimed else None
+        self._finalized = self._last("Finalized") if self._claimed else None
+
+    def steps(self) -> list[MoneyStep]:
+        """All seven."""
+        return [
+            self._deposit(),
+            self._voucher(),
+            self._receipt(),
+            self._claim_step(),
+            self._payout_list(),
+            self._window(),
+            self._withdrawal(),
+        ]
+
+    def _deposit(self) -> MoneyStep:
+        key = {"channelId": self._row.receipt.channel_id}
+        paid_in = [*self._events.find("ChannelOpened", key), *self._events.find("ToppedUp", key)]
+        balance = self._economy.deployment.channel(self._row.receipt.channel_id)
+        return MoneyStep(
+            step="deposit",
+            is_done=bool(paid_in) and balance.deposit_wei >= self._row.receipt.cumulative_wei,
+            amount_wei=balance.deposit_wei,
+            who="payer",
+            account=self._channel.config.payer,
+            says="opens a channel, and takes back what it does not spend",
+            **self._place(paid_in[0] if paid_in else None),
+        )
+
+    def _voucher(self) -> MoneyStep:
+        return MoneyStep(
+            step="voucher",
+            is_done=self._channel.ceiling_wei >= self._row.receipt.cumulative_wei,
+            amount_wei=self._channel.ceiling_wei,
+            who="payer",
+            account=self._channel.config.authorizer,
+            says="signs a ceiling that only grows, one chunk ahead of the answer",
+            is_on_chain=False,
+        )
+
+    def _receipt(self) -> MoneyStep:
+        signed = "the payer countersigned" if self._row.countersignature else "the payer did not countersign"
+        return MoneyStep(
+            step="receipt",
+            is_done=self._row.signature is not None,
+            amount_wei=self._row.receipt.amount_wei,
+            who="node",
+            account=self._node,
+            says=f"signs what was done; {signed}",
+            at=rfc3339(self._row.receipt.seq / NS),
+            hash=self._row.digest,
+            is_on_chain=False,
+        )
+
+    def _claim_step(self) -> MoneyStep:
+        record, says = None, "brings its receipts to the chain once an epoch"
+        if self._claimed:
+            record = record_of(self._claimed)
+            says = (
+                f"claim {record.seq} of epoch {record.epoch}, {counted(record.count, 'receipt')} in one transaction"
+            )
+        return MoneyStep(
+            step="claim",
+            is_done=record is not None or self._is_claimed_elsewhere(),
+            amount_wei=record.gross_wei if record else None,
+            who="node",
+            account=self._node,
+            says=says,
+            **self._place(self._claimed),
+        )
+
+    def _is_claimed_elsewhere(self) -> bool:
+        """Of a receipt that another node signed we see no more than what its channel has paid."""
+        if self._node == self._economy.accounts.wallet:
+            return False
+        claimed = self._economy.deployment.channel(self._row.receipt.channel_id).claimed_wei
+        return claimed >= self._row.receipt.cumulative_wei
+
+    def _payout_list(self) -> MoneyStep:
+        pots = record_of(self._claimed).pots if self._claimed else ()
+        return MoneyStep(
+            step="payout list",
+            is_done=self._proposed is not None,
+            amount_wei=Wei(sum(pot.amount_wei for pot in pots)) if self._claimed else None,
+            who="node",
+            account=self._node,
+            says="names who is owed for the data; its own share stands behind the list",
+            **self._place(self._proposed),
+        )
+
+    def _window(self) -> MoneyStep:
+        ready_s = integer(self._proposed, "readyAt") if self._proposed else None
+        return MoneyStep(
+            step="window",
+            is_done=self._finalized is not None,
+            amount_wei=None,
+            who="anybody",
+            account=None,
+            says="may challenge the list with proof; then anybody makes it final",
+            at=rfc3339(ready_s)
+            if ready_s is not None and not self._finalized
+            else self._place(self._finalized)["at"],
+            hash=self._finalized.transaction_hash if self._finalized else None,
+        )
+
+    def _withdrawal(self) -> MoneyStep:
+        payout = self._economy.deployment.payout_of(self._node)
+        taken = self._events.find("Withdrawn", {"account": payout})
+        after = [event for event in taken if self._finalized and _is_after(event, self._finalized)]
+        return MoneyStep(
+            step="withdrawal",
+            is_done=bool(after),
+            amount_wei=self._division.node_wei,
+            who="each account",
+            account=payout,
+            says="takes its balance out when it likes; nothing expires. Here: the node's part",
+            **self._place(after[0] if after else None),
+        )
+
+    # ---- what the chain says
+
+    def _last(self, name: str, *, items_hash: Digest | None = None) -> Event | None:
+        assert self._claim is not None, "what is asked is of its claim"
+        found = self._events.find(name, {"node": self._node, "seq": self._claim.seq})
+        if items_hash is not None:
+            found = [event for event in found if record_of(event).items_hash == items_hash]
+        return found[-1] if found else None
+
+    def _place(self, event: Event | None) -> dict[str, Any]:
+        """When and by which transaction."""
+        if event is None:
+            return {"at": None, "hash": None}
+        block = self._economy.client.block(event.block.number)
+        return {"at": rfc3339(block.timestamp_s) if block else None, "hash": event.transaction_hash}
+
+
+def _is_after(event: Event, other: Event) -> bool:
+    return (event.block.number, event.log_index) > (other.block.number, other.log_index)

@@ -1,0 +1,130 @@
+"""Whom a receipt names: people in the order of their shares, the names that are known for them, and what they get."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.division import Division, divide, is_treasury, join_ppm
+from openledger_protocol.eip712 import digest_word
+from openledger_protocol.epoch import epoch_at
+from openledger_protocol.payments import is_sampled
+from openledger_protocol.primitives import BASE_ONLY, Address, DatanetId, Wei
+
+from ..datanets.store import OwnDatanets
+from ..errors import NodeError
+from ..home import Home
+from ..ledger.receipts import ReceiptRow
+from ..settlement.session import Economy
+
+COLOURS = 4
+"""So many people are told apart by colour; the rest are the others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody whom a receipt names."""
+
+    number: int  # 1 to 4, by share; 0: one of the others, or the treasury
+    account: Address
+    name: str | None  # as this home's Datanets call the account
+    pays: str  # "contributor" or "treasury"
+    ppm: int  # of all Datanets of the adapter together
+    amount_wei: Wei  # of this receipt
+
+
+def division_of(economy: Economy, row: ReceiptRow, amount_wei: Wei | None = None) -> Division:
+    """A receipt's price, or another amount by the same rules, divided as the chain's terms say.
+
+    Raises:
+        ChainError: the chain can't be asked.
+    """
+    deployment, receipt = economy.deployment, row.receipt
+    adapter = deployment.adapter(receipt.adapter_id)
+    found = {datanet_id: deployment.datanet(datanet_id) for datanet_id, _ in (adapter.datanets if adapter else ())}
+    return divide(
+        receipt.amount_wei if amount_wei is None else amount_wei,
+        params=deployment.params(_epoch_of(economy, row)),
+        adapter=adapter,
+        datanets={datanet_id: terms for datanet_id, terms in found.items() if terms},
+        shares=row.shares,
+    )
+
+
+def people_of(division: Division, shares: Sequence[Share], names: Mapping[Address, str]) -> list[Person]:
+    """Those whom a receipt names, the greatest share first and the treasury last."""
+    ppm_of = join_ppm(shares, {part.datanet_id: part.weight_ppm for part in division.datanets})
+    amounts: dict[Address, int] = {}
+    for payee in (payee for part in division.datanets for payee in part.payees):
+        amounts[payee.account] = amounts.get(payee.account, 0) + payee.amount_wei
+    ranked = sorted(ppm_of, key=lambda account: (is_treasury(account), -ppm_of[account], account.lower()))
+    return [
+        Person(
+            number=place if place <= COLOURS and not is_treasury(account) else 0,
+            account=account,
+            name=names.get(account),
+            pays="treasury" if is_treasury(account) else "contributor",
+            ppm=ppm_of[account],
+            amount_wei=Wei(amounts.get(account, 0)),
+        )
+        for place, account in enumerate(ranked, start=1)
+    ]
+
+
+def datanet_name(economy: Economy, datanet_id: DatanetId) -> str | None:
+    """What a Datanet's owner called it on the chain."""
+    created = economy.ledger.events.find("DatanetCreated", {"id": datanet_id})
+    return str(created[-1].arguments["name"]) if created else None
+
+
+def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
+    """The names under which this home's own Datanets know their contributors."""
+    own, names = OwnDatanets(home), dict[Address, str]()
+    for datanet in datanets:
+        try:
+            found = own.find(datanet)
+        except NodeError:  # torn: `datanet show` says so, and a name is no evidence
+            continue
+        for name, account in (found.accounts if found else {}).items():
+            names.setdefault(account, name)
+    return names
+
+
+def _epoch_of(economy: Economy, row: ReceiptRow) -> int:
+    """Whose parameters count: those of the claim's epoch, once there is one."""
+    claim = economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+    return claim.epoch if claim else epoch_at(economy.client.head().timestamp_s, economy.windows)
+
+
+# ---- How far the scores of a receipt have come: its shares are signed before anybody knows whether it is drawn.
+
+ALGORITHMS = {1: "suffix-v1", 2: "grad-v1", 3: "poa-v1", 4: "size-v0", 5: "uniform-v0", 6: "poa-v2"}
+SCORED_BY_DRAW = (2, 3, 6)
+"""Algorithms whose scores wait for the payer's nonce: one receipt in eight is scored by gradients, too."""
+
+
+def state_of(row: ReceiptRow) -> dict[str, str]:
+    """How far the scores of a receipt have come, in a word and in words."""
+    state = _state(row)
+    says = {
+        "base": "the base alone answered: it pays no Datanet",
+        "not_auditable": "its payer lets nobody audit it, so its data shares go to treasuries",
+        "text_match": "text match, in the receipt",
+        "waits": "text match, in the receipt; waits for the draw",
+        "not_drawn": "not drawn, text match stands",
+        "drawn": "drawn: its text can be demanded and matched again",
+        "scored": f"scored by {ALGORITHMS.get(row.receipt.algo_id)}, final",
+    }
+    return {"state": state, "says": says[state]}
+
+
+def _state(row: ReceiptRow) -> str:
+    if row.receipt.adapter_id == BASE_ONLY:
+        return "base"
+    if not row.receipt.flags & FLAG_AUDITABLE:
+        return "not_auditable"
+    if row.nonce is None:
+        return "waits" if row.receipt.algo_id in SCORED_BY_DRAW else "text_match"
+    if not is_sampled(row.nonce, digest_word(row.digest)):
+        return "not_drawn"
+    return "scored" if row.receipt.algo_id in SCORED_BY_DRAW else "drawn"

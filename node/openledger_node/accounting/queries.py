@@ -1,0 +1,190 @@
+"""All that a verb may ask of the money, by name: the same whether the daemon answers, or the verb itself does."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.eip712 import digest_word
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.payments import is_sampled
+from openledger_protocol.primitives import ZERO_ADDRESS, Wei
+
+from ..attribution.registry import Registry
+from ..engine.tokenizer import Tokenizer
+from ..home import Home
+from ..ledger.receipts import ReceiptRow
+from ..settlement.records import integer
+from ..settlement.session import Economy
+from .earnings import earnings_report
+from .money_trail import follow
+from .plain import plain_of
+from .receipt_check import Inspector
+from .transactions import Arguments, MoneyVerbs
+
+RECEIPTS_MAX = 1_000
+OUTBOX_SHOWN = 50
+
+
+class Given(dict[str, Any]):
+    """Arguments of a question; one that is missing is the asker's mistake, and says so."""
+
+    def __missing__(self, name: str) -> Any:
+        """Refuse."""
+        raise MalformedError(f"the argument {name!r} is missing")
+
+
+class MoneyQuestions:
+    """Answers questions as plain values for JSON."""
+
+    def __init__(self, home: Home, economy: Economy, verbs: MoneyVerbs, inspector: Inspector) -> None:
+        self._economy = economy
+        self._verbs = verbs
+        self._inspector = inspector
+        self._answers: Mapping[str, Callable[[Arguments], Any]] = {
+            "network": lambda _: self._network(),
+            "rescan": lambda _: self._rescan(),
+            "stake": lambda _: verbs.stake(),
+            "channels": lambda _: verbs.channels(),
+            "rewards": lambda _: verbs.rewards(),
+            "earnings": lambda given: earnings_report(economy, given, now_s=time.time()),
+            "plan": lambda given: verbs.plan(given["verb"], Given(given["arguments"]), given.get("password")),
+            "act": lambda given: {"transactions": verbs.act(given["plan"])},
+            "claim": lambda _: verbs.claim_now(),
+            "transactions": lambda given: {"transactions": verbs.find_transactions(given["keys"])},
+            "receipts": lambda given: {"receipts": self._receipts(min(int(given["limit"]), RECEIPTS_MAX))},
+            "receipt": lambda given: self._receipt(given["receipt"]),
+            "follow": lambda given: follow(home, economy, inspector.find(given["receipt"])),
+            "outbox": lambda given: {
+                "transactions": verbs.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
+            },
+            "verify": lambda given: self._verify(given["receipt"]),
+        }
+
+    def answer(self, question: str, arguments: Arguments) -> Any:
+        """Answer one question.
+
+        Raises:
+            NodeError: the operator must act.
+            ProtocolError: it is refused, or there is no such question.
+        """
+        if question not in self._answers:
+            raise MalformedError(f"no question is called {question!r}: there are {', '.join(self._answers)}")
+        return self._answers[question](Given(arguments))
+
+    def lock(self) -> None:
+        """Forget the keys that were opened for a verb, once nothing waits for them."""
+        self._verbs.lock()
+
+    def _network(self) -> dict[str, Any]:
+        """Where the money is, and the chain's time, by which everything is due."""
+        economy = self._economy
+        head = economy.client.head()
+        return {
+            "network": economy.network.network,
+            "is_development": economy.network.is_development,
+            "symbol": economy.network.token.symbol,
+            "block": head.number,
+            "chain_time_s": head.timestamp_s,
+            "health": economy.state.health,
+            "why": economy.state.why,
+            "alerts": list(economy.outbox.alerts),
+        }
+
+    def _rescan(self) -> dict[str, Any]:
+        self._economy.rescan()
+        self._economy.step()
+        return self._network()
+
+    def _receipts(self, limit: int) -> list[dict[str, Any]]:
+        return [self._summary(row) for row in self._economy.ledger.receipts.newest(limit=limit)]
+
+    def _summary(self, row: ReceiptRow) -> dict[str, Any]:
+        """A receipt in a line."""
+        receipt = row.receipt
+        return {
+            "digest": row.digest,
+            "request_id": receipt.work.request_id,
+            "seq": receipt.seq,
+            "adapter_id": receipt.adapter_id,
+            "amount_wei": str(receipt.amount_wei),
+            "tokens_in": receipt.work.tokens_in,
+            "tokens_out": receipt.work.tokens_out,
+            "is_countersigned": row.countersignature is not None,
+            "claim": self._claim_of(row),
+        }
+
+    def _claim_of(self, row: ReceiptRow) -> dict[str, Any] | None:
+        claim = self._economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+        return {"seq": claim.seq, "state": claim.state} if claim else None
+
+    def _receipt(self, beginning: str) -> dict[str, Any]:
+        """A receipt whole, with the rows that speak for its shares where its texts are still here."""
+        row = self._inspector.find(beginning)
+        channel = self._economy.ledger.channels.find(row.receipt.channel_id)
+        assert channel is not None, "a receipt is charged to a channel"
+        found = self._inspector.evidence(row)
+        return {
+            **self._summary(row),
+            "payer": channel.config.payer,
+            "node": channel.config.node,
+            "is_auditable": bool(row.receipt.flags & FLAG_AUDITABLE),
+            "is_sampled": is_sampled(row.nonce, digest_word(row.digest)) if row.nonce else None,
+            "receipt": plain_of(row.receipt),
+            "shares": [{**plain_of(share), "pays": _payee(share.account)} for share in row.shares],
+            "answer": self._inspector.text(row),
+            "evidence": None if found is None else [plain_of(each) for each in found],
+            "teaching": self._inspector.teaching(row),
+        }
+
+    def _verify(self, beginning: str) -> dict[str, Any]:
+        row = self._inspector.find(beginning)
+        checks = self._inspector.check(row)
+        return {
+            "digest": row.digest,
+            "holds": all(check.holds is not False for check in checks),
+            "checks": [plain_of(check) for check in checks],
+        }
+
+
+def open_questions(
+    home: Home,
+    economy: Economy,
+    *,
+    registry: Registry,
+    tokenizer: Callable[[], Tokenizer],
+    unseal: Callable[[bytes], bytes],
+) -> MoneyQuestions:
+    """Compose what answers."""
+    inspector = Inspector(home, economy, registry=registry, tokenizer=tokenizer, unseal=unseal)
+    return MoneyQuestions(home, economy, MoneyVerbs(home, economy), inspector)
+
+
+def _payee(account: str) -> str:
+    return "treasury" if account == ZERO_ADDRESS else "contributor"
+
+
+# ---- What of the money waits for its owner, counted from ledger and memory alone: no chain is asked.
+
+
+def num_waiting(economy: Economy) -> int:
+    """Transactions that are parked, and one more where stake is ready to be withdrawn."""
+    return num_parked(economy) + (stake_ready_wei(economy) > 0)
+
+
+def num_parked(economy: Economy) -> int:
+    """Transactions that go on only when somebody acts: the outbox holds them up, or their sender's key is locked."""
+    unsent = (found for found in economy.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
+    num_locked = sum(found.intent.sender not in economy.ring.keys for found in unsent)
+    return len(economy.outbox.alerts) + num_locked
+
+
+def stake_ready_wei(economy: Economy) -> Wei:
+    """What may leave the bond by now: a withdrawal takes all that is ready, so the sums say what is left."""
+    head, whose = economy.watcher.head, {"node": economy.accounts.wallet}
+    if head is None:
+        return Wei(0)
+    started = economy.ledger.events.find("UnbondStarted", whose)
+    ready = sum(integer(event, "amount") for event in started if integer(event, "readyAt") <= head.timestamp_s)
+    taken = sum(integer(event, "amount") for event in economy.ledger.events.find("StakeWithdrawn", whose))
+    return Wei(max(0, ready - taken))

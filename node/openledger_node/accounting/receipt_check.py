@@ -1,0 +1,255 @@
+"""One receipt looked at from all sides: each thing that it says is computed anew, and held against what is signed.
+
+What is proven here is the arithmetic, the signatures, the texts' match and the claim's place on the chain. Scores are
+executed again, by the same algorithm over the same index: that shows that the node did not make them up, not that
+they are just.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from openledger_protocol.attribution import Share, check_shares, shares_hash
+from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.eip712 import digest_word, hex_digest
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.opening import Opening, check_opening, opening_from_json
+from openledger_protocol.payments import ChannelConfig, nonce_commit, receipt_digest
+from openledger_protocol.primitives import BASE_ONLY
+from openledger_protocol.signatures import check_signer, recover_address
+
+from ..attribution.attributor import Exchange
+from ..attribution.evidence import RowEvidence, evidence
+from ..attribution.registry import Registered, Registry
+from ..attribution.service import exchange_of, question_of, treasury_shares
+from ..engine.tokenizer import Tokenizer
+from ..errors import NodeError
+from ..home import Home
+from ..ledger.receipts import ReceiptRow
+from ..models.adapters import Adapter, list_adapters
+from ..network.selling import open_attributor, registered_shares
+from ..settlement.proof import ClaimProof, find_proof
+from ..settlement.session import Economy
+from ..text import counted
+from .attribution_report import Texts, teaching_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that a receipt says, and whether it holds; None: it can't be told here, and `detail` says why."""
+
+    what: str
+    holds: bool | None
+    detail: str
+
+
+class Inspector:
+    """Looks at receipts of this home."""
+
+    def __init__(
+        self,
+        home: Home,
+        economy: Economy,
+        *,
+        registry: Registry,
+        tokenizer: Callable[[], Tokenizer],
+        unseal: Callable[[bytes], bytes],
+    ) -> None:
+        self._home = home
+        self._economy = economy
+        self._registry = registry
+        self._open_tokenizer = tokenizer
+        self._unseal = unseal
+        self._attributor = open_attributor()
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return self._open_tokenizer()
+
+    def find(self, beginning: str) -> ReceiptRow:
+        """The receipt whose digest or request id begins so.
+
+        Raises:
+            NodeError: none does, or several do.
+        """
+        found = self._economy.ledger.receipts.find(beginning)
+        if len(found) == 1:
+            return found[0]
+        raise NodeError(
+            f"{len(found)} receipts begin with {beginning!r}: `openledger-node attribution show` lists the newest"
+        )
+
+    def evidence(self, row: ReceiptRow) -> tuple[RowEvidence, ...] | None:
+        """The rows that speak for its shares; None where its texts are not here any more, or never were."""
+        opening, (registered, _) = self._opening(row), self._registered(row)
+        if opening is None or registered is None:
+            return None
+        return evidence(self._attributor, registered.owned, self._exchange(opening), self._tokenizer)
+
+    def teaching(self, row: ReceiptRow) -> dict[str, Any]:
+        """Who taught its answer, and what they get of its price."""
+        opening, (registered, why_no_rows) = self._opening(row), self._registered(row)
+        texts = None
+        if opening is not None:
+            exchange = self._exchange(opening)
+            texts = Texts(question=question_of(opening.messages), answer=opening.text, exchange=exchange)
+        found = teaching_of(
+            self._home,
+            self._economy,
+            row,
+            registered=registered,
+            texts=texts,
+            attributor=self._attributor,
+            tokenizer=self._tokenizer if texts else None,
+        )
+        return {**found, "why_no_rows": why_no_rows if texts else _why_no_text(row)}
+
+    def text(self, row: ReceiptRow) -> str | None:
+        """The answer, where its text is still here."""
+        opening = self._opening(row)
+        return opening.text if opening else None
+
+    def check(self, row: ReceiptRow) -> list[Check]:
+        """Everything that can be checked of a receipt."""
+        return [_checked(what, find) for what, find in self._checks(row)]
+
+    def _checks(self, row: ReceiptRow) -> Iterator[tuple[str, Callable[[], str]]]:
+        yield "digest", lambda: self._digest(row)
+        yield "signature", lambda: self._signature(row)
+        yield "countersignature", lambda: self._countersignature(row)
+        yield "shares", lambda: self._shares(row)
+        yield "text", lambda: self._text(row)
+        yield "attribution", lambda: self._attribution(row)
+        yield "claim", lambda: self._claim(row)
+        yield "payouts", lambda: self._payouts(row)
+
+    def _digest(self, row: ReceiptRow) -> str:
+        digest = hex_digest(receipt_digest(row.receipt, self._economy.deployment.payments))
+        _require(digest == row.digest, f"its fields hash to {digest}")
+        return f"its fields hash to {digest[:18]}…"
+
+    def _signature(self, row: ReceiptRow) -> str:
+        if row.signature is None:
+            raise _UnknownError("not signed yet: the next start signs it")
+        signer, node = recover_address(digest_word(row.digest), row.signature), self._config(row).node
+        is_signer = signer == self._economy.accounts.signer or self._economy.deployment.is_signer(node, signer)
+        _require(is_signer, f"{signer} signed it, who may not sign for {node}")
+        return f"by {signer} for node {node}"
+
+    def _countersignature(self, row: ReceiptRow) -> str:
+        if row.countersignature is None or row.nonce is None:
+            raise _UnknownError("the payer did not countersign: a receipt counts without it")
+        check_signer(digest_word(row.digest), row.countersignature, self._config(row).authorizer)
+        _require(nonce_commit(row.nonce) == row.receipt.nonce_commit, "the nonce is not the one committed to")
+        return f"by {self._config(row).authorizer}, whose nonce opens its commitment"
+
+    def _shares(self, row: ReceiptRow) -> str:
+        check_shares(row.shares, {share.datanet_id for share in row.shares})
+        found = shares_hash(row.shares)
+        _require(
+            found == row.receipt.shares_hash, f"they hash to {found}, the receipt says {row.receipt.shares_hash}"
+        )
+        datanets = {share.datanet_id for share in row.shares}
+        return f"{counted(len(row.shares), 'share')} of {counted(len(datanets), 'Datanet')}, as signed"
+
+    def _text(self, row: ReceiptRow) -> str:
+        check_opening(self._opened(row), row.receipt)
+        return "prompt, answer and token ids open their commitments"
+
+    def _attribution(self, row: ReceiptRow) -> str:
+        if row.receipt.adapter_id == BASE_ONLY:
+            _require(not row.shares, "the base alone answered, and shares are named")
+            return "the base alone answered: nobody's data is paid"
+        adapter = self._adapter(row)
+        if adapter is None:
+            raise _UnknownError(f"adapter {row.receipt.adapter_id} is not here: `openledger-node adapters list`")
+        expected = self._expected(row, self._registry.find(adapter))
+        _require(expected == row.shares, "computed again, the shares are others")
+        return f"computed again by {type(self._attributor).__name__}: the same integers"
+
+    def _expected(self, row: ReceiptRow, registered: Registered) -> tuple[Share, ...]:
+        if not row.receipt.flags & FLAG_AUDITABLE:
+            return treasury_shares(registered.datanet_ids)
+        return registered_shares(self._attributor, registered, self._exchange(self._opened(row)))
+
+    def _exchange(self, opening: Opening) -> Exchange:
+        return exchange_of(opening.messages, opening.text, self._tokenizer)
+
+    def _claim(self, row: ReceiptRow) -> str:
+        proof = self._proof(row)
+        _require(proof.is_in_root, "the claim's root on the chain is of other receipts")
+        return (
+            f"receipt {proof.index} of {proof.record.count} in claim {proof.record.seq}, epoch {proof.record.epoch}"
+        )
+
+    def _payouts(self, row: ReceiptRow) -> str:
+        proof = self._proof(row)
+        if proof.proposed is None:
+            raise _UnknownError("the claim's list of who is owed is not on the chain yet")
+        _require(proof.proposed == proof.payouts, "the list on the chain is not what the receipts make")
+        return f"{len(proof.payouts)} payouts on the chain, as the receipts make them"
+
+    def _proof(self, row: ReceiptRow) -> ClaimProof:
+        if self._config(row).node != self._economy.accounts.wallet:
+            raise _UnknownError("it is the node's to claim, and its claims are kept there")
+        proof = find_proof(self._economy.ledger, row)
+        if proof is None:
+            raise _UnknownError("no claim on the chain holds it yet")
+        return proof
+
+    def _config(self, row: ReceiptRow) -> ChannelConfig:
+        channel = self._economy.ledger.channels.find(row.receipt.channel_id)
+        assert channel is not None, "a receipt is charged to a channel"
+        return channel.config
+
+    def _adapter(self, row: ReceiptRow) -> Adapter | None:
+        found = (adapter for adapter in list_adapters(self._home) if adapter.id == row.receipt.adapter_id)
+        return next(found, None)
+
+    def _registered(self, row: ReceiptRow) -> tuple[Registered | None, str | None]:
+        """The rows that its adapter learned from, or why they can't be looked at here."""
+        if row.receipt.adapter_id == BASE_ONLY:
+            return None, "the base alone answered"
+        if (adapter := self._adapter(row)) is None:
+            return None, "its adapter is not on this machine"
+        try:
+            return self._registry.find(adapter), None
+        except ProtocolError as error:
+            return None, str(error)
+
+    def _opening(self, row: ReceiptRow) -> Opening | None:
+        return opening_from_json(self._unseal(row.opening)) if row.opening else None
+
+    def _opened(self, row: ReceiptRow) -> Opening:
+        if (opening := self._opening(row)) is None:
+            raise _UnknownError(_why_no_text(row))
+        return opening
+
+
+class _UnknownError(Exception):
+    """Something that can't be told here."""
+
+
+class _FalseError(Exception):
+    """Something that does not hold."""
+
+
+def _require(condition: bool, why_not: str) -> None:
+    if not condition:
+        raise _FalseError(why_not)
+
+
+def _checked(what: str, find: Callable[[], str]) -> Check:
+    try:
+        return Check(what=what, holds=True, detail=find())
+    except (_FalseError, ProtocolError) as error:
+        return Check(what=what, holds=False, detail=str(error))
+    except (_UnknownError, NodeError) as error:
+        return Check(what=what, holds=None, detail=str(error))
+
+
+def _why_no_text(row: ReceiptRow) -> str:
+    if not row.receipt.flags & FLAG_AUDITABLE:
+        return "the payer lets nobody audit it, so its text was not kept"
+    return "its text is not here: it was deleted when its claim became final, or it is the payer's"

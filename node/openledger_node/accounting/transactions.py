@@ -1,0 +1,325 @@
+"""What money verbs ask and do, as plain values for JSON: the same whether a daemon answers or the verb itself does.
+
+Doing something takes two steps: a plan shows what it will be and cost, and only then it is wanted.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openledger_protocol.errors import MalformedError, RevertedError
+from openledger_protocol.payments import ChannelConfig, channel_id
+from openledger_protocol.primitives import Address, ChannelId, Salt, Wei, check_address, check_digest, check_wei
+from openledger_protocol.transactions import Transaction, day_start_s
+
+from ..chain.contracts import explain_revert
+from ..errors import KeyFileError, NodeError
+from ..home import Home
+from ..keystore import WALLET, Password, find_account, is_unattended, unlock, unlock_unattended
+from ..settlement.actions import (
+    Action,
+    AddStake,
+    AppointSigner,
+    CloseChannel,
+    OpenChannel,
+    RemoveStake,
+    SetPayout,
+    TakeStakerRewards,
+    TopUp,
+    WithdrawChannel,
+    WithdrawRewards,
+    WithdrawStake,
+    change_wei,
+)
+from ..settlement.balances import Step
+from ..settlement.deposits import usual_delay_s
+from ..settlement.session import Economy
+from ..text import rfc3339
+from .plain import plain_of
+from .publishing import PUBLISHERS, Publication
+
+PLANS_MAX = 100
+"""Plans that were shown and not yet confirmed; the oldest go first."""
+
+PLAN_S = 600.0
+"""So long a plan waits for its yes, and the key that it takes stays open."""
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What was shown to the operator, and waits for his yes."""
+
+    actions: tuple[Action, ...]
+    steps: tuple[Step, ...]
+    account: Address
+    made_s: float  # monotonic
+    keep: Callable[[], object]  # writes to the home what goes with it
+
+
+class MoneyVerbs:
+    """The money verbs over one economy."""
+
+    def __init__(self, home: Home, economy: Economy) -> None:
+        self._home = home
+        self._economy = economy
+        self._plans: dict[str, Plan] = {}
+        self._opened: set[Address] = set()  # keys that a password has opened, and that are to be forgotten
+
+    # ---- what there is
+
+    def stake(self) -> dict[str, Any]:
+        """What is bonded."""
+        return plain_of(self._economy.treasury.stake())
+
+    def channels(self) -> dict[str, Any]:
+        """Channels of either side, and what is left in those that this node pays from."""
+        views = self._economy.treasury.channels()
+        left = [view.left_wei for view in views if view.role == "payer"]
+        return {
+            "channels": [{**plain_of(view), "left_wei": str(view.left_wei)} for view in views],
+            "left_as_payer_wei": str(sum(left)),
+            "num_as_payer": sum(1 for wei in left if wei),
+        }
+
+    def rewards(self) -> dict[str, Any]:
+        """What is on its way, and what this UTC day's gas has cost of its budget."""
+        economy = self._economy
+        today_s = day_start_s(economy.client.head().timestamp_s)
+        return {
+            **plain_of(economy.treasury.rewards()),
+            "gas_today_wei": str(economy.ledger.outbox.spent_wei(today_s)),
+            "gas_budget_wei": str(economy.gas_budget_wei),
+        }
+
+    def transactions(self, *, limit: int) -> list[dict[str, Any]]:
+        """The newest transactions."""
+        return [transaction_to_plain(found) for found in self._economy.ledger.outbox.newest(limit=limit)]
+
+    # ---- what is wanted
+
+    def plan(self, verb: str, arguments: Arguments, password: str | None) -> dict[str, Any]:
+        """What a verb would do and cost; an argument `wallet` names another account of the home.
+
+        Raises:
+            NodeError: the verb has nothing to do, or the wallet can't be opened.
+            RevertedError: a contract would refuse it.
+        """
+        if verb not in (*_PLANNERS, *PUBLISHERS):
+            known = ", ".join([*_PLANNERS, *PUBLISHERS])
+            raise MalformedError(f"no verb {verb!r} can be planned: there are {known}")
+        account = self._unlock(arguments.get("wallet") or WALLET, password)
+        name = secrets.token_hex(8)
+        wanted = self._publication(verb, account, arguments)
+        sign = self._economy.ring.signer(account)
+        try:
+            steps = self._economy.treasury.plan(wanted.actions, account, sign, key=f"{verb}:{name}")
+        except RevertedError as error:
+            raise explain_revert(error) from error
+        self._plans[name] = Plan(
+            actions=wanted.actions,
+            steps=tuple(steps),
+            account=account,
+            made_s=time.monotonic(),
+            keep=wanted.keep,
+        )
+        while len(self._plans) > PLANS_MAX:
+            self._plans.pop(next(iter(self._plans)))
+        return {
+            "plan": name,
+            "account": account,
+            "steps": [
+                {"summary": step.intent.summary, "gas": step.gas, "fee_wei": str(step.fee_wei)} for step in steps
+            ],
+            "fee_wei": str(sum(step.fee_wei for step in steps)),
+            "note": wanted.note,
+            **self._afterwards(account, wanted.actions, Wei(sum(step.fee_wei for step in steps))),
+        }
+
+    def _afterwards(self, account: Address, actions: Sequence[Action], fee_wei: Wei) -> dict[str, Any]:
+        """What the account and the day's gas budget have once a plan is carried out."""
+        economy = self._economy
+        change = change_wei(actions, account)
+        spent = economy.ledger.outbox.spent_wei(day_start_s(economy.client.head().timestamp_s))
+        return {
+            "wallet_after_wei": None if change is None else str(economy.deployment.token_balance(account) + change),
+            "gas_left_wei": str(max(0, economy.gas_budget_wei - spent - fee_wei)),
+        }
+
+    def act(self, name: str) -> list[dict[str, Any]]:
+        """Have a plan carried out.
+
+        Raises:
+            NodeError: it is not known: it was carried out, or is too old.
+        """
+        plan = self._plans.pop(name, None)
+        if plan is None:
+            raise NodeError("this plan is not known any more: say the verb again")
+        self._remember_channels(plan.actions)
+        plan.keep()
+        return [transaction_to_plain(found) for found in self._economy.send(plan.steps)]
+
+    def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
+        """How far some transactions are."""
+        found = [self._economy.ledger.outbox.find(key) for key in keys]
+        return [transaction_to_plain(each) for each in found if each]
+
+    def claim_now(self) -> dict[str, Any]:
+        """Claim, propose and finalise whatever is due, without waiting for the interval."""
+        self._economy.settlement.hurry()
+        self._economy.step()
+        return self.rewards()
+
+    def lock(self) -> None:
+        """Forget the keys that were opened for a verb, once nothing waits for them; throwaway ones stay."""
+        oldest_s = time.monotonic() - PLAN_S
+        self._plans = {name: plan for name, plan in self._plans.items() if plan.made_s > oldest_s}
+        waiting = {found.intent.sender for found in self._economy.ledger.outbox.unfinished()}
+        waiting |= {plan.account for plan in self._plans.values()}
+        for account in self._opened - waiting:
+            self._economy.ring.keys.pop(account, None)
+        self._opened &= waiting
+
+    def _unlock(self, name: str, password: str | None) -> Address:
+        """Open an account's key for what comes next.
+
+        Raises:
+            KeyFileError: there is no such account, or the password is missing or wrong.
+        """
+        network = self._economy.network.network
+        account = find_account(self._home.network_keys(network), name)
+        if is_unattended(network, name):
+            key = unlock_unattended(account)
+        elif password is None:
+            raise KeyFileError(f"{name} is locked: this verb needs its password")
+        else:
+            key = unlock(account, Password(text=password))
+            self._opened.add(account.address)
+        self._economy.ring.add(key)
+        return account.address
+
+    def _remember_channels(self, actions: Sequence[Action]) -> None:
+        """A channel is known before it is paid into: its config is nowhere else."""
+        for action in actions:
+            if isinstance(action, OpenChannel):
+                key = channel_id(action.config, self._economy.deployment.payments)
+                self._economy.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
+
+    def _publication(self, verb: str, account: Address, arguments: Arguments) -> Publication:
+        """What a verb sends; those that publish also write to the home."""
+        if verb in PUBLISHERS:
+            return PUBLISHERS[verb](self._home, self._economy, account, arguments)
+        return Publication(actions=tuple(_PLANNERS[verb](self, account, arguments)))
+
+    # ---- the verbs
+
+    def _add_stake(self, account: Address, arguments: Arguments) -> list[Action]:
+        actions: list[Action] = [AddStake(amount_wei=_wei(arguments["amount_wei"]))]
+        signer = self._economy.accounts.signer
+        if not self._economy.deployment.is_signer(account, signer):
+            actions.append(AppointSigner(signer=signer))
+        return actions
+
+    def _remove_stake(self, _: Address, arguments: Arguments) -> list[Action]:
+        return [RemoveStake(amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _withdraw_stake(self, _account: Address, _: Arguments) -> list[Action]:
+        return [WithdrawStake()]
+
+    def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
+        """Earnings, and what the bond has earned, where there is either."""
+        deployment = self._economy.deployment
+        to = check_address(arguments["to"]) if arguments.get("to") else account
+        balance = deployment.rewards_balance(account)
+        amount = _wei(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
+        actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
+        if deployment.stake(account).rewards_wei:
+            actions.append(TakeStakerRewards())
+        if not actions:
+            raise NodeError("there is nothing to withdraw: `openledger-node rewards show` says what is on its way")
+        return actions
+
+    def _set_payout(self, _: Address, arguments: Arguments) -> list[Action]:
+        return [SetPayout(payout=check_address(arguments["payout"]))]
+
+    def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
+        node = check_address(arguments["node"])
+        delay_s = arguments.get("withdraw_delay_s") or usual_delay_s(self._economy)
+        config = ChannelConfig(
+            payer=account,
+            authorizer=self._economy.accounts.authorizer,
+            node=node,
+            withdraw_delay_s=delay_s,
+            salt=Salt("0x" + secrets.token_hex(32)),
+        )
+        return [OpenChannel(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _top_up(self, _account: Address, arguments: Arguments) -> list[Action]:
+        _, config = self._channel(arguments)
+        return [TopUp(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+
+    def _close_channel(self, _: Address, arguments: Arguments) -> list[Action]:
+        key, config = self._channel(arguments)
+        balance = self._economy.deployment.channel(key)
+        left = Wei(balance.deposit_wei - balance.claimed_wei)
+        return [CloseChannel(channel_id=key, config=config, amount_wei=left)]
+
+    def _withdraw_channel(self, _: Address, arguments: Arguments) -> list[Action]:
+        key, config = self._channel(arguments)
+        return [WithdrawChannel(channel_id=key, config=config)]
+
+    def _channel(self, arguments: Arguments) -> tuple[ChannelId, ChannelConfig]:
+        """A channel of ours by the beginning of its id."""
+        beginning = str(arguments["channel_id"])
+        found = [row for row in self._economy.ledger.channels.all() if row.channel_id.startswith(beginning)]
+        if len(found) != 1:
+            raise NodeError(
+                f"{len(found)} channels begin with {beginning!r}: `openledger-node channels list` shows them"
+            )
+        return ChannelId(check_digest(found[0].channel_id)), found[0].config
+
+
+_PLANNERS: dict[str, Callable[[MoneyVerbs, Address, Arguments], list[Action]]] = {
+    "stake add": MoneyVerbs._add_stake,
+    "stake remove": MoneyVerbs._remove_stake,
+    "stake withdraw": MoneyVerbs._withdraw_stake,
+    "stake payout": MoneyVerbs._set_payout,
+    "rewards withdraw": MoneyVerbs._withdraw_rewards,
+    "channels open": MoneyVerbs._open_channel,
+    "channels topup": MoneyVerbs._top_up,
+    "channels close": MoneyVerbs._close_channel,
+    "channels withdraw": MoneyVerbs._withdraw_channel,
+}
+
+
+def transaction_to_plain(found: Transaction) -> dict[str, Any]:
+    """A transaction for JSON."""
+    return {
+        "key": found.intent.key,
+        "summary": found.intent.summary,
+        "kind": found.intent.kind,
+        "sender": found.intent.sender,
+        "state": found.state,
+        "at": _moment(found.mined_s or next((each.sent_s for each in found.variants if each.sent_s), None)),
+        "hash": found.mined_hash or (found.variants[-1].hash if found.variants else None),
+        "times_raised": max(0, len(found.variants) - 1),
+        "block": found.block_number,
+        "gas_used": found.gas_used,
+        "fee_wei": None if found.fee_wei is None else str(found.fee_wei),
+        "error": found.error,
+    }
+
+
+def _moment(at_s: int | None) -> str | None:
+    """Chain time as RFC 3339."""
+    return None if at_s is None else rfc3339(at_s)
+
+
+def _wei(value: object) -> Wei:
+    """An amount as JSON carries it: a decimal text."""
+    if not isinstance(value, str) or not value.isdecimal():
+        raise MalformedError(f"an amount is a decimal text of wei, not {value!r}")
+    return check_wei(int(value))

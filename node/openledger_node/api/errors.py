@@ -1,0 +1,112 @@
+"""Refusals in OpenAI's form, whoever refuses: the guard, a route that is not there, a body, or a desk."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from openledger_protocol.errors import ProtocolError
+
+from . import openai
+
+CODES: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "invalid_api_key",
+    403: "forbidden",
+    404: "unknown_url",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "body_too_large",
+    503: "too_many_connections",
+}
+"""What `code` says of a refusal that no desk has made."""
+
+NO_EMBEDDINGS = (
+    "this node serves no embeddings: its bases generate text. Point the client's embeddings at another server, "
+    "or at its own model"
+)
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Have all that can go wrong in the routes answered in one form."""
+
+    @app.exception_handler(ProtocolError)
+    async def refuse(_: Request, error: ProtocolError) -> JSONResponse:
+        status, _kind = openai.HTTP_STATUS.get(type(error), (400, ""))
+        is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # waiting brings no money
+        headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None
+        return JSONResponse(openai.error_body(error), status_code=status, headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return refusal(400, f"the body is no JSON: {first['ctx']['error']}")
+        name = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        return refusal(400, f"{name}: {first['msg']}", param=name)
+
+    @app.exception_handler(HTTPException)
+    async def refuse_http(_: Request, error: HTTPException) -> JSONResponse:
+        return refusal(error.status_code, str(error.detail), headers=error.headers)
+
+
+def refusal(
+    status: int,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """A refusal by its HTTP status."""
+    error = {
+        "message": openai.sendable(message),
+        "type": "invalid_request_error" if status < 500 else "server_error",
+        "param": param and openai.sendable(param),
+        "code": code or CODES.get(status),
+    }
+    return JSONResponse({"error": error}, status_code=status, headers=dict(headers or {}))
+
+
+# ---- The API described in OpenAPI, as /openapi.json serves it and the docs keep it.
+
+SCHEME = "key"
+
+
+class ErrorInside(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(BaseModel):
+    """A refusal, in OpenAI's form."""
+
+    error: ErrorInside
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorBody, "description": "A refusal."}}
+
+
+def describe(app: FastAPI, *, open_paths: frozenset[str]) -> dict[str, Any]:
+    """The description; `open_paths` want no key."""
+    described = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary="OpenAI's API over this node and its network.",
+        routes=app.routes,
+    )
+    described["components"]["securitySchemes"] = {SCHEME: {"type": "http", "scheme": "bearer"}}
+    described["security"] = [{SCHEME: []}]
+    for path in open_paths & described["paths"].keys():
+        for operation in described["paths"][path].values():
+            operation["security"] = []
+    return described

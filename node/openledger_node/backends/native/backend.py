@@ -1,0 +1,229 @@
+"""The engine's socket over the compiled step: packed weights, and no torch in the process at all."""
+
+import ctypes
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_cache_path
+
+from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, Drawn, HostAdapter, Profile, Row
+from openledger_node.engine.sampler import draw
+from openledger_node.engine.sequence import AdapterSource
+from openledger_node.errors import ModelError
+from openledger_node.machine import usable_bytes, usable_cores
+from openledger_node.models.decoder_config import DecoderConfig, read_config
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.primitives import AdapterId
+
+from .build import open_library
+from .library import SEGMENT, Library, Step, UnopenedError
+from .packed_adapter import AdapterPacker, PackedAdapter
+from .packed_base import PackedBase, load_base
+from .tensors import LANES, Floats, round_up
+
+RAM_SHARE = 0.25
+"""Of the memory that we may use for keys and values, where nothing is set; it is taken only as it is written."""
+
+HEAD_DIM_MAX = 1024
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+
+log = logging.getLogger(__name__)
+
+
+def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
+    """Open the compiled path where machine, base and settings allow; None elsewhere.
+
+    Raises:
+        ModelError: the base can't be read.
+    """
+    is_wanted = settings.acceleration != "off" and settings.quantisation == "none" and settings.dtype != "float32"
+    has_gpu = settings.device == "auto" and any(Path(file).exists() for file in GPU_FILES)
+    if not is_wanted or settings.device not in ("auto", "cpu") or has_gpu or settings.base_folder is None:
+        return None
+    folder = Path(settings.base_folder)
+    try:
+        config = read_config(folder)
+    except ModelError:
+        return None  # torch_lora says what is wrong with it, or has another way
+    if config.head_dim % 2 or config.head_dim > HEAD_DIM_MAX:
+        return None
+    cache = Path(settings.cache_folder) if settings.cache_folder else None
+    library = open_library(cache or user_cache_path("openledger-node"))
+    try:
+        return NativeBackend(settings, library, config, cache) if library else None
+    except UnopenedError as error:
+        log.warning("the compiled CPU path can't be used (%s): plain torch is used", error)
+        return None
+
+
+class NativeBackend:
+    """Packed base, packed adapters, and the arrays of one step."""
+
+    def __init__(
+        self, settings: BackendSettings, library: Library, config: DecoderConfig, cache: Path | None
+    ) -> None:
+        folder = Path(settings.base_folder or "")
+        self._library = library
+        self._config = config
+        threads = settings.threads or usable_cores()
+        block_bytes = _block_bytes(config)
+        num_blocks = _num_blocks(settings, config, block_bytes)
+        context = min(settings.context_max, config.context_max, num_blocks * BLOCK_TOKENS)
+        arrays = load_base(folder, config, cache)
+        self._base = PackedBase(library, arrays, config, context=context, blocks=num_blocks)
+        try:
+            self._engine = library.open(self._base.structure, threads)
+        except MemoryError as error:
+            raise ModelError(
+                f"no memory for {num_blocks * block_bytes >> 20} MiB of KV cache: lower [inference] kv_cache_bytes"
+            ) from error
+        self._packer = AdapterPacker(library, config, folder, cache)
+        self._adapters: dict[AdapterId, PackedAdapter] = {}
+        self._adapter_of: dict[str, AdapterId | None] = {}
+        self._profile = Profile(
+            backend="torch_lora",
+            kernel="amx_bf16" if library.has_tiles(self._engine) else "avx512_bf16",
+            device="cpu",
+            dtype="bfloat16",
+            quantisation="none",
+            threads=threads,
+            context_max=context,
+            vocab_size=config.vocab_size,
+            num_blocks=num_blocks,
+            block_bytes=block_bytes,
+            base_bytes=self._base.size_bytes,
+            end_ids=config.end_ids,
+        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_engine", None):
+            self._library.close(self._engine)
+
+    @property
+    def profile(self) -> Profile:
+        """What was chosen."""
+        return self._profile
+
+    def read_adapter(self, source: AdapterSource) -> PackedAdapter:
+        """Read and pack an adapter, or fetch what was packed of it."""
+        return self._packer.read(source)
+
+    def load_adapter(self, adapter_id: AdapterId, adapter: HostAdapter) -> None:
+        """Serve it: it is where it must be already."""
+        assert isinstance(adapter, PackedAdapter), "it comes from read_adapter"
+        self._adapters[adapter_id] = adapter
+
+    def unload_adapter(self, adapter_id: AdapterId) -> None:
+        """Free an adapter."""
+        del self._adapters[adapter_id]
+
+    def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
+        """Note what a sequence runs on."""
+        if adapter_id is not None and adapter_id not in self._adapters:
+            raise AdapterRefusedError(f"adapter {adapter_id} is not loaded")
+        self._adapter_of[sequence_id] = adapter_id
+
+    def leave(self, sequence_id: str) -> None:
+        """Forget a sequence."""
+        del self._adapter_of[sequence_id]
+
+    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+        """Run one ragged batch in one call."""
+        ordered = sorted(
+            rows, key=lambda row: self._adapter_of[row.sequence_id] or ""
+        )  # who share one stand together
+        likeliest, logits = self._run(ordered, keeps_all=False)
+        drawn = {row.sequence_id: _drawn(row, token, logits.get(row.sequence_id)) for row, token in likeliest}
+        return {sequence_id: token for sequence_id, token in drawn.items() if token is not None}
+
+    def logits(self, rows: tuple[Row, ...]) -> dict[str, Floats]:
+        """Run a step and return the logits of its rows to draw for, (vocabulary,) in float32; for tests."""
+        return self._run(list(rows), keeps_all=True)[1]
+
+    def _run(self, rows: list[Row], *, keeps_all: bool) -> tuple[list[tuple[Row, int]], dict[str, Floats]]:
+        """Likeliest token of each row to draw for (−1: it overflowed), and the logits of those that need them."""
+        drawn = sorted((row for row in rows if row.draw), key=lambda row: not (keeps_all or _needs_logits(row)))
+        num_kept = sum(keeps_all or _needs_logits(row) for row in drawn)  # the first of them
+        batch = self._lay_out(rows, drawn)
+        tokens = np.empty(len(drawn), np.int32)
+        logits = np.empty((num_kept, self._config.vocab_size), np.float32)
+        step = Step(
+            rows=len(batch.ids),
+            segments=len(rows),
+            wanted=len(drawn),
+            kept=num_kept,
+            rank_max=batch.rank_max,
+            ids=batch.ids.ctypes.data,
+            segment=batch.segments.ctypes.data,
+            logits=logits.ctypes.data,
+            token=tokens.ctypes.data,
+        )
+        if self._library.step(self._engine, ctypes.byref(step)) != 0:
+            raise MemoryError(f"no memory for a step of {len(batch.ids)} tokens")
+        found = list(zip(drawn, tokens.tolist(), strict=True))
+        return found, {row.sequence_id: logits[number] for number, row in enumerate(drawn[:num_kept])}
+
+    def _adapter(self, row: Row) -> PackedAdapter | None:
+        adapter_id = self._adapter_of[row.sequence_id]
+        return self._adapters[adapter_id] if adapter_id else None
+
+    def _lay_out(self, rows: list[Row], drawn: list[Row]) -> "_Batch":
+        wanted = {row.sequence_id: number for number, row in enumerate(drawn)}
+        adapters = [self._adapter(row) for row in rows]
+        blocks = np.array([number for row in rows for number in row.blocks], np.int32)
+        num_blocks = np.array([len(row.blocks) for row in rows])
+        segments = np.zeros(len(rows), SEGMENT)
+        segments["count"] = [len(row.token_ids) for row in rows]
+        segments["first"] = np.cumsum(segments["count"]) - segments["count"]
+        segments["position"] = [row.position for row in rows]
+        segments["wanted"] = [wanted.get(row.sequence_id, -1) for row in rows]
+        segments["blocks"] = blocks.ctypes.data + blocks.itemsize * (np.cumsum(num_blocks) - num_blocks)
+        segments["sites"] = [adapter.sites.ctypes.data if adapter else 0 for adapter in adapters]
+        return _Batch(
+            ids=np.array([token for row in rows for token in row.token_ids], np.int32),
+            segments=segments,
+            blocks=blocks,
+            rank_max=max((adapter.rank_max for adapter in adapters if adapter), default=0),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    ids: NDArray[np.int32]  # (tokens,)
+    segments: NDArray[np.void]  # (rows,) of SEGMENT
+    blocks: NDArray[np.int32]  # the rows' block tables, one behind the other; segments point into it
+    rank_max: int
+
+
+def _needs_logits(row: Row) -> bool:
+    return row.draw is not None and not row.draw.is_argmax
+
+
+def _drawn(row: Row, likeliest: int, logits: Floats | None) -> Drawn | None:
+    assert row.draw, "only rows to draw for are drawn"
+    if likeliest < 0:
+        return None
+    return Drawn(token=likeliest) if logits is None else draw(logits, row.draw)
+
+
+def _block_bytes(config: DecoderConfig) -> int:
+    """Keys, and values padded to whole registers, of one block in all layers."""
+    head = config.head_dim + round_up(config.head_dim, LANES)
+    return config.num_layers * config.num_kv_heads * BLOCK_TOKENS * head * 2
+
+
+def _num_blocks(settings: BackendSettings, config: DecoderConfig, block_bytes: int) -> int:
+    """As many as are set, or as a full batch of full contexts needs and a part of the memory holds."""
+    ram_bytes = int(usable_bytes() * RAM_SHARE)
+    wanted = settings.batch_max * -(-min(settings.context_max, config.context_max) // BLOCK_TOKENS)
+    found = (
+        settings.kv_cache_bytes // block_bytes if settings.kv_cache_bytes else min(wanted, ram_bytes // block_bytes)
+    )
+    if found < 1:
+        raise ModelError(
+            f"the KV cache has no room for one block of {block_bytes >> 10} KiB: raise [inference] kv_cache_bytes"
+        )
+    return found

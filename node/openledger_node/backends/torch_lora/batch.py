@@ -1,0 +1,151 @@
+"""Rows become tensors: decoding tokens first, prompts behind them, each sorted by where their adapters lie."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from openledger_node.engine.backend import BLOCK_TOKENS, Row
+
+from .lora import LoraRows, LoraStacks, by_place, plan_decoding, plan_prompts
+
+BLOCKS_WASTED = 8
+"""Decoding rows whose numbers of blocks differ by no more than this are padded to one length without a look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingRows:
+    """Rows of the token matrix whose sequences are about as long, so that attention takes them as one batch."""
+
+    rows: Tensor | None  # (rows,) in the token matrix; None: all that decode, in order
+    num_rows: int
+    table: Tensor  # (rows · blocks,)
+    mask: Tensor  # (rows, 1, 1, tokens), True where a key may be seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Prompts, or pieces of them, of one length that start at one position: rows [first, last) of the matrix."""
+
+    first: int
+    last: int
+    num_rows: int
+    position: int  # of each one's first token in its sequence
+    table: Tensor  # (rows · blocks,)
+
+    @property
+    def length(self) -> int:
+        """Tokens of each in this step."""
+        return (self.last - self.first) // self.num_rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A ragged step; row i of every (tokens, …) tensor is the same token."""
+
+    ids: Tensor  # (tokens,)
+    positions: Tensor  # (tokens,)
+    places: Tensor  # (tokens,) where keys and values go: block · BLOCK_TOKENS + offset
+    new_blocks: Tensor | None  # begun in this step and not filled by it
+    num_decoded: int  # rows before the first prompt
+    decoding: tuple[DecodingRows, ...]
+    prompts: tuple[Prompts, ...]
+    lora: tuple[LoraRows, ...]
+    drawn: tuple[Row, ...]
+    drawn_at: Tensor  # (drawn,) the last token of each in the matrix
+
+
+def build_batch(rows: tuple[Row, ...], stacks: LoraStacks, device: torch.device, *, is_merged: bool = False) -> Batch:
+    """Lay out a step; where the adapter of all rows is merged into the base, none is added on top."""
+
+    def tensor(numbers: list[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.long, device=device)
+
+    decoding = by_place((row for row in rows if len(row.token_ids) == 1), stacks)
+    prompts = by_place((row for row in rows if len(row.token_ids) > 1), stacks)
+    ordered = [*decoding, *prompts]
+    ends = _ends(ordered)
+    positions = [row.position + offset for row in ordered for offset in range(len(row.token_ids))]
+    new_blocks = [block for row in ordered for block in _new_blocks(row)]
+    return Batch(
+        ids=tensor([token for row in ordered for token in row.token_ids]),
+        positions=tensor(positions),
+        places=tensor([place for row in ordered for place in _places(row)]),
+        new_blocks=tensor(new_blocks) if new_blocks else None,
+        num_decoded=len(decoding),
+        decoding=tuple(_decoding_rows(decoding, tensor)),
+        prompts=tuple(_prompts(prompts, len(decoding), tensor)),
+        lora=() if is_merged else _lora(decoding, prompts, stacks, tensor),
+        drawn=tuple(row for row in ordered if row.draw),
+        drawn_at=tensor([end - 1 for row, end in zip(ordered, ends, strict=True) if row.draw]),
+    )
+
+
+def _lora(
+    decoding: list[Row], prompts: list[Row], stacks: LoraStacks, tensor: Callable[[list[int]], Tensor]
+) -> tuple[LoraRows, ...]:
+    return *plan_decoding(decoding, stacks, tensor), *plan_prompts(prompts, len(decoding), stacks)
+
+
+def _ends(rows: list[Row]) -> list[int]:
+    ends, end = [], 0
+    for row in rows:
+        end += len(row.token_ids)
+        ends.append(end)
+    return ends
+
+
+def _num_blocks(row: Row) -> int:
+    """Blocks that hold the sequence up to this step's last token."""
+    return -(-(row.position + len(row.token_ids)) // BLOCK_TOKENS)
+
+
+def _places(row: Row) -> Iterator[int]:
+    for position in range(row.position, row.position + len(row.token_ids)):
+        yield row.blocks[position // BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS
+
+
+def _new_blocks(row: Row) -> Iterator[int]:
+    """Blocks of which this step writes the first token and not the last: at most one, at the end."""
+    end = row.position + len(row.token_ids)
+    begun = end - end % BLOCK_TOKENS
+    if end != begun >= row.position:
+        yield row.blocks[end // BLOCK_TOKENS]
+
+
+def _padded(row: Row, num_blocks: int) -> tuple[int, ...]:
+    """A row's table; what is too short is filled up with the row's own last block, which the mask hides."""
+    table = row.blocks[: _num_blocks(row)]
+    return table + table[-1:] * (num_blocks - len(table))
+
+
+def _decoding_rows(rows: list[Row], tensor: Callable[[list[int]], Tensor]) -> Iterator[DecodingRows]:
+    """Sort by length and cut where padding would double the reading."""
+    numbers = sorted(range(len(rows)), key=lambda number: -_num_blocks(rows[number]))
+    while numbers:
+        most = _num_blocks(rows[numbers[0]])
+        least = min(most - BLOCKS_WASTED, most // 2)
+        together = [number for number in numbers if _num_blocks(rows[number]) > least]
+        numbers = numbers[len(together) :]
+        is_all = len(together) == len(rows)
+        together = sorted(together)
+        ends = tensor([rows[number].position + 1 for number in together])
+        keys = torch.arange(most * BLOCK_TOKENS, device=ends.device)
+        yield DecodingRows(
+            rows=None if is_all else tensor(together),
+            num_rows=len(together),
+            table=tensor([block for number in together for block in _padded(rows[number], most)]),
+            mask=(keys < ends[:, None])[:, None, None, :],
+        )
+
+
+def _prompts(rows: list[Row], first: int, tensor: Callable[[list[int]], Tensor]) -> Iterator[Prompts]:
+    """Neighbours of one length and position make one batch."""
+    for (length, position), group in groupby(rows, key=lambda row: (len(row.token_ids), row.position)):
+        alike = list(group)
+        last = first + length * len(alike)
+        table = [block for row in alike for block in row.blocks[: _num_blocks(row)]]
+        yield Prompts(first=first, last=last, num_rows=len(alike), position=position, table=tensor(table))
+        first = last

@@ -1,0 +1,124 @@
+"""Matrices of the base in 8 or 4 bits: less memory, each one widened to the serving format while it is used.
+
+Only the numbers that rest are narrow. A row of a batch is computed as in the serving format, so what it gives depends
+on nobody else's, which products of narrow numbers would not promise: they are scaled by the batch's largest.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from openledger_node.errors import ModelError
+
+QUANTISATIONS = ("none", "int8", "nf4")
+INT8_MAX = 127
+NF4_BLOCK = 64  # numbers that share a scale
+
+
+class Matrix(Protocol):
+    """A matrix (d_out, d_in) that rests in another format."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes."""
+
+    def wide(self) -> Tensor:
+        """It in the serving format."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Int8Matrix:
+    """Whole numbers of 8 bits, and a scale a row."""
+
+    numbers: Tensor  # (d_out, d_in) int8
+    scales: Tensor  # (d_out, 1) in the serving format
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes."""
+        return self.numbers.numel() + self.scales.numel() * self.scales.itemsize
+
+    def wide(self) -> Tensor:
+        """It in the serving format."""
+        return self.numbers.to(self.scales.dtype) * self.scales
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nf4Matrix:
+    """Four bits a number, whose values are quantiles of a normal distribution (Dettmers et al. 2023)."""
+
+    numbers: Tensor  # (d_out · d_in / 2, 1) uint8
+    state: Any  # bitsandbytes' scales and format
+    functional: ModuleType
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes."""
+        return self.numbers.numel() + int(self.state.absmax.numel() * self.state.absmax.itemsize)
+
+    def wide(self) -> Tensor:
+        """It in the serving format."""
+        widened: Tensor = self.functional.dequantize_4bit(self.numbers, self.state)
+        return widened
+
+
+def quantise(weight: Tensor, quantisation: str) -> Tensor | Matrix:
+    """Narrow one matrix (d_out, d_in); "none" leaves it as it is.
+
+    Raises:
+        ModelError: what it needs is not installed.
+    """
+    if quantisation == "int8":
+        scales = weight.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / INT8_MAX
+        scales = scales.to(weight.dtype)  # as they are used, so that rounding is to the numbers that come back
+        numbers = (weight.float() / scales.float()).round().clamp(-INT8_MAX, INT8_MAX)
+        return Int8Matrix(numbers=numbers.to(torch.int8), scales=scales)
+    if quantisation == "nf4":
+        functional = _bitsandbytes()
+        numbers, state = functional.quantize_4bit(weight, quant_type="nf4", blocksize=NF4_BLOCK)
+        return Nf4Matrix(numbers=numbers, state=state, functional=functional)
+    return weight
+
+
+def check_quantisation(quantisation: str) -> None:
+    """Look before the base is loaded.
+
+    Raises:
+        ModelError: it is not known, or what it needs is not installed.
+    """
+    if quantisation not in QUANTISATIONS:
+        raise ModelError(f"[inference] quantisation is {quantisation!r}: set it to one of {', '.join(QUANTISATIONS)}")
+    if quantisation == "nf4":
+        _bitsandbytes()
+
+
+def _bitsandbytes() -> ModuleType:
+    try:
+        return import_module("bitsandbytes.functional")
+    except (ImportError, OSError) as error:
+        raise ModelError(
+            '[inference] quantisation = "nf4" needs bitsandbytes, which is not installed: '
+            '`pip install "openledger-node[quantised]"`, or set it to "int8" or "none"'
+        ) from error
+
+
+# ---- Tensors as plain bits and back: numpy has no bfloat16.
+
+BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
+
+
+def to_bits(tensor: Tensor) -> NDArray[Any]:
+    """A tensor's bits as whole numbers of its width, over the same memory."""
+    width = BITS[tensor.itemsize]
+    return tensor.contiguous().view(torch.uint8).numpy().view(width)
+
+
+def from_bits(bits: NDArray[Any], dtype: torch.dtype) -> Tensor:
+    """The tensor that these bits are, over the same memory."""
+    return torch.from_numpy(bits.view(np.uint8)).view(dtype)

@@ -1,0 +1,140 @@
+"""A base's tensors, from safetensors, narrowed to the engine's number format, with q|k|v and gate|up fused."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from openledger_node.errors import ModelError
+from openledger_node.models.decoder_config import DecoderConfig
+
+from .adapter_blob import GROUPS
+from .quantised import Matrix, quantise
+
+Reader = Callable[[str], Tensor]
+BLOCK_OF = {"qkv": "self_attn", "o": "self_attn", "gate_up": "mlp", "down": "mlp"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearMap:
+    """One fused linear map."""
+
+    weight: Tensor | Matrix  # (d_out, d_in), as torch's linear takes it
+    bias: Tensor | None
+
+    def wide(self) -> Tensor:
+        """The matrix in the serving format."""
+        return self.weight if isinstance(self.weight, Tensor) else self.weight.wide()
+
+    @property
+    def size_bytes(self) -> int:
+        """What the matrix takes."""
+        return self.weight.nbytes if isinstance(self.weight, Tensor) else self.weight.size_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerWeights:
+    """One decoder layer."""
+
+    attention_norm: Tensor  # (d_model,)
+    mlp_norm: Tensor  # (d_model,)
+    q_norm: Tensor | None  # (head_dim,)
+    k_norm: Tensor | None
+    maps: dict[str, LinearMap]  # by group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The whole base."""
+
+    embedding: Tensor  # (vocabulary, d_model)
+    layers: tuple[LayerWeights, ...]
+    final_norm: Tensor  # (d_model,)
+    head: Tensor  # (vocabulary, d_model); the embedding itself where they are tied
+
+    @property
+    def map_bytes(self) -> int:
+        """What the linear maps of all layers take."""
+        return sum(each.size_bytes for layer in self.layers for each in layer.maps.values())
+
+
+def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of a base under our own name, fused, one after the other, on the host.
+
+    Raises:
+        ModelError: a tensor is missing or the file is torn.
+    """
+    try:
+        read = _open_reader(folder, dtype)
+        yield "embedding", read("model.embed_tokens.weight")
+        for number in range(config.num_layers):
+            yield from _layer_tensors(read, config, number)
+        yield "final_norm", read("model.norm.weight")
+        if not config.is_tied:
+            yield "head", read("lm_head.weight")
+    except (SafetensorError, KeyError, OSError) as error:
+        raise ModelError(f"the weights in {folder} are not whole ({error}): pull the base again") from error
+
+
+def weights_from(tensors: dict[str, Tensor], config: DecoderConfig, quantisation: str = "none") -> Weights:
+    """Order tensors by what they are for, and narrow the linear maps of layers; `tensors` loses these on the way."""
+
+    def layer(number: int) -> LayerWeights:
+        def own(name: str) -> Tensor | None:
+            return tensors.get(f"layers.{number}.{name}")
+
+        return LayerWeights(
+            attention_norm=tensors[f"layers.{number}.attention_norm"],
+            mlp_norm=tensors[f"layers.{number}.mlp_norm"],
+            q_norm=own("q_norm"),
+            k_norm=own("k_norm"),
+            maps={
+                group: LinearMap(
+                    weight=quantise(tensors.pop(f"layers.{number}.{group}.weight"), quantisation),
+                    bias=own(f"{group}.bias"),
+                )
+                for group in GROUPS
+            },
+        )
+
+    return Weights(
+        embedding=tensors["embedding"],
+        layers=tuple(layer(number) for number in range(config.num_layers)),
+        final_norm=tensors["final_norm"],
+        head=tensors.get("head", tensors["embedding"]),
+    )
+
+
+def _layer_tensors(read: Reader, config: DecoderConfig, number: int) -> Iterator[tuple[str, Tensor]]:
+    theirs, ours = f"model.layers.{number}", f"layers.{number}"
+    yield f"{ours}.attention_norm", read(f"{theirs}.input_layernorm.weight")
+    yield f"{ours}.mlp_norm", read(f"{theirs}.post_attention_layernorm.weight")
+    if config.has_qk_norm:
+        yield f"{ours}.q_norm", read(f"{theirs}.self_attn.q_norm.weight")
+        yield f"{ours}.k_norm", read(f"{theirs}.self_attn.k_norm.weight")
+    has_bias = {"qkv": config.has_qkv_bias, "o": config.has_o_bias}
+    for group, modules in GROUPS.items():
+        for kind in ("weight", "bias") if has_bias.get(group, config.has_mlp_bias) else ("weight",):
+            parts = [read(f"{theirs}.{BLOCK_OF[group]}.{module}.{kind}") for module in modules]
+            yield f"{ours}.{group}.{kind}", torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _open_reader(folder: Path, dtype: torch.dtype) -> Reader:
+    """Map tensor names to their files: one file, or several listed in an index."""
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        file_of = json.loads(index.read_text())["weight_map"]
+    else:
+        with safe_open(folder / "model.safetensors", framework="pt") as file:
+            file_of = dict.fromkeys(file.keys(), "model.safetensors")
+    opened = {name: safe_open(folder / name, framework="pt") for name in set(file_of.values())}
+
+    def read(key: str) -> Tensor:
+        tensor: Tensor = opened[file_of[key]].get_tensor(key)  # type: ignore[no-untyped-call]
+        return tensor.to(dtype, copy=True)
+
+    return read

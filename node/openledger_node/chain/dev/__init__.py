@@ -1,0 +1,1 @@
+"""Development chains: an embedded EVM or anvil behind JSON-RPC, in a process of its own."""

@@ -1,0 +1,55 @@
+"""What every development chain has, whichever engine runs it."""
+
+from typing import Final
+
+from openledger_protocol.epoch import Params, Windows
+from openledger_protocol.primitives import Address, Wei
+
+from ...errors import ChainError
+
+HOST: Final = "127.0.0.1"
+"""Where it listens: its money is play money, and everybody has the bank's key."""
+
+EMBEDDED_CHAIN_ID: Final = 1337
+"""What wallets know as a chain on this machine; anvil has another, so read it, never assume it."""
+
+BANK_KEY: Final = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
+BANK: Final = Address("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
+"""The account that has all coins at first; its key is public: the first of the usual test mnemonic's."""
+
+BANK_COINS_WEI: Final = Wei(10_000 * 10**18)
+"""What anvil gives it, too."""
+
+BLOCK_INTERVAL_S: Final = 1.0
+FINALITY_DEPTH: Final = 2
+
+DEVELOPMENT_WINDOWS: Final = Windows(
+    epoch_s=30,
+    propose_s=30,
+    window_s=10,
+    response_s=10,
+    pause_max_s=30,
+    unbonding_s=90,
+    withdraw_delay_min_s=10,
+    withdraw_delay_max_s=3600,
+    withdraw_period_s=7 * 86_400,
+)
+DEVELOPMENT_WITHDRAW_DELAY_S: Final = 40
+
+DEVELOPMENT_PARAMS: Final = Params(
+    protocol_ppm=50_000,
+    stakers_ppm=50_000,
+    data_ppm=200_000,
+    algo_id=1,
+    min_stake_wei=Wei(100 * 10**18),
+    min_deposit_wei=Wei(10**16),
+    adapter_bond_wei=Wei(10 * 10**18),
+    credit_tokens_max=32,
+)
+DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
+"""All the OPEN that there will ever be; the bank has it at first."""
+
+
+def port_taken(port: int, error: OSError) -> ChainError:
+    """The error where another program listens already."""
+    return ChainError(f"can't listen on port {port} ({error.strerror}): end what does, or give another --port")

@@ -1,0 +1,298 @@
+"""The embedded development chain: py-evm on a block store, one block at a time.
+
+A block is stored in one commit. Its time is the one that whoever mines gives, and always later than its parent's.
+"""
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from eth.abc import BlockHeaderAPI, LogAPI, ReceiptAPI, SignedTransactionAPI, StateAPI
+from eth.chains.base import Chain
+from eth.constants import ZERO_ADDRESS
+from eth.db.atomic import AtomicDB
+from eth.exceptions import HeaderNotFound, TransactionNotFound
+from eth.vm.forks.prague import PragueVM
+from eth_hash.auto import keccak
+from eth_utils.exceptions import ValidationError
+
+from .block_store import BlockStore, damaged, open_block_store
+from .calls import free_state, room_for_calls
+from .constants import BANK, BANK_COINS_WEI, EMBEDDED_CHAIN_ID, FINALITY_DEPTH
+from .mempool import Pool
+
+GAS_LIMIT: Final = 30_000_000
+CACHED_BLOCKS: Final = 16
+CHECKED_BLOCKS: Final = 256
+"""So many of the newest headers are looked at when a chain is opened: as many as a contract can see."""
+
+
+class _Chain(Chain):
+    chain_id = EMBEDDED_CHAIN_ID
+    vm_configuration = ((0, PragueVM),)  # type: ignore[assignment]  # a block number is an int to us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinedTransaction:
+    """A transaction, where it is, and what came of it."""
+
+    header: BlockHeaderAPI
+    index: int
+    transaction: SignedTransactionAPI
+    receipt: ReceiptAPI
+    gas_used: int
+    first_log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinedLog:
+    """A log and where it is."""
+
+    mined: MinedTransaction
+    log: LogAPI
+    log_index: int
+
+
+class EmbeddedChain:
+    """One chain, for one thread at a time."""
+
+    def __init__(self, store: BlockStore, chain: Chain) -> None:
+        self._store = store
+        self._chain = chain
+        self._pool = Pool(chain.chain_id)
+        self._mined_in = lru_cache(CACHED_BLOCKS)(self._read_block)  # a block is read for each of its receipts
+
+    @property
+    def chain_id(self) -> int:
+        """What goes into every signature."""
+        return self._chain.chain_id
+
+    @property
+    def head(self) -> BlockHeaderAPI:
+        """The latest block's header."""
+        return self._chain.get_canonical_head()
+
+    @property
+    def finalized_number(self) -> int:
+        """The highest block that is called final."""
+        return max(0, self.head.block_number - FINALITY_DEPTH)
+
+    def header(self, number: int) -> BlockHeaderAPI | None:
+        """The header of that number."""
+        try:
+            return self._chain.get_canonical_block_header_by_number(number)  # type: ignore[arg-type]
+        except HeaderNotFound:
+            return None
+
+    def header_by_hash(self, block_hash: bytes) -> BlockHeaderAPI | None:
+        """The header of that hash, on the present chain."""
+        try:
+            header = self._chain.get_block_header_by_hash(block_hash)  # type: ignore[arg-type]
+        except HeaderNotFound:
+            return None
+        present = self.header(header.block_number)
+        return header if present is not None and present.hash == block_hash else None
+
+    def state(self, header: BlockHeaderAPI) -> StateAPI:
+        """Accounts and contracts as a block left them."""
+        return free_state(self._chain.get_vm(header), header)
+
+    def send(self, raw: bytes) -> bytes:
+        """Let a signed transaction wait for the next block, and return its hash.
+
+        Raises:
+            SendRefusedError: it is not one that a block could hold.
+        """
+        transaction = self._pool.add(raw, self.state(self.head), gas_limit=GAS_LIMIT)
+        return bytes(transaction.hash)
+
+    def waiting(self, transaction_hash: bytes) -> SignedTransactionAPI | None:
+        """The transaction of that hash, if it waits."""
+        return self._pool.find(transaction_hash)
+
+    def pending_nonce(self, sender: bytes) -> int:
+        """A sender's next nonce, the waiting transactions included."""
+        nonce: int = self.state(self.head).get_nonce(sender)  # type: ignore[arg-type]
+        return self._pool.next_nonce(sender, nonce)
+
+    def mine(self, timestamp_s: int) -> BlockHeaderAPI:
+        """Put what waits into a block and commit it; its time is `timestamp_s`, or one second after its parent's.
+
+        Raises:
+            ChainError: the block can't be stored; the chain is as before.
+        """
+        state = self.state(self.head)
+        base_fee = self.next_base_fee(self.head)
+        header = self._build(self.head, timestamp_s, self._pool.ready(state.get_nonce, base_fee))  # type: ignore[arg-type]
+        self._pool.drop_mined(self.state(header).get_nonce)  # type: ignore[arg-type]
+        return header
+
+    def reorganise(self, depth: int) -> BlockHeaderAPI:
+        """Replace the newest `depth` blocks by empty ones, and one more; their transactions wait again."""
+        parent = self.header(self.head.block_number - depth)
+        assert parent is not None, "a chain can't lose its genesis"
+        lost = self._transactions_after(parent)
+        for _ in range(depth + 1):
+            parent = self._build(parent, parent.timestamp + 1, (), salt=b"fork")
+        state = self.state(parent)
+        for transaction in lost:
+            self._pool.add(transaction.encode(), state, gas_limit=GAS_LIMIT)
+        return parent
+
+    def next_base_fee(self, header: BlockHeaderAPI) -> int:
+        """What a unit of gas costs at least in the block after this one."""
+        child: Any = self._chain.create_header_from_parent(header, gas_limit=header.gas_limit)
+        base_fee: int = child.base_fee_per_gas
+        return base_fee
+
+    def mined_in(self, header: BlockHeaderAPI) -> list[MinedTransaction]:
+        """The transactions of a block, in order."""
+        return self._mined_in(header.hash)
+
+    def mined(self, transaction_hash: bytes) -> MinedTransaction | None:
+        """A transaction of the present chain."""
+        try:
+            number, index = self._chain.get_canonical_transaction_index(transaction_hash)  # type: ignore[arg-type]
+        except TransactionNotFound:
+            return None
+        header = self.header(number)
+        assert header is not None, "a transaction's block is there"
+        return self.mined_in(header)[index]
+
+    def logs(self, first: int, last: int) -> Iterator[MinedLog]:
+        """Logs of blocks `first` to `last`, in order."""
+        for number in self._store.busy_blocks(first, last):
+            header = self.header(number)
+            if header is None:
+                continue
+            for mined in self.mined_in(header):
+                for index, log in enumerate(mined.receipt.logs, start=mined.first_log_index):
+                    yield MinedLog(mined=mined, log=log, log_index=index)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._store.close()
+
+    def _read_block(self, block_hash: bytes) -> list[MinedTransaction]:
+        block = self._chain.get_block_by_hash(block_hash)  # type: ignore[arg-type]
+        receipts = block.get_receipts(self._chain.chaindb)
+        found: list[MinedTransaction] = []
+        gas_before = logs_before = 0
+        for index, (transaction, receipt) in enumerate(zip(block.transactions, receipts, strict=True)):
+            mined = MinedTransaction(
+                header=block.header,
+                index=index,
+                transaction=transaction,
+                receipt=receipt,
+                gas_used=receipt.gas_used - gas_before,
+                first_log_index=logs_before,
+            )
+            found.append(mined)
+            gas_before, logs_before = receipt.gas_used, logs_before + len(receipt.logs)
+        return found
+
+    def _build(
+        self,
+        parent: BlockHeaderAPI,
+        timestamp_s: int,
+        transactions: Sequence[SignedTransactionAPI],
+        *,
+        salt: bytes = b"",
+    ) -> BlockHeaderAPI:
+        try:
+            block = self._fill(parent, max(timestamp_s, parent.timestamp + 1), transactions, salt)
+            self._chain.persist_block(block)
+            self._store.commit(busy=block.number if block.transactions else None)
+        except BaseException:
+            self._store.forget_waiting()
+            raise
+        return block.header  # type: ignore[no-any-return]
+
+    def _fill(
+        self, parent: BlockHeaderAPI, timestamp_s: int, transactions: Sequence[SignedTransactionAPI], salt: bytes
+    ) -> Any:
+        header = self._chain.create_header_from_parent(
+            parent, timestamp=timestamp_s, gas_limit=parent.gas_limit, mix_hash=keccak(salt + parent.hash)
+        )
+        vm: Any = self._chain.get_vm(header)
+        held: list[SignedTransactionAPI] = []
+        receipts: list[ReceiptAPI] = []
+        held_back: set[bytes] = set()  # senders whose later nonces must wait
+        for transaction in transactions:
+            if transaction.sender in held_back or header.gas_used + transaction.gas > header.gas_limit:
+                held_back.add(transaction.sender)
+                continue
+            try:
+                with room_for_calls():
+                    receipt, _ = vm.apply_transaction(header, transaction)
+            except ValidationError:  # what came before it took the coins that it needs
+                self._pool.drop(transaction)
+                held_back.add(transaction.sender)
+                continue
+            header = vm.add_receipt_to_header(header, receipt)
+            held.append(transaction)
+            receipts.append(receipt)
+        block = vm.set_block_transactions_and_withdrawals(vm.get_block(), header, held, receipts)
+        return vm.mine_block(block).block
+
+    def _transactions_after(self, ancestor: BlockHeaderAPI) -> list[SignedTransactionAPI]:
+        headers = map(self.header, range(ancestor.block_number + 1, self.head.block_number + 1))
+        return [mined.transaction for header in headers if header for mined in self.mined_in(header)]
+
+
+def open_chain(file: Path | None, genesis_s: int, *, seed: bytes | None = None) -> EmbeddedChain:
+    """Open the chain of a file, or begin one; None begins one that is kept in memory.
+
+    Each chain has a genesis hash of its own: `seed`, random if it is not given, is part of it.
+
+    Raises:
+        ChainError: the file is damaged, or another program has it open.
+    """
+    store = open_block_store(file)
+    try:
+        database = AtomicDB(store)
+        if b"v1:canonical_head_hash" in database:
+            chain = EmbeddedChain(store, _Chain(database))
+            _check_newest(chain, str(file))
+            return chain
+        if not store.is_empty:
+            raise damaged(str(file), "it has no newest block")
+        begun: Any = _Chain.from_genesis(database, _genesis(genesis_s, seed or secrets.token_bytes(32)), _accounts())
+        store.commit()
+        return EmbeddedChain(store, begun)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _genesis(genesis_s: int, seed: bytes) -> dict[str, Any]:
+    return {
+        "difficulty": 0,
+        "gas_limit": GAS_LIMIT,
+        "timestamp": genesis_s,
+        "extra_data": seed,
+        "nonce": bytes(8),
+        "mix_hash": bytes(32),
+        "coinbase": ZERO_ADDRESS,
+    }
+
+
+def _accounts() -> dict[Any, Any]:
+    return {bytes.fromhex(BANK[2:]): {"balance": BANK_COINS_WEI, "nonce": 0, "code": b"", "storage": {}}}
+
+
+def _check_newest(chain: EmbeddedChain, name: str) -> None:
+    """Walk back from the head: each block is there, and the head's state, too."""
+    try:
+        header = chain.head
+        chain.state(header).get_balance(bytes.fromhex(BANK[2:]))  # type: ignore[arg-type]
+        for number in range(header.block_number - 1, max(-1, header.block_number - CHECKED_BLOCKS), -1):
+            parent = chain.header(number)
+            if parent is None or parent.hash != header.parent_hash:
+                raise damaged(name, f"block {number} does not fit the one after it")
+            header = parent
+    except (HeaderNotFound, KeyError) as error:
+        raise damaged(name, f"something is missing: {error}") from error

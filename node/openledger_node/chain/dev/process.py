@@ -1,0 +1,155 @@
+"""The development chain's process: `python -m openledger_node.chain.dev.process --folder … --port …`.
+
+It says on stdout in one line of JSON where it listens, or why it can't, and ends when its stdin does, however its
+parent went.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from ... import __version__
+from ...errors import ChainError
+from ...plugs import load_plug
+from ..client import ChainClient
+from .constants import BLOCK_INTERVAL_S
+from .launch import CHAIN_FILES, Engine, engine_of
+
+STDOUT, STDERR = 1, 2
+INTERVAL_S_MIN: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What it is started with."""
+
+    folder: Path
+    port: int  # 0: any that is free
+    engine: str
+    interval_s: float  # from block to block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What is told when questions are answered."""
+
+    url: str
+    chain_id: int
+    genesis_hash: str
+    engine: Engine
+
+
+class Parent:
+    """Whoever started us: told one line, and the end of its pipe is ours, too."""
+
+    def __init__(self, channel: IO[str]) -> None:
+        self._channel = channel
+        self._has_been_told = False
+        self.is_gone = threading.Event()
+
+    def tell(self, fields: dict[str, object]) -> None:
+        """Write the line."""
+        self._channel.write(json.dumps(fields) + "\n")
+        self._channel.flush()
+        self._has_been_told = True
+
+    def fail(self, why: str) -> None:
+        """Say why it ends: in the line, or after that where errors go, for nobody reads a second one."""
+        if self._has_been_told:
+            print(f"the development chain ends: {why}", file=sys.stderr)
+        else:
+            self.tell({"error": why})
+
+    def watch(self) -> None:
+        """Notice its end, and signals, which mean the same."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.is_gone.set())
+        threading.Thread(target=self._read_to_the_end, daemon=True).start()
+
+    def _read_to_the_end(self) -> None:
+        sys.stdin.read()
+        self.is_gone.set()
+
+
+def main() -> None:
+    """Run the chain until stdin ends."""
+    options = _parse(sys.argv[1:])
+    parent = Parent(_claim_stdout())
+    parent.watch()
+    try:
+        options.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        engine = engine_of(options.folder, options.engine)
+        run = run_anvil if engine == "anvil" else run_embedded
+        run(options, parent)
+    except (ChainError, OSError) as error:
+        parent.fail(str(error))
+        sys.exit(ChainError.exit_code)
+
+
+def run_embedded(options: Options, parent: Parent) -> None:
+    """Serve the embedded chain and mine it."""
+    from .embedded import open_chain  # the machine takes 50 MB and most of a second: not where anvil runs
+    from .rpc_methods import RpcMethods
+    from .rpc_server import open_server
+
+    chain = open_chain(options.folder / CHAIN_FILES["embedded"], int(time.time()) - 1)
+    methods = RpcMethods(chain, f"openledger-node/{__version__}")
+    server = open_server(options.port, methods.answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    genesis = chain.header(0)
+    assert genesis is not None, "a chain begins with a block"
+    ready = Ready(url=server.url, chain_id=chain.chain_id, genesis_hash="0x" + genesis.hash.hex(), engine="embedded")
+    parent.tell(asdict(ready))
+    due_s = time.monotonic()
+    while not parent.is_gone.wait(max(0.0, due_s - time.monotonic())):
+        with methods.lock:
+            chain.mine(int(time.time()))
+        due_s = max(due_s + options.interval_s, time.monotonic())
+    with methods.lock:  # an answer that is under way ends first
+        chain.close()
+
+
+def run_anvil(options: Options, parent: Parent) -> None:
+    """Let anvil do it."""
+    from .anvil import start_anvil
+
+    anvil = start_anvil(options.folder, options.port, options.interval_s)
+    try:
+        client: ChainClient = load_plug("chain", "evm")(anvil.url)
+        genesis = client.block(0)
+        assert genesis is not None, "a chain begins with a block"
+        ready = Ready(url=anvil.url, chain_id=client.chain_id(), genesis_hash=genesis.hash, engine="anvil")
+        client.close()
+        parent.tell(asdict(ready))
+        anvil.watch(parent.is_gone)
+    finally:
+        anvil.close()
+
+
+def _parse(words: list[str]) -> Options:
+    parser = argparse.ArgumentParser(prog="openledger_node.chain.dev.process", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="Where the chain lies.")
+    parser.add_argument("--port", type=int, default=0, help="0 takes any free one.")
+    parser.add_argument("--engine", default="embedded", help="auto, embedded or anvil.")
+    parser.add_argument("--interval-s", type=float, default=BLOCK_INTERVAL_S, help="From block to block.")
+    found = parser.parse_args(words)
+    interval_s = max(INTERVAL_S_MIN, found.interval_s)
+    return Options(folder=found.folder, port=found.port, engine=found.engine, interval_s=interval_s)
+
+
+def _claim_stdout() -> IO[str]:
+    """Keep stdout for our line: what libraries print goes to stderr with the rest."""
+    channel = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8")
+    os.dup2(STDERR, STDOUT)
+    return channel
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""JSON-RPC over HTTP on loopback: who may ask, in what form, and how answers and errors go back."""
+
+import json
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, Final
+from urllib.parse import urlsplit
+
+from ..rpc import INVALID_REQUEST, PARSE_ERROR, RpcError, parse_json, shorten
+from .constants import HOST, port_taken
+
+LOOPBACK_NAMES: Final = frozenset({HOST, "localhost", "::1"})
+BODY_BYTES_MAX: Final = 4 << 20
+LENGTH_DIGITS_MAX: Final = 20  # Python refuses to read a number of thousands
+BATCH_MAX: Final = 1_000
+IDLE_S: Final = 60.0
+
+Answer = Callable[[str, list[Any]], object]
+
+
+class RpcServer(ThreadingHTTPServer):
+    """Answers by `answer`, one thread a connection."""
+
+    daemon_threads = True
+    request_queue_size = 128  # more than come at once: one that finds it full would wait for a second
+
+    def __init__(self, port: int, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__((HOST, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{HOST}:{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that broke is its client's affair; all else is a mistake of ours, and is shown."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+def open_server(port: int, answer: Answer) -> RpcServer:
+    """Listen; 0 takes any port that is free.
+
+    Raises:
+        ChainError: the port is taken.
+    """
+    try:
+        return RpcServer(port, answer)
+    except OSError as error:
+        raise port_taken(port, error) from error
+
+
+def respond(body: bytes, answer: Answer) -> bytes:
+    """The body that answers a body: of one question, or of a batch; empty where nobody wants an answer."""
+    try:
+        asked = parse_json(body)
+    except ValueError:
+        return _encoded(_failure(None, RpcError(PARSE_ERROR, "parse error")))
+    if not isinstance(asked, list):
+        return _encoded(_respond_one(asked, answer))
+    if not 0 < len(asked) <= BATCH_MAX:
+        return _encoded(_failure(None, RpcError(INVALID_REQUEST, f"a batch has 1 to {BATCH_MAX} questions")))
+    answers = [found for each in asked if (found := _respond_one(each, answer))]
+    return _encoded(answers or None)
+
+
+def _respond_one(asked: Any, answer: Answer) -> dict[str, Any] | None:
+    try:
+        method, params = _question(asked)
+    except RpcError as error:
+        return _failure(None, error)
+    try:
+        found = {"jsonrpc": "2.0", "id": asked.get("id"), "result": answer(method, params)}
+    except RpcError as error:
+        found = _failure(asked.get("id"), error)
+    return found if "id" in asked else None
+
+
+def _question(asked: Any) -> tuple[str, list[Any]]:
+    if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
+        raise RpcError(INVALID_REQUEST, f"invalid request: {shorten(asked)}")
+    params = asked.get("params") or []
+    if not isinstance(params, list):
+        raise RpcError(INVALID_REQUEST, "params by name are not taken: send a list")
+    return asked["method"], params
+
+
+def _failure(request_id: Any, error: RpcError) -> dict[str, Any]:
+    fields = {"code": error.code, "message": error.message}
+    if error.data is not None:
+        fields["data"] = error.data
+    return {"jsonrpc": "2.0", "id": request_id, "error": fields}
+
+
+def _encoded(answer: object) -> bytes:
+    return b"" if answer is None else json.dumps(answer, separators=(",", ":")).encode()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout: ClassVar[float] = IDLE_S
+    # NOTE: an answer in small writes with Nagle's algorithm takes 40 ms each.
+    wbufsize: ClassVar[int] = 64 << 10
+    disable_nagle_algorithm: ClassVar[bool] = True
+    server: RpcServer
+
+    def do_POST(self) -> None:
+        """Answer a question."""
+        if refusal := self._refusal():
+            self.close_connection = True  # the body is not read
+            self._send(refusal, b"")
+            return
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(HTTPStatus.OK, respond(body, self.server.answer))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nobody reads a line for each question."""
+
+    def _refusal(self) -> HTTPStatus | None:
+        """Pages from elsewhere are stopped by the name that they call us, and by the type that they may not send."""
+        if not _is_loopback(self.headers.get("Host", "")):
+            return HTTPStatus.FORBIDDEN
+        if self.headers.get_content_type() != "application/json":
+            return HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+        length = self.headers.get("Content-Length", "")
+        if not (length.isascii() and length.isdigit()):
+            return HTTPStatus.LENGTH_REQUIRED
+        if len(length) > LENGTH_DIGITS_MAX or int(length) > BODY_BYTES_MAX:
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return None
+
+    def _send(self, status: HTTPStatus, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return urlsplit(f"//{host}").hostname in LOOPBACK_NAMES
+    except ValueError:
+        return False

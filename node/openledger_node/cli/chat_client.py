@@ -1,0 +1,187 @@
+"""A client of this machine's own API, as any other program would be one."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ..api_key import load_api_key
+from ..errors import NodeError
+from ..home import Home
+from .daemon_client import answer_of, ask_daemon, open_socket, raise_refusal
+from .render import out_console, shown
+
+CONNECT_TIMEOUT_S = 5.0
+CHUNK_TIMEOUT_S = 600.0  # a big model on a small card may think for long before its first token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiAddress:
+    """Where the API is, and the key to it."""
+
+    url: str
+    key: str
+    base: str
+
+
+def find_api(home: Home) -> ApiAddress:
+    """Find the running node's API.
+
+    Raises:
+        NodeError: no node runs, or it is still loading.
+    """
+    status = ask_daemon(home, "GET", "/status")
+    if status is None:
+        raise NodeError("no node runs on this home: start one with `openledger-node start` in another terminal")
+    if status["state"] in ("starting", "draining"):
+        raise NodeError(f"the node is {status['state']}: try again in a moment")
+    return ApiAddress(url=status["api"]["url"], key=load_api_key(home), base=status["base"])
+
+
+def stream_chat(address: ApiAddress, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Send a chat request and yield the events of its stream.
+
+    Raises:
+        NodeError: the node refused it, or the connection broke.
+    """
+    timeout = httpx.Timeout(CHUNK_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    headers = {"Authorization": f"Bearer {address.key}"}
+    content = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    try:
+        with (
+            httpx.Client(base_url=address.url, headers=headers, timeout=timeout) as client,
+            client.stream("POST", "/v1/chat/completions", json=content) as response,
+        ):
+            if response.is_error:
+                response.read()
+                raise NodeError(response.json()["error"]["message"])
+            yield from _events(response.iter_lines())
+    except httpx.HTTPError as error:
+        raise NodeError(f"the connection to {address.url} broke: {error}") from error
+
+
+def stream_guest(home: Home, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Have the daemon's guest buy an answer: pieces of text, then what was paid.
+
+    Raises:
+        NodeError: it was refused, or the daemon went away.
+    """
+    try:
+        with (
+            open_socket(home, CHUNK_TIMEOUT_S) as client,
+            client.stream("POST", "/guest", json=body) as response,
+        ):
+            if response.is_error:
+                response.read()
+                answer_of(response)
+            for line in response.iter_lines():
+                raise_refusal(found := json.loads(line))
+                yield found
+    except httpx.HTTPError as error:
+        raise NodeError(f"the daemon went away: {error}") from error
+
+
+def text_of(event: dict[str, Any]) -> str:
+    """The text that one event adds to the answer."""
+    return event["choices"][0]["delta"].get("content", "") if event["choices"] else ""
+
+
+def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        content = line.removeprefix("data: ")
+        if not content or content == "[DONE]":
+            continue
+        event = json.loads(content)
+        if "error" in event:
+            raise NodeError(event["error"]["message"])
+        yield event
+
+
+# ---- An adapter's answer beside the base's: both asked the same at once, with the same seed, in two columns.
+
+REDRAWS_PER_S = 8
+Pieces = Callable[[], Iterator[str]]
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """One column as it is written; its thread writes, everybody may read."""
+
+    title: str
+    pieces: Pieces
+    text: str = ""
+    num_pieces: int = 0
+    began_s: float = 0.0
+    first_s: float | None = None
+    ended_s: float | None = None
+    error: Exception | None = None
+    thread: threading.Thread = field(init=False)
+
+    def begin(self) -> None:
+        """Ask."""
+        self.began_s = time.monotonic()
+        self.thread = threading.Thread(target=self._read, daemon=True)  # Ctrl-C leaves it behind
+        self.thread.start()
+
+    def _read(self) -> None:
+        try:
+            for piece in self.pieces():
+                if piece:
+                    self.first_s = self.first_s or time.monotonic()
+                    self.text += piece
+                    self.num_pieces += 1
+        except NodeError as error:
+            self.error = error
+        self.ended_s = time.monotonic()
+
+    @property
+    def figures(self) -> str:
+        """How fast it comes; pieces are tokens, as nearly as a reader can tell."""
+        if self.first_s is None:
+            return "waits for its first token"
+        took_s = (self.ended_s or time.monotonic()) - self.first_s
+        speed = f" · {(self.num_pieces - 1) / took_s:.0f} tokens/s" if took_s > 0 and self.num_pieces > 1 else ""
+        return f"{self.num_pieces} tokens · {self.first_s - self.began_s:.2f} s to first{speed}"
+
+
+def ask_both(base: Answer, adapter: Answer, *, is_quiet: bool) -> None:
+    """Ask both at once, and show them side by side where the terminal can, one below the other where not.
+
+    Raises:
+        NodeError: one of them was refused, or broke.
+    """
+    both = (base, adapter)
+    for answer in both:
+        answer.begin()
+    if not is_quiet and out_console.is_terminal:
+        with Live(console=out_console, refresh_per_second=REDRAWS_PER_S, get_renderable=lambda: _table(both)):
+            _wait(both)
+    else:
+        _wait(both)
+        if not is_quiet:
+            for answer in both:
+                out_console.print(f"{answer.title} ({answer.figures})", markup=False)
+                out_console.print(shown(answer.text), markup=False)
+    if failed := next((answer.error for answer in both if answer.error), None):
+        raise failed
+
+
+def _wait(both: tuple[Answer, ...]) -> None:
+    for answer in both:
+        answer.thread.join()
+
+
+def _table(both: tuple[Answer, ...]) -> Table:
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0))
+    for answer in both:
+        table.add_column(Text(answer.title), ratio=1, overflow="fold", header_style="bold")
+    table.add_row(*(Text(answer.figures, style="dim") for answer in both))
+    table.add_row(*(Text(shown(answer.text)) for answer in both))
+    return table

@@ -1,0 +1,71 @@
+"""`pause` and `resume`: the node stands aside, and goes on."""
+
+import re
+import time
+from typing import Annotated, Any
+
+import typer
+
+from ..accounting.earnings import UNITS_S
+from ..home import Home
+from ..operator.kept_pause import Pause, forget_pause, keep_pause
+from .daemon_client import ask_daemon, open_node_home
+from .render import emit_json, plain, say
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+WHY = "this node is paused by its owner: `openledger-node resume` lets it go on"
+
+
+def add_verbs(app: typer.Typer) -> None:
+    """Hang both on the root."""
+    for verb in (pause, resume):
+        app.command(rich_help_panel="Node")(verb)
+
+
+def pause(
+    for_: Annotated[
+        str | None, typer.Option("--for", help="Go on by itself after so long: 30m, 2h.", show_default=False)
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Cut off the answers that run; else they are finished.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take no requests and make no bids from now on, and give the engine's memory back; a restart changes nothing.
+
+    Answers that run are finished first, for as long as the setting `node.drain_grace_s` allows.
+    """
+    home, duration_s = open_node_home(), _seconds(for_) if for_ else None
+    answer = ask_daemon(home, "POST", "/pause", {"for_s": duration_s, "now": now}) or _pause_stopped(home, duration_s)
+    if as_json:
+        emit_json("pause", answer)
+        return
+    until = answer["paused"]["until"]
+    say(f"paused{f' until {until}' if until else ''}: `openledger-node resume` lets it go on")
+
+
+def resume(as_json: Json = False) -> None:
+    """Take requests again, whatever the pause was for."""
+    home = open_node_home()
+    answer = ask_daemon(home, "POST", "/resume", {})
+    if answer is None:
+        forget_pause(home)
+        answer = {"state": "stopped", "paused": None}
+    if as_json:
+        emit_json("pause", answer)
+        return
+    say(plain(answer["paused"]["why"]) if answer["paused"] else f"not paused any more: {answer['state']}")
+
+
+def _pause_stopped(home: Home, duration_s: float | None) -> dict[str, Any]:
+    """The next start is paused."""
+    now_s = time.time()
+    until_s = None if duration_s is None else now_s + duration_s
+    asked = Pause(by="owner", why=WHY, since_s=now_s, until_s=until_s)
+    keep_pause(home, asked)
+    return {"state": "stopped", "paused": asked.to_plain()}
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    if not found:
+        raise typer.BadParameter(f"{text!r} is no duration: write 30m or 2h")
+    return float(int(found[1]) * UNITS_S[found[2]])

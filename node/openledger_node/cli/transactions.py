@@ -1,0 +1,224 @@
+"""What every money verb does: it asks the daemon where one runs, else the chain itself, and shows before it acts."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import Annotated, Any, Final, Protocol, get_type_hints
+
+import typer
+
+from ..errors import ConfigError, NodeError
+from ..home import Home, claim_home, is_claimed
+from ..keystore import WALLET, find_account, is_unattended
+from .daemon_client import ask_daemon, load_settings, open_node_home, typed_verb
+from .prompts import PASSWORD_FILE_HELP, confirm, password_of
+from .render import emit_json, plain, say
+from .units import amount as amount
+from .units import open_amount as open_amount
+from .units import wei_of as wei_of
+
+TIMEOUT_S: Final = 90.0
+"""For one answer: the daemon may still connect, and the chain may be slow."""
+
+POLL_S: Final = 0.5
+DONE: Final = ("mined", "final", "reverted", "failed", "refused")
+BAD: Final = ("reverted", "failed", "refused")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The flags that every verb has that moves money."""
+
+    wallet: Annotated[str, typer.Option(help="The account that acts.")] = WALLET
+    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave once it is sent; it goes on by itself.")] = False
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
+
+
+def acts(app: typer.Typer, verb: str) -> Callable[[Callable[..., dict[str, Any]]], None]:
+    """Make a verb of a function that returns what is to be done: the flags of `How` come with it."""
+
+    def add(arguments_of: Callable[..., dict[str, Any]]) -> None:
+        flags = {spec.name for spec in fields(How)}
+
+        def run(**given: Any) -> None:
+            how = How(**{name: given.pop(name) for name in flags})
+            carry_out(verb, arguments_of(**given), how)
+
+        hints = get_type_hints(How, include_extras=True)
+        options = [
+            Parameter(spec.name, Parameter.KEYWORD_ONLY, default=spec.default, annotation=hints[spec.name])
+            for spec in fields(How)
+        ]
+        own = [
+            parameter.replace(kind=Parameter.KEYWORD_ONLY)
+            for parameter in signature(arguments_of, eval_str=True).parameters.values()
+        ]
+        run.__signature__ = Signature([*own, *options])  # type: ignore[attr-defined]  # what typer reads
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *options]}
+        app.command(arguments_of.__name__.rstrip("_"), help=arguments_of.__doc__)(run)
+
+    return add
+
+
+class Money(Protocol):
+    """What answers questions about money."""
+
+    def ask(self, question: str, **arguments: Any) -> Any:
+        """Answer one.
+
+        Raises:
+            NodeError: the operator must act.
+            ProtocolError: it is refused.
+        """
+
+
+class DaemonMoney:
+    """The running daemon."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def ask(self, question: str, **arguments: Any) -> Any:
+        """Ask over the control socket."""
+        answer = ask_daemon(self._home, "POST", f"/money/{question}", arguments, timeout_s=TIMEOUT_S)
+        if answer is None:
+            raise NodeError("the daemon has ended meanwhile: say the verb again")
+        return answer
+
+
+class OwnMoney:
+    """This process itself, while no daemon runs: each question first brings ledger and chain on."""
+
+    def __init__(self, economy: Any, questions: Any) -> None:
+        self._economy = economy
+        self._questions = questions
+
+    def ask(self, question: str, **arguments: Any) -> Any:
+        """Look at the chain, send what waits, and answer."""
+        self._economy.step()
+        return self._questions.answer(question, arguments)
+
+
+@contextmanager
+def open_money(home: Home | None = None) -> Iterator[Money]:
+    """Whoever can answer: the daemon, which keeps the ledger's one writer; else we are it for as long.
+
+    Raises:
+        VerbAtWorkError: a verb is it just now.
+        NodeError: this home is on no network, or its chain does not answer.
+    """
+    home = home or open_node_home()
+    if is_claimed(home):
+        yield DaemonMoney(home)
+        return
+    with claim_home(home, typed_verb()):
+        yield from _open_own(home)
+
+
+def _open_own(home: Home) -> Iterator[Money]:
+    from ..accounting.queries import open_questions
+    from ..attribution.registry import Registry
+    from ..engine.tokenizer import open_tokenizer
+    from ..ledger.ledger import open_ledger
+    from ..models.bases import find_base
+    from ..payments.receipts import open_seal
+    from ..settlement.open import connect, open_place  # with it comes what encodes calls, half a second
+
+    config = load_settings(home)
+    with open_place(home, config) as place:
+        if place.network is None:
+            raise ConfigError(f"this node is on no network: {place.why_none or '[node] network is local'}")
+        with (
+            closing(open_ledger(home.ledger(place.network_id))) as ledger,
+            closing(connect(home, config, place.network, ledger)) as economy,
+        ):
+            questions = open_questions(
+                home,
+                economy,
+                registry=Registry(home, economy.deployment, ledger),
+                tokenizer=lambda: open_tokenizer(find_base(home, config.inference.base).folder),
+                unseal=open_seal(home.network(place.network_id)).open,
+            )
+            yield OwnMoney(economy, questions)
+
+
+def carry_out(verb: str, arguments: Mapping[str, Any], how: How) -> None:
+    """Show what a verb would do and cost, ask, do it, and show what has become of it.
+
+    Raises:
+        NodeError: it was refused, or failed on the chain.
+    """
+    home = open_node_home()
+    with open_money(home) as money:
+        where = money.ask("network")
+        password = _password(home, where["network"], how)
+        plan = money.ask("plan", verb=verb, arguments={**arguments, "wallet": how.wallet}, password=password)
+        _show_plan(plan, where)
+        confirm("go ahead?", yes=how.yes or where["is_development"] or not plan["steps"])
+        found = money.ask("act", plan=plan["plan"])["transactions"]
+        if not how.no_wait:
+            found = wait_for(money, [each["key"] for each in found])
+    _show_transactions(found, as_json=how.as_json)
+
+
+def wait_for(money: Money, keys: list[str]) -> list[dict[str, Any]]:
+    """Wait until blocks hold some transactions; Ctrl-C leaves them to whoever sends them on."""
+    found: list[dict[str, Any]] = money.ask("transactions", keys=keys)["transactions"]
+    try:
+        while not all(each["state"] in DONE for each in found):
+            time.sleep(POLL_S)
+            found = money.ask("transactions", keys=keys)["transactions"]
+    except KeyboardInterrupt:
+        say("it is kept, and goes on with the daemon")
+    return found
+
+
+def transaction_line(found: Mapping[str, Any]) -> str:
+    """What has become of a transaction."""
+    where = f" in block {found['block']}" if found["block"] is not None else ""
+    style = "red" if found["state"] in BAD else "bold"
+    why = f": {plain(found['error'])}" if found["error"] else ""
+    return (
+        f"[{style}]{found['state']}[/]{where}  {plain(found['summary'])}  [dim]{found['hash'] or 'not sent'}[/]{why}"
+    )
+
+
+def in_s(ready_at_s: int | None, chain_time_s: int) -> str:
+    """How long until something is due, by the chain's time."""
+    if ready_at_s is None:
+        return ""
+    left = ready_at_s - chain_time_s
+    return "now" if left <= 0 else f"in {left // 3600} h {left % 3600 // 60} min" if left >= 3600 else f"in {left} s"
+
+
+def _password(home: Home, network: str, how: How) -> str | None:
+    if is_unattended(network, how.wallet):
+        return None
+    return password_of(find_account(home.network_keys(network), how.wallet).file, how.password_file).text
+
+
+def _show_plan(plan: Mapping[str, Any], where: Mapping[str, Any]) -> None:
+    say(f"[dim]from {plan['account']} on {plain(where['network'])}[/]")
+    for step in plan["steps"]:
+        say(f"  {plain(step['summary'])}   [dim]gas {step['gas']:,}, {amount(int(step['fee_wei']))} coins[/]")
+    if plan["note"]:
+        say(f"  {plain(plan['note'])}")
+    if len(plan["steps"]) > 1:
+        say(f"  [dim]in all {amount(int(plan['fee_wei']))} coins of gas[/]")
+
+
+def _show_transactions(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        emit_json("transactions", {"transactions": found})
+    else:
+        for each in found:
+            say(transaction_line(each))
+    if failed := [each for each in found if each["state"] in BAD]:
+        raise NodeError(f"{failed[0]['summary']}: {failed[0]['error'] or failed[0]['state']}")

@@ -1,0 +1,124 @@
+"""One answer as it grows: which text may be shown, and whether it is over."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
+
+from .backend import Drawn
+from .frames import Chunk, Submit
+from .grammar import Grammar, Grammars
+from .sequence import Sequence
+from .tokenizer import Decoder, Tokenizer
+
+
+class Answer:
+    """Tokens in, showable text out: whole characters, and nothing that may turn out to begin a stop string."""
+
+    def __init__(self, *, decoder: Decoder, stop: tuple[str, ...], end_ids: Collection[int], max_tokens: int) -> None:
+        self._decoder = decoder
+        self._stop = stop
+        self._end_ids = end_ids
+        self._max_tokens = max_tokens
+        self._num_tokens = 0
+        self._held = ""  # decoded, but perhaps the beginning of a stop string
+        self.finish_reason: FinishReason | None = None
+
+    def push(self, token_id: int) -> str:
+        """Take one generated token and return what may be shown now; sets `finish_reason` when it is the last."""
+        assert self.finish_reason is None, "the answer is over"
+        self._num_tokens += 1
+        if token_id in self._end_ids:
+            return self._finish("stop")
+        self._held += self._decoder.push(token_id)
+        if (cut := self._find_stop()) is not None:
+            self._held = self._held[:cut]
+            return self._finish("stop")
+        if self._num_tokens >= self._max_tokens:
+            return self._finish("length")
+        return self._release(self._num_showable())
+
+    def _finish(self, reason: FinishReason) -> str:
+        self.finish_reason = reason
+        return self._release(len(self._held))
+
+    def _find_stop(self) -> int | None:
+        """Where the stop string begins that is whole first, so that it matters not how tokens cut the text."""
+        found = [(place + len(text), place) for text in self._stop if (place := self._held.find(text)) >= 0]
+        return min(found)[1] if found else None
+
+    def _num_showable(self) -> int:
+        """Characters before the longest end of the held text that begins a stop string."""
+        longest = max((len(text) for text in self._stop), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if any(text.startswith(self._held[-length:]) for text in self._stop):
+                return len(self._held) - length
+        return len(self._held)
+
+    def _release(self, count: int) -> str:
+        shown, self._held = self._held[:count], self._held[count:]
+        return shown
+
+
+# ---- What is kept of a running request beside its tokens: its text so far, and where it stands in its grammar.
+
+
+@dataclass(slots=True, kw_only=True)
+class Live:
+    """One request that is not over."""
+
+    answer: Answer
+    grammar: Grammar | None
+
+    def push(self, token_id: int) -> str:
+        """Take one token and return the text that may be shown now."""
+        if self.grammar:
+            self.grammar.push(token_id)
+        return self.answer.push(token_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How requests begin on one base."""
+
+    tokenizer: Tokenizer
+    grammars: Grammars
+    end_ids: tuple[int, ...]
+
+    def live(self, sampling: SamplingParams, resumed_ids: tuple[int, ...]) -> Live:
+        """Begin an answer, behind the tokens that were given out already.
+
+        Raises:
+            MalformedError: its JSON schema is not supported.
+        """
+        answer = Answer(
+            decoder=self.tokenizer.decoder(),
+            stop=sampling.stop,
+            end_ids=self.end_ids,
+            max_tokens=sampling.max_tokens,
+        )
+        schema = sampling.json_schema
+        live = Live(answer=answer, grammar=self.grammars.start(schema) if schema is not None else None)
+        for token_id in resumed_ids:
+            live.push(token_id)  # its text is out already
+        return live
+
+
+def chunk(sequence_id: str, text: str, drawn: Drawn) -> Chunk:
+    """What the daemon is told of a new token."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    if drawn.logprob is not None:
+        logprobs = (TokenLogprob(id=drawn.token, logprob=drawn.logprob, top=drawn.top),)
+    return Chunk(sequence_id=sequence_id, text=text, ids=(drawn.token,), logprobs=logprobs)
+
+
+def sequence_of(command: Submit) -> Sequence:
+    """The tokens of a request as the scheduler takes them."""
+    return Sequence(
+        sequence_id=command.sequence_id,
+        prompt_ids=command.prompt_ids,
+        sampling=command.sampling,
+        adapter=command.adapter,
+        payer=command.payer,
+        output_ids=list(command.resumed_ids),
+    )

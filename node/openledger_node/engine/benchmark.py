@@ -1,0 +1,245 @@
+"""What this base does on this machine, measured through the node's own engine: speed, waiting, adapters, memory."""
+
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import trio
+
+from openledger_protocol.inference import SamplingParams
+
+from ..models.adapter_files.random_adapter import read_linears, write_random_adapter
+from .backend import Profile
+from .blocks import blocks_for
+from .engine import Engine, EngineOptions
+from .frames import Beat, Order
+from .sequence import AdapterSource
+from .stopwatch import Timing, run_engine, time_orders
+
+# ---- What a process takes of NVIDIA's cards, as their driver counts it.
+
+NVIDIA_SMI = "nvidia-smi"
+QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+TIMEOUT_S = 10.0
+
+
+def card_bytes(process_id: int) -> int | None:
+    """What a process holds of the cards' memory; None where there is no card, or the driver does not say."""
+    if shutil.which(NVIDIA_SMI) is None:
+        return None
+    asked = [NVIDIA_SMI, *QUERY]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return parse_used(said, process_id)
+
+
+def parse_used(said: str, process_id: int) -> int | None:
+    """Add up the MiB of a process's lines, one a card: "1234, 567"."""
+    rows = [[word.strip() for word in line.split(",")] for line in said.splitlines() if line.count(",") == 1]
+    return sum(int(used) << 20 for number, used in rows if number == str(process_id) and used.isdigit()) or None
+
+
+# ---- benchmark
+
+BATCHES = (1, 8, 32)
+ROUNDS = 3
+TTFT_SHARE = 0.95
+
+LAST_BEAT_S = 0.3
+"""An engine that falls idle says its figures once more: so long after the last answer they are here."""
+
+KEPT_APART = "adapters"
+"""What the engine packs of adapters lies under this name in its cache; of ours nothing is to stay there."""
+
+Report = Callable[[str, int, int], None]
+"""Told what is done just now, how many steps are over, and how many there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is asked for: prompts of random tokens, on adapters of random numbers."""
+
+    prompt_tokens: int
+    answer_tokens: int
+    rank: int
+
+    @property
+    def num_tokens(self) -> int:
+        """Of one sequence."""
+        return self.prompt_tokens + self.answer_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFigures:
+    """Requests that arrive together, all on the bare base or each on an adapter of its own."""
+
+    batch: int
+    adapters: int
+    tokens_per_s: float  # of all together, prompts' time included
+    ttft_ms: float
+    ttft_p95_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What was measured; None where the base takes no adapter, or the system does not say."""
+
+    profile: Profile
+    start_s: float
+    batches: tuple[BatchFigures, ...]
+    load_ms: float | None  # of an adapter that is new here, from disk to device
+    load_p95_ms: float | None
+    adapter_bytes: int | None  # of one
+    batch_fits: int  # such sequences that have room at once
+    peak_bytes: int | None  # of the engine's process
+    card_bytes: int | None
+    failures: tuple[str, ...]
+
+
+def run_benchmark(options: EngineOptions, work: Work, scratch: Path, report: Report) -> Figures:
+    """Start an engine, let it work, and end it; what is written for that lies below `scratch`, and goes again.
+
+    Raises:
+        ModelError: the backend can't be opened, or the engine dies.
+    """
+    base_folder = options.settings.base_folder
+    sizes = batch_sizes(options.settings.batch_max)
+    with TemporaryDirectory(prefix=".benchmark-", dir=scratch) as folder:
+        ours = _cache_beside(options, Path(folder))
+        linears = read_linears(Path(base_folder) if base_folder else None)
+        bench = _Bench(ours, work, sizes, report)
+        bench.step("writing adapters")
+        for seed in range(max(sizes) if linears else 0):
+            bench.sources.append(write_random_adapter(Path(folder) / f"a{seed}", linears, rank=work.rank, seed=seed))
+        _forget(Path(folder))
+        bench.step("loading the base")
+        return run_engine(ours, partial(bench.measure, time.monotonic()))
+
+
+def batch_sizes(batch_max: int) -> tuple[int, ...]:
+    """One, a few, many: as many as may run at once."""
+    return tuple(dict.fromkeys(min(size, batch_max) for size in BATCHES))
+
+
+def sequences_that_fit(profile: Profile, num_tokens: int, batch_max: int) -> int:
+    """How many sequences of `num_tokens` find room at once."""
+    room = profile.num_blocks // blocks_for(num_tokens) if profile.num_blocks else batch_max
+    return min(batch_max, room)
+
+
+@dataclass(slots=True)
+class _Bench:
+    options: EngineOptions
+    work: Work
+    sizes: tuple[int, ...]
+    report: Report
+    sources: list[AdapterSource] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    num_done: int = 0
+    names: Iterator[int] = field(default_factory=count)
+    draws: random.Random = field(default_factory=lambda: random.Random(0))
+
+    async def measure(self, began_s: float, engine: Engine) -> Figures:
+        """All figures of an engine that is ready."""
+        start_s, profile = time.monotonic() - began_s, engine.profile
+        assert profile is not None, "it is ready"
+        self.step("loading adapters")
+        for source in [None, *self.sources]:
+            await self.time(engine, [source], 1)
+        loaded = await _last_beat(engine)
+        batches = [await self.batch(engine, size, has) for has in self.kinds for size in self.sizes]
+        beat, process_id = await _last_beat(engine), engine.process_id
+        return Figures(
+            profile=profile,
+            start_s=start_s,
+            batches=tuple(batches),
+            load_ms=loaded.load_ms_median if self.sources else None,
+            load_p95_ms=loaded.load_ms_p95 if self.sources else None,
+            adapter_bytes=loaded.adapter_bytes // len(loaded.resident) if loaded.resident else None,
+            batch_fits=sequences_that_fit(profile, self.work.num_tokens, self.options.settings.batch_max),
+            peak_bytes=beat.peak_rss_bytes or None,
+            card_bytes=card_bytes(process_id) if process_id and profile.device == "cuda" else None,
+            failures=tuple(self.failures),
+        )
+
+    @property
+    def kinds(self) -> tuple[bool, ...]:
+        """Without adapters, and with them where the base takes some."""
+        return (False, True) if self.sources else (False,)
+
+    async def batch(self, engine: Engine, size: int, has_adapters: bool) -> BatchFigures:
+        """The median of some rounds."""
+        rounds = []
+        for _ in range(ROUNDS):
+            self.step(f"a batch of {size}{', each on its own adapter' if has_adapters else ''}")
+            sources: Items[AdapterSource | None] = self.sources[:size] if has_adapters else [None] * size
+            rounds.append(await self.time(engine, sources, self.work.answer_tokens))
+        rounds.sort(key=lambda timing: timing.tokens_per_s)
+        middle = rounds[len(rounds) // 2]
+        first_ms = sorted(1000 * one for one in middle.first_s) or [0.0]
+        return BatchFigures(
+            batch=size,
+            adapters=size if has_adapters else 0,
+            tokens_per_s=middle.tokens_per_s,
+            ttft_ms=statistics.median(first_ms),
+            ttft_p95_ms=first_ms[min(len(first_ms) - 1, int(TTFT_SHARE * len(first_ms)))],
+        )
+
+    async def time(self, engine: Engine, sources: Items[AdapterSource | None], answer_tokens: int) -> Timing:
+        """Fresh prompts, all at once."""
+        assert engine.profile is not None, "it is ready"
+        sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=0.0)
+        orders = [
+            Order(
+                sequence_id=f"benchmark-{next(self.names)}",
+                prompt_ids=tuple(self.draws.choices(range(engine.profile.vocab_size), k=self.work.prompt_tokens)),
+                sampling=sampling,
+                adapter=source,
+            )
+            for source in sources
+        ]
+        timing = await time_orders(engine, orders)
+        self.failures += timing.failures
+        return timing
+
+    def step(self, what: str) -> None:
+        """Say that the next step begins."""
+        self.report(what, self.num_done, 3 + len(self.kinds) * len(self.sizes) * ROUNDS)
+        self.num_done += 1
+
+
+async def _last_beat(engine: Engine) -> Beat:
+    await trio.sleep(LAST_BEAT_S)
+    return engine.beat
+
+
+def _cache_beside(options: EngineOptions, folder: Path) -> EngineOptions:
+    """The engine's cache as it is, but for what it packs of adapters, which goes with `folder`."""
+    cache = folder / "cache"
+    cache.mkdir()
+    if options.settings.cache_folder and (kept := Path(options.settings.cache_folder)).is_dir():
+        for entry in kept.iterdir():
+            if entry.name != KEPT_APART:
+                (cache / entry.name).symlink_to(entry)
+    return replace(options, pinned=(), settings=replace(options.settings, cache_folder=str(cache)))
+
+
+def _forget(folder: Path) -> None:
+    """Have the system drop what was just written from its memory, so that it is read from the disk."""
+    for file in folder.rglob("*.safetensors"):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+            if hasattr(os, "posix_fadvise"):  # not on every system
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -1,0 +1,220 @@
+"""What daemon and engine say to each other: one msgpack map a frame, over a socket pair that nobody else has."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from openledger_protocol.codec import FrameDecoder, encode_frame
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
+from openledger_protocol.primitives import AdapterId, Digest
+
+from .backend import BackendSettings, Profile
+from .sequence import AdapterPart, AdapterSource
+
+FRAME_BYTES_MAX = 64 << 20
+"""A prompt of a million tokens fits; the other end is our own child."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """First command: open this backend."""
+
+    backend: str
+    settings: BackendSettings
+    prefill_tokens_max: int
+    adapter_cache_bytes: int
+    adapter_ram_bytes: int = 0  # for copies beside those on the device; counts only where the device is not the RAM
+    pinned: tuple[AdapterSource, ...] = ()
+    base_digest: Digest | None = None  # verdicts on adapters are kept by it; None: they are not kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submit:
+    """Run a sequence; `resumed_ids` are the tokens of its answer that an engine before this one gave out."""
+
+    sequence_id: str
+    prompt_ids: tuple[int, ...]
+    resumed_ids: tuple[int, ...]
+    sampling: SamplingParams
+    adapter: AdapterSource | None
+    payer: str = ""  # whose turn it uses up; empty: this machine's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """Stop a sequence; answered by `Finished` unless it is over already."""
+
+    sequence_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """Keep this adapter on the device from now on."""
+
+    source: AdapterSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpin:
+    """Treat this adapter like all others again."""
+
+    adapter_id: AdapterId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload:
+    """Take this adapter off the device as soon as no sequence needs it: its files are gone."""
+
+    adapter_id: AdapterId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The backend is open."""
+
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fatal:
+    """The backend can't be opened, and trying again would not help."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """These sequences, or their adapters, are being worked on: if the engine dies, one of them may be why."""
+
+    sequence_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """New tokens of a sequence, and the text that may be shown now."""
+
+    sequence_id: str
+    text: str
+    ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, where they were asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last word on a sequence."""
+
+    sequence_id: str
+    reason: FinishReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The last word on a sequence that cannot run here."""
+
+    sequence_id: str
+    message: str
+    code: str = AdapterRefusedError.code  # of a ProtocolError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """A sign of life while there is work, with the engine's figures."""
+
+    num_running: int = 0
+    num_waiting: int = 0
+    num_preempted: int = 0  # times since the start that a sequence lost its place for want of blocks
+    tokens_per_s: float = 0.0  # of answers, over the last seconds
+    resident: tuple[str, ...] = ()  # adapter ids on the device, the next to leave first
+    adapter_bytes: int = 0
+    num_hits: int = 0  # sequences that found their adapter on the device
+    num_misses: int = 0  # sequences that had to wait for it
+    num_loads: int = 0
+    load_ms_median: float = 0.0  # from disk to device, of the last loads
+    load_ms_p95: float = 0.0
+    num_reused_tokens: int = 0  # since the start, that were found in the KV cache instead of being run
+    blocks_used: int = 0
+    blocks_cached: int = 0  # that nobody uses, and that hold a beginning which may be found again
+    blocks_total: int = 0
+    peak_rss_bytes: int = 0
+
+
+Command = Open | Submit | Cancel | Pin | Unpin | Unload
+Event = Ready | Fatal | Joined | Chunk | Finished | Refused | Beat
+
+_TYPES: dict[str, type[Command | Event]] = {
+    cls.__name__.lower(): cls
+    for cls in (Open, Submit, Cancel, Pin, Unpin, Unload, Ready, Fatal, Joined, Chunk, Finished, Refused, Beat)
+}
+_NAMES = {cls: name for name, cls in _TYPES.items()}
+_FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _NAMES}
+_FIELD_TYPES: dict[str, type[Any]] = {
+    "settings": BackendSettings,
+    "sampling": SamplingParams,
+    "adapter": AdapterSource,
+    "source": AdapterSource,
+    "pinned": AdapterSource,
+    "parts": AdapterPart,
+    "profile": Profile,
+    "logprobs": TokenLogprob,
+}
+
+
+def encode(message: Command | Event) -> bytes:
+    """Put a message into its frame; its type's name is the frame's `t`."""
+    content = {name: getattr(message, name) for name in _FIELDS[type(message)]}
+    return encode_frame({"t": _NAMES[type(message)], **content}, size_bytes_max=FRAME_BYTES_MAX)
+
+
+def frame_decoder() -> FrameDecoder:
+    """Start reading one end of the pair."""
+    return FrameDecoder(size_bytes_max=FRAME_BYTES_MAX)
+
+
+def decode(plain: dict[str, Any]) -> Command | Event:
+    """Take a message out of its frame."""
+    cls = _TYPES[plain["t"]]
+    return cls(**{name: _field(name, value) for name, value in plain.items() if name != "t"})
+
+
+def _field(name: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        cls = _FIELD_TYPES[name]
+        return cls(**{key: _field(key, item) for key, item in value.items()})
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return tuple(_field(name, item) for item in value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+# ---- What the daemon has run, and what it hears where no engine could.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One sequence to run."""
+
+    sequence_id: str
+    prompt_ids: tuple[int, ...]
+    sampling: SamplingParams
+    adapter: AdapterSource | None
+    payer: str = ""  # whose turn it uses up; empty: this machine's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The last word on a sequence whose engines died under it."""
+
+    sequence_id: str
+
+
+def submission(order: Order, resumed_ids: tuple[int, ...]) -> bytes:
+    """The frame of a sequence; made before anything else is done with it, so that only its requester hears of it."""
+    return encode(
+        Submit(
+            sequence_id=order.sequence_id,
+            prompt_ids=order.prompt_ids,
+            resumed_ids=resumed_ids,
+            sampling=order.sampling,
+            adapter=order.adapter,
+            payer=order.payer,
+        )
+    )

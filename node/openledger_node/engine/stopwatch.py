@@ -1,0 +1,81 @@
+"""How long an engine takes over orders that arrive together: what an operator's and a developer's benchmark share."""
+
+from collections.abc import Awaitable, Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import trio
+
+from .engine import Engine, EngineOptions
+from .frames import Chunk, Finished, Order
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True, kw_only=True)
+class Timing:
+    """What came of orders that were handed in at once; times run from that moment."""
+
+    wall_s: float = 0.0
+    num_tokens: int = 0
+    first_s: list[float] = field(default_factory=list)  # of each answered order: its first token
+    gaps_s: list[float] = field(default_factory=list)  # between two tokens of one answer
+    failures: list[str] = field(default_factory=list)  # of each order that was not answered: why
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Of all answers together, prompts' time included."""
+        return self.num_tokens / self.wall_s
+
+
+def run_engine(options: EngineOptions, work: Callable[[Engine], Awaitable[Result]]) -> Result:
+    """Start an engine, do `work` with it once it is ready, and end it.
+
+    Raises:
+        ModelError: the backend can't be opened.
+    """
+    try:
+        return trio.run(_run, options, work)
+    except BaseExceptionGroup as group:
+        failure: BaseException = group
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]  # the other task was cancelled for it
+        raise failure from group
+
+
+async def _run(options: EngineOptions, work: Callable[[Engine], Awaitable[Result]]) -> Result:
+    engine = Engine(options)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(engine.run)
+        result = await work(engine)
+        nursery.cancel_scope.cancel()
+    return result
+
+
+async def time_orders(engine: Engine, orders: Items[Order]) -> Timing:
+    """Hand in all orders and wait for the last word on each."""
+    timing, began_s = Timing(), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for order in orders:
+            nursery.start_soon(_follow, engine, order, timing, began_s)
+    timing.wall_s = trio.current_time() - began_s
+    return timing
+
+
+async def _follow(engine: Engine, order: Order, timing: Timing, began_s: float) -> None:
+    last_s = None
+    async for outcome in engine.submit(order):
+        now_s = trio.current_time()
+        match outcome:
+            case Chunk():
+                timing.num_tokens += len(outcome.ids)
+                if last_s is None:
+                    timing.first_s.append(now_s - began_s)
+                else:
+                    timing.gaps_s.append(now_s - last_s)
+                last_s = now_s
+            case Finished():
+                pass
+            case other:
+                timing.failures.append(getattr(other, "message", "the engine died under it"))

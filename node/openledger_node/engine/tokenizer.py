@@ -1,0 +1,219 @@
+"""Text to token ids and back, light enough for the daemon: the `tokenizers` library and the base's own template."""
+
+import codecs
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import Tokenizer as FileTokenizer
+
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import Message
+
+from ..errors import ModelError
+from ..models.bases import chat_template
+
+HALF_CHARACTER = "\ufffd"
+"""How bytes read that are no character, or not yet."""
+
+PENDING_TOKENS_MAX = 64
+"""Tokens that are read together at most: so many without a character are not the beginning of one."""
+
+_PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(0x100) if byte not in _PRINTED]
+BYTE_OF_LETTER = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
+"""GPT-2's alphabet, in which byte-level tokenizers write bytes: what can be printed is itself, the others follow."""
+
+_FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+class Decoder(Protocol):
+    """Turns one answer's ids into text, as they come."""
+
+    def push(self, token_id: int) -> str:
+        """Return the text that this token completes; empty while a character is only half there."""
+
+
+class Tokenizer(Protocol):
+    """What both sides of a request must do alike."""
+
+    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+        """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The canonical ids of a text, without any template or special token."""
+
+    def decoder(self) -> Decoder:
+        """Start a new answer."""
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A token's name, and the bytes that it stands for: of a whole character or a part of one; None: no text."""
+
+
+def open_tokenizer(folder: Path | None) -> Tokenizer:
+    """Open the tokenizer of the base in `folder`; None is the fake base.
+
+    Raises:
+        ModelError: the base has none.
+    """
+    if folder is None:
+        return ByteTokenizer()
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        raise ModelError(f"{folder} has no tokenizer.json: save the base with a fast tokenizer")
+    try:
+        return BaseTokenizer(FileTokenizer.from_file(str(file)), chat_template(folder), special_tokens(folder))
+    except TemplateError as error:
+        raise ModelError(f"the chat template of {folder.name} can't be read: {error}") from error
+    except Exception as error:  # the tokenizers library raises nothing narrower
+        raise ModelError(f"{file} can't be read ({error}): pull the base again") from error
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """`bos_token`, `eos_token` and the like, which templates may name."""
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text()) if file.exists() else {}
+    tokens = {name: value for name, value in settings.items() if name.endswith("_token")}
+    return {name: value["content"] if isinstance(value, dict) else value for name, value in tokens.items() if value}
+
+
+class BaseTokenizer:
+    """The tokenizer of a real base."""
+
+    def __init__(self, tokenizer: FileTokenizer, template: str | None, special: dict[str, str]) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._template = _template_environment().from_string(template) if template else None
+        self._is_byte_level = b"ByteLevel" in (tokenizer.decoder.__getstate__() if tokenizer.decoder else b"")
+        self._added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
+
+    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+        """Render by the base's own template, with the opening of the assistant's turn at the end.
+
+        Raises:
+            MalformedError: the template refuses the conversation, or the base has none.
+        """
+        if isinstance(prompt, str):
+            return tuple(self._tokenizer.encode(prompt).ids)
+        if self._template is None:
+            raise MalformedError("this base has no chat template: use /v1/completions")
+        messages = [{"role": message.role, "content": message.content} for message in prompt]
+        try:
+            text = self._template.render(messages=messages, add_generation_prompt=True, **self._special)
+        except Exception as error:  # a template is a stranger's program: whatever it raises is its refusal
+            raise MalformedError(f"the base's chat template refuses this conversation: {error}") from error
+        return self.encode(text)
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Tokenise without adding special tokens; those written in the text count as such."""
+        return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decoder(self) -> "BaseDecoder":
+        """Start a new answer."""
+        return BaseDecoder(self._tokenizer)
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """Read a token as the base's decoder would, alone."""
+        if token_id in self._added:
+            return self._added[token_id], None
+        piece = self._tokenizer.id_to_token(token_id) or ""
+        if self._is_byte_level:
+            spelled = bytes(BYTE_OF_LETTER[letter] for letter in piece if letter in BYTE_OF_LETTER)
+        elif byte := _FALLBACK.fullmatch(piece):
+            spelled = bytes.fromhex(byte[1])
+        else:
+            spelled = piece.replace("▁", " ").encode()
+        return spelled.decode(errors="replace"), spelled
+
+
+class BaseDecoder:
+    """Incremental text of one answer, special tokens left out.
+
+    Tokens may cut characters in pieces, and how a token is read may hang on the one before it. So the newest tokens
+    are read together, from the last place where all was whole, and what may still become a character is held back.
+    `DecodeStream` of the tokenizers library does so too, but raises where bytes are none of UTF-8: that is no reason
+    to end an engine.
+    """
+
+    def __init__(self, tokenizer: FileTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._num_known = 0  # of them, from the front, whose text is out: they are read for what follows them
+        self._num_shown = 0  # characters of what all of them read
+
+    def push(self, token_id: int) -> str:
+        """Return what this token completes."""
+        self._ids.append(token_id)
+        text = self._read()
+        is_over_long = len(self._ids) - self._num_known >= PENDING_TOKENS_MAX
+        whole = text if is_over_long else text.rstrip(HALF_CHARACTER)
+        piece = whole[self._num_shown :]
+        self._num_shown = max(self._num_shown, len(whole))
+        if is_over_long or (piece and len(whole) == len(text)):
+            self._ids = self._ids[self._num_known :]
+            self._num_known, self._num_shown = len(self._ids), len(self._read())
+        return piece
+
+    def _read(self) -> str:
+        return self._tokenizer.decode(self._ids, skip_special_tokens=True)
+
+
+class ByteTokenizer:
+    """The fake base's: a token is a byte, 256 ends a text."""
+
+    end_id = 256
+
+    def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
+        """`role: content`, a line a turn."""
+        if isinstance(prompt, str):
+            return self.encode(prompt)
+        turns = [f"{message.role}: {message.content}\n" for message in prompt]
+        return self.encode("".join([*turns, "assistant:"]))
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """UTF-8."""
+        return tuple(text.encode())
+
+    def decoder(self) -> "ByteDecoder":
+        """Start a new answer."""
+        return ByteDecoder()
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A byte is itself."""
+        if token_id >= self.end_id:
+            return "<end>", None
+        return bytes([token_id]).decode(errors="replace"), bytes([token_id])
+
+
+class ByteDecoder:
+    """Incremental UTF-8; bytes that are none are left out."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+
+    def push(self, token_id: int) -> str:
+        """Return the character that this byte completes."""
+        return self._decoder.decode(bytes([token_id])) if token_id < ByteTokenizer.end_id else ""
+
+
+def _template_environment() -> ImmutableSandboxedEnvironment:
+    """What transformers gives to a chat template, so that it renders to the same text here."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(value: object, indent: int | None = None) -> str:
+    """Jinja's own would escape it for HTML."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise_exception(message: str) -> None:
+    raise TemplateError(message)

@@ -1,0 +1,81 @@
+"""The engine's end of the socket pair."""
+
+import os
+import select
+import socket
+from collections.abc import Iterator
+
+from ..machine import peak_bytes
+from . import frames
+from .frames import Beat, Command, Event
+from .residency import Residency
+from .scheduler import Scheduler
+
+RECEIVE_BYTES = 1 << 16
+
+
+class Link:
+    """Waits for commands while there is nothing to do, peeks while there is."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._decoder = frames.frame_decoder()
+
+    def receive(self, *, wait: bool, bell: int | None = None) -> Iterator[Command]:
+        """Yield the commands that have arrived; a wait ends also when `bell` can be read.
+
+        Raises:
+            EOFError: the daemon is gone.
+        """
+        if wait and bell is not None:
+            select.select([self._connection.fileno(), bell], [], [])
+        flags = socket.MSG_DONTWAIT if bell is not None or not wait else 0
+        try:
+            received = self._connection.recv(RECEIVE_BYTES, flags)
+        except BlockingIOError:
+            return
+        if not received:
+            raise EOFError
+        for fields in self._decoder.feed(received):
+            yield frames.decode(fields)  # type: ignore[misc]  # the daemon sends commands only
+
+    def send(self, *events: Event) -> None:
+        """Send events, in one piece."""
+        self._connection.sendall(b"".join(map(frames.encode, events)))
+
+
+def end_with_daemon(descriptor: int) -> None:
+    """Wait, in a thread of its own, for the other end to close, and end: also in the middle of a step or a load.
+
+    Linux's PR_SET_PDEATHSIG would not do: it follows the *thread* that started us, and those come and go.
+    """
+    watch = select.poll()
+    watch.register(descriptor, 0)  # a hang-up is reported unasked
+    watch.poll()
+    os._exit(0)
+
+
+# ---- What the engine says of itself now and then.
+
+
+def beat(scheduler: Scheduler, residency: Residency, *, tokens_per_s: float) -> Beat:
+    """Read all the figures."""
+    pool = scheduler.pool
+    return Beat(
+        num_running=len(scheduler.running),
+        num_waiting=scheduler.num_waiting,
+        num_preempted=scheduler.num_preempted,
+        tokens_per_s=tokens_per_s,
+        resident=residency.device.resident,
+        adapter_bytes=residency.device.used_bytes,
+        num_hits=residency.num_hits,
+        num_misses=residency.num_misses,
+        num_loads=residency.num_loads,
+        load_ms_median=residency.load_ms(0.5),
+        load_ms_p95=residency.load_ms(0.95),
+        num_reused_tokens=scheduler.num_reused_tokens,
+        blocks_used=pool.num_used if pool else 0,
+        blocks_cached=pool.num_idle if pool else 0,
+        blocks_total=pool.num_blocks if pool else 0,
+        peak_rss_bytes=peak_bytes(os.getpid()) or 0,
+    )

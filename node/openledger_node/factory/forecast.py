@@ -1,0 +1,237 @@
+"""Before a training: its rows as the model sees them, and what it would take of memory and time."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Config, LimitsConfig
+from ..errors import ModelError
+from ..home import Home
+from ..machine import Machine, look_at_machine
+from ..models.decoder_config import DecoderConfig, read_config
+from .estimate import RowTokens, memory, seconds, seconds_at, steps_of
+from .job import TrainingJob
+from .order import Gathered, Order, gather, job_of
+from .preview import Measured, RowReader, row_tokens
+from .runs import Runs
+
+ROWS_SHOWN: Final = 3
+MATRIX_SIDE: Final = 768
+MATRICES: Final = 6
+FORECASTS_MAX: Final = 8
+
+
+class Room:
+    """What this machine has for a training, beside what serves on it."""
+
+    def __init__(
+        self,
+        limits: Callable[[], LimitsConfig],
+        *,
+        device: str = "auto",
+        serving_bytes: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._limits = limits
+        self._device = device
+        self._products_per_s: float | None = None
+        self.serving_bytes = serving_bytes  # what the engine holds meanwhile, where it would train
+
+    @cached_property
+    def machine(self) -> Machine:
+        """As it was when somebody first asked."""
+        return look_at_machine()
+
+    @property
+    def is_on_gpu(self) -> bool:
+        """Whether a card would train."""
+        return self._device != "cpu" and self.machine.gpu is not None
+
+    @property
+    def cap_bytes(self) -> int:
+        """The owner's cap, else all that there is."""
+        limits = self._limits()
+        if self.is_on_gpu:
+            return limits.vram_bytes or self.machine.gpu_bytes
+        return limits.ram_bytes or self.machine.ram_bytes
+
+    @property
+    def products_per_s(self) -> float | None:
+        """Floating-point operations a second of the processor on one large matrix, measured once; of a card, None."""
+        if self._products_per_s is None and not self.is_on_gpu:
+            matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), dtype=np.float32)
+            fastest_s = min(_seconds_of_product(matrix) for _ in range(MATRICES))
+            self._products_per_s = 2 * MATRIX_SIDE**3 / fastest_s
+        return self._products_per_s
+
+    @cached_property
+    def multiplies(self) -> str:
+        """What the processor has instructions for."""
+        try:
+            flags = Path("/proc/cpuinfo").read_text()
+        except OSError:
+            return "float32"
+        return "bfloat16" if "avx512_bf16" in flags else "float32"
+
+    @property
+    def weight_bytes(self) -> int:
+        """What a weight of a frozen base takes: two bytes where bfloat16 is multiplied in hardware."""
+        return 2 if self.is_on_gpu or self.multiplies != "float32" else 4
+
+
+def _seconds_of_product(matrix: NDArray[np.float32]) -> float:
+    started_s = time.perf_counter()
+    matrix @ matrix
+    return time.perf_counter() - started_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """An order's rows, each with its tokens."""
+
+    gathered: Gathered
+    reader: RowReader
+    measured: tuple[Measured, ...]
+
+
+class Forecaster:
+    """Answers what an order would be; rows that were read last are kept, but for files."""
+
+    def __init__(self, home: Home, config: Config, room: Room) -> None:
+        self._home = home
+        self._config = config
+        self._room = room
+        self._kept: dict[Order, Forecast] = {}
+        self._reading = threading.Lock()
+
+    def preview(self, order: Order, offset: int) -> dict[str, Any]:
+        """Three rows from the `offset`th on, and counts of all.
+
+        Raises:
+            NodeError: the order names no rows, or they can't be read.
+        """
+        forecast = self._read(order)
+        rows, gathered = forecast.measured, forecast.gathered
+        first = offset % len(rows)
+        shown = [rows[(first + n) % len(rows)] for n in range(min(ROWS_SHOWN, len(rows)))]
+        people = Counter(each.row.contributor for each in rows)
+        return {
+            "rows": [_row_to_plain(each, forecast.reader) for each in shown],
+            "next_offset": (first + len(shown)) % len(rows),
+            "used": len(rows),
+            "held_out": len(gathered.held_out),
+            "dropped": len(gathered.dropped),
+            "tokens_max": gathered.job.tokens_max,
+            "tokens": _spread([each.num_tokens for each in rows]),
+            "people": len(people),
+            "largest_share_ppm": max(people.values()) * 1_000_000 // len(rows),
+            "datanet": {"id": gathered.datanet.id, "version": gathered.datanet.version},
+        }
+
+    def estimate(self, order: Order) -> dict[str, Any]:
+        """Memory by use against the cap, and seconds; None where no formula knows the base.
+
+        Raises:
+            NodeError: the order names no rows, or they can't be read.
+        """
+        job = job_of(order, device=self._config.inference.device)
+        forecast = self._read(order)
+        gathered, rows = forecast.gathered, row_tokens(forecast.measured)
+        steps = steps_of(job, rows)
+        try:
+            if gathered.base.folder is None:
+                raise ModelError(f"base {gathered.base.name} has no weights")
+            config = read_config(gathered.base.folder)
+        except ModelError as error:
+            return {"steps": steps, "memory": None, "time": None, "why": f"no estimate: {error}"}
+        return {
+            "steps": steps,
+            "memory": self._memory(job, config, rows),
+            "time": self._time(job, gathered, config, rows),
+            "why": None,
+        }
+
+    def _memory(self, job: TrainingJob, config: DecoderConfig, rows: RowTokens) -> dict[str, Any]:
+        room = self._room
+        needed = memory(job, config, rows, weight_bytes=room.weight_bytes)
+        cap, serving = room.cap_bytes, room.serving_bytes()
+        return {
+            "base_bytes": needed.base,
+            "activations_bytes": needed.activations,
+            "optimizer_bytes": needed.optimizer,
+            "adapter_bytes": needed.adapter,
+            "runtime_bytes": needed.runtime,
+            "serving_bytes": serving,
+            "needed_bytes": needed.total,
+            "cap_bytes": cap,
+            "fits": needed.total + serving <= cap,
+            "how": "by formula",
+        }
+
+    def _time(
+        self, job: TrainingJob, gathered: Gathered, config: DecoderConfig, rows: RowTokens
+    ) -> dict[str, Any] | None:
+        if found := self._speed_before(job, gathered):
+            number, tokens_per_s = found
+            took_s = seconds_at(job, rows, tokens_per_s)
+            return {"seconds": round(took_s, 1), "how": f"at the {tokens_per_s:.0f} tokens/s of training {number}"}
+        if (products_per_s := self._room.products_per_s) is None:
+            return None
+        took_s = seconds(job, config, rows, products_per_s=products_per_s, kind=self._room.multiplies)
+        return {"seconds": round(took_s, 1), "how": "by formula"}
+
+    def _speed_before(self, job: TrainingJob, gathered: Gathered) -> tuple[int, float] | None:
+        """The speed of the newest training here of this base, with as many layers and by this trainer."""
+        for run in Runs(self._home).all():
+            alike = (run.base, run.trainer, run.job.layers) == (
+                gathered.base.name,
+                self._config.factory.trainer,
+                job.layers,
+            )
+            if alike and run.state == "done" and run.progress and run.progress.tokens_per_s:
+                return run.number, run.progress.tokens_per_s
+        return None
+
+    def _read(self, order: Order) -> Forecast:
+        """Rows and their tokens; kept where they can't have changed."""
+        key = Order(
+            base=order.base,
+            datanet=order.datanet,
+            sample=order.sample,
+            rows=order.rows,
+            held_out=order.held_out,
+            seed=order.seed,
+            tokens_max=order.tokens_max,
+        )
+        can_change = order.rows or order.held_out or (order.datanet and "@" not in order.datanet)
+        with self._reading:
+            kept = None if can_change else self._kept.get(key)
+            if kept is None:
+                gathered = gather(self._home, self._config, key, keep=False)
+                reader = RowReader(gathered.base.folder)
+                measured = tuple(reader.measure(row) for row in gathered.rows)
+                kept = Forecast(gathered=gathered, reader=reader, measured=measured)
+                self._kept = {**dict(list(self._kept.items())[-FORECASTS_MAX:]), key: kept}
+        return kept
+
+
+def _row_to_plain(each: Measured, reader: RowReader) -> dict[str, Any]:
+    pieces = [{"kind": piece.kind, "text": piece.text} for piece in reader.pieces(each.row)]
+    return {"contributor": each.row.contributor, "tokens": each.num_tokens, "pieces": pieces}
+
+
+def _spread(counts: Sequence[int]) -> dict[str, int]:
+    ordered = sorted(counts)
+    return {
+        "total": sum(ordered),
+        "median": ordered[len(ordered) // 2],
+        "p95": ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)],
+        "longest": ordered[-1],
+    }

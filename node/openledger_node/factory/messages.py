@@ -1,0 +1,102 @@
+"""What the training process is told and what it tells: one line of JSON each, and wishes as bare words."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openledger_protocol.codec import to_plain
+from openledger_protocol.datanet import Row
+
+from ..models.bases import Base
+from .job import TrainingJob
+from .trainer import EvaluationInput, EvaluationResult, TrainingInput, TrainingProgress, TrainingResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """The first line that it is told; to train or to evaluate, as what is given says."""
+
+    trainer: str  # a plug's name
+    given: TrainingInput | EvaluationInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused:
+    """It wrote a checkpoint and leaves, as was wished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """It gives up; the message is for the operator."""
+
+    message: str
+
+
+News = TrainingProgress | TrainingResult | EvaluationResult | Paused | Failure
+
+NEWS: dict[str, type[News]] = {
+    "progress": TrainingProgress,
+    "result": TrainingResult,
+    "evaluation": EvaluationResult,
+    "paused": Paused,
+    "failure": Failure,
+}
+
+
+def encode_order(order: Order) -> str:
+    """Write the line, its end included."""
+    return json.dumps(to_plain(order), default=str) + "\n"
+
+
+def decode_order(line: str) -> Order:
+    """Read the line."""
+    order: dict[str, Any] = json.loads(line)
+    fields = order["given"]
+    read = _evaluation_input if "general" in fields else _training_input
+    return Order(trainer=order["trainer"], given=read(fields))
+
+
+def rows_from_json(rows: list[dict[str, Any]]) -> tuple[Row, ...]:
+    """Rows as `to_plain` writes them."""
+    return tuple(Row(**row) for row in rows)
+
+
+def encode_news(news: News) -> str:
+    """Write one line, its end included."""
+    kind = next(name for name, cls in NEWS.items() if type(news) is cls)
+    return json.dumps({"t": kind, "news": to_plain(news)}) + "\n"
+
+
+def decode_news(line: str) -> News:
+    """Read one line."""
+    message: dict[str, Any] = json.loads(line)
+    fields = message["news"]
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return NEWS[message["t"]](**{**fields, **lists})
+
+
+def _training_input(fields: dict[str, Any]) -> TrainingInput:
+    return TrainingInput(
+        job=TrainingJob(**fields["job"]),
+        rows=rows_from_json(fields["rows"]),
+        held_out=rows_from_json(fields["held_out"]),
+        base=_base(fields["base"]),
+        folder=Path(fields["folder"]),
+        checkpoint=Path(fields["checkpoint"]) if fields["checkpoint"] else None,
+    )
+
+
+def _evaluation_input(fields: dict[str, Any]) -> EvaluationInput:
+    return EvaluationInput(
+        job=TrainingJob(**fields["job"]),
+        rows=rows_from_json(fields["rows"]),
+        general=rows_from_json(fields["general"]),
+        base=_base(fields["base"]),
+        folder=Path(fields["folder"]),
+        answer_tokens_max=fields["answer_tokens_max"],
+    )
+
+
+def _base(fields: dict[str, Any]) -> Base:
+    return Base(**{**fields, "folder": Path(fields["folder"]) if fields["folder"] else None})

@@ -1,0 +1,180 @@
+"""An order to the factory, read and gathered: which rows, which base, which job; verb and page give the same."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from openledger_protocol.adapter import DatanetReference
+from openledger_protocol.constants import NAME_LENGTH_MAX, PPM
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Digest
+
+from ..config import Config
+from ..datanets.rows import distinct_rows, read_rows, rows_digest
+from ..datanets.sample import SAMPLE_ID, draw_sample
+from ..datanets.store import OwnDatanets
+from ..datanets.version import DatanetVersion, keep_version, make_version
+from ..engine.tokenizer import open_tokenizer
+from ..errors import ConfigError
+from ..home import Home
+from ..models.bases import Base, find_base
+from .evaluation import ROWS_MAX, ROWS_USUAL
+from .job import DEFAULT_PRESET, PRESETS, TrainingJob, check_job, split_rows
+from .preview import RowReader, fitting
+from .shelve import BuildIndex
+
+ONE_SOURCE: Final = "give one of --rows FILE and --sample, or --datanet NAME"
+NO_NAME: Final = "preview"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What somebody wants trained; None is the usual."""
+
+    name: str = NO_NAME
+    base: str | None = None
+    datanet: str | None = None  # NAME, or NAME@VERSION
+    sample: bool = False
+    rows: str | None = None  # a file
+    held_out: str | None = None  # a file
+    preset: str | None = None
+    rank: int | None = None
+    layers: int | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    seed: int | None = None
+    tokens_max: int | None = None
+    evaluate: int | None = None  # held-out rows to answer before it goes onto the shelf
+    trainer: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """An order with all that it names."""
+
+    job: TrainingJob
+    base: Base
+    trainer: str
+    rows: tuple[Row, ...]
+    held_out: tuple[Row, ...]
+    dropped: tuple[Row, ...]
+    datanet: DatanetReference
+    evaluated_rows: int
+
+
+def order_from(wanted: Mapping[str, Any]) -> Order:
+    """Read an order as a route gets it.
+
+    Raises:
+        MalformedError: a field that there is not, or of another type.
+    """
+    known = {spec.name: spec.type for spec in fields(Order)}
+    if unknown := wanted.keys() - known.keys():
+        raise MalformedError(f"a training has no {min(unknown)!r}")
+    given = {name: value for name, value in wanted.items() if value not in (None, "")}
+    for name, value in given.items():
+        if not isinstance(value, _TYPES.get(name, str)) or (isinstance(value, bool) and name != "sample"):
+            raise MalformedError(f"{name} is {_TYPES.get(name, str)}, not {str(value)[:80]!r}")
+    return Order(**given)
+
+
+_TYPES: Final[Mapping[str, Any]] = {
+    **dict.fromkeys(("rank", "layers", "epochs", "batch_size", "seed", "tokens_max", "evaluate"), int),
+    "learning_rate": int | float,
+    "sample": bool,
+}
+
+
+def job_of(order: Order, *, device: str) -> TrainingJob:
+    """The job of an order: what is given goes before the preset, and that before what is usual.
+
+    Raises:
+        MalformedError: the name can't be an adapter's.
+        ConfigError: there is no such preset, or a value is out of bounds.
+    """
+    preset = next((values for name, values in PRESETS.items() if name == (order.preset or DEFAULT_PRESET)), None)
+    if preset is None:
+        raise ConfigError(f"no preset is called {order.preset!r}: there are {', '.join(PRESETS)}")
+    job = TrainingJob(name=order.name, device=device, **preset)
+    names = ("rank", "layers", "epochs", "batch_size", "learning_rate", "seed", "tokens_max")
+    given = {name: value for name in names if (value := getattr(order, name)) is not None}
+    job = replace(job, **given)
+    return check_job(replace(job, alpha=2 * job.rank))
+
+
+def gather(home: Home, config: Config, order: Order, *, keep: bool) -> Gathered:
+    """Find base and rows, leave out those that are too long, and hold some out; `keep` writes who gave each row.
+
+    Raises:
+        ConfigError: the order names no rows or several kinds of them, or none are left.
+        MalformedError: a row is none.
+        ModelError: the base is not here.
+    """
+    job = job_of(order, device=config.inference.device)
+    base = find_base(home, order.base or config.inference.base)
+    evaluated = ROWS_USUAL if order.evaluate is None else order.evaluate
+    if not 0 <= evaluated <= ROWS_MAX:
+        raise ConfigError(f"evaluate must be from 0 to {ROWS_MAX}")
+    rows, held_out, version = _read(home, order, job.seed)
+    reader = RowReader(base.folder)
+    used, dropped = fitting([reader.measure(row) for row in rows], job.tokens_max)
+    if held_out is None:
+        learned, measured = split_rows([each.row for each in used], job.held_out_ppm)
+    else:
+        kept, long = fitting([reader.measure(row) for row in held_out], job.tokens_max)
+        learned, measured = tuple(each.row for each in used), tuple(each.row for each in kept)
+        dropped = [*dropped, *long]
+    if not learned or not measured:
+        raise ConfigError(f"no row is left that has at most {job.tokens_max} tokens: shorten them, or allow more")
+    return Gathered(
+        job=job,
+        base=base,
+        trainer=order.trainer or config.factory.trainer,
+        rows=learned,
+        held_out=measured,
+        dropped=tuple(each.row for each in dropped),
+        datanet=_reference(keep_version(home, version) if keep and order.datanet is None else version),
+        evaluated_rows=min(evaluated, len(measured)),
+    )
+
+
+def index_builder(base: Base, datanet: DatanetReference) -> BuildIndex:
+    """What writes the attribution index of the rows that the adapter learned."""
+
+    def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
+        from ..attribution.index import build_index  # numpy takes longer to load than most verbs to run
+
+        tokenizer = open_tokenizer(base.folder)
+        return build_index(folder, [(datanet, distinct_rows(rows))], tokenizer, base.tokenizer_digest)
+
+    return build
+
+
+def datanet_name(rows_file: Path) -> str:
+    """A file's name as a Datanet's: what a name can't hold becomes `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", rows_file.stem).lstrip("._-")[:NAME_LENGTH_MAX] or "rows"
+
+
+def _read(home: Home, order: Order, seed: int) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetVersion]:
+    """The rows to learn, those to measure on if they are given, and the version that they are."""
+    if (order.datanet is not None) + (order.rows is not None) + order.sample != 1:
+        raise ConfigError(ONE_SOURCE)
+    held_out = read_rows(Path(order.held_out)) if order.held_out else None
+    if order.datanet is not None:
+        name, _, chosen = order.datanet.partition("@")
+        version, rows = OwnDatanets(home).version_rows(name, chosen or None)
+        return rows, held_out, version
+    if order.rows is not None:
+        file = Path(order.rows)
+        rows = read_rows(file)
+        return rows, held_out, make_version(datanet_name(file), rows_digest(rows)[2:10], rows)
+    drawn = draw_sample(seed)
+    return drawn.rows, held_out or drawn.held_out, make_version(SAMPLE_ID, f"seed-{seed}", drawn.rows)
+
+
+def _reference(version: DatanetVersion) -> DatanetReference:
+    return DatanetReference(id=version.id, version=version.version, rows_root=version.rows_root, weight_ppm=PPM)

@@ -1,0 +1,96 @@
+"""From a folder that a trainer wrote to an adapter in the library, with its manifest."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
+from openledger_protocol.codec import canonical_digest, to_plain
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.primitives import Digest
+
+from .. import __version__
+from ..errors import NodeError
+from ..home import Home
+from ..models.adapter_files.layout import read_layout
+from ..models.adapters import INDEX_FOLDER, MANIFEST_FILE, Adapter, add_adapter, artifact_digest
+from ..models.bases import Base
+from ..text import rfc3339
+from .job import TrainingJob
+from .trainer import TrainingResult
+
+BuildIndex = Callable[[Path, tuple[Row, ...]], Digest]
+"""Writes the attribution index of the rows that were learned into a new folder, and returns its root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a folder with a fresh adapter has to be described by."""
+
+    job: TrainingJob
+    base: Base
+    result: TrainingResult
+    datanet: DatanetReference
+    rows: tuple[Row, ...]  # that were learned
+    held_out: tuple[Row, ...]
+    started_ns: int
+    build_index: BuildIndex | None = None
+    figures: dict[str, Any] | None = None  # of its evaluation beside the base
+
+
+def put_on_shelf(home: Home, folder: Path, trained: Trained) -> Adapter:
+    """Describe what was trained and add it; if that fails, hours of work are kept for another try.
+
+    Raises:
+        AdapterRefusedError: what the trainer wrote is no adapter that can be served.
+        NodeError: it could not be put on the shelf; the message says where it is kept.
+    """
+    read_layout(folder)
+    base, build_index = trained.base, trained.build_index
+    manifest = AdapterManifest(
+        name=trained.job.name,
+        base=BaseReference(name=base.name, digest=base.digest),
+        artifact_digest=artifact_digest(folder),
+        tokenizer_digest=base.tokenizer_digest,
+        chat_template_digest=base.chat_template_digest,
+        index_root=build_index(folder / INDEX_FOLDER, trained.rows) if build_index else None,
+        datanets=(trained.datanet,),
+        training=_training(trained),
+        evaluation=_evaluation(trained),
+        probe=trained.result.probe,
+    )
+    (folder / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
+    try:
+        return add_adapter(home, folder, base)
+    except (OSError, ProtocolError) as error:
+        kept = folder.rename(home.training / f"{trained.job.name}-{trained.started_ns}")
+        raise NodeError(
+            f"trained, but not on the shelf ({error}): the adapter is kept; "
+            f"`openledger-node adapters add {kept}` tries again"
+        ) from error
+
+
+def _training(trained: Trained) -> dict[str, Any]:
+    return {
+        "config": to_plain(trained.job),
+        "seed": trained.job.seed,
+        "code_version": __version__,
+        "started": rfc3339(trained.started_ns // 10**9),
+        "steps": trained.result.steps,
+        "rows": len(trained.rows),
+    }
+
+
+def _evaluation(trained: Trained) -> dict[str, Any]:
+    """Losses are nats a completion token; the digest tells on which rows they were measured."""
+    figures = {"figures": trained.figures} if trained.figures else {}
+    return {
+        "loss_before": round(trained.result.loss_before, 6),
+        "loss_after": round(trained.result.loss_after, 6),
+        "rows": len(trained.held_out),
+        "rows_digest": canonical_digest(trained.held_out),
+        **figures,
+    }

@@ -1,0 +1,95 @@
+"""The factory in plain values for JSON: trainings, and what a new one may be made of."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from ..config import Config
+from ..datanets.sample import SAMPLE_ID
+from ..datanets.store import OwnDatanets
+from ..home import Home
+from ..models.bases import list_bases
+from ..text import rfc3339
+from .evaluation import ROWS_USUAL
+from .job import PRESETS, TrainingJob
+from .training_run import TrainingRun
+
+RUNS_SHOWN: Final = 20
+
+
+def run_to_plain(run: TrainingRun, *, who: str | None) -> dict[str, Any]:
+    """A training in full; `who` works on it."""
+    progress = run.progress
+    return {
+        **summary(run),
+        "who": who,
+        "is_cut_off": run.is_live and who is None,
+        "trainer": run.trainer,
+        "job": asdict(run.job),
+        "datanet": {"id": run.datanet.id, "version": run.datanet.version},
+        "rows": run.num_rows,
+        "held_out": run.num_held_out,
+        "dropped": run.num_dropped,
+        "evaluated_rows": run.evaluated_rows,
+        "progress": asdict(progress) if progress else None,
+        "history": [list(point) for point in run.history],
+        "restarts": [asdict(each) for each in run.restarts],
+        "evaluation": run.evaluation,
+    }
+
+
+def summary(run: TrainingRun) -> dict[str, Any]:
+    """A training on one line."""
+    return {
+        "number": run.number,
+        "name": run.job.name,
+        "state": run.state,
+        "base": run.base,
+        "step": run.progress.step if run.progress else 0,
+        "steps": run.progress.steps if run.progress else None,
+        "loss": run.progress.loss if run.progress else None,
+        "held_out_loss": run.progress.held_out_loss if run.progress else None,
+        "started": rfc3339(run.started_ns / 1e9, "milliseconds"),
+        "changed": rfc3339(run.changed_ns / 1e9, "milliseconds"),
+        "adapter": run.adapter,
+        "adapter_id": run.adapter_id,
+        "error": run.error,
+    }
+
+
+def runs_to_plain(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
+    """The newest trainings."""
+    return [summary(run) for run in runs[:RUNS_SHOWN]]
+
+
+def choices_to_plain(home: Home, config: Config) -> dict[str, Any]:
+    """Bases, Datanets and presets that there are; the sample is always there."""
+    bases = [base.name for base in list_bases(home)]
+    if config.inference.base not in bases:
+        bases.append(config.inference.base)
+    datanets = [
+        {
+            "name": datanet.name,
+            "version": version.version,
+            "rows": version.rows,
+            "licence": datanet.licence,
+        }
+        for datanet in OwnDatanets(home).all()
+        for version in datanet.versions[-1:]
+    ]
+    return {
+        "served_base": config.inference.base,
+        "bases": bases,
+        "datanets": datanets,
+        "sample": SAMPLE_ID,
+        "presets": [{"name": name, **values} for name, values in PRESETS.items()],
+        "usual": usual_to_plain(),
+        "trainer": config.factory.trainer,
+    }
+
+
+def usual_to_plain() -> dict[str, Any]:
+    """What an order is where it says nothing, and no preset does."""
+    job = TrainingJob(name="usual")
+    names = ("batch_size", "learning_rate", "tokens_max", "seed")
+    return {**{name: getattr(job, name) for name in names}, "evaluate": ROWS_USUAL}

@@ -1,1 +1,0 @@
-"""The engine: base models, adapters, and the child process that runs them."""

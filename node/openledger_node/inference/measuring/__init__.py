@@ -1,1 +1,0 @@
-"""What an operator's own machine does with a base: the engine, timed from outside."""

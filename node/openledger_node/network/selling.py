@@ -1,0 +1,224 @@
+"""The node's counter: the paid door composed from the serving desk, the chain's word on payers, and attribution."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.codec import canonical_digest
+from openledger_protocol.payments import ChannelConfig, Terms
+from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Wei
+
+from ..attribution.attributor import Attributor, Exchange
+from ..attribution.registry import Registered, Registry
+from ..attribution.service import attribute, exchange_of, treasury_shares
+from ..chain.deployment import Deployment
+from ..config import Config
+from ..engine.backend import Profile
+from ..engine.tokenizer import Tokenizer
+from ..models.adapters import Adapter
+from ..models.bases import Base
+from ..payments.accounts import Accounts
+from ..payments.credit import CreditPolicy, Standing
+from ..payments.receipts import Delivered, ReceiptMaker, ReceiptTerms
+from ..payments.seller import PaidDesk, Shop
+from ..plugs import load_plug
+from ..serving.service import ServingDesk
+from ..settlement.session import Economy
+
+ATTRIBUTOR = "suffix-v1"
+SAMPLER = "gumbel-max/1"
+NOISE = "philox4x64/1"
+STANDING_AGE_S = 1.0
+"""What the chain said of a payer counts for so long: about a block."""
+
+STANDINGS_MAX = 4096
+CHAIN_QUESTIONS_MAX = 8
+"""Threads that ask the chain at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """What a payer must know of this node to buy from it."""
+
+    node: Address
+    signer: Address
+    base: Digest
+    terms: Terms
+    profile_hash: Digest
+    algo_id: int
+    chunk_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """The paid door, and what hangs beside it."""
+
+    paid: PaidDesk
+    receipts: ReceiptMaker
+    offer: Offer
+    registry: Registry
+
+
+def open_counter(
+    economy: Economy,
+    *,
+    desk: ServingDesk,
+    tokenizer: Tokenizer,
+    profile: Profile,
+    registry: Registry,
+    seal: Callable[[bytes], bytes],
+    config: Config,
+    nursery: trio.Nursery,
+    terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
+) -> Counter:
+    """Open the paid door; `terms_of` are those of a bid that is still good, where they are not the usual ones."""
+    market = config.market
+    attributor = open_attributor()
+    offer = Offer(
+        node=economy.accounts.wallet,
+        signer=economy.accounts.signer,
+        base=desk.base.digest,
+        terms=Terms(price_in_wei=Wei(market.price_in_wei), price_out_wei=Wei(market.price_out_wei)),
+        profile_hash=profile_hash(desk.base, profile),
+        algo_id=attributor.algo_id,
+        chunk_tokens=market.credit_tokens_max,
+    )
+    accounts = _accounts(economy, config)
+    receipts = ReceiptMaker(
+        ledger=economy.ledger,
+        accounts=accounts,
+        domain=economy.deployment.payments,
+        tokenizer=tokenizer,
+        same=ReceiptTerms(algo_id=offer.algo_id, profile_hash=offer.profile_hash),
+        attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
+        sign=economy.ring.signer(economy.accounts.signer),
+        seal=seal,
+        now_ns=time.time_ns,
+        fail_point=economy.fail_point,
+    )
+
+    async def check_sellable(adapter: Adapter) -> None:
+        await trio.to_thread.run_sync(registry.find, adapter)
+
+    shop = Shop(
+        node=offer.node,
+        terms=offer.terms,
+        windows=economy.windows,
+        chunk_tokens=offer.chunk_tokens,
+        voucher_timeout_s=market.voucher_timeout_s,
+    )
+    paid = PaidDesk(
+        desk=desk,
+        shop=shop,
+        accounts=accounts,
+        receipts=receipts,
+        check_sellable=check_sellable,
+        nursery=nursery,
+        terms_of=terms_of,
+        fail_point=economy.fail_point,
+    )
+    return Counter(paid=paid, receipts=receipts, offer=offer, registry=registry)
+
+
+def open_attributor() -> Attributor:
+    """The algorithm that answers are attributed by here."""
+    attributor: Attributor = load_plug("attributor", ATTRIBUTOR)()
+    return attributor
+
+
+class Standings:
+    """What the chain says of channels and payers, asked at most once a block."""
+
+    def __init__(self, deployment: Deployment, finalized_number: Callable[[], int]) -> None:
+        self._deployment = deployment
+        self._finalized_number = finalized_number
+        self._limiter = trio.CapacityLimiter(CHAIN_QUESTIONS_MAX)
+        self._known: dict[ChannelId, tuple[float, Standing]] = {}  # a stranger may name any number of channels
+
+    async def ask(self, channel_id: ChannelId, config: ChannelConfig) -> Standing:
+        """The standing of a channel.
+
+        Raises:
+            ChainError: the chain can't be asked.
+        """
+        asked_s, standing = self._known.get(channel_id, (-STANDING_AGE_S, Standing()))
+        if trio.current_time() - asked_s >= STANDING_AGE_S:
+            asked_s = trio.current_time()
+            standing = await trio.to_thread.run_sync(self._ask, channel_id, config, limiter=self._limiter)
+            self._known.pop(channel_id, None)
+            self._known[channel_id] = (asked_s, standing)
+            if len(self._known) > STANDINGS_MAX:
+                self._known.pop(next(iter(self._known)))
+        return standing
+
+    def _ask(self, channel_id: ChannelId, config: ChannelConfig) -> Standing:
+        final = self._deployment.channel(channel_id, block_number=self._finalized_number())
+        latest = self._deployment.channel(channel_id)
+        return Standing(
+            deposit_final_wei=final.deposit_wei,
+            deposit_latest_wei=latest.deposit_wei,
+            claimed_wei=latest.claimed_wei,
+            withdrawing_wei=self._deployment.withdrawal(channel_id).amount_wei,
+            payer_balance_wei=self._deployment.token_balance(config.payer),
+        )
+
+
+def shares_of(
+    delivered: Delivered, attributor: Attributor, registry: Registry, tokenizer: Tokenizer
+) -> tuple[Share, ...]:
+    """Whose data an answer came from; what its payer lets nobody audit is paid to treasuries alone."""
+    if delivered.adapter is None:
+        return ()
+    registered = registry.find(delivered.adapter)
+    if not delivered.opened.auditable:
+        return treasury_shares(registered.datanet_ids)
+    return registered_shares(
+        attributor, registered, exchange_of(delivered.opened.messages, delivered.text, tokenizer)
+    )
+
+
+def registered_shares(attributor: Attributor, registered: Registered, exchange: Exchange) -> tuple[Share, ...]:
+    """The shares of every Datanet of an adapter's entry; one whose rows can't be scored here pays its treasury."""
+    scored = attribute(attributor, registered.owned, exchange)
+    unscored = set(registered.datanet_ids) - {share.datanet_id for share in scored}
+    shares = (*scored, *treasury_shares(list(unscored)))
+    return tuple(sorted(shares, key=lambda share: (share.datanet_id, share.account.lower())))
+
+
+def profile_hash(base: Base, profile: Profile) -> Digest:
+    """Names what decides an answer, beside request and adapter: base, number formats, engine, sampler and noise."""
+    return canonical_digest(
+        {
+            "base": base.digest,
+            "quantisation": profile.quantisation,
+            "dtype": profile.dtype,
+            "logits_dtype": "float32",
+            "engine": profile.backend,
+            "kernel": profile.kernel,
+            "sampler": SAMPLER,
+            "noise": NOISE,
+        }
+    )
+
+
+def _accounts(economy: Economy, config: Config) -> Accounts:
+    return Accounts(
+        ledger=economy.ledger,
+        domain=economy.deployment.payments,
+        policy=_credit_policy(economy, config),
+        ask_standing=Standings(economy.deployment, economy.client.finalized_number).ask,
+        now_ns=time.time_ns,
+        fail_point=economy.fail_point,
+    )
+
+
+def _credit_policy(economy: Economy, config: Config) -> CreditPolicy:
+    params = economy.params()
+    return CreditPolicy(
+        unsecured_wei=Wei(config.market.unsecured_credit_wei),
+        unsecured_total_wei=Wei(config.market.unsecured_total_wei),
+        min_deposit_wei=params.min_deposit_wei,
+    )

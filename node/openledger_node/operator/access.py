@@ -1,0 +1,87 @@
+"""How other programs reach this node: its address, where the key lies, model names, and lines to paste."""
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from openledger_protocol.errors import MalformedError
+
+from ..home import Home
+
+
+def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any]:
+    """What a client needs; the key itself is in none of it."""
+    base_url, model = f"{url}/v1", models[0] if models else "MODEL"
+    key = f'"$(cat {shlex.quote(str(key_file))})"'
+    port = url.rpartition(":")[2]
+    return {
+        "base_url": base_url,
+        "key_file": str(key_file),
+        "models": list(models),
+        "examples": {
+            "curl": (
+                f'curl {base_url}/chat/completions -H "Authorization: Bearer $(cat {shlex.quote(str(key_file))})" '
+                f"-H 'Content-Type: application/json' "
+                f'-d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello"}}]}}\''
+            ),
+            "openai": (
+                "from openai import OpenAI\n"
+                f"client = OpenAI(base_url={base_url!r}, api_key=open({str(key_file)!r}).read().strip())\n"
+                f"print(client.chat.completions.create(model={model!r}, "
+                'messages=[{"role": "user", "content": "Hello"}]).choices[0].message.content)'
+            ),
+            "environment": f"export OPENAI_BASE_URL={base_url} OPENAI_API_KEY={key}",
+            "open_webui": (
+                f"docker run -d --network host -e PORT=3000 -e OPENAI_API_BASE_URL={base_url} "
+                f"-e OPENAI_API_KEY={key} ghcr.io/open-webui/open-webui:main"
+            ),
+        },
+        "note": (
+            f"the API listens on loopback alone: a container reaches it with --network host, "
+            f"another machine by `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`"
+        ),
+    }
+
+
+# ---- The last lines of what the node and its parts have said.
+
+SOURCES: Mapping[str, str] = {"node": "node.log", "engine": "engine.log", "chain": "chain.log"}
+LINES_MAX = 10_000
+BLOCK_BYTES = 64 * 1024
+
+
+def log_file(home: Home, source: str) -> Path:
+    """Where one of them writes.
+
+    Raises:
+        MalformedError: there is none such.
+    """
+    if source not in SOURCES:
+        raise MalformedError(f"no log is called {source!r}: there are {', '.join(SOURCES)}")
+    return home.logs / SOURCES[source]
+
+
+def read_logs(home: Home, source: str, lines: int) -> dict[str, Any]:
+    """The newest lines of one log, the oldest of them first.
+
+    Raises:
+        MalformedError: there is no such log.
+    """
+    file = log_file(home, source)
+    return {"source": source, "file": str(file), "lines": tail(file, min(max(lines, 0), LINES_MAX))}
+
+
+def tail(file: Path, count: int) -> list[str]:
+    """The last lines of a file, read from its end; none of one that is not there."""
+    if not count or not file.exists():
+        return []
+    with file.open("rb") as stream:
+        position, content = stream.seek(0, os.SEEK_END), b""
+        while position and content.count(b"\n") <= count:
+            step = min(BLOCK_BYTES, position)
+            position -= step
+            stream.seek(position)
+            content = stream.read(step) + content
+    return content.decode(errors="replace").splitlines()[-count:]

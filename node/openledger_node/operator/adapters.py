@@ -1,0 +1,139 @@
+"""What is on the shelf: bases and adapters, where each lies just now, what it did, and what was refused."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from openledger_protocol.primitives import AdapterId, Wei
+
+from ..engine.budget import disk_bytes
+from ..home import Home
+from ..ledger.events import EventRows
+from ..ledger.ledger import open_ledger
+from ..models.adapter_files.layout import LoraLayout, read_layout
+from ..models.adapters import INDEX_FOLDER, Adapter, Shelf, adapter_to_json, read_shelf
+from ..models.bases import Base, base_to_json, list_bases
+from ..models.pins import read_pins
+
+Usage = Mapping[str, Mapping[str, Any]]
+
+
+def shelf_to_plain(
+    home: Home,
+    memory: dict[str, Any] | None,
+    usage: Usage | None = None,
+    *,
+    shelf: Shelf | None = None,
+    bonds: Mapping[AdapterId, Wei] | None = None,
+    disk_cap_bytes: int = 0,
+) -> dict[str, Any]:
+    """Every adapter with its state; `memory` and `usage` are what the running node says of its own, if one runs.
+
+    `bonds` are those of the adapters that are published.
+    """
+    shelf, pinned, bonds = shelf or read_shelf(home), read_pins(home), bonds or {}
+    return {
+        "adapters": [
+            {
+                **adapter_to_json(each),
+                "state": adapter_state(each, memory),
+                "is_pinned": each.id in pinned,
+                "usage": None if usage is None else usage.get(each.id),
+                "bond_wei": str(bonds[each.id]) if each.id in bonds else None,
+            }
+            for each in shelf.adapters
+        ],
+        "refused": {folder.name: reason for folder, reason in shelf.refused.items()},
+        "memory": memory,
+        "disk": {
+            "adapters_bytes": sum(each.size_bytes for each in shelf.adapters),
+            "used_bytes": disk_bytes(home),
+            "cap_bytes": disk_cap_bytes or None,
+        },
+    }
+
+
+def adapter_state(adapter: Adapter, memory: dict[str, Any] | None) -> str:
+    """Where it is."""
+    return "in_memory" if memory and adapter.id in memory["resident"] else "on_disk"
+
+
+def models_to_plain(home: Home, served: str) -> dict[str, Any]:
+    """Every base that is here."""
+    return {"served": served, "models": [base_to_json(base) for base in list_bases(home)]}
+
+
+def details_to_plain(adapter: Adapter, served: Base | None = None) -> dict[str, Any]:
+    """All that is known of one adapter, and what was checked of it; `served` is the base that it is held against.
+
+    Raises:
+        AdapterRefusedError: its files are torn.
+    """
+    layout = read_layout(adapter.folder)
+    index = adapter.folder / INDEX_FOLDER
+    return {
+        **adapter_to_json(adapter),
+        "modules": sorted({site.module for site in layout.sites}),
+        "ranks": sorted({site.rank for site in layout.sites}),
+        "module_ranks": ranks_of_modules(layout),
+        "dtypes": list(layout.dtypes),
+        "is_dora": layout.is_dora,
+        "is_rslora": layout.is_rslora,
+        "index_bytes": sum(file.stat().st_size for file in index.iterdir()) if index.is_dir() else None,
+        "checks": _checks(adapter, layout, served),
+    }
+
+
+def ranks_of_modules(layout: LoraLayout) -> dict[str, list[int]]:
+    """Each module's name and the ranks that it has in some layer."""
+    modules = sorted({site.module for site in layout.sites})
+    return {name: sorted({site.rank for site in layout.sites if site.module == name}) for name in modules}
+
+
+def _checks(adapter: Adapter, layout: LoraLayout, served: Base | None) -> list[dict[str, Any]]:
+    """What the gate has held against what; None where there is nothing to hold it against."""
+    base = adapter.manifest.base
+    checks: list[dict[str, Any]] = [
+        {"check": "files", "ok": True, "says": f"header and shapes of {len(layout.sites)} maps, all numbers finite"},
+        {
+            "check": "probe",
+            "ok": None,
+            "says": "its first answer is held against the manifest's when it is loaded"
+            if adapter.manifest.probe
+            else "the manifest states no answer to compare with",
+        },
+    ]
+    if served is not None:
+        is_same = base.digest == served.digest
+        says = "equal to the one that is served" if is_same else f"{served.name} is served, which is another one"
+        checks.insert(1, {"check": "base", "ok": is_same, "says": f"base {base.name}, {base.digest[:10]}…, {says}"})
+    return checks
+
+
+# ---- Which adapters are published, and under what bond, as far as the ledger has read the chain.
+
+
+def published_bonds(events: EventRows, adapters: Sequence[Adapter]) -> dict[AdapterId, Wei]:
+    """The bond of each of these adapters that is published; 0 where its owner has taken it back."""
+    found = {adapter.id: _bond_wei(events, adapter.id) for adapter in adapters}
+    return {adapter_id: bond_wei for adapter_id, bond_wei in found.items() if bond_wei is not None}
+
+
+def read_bonds(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping[AdapterId, Wei]:
+    """The same from the ledger's file, whoever writes it."""
+    file = home.ledger(network)
+    if not file.exists():
+        return {}
+    ledger = open_ledger(file, is_writer=False)
+    try:
+        return published_bonds(ledger.events, adapters)
+    finally:
+        ledger.close()
+
+
+def _bond_wei(events: EventRows, adapter_id: AdapterId) -> Wei | None:
+    named = {"adapterId": adapter_id}
+    registered = events.find("AdapterRegistered", named)
+    if not registered:
+        return None
+    terms: Any = registered[-1].arguments["adapter"]
+    return Wei(0 if events.find("BondReclaimed", named) else int(terms["bond"]))

@@ -1,0 +1,1 @@
+"""`doctor`: one file a section, one function a check."""

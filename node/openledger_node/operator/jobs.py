@@ -1,0 +1,78 @@
+"""The requests that were answered, as they are shown; their texts are never kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import Digest, Wei
+
+from ..accounting.earnings import since_of
+from ..ledger.jobs import Job, JobState
+from ..ledger.ledger import Ledger
+from ..text import rfc3339
+
+JOBS_MAX = 1_000
+Paid = Mapping[str, tuple[Digest, Wei]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs are wanted, the newest first."""
+
+    limit: int = 20
+    state: JobState | None = None
+    model: str | None = None
+    since_ns: int = 0
+
+
+def job_filter(
+    *, limit: int, state: str | None = None, model: str | None = None, since: str | None = None, now_s: float
+) -> JobFilter:
+    """Read what was asked for.
+
+    Raises:
+        MalformedError: there is no such state, or that is no moment.
+    """
+    states: tuple[JobState, ...] = get_args(JobState)
+    known = next((each for each in states if each == state), None)
+    if state is not None and known is None:
+        raise MalformedError(f"no job is {state!r}: choose one of {', '.join(states)}")
+    since_ns = int(since_of(since, now_s=now_s) * 10**9)
+    return JobFilter(limit=min(max(limit, 1), JOBS_MAX), state=known, model=model, since_ns=since_ns)
+
+
+def list_jobs(ledger: Ledger, wanted: JobFilter) -> dict[str, Any]:
+    """Read them from the ledger, each with what it cost; blocks."""
+    jobs = ledger.jobs.newest(limit=wanted.limit, state=wanted.state, model=wanted.model, since_ns=wanted.since_ns)
+    return jobs_to_plain(jobs, ledger.receipts.of_requests([job.request_id for job in jobs]))
+
+
+def jobs_to_plain(jobs: Sequence[Job], paid: Paid) -> dict[str, Any]:
+    """Jobs for JSON."""
+    return {"jobs": [job_to_json(job, paid) for job in jobs]}
+
+
+def job_to_json(job: Job, paid: Paid | None = None) -> dict[str, Any]:
+    """A job as `--json` shows it."""
+    receipt, amount = (paid or {}).get(job.request_id, (None, None))
+    return {
+        "request_id": job.request_id,
+        "received": rfc3339(job.received_ns / 1e9, "auto"),
+        "base": job.base,
+        "adapter": job.adapter_name,
+        "adapter_id": job.adapter_id,
+        "state": job.state,
+        "finish_reason": job.finish_reason,
+        "error_code": job.error_code,
+        "tokens_in": job.tokens_in,
+        "tokens_out": job.tokens_out,
+        "ttft_ms": _elapsed_ms(job, job.first_token_ns),
+        "duration_ms": _elapsed_ms(job, job.ended_ns),
+        "amount_wei": None if amount is None else str(amount),
+        "receipt": receipt,
+    }
+
+
+def _elapsed_ms(job: Job, until_ns: int | None) -> float | None:
+    return None if until_ns is None else round((until_ns - job.received_ns) / 1e6, 1)

@@ -1,0 +1,121 @@
+"""The limits desk: how much of this machine and of the owner's money the node may take; a change counts at once."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import trio
+
+from openledger_protocol.errors import MalformedError
+
+from ..config import LimitsConfig, PayerConfig
+from ..engine.budget import disk_bytes
+from ..engine.engine import Engine
+from ..home import Home
+from ..settings_file import check_value, write_settings
+from .pause_rules import read_hours
+from .prices import overriding
+
+MACHINE = tuple(spec.name for spec in fields(LimitsConfig))
+MONEY = ("request_max_wei", "day_max_wei")
+MEMORY = ("vram_bytes", "ram_bytes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Levers:
+    """What a change of limits moves."""
+
+    refit: Callable[[LimitsConfig], None]  # the engine's budgets; ConfigError: the base does not fit
+    cap: Callable[[PayerConfig, LimitsConfig], None]
+    spent_today_wei: Callable[[], Awaitable[int | None]]
+
+
+class LimitsDesk:
+    """Shows and sets limits."""
+
+    def __init__(
+        self, home: Home, limits: LimitsConfig, payer: PayerConfig, *, engine: Engine, serves: bool, levers: Levers
+    ) -> None:
+        self._home = home
+        self._engine = engine
+        self._serves = serves
+        self._levers = levers
+        self.limits = limits
+        self.payer = payer
+
+    def brief(self) -> dict[str, Any]:
+        """The limits alone, which cost nothing to know."""
+        return limits_to_plain(self.limits, self.payer, serves=self._serves)
+
+    async def show(self) -> dict[str, Any]:
+        """The limits, and how much of each is taken."""
+        spent = await self._levers.spent_today_wei()
+        return {
+            **self.brief(),
+            "used": {
+                "memory_bytes": self.held_bytes(),
+                "disk_bytes": await trio.to_thread.run_sync(disk_bytes, self._home),
+                "spent_today_wei": None if spent is None else str(spent),
+            },
+            "overridden_by": [*overriding("limits", MACHINE), *overriding("payer", MONEY)],
+        }
+
+    async def set(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep other limits from now on, and after the next start.
+
+        Raises:
+            MalformedError: there is no such limit, or that is no amount.
+            ConfigError: it is out of bounds, the base does not fit under it, or node.toml can't be changed.
+        """
+        limits, payer, changes = changed_limits(self.limits, self.payer, wanted)
+        if any(getattr(limits, name) != getattr(self.limits, name) for name in MEMORY):
+            self._levers.refit(limits)
+        if changes:
+            await trio.to_thread.run_sync(write_settings, self._home.config_file, changes)
+        self.limits, self.payer = limits, payer
+        self._levers.cap(payer, limits)
+        return await self.show()
+
+    def held_bytes(self) -> int:
+        """What the engine takes where it runs: base, keys and values, adapters; as far as it says."""
+        profile, beat = self._engine.profile, self._engine.beat
+        if profile is None or self._engine.process_id is None:
+            return 0
+        return profile.base_bytes + profile.num_blocks * profile.block_bytes + beat.adapter_bytes
+
+
+def limits_to_plain(limits: LimitsConfig, payer: PayerConfig, *, serves: bool) -> dict[str, Any]:
+    """Limits for JSON."""
+    machine = {name: getattr(limits, name) for name in MACHINE}
+    return {"serve": serves, **machine, **{name: str(getattr(payer, name)) for name in MONEY}}
+
+
+def changed_limits(
+    limits: LimitsConfig, payer: PayerConfig, wanted: Mapping[str, Any]
+) -> tuple[LimitsConfig, PayerConfig, dict[str, object]]:
+    """The settings with what is wanted in them, and what of node.toml changes.
+
+    Raises:
+        MalformedError: there is no such limit, or that is no amount.
+        ConfigError: it is out of bounds.
+    """
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if unknown := given.keys() - {*MACHINE, *MONEY}:
+        raise MalformedError(f"no limit is called {min(unknown)!r}: there are {', '.join((*MACHINE, *MONEY))}")
+    for name in MONEY:
+        if name in given:
+            given[name] = _wei(name, given[name])
+    if "hours" in given:
+        read_hours(str(given["hours"]))
+    changes = {f"{'payer' if name in MONEY else 'limits'}.{name}": value for name, value in given.items()}
+    changes = {name: check_value(name, value) for name, value in changes.items()}
+    values = {name.split(".")[1]: value for name, value in changes.items()}
+    new_limits = replace(limits, **{name: value for name, value in values.items() if name in MACHINE})
+    new_payer = replace(payer, **{name: value for name, value in values.items() if name in MONEY})
+    return new_limits, new_payer, changes
+
+
+def _wei(name: str, value: object) -> int:
+    if not isinstance(value, str) or not value.isdecimal() or len(value) > 39:
+        raise MalformedError(f"{name} is a decimal text of wei, not {value!r}")
+    return int(value)

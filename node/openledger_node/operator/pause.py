@@ -1,0 +1,178 @@
+"""The desk that lets the node stand aside: its owner says so, it is out of hours, or others need the machine.
+
+Paused, it takes no requests and makes no bids at once; what runs is finished, and then the engine gives its memory
+back.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+import trio
+
+from ..config import LimitsConfig
+from ..engine.engine import Engine
+from ..home import Home
+from ..serving.service import ServingDesk
+from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
+from .pause_rules import Busy, BusyPolicy, Seen, judge, read_hours
+
+LOOK_EVERY_S = 1.0
+CUT_OFF_S = 5.0
+log = logging.getLogger(__name__)
+
+
+class PauseDesk:
+    """Pauses and resumes this node; `run` is its task."""
+
+    def __init__(
+        self,
+        home: Home,
+        serving: ServingDesk,
+        engine: Engine,
+        *,
+        limits: Callable[[], LimitsConfig],
+        grace_s: float,
+        look: Callable[[bool], Seen],
+        now_s: Callable[[], float] = time.time,
+        local: Callable[[float], time.struct_time] = time.localtime,
+    ) -> None:
+        self._home = home
+        self._serving = serving
+        self._engine = engine
+        self._limits = limits
+        self._grace_s = grace_s  # for running answers, unless another program wants the machine
+        self._look = look  # blocks; whether our engine is on a GPU → what others do
+        self._now_s = now_s
+        self._local = local
+        self._owner = read_pause(home)
+        self._busy = Busy()
+        self._busy_since_s = self._hours_since_s = 0.0
+        self._overruled: set[By] = set()  # the owner said resume, for as long as this lasts
+        self._freeing: trio.CancelScope | None = None
+        self._changed = trio.Event()
+        self.current: Pause | None = None
+        self._settle()
+
+    # ---- what its owner says
+
+    def pause(self, *, until_s: float | None = None) -> Pause:
+        """Stand aside until told otherwise, also after a restart, or until a moment."""
+        why = "this node is paused by its owner: `openledger-node resume` lets it go on"
+        self._owner = Pause(by="owner", why=why, since_s=self._now_s(), until_s=until_s)
+        keep_pause(self._home, self._owner)
+        self._settle()
+        assert self.current is not None
+        return self.current
+
+    def resume(self) -> None:
+        """Go on, whatever the pause was for."""
+        forget_pause(self._home)
+        self._owner = None
+        if self.current and self.current.by != "owner":
+            self._overruled.add(self.current.by)
+        self._settle()
+
+    def cut_off(self) -> None:
+        """End what still runs, now."""
+        if self.current:
+            self._serving.cut_off()
+
+    # ---- its task
+
+    async def run(self) -> None:
+        """Watch the clock and the machine until cancelled."""
+        async with trio.open_nursery() as nursery:
+            was = None
+            while True:
+                await self._look_around()
+                self._settle()
+                if (self.current is None) != (was is None):
+                    was = self.current
+                    self._turn(nursery)
+                changed = self._changed
+                with trio.move_on_after(LOOK_EVERY_S):
+                    await changed.wait()
+
+    def start(self) -> None:
+        """Before the engine runs: one that is paused from the beginning takes no memory at all."""
+        if self.current:
+            self._engine.rest()
+
+    async def _look_around(self) -> None:
+        limits = self._limits()
+        if not limits.pause_when_busy:
+            self._busy = Busy()
+            return
+        profile = self._engine.profile
+        on_gpu = bool(profile and profile.device.startswith("cuda"))
+        seen = await trio.to_thread.run_sync(self._look, on_gpu, abandon_on_cancel=True)
+        policy = BusyPolicy(
+            gpu_bytes=limits.busy_gpu_bytes, cpu_percent=limits.busy_cpu_percent, quiet_s=limits.busy_quiet_s
+        )
+        before = self._busy
+        self._busy = judge(before, seen, policy, now_s=trio.current_time())
+        if self._busy.why and not before.why:
+            self._busy_since_s = self._now_s()
+
+    def _settle(self) -> None:
+        """Make of all reasons the one that counts, and let requests in or not."""
+        found = self._by_owner() or self._by_hours() or self._by_busy()
+        if (found is None) != (self.current is None):
+            log.warning("%s", found.why if found else "the node goes on")
+            self._changed.set()
+            self._changed = trio.Event()
+        self.current = found
+        self._serving.paused = found.why if found else None
+
+    def _by_owner(self) -> Pause | None:
+        if self._owner and self._owner.until_s is not None and self._owner.until_s <= self._now_s():
+            forget_pause(self._home)
+            self._owner = None
+        return self._owner
+
+    def _by_hours(self) -> Pause | None:
+        text, now_s = self._limits().hours, self._now_s()
+        local, hours = self._local(now_s), read_hours(text)
+        minute = local.tm_wday * 24 * 60 + local.tm_hour * 60 + local.tm_min
+        if hours.is_open(minute):
+            self._overruled.discard("hours")
+            self._hours_since_s = 0.0
+            return None
+        if "hours" in self._overruled:
+            return None
+        self._hours_since_s = self._hours_since_s or now_s
+        left = hours.minutes_until_change(minute)
+        until_s = None if left is None else now_s // 60 * 60 + left * 60
+        why = f"it is outside this node's hours, {text}: `openledger-node resume` lets it serve all the same"
+        return Pause(by="hours", why=why, since_s=self._hours_since_s, until_s=until_s)
+
+    def _by_busy(self) -> Pause | None:
+        if not self._busy.why:
+            self._overruled.discard("busy")
+            return None
+        if "busy" in self._overruled:
+            return None
+        why = f"this node stands aside while {self._busy.why}"
+        return Pause(by="busy", why=why, since_s=self._busy_since_s)
+
+    def _turn(self, nursery: trio.Nursery) -> None:
+        if self._freeing:
+            self._freeing.cancel()
+            self._freeing = None
+        if self.current:
+            self._freeing = trio.CancelScope()
+            grace_s = self._limits().busy_grace_s if self.current.by == "busy" else self._grace_s
+            nursery.start_soon(self._free, self._freeing, grace_s)
+        else:
+            self._engine.wake()
+
+    async def _free(self, scope: trio.CancelScope, grace_s: float) -> None:
+        """Let running answers end, then those that are left are cut off; and give the engine's memory back."""
+        with scope:
+            with trio.move_on_after(grace_s):
+                await self._serving.wait_idle()
+            self._serving.cut_off()
+            with trio.move_on_after(CUT_OFF_S):
+                await self._serving.wait_idle()
+            self._engine.rest()

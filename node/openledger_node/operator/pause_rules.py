@@ -1,0 +1,132 @@
+"""Whether somebody else works on this machine: a decision from what was seen, with patience on the way back."""
+
+import re
+from dataclasses import dataclass
+
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another program on the GPU."""
+
+    process_id: int
+    name: str
+    gpu_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a look at the machine shows of others; ours are left out."""
+
+    has_gpu: bool  # that this node uses: then the CPU does not count
+    neighbours: tuple[Neighbour, ...] = ()
+    cpu_percent: float = 0.0  # of all cores, by other programs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusyPolicy:
+    """From when on others count, and how long it must be quiet."""
+
+    gpu_bytes: int
+    cpu_percent: float
+    quiet_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """The decision so far."""
+
+    why: str | None = None  # the node stands aside, for this
+    loud_at_s: float | None = None  # when others were last seen
+    num_loud: int = 0  # looks running at which the CPU was taken
+
+
+CPU_LOOKS = 2
+"""A compiler's burst is over before the second look; a game on the GPU counts at once."""
+
+
+def judge(before: Busy, seen: Seen, policy: BusyPolicy, *, now_s: float) -> Busy:
+    """Stand aside as soon as another program takes the machine, and come back once it was quiet for long enough."""
+    loud = _why_loud(seen, policy)
+    num_loud = before.num_loud + 1 if loud else 0
+    if loud and (before.why or seen.has_gpu or num_loud >= CPU_LOOKS):
+        return Busy(why=loud, loud_at_s=now_s, num_loud=num_loud)
+    if before.why and now_s - (before.loud_at_s or 0.0) < policy.quiet_s:
+        return Busy(why=before.why, loud_at_s=before.loud_at_s, num_loud=num_loud)
+    return Busy(num_loud=num_loud)
+
+
+def _why_loud(seen: Seen, policy: BusyPolicy) -> str | None:
+    if seen.has_gpu:
+        large = [each for each in seen.neighbours if each.gpu_bytes >= policy.gpu_bytes]
+        if not large:
+            return None
+        first = max(large, key=lambda each: each.gpu_bytes)
+        return f"{first.name} (process {first.process_id}) uses {first.gpu_bytes >> 20} MiB of the GPU"
+    if seen.cpu_percent >= policy.cpu_percent:
+        return f"other programs use {seen.cpu_percent:.0f} % of the CPU"
+    return None
+
+
+# ---- The hours at which a node may serve: read from a text, and asked of a moment of the week.
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+DAY_MINUTES = 24 * 60
+WEEK_MINUTES = 7 * DAY_MINUTES
+
+_DAY = "|".join(DAYS)
+_SPAN = re.compile(
+    rf"(?:(?P<first>{_DAY})(?:-(?P<last>{_DAY}))?)?\s*"
+    r"(?:(?P<from_h>\d{1,2}):(?P<from_m>\d{2})-(?P<to_h>\d{1,2}):(?P<to_m>\d{2}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Spans of the week in minutes since Monday, 00:00; none: always."""
+
+    spans: tuple[tuple[int, int], ...] = ()
+
+    def is_open(self, minute: int) -> bool:
+        """Whether the node may serve in that minute of the week."""
+        return not self.spans or any((minute - begin) % WEEK_MINUTES < length for begin, length in self.spans)
+
+    def minutes_until_change(self, minute: int) -> int | None:
+        """How long it stays as it is; None: for ever."""
+        is_open = self.is_open(minute)
+        ahead = (step for step in range(1, WEEK_MINUTES + 1) if self.is_open(minute + step) != is_open)
+        return next(ahead, None)
+
+
+def read_hours(text: str) -> Hours:
+    """Read `22:00-07:00`, `mon-fri 18:00-23:00, sat-sun`; a span that ends before it begins ends on the next day.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    spans = [span for part in text.lower().split(",") if part.strip() for span in _spans(part.strip())]
+    return Hours(tuple(spans))
+
+
+def _spans(part: str) -> list[tuple[int, int]]:
+    found = _SPAN.fullmatch(part)
+    if not found or not part:
+        raise _unreadable(part)
+    begin, end = 0, DAY_MINUTES
+    if found["from_h"]:
+        begin, end = _minute(part, found["from_h"], found["from_m"]), _minute(part, found["to_h"], found["to_m"])
+    length = (end - begin) % DAY_MINUTES or DAY_MINUTES
+    first = DAYS.index(found["first"]) if found["first"] else 0
+    last = DAYS.index(found["last"]) if found["last"] else (first if found["first"] else 6)
+    return [(DAY_MINUTES * ((first + day) % 7) + begin, length) for day in range((last - first) % 7 + 1)]
+
+
+def _minute(part: str, hour: str, minute: str) -> int:
+    if not (int(hour) < 24 or (hour == "24" and minute == "00")) or int(minute) > 59:
+        raise _unreadable(part)
+    return int(hour) * 60 + int(minute)
+
+
+def _unreadable(part: str) -> ConfigError:
+    return ConfigError(f"{part!r} are no hours: write `22:00-07:00`, or `mon-fri 18:00-23:00, sat-sun`")

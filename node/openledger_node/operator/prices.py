@@ -1,0 +1,140 @@
+"""The price desk: what answers cost here, beside what others ask; a change counts from the next bid on."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from statistics import median_low
+from typing import Any
+
+import trio
+
+from openledger_protocol.errors import MalformedError
+
+from ..config import MarketConfig
+from ..home import Home
+from ..market.overview import MarketView
+from ..settings_file import check_value, write_settings
+
+PRICES = ("price_in_wei", "price_out_wei")
+SURCHARGES = ("load_surcharge_percent", "cold_surcharge_percent")
+
+
+class PriceDesk:
+    """Shows and sets prices."""
+
+    def __init__(
+        self,
+        home: Home,
+        market: MarketConfig,
+        *,
+        apply: Callable[[MarketConfig], None],
+        view: Callable[[], MarketView | None] = lambda: None,
+    ) -> None:
+        self._home = home
+        self._apply = apply
+        self._view = view
+        self.market = market
+
+    def show(self) -> dict[str, Any]:
+        """The prices, and the place that they have among others'."""
+        view = self._view()
+        return {
+            **prices_to_plain(self.market),
+            "market": [] if view is None else market_to_plain(view),
+            "overridden_by": overriding("market", (*PRICES, *SURCHARGES)),
+        }
+
+    async def set(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Sell at other prices from now on, and after the next start.
+
+        Raises:
+            MalformedError: it is no price.
+            ConfigError: it is out of bounds, or node.toml can't be changed.
+        """
+        await trio.to_thread.run_sync(self._write, wanted)  # what is shown is looked at here: by the loop's clock
+        self._apply(self.market)
+        return self.show()
+
+    def keep(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Write other prices into node.toml, for the next start.
+
+        Raises:
+            MalformedError: it is no price.
+            ConfigError: it is out of bounds, or node.toml can't be changed.
+        """
+        self._write(wanted)
+        return self.show()
+
+    def _write(self, wanted: Mapping[str, Any]) -> None:
+        market = changed_market(self.market, wanted)
+        changes = {
+            f"market.{name}": value for name, value in asdict(market).items() if value != getattr(self.market, name)
+        }
+        if changes:
+            write_settings(self._home.config_file, changes)
+        self.market = market
+
+
+def changed_market(market: MarketConfig, wanted: Mapping[str, Any]) -> MarketConfig:
+    """The settings with what is wanted in them.
+
+    `price_wei` moves both prices in proportion, so that they come to it together.
+
+    Raises:
+        MalformedError: it is no price, or there is no such field.
+        ConfigError: it is out of bounds.
+    """
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if unknown := given.keys() - {"price_wei", *PRICES, *SURCHARGES}:
+        raise MalformedError(f"a price has no {min(unknown)!r}")
+    values: dict[str, Any] = {}
+    if "price_wei" in given:
+        values |= _in_proportion(market, _wei("price_wei", given.pop("price_wei")))
+    values |= {name: _wei(name, value) if name in PRICES else value for name, value in given.items()}
+    for name, value in values.items():
+        check_value(f"market.{name}", value)
+    return replace(market, **values)
+
+
+def prices_to_plain(market: MarketConfig) -> dict[str, Any]:
+    """Prices for JSON; those of 1,000 tokens."""
+    return {
+        "price_in_wei": str(market.price_in_wei),
+        "price_out_wei": str(market.price_out_wei),
+        "price_wei": str(market.price_in_wei + market.price_out_wei),
+        **{name: getattr(market, name) for name in SURCHARGES},
+    }
+
+
+def market_to_plain(view: MarketView) -> list[dict[str, Any]]:
+    """Where each model that is sold here stands."""
+    return [
+        {
+            "model": each.name,
+            "adapter_id": each.adapter,
+            "own_wei": str(each.own_wei),
+            "rank": 1 + sum(price < each.own_wei for price in each.others_wei),
+            "offers": len(each.others_wei) + 1,
+            "cheapest_wei": str(each.others_wei[0]) if each.others_wei else None,
+            "median_wei": str(median_low(each.others_wei)) if each.others_wei else None,
+        }
+        for each in view.priced
+    ]
+
+
+def overriding(table: str, names: tuple[str, ...]) -> list[str]:
+    """Variables of the environment that will go before node.toml at the next start."""
+    variables = [f"OPENLEDGER_{table}_{name}".upper() for name in names]
+    return [variable for variable in variables if variable in os.environ]
+
+
+def _in_proportion(market: MarketConfig, total: int) -> dict[str, int]:
+    before = market.price_in_wei + market.price_out_wei
+    price_in = total * market.price_in_wei // before if before else total // 5
+    return {"price_in_wei": price_in, "price_out_wei": total - price_in}
+
+
+def _wei(name: str, value: object) -> int:
+    if not isinstance(value, str) or not value.isdecimal() or len(value) > 39:
+        raise MalformedError(f"{name} is a decimal text of wei, not {value!r}")
+    return int(value)

@@ -1,0 +1,246 @@
+"""`status`: what the node is doing, and why nothing, from what is known without asking anybody."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import trio
+
+from .. import __version__
+from ..api_key import api_key_file
+from ..config import Config
+from ..engine.engine import Engine
+from ..home import Home, is_training
+from ..ledger.jobs import Job
+from ..ledger.ledger import Ledger
+from ..market.bid_history import HeardCall
+from ..market.overview import MarketView
+from ..market.router import NetworkDoor
+from ..network.service import MoneyDesk, MoneyStatus
+from ..serving.service import ServingDesk
+from ..settlement.open import Place
+from ..text import rfc3339
+from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, explain
+from .limits import LimitsDesk
+from .pause import PauseDesk
+from .usage import UsageDesk
+
+# ---- The engine's part of `status --json`.
+
+
+def engine_figures(engine: Engine) -> dict[str, Any]:
+    """What the engine is and how it does; figures are as old as its last word, half a second where it works."""
+    profile, beat = engine.profile, engine.beat
+    return {
+        "state": engine.state,
+        "process_id": engine.process_id,
+        "restarts": engine.num_restarts,
+        "backend": profile.backend if profile else None,
+        "kernel": profile.kernel if profile else None,
+        "device": profile.device if profile else None,
+        "dtype": profile.dtype if profile else None,
+        "quantisation": profile.quantisation if profile else None,
+        "threads": profile.threads if profile else None,
+        "context_max": profile.context_max if profile else None,
+        "base_bytes": profile.base_bytes if profile else None,
+        "peak_rss_bytes": beat.peak_rss_bytes,
+        "tokens_per_s": round(beat.tokens_per_s, 1) if engine.num_live else 0.0,  # who has nothing to do says nothing
+        "kv_cache": {
+            "blocks": beat.blocks_total,
+            "block_bytes": profile.block_bytes if profile else None,
+            "used": beat.blocks_used,
+            "cached": beat.blocks_cached,
+            "reused_tokens": beat.num_reused_tokens,
+            "preempted": beat.num_preempted,
+        },
+    }
+
+
+def adapter_figures(engine: Engine, *, num_registered: int, budget_bytes: int) -> dict[str, Any]:
+    """Which adapters are on the device, and how often others had to be brought there."""
+    beat = engine.beat
+    return {
+        "registered": num_registered,
+        "resident": len(beat.resident),
+        "resident_bytes": beat.adapter_bytes,
+        "budget_bytes": budget_bytes,
+        "hits": beat.num_hits,
+        "misses": beat.num_misses,
+        "loads": beat.num_loads,
+        "load_ms_median": round(beat.load_ms_median, 2),
+        "load_ms_p95": round(beat.load_ms_p95, 2),
+    }
+
+
+# ---- status
+
+NEWEST = 200
+"""Answers that the times to the first token are taken from, of the last hour."""
+
+HOUR_NS = 3_600 * 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a status looks at."""
+
+    home: Home
+    config: Config
+    place: Place
+    url: str
+    ledger: Ledger
+    serving: ServingDesk
+    engine: Engine
+    money: MoneyDesk
+    door: NetworkDoor
+    pauses: PauseDesk
+    limits: LimitsDesk
+
+
+class StatusDesk:
+    """Says how it goes."""
+
+    def __init__(self, parts: Parts, *, now_s: Callable[[], float] = time.time) -> None:
+        self._parts = parts
+        self._now_s = now_s
+        self._started_at_s = now_s()
+        self._usage = UsageDesk(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
+
+    async def show(self) -> dict[str, Any]:
+        """What `status --json` prints while the daemon is up."""
+        parts = self._parts
+        money, view = parts.money.status(), parts.money.view()
+        idleness = explain(await self._observe(money, view))
+        jobs = await parts.serving.jobs(NEWEST)
+        usage = await trio.to_thread.run_sync(self._usage.read)
+        num_registered = len(await trio.to_thread.run_sync(parts.serving.adapters))
+        pause = parts.pauses.current
+        return {
+            "state": self.state(),
+            "chain": money.chain,
+            "why_idle": None if self._num_live and pause is None else idleness.sentence,
+            **idleness_to_plain(idleness),
+            "paused": pause.to_plain() if pause else None,
+            "limits": parts.limits.brief(),
+            "api": {"url": parts.url, "key_file": str(api_key_file(parts.home))},
+            "peer_id": money.peer_id,
+            "address": money.address,
+            "network": parts.place.network_id,
+            "base": parts.serving.base.name,
+            "adapters": adapter_figures(
+                parts.engine,
+                num_registered=num_registered,
+                budget_bytes=parts.config.inference.adapter_cache_bytes,
+            ),
+            "peers": money.num_peers,
+            "requests": self._requests(),
+            "usage": usage,
+            "waiting": {} if money.chain is None else {"money": money.num_waiting},
+            "money": {"why_down": money.why, "why_not_claimed": money.why_not_claimed},
+            "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
+            "uptime_s": round(self._now_s() - self._started_at_s, 1),
+            "version": __version__,
+            "home": str(parts.home.root),
+        }
+
+    def state(self) -> str:
+        """In one word."""
+        parts = self._parts
+        if parts.serving.is_draining:
+            return "draining"
+        if parts.pauses.current:
+            return "paused"
+        if self.is_starting:
+            return "starting"
+        if self._num_live:
+            return "serving"
+        return "training" if is_training(parts.home) else "idle"
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether the engine has never been ready yet."""
+        parts = self._parts
+        return parts.engine.profile is None and parts.config.node.serve and parts.engine.state != "paused"
+
+    @property
+    def _num_live(self) -> int:
+        return self._parts.serving.num_live + self._parts.door.num_live
+
+    def _requests(self) -> dict[str, int]:
+        beat, serving = self._parts.engine.beat, self._parts.serving
+        return {
+            "running": beat.num_running + self._parts.door.num_live,
+            "waiting": max(0, serving.num_live - beat.num_running),  # the beat is up to half a second old
+        }
+
+    async def _observe(self, money: MoneyStatus, view: MarketView | None) -> Observed:
+        parts, config = self._parts, self._parts.config
+        pause = parts.pauses.current
+        seen = Observed(
+            serves=config.node.serve,
+            engine=parts.engine.state,
+            paused=pause.why if pause else None,
+            has_network=parts.place.network is not None,
+            why_alone=parts.place.why_none,
+            has_peers_here=parts.place.devnet is None,
+            chain=money.chain,
+            why_chain=money.why,
+            num_live=parts.serving.num_live,
+            queue_max=config.inference.queue_max,
+        )
+        if view is None:
+            return seen
+        names = {each.adapter: each.name for each in view.priced}
+        asked = view.most_asked()
+        return replace(
+            seen,
+            num_peers=view.num_peers,
+            num_serving_peers=view.num_serving,
+            was_dialled=view.was_dialled,
+            num_heard=sum(call.fate != "foreign" for call in view.calls),
+            num_foreign=sum(call.fate == "foreign" for call in view.calls),
+            num_won=sum(call.fate == "won" for call in view.calls),
+            price=PriceSeen(of=asked.name, own_wei=asked.own_wei, others_wei=asked.others_wei) if asked else None,
+            lost=tuple(self._lost(call, view, names) for call in view.calls if call.fate in ("lost", "dear")),
+            spent_today_wei=await parts.money.spent_today_wei() or 0,
+            day_max_wei=parts.limits.payer.day_max_wei,
+        )
+
+    def _lost(self, call: HeardCall, view: MarketView, names: dict[Any, str]) -> LostSeen:
+        return LostSeen(
+            when=rfc3339(self._now_s() - (view.now_s - call.at_s)),
+            adapter=names.get(call.adapter, call.adapter),
+            my_price_wei=call.price_wei or 0,
+            winner_price_wei=call.winner_price_wei,
+            reason=call.reason,
+        )
+
+
+def idleness_to_plain(idleness: Idleness) -> dict[str, Any]:
+    """Checks, suggestion and lost bids for JSON."""
+    suggestion = idleness.suggestion
+    return {
+        "checks": [asdict(check) for check in idleness.checks],
+        "suggestion": asdict(suggestion) if suggestion else None,
+        "bids_lost": [
+            {
+                **asdict(bid),
+                "my_price_wei": str(bid.my_price_wei),
+                "winner_price_wei": None if bid.winner_price_wei is None else str(bid.winner_price_wei),
+            }
+            for bid in idleness.bids_lost
+        ],
+    }
+
+
+def ttft_ms(jobs: Sequence[Job], *, now_ns: int) -> dict[str, float | None]:
+    """How long the last hour's requests waited for their first token: the median, and what 95 % stayed under."""
+    recent = (job for job in jobs if job.first_token_ns and job.received_ns >= now_ns - HOUR_NS)
+    waits = sorted(((job.first_token_ns or 0) - job.received_ns) / 1e6 for job in recent)
+    if not waits:
+        return {"p50": None, "p95": None}
+    return {
+        name: round(waits[min(len(waits) - 1, len(waits) * part // 100)], 1)
+        for name, part in (("p50", 50), ("p95", 95))
+    }

@@ -1,1 +1,0 @@
-"""What `doctor` looks at: a file a section, a function a check."""

@@ -1,0 +1,217 @@
+"""One paid stream on its way: chunks go out as far as vouchers reach, and a signed receipt ends it.
+
+Whatever happens on the way, a receipt is made for what was delivered, and for nothing else: also when the payer stops
+paying, leaves, or reads no more, and when the node is being stopped.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from openledger_protocol.epoch import Windows
+from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
+from openledger_protocol.inference import Completion, TokenChunk
+from openledger_protocol.payments import Terms, check_covered, price_wei
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.wire.inference import (
+    Chunk,
+    Countersign,
+    InferenceMessage,
+    Open,
+    Ping,
+    ReceiptMessage,
+    VoucherMessage,
+    decode,
+    encode,
+    error_message,
+)
+
+from ..errors import NetworkError
+from ..p2p.streams import MessageStream
+from ..serving.admission import Admitted
+from ..serving.service import Failure, Outcome
+from .accounts import Account, Accounts
+from .receipts import Delivered, ReceiptMaker
+
+COUNTERSIGN_TIMEOUT_S = 10.0
+SEND_TIMEOUT_S = 30.0
+"""A payer that reads nothing for so long has left: its receipt is made, and its place is free."""
+
+FAIL_POINTS: Final = ("chunk:covered", "chunk:sent", "receipt:sent")
+"""Where a crash test may kill the node, in order."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """What this node sells, and on which terms."""
+
+    node: Address
+    terms: Terms
+    windows: Windows
+    chunk_tokens: int  # that a payer pays ahead
+    voucher_timeout_s: float
+
+
+@dataclass(slots=True, kw_only=True)
+class Delivery:
+    """One stream: what was asked, and what has been handed over."""
+
+    opened: Open
+    account: Account
+    admitted: Admitted
+    messages: MessageStream
+    shop: Shop
+    accounts: Accounts
+    receipts: ReceiptMaker
+    fail_point: Callable[[str], None]
+    texts: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    why_cut: ProtocolError | None = None
+    heard_out: trio.Event = field(default_factory=trio.Event)  # nothing more comes from the payer
+
+    @property
+    def tokens_in(self) -> int:
+        """The prompt's tokens."""
+        return len(self.admitted.prompt_ids)
+
+    async def run(self, answers: "trio.MemoryReceiveChannel[Outcome]") -> None:
+        """Hand the answer over, and make its receipt."""
+        last: Completion | Failure | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._listen)
+            try:
+                async with answers:
+                    last = await self._deliver(answers)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await self._finish(last)
+            nursery.cancel_scope.cancel()
+
+    async def _deliver(self, answers: "trio.MemoryReceiveChannel[Outcome]") -> Completion | Failure | None:
+        """Hand over chunk after chunk while they are paid for; None if the payer left or stopped paying."""
+        async for outcome in answers:
+            if not isinstance(outcome, TokenChunk):
+                return outcome
+            try:
+                owed = await self.wait_covered(len(outcome.ids))
+                self.fail_point("chunk:covered")
+                sent = len(self.ids) + len(outcome.ids)
+                await send(self.messages, Chunk(text=outcome.text, ids=outcome.ids, tokens=sent, cumulative=owed))
+                self.fail_point("chunk:sent")
+            except PaymentRequiredError as error:
+                self.why_cut = error
+                return None
+            except NetworkError:
+                return None
+            self.texts.append(outcome.text)
+            self.ids += outcome.ids
+        return None
+
+    async def wait_covered(self, num_more: int) -> Wei:
+        """Wait until vouchers cover `num_more` tokens; return what is then owed in all.
+
+        Raises:
+            PaymentRequiredError: the payer's next voucher did not come in time.
+        """
+        tab, request_id = self.account.tab, self.opened.id
+        price = price_wei(self.tokens_in, len(self.ids) + num_more, self.shop.terms)
+        # What a stream has reserved at its beginning stays its own: another one may not run ahead on it.
+        reserved = Wei(max(price, tab.running[request_id]))
+        with trio.move_on_after(self.shop.voucher_timeout_s):
+            while tab.ceiling_wei < tab.needed_wei(request_id, reserved):
+                await self.account.changed.wait()
+        check_covered(tab.ceiling_wei, tab.needed_wei(request_id, reserved))
+        tab.run_up(request_id, reserved)
+        return tab.needed_wei(request_id, price)
+
+    async def _listen(self) -> None:
+        """Take what the payer sends while the answer goes out; one refused voucher ends no stream."""
+        try:
+            while True:
+                match decode(await self.messages.receive()):
+                    case VoucherMessage() as message:
+                        await self._take_voucher(message)
+                    case Countersign() as message:
+                        await self.receipts.countersign(self.opened, message)
+                        return
+                    case Ping():
+                        pass
+                    case _:
+                        raise MalformedError("only vouchers and a countersignature follow `open`")
+        except ProtocolError as error:
+            await refuse(self.messages, error)
+        except NetworkError:
+            pass  # it left: the receipt is made without it
+        finally:
+            self.heard_out.set()
+
+    async def _take_voucher(self, message: VoucherMessage) -> None:
+        try:
+            await self.accounts.accept(self.account, message.voucher)
+        except ProtocolError as error:
+            await refuse(self.messages, error)
+
+    async def _finish(self, last: Completion | Failure | None) -> None:
+        """Make the receipt for what was delivered, hand it over, and wait a little for its countersignature."""
+        if error := self.why_cut or _why_ended(last):
+            await refuse(self.messages, error)
+        if not self.ids:
+            self.accounts.drop(self.account, self.opened.id)
+            return
+        try:
+            row, signature = await self.receipts.make(self._delivered(), self.account)
+        except BaseException:
+            self.accounts.drop(self.account, self.opened.id)  # else its reserve would lie on the channel for ever
+            raise
+        await offer(self.messages, ReceiptMessage(receipt=row.receipt, signature=signature, shares=row.shares))
+        self.fail_point("receipt:sent")
+        with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
+            await self.heard_out.wait()
+
+    def _delivered(self) -> Delivered:
+        return Delivered(
+            opened=self.opened,
+            adapter=self.admitted.adapter,
+            text="".join(self.texts),
+            ids=tuple(self.ids),
+            tokens_in=self.tokens_in,
+        )
+
+
+def _why_ended(last: Completion | Failure | None) -> ProtocolError | None:
+    """Why an answer is not whole, so that its payer goes on with another node."""
+    if isinstance(last, Failure):
+        return last.error
+    if last and last.finish_reason == "cancelled":
+        return UnavailableError("this node is stopping, and has cut the answer here")
+    return None
+
+
+async def send(messages: MessageStream, message: InferenceMessage) -> None:
+    """Send a message to a peer that reads.
+
+    Raises:
+        NetworkError: it has left, or reads no more.
+    """
+    with trio.move_on_after(SEND_TIMEOUT_S) as scope:
+        await messages.send(encode(message))
+    if scope.cancelled_caught:
+        raise NetworkError(f"a payer has read nothing for {SEND_TIMEOUT_S:.0f} s")
+
+
+async def offer(messages: MessageStream, message: InferenceMessage) -> None:
+    """Say something to a peer that may have gone: a receipt counts without it."""
+    try:
+        await send(messages, message)
+    except NetworkError:
+        log.info("a payer left before its stream had ended")
+
+
+async def refuse(messages: MessageStream, error: ProtocolError) -> None:
+    """Tell a peer why not."""
+    await offer(messages, error_message(error))

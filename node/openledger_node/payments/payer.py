@@ -1,0 +1,297 @@
+"""The payer's half of a stream: it pays a chunk ahead, counts for itself, and signs for what it was given.
+
+A node that asks for more than was agreed, or says that it gave more than it did, gets no further voucher and no
+countersignature, and the payer has risked one chunk.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import trio
+
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.eip712 import Domain, hex_digest
+from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
+from openledger_protocol.payments import nonce_commit, price_wei
+from openledger_protocol.primitives import Wei
+from openledger_protocol.receipts import check_receipt
+from openledger_protocol.wire.inference import (
+    Chunk,
+    Countersign,
+    ErrorMessage,
+    InferenceMessage,
+    Open,
+    ReceiptMessage,
+    VoucherMessage,
+    decode,
+    encode,
+    error_from_message,
+    error_message,
+)
+
+from ..engine.tokenizer import Tokenizer
+from ..errors import NetworkError
+from ..ledger.receipts import ReceiptRow
+from ..p2p.streams import MessageStream
+from .payer_channels import PayerChannel, PayerWallet
+from .purchase import (
+    Bought,
+    Given,
+    Purchase,
+    Spelling,
+    check_counts,
+    check_owed,
+    check_seq,
+    expected,
+    render,
+    within_means,
+)
+
+__all__ = ["Bought", "Payer", "Purchase"]
+
+RECEIPT_TURN_TIMEOUT_S = 5.0
+FAIL_POINTS: Final = (
+    "payer:opened",
+    "payer:voucher-sent",
+    "payer:receipt-checked",
+    "payer:countersigned",
+    "payer:countersign-sent",
+)
+"""Where a crash test may kill the payer, in order."""
+
+Show = Callable[[str], Awaitable[None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Stream:
+    """One purchase on its way."""
+
+    purchase: Purchase
+    channel: PayerChannel
+    messages: MessageStream
+    tokens_in: int
+    spelling: Spelling
+    tokens_wanted: int  # of the answer; the award's bound is lower where the buyer's means are
+    texts: list[str] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+    paid_tokens: int = 0
+    num_beside: int = 0  # streams that ran on the channel when this one began
+    number: int = 0  # of the channel's streams
+    why_cut: ProtocolError | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no stream beside this one has charged the channel anything since it began."""
+        return self.num_beside == 0 and self.channel.num_opened == self.number
+
+    @property
+    def given(self) -> Given:
+        """What has come."""
+        return Given(tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids))
+
+
+class Payer:
+    """Buys answers."""
+
+    def __init__(
+        self,
+        *,
+        wallet: PayerWallet,
+        domain: Domain,
+        tokenizer: Tokenizer,
+        sign: Callable[[bytes], bytes],
+        now_ns: Callable[[], int],
+        fail_point: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._wallet = wallet
+        self._domain = domain
+        self._tokenizer = tokenizer
+        self._sign = sign
+        self._now_ns = now_ns
+        self._fail_point = fail_point
+
+    async def buy(self, purchase: Purchase, stream: trio.abc.Stream, show: Show) -> Bought:
+        """Buy one answer; `show` gets its text as it comes.
+
+        Raises:
+            ProtocolError: the node refused the request, or did not keep what was agreed.
+            NetworkError: the node left.
+        """
+        messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
+        try:
+            prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, purchase)
+            channel = await self._wallet.open(purchase.channel_config)
+            channel.num_opened += 1
+            live = _Stream(
+                purchase=within_means(purchase, len(prompt_ids)),
+                tokens_wanted=min(purchase.award.tokens_max, purchase.sampling.max_tokens),
+                channel=channel,
+                messages=messages,
+                tokens_in=len(prompt_ids),
+                spelling=Spelling(self._tokenizer),
+                num_beside=len(channel.tab.running),
+                number=channel.num_opened,
+            )
+            try:
+                await self._open(live)
+                return await self._follow(live, show)
+            finally:
+                self._wallet.lose(channel, purchase.request_id)  # nothing, if its receipt came
+        finally:
+            await messages.hang_up()
+
+    async def _open(self, live: _Stream) -> None:
+        purchase = live.purchase
+        opened = Open(
+            id=purchase.request_id,
+            award=purchase.award,
+            adapter=purchase.adapter_id,
+            messages=purchase.messages,
+            sampling=purchase.sampling,
+            channel_config=purchase.channel_config,
+            voucher=(await self._pay(live, purchase.chunk_tokens)).voucher,
+            nonce_commit=nonce_commit(purchase.nonce),
+            salts=purchase.salts,
+            auditable=purchase.auditable,
+            prefix=purchase.prefix,
+        )
+        await live.messages.send(encode(opened))
+        self._fail_point("payer:opened")
+
+    async def _follow(self, live: _Stream, show: Show) -> Bought:
+        """Take chunks, paying for the next ones, until the receipt comes."""
+        while True:
+            match decode(await live.messages.receive()):
+                case Chunk() as chunk:
+                    await self._take(live, chunk)
+                    await show(chunk.text)
+                case ReceiptMessage() as message:
+                    return await self._settle(live, message)
+                case ErrorMessage() as message:
+                    self._hear(live, error_from_message(message))
+                case _:
+                    raise MalformedError("a node sends chunks, a receipt and errors, and nothing else")
+
+    def _hear(self, live: _Stream, error: ProtocolError) -> None:
+        """An error before the first chunk ends it all; later the receipt for what was delivered still comes."""
+        if not live.ids:
+            live.channel.drop(live.purchase.request_id)
+            raise error
+        live.why_cut = error
+
+    async def _take(self, live: _Stream, chunk: Chunk) -> None:
+        """Check one chunk, and pay for the next where that is due.
+
+        Raises:
+            ReceiptRefusedError: it says something else than what was given.
+        """
+        purchase, tab = live.purchase, live.channel.tab
+        live.ids += chunk.ids
+        live.texts.append(chunk.text)
+        price = price_wei(live.tokens_in, len(live.ids), purchase.award.terms)
+        check_counts(chunk, purchase, len(live.ids))
+        live.spelling.take(chunk.text, chunk.ids)
+        check_owed(chunk, live.channel, price, is_alone=live.is_alone)
+        if price > tab.running[purchase.request_id]:
+            # Paid by what another stream was to have: it is owed all the same, and that one must not go short.
+            tab.run_up(purchase.request_id, price)
+            await self._send_voucher(live)
+        if live.paid_tokens - len(live.ids) <= purchase.chunk_tokens // 2:
+            await self._pay_on(live)
+
+    async def _pay_on(self, live: _Stream) -> None:
+        """Raise the ceiling by a chunk, unless the answer's end is reached."""
+        purchase = live.purchase
+        wanted = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
+        if wanted > live.paid_tokens:
+            await _offer(live, await self._pay(live, wanted))
+            self._fail_point("payer:voucher-sent")
+
+    async def _pay(self, live: _Stream, num_tokens: int) -> VoucherMessage:
+        """A voucher that covers `num_tokens` of this answer.
+
+        Raises:
+            PaymentRequiredError: they cost more than the buyer will pay.
+        """
+        purchase, tab = live.purchase, live.channel.tab
+        live.paid_tokens = min(num_tokens, purchase.award.tokens_max)
+        price = price_wei(live.tokens_in, live.paid_tokens, purchase.award.terms)
+        if price > purchase.cost_max_wei:
+            raise PaymentRequiredError(
+                f"{live.tokens_in} prompt tokens and {live.paid_tokens} of the answer cost {price} wei, "
+                f"and {purchase.cost_max_wei} is the most that this request may"
+            )
+        tab.run_up(purchase.request_id, price)
+        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.channel))
+
+    async def _send_voucher(self, live: _Stream) -> None:
+        voucher = await self._wallet.raise_ceiling(live.channel)
+        await _offer(live, VoucherMessage(voucher=voucher))
+
+    async def _settle(self, live: _Stream, message: ReceiptMessage) -> Bought:
+        """Check the receipt, keep it, and countersign.
+
+        Raises:
+            ProtocolError: it is not what was agreed and delivered: it gets no countersignature, and hears why.
+        """
+        receipt, purchase = message.receipt, live.purchase
+        before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
+        take = partial(self._take_receipt, live, message, before)
+        try:
+            row = await self._wallet.in_turn(
+                live.channel, purchase.request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S
+            )
+        except ProtocolError as error:
+            error.values["ids"] = tuple(live.ids)  # the answer was given, whatever its receipt says
+            await _offer(live, error_message(error))
+            raise
+        assert row.countersignature is not None
+        await _offer(live, Countersign(signature=row.countersignature, nonce=purchase.nonce))
+        self._fail_point("payer:countersign-sent")
+        return Bought(
+            text="".join(live.texts),
+            ids=tuple(live.ids),
+            receipt=receipt,
+            digest=row.digest,
+            shares=message.shares,
+            why_cut=live.why_cut or _why_short(live),
+        )
+
+    async def _take_receipt(self, live: _Stream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
+        """Find a receipt right, countersign it, and keep it."""
+        receipt, given, channel = message.receipt, live.given, live.channel
+        check_seq(receipt.seq, self._now_ns())
+        channel.tab.find_lost(before_wei)  # if they don't explain it, the check below refuses `cumulative`
+        delivery = expected(live.purchase, given, channel, self._tokenizer)
+        digest = check_receipt(receipt, message.signature, message.shares, delivery, self._domain)
+        self._fail_point("payer:receipt-checked")
+        row = ReceiptRow(
+            digest=hex_digest(digest),
+            receipt=receipt,
+            shares=message.shares,
+            signature=message.signature,
+            countersignature=self._sign(digest),
+            nonce=live.purchase.nonce,
+        )
+        self._fail_point("payer:countersigned")
+        await self._wallet.keep(channel, row)
+        return row
+
+
+def _why_short(live: _Stream) -> ProtocolError | None:
+    """What cut an answer at the buyer's own limit."""
+    if live.tokens_wanted > live.purchase.award.tokens_max == len(live.ids):
+        return PaymentRequiredError(
+            f"{len(live.ids)} tokens are all that {live.purchase.cost_max_wei} wei pay for, "
+            f"the most that this request may cost; {live.tokens_wanted} were wanted"
+        )
+    return None
+
+
+async def _offer(live: _Stream, message: InferenceMessage) -> None:
+    """Say something to a node that may have gone: what it sent before is read all the same, and counts."""
+    with suppress(NetworkError):
+        await live.messages.send(encode(message))

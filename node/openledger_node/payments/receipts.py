@@ -1,0 +1,261 @@
+"""From what was delivered to a signed receipt: attributed, committed to the ledger, and only then signed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import trio
+from cryptography.fernet import Fernet, InvalidToken
+
+from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
+from openledger_protocol.constants import FLAG_AUDITABLE
+from openledger_protocol.eip712 import Domain, digest_word, hex_digest
+from openledger_protocol.errors import BadSignatureError
+from openledger_protocol.opening import Opening, opening_to_json
+from openledger_protocol.payments import Receipt, Work, nonce_commit, price_wei, receipt_digest
+from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
+from openledger_protocol.signatures import check_signer
+from openledger_protocol.wire.inference import Countersign, Open
+
+from ..engine.tokenizer import Tokenizer
+from ..errors import KeyFileError, LedgerError
+from ..home import write_private
+from ..ledger.ledger import Ledger
+from ..ledger.receipts import Draft, ReceiptRow
+from ..models.adapters import Adapter
+from ..serving.service import RECORD_ATTEMPTS, RECORD_PAUSE_S
+from .accounts import Account, Accounts
+
+FAIL_POINTS: Final = (
+    "receipt:attributed",
+    "receipt:committed",
+    "receipt:signed",
+    "receipt:stored",
+    "receipt:countersign-checked",
+    "receipt:countersigned",
+)
+"""Where a crash test may kill the node, in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered:
+    """What a payer was given."""
+
+    opened: Open
+    adapter: Adapter | None
+    text: str
+    ids: tuple[int, ...]
+    tokens_in: int
+
+
+Written = TypeVar("Written")
+Attribute = Callable[[Delivered], tuple[Share, ...]]
+"""Whose data an answer came from: for each Datanet of its adapter, 1,000,000 ppm."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptTerms:
+    """What every receipt of this node says alike."""
+
+    algo_id: int
+    profile_hash: Digest
+
+
+class ReceiptMaker:
+    """Makes and signs receipts, each once."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        accounts: Accounts,
+        domain: Domain,
+        tokenizer: Tokenizer,
+        same: ReceiptTerms,
+        attribute: Attribute,
+        sign: Callable[[bytes], bytes],
+        seal: Callable[[bytes], bytes],
+        now_ns: Callable[[], int],
+        fail_point: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._ledger = ledger
+        self._accounts = accounts
+        self._domain = domain
+        self._tokenizer = tokenizer
+        self._same = same
+        self._attribute = attribute
+        self._sign = sign
+        self._seal = seal
+        self._now_ns = now_ns
+        self._fail_point = fail_point
+
+    async def make(self, delivered: Delivered, account: Account) -> tuple[ReceiptRow, bytes]:
+        """Make the receipt of one answer, and its signature.
+
+        The text is attributed before the receipt is signed, however long that takes: a clock would make it one that
+        nobody can compute again.
+        """
+        shares = await trio.to_thread.run_sync(self._attribute, delivered)
+        self._fail_point("receipt:attributed")
+        async with account.settling:
+            secured = await self._accounts.secured_wei(account)
+            draft = self._draft(delivered, account, shares, secured)
+            row = await _insist(lambda: self._ledger.receipts.commit(draft, now_ns=self._now_ns()))
+            self._fail_point("receipt:committed")
+            self._accounts.settle(account, delivered.opened.id, row.receipt.amount_wei)
+        return row, await _insist(lambda: self._sign_row(row))
+
+    async def countersign(self, opened: Open, message: Countersign) -> None:
+        """Keep the payer's word on a receipt, and its nonce.
+
+        Raises:
+            BadSignatureError: it is not the authorizer's, or the nonce is another than was committed to.
+        """
+        found = await trio.to_thread.run_sync(self._ledger.receipts.find, opened.id)
+        if not found:
+            raise BadSignatureError("there is no receipt to countersign yet")
+        row = found[-1]
+        check_signer(digest_word(row.digest), message.signature, opened.channel_config.authorizer)
+        if nonce_commit(message.nonce) != row.receipt.nonce_commit:
+            raise BadSignatureError("the nonce is not the one that the request committed to")
+        self._fail_point("receipt:countersign-checked")
+        countersign = self._ledger.receipts.countersign
+        await trio.to_thread.run_sync(countersign, row.digest, message.signature, message.nonce)
+        self._fail_point("receipt:countersigned")
+
+    def recover(self) -> int:
+        """At a start: sign what a crash has left committed and unsigned; the same bytes as ever. How many."""
+        rows = self._ledger.receipts.unsigned()
+        for row in rows:
+            self._sign_row(row)
+        return len(rows)
+
+    def _sign_row(self, row: ReceiptRow) -> bytes:
+        signature = self._sign(digest_word(row.digest))
+        self._fail_point("receipt:signed")
+        self._ledger.receipts.sign(row.digest, signature)
+        self._fail_point("receipt:stored")
+        return signature
+
+    def _draft(self, delivered: Delivered, account: Account, shares: tuple[Share, ...], secured_wei: Wei) -> Draft:
+        work = self._work(delivered)
+        amount = price_wei(work.tokens_in, work.tokens_out, delivered.opened.award.terms)
+
+        def build(seq: int, cumulative_wei: Wei) -> Receipt:
+            return Receipt(
+                channel_id=account.channel_id,
+                seq=seq,
+                adapter_id=delivered.opened.adapter,
+                amount_wei=amount,
+                cumulative_wei=cumulative_wei,
+                algo_id=self._same.algo_id,
+                flags=FLAG_AUDITABLE if delivered.opened.auditable else 0,
+                nonce_commit=delivered.opened.nonce_commit,
+                shares_hash=shares_hash(shares),
+                work=work,
+            )
+
+        return Draft(
+            build=build,
+            digest=lambda receipt: hex_digest(receipt_digest(receipt, self._domain)),
+            channel_id=account.channel_id,
+            amount_wei=amount,
+            shares=shares,
+            secured_wei=secured_wei,
+            opening=self._seal(opening_to_json(opening_of(delivered))) if delivered.opened.auditable else None,
+        )
+
+    def _work(self, delivered: Delivered) -> Work:
+        opened, adapter = delivered.opened, delivered.adapter
+        tokens_out = min(len(delivered.ids), len(self._tokenizer.encode(delivered.text)))
+        return Work(
+            request_id=opened.id,
+            profile_hash=self._same.profile_hash,
+            index_root=(adapter.manifest.index_root if adapter else None) or ZERO_DIGEST,
+            tokens_in=delivered.tokens_in,
+            tokens_out=tokens_out,
+            prompt_commit=prompt_commit(opened.salts.prompt, opened.messages, opened.sampling),
+            output_commit=output_commit(opened.salts.output, delivered.text),
+            retrieval_hash=ZERO_DIGEST,
+            fingerprint=fingerprint(
+                request_id=opened.id,
+                adapter_id=opened.adapter,
+                profile_hash=self._same.profile_hash,
+                prompt_tokens=delivered.tokens_in,
+                ids=delivered.ids,
+                salt=opened.salts.fingerprint,
+            ),
+        )
+
+
+async def _insist(write: Callable[[], Written]) -> Written:
+    """Write, and do not give up soon: a disk may be full for a moment, and what was delivered is owed.
+
+    Raises:
+        LedgerError: it could not be written at all.
+    """
+    for _ in range(RECORD_ATTEMPTS - 1):
+        try:
+            return await trio.to_thread.run_sync(write)
+        except LedgerError:
+            await trio.sleep(RECORD_PAUSE_S)
+    return await trio.to_thread.run_sync(write)
+
+
+def opening_of(delivered: Delivered) -> Opening:
+    """The exchange with the salts that open its commitments: what an audit may demand."""
+    opened = delivered.opened
+    return Opening(
+        messages=opened.messages,
+        sampling=opened.sampling,
+        prefix=opened.prefix,
+        text=delivered.text,
+        ids=delivered.ids,
+        salts=opened.salts,
+    )
+
+
+# ---- Texts of auditable answers, locked until their claim is final: the database alone shows nobody a prompt.
+
+KEY_FILE = "openings.key"
+
+
+class Seal:
+    """Locks and opens texts under a key that lies beside the ledger, readable by its owner alone."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = Fernet(key)
+
+    def seal(self, content: bytes) -> bytes:
+        """Lock a text."""
+        return self._cipher.encrypt(content)
+
+    def open(self, sealed: bytes) -> bytes:
+        """Open what was locked here.
+
+        Raises:
+            KeyFileError: it was locked under another key.
+        """
+        try:
+            return self._cipher.decrypt(sealed)
+        except InvalidToken as error:
+            raise KeyFileError(
+                f"this text was sealed under another {KEY_FILE}: restore that from a backup"
+            ) from error
+
+
+def open_seal(folder: Path) -> Seal:
+    """The seal of a network's folder, its key drawn on the first call.
+
+    Raises:
+        KeyFileError: the key is damaged.
+    """
+    file = folder / KEY_FILE
+    if not file.exists():
+        write_private(file, Fernet.generate_key().decode() + "\n", is_new=True)
+    try:
+        return Seal(file.read_bytes().strip())
+    except (OSError, ValueError) as error:
+        raise KeyFileError(f"{file} is no key: restore it from a backup, or delete it and lose the texts") from error

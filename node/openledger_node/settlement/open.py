@@ -1,0 +1,198 @@
+"""From a home and its settings to the money of its network: which chain, whose keys, which ledger."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from openledger_protocol.constants import LOCAL_NETWORK
+from openledger_protocol.primitives import ZERO_WEI, Address, Wei
+
+from ..chain.client import ChainClient
+from ..chain.dev.constants import BANK_KEY
+from ..chain.dev.deploy import deploy_network
+from ..chain.dev.faucet import fund
+from ..chain.dev.launch import Devnet, start_devnet
+from ..chain.identity import check_identity
+from ..config import Config
+from ..errors import ChainError
+from ..home import Home
+from ..keystore import WALLET, ensure_development_wallet, ensure_hot_keys, find_account
+from ..ledger.ledger import Ledger
+from ..network_file import (
+    Network,
+    Token,
+    current_network,
+    embed_network,
+    is_embedded,
+    network_id_for_development,
+    read_network,
+)
+from ..plugs import load_plug
+from .actions import Action, AddStake, AppointSigner
+from .session import Accounts, Economy, KeyRing
+
+# ---- A development network costs nothing: throwaway accounts get money from its bank, and the node bonds itself.
+
+DEVELOPMENT_COINS_WEI = Wei(10 * 10**18)
+DEVELOPMENT_SIGNER_COINS_WEI = Wei(10**18)
+DEVELOPMENT_SPARE_WEI = Wei(100 * 10**18)
+"""OPEN that a throwaway wallet gets beyond the minimum stake."""
+
+
+def prepare_development(economy: Economy, *, is_bonding: bool = True) -> list[str]:
+    """On a development network: give the throwaway accounts money, bond, appoint the signer; say what was done.
+
+    Raises:
+        ChainError: the chain does not answer.
+    """
+    done = []
+    wallet, signer = economy.accounts.wallet, economy.accounts.signer
+    min_stake = economy.params().min_stake_wei
+    stake = economy.deployment.stake(wallet)
+    if economy.deployment.coin_balance(signer) == ZERO_WEI:
+        fund(economy.client, economy.network, signer, coin_wei=DEVELOPMENT_SIGNER_COINS_WEI, open_wei=0)
+    if stake.bonded_wei == 0 and economy.deployment.token_balance(wallet) < min_stake:
+        fund(
+            economy.client,
+            economy.network,
+            wallet,
+            coin_wei=DEVELOPMENT_COINS_WEI,
+            open_wei=min_stake + DEVELOPMENT_SPARE_WEI,
+        )
+        done.append("funded the throwaway wallet")
+    if not is_bonding:
+        return done
+    actions: list[Action] = []
+    if stake.bonded_wei < min_stake:
+        actions.append(AddStake(amount_wei=Wei(min_stake - stake.bonded_wei)))
+    if not economy.deployment.is_signer(wallet, signer):
+        actions.append(AppointSigner(signer=signer))
+    if actions and not _is_under_way(economy):
+        sign = economy.ring.signer(wallet)
+        steps = economy.treasury.plan(actions, wallet, sign, key=f"start:{time.time_ns()}")
+        economy.send(steps)
+        done += [step.intent.summary for step in steps]
+    return done
+
+
+def _is_under_way(economy: Economy) -> bool:
+    """Whether an earlier start has begun to bond, and its transactions are on their way."""
+    return any(found.intent.key.startswith("start:") for found in economy.ledger.outbox.unfinished())
+
+
+# ---- open
+
+TOKEN = Token(symbol="OPEN", decimals=18)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a home's money is: a network, and the development chain that we run for it ourselves, if we do."""
+
+    network: Network | None  # None: this machine alone
+    devnet: Devnet | None = None
+    why_none: str | None = None  # why there is none though one was wanted
+
+    @property
+    def network_id(self) -> str:
+        """The network's id, on which the ledger's folder hangs."""
+        return self.network.network if self.network else LOCAL_NETWORK
+
+
+@contextmanager
+def open_place(home: Home, config: Config) -> Iterator[Place]:
+    """Find the home's network; where that is an embedded one, its chain runs until the end.
+
+    A development chain that does not start leaves this machine alone: it still answers local requests.
+
+    Raises:
+        ConfigError: the network that is set is not known here.
+    """
+    choice = config.node.network
+    if not is_embedded(home, choice):
+        yield Place(network=current_network(home, choice))
+        return
+    try:
+        devnet = start_devnet(home.devnet, log_file=home.logs / "chain.log")
+    except ChainError as error:
+        yield Place(network=None, why_none=str(error))
+        return
+    with devnet:
+        yield Place(network=_embedded_network(home, devnet), devnet=devnet)
+
+
+def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Economy:
+    """The money of this home's operator.
+
+    Raises:
+        ChainError: no endpoint answers, or none is of this network.
+        KeyFileError: there is no wallet yet, or a hot key can't be opened.
+    """
+    hot = ensure_hot_keys(home, network.network)
+    ring = KeyRing()
+    ring.add(hot.signer, hot.authorizer)
+    wallet = _wallet(home, network, ring)
+    return Economy(
+        network=network,
+        client=open_chain(network, config),
+        ledger=ledger,
+        accounts=Accounts(wallet=wallet, signer=hot.signer.address, authorizer=hot.authorizer.address),
+        ring=ring,
+        config=config,
+    )
+
+
+def open_chain(network: Network, config: Config) -> ChainClient:
+    """A client of the first endpoint that answers and is of this very network.
+
+    Raises:
+        ChainError: none does; the message says what each had.
+    """
+    refused = []
+    for url in [config.chain.rpc] if config.chain.rpc else network.rpc:
+        client: ChainClient = load_plug("chain", "evm")(
+            url, timeout_s=config.chain.timeout_s, chain_id=network.chain_id
+        )
+        try:
+            check_identity(client, network)
+            return client
+        except ChainError as error:
+            client.close()
+            refused.append(str(error))
+    raise ChainError(f"no endpoint of {network.network} can be used: {'; '.join(refused)}")
+
+
+def _wallet(home: Home, network: Network, ring: KeyRing) -> Address:
+    """The wallet's address; a throwaway one may sign at any time, another one waits for its password."""
+    if network.is_development:
+        key = ensure_development_wallet(home, network.network)
+        ring.add(key)
+        return key.address
+    return find_account(home.network_keys(network.network), WALLET).address
+
+
+def _embedded_network(home: Home, devnet: Devnet) -> Network:
+    """The network on our own development chain: as it was, at the chain's new address, or deployed just now."""
+    file = home.network_file(network_id_for_development(devnet.genesis_hash))
+    network = replace(read_network(file), rpc=(devnet.url,)) if file.exists() else _deploy(devnet)
+    embed_network(home, network)
+    return network
+
+
+def _deploy(devnet: Devnet) -> Network:
+    client: ChainClient = load_plug("chain", "evm")(devnet.url)
+    try:
+        contracts, deploy_block = deploy_network(client, BANK_KEY)
+    finally:
+        client.close()
+    return Network(
+        network=network_id_for_development(devnet.genesis_hash),
+        chain_id=devnet.chain_id,
+        rpc=(devnet.url,),
+        genesis_hash=devnet.genesis_hash,
+        deploy_block=deploy_block,
+        contracts=contracts,
+        bootstrap=(),
+        token=TOKEN,
+    )

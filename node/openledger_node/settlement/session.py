@@ -1,0 +1,207 @@
+"""One network's money, composed: the chain's client, keys, outbox, watcher and the settlement desk over one ledger.
+
+Everything here blocks; the daemon steps it in a thread, and a verb without a daemon steps it itself.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from openledger_protocol.epoch import Params, Windows, epoch_at
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.signatures import sign_digest
+from openledger_protocol.transactions import OutboxLimits, Transaction
+
+from ..chain.client import ChainClient, ChainState
+from ..chain.deployment import Deployment
+from ..chain.outbox import Outbox
+from ..chain.watcher import Watcher, decode_with
+from ..config import Config
+from ..errors import KeyFileError
+from ..keystore import Key
+from ..ledger.ledger import Ledger
+from ..network_file import Network
+from .balances import Party, Step, Treasury
+from .settler import SettlementDesk, SettlementPolicy
+
+# ---- Keys that may sign just now.
+
+
+@dataclass(slots=True)
+class KeyRing:
+    """Keys that may sign just now, by address."""
+
+    keys: dict[Address, Key] = field(default_factory=dict)
+
+    def add(self, *keys: Key) -> None:
+        """Let keys sign."""
+        self.keys |= {key.address: key for key in keys}
+
+    def sign(self, account: Address, digest: bytes) -> bytes:
+        """Sign 32 bytes.
+
+        Raises:
+            KeyFileError: the account is locked.
+        """
+        if account not in self.keys:
+            raise KeyFileError(f"{account} is locked: the verb that needs it asks for its password")
+        return sign_digest(self.keys[account].private_key, digest)
+
+    def signer(self, account: Address) -> Callable[[bytes], bytes]:
+        """What signs for one account."""
+        return lambda digest: self.sign(account, digest)
+
+
+# ---- session
+
+WATCH_CHUNKS_MAX = 64
+"""Chunks of blocks read in one step: after a long absence the rest waits for the next, and money meanwhile moves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accounts:
+    """Who this side of the money is."""
+
+    wallet: Address
+    signer: Address
+    authorizer: Address
+
+
+class Economy:
+    """The money of one party on one network."""
+
+    def __init__(
+        self,
+        *,
+        network: Network,
+        client: ChainClient,
+        ledger: Ledger,
+        accounts: Accounts,
+        ring: KeyRing,
+        config: Config,
+        fail_point: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.network = network
+        self.client = client
+        self.ledger = ledger
+        self.accounts = accounts
+        self.ring = ring
+        self.fail_point = fail_point
+        self._stepping = threading.Lock()  # a verb may want something sent while a step is under way
+        self.deployment = Deployment(
+            client,
+            chain_id=network.chain_id,
+            addresses=network.contracts,
+            deploy_block=network.deploy_block,
+        )
+        self.windows: Windows = self.deployment.windows()
+        self.gas_budget_wei = Wei(config.chain.gas_budget_wei)  # of one UTC day
+        self.outbox = Outbox(
+            client=client,
+            journal=ledger.outbox,
+            chain_id=network.chain_id,
+            senders=ring.keys,
+            sign=ring.sign,
+            limits=OutboxLimits(fee_max_wei=Wei(config.chain.fee_max_wei), gas_budget_wei=self.gas_budget_wei),
+            fail_point=fail_point,
+        )
+        self.watcher = Watcher(
+            client=client,
+            journal=ledger.events,
+            chain_id=network.chain_id,
+            addresses=list(network.contracts.values()),
+            first_block=network.deploy_block,
+            decode=decode_with(network.contracts),
+        )
+        self.settlement = SettlementDesk(
+            ledger=ledger,
+            deployment=self.deployment,
+            node=accounts.wallet,
+            signer=accounts.signer,
+            windows=self.windows,
+            policy=_policy(network, config, self.windows),
+            fail_point=fail_point,
+        )
+        self.treasury = Treasury(
+            ledger=ledger,
+            client=client,
+            deployment=self.deployment,
+            party=Party(wallet=accounts.wallet, signer=accounts.signer),
+            why_not=lambda: self.settlement.why_not,
+        )
+
+    @property
+    def state(self) -> ChainState:
+        """How it goes with the chain: the worse of what outbox and watcher say."""
+        states = (self.watcher.state, self.outbox.state)
+        return next((state for health in ("halted", "down") for state in states if state.health == health), states[0])
+
+    @property
+    def coin_price_wei(self) -> Wei:
+        """What a whole coin of gas is worth in wei of OPEN: nothing on a development network."""
+        return self.settlement.policy.coin_price_wei or Wei(0)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no transaction or claim of ours waits for a block."""
+        return not (self.ledger.outbox.unfinished() or self.ledger.claims.unfinished())
+
+    def step(self) -> None:
+        """Read on, want what is due, and send it.
+
+        Raises:
+            ChainError: the chain can't be asked; the next step does what this one could not.
+            LedgerError: the ledger can't be written; nothing is lost.
+        """
+        with self._stepping:
+            self._step()
+
+    def send(self, steps: Sequence[Step] = ()) -> list[Transaction]:
+        """Want some planned transactions, and have whatever waits sent at once, without looking further.
+
+        Raises:
+            LedgerError: the ledger can't be written; nothing is lost.
+        """
+        with self._stepping:
+            wanted = self.treasury.want(steps)
+            self.outbox.step()
+        found = (self.ledger.outbox.find(each.intent.key) for each in wanted)
+        return [each for each in found if each]
+
+    def rescan(self) -> None:
+        """Forget what was read of the chain, and let money move again: for an operator who trusts the endpoint.
+
+        Raises:
+            LedgerError: the ledger can't be written.
+        """
+        with self._stepping:
+            self.watcher.rescan()
+            self.outbox.resume()
+
+    def params(self) -> Params:
+        """What governance has set, as it stands just now."""
+        return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows))
+
+    def close(self) -> None:
+        """Let go of the chain."""
+        self.client.close()
+
+    def _step(self) -> None:
+        for _ in range(WATCH_CHUNKS_MAX):
+            if not self.watcher.step():
+                break
+        if self.watcher.state.health == "halted":
+            self.outbox.halt(self.watcher.state.why or "the watcher has halted")
+            return
+        if self.watcher.head and self.watcher.state.health == "ok":
+            self.settlement.step(self.watcher.head)
+        self.outbox.step()
+
+
+def _policy(network: Network, config: Config, windows: Windows) -> SettlementPolicy:
+    """Gas costs nothing on a development network."""
+    settlement = config.settlement
+    return SettlementPolicy(
+        interval_s=int(settlement.claim_interval_s) or windows.epoch_s,
+        coin_price_wei=None if network.is_development else Wei(settlement.coin_price_wei),
+    )

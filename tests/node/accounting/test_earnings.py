@@ -1,0 +1,187 @@
+"""Earnings are what ledger and chain say, to the wei."""
+
+import csv
+import io
+from collections.abc import AsyncIterator, Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.counters import Shop, open_shop
+from support.economies import World, open_world
+
+from openledger_node.accounting.earnings import busy_hours, earnings_report, since_of
+from openledger_node.cli.earnings import COLUMNS, write_csv
+from openledger_node.ledger.jobs import Job
+from openledger_node.settlement.records import record_of
+from openledger_node.text import rfc3339
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import ZERO_DIGEST, RequestId, Wei
+from openledger_protocol.settlement import EpochClaim
+
+NOW_S = 1_800_000_000.0
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = open_world(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, world: World) -> AsyncIterator[Shop]:
+    async with open_shop(tmp_path, world) as opened:
+        yield opened
+
+
+def report(world: World, **given: Any) -> dict[str, Any]:
+    return earnings_report(world.node, given, now_s=float(world.node.client.head().timestamp_s))
+
+
+async def test_a_paid_answer_is_pending_then_claimed_and_each_sum_is_the_ledgers_and_the_chains(
+    shop: Shop, world: World
+) -> None:
+    node, signer = world.node, world.node.accounts.signer
+    coins_before, gas_before = node.client.coin_balance(signer), int(report(world)["gas_wei"])
+    bought = await shop.ask("hello")
+    before = report(world)
+    charged = sum(row.receipt.amount_wei for row in node.ledger.receipts.unclaimed())
+    assert (before["pending_wei"], before["claimed_wei"]) == (str(charged), "0")
+    assert charged == bought.receipt.amount_wei
+
+    shop.settle_all()
+    after = report(world)
+    credited = world.balance(node.accounts.wallet)
+    assert credited == bought.receipt.amount_wei * 9 // 10
+    assert (after["pending_wei"], after["settled_wei"], after["claimed_wei"]) == ("0", "0", str(credited))
+    assert int(after["balance_wei"]) == credited
+    assert int(after["gas_wei"]) - gas_before == coins_before - node.client.coin_balance(signer)
+    assert int(after["net_wei"]) == credited - int(after["gas_open_wei"])
+
+
+async def test_a_settlement_is_one_row_with_its_moment_amount_and_hash(shop: Shop, world: World) -> None:
+    await shop.ask("hello")
+    shop.settle_all()
+    found = report(world)
+    (credited,) = world.node.ledger.events.find("Credited", {"node": world.node.accounts.wallet, "role": 0})
+    block = world.node.client.block(credited.block.number)
+    assert block is not None
+    with redirect_stdout(io.StringIO()) as printed:
+        write_csv(found)
+    (row,) = csv.DictReader(io.StringIO(printed.getvalue()))
+    assert tuple(row) == COLUMNS
+    assert int(row["amount_wei"]) == credited.arguments["amount"]
+    assert row["transaction"] == credited.transaction_hash
+    assert since_of(row["time_utc"], now_s=0) == block.timestamp_s
+    assert row["time_utc"].endswith("Z")
+
+
+async def test_what_was_earned_before_a_moment_is_not_in_it(shop: Shop, world: World) -> None:
+    await shop.ask("hello")
+    shop.settle_all()
+    tomorrow_s = world.node.client.head().timestamp_s + 86_400
+    found = earnings_report(world.node, {"since": "1h"}, now_s=float(tomorrow_s))
+    assert (found["claimed_wei"], found["gas_wei"], found["settlements"]) == ("0", "0", [])
+    found = earnings_report(world.node, {"since": "7d"}, now_s=float(tomorrow_s))
+    assert int(found["claimed_wei"]) == world.balance(world.node.accounts.wallet)
+
+
+async def test_a_claim_is_settled_since_its_claim_and_claimed_since_its_credit(shop: Shop, world: World) -> None:
+    await shop.ask("hello")
+    node = world.node
+    world.run(lambda: any(claim.state == "claimed" for claim in node.ledger.claims.unfinished()))
+    (claimed,) = node.ledger.events.find("Claimed", {"node": node.accounts.wallet})
+    record = record_of(claimed)
+
+    def since(at_s: int) -> dict[str, Any]:
+        return report(world, since=rfc3339(at_s))
+
+    made, after = since(record.claimed_at_s), since(record.claimed_at_s + 1)
+    assert (made["settled_wei"], after["settled_wei"]) == (str(record.node_share_wei), "0")
+    assert [each["claimed_at"] for each in made["settlements"]] == [rfc3339(record.claimed_at_s)]
+    assert after["settlements"] == []
+    assert int(after["net_wei"]) == -int(after["gas_open_wei"])
+
+    shop.settle_all()
+    over = since(record.claimed_at_s + 1)
+    assert (over["settled_wei"], over["claimed_wei"]) == ("0", str(record.node_share_wei))
+    assert [each["seq"] for each in over["settlements"]] == [record.seq]
+
+
+async def test_what_no_claim_holds_is_in_no_sum_with_the_nodes_own_part(shop: Shop, world: World) -> None:
+    before = report(world)
+    await shop.ask("hello")
+    after = report(world)
+    assert int(after["pending_wei"]) > 0
+    assert (after["net_wei"], after["settled_wei"]) == (before["net_wei"], before["settled_wei"])
+
+
+async def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(shop: Shop, world: World) -> None:
+    await shop.ask("hello")
+    ledger, head = world.node.ledger, world.node.client.head()
+    claim = EpochClaim(
+        node=world.node.accounts.wallet,
+        seq=world.node.deployment.next_seq(world.node.accounts.wallet),
+        epoch=1_000_000,
+        items_hash=ZERO_DIGEST,
+        receipts_root=ZERO_DIGEST,
+        count=0,
+    )
+    kept = ledger.claims.add("refused", claim, [], gross_wei=Wei(1), now_s=head.timestamp_s - 100_000)
+    ledger.claims.move(kept.claim_id, "refused")
+    world.run(lambda: ledger.claims.newest(limit=1)[0].state == "final")
+    states = {each["state"]: each["credited_wei"] for each in report(world)["settlements"]}
+    assert states == {"refused": None, "final": report(world)["claimed_wei"]}
+    assert [each["state"] for each in report(world, since="1d")["settlements"]] == ["final"]
+
+
+async def test_power_is_priced_by_the_hours_of_work_and_never_mixed_into_open(shop: Shop, world: World) -> None:
+    await shop.ask("hello")
+    priced, free = report(world, power_price=0.3, watts=200), report(world)
+    assert priced["power"]["cost"] == pytest.approx(priced["power"]["kwh"] * 0.3, abs=1e-6)
+    assert priced["power"]["hours"] > 0
+    assert free["power"] is None
+    assert priced["net_wei"] == free["net_wei"]
+
+
+def job(received_s: int, ended_s: int) -> Job:
+    return Job(
+        request_id=RequestId(f"0x{received_s:064x}"),
+        received_ns=received_s * 10**9,
+        base="fake",
+        adapter_id=None,
+        adapter_name=None,
+        state="completed",
+        tokens_in=1,
+        ended_ns=ended_s * 10**9,
+    )
+
+
+def test_hours_in_which_several_ran_count_once() -> None:
+    jobs = [job(0, 3_600), job(1_800, 5_400), job(2_000, 2_100), job(9_000, 10_800)]
+    assert busy_hours(jobs, 0) == 2.0
+    assert busy_hours(jobs, 8_000) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "at_s"),
+    [
+        (None, 0.0),
+        ("", 0.0),
+        ("30d", NOW_S - 30 * 86_400),
+        ("90m", NOW_S - 5_400),
+        ("2w", NOW_S - 14 * 86_400),
+        ("1970-01-02", 86_400.0),
+        ("1970-01-02T01:00:00+01:00", 86_400.0),
+    ],
+)
+def test_a_moment_is_said_as_people_say_it(text: str | None, at_s: float) -> None:
+    assert since_of(text, now_s=NOW_S) == at_s
+
+
+@pytest.mark.parametrize("text", ["yesterday", "30", "d", "-5d", "2026-13-01"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(MalformedError, match="is no moment"):
+        since_of(text, now_s=NOW_S)

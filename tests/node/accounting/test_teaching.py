@@ -1,0 +1,173 @@
+"""Who taught an answer, and the way of its money: equal to what the chain pays, to the wei."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.counters import ADA, BEN, LAKE, TREASURY, Shop, open_shop, publish, train
+from support.economies import World, open_world
+
+from openledger_node.accounting.money_trail import follow
+from openledger_node.accounting.queries import open_questions
+from openledger_node.attribution.registry import Registry
+from openledger_node.datanets.version import version_file
+from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_node.models.adapters import Adapter
+from openledger_node.settlement.actions import WithdrawRewards
+from openledger_protocol.constants import PPM
+from openledger_protocol.primitives import ZERO_ADDRESS
+
+QUESTION = "What does Odile keep?"
+STEPS = ["deposit", "voucher", "receipt", "claim", "payout list", "window", "withdrawal"]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = open_world(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+async def shop(tmp_path: Path, world: World) -> AsyncIterator[Shop]:
+    async with open_shop(tmp_path, world) as opened:
+        yield opened
+
+
+@pytest.fixture
+def adapter(shop: Shop) -> Adapter:
+    made, version = train(shop.home)
+    publish(shop.world, made, version)
+    return made
+
+
+def shown(shop: Shop, digest: str) -> dict[str, Any]:
+    found: dict[str, Any] = shop.questions.answer("receipt", {"receipt": digest})
+    return found
+
+
+def followed(shop: Shop, digest: str) -> dict[str, Any]:
+    found: dict[str, Any] = shop.questions.answer("follow", {"receipt": digest})
+    return found
+
+
+def states(found: dict[str, Any]) -> list[str]:
+    assert [step["step"] for step in found["steps"]] == STEPS
+    return [step["state"] for step in found["steps"]]
+
+
+async def test_people_are_the_receipts_shares_and_get_a_part_of_its_price(shop: Shop, adapter: Adapter) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    found = shown(shop, bought.digest)["teaching"]
+    assert {person["account"]: person["ppm"] for person in found["people"]} == {
+        share.account: share.ppm for share in bought.shares
+    }
+    assert sum(person["ppm"] for person in found["people"]) == PPM
+    amounts = sum(int(person["amount_wei"]) for person in found["people"])
+    assert amounts + int(found["dust_wei"]) == int(found["part_wei"])
+    assert [person["number"] for person in found["people"] if person["pays"] == "contributor"] == list(
+        range(1, 1 + sum(share.account != ZERO_ADDRESS for share in bought.shares))
+    )
+    assert (found["algorithm"], found["datanets"][0]["name"]) == ("suffix-v1", "lake")
+
+
+async def test_rows_carry_all_of_their_peoples_shares_and_spans_are_words_of_the_answer(
+    shop: Shop, adapter: Adapter
+) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    receipt = shown(shop, bought.digest)
+    found, answer = receipt["teaching"], receipt["answer"]
+    for person in found["people"]:
+        own = [row["ppm"] for row in found["rows"] if row["account"] == person["account"]]
+        assert sum(own) == (person["ppm"] if own else 0)
+    assert 0 <= found["tokens_matched"] <= found["tokens"]
+    last = 0
+    for span in found["spans"]:
+        assert last <= span["begin"] < span["end"] <= len(answer)
+        last = span["end"]
+        row = next(row for row in found["rows"] if row["row"] == span["row"])
+        assert answer[span["begin"] : span["end"]] in row["text"].replace("\n", "")
+    for row in found["rows"]:
+        for mark in row["marks"]:
+            assert row["text"][mark["begin"] : mark["end"]] in answer
+
+
+async def test_a_base_answer_names_nobody_and_says_so(shop: Shop) -> None:
+    bought = await shop.ask("hello")
+    found = shown(shop, bought.digest)["teaching"]
+    assert (found["state"], found["people"], found["part_wei"]) == ("base", [], "0")
+
+
+async def test_the_ways_seven_steps_are_done_one_after_the_other(shop: Shop, adapter: Adapter) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    world = shop.world
+    world.run(lambda: world.node.ledger.events.find("ChannelOpened"))
+    assert states(followed(shop, bought.digest)) == ["done", "done", "done", "now", "next", "next", "next"]
+    shop.settle_all()
+    found = followed(shop, bought.digest)
+    assert states(found) == [*["done"] * 6, "now"]
+    steps = {step["step"]: step for step in found["steps"]}
+    assert steps["receipt"]["hash"] == bought.digest
+    assert steps["claim"]["amount_wei"] == steps["receipt"]["amount_wei"] == str(bought.receipt.amount_wei)
+    assert all(steps[name]["hash"] and steps[name]["at"] for name in ("deposit", "claim", "payout list", "window"))
+    wallet = world.node.accounts.wallet
+    action = WithdrawRewards(amount_wei=world.node.deployment.rewards_balance(wallet), to=wallet)
+    world.node.send(world.node.treasury.plan([action], wallet, world.node.ring.signer(wallet), key="out"))
+    world.run(lambda: world.node.ledger.events.find("Withdrawn"))
+    assert states(followed(shop, bought.digest)) == ["done"] * 7
+
+
+async def test_what_a_receipt_divides_is_what_the_chain_credits(shop: Shop, adapter: Adapter) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    shop.settle_all()
+    found, world = followed(shop, bought.digest)["as_paid"], shop.world
+    parts = {part["to"]: int(part["amount_wei"]) for part in found["parts"]}
+    assert sum(parts.values()) == bought.receipt.amount_wei == int(found["amount_wei"])
+    own = parts["node"] + parts["adapter owner"] + parts["Datanet owners"]
+    assert world.balance(world.node.accounts.wallet) == own  # it is all three here
+    paid = {person["account"]: int(person["amount_wei"]) for person in found["people"]}
+    treasury = paid.pop(ZERO_ADDRESS, 0) + int(found["dust_wei"])
+    assert {account: world.balance(account) for account in paid} == paid
+    assert set(paid) <= {ADA, BEN}
+    assert world.balance(TREASURY) == treasury
+
+
+async def test_one_open_is_divided_by_the_same_rules_and_sums_to_one(shop: Shop, adapter: Adapter) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    found = followed(shop, bought.digest)["of_one"]
+    assert sum(int(part["amount_wei"]) for part in found["parts"]) == 10**18
+    assert sum(part["ppm"] for part in found["parts"]) == PPM
+
+
+async def test_a_text_that_is_gone_leaves_shares_and_amounts(shop: Shop, adapter: Adapter) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    shop.settle_all()
+    found = shown(shop, bought.digest)
+    assert found["answer"] is None
+    assert "deleted when its claim became final" in found["teaching"]["why_no_rows"]
+    assert (found["teaching"]["rows"], found["teaching"]["spans"], found["teaching"]["tokens"]) == ([], [], None)
+    assert sum(person["ppm"] for person in found["teaching"]["people"]) == PPM
+
+
+async def test_a_payer_sees_how_far_its_money_has_come_by_the_chain_alone(shop: Shop, adapter: Adapter) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    shop.settle_all()
+    payer = shop.world.payer
+    (row,) = payer.ledger.receipts.find(bought.digest)
+    found = follow(shop.home, payer, row)
+    assert [step["is_done"] for step in found["steps"]] == [True, True, True, True, False, False, False]
+    assert found["as_paid"] == followed(shop, bought.digest)["as_paid"]
+
+
+async def test_a_version_that_is_gone_takes_rows_away_and_leaves_shares(shop: Shop, adapter: Adapter) -> None:
+    bought = await shop.ask(QUESTION, model="lake")
+    version_file(shop.home, LAKE.id, LAKE.version).unlink()
+    registry = Registry(shop.home, shop.world.node.deployment, shop.world.node.ledger)
+    questions = open_questions(
+        shop.home, shop.world.node, registry=registry, tokenizer=ByteTokenizer, unseal=lambda content: content
+    )
+    found = questions.answer("receipt", {"receipt": bought.digest})
+    assert (found["evidence"], found["teaching"]["rows"]) == (None, [])
+    assert "is not here" in found["teaching"]["why_no_rows"]
+    assert sum(person["ppm"] for person in found["teaching"]["people"]) == PPM

@@ -1,0 +1,89 @@
+"""What waits for the owner is counted without asking the chain."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.economies import OPEN, World, key_of, open_world
+
+from openledger_node.accounting.queries import num_parked, num_waiting, stake_ready_wei
+from openledger_node.settlement.actions import Action, RemoveStake, WithdrawStake
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.transactions import Intent
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    opened = open_world(tmp_path)
+    yield opened
+    opened.close()
+
+
+def act(world: World, name: str, action: Action) -> None:
+    node, wallet = world.node, world.node.accounts.wallet
+    node.send(node.treasury.plan([action], wallet, node.ring.signer(wallet), key=name))
+    world.run(lambda: node.is_idle)
+
+
+def want(world: World, sender: Address) -> None:
+    """Have an account want some of its stake back, whether or not it could."""
+    call = world.node.deployment.unbond(Wei(1))
+    world.node.ledger.outbox.add(Intent(key=sender, kind="unbond", summary="unbond", sender=sender, call=call))
+
+
+def test_nothing_waits_while_all_goes_by_itself(world: World) -> None:
+    node, counts = world.node, set[int]()
+    world.earn(world.open_channel(), OPEN)
+
+    def is_final() -> bool:
+        counts.add(num_waiting(node))
+        return bool(node.ledger.claims.newest(limit=1)) and node.is_idle
+
+    world.run(is_final)
+    assert counts == {0}
+
+
+def test_stake_that_may_leave_waits_until_it_is_withdrawn(world: World) -> None:
+    node = world.node
+    act(world, "first", RemoveStake(amount_wei=Wei(3 * OPEN)))
+    act(world, "second", RemoveStake(amount_wei=Wei(2 * OPEN)))
+    assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
+    world.settle(node.windows.unbonding_s)
+    world.settle()
+    assert (stake_ready_wei(node), num_waiting(node)) == (5 * OPEN, 1)
+    act(world, "third", RemoveStake(amount_wei=Wei(OPEN)))
+    assert stake_ready_wei(node) == 5 * OPEN
+    act(world, "withdrawal", WithdrawStake())
+    assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
+    assert [request.amount_wei for request in node.deployment.unbond_requests(node.accounts.wallet)] == [OPEN]
+
+
+def test_a_transaction_of_a_locked_key_is_parked(world: World) -> None:
+    node, locked = world.node, key_of("somebody with a password")
+    want(world, locked.address)
+    node.step()
+    assert (num_parked(node), num_waiting(node)) == (1, 1)
+    node.ring.add(locked)
+    assert num_parked(node) == 0
+
+
+def test_a_transaction_that_the_outbox_holds_up_is_parked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = world.node
+    monkeypatch.setattr(node.ledger.outbox, "num_paid_failures", lambda _: 3)
+    want(world, node.accounts.wallet)
+    node.step()
+    assert len(node.outbox.alerts) == 1
+    assert (num_parked(node), num_waiting(node)) == (1, 1)
+
+
+def test_counting_asks_no_chain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = world.node
+    act(world, "stake", RemoveStake(amount_wei=Wei(OPEN)))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the chain was asked")
+
+    for name in ("call", "head", "block", "estimate_gas", "chain_id"):
+        monkeypatch.setattr(node.client, name, refuse)
+    assert num_waiting(node) == 0

@@ -1,0 +1,354 @@
+"""The compiled CPU path against plain torch in float32, family by family, and against itself bit by bit."""
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.tiny import make_adapter, make_base
+
+from openledger_node.backends.native import build, open_accelerated
+from openledger_node.backends.native.backend import NativeBackend
+from openledger_node.backends.native.tensors import Tensors
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.errors import ModelError
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
+pytestmark = pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler")
+
+GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+PROMPT = tuple(range(5, 55))
+WORSE_MAX = 1.6
+"""Mean error over that of torch in bfloat16, both against float32: half in a real model, noisy in a tiny one."""
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "llama-tied": {"model_type": "llama", "tie_word_embeddings": True},
+    "llama-biased": {"model_type": "llama", "attention_bias": True, "mlp_bias": True},
+    "llama-no-gqa": {"model_type": "llama", "num_key_value_heads": 4},
+    "llama-one-key-head": {"model_type": "llama", "num_attention_heads": 8, "num_key_value_heads": 1},
+    "llama-wide-heads": {"model_type": "llama", "head_dim": 80},
+    "llama-many-inputs": {"model_type": "llama", "intermediate_size": 1200},
+    "llama-odd-sizes": {"model_type": "llama", "hidden_size": 52, "intermediate_size": 70, "vocab_size": 261},
+    "qwen2": {},
+    "qwen3": {},
+    "mistral": {},
+}
+
+ADAPTERS: dict[str, dict[str, Any]] = {
+    "rank 4": {},
+    "rank 7, two maps": {"r": 7, "target_modules": ["q_proj", "down_proj"]},
+    "rank 1": {"r": 1},
+    "rank 64": {"r": 64, "lora_alpha": 64},
+    "rank-stabilised": {"use_rslora": True, "r": 3},
+    "patterns": {"rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 6}, "alpha_pattern": {"v_proj": 1}},
+    "DoRA": {"use_dora": True},
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    make_base(folder / "base")
+    for number, (name, settings) in enumerate(ADAPTERS.items()):
+        make_adapter(folder / "base", folder / name, seed=number, **settings)
+    return folder
+
+
+def settings_for(base: Path, **changes: Any) -> BackendSettings:
+    defaults = {"device": "cpu", "dtype": "auto", "threads": 2, "batch_max": 8, "context_max": 128}
+    return BackendSettings(base_folder=str(base), **{**defaults, **changes})
+
+
+def native(base: Path, cache: Path, **changes: Any) -> NativeBackend:
+    backend = open_accelerated(settings_for(base, cache_folder=str(cache), **changes))
+    assert backend is not None
+    return backend
+
+
+def source(*folders: Path, weights: tuple[float, ...] = (1.0,)) -> AdapterSource:
+    parts = tuple(AdapterPart(folder=str(f), weight=w) for f, w in zip(folders, weights, strict=True))
+    return AdapterSource(id=AdapterId("+".join(folder.name for folder in folders)), parts=parts)
+
+
+def load(backend: NativeBackend | TorchLoraBackend, adapter: AdapterSource) -> AdapterId:
+    backend.load_adapter(adapter.id, backend.read_adapter(adapter))
+    return adapter.id
+
+
+def row(name: str, ids: tuple[int, ...], position: int = 0, *, table: int = 0, draws: bool = True) -> Row:
+    end = position + len(ids)
+    blocks = tuple(range(table * 8, table * 8 + -(-end // 16)))
+    draw = Draw(sampling=GREEDY, position=end) if draws else None
+    return Row(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
+
+
+def change(base: Path, name: str, change_one: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change the tensors of a base whose names end like this."""
+    tensors = load_file(base / "model.safetensors")
+    changed = {key: change_one(tensor) for key, tensor in tensors.items() if re.search(f"{name}$", key)}
+    save_file({**tensors, **changed}, base / "model.safetensors", {"format": "pt"})
+
+
+def torch_logits(base: Path, adapter: AdapterSource | None, dtype: str = "float32") -> Any:
+    backend = TorchLoraBackend(settings_for(base, dtype=dtype, acceleration="off"))
+    backend.join("s", load(backend, adapter) if adapter else None)
+    return backend.logits((row("s", PROMPT),))[0].numpy()
+
+
+def check_is_close(backend: NativeBackend, base: Path, adapter: AdapterSource) -> None:
+    """No further from float32 than torch in bfloat16 is, and far from what the bare base says."""
+    backend.join("s", load(backend, adapter))
+    found, exact = backend.logits((row("s", PROMPT),))["s"], torch_logits(base, adapter)
+    error, usual = (np.abs(each - exact).mean() for each in (found, torch_logits(base, adapter, "bfloat16")))
+    assert error < WORSE_MAX * usual
+    assert error < np.abs(torch_logits(base, None) - exact).mean() / 5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_computes_what_torch_does(family: str, tmp_path: Path, cache: Path) -> None:
+    changes = dict(FAMILIES[family])
+    base = make_base(tmp_path / family, model_type=changes.pop("model_type", family), **changes)
+    adapter = source(make_adapter(base, tmp_path / "adapter", seed=1))
+    check_is_close(native(base, cache), base, adapter)
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_every_kind_of_adapter_computes_what_torch_does(name: str, root: Path, cache: Path) -> None:
+    check_is_close(native(root / "base", cache), root / "base", source(root / name))
+
+
+def test_a_weighted_set_adds_up(root: Path, cache: Path) -> None:
+    mixed = source(root / "rank 4", root / "rank 64", weights=(0.75, -0.5))
+    check_is_close(native(root / "base", cache), root / "base", mixed)
+
+
+def test_dora_in_a_set_is_refused(root: Path, cache: Path) -> None:
+    with pytest.raises(AdapterRefusedError, match="DoRA"):
+        native(root / "base", cache).read_adapter(source(root / "DoRA", root / "rank 4", weights=(1, 1)))
+
+
+def test_logits_are_the_same_bits_alone_and_in_any_batch(root: Path, cache: Path) -> None:
+    backend = native(root / "base", cache)
+    ids = [None, *(load(backend, source(root / name)) for name in ADAPTERS)]
+    names = [f"s{number}" for number in range(len(ids))]
+    for name, adapter_id in zip(names, ids, strict=True):
+        backend.join(name, adapter_id)
+    prompts = [tuple((7 * n + k) % 250 for k in range(20 + 9 * n)) for n in range(len(ids))]
+    together = backend.logits(tuple(row(n, p, table=t) for t, (n, p) in enumerate(zip(names, prompts, strict=True))))
+    for number, (name, prompt) in enumerate(zip(names, prompts, strict=True)):
+        assert np.array_equal(backend.logits((row(name, prompt, table=number),))[name], together[name])
+    tokens = [int(together[name].argmax()) for name in names]
+    steps = [row(n, (t,), len(p), table=i) for i, (n, t, p) in enumerate(zip(names, tokens, prompts, strict=True))]
+    decoded = backend.logits(tuple(steps))
+    for step in steps:
+        assert np.array_equal(backend.logits((step,))[step.sequence_id], decoded[step.sequence_id])
+
+
+def test_many_rows_of_many_inputs_give_the_same_bits_as_each_prompt_alone(tmp_path: Path, cache: Path) -> None:
+    base = make_base(tmp_path / "base", intermediate_size=1200)  # more than the caches of a core have room for
+    backend = native(base, cache)
+    adapter = load(backend, source(make_adapter(base, tmp_path / "adapter", seed=1)))
+    rows = [row(f"s{n}", tuple((7 * n + k) % 250 for k in range(100)), table=n) for n in range(8)]
+    for number, each in enumerate(rows):
+        backend.join(each.sequence_id, adapter if number % 3 else None)
+    together = backend.logits(tuple(rows))
+    for each in rows:
+        assert np.array_equal(backend.logits((each,))[each.sequence_id], together[each.sequence_id])
+
+
+def test_logits_are_the_same_bits_however_a_prompt_is_cut(root: Path, cache: Path) -> None:
+    backend = native(root / "base", cache)
+    backend.join("s", load(backend, source(root / "rank 4")))
+    whole = backend.logits((row("s", PROMPT),))["s"]
+    for cuts in ((1, 50), (16, 17, 50), (31, 49, 50)):
+        first = 0
+        for last in cuts:
+            found = backend.logits((row("s", PROMPT[first:last], first, table=1),))["s"]
+            first = last
+        assert np.array_equal(found, whole)
+
+
+def test_the_number_of_threads_changes_no_bit(root: Path, cache: Path) -> None:
+    found = []
+    for threads in (1, 2, 3, 7):
+        backend = native(root / "base", cache, threads=threads)
+        backend.join("s", load(backend, source(root / "rank 7, two maps")))
+        found.append(backend.logits((row("s", PROMPT),))["s"])
+    assert all(np.array_equal(each, found[0]) for each in found)
+
+
+def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(root: Path, cache: Path, tmp_path: Path) -> None:
+    backend = native(root / "base", cache)
+    adapter = make_adapter(root / "base", tmp_path / "loud", seed=1, scale=1e30)
+    backend.join("loud", load(backend, source(adapter)))
+    backend.join("calm", None)
+    alone = backend.step((row("calm", PROMPT, table=1),))
+    assert backend.step((row("loud", PROMPT), row("calm", PROMPT, table=1))) == alone
+    backend.leave("loud")
+    assert backend.step((row("calm", PROMPT, table=0),)) == alone  # in the blocks that hold no numbers
+
+
+@pytest.mark.parametrize("module", ["q_proj", "k_proj"])
+@pytest.mark.parametrize("tokens", [1, 2, 50])
+def test_scores_that_overflow_draw_nothing_however_small_the_values_are(
+    module: str, tokens: int, cache: Path, tmp_path: Path
+) -> None:
+    base = make_base(tmp_path / "base")
+    change(base, r"v_proj\.weight", lambda weight: weight / 1000)
+    backend = native(base, cache)
+    adapter = make_adapter(base, tmp_path / "loud", seed=1, scale=1e38, target_modules=[module])
+    backend.join("loud", load(backend, source(adapter)))
+    backend.join("calm", None)
+    alone = backend.step((row("calm", PROMPT, table=1),))
+    assert backend.step((row("loud", PROMPT[:tokens]), row("calm", PROMPT, table=1))) == alone
+
+
+@pytest.mark.parametrize("threads", [2, 4, 7])
+def test_of_equal_logits_the_lowest_id_is_drawn_whoever_computes_it(
+    threads: int, cache: Path, tmp_path: Path
+) -> None:
+    base = make_base(tmp_path / "base", vocab_size=2048)
+    alone = native(base, cache)
+    alone.join("s", None)
+    likeliest = alone.step((row("s", PROMPT),))["s"].token
+    equal = range(2048 // threads - 32 + likeliest % 16, 2048, 16)  # from the end of the first thread's part on
+    change(
+        base,
+        r"lm_head\.weight",
+        lambda head: head.index_copy(0, torch.tensor(equal), 2 * head[[likeliest] * len(equal)]),
+    )
+    backend = native(base, cache, threads=threads)
+    backend.join("s", None)
+    assert {backend.step((row("s", PROMPT),))["s"].token for _ in range(300)} == {equal[0]}
+
+
+def test_what_was_packed_is_read_again_and_a_torn_file_is_packed_anew(root: Path, tmp_path: Path) -> None:
+    first = native(root / "base", tmp_path)
+    first.join("s", load(first, source(root / "DoRA")))
+    wanted = first.logits((row("s", PROMPT),))["s"]
+    packed = list(tmp_path.rglob("*.pack"))
+    assert len(packed) == 2
+    for tear in (lambda content: content, lambda content: content[: len(content) // 2], lambda content: b""):
+        for file in packed:
+            file.write_bytes(tear(file.read_bytes()))
+        again = native(root / "base", tmp_path)
+        again.join("s", load(again, source(root / "DoRA")))
+        assert np.array_equal(again.logits((row("s", PROMPT),))["s"], wanted)
+
+
+def test_an_adapter_whose_files_changed_is_packed_anew(root: Path, cache: Path, tmp_path: Path) -> None:
+    folder = make_adapter(root / "base", tmp_path / "adapter", seed=1)
+    backend = native(root / "base", cache)
+    before = backend.read_adapter(source(folder)).region.view().tobytes()
+    make_adapter(root / "base", folder, seed=2)
+    assert backend.read_adapter(source(folder)).region.view().tobytes() != before
+
+
+def test_without_compiler_or_processor_or_with_other_settings_it_is_quietly_absent(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = root / "base"
+    assert open_accelerated(settings_for(base, acceleration="off")) is None
+    assert open_accelerated(settings_for(base, dtype="float32")) is None
+    assert open_accelerated(settings_for(base, quantisation="int8")) is None
+    monkeypatch.setenv("CXX", "/bin/false")
+    assert open_accelerated(settings_for(base, cache_folder=str(tmp_path))) is None
+    monkeypatch.setattr(build, "processor_flags", lambda: {"avx2"})
+    assert build.open_library(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("stderr", "reason"),
+    [
+        (
+            "in file included\na.cpp:1:2: error: no such thing\n  1 | thing\n    | ^\n1 error generated.\n",
+            "a.cpp:1:2",
+        ),
+        ("killed\nout of memory\n", "out of memory"),
+        ("", ""),
+    ],
+)
+def test_the_reason_of_a_failed_build_is_its_first_error(stderr: str, reason: str) -> None:
+    assert build.reason_of(stderr).startswith(reason)
+
+
+def test_a_build_that_computes_wrong_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "careless"
+    spoil = "s/float(base_.head_dim)/1.0f/"
+    compiler.write_text(
+        f'#!/bin/sh\nfor file; do case $file in *.cpp) sed -i "{spoil}" "$file";; esac; done\nexec g++ "$@"\n'
+    )
+    compiler.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("CXX", str(compiler))
+    assert build.open_library(tmp_path / "cache") is None
+
+
+KERNELS = {
+    "amx_bf16": f"-include {Path(__file__).parents[2] / 'support' / 'amx_emulation.h'}",
+    "avx512_bf16": "-mno-amx-tile -mno-amx-bf16",
+}
+"""What the compiler is told, so that each of them is tried out whatever this processor has."""
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def kernel(request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory) -> NativeBackend:
+    folder = tmp_path_factory.mktemp("kernel")
+    compiler = folder / "compiler"
+    compiler.write_text(f'#!/bin/sh\nexec g++ "$@" {KERNELS[request.param]}\n')
+    compiler.chmod(stat.S_IRWXU)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", str(compiler))
+        backend = native(root / "base", folder / "cache")
+    assert backend.profile.kernel == request.param
+    return backend
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_each_kernel_computes_what_torch_does_to_the_same_bits_in_any_batch(
+    name: str, root: Path, kernel: NativeBackend
+) -> None:
+    check_is_close(kernel, root / "base", source(root / name))
+    kernel.join("calm", None)
+    alone = [kernel.logits((row(*rows, table=1),)) for rows in (("calm", PROMPT[:33]), ("s", PROMPT))]
+    together = kernel.logits((row("s", PROMPT), row("calm", PROMPT[:33], table=1)))
+    assert np.array_equal(together["calm"], alone[0]["calm"])
+    assert np.array_equal(together["s"], alone[1]["s"])
+    kernel.logits((row("s", PROMPT[:49]),))
+    assert np.array_equal(kernel.logits((row("s", PROMPT[49:], 49),))["s"], together["s"])  # a row without tiles
+    kernel.leave("s")
+    kernel.leave("calm")
+
+
+def test_memory_gives_some_bandwidth_and_the_processor_some_products(cache: Path) -> None:
+    library = build.open_library(cache)
+    assert library is not None
+    assert library.read_bandwidth(2, 8 << 20) > 1e8
+    assert library.multiply_rate(2) > 1e10
+
+
+def test_a_torn_base_is_no_traceback_but_says_what_to_do(root: Path, cache: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "torn"
+    shutil.copytree(root / "base", folder)
+    file = next(folder.glob("*.safetensors"))
+    for size in (file.stat().st_size // 2, 4, 0):
+        os.truncate(file, size)
+        with pytest.raises(ModelError, match=r"is not whole .*: pull the base again"):
+            Tensors(file)

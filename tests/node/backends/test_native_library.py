@@ -1,0 +1,184 @@
+"""The compiled step as a file: built once, kept, made anew where it was damaged, and never the end of the engine."""
+
+import errno
+import logging
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from support.tiny import make_base
+
+from openledger_node.backends.native import build
+from openledger_node.models.packed_cache import GRACE_S
+
+is_possible = build.processor_flags() >= build.FLAGS_WANTED and build.find_compiler() is not None
+pytestmark = pytest.mark.skipif(not is_possible, reason="needs a processor with AVX512-BF16 and a C++ compiler")
+
+COPYIST = """#!/bin/sh
+case $1 in --version) echo {version}; exit;; esac
+while [ "$1" != -o ]; do shift; done
+{work}
+cp {library} "$2"
+"""
+SWEEP = """
+[ ! -e {folder}/.build-left ] || exit 1
+touch -d @0 "$(dirname "$2")"
+{python} -c 'from pathlib import Path; from openledger_node.models.packed_cache import clear_leftovers
+clear_leftovers(Path("{folder}"), ".build-*")'
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The step, built once for all tests."""
+    folder = tmp_path_factory.mktemp("library")
+    assert build.open_library(folder)
+    (file,) = folder.glob("*.so")
+    return file
+
+
+def copyist(folder: Path, library: Path, *, version: str = "1", work: str = "") -> str:
+    """A compiler that knows the result already."""
+    file = folder / "copyist"
+    file.write_text(COPYIST.format(version=version, library=library, work=work))
+    file.chmod(stat.S_IRWXU)
+    return str(file)
+
+
+def name_by(compiler: str) -> str:
+    source = files(build.__package__).joinpath("engine.cpp").read_bytes()
+    return build.library_name(source, compiler, build.processor_flags())
+
+
+def a_file_in_its_way(folder: Path, compiler: str, patch: pytest.MonkeyPatch) -> Path:
+    (folder / "file").write_text("")
+    return folder / "file" / "cache"
+
+
+def a_folder_of_its_name(folder: Path, compiler: str, patch: pytest.MonkeyPatch) -> Path:
+    (folder / name_by(compiler)).mkdir()
+    return folder
+
+
+def a_full_disk(folder: Path, compiler: str, patch: pytest.MonkeyPatch) -> Path:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    patch.setattr(Path, "write_bytes", full)
+    return folder
+
+
+Spoil = Callable[[Path, str, pytest.MonkeyPatch], Path]
+
+
+@pytest.mark.parametrize("spoil", [a_file_in_its_way, a_folder_of_its_name, a_full_disk])
+def test_a_cache_that_cannot_be_used_is_one_warning_and_no_library(
+    spoil: Spoil,
+    tmp_path: Path,
+    library: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    compiler = copyist(tmp_path, library)
+    monkeypatch.setenv("CXX", compiler)
+    folder = spoil(tmp_path, compiler, monkeypatch)
+    with caplog.at_level(logging.WARNING):
+        assert build.open_library(folder) is None
+    (record,) = caplog.records
+    assert "plain torch is used" in record.getMessage()
+
+
+def halve(file: Path, library: Path) -> None:
+    content = library.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+def seal_text(file: Path, library: Path) -> None:
+    file.write_text("sealed, and no library")
+    build.seal(file)
+
+
+@pytest.mark.parametrize("damage", [halve, seal_text, lambda file, _: file.touch()])
+def test_a_library_that_was_damaged_is_built_anew(
+    damage: Callable[[Path, Path], None], tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiler = copyist(tmp_path, library)
+    monkeypatch.setenv("CXX", compiler)
+    file = tmp_path / name_by(compiler)
+    damage(file, library)
+    assert build.open_library(tmp_path)
+    assert build.is_sealed(file)
+    assert file.read_bytes().startswith(library.read_bytes())
+
+
+def test_what_was_built_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor)))
+    monkeypatch.setenv("CXX", copyist(tmp_path, library))
+    assert build.open_library(tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    assert [(each.st_ino, each.st_size) for each in synced] == [(file.stat().st_ino, file.stat().st_size)]
+
+
+def test_another_compiler_or_c_library_makes_another_library(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [name_by(copyist(tmp_path, library, version=version)) for version in ("1", "1", "2")]
+    assert names[0] == names[1] != names[2]
+    monkeypatch.setattr(build.platform, "libc_ver", lambda: ("glibc", "9.9"))
+    assert name_by(copyist(tmp_path, library, version="2")) != names[2]
+
+
+def test_an_interrupted_build_goes_with_the_next_one_which_nobody_else_clears(
+    tmp_path: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    left, young = cache / ".build-left", cache / ".build-young"
+    for folder in (left, young):
+        folder.mkdir(parents=True)
+        (folder / "engine.cpp").write_text("half")
+    old = left.stat().st_mtime - 2 * GRACE_S
+    os.utime(left, (old, old))
+    sweep = SWEEP.format(python=sys.executable, folder=cache)
+    monkeypatch.setenv("CXX", copyist(tmp_path, library, work=sweep))
+    assert build.open_library(cache)
+    assert (left.exists(), young.exists()) == (False, True)
+
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.backends.native import build, open_accelerated
+from openledger_node.backends.native.library import Step
+
+base, cache = sys.argv[1:]
+def opened(threads):
+    settings = dict(base_folder=base, cache_folder=cache, device="cpu", dtype="auto", batch_max=2, context_max=64)
+    return open_accelerated(BackendSettings(threads=threads, **settings))
+
+backend = opened(2)
+library = build.open_library(Path(cache))
+print("step", library.step(backend._engine, Step(rows=-1)))
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + (1 << 29)  # a thread's stack takes 2 MiB or more
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+print("open", opened(400))
+print("rates", library.multiply_rate(400), library.read_bandwidth(400, 1 << 20))
+print("again", opened(2) is not None)
+"""
+
+
+def test_want_of_threads_or_memory_is_an_answer_and_no_end_of_the_process(tmp_path: Path, library: Path) -> None:
+    base = make_base(tmp_path / "base")
+    command = [sys.executable, "-c", STARVED, str(base), str(library.parent)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.stdout.splitlines() == ["step -1", "open None", "rates 0.0 0.0", "again True"], run.stderr
+    assert "gives it no 400 threads" in run.stderr

@@ -1,0 +1,98 @@
+"""The worker over the real backend: what blocks a text lies in, and whose they were, changes no token in float32."""
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.tiny import make_adapter, make_base
+
+from openledger_node.engine import frames
+from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings
+from openledger_node.engine.frames import Beat, Chunk, Finished, Open, Submit
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.engine.worker import Worker
+from openledger_node.engine.worker_io import Link
+from openledger_node.plugs import load_plug
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+TOKENS_MAX = 40
+COMMON = tuple(range(5, 45))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("tiny")
+    base = make_base(root / "base")
+    make_adapter(base, root / "0xaa", seed=1)
+    make_adapter(base, root / "0xbb", seed=2, r=7, target_modules=["q_proj", "down_proj"])
+    return root
+
+
+def submits(tiny: Path) -> list[Submit]:
+    sources = [
+        None,
+        *(
+            AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=str(tiny / name)),))
+            for name in ("0xaa", "0xbb")
+        ),
+    ]
+    return [
+        Submit(
+            sequence_id=f"s{number}",
+            prompt_ids=(*COMMON[: 20 + 17 * (number // 3 % 2)], number),
+            resumed_ids=(),
+            sampling=SamplingParams(max_tokens=TOKENS_MAX, seed=number, temperature=number % 2),
+            adapter=sources[number % 3],
+        )
+        for number in range(12)
+    ]
+
+
+def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens_max: int) -> tuple[object, Beat]:
+    """Run all to their ends, and return the tokens of each with the engine's last figures."""
+    backend: Backend = load_plug("backend", "torch_lora")(settings)
+    ours, theirs = socket.socketpair()
+    opened = Open(
+        backend="torch_lora",
+        settings=settings,
+        prefill_tokens_max=prefill_tokens_max,
+        adapter_cache_bytes=1 << 26,
+    )
+    worker = Worker(Link(theirs), backend, opened)
+    ours.sendall(b"".join(map(frames.encode, commands)))
+    decoder, ids, num_finished, beat = frames.frame_decoder(), dict[str, list[int]](), 0, Beat()
+    for command in Link(theirs).receive(wait=True):
+        worker._obey(command)
+    with ours, theirs:
+        while num_finished < len(commands):
+            worker._step()
+            worker._beat()
+            for fields in decoder.feed(ours.recv(1 << 16)):
+                event = frames.decode(fields)
+                if isinstance(event, Chunk):
+                    ids.setdefault(event.sequence_id, []).extend(event.ids)
+                elif isinstance(event, Beat):
+                    beat = event
+                num_finished += isinstance(event, Finished)
+        worker._beat_at_s = 0.0
+        worker._beat()
+        beat = next(frames.decode(fields) for fields in decoder.feed(ours.recv(1 << 16)))
+    assert isinstance(beat, Beat)
+    return ids, beat
+
+
+@pytest.mark.slow
+def test_a_tight_kv_cache_and_reused_beginnings_change_no_token(tiny: Path) -> None:
+    settings = BackendSettings(
+        base_folder=str(tiny / "base"), device="cpu", dtype="float32", threads=1, batch_max=6, context_max=128
+    )
+    commands = submits(tiny)
+    plenty, _ = answers(settings, commands, prefill_tokens_max=512)
+    block_bytes = load_plug("backend", "torch_lora")(settings).profile.block_bytes
+    tight = replace(settings, kv_cache_bytes=16 * block_bytes)
+    scarce, beat = answers(tight, commands, prefill_tokens_max=BLOCK_TOKENS + 3)
+    assert scarce == plenty
+    assert beat.num_preempted > 0
+    assert beat.num_reused_tokens > 0

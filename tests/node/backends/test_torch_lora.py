@@ -1,0 +1,441 @@
+"""The decoder against transformers and PEFT, family by family, in float32."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from support.tiny import greedy, make_adapter, make_base
+from transformers import AutoModelForCausalLM
+
+from openledger_node.backends.torch_lora import adapter_reader
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.errors import ModelError
+from openledger_node.home import Home
+from openledger_node.models.adapters import add_adapter, list_adapters
+from openledger_node.models.bases import describe_folder
+from openledger_node.models.decoder_config import OtherDecoderError, read_config
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+PROMPT = tuple(range(5, 45))
+ADAPTER = AdapterId("0xaa")
+TABLE = tuple(range(8))
+
+ROPE = {"rope_theta": 100.0, "original_max_position_embeddings": 64}
+LLAMA3 = {**ROPE, "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+YARN = {**ROPE, "rope_type": "yarn", "factor": 4.0}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "llama-tied": {"model_type": "llama", "tie_word_embeddings": True},
+    "llama-biased": {"model_type": "llama", "attention_bias": True, "mlp_bias": True},
+    "llama-no-gqa": {"model_type": "llama", "num_key_value_heads": 4},
+    "llama-theta": {"model_type": "llama", "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}},
+    "llama-linear": {"model_type": "llama", "rope_parameters": {**ROPE, "rope_type": "linear", "factor": 4.0}},
+    "llama3": {"model_type": "llama", "rope_parameters": LLAMA3},
+    "llama-yarn": {"model_type": "llama", "rope_parameters": {**YARN, "beta_fast": 8, "attention_factor": 1.3}},
+    "qwen2-yarn": {"model_type": "qwen2", "rope_parameters": YARN},
+    "mistral": {},
+    "qwen2": {},
+    "qwen3": {},
+}
+
+ADAPTER_KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "rank-stabilised": {"use_rslora": True, "r": 3},
+    "patterns": {"rank_pattern": {"q_proj": 2, "layers.1.mlp.down_proj": 6}, "alpha_pattern": {"v_proj": 1}},
+    "top layer only": {"layers_to_transform": [1], "layers_pattern": "layers"},
+    "two modules": {"target_modules": ["k_proj", "up_proj"]},
+    "rank 16": {"r": 16},
+    "rank 64": {"r": 64, "lora_alpha": 64},
+    "DoRA": {"use_dora": True},
+    "DoRA with patterns": {
+        "use_dora": True,
+        "rank_pattern": {"q_proj": 2},
+        "target_modules": ["q_proj", "down_proj"],
+    },
+}
+
+
+def open_backend(base: Path, **changes: Any) -> TorchLoraBackend:
+    settings = BackendSettings(
+        base_folder=str(base), device="cpu", dtype="float32", threads=1, batch_max=4, context_max=128
+    )
+    return TorchLoraBackend(replace(settings, **changes))
+
+
+def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTER) -> None:
+    source = AdapterSource(id=adapter_id, parts=(AdapterPart(folder=str(folder)),))
+    backend.load_adapter(adapter_id, backend.read_adapter(source))
+
+
+def row(
+    name: str, ids: tuple[int, ...], *, position: int = 0, first: int = 0, draw: SamplingParams | None = GREEDY
+) -> Row:
+    """A row whose blocks begin at `first`."""
+    end = position + len(ids)
+    return Row(
+        sequence_id=name,
+        token_ids=ids,
+        position=position,
+        blocks=tuple(range(first, first + 8)),
+        draw=Draw(sampling=draw, position=end) if draw else None,
+    )
+
+
+def prompt_logits(backend: TorchLoraBackend, adapter_id: AdapterId | None) -> torch.Tensor:
+    """Logits after PROMPT."""
+    backend.join("s", adapter_id)
+    logits = backend.logits((row("s", PROMPT),))
+    backend.leave("s")
+    return logits[0]
+
+
+def generate(backend: TorchLoraBackend, adapter_id: AdapterId | None, count: int) -> list[int]:
+    backend.join("s", adapter_id)
+    drawn: list[int] = []
+    ids, position = PROMPT, 0
+    for _ in range(count):
+        drawn.append(backend.step((row("s", ids, position=position),))["s"].token)
+        position += len(ids)
+        ids = (drawn[-1],)
+    backend.leave("s")
+    return drawn
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_base_equals_transformers(family: str, tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", **{"model_type": family, **FAMILIES[family]})
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    backend = open_backend(base)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    assert torch.allclose(prompt_logits(backend, None), wanted, atol=1e-4)
+    assert generate(backend, None, 12) == greedy(model, PROMPT, 12)
+
+
+@pytest.mark.parametrize("kind", ADAPTER_KINDS)
+def test_adapter_equals_peft(kind: str, tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    folder = make_adapter(base, tmp_path / "adapter", seed=3, **ADAPTER_KINDS[kind])
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder)
+    backend = open_backend(base)
+    load(backend, folder)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    found = prompt_logits(backend, ADAPTER)
+    assert torch.allclose(found, wanted, atol=1e-4)
+    assert not torch.allclose(found, prompt_logits(backend, None), atol=1e-2)  # the base is not served in its place
+    assert generate(backend, ADAPTER, 12) == greedy(model, PROMPT, 12)
+
+
+def test_adapter_of_another_shape_is_refused(tmp_path: Path) -> None:
+    other = make_base(tmp_path / "other", hidden_size=24, head_dim=6)
+    folder = make_adapter(other, tmp_path / "adapter", seed=3)
+    backend = open_backend(make_base(tmp_path / "base"))
+    with pytest.raises(AdapterRefusedError, match="maps"):
+        load(backend, folder)
+
+
+def test_adapter_for_more_layers_is_refused(tmp_path: Path) -> None:
+    deeper = make_base(tmp_path / "deeper", num_hidden_layers=3)
+    folder = make_adapter(deeper, tmp_path / "adapter", seed=3)
+    backend = open_backend(make_base(tmp_path / "base"))
+    with pytest.raises(AdapterRefusedError, match=r"layers\.2"):
+        load(backend, folder)
+
+
+def test_adapter_with_a_number_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    folder = make_adapter(base, tmp_path / "adapter", seed=3, scale=float("nan"))
+    with pytest.raises(AdapterRefusedError, match="finite"):
+        load(open_backend(base), folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model_type": "gpt2"}, "gpt2"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 2.0}}, "longrope"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 4.0}}, "dynamic"),
+        ({"rope_parameters": {"rope_theta": 100.0, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ({"hidden_act": "gelu"}, "gelu"),
+        ({"sliding_window": 64}, "sliding_window"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+    ],
+)
+def test_a_variant_that_is_not_served_is_named(changes: dict[str, Any], named: str, tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    file = base / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(OtherDecoderError, match=named):
+        read_config(base)
+
+
+def test_weights_that_are_not_whole_say_pull_again(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    weights = base / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="pull"):
+        open_backend(base)
+
+
+def test_adapters_of_other_ranks_that_join_later_leave_the_others_alone(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base)
+    load(backend, make_adapter(base, tmp_path / "small", seed=1, r=2))
+    load(backend, make_adapter(base, tmp_path / "large", seed=2, r=9), AdapterId("0xbb"))
+    alone = generate(backend, ADAPTER, 6)
+    backend.join("large", AdapterId("0xbb"))
+    assert generate(backend, ADAPTER, 6) == alone
+
+
+def test_rows_with_and_without_dora_share_a_batch(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", attention_bias=True)
+    backend = open_backend(base)
+    ids = [AdapterId(f"0x{n}") for n in range(3)]
+    for number, adapter_id in enumerate(ids):
+        folder = make_adapter(base, tmp_path / adapter_id, seed=number, use_dora=number > 0)
+        load(backend, folder, adapter_id)
+    alone = [prompt_logits(backend, adapter_id) for adapter_id in [*ids, None]]
+    for name, adapter_id in zip("abcd", [*ids, None], strict=True):
+        backend.join(name, adapter_id)
+    together = backend.logits(tuple(row(name, PROMPT, first=8 * n) for n, name in enumerate("abcd")))
+    assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+
+
+def test_a_weighted_set_is_the_sum_of_its_parts(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    folders = [make_adapter(base, tmp_path / f"a{n}", seed=n, r=2 + n) for n in range(2)]
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folders[0], "a"
+    )
+    model.load_adapter(folders[1], "b")
+    model.add_weighted_adapter(["a", "b"], [0.7, 0.2], "both", combination_type="cat")
+    model.set_adapter("both")
+    backend = open_backend(base)
+    parts = tuple(AdapterPart(folder=str(folder), weight=w) for folder, w in zip(folders, (0.7, 0.2), strict=True))
+    backend.load_adapter(ADAPTER, backend.read_adapter(AdapterSource(id=ADAPTER, parts=parts)))
+    with torch.inference_mode():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    assert torch.allclose(prompt_logits(backend, ADAPTER), wanted, atol=1e-4)
+
+
+def test_dora_in_a_set_is_refused_by_name(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    folder = make_adapter(base, tmp_path / "dora", seed=1, use_dora=True)
+    parts = (AdapterPart(folder=str(folder), weight=0.5), AdapterPart(folder=str(folder), weight=0.5))
+    with pytest.raises(AdapterRefusedError, match="dora is a DoRA"):
+        open_backend(base).read_adapter(AdapterSource(id=ADAPTER, parts=parts))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_files_are_read_as_they_are(tmp_path: Path, dtype: torch.dtype) -> None:
+    base = make_base(tmp_path / "base")
+    folder = make_adapter(base, tmp_path / "adapter", seed=3)
+    file = folder / "adapter_model.safetensors"
+    narrow = {key: tensor.to(dtype) for key, tensor in load_file(file).items()}
+    save_file(narrow, file)
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=True)
+    backend = open_backend(base)
+    load(backend, folder)
+    with torch.inference_mode():
+        wanted = model(torch.tensor([PROMPT])).logits[0, -1]
+    assert torch.allclose(prompt_logits(backend, ADAPTER), wanted, atol=1e-4)
+
+
+def test_an_adapter_that_overflows_leaves_nothing_behind_for_whoever_gets_its_blocks(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base)
+    load(backend, make_adapter(base, tmp_path / "wild", seed=1, scale=1e30))
+    undisturbed = generate(open_backend(base), None, 12)
+    backend.join("wild", ADAPTER)
+    backend.step((row("wild", (7,) * 128, draw=None),))
+    assert backend._cache._blocks.isnan().any(), "this is what must not spread"
+    backend.leave("wild")
+    backend.join("long", None)
+    for position in range(0, 96, 12):  # decodes beside it later, so that the short one is padded
+        backend.step((row("long", (7,) * 12, position=position, first=8, draw=None),))
+    assert generate(backend, None, 12) == undisturbed
+
+
+def test_the_place_of_an_adapter_that_was_loaded_anew_holds_the_new_one(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base)
+    load(backend, make_adapter(base, tmp_path / "old", seed=1))
+    old = generate(backend, ADAPTER, 6)
+    backend.unload_adapter(ADAPTER)
+    load(backend, make_adapter(base, tmp_path / "new", seed=2))
+    assert generate(backend, ADAPTER, 6) != old
+
+
+def test_a_packed_adapter_that_is_deleted_when_it_is_wanted_is_packed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_base(tmp_path / "base")
+    folder = make_adapter(base, tmp_path / "adapter", seed=1)
+    backend = open_backend(base, cache_folder=str(tmp_path / "cache"))
+    load(backend, folder)
+    undisturbed = generate(backend, ADAPTER, 6)
+    backend.unload_adapter(ADAPTER)
+    monkeypatch.setattr(adapter_reader, "note_use", Path.unlink)  # as another process does that wants the room
+    load(backend, folder)
+    assert generate(backend, ADAPTER, 6) == undisturbed
+    assert len(list((tmp_path / "cache" / "adapters").iterdir())) == 1
+
+
+def test_stacks_of_shapes_that_nobody_uses_are_freed(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base)
+    for rank in (2, 3, 5):
+        load(backend, make_adapter(base, tmp_path / f"r{rank}", seed=rank, r=rank), AdapterId(f"0x{rank}"))
+        generate(backend, AdapterId(f"0x{rank}"), 2)
+    assert len(backend._stacks._stacks) == 1
+
+
+def test_stacks_stay_within_twice_the_batch_and_those_that_shrink_go_on_as_before(tmp_path: Path) -> None:
+    base, batch_max = make_base(tmp_path / "base"), 6
+    backend = open_backend(base, batch_max=batch_max)
+    alone: dict[str, list[float]] = {}
+    for rank in range(1, batch_max + 1):  # each time a full batch, of which one stays, in the last place
+        names = [f"{rank}-{number}" for number in range(batch_max + 1 - rank)]
+        for number, name in enumerate(names):
+            adapter_id = AdapterId(f"0x{name}")
+            load(backend, make_adapter(base, tmp_path / name, seed=rank + 10 * number, r=rank), adapter_id)
+            alone[name] = prompt_logits(backend, adapter_id).tolist()
+            backend.join(name, adapter_id)
+        for name in names[:-1]:
+            backend.leave(name)
+            backend.unload_adapter(AdapterId(f"0x{name}"))
+        assert sum(stack.num_places for stack in backend._stacks._stacks.values()) <= 2 * batch_max
+    stay = [f"{rank}-{batch_max - rank}" for rank in range(1, batch_max + 1)]
+    together = backend.logits(tuple(row(name, PROMPT, first=8 * number) for number, name in enumerate(stay)))
+    assert torch.allclose(together, torch.tensor([alone[name] for name in stay]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sampling", [GREEDY, SamplingParams(max_tokens=9, seed=1, top_p=0.9)], ids=["greedy", "warm"]
+)
+def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(
+    tmp_path: Path, sampling: SamplingParams
+) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base)
+    load(backend, make_adapter(base, tmp_path / "wild", seed=1, scale=1e30))
+    alone = generate(backend, None, 1)
+    backend.join("wild", ADAPTER)
+    backend.join("calm", None)
+    drawn = backend.step((row("calm", PROMPT), row("wild", PROMPT, first=8, draw=sampling)))
+    assert {name: each.token for name, each in drawn.items()} == {"calm": alone[0]}
+
+
+def test_likelihoods_are_said_where_they_are_asked_for(tmp_path: Path) -> None:
+    backend = open_backend(make_base(tmp_path / "base"))
+    wanted = torch.log_softmax(prompt_logits(backend, None).double(), dim=0)
+    backend.join("s", None)
+    asked = SamplingParams(max_tokens=9, seed=1, temperature=0, logprobs=2)
+    drawn = backend.step((row("s", PROMPT, draw=asked),))["s"]
+    assert drawn.token == int(wanted.argmax())
+    assert drawn.logprob == pytest.approx(float(wanted.max()), abs=1e-5)
+    assert [token for token, _ in drawn.top] == wanted.topk(2).indices.tolist()
+
+
+def test_the_cache_is_as_large_as_is_set_and_the_context_no_longer_than_that(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    profile = open_backend(base).profile
+    assert profile.num_blocks == 4 * 8
+    small = open_backend(base, kv_cache_bytes=3 * profile.block_bytes).profile
+    assert (small.num_blocks, small.context_max) == (3, 48)
+    with pytest.raises(ModelError, match="kv_cache_bytes"):
+        open_backend(base, kv_cache_bytes=profile.block_bytes - 1)
+
+
+def test_adding_an_adapter_of_another_shape_is_refused_before_it_is_on_the_shelf(tmp_path: Path) -> None:
+    other = make_base(tmp_path / "other", hidden_size=24, head_dim=6)
+    folder = make_adapter(other, tmp_path / "adapter", seed=3)
+    base, home = describe_folder(make_base(tmp_path / "base")), Home(tmp_path / "home")
+    with pytest.raises(AdapterRefusedError, match="maps"):
+        add_adapter(home, folder, base)
+    assert list_adapters(home) == []
+
+
+def test_the_second_start_reads_what_the_first_one_packed_and_answers_alike(tmp_path: Path) -> None:
+    base, cache = make_base(tmp_path / "base"), tmp_path / "cache"
+    folder = make_adapter(base, tmp_path / "adapter", seed=3, use_dora=True)
+    plain, first, second = (open_backend(base, cache_folder=each) for each in (None, str(cache), str(cache)))
+    for backend in (plain, first, second):
+        load(backend, folder)
+    assert [len(list((cache / name).iterdir())) for name in ("bases", "adapters")] == [1, 1]
+    wanted = prompt_logits(plain, ADAPTER)
+    assert torch.equal(prompt_logits(first, ADAPTER), wanted)
+    assert torch.equal(prompt_logits(second, ADAPTER), wanted)
+
+
+def test_files_that_changed_or_a_pack_that_is_torn_are_packed_anew(tmp_path: Path) -> None:
+    base, cache = make_base(tmp_path / "base"), tmp_path / "cache"
+    backend = open_backend(base, cache_folder=str(cache))
+    load(backend, make_adapter(base, tmp_path / "adapter", seed=1))
+    old = prompt_logits(backend, ADAPTER)
+    backend.unload_adapter(ADAPTER)
+    load(backend, make_adapter(base, tmp_path / "adapter", seed=2))
+    new = prompt_logits(backend, ADAPTER)
+    assert not torch.equal(old, new)
+    for file in (cache / "adapters").iterdir():
+        file.write_bytes(file.read_bytes()[:-7])
+    backend.unload_adapter(ADAPTER)
+    load(backend, tmp_path / "adapter")
+    assert torch.equal(prompt_logits(backend, ADAPTER), new)
+
+
+def test_a_set_with_other_weights_is_another_set(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    folder = make_adapter(base, tmp_path / "adapter", seed=1)
+    backend = open_backend(base, cache_folder=str(tmp_path / "cache"))
+    found = []
+    for weight in (1.0, 0.5):
+        source = AdapterSource(id=ADAPTER, parts=(AdapterPart(folder=str(folder), weight=weight),))
+        backend.load_adapter(ADAPTER, backend.read_adapter(source))
+        found.append(prompt_logits(backend, ADAPTER))
+        backend.unload_adapter(ADAPTER)
+    assert not torch.allclose(*found, atol=1e-3)
+
+
+@pytest.mark.parametrize("is_dora", [False, True])
+def test_tokens_are_the_same_while_an_adapter_is_merged_and_when_it_is_not_any_more(
+    tmp_path: Path, is_dora: bool
+) -> None:
+    base = make_base(tmp_path / "base")
+    plain, merging = open_backend(base), open_backend(base, merge_after_steps=3)
+    for backend in (plain, merging):
+        load(backend, make_adapter(base, tmp_path / "a", seed=1, use_dora=is_dora))
+    own = [each.weight.clone() for layer in merging._decoder.weights.layers for each in layer.maps.values()]
+    wanted, bare = generate(plain, ADAPTER, 12), generate(plain, None, 12)
+    assert generate(merging, ADAPTER, 12) == wanted
+    assert merging._merged == ADAPTER
+    assert generate(merging, None, 12) == bare
+    assert merging._merged is None
+    kept = [each.weight for layer in merging._decoder.weights.layers for each in layer.maps.values()]
+    assert all(torch.equal(one, other) for one, other in zip(own, kept, strict=True))
+
+
+def test_an_adapter_that_is_unloaded_is_merged_no_more(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base, merge_after_steps=1)
+    load(backend, make_adapter(base, tmp_path / "a", seed=1))
+    generate(backend, ADAPTER, 4)
+    backend.unload_adapter(ADAPTER)
+    load(backend, make_adapter(base, tmp_path / "b", seed=2))
+    found = generate(backend, ADAPTER, 6)
+    fresh = open_backend(base)
+    load(fresh, tmp_path / "b")
+    assert found == generate(fresh, ADAPTER, 6)

@@ -1,0 +1,100 @@
+"""A base in 8 or 4 bits: how near it stays, and that a row does not depend on its neighbours."""
+
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from support.tiny import make_adapter, make_base
+
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.quantised import quantise
+from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.errors import ModelError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+ADAPTERS = (None, AdapterId("0xaa"), AdapterId("0xbb"))
+SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="float32", threads=1, batch_max=4, context_max=128)
+ERROR_MAX = {"int8": 0.01, "nf4": 0.15}  # of a product, relative to its size
+
+needs_bitsandbytes = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="bitsandbytes is an extra: pip install 'openledger-node[quantised]'"
+)
+NARROW = ["int8", pytest.param("nf4", marks=needs_bitsandbytes)]
+
+
+def open_backend(base: Path, quantisation: str, folders: list[Path]) -> TorchLoraBackend:
+    backend = TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation=quantisation))
+    for folder, adapter_id in zip(folders, ADAPTERS[1:], strict=True):
+        source = AdapterSource(id=adapter_id or AdapterId(""), parts=(AdapterPart(folder=str(folder)),))
+        backend.load_adapter(source.id, backend.read_adapter(source))
+    return backend
+
+
+def logits(backend: TorchLoraBackend, adapters: tuple[AdapterId | None, ...]) -> torch.Tensor:
+    """Logits after a prompt and a decoded token, of each adapter, together: (adapters, vocabulary)."""
+    found = []
+    for number, adapter_id in enumerate(adapters):
+        backend.join(str(number), adapter_id)
+    for ids, position in ((tuple(range(5, 40)), 0), ((7,), 35)):
+        draw = Draw(sampling=GREEDY, position=position + len(ids))
+        rows = [
+            Row(
+                sequence_id=str(n), token_ids=ids, position=position, blocks=tuple(range(8 * n, 8 * n + 8)), draw=draw
+            )
+            for n in range(len(adapters))
+        ]
+        found.append(backend.logits(tuple(rows)))
+    for number in range(len(adapters)):
+        backend.leave(str(number))
+    return torch.cat(found, dim=1)
+
+
+@pytest.mark.parametrize("quantisation", NARROW)
+def test_a_narrow_matrix_is_smaller_and_multiplies_nearly_the_same(quantisation: str) -> None:
+    torch.manual_seed(0)
+    weight, inputs = torch.randn(96, 128), torch.randn(16, 128)
+    narrow = quantise(weight, quantisation)
+    assert not isinstance(narrow, torch.Tensor)
+    error = inputs @ narrow.wide().T - inputs @ weight.T
+    assert error.norm() / (inputs @ weight.T).norm() < ERROR_MAX[quantisation]
+    assert narrow.size_bytes < weight.nbytes / {"int8": 3.5, "nf4": 6}[quantisation]
+
+
+@pytest.mark.parametrize("quantisation", NARROW)
+def test_a_row_on_a_narrow_base_does_not_depend_on_its_neighbours(quantisation: str, tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    folders = [make_adapter(base, tmp_path / f"a{n}", seed=n, use_dora=n == 1) for n in range(2)]
+    backend = open_backend(base, quantisation, folders)
+    together = logits(backend, ADAPTERS)
+    alone = torch.cat([logits(backend, (adapter_id,)) for adapter_id in ADAPTERS])
+    assert torch.allclose(together, alone, atol=1e-4)
+    wide = open_backend(base, "none", folders)
+    assert not torch.allclose(together, logits(wide, ADAPTERS), atol=1e-3)
+    profile = backend.profile
+    assert profile.quantisation == quantisation
+    assert profile.base_bytes < wide.profile.base_bytes
+
+
+def test_int8_stays_near_the_base_in_full(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    folders = [make_adapter(base, tmp_path / f"a{n}", seed=n) for n in range(2)]
+    wide, narrow = (logits(open_backend(base, each, folders), ADAPTERS) for each in ("none", "int8"))
+    assert (wide - narrow).abs().mean() < 0.03 * wide.std()
+
+
+def test_four_bits_without_bitsandbytes_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("bitsandbytes", "bitsandbytes.functional"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModelError, match="openledger-node\\[quantised\\]"):
+        open_backend(make_base(tmp_path / "base"), "nf4", [])
+
+
+def test_a_quantisation_that_nobody_knows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="int8"):
+        open_backend(make_base(tmp_path / "base"), "int3", [])

@@ -1,0 +1,445 @@
+"""The vllm plug over a server that only talks like vLLM: what is asked of it, and what follows from its answers."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_vllm import END_ID, Behaviour, fake_vllm
+
+from openledger_node.backends.vllm import open_backend, server
+from openledger_node.backends.vllm.backend import VllmBackend
+from openledger_node.backends.vllm.client import ServerLostError, reason_of
+from openledger_node.backends.vllm.server import attach, reason_in, serve_arguments, start_server
+from openledger_node.engine.backend import BackendSettings, Draw, Drawn, Row
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.errors import ModelError
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+GREEDY = SamplingParams(max_tokens=100, seed=1, temperature=0)
+PROMPT = (5, 6, 7)
+ADAPTER = AdapterId("0xaa")
+
+Serve = Callable[..., VllmBackend]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"vocab_size": 260, "eos_token_id": 0, "max_position_embeddings": 512}')
+    (folder / "model.safetensors").write_bytes(bytes(1000))
+    return folder
+
+
+@pytest.fixture
+def settings(base: Path) -> BackendSettings:
+    return BackendSettings(
+        base_folder=str(base), device="auto", dtype="auto", threads=0, batch_max=4, context_max=128
+    )
+
+
+@pytest.fixture
+def serve(settings: BackendSettings) -> Iterator[Serve]:
+    """Open the plug over a server that behaves as told."""
+    with ExitStack() as stack:
+
+        def opened(behaviour: Behaviour, **changes: Any) -> VllmBackend:
+            url = stack.enter_context(fake_vllm(behaviour))
+            backend = open_backend(replace(settings, server_url=url, **changes))
+            stack.callback(backend.close)
+            return backend
+
+        yield opened
+
+
+def run(backend: VllmBackend, ids: tuple[int, ...], position: int = 0, sampling: SamplingParams = GREEDY) -> Drawn:
+    draw = Draw(sampling=sampling, position=position + len(ids))
+    return backend.step((Row(sequence_id="s", token_ids=ids, position=position, draw=draw),))["s"]
+
+
+def decode(backend: VllmBackend, count: int, sampling: SamplingParams = GREEDY) -> list[int]:
+    ids, position, drawn = PROMPT, 0, []
+    for _ in range(count):
+        drawn.append(run(backend, ids, position, sampling).token)
+        ids, position = (drawn[-1],), position + len(ids)
+    return drawn
+
+
+def source_of(*folders: Path, weight: float = 1.0) -> AdapterSource:
+    return AdapterSource(id=ADAPTER, parts=tuple(AdapterPart(folder=str(each), weight=weight) for each in folders))
+
+
+# ---- what is asked
+
+
+def test_an_answer_is_one_request_however_many_steps_read_it(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    assert len(decode(backend, 20)) == 20
+    assert [asked["prompt"] for asked in behaviour.completions] == [list(PROMPT)]
+
+
+def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    sampling = SamplingParams(
+        max_tokens=9,
+        seed=2**64 - 1,
+        temperature=0.5,
+        top_p=0.9,
+        top_k=7,
+        min_p=0.1,
+        frequency_penalty=0.3,
+        presence_penalty=0.4,
+        repetition_penalty=1.2,
+        logprobs=2,
+        json_schema='{"type": "object"}',
+    )
+    run(backend, PROMPT, sampling=sampling)
+    assert behaviour.completions == [
+        {
+            "model": "base",
+            "prompt": [5, 6, 7],
+            "max_tokens": 9,
+            "stream": True,
+            "return_token_ids": True,
+            "stop_token_ids": [0],
+            "seed": 2**63 + 2 - 2**63,  # the sum of seed and position, in 63 bits
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "top_k": 7,
+            "min_p": 0.1,
+            "frequency_penalty": 0.3,
+            "presence_penalty": 0.4,
+            "repetition_penalty": 1.2,
+            "logprobs": 2,
+            "return_tokens_as_token_ids": True,
+            "structured_outputs": {"json": '{"type": "object"}'},
+        }
+    ]
+
+
+def test_no_more_is_asked_for_than_the_context_holds(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    run(backend, (7,) * 120)
+    assert behaviour.completions[0]["max_tokens"] == 8
+
+
+def test_pieces_of_a_prompt_are_asked_for_together_with_its_last(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    assert backend.step((Row(sequence_id="s", token_ids=(5, 6), position=0),)) == {}
+    assert not behaviour.completions
+    run(backend, (7,), position=2)
+    assert behaviour.completions[0]["prompt"] == [5, 6, 7]
+
+
+def test_the_likeliest_come_first_and_the_drawn_token_is_not_among_them_for_being_drawn(serve: Serve) -> None:
+    backend = serve(Behaviour())
+    backend.join("s", None)
+    drawn = run(backend, PROMPT, sampling=replace(GREEDY, logprobs=2))
+    assert (drawn.logprob, drawn.top) == (-3.0, ((258, -0.5), (259, -1.0)))
+
+
+def test_probabilities_are_not_asked_for_unless_they_are_wanted(serve: Serve) -> None:
+    backend = serve(Behaviour())
+    backend.join("s", None)
+    assert run(backend, PROMPT).logprob is None
+    assert run(backend, PROMPT, sampling=replace(GREEDY, logprobs=0)) != run(backend, PROMPT)
+
+
+# ---- a stream and the steps beside it
+
+
+def test_a_token_that_the_stream_did_not_write_begins_another(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.join("s", None)
+    first = run(backend, PROMPT)
+    forced = first.token % 200 + 1
+    run(backend, (forced,), position=3)
+    assert [asked["prompt"] for asked in behaviour.completions] == [[5, 6, 7], [5, 6, 7, forced]]
+
+
+def test_a_sequence_that_lost_its_place_goes_on_as_if_it_had_not(serve: Serve) -> None:
+    backend = serve(Behaviour())
+    backend.join("s", None)
+    whole = decode(backend, 8)
+    backend.leave("s")
+    backend.join("s", None)
+    assert run(backend, (*PROMPT, *whole[:5])).token == whole[5]
+
+
+def test_a_stream_that_is_over_is_followed_by_another_where_more_is_wanted(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(ends_after=2))
+    backend.join("s", None)
+    assert decode(backend, 6).count(END_ID) == 2
+    assert len(behaviour.completions) == 2
+
+
+def test_who_leaves_stops_the_server(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(holds_after=1))
+    backend.join("s", None)
+    run(backend, PROMPT)
+    backend.leave("s")
+    assert behaviour.aborted.wait(10)
+
+
+# ---- adapters
+
+
+def test_an_adapter_is_loaded_from_its_folder_and_used_by_its_id(
+    serve: Serve, make_adapter_folder: Callable[..., Path]
+) -> None:
+    backend = serve(behaviour := Behaviour())
+    folder = make_adapter_folder()
+    host = backend.read_adapter(source_of(folder))
+    assert host.size_bytes == (folder / "adapter_model.safetensors").stat().st_size
+    backend.load_adapter(ADAPTER, host)
+    backend.load_adapter(ADAPTER, host)  # a server that outlived an engine has it already
+    assert behaviour.adapters == {ADAPTER: str(folder)}
+    backend.join("s", ADAPTER)
+    run(backend, PROMPT)
+    assert behaviour.completions[0]["model"] == ADAPTER
+    backend.leave("s")
+    backend.unload_adapter(ADAPTER)
+    assert not behaviour.adapters
+
+
+def test_weights_and_sets_are_refused_by_name(serve: Serve, make_adapter_folder: Callable[..., Path]) -> None:
+    backend = serve(Behaviour())
+    folder = make_adapter_folder()
+    for source in (source_of(folder, folder), source_of(folder, weight=0.5)):
+        with pytest.raises(AdapterRefusedError, match="no weighted sets"):
+            backend.read_adapter(source)
+
+
+def test_what_vllm_does_not_load_is_refused_in_its_words(
+    serve: Serve, make_adapter_folder: Callable[..., Path]
+) -> None:
+    backend = serve(Behaviour(refuses_adapters="vLLM does not yet support DoRA."))
+    host = backend.read_adapter(source_of(make_adapter_folder()))
+    with pytest.raises(AdapterRefusedError, match=r"ValueError: vLLM does not yet support DoRA\."):
+        backend.load_adapter(ADAPTER, host)
+
+
+# ---- when it goes wrong
+
+
+@pytest.mark.parametrize(
+    "behaviour", [Behaviour(breaks_after=1), Behaviour(fails_after=1), Behaviour(breaks_after=0)]
+)
+def test_an_answer_that_breaks_off_ends_the_engine(serve: Serve, behaviour: Behaviour) -> None:
+    backend = serve(behaviour)
+    backend.join("s", None)
+    with pytest.raises(ServerLostError, match="vLLM"):
+        decode(backend, 3)
+
+
+def test_a_server_that_lost_its_adapters_ends_the_engine(
+    serve: Serve, make_adapter_folder: Callable[..., Path]
+) -> None:
+    backend = serve(behaviour := Behaviour())
+    backend.load_adapter(ADAPTER, backend.read_adapter(source_of(make_adapter_folder())))
+    behaviour.adapters.clear()
+    backend.join("s", ADAPTER)
+    with pytest.raises(ServerLostError, match="404"):
+        run(backend, PROMPT)
+
+
+def test_a_request_that_vllm_refuses_draws_nothing_and_leaves_the_others_alone(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(refuses=(400, "the grammar is too much")))
+    backend.join("s", None)
+    draw = Draw(sampling=GREEDY, position=3)
+    assert backend.step((Row(sequence_id="s", token_ids=PROMPT, position=0, draw=draw),)) == {}
+    behaviour.refuses = None
+    backend.join("t", None)
+    assert "t" in backend.step((Row(sequence_id="t", token_ids=PROMPT, position=0, draw=draw),))
+
+
+def test_a_server_that_is_gone_ends_the_engine(settings: BackendSettings) -> None:
+    with fake_vllm(Behaviour()) as url:
+        backend = open_backend(replace(settings, server_url=url))
+    backend.join("s", None)
+    with pytest.raises(ServerLostError, match="does not answer"):
+        run(backend, PROMPT)
+
+
+# ---- opening
+
+
+def test_the_profile_is_the_servers_where_it_is_smaller(serve: Serve) -> None:
+    profile = serve(Behaviour(), context_max=10_000).profile
+    assert (profile.context_max, profile.vocab_size, profile.num_blocks) == (256, 260, 0)
+    assert (profile.kernel, profile.base_bytes, profile.end_ids) == ("vllm", 1000, (0,))
+
+
+def test_a_key_is_taken_from_the_environment(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ModelError, match="VLLM_API_KEY"):
+        serve(Behaviour(key="secret"))
+    monkeypatch.setenv("VLLM_API_KEY", "secret")
+    assert serve(Behaviour(key="secret"))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "changes", "message"),
+    [
+        (Behaviour(served="other"), {}, "serves other, not base: start it with --served-model-name base"),
+        (Behaviour(version="0.11.2"), {}, "version 0.11.2: 0.32 is the oldest"),
+        (Behaviour(loads_adapters=False), {}, "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"),
+        (Behaviour(), {"quantisation": "int8"}, "--quantization"),
+        (Behaviour(), {"base_folder": None}, "needs a real base"),
+    ],
+)
+def test_a_server_that_will_not_do_says_what_to_do(
+    serve: Serve, behaviour: Behaviour, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        serve(behaviour, **changes)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://here", "http://", "http://here:eight"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ModelError, match="write it like http://"):
+        attach(url)
+
+
+def test_a_url_may_end_in_v1_and_a_server_that_does_not_answer_is_named() -> None:
+    with fake_vllm(Behaviour()) as url:
+        assert attach(f"{url}/v1/").ask("GET", "/v1/models").status == 200
+    with pytest.raises(ModelError, match=f"no vLLM server answers at {url}"):
+        attach(url, patience_s=0)
+
+
+# ---- a server of our own
+
+SERVER = """
+import os, signal, socketserver, sys
+from http.server import BaseHTTPRequestHandler
+sys.path.insert(0, {tests!r})
+from support.fake_vllm import Behaviour, _Handler
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+class Handler(_Handler):
+    behaviour = Behaviour()
+    def address_string(self): return "socket"
+
+print("pid", os.getpid(), flush=True)
+if "--sulk" in sys.argv:
+    sys.exit("Traceback\\nValueError: no GPU here\\nRuntimeError: Engine core failed. See root cause above.")
+if "--stubborn" in sys.argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+alive = open({alive!r}, "w")
+with open({seen!r}, "w") as seen:
+    seen.write(str(os.getpid()) + "\\n" + "\\n".join(sys.argv[1:]))
+Server(sys.argv[sys.argv.index("--uds") + 1], Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program called as vLLM is, that notes its arguments in `seen`."""
+    monkeypatch.setattr(server, "END_GRACE_S", 0.1)
+    script = tmp_path / "vllm"
+    names = {
+        "tests": str(Path(__file__).parents[2]),
+        "seen": str(tmp_path / "seen"),
+        "alive": str(tmp_path / "alive"),
+    }
+    script.write_text(f"#!{sys.executable}\n" + SERVER.format(**names))
+    script.chmod(0o700)
+    os.mkfifo(tmp_path / "alive")
+    return script
+
+
+@pytest.fixture
+def wait_for_end(program: Path) -> Iterator[Callable[[], None]]:
+    """Wait until the program has ended, whoever is its parent by then: it holds the other end of a pipe."""
+    reading = os.open(program.with_name("alive"), os.O_RDONLY | os.O_NONBLOCK)
+
+    def wait() -> None:
+        assert select.select([reading], [], [], 30)[0], "it goes on"
+        assert os.read(reading, 1) == b""
+
+    yield wait
+    os.close(reading)
+
+
+def test_our_own_server_listens_where_only_we_can_go_and_takes_the_operators_arguments_last(
+    settings: BackendSettings, base: Path, program: Path, tmp_path: Path, wait_for_end: Callable[[], None]
+) -> None:
+    backend = open_backend(replace(settings, server_command=f"{program} --tensor-parallel-size 4"))
+    _, *arguments = (tmp_path / "seen").read_text().splitlines()
+    socket = Path(arguments[arguments.index("--uds") + 1])
+    assert arguments[:-4] == serve_arguments(settings, base, 512)
+    assert arguments[-2:] == ["--tensor-parallel-size", "4"]
+    assert socket.parent.stat().st_mode & 0o777 == 0o700
+    backend.join("s", None)
+    assert run(backend, PROMPT).token
+    backend.close()
+    assert not socket.parent.exists()
+    wait_for_end()
+
+
+def test_our_own_server_ends_with_us_even_if_it_would_rather_not(
+    settings: BackendSettings, program: Path, wait_for_end: Callable[[], None]
+) -> None:
+    open_backend(replace(settings, server_command=f"{program} --stubborn")).close()
+    wait_for_end()
+
+
+def test_a_server_that_ends_while_it_starts_is_a_model_error_with_its_reason(
+    settings: BackendSettings, program: Path
+) -> None:
+    with pytest.raises(ModelError, match=r"ended while it started: ValueError: no GPU here$"):
+        start_server(replace(settings, server_command=f"{program} --sulk"), Path("base"), None)
+
+
+@pytest.mark.parametrize("command", ["no-such-program --flag", " "])
+def test_a_program_that_is_not_there_says_what_to_install(settings: BackendSettings, command: str) -> None:
+    with pytest.raises(ModelError, match="install vLLM into an environment of its own"):
+        start_server(replace(settings, server_command=command), Path("base"), None)
+
+
+@pytest.mark.usefixtures("wait_for_end")
+def test_a_server_of_ours_that_dies_ends_the_engine(settings: BackendSettings, program: Path, tmp_path: Path) -> None:
+    backend = open_backend(replace(settings, server_command=str(program)))
+    os.kill(int((tmp_path / "seen").read_text().splitlines()[0]), 9)
+    backend.join("s", None)
+    with pytest.raises(ServerLostError):
+        decode(backend, 100)
+    backend.close()
+
+
+def test_the_server_ends_when_the_engine_is_killed(program: Path, wait_for_end: Callable[[], None]) -> None:
+    engine = (
+        "import os, signal\n"
+        "from openledger_node.backends.vllm.server import OwnServer\n"
+        f"OwnServer([{str(program)!r}], [], dict(os.environ)).wait_ready()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", engine], stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    wait_for_end()
+
+
+def test_the_last_errors_of_a_log_are_its_reason() -> None:
+    assert reason_in(["starting", "ValueError: rank", "RuntimeError: x. See root cause above.", "bye"]) == (
+        "ValueError: rank"
+    )
+    assert reason_in(["one", "", "two"]) == "one / two"
+    assert reason_in([]) == "it said nothing"
+    assert reason_of('{"error": {"message": "Traceback\\n  ValueError: odd"}}') == "ValueError: odd"
+    assert reason_of("plain") == "plain"

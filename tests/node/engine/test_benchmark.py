@@ -1,0 +1,86 @@
+"""What an operator's benchmark counts, and what it says of a card."""
+
+from pathlib import Path
+
+import pytest
+
+from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, Profile
+from openledger_node.engine.benchmark import Work, batch_sizes, parse_used, run_benchmark, sequences_that_fit
+from openledger_node.engine.engine import EngineOptions
+from openledger_node.engine.stopwatch import Timing
+from openledger_node.errors import ModelError
+
+WORK = Work(prompt_tokens=8, answer_tokens=8, rank=4)
+
+
+def options(tmp_path: Path, backend: str = "fake", batch_max: int = 4) -> EngineOptions:
+    settings = BackendSettings(
+        base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=batch_max, context_max=64
+    )
+    return EngineOptions(
+        backend=backend,
+        settings=settings,
+        prefill_tokens_max=64,
+        adapter_cache_bytes=1 << 20,
+        stall_timeout_s=60.0,
+        wait_policy="passive",
+        log_file=tmp_path / "engine.log",
+    )
+
+
+def profile(num_blocks: int) -> Profile:
+    return Profile(
+        backend="fake",
+        kernel="none",
+        device="cpu",
+        dtype="none",
+        quantisation="none",
+        threads=1,
+        context_max=64,
+        vocab_size=257,
+        num_blocks=num_blocks,
+        block_bytes=1,
+        base_bytes=0,
+        end_ids=(256,),
+    )
+
+
+@pytest.mark.parametrize(("batch_max", "sizes"), [(1, (1,)), (4, (1, 4)), (16, (1, 8, 16)), (64, (1, 8, 32))])
+def test_no_batch_is_larger_than_the_engine_takes(batch_max: int, sizes: tuple[int, ...]) -> None:
+    assert batch_sizes(batch_max) == sizes
+
+
+def test_a_sequence_takes_whole_blocks() -> None:
+    assert sequences_that_fit(profile(num_blocks=10), 2 * BLOCK_TOKENS + 1, batch_max=64) == 3
+    assert sequences_that_fit(profile(num_blocks=10), BLOCK_TOKENS, batch_max=4) == 4
+
+
+def test_where_the_backend_keeps_its_own_cache_as_many_fit_as_may_run() -> None:
+    assert sequences_that_fit(profile(num_blocks=0), 96, batch_max=7) == 7
+
+
+def test_the_cards_of_a_process_are_added_up_and_no_others() -> None:
+    said = "100, 7\n1234, 512\n1234, 256\n99, [N/A]\nno such line\n"
+    assert parse_used(said, 1234) == 768 << 20
+    assert parse_used(said, 5) is None
+    assert parse_used(said, 99) is None
+
+
+def test_tokens_a_second_are_those_of_all_orders_together() -> None:
+    assert Timing(wall_s=2.0, num_tokens=64).tokens_per_s == 32
+
+
+def test_every_step_is_told_of_and_nothing_stays_behind(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    figures = run_benchmark(options(tmp_path), WORK, tmp_path, lambda _, done, total: told.append((done, total)))
+    assert [done for done, _ in told] == list(range(told[-1][1]))
+    assert [(one.batch, one.adapters) for one in figures.batches] == [(1, 0), (4, 0), (1, 1), (4, 4)]
+    assert all(one.tokens_per_s > 0 for one in figures.batches)
+    assert figures.failures == ()
+    assert [file.name for file in tmp_path.iterdir()] == ["engine.log"]
+
+
+def test_an_engine_that_can_not_start_says_why_and_nothing_stays_behind(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="torch_lora needs a real base"):
+        run_benchmark(options(tmp_path, "torch_lora"), WORK, tmp_path, lambda *_: None)
+    assert [file.name for file in tmp_path.iterdir()] == ["engine.log"]

@@ -1,0 +1,520 @@
+"""The supervisor, over a real child process with the fake backend."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from support.peft_folders import write_adapter
+
+from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
+from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
+from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Lost, Order, Outcome
+from openledger_node.engine.frames import Beat, Chunk, Finished, Refused
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.errors import ModelError
+from openledger_protocol.errors import MalformedError, RequestTooLongError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+TIMEOUT_S = 30.0
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> EngineOptions:
+    return EngineOptions(
+        backend="fake",
+        settings=BackendSettings(
+            base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=1 << 20
+        ),
+        prefill_tokens_max=64,
+        adapter_cache_bytes=1 << 20,
+        stall_timeout_s=60.0,
+        wait_policy="passive",
+        log_file=tmp_path / "engine.log",
+    )
+
+
+@asynccontextmanager
+async def running(options: EngineOptions) -> AsyncIterator[Engine]:
+    engine = Engine(options)
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+            yield engine
+            nursery.cancel_scope.cancel()
+
+
+def order(
+    name: str,
+    *,
+    text: bytes = b"hello",
+    max_tokens: int = 40,
+    adapter: AdapterSource | None = None,
+    payer: str = "",
+) -> Order:
+    sampling = SamplingParams(max_tokens=max_tokens, seed=1, temperature=0)
+    return Order(sequence_id=name, prompt_ids=tuple(text), sampling=sampling, adapter=adapter, payer=payer)
+
+
+def source(folder: Path) -> AdapterSource:
+    return AdapterSource(id=AdapterId(f"0x{folder.name}"), parts=(AdapterPart(folder=str(folder)),))
+
+
+async def read(outcomes: trio.MemoryReceiveChannel[Outcome | Lost]) -> tuple[list[int], str, Outcome | Lost]:
+    ids: list[int] = []
+    text, last = "", None
+    async for outcome in outcomes:
+        if isinstance(outcome, Chunk):
+            ids += outcome.ids
+            text += outcome.text
+        last = outcome
+    assert last is not None
+    return ids, text, last
+
+
+async def read_until(outcomes: trio.MemoryReceiveChannel[Outcome | Lost], count: int) -> list[Chunk]:
+    chunks = []
+    async for outcome in outcomes:
+        assert isinstance(outcome, Chunk)
+        chunks.append(outcome)
+        if len(chunks) == count:
+            break
+    return chunks
+
+
+async def test_many_sequences_are_answered_and_each_as_alone(options: EngineOptions) -> None:
+    names = [f"s{number}" for number in range(20)]
+    async with running(options) as engine:
+        channels = [engine.submit(order(name, text=name.encode())) for name in names]
+        together = [(await read(channel))[:2] for channel in channels]
+        alone = [(await read(engine.submit(order(name, text=name.encode()))))[:2] for name in names]
+    assert together == alone
+    assert engine.num_live == 0
+
+
+async def test_a_killed_engine_is_restarted_and_answers_go_on_as_they_would_have(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        undisturbed = await read(engine.submit(order("a", text=b"long" + ENDLESS, max_tokens=3000)))
+        outcomes = engine.submit(order("b", text=b"long" + ENDLESS, max_tokens=3000))
+        first = await read_until(outcomes, 10)
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGKILL)
+        ids, text, last = await read(outcomes)
+    assert [*(t for chunk in first for t in chunk.ids), *ids] == undisturbed[0]
+    assert "".join(chunk.text for chunk in first) + text == undisturbed[1]
+    assert last == Finished(sequence_id="b", reason="length")
+    assert engine.num_restarts == 1
+
+
+async def test_a_sequence_that_sees_too_many_engines_die_is_given_up_and_others_are_served(
+    options: EngineOptions,
+) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
+        for _ in range(LOSSES_MAX + 1):
+            await kill_engine(engine)
+        assert (await read(outcomes))[2] == Lost(sequence_id="a")
+        assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
+
+
+async def test_a_frozen_engine_is_killed_and_its_work_goes_on(options: EngineOptions) -> None:
+    async with running(replace(options, stall_timeout_s=1.0)) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=2000))
+        first = await read_until(outcomes, 5)
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        ids, _, last = await read(outcomes)
+    assert last == Finished(sequence_id="a", reason="length")
+    assert len(first) + len(ids) == 2000
+    assert engine.num_restarts == 1
+
+
+async def test_what_was_meant_for_a_dead_engine_is_not_sent_to_the_next(options: EngineOptions) -> None:
+    """Commands queue up behind a frozen engine's full socket; each sequence must still run once."""
+    async with running(options) as engine:
+        alone = await read(engine.submit(order("alone", text=b"x" * 50_000 + ENDLESS, max_tokens=30)))
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        channels = [engine.submit(order(f"s{n}", text=b"x" * 50_000 + ENDLESS, max_tokens=30)) for n in range(12)]
+        await trio.testing.wait_all_tasks_blocked()
+        os.kill(engine.process_id, signal.SIGKILL)
+        answers = [await read(channel) for channel in channels]
+    assert [ids for ids, _, _ in answers] == [alone[0]] * 12
+    assert engine.num_restarts == 1
+
+
+async def test_a_cancel_outlives_the_engine_that_should_have_obeyed_it(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
+        await read_until(outcomes, 3)
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        engine.cancel("a")
+        os.kill(engine.process_id, signal.SIGKILL)
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="cancelled")
+
+
+@pytest.mark.parametrize("is_renewed", [False, True])
+async def test_what_comes_while_an_engine_is_being_ended_is_for_the_next(
+    options: EngineOptions, monkeypatch: pytest.MonkeyPatch, is_renewed: bool
+) -> None:
+    has_hung_up = trio.Event()
+
+    async def wait_hung_up(self: trio.SocketStream) -> None:
+        await send_eof(self)
+        has_hung_up.set()
+
+    send_eof = trio.SocketStream.send_eof
+    monkeypatch.setattr(trio.SocketStream, "send_eof", wait_hung_up)
+    async with running(options) as engine:
+        if is_renewed:
+            engine.renew(options)
+        else:
+            engine.rest()
+        await has_hung_up.wait()
+        outcomes = engine.submit(order("a"))
+        engine.wake()
+        assert isinstance((await read(outcomes))[2], Finished)
+
+
+async def test_who_comes_late_to_an_engine_that_rests_is_served_and_then_it_rests_again(
+    options: EngineOptions,
+) -> None:
+    async def wait_paused(engine: Engine) -> None:
+        while engine.state != "paused":  # noqa: ASYNC110  # it tells nobody
+            await trio.sleep(0.01)
+        assert engine.process_id is None
+
+    async with running(options) as engine:
+        engine.rest()
+        await wait_paused(engine)
+        for name in "ab":
+            assert isinstance((await read(engine.submit(order(name))))[2], Finished)
+            await wait_paused(engine)
+        engine.wake()
+        assert isinstance((await read(engine.submit(order("c"))))[2], Finished)
+
+
+async def test_who_only_waited_is_not_given_up_with_those_that_ran(options: EngineOptions) -> None:
+    async with running(replace(options, settings=replace(options.settings, batch_max=1))) as engine:
+        runs = engine.submit(order("runs", text=ENDLESS, max_tokens=1_000_000))
+        waits = engine.submit(order("waits"))
+        for _ in range(LOSSES_MAX + 1):
+            await kill_engine(engine)
+        assert (await read(runs))[2] == Lost(sequence_id="runs")
+        assert isinstance((await read(waits))[2], Finished)
+
+
+async def test_an_order_that_cannot_be_written_is_its_requesters_trouble_alone(options: EngineOptions) -> None:
+    bad = replace(order("bad"), sampling=SamplingParams(max_tokens=5, seed=1, top_k=10**30))
+    async with running(options) as engine:
+        with pytest.raises(MalformedError):
+            engine.submit(bad)
+        assert engine.num_live == 0
+        assert isinstance((await read(engine.submit(order("good"))))[2], Finished)
+
+
+async def test_a_token_that_the_base_does_not_have_is_refused(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        odd = replace(order("odd"), prompt_ids=(5, 257))
+        assert isinstance((await read(engine.submit(odd)))[2], Refused)
+
+
+async def test_a_reader_that_leaves_ends_its_sequence_and_no_other(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        leaving = engine.submit(order("leaves", text=ENDLESS, max_tokens=1_000_000))
+        staying = engine.submit(order("stays", text=b"x" + ENDLESS, max_tokens=500))
+        await read_until(leaving, 3)
+        leaving.close()
+        assert (await read(staying))[2] == Finished(sequence_id="stays", reason="length")
+        await _until(lambda: engine.num_live == 0)
+
+
+async def test_cancel_ends_a_sequence_with_a_last_word(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
+        await read_until(outcomes, 3)
+        engine.cancel("a")
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="cancelled")
+
+
+async def test_an_adapter_that_is_no_adapter_is_refused_and_others_are_served(
+    options: EngineOptions, tmp_path: Path
+) -> None:
+    bad = AdapterSource(id=AdapterId("0xbad"), parts=(AdapterPart(folder=str(tmp_path)),))
+    async with running(options) as engine:
+        assert isinstance((await read(engine.submit(order("a", adapter=bad))))[2], Refused)
+        assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
+
+
+async def test_an_adapter_over_the_whole_budget_says_what_to_raise(options: EngineOptions, tmp_path: Path) -> None:
+    write_adapter(tmp_path)
+    large = AdapterSource(id=AdapterId("0xbig"), parts=(AdapterPart(folder=str(tmp_path)),))
+    async with running(replace(options, adapter_cache_bytes=1)) as engine:
+        last = (await read(engine.submit(order("a", adapter=large))))[2]
+    assert isinstance(last, Refused)
+    assert "adapter_cache_bytes" in last.message
+
+
+async def test_a_backend_that_cannot_open_says_why_and_is_not_tried_again(options: EngineOptions) -> None:
+    engine = Engine(replace(options, backend="torch_lora"))
+    with trio.fail_after(TIMEOUT_S), pytest.RaisesGroup(pytest.RaisesExc(ModelError, match="real base")):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(engine.run)
+    assert engine.num_restarts == 0
+
+
+async def test_the_child_ends_with_its_supervisor(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        process_id = engine.process_id
+        assert process_id is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process_id, 0)
+
+
+async def kill_engine(engine: Engine) -> None:
+    """Kill the engine once it runs a sequence, and return when that was noticed."""
+    await _until(lambda: engine.state == "ready" and engine.beat.num_running == 1)
+    before = engine.num_restarts
+    assert engine.process_id is not None
+    os.kill(engine.process_id, signal.SIGKILL)
+    await _until(lambda: engine.num_restarts > before)
+
+
+async def _until(is_reached: Callable[[], bool]) -> None:
+    """Let everybody else run until something is so; the deadline of `running` ends a wait in vain."""
+    while not is_reached():
+        await trio.lowlevel.checkpoint()
+
+
+async def submit_together(engine: Engine, orders: list[Order]) -> "list[trio.MemoryReceiveChannel[Outcome | Lost]]":
+    """Have the engine find all of them at once, however slow we are."""
+    assert engine.process_id is not None
+    os.kill(engine.process_id, signal.SIGSTOP)
+    channels = [engine.submit(one) for one in orders]
+    await trio.testing.wait_all_tasks_blocked()
+    os.kill(engine.process_id, signal.SIGCONT)
+    return channels
+
+
+async def last_beat(engine: Engine) -> Beat:
+    """What the engine tells of itself after all that was read from it: unloading what it never had makes it speak."""
+    before = engine.beat
+    engine.unload(AdapterId("0xnever"))
+    await _until(lambda: engine.beat is not before)
+    return engine.beat
+
+
+async def test_an_engine_that_was_idle_for_long_is_not_taken_for_frozen(options: EngineOptions) -> None:
+    async with running(replace(options, stall_timeout_s=5.0)) as engine:
+        engine._heard_at_s -= 1000.0  # as if nobody had asked for that long
+        assert (await read(engine.submit(order("a", text=ENDLESS, max_tokens=20_000))))[2] == Finished(
+            sequence_id="a", reason="length"
+        )
+    assert engine.num_restarts == 0
+
+
+async def test_the_figures_are_back_at_zero_when_the_last_reader_has_left(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
+        await _until(lambda: engine.beat.num_running == 1)
+        outcomes.close()
+        await _until(lambda: engine.beat.num_running == 0)
+
+
+@pytest.mark.slow
+async def test_sixteen_streams_outlive_their_engine_and_no_token_comes_twice(options: EngineOptions) -> None:
+    options = replace(options, settings=replace(options.settings, batch_max=16))
+    orders = [order(f"s{number}", text=b"%d" % number + ENDLESS, max_tokens=400) for number in range(16)]
+    async with running(options) as engine:
+        undisturbed = [await read(channel) for channel in [engine.submit(one) for one in orders]]
+        again = [replace(one, sequence_id=f"{one.sequence_id}+") for one in orders]
+        channels = [engine.submit(one) for one in again]
+        first = [await read_until(channel, 3) for channel in channels]
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGKILL)
+        rest = [await read(channel) for channel in channels]
+    for chunks, (ids, text, last), (all_ids, all_text, _) in zip(first, rest, undisturbed, strict=True):
+        assert isinstance(last, Finished)
+        assert [*(token for chunk in chunks for token in chunk.ids), *ids] == all_ids
+        assert "".join(chunk.text for chunk in chunks) + text == all_text
+    assert engine.num_restarts == 1
+
+
+@pytest.mark.slow
+async def test_an_engine_that_freezes_while_it_loads_is_started_again(options: EngineOptions) -> None:
+    engine = Engine(replace(options, load_timeout_s=1.0))
+    with trio.fail_after(TIMEOUT_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(engine.run)
+            await _until(lambda: engine.process_id is not None)
+            assert engine.process_id is not None
+            os.kill(engine.process_id, signal.SIGSTOP)
+            await _until(lambda: engine.num_restarts == 1)
+            engine._options = options  # the next has all the time that it wants
+            await _until(lambda: engine.state == "ready")
+            assert isinstance((await read(engine.submit(order("a"))))[2], Finished)
+            nursery.cancel_scope.cancel()
+    assert engine.num_restarts == 1
+
+
+@pytest.mark.slow
+async def test_an_engine_over_its_memory_is_started_again_and_its_work_goes_on(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=30_000))
+        await read_until(outcomes, 5)
+        engine._options = replace(options, memory_max_bytes=1)  # as if it had grown
+        await _until(lambda: engine.num_restarts == 1)
+        engine._options = options
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_blocks", [6, 11, 20])
+async def test_a_small_kv_cache_makes_sequences_wait_and_changes_no_answer(
+    options: EngineOptions, num_blocks: int
+) -> None:
+    orders = [order(f"s{number}", text=b"%d" % (number % 3) * 9 + ENDLESS, max_tokens=70) for number in range(8)]
+    async with running(options) as engine:
+        plenty = [(await read(channel))[0] for channel in [engine.submit(one) for one in orders]]
+    tight = replace(options, settings=replace(options.settings, kv_cache_bytes=num_blocks * BLOCK_BYTES))
+    async with running(tight) as engine:
+        scarce = [(await read(channel))[0] for channel in await submit_together(engine, orders)]
+        beat = await last_beat(engine)
+    assert (beat.num_running, beat.num_waiting, beat.blocks_used, beat.blocks_total) == (0, 0, 0, num_blocks)
+    assert beat.num_preempted > 0
+    assert scarce == plenty
+
+
+async def test_a_beginning_that_was_run_before_is_not_run_again_and_the_answer_is_the_same(
+    options: EngineOptions, tmp_path: Path
+) -> None:
+    text = b"a long beginning that everybody has. " * 20
+    adapter = source(write_adapter(tmp_path / "aa"))
+    async with running(options) as engine:
+        first = await read(engine.submit(order("a", text=text)))
+        await _until(lambda: engine.beat.blocks_cached > 0)
+        assert engine.beat.num_reused_tokens == 0
+        again = await read(engine.submit(order("b", text=text)))
+        await _until(lambda: engine.beat.num_reused_tokens > 0)
+        reused = engine.beat.num_reused_tokens
+        other = await read(engine.submit(order("c", text=text, adapter=adapter)))
+        await _until(lambda: engine.beat.num_loads == 1 and engine.beat.num_running == 0)
+        assert engine.beat.num_reused_tokens == reused, "what the base computed is no beginning for an adapter"
+    assert reused == len(text) // BLOCK_TOKENS * BLOCK_TOKENS
+    assert first[:2] == again[:2]
+    assert first[0] != other[0]
+
+
+async def test_what_can_never_fit_into_the_kv_cache_is_refused_before_it_runs(options: EngineOptions) -> None:
+    async with running(
+        replace(options, settings=replace(options.settings, kv_cache_bytes=4 * BLOCK_BYTES))
+    ) as engine:
+        long = await read(engine.submit(order("long", max_tokens=4 * BLOCK_TOKENS)))
+        assert isinstance((await read(engine.submit(order("short"))))[2], Finished)
+    assert isinstance(long[2], Refused)
+    assert long[2].code == RequestTooLongError.code
+    assert "kv_cache_bytes" in long[2].message
+
+
+async def test_a_payer_with_few_requests_does_not_wait_for_one_with_many(options: EngineOptions) -> None:
+    async with running(replace(options, settings=replace(options.settings, batch_max=2))) as engine:
+        done: list[str] = []
+
+        async def follow(name: str, channel: trio.MemoryReceiveChannel[Outcome | Lost]) -> None:
+            await read(channel)
+            done.append(name)
+
+        payers = ["many"] * 20 + ["few"] * 4
+        orders = [
+            order(f"s{number}", text=ENDLESS, max_tokens=50, payer=payer) for number, payer in enumerate(payers)
+        ]
+        channels = await submit_together(engine, orders)
+        async with trio.open_nursery() as nursery:
+            for payer, channel in zip(payers, channels, strict=True):
+                nursery.start_soon(follow, payer, channel)
+    assert "few" not in done[12:]  # ten, were it not for the order in which we come to read
+
+
+async def test_hits_misses_and_loads_are_told(options: EngineOptions, tmp_path: Path) -> None:
+    adapter = source(write_adapter(tmp_path / "aa"))
+    async with running(options) as engine:
+        for name in "abc":
+            assert isinstance((await read(engine.submit(order(name, adapter=adapter))))[2], Finished)
+        await _until(lambda: engine.beat.num_hits == 2)
+        beat = engine.beat
+    assert (beat.num_misses, beat.num_loads, beat.resident) == (1, 1, (adapter.id,))
+    assert 0 < beat.load_ms_median <= beat.load_ms_p95
+    assert beat.adapter_bytes > 0
+
+
+async def test_a_pinned_adapter_is_there_before_anybody_asks_and_in_the_next_engine_too(
+    options: EngineOptions, tmp_path: Path
+) -> None:
+    first, second = (source(write_adapter(tmp_path / name, seed=seed)) for seed, name in enumerate(("aa", "bb")))
+    async with running(replace(options, pinned=(first,))) as engine:
+        await _until(lambda: engine.beat.resident == (first.id,))
+        engine.pin(second)
+        await _until(lambda: set(engine.beat.resident) == {first.id, second.id})
+        engine.unpin(first.id)
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGKILL)
+        await _until(lambda: engine.num_restarts == 1 and engine.beat.resident == (second.id,))
+
+
+@pytest.mark.slow
+async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
+    options: EngineOptions, tmp_path: Path
+) -> None:
+    """Three adapters where one and a half fit, few blocks, three payers, cancels, and a kill in the middle."""
+    sources = [
+        None,
+        *(source(write_adapter(tmp_path / name, seed=seed)) for seed, name in enumerate(("a", "b", "c"))),
+    ]
+    orders = [
+        order(
+            f"s{number}",
+            text=b"common beginning %d" % (number % 5) + ENDLESS,
+            max_tokens=30 + number % 40,
+            adapter=sources[number % 4],
+            payer=f"p{number % 3}",
+        )
+        for number in range(60)
+    ]
+    async with running(options) as engine:
+        alone = [(await read(engine.submit(one)))[0] for one in orders]
+        size_bytes = (await last_beat(engine)).adapter_bytes // 3
+    tight = replace(
+        options,
+        adapter_cache_bytes=size_bytes * 3 // 2,
+        settings=replace(options.settings, kv_cache_bytes=16 * BLOCK_BYTES),
+    )
+    answers: dict[int, tuple[list[int], Outcome | Lost]] = {}
+
+    async def follow(number: int, channel: trio.MemoryReceiveChannel[Outcome | Lost]) -> None:
+        ids, _, last = await read(channel)
+        answers[number] = (ids, last)
+
+    async with running(tight) as engine:
+        async with trio.open_nursery() as nursery:
+            for number, one in enumerate(orders):
+                nursery.start_soon(follow, number, engine.submit(one))
+            await _until(lambda: len(answers) > 10)
+            for number in range(0, 60, 7):
+                engine.cancel(f"s{number}")
+            assert engine.process_id is not None
+            os.kill(engine.process_id, signal.SIGKILL)
+        beat = await last_beat(engine)
+    assert (beat.num_running, beat.num_waiting, beat.blocks_used) == (0, 0, 0)
+    assert beat.adapter_bytes <= tight.adapter_cache_bytes
+    for number, expected in enumerate(alone):
+        ids, last = answers[number]
+        assert isinstance(last, Finished)
+        assert ids == (expected[: len(ids)] if last.reason == "cancelled" else expected)
+    assert sum(last == Finished(sequence_id=f"s{n}", reason="length") for n, (_, last) in answers.items()) >= 51

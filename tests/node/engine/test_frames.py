@@ -1,0 +1,141 @@
+"""Daemon and engine: each message comes out of its frame as it went in."""
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger_node.engine import frames
+from openledger_node.engine.backend import BackendSettings, Profile
+from openledger_node.engine.frames import (
+    Beat,
+    Cancel,
+    Chunk,
+    Command,
+    Event,
+    Fatal,
+    Finished,
+    Joined,
+    Open,
+    Pin,
+    Ready,
+    Refused,
+    Submit,
+    Unload,
+    Unpin,
+)
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
+from openledger_protocol.primitives import AdapterId
+
+SETTINGS = BackendSettings(
+    base_folder="/a/base", device="cpu", dtype="float32", threads=2, batch_max=16, context_max=2048
+)
+PROFILE = Profile(
+    backend="fake",
+    kernel="none",
+    device="cpu",
+    dtype="none",
+    quantisation="none",
+    threads=1,
+    context_max=64,
+    vocab_size=9,
+    num_blocks=4,
+    block_bytes=64,
+    base_bytes=0,
+    end_ids=(0, 151_643),
+)
+SAMPLING = SamplingParams(
+    max_tokens=9, seed=2**64 - 1, temperature=0.1, top_p=0.9, top_k=40, min_p=0.05, stop=("\n\n", "🙂")
+)
+PARTS = (AdapterPart(folder="/a/b c"), AdapterPart(folder="/d", weight=-0.5))
+SOURCE = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=PARTS)
+LOGPROB = TokenLogprob(id=0, logprob=-0.25, top=((0, -0.25), (7, -3.5)))
+SUBMIT = Submit(sequence_id="s", prompt_ids=(1, 2), resumed_ids=(3,), sampling=SAMPLING, adapter=SOURCE, payer="0xb")
+
+MESSAGES: list[Command | Event] = [
+    Joined(sequence_ids=("a", "b")),
+    Open(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 40),
+    Open(
+        backend="fake",
+        settings=replace(SETTINGS, base_folder=None),
+        prefill_tokens_max=1,
+        adapter_cache_bytes=0,
+    ),
+    Open(
+        backend="fake",
+        settings=SETTINGS,
+        prefill_tokens_max=1,
+        adapter_cache_bytes=0,
+        adapter_ram_bytes=1 << 33,
+        pinned=(SOURCE, replace(SOURCE, id=AdapterId("0xb"), parts=())),
+    ),
+    SUBMIT,
+    replace(SUBMIT, sampling=replace(SAMPLING, logprobs=3)),
+    replace(SUBMIT, adapter=None),
+    replace(SUBMIT, prompt_ids=(), resumed_ids=(), sampling=SamplingParams(max_tokens=1, seed=0)),
+    Cancel(sequence_id="s"),
+    Pin(source=SOURCE),
+    Unpin(adapter_id=SOURCE.id),
+    Unload(adapter_id=SOURCE.id),
+    Ready(profile=PROFILE),
+    Ready(profile=replace(PROFILE, end_ids=())),
+    Fatal(message="no base: set [inference] base"),
+    Chunk(sequence_id="s", text="", ids=(0,)),
+    Chunk(sequence_id="s", text="a\0\n🙂\u202e", ids=()),
+    Chunk(sequence_id="s", text="", ids=(0, 1), logprobs=(LOGPROB, replace(LOGPROB, top=()))),
+    *(Finished(sequence_id="s", reason=reason) for reason in get_args(FinishReason)),
+    Refused(sequence_id="s", message="rank 10000 is over 512"),
+    Refused(sequence_id="s", message="no memory is left", code="unavailable"),
+    Beat(num_running=1, num_waiting=2, resident=("0xaa", "0xbb"), adapter_bytes=1 << 40),
+    Beat(),
+]
+
+
+def passed_on(*messages: Command | Event) -> list[Command | Event]:
+    sent = b"".join(map(frames.encode, messages))
+    return [frames.decode(fields) for fields in frames.frame_decoder().feed(sent)]
+
+
+def test_every_kind_of_message_is_among_those_tried_below() -> None:
+    assert {type(message) for message in MESSAGES} == {*get_args(Command), *get_args(Event)}
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_comes_out_as_it_went_in(message: Command | Event) -> None:
+    (received,) = passed_on(message)
+    assert received == message
+    assert hash(received) == hash(message)  # lists would not do where tuples were
+
+
+def test_messages_in_one_piece_come_out_in_their_order() -> None:
+    assert passed_on(*MESSAGES) == MESSAGES
+
+
+def test_a_prompt_that_fills_the_largest_context_fits_into_a_frame() -> None:
+    long = replace(SUBMIT, prompt_ids=(151_935,) * (1 << 20))
+    assert passed_on(long) == [long]
+
+
+@given(
+    prompt_ids=st.lists(st.integers(0, 2**32 - 1), max_size=20),
+    stop=st.lists(st.text(max_size=8), max_size=4),
+    seed=st.integers(0, 2**64 - 1),
+    temperature=st.floats(0, 2),
+)
+def test_any_order_comes_out_as_it_went_in(
+    prompt_ids: list[int], stop: list[str], seed: int, temperature: float
+) -> None:
+    sampling = replace(SAMPLING, stop=tuple(stop), seed=seed, temperature=temperature)
+    order = replace(SUBMIT, prompt_ids=tuple(prompt_ids), sampling=sampling)
+    assert passed_on(order) == [order]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"t": "unknown"}, {}, {"t": "cancel"}, {"t": "cancel", "sequence_id": "s", "more": 1}], ids=str
+)
+def test_a_message_that_is_none_of_ours_is_a_mistake_of_ours(fields: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        frames.decode(fields)

@@ -1,0 +1,328 @@
+"""Adapter files of strangers: each hostile one is refused by name, quickly, in little memory, and is not run."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import SafetensorError, safe_open
+from support.hostile_configs import HOSTILE_CONFIGS
+from support.hostile_files import HOSTILE_FILES, A, B, Case, header
+from support.peft_folders import CONFIG_FILE, WEIGHTS_FILE, write_adapter, write_config, write_manifest
+
+from openledger_node.engine import load_gate as gate_module
+from openledger_node.engine.load_gate import FILE_BYTES_PER_SERVED_MAX, LoadGate
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.home import Home
+from openledger_node.models.adapter_files.header import HEADER_BYTES_MAX
+from openledger_node.models.adapter_files.layout import read_layout
+from openledger_node.models.adapter_files.plain_file import open_plain
+from openledger_node.models.adapters import (
+    CHECKED_FOLDER,
+    MANIFEST_FILE,
+    add_adapter,
+    artifact_digest,
+    remove_adapter,
+)
+from openledger_node.models.bases import FAKE_BASE
+from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.primitives import AdapterId, Digest
+
+HOSTILE: dict[str, Case] = {**HOSTILE_FILES, **HOSTILE_CONFIGS}
+TABLE_S_MAX = 60.0
+"""For the whole table, on a machine that does other work as well: it needs three."""
+
+TABLE_IN_LITTLE_MEMORY = """
+import resource, sys, tempfile
+from pathlib import Path
+import numpy
+from support.hostile_configs import HOSTILE_CONFIGS
+from support.hostile_files import HOSTILE_FILES
+from openledger_node.home import Home
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import FAKE_BASE
+from openledger_protocol.errors import AdapterRefusedError
+
+taken = int(Path("/proc/self/status").read_text().partition("VmData:")[2].split()[0]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (taken + (256 << 20),) * 2)
+count = 0
+for write, _ in (*HOSTILE_FILES.values(), *HOSTILE_CONFIGS.values()):
+    with tempfile.TemporaryDirectory() as place:
+        write(Path(place) / "harbour")
+        try:
+            add_adapter(Home(Path(place) / "home"), Path(place) / "harbour", FAKE_BASE)
+        except AdapterRefusedError:
+            count += 1
+print(count)
+"""
+
+
+@pytest.mark.parametrize(("write", "message"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_folder_is_refused_by_name(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, message: str
+) -> None:
+    folder = tmp_path / "harbour"
+    monkeypatch.chdir(tmp_path)
+    write(folder)
+    pattern = message if "|" in message else re.escape(message)
+    with pytest.raises(AdapterRefusedError, match=pattern) as refusal:
+        add_adapter(home, folder, FAKE_BASE)
+    text = str(refusal.value)
+    assert len(text) < 700, "a stranger's text is quoted in part only"
+    assert text.isprintable(), "a terminal obeys nothing of it"
+    assert not (tmp_path / "was-unpickled").exists()
+    assert not home.adapters.exists() or not list(home.adapters.iterdir()), "nothing stays behind"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded by Linux's own limit")
+def test_the_whole_table_is_refused_in_little_time_and_memory(tmp_path: Path) -> None:
+    started_s = time.monotonic()
+    child = subprocess.run(
+        [sys.executable, "-c", TABLE_IN_LITTLE_MEMORY],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert child.stdout.strip() == str(len(HOSTILE)), child.stderr[-2000:]
+    assert time.monotonic() - started_s < TABLE_S_MAX
+    assert not list(tmp_path.iterdir()), "no trap was sprung"
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/tty"])
+def test_a_device_is_no_plain_file(device: str) -> None:
+    with pytest.raises(AdapterRefusedError, match=r"plain file|is missing"), open_plain(Path(device)):
+        pass
+
+
+def test_how_to_mend_a_pickle_and_a_link_is_said(home: Home, tmp_path: Path) -> None:
+    HOSTILE["a pickle instead"][0](tmp_path / "pickle")
+    with pytest.raises(AdapterRefusedError, match="load it in PEFT and save it again"):
+        add_adapter(home, tmp_path / "pickle", FAKE_BASE)
+    HOSTILE["weights behind a symlink"][0](tmp_path / "link")
+    with pytest.raises(AdapterRefusedError, match="cp -rL"):
+        add_adapter(home, tmp_path / "link", FAKE_BASE)
+
+
+# ── between the gate and the device ───────────────────────────────────────────────────────────────────────────────
+
+
+def source_of(folder: Path, id: str) -> AdapterSource:
+    return AdapterSource(id=AdapterId(id), parts=(AdapterPart(folder=str(folder)),))
+
+
+@pytest.fixture
+def shelved(home: Home, tmp_path: Path) -> AdapterSource:
+    adapter = add_adapter(home, write_adapter(tmp_path / "harbour"), FAKE_BASE)
+    return source_of(adapter.folder, adapter.id)
+
+
+def load(gate: LoadGate, source: AdapterSource) -> None:
+    with gate.watch(source):
+        pass
+
+
+def test_files_that_are_as_they_were_added_are_loaded(shelved: AdapterSource) -> None:
+    gate = LoadGate(FAKE_BASE.digest)
+    load(gate, shelved)
+    load(gate, shelved)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, CONFIG_FILE])
+@pytest.mark.parametrize("was_loaded_before", [False, True])
+def test_files_that_were_changed_on_the_shelf_are_not_loaded(
+    shelved: AdapterSource, name: str, was_loaded_before: bool
+) -> None:
+    gate = LoadGate(FAKE_BASE.digest)
+    if was_loaded_before:
+        load(gate, shelved)
+    file = Path(shelved.parts[0].folder) / name
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(AdapterRefusedError, match="their manifest says"):
+        load(gate, shelved)
+
+
+def test_files_are_hashed_once_and_the_next_start_knows_them(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    monkeypatch.setattr(
+        gate_module, "artifact_digest", lambda folder: hashed.append(folder) or artifact_digest(folder)
+    )
+    adapter = add_adapter(home, write_adapter(tmp_path / "harbour"), FAKE_BASE)
+    source = source_of(adapter.folder, adapter.id)
+    load(LoadGate(FAKE_BASE.digest, home.cache), source)
+    assert hashed == [], "it was when it was added"
+    os.utime(adapter.folder / WEIGHTS_FILE)
+    gate = LoadGate(FAKE_BASE.digest, home.cache)
+    load(gate, source)
+    load(gate, source)
+    load(LoadGate(FAKE_BASE.digest, home.cache), source)
+    assert hashed == [adapter.folder]
+    (kept,) = (home.cache / CHECKED_FOLDER).iterdir()
+    kept.write_text("torn")
+    load(LoadGate(FAKE_BASE.digest, home.cache), source)
+    assert hashed == [adapter.folder] * 2
+    remove_adapter(home, adapter.name)
+    assert not list((home.cache / CHECKED_FOLDER).iterdir())
+
+
+def test_a_file_that_could_never_be_served_is_refused_before_it_is_read(
+    shelved: AdapterSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = LoadGate(FAKE_BASE.digest, budget_bytes=1000)
+    load(gate, shelved)
+    os.truncate(Path(shelved.parts[0].folder) / WEIGHTS_FILE, HEADER_BYTES_MAX + 1000 * FILE_BYTES_PER_SERVED_MAX + 1)
+    monkeypatch.setattr(gate_module, "artifact_digest", lambda _: pytest.fail("it was read"))
+    with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
+        load(gate, shelved)
+
+
+def test_files_are_loaded_also_where_nothing_can_be_kept_of_it(shelved: AdapterSource, tmp_path: Path) -> None:
+    (tmp_path / CHECKED_FOLDER).write_text("in the place of the folder, as a full disk would have it")
+    load(LoadGate(FAKE_BASE.digest, tmp_path), shelved)
+
+
+def test_files_that_change_while_they_are_read_are_not_loaded(shelved: AdapterSource) -> None:
+    with (
+        pytest.raises(AdapterRefusedError, match="changed while they were read"),
+        LoadGate(FAKE_BASE.digest).watch(shelved),
+    ):
+        write_adapter(Path(shelved.parts[0].folder), seed=5)
+
+
+def test_an_adapter_under_the_id_of_another_is_not_loaded(shelved: AdapterSource) -> None:
+    with pytest.raises(AdapterRefusedError, match="that was asked for"):
+        load(LoadGate(FAKE_BASE.digest), source_of(Path(shelved.parts[0].folder), "0x" + "a" * 64))
+
+
+def test_an_adapter_of_another_base_is_not_loaded(shelved: AdapterSource) -> None:
+    with pytest.raises(AdapterRefusedError, match="not the one that is served"):
+        load(LoadGate(Digest("0x" + "0" * 64)), shelved)
+
+
+def test_an_adapter_that_was_removed_meanwhile_is_not_known_any_more(shelved: AdapterSource) -> None:
+    gate = LoadGate(FAKE_BASE.digest)
+    with pytest.raises(AdapterRefusedError, match="changed while they were read"), gate.watch(shelved):
+        (Path(shelved.parts[0].folder) / WEIGHTS_FILE).unlink()
+
+
+def test_a_manifest_that_lies_about_the_tokenizer_is_refused(home: Home, tmp_path: Path) -> None:
+    base = replace(FAKE_BASE, tokenizer_digest=Digest("0x" + "1" * 64))
+    folder = write_manifest(write_adapter(tmp_path / "harbour"), tokenizer_digest="0x" + "2" * 64)
+    with pytest.raises(AdapterRefusedError, match="another tokenizer"):
+        add_adapter(home, folder, base)
+    (folder / MANIFEST_FILE).unlink()
+    add_adapter(home, folder, base)
+
+
+# ── fuzz ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(content=st.binary(max_size=200))
+def test_garbage_in_place_of_weights_is_refused_and_does_nothing_else(content: bytes) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_config(folder)
+        (folder / WEIGHTS_FILE).write_bytes(content)
+        with pytest.raises(AdapterRefusedError):
+            read_layout(folder)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+ENTRIES = JSON | st.fixed_dictionaries(
+    {"dtype": st.sampled_from(["F32", "BF16"]) | JSON, "shape": JSON, "data_offsets": JSON}
+)
+
+
+@given(content=st.dictionaries(st.sampled_from([A, B, "__metadata__", "x"]), ENTRIES))
+def test_whatever_json_is_the_header_the_only_error_is_a_refusal(content: dict[str, Any]) -> None:
+    with TemporaryDirectory() as name, contextlib.suppress(AdapterRefusedError):
+        header(content)(Path(name))
+        read_layout(Path(name))
+
+
+SETTINGS = [
+    "r",
+    "lora_alpha",
+    "rank_pattern",
+    "alpha_pattern",
+    "use_rslora",
+    "peft_type",
+    "bias",
+    "init_lora_weights",
+]
+
+
+@given(changes=st.dictionaries(st.sampled_from(SETTINGS), JSON))
+def test_whatever_json_is_the_config_the_only_error_is_a_refusal(changes: dict[str, Any]) -> None:
+    with TemporaryDirectory() as name, contextlib.suppress(AdapterRefusedError):
+        read_layout(write_adapter(Path(name), **changes))
+
+
+def sound_bytes() -> bytes:
+    with TemporaryDirectory() as name:
+        return (write_adapter(Path(name)) / WEIGHTS_FILE).read_bytes()
+
+
+SOUND = sound_bytes()
+HEADER_END = 8 + int.from_bytes(SOUND[:8], "little")
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> bytes:
+    """A sound file with some bits turned, a part cut out or put twice, or two headers spliced."""
+    content = bytearray(SOUND)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, max(0, min(len(content), HEADER_END) - 1)))
+        match draw(st.sampled_from(["flip", "cut", "repeat", "insert", "end"])):
+            case "flip" if content:
+                content[place] ^= 1 << draw(st.integers(0, 7))
+            case "cut":
+                del content[place : place + draw(st.integers(1, 40))]
+            case "repeat":
+                content[place:place] = content[place : place + draw(st.integers(1, 200))]
+            case "insert":
+                content[place:place] = draw(st.binary(max_size=8))
+            case _:
+                del content[len(content) - draw(st.integers(0, len(content))) :]
+    if draw(st.booleans()) and len(content) > 8:  # so that what was changed behind it is looked at
+        content[:8] = (len(content) - 8 - 80).to_bytes(8, "little", signed=True)
+    return bytes(content)
+
+
+@given(content=mutated())
+def test_a_mutated_file_is_refused_or_sound_by_the_library_as_well(content: bytes) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_config(folder)
+        (folder / WEIGHTS_FILE).write_bytes(content)
+        try:
+            layout = read_layout(folder)
+        except AdapterRefusedError:
+            return
+        try:
+            with safe_open(folder / WEIGHTS_FILE, framework="np") as file:
+                shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            pytest.fail(f"we take what safetensors refuses: {error}")
+        for site in layout.sites:
+            assert (shapes[site.key_a], shapes[site.key_b]) == ([site.rank, site.d_in], [site.d_out, site.rank])

@@ -1,0 +1,174 @@
+"""Answers that fit a schema: whichever allowed tokens are drawn, what ends by the end token is JSON that fits."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.tiny import make_tokenizer
+
+from openledger_node.engine.grammar import Grammar, Grammars, open_grammars
+from openledger_node.engine.tokenizer import ByteTokenizer
+from openledger_protocol.errors import MalformedError
+
+END = ByteTokenizer.end_id
+FAKE = open_grammars(None, END + 1)
+PERSON = {
+    "type": "object",
+    "properties": {
+        "reason": {"type": "string", "maxLength": 8},
+        "age": {"type": "integer", "minimum": 3, "maximum": 120},
+        "kind": {"enum": ["cat", "dog", None]},
+    },
+    "required": ["reason", "age", "kind"],
+    "additionalProperties": False,
+}
+
+
+def ids_of(grammar: Grammar) -> list[int]:
+    mask = grammar.allowed()
+    assert mask is not None
+    return [int(each) for each in np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))]
+
+
+def start(schema: Any, grammars: Grammars = FAKE) -> Grammar:
+    return grammars.start(json.dumps(schema))
+
+
+def pushed(schema: Any, text: str) -> Grammar:
+    grammar = start(schema)
+    for byte in text.encode():
+        assert byte in ids_of(grammar), f"{chr(byte)!r} of {text!r} is not allowed"
+        grammar.push(byte)
+    return grammar
+
+
+@given(st.integers(0, 2**32))
+def test_whatever_is_drawn_fits_the_schema(seed: int) -> None:
+    grammar, drawn, answer = start(PERSON), random.Random(seed), bytearray()
+    while (token := drawn.choice(ids_of(grammar))) != END:
+        answer.append(token)
+        grammar.push(token)
+    person = json.loads(answer.decode())
+    assert list(person) == ["reason", "age", "kind"], "in the order of the schema"
+    assert len(person["reason"]) <= 8
+    assert 3 <= person["age"] <= 120
+    assert person["kind"] in ("cat", "dog", None)
+
+
+def test_an_end_token_is_allowed_exactly_when_the_answer_fits() -> None:
+    text = '{"reason": "so", "age": 12, "kind": "cat"}'
+    for length in range(len(text)):
+        assert END not in ids_of(pushed(PERSON, text[:length]))
+    assert ids_of(pushed(PERSON, text)) == [END]
+
+
+def test_an_answer_that_fits_and_may_go_on_may_do_either() -> None:
+    assert {END, ord("3")} <= set(ids_of(pushed({"type": "integer"}, "12")))
+    assert END not in ids_of(pushed({"type": "integer"}, "-"))
+
+
+def test_a_resumed_answer_goes_on_where_it_was() -> None:
+    first = pushed(PERSON, '{"reason": "a')
+    again = start(PERSON)
+    for byte in b'{"reason": "a':
+        again.push(byte)
+    assert ids_of(again) == ids_of(first)
+
+
+def test_at_most_one_space_stands_between_parts() -> None:
+    assert ord(" ") in ids_of(pushed(PERSON, "{"))
+    assert ord(" ") not in ids_of(pushed(PERSON, "{ "))
+    assert ord("\n") not in ids_of(pushed(PERSON, "{"))
+
+
+def test_any_object_is_any_object() -> None:
+    pushed({"type": "object"}, '{"a": [1, {"ü": null}], "b": "\\n"}')
+    assert ids_of(start({"type": "object"})) == [ord("{")]
+
+
+@pytest.mark.parametrize(
+    ("schema", "refusal"),
+    [
+        ({"not": {"type": "string"}}, '"not"'),
+        ({"type": "array", "uniqueItems": True}, "uniqueItems"),
+        ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+        ({"$ref": "http://example.com/x"}, "does not fetch"),
+        ({"type": "thing"}, "thing"),
+        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "integer", "minimum": 5, "maximum": 3}, "Unsatisfiable"),
+        ({"enum": []}, "Unsatisfiable"),
+    ],
+)
+def test_what_a_schema_has_that_is_not_supported_is_named(schema: Any, refusal: str) -> None:
+    with pytest.raises(MalformedError, match="json_schema is not supported") as refused:
+        start(schema)
+    assert refusal in refused.value.message
+    assert "\n" not in refused.value.message
+
+
+def test_a_schema_that_is_too_much_work_ends_its_own_answer() -> None:
+    deep: Any = {}
+    for _ in range(200):
+        deep = {"type": "array", "items": deep}
+    with pytest.raises(MalformedError, match="recursion"):
+        start(deep)
+    grammar = start({"type": "string", "pattern": "^((a{1,1000}){1,1000}){1,1000}$"})
+
+    def write_all() -> None:
+        for byte in b'"' + b"a" * 50:
+            grammar.push(byte)
+            grammar.allowed()
+
+    with pytest.raises(MalformedError, match="can't go on within its schema"):
+        write_all()
+
+
+def test_a_token_that_was_not_allowed_ends_its_answer() -> None:
+    grammar = start(PERSON)
+    grammar.push(ord("x"))
+    with pytest.raises(MalformedError, match="can't go on within its schema"):
+        grammar.allowed()
+
+
+def make_base(folder: Path, end_id: int | None) -> Path:
+    make_tokenizer(folder)
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": end_id}))
+    return folder
+
+
+def test_a_tokenizer_from_a_file_is_constrained_alike(tmp_path: Path) -> None:
+    grammars = open_grammars(make_base(tmp_path, 0), 512)
+    grammar, size = start({"type": "object", "maxProperties": 0}, grammars), 0
+    while ids_of(grammar) != [0]:
+        grammar.push(ids_of(grammar)[0])
+        size += 1
+    assert size >= 1
+    mask = grammar.allowed()
+    assert mask is not None
+    assert (mask.dtype, mask.shape) == (np.uint32, (16,))
+
+
+def test_a_base_without_an_end_token_serves_no_schema(tmp_path: Path) -> None:
+    with pytest.raises(MalformedError, match="no token that ends an answer"):
+        start({}, open_grammars(make_base(tmp_path, None), 512))
+
+
+def test_nothing_is_loaded_before_the_first_schema() -> None:
+    program = "; ".join(
+        [
+            "import sys",
+            "from openledger_node.engine.grammar import open_grammars",
+            "grammars = open_grammars(None, 257)",
+            "assert 'llguidance' not in sys.modules",
+            "grammars.start('{}')",
+            "assert 'llguidance' in sys.modules and not {'torch', 'transformers'} & set(sys.modules)",
+        ]
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

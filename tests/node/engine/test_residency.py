@@ -1,0 +1,314 @@
+"""Adapters on their way from disk to device, over a backend that reads and loads as it is told."""
+
+import select
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from openledger_node.engine.loader import Loader, Reading
+from openledger_node.engine.residency import READ_AHEAD_MAX, READ_AHEAD_SHARE, Residency
+from openledger_node.engine.sequence import AdapterPart, AdapterSource, Sequence
+from openledger_protocol.errors import AdapterRefusedError, UnavailableError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+WAIT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Host:
+    size_bytes: int
+
+
+@dataclass
+class Shelf:
+    """Adapters by name, as a backend sees them: a size, or what goes wrong."""
+
+    sizes: dict[str, int | Exception]
+    read: list[str] = field(default_factory=list)
+    loaded: set[str] = field(default_factory=set)
+    is_full: bool = False
+
+    def read_adapter(self, source: AdapterSource) -> Host:
+        self.read.append(source.id)
+        size = self.sizes[source.id]
+        if isinstance(size, Exception):
+            raise size
+        return Host(size)
+
+    def load_adapter(self, adapter_id: AdapterId, adapter: object) -> None:
+        assert adapter_id not in self.loaded
+        if self.is_full:
+            raise MemoryError
+        self.loaded.add(adapter_id)
+
+    def unload_adapter(self, adapter_id: AdapterId) -> None:
+        self.loaded.remove(adapter_id)
+
+
+def source(name: str) -> AdapterSource:
+    return AdapterSource(id=AdapterId(name), parts=(AdapterPart(folder=f"/adapters/{name}"),))
+
+
+def residency(
+    shelf: Shelf, *, device_bytes: int = 100, ram_bytes: int = 0, check: Callable[[AdapterSource], bool] | None = None
+) -> Residency:
+    return Residency(
+        shelf,  # type: ignore[arg-type]  # of a backend it needs these three alone
+        device_bytes=device_bytes,
+        ram_bytes=ram_bytes,
+        check=check or (lambda _: True),
+    )
+
+
+def wait_read(loader: Loader) -> None:
+    assert select.select([loader.bell], [], [], WAIT_S)[0], "nothing was read"
+
+
+def bring(made: Residency, name: str, in_use: tuple[str, ...] = ()) -> bool:
+    """Ask for an adapter as the worker does for one that waits, until it is read."""
+    used = [AdapterId(other) for other in in_use]
+    if made.ready(source(name), used):
+        return True
+    while made.loader.pending:
+        wait_read(made.loader)
+        made.collect(used)
+    return made.ready(source(name), used)
+
+
+def test_a_cold_adapter_is_read_once_and_is_there_when_it_was_read() -> None:
+    shelf = Shelf({"a": 10})
+    made = residency(shelf)
+    assert not made.ready(source("a"), ())
+    assert not made.ready(source("a"), ())
+    wait_read(made.loader)
+    made.collect(())
+    assert made.ready(source("a"), ())
+    assert (shelf.read, shelf.loaded, made.num_loads) == (["a"], {"a"}, 1)
+    assert made.load_ms(0.5) >= 0
+
+
+def test_those_in_use_stay_and_one_that_finds_no_room_waits_without_being_read_again() -> None:
+    shelf = Shelf({"a": 60, "b": 60})
+    made = residency(shelf)
+    assert bring(made, "a")
+    assert not bring(made, "b", in_use=("a",))
+    assert made.ready(source("b"), ())
+    assert (shelf.read, shelf.loaded) == (["a", "b"], {"b"})
+
+
+def test_an_adapter_over_the_whole_budget_says_what_to_raise() -> None:
+    made = residency(Shelf({"a": 101}))
+    with pytest.raises(AdapterRefusedError, match="adapter_cache_bytes"):
+        bring(made, "a")
+
+
+def test_an_adapter_that_pins_leave_no_room_for_says_so() -> None:
+    made = residency(Shelf({"a": 50, "b": 60}))
+    made.pin(source("a"))
+    assert bring(made, "a")
+    with pytest.raises(AdapterRefusedError, match="pin fewer"):
+        bring(made, "b")
+
+
+@pytest.mark.parametrize("error", [AdapterRefusedError("no header"), ValueError("odd"), MemoryError()], ids=repr)
+def test_what_goes_wrong_in_the_thread_refuses_that_adapter_and_no_other(error: Exception) -> None:
+    made = residency(Shelf({"bad": error, "good": 10}))
+    with pytest.raises(AdapterRefusedError, match=r"no header|/adapters/bad"):
+        bring(made, "bad")
+    assert bring(made, "good")
+
+
+def test_a_refused_adapter_is_read_anew_once_nobody_waits_for_it_any_more() -> None:
+    shelf = Shelf({"a": ValueError("torn")})
+    made = residency(shelf)
+    for _ in range(2):  # two that wait for it hear of one reading
+        with pytest.raises(AdapterRefusedError):
+            bring(made, "a")
+    made.read_ahead([])
+    shelf.sizes["a"] = 10
+    assert bring(made, "a")
+    assert shelf.read == ["a", "a"]
+
+
+def read_all(made: Residency) -> None:
+    while made.loader.pending:
+        wait_read(made.loader)
+        made.collect(())
+
+
+def test_adapters_are_read_ahead_in_the_order_in_which_they_are_wanted_and_within_a_bound() -> None:
+    names = [f"n{number}" for number in range(10)]
+    shelf = Shelf(dict.fromkeys(names, 99))
+    made = residency(shelf, device_bytes=100 * READ_AHEAD_SHARE * READ_AHEAD_MAX)
+    made.read_ahead(list(map(source, names)))
+    assert len(made.loader.pending) == READ_AHEAD_MAX
+    read_all(made)
+    assert shelf.read == names[:READ_AHEAD_MAX]
+    assert shelf.loaded == set(names[:READ_AHEAD_MAX])
+
+
+def test_what_was_read_ahead_makes_nobody_leave_and_nothing_more_is_read_while_it_takes_much() -> None:
+    names = [f"n{number}" for number in range(10)]
+    shelf = Shelf(dict.fromkeys(names, 60))
+    made = residency(shelf)
+    made.read_ahead(list(map(source, names)))
+    read_all(made)
+    assert shelf.loaded == {"n0"}
+    made.read_ahead(list(map(source, names)))
+    assert not made.loader.pending
+    assert made.ready(source("n3"), ()), "whose turn it is may make room"
+    assert shelf.loaded == {"n3"}
+
+
+def test_what_was_read_for_somebody_who_left_is_forgotten() -> None:
+    shelf = Shelf({"a": 60, "b": 60, "c": 60})
+    made = residency(shelf)
+    assert bring(made, "a")
+    assert not bring(made, "b", in_use=("a",))
+    made.read_ahead([source("c")])
+    assert bring(made, "b")
+    assert shelf.read.count("b") == 2
+
+
+def test_an_adapter_that_fails_its_trial_is_taken_off_the_device_and_refused() -> None:
+    shelf = Shelf({"a": 10})
+
+    def check(_: AdapterSource) -> bool:
+        raise AdapterRefusedError("it answers like the base")
+
+    made = residency(shelf, check=check)
+    for _ in range(2):  # two that wait for it hear of one trial
+        with pytest.raises(AdapterRefusedError, match="like the base"):
+            bring(made, "a")
+    assert (shelf.read, shelf.loaded) == (["a"], set())
+
+
+def test_an_adapter_that_fails_a_late_trial_stays_for_those_who_run_on_it_and_is_refused_to_others() -> None:
+    can_be_tried = False
+
+    def check(_: AdapterSource) -> bool:
+        if can_be_tried:
+            raise AdapterRefusedError("it answers like the base")
+        return False
+
+    shelf = Shelf({"a": 10})
+    made = residency(shelf, check=check)
+    assert bring(made, "a")
+    can_be_tried = True
+    with pytest.raises(AdapterRefusedError, match="like the base"):
+        made.ready(source("a"), [AdapterId("a")])
+    assert shelf.loaded == {"a"}
+    made.read_ahead([])
+    with pytest.raises(AdapterRefusedError, match="like the base"):
+        made.ready(source("a"), [])
+    assert shelf.loaded == set()
+
+
+def test_an_adapter_is_tried_until_that_was_possible_and_no_more() -> None:
+    tried: list[str] = []
+
+    def check(one: AdapterSource) -> bool:
+        tried.append(one.id)
+        return len(tried) > 1
+
+    made = residency(Shelf({"a": 10}), check=check)
+    for _ in range(4):
+        assert bring(made, "a")
+    assert tried == ["a", "a"]
+
+
+def test_where_the_device_is_not_the_ram_what_left_it_need_not_be_read_again() -> None:
+    shelf = Shelf({"a": 60, "b": 60})
+    made = residency(shelf, ram_bytes=200)
+    assert bring(made, "a")
+    assert bring(made, "b")
+    assert made.ready(source("a"), ())
+    assert (shelf.read, shelf.loaded, made.num_loads) == (["a", "b"], {"a"}, 3)
+
+
+def test_what_is_unloaded_leaves_no_copy_behind() -> None:
+    shelf = Shelf({"a": 60})
+    made = residency(shelf, ram_bytes=100)
+    bring(made, "a")
+    made.unload(AdapterId("a"))
+    assert (made.device.resident, shelf.loaded) == ((), set())
+    assert bring(made, "a")
+    assert shelf.read == ["a", "a"]
+
+
+def test_the_ram_tier_has_a_budget_of_its_own() -> None:
+    shelf = Shelf({"a": 60, "b": 60})
+    made = residency(shelf, ram_bytes=60)
+    for name in "aba":
+        assert bring(made, name)
+    assert shelf.read == ["a", "b", "a"]
+
+
+def test_a_pinned_adapter_is_read_unasked_and_makes_others_leave() -> None:
+    shelf = Shelf({"a": 60, "b": 60})
+    made = residency(shelf)
+    assert bring(made, "a")
+    made.pin(source("b"))
+    made.read_ahead([])
+    wait_read(made.loader)
+    made.collect(())
+    assert shelf.loaded == {"b"}
+    with pytest.raises(AdapterRefusedError):
+        made.ready(source("a"), ()) or bring(made, "a")
+
+
+def test_a_pinned_adapter_that_is_refused_is_pinned_no_more() -> None:
+    shelf = Shelf({"a": ValueError("torn")})
+    made = residency(shelf)
+    made.pin(source("a"))
+    made.read_ahead([])
+    wait_read(made.loader)
+    made.collect(())
+    made.read_ahead([])
+    assert not made.loader.pending
+
+
+def test_hits_and_misses_are_counted_once_a_sequence() -> None:
+    made = residency(Shelf({"a": 10}))
+    cold, warm = (
+        Sequence(
+            sequence_id=name, prompt_ids=(1,), sampling=SamplingParams(max_tokens=1, seed=0), adapter=source("a")
+        )
+        for name in ("cold", "warm")
+    )
+    assert made.is_new_miss(cold)
+    assert not made.is_new_miss(cold)
+    assert bring(made, "a")
+    assert not made.is_new_miss(warm)
+    made.note_joined(cold)
+    made.note_joined(warm)
+    assert (made.num_hits, made.num_misses) == (1, 1)
+
+
+def test_the_loader_reads_in_the_order_in_which_it_was_asked() -> None:
+    shelf = Shelf({"a": 1, "b": 2})
+    loader = Loader(shelf.read_adapter)
+    loader.ask(source("a"))
+    loader.ask(source("b"))
+    readings: list[Reading] = []
+    while len(readings) < 2:
+        wait_read(loader)
+        readings += loader.collect()
+    assert [reading.source.id for reading in readings] == ["a", "b"]
+    assert [reading.outcome for reading in readings] == [Host(1), Host(2)]
+    assert loader.pending == frozenset()
+
+
+def test_where_memory_is_too_small_for_what_was_read_ahead_whoever_waits_for_it_is_told_to_come_again() -> None:
+    shelf = Shelf({"a": 10}, is_full=True)
+    made = residency(shelf)
+    made.read_ahead([source("a")])
+    wait_read(made.loader)
+    made.collect(())
+    with pytest.raises(UnavailableError):
+        made.ready(source("a"), ())
+    made.read_ahead([])
+    shelf.is_full = False
+    assert bring(made, "a")

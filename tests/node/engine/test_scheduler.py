@@ -1,0 +1,449 @@
+"""Who runs in a step: the rules that hold in every step of every run, and small runs that show each of them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openledger_node.engine.backend import BLOCK_TOKENS, Drawn, Row
+from openledger_node.engine.fair_queue import WEIGHT_IN, WEIGHT_OUT
+from openledger_node.engine.scheduler import Scheduler, Step
+from openledger_node.engine.sequence import PASSED_BY_MAX, AdapterSource, Sequence
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+STEPS_MAX = 2_000
+TOKEN = 7
+
+
+def sequence(
+    name: str,
+    num_prompt: int,
+    *,
+    max_tokens: int = 1,
+    adapter: str | None = None,
+    num_resumed: int = 0,
+    payer: str = "",
+    first: int = 0,
+) -> Sequence:
+    source = AdapterSource(id=AdapterId(adapter), parts=()) if adapter else None
+    return Sequence(
+        sequence_id=name,
+        prompt_ids=tuple(range(first, first + num_prompt)),
+        sampling=SamplingParams(max_tokens=max_tokens, seed=1),
+        adapter=source,
+        payer=payer,
+        output_ids=[TOKEN] * num_resumed,
+    )
+
+
+def scheduler(*waiting: Sequence, batch_max: int = 8, prefill_tokens_max: int = 8, num_blocks: int = 0) -> Scheduler:
+    made = Scheduler(batch_max=batch_max, prefill_tokens_max=prefill_tokens_max, num_blocks=num_blocks)
+    for one in waiting:
+        made.add(one)
+    return made
+
+
+def anybody(_: Sequence) -> bool:
+    return True
+
+
+def shape(rows: Iterable[Row]) -> list[tuple[str, int, bool]]:
+    """Who runs, how many tokens of it, and whether it draws."""
+    return [(row.sequence_id, len(row.token_ids), row.draw is not None) for row in rows]
+
+
+def step(running: Scheduler) -> tuple[Row, ...]:
+    rows = running.schedule().rows
+    running.advance(rows, drawn_for(rows))
+    return rows
+
+
+def drawn_for(rows: Iterable[Row]) -> dict[str, Drawn]:
+    return {row.sequence_id: Drawn(token=TOKEN) for row in rows if row.draw}
+
+
+def test_a_prompt_runs_in_chunks_and_draws_only_after_the_last() -> None:
+    running = scheduler(sequence("a", 10), prefill_tokens_max=4)
+    running.admit(anybody)
+    assert [shape(step(running)) for _ in range(3)] == [[("a", 4, False)], [("a", 4, False)], [("a", 2, True)]]
+
+
+def test_decoding_goes_on_while_a_long_prompt_is_worked_on() -> None:
+    running = scheduler(sequence("reads", 3, max_tokens=9), sequence("long", 20), prefill_tokens_max=8)
+    running.admit(anybody)
+    assert shape(step(running)) == [("reads", 3, True), ("long", 5, False)]
+    assert shape(step(running)) == [("reads", 1, True), ("long", 8, False)]
+    assert shape(step(running)) == [("reads", 1, True), ("long", 7, True)]
+    assert shape(step(running)) == [("reads", 1, True), ("long", 1, True)]
+
+
+def test_prompts_share_the_budget_in_the_order_of_joining_and_nobody_joins_before_there_is_some() -> None:
+    running = scheduler(sequence("a", 5), sequence("b", 5), sequence("c", 5), prefill_tokens_max=8)
+    assert [joined.sequence_id for joined in running.admit(anybody)] == ["a", "b"]
+    assert shape(step(running)) == [("a", 5, True), ("b", 3, False)]
+    assert [joined.sequence_id for joined in running.admit(anybody)] == ["c"]
+
+
+def test_a_resumed_sequence_runs_its_prompt_and_its_answer_before_it_draws() -> None:
+    running = scheduler(sequence("a", 3, max_tokens=5, num_resumed=2), prefill_tokens_max=4)
+    running.admit(anybody)
+    first, second = step(running), step(running)
+    assert shape(first) == [("a", 4, False)]
+    assert shape(second) == [("a", 1, True)]
+    assert first[0].token_ids + second[0].token_ids == (0, 1, 2, TOKEN, TOKEN)
+
+
+def test_nobody_joins_a_full_batch() -> None:
+    running = scheduler(*(sequence(name, 1) for name in "abc"), batch_max=2)
+    assert [joined.sequence_id for joined in running.admit(anybody)] == ["a", "b"]
+    assert running.admit(anybody) == []
+    assert running.num_waiting == 1
+    running.remove("a")
+    assert [joined.sequence_id for joined in running.admit(anybody)] == ["c"]
+
+
+def test_a_sequence_whose_adapter_has_no_room_blocks_nobody_and_keeps_its_turn() -> None:
+    running = scheduler(sequence("a", 1, adapter="big"), sequence("b", 1), sequence("c", 1), batch_max=2)
+    assert [joined.sequence_id for joined in running.admit(lambda one: one.adapter is None)] == ["b", "c"]
+    running.add(sequence("d", 1))
+    running.remove("b")
+    assert [joined.sequence_id for joined in running.admit(anybody)] == ["a"]
+
+
+def test_who_is_asked_for_joining_is_asked_in_the_order_of_arrival_and_only_for_free_places() -> None:
+    asked: list[str] = []
+
+    def ask(one: Sequence) -> bool:
+        asked.append(one.sequence_id)
+        return one.sequence_id != "a"
+
+    cold = sequence("a", 1, adapter="0xa")
+    scheduler(cold, *(sequence(name, 1) for name in "bcd"), batch_max=2).admit(ask)
+    assert asked == ["a", "b", "c"]
+
+
+def test_a_sequence_may_be_dropped_while_it_is_asked_for() -> None:
+    running = scheduler(*(sequence(name, 1) for name in "abc"))
+
+    def refuse_b(one: Sequence) -> bool:
+        if one.sequence_id == "b":
+            running.remove("b")
+            return False
+        return True
+
+    assert [joined.sequence_id for joined in running.admit(refuse_b)] == ["a", "c"]
+    assert running.num_waiting == 0
+
+
+def test_a_beginning_that_was_just_computed_is_not_computed_again() -> None:
+    first, second = sequence("a", 40, max_tokens=3), sequence("b", 45)
+    running = scheduler(first, second, prefill_tokens_max=40, num_blocks=16)
+    running.admit(anybody)
+    (row,) = step(running)
+    running.admit(anybody)
+    shared = 2 * BLOCK_TOKENS
+    again = next(row for row in step(running) if row.sequence_id == "b")
+    assert (again.position, len(again.token_ids)) == (shared, 45 - shared)
+    assert again.blocks[:2] == row.blocks[:2]
+
+
+def test_nobody_joins_who_would_take_the_next_block_of_one_that_runs() -> None:
+    running = scheduler(sequence("a", 16, max_tokens=9), sequence("b", 16), prefill_tokens_max=64, num_blocks=2)
+    assert [one.sequence_id for one in running.admit(anybody)] == ["a"]
+    running.remove("a")
+    assert [one.sequence_id for one in running.admit(anybody)] == ["b"]
+
+
+def test_preemption_keeps_the_answer_and_the_turn() -> None:
+    old, young = sequence("old", 10, max_tokens=60), sequence("young", 10, max_tokens=60, first=50)
+    running = scheduler(old, young, prefill_tokens_max=64, num_blocks=5)
+    running.admit(anybody)
+    preempted: list[str] = []
+    while not preempted:
+        plan = running.schedule()
+        preempted = [one.sequence_id for one in plan.preempted]
+        running.advance(plan.rows, drawn_for(plan.rows))
+    assert preempted == ["young"]
+    assert [one.sequence_id for one in running.running] == ["old"]
+    assert (len(young.output_ids), young.num_cached, running.num_preempted) == (23, 0, 1)
+    running.add(sequence("late", 1))
+    running.remove("old")
+    assert [one.sequence_id for one in running.admit(anybody)] == ["young", "late"]
+
+
+def test_what_overflowed_is_not_gone_on_from() -> None:
+    running = scheduler(sequence("a", 40), prefill_tokens_max=64, num_blocks=8)
+    running.admit(anybody)
+    step(running)
+    running.remove("a", is_tainted=True)
+    again = sequence("b", 40)
+    running.add(again)
+    running.admit(anybody)
+    assert again.num_cached == 0
+
+
+def test_penalties_alone_are_given_the_texts() -> None:
+    plain, strict = sequence("plain", 2), sequence("strict", 2, num_resumed=1, max_tokens=3)
+    strict.sampling = replace(strict.sampling, presence_penalty=0.5)
+    running = scheduler(plain, strict)
+    running.admit(anybody)
+    one, two = (row.draw for row in running.schedule().rows)
+    assert one is not None
+    assert two is not None
+    assert (one.position, one.prompt_ids, one.output_ids) == (2, (), ())
+    assert (two.position, two.prompt_ids, two.output_ids) == (3, (0, 1), [TOKEN])
+
+
+def test_a_removed_sequence_is_gone_wherever_it_was() -> None:
+    waits, runs = sequence("waits", 4), sequence("runs", 4)
+    running = scheduler(runs, waits, batch_max=1)
+    running.admit(anybody)
+    assert running.remove("waits") is waits
+    assert running.remove("runs") is runs
+    assert running.remove("runs") is None
+    assert running.remove("nobody") is None
+    assert (running.num_waiting, running.running, running.schedule()) == (0, [], Step(preempted=(), rows=()))
+
+
+@dataclass
+class Plan:
+    """One sequence of a random run."""
+
+    arrives: int  # before this step
+    num_prompt: int
+    max_tokens: int
+    adapter: str | None
+    num_resumed: int
+    leaves: int | None  # cancelled before this step
+    payer: str = ""
+    first: int = 0  # of its prompt: those of the same may share blocks
+
+
+PLANS = st.builds(
+    Plan,
+    arrives=st.integers(0, 12),
+    num_prompt=st.integers(1, 30),
+    max_tokens=st.integers(1, 6),
+    adapter=st.sampled_from([None, "a", "b", "c"]),
+    num_resumed=st.integers(0, 3),
+    leaves=st.none() | st.integers(0, 30),
+    payer=st.sampled_from(["", "p", "q"]),
+    first=st.sampled_from([0, 100]),
+)
+
+
+@dataclass
+class Run:
+    """A scheduler with a device that never fails, checked in every step."""
+
+    scheduler: Scheduler
+    batch_max: int
+    prefill_tokens_max: int
+    adapters_max: int
+    num_seen: dict[str, int] = field(default_factory=dict)  # tokens of a sequence that the device holds
+    memory: dict[int, dict[int, tuple[object, ...]]] = field(default_factory=dict)  # block → place → text up to there
+    finished: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
+
+    def can_join(self, one: Sequence) -> bool:
+        used = {other.adapter_id for other in self.scheduler.running if other.adapter_id}
+        return one.adapter_id is None or len(used | {one.adapter_id}) <= self.adapters_max
+
+    def remove(self, name: str) -> None:
+        if name not in self.finished and self.scheduler.remove(name):
+            self.removed.add(name)
+
+    def step(self) -> None:
+        for one in self.scheduler.admit(self.can_join):
+            self.num_seen[one.sequence_id] = one.num_cached
+        assert len(self.scheduler.running) <= self.batch_max
+        oldest = self.scheduler.running[:1]
+        plan = self.scheduler.schedule()
+        assert self.scheduler.running[:1] == oldest, "the oldest is never preempted"
+        before = {one.sequence_id: one.num_pending for one in self.scheduler.running}
+        self.check(plan.rows, before)
+        self.write(plan.rows)
+        drawn = drawn_for(plan.rows)
+        grown = self.scheduler.advance(plan.rows, drawn)
+        assert [one.sequence_id for one in grown] == list(drawn)
+        for one in grown:
+            if one.is_full:
+                self.scheduler.remove(one.sequence_id)
+                self.finished.add(one.sequence_id)
+
+    def write(self, rows: tuple[Row, ...]) -> None:
+        """Do as a device does, and find each row's whole text in its blocks."""
+        texts = {one.sequence_id: (*one.prompt_ids, *one.output_ids) for one in self.scheduler.running}
+        adapters = {one.sequence_id: one.adapter_id for one in self.scheduler.running}
+        for row in rows if self.scheduler.pool else ():
+            text = texts[row.sequence_id]
+            for place in range(row.position, row.position + len(row.token_ids)):
+                cells = self.memory.setdefault(row.blocks[place // BLOCK_TOKENS], {})
+                cells[place % BLOCK_TOKENS] = (adapters[row.sequence_id], *text[: place + 1])
+        for row in rows if self.scheduler.pool else ():
+            for place in range(row.position + len(row.token_ids)):
+                cell = self.memory[row.blocks[place // BLOCK_TOKENS]][place % BLOCK_TOKENS]
+                assert cell == (adapters[row.sequence_id], *texts[row.sequence_id][: place + 1])
+
+    def check(self, rows: tuple[Row, ...], before: dict[str, int]) -> None:
+        names = [row.sequence_id for row in rows]
+        assert len(set(names)) == len(names)
+        assert not self.removed & set(names)
+        assert not self.finished & set(names)
+        for row in rows:
+            assert row.position == self.num_seen.get(row.sequence_id, 0)
+            assert len(row.token_ids) > 0
+            assert (row.draw is not None) == (len(row.token_ids) == before[row.sequence_id])
+            self.num_seen[row.sequence_id] = row.position + len(row.token_ids)
+        decoding = [name for name, num_pending in before.items() if num_pending == 1]
+        prefill = [row for row in rows if before[row.sequence_id] > 1]
+        assert names == decoding + [row.sequence_id for row in prefill]
+        assert sum(len(row.token_ids) for row in prefill) <= self.prefill_tokens_max
+        assert all(row.draw for row in prefill[:-1]), "nobody is served before an older prompt is done"
+
+
+@given(
+    plans=st.lists(PLANS, min_size=1, max_size=10),
+    batch_max=st.integers(1, 4),
+    prefill_tokens_max=st.integers(1, 16),
+    adapters_max=st.integers(1, 2),
+    num_blocks=st.just(0) | st.integers(3, 9),
+)
+def test_every_sequence_finishes_and_every_step_keeps_the_rules(
+    plans: list[Plan], batch_max: int, prefill_tokens_max: int, adapters_max: int, num_blocks: int
+) -> None:
+    made = Scheduler(batch_max=batch_max, prefill_tokens_max=prefill_tokens_max, num_blocks=num_blocks)
+    run = Run(made, batch_max, prefill_tokens_max, adapters_max)
+    num_steps = 0
+    while num_steps <= max(plan.arrives for plan in plans) or made.running or made.num_waiting:
+        assert num_steps < STEPS_MAX, "somebody waits for ever"
+        for number, plan in enumerate(plans):
+            if plan.leaves == num_steps:
+                run.remove(f"s{number}")
+            if plan.arrives == num_steps:
+                made.add(planned(number, plan))
+        run.step()
+        num_steps += 1
+    assert run.finished | run.removed == {f"s{number}" for number in range(len(plans))}
+    assert not run.finished & run.removed
+    assert made.pool is None or made.pool.num_used == 0
+
+
+def planned(number: int, plan: Plan) -> Sequence:
+    num_resumed = min(plan.num_resumed, plan.max_tokens - 1)
+    return sequence(
+        f"s{number}",
+        plan.num_prompt,
+        max_tokens=plan.max_tokens,
+        adapter=plan.adapter,
+        num_resumed=num_resumed,
+        payer=plan.payer,
+        first=plan.first,
+    )
+
+
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=10), st.integers(1, 3))
+def test_where_anybody_may_join_all_join_in_the_order_of_arrival(lengths: list[int], batch_max: int) -> None:
+    names = [f"s{number}" for number in range(len(lengths))]
+    running = scheduler(*map(sequence, names, lengths), batch_max=batch_max)
+    joined: list[str] = []
+    while running.num_waiting or running.running:
+        joined += [one.sequence_id for one in running.admit(anybody)]
+        running.remove(running.running[0].sequence_id)
+    assert joined == names
+
+
+@given(num_prompt=st.integers(1, 20), num_resumed=st.integers(0, 5), cuts=st.lists(st.integers(1, 9), max_size=30))
+def test_pending_tokens_taken_piece_by_piece_are_the_whole_sequence(
+    num_prompt: int, num_resumed: int, cuts: list[int]
+) -> None:
+    one = sequence("a", num_prompt, num_resumed=num_resumed)
+    taken: tuple[int, ...] = ()
+    for count in [*cuts, 99]:
+        piece = one.pending_ids(min(count, one.num_pending))
+        one.num_cached += len(piece)
+        taken += piece
+    assert taken == (*one.prompt_ids, *one.output_ids)
+    assert one.num_pending == 0
+
+
+def test_whoever_was_passed_by_too_often_is_passed_by_no_more() -> None:
+    running = scheduler(sequence("large", 1, adapter="0xa"), batch_max=1)
+    for number in range(PASSED_BY_MAX):
+        running.add(sequence(f"s{number}", 1))
+        (joined,) = running.admit(lambda one: one.sequence_id != "large")
+        running.remove(joined.sequence_id)
+    running.add(sequence("late", 1))
+    assert running.admit(lambda one: one.sequence_id != "large") == []
+    assert [joined.sequence_id for joined in running.admit(anybody)] == ["large"]
+
+
+def test_one_that_was_waited_for_and_is_refused_holds_up_nobody_behind_it() -> None:
+    overdue = sequence("overdue", 1, adapter="0xa")
+    overdue.num_passed_by = PASSED_BY_MAX
+    running = scheduler(overdue, sequence("late", 1))
+
+    def refuse(one: Sequence) -> bool:
+        if one is overdue:
+            running.remove("overdue")
+        return one is not overdue
+
+    assert [joined.sequence_id for joined in running.admit(refuse)] == ["late"]
+
+
+@given(
+    lengths=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    answers=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    batch_max=st.integers(1, 6),
+    prefill_tokens_max=st.integers(1, 64),
+)
+def test_of_two_payers_that_always_wait_none_is_ahead_by_more_than_the_bound(
+    lengths: tuple[int, int], answers: tuple[int, int], batch_max: int, prefill_tokens_max: int
+) -> None:
+    made = scheduler(batch_max=batch_max, prefill_tokens_max=prefill_tokens_max)
+    served = {"p": 0, "q": 0}
+    bound = 2 * max(WEIGHT_IN * max(lengths), WEIGHT_OUT * batch_max * max(answers))
+    for number in range(200):
+        for payer, length, max_tokens in zip("pq", lengths, answers, strict=True):
+            for more in range(1 + batch_max - sum(one.payer == payer for one in made.waiting)):
+                made.add(sequence(f"{payer}{number}+{more}", length, max_tokens=max_tokens, payer=payer))
+        for one in made.admit(anybody):
+            served[one.payer] += WEIGHT_IN * one.num_pending
+        rows = made.schedule().rows
+        for one in made.advance(rows, drawn_for(rows)):
+            served[one.payer] += WEIGHT_OUT
+            if one.is_full:
+                made.remove(one.sequence_id)
+        assert abs(served["p"] - served["q"]) <= bound
+
+
+def test_a_payer_with_many_requests_does_not_hold_up_one_with_few() -> None:
+    many = [sequence(f"m{number}", 4, payer="many") for number in range(20)]
+    running = scheduler(*many, sequence("f", 4, payer="few"), batch_max=2)
+    assert [one.sequence_id for one in running.admit(anybody)] == ["m0", "f"]
+
+
+def test_a_newcomer_does_not_make_up_for_the_time_when_it_was_away() -> None:
+    running = scheduler(batch_max=1)
+    for number in range(10):
+        running.add(sequence(f"old{number}", 4, payer="old"))
+        running.add(sequence(f"other{number}", 4, payer="other"))
+    for _ in range(8):
+        (joined,) = running.admit(anybody)
+        running.remove(joined.sequence_id)
+    for number in range(10):
+        running.add(sequence(f"new{number}", 4, payer="new"))
+    turns: list[str] = []
+    for _ in range(9):
+        (joined,) = running.admit(anybody)
+        turns.append(joined.payer)
+        running.remove(joined.sequence_id)
+    assert sorted(turns) == ["new"] * 3 + ["old"] * 3 + ["other"] * 3
+
+
+def test_the_adapters_of_one_payer_take_turns() -> None:
+    many = [sequence(f"m{number}", 4, adapter="0xa") for number in range(20)]
+    running = scheduler(*many, sequence("f", 4, adapter="0xb"), batch_max=2)
+    assert [one.sequence_id for one in running.admit(anybody)] == ["m0", "f"]

@@ -1,0 +1,82 @@
+"""Templates and tokenizers of strangers, on a tiny base made here."""
+
+from pathlib import Path
+
+import pytest
+from support.tiny import make_tokenizer
+from transformers import AutoTokenizer
+
+from openledger_node.engine.tokenizer import ByteTokenizer, open_tokenizer
+from openledger_node.errors import ModelError
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.inference import Message
+
+CONVERSATION = (
+    Message(role="system", content="Be <short> & 'plain'."),
+    Message(role="user", content="Grüße, 🙂 [x]"),
+    Message(role="assistant", content="  so be it\n"),
+    Message(role="user", content="and?"),
+)
+TEMPLATES = {
+    "turns": "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{% endfor %}{{ eos_token }}",
+    "a loop that is left": "{% for m in messages %}{% if loop.last %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
+    "json": "{{ messages | tojson }}{{ messages[0] | tojson(indent=2) }}",
+    "a date": "{{ strftime_now('%Y') }}{{ messages[-1].content }}",
+    "a prompt that opens the answer": "{{ messages | length }}{% if add_generation_prompt %}<assistant>{% endif %}",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_tokenizer(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
+def test_a_template_renders_to_the_tokens_that_transformers_makes(folder: Path, template: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    theirs = AutoTokenizer.from_pretrained(folder)
+    messages = [{"role": message.role, "content": message.content} for message in CONVERSATION]
+    wanted = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert list(open_tokenizer(folder).render(CONVERSATION)) == wanted
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no system role') }}", "{{ messages[99].content }}", "{{ 1 / 0 }}", "{{ 'a' + 1 }}"],
+)
+def test_whatever_a_template_raises_is_a_refusal(folder: Path, template: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(MalformedError, match="chat template refuses"):
+        open_tokenizer(folder).render(CONVERSATION)
+
+
+def test_a_template_cannot_reach_out_of_its_sandbox(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ messages.__class__.__mro__[1].__subclasses__() }}")
+    with pytest.raises(MalformedError):
+        open_tokenizer(folder).render(CONVERSATION)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("chat_template.jinja", "{% for %}"), ("chat_template.jinja", "{% unheard of %}"), ("tokenizer.json", "{")],
+)
+def test_what_cannot_be_read_is_told_at_the_start(folder: Path, file: str, content: str) -> None:
+    (folder / file).write_text(content)
+    with pytest.raises(ModelError):
+        open_tokenizer(folder)
+
+
+def test_a_base_without_template_completes_texts_alone(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink()
+    tokenizer = open_tokenizer(folder)
+    with pytest.raises(MalformedError, match="no chat template"):
+        tokenizer.render(CONVERSATION)
+    assert tokenizer.render("plain") == tokenizer.encode("plain")
+
+
+@pytest.mark.parametrize("text", ["plain", "Grüße, 🙂 ok", "a\u200db", "नमस्ते"])
+def test_decoded_pieces_are_the_encoded_text(folder: Path, text: str) -> None:
+    for tokenizer in (open_tokenizer(folder), ByteTokenizer()):
+        decoder = tokenizer.decoder()
+        assert "".join(decoder.push(token) for token in tokenizer.encode(text)) == text

@@ -1,0 +1,42 @@
+"""When the supervisor ends an engine, and what the log says then."""
+
+from dataclasses import replace
+
+import pytest
+
+from openledger_node.engine.supervision import Limits, Vitals, why_kill
+
+LIMITS = Limits(stall_timeout_s=60.0, load_timeout_s=600.0, memory_max_bytes=1 << 30)
+WELL = Vitals(is_ready=True, has_work=True, silent_s=59.0, rss_bytes=1 << 29)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        WELL,
+        replace(WELL, rss_bytes=None),
+        replace(WELL, has_work=False, silent_s=10_000.0),  # an idle engine says nothing
+        replace(WELL, is_ready=False, silent_s=599.0),
+    ],
+    ids=repr,
+)
+def test_an_engine_that_does_as_it_should_goes_on(seen: Vitals) -> None:
+    assert why_kill(seen, LIMITS) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (replace(WELL, silent_s=61.0), "has said nothing for 61 s"),
+        (replace(WELL, is_ready=False, has_work=False, silent_s=601.0), "not ready after 601 s"),
+        (replace(WELL, rss_bytes=(1 << 30) + 1), "memory_max_bytes is 1024 MiB"),
+        (replace(WELL, is_ready=False, silent_s=0.0, rss_bytes=1 << 31), "takes 2048 MiB"),
+    ],
+    ids=repr,
+)
+def test_an_engine_past_help_is_ended_and_the_log_says_why(seen: Vitals, words: str) -> None:
+    assert words in (why_kill(seen, LIMITS) or "")
+
+
+def test_without_a_bound_memory_is_nobodys_business() -> None:
+    assert why_kill(replace(WELL, rss_bytes=1 << 50), replace(LIMITS, memory_max_bytes=0)) is None

@@ -1,0 +1,227 @@
+"""The worker over a socket pair and a backend in this process: what a failing step costs, and whom."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openledger_node.backends.fake import ENDLESS, FakeBackend
+from openledger_node.engine import frames
+from openledger_node.engine.backend import BackendSettings, Drawn, Row
+from openledger_node.engine.fit import is_out_of_memory
+from openledger_node.engine.frames import Chunk, Event, Finished, Open, Refused, Submit, Unload
+from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
+from openledger_node.engine.worker_io import Link
+from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+TIMEOUT_S = 20.0
+SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=4096)
+OPEN = Open(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 20)
+
+Run = Callable[[tuple[Row, ...]], dict[str, Drawn]]
+
+
+class Odd(FakeBackend):
+    """The fake, with a step that does as it is told."""
+
+    def __init__(self, step: Callable[[tuple[Row, ...], Run], dict[str, Drawn]]) -> None:
+        super().__init__(SETTINGS)
+        self._odd_step = step
+
+    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+        return self._odd_step(rows, super().step)
+
+
+class Daemon:
+    """Our end of the pair."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._decoder = frames.frame_decoder()
+        self._events: list[Event] = []
+
+    def send(self, *commands: Submit | Unload) -> None:
+        self._connection.sendall(b"".join(map(frames.encode, commands)))
+
+    def read_last(self, count: int) -> dict[str, Finished | Refused]:
+        """Wait for the last words on so many sequences."""
+        last: dict[str, Finished | Refused] = {}
+        while len(last) < count:
+            for fields in self._decoder.feed(self._connection.recv(1 << 16)):
+                event = frames.decode(fields)
+                if isinstance(event, Finished | Refused):
+                    assert event.sequence_id not in last
+                    last[event.sequence_id] = event
+                elif isinstance(event, Chunk):
+                    assert event.sequence_id not in last
+        return last
+
+
+class Process(threading.Thread):
+    """A worker's main, and what it ended with."""
+
+    def __init__(self, connection: socket.socket, backend: FakeBackend) -> None:
+        super().__init__()
+        self._connection, self._backend = connection, backend
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            Worker(Link(self._connection), self._backend, OPEN).run()
+        except BaseException as error:
+            self.error = error
+
+    def wait(self) -> BaseException | None:
+        self.join(TIMEOUT_S)
+        assert not self.is_alive()
+        return self.error
+
+
+@contextmanager
+def working(backend: FakeBackend) -> Iterator[tuple[Daemon, Process]]:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(TIMEOUT_S)
+    process = Process(theirs, backend)
+    process.start()
+    with theirs, ours:
+        yield Daemon(ours), process
+        ours.shutdown(socket.SHUT_RDWR)
+        process.wait()
+
+
+def submit(name: str, *, max_tokens: int = 5, json_schema: str | None = None) -> Submit:
+    sampling = SamplingParams(max_tokens=max_tokens, seed=1, temperature=0, json_schema=json_schema)
+    return Submit(
+        sequence_id=name, prompt_ids=tuple(ENDLESS + name.encode()), resumed_ids=(), sampling=sampling, adapter=None
+    )
+
+
+def test_a_step_that_memory_is_too_small_for_costs_who_joined_last_and_nobody_else() -> None:
+    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+        if len(rows) > 2:
+            raise MemoryError
+        return run(rows)
+
+    with working(Odd(step)) as (daemon, _):
+        daemon.send(*map(submit, "abcd"))
+        last = daemon.read_last(4)
+    assert [name for name in "abcd" if isinstance(last[name], Finished)] == ["a", "b"]
+    assert {word.code for word in last.values() if isinstance(word, Refused)} == {UnavailableError.code}
+
+
+def test_an_engine_that_has_no_memory_at_all_ends_rather_than_refuse_everybody() -> None:
+    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+        raise MemoryError
+
+    with working(Odd(step)) as (daemon, process):
+        daemon.send(*(submit(f"s{number}") for number in range(OUT_OF_MEMORY_MAX + 2)))
+        assert len(daemon.read_last(OUT_OF_MEMORY_MAX)) == OUT_OF_MEMORY_MAX
+        assert isinstance(process.wait(), MemoryError)
+
+
+def test_a_sequence_whose_adapter_finds_no_memory_beside_others_is_refused_alone() -> None:
+    class Small(FakeBackend):
+        def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
+            if sequence_id == "large":
+                raise MemoryError
+            super().join(sequence_id, adapter_id)
+
+    with working(Small(SETTINGS)) as (daemon, _):
+        daemon.send(*map(submit, ("a", "large", "b")))
+        last = daemon.read_last(3)
+    assert isinstance(last["a"], Finished)
+    assert isinstance(last["b"], Finished)
+    assert isinstance(last["large"], Refused)
+    assert last["large"].code == UnavailableError.code
+
+
+def test_a_removed_adapter_leaves_once_nothing_runs_on_it(make_adapter_folder: Callable[..., Path]) -> None:
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+    seen: list[bool] = []
+
+    class Watched(FakeBackend):
+        is_at_work = False
+
+        def unload_adapter(self, adapter_id: AdapterId) -> None:
+            seen.append(self.is_at_work)
+            super().unload_adapter(adapter_id)
+
+        def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
+            self.is_at_work = True
+            super().join(sequence_id, adapter_id)
+
+        def leave(self, sequence_id: str) -> None:
+            self.is_at_work = False
+            super().leave(sequence_id)
+
+    with working(Watched(SETTINGS)) as (daemon, _):
+        daemon.send(replace(submit("a"), adapter=source), Unload(adapter_id=source.id))
+        assert isinstance(daemon.read_last(1)["a"], Finished)
+        daemon.send(submit("b"))
+        daemon.read_last(1)
+    assert seen == [False]
+
+
+def test_any_other_error_of_a_step_ends_the_engine() -> None:
+    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+        raise ZeroDivisionError
+
+    with working(Odd(step)) as (daemon, process):
+        daemon.send(submit("a"))
+        assert isinstance(process.wait(), ZeroDivisionError)
+
+
+def test_an_answer_whose_numbers_overflow_is_refused_alone() -> None:
+    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+        return {name: drawn for name, drawn in run(rows).items() if name != "bad"}
+
+    with working(Odd(step)) as (daemon, _):
+        daemon.send(submit("bad"), submit("good"))
+        last = daemon.read_last(2)
+    assert isinstance(last["good"], Finished)
+    assert isinstance(last["bad"], Refused)
+    assert last["bad"].code == AdapterRefusedError.code
+
+
+def test_a_schema_that_nobody_can_follow_is_refused_as_malformed_and_others_are_served() -> None:
+    with working(FakeBackend(SETTINGS)) as (daemon, _):
+        daemon.send(submit("bad", json_schema='{"type": "no such"}'), submit("good"))
+        last = daemon.read_last(2)
+    assert isinstance(last["good"], Finished)
+    assert isinstance(last["bad"], Refused)
+    assert last["bad"].code == MalformedError.code
+
+
+def test_an_answer_keeps_to_its_schema_also_behind_what_an_engine_before_gave_out() -> None:
+    schema = '{"enum": ["aye"]}'
+    whole = submit("whole", max_tokens=20, json_schema=schema)
+    resumed = replace(whole, sequence_id="resumed", resumed_ids=tuple(b'"ay'))
+    with working(FakeBackend(SETTINGS)) as (daemon, _):
+        daemon.send(whole, resumed)
+        last = daemon.read_last(2)
+    assert last == {name: Finished(sequence_id=name, reason="stop") for name in ("whole", "resumed")}
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("shapes do not match"), False),
+    ],
+    ids=repr,
+)
+def test_want_of_memory_is_told_by_the_errors_name(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected

@@ -1,0 +1,186 @@
+"""The factory's desk: orders read, rows gathered, and one training at a time whoever works on it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openledger_node.config import Config, LimitsConfig, load_config
+from openledger_node.datanets.rows import write_rows
+from openledger_node.datanets.sample import draw_sample
+from openledger_node.errors import ConfigError, NodeError
+from openledger_node.factory.order import job_of, order_from
+from openledger_node.factory.runs import Runs
+from openledger_node.factory.service import FactoryDesk
+from openledger_node.home import Home
+from openledger_protocol.datanet import Row
+from openledger_protocol.errors import MalformedError
+
+ORDER = {"name": "lake", "sample": True, "base": "fake", "trainer": "fake", "evaluate": 4}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def config(home: Home) -> Config:
+    return load_config(home.config_file)[0]
+
+
+@pytest.fixture
+def desk(home: Home, config: Config) -> FactoryDesk:
+    return FactoryDesk(home, config)
+
+
+def wait_for_end(desk: FactoryDesk) -> dict[str, Any]:
+    assert desk._thread is not None
+    desk._thread.join(60)
+    return desk.run()
+
+
+def test_a_training_is_begun_followed_and_shown(desk: FactoryDesk) -> None:
+    assert desk.show()["run"] is None
+    begun = desk.train(ORDER)
+    assert (begun["number"], begun["rows"], begun["held_out"], begun["dropped"]) == (1, 90, 30, 0)
+    ended = wait_for_end(desk)
+    assert (ended["state"], ended["who"], ended["is_cut_off"]) == ("done", None, False)
+    assert len(ended["history"]) == 73
+    assert ended["evaluation"]["rows"] == 4
+    shown = desk.show()
+    assert shown["run"] == ended
+    assert [run["number"] for run in shown["runs"]] == [1]
+    assert shown["is_training"] is False
+    json.dumps(shown)
+
+
+def test_rows_that_are_too_long_are_left_out_and_counted(desk: FactoryDesk, tmp_path: Path) -> None:
+    rows = [Row(prompt=f"{n}?", completion="x" * (400 if n < 3 else 20), contributor="ada") for n in range(20)]
+    write_rows(tmp_path / "rows.jsonl", rows)
+    order = {"rows": str(tmp_path / "rows.jsonl"), "base": "fake", "tokens_max": 100}
+    found = desk.preview(order, 0)
+    assert (found["dropped"], found["used"] + found["held_out"]) == (3, 17)
+    assert found["tokens"]["longest"] <= 100
+    with pytest.raises(ConfigError, match="two rows or more"):
+        desk.preview({**order, "tokens_max": 16}, 0)
+
+
+def test_three_rows_are_shown_as_the_model_sees_them(desk: FactoryDesk) -> None:
+    order = {"sample": True, "base": "fake"}
+    found = desk.preview(order, 0)
+    row = draw_sample(1).rows[0]
+    pieces = [
+        {"kind": "template", "text": "user: "},
+        {"kind": "text", "text": row.prompt},
+        {"kind": "template", "text": "\nassistant:"},
+        {"kind": "learned", "text": row.completion},
+        {"kind": "learned_template", "text": "<end>"},
+    ]
+    assert found["rows"][0]["pieces"] == pieces
+    assert len(found["rows"]) == 3
+    assert desk.preview(order, found["next_offset"])["rows"][0] != found["rows"][0]
+    assert desk.preview(order, 89)["next_offset"] == 2, "behind the last one comes the first"
+
+
+def test_an_estimate_of_a_base_without_weights_says_so(desk: FactoryDesk) -> None:
+    found = desk.estimate({"sample": True, "base": "fake", "preset": "thorough"})
+    assert (found["steps"], found["memory"]) == (120, None)
+    assert "has no weights" in found["why"]
+
+
+def test_what_is_given_goes_before_the_preset() -> None:
+    job = job_of(order_from({"name": "n", "preset": "thorough", "rank": 4}), device="cpu")
+    assert (job.rank, job.alpha, job.layers, job.epochs, job.device) == (4, 8, 0, 10, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "says"),
+    [
+        ({"speed": 1}, MalformedError, "no 'speed'"),
+        ({"rank": "8"}, MalformedError, "rank is"),
+        ({"rank": True}, MalformedError, "rank is"),
+        ({"name": "a:b"}, MalformedError, "name"),
+        ({"preset": "huge"}, ConfigError, "balanced"),
+        ({"sample": False}, ConfigError, "give one of"),
+        ({"datanet": "x"}, ConfigError, "give one of"),
+        ({"evaluate": -1}, ConfigError, "evaluate"),
+        ({"epochs": 0}, ConfigError, "epochs"),
+    ],
+)
+def test_an_order_that_is_none_trains_nothing(
+    desk: FactoryDesk, home: Home, wanted: dict[str, Any], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        desk.train({**ORDER, **wanted})
+    assert Runs(home).all() == []
+
+
+def test_a_training_of_another_process_is_seen_and_told_what_is_wanted(
+    desk: FactoryDesk, home: Home, config: Config
+) -> None:
+    other = FactoryDesk(home, config)
+    number = other.begin(ORDER).number
+    assert desk.run()["is_cut_off"], "nobody works on it yet"
+    with pytest.raises(ConfigError, match="is waiting"):
+        desk.train(ORDER)
+    with Runs(home).hold():
+        assert desk.run()["who"] == "elsewhere"
+        assert desk.show()["is_training"]
+        desk.stop(keep=False)
+    assert Runs(home).wished(number) == "stop"
+
+
+def test_a_training_that_nobody_works_on_is_gone_on_with_or_forgotten(desk: FactoryDesk) -> None:
+    desk.begin(ORDER)
+    assert desk.go_on() == 1
+    assert wait_for_end(desk)["state"] == "done"
+    assert desk.go_on() is None
+    desk.begin({**ORDER, "name": "pond"})
+    assert desk.stop(keep=False)["state"] == "stopped"
+    with pytest.raises(ConfigError, match="only one that is"):
+        desk.stop(keep=False)
+
+
+def test_a_node_that_ends_lets_the_training_write_where_it_is(desk: FactoryDesk, home: Home, config: Config) -> None:
+    desk.train({**ORDER, "epochs": 5_000_000})
+    while not desk.run()["history"]:
+        pass
+    desk.close()
+    left = FactoryDesk(home, config)
+    assert left.run()["is_cut_off"]
+    assert left.run()["state"] == "training"
+    left.stop(keep=True)
+    ended = wait_for_end(left)
+    assert (ended["state"], ended["restarts"][0]["step"] > 0) == ("done", True)
+    assert 0 < ended["step"] < ended["steps"]
+
+
+def test_a_pause_wants_somebody_who_trains(desk: FactoryDesk) -> None:
+    with pytest.raises(NodeError, match="no training has been begun"):
+        desk.pause()
+    desk.begin(ORDER)
+    with pytest.raises(ConfigError, match="only one that is training"):
+        desk.pause()
+
+
+def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: FactoryDesk) -> None:
+    desk.begin(ORDER)
+    desk.stop(keep=False)
+    with pytest.raises(ConfigError, match="left no adapter"):
+        desk.evaluate(1, None)
+    with pytest.raises(NodeError, match="no adapter to publish"):
+        desk.adapter_of(1)
+    with pytest.raises(NodeError, match="no training here has number 9"):
+        desk.run(9)
+
+
+def test_the_cap_is_the_owners_or_the_machines() -> None:
+    from openledger_node.factory.forecast import Room
+
+    assert Room(lambda: LimitsConfig(ram_bytes=7), device="cpu").cap_bytes == 7
+    room = Room(LimitsConfig, device="cpu")
+    assert room.cap_bytes == room.machine.ram_bytes > 2**30
+    assert room.products_per_s is not None
+    assert room.products_per_s > 1e8

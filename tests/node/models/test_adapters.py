@@ -1,0 +1,452 @@
+"""The shelf: what is put on it, what a name means there, and that one bad folder takes nothing else down."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.peft_folders import CONFIG_FILE, WEIGHTS_FILE, write_adapter, write_manifest
+
+from openledger_node.errors import ModelError
+from openledger_node.home import Home
+from openledger_node.models.adapters import (
+    MANIFEST_FILE,
+    Adapter,
+    ShelfReader,
+    adapter_to_json,
+    add_adapter,
+    find_adapter,
+    list_adapters,
+    remove_adapter,
+    resolve_model,
+)
+from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_protocol.adapter import adapter_id
+from openledger_protocol.codec import to_plain
+from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnknownModelError
+from openledger_protocol.primitives import Digest
+
+MakeFolder = Callable[..., Path]
+OTHER_BASE = Base(
+    name="other",
+    digest=Digest("0x" + "0" * 64),
+    folder=None,
+    tokenizer_digest=Digest("0x" + "1" * 64),
+    chat_template_digest=Digest("0x" + "2" * 64),
+)
+
+
+def shelf(home: Home) -> dict[str, bytes]:
+    """Every file on the shelf, whatever it is."""
+    files = [file for file in home.adapters.rglob("*") if file.is_file()] if home.adapters.exists() else []
+    return {str(file.relative_to(home.adapters)): file.read_bytes() for file in files}
+
+
+def test_an_empty_home_has_an_empty_shelf(home: Home) -> None:
+    assert list_adapters(home) == []
+    assert not home.adapters.exists()
+
+
+def test_a_plain_folder_gets_a_manifest_that_says_what_is_known(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = make_adapter_folder("harbour")
+    adapter = add_adapter(home, source, OTHER_BASE)
+    assert adapter.name == "harbour"
+    assert adapter.full_name == f"harbour@{adapter.id[2:10]}"
+    assert adapter.folder == home.adapters / adapter.full_name
+    assert to_plain(adapter.manifest.base) == {"name": "other", "digest": OTHER_BASE.digest}
+    assert adapter.manifest.tokenizer_digest == OTHER_BASE.tokenizer_digest
+    assert adapter.manifest.chat_template_digest == OTHER_BASE.chat_template_digest
+    assert adapter.id == adapter_id(adapter.manifest)
+    assert list_adapters(home) == [adapter]
+
+
+def test_the_source_is_left_as_it_was(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = make_adapter_folder()
+    before = {file.name: file.read_bytes() for file in source.iterdir()}
+    add_adapter(home, source, FAKE_BASE)
+    assert {file.name: file.read_bytes() for file in source.iterdir()} == before
+
+
+def test_only_what_is_known_of_an_adapter_is_copied(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = make_adapter_folder()
+    for stray in ("optimizer.pt", "README.md", "evil.py"):
+        (source / stray).write_text("x")
+    (source / "attribution").mkdir()
+    (source / "attribution" / "index.bin").write_text("spans")
+    adapter = add_adapter(home, source, FAKE_BASE)
+    expected = {CONFIG_FILE, WEIGHTS_FILE, MANIFEST_FILE, "attribution/index.bin"}
+    assert set(shelf(home)) == {f"{adapter.full_name}/{name}" for name in expected}
+
+
+def test_a_link_in_a_strangers_folder_copies_nothing_of_this_machine(
+    home: Home, make_adapter_folder: MakeFolder, tmp_path: Path
+) -> None:
+    # A copy that followed `attribution/x → ~/.ssh/id_ed25519` would hand the key on with the adapter.
+    secret = tmp_path / "id_ed25519"
+    secret.write_text("a secret of this machine")
+    source = make_adapter_folder()
+    (source / "attribution").mkdir()
+    (source / "attribution" / "index.bin").symlink_to(secret)
+    with contextlib.suppress(AdapterRefusedError):
+        add_adapter(home, source, FAKE_BASE)
+    assert not any(b"a secret of this machine" in content for content in shelf(home).values())
+
+
+def test_adding_twice_changes_nothing(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = make_adapter_folder()
+    first = add_adapter(home, source, FAKE_BASE)
+    before = shelf(home)
+    assert add_adapter(home, source, FAKE_BASE) == first
+    assert add_adapter(home, first.folder, FAKE_BASE) == first
+    assert shelf(home) == before
+
+
+def test_other_weights_under_the_same_name_are_another_adapter(home: Home, make_adapter_folder: MakeFolder) -> None:
+    first = add_adapter(home, make_adapter_folder("harbour"), FAKE_BASE)
+    second = add_adapter(home, make_adapter_folder("harbour", seed=1), FAKE_BASE)
+    assert first.id != second.id
+    assert {adapter.id for adapter in list_adapters(home)} == {first.id, second.id}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"lora_alpha": 8}, {"use_rslora": True}, {"alpha_pattern": {"q_proj": 1}}], ids=str
+)
+def test_the_same_weights_scaled_otherwise_are_another_adapter(
+    home: Home, make_adapter_folder: MakeFolder, changes: dict[str, Any]
+) -> None:
+    # With one id for both, a node could serve, and be paid for, another alpha under an honest adapter's id.
+    first = add_adapter(home, make_adapter_folder("harbour"), FAKE_BASE)
+    second = add_adapter(home, make_adapter_folder("harbour", **changes), FAKE_BASE)
+    assert first.id != second.id
+
+
+def test_the_folders_name_can_be_overruled(home: Home, make_adapter_folder: MakeFolder) -> None:
+    assert add_adapter(home, make_adapter_folder("checkpoint-500"), FAKE_BASE, name="harbour").name == "harbour"
+
+
+@pytest.mark.parametrize("name", ["fake:harbour", "harbour@1", "a b", "..", "[red]"])
+def test_a_name_that_is_none_is_refused(home: Home, make_adapter_folder: MakeFolder, name: str) -> None:
+    with pytest.raises(MalformedError, match="not a name"):
+        add_adapter(home, make_adapter_folder(), FAKE_BASE, name=name)
+    assert shelf(home) == {}
+
+
+def test_a_manifest_of_its_own_is_kept_to_the_letter(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = write_manifest(make_adapter_folder("folder"), license="Apache-2.0", training={"seed": 7})
+    adapter = add_adapter(home, source, FAKE_BASE)
+    assert (adapter.name, adapter.manifest.license, adapter.manifest.training) == (
+        "harbour",
+        "Apache-2.0",
+        {"seed": 7},
+    )
+
+
+def test_an_adapter_with_a_manifest_cannot_be_renamed(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = write_manifest(make_adapter_folder())
+    assert add_adapter(home, source, FAKE_BASE, name="harbour").name == "harbour"
+    with pytest.raises(ModelError, match="called 'harbour': its name is part of its id"):
+        add_adapter(home, source, FAKE_BASE, name="mine")
+
+
+def test_an_adapter_of_another_base_is_refused_and_both_are_named(
+    home: Home, make_adapter_folder: MakeFolder
+) -> None:
+    with pytest.raises(AdapterRefusedError, match=r"made for base fake \(0x\w{8}…\), not for other \(0x00000000…\)"):
+        add_adapter(home, write_manifest(make_adapter_folder()), OTHER_BASE)
+    assert shelf(home) == {}
+
+
+def test_a_base_counts_by_its_digest_and_not_by_its_name(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = write_manifest(make_adapter_folder(), base={"name": "a-copy-of-fake", "digest": FAKE_BASE.digest})
+    assert add_adapter(home, source, FAKE_BASE).manifest.base.name == "a-copy-of-fake"
+    with pytest.raises(AdapterRefusedError, match="not for fake"):
+        add_adapter(home, source, replace(FAKE_BASE, digest=OTHER_BASE.digest))
+
+
+def test_weights_that_are_not_the_manifests_are_refused_and_leave_nothing(
+    home: Home, make_adapter_folder: MakeFolder
+) -> None:
+    source = write_manifest(make_adapter_folder(), artifact_digest="0x" + "a" * 64)
+    with pytest.raises(AdapterRefusedError, match=r"digest 0x.* manifest says 0xaaaa"):
+        add_adapter(home, source, FAKE_BASE)
+    assert list(home.adapters.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "no json", "{", "[]", "5", "null", '"text"', "{}", '{"schema": "openledger.adapter/2"}', b"\xff"),
+        *('{"a":' + "[" * 100_000, '{"schema": "openledger.adapter/1"}'),
+    ],
+    ids=lambda content: repr(content[:36]),
+)
+def test_a_torn_manifest_is_refused(home: Home, make_adapter_folder: MakeFolder, content: str | bytes) -> None:
+    source = make_adapter_folder()
+    (source / MANIFEST_FILE).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(AdapterRefusedError, match=MANIFEST_FILE):
+        add_adapter(home, source, FAKE_BASE)
+    assert shelf(home) == {}
+
+
+@pytest.mark.parametrize(
+    "training",
+    [{"\ud800": 1}, {"x": "\ud800"}, {"x": float("nan")}, {"x": 2**60}],
+    ids=["key", "text", "NaN", "2^60"],
+)
+def test_a_manifest_that_has_no_canonical_form_is_refused(
+    home: Home, make_adapter_folder: MakeFolder, training: dict[str, Any]
+) -> None:
+    source = write_manifest(make_adapter_folder(), training=training)
+    with pytest.raises(ProtocolError):
+        add_adapter(home, source, FAKE_BASE)
+    assert shelf(home) == {}
+
+
+def test_a_manifest_of_any_size_is_not_read(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = write_manifest(make_adapter_folder())
+    content = (source / MANIFEST_FILE).read_bytes()
+    (source / MANIFEST_FILE).write_bytes(b" " * (4 << 20) + content)
+    with pytest.raises(AdapterRefusedError, match=MANIFEST_FILE):
+        add_adapter(home, source, FAKE_BASE)
+
+
+ADD = """
+import sys
+from pathlib import Path
+from openledger_node.home import Home
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import FAKE_BASE
+from openledger_protocol.errors import AdapterRefusedError
+try:
+    add_adapter(Home(Path(sys.argv[1])), Path(sys.argv[2]), FAKE_BASE)
+except AdapterRefusedError:
+    print("refused")
+"""
+
+
+def test_a_manifest_that_is_a_pipe_is_refused_and_holds_up_nobody(
+    home: Home, make_adapter_folder: MakeFolder
+) -> None:
+    # `exists()` is true of a pipe, and reading one waits for a writer for ever.
+    source = make_adapter_folder()
+    os.mkfifo(source / MANIFEST_FILE)
+    command = [sys.executable, "-c", ADD, str(home.root), str(source)]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout == "refused\n"
+
+
+def test_a_place_on_the_shelf_that_another_adapter_has_is_told(home: Home, make_adapter_folder: MakeFolder) -> None:
+    # Eight hex digits can be ground out in hours, so a stranger could lay an adapter where a well-known one will be
+    # looked for.
+    wanted = add_adapter(home, make_adapter_folder("harbour"), FAKE_BASE)
+    other = add_adapter(home, make_adapter_folder("harbour", seed=1), FAKE_BASE)
+    shutil.rmtree(wanted.folder)
+    other.folder.rename(wanted.folder)
+    with pytest.raises((AdapterRefusedError, ModelError), match=re.escape(wanted.full_name)):
+        add_adapter(home, make_adapter_folder("harbour"), FAKE_BASE)
+
+
+def test_a_copy_that_was_cut_off_is_made_anew(home: Home, make_adapter_folder: MakeFolder) -> None:
+    source = make_adapter_folder()
+    adapter = add_adapter(home, source, FAKE_BASE)
+    shelf_before = shelf(home)
+    torn = home.adapters / f".{adapter.full_name}.partial"
+    adapter.folder.rename(torn)
+    (torn / WEIGHTS_FILE).write_bytes(b"half")
+    assert add_adapter(home, source, FAKE_BASE) == adapter
+    assert shelf(home) == shelf_before
+
+
+def test_a_copy_that_was_cut_off_is_not_on_the_shelf(home: Home, make_adapter_folder: MakeFolder) -> None:
+    # The manifest is written before the rename; were both listed, the name would be ambiguous for ever.
+    source = make_adapter_folder()
+    adapter = add_adapter(home, source, FAKE_BASE)
+    shutil.copytree(adapter.folder, home.adapters / f".{adapter.full_name}.partial")
+    assert list_adapters(home) == [adapter]
+
+
+def torn_weights(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes()[:100])
+
+
+def no_weights(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+
+
+def no_config(folder: Path) -> None:
+    (folder / CONFIG_FILE).unlink()
+
+
+def dora(folder: Path) -> None:
+    write_adapter(folder, use_dora=True)
+
+
+def manifest(content: bytes) -> Callable[[Path], Any]:
+    return lambda folder: (folder / MANIFEST_FILE).write_bytes(content)
+
+
+def manifest_with(**changes: Any) -> Callable[[Path], Any]:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / MANIFEST_FILE).read_text())
+        (folder / MANIFEST_FILE).write_text(json.dumps({**content, **changes}))
+
+    return change
+
+
+TORN: dict[str, Callable[[Path], Any]] = {
+    "torn weights": torn_weights,
+    "no weights": no_weights,
+    "no config": no_config,
+    "not served by this version": dora,
+    "empty manifest": manifest(b""),
+    "torn manifest": manifest(b'{"schema": "openledger.ad'),
+    "manifest that is a list": manifest(b"[]"),
+    "manifest that is no UTF-8": manifest(b"\xff"),
+    "manifest of a newer version": manifest_with(schema="openledger.adapter/2"),
+    "manifest with a new field": manifest_with(price_wei="1"),
+    "manifest without canonical form": manifest_with(training={"\ud800": 1}),
+}
+
+
+@pytest.mark.parametrize("tear", TORN.values(), ids=TORN.keys())
+def test_one_bad_folder_hides_itself_and_nothing_else(
+    home: Home, make_adapter_folder: MakeFolder, tear: Callable[[Path], Any]
+) -> None:
+    good = add_adapter(home, make_adapter_folder("good"), FAKE_BASE)
+    tear(add_adapter(home, make_adapter_folder("bad", seed=1), FAKE_BASE).folder)
+    assert list_adapters(home) == [good]
+
+
+def test_a_stray_file_or_empty_folder_on_the_shelf_is_passed_over(
+    home: Home, make_adapter_folder: MakeFolder
+) -> None:
+    adapter = add_adapter(home, make_adapter_folder(), FAKE_BASE)
+    (home.adapters / ".DS_Store").write_text("x")
+    (home.adapters / "README.md").write_text("x")
+    (home.adapters / "empty").mkdir()
+    os.symlink(home.adapters / "nowhere", home.adapters / "dangling")
+    assert list_adapters(home) == [adapter]
+
+
+@pytest.fixture
+def three(home: Home, make_adapter_folder: MakeFolder) -> list[Adapter]:
+    """Two adapters called harbour, and one called as the base is."""
+    for name, seed in (("harbour", 0), ("harbour", 1), ("fake", 2)):
+        add_adapter(home, make_adapter_folder(name, seed=seed), FAKE_BASE)
+    return list_adapters(home)
+
+
+def test_the_shelf_is_listed_by_name(three: list[Adapter]) -> None:
+    assert [adapter.name for adapter in three] == ["fake", "harbour", "harbour"]
+    assert three == sorted(three, key=lambda adapter: adapter.full_name)
+
+
+def test_an_ambiguous_name_is_refused_and_all_that_it_could_mean_are_named(three: list[Adapter]) -> None:
+    with pytest.raises(UnknownModelError, match="means several adapters here") as refusal:
+        find_adapter(three, "harbour")
+    _, first, second = (adapter.full_name for adapter in three)
+    assert first in str(refusal.value)
+    assert second in str(refusal.value)
+
+
+def test_name_and_id_always_find_the_one(three: list[Adapter]) -> None:
+    assert [find_adapter(three, adapter.full_name) for adapter in three] == three
+
+
+@pytest.mark.parametrize("name", ["", "lighthouse", "harbour@", "harbour@00000000", "HARBOUR", "harbour ", "@", ".."])
+def test_a_name_that_nobody_has_is_refused_with_the_verb_that_lists_them(three: list[Adapter], name: str) -> None:
+    with pytest.raises(UnknownModelError, match="`openledger-node adapters list`"):
+        find_adapter(three, name)
+
+
+def test_a_model_is_the_base_an_adapter_or_both_joined_by_a_colon(three: list[Adapter]) -> None:
+    called_fake, harbour, _ = three
+    assert resolve_model(FAKE_BASE, three, "fake") is None
+    assert resolve_model(FAKE_BASE, three, harbour.full_name) == harbour
+    assert resolve_model(FAKE_BASE, three, f"fake:{harbour.full_name}") == harbour
+    assert resolve_model(FAKE_BASE, three, "fake:fake") == called_fake
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("other:harbour", "base 'other' is not served here, 'fake' is"),
+        (":harbour", "base '' is not served here"),
+        ("fake:", "no adapter ''"),
+        ("fake:lighthouse", "no adapter 'lighthouse'"),
+        ("fake:harbour", "means several"),
+        ("fake:fake:fake", "no adapter 'fake:fake'"),
+        ("", "no adapter ''"),
+        ("gpt-4o", "no adapter 'gpt-4o'"),
+    ],
+)
+def test_a_model_that_is_not_here_is_refused(three: list[Adapter], model: str, message: str) -> None:
+    with pytest.raises(UnknownModelError, match=message):
+        resolve_model(FAKE_BASE, three, model)
+
+
+def test_removing_takes_one_adapter_off_the_shelf(home: Home, three: list[Adapter]) -> None:
+    assert remove_adapter(home, three[1].full_name) == three[1]
+    assert list_adapters(home) == [three[0], three[2]]
+    with pytest.raises(UnknownModelError):
+        remove_adapter(home, three[1].full_name)
+
+
+def test_removing_by_an_ambiguous_name_removes_nothing(home: Home, three: list[Adapter]) -> None:
+    with pytest.raises(UnknownModelError):
+        remove_adapter(home, "harbour")
+    assert list_adapters(home) == three
+
+
+def test_an_adapter_for_machines_says_all_of_it_in_json(home: Home, make_adapter_folder: MakeFolder) -> None:
+    adapter = add_adapter(home, make_adapter_folder(), FAKE_BASE)
+    fields = json.loads(json.dumps(adapter_to_json(adapter)))
+    assert fields["id"] == adapter.id
+    assert fields["full_name"] == adapter.full_name
+    assert fields["folder"] == str(adapter.folder)
+    assert fields["manifest"]["base"]["digest"] == FAKE_BASE.digest
+
+
+def test_a_reader_of_the_shelf_sees_what_comes_changes_and_goes(home: Home, make_adapter_folder: MakeFolder) -> None:
+    reader = ShelfReader(home)
+    assert reader.read().adapters == []
+    first = add_adapter(home, make_adapter_folder("first"), FAKE_BASE)
+    second = add_adapter(home, make_adapter_folder("second", seed=1), FAKE_BASE)
+    assert reader.read().adapters == [first, second]
+    assert reader.read().adapters[0] is reader.read().adapters[0], "a folder that has not changed is not parsed again"
+    torn_weights(first.folder)
+    assert reader.read().adapters == [second]
+    remove_adapter(home, "second")
+    assert reader.read().adapters == []
+
+
+def test_a_setting_that_this_version_does_not_know_is_refused(home: Home, make_adapter_folder: MakeFolder) -> None:
+    with pytest.raises(AdapterRefusedError, match="a_setting_of_tomorrow"):
+        add_adapter(home, make_adapter_folder(a_setting_of_tomorrow={"x": 1}), FAKE_BASE)
+    add_adapter(home, make_adapter_folder(a_setting_of_tomorrow=None), FAKE_BASE)
+
+
+def test_a_reader_bears_adapters_that_come_and_go_while_it_looks(home: Home, make_adapter_folder: MakeFolder) -> None:
+    stays = add_adapter(home, make_adapter_folder("stays"), FAKE_BASE)
+    source, reader, is_over = make_adapter_folder("comes-and-goes", seed=1), ShelfReader(home), threading.Event()
+
+    def come_and_go() -> None:
+        for _ in range(60):
+            add_adapter(home, source, FAKE_BASE)
+            remove_adapter(home, "comes-and-goes")
+        is_over.set()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    while not is_over.is_set():
+        assert stays in reader.read().adapters
+    other.join()
+    assert reader.read().adapters == [stays]

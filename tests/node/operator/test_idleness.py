@@ -1,0 +1,140 @@
+"""Why a node is idle: what was seen, which check speaks, and what would help."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from openledger_node.operator.idle_reasons import Idleness, LostSeen, Observed, PriceSeen, amount, explain
+
+OPEN = 10**18
+QUIET = Observed(
+    serves=True, engine="ready", num_peers=9, num_serving_peers=6, was_dialled=True, num_heard=4, num_won=2
+)
+BETTER = "another bid was better: 1 wei in, 2 out, first token in 40 ms, then 90 a second"
+
+
+def lost(mine: int, winners: int | None, reason: str = BETTER) -> LostSeen:
+    return LostSeen(
+        when="2026-11-25T12:00:00Z", adapter="lake", my_price_wei=mine, winner_price_wei=winners, reason=reason
+    )
+
+
+def check_of(found: Idleness, name: str) -> Any:
+    return next(check for check in found.checks if check.check == name)
+
+
+PRICED = replace(
+    QUIET,
+    num_won=0,
+    price=PriceSeen(of="lake", own_wei=5 * OPEN // 1000, others_wei=(3 * OPEN // 1000, 4 * OPEN // 1000)),
+    lost=(lost(5 * OPEN // 1000, 3 * OPEN // 1000), lost(5 * OPEN // 1000, 4 * OPEN // 1000)),
+)
+
+
+@pytest.mark.parametrize(
+    ("seen", "failing", "sentence", "cli"),
+    [
+        pytest.param(
+            replace(QUIET, engine="starting"), "engine", "loading the base", "logs --source engine", id="loading"
+        ),
+        pytest.param(replace(QUIET, paused="paused by its owner"), "limits", "by its owner", "resume", id="paused"),
+        pytest.param(
+            replace(QUIET, chain="down", why_chain="no endpoint answers"),
+            "chain",
+            "the chain is down: no endpoint answers",
+            "doctor --only chain",
+            id="chain down",
+        ),
+        pytest.param(
+            replace(QUIET, num_peers=0), "reachable", "no peer is connected", "doctor --only network", id="no peers"
+        ),
+        pytest.param(
+            replace(QUIET, num_heard=0, num_won=0), "demand", "nobody has asked", "peers list", id="no demand"
+        ),
+        pytest.param(
+            replace(QUIET, num_heard=0, num_won=0, num_foreign=7),
+            "demand",
+            "7 calls in the last hour for other models",
+            "peers list",
+            id="demand for others",
+        ),
+        pytest.param(replace(QUIET, num_live=8, queue_max=8), "capacity", "queue of 8", "limits show", id="full"),
+        pytest.param(
+            replace(QUIET, lost=(lost(5, None, "has a context of 2048 tokens, and 4000 are needed"),)),
+            "capacity",
+            "a longer context",
+            "limits show",
+            id="context too short",
+        ),
+        pytest.param(PRICED, "price", "place 3 of 3 for lake", "price set 0.003465", id="too dear"),
+    ],
+)
+def test_the_failing_check_speaks_and_names_what_would_help(
+    seen: Observed, failing: str, sentence: str, cli: str
+) -> None:
+    found = explain(seen)
+    assert check_of(found, failing).ok is False
+    assert sentence in found.sentence
+    assert found.suggestion is not None
+    assert cli in found.suggestion.cli
+
+
+def test_what_lets_nobody_in_speaks_before_what_lost_bids_say() -> None:
+    assert "the chain is halted" in explain(replace(PRICED, chain="halted")).sentence
+
+
+def test_among_the_rest_the_one_speaks_that_most_lost_bids_are_for() -> None:
+    short = lost(5, None, "has a context of 2048 tokens, and 4000 are needed")
+    one_of_each = replace(PRICED, lost=(*PRICED.lost, short))
+    assert "cheaper nodes win" in explain(one_of_each).sentence
+    mostly_short = replace(PRICED, lost=(PRICED.lost[0], short, short))
+    assert "longer context" in explain(mostly_short).sentence
+
+
+def test_a_node_that_wins_says_so_and_suggests_nothing() -> None:
+    found = explain(QUIET)
+    assert found.sentence == "nothing to answer just now: 4 calls in the last hour, 2 won"
+    assert found.suggestion is None
+    assert [check.check for check in found.checks if check.ok is False] == []
+
+
+def test_bids_lost_to_faster_nodes_do_not_make_the_price_wrong() -> None:
+    found = explain(replace(PRICED, lost=(lost(5, 6), lost(5, None, "the requester left without a word"))))
+    assert check_of(found, "price").ok is True
+
+
+def test_a_price_of_nothing_is_never_suggested() -> None:
+    assert explain(replace(PRICED, lost=(lost(5, 0),))).suggestion is None
+
+
+def test_the_newest_five_lost_bids_are_shown_newest_first() -> None:
+    found = explain(replace(QUIET, lost=tuple(lost(number, None, "left") for number in range(9))))
+    assert [bid.my_price_wei for bid in found.bids_lost] == [8, 7, 6, 5, 4]
+
+
+@pytest.mark.parametrize(
+    ("seen", "sentence"),
+    [
+        (replace(QUIET, has_network=False), "this node serves this machine alone"),
+        (replace(QUIET, has_network=False, why_alone="the chain did not start"), "alone (the chain did not start)"),
+        (replace(QUIET, has_peers_here=False, num_peers=0), "alone on a chain of its own"),
+        (replace(QUIET, serves=False, engine="absent"), "requests of this machine go to the network"),
+    ],
+)
+def test_a_node_that_cannot_be_asked_says_why_and_finds_no_fault(seen: Observed, sentence: str) -> None:
+    found = explain(replace(seen, num_heard=0, num_won=0))
+    assert sentence in found.sentence
+    assert found.suggestion is None
+
+
+def test_a_requester_that_has_spent_its_day_says_so() -> None:
+    seen = replace(QUIET, serves=False, engine="absent", spent_today_wei=OPEN, day_max_wei=OPEN)
+    found = explain(seen)
+    assert "today's 1 OPEN are spent" in found.sentence
+    assert found.suggestion is not None
+    assert "limits set --day-max" in found.suggestion.cli
+
+
+def test_amounts_are_exact() -> None:
+    assert [amount(wei) for wei in (0, 1, OPEN, 15 * OPEN // 10)] == ["0", "0.000000000000000001", "1", "1.5"]

@@ -1,0 +1,211 @@
+"""A node that stands aside: for its owner, out of its hours, and for others; and how it goes on."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+import pytest
+import trio
+
+from openledger_node.config import LimitsConfig
+from openledger_node.home import Home
+from openledger_node.operator.kept_pause import read_pause
+from openledger_node.operator.pause import PauseDesk
+from openledger_node.operator.pause_rules import Neighbour, Seen
+
+GAME = Seen(has_gpu=True, neighbours=(Neighbour(process_id=7, name="game", gpu_bytes=3 << 30),))
+NOBODY = Seen(has_gpu=True)
+MONDAY_NOON = time.struct_time((2026, 11, 23, 12, 0, 0, 0, 327, 0))
+
+
+@dataclass
+class Serving:
+    """Answers that run, as the desk sees them."""
+
+    paused: str | None = None
+    num_cut_off: int = 0
+    idle: trio.Event = field(default_factory=trio.Event)
+
+    async def wait_idle(self) -> None:
+        await self.idle.wait()
+
+    def cut_off(self) -> None:
+        self.num_cut_off += 1
+        self.idle.set()
+
+
+@dataclass
+class Engine:
+    """Whether the engine holds memory."""
+
+    profile: None = None
+    is_resting: bool = False
+
+    def rest(self) -> None:
+        self.is_resting = True
+
+    def wake(self) -> None:
+        self.is_resting = False
+
+
+@dataclass
+class Node:
+    home: Home
+    serving: Serving = field(default_factory=Serving)
+    engine: Engine = field(default_factory=Engine)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    seen: Seen = NOBODY
+    local: time.struct_time = MONDAY_NOON
+    now_s: float = 1_000_000.0
+
+    def desk(self) -> PauseDesk:
+        return PauseDesk(
+            self.home,
+            self.serving,  # type: ignore[arg-type]
+            self.engine,  # type: ignore[arg-type]
+            limits=lambda: self.limits,
+            grace_s=30.0,
+            look=lambda _: self.seen,
+            now_s=lambda: self.now_s,
+            local=lambda _: self.local,
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[PauseDesk]:
+        desk = self.desk()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(desk.run)
+            await trio.sleep(0.1)
+            yield desk
+            nursery.cancel_scope.cancel()
+
+
+@pytest.fixture
+def node(home: Home) -> Node:
+    made = Node(home)
+    made.serving.idle.set()
+    return made
+
+
+async def until(is_reached: Callable[[], bool], within_s: float) -> None:
+    with trio.fail_after(within_s):
+        while not is_reached():  # noqa: ASYNC110  # nothing tells when
+            await trio.sleep(0.01)
+
+
+async def test_a_pause_takes_no_request_at_once_and_gives_memory_back(node: Node, autojump_clock: object) -> None:
+    async with node.running() as desk:
+        pause = desk.pause()
+        assert node.serving.paused == pause.why
+        await until(lambda: node.engine.is_resting, 10)
+        desk.resume()
+        assert node.serving.paused is None
+        await until(lambda: not node.engine.is_resting, 2)
+
+
+async def test_what_runs_is_finished_before_memory_is_given_back(node: Node, autojump_clock: object) -> None:
+    node.serving.idle = trio.Event()
+    async with node.running() as desk:
+        desk.pause()
+        await trio.sleep(20)
+        assert not node.engine.is_resting
+        node.serving.idle.set()
+        await until(lambda: node.engine.is_resting, 1)
+    assert node.serving.num_cut_off == 1, "nothing was left to be cut off by then"
+
+
+async def test_what_outlasts_its_grace_is_cut_off(node: Node, autojump_clock: object) -> None:
+    node.serving.idle = trio.Event()
+    async with node.running() as desk:
+        desk.pause()
+        await until(lambda: node.engine.is_resting, 31)
+    assert node.serving.num_cut_off == 1
+
+
+async def test_a_resume_in_the_grace_lets_what_runs_run(node: Node, autojump_clock: object) -> None:
+    node.serving.idle = trio.Event()
+    async with node.running() as desk:
+        desk.pause()
+        await trio.sleep(5)
+        desk.resume()
+        await trio.sleep(60)
+    assert (node.serving.num_cut_off, node.engine.is_resting) == (0, False)
+
+
+async def test_a_pause_outlives_the_daemon_until_it_is_resumed(node: Node, autojump_clock: object) -> None:
+    async with node.running() as desk:
+        desk.pause()
+    again = Node(node.home).desk()
+    assert again.current is not None
+    again.start()
+    assert again._engine.is_resting  # type: ignore[attr-defined]
+    again.resume()
+    assert Node(node.home).desk().current is None
+
+
+async def test_a_pause_until_a_moment_ends_by_itself(node: Node, autojump_clock: object) -> None:
+    async with node.running() as desk:
+        desk.pause(until_s=node.now_s + 60)
+        await until(lambda: node.engine.is_resting, 10)
+        node.now_s += 61
+        await until(lambda: not node.engine.is_resting, 2)
+    assert read_pause(node.home) is None
+
+
+async def test_a_game_pauses_within_two_seconds_and_its_end_goes_on_after_the_quiet(
+    node: Node, autojump_clock: object
+) -> None:
+    node.limits = replace(node.limits, pause_when_busy=True, busy_quiet_s=60.0)
+    async with node.running() as desk:
+        node.seen = GAME
+        await until(lambda: desk.current is not None, 2)
+        assert desk.current is not None
+        assert (desk.current.by, desk.current.why) == (
+            "busy",
+            "this node stands aside while game (process 7) uses 3072 MiB of the GPU",
+        )
+        await until(lambda: node.engine.is_resting, 10)
+        node.seen = NOBODY
+        await trio.sleep(50)
+        assert desk.current is not None
+        await until(lambda: desk.current is None, 15)
+
+
+async def test_answers_get_the_shorter_grace_when_a_game_comes(node: Node, autojump_clock: object) -> None:
+    node.limits = replace(node.limits, pause_when_busy=True, busy_grace_s=5.0)
+    node.serving.idle = trio.Event()
+    async with node.running():
+        node.seen = GAME
+        await until(lambda: node.engine.is_resting, 10)
+    assert node.serving.num_cut_off == 1
+
+
+async def test_nobody_is_looked_for_where_the_owner_has_not_asked(node: Node, autojump_clock: object) -> None:
+    node.seen = GAME
+    async with node.running() as desk:
+        await trio.sleep(10)
+        assert desk.current is None
+
+
+async def test_hours_pause_and_go_on_and_an_owner_overrules_them_until_they_change(
+    node: Node, autojump_clock: object
+) -> None:
+    node.limits = replace(node.limits, hours="13:00-14:00")
+    async with node.running() as desk:
+        assert desk.current is not None
+        assert (desk.current.by, desk.current.until_s) == ("hours", 1_000_000 // 60 * 60 + 3_600)
+        desk.resume()
+        await trio.sleep(5)
+        assert desk.current is None
+        node.local = time.struct_time((2026, 11, 23, 13, 30, 0, 0, 327, 0))
+        await trio.sleep(5)
+        node.local = time.struct_time((2026, 11, 23, 14, 0, 0, 0, 327, 0))
+        await until(lambda: desk.current is not None, 2)
+
+
+def test_a_pause_file_that_cannot_be_read_is_a_pause(home: Home) -> None:
+    home.paused.write_text("{")
+    found = read_pause(home)
+    assert found is not None
+    assert "`openledger-node resume` removes it" in found.why

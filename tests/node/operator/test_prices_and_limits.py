@@ -1,0 +1,188 @@
+"""Prices and limits: what may be set, what changes at once, and what is kept."""
+
+import tomllib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from openledger_node.config import LimitsConfig, MarketConfig, PayerConfig
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
+from openledger_node.engine.engine import NoEngine
+from openledger_node.errors import ConfigError
+from openledger_node.home import Home
+from openledger_node.market.overview import MarketView, Priced
+from openledger_node.operator.limits import Levers, LimitsDesk
+from openledger_node.operator.prices import PriceDesk, changed_market
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.payments import Terms
+from openledger_protocol.primitives import BASE_ONLY, Wei
+
+MARKET = MarketConfig(price_in_wei=1_000, price_out_wei=4_000)
+SETTINGS = BackendSettings(
+    base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=4, context_max=64, kv_cache_bytes=0
+)
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("wanted", "prices"),
+    [
+        ({"price_wei": "10000"}, (2_000, 8_000)),
+        ({"price_wei": "7"}, (1, 6)),
+        ({"price_in_wei": "5"}, (5, 4_000)),
+        ({"price_wei": "10000", "price_out_wei": "1"}, (2_000, 1)),
+        ({"price_wei": None, "price_in_wei": "0"}, (0, 4_000)),
+    ],
+)
+def test_a_price_for_both_moves_them_in_proportion(wanted: dict[str, Any], prices: tuple[int, int]) -> None:
+    market = changed_market(MARKET, wanted)
+    assert (market.price_in_wei, market.price_out_wei) == prices
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        ({"price": "5"}, MalformedError),
+        ({"price_wei": 5}, MalformedError),
+        ({"price_wei": "-5"}, MalformedError),
+        ({"price_wei": "9" * 40}, MalformedError),
+        ({"load_surcharge_percent": 10_001}, ConfigError),
+        ({"load_surcharge_percent": "50"}, ConfigError),
+    ],
+)
+def test_what_is_no_price_is_refused(wanted: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        changed_market(MARKET, wanted)
+
+
+def terms(price_in: int, price_out: int) -> Terms:
+    return Terms(price_in_wei=Wei(price_in), price_out_wei=Wei(price_out))
+
+
+def test_a_price_is_shown_beside_those_of_others(home: Home) -> None:
+    here = Priced(
+        name="lake", adapter=BASE_ONLY, own=terms(1_000, 4_000), others=(terms(9, 9), terms(1, 1), terms(9_000, 1))
+    )
+    view = MarketView(num_peers=3, num_serving=3, was_dialled=True, addresses=(), calls=(), now_s=0.0, priced=(here,))
+    shown = PriceDesk(home, MARKET, apply=lambda _: None, view=lambda: view).show()
+    assert shown["market"] == [
+        {
+            "model": "lake",
+            "adapter_id": BASE_ONLY,
+            "own_wei": "5000",
+            "rank": 3,
+            "offers": 4,
+            "cheapest_wei": "2",
+            "median_wei": "18",
+        }
+    ]
+
+
+async def test_a_price_that_is_set_counts_at_once_and_is_kept(home: Home) -> None:
+    applied: list[MarketConfig] = []
+    desk = PriceDesk(home, MARKET, apply=applied.append)
+    shown = await desk.set({"price_out_wei": "8000"})
+    assert applied == [replace(MARKET, price_out_wei=8_000)]
+    assert (shown["price_out_wei"], shown["price_wei"]) == ("8000", "9000")
+    assert tomllib.loads(home.config_file.read_text()) == {"market": {"price_out_wei": 8_000}}
+
+
+async def test_a_variable_that_will_overrule_it_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENLEDGER_MARKET_PRICE_IN_WEI", "5")
+    shown = await PriceDesk(home, MARKET, apply=lambda _: None).set({"price_in_wei": "9"})
+    assert shown["overridden_by"] == ["OPENLEDGER_MARKET_PRICE_IN_WEI"]
+
+
+@dataclass
+class Moved:
+    """What a desk has moved."""
+
+    refitted: list[LimitsConfig] = field(default_factory=list)
+    capped: list[PayerConfig] = field(default_factory=list)
+    refuses: bool = False
+
+    def refit(self, limits: LimitsConfig) -> None:
+        if self.refuses:
+            raise ConfigError("the base does not fit")
+        self.refitted.append(limits)
+
+    async def spent(self) -> int:
+        return 7
+
+
+def limits_desk(home: Home, moved: Moved) -> LimitsDesk:
+    engine = NoEngine.__new__(NoEngine)
+    engine.profile, engine._child = None, None
+    from openledger_node.engine.frames import Beat
+
+    engine.beat = Beat()
+    levers = Levers(refit=moved.refit, cap=lambda payer, _: moved.capped.append(payer), spent_today_wei=moved.spent)
+    return LimitsDesk(home, LimitsConfig(), PayerConfig(), engine=engine, serves=True, levers=levers)
+
+
+async def test_limits_that_are_set_count_at_once_and_are_kept(home: Home) -> None:
+    moved = Moved()
+    desk = limits_desk(home, moved)
+    shown = await desk.set({"vram_bytes": 20 * GB, "hours": "22:00-07:00", "day_max_wei": "12", "ram_bytes": None})
+    assert (shown["vram_bytes"], shown["hours"], shown["day_max_wei"]) == (20 * GB, "22:00-07:00", "12")
+    assert shown["used"]["spent_today_wei"] == "7"
+    assert [limits.vram_bytes for limits in moved.refitted] == [20 * GB]
+    assert [payer.day_max_wei for payer in moved.capped] == [12]
+    assert tomllib.loads(home.config_file.read_text()) == {
+        "limits": {"vram_bytes": 20 * GB, "hours": "22:00-07:00"},
+        "payer": {"day_max_wei": 12},
+    }
+
+
+async def test_a_limit_that_the_base_does_not_fit_under_changes_nothing(home: Home) -> None:
+    desk = limits_desk(home, Moved(refuses=True))
+    with pytest.raises(ConfigError, match="does not fit"):
+        await desk.set({"vram_bytes": 1})
+    assert desk.limits == LimitsConfig()
+    assert not home.config_file.exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error"),
+    [
+        ({"watts": 5}, MalformedError),
+        ({"day_max_wei": 5}, MalformedError),
+        ({"hours": "noon"}, ConfigError),
+        ({"vram_bytes": -1}, ConfigError),
+        ({"pause_when_busy": "yes"}, ConfigError),
+    ],
+)
+async def test_what_is_no_limit_is_refused(home: Home, wanted: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await limits_desk(home, Moved()).set(wanted)
+
+
+def test_no_cap_changes_no_budget() -> None:
+    assert fit(SETTINGS, GB, cap_bytes=0, base_bytes=GB) == (SETTINGS, GB)
+
+
+@pytest.mark.parametrize(
+    ("cap", "kv_cache_bytes", "adapters"),
+    [(2 * GB, 0, GB), (2 * GB, 10**8, GB), (11 * GB, 0, GB), (2 * GB, 0, 10**8)],
+)
+def test_base_keys_values_and_adapters_stay_under_a_cap(cap: int, kv_cache_bytes: int, adapters: int) -> None:
+    settings, room = fit(replace(SETTINGS, kv_cache_bytes=kv_cache_bytes), adapters, cap_bytes=cap, base_bytes=GB)
+    assert GB + settings.kv_cache_bytes + room <= cap
+    assert room <= adapters
+    assert not kv_cache_bytes or settings.kv_cache_bytes <= kv_cache_bytes
+
+
+def test_a_base_over_the_cap_is_refused_with_what_would_help() -> None:
+    with pytest.raises(ConfigError, match="limits set --vram SIZE"):
+        fit(SETTINGS, GB, cap_bytes=GB + LEAST_BYTES, base_bytes=GB)
+
+
+def test_a_cap_on_the_disk_counts_what_is_there_and_what_would_come(home: Home) -> None:
+    home.adapters.mkdir()
+    (home.adapters / "weights").write_bytes(bytes(600))
+    check_disk_room(home, 0, more_bytes=10**12)
+    check_disk_room(home, 1_000, more_bytes=400)
+    with pytest.raises(ConfigError, match="limits set --disk SIZE"):
+        check_disk_room(home, 1_000, more_bytes=401)

@@ -1,0 +1,115 @@
+"""What the node did in the last day and week."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from openledger_node.ledger.jobs import Job, JobState
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.operator.usage import REST, UsageDesk, percent_down, read_usage
+from openledger_protocol.inference import Completion
+from openledger_protocol.primitives import AdapterId, RequestId
+
+NOW_NS = 1_800_000_000 * 10**9
+HOUR_NS = 3_600 * 10**9
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(open_ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+def add(
+    ledger: Ledger, hours_ago: int, *, tokens_out: int | None = None, state: JobState = "running", adapter: str = ""
+) -> None:
+    """A job of some hours ago, answered where it has tokens; its id is its age."""
+    request_id = RequestId(f"r{hours_ago}")
+    job = Job(
+        request_id=request_id,
+        received_ns=NOW_NS - hours_ago * HOUR_NS,
+        base="fake",
+        adapter_id=AdapterId("0xaa") if adapter else None,
+        adapter_name=adapter or None,
+        state=state,
+        tokens_in=1,
+    )
+    ledger.jobs.start(job)
+    if tokens_out is not None:
+        completion = Completion(
+            request_id=request_id,
+            base="fake",
+            adapter_id=job.adapter_id,
+            text="",
+            ids=(),
+            finish_reason="stop",
+            tokens_in=1,
+            tokens_out=tokens_out,
+        )
+        ledger.jobs.complete(completion, first_token_ns=None, ended_ns=job.received_ns + 1)
+
+
+def test_a_day_and_a_week_are_summed_over_all_their_jobs(ledger: Ledger) -> None:
+    add(ledger, 1, tokens_out=30, adapter="harbour")
+    add(ledger, 2, tokens_out=15)
+    add(ledger, 3)
+    add(ledger, 4, state="failed")
+    add(ledger, 30, state="interrupted")
+    add(ledger, 31, tokens_out=55, adapter="harbour")
+    add(ledger, 8 * 24, tokens_out=1_000)
+    usage = read_usage(ledger, now_ns=NOW_NS)
+    assert usage["day"] == {
+        "jobs": 4,
+        "ended": 3,
+        "answered": 2,
+        "failed": 1,
+        "interrupted": 0,
+        "answered_percent": 66.6,
+        "tokens_out": 45,
+        "adapter_tokens_out": 30,
+        "adapter_percent": 66.6,
+    }
+    assert (usage["week"]["jobs"], usage["week"]["ended"], usage["week"]["interrupted"]) == (6, 5, 1)
+    assert (usage["week"]["tokens_out"], usage["week"]["adapter_tokens_out"]) == (100, 85)
+
+
+def test_more_than_a_thousand_jobs_are_all_counted(ledger: Ledger) -> None:
+    with ledger.transaction():
+        for number in range(1_200):
+            job = Job(
+                request_id=RequestId(f"many {number}"),
+                received_ns=NOW_NS - number,
+                base="fake",
+                adapter_id=None,
+                adapter_name=None,
+                state="failed",
+                tokens_in=1,
+            )
+            ledger.jobs.start(job)
+    assert read_usage(ledger, now_ns=NOW_NS)["day"]["jobs"] == 1_200
+
+
+def test_where_nothing_was_asked_there_is_no_percentage(ledger: Ledger) -> None:
+    for usage in read_usage(ledger, now_ns=NOW_NS).values():
+        assert (usage.pop("answered_percent"), usage.pop("adapter_percent")) == (None, None)
+        assert set(usage.values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "percent"),
+    [(9_996, 10_000, 99.9), (99_999, 100_000, 99.9), (7, 7, 100.0), (0, 7, 0.0), (2, 3, 66.6), (0, 0, None)],
+)
+def test_a_percentage_is_cut_and_never_rounded_up(part: int, whole: int, percent: float | None) -> None:
+    assert percent_down(part, whole) == percent
+
+
+def test_sums_are_made_anew_when_they_have_rested_for_a_multiple_of_what_they_took(ledger: Ledger) -> None:
+    # Each sum takes 0.1 s by this clock: asked for, begun, ended.
+    moments = iter([0.0, 0.1, 0.1 + 0.1 * REST - 0.01, 0.1 + 0.1 * REST, 10.0])
+    desk = UsageDesk(ledger, now_ns=lambda: NOW_NS, elapsed_s=lambda: next(moments))
+    assert desk.read()["day"]["jobs"] == 0
+    add(ledger, 1)
+    assert desk.read()["day"]["jobs"] == 0
+    assert desk.read()["day"]["jobs"] == 1

@@ -1,0 +1,188 @@
+"""Many streams on one channel, messages in any order: the books of both sides agree, and exposure is bounded."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.sides import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, word
+
+from openledger_node.payments.payer_channels import PayerChannel
+from openledger_protocol.payments import price_wei
+from openledger_protocol.primitives import RequestId, Wei
+from openledger_protocol.tab import Tab
+
+TOKENS_IN, TOKENS_MAX = 5, 40
+FIRST_WEI = price_wei(TOKENS_IN, CHUNK_TOKENS, TERMS)
+CHUNK_WEI = price_wei(0, CHUNK_TOKENS, TERMS)
+STREAMS_MAX = 4
+
+
+@dataclass
+class Stream:
+    """One request, and what is on its way in either direction."""
+
+    name: RequestId
+    to_node: deque[int] = field(default_factory=deque)  # vouchers
+    to_payer: deque[tuple[str, int]] = field(default_factory=deque)  # tokens so far, or the receipt's `before`
+    num_sent: int = 0
+    num_seen: int = 0
+    num_paid: int = 0
+    is_open: bool = False  # at the node
+    is_over: bool = False  # at the node
+    is_done: bool = False  # at the payer
+    amount_wei: int = 0
+
+
+class Channel(RuleBasedStateMachine):
+    """The rules of `serving.delivery` and `market.payer`, without streams in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.node = Tab()
+        self.payer = PayerChannel(channel_id=CHANNEL, config=CONFIG, tab=Tab())
+        self.streams: list[Stream] = []
+        self.num_lost = 0
+        self.receipts: list[tuple[int, int]] = []  # before, amount: in the node's order
+
+    def live(self) -> list[Stream]:
+        return [stream for stream in self.streams if not stream.is_done]
+
+    def price(self, tokens: int) -> Wei:
+        return price_wei(TOKENS_IN, tokens, TERMS)
+
+    def pay(self, stream: Stream, tokens: int) -> None:
+        tab = self.payer.tab
+        stream.num_paid = max(stream.num_paid, min(tokens, TOKENS_MAX))
+        tab.run_up(stream.name, Wei(max(self.price(stream.num_paid), tab.running.get(stream.name, 0))))
+        tab.ceiling_wei = Wei(max(tab.owed_wei + tab.lost_wei, tab.ceiling_wei + 1))
+        stream.to_node.append(tab.ceiling_wei)
+
+    # ---- the payer
+
+    @precondition(lambda self: len(self.live()) < STREAMS_MAX and len(self.streams) < 12)
+    @rule()
+    def open(self) -> None:
+        stream = Stream(RequestId(word(f"stream {len(self.streams)}")))
+        self.streams.append(stream)
+        self.pay(stream, CHUNK_TOKENS)
+
+    @rule(data=st.data())
+    def payer_hears(self, data: st.DataObject) -> None:
+        waiting = [stream for stream in self.live() if stream.to_payer]
+        if not waiting:
+            return
+        stream = data.draw(st.sampled_from(waiting))
+        kind, value = stream.to_payer[0]
+        if kind == "receipt":
+            self.take_receipt(stream, value)
+            return
+        stream.to_payer.popleft()
+        stream.num_seen = value
+        if self.price(value) > self.payer.tab.running[stream.name]:
+            self.pay(stream, value)
+        if stream.num_paid - value <= CHUNK_TOKENS // 2 and stream.num_paid < TOKENS_MAX:
+            self.pay(stream, value + CHUNK_TOKENS)
+
+    def take_receipt(self, stream: Stream, before: int) -> None:
+        """In its turn; what lost streams were charged explains a gap."""
+        self.payer.waiting[stream.name] = Wei(before)
+        if not self.payer.has_turn(stream.name, Wei(before)):
+            return
+        stream.to_payer.popleft()
+        del self.payer.waiting[stream.name]
+        self.payer.tab.find_lost(Wei(before))
+        assert self.payer.tab.charged_wei == before, "an honest node's receipt is never refused"
+        self.payer.tab.settle(stream.name, Wei(stream.amount_wei))
+        assert self.payer.tab.charged_wei <= self.payer.tab.ceiling_wei
+        stream.is_done = True
+
+    @precondition(lambda self: self.num_lost < 2)
+    @rule(data=st.data())
+    def payer_leaves(self, data: st.DataObject) -> None:
+        leaving = [stream for stream in self.live() if stream.name not in self.payer.waiting]
+        if not leaving:
+            return
+        stream = data.draw(st.sampled_from(leaving))
+        stream.is_done = True
+        self.num_lost += 1
+        self.payer.lose(stream.name, 0)
+
+    # ---- the node
+
+    @rule(data=st.data())
+    def node_hears(self, data: st.DataObject) -> None:
+        waiting = [stream for stream in self.streams if stream.to_node]
+        if not waiting:
+            return
+        stream = data.draw(st.sampled_from(waiting))
+        self.node.ceiling_wei = Wei(max(self.node.ceiling_wei, stream.to_node.popleft()))
+        if not stream.is_open and not stream.is_over:
+            stream.is_open = True
+            self.node.run_up(stream.name, FIRST_WEI)
+
+    @rule(data=st.data(), count=st.integers(1, CHUNK_TOKENS))
+    def node_sends(self, data: st.DataObject, count: int) -> None:
+        open_ = [stream for stream in self.streams if stream.is_open and stream.num_sent < TOKENS_MAX]
+        if not open_:
+            return
+        stream = data.draw(st.sampled_from(open_))
+        for _ in range(count):
+            price = self.price(stream.num_sent + 1)
+            reserved = Wei(max(price, self.node.running[stream.name]))
+            if stream.num_sent == TOKENS_MAX or self.node.ceiling_wei < self.node.needed_wei(stream.name, reserved):
+                return
+            self.node.run_up(stream.name, reserved)
+            stream.num_sent += 1
+            stream.to_payer.append(("chunk", stream.num_sent))
+
+    @rule(data=st.data())
+    def node_ends(self, data: st.DataObject) -> None:
+        """The answer is over, or the payer has left, or has not paid in time."""
+        open_ = [stream for stream in self.streams if stream.is_open]
+        if not open_:
+            return
+        stream = data.draw(st.sampled_from(open_))
+        stream.is_open, stream.is_over = False, True
+        if stream.num_sent == 0:
+            self.node.drop(stream.name)
+            stream.to_payer.append(("receipt", -1))
+            stream.to_payer.pop()
+            if not stream.is_done:
+                self.payer.drop(stream.name)  # it hears an error before the first chunk
+                stream.is_done = True
+            return
+        stream.amount_wei = self.price(stream.num_sent)
+        before = self.node.charged_wei
+        self.receipts.append((before, stream.amount_wei))
+        self.node.settle(stream.name, Wei(stream.amount_wei))
+        stream.to_payer.append(("receipt", before))
+
+    # ---- what holds at any time
+
+    @invariant()
+    def no_more_is_charged_than_vouchers_allow(self) -> None:
+        assert self.node.charged_wei <= self.node.ceiling_wei <= self.payer.tab.ceiling_wei
+
+    @invariant()
+    def the_payer_knows_of_all_that_it_may_owe(self) -> None:
+        tab = self.payer.tab
+        assert tab.charged_wei <= self.node.charged_wei <= tab.ceiling_wei
+        assert tab.owed_wei + tab.lost_wei <= tab.ceiling_wei or tab.running
+
+    @invariant()
+    def a_payer_risks_the_prompt_and_one_chunk_a_stream(self) -> None:
+        """Beyond what it has seen: of each stream that runs or ran into the sand, never more; and a wei a voucher."""
+        seen = sum(self.price(stream.num_seen) for stream in self.streams if stream.num_seen)
+        streams = len([stream for stream in self.streams if not stream.is_done]) + self.num_lost
+        ended = sum(self.overpaid(stream) for stream in self.streams if stream.is_done)
+        assert self.payer.tab.ceiling_wei <= seen + streams * (FIRST_WEI + CHUNK_WEI) + ended + 1000
+
+    def overpaid(self, stream: Stream) -> int:
+        """What was paid ahead in a stream that is over counts for the next one."""
+        return max(0, self.price(stream.num_paid) - (self.price(stream.num_seen) if stream.num_seen else 0))
+
+
+Channel.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestChannel = Channel.TestCase

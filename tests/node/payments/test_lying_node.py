@@ -1,0 +1,294 @@
+"""A node that says other than it did gets no countersignature, and hears why; and no crash or mix-up helps it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from support.liars import Tamper, buy_through, change, receipt
+from support.paid import Market, open_market
+from support.sides import CHANNEL, CHUNK_TOKENS, NOW_NS, TERMS, purchase, word
+
+from openledger_node.payments.payer import Purchase
+from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.errors import (
+    AttributionError,
+    BadSignatureError,
+    MalformedError,
+    ProtocolError,
+    ReceiptRefusedError,
+)
+from openledger_protocol.payments import price_wei
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, Digest
+from openledger_protocol.wire.inference import (
+    Chunk,
+    Countersign,
+    InferenceMessage,
+    Ping,
+    ReceiptMessage,
+)
+
+DATANET, OTHER_DATANET = (DatanetId(word(name)) for name in ("datanet", "other"))
+CONTRIBUTOR = Address("0x" + "22" * 20)
+HOUR_NS = 3600 * 10**9
+
+
+def more(field: str, by: int = 1) -> Any:
+    return lambda told: getattr(told, field) + by
+
+
+def other(_: object) -> Digest:
+    return Digest(word("other"))
+
+
+def shared(*rows: tuple[str, str, int], stated: bool = True) -> Tamper:
+    """A receipt with these shares; `stated`: its hash is theirs."""
+    shares = tuple(Share(datanet_id=DatanetId(d), account=Address(a), ppm=ppm) for d, a, ppm in rows)
+
+    def tamper(message: InferenceMessage) -> Iterable[InferenceMessage]:
+        if isinstance(message, ReceiptMessage):
+            (message,) = receipt(shares_hash=lambda _: shares_hash(shares if stated else ()))(message)
+            assert isinstance(message, ReceiptMessage)
+            message = replace(message, shares=shares)
+        return (message,)
+
+    return tamper
+
+
+def with_token_more(message: InferenceMessage) -> Iterable[InferenceMessage]:
+    """After the last token that was agreed on comes one more."""
+    yield message
+    if isinstance(message, Chunk) and message.tokens == 5:
+        price = price_wei(5, 6, TERMS)
+        yield Chunk(text="e", ids=(101,), tokens=6, cumulative=price)
+
+
+CHUNKS: dict[str, tuple[Tamper, str]] = {
+    "counts a token more": (change(Chunk, tokens=more("tokens")), "the node counts 2 tokens, and has sent 1"),
+    "counts a token less": (change(Chunk, tokens=more("tokens", -1)), "the node counts 0 tokens, and has sent 1"),
+    "asks for a wei more": (
+        change(Chunk, cumulative=more("cumulative")),
+        f"the node says {price_wei(5, 1, TERMS) + 1} wei are owed, and {price_wei(5, 1, TERMS)} is the most",
+    ),
+    "asks for a wei less": (
+        change(Chunk, cumulative=more("cumulative", -1)),
+        f"the node says {price_wei(5, 1, TERMS) - 1} wei are owed, and {price_wei(5, 1, TERMS)} is the least",
+    ),
+    "sends more than agreed": (with_token_more, "the node has sent 6 tokens, and 5 were agreed on"),
+    "other text than its ids": (
+        change(Chunk, text=lambda _: "X"),
+        "the text that the node has sent is not what its token ids say",
+    ),
+    "other ids than its text": (
+        change(Chunk, ids=lambda _: (88,)),
+        "the text that the node has sent is not what its token ids say",
+    ),
+}
+
+RECEIPTS: dict[str, tuple[Tamper, str]] = {
+    "another channel": (receipt(channel_id=other), f"channel_id {word('other')} is not {CHANNEL}"),
+    "another adapter": (receipt(adapter_id=other), f"adapter_id {word('other')} is not 0x0"),
+    "another algorithm": (receipt(algo_id=lambda _: 5), "algo_id 5 is not 1"),
+    "not auditable": (receipt(flags=lambda _: 0), "flags 0 is not 1"),
+    "another nonce": (receipt(nonce_commit=other), f"nonce_commit {word('other')} is not"),
+    "a wei more": (
+        receipt(amount_wei=more("amount_wei"), cumulative_wei=more("cumulative_wei")),
+        "the receipt's amount_wei .* is not",
+    ),
+    "a wei less": (receipt(amount_wei=more("amount_wei", -1)), "the receipt's amount_wei .* is not"),
+    "charged before": (receipt(cumulative_wei=more("cumulative_wei")), "the receipt's cumulative_wei .* is not"),
+    "a seq to come": (
+        receipt(seq=lambda _: NOW_NS + 2 * HOUR_NS),
+        f"seq {NOW_NS + 2 * HOUR_NS} is a time that has not come yet",
+    ),
+    "seq zero": (receipt(seq=lambda _: 0), "seq 0 is not over the last one's 0"),
+    "another request": (receipt(work__request_id=other), "request_id .* is not"),
+    "another profile": (receipt(work__profile_hash=other), "profile_hash .* is not"),
+    "another index": (receipt(work__index_root=other), "index_root .* is not"),
+    "another prompt": (receipt(work__prompt_commit=other), "prompt_commit .* is not"),
+    "another answer": (receipt(work__output_commit=other), "output_commit .* is not"),
+    "retrieved rows": (receipt(work__retrieval_hash=other), "retrieval_hash .* is not"),
+    "other token ids": (receipt(work__fingerprint=other), "fingerprint .* is not"),
+    "a longer prompt": (receipt(work__tokens_in=lambda _: 6), "tokens_in 6 is not 5"),
+    "a longer answer": (receipt(work__tokens_out=lambda told: told.work.tokens_out + 1), "tokens_out .* is not"),
+    "hash of other shares": (receipt(shares_hash=other), "shares_hash .* is not"),
+}
+
+SHARES: dict[str, tuple[Tamper, dict[str, Any], type[ProtocolError], str]] = {
+    "none at all": (shared(), {}, AttributionError, "the shares are of 0 Datanets, not of the adapter's 1"),
+    "of another Datanet": (
+        shared((DATANET, CONTRIBUTOR, 1_000_000), (OTHER_DATANET, CONTRIBUTOR, 1_000_000)),
+        {},
+        AttributionError,
+        "of 2 Datanets, not of the adapter's 1|ascend by Datanet",
+    ),
+    "a ppm short": (
+        shared((DATANET, CONTRIBUTOR, 999_999)),
+        {},
+        AttributionError,
+        "sum to 999999 ppm, not to 1000000",
+    ),
+    "one twice": (
+        shared((DATANET, CONTRIBUTOR, 500_000), (DATANET, CONTRIBUTOR, 500_000)),
+        {},
+        AttributionError,
+        "shares ascend by Datanet and account, each account once",
+    ),
+    "one of nothing": (
+        shared((DATANET, ZERO_ADDRESS, 1_000_000), (DATANET, CONTRIBUTOR, 0)),
+        {},
+        AttributionError,
+        "a share is over zero",
+    ),
+    "other than signed": (
+        shared((DATANET, CONTRIBUTOR, 1_000_000), stated=False),
+        {},
+        ReceiptRefusedError,
+        "shares_hash .* is not",
+    ),
+    "paid unseen": (
+        shared((DATANET, CONTRIBUTOR, 1_000_000)),
+        {"auditable": False},
+        ReceiptRefusedError,
+        "is paid though nobody may audit the text",
+    ),
+}
+
+
+async def refused(
+    market: Market, by_node: Tamper, error: type[ProtocolError], why: str, wanted: Purchase
+) -> list[InferenceMessage]:
+    """Buy; the payer refuses, and has countersigned and kept nothing. Returns what it said."""
+    said: list[InferenceMessage] = []
+
+    def listen(message: InferenceMessage) -> Iterable[InferenceMessage]:
+        said.append(message)
+        return (message,)
+
+    with pytest.raises(error, match=why):
+        await buy_through(market, wanted, by_node=by_node, by_payer=listen)
+    assert not any(isinstance(message, Countersign) for message in said)
+    assert market.payer_ledger.receipts.newest(limit=10) == []
+    (row,) = market.node_ledger.receipts.newest(limit=10)
+    assert row.countersignature is None
+    return said
+
+
+@pytest.mark.parametrize("lie", CHUNKS)
+async def test_a_node_that_miscounts_is_left_at_once(tmp_path: Path, lie: str) -> None:
+    tamper, why = CHUNKS[lie]
+    async with open_market(tmp_path, is_local=True) as market:
+        await refused(market, tamper, ReceiptRefusedError, why, purchase(prompt="to...", max_tokens=5))
+        channel = market.node_ledger.channels.find(CHANNEL)
+    assert channel is not None
+    assert channel.charged_wei <= channel.ceiling_wei <= price_wei(5, CHUNK_TOKENS, TERMS) + 10
+
+
+@pytest.mark.parametrize("lie", RECEIPTS)
+async def test_a_receipt_that_says_other_than_was_done_is_not_countersigned(tmp_path: Path, lie: str) -> None:
+    tamper, why = RECEIPTS[lie]
+    async with open_market(tmp_path, is_local=True) as market:
+        await refused(market, tamper, ReceiptRefusedError, why, purchase())
+
+
+@pytest.mark.parametrize("lie", SHARES)
+async def test_shares_that_do_not_add_up_are_not_countersigned(tmp_path: Path, lie: str) -> None:
+    tamper, changes, error, why = SHARES[lie]
+    async with open_market(tmp_path, is_local=True) as market:
+        await refused(market, tamper, error, why, purchase(datanet_ids=(DATANET,), **changes))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "error", "why"),
+    [
+        (receipt(signer="stranger"), BadSignatureError, "signed"),
+        (change(ReceiptMessage, signature=lambda _: bytes(65)), ProtocolError, "signature"),
+    ],
+)
+async def test_a_receipt_that_the_announced_key_did_not_sign_is_worth_nothing(
+    tmp_path: Path, tamper: Tamper, error: type[ProtocolError], why: str
+) -> None:
+    async with open_market(tmp_path, is_local=True) as market:
+        await refused(market, tamper, error, why, purchase())
+
+
+async def test_a_payer_tells_the_node_why_it_does_not_countersign(tmp_path: Path) -> None:
+    async with open_market(tmp_path, is_local=True) as market:
+        lie = receipt(algo_id=lambda _: 9)
+        said = await refused(market, lie, ReceiptRefusedError, "algo_id 9 is not 1", purchase())
+    assert "algo_id 9 is not 1" in str(said[-1])
+
+
+async def test_a_receipt_of_the_same_range_is_countersigned_for_one_stream_alone(tmp_path: Path) -> None:
+    """A node that tells two streams that each comes right after the same receipt."""
+    first: list[int] = []
+
+    def from_zero(message: InferenceMessage) -> Iterable[InferenceMessage]:
+        if isinstance(message, ReceiptMessage):
+            first.append(message.receipt.seq)
+            yield from receipt(cumulative_wei=lambda told: told.amount_wei)(message)
+        else:
+            yield message
+
+    outcomes: list[str] = []
+
+    async def buy(market: Market, name: str) -> None:
+        try:
+            await buy_through(market, purchase(name, prompt="ab...", max_tokens=6), by_node=from_zero)
+            outcomes.append("bought")
+        except ReceiptRefusedError as error:
+            outcomes.append(error.message)
+
+    async with open_market(tmp_path, is_local=True) as market, trio.open_nursery() as nursery:
+        nursery.start_soon(buy, market, "r1")
+        nursery.start_soon(buy, market, "r2")
+    assert len(first) == 2
+    bought, refused_ = sorted(outcomes, key=lambda outcome: outcome != "bought")
+    assert bought == "bought"
+    assert "the receipt's" in refused_
+
+
+async def test_a_receipt_sent_again_for_the_next_stream_is_refused(tmp_path: Path) -> None:
+    async with open_market(tmp_path, is_local=True) as market:
+        old = (await market.buy(purchase("r1"))).receipt
+        back = receipt(seq=lambda _: old.seq)
+        with pytest.raises(ReceiptRefusedError, match=f"seq {old.seq} is not over the last one's {old.seq}"):
+            await buy_through(market, purchase("r2"), by_node=back)
+
+
+async def test_a_node_that_charges_a_stream_that_never_was_gets_no_countersignature(tmp_path: Path) -> None:
+    """The payer knows of no lost stream that would explain the gap."""
+    extra = receipt(cumulative_wei=lambda told: told.cumulative_wei + 7)
+    async with open_market(tmp_path, is_local=True) as market:
+        await market.buy(purchase("r1"))
+        with pytest.raises(ReceiptRefusedError, match=r"cumulative_wei .* is not"):
+            await buy_through(market, purchase("r2"), by_node=extra)
+
+
+async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(tmp_path: Path) -> None:
+    """It sends on and on without waiting for a voucher; what it asks is over the ceiling."""
+
+    def flood(message: InferenceMessage) -> Iterable[InferenceMessage]:
+        if not isinstance(message, Chunk):
+            return (message,)
+        ids = (101,) * 100
+        return (Chunk(text="e" * 100, ids=ids, tokens=100, cumulative=price_wei(5, 100, TERMS)),)
+
+    ceiling = price_wei(5, CHUNK_TOKENS, TERMS)
+    async with open_market(tmp_path, is_local=True) as market:
+        with pytest.raises(ReceiptRefusedError, match=f"wei are owed, and {ceiling} is the most"):
+            await buy_through(market, purchase(prompt="on...", max_tokens=200), by_node=flood)
+        known = market.payer_ledger.channels.find(CHANNEL)
+    assert known is not None
+    assert known.ceiling_wei == ceiling
+
+
+async def test_a_node_sends_chunks_a_receipt_and_errors_and_nothing_else(tmp_path: Path) -> None:
+    def ping(message: InferenceMessage) -> Iterable[InferenceMessage]:
+        return (Ping(), message)
+
+    async with open_market(tmp_path, is_local=True) as market:
+        with pytest.raises(MalformedError, match="a node sends chunks, a receipt and errors, and nothing else"):
+            await buy_through(market, purchase(), by_node=ping)

@@ -1,0 +1,161 @@
+"""The payer's channels: vouchers that only grow, what may be owed, and receipts one after the other."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+from support.sides import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_NS, SIGN_AS_AUTHORIZER, Clock, word
+
+from openledger_node.ledger.ledger import Ledger, open_ledger
+from openledger_node.ledger.receipts import ReceiptRow
+from openledger_node.payments.payer_channels import LOST_NS, PayerChannel, PayerWallet
+from openledger_protocol.payments import voucher_digest
+from openledger_protocol.primitives import RequestId, Wei
+from openledger_protocol.signatures import check_signer
+from openledger_protocol.tab import Tab
+
+A, B, C = (RequestId(word(name)) for name in "abc")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(open_ledger(tmp_path / "payer.db")) as opened:
+        yield opened
+
+
+def wallet_of(ledger: Ledger) -> PayerWallet:
+    return PayerWallet(ledger=ledger, domain=DOMAIN, sign=SIGN_AS_AUTHORIZER, now_ns=Clock())
+
+
+def channel_of(**amounts: int) -> PayerChannel:
+    return PayerChannel(
+        channel_id=CHANNEL, config=CONFIG, tab=Tab(**{name: Wei(wei) for name, wei in amounts.items()})
+    )
+
+
+async def test_each_voucher_is_higher_than_all_before_and_kept_before_it_is_handed_out(ledger: Ledger) -> None:
+    wallet = wallet_of(ledger)
+    channel = await wallet.open(CONFIG)
+    last = 0
+    for price in (100, 100, 50, 200):
+        channel.tab.run_up(A, Wei(price))
+        signed = await wallet.raise_ceiling(channel)
+        row = ledger.channels.find(CHANNEL)
+        assert row is not None
+        assert row.signed_voucher == signed
+        assert signed.voucher.max_claimable_wei >= max(price, last + 1)
+        check_signer(voucher_digest(signed.voucher, DOMAIN), signed.signature, AUTHORIZER)
+        last = signed.voucher.max_claimable_wei
+
+
+async def test_vouchers_that_are_asked_for_at_once_are_all_told_apart(ledger: Ledger) -> None:
+    wallet = wallet_of(ledger)
+    channel = await wallet.open(CONFIG)
+    ceilings: list[int] = []
+
+    async def pay(name: RequestId) -> None:
+        channel.tab.run_up(name, Wei(10))
+        ceilings.append((await wallet.raise_ceiling(channel)).voucher.max_claimable_wei)
+
+    async with trio.open_nursery() as nursery:
+        for name in (A, B, C):
+            nursery.start_soon(pay, name)
+    assert len(set(ceilings)) == 3
+    assert max(ceilings) >= 30
+
+
+async def test_after_a_restart_all_that_vouchers_allow_may_be_owed(ledger: Ledger) -> None:
+    wallet = wallet_of(ledger)
+    channel = await wallet.open(CONFIG)
+    channel.tab.run_up(A, Wei(100))
+    await wallet.raise_ceiling(channel)
+    again = await wallet_of(ledger).open(CONFIG)
+    assert (again.tab.ceiling_wei, again.tab.lost_wei, again.tab.owed_wei) == (100, 100, 0)
+    again.tab.run_up(B, Wei(30))
+    assert (await wallet.raise_ceiling(again)).voucher.max_claimable_wei == 130
+
+
+def test_a_lost_stream_may_have_been_charged_whatever_no_other_was_promised() -> None:
+    """Chunks that we never saw were paid by what another stream had not begun to use."""
+    channel = channel_of(charged_wei=10, ceiling_wei=100)
+    channel.tab.running.update({A: Wei(30), B: Wei(20)})
+    channel.lose(A, NOW_NS)
+    assert channel.tab.lost_wei == 100 - 10 - 20
+    assert channel.tab.find_lost(Wei(10 + 45))
+
+
+def test_a_stream_is_lost_once_and_a_settled_one_never() -> None:
+    channel = channel_of(ceiling_wei=100)
+    channel.tab.running.update({A: Wei(30), B: Wei(70)})
+    channel.tab.settle(B, Wei(70))
+    channel.lose(B, NOW_NS)
+    assert channel.tab.lost_wei == 0
+    channel.lose(A, NOW_NS)
+    channel.lose(A, NOW_NS)
+    assert channel.tab.lost_wei == 30
+
+
+def test_a_refused_stream_owes_nothing() -> None:
+    channel = channel_of(ceiling_wei=100)
+    channel.tab.running[A] = Wei(100)
+    channel.drop(A)
+    channel.lose(A, NOW_NS)
+    assert (channel.tab.owed_wei, channel.tab.lost_wei) == (0, 0)
+
+
+def test_lost_money_that_no_receipt_has_claimed_is_forgotten_in_time() -> None:
+    channel = channel_of(ceiling_wei=100)
+    channel.tab.running[A] = Wei(100)
+    channel.lose(A, NOW_NS)
+    channel.forget_lost(NOW_NS + LOST_NS)
+    assert channel.tab.lost_wei == 100
+    channel.forget_lost(NOW_NS + LOST_NS + 1)
+    assert channel.tab.lost_wei == 0
+
+
+@pytest.mark.parametrize(
+    ("waiting", "charged_wei", "has_turn"),
+    [
+        ({}, 50, True),  # it follows on what was charged
+        ({}, 0, False),  # B or C may still bring what comes before
+        ({B: 10}, 0, False),  # C may
+        ({B: 10, C: 20}, 0, False),  # both come before it
+        ({B: 60, C: 70}, 0, True),  # both come after it: the gap is one of lost streams
+        ({B: 60, C: 40}, 0, False),
+    ],
+)
+def test_a_receipt_waits_for_those_before_it_as_long_as_they_may_come(
+    waiting: dict[RequestId, int], charged_wei: int, has_turn: bool
+) -> None:
+    channel = channel_of(charged_wei=charged_wei, ceiling_wei=100)
+    channel.tab.running.update({A: Wei(10), B: Wei(10), C: Wei(10)})
+    channel.waiting.update({name: Wei(before) for name, before in waiting.items()})
+    assert channel.has_turn(A, Wei(50)) == has_turn
+
+
+async def test_two_receipts_are_never_taken_at_once(ledger: Ledger) -> None:
+    """Both may say that they follow the same one: only the first that is checked and kept is right."""
+    wallet = wallet_of(ledger)
+    channel = await wallet.open(CONFIG)
+    channel.tab.running.update({A: Wei(10), B: Wei(10)})
+    num_taking = most = 0
+
+    async def take() -> ReceiptRow:
+        nonlocal num_taking, most
+        num_taking += 1
+        most = max(most, num_taking)
+        for _ in range(5):
+            await trio.lowlevel.checkpoint()
+        num_taking -= 1
+        return object()  # type: ignore[return-value]  # handed through
+
+    async def settle(name: RequestId) -> None:
+        await wallet.in_turn(channel, name, Wei(0), take, timeout_s=1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(settle, A)
+        nursery.start_soon(settle, B)
+    assert most == 1
+    assert channel.waiting == {}
