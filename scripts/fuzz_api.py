@@ -21,7 +21,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import Home, closing_all, wait_for
+from openledger_node.demo.processes import OperatorHome, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
 
 CASES, SEED = 20_000, 7
@@ -125,7 +125,7 @@ def mended(body: dict[str, Any]) -> dict[str, Any]:
     return better
 
 
-def url_of(home: Home) -> str | None:
+def url_of(home: OperatorHome) -> str | None:
     """Where a daemon's API is, once it would take requests."""
     try:
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(NodeHome(home.root).socket))) as client:
@@ -141,7 +141,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, closing_all() as opened:
-        home = Home("fuzzed", Path(folder) / "home", SETTINGS)
+        home = OperatorHome("fuzzed", Path(folder) / "home", SETTINGS)
         opened.append(home)
         home.start_daemon()
         url = wait_for("the daemon is up", lambda: url_of(home), timeout_s=START_TIMEOUT_S)

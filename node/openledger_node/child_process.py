@@ -13,7 +13,7 @@ END_S = 10.0
 LOG_BYTES_MAX = 1 << 20
 
 
-class Companion:
+class ChildProcess:
     """One such process; what it said of itself is a subclass's to read."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:

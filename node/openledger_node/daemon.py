@@ -24,19 +24,19 @@ from .engine.backend import BackendSettings
 from .engine.budget import base_bytes_on_disk, fit
 from .engine.engine import Engine, EngineOptions, NoEngine
 from .engine.tokenizer import open_tokenizer
-from .factory.forecast import Room
-from .factory.service import FactoryDesk
+from .factory.forecast import TrainingRoom
+from .factory.service import TrainingService
 from .home import Home, claim_home
 from .ledger.ledger import Ledger, open_ledger
-from .market.router import NetworkDoor
+from .market.router import Router
 from .models.bases import Base, find_base
 from .models.pins import pinned_sources
-from .network.service import MoneyDesk, Surroundings
-from .operator.adapter_library import ShelfDesk
+from .network.service import NetworkService, NodeParts
+from .operator.adapter_library import LibraryService
 from .operator.service import Node, open_owner
-from .serving.pinning import PinDesk
-from .serving.service import ServingDesk
-from .settlement.open import Place, open_place
+from .serving.pinning import AdapterPins
+from .serving.service import Serving
+from .settlement.open import HomeNetwork, open_place
 
 CUT_OFF_GRACE_S = 5.0
 """For the last words of answers that were cut off: the engine ends its step first."""
@@ -58,14 +58,14 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
+class OperatorOutput:
     """How a daemon speaks to its operator."""
 
     announce: Callable[[Listening], None]  # once, when the node would answer
     tell: Callable[[str], None]  # a line, whenever there is something to say
 
 
-async def run_daemon(home: Home, config: Config, voice: Voice) -> None:
+async def run_daemon(home: Home, config: Config, voice: OperatorOutput) -> None:
     """Run a node until it is told to stop: a signal or `openledger-node stop` drains it, a second signal ends it.
 
     Raises:
@@ -83,7 +83,7 @@ async def run_daemon(home: Home, config: Config, voice: Voice) -> None:
 class Daemon:
     """All desks and machines of one node."""
 
-    def __init__(self, home: Home, config: Config, place: Place, ledger: Ledger, voice: Voice) -> None:
+    def __init__(self, home: Home, config: Config, place: HomeNetwork, ledger: Ledger, voice: OperatorOutput) -> None:
         self._home = home
         self._config = config
         self._place = place
@@ -93,7 +93,7 @@ class Daemon:
         options = engine_options(home, config, self._base)
         self._engine = Engine(options) if config.node.serve else NoEngine(options)
         tokenizer = open_tokenizer(self._base.folder)
-        self._desk = ServingDesk(
+        self._desk = Serving(
             home=home,
             base=self._base,
             engine=self._engine,
@@ -102,18 +102,18 @@ class Daemon:
             queue_max=config.inference.queue_max,
             now_ns=time.time_ns,
         )
-        self._pins = PinDesk(
+        self._pins = AdapterPins(
             home,
             self._base,
             self._engine,
             dtype=config.inference.dtype,
             budget_bytes=config.inference.adapter_cache_bytes,
         )
-        around = Surroundings(
+        around = NodeParts(
             serving=self._desk, engine=self._engine, tokenizer=tokenizer, ledger=ledger, tell=voice.tell
         )
-        self._money = MoneyDesk(home, config, place, around)
-        self._door = NetworkDoor(self._desk, ledger, self._money.market, is_serving=config.node.serve)
+        self._money = NetworkService(home, config, place, around)
+        self._door = Router(self._desk, ledger, self._money.market, is_serving=config.node.serve)
         self._key = load_api_key(home)
         self._listener = bind_tcp(config.api.host, config.api.port)
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
@@ -135,8 +135,8 @@ class Daemon:
         )
         self._owner = open_owner(node)
         limits = self._owner.limits
-        room = Room(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
-        self._factory = FactoryDesk(home, config, room)
+        room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
+        self._factory = TrainingService(home, config, room)
         self._traffic = Traffic()
         self._metering = Metering(node, self._traffic)
 
@@ -149,7 +149,7 @@ class Daemon:
                 operator = build_operator(
                     self._owner, self._money, nursery, pins=self._pins, stop=self._stop_asked.set
                 )
-                add_shelf(operator, ShelfDesk(self._home, self._base, self._pins))
+                add_shelf(operator, LibraryService(self._home, self._base, self._pins))
                 add_factory(operator, self._factory, self._money)
                 events = EventStream(ask_app(operator))
                 add_events(operator, events)

@@ -29,7 +29,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class ContractCall:
     """What is asked of a contract, or sent to an account."""
 
     to: Address

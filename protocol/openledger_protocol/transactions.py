@@ -7,7 +7,7 @@ take one of its variants only.
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from .chain import Block, Call, Fees
+from .chain import Block, ContractCall, Fees
 from .primitives import ZERO_WEI, Address, Digest, Wei
 
 TransactionState = Literal[
@@ -59,7 +59,7 @@ class Intent:
     kind: str  # "claim", "propose", …: failures are counted by kind
     summary: str  # for people
     sender: Address
-    call: Call
+    call: ContractCall
     value_at_risk_wei: Wei = ZERO_WEI  # what is lost if it is never mined, in the chain's own coin
     deadline_s: int | None = None  # chain time by which that is lost; with one it passes the daily gas budget
 

@@ -16,7 +16,7 @@ from room import wait_until_calm
 from work import Prompt, folder_of, spread
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import Home, HopError, wait_for
+from openledger_node.demo.processes import HopError, OperatorHome, wait_for
 from openledger_node.home import Home as NodeHome
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import find_base
@@ -67,7 +67,7 @@ def http_bar(value: float | None, why: str) -> Bar:
 class Door:
     """A daemon's API."""
 
-    def __init__(self, home: Home, models: list[str], base: str) -> None:
+    def __init__(self, home: OperatorHome, models: list[str], base: str) -> None:
         status = wait_for("the daemon is up", lambda: status_of(home), timeout_s=START_TIMEOUT_S)
         self._home = home
         self._url = f"{status['api']['url']}/v1/completions"
@@ -127,7 +127,7 @@ class Door:
     answer_tokens = 0  # set by who opens it
 
 
-def status_of(home: Home) -> Any:
+def status_of(home: OperatorHome) -> Any:
     """What it says once it would take requests."""
     if home.daemon and not home.daemon.is_alive:
         raise HopError(f"the daemon ended: {home.daemon.last_words()}")
@@ -144,7 +144,7 @@ def running_daemon(setting: Setting) -> Iterator[Door]:
     wait_until_calm(setting)
     root = setting.scratch / "home"
     models = fill_shelf(setting, root)
-    home = Home("daemon", root, settings_of(setting))
+    home = OperatorHome("daemon", root, settings_of(setting))
     try:
         home.start_daemon()
         door = Door(home, models, find_base(NodeHome(root), str(setting.base)).name)

@@ -18,7 +18,7 @@ from bars import Bar, bar, environment, percentile, show_bars
 from load_readers import Reading, read_engine, read_http
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import Home, HopError, closing_all, wait_for
+from openledger_node.demo.processes import HopError, OperatorHome, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
 from openledger_node.machine import resident_bytes
 
@@ -36,7 +36,7 @@ SETTINGS |= {"OPENLEDGER_NODE_NETWORK": "local"}
 class Watched:
     """The daemon's and its engine's processes, looked at from outside."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: OperatorHome) -> None:
         assert home.daemon is not None
         self.daemon = home.daemon.process_id
         self.engine: int = home.verb("status")["engine"]["process_id"]
@@ -60,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, closing_all() as opened:
         alone = trio.run(read_engine, Path(folder), words.streams, min(ALONE_S, words.minutes * 60))
         print(f"the engine alone: {alone.rate:,.0f} tokens a second", flush=True)
-        home = Home(
+        home = OperatorHome(
             "loaded", Path(folder) / "home", {**SETTINGS, "OPENLEDGER_INFERENCE_BATCH_MAX": str(words.streams)}
         )
         opened.append(home)
@@ -76,7 +76,7 @@ def main() -> None:
         print(json.dumps(found))
 
 
-def under_load(home: Home, streams: int, seconds: float) -> dict[str, Any]:
+def under_load(home: OperatorHome, streams: int, seconds: float) -> dict[str, Any]:
     """Read from the daemon for so long; what it held before, after the warm-up, at the end, and afterwards."""
     status = wait_for("the daemon is up", lambda: status_of(home), timeout_s=START_TIMEOUT_S)
     address = status["api"]["url"].removeprefix("http://").rpartition(":")
@@ -104,7 +104,7 @@ def settle() -> None:
     time.sleep(SETTLE_S)
 
 
-def status_of(home: Home) -> Any:
+def status_of(home: OperatorHome) -> Any:
     """What it says once it would take requests; None before."""
     if home.daemon and not home.daemon.is_alive:
         raise HopError(f"the daemon ended: {home.daemon.last_words()}")

@@ -14,7 +14,7 @@ from bars import percentile
 
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions, Order
-from openledger_node.engine.frames import Chunk, Finished
+from openledger_node.engine.frames import EngineChunk, Finished
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_protocol.inference import SamplingParams
 
@@ -92,7 +92,7 @@ async def read_engine(folder: Path, streams: int, seconds: float) -> Reading:
         async for outcome in engine.submit(order):
             now_s = time.perf_counter()
             match outcome:
-                case Chunk():
+                case EngineChunk():
                     if last_s is not None:
                         reading.note(len(outcome.ids), now_s - last_s)
                     last_s = now_s

@@ -26,15 +26,15 @@ import trio
 
 from openledger_node import __version__
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import Home, Process, closing_all, wait_for
+from openledger_node.demo.processes import OperatorHome, Process, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
 from openledger_node.market.advertiser import Advertiser
-from openledger_node.market.board import Board
+from openledger_node.market.board import AdTable
 from openledger_node.market.calls import call_all, tell_all
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network_file import network_id_for_development, read_network
 from openledger_node.p2p.address_book import AddressBook
-from openledger_node.p2p.connections import PeerKeeper
+from openledger_node.p2p.connections import Connections
 from openledger_node.p2p.transport import PeerId, Transport
 from openledger_node.plugs import load_plug
 from openledger_protocol.auction import Bid, award
@@ -84,7 +84,7 @@ class Town:
         host.verb("network", "init", "--rpc", chain["url"], "--out", str(self.file), "--yes", *meet)
         self.engine = chain["engine"]
         self.network = read_network(self.file)
-        self.sellers: list[Home] = []
+        self.sellers: list[OperatorHome] = []
 
     def add_nodes(self, count: int) -> None:
         """`count` that sell and one that asks, a few starting at a time."""
@@ -94,7 +94,7 @@ class Town:
             list(pool.map(self._bring_up, self.nodes))
 
     @property
-    def nodes(self) -> list[Home]:
+    def nodes(self) -> list[OperatorHome]:
         """All that run a daemon."""
         return [*self.sellers, self.asker]
 
@@ -111,13 +111,13 @@ class Town:
         """Of each node, the point counted."""
         return [sum(peer["is_connected"] for peer in peers(home)) for home in self.nodes]
 
-    def _bring_up(self, home: Home) -> None:
+    def _bring_up(self, home: OperatorHome) -> None:
         home.verb("network", "join", str(self.file), "--yes")
         home.start_daemon()
         wait_for(f"{home.name} is up", lambda: is_up(home), timeout_s=UP_TIMEOUT_S)
 
-    def _home(self, name: str, settings: dict[str, str]) -> Home:
-        home = Home(name, self._root / name, settings)
+    def _home(self, name: str, settings: dict[str, str]) -> OperatorHome:
+        home = OperatorHome(name, self._root / name, settings)
         self._opened.append(home)
         return home
 
@@ -126,7 +126,7 @@ class Town:
         return process
 
 
-def ask(home: Home, path: str, words: dict[str, Any] | None = None) -> Any:
+def ask(home: OperatorHome, path: str, words: dict[str, Any] | None = None) -> Any:
     """One question to a daemon's control socket, without a process for it; one with words is posted."""
     socket = str(NodeHome(home.root).socket)
     with httpx.Client(transport=httpx.HTTPTransport(uds=socket), timeout=60) as client:
@@ -135,7 +135,7 @@ def ask(home: Home, path: str, words: dict[str, Any] | None = None) -> Any:
         return response.json()
 
 
-def is_up(home: Home) -> bool:
+def is_up(home: OperatorHome) -> bool:
     assert home.daemon is not None
     if not home.daemon.is_alive:
         raise SystemExit(f"{home.name} ended: {home.daemon.last_words()}")
@@ -146,12 +146,12 @@ def is_up(home: Home) -> bool:
     return status["state"] in ("idle", "serving") and status["chain"] == "ok" and status["peer_id"] is not None
 
 
-def peers(home: Home) -> list[dict[str, Any]]:
+def peers(home: OperatorHome) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ask(home, "/money/peers", {})["peers"]
     return found
 
 
-def serving(home: Home) -> set[str]:
+def serving(home: OperatorHome) -> set[str]:
     return {peer["peer_id"] for peer in peers(home) if peer["serves"]}
 
 
@@ -181,12 +181,12 @@ def worker_of(process: Process) -> int:
     return next((int(child) for thread in threads for child in thread.read_text().split()), process.process_id)
 
 
-def daemon_id(home: Home) -> int:
+def daemon_id(home: OperatorHome) -> int:
     assert home.daemon is not None
     return home.daemon.process_id
 
 
-def engine_id(home: Home) -> int:
+def engine_id(home: OperatorHome) -> int:
     found: int = ask(home, "/status")["engine"]["process_id"]
     return found
 
@@ -270,14 +270,14 @@ async def measure_auctions(town: Town, count: int, folder: Path) -> dict[str, An
     transport: Transport = load_plug("transport", "libp2p")(
         identity=secrets.token_bytes(32), listen=(LOOPBACK,), serve_rendezvous=False
     )
-    keeper = PeerKeeper(
+    keeper = Connections(
         transport,
         network=network,
         bootstrap=town.network.bootstrap,
         book=AddressBook(folder),
         random=SystemRandom(),
     )
-    board = Board(network, time.time, NoSeqs(), own=transport.peer_id)
+    board = AdTable(network, time.time, NoSeqs(), own=transport.peer_id)
     listener = Advertiser(
         network=network,
         transport=transport,
@@ -303,7 +303,7 @@ async def measure_auctions(town: Town, count: int, folder: Path) -> dict[str, An
     return {"load": load, "award_ms": [round(each, 1) for each in took_ms], "bids": num_bids}
 
 
-async def hold_auction(transport: Transport, board: Board, network: str) -> int:
+async def hold_auction(transport: Transport, board: AdTable, network: str) -> int:
     """One call to as many nodes as a requester asks, and its award; how many bid."""
     ads = board.offers(FAKE_BASE.digest, BASE_ONLY)
     SystemRandom().shuffle(ads)

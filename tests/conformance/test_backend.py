@@ -11,7 +11,7 @@ from support.fake_vllm import Behaviour, fake_vllm
 from support.real_vllm import VLLM_VARIABLE, real_vllm
 from support.tiny import make_adapter, make_base
 
-from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, Draw, Row
+from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, BatchRow, Draw
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_node.plugs import load_plug, plug_names
@@ -119,7 +119,7 @@ def generate(
             end = seen[name] + len(part)
             blocks = tables[name][: -(-end // BLOCK_TOKENS)]
             draw = drawing(end, sampling) if end == len(ids) else None
-            rows.append(Row(sequence_id=name, token_ids=part, position=seen[name], blocks=blocks, draw=draw))
+            rows.append(BatchRow(sequence_id=name, token_ids=part, position=seen[name], blocks=blocks, draw=draw))
             seen[name] = end
         for name, found in backend.step(tuple(rows)).items():
             tokens[name].append(found.token)
@@ -159,7 +159,7 @@ def test_tokens_do_not_depend_on_who_left_before(open_plug: Open) -> None:
     for name in ("a", "b", "c"):
         backend.join(name, ADAPTERS[1])
     tables = separate_tables("abc")
-    backend.step(tuple(Row(sequence_id=n, token_ids=(1, 2), position=0, blocks=tables[n][:1]) for n in "abc"))
+    backend.step(tuple(BatchRow(sequence_id=n, token_ids=(1, 2), position=0, blocks=tables[n][:1]) for n in "abc"))
     backend.leave("a")  # from the middle, so that whoever is last moves
     used = generate(backend, {"s": (PROMPTS[2], ADAPTERS[0])})
     assert used == fresh
@@ -174,10 +174,10 @@ def test_a_sequence_goes_on_unharmed_when_a_neighbour_leaves(open_plug: Open) ->
     drawn: list[int] = []
     tokens, seen = list(PROMPTS[2]), 0
     for step in range(6):
-        row = Row(sequence_id="stays", token_ids=tuple(tokens[seen:]), position=seen, blocks=tables["stays"])
+        row = BatchRow(sequence_id="stays", token_ids=tuple(tokens[seen:]), position=seen, blocks=tables["stays"])
         rows = [replace(row, draw=drawing(len(tokens)))]
         if step < 3:
-            beside = Row(sequence_id="goes", token_ids=(step,), position=step, blocks=tables["goes"][:1])
+            beside = BatchRow(sequence_id="goes", token_ids=(step,), position=step, blocks=tables["goes"][:1])
             rows.append(replace(beside, draw=drawing(step + 1)))
         seen = len(tokens)
         drawn.append(backend.step(tuple(rows))["stays"].token)
@@ -205,8 +205,8 @@ def test_only_rows_that_ask_for_a_token_draw_one(open_plug: Open) -> None:
     backend = open_plug()
     backend.join("more", None)
     backend.join("last", None)
-    more = Row(sequence_id="more", token_ids=(1, 2), position=0, blocks=(0,))
-    last = Row(sequence_id="last", token_ids=(1, 2), position=0, blocks=(1,), draw=drawing(2))
+    more = BatchRow(sequence_id="more", token_ids=(1, 2), position=0, blocks=(0,))
+    last = BatchRow(sequence_id="last", token_ids=(1, 2), position=0, blocks=(1,), draw=drawing(2))
     assert set(backend.step((more, last))) == {"last"}
 
 
@@ -230,7 +230,7 @@ def test_blocks_may_lie_anywhere_and_hold_what_others_left(open_plug: Open) -> N
     backend.join("before", ADAPTERS[1])
     for first in range(0, num_blocks, TABLE_BLOCKS):
         blocks = tuple(range(first, first + TABLE_BLOCKS))
-        backend.step((Row(sequence_id="before", token_ids=(7,) * 128, position=0, blocks=blocks),))
+        backend.step((BatchRow(sequence_id="before", token_ids=(7,) * 128, position=0, blocks=blocks),))
     backend.leave("before")
     numbers = list(range(num_blocks))
     random.Random(7).shuffle(numbers)

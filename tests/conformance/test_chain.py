@@ -15,7 +15,7 @@ from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.chain.rpc import RpcError
 from openledger_node.errors import ChainError
-from openledger_protocol.chain import Call, Log
+from openledger_protocol.chain import ContractCall, Log
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Digest, Wei, check_address, checksum_address
 from openledger_protocol.signatures import address_of
@@ -55,12 +55,12 @@ def key(deployed: DeployedChain) -> bytes:
     return fresh
 
 
-def transfer(token: Address, to: Address, amount_wei: int) -> Call:
-    return Call(to=token, data=TOKEN.encode("transfer", to, amount_wei))
+def transfer(token: Address, to: Address, amount_wei: int) -> ContractCall:
+    return ContractCall(to=token, data=TOKEN.encode("transfer", to, amount_wei))
 
 
 def balance_of(client: TamedClient, token: Address, account: Address, block_number: int | None = None) -> Any:
-    call = Call(to=token, data=TOKEN.encode("balanceOf", account))
+    call = ContractCall(to=token, data=TOKEN.encode("balanceOf", account))
     return TOKEN.decode_result("balanceOf", client.call(call, block_number=block_number))
 
 
@@ -92,7 +92,7 @@ def test_two_blocks_below_the_head_are_final(client: TamedClient) -> None:
 def test_a_chain_has_one_id_and_it_is_in_every_signature(client: TamedClient, key: bytes) -> None:
     assert client.chain_id() == client.chain_id() > 0
     foreign = ForeignChain(client)
-    assert refusal(client, signed_call(foreign, Call(to=NOBODY), key=key)) == "other"
+    assert refusal(client, signed_call(foreign, ContractCall(to=NOBODY), key=key)) == "other"
 
 
 class ForeignChain:
@@ -110,7 +110,7 @@ class ForeignChain:
 
 def test_coins_move_and_the_fee_is_paid(client: TamedClient, key: bytes) -> None:
     account, to = address_of(key), address_of(next(keys))
-    digest = send_call(client, Call(to=to, value_wei=Wei(COIN)), key=key)
+    digest = send_call(client, ContractCall(to=to, value_wei=Wei(COIN)), key=key)
     client.mine()
     receipt = client.receipt(digest)
     assert receipt is not None
@@ -122,7 +122,7 @@ def test_coins_move_and_the_fee_is_paid(client: TamedClient, key: bytes) -> None
 
 def test_a_nonce_counts_what_is_mined_and_the_pending_one_what_waits(client: TamedClient, key: bytes) -> None:
     account = address_of(key)
-    raws = [signed_call(client, Call(to=NOBODY), key=key, nonce=nonce) for nonce in (0, 1, 3)]
+    raws = [signed_call(client, ContractCall(to=NOBODY), key=key, nonce=nonce) for nonce in (0, 1, 3)]
     for raw in raws[1:]:
         client.send(raw)
     assert (client.nonce(account), pending(client, account)) == (0, 0)
@@ -175,7 +175,7 @@ def test_a_refusal_comes_with_the_contracts_own_error(client: TamedClient, token
 
 
 def test_a_call_to_nobody_returns_nothing(client: TamedClient) -> None:
-    assert client.call(Call(to=NOBODY, data=b"\1\2\3\4")) == b""
+    assert client.call(ContractCall(to=NOBODY, data=b"\1\2\3\4")) == b""
 
 
 def test_a_call_at_a_block_that_is_not_there_is_an_error(client: TamedClient, token: Address) -> None:
@@ -184,7 +184,7 @@ def test_a_call_at_a_block_that_is_not_there_is_an_error(client: TamedClient, to
 
 
 def test_an_estimate_is_enough_and_not_much_more(client: TamedClient, token: Address) -> None:
-    for call in (Call(to=NOBODY, value_wei=Wei(1)), transfer(token, address_of(next(keys)), 1)):
+    for call in (ContractCall(to=NOBODY, value_wei=Wei(1)), transfer(token, address_of(next(keys)), 1)):
         gas = client.estimate_gas(call, sender=BANK)
         digest = send_call(client, call, gas_limit=gas)
         client.mine()
@@ -200,13 +200,13 @@ def test_an_estimate_is_enough_and_not_much_more(client: TamedClient, token: Add
 def test_what_is_sent_is_known_and_has_a_receipt_once_it_is_mined(
     client: TamedClient, token: Address, key: bytes
 ) -> None:
-    early = signed_call(client, Call(to=NOBODY), key=key, nonce=1)
+    early = signed_call(client, ContractCall(to=NOBODY), key=key, nonce=1)
     digest = client.send(early)
     assert digest == transaction_hash(early)
     client.mine()
     assert client.is_known(digest)
     assert client.receipt(digest) is None
-    send_call(client, Call(to=NOBODY), key=key)
+    send_call(client, ContractCall(to=NOBODY), key=key)
     client.mine()
     receipt = client.receipt(digest)
     assert receipt is not None
@@ -231,7 +231,7 @@ def test_a_refused_transaction_is_mined_and_its_gas_paid(client: TamedClient, to
 
 
 def test_a_contract_is_created_where_its_creators_nonce_says(client: TamedClient, key: bytes) -> None:
-    creation = Call(to=CREATE, data=TOKEN.encode_creation(NOBODY, 77))
+    creation = ContractCall(to=CREATE, data=TOKEN.encode_creation(NOBODY, 77))
     digest = send_call(client, creation, key=key, gas_limit=5_000_000)
     client.mine()
     told = client.ask("eth_getTransactionReceipt", [digest])["contractAddress"]
@@ -243,15 +243,15 @@ def test_a_contract_is_created_where_its_creators_nonce_says(client: TamedClient
 
 
 def test_a_transaction_that_waits_is_known(client: TamedClient, key: bytes) -> None:
-    raw = signed_call(client, Call(to=NOBODY), key=key, nonce=5)
+    raw = signed_call(client, ContractCall(to=NOBODY), key=key, nonce=5)
     client.send(raw)
     assert refusal(client, raw) == "known"
 
 
 def test_a_nonce_that_is_used_is_too_low(client: TamedClient, key: bytes) -> None:
-    send_call(client, Call(to=NOBODY), key=key)
+    send_call(client, ContractCall(to=NOBODY), key=key)
     client.mine()
-    assert refusal(client, signed_call(client, Call(to=BANK), key=key, nonce=0)) == "nonce_too_low"
+    assert refusal(client, signed_call(client, ContractCall(to=BANK), key=key, nonce=0)) == "nonce_too_low"
 
 
 def test_whoever_takes_the_place_of_another_pays_more(client: TamedClient, key: bytes) -> None:
@@ -259,20 +259,20 @@ def test_whoever_takes_the_place_of_another_pays_more(client: TamedClient, key: 
         price = GasPrice(
             fee_max_wei=Wei(PRICE.fee_max_wei * percent // 100), tip_max_wei=Wei(PRICE.tip_max_wei * percent // 100)
         )
-        return signed_call(client, Call(to=NOBODY), key=key, nonce=1, price=price)
+        return signed_call(client, ContractCall(to=NOBODY), key=key, nonce=1, price=price)
 
     first, dearer = variant(100), variant(113)
     client.send(first)
     assert refusal(client, variant(99)) == "underpriced"
     client.send(dearer)
-    send_call(client, Call(to=NOBODY), key=key)
+    send_call(client, ContractCall(to=NOBODY), key=key)
     client.mine()
     assert client.receipt(transaction_hash(dearer)) is not None
     assert client.receipt(transaction_hash(first)) is None
 
 
 def test_more_than_an_account_has_is_not_taken(client: TamedClient, key: bytes) -> None:
-    raw = signed_call(client, Call(to=NOBODY, value_wei=Wei(3 * COIN)), key=key)
+    raw = signed_call(client, ContractCall(to=NOBODY, value_wei=Wei(3 * COIN)), key=key)
     assert refusal(client, raw) == "no_funds"
 
 
@@ -282,12 +282,12 @@ def test_what_is_no_transaction_is_not_taken(client: TamedClient, raw: bytes) ->
 
 
 def test_less_gas_than_the_bytes_alone_need_is_not_taken(client: TamedClient, key: bytes) -> None:
-    assert refusal(client, signed_call(client, Call(to=NOBODY), key=key, gas_limit=20_999)) == "other"
+    assert refusal(client, signed_call(client, ContractCall(to=NOBODY), key=key, gas_limit=20_999)) == "other"
 
 
 def test_more_gas_than_a_block_has_is_not_taken(client: TamedClient, key: bytes) -> None:
     cheap = GasPrice(fee_max_wei=Wei(2), tip_max_wei=Wei(1))
-    raw = signed_call(client, Call(to=NOBODY), key=key, gas_limit=10**9, price=cheap)
+    raw = signed_call(client, ContractCall(to=NOBODY), key=key, gas_limit=10**9, price=cheap)
     assert refusal(client, raw) in ("other", "underpriced")
 
 
@@ -300,7 +300,7 @@ def test_the_base_fee_and_the_tip_that_are_told_suffice_for_the_next_block(clien
     assert fees.base_wei > 0
     assert fees.tip_wei > 0
     price = GasPrice(fee_max_wei=Wei(fees.base_wei + fees.tip_wei), tip_max_wei=fees.tip_wei)
-    digest = send_call(client, Call(to=NOBODY), key=key, price=price)
+    digest = send_call(client, ContractCall(to=NOBODY), key=key, price=price)
     client.mine(2)
     receipt = client.receipt(digest)
     assert receipt is not None

@@ -20,7 +20,7 @@ from support.nodes import ROOT, ask_status, node_environment
 from support.peft_folders import write_adapter
 from support.tiny import make_base
 
-from openledger_node.demo.processes import Home as Party
+from openledger_node.demo.processes import OperatorHome as Party
 from openledger_node.demo.processes import closing_all
 from openledger_node.home import Home
 from openledger_node.network_file import Network, join_network

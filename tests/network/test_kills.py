@@ -26,7 +26,7 @@ from support.towns import (
 )
 
 from openledger_node.audit.report import audit
-from openledger_node.demo.processes import Home
+from openledger_node.demo.processes import OperatorHome
 from openledger_node.home import Home as NodeHome
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
@@ -82,7 +82,7 @@ def retried(town: FakeTown, max_tokens: int) -> Reply:
 
 
 @contextmanager
-def answering(town: FakeTown) -> Iterator[tuple[Home, list[Reply]]]:
+def answering(town: FakeTown) -> Iterator[tuple[OperatorHome, list[Reply]]]:
     """A seller whose engine is at work, and the requests that run; asked anew if no engine was seen at work.
 
     What an engine does shows half a second late, and the fake one is soon ahead of those that are being paid for.
@@ -97,7 +97,7 @@ def answering(town: FakeTown) -> Iterator[tuple[Home, list[Reply]]]:
     raise AssertionError("no engine was seen at work")
 
 
-def is_answering(node: Home) -> bool:
+def is_answering(node: OperatorHome) -> bool:
     return bool(status_of(node)["requests"]["running"])
 
 
@@ -165,7 +165,7 @@ def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it
     served(town, 500, 500)
 
 
-def is_connected(node: Home, peer_id: str) -> bool:
+def is_connected(node: OperatorHome, peer_id: str) -> bool:
     return any(peer["is_connected"] for peer in ask(node, "peers")["peers"] if peer["peer_id"] == peer_id)
 
 
@@ -214,12 +214,12 @@ def is_agreed(town: FakeTown, ledgers: dict[str, Ledger]) -> bool:
     return sold == bought
 
 
-def all_is_final(node: Home) -> bool:
+def all_is_final(node: OperatorHome) -> bool:
     rewards = ask(node, "rewards")
     return {claim["state"] for claim in rewards["claims"]} <= {"final", "refused"} and not rewards["num_unclaimed"]
 
 
-def withdrawn(node: Home) -> dict[str, Any] | None:
+def withdrawn(node: OperatorHome) -> dict[str, Any] | None:
     earned: dict[str, Any] = ask(node, "earnings")
     return earned if earned["balance_wei"] == "0" and earned["withdrawn_wei"] != "0" else None
 

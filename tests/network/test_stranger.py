@@ -17,7 +17,7 @@ from support.towns import ask, wait_for
 
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.dev.faucet import fund
-from openledger_node.demo.processes import Home, Process, closing_all
+from openledger_node.demo.processes import OperatorHome, Process, closing_all
 from openledger_node.network_file import Network, network_id_for_development, read_network
 from openledger_protocol.primitives import Address
 
@@ -51,15 +51,15 @@ class Place:
     def network(self) -> Network:
         return read_network(self.file)
 
-    def begin_node(self, name: str) -> Home:
+    def begin_node(self, name: str) -> OperatorHome:
         """A node that bonds itself and sells; nobody waits for it."""
         node = self._home(name, NODE)
         node.verb("network", "join", str(self.file), "--yes")
         node.start_daemon()
         return node
 
-    def _home(self, name: str, settings: dict[str, str]) -> Home:
-        home = Home(name, self._root / name, settings)
+    def _home(self, name: str, settings: dict[str, str]) -> OperatorHome:
+        home = OperatorHome(name, self._root / name, settings)
         self._opened.append(home)
         return home
 
@@ -85,7 +85,7 @@ def start_stranger(file: Path, key: str) -> "subprocess.Popen[str]":
     )
 
 
-def claimed_as(node: Home, seq: int) -> dict[str, Any] | None:
+def claimed_as(node: OperatorHome, seq: int) -> dict[str, Any] | None:
     """A node's claim, once the chain has it."""
     claims = [each for each in ask(node, "rewards")["claims"] if each["seq"] == seq]
     return next((each for each in claims if each["state"] in ("claimed", "proposed", "final")), None)

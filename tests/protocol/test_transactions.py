@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_protocol.chain import Block, Call, Fees
+from openledger_protocol.chain import Block, ContractCall, Fees
 from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Wei
 from openledger_protocol.transactions import (
     IN_FLIGHT,
@@ -32,7 +32,7 @@ from openledger_protocol.transactions import (
 
 GWEI = 10**9
 NO_CAP = Wei(10**30)
-INTENT = Intent(key="a", kind="claim", summary="a claim", sender=ZERO_ADDRESS, call=Call(to=ZERO_ADDRESS))
+INTENT = Intent(key="a", kind="claim", summary="a claim", sender=ZERO_ADDRESS, call=ContractCall(to=ZERO_ADDRESS))
 wei = st.integers(0, 10**15).map(Wei)
 prices = st.builds(
     lambda tip, more: GasPrice(fee_max_wei=Wei(tip + more), tip_max_wei=Wei(tip)), st.integers(0, 10**12), wei

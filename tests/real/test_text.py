@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as FileTokenizer
 
-from openledger_node.engine.answer import Answer
+from openledger_node.engine.answer import AnswerText
 from openledger_node.engine.grammar import open_grammars
 from openledger_node.engine.tokenizer import HALF_CHARACTER, Tokenizer, open_tokenizer
 
@@ -28,7 +28,7 @@ def tokenizer_in(folder: Path) -> Tokenizer:
 
 def shown_by(folder: Path, ids: list[int], stop: tuple[str, ...] = ()) -> list[str]:
     decoder = tokenizer_in(folder).decoder()
-    answer = Answer(decoder=decoder, stop=stop, end_ids=(END_ID,), max_tokens=10_000)
+    answer = AnswerText(decoder=decoder, stop=stop, end_ids=(END_ID,), max_tokens=10_000)
     return [answer.push(token_id) for token_id in ids if answer.finish_reason is None]
 
 

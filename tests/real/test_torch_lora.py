@@ -10,7 +10,7 @@ from support.tiny import make_adapter
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -50,10 +50,10 @@ def backend(demo_base: Path, folders: dict[str, Path]) -> TorchLoraBackend:
     return opened
 
 
-def row(number: int, ids: tuple[int, ...], position: int) -> Row:
+def row(number: int, ids: tuple[int, ...], position: int) -> BatchRow:
     blocks = tuple(range(number * TABLE_BLOCKS, (number + 1) * TABLE_BLOCKS))
     draw = Draw(sampling=GREEDY, position=position + len(ids))
-    return Row(sequence_id=str(number), token_ids=ids, position=position, blocks=blocks, draw=draw)
+    return BatchRow(sequence_id=str(number), token_ids=ids, position=position, blocks=blocks, draw=draw)
 
 
 def adapter_of(number: int) -> AdapterId | None:

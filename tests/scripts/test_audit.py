@@ -13,7 +13,7 @@ from support.stage import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
 from openledger_node.audit.books import books_of
 from openledger_node.audit.chain import pin_chain
 from openledger_node.audit.claims import read_all
-from openledger_node.audit.events import Said
+from openledger_node.audit.events import EventLog
 from openledger_node.audit.report import Report, audit
 from openledger_node.audit.storage import read_storage
 from openledger_node.audit.storage_layout import Spot, layout_of
@@ -57,7 +57,7 @@ def economy() -> Iterator[Economy]:
 def spots(economy: Economy) -> dict[str, list[Spot]]:
     """All that the audit reads, by variable."""
     chain = pin_chain(economy.client, economy.network)
-    said = Said(chain.events())
+    said = EventLog(chain.events())
     claims = list(read_all(said.events, PROTOCOL).stories.values())
     values = read_storage(chain, books_of(said, claims), claims).values
     found: dict[str, list[Spot]] = {}

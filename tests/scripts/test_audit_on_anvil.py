@@ -22,7 +22,7 @@ from openledger_node.chain.dev.anvil import start_anvil
 from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.dev.launch import find_anvil
 from openledger_node.network_file import Network, write_network
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,7 +41,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 def act(url: str, network: Network, contract: str, function: str, *arguments: object) -> None:
     """Send a call and wait until it is mined."""
-    call = Call(to=network.contracts[contract], data=load_contract(contract).encode(function, *arguments))
+    call = ContractCall(to=network.contracts[contract], data=load_contract(contract).encode(function, *arguments))
     with closing(open_client(url)) as client:
         digest = send_call(client, call)
         deadline_s = time.monotonic() + WAIT_S

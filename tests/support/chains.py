@@ -9,7 +9,7 @@ from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import deploy_network
 from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
-from openledger_protocol.chain import Call, TransactionReceipt
+from openledger_protocol.chain import ContractCall, TransactionReceipt
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import address_of, sign_digest
@@ -33,15 +33,15 @@ class DeployedChain:
     def read(self, contract: str, function: str, *arguments: object) -> Any:
         """What a view returns at the latest block."""
         interface = load_contract(contract)
-        call = Call(to=self.contracts[contract], data=interface.encode(function, *arguments))
+        call = ContractCall(to=self.contracts[contract], data=interface.encode(function, *arguments))
         return interface.decode_result(function, self.client.call(call))
 
     def send(self, contract: str, function: str, *arguments: object, key: bytes = BANK_KEY) -> TransactionReceipt:
         """Send a call and mine it; the receipt says whether the contract refused it."""
         data = load_contract(contract).encode(function, *arguments)
-        return self.transact(Call(to=self.contracts[contract], data=data), key=key)
+        return self.transact(ContractCall(to=self.contracts[contract], data=data), key=key)
 
-    def transact(self, call: Call, *, key: bytes = BANK_KEY) -> TransactionReceipt:
+    def transact(self, call: ContractCall, *, key: bytes = BANK_KEY) -> TransactionReceipt:
         """Send any call and mine it."""
         digest = send_call(self.client, call, key=key)
         self.client.mine()
@@ -51,7 +51,7 @@ class DeployedChain:
 
     def fund(self, account: Address, *, coin_wei: int = 10**18, open_wei: int = 0) -> None:
         """Give an account coins and OPEN."""
-        self.transact(Call(to=account, value_wei=Wei(coin_wei)))
+        self.transact(ContractCall(to=account, value_wei=Wei(coin_wei)))
         if open_wei:
             assert self.send("OpenToken", "transfer", account, open_wei).is_ok
 
@@ -71,7 +71,7 @@ def deployed_chain(client: Any = None, *, seed: bytes = SEED, **settings: Any) -
 
 def signed_call(
     client: Any,
-    call: Call,
+    call: ContractCall,
     *,
     key: bytes,
     nonce: int | None = None,
@@ -89,7 +89,7 @@ def signed_call(
     return encode_signed(unsigned, sign_digest(key, signing_digest(unsigned)))
 
 
-def send_call(client: Any, call: Call, *, key: bytes = BANK_KEY, **fields: Any) -> Digest:
+def send_call(client: Any, call: ContractCall, *, key: bytes = BANK_KEY, **fields: Any) -> Digest:
     """Sign and send."""
     digest: Digest = client.send(signed_call(client, call, key=key, **fields))
     return digest

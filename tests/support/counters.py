@@ -7,10 +7,10 @@ from pathlib import Path
 
 import trio
 
-from openledger_node.accounting.queries import MoneyQuestions, open_questions
+from openledger_node.accounting.queries import MoneyQueries, open_questions
 from openledger_node.api.openai import ChatBody, ChatMessage
 from openledger_node.attribution.index import build_index
-from openledger_node.attribution.registry import Registry
+from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.config import Config
 from openledger_node.datanets.rows import distinct_rows
 from openledger_node.datanets.version import DatanetVersion, make_version, write_version
@@ -20,11 +20,11 @@ from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network.guest import GUEST, Guest
 from openledger_node.network.idle import Streams
-from openledger_node.network.selling import Counter, open_counter
+from openledger_node.network.selling import SellerStack, open_counter
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.payer import Bought
-from openledger_node.serving.service import ServingDesk
+from openledger_node.serving.service import Serving
 from openledger_node.settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
@@ -53,9 +53,9 @@ class Shop:
 
     home: Home
     world: World
-    serving: ServingDesk
-    counter: Counter
-    questions: MoneyQuestions
+    serving: Serving
+    counter: SellerStack
+    questions: MoneyQueries
     guest: Guest
     peers: MemoryNetwork
     streams: Streams
@@ -91,7 +91,7 @@ async def open_shop(root: Path, world: World, *, auditable: bool = True) -> Asyn
     tokenizer = ByteTokenizer()
     engine = child_engine(root)
     clock = iter(range(1_800_000_000 * 10**9, 1 << 62, 1_000_000))
-    serving = ServingDesk(
+    serving = Serving(
         home=home,
         base=FAKE_BASE,
         engine=engine,
@@ -100,7 +100,7 @@ async def open_shop(root: Path, world: World, *, auditable: bool = True) -> Asyn
         queue_max=16,
         now_ns=lambda: next(clock),
     )
-    registry = Registry(home, world.node.deployment, world.node.ledger)
+    registry = AdapterRegistry(home, world.node.deployment, world.node.ledger)
     with trio.fail_after(TIMEOUT_S):
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)

@@ -12,7 +12,7 @@ from openledger_node.ledger.receipts import Draft, ReceiptRow
 from openledger_node.network_file import Network
 from openledger_node.settlement.actions import OpenChannel
 from openledger_node.settlement.open import prepare_development
-from openledger_node.settlement.session import Accounts, Economy, KeyRing
+from openledger_node.settlement.session import KeyRing, NetworkSession, NodeAccounts
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.payments import (
@@ -53,8 +53,8 @@ class World:
 
     chain: DeployedChain
     network: Network
-    node: Economy
-    payer: Economy
+    node: NetworkSession
+    payer: NetworkSession
     num_receipts: int = 0
     configs: dict[ChannelId, ChannelConfig] = field(default_factory=dict)
 
@@ -188,17 +188,17 @@ def open_world(root: Path, client: Any = None) -> World:
     return world
 
 
-def open_side(root: Path, chain: DeployedChain, network: Network, name: str, **options: object) -> Economy:
+def open_side(root: Path, chain: DeployedChain, network: Network, name: str, **options: object) -> NetworkSession:
     """One party, over a ledger of its own."""
     ring = KeyRing()
     wallet, signer, authorizer = (key_of(f"{name} {role}") for role in ("wallet", "signer", "authorizer"))
     ring.add(wallet, signer, authorizer)
     ledger: Ledger = open_ledger(root / f"{name}.db")
-    return Economy(
+    return NetworkSession(
         network=network,
         client=chain.client,
         ledger=ledger,
-        accounts=Accounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
+        accounts=NodeAccounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
         ring=ring,
         config=Config(),
         **options,  # type: ignore[arg-type]  # a test's own words

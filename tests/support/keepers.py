@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openledger_node.accounting.transactions import MoneyVerbs
+from openledger_node.accounting.transactions import TransactionPlanner
 from openledger_node.attribution.index import build_index
 from openledger_node.datanets.rows import distinct_rows
 from openledger_node.datanets.store import OwnDatanets
@@ -39,7 +39,7 @@ class Keeper:
 
     home: Home
     world: World
-    verbs: MoneyVerbs
+    verbs: TransactionPlanner
     account: Address
 
     @property
@@ -76,4 +76,4 @@ class Keeper:
 def open_keeper(home: Home, world: World, *, open_wei: int = 100 * OPEN) -> Keeper:
     account = ensure_development_wallet(home, world.network.network).address
     world.chain.fund(account, open_wei=open_wei)
-    return Keeper(home=home, world=world, verbs=MoneyVerbs(home, world.node), account=account)
+    return Keeper(home=home, world=world, verbs=TransactionPlanner(home, world.node), account=account)

@@ -18,7 +18,7 @@ from typing import Any
 import trio
 
 from openledger_node.p2p.address_book import AddressBook
-from openledger_node.p2p.connections import PeerKeeper
+from openledger_node.p2p.connections import Connections
 from openledger_node.p2p.identity import ensure_identity
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import Gossip, PeerId, Transport
@@ -95,7 +95,7 @@ async def main(folder: Path, network: str, listen: str, *bootstrap: str) -> None
     transport: Transport = load_plug("transport", "libp2p")(
         identity=ensure_identity(folder), listen=(listen,), serve_rendezvous=True
     )
-    keeper = PeerKeeper(
+    keeper = Connections(
         transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=Random(str(folder))
     )
     for protocol, handler in ((ECHO, echo), (RAISING, _raise), (DEAF, _sleep)):
@@ -112,7 +112,7 @@ async def main(folder: Path, network: str, listen: str, *bootstrap: str) -> None
         nursery.cancel_scope.cancel()
 
 
-async def _do(transport: Transport, keeper: PeerKeeper, heard: list[Gossip], told: dict[str, str]) -> Any:
+async def _do(transport: Transport, keeper: Connections, heard: list[Gossip], told: dict[str, str]) -> Any:
     match told["do"]:
         case "known":
             return [

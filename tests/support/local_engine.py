@@ -6,12 +6,12 @@ from pathlib import Path
 import trio
 
 from openledger_node.backends.fake import open_backend
-from openledger_node.engine.answer import Answer
-from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.answer import AnswerText
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.blocks import blocks_for
 from openledger_node.engine.engine import Engine, EngineOptions, Order
 from openledger_node.engine.engine import Outcome as EngineOutcome
-from openledger_node.engine.frames import Chunk, Finished
+from openledger_node.engine.frames import EngineChunk, Finished
 from openledger_node.engine.tokenizer import ByteTokenizer
 
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=64, context_max=1 << 20)
@@ -60,7 +60,7 @@ class LocalEngine:
     async def _answer(self, order: Order, send: "trio.MemorySendChannel[EngineOutcome]") -> None:
         name, sampling = order.sequence_id, order.sampling
         tokenizer = ByteTokenizer()
-        answer = Answer(
+        answer = AnswerText(
             decoder=tokenizer.decoder(),
             stop=sampling.stop,
             end_ids=self.profile.end_ids,
@@ -75,10 +75,10 @@ class LocalEngine:
             missing = blocks_for(length) - len(blocks)
             blocks += [next(self._blocks) for _ in range(missing)]
             draw = Draw(sampling=sampling, position=length)
-            row = Row(sequence_id=name, token_ids=fed, position=position, blocks=tuple(blocks), draw=draw)
+            row = BatchRow(sequence_id=name, token_ids=fed, position=position, blocks=tuple(blocks), draw=draw)
             token = self._backend.step((row,))[name].token
             position, fed = length, (token,)
-            await send.send(Chunk(sequence_id=name, text=answer.push(token), ids=(token,)))
+            await send.send(EngineChunk(sequence_id=name, text=answer.push(token), ids=(token,)))
         self._backend.leave(name)
         await send.send(Finished(sequence_id=name, reason=answer.finish_reason or "cancelled"))
         send.close()

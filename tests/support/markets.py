@@ -13,18 +13,18 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.bidder import Bidder
-from openledger_node.market.board import Board
+from openledger_node.market.board import AdTable
 from openledger_node.market.offer import PricePolicy, Sellable, SellerState
-from openledger_node.market.request import AdapterEntry, Answered, Wanted
-from openledger_node.market.requester import Backing, Patience, Requester
+from openledger_node.market.request import AdapterEntry, NetworkRequest, RemoteAnswer
+from openledger_node.market.requester import Backing, Requester, RequesterLimits
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_node.payments.accounts import Accounts
+from openledger_node.payments.accounts import ChannelAccounts
 from openledger_node.payments.receipts import ReceiptMaker, ReceiptTerms
-from openledger_node.payments.seller import PaidDesk, Shop
-from openledger_node.payments.spending_limit import Purse
-from openledger_node.serving.service import ServingDesk
+from openledger_node.payments.seller import SellerTerms, StreamSeller
+from openledger_node.payments.spending_limit import SpendingLimit
+from openledger_node.serving.service import Serving
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, sign_advertisement, sign_binding
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import UnknownModelError
@@ -128,8 +128,8 @@ class Stand:
 
     name: str
     state: SellerState
-    desk: ServingDesk
-    paid: PaidDesk
+    desk: Serving
+    paid: StreamSeller
     bidder: Bidder
     ledger: Ledger
     transport: MemoryTransport
@@ -190,7 +190,7 @@ class Street:
 
     stands: dict[str, Stand]
     requester: Requester
-    board: Board
+    board: AdTable
     ledger: Ledger
     transport: MemoryTransport
     network: MemoryNetwork
@@ -205,7 +205,7 @@ class Street:
 
     async def ask(
         self, prompt: str = "hello", *, show: Callable[[str], None] = lambda _: None, **changes: Any
-    ) -> Answered:
+    ) -> RemoteAnswer:
         async def shown(text: str) -> None:
             show(text)
 
@@ -232,14 +232,14 @@ def wanted(
     max_tokens: int = 30,
     temperature: float = 0.0,
     stop: tuple[str, ...] = (),
-) -> Wanted:
+) -> NetworkRequest:
     request = InferenceRequest(
         request_id=RequestId(word(name)),
         model=model,
         prompt=prompt,
         sampling=SamplingParams(max_tokens=max_tokens, seed=7, temperature=temperature, stop=stop),
     )
-    return Wanted(request=request, base=base, adapter=adapter)
+    return NetworkRequest(request=request, base=base, adapter=adapter)
 
 
 @asynccontextmanager
@@ -249,7 +249,7 @@ async def open_street(
     *,
     request_max_wei: int = 10**18,
     day_max_wei: int = 10**18,
-    patience: Patience | None = None,
+    patience: RequesterLimits | None = None,
     load_percent: int = 50,
     **state: Any,
 ) -> AsyncIterator[Street]:
@@ -266,7 +266,14 @@ async def open_street(
                 ledgers.append(stands[name].ledger)
             ledgers.append(open_ledger(root / "asker.db"))
             street = _open_asker(
-                stands, ledgers[-1], network, nursery, chain, patience or Patience(), request_max_wei, day_max_wei
+                stands,
+                ledgers[-1],
+                network,
+                nursery,
+                chain,
+                patience or RequesterLimits(),
+                request_max_wei,
+                day_max_wei,
             )
             await nursery.start(street.transport.run)
             street.hear_all()
@@ -283,13 +290,13 @@ def _open_asker(
     network: MemoryNetwork,
     nursery: trio.Nursery,
     chain: Chain,
-    patience: Patience,
+    patience: RequesterLimits,
     request_max_wei: int,
     day_max_wei: int,
 ) -> Street:
     peer_id = peer_id_of("asker")
     transport = MemoryTransport(network, peer_id)
-    board = Board(NETWORK, now_s, ledger.peers, own=peer_id, base_names={BASE: "fake"})
+    board = AdTable(NETWORK, now_s, ledger.peers, own=peer_id, base_names={BASE: "fake"})
     entries: dict[AdapterId, AdapterEntry] = {}
     strangers: set[Address] = set()
     clock = Clock()
@@ -316,7 +323,7 @@ def _open_asker(
         transport=transport,
         board=board,
         payer=open_buyer(ledger, now_ns=clock),
-        purse=Purse(
+        purse=SpendingLimit(
             peers=ledger.peers,
             payer=PAYER,
             request_max_wei=Wei(request_max_wei),
@@ -356,7 +363,7 @@ async def _open_stand(
 ) -> Stand:
     ledger, engine, clock, tokenizer = open_ledger(root / "ledger.db"), LocalEngine(), Clock(), ByteTokenizer()
     state = replace(seller_state(name, policy), **changes)
-    desk = ServingDesk(
+    desk = Serving(
         home=Home(root),
         base=FAKE_BASE,
         engine=engine,  # type: ignore[arg-type]  # the local one answers as the real one does
@@ -365,7 +372,7 @@ async def _open_stand(
         queue_max=state.queue_max,
         now_ns=clock,
     )
-    accounts = Accounts(ledger=ledger, domain=DOMAIN, policy=POLICY, ask_standing=chain.ask, now_ns=clock)
+    accounts = ChannelAccounts(ledger=ledger, domain=DOMAIN, policy=POLICY, ask_standing=chain.ask, now_ns=clock)
 
     receipts = ReceiptMaker(
         ledger=ledger,
@@ -391,14 +398,14 @@ async def _open_stand(
 
     transport = MemoryTransport(network, peer_id_of(name))
     bidder = Bidder(state=lambda: replace(stand.state, num_live=stand.state.num_live + desk.num_live), find=find)
-    shop = Shop(
+    shop = SellerTerms(
         node=state.wallet,
         terms=policy.floor,
         windows=WINDOWS,
         chunk_tokens=CHUNK_TOKENS,
         voucher_timeout_s=5.0,
     )
-    paid = PaidDesk(
+    paid = StreamSeller(
         desk=desk,
         shop=shop,
         accounts=accounts,
@@ -450,7 +457,7 @@ def seller_state(name: str, policy: PricePolicy) -> SellerState:
     )
 
 
-def names_of(answered: Answered, stands: Sequence[Stand]) -> list[str]:
+def names_of(answered: RemoteAnswer, stands: Sequence[Stand]) -> list[str]:
     """Who gave an answer's parts, in order."""
     names = {stand.peer_id: stand.name for stand in stands}
     return [names[part.peer_id] for part in answered.parts]

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import Home as DemoHome
+from openledger_node.demo.processes import OperatorHome as DemoHome
 from openledger_node.demo.processes import closing_all
 from openledger_node.home import Home
 

@@ -10,12 +10,12 @@ import trio
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
-from openledger_node.payments.accounts import Accounts
+from openledger_node.payments.accounts import ChannelAccounts
 from openledger_node.payments.credit import CreditPolicy, Standing
 from openledger_node.payments.payer import Bought, Payer, Purchase
 from openledger_node.payments.receipts import ReceiptMaker
-from openledger_node.payments.seller import PaidDesk
-from openledger_node.serving.service import ServingDesk
+from openledger_node.payments.seller import StreamSeller
+from openledger_node.serving.service import Serving
 from openledger_protocol.primitives import (
     ChannelId,
 )
@@ -38,9 +38,9 @@ from .sides import (
 class Market:
     """Both sides, and what the chain would say."""
 
-    desk: ServingDesk
-    paid: PaidDesk
-    accounts: Accounts
+    desk: Serving
+    paid: StreamSeller
+    accounts: ChannelAccounts
     receipts: ReceiptMaker
     node_ledger: Ledger
     payer_ledger: Ledger

@@ -16,7 +16,7 @@ from hexbytes import HexBytes
 
 from openledger_node.chain.client import Refusal, SendRefusedError
 from openledger_node.errors import ChainError
-from openledger_protocol.chain import Block, Call, Fees, Log, TransactionReceipt
+from openledger_protocol.chain import Block, ContractCall, Fees, Log, TransactionReceipt
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import ZERO_WEI, Address, Digest, Wei, check_address, checksum_address
 
@@ -154,13 +154,13 @@ class ScriptedChain:
             return []
         return [log for mined in self.chain[first : last + 1] for log in mined.logs if log.address in addresses]
 
-    def call(self, call: Call, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
+    def call(self, call: ContractCall, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
         self._answer("call")
         if call.data in self.refusing | self.refusing_mined:
             raise RevertedError(f"refused {call.data.decode()}")
         return b""
 
-    def estimate_gas(self, call: Call, *, sender: Address) -> int:
+    def estimate_gas(self, call: ContractCall, *, sender: Address) -> int:
         self._answer("estimate_gas")
         if call.data in self.refusing:
             raise RevertedError(f"refused {call.data.decode()}")

@@ -14,13 +14,13 @@ from openledger_node.home import Home
 from openledger_node.ledger.ledger import Ledger
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
-from openledger_node.payments.accounts import Accounts
+from openledger_node.payments.accounts import ChannelAccounts
 from openledger_node.payments.credit import CreditPolicy, Standing
 from openledger_node.payments.payer import Payer, Purchase
-from openledger_node.payments.payer_channels import PayerWallet
+from openledger_node.payments.payer_channels import PayerChannels
 from openledger_node.payments.receipts import ReceiptMaker, ReceiptTerms
-from openledger_node.payments.seller import PaidDesk, Shop
-from openledger_node.serving.service import ServingDesk
+from openledger_node.payments.seller import SellerTerms, StreamSeller
+from openledger_node.serving.service import Serving
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Windows
 from openledger_protocol.inference import SamplingParams
@@ -139,10 +139,10 @@ class Chain:
 class Seller:
     """A node's side, from the accounts to the door."""
 
-    desk: ServingDesk
-    accounts: Accounts
+    desk: Serving
+    accounts: ChannelAccounts
     receipts: ReceiptMaker
-    paid: PaidDesk
+    paid: StreamSeller
 
 
 def open_seller(
@@ -161,7 +161,7 @@ def open_seller(
 ) -> Seller:
     """Compose what sells."""
     now_ns, chain = now_ns or Clock(), chain or Chain()
-    desk = ServingDesk(
+    desk = Serving(
         home=Home(root),
         base=FAKE_BASE,
         engine=engine,  # type: ignore[arg-type]  # the local one answers as the real one does
@@ -170,7 +170,7 @@ def open_seller(
         queue_max=16,
         now_ns=now_ns,
     )
-    accounts = Accounts(
+    accounts = ChannelAccounts(
         ledger=ledger, domain=DOMAIN, policy=policy, ask_standing=chain.ask, now_ns=now_ns, fail_point=fail_point
     )
     receipts = ReceiptMaker(
@@ -185,14 +185,14 @@ def open_seller(
         now_ns=now_ns,
         fail_point=fail_point,
     )
-    shop = Shop(
+    shop = SellerTerms(
         node=NODE, terms=TERMS, windows=WINDOWS, chunk_tokens=CHUNK_TOKENS, voucher_timeout_s=voucher_timeout_s
     )
 
     async def check_sellable(_: object) -> None:
         return
 
-    paid = PaidDesk(
+    paid = StreamSeller(
         desk=desk,
         shop=shop,
         accounts=accounts,
@@ -213,7 +213,7 @@ def open_buyer(
 ) -> Payer:
     """Compose what buys."""
     now_ns = now_ns or Clock()
-    wallet = PayerWallet(ledger=ledger, domain=DOMAIN, sign=sign, now_ns=now_ns, fail_point=fail_point)
+    wallet = PayerChannels(ledger=ledger, domain=DOMAIN, sign=sign, now_ns=now_ns, fail_point=fail_point)
     return Payer(
         wallet=wallet,
         domain=DOMAIN,

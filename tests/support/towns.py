@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import httpx
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import Home, Process, closing_all
+from openledger_node.demo.processes import OperatorHome, Process, closing_all
 from openledger_node.demo.town import COMMON, STAKE, Town
 from openledger_node.home import Home as NodeHome
 from support.nodes import ask_status
@@ -124,11 +124,11 @@ class FakeTown(Town):
         self.whole = self._ask_locally(self.a, WHOLE_TOKENS)
 
     @property
-    def sellers(self) -> tuple[Home, Home]:
+    def sellers(self) -> tuple[OperatorHome, OperatorHome]:
         """A and B."""
         return self.a, self.b
 
-    def wait_until_among_others(self, node: Home) -> None:
+    def wait_until_among_others(self, node: OperatorHome) -> None:
         """Wait until a node is connected with both others, and knows that A and B sell."""
         others = {self._peer_id(other) for other in self.nodes if other is not node}
         sellers = {self._peer_id(other) for other in self.sellers if other is not node}
@@ -146,7 +146,7 @@ class FakeTown(Town):
         first: int = ask(self.r, "network")["block"]
         wait_for(lambda: ask(self.r, "network")["block"] >= first + count)
 
-    def kill_node(self, node: Home) -> None:
+    def kill_node(self, node: OperatorHome) -> None:
         """Kill a daemon in the middle of whatever it does."""
         assert node.daemon is not None
         node.daemon.kill()
@@ -169,11 +169,11 @@ class FakeTown(Town):
             for reader in readers:
                 reader.join(DEADLINE_S)
 
-    def _peer_id(self, node: Home) -> str:
+    def _peer_id(self, node: OperatorHome) -> str:
         found: str = wait_for(lambda: status_of(node)["peer_id"])
         return found
 
-    def _ask_locally(self, node: Home, max_tokens: int) -> str:
+    def _ask_locally(self, node: OperatorHome, max_tokens: int) -> str:
         """What a node's own engine answers, which costs nothing."""
         reply = Reply(max_tokens=max_tokens)
         reply.read(status_of(node)["api"]["url"], load_api_key(NodeHome(node.root)))
@@ -195,13 +195,13 @@ def children_of(process_id: int) -> list[int]:
     return [int(child) for thread in threads for child in thread.read_text().split()]
 
 
-def ask(node: Home, question: str, **arguments: Any) -> Any:
+def ask(node: OperatorHome, question: str, **arguments: Any) -> Any:
     """What a verb would hear of the daemon."""
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(NodeHome(node.root).socket)), timeout=60) as client:
         return client.post(f"http://node/money/{question}", json=arguments).raise_for_status().json()
 
 
-def status_of(node: Home) -> dict[str, Any]:
+def status_of(node: OperatorHome) -> dict[str, Any]:
     """What a daemon says of itself; it must not have ended."""
     assert node.daemon is not None
     assert node.daemon.is_alive, node.daemon.last_words()

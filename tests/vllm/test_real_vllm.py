@@ -21,9 +21,9 @@ from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.vllm import open_backend
 from openledger_node.backends.vllm.backend import VllmBackend
-from openledger_node.engine.backend import Draw, Row
+from openledger_node.engine.backend import BatchRow, Draw
 from openledger_node.engine.engine import Engine, EngineOptions, Order
-from openledger_node.engine.frames import Chunk
+from openledger_node.engine.frames import EngineChunk
 from openledger_node.engine.grammar import open_grammars
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
@@ -68,7 +68,7 @@ def backend(base: Path) -> Iterator[VllmBackend]:
 
 def run(backend: VllmBackend, name: str, ids: tuple[int, ...], position: int, sampling: SamplingParams) -> Any:
     draw = Draw(sampling=sampling, position=position + len(ids))
-    return backend.step((Row(sequence_id=name, token_ids=ids, position=position, draw=draw),)).get(name)
+    return backend.step((BatchRow(sequence_id=name, token_ids=ids, position=position, draw=draw),)).get(name)
 
 
 def decode(
@@ -184,11 +184,11 @@ async def test_answers_go_on_as_they_would_have_when_vllm_is_killed(base: Path, 
     with trio.fail_after(SERVER_TIMEOUT_S):
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
-            undisturbed = [outcome.ids async for outcome in engine.submit(order) if isinstance(outcome, Chunk)]
+            undisturbed = [outcome.ids async for outcome in engine.submit(order) if isinstance(outcome, EngineChunk)]
             outcomes = engine.submit(replace(order, sequence_id="b"))
             drawn = []
             async for outcome in outcomes:
-                if isinstance(outcome, Chunk):
+                if isinstance(outcome, EngineChunk):
                     drawn.append(outcome.ids)
                 if len(drawn) == 3 and engine.num_restarts == 0:
                     for process_id in processes_below(engine.process_id):

@@ -23,7 +23,7 @@ from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .payees import ALGORITHMS, Person, datanet_name, division_of, names_of, people_of, state_of
 from .plain import plain_of
@@ -55,7 +55,7 @@ class _Holder:
 
 def teaching_of(
     home: Home,
-    economy: Economy,
+    economy: NetworkSession,
     row: ReceiptRow,
     *,
     registered: Registered | None,
@@ -69,7 +69,7 @@ def teaching_of(
     people = people_of(division, row.shares, names_of(home, [name for name in found if name]))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
     if registered and texts and tokenizer:
-        look = _Look(home, economy, registered.owned, people, texts, attributor, tokenizer)
+        look = AttributionReport(home, economy, registered.owned, people, texts, attributor, tokenizer)
         shown = look.show()
     return {
         **state_of(row),
@@ -103,13 +103,13 @@ def _datanets(division: Division, names: Sequence[str | None], registered: Regis
     ]
 
 
-class _Look:
+class AttributionReport:
     """One look at an answer beside its adapter's rows."""
 
     def __init__(
         self,
         home: Home,
-        economy: Economy,
+        economy: NetworkSession,
         owned: Sequence[OwnedDatanet],
         people: Sequence[Person],
         texts: Texts,

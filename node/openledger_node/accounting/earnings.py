@@ -13,7 +13,7 @@ from openledger_protocol.primitives import Address
 from ..ledger.jobs import Job
 from ..settlement.balances import ClaimView
 from ..settlement.records import integer, record_of
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .plain import plain_of
 
@@ -24,7 +24,7 @@ JOBS_MAX = CLAIMS_MAX = 1_000_000
 NS = 10**9
 
 
-def earnings_report(economy: Economy, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
+def earnings_report(economy: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
     """Earnings since `given["since"]` (all, where it is missing), and what they took in power where a price is given.
 
     A claim counts once, by the last that became of it: as settled from its claim on, as claimed from its credit on.
@@ -114,12 +114,12 @@ def _power(given: Mapping[str, Any], jobs: Callable[[], Sequence[Job]], since_s:
     }
 
 
-def _credits(economy: Economy, payout: Address) -> list[Event]:
+def _credits(economy: NetworkSession, payout: Address) -> list[Event]:
     found = economy.ledger.events.find("Credited", {"account": payout, "node": economy.accounts.wallet})
     return [event for event in found if event.arguments["role"] == CreditRole.NODE]
 
 
-def _clock(economy: Economy) -> Callable[[Event], float]:
+def _clock(economy: NetworkSession) -> Callable[[Event], float]:
     """When an event was, in chain time: by our own transaction where it came of one, else by its block."""
     ours = {found.mined_hash: found.mined_s for found in economy.ledger.outbox.newest(limit=JOBS_MAX)}
     blocks: dict[int, float] = {}
@@ -136,7 +136,7 @@ def _clock(economy: Economy) -> Callable[[Event], float]:
     return when
 
 
-def _claim_clock(economy: Economy) -> Callable[[ClaimView], float]:
+def _claim_clock(economy: NetworkSession) -> Callable[[ClaimView], float]:
     """When a claim was made, in chain time: as its record says; as the ledger does, of one without a record."""
     events = economy.ledger.events.find("Claimed", {"node": economy.accounts.wallet})
     recorded = {record.seq: record.claimed_at_s for record in map(record_of, events)}
@@ -149,7 +149,7 @@ def _claim_clock(economy: Economy) -> Callable[[ClaimView], float]:
     return claimed_at
 
 
-def _gas_wei(economy: Economy, since_s: float) -> int:
+def _gas_wei(economy: NetworkSession, since_s: float) -> int:
     """What the signer has paid since then."""
     sent = economy.ledger.outbox.newest(limit=JOBS_MAX)
     own = (found for found in sent if found.intent.sender == economy.accounts.signer and found.fee_wei)

@@ -12,7 +12,7 @@ from ..ledger.channels import Channel
 from ..ledger.claims import Claim
 from ..ledger.receipts import ReceiptRow
 from ..settlement.records import integer, record_of
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 from ..text import counted, rfc3339
 from .payees import datanet_name, division_of, names_of, people_of
 from .plain import plain_of
@@ -38,7 +38,7 @@ class MoneyStep:
     is_on_chain: bool = True
 
 
-def follow(home: Home, economy: Economy, row: ReceiptRow) -> dict[str, Any]:
+def follow(home: Home, economy: NetworkSession, row: ReceiptRow) -> dict[str, Any]:
     """Follow a receipt's money from the payer's deposit to the withdrawals.
 
     Raises:
@@ -47,7 +47,7 @@ def follow(home: Home, economy: Economy, row: ReceiptRow) -> dict[str, Any]:
     division, one = division_of(economy, row), division_of(economy, row, ONE_OPEN)
     found = [datanet_name(economy, part.datanet_id) for part in division.datanets]
     names = names_of(home, [name for name in found if name])
-    steps = _Way(economy, row, division).steps()
+    steps = MoneyTrail(economy, row, division).steps()
     undone = [place for place, step in enumerate(steps) if not step.is_done]
     return {
         "digest": row.digest,
@@ -89,10 +89,10 @@ def _plain_division(division: Division, row: ReceiptRow, names: dict[Address, st
     }
 
 
-class _Way:
+class MoneyTrail:
     """Where one receipt's money has been."""
 
-    def __init__(self, economy: Economy, row: ReceiptRow, division: Division) -> None:
+    def __init__(self, economy: NetworkSession, row: ReceiptRow, division: Division) -> None:
         self._economy = economy
         self._events = economy.ledger.events
         self._row = row

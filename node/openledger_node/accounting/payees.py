@@ -15,7 +15,7 @@ from ..datanets.store import OwnDatanets
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 
 COLOURS = 4
 """So many people are told apart by colour; the rest are the others."""
@@ -33,7 +33,7 @@ class Person:
     amount_wei: Wei  # of this receipt
 
 
-def division_of(economy: Economy, row: ReceiptRow, amount_wei: Wei | None = None) -> Division:
+def division_of(economy: NetworkSession, row: ReceiptRow, amount_wei: Wei | None = None) -> Division:
     """A receipt's price, or another amount by the same rules, divided as the chain's terms say.
 
     Raises:
@@ -71,7 +71,7 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
     ]
 
 
-def datanet_name(economy: Economy, datanet_id: DatanetId) -> str | None:
+def datanet_name(economy: NetworkSession, datanet_id: DatanetId) -> str | None:
     """What a Datanet's owner called it on the chain."""
     created = economy.ledger.events.find("DatanetCreated", {"id": datanet_id})
     return str(created[-1].arguments["name"]) if created else None
@@ -90,7 +90,7 @@ def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
     return names
 
 
-def _epoch_of(economy: Economy, row: ReceiptRow) -> int:
+def _epoch_of(economy: NetworkSession, row: ReceiptRow) -> int:
     """Whose parameters count: those of the claim's epoch, once there is one."""
     claim = economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
     return claim.epoch if claim else epoch_at(economy.client.head().timestamp_s, economy.windows)

@@ -13,7 +13,7 @@ from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from openledger_protocol.adapter import DatanetReference
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.constants import ADAPTER_DATANETS_MAX, PPM
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, check_address, check_digest
@@ -27,7 +27,7 @@ from ..home import Home
 from ..ledger.events import EventRows
 from ..models.adapters import Adapter, find_adapter, list_adapters
 from ..settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 
 ROYALTY_PPM = 100_000
 """An adapter's maker asks a tenth of what its answers earn, unless he says otherwise."""
@@ -44,10 +44,12 @@ class Publication:
     keep: Callable[[], object] = lambda: None
 
 
-Planner = Callable[[Home, Economy, Address, Mapping[str, Any]], Publication]
+Planner = Callable[[Home, NetworkSession, Address, Mapping[str, Any]], Publication]
 
 
-def create_datanet(home: Home, economy: Economy, account: Address, arguments: Mapping[str, Any]) -> Publication:
+def create_datanet(
+    home: Home, economy: NetworkSession, account: Address, arguments: Mapping[str, Any]
+) -> Publication:
     """Begin a Datanet here and register it; what is left out of its terms is as it is kept here.
 
     Raises:
@@ -73,7 +75,9 @@ def create_datanet(home: Home, economy: Economy, account: Address, arguments: Ma
     return Publication(actions=(action,), keep=keep)
 
 
-def publish_datanet(home: Home, economy: Economy, account: Address, arguments: Mapping[str, Any]) -> Publication:
+def publish_datanet(
+    home: Home, economy: NetworkSession, account: Address, arguments: Mapping[str, Any]
+) -> Publication:
     """Publish all that is approved as a version.
 
     Raises:
@@ -99,7 +103,9 @@ def publish_datanet(home: Home, economy: Economy, account: Address, arguments: M
     return Publication(actions=(action,), keep=keep)
 
 
-def publish_adapter(home: Home, economy: Economy, account: Address, arguments: Mapping[str, Any]) -> Publication:
+def publish_adapter(
+    home: Home, economy: NetworkSession, account: Address, arguments: Mapping[str, Any]
+) -> Publication:
     """Register an adapter of the shelf under a bond, with the Datanets that it learned from.
 
     Raises:
@@ -167,7 +173,7 @@ def _wanted_datanet(own: OwnDatanets, account: Address, arguments: Mapping[str, 
 
 
 def _weights(
-    home: Home, economy: Economy, account: Address, adapter: Adapter, chosen: tuple[str, ...] | list[str]
+    home: Home, economy: NetworkSession, account: Address, adapter: Adapter, chosen: tuple[str, ...] | list[str]
 ) -> tuple[tuple[DatanetId, int], ...]:
     """The Datanets of an adapter's manifest by their ids, ascending, and their weights."""
     datanets = adapter.manifest.datanets or ()
@@ -185,7 +191,7 @@ def _weights(
 
 
 def _resolve(
-    home: Home, economy: Economy, account: Address, datanet: DatanetReference, chosen: list[DatanetId]
+    home: Home, economy: NetworkSession, account: Address, datanet: DatanetReference, chosen: list[DatanetId]
 ) -> DatanetId:
     """The id of the Datanet that an adapter means: the one that published the version as it lies here."""
     version = read_version(home, datanet.id, datanet.version)
@@ -205,22 +211,22 @@ def _resolve(
     return wanted[0]
 
 
-def _royalty_ppm(economy: Economy, given: object) -> int:
+def _royalty_ppm(economy: NetworkSession, given: object) -> int:
     royalty_ppm = ROYALTY_PPM if given is None else given
     params = load_contract("Params")
-    call = Call(to=economy.deployment.addresses["Params"], data=params.encode("bounds"))
+    call = ContractCall(to=economy.deployment.addresses["Params"], data=params.encode("bounds"))
     most: int = params.decode_result("bounds", economy.client.call(call))["royaltyPpmMax"]
     if type(royalty_ppm) is not int or not 0 <= royalty_ppm <= most:
         raise MalformedError(f"a royalty is from 0 to {most / 10_000:g} % on this network")
     return royalty_ppm
 
 
-def _is_under_way(economy: Economy, is_it: Callable[[Call], bool]) -> bool:
+def _is_under_way(economy: NetworkSession, is_it: Callable[[ContractCall], bool]) -> bool:
     """Whether such a call waits to be mined: the chain does not say so, the outbox does."""
     return any(is_it(found.intent.call) for found in economy.ledger.outbox.unfinished())
 
 
-def _names(call: Call, economy: Economy, adapter: Adapter) -> bool:
+def _names(call: ContractCall, economy: NetworkSession, adapter: Adapter) -> bool:
     """Whether a call to the registry begins with an adapter's id; the permit in it differs each time."""
     word = call.data[SELECTOR_BYTES : SELECTOR_BYTES + WORD_BYTES]
     return call.to == economy.deployment.addresses["ModelRegistry"] and word.hex() == adapter.id[2:]

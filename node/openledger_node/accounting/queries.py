@@ -10,23 +10,23 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import is_sampled
 from openledger_protocol.primitives import ZERO_ADDRESS, Wei
 
-from ..attribution.registry import Registry
+from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..settlement.records import integer
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 from .earnings import earnings_report
 from .money_trail import follow
 from .plain import plain_of
-from .receipt_check import Inspector
-from .transactions import Arguments, MoneyVerbs
+from .receipt_check import ReceiptChecker
+from .transactions import Arguments, TransactionPlanner
 
 RECEIPTS_MAX = 1_000
 OUTBOX_SHOWN = 50
 
 
-class Given(dict[str, Any]):
+class QuestionArguments(dict[str, Any]):
     """Arguments of a question; one that is missing is the asker's mistake, and says so."""
 
     def __missing__(self, name: str) -> Any:
@@ -34,10 +34,12 @@ class Given(dict[str, Any]):
         raise MalformedError(f"the argument {name!r} is missing")
 
 
-class MoneyQuestions:
+class MoneyQueries:
     """Answers questions as plain values for JSON."""
 
-    def __init__(self, home: Home, economy: Economy, verbs: MoneyVerbs, inspector: Inspector) -> None:
+    def __init__(
+        self, home: Home, economy: NetworkSession, verbs: TransactionPlanner, inspector: ReceiptChecker
+    ) -> None:
         self._economy = economy
         self._verbs = verbs
         self._inspector = inspector
@@ -48,7 +50,9 @@ class MoneyQuestions:
             "channels": lambda _: verbs.channels(),
             "rewards": lambda _: verbs.rewards(),
             "earnings": lambda given: earnings_report(economy, given, now_s=time.time()),
-            "plan": lambda given: verbs.plan(given["verb"], Given(given["arguments"]), given.get("password")),
+            "plan": lambda given: verbs.plan(
+                given["verb"], QuestionArguments(given["arguments"]), given.get("password")
+            ),
             "act": lambda given: {"transactions": verbs.act(given["plan"])},
             "claim": lambda _: verbs.claim_now(),
             "transactions": lambda given: {"transactions": verbs.find_transactions(given["keys"])},
@@ -70,7 +74,7 @@ class MoneyQuestions:
         """
         if question not in self._answers:
             raise MalformedError(f"no question is called {question!r}: there are {', '.join(self._answers)}")
-        return self._answers[question](Given(arguments))
+        return self._answers[question](QuestionArguments(arguments))
 
     def lock(self) -> None:
         """Forget the keys that were opened for a verb, once nothing waits for them."""
@@ -149,15 +153,15 @@ class MoneyQuestions:
 
 def open_questions(
     home: Home,
-    economy: Economy,
+    economy: NetworkSession,
     *,
-    registry: Registry,
+    registry: AdapterRegistry,
     tokenizer: Callable[[], Tokenizer],
     unseal: Callable[[bytes], bytes],
-) -> MoneyQuestions:
+) -> MoneyQueries:
     """Compose what answers."""
-    inspector = Inspector(home, economy, registry=registry, tokenizer=tokenizer, unseal=unseal)
-    return MoneyQuestions(home, economy, MoneyVerbs(home, economy), inspector)
+    inspector = ReceiptChecker(home, economy, registry=registry, tokenizer=tokenizer, unseal=unseal)
+    return MoneyQueries(home, economy, TransactionPlanner(home, economy), inspector)
 
 
 def _payee(account: str) -> str:
@@ -167,19 +171,19 @@ def _payee(account: str) -> str:
 # ---- What of the money waits for its owner, counted from ledger and memory alone: no chain is asked.
 
 
-def num_waiting(economy: Economy) -> int:
+def num_waiting(economy: NetworkSession) -> int:
     """Transactions that are parked, and one more where stake is ready to be withdrawn."""
     return num_parked(economy) + (stake_ready_wei(economy) > 0)
 
 
-def num_parked(economy: Economy) -> int:
+def num_parked(economy: NetworkSession) -> int:
     """Transactions that go on only when somebody acts: the outbox holds them up, or their sender's key is locked."""
     unsent = (found for found in economy.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
     num_locked = sum(found.intent.sender not in economy.ring.keys for found in unsent)
     return len(economy.outbox.alerts) + num_locked
 
 
-def stake_ready_wei(economy: Economy) -> Wei:
+def stake_ready_wei(economy: NetworkSession) -> Wei:
     """What may leave the bond by now: a withdrawal takes all that is ready, so the sums say what is left."""
     head, whose = economy.watcher.head, {"node": economy.accounts.wallet}
     if head is None:

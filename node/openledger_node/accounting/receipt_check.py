@@ -21,7 +21,7 @@ from openledger_protocol.signatures import check_signer, recover_address
 
 from ..attribution.attributor import Exchange
 from ..attribution.evidence import RowEvidence, evidence
-from ..attribution.registry import Registered, Registry
+from ..attribution.registry import AdapterRegistry, Registered
 from ..attribution.service import exchange_of, question_of, treasury_shares
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
@@ -30,13 +30,13 @@ from ..ledger.receipts import ReceiptRow
 from ..models.adapters import Adapter, list_adapters
 from ..network.selling import open_attributor, registered_shares
 from ..settlement.proof import ClaimProof, find_proof
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 from ..text import counted
 from .attribution_report import Texts, teaching_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class ReceiptCheck:
     """One thing that a receipt says, and whether it holds; None: it can't be told here, and `detail` says why."""
 
     what: str
@@ -44,15 +44,15 @@ class Check:
     detail: str
 
 
-class Inspector:
+class ReceiptChecker:
     """Looks at receipts of this home."""
 
     def __init__(
         self,
         home: Home,
-        economy: Economy,
+        economy: NetworkSession,
         *,
-        registry: Registry,
+        registry: AdapterRegistry,
         tokenizer: Callable[[], Tokenizer],
         unseal: Callable[[bytes], bytes],
     ) -> None:
@@ -110,7 +110,7 @@ class Inspector:
         opening = self._opening(row)
         return opening.text if opening else None
 
-    def check(self, row: ReceiptRow) -> list[Check]:
+    def check(self, row: ReceiptRow) -> list[ReceiptCheck]:
         """Everything that can be checked of a receipt."""
         return [_checked(what, find) for what, find in self._checks(row)]
 
@@ -240,13 +240,13 @@ def _require(condition: bool, why_not: str) -> None:
         raise _FalseError(why_not)
 
 
-def _checked(what: str, find: Callable[[], str]) -> Check:
+def _checked(what: str, find: Callable[[], str]) -> ReceiptCheck:
     try:
-        return Check(what=what, holds=True, detail=find())
+        return ReceiptCheck(what=what, holds=True, detail=find())
     except (_FalseError, ProtocolError) as error:
-        return Check(what=what, holds=False, detail=str(error))
+        return ReceiptCheck(what=what, holds=False, detail=str(error))
     except (_UnknownError, NodeError) as error:
-        return Check(what=what, holds=None, detail=str(error))
+        return ReceiptCheck(what=what, holds=None, detail=str(error))
 
 
 def _why_no_text(row: ReceiptRow) -> str:

@@ -33,9 +33,9 @@ from ..settlement.actions import (
     WithdrawStake,
     change_wei,
 )
-from ..settlement.balances import Step
+from ..settlement.balances import PlannedTransaction
 from ..settlement.deposits import usual_delay_s
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .plain import plain_of
 from .publishing import PUBLISHERS, Publication
@@ -54,16 +54,16 @@ class Plan:
     """What was shown to the operator, and waits for his yes."""
 
     actions: tuple[Action, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[PlannedTransaction, ...]
     account: Address
     made_s: float  # monotonic
     keep: Callable[[], object]  # writes to the home what goes with it
 
 
-class MoneyVerbs:
+class TransactionPlanner:
     """The money verbs over one economy."""
 
-    def __init__(self, home: Home, economy: Economy) -> None:
+    def __init__(self, home: Home, economy: NetworkSession) -> None:
         self._home = home
         self._economy = economy
         self._plans: dict[str, Plan] = {}
@@ -282,16 +282,16 @@ class MoneyVerbs:
         return ChannelId(check_digest(found[0].channel_id)), found[0].config
 
 
-_PLANNERS: dict[str, Callable[[MoneyVerbs, Address, Arguments], list[Action]]] = {
-    "stake add": MoneyVerbs._add_stake,
-    "stake remove": MoneyVerbs._remove_stake,
-    "stake withdraw": MoneyVerbs._withdraw_stake,
-    "stake payout": MoneyVerbs._set_payout,
-    "rewards withdraw": MoneyVerbs._withdraw_rewards,
-    "channels open": MoneyVerbs._open_channel,
-    "channels topup": MoneyVerbs._top_up,
-    "channels close": MoneyVerbs._close_channel,
-    "channels withdraw": MoneyVerbs._withdraw_channel,
+_PLANNERS: dict[str, Callable[[TransactionPlanner, Address, Arguments], list[Action]]] = {
+    "stake add": TransactionPlanner._add_stake,
+    "stake remove": TransactionPlanner._remove_stake,
+    "stake withdraw": TransactionPlanner._withdraw_stake,
+    "stake payout": TransactionPlanner._set_payout,
+    "rewards withdraw": TransactionPlanner._withdraw_rewards,
+    "channels open": TransactionPlanner._open_channel,
+    "channels topup": TransactionPlanner._top_up,
+    "channels close": TransactionPlanner._close_channel,
+    "channels withdraw": TransactionPlanner._withdraw_channel,
 }
 
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from openledger_protocol.errors import MalformedError, ProtocolError
 
 from ..errors import NodeError
-from ..serving.pinning import PinDesk
+from ..serving.pinning import AdapterPins
 from .schemas import ChatBody
 
 # ---- Routes of the owner's desk: status, earnings, prices, limits, pauses; the verbs and the page speak the same.
@@ -177,7 +177,7 @@ def build_operator(
     money: Money,
     nursery: trio.Nursery,
     *,
-    pins: PinDesk,
+    pins: AdapterPins,
     stop: Callable[[], None],
 ) -> FastAPI:
     """Build the control routes; `stop` begins the drain, and what a guest buys lives in `nursery`."""
@@ -214,7 +214,7 @@ def _add_node(app: FastAPI, *, stop: Callable[[], None]) -> None:
         return {"state": "draining"}
 
 
-def _add_adapters(app: FastAPI, pins: PinDesk) -> None:
+def _add_adapters(app: FastAPI, pins: AdapterPins) -> None:
     @app.post("/adapters/pin")
     async def pin(order: PinOrder) -> dict[str, Any]:
         """Keep an adapter in memory."""

@@ -146,7 +146,7 @@ async def serve_app(
     bounds = bounds or Bounds()
     context, address = WorkerContext(None), listener.getsockname()
     serve = partial(Connection, wrap_app(app, 0, "asgi"), _config(bounds), context, ConnectionState({}))
-    doorway = Doorway(serve, bounds.connections_max)
+    doorway = ConnectionGate(serve, bounds.connections_max)
 
     async def hang_up_late() -> None:
         await stopping()
@@ -163,7 +163,10 @@ async def serve_app(
 
 
 async def _accept(
-    listener: socket.socket, doorway: "Doorway", connections: trio.Nursery, stopping: Callable[[], Awaitable[None]]
+    listener: socket.socket,
+    doorway: "ConnectionGate",
+    connections: trio.Nursery,
+    stopping: Callable[[], Awaitable[None]],
 ) -> None:
     """Take connections in until `stopping` returns; the listener is closed then."""
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
@@ -173,7 +176,7 @@ async def _accept(
         accepting.cancel_scope.cancel()
 
 
-class Doorway:
+class ConnectionGate:
     """Lets as many connections in as there is room for."""
 
     def __init__(self, serve: Callable[[Any], Awaitable[None]], connections_max: int) -> None:

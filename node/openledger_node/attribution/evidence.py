@@ -15,7 +15,7 @@ RUN_TOKENS_MIN = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class EvidenceRun:
     """Tokens of the answer that stand in a row, too."""
 
     begin: int  # in the answer's tokens
@@ -35,7 +35,7 @@ class RowEvidence:
     account: Address
     score: int
     share_ppm: int  # of the account, for all its rows of this Datanet
-    runs: tuple[Run, ...]
+    runs: tuple[EvidenceRun, ...]
 
 
 def evidence(
@@ -74,13 +74,13 @@ def _of_datanet(
         )
 
 
-def _runs(answer: Sequence[int], row: Sequence[int], tokenizer: Tokenizer) -> Iterator[Run]:
+def _runs(answer: Sequence[int], row: Sequence[int], tokenizer: Tokenizer) -> Iterator[EvidenceRun]:
     """Cut the answer into the longest runs that the row has, too, from left to right."""
     begin = 0
     while begin < len(answer):
         length = _longest_run(answer, begin, row)
         if length >= RUN_TOKENS_MIN:
-            yield Run(begin=begin, length=length, text=_decode(answer[begin : begin + length], tokenizer))
+            yield EvidenceRun(begin=begin, length=length, text=_decode(answer[begin : begin + length], tokenizer))
         begin += max(length, 1)
 
 

@@ -25,7 +25,7 @@ class Registered:
     owned: tuple[OwnedDatanet, ...]
 
 
-class Registry:
+class AdapterRegistry:
     """Looks adapters up, each once: an entry never changes. Any thread may ask."""
 
     def __init__(self, home: Home, deployment: Deployment, ledger: Ledger) -> None:

@@ -8,8 +8,8 @@ from openledger_protocol.primitives import ZERO_ADDRESS
 from openledger_protocol.settlement import payouts_hash
 
 from ..settlement.records import integer, payouts_of
-from .claims import Story
-from .events import Said, amount_of, text
+from .claims import ClaimHistory
+from .events import EventLog, amount_of, text
 from .staking import WEI_PARTS, Rewards, replay_rewards
 from .storage_layout import Spot
 
@@ -30,7 +30,7 @@ class Books:
     faults: tuple[str, ...]
 
 
-def books_of(said: Said, claims: Sequence[Story]) -> Books:
+def books_of(said: EventLog, claims: Sequence[ClaimHistory]) -> Books:
     """Fold all events."""
     rewards = replay_rewards(said.events)
     parts = (
@@ -52,13 +52,13 @@ def books_of(said: Said, claims: Sequence[Story]) -> Books:
     )
 
 
-def _nodes_of_channels(said: Said) -> dict[str, str]:
+def _nodes_of_channels(said: EventLog) -> dict[str, str]:
     """Whom each channel pays; nobody, where all that is said of it is not how it began."""
     nodes = {text(event, "channelId"): ZERO_ADDRESS for event in said.of("ToppedUp", "WithdrawFinished", "Refunded")}
     return nodes | {text(event, "channelId"): text(event, "node") for event in said.of("ChannelOpened")}
 
 
-def _channels(said: Said) -> Held:
+def _channels(said: EventLog) -> Held:
     """What payers put up, took back and ask back."""
     yield ("PaymentChannels", "_paidIn"), said.total("ChannelOpened", "ToppedUp")
     yield ("PaymentChannels", "_refunded"), said.total("Refunded")
@@ -70,7 +70,7 @@ def _channels(said: Said) -> Held:
         yield ("PaymentChannels", "_withdrawals", channel, "amount"), amount
 
 
-def _asked_back(said: Said, deposits: Mapping[str, int]) -> dict[str, int]:
+def _asked_back(said: EventLog, deposits: Mapping[str, int]) -> dict[str, int]:
     """By channel; a refund comes off it."""
     asked = dict.fromkeys(deposits, 0)
     for event in said.of("WithdrawStarted", "WithdrawFinished", "Refunded"):
@@ -85,7 +85,7 @@ def _asked_back(said: Said, deposits: Mapping[str, int]) -> dict[str, int]:
     return asked
 
 
-def _claims(said: Said, claims: Sequence[Story]) -> Held:
+def _claims(said: EventLog, claims: Sequence[ClaimHistory]) -> Held:
     """What was claimed, and each claim's record: its hash is kept until its tokens leave."""
     yield ("PaymentChannels", "_claimed"), said.total("Claimed")
     yield ("PaymentChannels", "_released"), said.total("Released")
@@ -96,7 +96,7 @@ def _claims(said: Said, claims: Sequence[Story]) -> Held:
         yield ("PaymentChannels", "claimOf", claim.node, claim.seq), claim.record_word if is_live else 0
 
 
-def _balances(said: Said) -> Held:
+def _balances(said: EventLog) -> Held:
     """What was credited and is not taken out."""
     yield ("AttributionRewards", "_totals", "released"), said.total("Released")
     yield ("AttributionRewards", "_totals", "credited"), said.total("Credited")
@@ -106,7 +106,7 @@ def _balances(said: Said) -> Held:
         yield ("AttributionRewards", "balanceOf", account), amount
 
 
-def _proposals(claims: Sequence[Story]) -> Held:
+def _proposals(claims: Sequence[ClaimHistory]) -> Held:
     """Who is to be paid, by the hash of the list."""
     for claim in claims:
         at: Spot = ("AttributionRewards", "_proposals", claim.node, claim.seq)
@@ -118,13 +118,13 @@ def _proposals(claims: Sequence[Story]) -> Held:
         yield (*at, "state"), _state_of(claim)
 
 
-def _state_of(claim: Story) -> int:
+def _state_of(claim: ClaimHistory) -> int:
     if claim.is_final:
         return FINALIZED_LATE if claim.is_late else FINALIZED
     return PROPOSED if claim.proposed else NONE
 
 
-def _stake_totals(said: Said) -> Held:
+def _stake_totals(said: EventLog) -> Held:
     for member, plus, minus in (
         ("bonded", "Bonded", ["UnbondStarted"]),
         ("unbonding", "UnbondStarted", ["StakeWithdrawn"]),
@@ -136,7 +136,7 @@ def _stake_totals(said: Said) -> Held:
         yield ("NodeStaking", "_totals", member), said.total(plus) - said.total(*minus)
 
 
-def _nodes(said: Said, rewards: Rewards) -> Held:
+def _nodes(said: EventLog, rewards: Rewards) -> Held:
     """Each node's bond, what it has earned, and to whom that goes."""
     bonded = said.by("node", plus=["Bonded"], minus=["UnbondStarted"])
     payouts = {text(event, "node"): int(text(event, "payout"), 16) for event in said.of("PayoutSet")}
@@ -151,7 +151,7 @@ def _nodes(said: Said, rewards: Rewards) -> Held:
         yield ("NodeStaking", "_nodes", node, "payout"), payouts.get(node, 0)
 
 
-def _bonds(said: Said) -> Held:
+def _bonds(said: EventLog) -> Held:
     """What owners of adapters put up."""
     yield ("ModelRegistry", "_bondsIn"), said.total("AdapterRegistered")
     yield ("ModelRegistry", "_bondsOut"), said.total("BondReclaimed")
@@ -159,7 +159,7 @@ def _bonds(said: Said) -> Held:
         yield ("ModelRegistry", "_adapters", adapter, "bond"), amount
 
 
-def _tokens(said: Said) -> Held:
+def _tokens(said: EventLog) -> Held:
     """Who holds what of the token."""
     sums: Counter[str] = Counter()
     for event in said.of("Transfer"):

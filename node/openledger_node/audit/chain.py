@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from openledger_protocol.chain import Block, Call, Log
+from openledger_protocol.chain import Block, ContractCall, Log
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address
 
@@ -77,7 +77,7 @@ class PinnedChain:
     def ask(self, contract: str, function: str, *arguments: object) -> Any:
         """What a view returns: for what lies in code alone."""
         interface = load_contract(contract)
-        call = Call(to=self.contracts[contract], data=interface.encode(function, *arguments))
+        call = ContractCall(to=self.contracts[contract], data=interface.encode(function, *arguments))
         return interface.decode_result(function, self._client.call(call, block_number=self.block.number))
 
     def check_still_there(self) -> None:

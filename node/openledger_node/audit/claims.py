@@ -13,7 +13,7 @@ from openledger_protocol.settlement import ClaimRecord, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
 from .events import amount_of, text
-from .splits import ADAPTER_OWNERS, FeeTerms, Registry, Split, check_split
+from .splits import ADAPTER_OWNERS, FeeTerms, RegistryState, Split, check_split
 
 TERMS = {
     CreditRole.NODE: "nodes",
@@ -25,7 +25,7 @@ TERMS = {
 
 
 @dataclass(slots=True, kw_only=True)
-class Story:
+class ClaimHistory:
     """What the chain has said of one claim."""
 
     node: Address
@@ -63,9 +63,9 @@ class Chronicle:
     """Reads events and remembers what a claim depends on: registries, parameters, payout addresses and stakes."""
 
     def __init__(self, protocol_treasury: Address) -> None:
-        self.stories: dict[str, Story] = {}
+        self.stories: dict[str, ClaimHistory] = {}
         self._protocol_treasury = protocol_treasury
-        self.registry = Registry()
+        self.registry = RegistryState()
         self._payouts: dict[str, Address] = {}
         self._bonded = 0
 
@@ -85,7 +85,7 @@ class Chronicle:
 
     def _tell(self, event: Event) -> None:
         node, seq = Address(text(event, "node")), integer(event, "seq")
-        story = self.stories.setdefault(claim_name(node, seq), Story(node=node, seq=seq))
+        story = self.stories.setdefault(claim_name(node, seq), ClaimHistory(node=node, seq=seq))
         match event.name:
             case "Claimed":
                 story.record = record_of(event)
@@ -100,7 +100,7 @@ class Chronicle:
             case "Released":
                 story.released_wei = amount_of(event)
 
-    def _expected(self, story: Story) -> list[Credited] | None:
+    def _expected(self, story: ClaimHistory) -> list[Credited] | None:
         """What the claim must credit, computed apart from the contract."""
         if story.record is None or (story.proposed is None) != story.is_late:
             return None
@@ -135,7 +135,7 @@ def claim_name(node: str, seq: object) -> str:
     return f"{node}/{seq}"
 
 
-def claim_faults(claim: Story) -> list[str]:
+def claim_faults(claim: ClaimHistory) -> list[str]:
     """What is wrong with a claim by what is said of it."""
     if claim.record is None:
         return [f"claim {claim.name} is spoken of, and nothing says that it was made"]
@@ -163,7 +163,7 @@ def record_parts(record: ClaimRecord) -> dict[str, int]:
     }
 
 
-def register(registry: Registry, event: Event) -> None:
+def register(registry: RegistryState, event: Event) -> None:
     """Take over what a registry or the parameters announce."""
     given: Any = event.arguments
     match event.name:
@@ -189,7 +189,7 @@ def register(registry: Registry, event: Event) -> None:
             registry.terms.append((given["fromEpoch"], terms))
 
 
-def _change_owner(registry: Registry, datanet_id: DatanetId, owner: Address) -> None:
+def _change_owner(registry: RegistryState, datanet_id: DatanetId, owner: Address) -> None:
     if known := registry.datanets.get(datanet_id):
         registry.datanets[datanet_id] = DatanetTerms(owner=owner, owner_ppm=known.owner_ppm, treasury=known.treasury)
 

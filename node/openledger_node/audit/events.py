@@ -15,7 +15,7 @@ AMOUNTS = {
 """Where an event says how much; others call it `amount`."""
 
 
-class Said:
+class EventLog:
     """Events in the chain's order."""
 
     def __init__(self, events: Sequence[Event]) -> None:

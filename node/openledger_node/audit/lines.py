@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from openledger_protocol.primitives import Address
 
-from .claims import Story, record_parts
-from .events import Said, amount_of, text
+from .claims import ClaimHistory, record_parts
+from .events import EventLog, amount_of, text
 from .storage import Stored
 
 # ---- Where all that was paid in has gone: one term for each role, and none of them is what the others leave.
@@ -17,7 +17,7 @@ Terms = Mapping[str, int | Mapping[str, int]]
 ROLES = ("nodes", "adapter_owners", "datanet_owners", "treasuries", "protocol")
 
 
-def terms_of(said: Said, stored: Stored, claims: Sequence[Story]) -> Terms:
+def terms_of(said: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Terms:
     """What came in, what was credited to whom, what went back to payers, and what is still held.
 
     What is credited counts as paid, taken out or not. Contributors are told apart by their accounts.
@@ -77,9 +77,9 @@ class Line:
 
 
 def conservation_lines(
-    said: Said,
+    said: EventLog,
     stored: Stored,
-    claims: Sequence[Story],
+    claims: Sequence[ClaimHistory],
     terms: Terms,
     contracts: Mapping[str, Address],
     donations: Mapping[str, int],
@@ -99,7 +99,7 @@ def conservation_lines(
     ]
 
 
-def _payment_lines(said: Said, stored: Stored, claims: Sequence[Story]) -> Iterator[Line]:
+def _payment_lines(said: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Iterator[Line]:
     value = stored.values
     back = value["PaymentChannels", "_refunded"] + value["PaymentChannels", "_withdrawn"]
     yield Line(
@@ -128,7 +128,7 @@ def _payment_lines(said: Said, stored: Stored, claims: Sequence[Story]) -> Itera
     )
 
 
-def _stake_lines(said: Said, stored: Stored, staking: Address) -> Iterator[Line]:
+def _stake_lines(said: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:
     bonded, unbonding = stored.sum("NodeStaking", "_nodes", "bonded"), stored.sum("NodeStaking", "_requests")
     withdrawn, paid = (stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "rewardsPaid"))
     yield Line(
@@ -145,7 +145,7 @@ def _stake_lines(said: Said, stored: Stored, staking: Address) -> Iterator[Line]
     )
 
 
-def _bond_line(said: Said, stored: Stored) -> Line:
+def _bond_line(said: EventLog, stored: Stored) -> Line:
     return Line(
         id="adapter-bonds",
         meaning="adapter bonds put up (logs) = bonds held + reclaimed (storage)",
@@ -155,7 +155,7 @@ def _bond_line(said: Said, stored: Stored) -> Line:
 
 
 def _token_lines(
-    said: Said, stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]
+    said: EventLog, stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]
 ) -> Iterator[Line]:
     yield Line(
         id="supply",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
-from .events import Said, amount_of, text
+from .events import EventLog, amount_of, text
 
 Move = tuple[str, str, str, int]  # transaction, from, to, wei
 
@@ -37,7 +37,7 @@ class Moves:
     faults: tuple[str, ...]
 
 
-def match_moves(said: Said, contracts: Mapping[str, Address]) -> Moves:
+def match_moves(said: EventLog, contracts: Mapping[str, Address]) -> Moves:
     """Match within each transaction."""
     names = {address: name for name, address in contracts.items()}
     payers = {text(event, "channelId"): text(event, "payer") for event in said.of("ChannelOpened")}
@@ -54,7 +54,7 @@ def match_moves(said: Said, contracts: Mapping[str, Address]) -> Moves:
     return Moves(donations={name: donations[name] for name in contracts}, faults=tuple(faults))
 
 
-def _sent_astray(said: Said, names: Mapping[Address, str]) -> Counter[str]:
+def _sent_astray(said: EventLog, names: Mapping[Address, str]) -> Counter[str]:
     """What owners had paid out to one of the contracts: no contract books that as anybody's."""
     donations: Counter[str] = Counter()
     for event in said.of("Withdrawn", "RewardsPaid"):

@@ -7,7 +7,7 @@ from typing import Any
 from openledger_protocol.errors import RevertedError
 
 from .chain import PinnedChain
-from .splits import Registry
+from .splits import RegistryState
 
 PAID = ("ModelRegistry", "NodeStaking", "PaymentChannels", "AttributionRewards")
 WIRES = (
@@ -31,7 +31,7 @@ def wiring_faults(chain: PinnedChain) -> list[str]:
     )
 
 
-def registry_faults(chain: PinnedChain, registry: Registry, epochs: Iterable[int]) -> list[str]:
+def registry_faults(chain: PinnedChain, registry: RegistryState, epochs: Iterable[int]) -> list[str]:
     """Where registries and parameters say other than was announced."""
     return _faults([*_adapters(chain, registry), *_datanets(chain, registry), *_terms(chain, registry, epochs)])
 
@@ -48,7 +48,7 @@ def _faults(known: Iterable[Known]) -> list[str]:
     return faults
 
 
-def _adapters(chain: PinnedChain, registry: Registry) -> Iterator[Known]:
+def _adapters(chain: PinnedChain, registry: RegistryState) -> Iterator[Known]:
     for id_, terms in registry.adapters.items():
         expected = {
             "owner": terms.owner,
@@ -59,7 +59,7 @@ def _adapters(chain: PinnedChain, registry: Registry) -> Iterator[Known]:
         yield f"adapter {id_}", partial(chain.ask, "ModelRegistry", "termsOf", id_), expected
 
 
-def _datanets(chain: PinnedChain, registry: Registry) -> Iterator[Known]:
+def _datanets(chain: PinnedChain, registry: RegistryState) -> Iterator[Known]:
     for id_, terms in registry.datanets.items():
 
         def ask(id_: str = id_) -> tuple[str, str, int]:
@@ -69,7 +69,7 @@ def _datanets(chain: PinnedChain, registry: Registry) -> Iterator[Known]:
         yield f"Datanet {id_}", ask, (terms.owner, terms.treasury, terms.owner_ppm)
 
 
-def _terms(chain: PinnedChain, registry: Registry, epochs: Iterable[int]) -> Iterator[Known]:
+def _terms(chain: PinnedChain, registry: RegistryState, epochs: Iterable[int]) -> Iterator[Known]:
     for epoch in epochs:
 
         def ask(epoch: int = epoch) -> tuple[int, int, int]:
@@ -79,7 +79,7 @@ def _terms(chain: PinnedChain, registry: Registry, epochs: Iterable[int]) -> Ite
         yield f"the terms of epoch {epoch}", ask, _announced(registry, epoch)
 
 
-def _announced(registry: Registry, epoch: int) -> tuple[int, int, int] | None:
+def _announced(registry: RegistryState, epoch: int) -> tuple[int, int, int] | None:
     try:
         terms = registry.terms_at(epoch)
     except KeyError:

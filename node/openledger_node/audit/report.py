@@ -10,7 +10,7 @@ from ..network_file import Network
 from .books import books_of
 from .chain import PinnedChain, pin_chain
 from .claims import Chronicle, claim_faults, read_all
-from .events import Said
+from .events import EventLog
 from .lines import Line, Terms, conservation_lines, terms_of, terms_to_json
 from .moves import match_moves
 from .registries import registry_faults, wiring_faults
@@ -45,14 +45,14 @@ def audit(client: ChainClient, network: Network, block: int | None = None) -> Re
         MalformedError: it answers with what no chain says.
     """
     chain = pin_chain(client, network, block)
-    said = Said(chain.events())
+    said = EventLog(chain.events())
     chronicle = read_all(said.events, Address(chain.ask("AttributionRewards", "protocolTreasury")))
     report = _compare(chain, said, chronicle)
     chain.check_still_there()
     return report
 
 
-def _compare(chain: PinnedChain, said: Said, chronicle: Chronicle) -> Report:
+def _compare(chain: PinnedChain, said: EventLog, chronicle: Chronicle) -> Report:
     claims = list(chronicle.stories.values())
     books = books_of(said, claims)
     stored = read_storage(chain, books, claims)

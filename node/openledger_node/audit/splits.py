@@ -27,7 +27,7 @@ class FeeTerms:
 
 
 @dataclass(slots=True, kw_only=True)
-class Registry:
+class RegistryState:
     """What registries and parameters say at one point of the chain."""
 
     adapters: dict[AdapterId, AdapterTerms] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class _Owed:
     role: str
 
 
-def check_split(record: ClaimRecord, registry: Registry) -> Split:
+def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
     """Compute anew what can be computed of a record."""
     groups = [list(pots) for _, pots in groupby(record.pots, key=lambda pot: pot.adapter_id)]
     try:
@@ -84,7 +84,7 @@ def check_split(record: ClaimRecord, registry: Registry) -> Split:
     return Split(roles=roles, faults=tuple(faults))
 
 
-def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: Registry) -> Iterator[_Owed]:
+def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: RegistryState) -> Iterator[_Owed]:
     """What an adapter's owner, and then the owners of its Datanets, are owed."""
     adapter = registry.adapters[pots[0].adapter_id]
     royalty = part_down(pots[0].gross_wei, adapter.royalty_ppm)
@@ -95,7 +95,7 @@ def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: Registry) -> Iter
     return (each for each in owed if each.amount)
 
 
-def _pots_like(pot: Pot, terms: FeeTerms, registry: Registry) -> Iterator[Pot]:
+def _pots_like(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Iterator[Pot]:
     """All pots of the adapter of one of them."""
     for datanet_id, (whole, datanet) in _shares(pot, terms, registry).items():
         yield Pot(
@@ -106,7 +106,7 @@ def _pots_like(pot: Pot, terms: FeeTerms, registry: Registry) -> Iterator[Pot]:
         )
 
 
-def _shares(pot: Pot, terms: FeeTerms, registry: Registry) -> Mapping[DatanetId, tuple[int, DatanetTerms]]:
+def _shares(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Mapping[DatanetId, tuple[int, DatanetTerms]]:
     """What each of an adapter's Datanets earned, its owner's part included."""
     data = part_down(pot.gross_wei, terms.data_ppm)
     weights = registry.adapters[pot.adapter_id].datanets
@@ -128,7 +128,7 @@ def _match(record: ClaimRecord, owed: Sequence[_Owed]) -> tuple[tuple[str, ...],
     return tuple(roles), left, others
 
 
-def _royalty_faults(credits: Sequence[Credit], gross: int, registry: Registry) -> list[str]:
+def _royalty_faults(credits: Sequence[Credit], gross: int, registry: RegistryState) -> list[str]:
     """Royalties of adapters without a Datanet: their gross is only known together with the base's."""
     most = {
         each.owner: part_down(gross, each.royalty_ppm)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .books import Books
 from .chain import PinnedChain
-from .claims import Story
+from .claims import ClaimHistory
 from .staking import WEI_PARTS
 from .storage_layout import Spot, show_spot, show_value, sum_of
 
@@ -62,7 +62,7 @@ class Stored:
         return rewards * WEI_PARTS + fraction + bonded * since
 
 
-def read_storage(chain: PinnedChain, books: Books, claims: Sequence[Story]) -> Stored:
+def read_storage(chain: PinnedChain, books: Books, claims: Sequence[ClaimHistory]) -> Stored:
     """Read each spot of the books, and those behind their sums."""
     spots: list[Spot] = [*books.spots]
     spots += [("PaymentChannels", "_channels", channel, "claimed") for channel in books.nodes_of]

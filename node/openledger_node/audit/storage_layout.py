@@ -18,7 +18,7 @@ SIZES = {"address": 20, "bool": 1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class StorageValue:
     """A value within a slot."""
 
     slot: int
@@ -38,7 +38,7 @@ class Layout:
         self._variables = {each["label"]: each for each in described["variables"]}
         self._structs = described["structs"]
 
-    def place(self, variable: str, *path: str | int) -> Place:
+    def place(self, variable: str, *path: str | int) -> StorageValue:
         """Where a value is; `path` leads to it by keys of mappings, indices of arrays and names of members.
 
         A list without an index is its length.
@@ -48,7 +48,7 @@ class Layout:
         slot, offset, kind = found["slot"], found["offset"], found["type"]
         for step in path:
             slot, offset, kind = self._step(slot, kind, step)
-        return Place(slot=slot, offset=offset, size_bytes=_size(kind))
+        return StorageValue(slot=slot, offset=offset, size_bytes=_size(kind))
 
     def _step(self, slot: int, kind: str, step: str | int) -> tuple[int, int, str]:
         if kind.startswith("mapping("):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
-from ..engine.backend import BLOCK_TOKENS, BackendSettings, Draw, Drawn, HostAdapter, Profile, Row
+from ..engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
 from ..engine.sequence import AdapterSource
 from ..engine.tokenizer import ByteTokenizer
 from ..models.adapter_files.layout import read_layout
@@ -104,25 +104,25 @@ class FakeBackend:
         """End a sequence."""
         del self._texts[sequence_id]
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Write each row's tokens into its blocks; draw where asked, from what the blocks hold."""
         for row in rows:
             self._write(row)
         return {row.sequence_id: self._run(row, row.draw) for row in rows if row.draw}
 
-    def _write(self, row: Row) -> None:
+    def _write(self, row: BatchRow) -> None:
         for position, token_id in enumerate(row.token_ids, row.position):
             block = self._blocks.setdefault(row.blocks[position // BLOCK_TOKENS], [UNWRITTEN] * BLOCK_TOKENS)
             block[position % BLOCK_TOKENS] = token_id
 
-    def _read(self, row: Row, first: int, last: int) -> list[int]:
+    def _read(self, row: BatchRow, first: int, last: int) -> list[int]:
         """The tokens that the row's blocks hold from `first` up to `last`."""
         blocks = row.blocks[first // BLOCK_TOKENS : -(-last // BLOCK_TOKENS)]
         tokens = [token for block in blocks for token in self._blocks[block]]
         start = first % BLOCK_TOKENS
         return tokens[start : start + last - first]
 
-    def _run(self, row: Row, draw: Draw) -> Drawn:
+    def _run(self, row: BatchRow, draw: Draw) -> Drawn:
         text = self._texts[row.sequence_id]
         length = row.position + len(row.token_ids)
         assert draw.position == length, "the token behind the row is drawn"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from openledger_protocol.chain import Block, Call, Fees, Log, TransactionReceipt
+from openledger_protocol.chain import Block, ContractCall, Fees, Log, TransactionReceipt
 from openledger_protocol.primitives import Address, Digest, Wei
 
 Refusal = Literal["known", "nonce_too_low", "underpriced", "no_funds", "other"]
@@ -40,14 +40,14 @@ class ChainClient(Protocol):
     def logs(self, addresses: Sequence[Address], first: int, last: int) -> list[Log]:
         """Logs of these contracts in blocks `first` to `last`, both included, in order."""
 
-    def call(self, call: Call, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
+    def call(self, call: ContractCall, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
         """What a call would return at the latest block, or at an older one.
 
         Raises:
             RevertedError: the contract refuses it; `data` holds its error.
         """
 
-    def estimate_gas(self, call: Call, *, sender: Address) -> int:
+    def estimate_gas(self, call: ContractCall, *, sender: Address) -> int:
         """Gas that the call would use.
 
         Raises:

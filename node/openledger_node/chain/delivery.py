@@ -87,7 +87,7 @@ class View:
         self.held.setdefault(why, transaction.intent.summary)
 
 
-class Delivery:
+class TransactionDelivery:
     """Signs and sends; none of its methods waits for a block."""
 
     def __init__(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openledger_protocol.chain import Call, Fees
+from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
 from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain
 from openledger_protocol.epoch import Params, Windows
@@ -26,7 +26,7 @@ from .contracts import explain_revert, load_contract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelBalance:
+class ChannelDeposit:
     """What was paid into a channel and not taken back, and how much of that is claimed."""
 
     deposit_wei: Wei
@@ -121,12 +121,12 @@ class Deployment:
         """What gas costs now."""
         return self._client.fees()
 
-    def channel(self, channel_id: ChannelId, *, block_number: int | None = None) -> ChannelBalance:
+    def channel(self, channel_id: ChannelId, *, block_number: int | None = None) -> ChannelDeposit:
         """A channel's balance, at the latest block or at an older one; zeros where there is none."""
         if block_number is not None and block_number < self._deploy_block:
-            return ChannelBalance(deposit_wei=ZERO_WEI, claimed_wei=ZERO_WEI)
+            return ChannelDeposit(deposit_wei=ZERO_WEI, claimed_wei=ZERO_WEI)
         row = self._ask("PaymentChannels", "channelOf", channel_id, block_number=block_number)
-        return ChannelBalance(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
+        return ChannelDeposit(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
 
     def withdrawal(self, channel_id: ChannelId) -> Withdrawal:
         """What the payer has asked back of a channel."""
@@ -203,77 +203,77 @@ class Deployment:
 
     # ---- calls of what they do: the payer's
 
-    def open_channel(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance) -> Call:
+    def open_channel(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance) -> ContractCall:
         """Pay into a new channel."""
         return self._call("PaymentChannels", "openWithPermit", config, amount_wei, *allowance.words)
 
-    def top_up(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance) -> Call:
+    def top_up(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance) -> ContractCall:
         """Pay more into a channel."""
         return self._call("PaymentChannels", "topUpWithPermit", config, amount_wei, *allowance.words)
 
-    def start_withdraw(self, config: ChannelConfig, amount_wei: Wei) -> Call:
+    def start_withdraw(self, config: ChannelConfig, amount_wei: Wei) -> ContractCall:
         """Ask for what is left of a channel."""
         return self._call("PaymentChannels", "startWithdraw", config, amount_wei)
 
-    def finish_withdraw(self, config: ChannelConfig) -> Call:
+    def finish_withdraw(self, config: ChannelConfig) -> ContractCall:
         """Take out what was asked for."""
         return self._call("PaymentChannels", "finishWithdraw", config)
 
     # ---- the node's
 
-    def bond(self, amount_wei: Wei, allowance: Allowance) -> Call:
+    def bond(self, amount_wei: Wei, allowance: Allowance) -> ContractCall:
         """Bond stake."""
         return self._call("NodeStaking", "bondWithPermit", amount_wei, *allowance.words)
 
-    def unbond(self, amount_wei: Wei) -> Call:
+    def unbond(self, amount_wei: Wei) -> ContractCall:
         """Begin to take stake out."""
         return self._call("NodeStaking", "unbond", amount_wei)
 
-    def withdraw_stake(self) -> Call:
+    def withdraw_stake(self) -> ContractCall:
         """Take out stake whose time is over."""
         return self._call("NodeStaking", "withdraw")
 
-    def set_signer(self, signer: Address) -> Call:
+    def set_signer(self, signer: Address) -> ContractCall:
         """Appoint a hot key."""
         return self._call("NodeStaking", "setSigner", signer)
 
-    def set_payout(self, payout: Address) -> Call:
+    def set_payout(self, payout: Address) -> ContractCall:
         """Say where earnings are to be credited."""
         return self._call("NodeStaking", "setPayout", payout)
 
-    def claim_staker_rewards(self) -> Call:
+    def claim_staker_rewards(self) -> ContractCall:
         """Take out what the bond has earned."""
         return self._call("NodeStaking", "claimStakerRewards")
 
-    def claim(self, claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> Call:
+    def claim(self, claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> ContractCall:
         """Claim what channels owe; a signer of the node sends it, so no signature is needed."""
         return self._call("PaymentChannels", "claim", claim, adapters, items, b"")
 
     def propose(
         self, record: ClaimRecord, attribution_root: Digest, leaf_count: int, payouts: Sequence[Payout]
-    ) -> Call:
+    ) -> ContractCall:
         """Name who is owed; as above."""
         return self._call("AttributionRewards", "propose", record, attribution_root, leaf_count, payouts, b"")
 
-    def finalize(self, record: ClaimRecord, payouts: Sequence[Payout]) -> Call:
+    def finalize(self, record: ClaimRecord, payouts: Sequence[Payout]) -> ContractCall:
         """Credit everybody."""
         return self._call("AttributionRewards", "finalize", record, payouts)
 
-    def finalize_late(self, record: ClaimRecord) -> Call:
+    def finalize_late(self, record: ClaimRecord) -> ContractCall:
         """Close a claim for which nobody was named in time."""
         return self._call("AttributionRewards", "finalizeLate", record)
 
-    def withdraw_rewards(self, to: Address, amount_wei: Wei) -> Call:
+    def withdraw_rewards(self, to: Address, amount_wei: Wei) -> ContractCall:
         """Take a balance out."""
         return self._call("AttributionRewards", "withdraw", to, amount_wei)
 
     # ---- owners' of adapters and Datanets
 
-    def create_datanet(self, name: str, treasury: Address, owner_ppm: int, licence: str) -> Call:
+    def create_datanet(self, name: str, treasury: Address, owner_ppm: int, licence: str) -> ContractCall:
         """Make a Datanet; its id is a hash of its owner and name."""
         return self._call("DatanetRegistry", "create", name, treasury, owner_ppm, licence)
 
-    def publish_datanet(self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest) -> Call:
+    def publish_datanet(self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest) -> ContractCall:
         """Publish a version of a Datanet."""
         return self._call("DatanetRegistry", "publish", datanet_id, rows_root, contributors_root)
 
@@ -287,7 +287,7 @@ class Deployment:
         datanets: Sequence[tuple[DatanetId, int]],
         royalty_ppm: int,
         allowance: Allowance,
-    ) -> Call:
+    ) -> ContractCall:
         """Register an adapter, with the Datanets that it learned from and their weights, under a bond."""
         ids, weights = [datanet for datanet, _ in datanets], [weight for _, weight in datanets]
         arguments = (adapter_id, base, artifact, index_root, ids, weights, royalty_ppm, allowance.words)
@@ -307,5 +307,5 @@ class Deployment:
                 return None
             raise
 
-    def _call(self, contract: str, function: str, *arguments: object) -> Call:
-        return Call(to=self.addresses[contract], data=load_contract(contract).encode(function, *arguments))
+    def _call(self, contract: str, function: str, *arguments: object) -> ContractCall:
+        return ContractCall(to=self.addresses[contract], data=load_contract(contract).encode(function, *arguments))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from eth_hash.auto import keccak
 
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address, Digest, checksum_address
 from openledger_protocol.transactions import GasPrice
 
@@ -26,7 +26,7 @@ class UnsignedTransaction:
     nonce: int
     price: GasPrice
     gas_limit: int
-    call: Call
+    call: ContractCall
 
 
 def signing_digest(unsigned: UnsignedTransaction) -> bytes:

@@ -24,7 +24,7 @@ from openledger_protocol.transactions import (
 from ..errors import ChainError
 from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
-from .delivery import Delivery, FailPoint, Sign, Steps, View, pass_by
+from .delivery import FailPoint, Sign, Steps, TransactionDelivery, View, pass_by
 from .journal import OutboxJournal
 
 
@@ -52,7 +52,7 @@ class Outbox:
         self._senders = senders
         self._limits = limits or OutboxLimits()
         self._steps = Steps(fail_point)
-        self._delivery = Delivery(
+        self._delivery = TransactionDelivery(
             client=client, journal=journal, chain_id=chain_id, sign=sign, limits=self._limits, steps=self._steps
         )
         self._head: Block | None = None  # of the step before

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
-from openledger_protocol.chain import Block, Call, Fees, Log, TransactionReceipt
+from openledger_protocol.chain import Block, ContractCall, Fees, Log, TransactionReceipt
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Digest, Wei
 
@@ -124,11 +124,11 @@ class RpcClient:
         self._check_logs(logs, frozenset(addresses), first, last)
         return logs
 
-    def call(self, call: Call, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
+    def call(self, call: ContractCall, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
         """What a call returns."""
         return self._ask("eth_call", [_message(call, sender), _block_name(block_number)], parse_bytes)
 
-    def estimate_gas(self, call: Call, *, sender: Address) -> int:
+    def estimate_gas(self, call: ContractCall, *, sender: Address) -> int:
         """Gas that a call would use."""
         return self._ask("eth_estimateGas", [_message(call, sender)], parse_quantity)
 
@@ -236,7 +236,7 @@ def _block_name(number: int | None) -> str:
     return "latest" if number is None else hex_quantity(number)
 
 
-def _message(call: Call, sender: Address | None) -> dict[str, str]:
+def _message(call: ContractCall, sender: Address | None) -> dict[str, str]:
     message = {"to": call.to, "data": hex_bytes(call.data), "value": hex_quantity(call.value_wei)}
     return message if sender is None else {**message, "from": sender}
 

@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..config import load_config
-from ..engine.benchmark import BatchFigures, Figures, Work, run_benchmark
+from ..engine.benchmark import BatchFigures, BenchmarkWork, Figures, run_benchmark
 from ..errors import ConfigError
 from ..home import claim_home
 from ..models.bases import Base, find_base
@@ -40,7 +40,7 @@ def benchmark(
     home = open_node_home()
     config, _ = load_config(home.config_file)
     base = find_base(home, config.inference.base)
-    work = Work(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rank=rank)
+    work = BenchmarkWork(prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, rank=rank)
     if work.num_tokens > config.inference.context_max:
         raise ConfigError(
             f"prompt and answer are {work.num_tokens} tokens together but [inference] context_max is "
@@ -77,7 +77,7 @@ class StepBar:
         self._bar.update(self._task, description=what, completed=done, total=total)
 
 
-def benchmark_to_json(base: Base, work: Work, figures: Figures, load: float) -> dict[str, Any]:
+def benchmark_to_json(base: Base, work: BenchmarkWork, figures: Figures, load: float) -> dict[str, Any]:
     """The figures as `--json` shows them."""
     profile = figures.profile
     return {
@@ -116,7 +116,7 @@ def verdict(figures: Figures) -> str:
     return f"This machine answers {who}, each on an adapter of its own, with {speed}: {left}."
 
 
-def _show(base: Base, work: Work, figures: Figures, load: float) -> None:
+def _show(base: Base, work: BenchmarkWork, figures: Figures, load: float) -> None:
     rows = [
         [
             str(one.batch),
@@ -138,7 +138,7 @@ def _show(base: Base, work: Work, figures: Figures, load: float) -> None:
         out_console.print(f"[red]{len(figures.failures)} failed:[/] {plain(figures.failures[0])}")
 
 
-def _machine(base: Base, work: Work, figures: Figures, load: float) -> dict[str, str]:
+def _machine(base: Base, work: BenchmarkWork, figures: Figures, load: float) -> dict[str, str]:
     profile = figures.profile
     kept = profile.dtype if profile.quantisation == "none" else f"{profile.dtype}, {profile.quantisation}"
     kernel = f"{profile.backend} on {profile.device} ({profile.kernel})"
@@ -150,7 +150,7 @@ def _machine(base: Base, work: Work, figures: Figures, load: float) -> dict[str,
     }
 
 
-def _costs(work: Work, figures: Figures) -> dict[str, str]:
+def _costs(work: BenchmarkWork, figures: Figures) -> dict[str, str]:
     lines = {"loading the base": f"{figures.start_s:.1f} s"}
     if figures.load_ms is not None and figures.load_p95_ms is not None:
         lines["loading an adapter"] = f"{_time(figures.load_ms)}, 95 in 100 within {_time(figures.load_p95_ms)}"

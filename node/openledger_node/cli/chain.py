@@ -5,7 +5,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.primitives import Address, Wei
 
@@ -62,7 +62,7 @@ def read_balances(client: ChainClient, network: Network, account: Address) -> Ba
 
     token = load_contract("OpenToken")
     try:
-        answer = client.call(Call(to=network.contracts["OpenToken"], data=token.encode("balanceOf", account)))
+        answer = client.call(ContractCall(to=network.contracts["OpenToken"], data=token.encode("balanceOf", account)))
         token_wei = token.decode_result("balanceOf", answer)
     except (MalformedError, RevertedError) as error:
         raise ChainError(f"the token of {network.network} is not on its chain: did the chain begin anew?") from error

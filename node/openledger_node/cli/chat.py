@@ -9,7 +9,7 @@ import typer
 
 from ..errors import NodeError
 from ..home import Home
-from .chat_client import Answer, ApiAddress, ask_both, find_api, stream_chat, stream_guest, text_of
+from .chat_client import ApiAddress, ColumnAnswer, ask_both, find_api, stream_chat, stream_guest, text_of
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, shown
 from .transactions import open_amount
@@ -108,8 +108,8 @@ def _ask_beside(
     def locally(asked: dict[str, Any]) -> Iterator[str]:
         return map(text_of, stream_chat(address, asked))
 
-    base = Answer(title=f"{address.base} alone", pieces=lambda: locally({**body, "model": address.base}))
-    adapter = Answer(title=str(body["model"]), pieces=of_guest if as_guest else lambda: locally(body))
+    base = ColumnAnswer(title=f"{address.base} alone", pieces=lambda: locally({**body, "model": address.base}))
+    adapter = ColumnAnswer(title=str(body["model"]), pieces=of_guest if as_guest else lambda: locally(body))
     ask_both(base, adapter, is_quiet=is_quiet)
     if bought and not is_quiet:
         _say_bought(bought)

@@ -111,7 +111,7 @@ Pieces = Callable[[], Iterator[str]]
 
 
 @dataclass(kw_only=True)
-class Answer:
+class ColumnAnswer:
     """One column as it is written; its thread writes, everybody may read."""
 
     title: str
@@ -151,7 +151,7 @@ class Answer:
         return f"{self.num_pieces} tokens · {self.first_s - self.began_s:.2f} s to first{speed}"
 
 
-def ask_both(base: Answer, adapter: Answer, *, is_quiet: bool) -> None:
+def ask_both(base: ColumnAnswer, adapter: ColumnAnswer, *, is_quiet: bool) -> None:
     """Ask both at once, and show them side by side where the terminal can, one below the other where not.
 
     Raises:
@@ -173,12 +173,12 @@ def ask_both(base: Answer, adapter: Answer, *, is_quiet: bool) -> None:
         raise failed
 
 
-def _wait(both: tuple[Answer, ...]) -> None:
+def _wait(both: tuple[ColumnAnswer, ...]) -> None:
     for answer in both:
         answer.thread.join()
 
 
-def _table(both: tuple[Answer, ...]) -> Table:
+def _table(both: tuple[ColumnAnswer, ...]) -> Table:
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0))
     for answer in both:
         table.add_column(Text(answer.title), ratio=1, overflow="fold", header_style="bold")

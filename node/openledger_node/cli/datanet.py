@@ -8,7 +8,7 @@ import typer
 from openledger_protocol.codec import to_plain
 from openledger_protocol.primitives import Address, check_address
 
-from ..datanets.own import Batch, Datanet
+from ..datanets.own import Datanet, RowBatch
 from ..datanets.rows import read_rows
 from ..datanets.store import OwnDatanets
 from .daemon_client import open_node_home
@@ -142,16 +142,16 @@ def _cells(datanet: Datanet) -> list[str]:
     return [datanet.name, datanet.licence, *counts, published]
 
 
-def _figures(batch: Batch) -> list[str]:
+def _figures(batch: RowBatch) -> list[str]:
     counts = (batch.rows, batch.contributors, batch.near_duplicates, batch.of_others, batch.unpaid)
     return [batch.digest[:10], *map(str, counts)]
 
 
-def _state(datanet: Datanet, batch: Batch) -> str:
+def _state(datanet: Datanet, batch: RowBatch) -> str:
     return "approved" if batch.digest in datanet.approved else "pending"
 
 
-def _show_batch(datanet: Datanet, batch: Batch, *, as_json: bool) -> None:
+def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool) -> None:
     state = _state(datanet, batch)
     if as_json:
         content = to_plain(batch)

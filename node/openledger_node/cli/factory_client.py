@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from ..errors import ModelError, NodeError
-from ..factory.service import FactoryDesk
+from ..factory.service import TrainingService
 from ..home import Home
 from .daemon_client import ask_daemon, load_settings
 from .factory_view import TrainingReport, follow, show_adapter, show_state
@@ -17,7 +17,9 @@ ORDER_TIMEOUT_S = 120.0
 POLL_S = 0.3
 
 
-def work(home: Home, path: str, body: dict[str, Any], begin: Callable[[FactoryDesk], int], *, as_json: bool) -> None:
+def work(
+    home: Home, path: str, body: dict[str, Any], begin: Callable[[TrainingService], int], *, as_json: bool
+) -> None:
     """Have a training carried out, and show what has come of it."""
     number = carry_on(home, path, body, begin)
     found = show_factory(home, number)["run"]
@@ -29,7 +31,7 @@ def work(home: Home, path: str, body: dict[str, Any], begin: Callable[[FactoryDe
     show_adapter(home, found, as_json=as_json)
 
 
-def carry_on(home: Home, path: str, body: dict[str, Any], begin: Callable[[FactoryDesk], int]) -> int:
+def carry_on(home: Home, path: str, body: dict[str, Any], begin: Callable[[TrainingService], int]) -> int:
     """A running node does it while this verb shows how it goes; without one this process does. Returns which."""
     asked = ask_daemon(home, "POST", path, body, timeout_s=ORDER_TIMEOUT_S)
     with TrainingReport() as report:
@@ -44,7 +46,7 @@ def carry_on(home: Home, path: str, body: dict[str, Any], begin: Callable[[Facto
     return number
 
 
-def _carry_out_here(home: Home, begin: Callable[[FactoryDesk], int], report: TrainingReport) -> int:
+def _carry_out_here(home: Home, begin: Callable[[TrainingService], int], report: TrainingReport) -> int:
     own = desk(home)
     number = begin(own)
     try:
@@ -70,7 +72,7 @@ def leave_to_node(home: Home, order: dict[str, Any], *, as_json: bool) -> None:
     show_state(asked, as_json=as_json)
 
 
-def answer(home: Home, path: str, body: dict[str, Any], here: Callable[[FactoryDesk], dict[str, Any]]) -> Any:
+def answer(home: Home, path: str, body: dict[str, Any], here: Callable[[TrainingService], dict[str, Any]]) -> Any:
     """What a running node does at once, or this process without one."""
     return ask_daemon(home, "POST", path, body, timeout_s=ORDER_TIMEOUT_S) or here(desk(home))
 
@@ -94,6 +96,6 @@ def is_left(home: Home) -> bool:
     return run is not None and run["who"] is None and run["state"] not in ("done", "stopped", "failed")
 
 
-def desk(home: Home) -> FactoryDesk:
+def desk(home: Home) -> TrainingService:
     """The factory's desk of this home, in this process."""
-    return FactoryDesk(home, load_settings(home))
+    return TrainingService(home, load_settings(home))

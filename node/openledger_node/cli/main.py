@@ -22,7 +22,7 @@ WRONG_WORDS: Any = typer.BadParameter.__mro__[2]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CommandModule:
     """One module of verbs."""
 
     module: str
@@ -31,34 +31,34 @@ class Part:
 
 
 PARTS: Final = (
-    Part("setup", ("setup",)),
-    Part("node", ("start", "stop", "version")),
-    Part("status", ("status",)),
-    Part("pause", ("pause", "resume")),
-    Part("open_page", ("open",)),
-    Part("jobs", ("jobs",)),
-    Part("doctor", ("doctor",)),
-    Part("benchmark", ("benchmark",)),
-    Part("chat", ("chat",)),
-    Part("connect", ("connect",)),
-    Part("logs", ("logs",)),
-    Part("demo", ("demo",)),
-    Part("models", ("models",), "Models"),
-    Part("adapters", ("adapters",), "Models"),
-    Part("datanet", ("datanet",), "Models"),
-    Part("factory", ("factory",), "Models"),
-    Part("config", ("config",), "Node"),
-    Part("limits", ("limits",), "Node"),
-    Part("devnet", ("devnet",), "Node"),
-    Part("peers", ("peers",), "Node"),
-    Part("price", ("price",), "Money"),
-    Part("network", ("network",), "Money"),
-    Part("wallet", ("wallet",), "Money"),
-    Part("stake", ("stake",), "Money"),
-    Part("channels", ("channels",), "Money"),
-    Part("rewards", ("rewards",), "Money"),
-    Part("earnings", ("earnings",)),
-    Part("attribution", ("attribution",), "Money"),
+    CommandModule("setup", ("setup",)),
+    CommandModule("node", ("start", "stop", "version")),
+    CommandModule("status", ("status",)),
+    CommandModule("pause", ("pause", "resume")),
+    CommandModule("open_page", ("open",)),
+    CommandModule("jobs", ("jobs",)),
+    CommandModule("doctor", ("doctor",)),
+    CommandModule("benchmark", ("benchmark",)),
+    CommandModule("chat", ("chat",)),
+    CommandModule("connect", ("connect",)),
+    CommandModule("logs", ("logs",)),
+    CommandModule("demo", ("demo",)),
+    CommandModule("models", ("models",), "Models"),
+    CommandModule("adapters", ("adapters",), "Models"),
+    CommandModule("datanet", ("datanet",), "Models"),
+    CommandModule("factory", ("factory",), "Models"),
+    CommandModule("config", ("config",), "Node"),
+    CommandModule("limits", ("limits",), "Node"),
+    CommandModule("devnet", ("devnet",), "Node"),
+    CommandModule("peers", ("peers",), "Node"),
+    CommandModule("price", ("price",), "Money"),
+    CommandModule("network", ("network",), "Money"),
+    CommandModule("wallet", ("wallet",), "Money"),
+    CommandModule("stake", ("stake",), "Money"),
+    CommandModule("channels", ("channels",), "Money"),
+    CommandModule("rewards", ("rewards",), "Money"),
+    CommandModule("earnings", ("earnings",)),
+    CommandModule("attribution", ("attribution",), "Money"),
 )
 
 COMPLETION: Final = "_OPENLEDGER_NODE_COMPLETE"

@@ -72,7 +72,11 @@ def keep_log(home: Home) -> None:
 
 def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
     """Run the daemon; a failure in any of its tasks comes out as that failure alone."""
-    from ..daemon import Listening, Voice, run_daemon  # the web framework takes half a second to import: only here
+    from ..daemon import (
+        Listening,
+        OperatorOutput,
+        run_daemon,
+    )  # the web framework takes half a second to import: only here
     from .greeting import greet
 
     def announce(listening: Listening) -> None:
@@ -82,7 +86,7 @@ def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
         say(plain(line))
         told.info("%s", shown(line.strip()))
 
-    voice = Voice(announce=announce, tell=tell)
+    voice = OperatorOutput(announce=announce, tell=tell)
     try:
         trio.run(run_daemon, home, config, voice)
     except BaseExceptionGroup as group:

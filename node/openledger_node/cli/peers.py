@@ -7,7 +7,7 @@ import typer
 
 from ..errors import ConfigError, NetworkError
 from ..network_file import current_network
-from ..p2p.bootstrap_child import Point, start_point
+from ..p2p.bootstrap_child import BootstrapNode, start_point
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, out_console, plain, say, show_table
 
@@ -75,7 +75,7 @@ def _current_network_id() -> str:
     return network.network
 
 
-def _announce(point: Point, network: str, folder: Path, *, as_json: bool) -> None:
+def _announce(point: BootstrapNode, network: str, folder: Path, *, as_json: bool) -> None:
     fields = {
         "network": network,
         "peer_id": point.peer_id,

@@ -6,7 +6,7 @@ import typer
 
 from ..config import MarketConfig
 from ..home import Home
-from ..operator.prices import PriceDesk
+from ..operator.prices import Prices
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, say, show_lines, show_table
 from .units import open_amount, wei_of
@@ -81,9 +81,9 @@ def doubt_of(price_wei: int, former_wei: int) -> str | None:
     return None
 
 
-def _stopped(home: Home) -> PriceDesk:
+def _stopped(home: Home) -> Prices:
     """The desk of a home whose daemon is down."""
-    return PriceDesk(home, load_settings(home).market, apply=lambda _: None)
+    return Prices(home, load_settings(home).market, apply=lambda _: None)
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> None:

@@ -33,7 +33,7 @@ from .units import amount, bytes_of, size, wei_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class SetupAnswers:
     """What is to be set; None: as it is, or as it is proposed."""
 
     base: str | None
@@ -88,7 +88,7 @@ def setup(
     """
     home = open_node_home()
     config, origins = load_config(home.config_file)
-    wanted = Wanted(base=base, network=network, price=price, serve=serve, day_max=day_max, vram=vram)
+    wanted = SetupAnswers(base=base, network=network, price=price, serve=serve, day_max=day_max, vram=vram)
     _check_flags(home, config, wanted)
     if not (yes or no_input or as_json):
         if not sys.stdin.isatty():
@@ -110,7 +110,7 @@ def setup(
 # ---- the questions
 
 
-def _check_flags(home: Home, config: Config, wanted: Wanted) -> None:
+def _check_flags(home: Home, config: Config, wanted: SetupAnswers) -> None:
     """Refuse what a flag says before anything is asked."""
     if wanted.base is not None:
         check_base(home, wanted.base)
@@ -124,7 +124,7 @@ def _check_flags(home: Home, config: Config, wanted: Wanted) -> None:
         bytes_of(wanted.vram)
 
 
-def _ask(home: Home, config: Config, machine: Machine, wanted: Wanted) -> Wanted:
+def _ask(home: Home, config: Config, machine: Machine, wanted: SetupAnswers) -> SetupAnswers:
     """Ask what no flag has said."""
     if wanted.base is None:
         _show_machine(machine)
@@ -175,7 +175,7 @@ def _price_now(config: Config) -> str:
 # ---- what they change
 
 
-def _changes(home: Home, config: Config, wanted: Wanted) -> dict[str, object]:
+def _changes(home: Home, config: Config, wanted: SetupAnswers) -> dict[str, object]:
     """What of node.toml becomes another than it is."""
     settings: dict[str, object] = {}
     if wanted.base is not None:

@@ -124,7 +124,7 @@ def open_money(home: Home | None = None) -> Iterator[Money]:
 
 def _open_own(home: Home) -> Iterator[Money]:
     from ..accounting.queries import open_questions
-    from ..attribution.registry import Registry
+    from ..attribution.registry import AdapterRegistry
     from ..engine.tokenizer import open_tokenizer
     from ..ledger.ledger import open_ledger
     from ..models.bases import find_base
@@ -142,7 +142,7 @@ def _open_own(home: Home) -> Iterator[Money]:
             questions = open_questions(
                 home,
                 economy,
-                registry=Registry(home, economy.deployment, ledger),
+                registry=AdapterRegistry(home, economy.deployment, ledger),
                 tokenizer=lambda: open_tokenizer(find_base(home, config.inference.base).folder),
                 unseal=open_seal(home.network(place.network_id)).open,
             )

@@ -24,7 +24,7 @@ LICENCE_LENGTH_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class RowBatch:
     """Rows that somebody offered, named by their digest, and the intake's figures about them at that moment."""
 
     digest: Digest
@@ -55,13 +55,13 @@ class Datanet:
     treasury: Address
     owner_ppm: int
     accounts: dict[str, Address] = field(default_factory=dict)  # of contributors who are called by a name
-    batches: tuple[Batch, ...] = ()  # in the order they came
+    batches: tuple[RowBatch, ...] = ()  # in the order they came
     approved: tuple[Digest, ...] = ()  # in the order they were taken in
     versions: tuple[Published, ...] = ()
     schema: str = DATANET_SCHEMA
 
     @property
-    def pending(self) -> tuple[Batch, ...]:
+    def pending(self) -> tuple[RowBatch, ...]:
         """Batches that nobody has decided on."""
         return tuple(batch for batch in self.batches if batch.digest not in self.approved)
 
@@ -130,7 +130,7 @@ def approve(datanet: Datanet, digest: Digest) -> Datanet:
     return datanet if is_in else replace(datanet, approved=(*datanet.approved, digest))
 
 
-def find_batch(datanet: Datanet, beginning: str) -> Batch:
+def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
     """A batch by the beginning of its digest.
 
     Raises:
@@ -145,14 +145,14 @@ def find_batch(datanet: Datanet, beginning: str) -> Batch:
     return found[0]
 
 
-def look_at(rows: Sequence[Row], earlier: Sequence[Row], accounts: Mapping[str, Address]) -> Batch:
+def look_at(rows: Sequence[Row], earlier: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
     """The intake's figures about some rows that would come behind earlier ones."""
     joined = [*earlier, *rows]
     clusters = find_clusters(joined)
     copies = [(place, clusters[place]) for place in range(len(earlier), len(joined)) if clusters[place] != place]
     contributors = {row.contributor for row in rows}
     unpaid = {name for name in contributors if account_of(name, accounts) == ZERO_ADDRESS}
-    return Batch(
+    return RowBatch(
         digest=rows_digest(rows),
         rows=len(rows),
         contributors=len(contributors),
@@ -189,7 +189,7 @@ def datanet_from_json(content: object) -> Datanet:
         MalformedError: it is not what was written.
     """
     found = _checked_fields(Datanet, content)
-    batches = tuple(Batch(**_checked_fields(Batch, each)) for each in found["batches"])
+    batches = tuple(RowBatch(**_checked_fields(RowBatch, each)) for each in found["batches"])
     versions = tuple(Published(**_checked_fields(Published, each)) for each in found["versions"])
     approved = tuple(check_digest(each) for each in found["approved"])
     if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:

@@ -17,9 +17,9 @@ from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, check_n
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
 from .own import (
-    Batch,
     Datanet,
     Published,
+    RowBatch,
     approve,
     datanet_from_json,
     find_batch,
@@ -83,7 +83,7 @@ class OwnDatanets:
                 self._write(datanet)
             return check_same_terms(found, datanet) if found else datanet
 
-    def contribute(self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address]) -> Batch:
+    def contribute(self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
         """Put rows beside a Datanet, where they wait for approval, and return what the intake found.
 
         Raises:
@@ -97,7 +97,7 @@ class OwnDatanets:
             self._write(changed)
         return batch
 
-    def approve(self, name: str, beginning: str, accounts: Mapping[str, Address]) -> Batch:
+    def approve(self, name: str, beginning: str, accounts: Mapping[str, Address]) -> RowBatch:
         """Take in the batch whose digest begins so, behind all rows that were; twice is once.
 
         Raises:

@@ -91,7 +91,7 @@ class Process:
         _stdout(self._process).close()
 
 
-class Home:
+class OperatorHome:
     """One party's home: its verbs, and its daemon while that runs."""
 
     def __init__(self, name: str, root: Path, settings: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from ..api_key import load_api_key
 from ..datanets.rows import write_rows
 from ..home import Home as NodeHome
 from .people import Question, Subject
-from .processes import Home, HopError, wait_for
+from .processes import HopError, OperatorHome, wait_for
 from .town import Town
 
 FINAL_TIMEOUT_S: Final = 120.0
@@ -29,7 +29,7 @@ OWNED_OF_SIX: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class BoughtAnswer:
     """One answer that R bought."""
 
     subject: str
@@ -51,7 +51,7 @@ class Story:
     town: Town
     training: list[dict[str, float]] = field(default_factory=list)
     transfers: list[dict[str, Any]] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)
+    answers: list[BoughtAnswer] = field(default_factory=list)
     receipts: list[dict[str, Any]] = field(default_factory=list)
 
     def teach(self, subject: Subject) -> None:
@@ -155,7 +155,7 @@ class Story:
             models = client.get("/v1/models").json()["data"]
         return any(model["id"] == subject.name for model in models)
 
-    def _ask(self, subject: Subject, question: Question) -> Answer:
+    def _ask(self, subject: Subject, question: Question) -> BoughtAnswer:
         body = {
             "model": subject.name,
             "messages": [{"role": "user", "content": question.text}],
@@ -179,7 +179,7 @@ class Story:
                 tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
         if first_s is None:
             raise HopError(f"{subject.name} answered nothing to {question.text!r}")
-        return Answer(
+        return BoughtAnswer(
             subject=subject.name,
             question=question,
             text="".join(texts),
@@ -207,7 +207,7 @@ def _is_owned(each: dict[str, Any]) -> bool:
     return bool(shares) and max(shares, key=shares.get) == each["owner_of_fact"]
 
 
-def _client(home: Home) -> httpx.Client:
+def _client(home: OperatorHome) -> httpx.Client:
     key = load_api_key(NodeHome(Path(home.root)))
     url = home.verb("status")["api"]["url"]
     return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=ANSWER_TIMEOUT_S)
@@ -220,7 +220,7 @@ def _events(response: httpx.Response) -> Any:
             yield json.loads(content)
 
 
-def _attempt(home: Home, *words: str) -> Any:
+def _attempt(home: OperatorHome, *words: str) -> Any:
     """What a verb says, or None while it can't be done yet."""
     try:
         return home.verb(*words)
@@ -228,7 +228,7 @@ def _attempt(home: Home, *words: str) -> Any:
         return None
 
 
-def _all_final(home: Home) -> bool:
+def _all_final(home: OperatorHome) -> bool:
     rewards = home.verb("rewards", "show")
     states = {claim["state"] for claim in rewards["claims"]}
     return states <= {"final", "refused"} and "final" in states and not rewards["num_unclaimed"]

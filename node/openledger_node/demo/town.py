@@ -12,7 +12,7 @@ from openledger_protocol.primitives import Digest
 
 from ..home import Home as NodeHome
 from ..network_file import Network, network_id_for_development, read_network
-from .processes import Home, Process, wait_for
+from .processes import OperatorHome, Process, wait_for
 
 LOOPBACK: Final = "/ip4/127.0.0.1/tcp/0"
 FOUND_TIMEOUT_S: Final = 60.0
@@ -37,16 +37,16 @@ class Town:
     settings: Mapping[str, str] = field(default_factory=lambda: COMMON)  # of every node
     network: Network = field(init=False)
     network_file: Path = field(init=False)
-    host: Home = field(init=False)
+    host: OperatorHome = field(init=False)
     chain: Process = field(init=False)
     point: Process = field(init=False)
-    a: Home = field(init=False)
-    b: Home = field(init=False)
-    r: Home = field(init=False)
+    a: OperatorHome = field(init=False)
+    b: OperatorHome = field(init=False)
+    r: OperatorHome = field(init=False)
     discovery_s: float = 0.0
 
     @property
-    def nodes(self) -> tuple[Home, Home, Home]:
+    def nodes(self) -> tuple[OperatorHome, OperatorHome, OperatorHome]:
         """The three nodes."""
         return self.a, self.b, self.r
 
@@ -109,12 +109,12 @@ class Town:
             for peer in node.verb("peers", "list")["peers"]
         ]
 
-    def _knows_all(self, node: Home) -> bool:
+    def _knows_all(self, node: OperatorHome) -> bool:
         known = {peer["peer_id"] for peer in node.verb("peers", "list")["peers"] if peer["is_connected"]}
         others = {other.verb("status")["peer_id"] for other in self.nodes if other is not node}
         return others <= known
 
-    def _node(self, name: str, models: Path | None, settings: dict[str, str]) -> Home:
+    def _node(self, name: str, models: Path | None, settings: dict[str, str]) -> OperatorHome:
         node = self._home(name, {**self.settings, **settings})
         shared = NodeHome(node.root).models
         if models and not shared.exists():
@@ -122,8 +122,8 @@ class Town:
         node.verb("network", "join", str(self.network_file), "--yes")
         return node
 
-    def _home(self, name: str, settings: Mapping[str, str]) -> Home:
-        home = Home(name, self.root / name.lower(), settings)
+    def _home(self, name: str, settings: Mapping[str, str]) -> OperatorHome:
+        home = OperatorHome(name, self.root / name.lower(), settings)
         self.opened.append(home)
         return home
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 
 from .backend import Drawn
-from .frames import Chunk, Submit
+from .frames import EngineChunk, Submit
 from .grammar import Grammar, Grammars
 from .sequence import Sequence
 from .tokenizer import Decoder, Tokenizer
 
 
-class Answer:
+class AnswerText:
     """Tokens in, showable text out: whole characters, and nothing that may turn out to begin a stop string."""
 
     def __init__(self, *, decoder: Decoder, stop: tuple[str, ...], end_ids: Collection[int], max_tokens: int) -> None:
@@ -67,7 +67,7 @@ class Answer:
 class Live:
     """One request that is not over."""
 
-    answer: Answer
+    answer: AnswerText
     grammar: Grammar | None
 
     def push(self, token_id: int) -> str:
@@ -78,7 +78,7 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Opening:
+class AnswerSetup:
     """How requests begin on one base."""
 
     tokenizer: Tokenizer
@@ -91,7 +91,7 @@ class Opening:
         Raises:
             MalformedError: its JSON schema is not supported.
         """
-        answer = Answer(
+        answer = AnswerText(
             decoder=self.tokenizer.decoder(),
             stop=sampling.stop,
             end_ids=self.end_ids,
@@ -104,12 +104,12 @@ class Opening:
         return live
 
 
-def chunk(sequence_id: str, text: str, drawn: Drawn) -> Chunk:
+def chunk(sequence_id: str, text: str, drawn: Drawn) -> EngineChunk:
     """What the daemon is told of a new token."""
     logprobs: tuple[TokenLogprob, ...] = ()
     if drawn.logprob is not None:
         logprobs = (TokenLogprob(id=drawn.token, logprob=drawn.logprob, top=drawn.top),)
-    return Chunk(sequence_id=sequence_id, text=text, ids=(drawn.token,), logprobs=logprobs)
+    return EngineChunk(sequence_id=sequence_id, text=text, ids=(drawn.token,), logprobs=logprobs)
 
 
 def sequence_of(command: Submit) -> Sequence:

@@ -85,7 +85,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class BatchRow:
     """One sequence's part of a step: tokens to run, and how to draw the one after the last of them."""
 
     sequence_id: str
@@ -137,7 +137,7 @@ class Backend(Protocol):
     def leave(self, sequence_id: str) -> None:
         """Free a sequence's place; its blocks may hold a prefix that others go on using."""
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run all rows, put their keys and values into their blocks, and draw the tokens asked for.
 
         Returns:

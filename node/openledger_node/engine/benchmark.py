@@ -68,7 +68,7 @@ Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class BenchmarkWork:
     """What is asked for: prompts of random tokens, on adapters of random numbers."""
 
     prompt_tokens: int
@@ -108,7 +108,7 @@ class Figures:
     failures: tuple[str, ...]
 
 
-def run_benchmark(options: EngineOptions, work: Work, scratch: Path, report: Report) -> Figures:
+def run_benchmark(options: EngineOptions, work: BenchmarkWork, scratch: Path, report: Report) -> Figures:
     """Start an engine, let it work, and end it; what is written for that lies below `scratch`, and goes again.
 
     Raises:
@@ -142,7 +142,7 @@ def sequences_that_fit(profile: Profile, num_tokens: int, batch_max: int) -> int
 @dataclass(slots=True)
 class _Bench:
     options: EngineOptions
-    work: Work
+    work: BenchmarkWork
     sizes: tuple[int, ...]
     report: Report
     sources: list[AdapterSource] = field(default_factory=list)

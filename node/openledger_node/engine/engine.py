@@ -25,28 +25,28 @@ from .child import Child, start_child, tail_of
 from .frames import (
     Beat,
     Cancel,
-    Chunk,
+    EngineChunk,
+    EngineReady,
     Event,
     Fatal,
     Finished,
     Joined,
-    Lost,
-    Open,
+    OpenEngine,
     Order,
     Pin,
-    Ready,
     Refused,
+    SequenceLost,
     Unload,
     Unpin,
     submission,
 )
 from .sequence import AdapterSource
-from .supervision import Limits, Vitals, why_kill
+from .supervision import EngineLimits, Vitals, why_kill
 
-__all__ = ["Engine", "EngineOptions", "Lost", "Order", "Outcome", "State"]
+__all__ = ["Engine", "EngineOptions", "Order", "Outcome", "SequenceLost", "State"]
 
 State = Literal["starting", "ready", "restarting", "stopped", "absent", "paused"]
-Outcome = Chunk | Finished | Refused
+Outcome = EngineChunk | Finished | Refused
 
 LOSSES_MAX = 2
 """Engines that a sequence may see die: it may be what kills them, so the third is spared."""
@@ -71,14 +71,14 @@ class EngineOptions:
     log_file: Path
     load_timeout_s: float = 600.0
     memory_max_bytes: int = 0  # resident, of the child; 0: no bound
-    adapter_ram_bytes: int = 0  # see `Open`
+    adapter_ram_bytes: int = 0  # see `OpenEngine`
     pinned: tuple[AdapterSource, ...] = ()  # adapters to keep on the device, until told otherwise
-    base_digest: Digest | None = None  # see `Open`
+    base_digest: Digest | None = None  # see `OpenEngine`
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> EngineLimits:
         """What the child may do before it is ended."""
-        return Limits(
+        return EngineLimits(
             stall_timeout_s=self.stall_timeout_s,
             load_timeout_s=self.load_timeout_s,
             memory_max_bytes=self.memory_max_bytes,
@@ -90,7 +90,7 @@ class _Live:
     """A sequence that is not over: what is needed to run it again."""
 
     order: Order
-    outcomes: trio.MemorySendChannel[Outcome | Lost]
+    outcomes: trio.MemorySendChannel[Outcome | SequenceLost]
     ids: list[int] = field(default_factory=list)
     is_running: bool = False  # in the present child's batch
     is_cancelled: bool = False
@@ -126,7 +126,7 @@ class Engine:
         """Of the child, while there is one."""
         return self._child.process.pid if self._child else None
 
-    def submit(self, order: Order) -> trio.MemoryReceiveChannel[Outcome | Lost]:
+    def submit(self, order: Order) -> trio.MemoryReceiveChannel[Outcome | SequenceLost]:
         """Hand in a sequence and return where its tokens come out; it survives restarts of the child.
 
         Raises:
@@ -134,7 +134,7 @@ class Engine:
         """
         # Every token makes one chunk, and one last word follows: so much room, and a slow reader stops nobody.
         frame = submission(order, ())
-        send, receive = trio.open_memory_channel[Outcome | Lost](order.sampling.max_tokens + 1)
+        send, receive = trio.open_memory_channel[Outcome | SequenceLost](order.sampling.max_tokens + 1)
         if not self._live:
             self._heard_at_s = trio.current_time()  # silence counts from here: an idle engine says nothing
         self._live[order.sequence_id] = _Live(order, send)
@@ -225,7 +225,7 @@ class Engine:
                 async for event in child.events():
                     self._heard_at_s = trio.current_time()
                     self._take(event)
-                    if isinstance(event, Ready) and task_status:
+                    if isinstance(event, EngineReady) and task_status:
                         task_status.started()
                 nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:
@@ -276,13 +276,13 @@ class Engine:
 
     def _take(self, event: Event) -> None:
         match event:
-            case Chunk():
+            case EngineChunk():
                 self._pass_on(event)
             case Finished() | Refused():
                 self._end(event)
             case Beat():
                 self.beat = event
-            case Ready():
+            case EngineReady():
                 self.state, self.profile = "ready", event.profile
                 for waiting in list(self._live.values()):
                     self._resubmit(waiting)
@@ -299,7 +299,7 @@ class Engine:
         else:
             self._command(submission(live.order, tuple(live.ids)))
 
-    def _pass_on(self, chunk: Chunk) -> None:
+    def _pass_on(self, chunk: EngineChunk) -> None:
         if live := self._live.get(chunk.sequence_id):
             live.ids += chunk.ids
             try:
@@ -307,7 +307,7 @@ class Engine:
             except trio.BrokenResourceError:
                 self.cancel(chunk.sequence_id)  # nobody reads any more
 
-    def _end(self, last: Finished | Refused | Lost) -> None:
+    def _end(self, last: Finished | Refused | SequenceLost) -> None:
         if live := self._live.pop(last.sequence_id, None):
             with contextlib.suppress(trio.BrokenResourceError):
                 live.outcomes.send_nowait(last)
@@ -319,15 +319,15 @@ class Engine:
             live.num_losses += live.is_running  # who only waited has no part in it
             live.is_running = False
             if live.num_losses > LOSSES_MAX:
-                self._end(Lost(sequence_id=live.order.sequence_id))
+                self._end(SequenceLost(sequence_id=live.order.sequence_id))
 
     def _command(self, frame: bytes) -> None:
         self._commands.append(frame)
         self._has_commands.set()
 
 
-def _opening(options: EngineOptions, pinned: tuple[AdapterSource, ...]) -> Open:
-    return Open(
+def _opening(options: EngineOptions, pinned: tuple[AdapterSource, ...]) -> OpenEngine:
+    return OpenEngine(
         backend=options.backend,
         settings=options.settings,
         prefill_tokens_max=options.prefill_tokens_max,

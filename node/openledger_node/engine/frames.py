@@ -16,7 +16,7 @@ FRAME_BYTES_MAX = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
+class OpenEngine:
     """First command: open this backend."""
 
     backend: str
@@ -69,7 +69,7 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class EngineReady:
     """The backend is open."""
 
     profile: Profile
@@ -90,7 +90,7 @@ class Joined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
+class EngineChunk:
     """New tokens of a sequence, and the text that may be shown now."""
 
     sequence_id: str
@@ -138,12 +138,26 @@ class Beat:
     peak_rss_bytes: int = 0
 
 
-Command = Open | Submit | Cancel | Pin | Unpin | Unload
-Event = Ready | Fatal | Joined | Chunk | Finished | Refused | Beat
+Command = OpenEngine | Submit | Cancel | Pin | Unpin | Unload
+Event = EngineReady | Fatal | Joined | EngineChunk | Finished | Refused | Beat
 
 _TYPES: dict[str, type[Command | Event]] = {
     cls.__name__.lower(): cls
-    for cls in (Open, Submit, Cancel, Pin, Unpin, Unload, Ready, Fatal, Joined, Chunk, Finished, Refused, Beat)
+    for cls in (
+        OpenEngine,
+        Submit,
+        Cancel,
+        Pin,
+        Unpin,
+        Unload,
+        EngineReady,
+        Fatal,
+        Joined,
+        EngineChunk,
+        Finished,
+        Refused,
+        Beat,
+    )
 }
 _NAMES = {cls: name for name, cls in _TYPES.items()}
 _FIELDS = {cls: tuple(field.name for field in fields(cls)) for cls in _NAMES}
@@ -200,7 +214,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lost:
+class SequenceLost:
     """The last word on a sequence whose engines died under it."""
 
     sequence_id: str

@@ -19,7 +19,7 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from .. import __version__
 from ..models.adapters import MANIFEST_FILE, read_manifest
-from .backend import Backend, Draw, Drawn, Profile, Row
+from .backend import Backend, BatchRow, Draw, Drawn, Profile
 from .blocks import BlockPool, Table
 from .sequence import AdapterSource
 from .tokenizer import Tokenizer
@@ -187,7 +187,7 @@ def generate(
         new_ids, output_ids = prompt_ids, list[int]()
         for position in islice(count(len(prompt_ids)), PROBE_TOKENS):
             draw = Draw(sampling=GREEDY, position=position, output_ids=tuple(output_ids), prompt_ids=prompt_ids)
-            row = Row(
+            row = BatchRow(
                 sequence_id=SEQUENCE_ID,
                 token_ids=new_ids,
                 position=position - len(new_ids),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import BLOCK_TOKENS, Draw, Drawn, Row, has_penalties
+from .backend import BLOCK_TOKENS, BatchRow, Draw, Drawn, has_penalties
 from .blocks import BlockPool, Table
 from .fair_queue import WEIGHT_OUT, FairQueue
 from .sequence import AdapterSource, Sequence
@@ -26,7 +26,7 @@ class Step:
     """What the backend is to do next: let go of those who lost their place, then run the rows."""
 
     preempted: tuple[Sequence, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[BatchRow, ...]
 
 
 def allow_all(_: str) -> None:
@@ -121,7 +121,7 @@ class Scheduler:
         decoding = [self._row(one, 1) for one in self._running.values() if one.num_pending == 1]
         return Step(preempted=preempted, rows=(*decoding, *self._prefill_rows()))
 
-    def advance(self, rows: tuple[Row, ...], drawn: dict[str, Drawn]) -> list[Sequence]:
+    def advance(self, rows: tuple[BatchRow, ...], drawn: dict[str, Drawn]) -> list[Sequence]:
         """Note that `rows` ran and drew `drawn`; return the sequences that have a new token."""
         grown = []
         for row in rows:
@@ -183,7 +183,7 @@ class Scheduler:
             if last - first >= BLOCK_TOKENS:
                 self.pool.note_written(table, sequence.token_ids(first, last))
 
-    def _prefill_rows(self) -> list[Row]:
+    def _prefill_rows(self) -> list[BatchRow]:
         budget = self._prefill_tokens_max
         rows = []
         for sequence in self._running.values():
@@ -193,9 +193,9 @@ class Scheduler:
                 rows.append(self._row(sequence, count))
         return rows
 
-    def _row(self, sequence: Sequence, count: int) -> Row:
+    def _row(self, sequence: Sequence, count: int) -> BatchRow:
         table = self._tables.get(sequence.sequence_id)
-        return Row(
+        return BatchRow(
             sequence_id=sequence.sequence_id,
             token_ids=sequence.pending_ids(count),
             position=sequence.num_cached,

@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 
 from .engine import Engine, EngineOptions
-from .frames import Chunk, Finished, Order
+from .frames import EngineChunk, Finished, Order
 
 Result = TypeVar("Result")
 
@@ -68,7 +68,7 @@ async def _follow(engine: Engine, order: Order, timing: Timing, began_s: float) 
     async for outcome in engine.submit(order):
         now_s = trio.current_time()
         match outcome:
-            case Chunk():
+            case EngineChunk():
                 timing.num_tokens += len(outcome.ids)
                 if last_s is None:
                     timing.first_s.append(now_s - began_s)

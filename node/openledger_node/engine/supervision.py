@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class EngineLimits:
     """What an engine may do before it is ended."""
 
     stall_timeout_s: float  # of silence while it has work
@@ -23,7 +23,7 @@ class Vitals:
     rss_bytes: int | None  # None: the system does not say
 
 
-def why_kill(seen: Vitals, limits: Limits) -> str | None:
+def why_kill(seen: Vitals, limits: EngineLimits) -> str | None:
     """Why an engine must be ended now, as the log says it; None if it may go on."""
     if limits.memory_max_bytes and (seen.rss_bytes or 0) > limits.memory_max_bytes:
         return (

@@ -20,10 +20,24 @@ from openledger_protocol.primitives import AdapterId
 
 from ..errors import NodeError
 from ..plugs import load_plug
-from .answer import Live, Opening, chunk, sequence_of
-from .backend import Backend, Drawn, Row
+from .answer import AnswerSetup, Live, chunk, sequence_of
+from .backend import Backend, BatchRow, Drawn
 from .fit import check_fits, is_out_of_memory
-from .frames import Cancel, Command, Event, Fatal, Finished, Joined, Open, Pin, Ready, Refused, Submit, Unload, Unpin
+from .frames import (
+    Cancel,
+    Command,
+    EngineReady,
+    Event,
+    Fatal,
+    Finished,
+    Joined,
+    OpenEngine,
+    Pin,
+    Refused,
+    Submit,
+    Unload,
+    Unpin,
+)
 from .grammar import open_grammars
 from .load_gate import LoadGate
 from .probe import Prober
@@ -43,12 +57,12 @@ OUT_OF_MEMORY_MAX = 3
 class Worker:
     """Runs sequences over one open backend."""
 
-    def __init__(self, link: Link, backend: Backend, opened: Open) -> None:
+    def __init__(self, link: Link, backend: Backend, opened: OpenEngine) -> None:
         profile, folder = backend.profile, opened.settings.base_folder
         base_folder, cache = Path(folder) if folder else None, opened.settings.cache_folder
         self._link = link
         self._backend = backend
-        self._opening = Opening(
+        self._opening = AnswerSetup(
             tokenizer=open_tokenizer(base_folder),
             grammars=open_grammars(base_folder, profile.vocab_size),
             end_ids=profile.end_ids,
@@ -108,7 +122,7 @@ class Worker:
             case Unload():
                 self._residency.unpin(command.adapter_id)
                 self._removed.add(command.adapter_id)
-            case Open():
+            case OpenEngine():
                 raise AssertionError("the engine is open")
 
     def _submit(self, command: Submit) -> None:
@@ -156,7 +170,7 @@ class Worker:
         else:
             self._residency.note_joined(sequence)
 
-    def _run(self, rows: tuple[Row, ...]) -> dict[str, Drawn] | None:
+    def _run(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn] | None:
         """Run the rows; None if the memory was too small for them, and then whoever joined last makes room."""
         try:
             drawn = self._backend.step(rows)
@@ -171,7 +185,7 @@ class Worker:
         self._meter.note(time.monotonic(), len(drawn))
         return drawn
 
-    def _postprocess(self, rows: tuple[Row, ...], drawn: dict[str, Drawn]) -> None:
+    def _postprocess(self, rows: tuple[BatchRow, ...], drawn: dict[str, Drawn]) -> None:
         """Send the new tokens, in one piece, and end what is over."""
         events: list[Event] = []
         for sequence in self._scheduler.advance(rows, drawn):
@@ -265,15 +279,15 @@ def main() -> None:
         pass
 
 
-def _first_command(link: Link) -> Open:
-    """Wait for it; the daemon sends no other before `Ready`."""
+def _first_command(link: Link) -> OpenEngine:
+    """Wait for it; the daemon sends no other before `EngineReady`."""
     while True:
         for command in link.receive(wait=True):
-            assert isinstance(command, Open)
+            assert isinstance(command, OpenEngine)
             return command
 
 
-def _open(link: Link, opened: Open) -> Worker | None:
+def _open(link: Link, opened: OpenEngine) -> Worker | None:
     try:
         backend: Backend = load_plug("backend", opened.backend)(opened.settings)
         worker = Worker(link, backend, opened)
@@ -282,7 +296,7 @@ def _open(link: Link, opened: Open) -> Worker | None:
         return None
     gc.collect()
     gc.freeze()  # what is here now stays: the collector would stop a step to look at all of the libraries again
-    link.send(Ready(profile=backend.profile))
+    link.send(EngineReady(profile=backend.profile))
     return worker
 
 

@@ -8,7 +8,7 @@ import tempfile
 from typing import IO
 
 from ..errors import ModelError
-from .messages import Failure, Order, Paused, decode_news, encode_order
+from .messages import FailureMessage, Paused, StartMessage, decode_news, encode_order
 from .trainer import (
     EvaluationInput,
     EvaluationResult,
@@ -61,7 +61,7 @@ class ChildTrainer:
         return result
 
     def _ask(self, given: TrainingInput | EvaluationInput, report: Report) -> TrainingResult | EvaluationResult:
-        order = Order(trainer=self._name, given=given)
+        order = StartMessage(trainer=self._name, given=given)
         with tempfile.TemporaryFile() as log, _start_worker(log) as worker:
             try:
                 return _follow(worker, order, report, log)
@@ -85,7 +85,7 @@ def _start_worker(log: IO[bytes]) -> subprocess.Popen[str]:
 
 
 def _follow(
-    worker: subprocess.Popen[str], order: Order, report: Report, log: IO[bytes]
+    worker: subprocess.Popen[str], order: StartMessage, report: Report, log: IO[bytes]
 ) -> TrainingResult | EvaluationResult:
     assert worker.stdout is not None
     _say(worker, encode_order(order))  # its stdin stays open: the end of that tells the worker that we are gone
@@ -99,7 +99,7 @@ def _follow(
                     _say(worker, f"{wish}\n")
             case Paused():
                 raise PausedError
-            case Failure(message=message):
+            case FailureMessage(message=message):
                 raise ModelError(f"training failed: {message}")
             case result:
                 return result

@@ -19,7 +19,7 @@ from ..machine import Machine, look_at_machine
 from ..models.decoder_config import DecoderConfig, read_config
 from .estimate import RowTokens, memory, seconds, seconds_at, steps_of
 from .job import TrainingJob
-from .order import Gathered, Order, gather, job_of
+from .order import Gathered, TrainingOrder, gather, job_of
 from .preview import Measured, RowReader, row_tokens
 from .runs import Runs
 
@@ -29,7 +29,7 @@ MATRICES: Final = 6
 FORECASTS_MAX: Final = 8
 
 
-class Room:
+class TrainingRoom:
     """What this machine has for a training, beside what serves on it."""
 
     def __init__(
@@ -104,14 +104,14 @@ class Forecast:
 class Forecaster:
     """Answers what an order would be; rows that were read last are kept, but for files."""
 
-    def __init__(self, home: Home, config: Config, room: Room) -> None:
+    def __init__(self, home: Home, config: Config, room: TrainingRoom) -> None:
         self._home = home
         self._config = config
         self._room = room
-        self._kept: dict[Order, Forecast] = {}
+        self._kept: dict[TrainingOrder, Forecast] = {}
         self._reading = threading.Lock()
 
-    def preview(self, order: Order, offset: int) -> dict[str, Any]:
+    def preview(self, order: TrainingOrder, offset: int) -> dict[str, Any]:
         """Three rows from the `offset`th on, and counts of all.
 
         Raises:
@@ -135,7 +135,7 @@ class Forecaster:
             "datanet": {"id": gathered.datanet.id, "version": gathered.datanet.version},
         }
 
-    def estimate(self, order: Order) -> dict[str, Any]:
+    def estimate(self, order: TrainingOrder) -> dict[str, Any]:
         """Memory by use against the cap, and seconds; None where no formula knows the base.
 
         Raises:
@@ -199,9 +199,9 @@ class Forecaster:
                 return run.number, run.progress.tokens_per_s
         return None
 
-    def _read(self, order: Order) -> Forecast:
+    def _read(self, order: TrainingOrder) -> Forecast:
         """Rows and their tokens; kept where they can't have changed."""
-        key = Order(
+        key = TrainingOrder(
             base=order.base,
             datanet=order.datanet,
             sample=order.sample,

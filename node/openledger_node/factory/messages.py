@@ -14,7 +14,7 @@ from .trainer import EvaluationInput, EvaluationResult, TrainingInput, TrainingP
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class StartMessage:
     """The first line that it is told; to train or to evaluate, as what is given says."""
 
     trainer: str  # a plug's name
@@ -27,34 +27,34 @@ class Paused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FailureMessage:
     """It gives up; the message is for the operator."""
 
     message: str
 
 
-News = TrainingProgress | TrainingResult | EvaluationResult | Paused | Failure
+News = TrainingProgress | TrainingResult | EvaluationResult | Paused | FailureMessage
 
 NEWS: dict[str, type[News]] = {
     "progress": TrainingProgress,
     "result": TrainingResult,
     "evaluation": EvaluationResult,
     "paused": Paused,
-    "failure": Failure,
+    "failure": FailureMessage,
 }
 
 
-def encode_order(order: Order) -> str:
+def encode_order(order: StartMessage) -> str:
     """Write the line, its end included."""
     return json.dumps(to_plain(order), default=str) + "\n"
 
 
-def decode_order(line: str) -> Order:
+def decode_order(line: str) -> StartMessage:
     """Read the line."""
     order: dict[str, Any] = json.loads(line)
     fields = order["given"]
     read = _evaluation_input if "general" in fields else _training_input
-    return Order(trainer=order["trainer"], given=read(fields))
+    return StartMessage(trainer=order["trainer"], given=read(fields))
 
 
 def rows_from_json(rows: list[dict[str, Any]]) -> tuple[Row, ...]:

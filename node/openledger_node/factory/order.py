@@ -31,7 +31,7 @@ NO_NAME: Final = "preview"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class TrainingOrder:
     """What somebody wants trained; None is the usual."""
 
     name: str = NO_NAME
@@ -66,20 +66,20 @@ class Gathered:
     evaluated_rows: int
 
 
-def order_from(wanted: Mapping[str, Any]) -> Order:
+def order_from(wanted: Mapping[str, Any]) -> TrainingOrder:
     """Read an order as a route gets it.
 
     Raises:
         MalformedError: a field that there is not, or of another type.
     """
-    known = {spec.name: spec.type for spec in fields(Order)}
+    known = {spec.name: spec.type for spec in fields(TrainingOrder)}
     if unknown := wanted.keys() - known.keys():
         raise MalformedError(f"a training has no {min(unknown)!r}")
     given = {name: value for name, value in wanted.items() if value not in (None, "")}
     for name, value in given.items():
         if not isinstance(value, _TYPES.get(name, str)) or (isinstance(value, bool) and name != "sample"):
             raise MalformedError(f"{name} is {_TYPES.get(name, str)}, not {str(value)[:80]!r}")
-    return Order(**given)
+    return TrainingOrder(**given)
 
 
 _TYPES: Final[Mapping[str, Any]] = {
@@ -89,7 +89,7 @@ _TYPES: Final[Mapping[str, Any]] = {
 }
 
 
-def job_of(order: Order, *, device: str) -> TrainingJob:
+def job_of(order: TrainingOrder, *, device: str) -> TrainingJob:
     """The job of an order: what is given goes before the preset, and that before what is usual.
 
     Raises:
@@ -106,7 +106,7 @@ def job_of(order: Order, *, device: str) -> TrainingJob:
     return check_job(replace(job, alpha=2 * job.rank))
 
 
-def gather(home: Home, config: Config, order: Order, *, keep: bool) -> Gathered:
+def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> Gathered:
     """Find base and rows, leave out those that are too long, and hold some out; `keep` writes who gave each row.
 
     Raises:
@@ -159,7 +159,9 @@ def datanet_name(rows_file: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", rows_file.stem).lstrip("._-")[:NAME_LENGTH_MAX] or "rows"
 
 
-def _read(home: Home, order: Order, seed: int) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetVersion]:
+def _read(
+    home: Home, order: TrainingOrder, seed: int
+) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetVersion]:
     """The rows to learn, those to measure on if they are given, and the version that they are."""
     if (order.datanet is not None) + (order.rows is not None) + order.sample != 1:
         raise ConfigError(ONE_SOURCE)

@@ -27,7 +27,7 @@ WRITE_EVERY_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class TrainingParts:
     """What a training is made with."""
 
     base: Base
@@ -44,7 +44,7 @@ class _StoppedError(Exception):
 class Runner:
     """Works on one training; the thread that calls it is taken for as long as that goes on."""
 
-    def __init__(self, home: Home, number: int, parts: Parts) -> None:
+    def __init__(self, home: Home, number: int, parts: TrainingParts) -> None:
         self._home = home
         self._runs = Runs(home)
         self._parts = parts

@@ -16,10 +16,10 @@ from ..home import Home, is_training
 from ..models.bases import find_base
 from .child import ChildTrainer
 from .evaluation import ROWS_MAX, ROWS_USUAL
-from .forecast import Forecaster, Room
+from .forecast import Forecaster, TrainingRoom
 from .job import move
 from .order import gather, index_builder, order_from
-from .runner import Parts, Runner, check_free
+from .runner import Runner, TrainingParts, check_free
 from .runs import HELD_OUT_FILE, Runs
 from .trainer import TrainingProgress
 from .training_run import TrainingRun, newest
@@ -31,10 +31,10 @@ END_WITHIN_S: Final = 20.0
 Report = Callable[[TrainingProgress], None]
 
 
-class FactoryDesk:
+class TrainingService:
     """Answers the factory's routes and verbs; every method blocks."""
 
-    def __init__(self, home: Home, config: Config, room: Room | None = None) -> None:
+    def __init__(self, home: Home, config: Config, room: TrainingRoom | None = None) -> None:
         self._home = home
         self._config = config
         self._runs = Runs(home)
@@ -42,7 +42,7 @@ class FactoryDesk:
         self._number: int | None = None  # that this process trains
         self._ordering = threading.Lock()
         self._forecaster = Forecaster(
-            home, config, room or Room(lambda: config.limits, device=config.inference.device)
+            home, config, room or TrainingRoom(lambda: config.limits, device=config.inference.device)
         )
 
     # ---- what there is
@@ -139,7 +139,7 @@ class FactoryDesk:
         """
         run = self._runs.find(number)
         base = find_base(self._home, run.base)
-        parts = Parts(
+        parts = TrainingParts(
             base=base,
             trainer=ChildTrainer(run.trainer),
             build_index=index_builder(base, run.datanet),

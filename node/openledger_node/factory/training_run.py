@@ -14,7 +14,7 @@ HISTORY_MAX: Final = 400
 """Points of the loss curve that are kept: a step's stands for those around it where there are more."""
 
 
-class Point(NamedTuple):
+class LossPoint(NamedTuple):
     """The losses at a step, those that were measured."""
 
     step: int
@@ -48,7 +48,7 @@ class TrainingRun:
     started_ns: int
     changed_ns: int
     progress: TrainingProgress | None = None
-    history: tuple[Point, ...] = ()
+    history: tuple[LossPoint, ...] = ()
     restarts: tuple[Restart, ...] = ()
     adapter: str | None = None  # its full name, once it is on the shelf
     adapter_id: str | None = None
@@ -78,7 +78,7 @@ def progressed(run: TrainingRun, progress: TrainingProgress, *, now_ns: int) -> 
     if before and progress.step >= before.step:
         loss = before.loss if loss is None else loss
         held_out = before.held_out_loss if held_out is None else held_out
-    point = Point(step=progress.step, loss=progress.loss, held_out_loss=progress.held_out_loss)
+    point = LossPoint(step=progress.step, loss=progress.loss, held_out_loss=progress.held_out_loss)
     return replace(
         run,
         progress=replace(progress, loss=loss, held_out_loss=held_out),
@@ -87,7 +87,7 @@ def progressed(run: TrainingRun, progress: TrainingProgress, *, now_ns: int) -> 
     )
 
 
-def with_point(history: tuple[Point, ...], point: Point, steps: int) -> tuple[Point, ...]:
+def with_point(history: tuple[LossPoint, ...], point: LossPoint, steps: int) -> tuple[LossPoint, ...]:
     """The curve with one more point; what a run that was cut off had made beyond it is taken back."""
     kept = history
     while kept and kept[-1].step > point.step:
@@ -97,7 +97,7 @@ def with_point(history: tuple[Point, ...], point: Point, steps: int) -> tuple[Po
         return (*kept, point)
     held_out = last.held_out_loss if point.held_out_loss is None else point.held_out_loss
     loss = last.loss if point.loss is None else point.loss
-    return (*kept[:-1], Point(step=point.step, loss=loss, held_out_loss=held_out))
+    return (*kept[:-1], LossPoint(step=point.step, loss=loss, held_out_loss=held_out))
 
 
 def run_from_json(fields: dict[str, Any]) -> TrainingRun:
@@ -112,7 +112,7 @@ def run_from_json(fields: dict[str, Any]) -> TrainingRun:
             "job": TrainingJob(**fields["job"]),
             "datanet": DatanetReference(**fields["datanet"]),
             "progress": TrainingProgress(**fields["progress"]) if fields["progress"] else None,
-            "history": tuple(Point(*point) for point in fields["history"]),
+            "history": tuple(LossPoint(*point) for point in fields["history"]),
             "restarts": tuple(Restart(**each) for each in fields["restarts"]),
         }
     )

@@ -13,7 +13,7 @@ from openledger_protocol.errors import ProtocolError
 
 from ..errors import NodeError
 from ..plugs import load_plug
-from .messages import Failure, News, Order, Paused, decode_order, encode_news
+from .messages import FailureMessage, News, Paused, StartMessage, decode_order, encode_news
 from .trainer import (
     EvaluationResult,
     PausedError,
@@ -48,10 +48,10 @@ def main() -> None:
     except PausedError:
         tell(Paused())
     except (NodeError, ProtocolError) as error:
-        tell(Failure(message=str(error)))
+        tell(FailureMessage(message=str(error)))
 
 
-def _carry_out(order: Order, report: Report) -> TrainingResult | EvaluationResult:
+def _carry_out(order: StartMessage, report: Report) -> TrainingResult | EvaluationResult:
     trainer: Trainer = load_plug("trainer", order.trainer)()
     if isinstance(order.given, TrainingInput):
         return trainer.train(order.given, report)

@@ -2,7 +2,7 @@
 
 import sqlite3
 
-from openledger_protocol.chain import Block, Call, TransactionReceipt
+from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.events import BlockId
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.transactions import (
@@ -218,7 +218,7 @@ def _intent(row: sqlite3.Row) -> Intent:
         kind=row["kind"],
         summary=row["summary"],
         sender=Address(row["sender"]),
-        call=Call(to=Address(row["target"]), data=row["calldata"], value_wei=Wei(int(row["value_wei"]))),
+        call=ContractCall(to=Address(row["target"]), data=row["calldata"], value_wei=Wei(int(row["value_wei"]))),
         value_at_risk_wei=Wei(int(row["value_at_risk_wei"])),
         deadline_s=row["deadline_s"],
     )

@@ -28,7 +28,7 @@ from ..errors import LedgerError, NetworkError
 from ..ledger.peers import Peers
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Gossip, PeerId, Transport
-from .board import AD_BURST, AD_INTERVAL_S, Board, Buckets
+from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets
 
 INTERVAL_S_MIN, INTERVAL_S_MAX = 30.0, 60.0
 LOOK_S = 1.0
@@ -73,7 +73,7 @@ class Advertiser:
         *,
         network: str,
         transport: Transport,
-        board: Board,
+        board: AdTable,
         peers: Peers,
         seed: bytes,
         snapshot: Callable[[], Snapshot | None],

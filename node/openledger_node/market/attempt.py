@@ -15,7 +15,7 @@ from ..errors import NetworkError
 from ..ledger.peers import Outcome
 from ..payments.payer import Payer
 from ..payments.purchase import Bought, Purchase, has_ended
-from .calls import Heard
+from .calls import ReceivedBid
 
 TTFT_S_MAX = 60.0
 """A first token is waited for as long as its bid says, up to so long, and the stall timeout beyond that."""
@@ -31,7 +31,7 @@ OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 class Attempt:
     """What one node gave."""
 
-    heard: Heard
+    heard: ReceivedBid
     purchase: Purchase
     tokens_in: int  # of prompt and prefix
     tokenizer: Tokenizer

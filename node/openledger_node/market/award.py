@@ -16,9 +16,9 @@ from openledger_protocol.wire.market import BidMessage, Call
 from ..ledger.peers import PeerRecord
 from ..p2p.transport import PeerId
 from .board import is_warm
-from .calls import Bids, Heard
-from .progress import Progress
-from .request import AdapterEntry, Wanted
+from .calls import Bids, ReceivedBid
+from .progress import RequestProgress
+from .request import AdapterEntry, NetworkRequest
 
 FIRST_TOKENS = 32
 """A node is too dear if the request can't pay it for the prompt and so many tokens; else the answer ends where the
@@ -29,7 +29,7 @@ money does."""
 class Awarded:
     """How a call's bids were judged."""
 
-    ranked: list[Heard] = field(default_factory=list)  # the best first
+    ranked: list[ReceivedBid] = field(default_factory=list)  # the best first
     reasons: dict[PeerId, str] = field(default_factory=dict)  # that those who have not won hear
     unfit: dict[PeerId, ProtocolError] = field(default_factory=dict)  # who can't answer at all, and why
 
@@ -40,7 +40,7 @@ class Awarded:
 
 
 def most_promising(
-    offers: Sequence[Advertisement], records: Mapping[str, PeerRecord], wanted: Wanted
+    offers: Sequence[Advertisement], records: Mapping[str, PeerRecord], wanted: NetworkRequest
 ) -> list[Advertisement]:
     """Order offers by what a bid would be ranked by, as far as it is known: price ÷ reliability, and who is free.
 
@@ -61,7 +61,7 @@ def award_bids(
     bids: Bids,
     ads: Sequence[Advertisement],
     records: Mapping[str, PeerRecord],
-    progress: Progress,
+    progress: RequestProgress,
 ) -> Awarded:
     """Judge what came of a call."""
     awarded = Awarded(unfit={**bids.refused, **{who: UnavailableError(why) for who, why in bids.failed.items()}})
@@ -93,7 +93,7 @@ def too_dear(least_wei: Wei, left_wei: Wei) -> PaymentRequiredError:
     )
 
 
-def _why_unfit(call: Call, bid: Bid, ad: Advertisement, progress: Progress) -> ProtocolError | None:
+def _why_unfit(call: Call, bid: Bid, ad: Advertisement, progress: RequestProgress) -> ProtocolError | None:
     terms = bid.message.terms
     if why := _why_not_as_advertised(bid.message, ad, progress.entry):
         return MalformedError(why)

@@ -21,7 +21,7 @@ _DEAR = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeardCall:
+class CallRecord:
     """One call, and what this node said and was told."""
 
     at_s: float  # of the clock that the book was given
@@ -52,14 +52,14 @@ class CallBook:
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        self._calls: dict[RequestId, HeardCall] = {}
+        self._calls: dict[RequestId, CallRecord] = {}
 
     def note(
         self, request_id: RequestId, adapter: AdapterId, fate: Fate, *, reason: str = "", terms: Terms | None = None
     ) -> None:
         """Note what became of a call; a later word on it takes the place of an earlier one."""
         known = self._calls.get(request_id)
-        self._calls[request_id] = HeardCall(
+        self._calls[request_id] = CallRecord(
             at_s=known.at_s if known else self._now_s(),
             request_id=request_id,
             adapter=adapter,
@@ -70,7 +70,7 @@ class CallBook:
         if len(self._calls) > KEPT_MAX:
             self._calls.pop(next(iter(self._calls)))
 
-    def last_hour(self) -> tuple[HeardCall, ...]:
+    def last_hour(self) -> tuple[CallRecord, ...]:
         """Calls heard within the hour, the oldest first."""
         since_s = self._now_s() - KEPT_S
         while self._calls and (oldest := next(iter(self._calls.values()))).at_s < since_s:

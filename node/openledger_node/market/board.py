@@ -84,7 +84,7 @@ class Listed:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Entry:
+class _AdEntry:
     """One peer's newest advertisement."""
 
     ad: Advertisement
@@ -92,7 +92,7 @@ class _Entry:
     was_heard: bool  # by gossip: a second time it would be a replay
 
 
-class Board:
+class AdTable:
     """Live advertisements, one a peer."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Board:
         self._own = own
         self._base_names = dict(base_names or {})
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=now_s)
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, _AdEntry] = {}
         self._seqs: dict[str, int] = seqs.seqs()
         self._unkept: dict[str, int] = {}
         self._noted_ns = 0  # when the newest was noted
@@ -223,7 +223,7 @@ class Board:
         ad = open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)
         if peer_id not in self._entries and len(self._entries) >= ADS_MAX:
             raise StaleError(f"{ADS_MAX} peers advertise already: one more is heard when another has gone")
-        self._entries[peer_id] = _Entry(ad=ad, content=content, was_heard=was_heard)
+        self._entries[peer_id] = _AdEntry(ad=ad, content=content, was_heard=was_heard)
         self._note_seq(peer_id, ad.seq)
         self._note_names(ad)
 

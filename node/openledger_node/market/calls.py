@@ -28,7 +28,7 @@ TELL_TIMEOUT_S = 0.5
 
 
 @dataclass(slots=True, kw_only=True)
-class Heard:
+class ReceivedBid:
     """A bid, and the stream on which its bidder waits for the word."""
 
     peer_id: PeerId
@@ -46,7 +46,7 @@ class Heard:
 class Bids:
     """What came of a call."""
 
-    heard: list[Heard] = field(default_factory=list)
+    heard: list[ReceivedBid] = field(default_factory=list)
     refused: dict[PeerId, ProtocolError] = field(default_factory=dict)  # by the bidder, with its reason
     failed: dict[PeerId, str] = field(default_factory=dict)  # no answer, or none that means anything
 
@@ -90,7 +90,9 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
         await messages.send(encode(call))
         match decode(await messages.receive()):
             case BidMessage() as bid:
-                bids.heard.append(Heard(peer_id=peer_id, message=bid, messages=messages, at_s=trio.current_time()))
+                bids.heard.append(
+                    ReceivedBid(peer_id=peer_id, message=bid, messages=messages, at_s=trio.current_time())
+                )
                 is_kept = True
             case ErrorMessage() as told:
                 bids.refused[peer_id] = error_from_message(told)

@@ -10,7 +10,7 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from ..p2p.connections import KnownPeer
 from ..text import rfc3339
-from .bid_history import HeardCall
+from .bid_history import CallRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class MarketView:
     num_serving: int  # that advertise
     was_dialled: bool  # somebody has come by himself
     addresses: tuple[str, ...]
-    calls: tuple[HeardCall, ...]  # of the last hour, the oldest first
+    calls: tuple[CallRecord, ...]  # of the last hour, the oldest first
     now_s: float  # of the clock of `calls`
     priced: tuple[Priced, ...]  # the base first
 

@@ -13,19 +13,19 @@ from openledger_protocol.wire.market import Call
 from ..engine.tokenizer import Tokenizer
 from ..p2p.transport import PeerId
 from .attempt import Attempt
-from .request import AdapterEntry, Answered, Part, Wanted
+from .request import AdapterEntry, AnswerPart, NetworkRequest, RemoteAnswer
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class RequestProgress:
     """One request."""
 
-    wanted: Wanted
+    wanted: NetworkRequest
     entry: AdapterEntry
     tokenizer: Tokenizer
     tokens_in: int  # of the prompt
     budget_wei: Wei
-    parts: list[Part] = field(default_factory=list)
+    parts: list[AnswerPart] = field(default_factory=list)
     spent_wei: Wei = ZERO_WEI
     tried: set[PeerId] = field(default_factory=set)
     reasons: dict[PeerId, ProtocolError] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Progress:
         if attempt.why:
             self.blame(peer_id, attempt.error or UnavailableError(attempt.why))
         if attempt.bought or attempt.texts:
-            part = Part(
+            part = AnswerPart(
                 peer_id=peer_id,
                 node=attempt.heard.message.wallet,
                 text=attempt.text,
@@ -96,9 +96,9 @@ class Progress:
         self.tried.add(peer_id)
         self.reasons[peer_id] = error if isinstance(error, ProtocolError) else UnavailableError(str(error))
 
-    def answered(self, finish_reason: FinishReason, why_cut: ProtocolError | None = None) -> Answered:
+    def answered(self, finish_reason: FinishReason, why_cut: ProtocolError | None = None) -> RemoteAnswer:
         """The answer, as it is."""
-        return Answered(
+        return RemoteAnswer(
             text=self.text,
             tokens_in=self.tokens_in,
             tokens_out=self._num_delivered,
@@ -107,7 +107,7 @@ class Progress:
             why_cut=why_cut,
         )
 
-    def end_at_limit(self, error: PaymentRequiredError) -> Answered:
+    def end_at_limit(self, error: PaymentRequiredError) -> RemoteAnswer:
         """End where the buyer's own means do.
 
         Raises:

@@ -11,7 +11,7 @@ from ..payments.purchase import Bought
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class NetworkRequest:
     """A request, and what its model's name was found to mean."""
 
     request: InferenceRequest
@@ -29,7 +29,7 @@ class AdapterEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class AnswerPart:
     """What one node gave of an answer."""
 
     peer_id: PeerId
@@ -40,14 +40,14 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class RemoteAnswer:
     """An answer, the parts of which may come from several nodes."""
 
     text: str
     tokens_in: int  # of the prompt alone
     tokens_out: int  # canonical tokenisation of the text
     finish_reason: FinishReason
-    parts: tuple[Part, ...] = field(default=())
+    parts: tuple[AnswerPart, ...] = field(default=())
     why_cut: ProtocolError | None = None  # the buyer's own limit
 
     @property

@@ -28,20 +28,20 @@ from ..ledger.peers import Outcome, Peers
 from ..p2p.transport import PeerId, Transport
 from ..payments.payer import Payer
 from ..payments.purchase import Purchase
-from ..payments.spending_limit import Purse
+from ..payments.spending_limit import SpendingLimit
 from .attempt import Attempt, Show
 from .award import FIRST_TOKENS, award_bids, most_promising, too_dear
-from .board import Board
-from .calls import Heard, call_all, tell_all
-from .progress import Progress
-from .request import AdapterEntry, Answered, Wanted
+from .board import AdTable
+from .calls import ReceivedBid, call_all, tell_all
+from .progress import RequestProgress
+from .request import AdapterEntry, NetworkRequest, RemoteAnswer
 
 ROUNDS_MAX = 4
 """Calls for one answer: a bid that has run out while another node answered is asked for anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
+class RequesterLimits:
     """Whom a requester asks, and how long it waits."""
 
     candidates_max: int = 8
@@ -66,14 +66,14 @@ class Requester:
         *,
         network: str,
         transport: Transport,
-        board: Board,
+        board: AdTable,
         payer: Payer,
-        purse: Purse,
+        purse: SpendingLimit,
         peers: Peers,
         base: Digest,
         tokenizer: Tokenizer,
         backing: Backing,
-        patience: Patience,
+        patience: RequesterLimits,
         now_ns: Callable[[], int],
         draw: Callable[[], str],
     ) -> None:
@@ -91,11 +91,11 @@ class Requester:
         self._draw = draw  # 32 random bytes as 0x-hex
 
     @property
-    def purse(self) -> Purse:
+    def purse(self) -> SpendingLimit:
         """What may be spent."""
         return self._purse
 
-    async def answer(self, wanted: Wanted, show: Show) -> Answered:
+    async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have a request answered; `show` gets the text as it comes.
 
         Raises:
@@ -115,7 +115,7 @@ class Requester:
                 break
         raise progress.failure()
 
-    async def _begin(self, wanted: Wanted) -> Progress:
+    async def _begin(self, wanted: NetworkRequest) -> RequestProgress:
         model = wanted.request.model
         if wanted.base != self._base:
             raise UnknownModelError(f"{model!r} is for base {wanted.base}, whose tokenizer is not on this machine")
@@ -123,7 +123,7 @@ class Requester:
             raise UnknownModelError(f"nobody on the network offers {model!r} just now")
         entry = await self._entry(wanted.adapter)
         prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, wanted.request.prompt)
-        return Progress(
+        return RequestProgress(
             wanted=wanted,
             entry=entry,
             tokenizer=self._tokenizer,
@@ -141,12 +141,12 @@ class Requester:
 
     # ---- who shall answer
 
-    def _offers(self, progress: Progress) -> list[Advertisement]:
+    def _offers(self, progress: RequestProgress) -> list[Advertisement]:
         """Who offers what is wanted and was not tried."""
         found = self._board.offers(progress.wanted.base, progress.wanted.adapter)
         return [ad for ad in found if ad.peer_id not in progress.tried and ad.peer_id != self._transport.peer_id]
 
-    async def _ranked(self, progress: Progress) -> list[Heard]:
+    async def _ranked(self, progress: RequestProgress) -> list[ReceivedBid]:
         """Call the most promising nodes, tell them how they did, and return those that may answer, the best first."""
         offers = self._offers(progress)
         if not offers:
@@ -166,7 +166,7 @@ class Requester:
 
     # ---- its answer
 
-    async def _try(self, progress: Progress, heard: Heard, show: Show) -> Answered | None:
+    async def _try(self, progress: RequestProgress, heard: ReceivedBid, show: Show) -> RemoteAnswer | None:
         """Let one node answer; None if another one has to go on."""
         progress.tried.add(heard.peer_id)
         tokens_in, tokens_max = progress.tokens_before, progress.tokens_left(heard.message.context_max)
@@ -196,7 +196,7 @@ class Requester:
         open_stream = partial(self._transport.open_stream, attempt.heard.peer_id, self._infer_protocol)
         await attempt.run(self._payer, open_stream, show, stall_timeout_s=self._patience.stall_timeout_s)
 
-    async def _conclude(self, progress: Progress, attempt: Attempt) -> Answered | None:
+    async def _conclude(self, progress: RequestProgress, attempt: Attempt) -> RemoteAnswer | None:
         """Note what a node has given; the answer, if it is whole."""
         progress.add(attempt)
         if outcome := attempt.outcome():
@@ -206,7 +206,9 @@ class Requester:
             return progress.answered("length" if attempt.is_full else "stop", why_cut)
         return progress.answered("length") if progress.tokens_left() < 1 else None
 
-    async def _purchase(self, progress: Progress, heard: Heard, tokens_max: int, granted_wei: Wei) -> Purchase:
+    async def _purchase(
+        self, progress: RequestProgress, heard: ReceivedBid, tokens_max: int, granted_wei: Wei
+    ) -> Purchase:
         """What is bought of a node.
 
         Raises:

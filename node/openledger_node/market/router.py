@@ -17,21 +17,21 @@ from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..serving.admission import Admitted
 from ..serving.measures import Served
-from ..serving.service import Failure, Outcome, ServingDesk
+from ..serving.service import Failure, Outcome, Serving
 from ..serving.weighted import check_for_sale
 from .attempt import Show
-from .request import Answered, Wanted
+from .request import NetworkRequest, RemoteAnswer
 
 REMOTE_MAX = 64
 """Requests that the network answers for us at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sought:
+class RemoteRequest:
     """A request that goes to the network."""
 
     request: InferenceRequest
-    wanted: Wanted
+    wanted: NetworkRequest
 
 
 class NetworkMarket(Protocol):
@@ -40,14 +40,14 @@ class NetworkMarket(Protocol):
     def models(self) -> list[ServedModel]:
         """What others offer."""
 
-    def want(self, request: InferenceRequest) -> Wanted:
+    def want(self, request: InferenceRequest) -> NetworkRequest:
         """What a request's model means on the network.
 
         Raises:
             UnknownModelError: nothing that somebody offers.
         """
 
-    async def answer(self, wanted: Wanted, show: Show) -> Answered:
+    async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have it answered.
 
         Raises:
@@ -55,11 +55,11 @@ class NetworkMarket(Protocol):
         """
 
 
-class NetworkDoor:
+class Router:
     """Answers requests by this machine's engine, or by the network."""
 
     def __init__(
-        self, serving: ServingDesk, ledger: Ledger, market: Callable[[], NetworkMarket | None], *, is_serving: bool
+        self, serving: Serving, ledger: Ledger, market: Callable[[], NetworkMarket | None], *, is_serving: bool
     ) -> None:
         self._serving = serving
         self._ledger = ledger
@@ -98,7 +98,7 @@ class NetworkDoor:
             wanted = market.want(_asking(name))
             return ServedModel(name=name, parent=None if wanted.adapter == BASE_ONLY else self._serving.base.name)
 
-    async def admit(self, request: InferenceRequest) -> Admitted | Sought:
+    async def admit(self, request: InferenceRequest) -> Admitted | RemoteRequest:
         """Let a request in: here where this machine has what it names, else to the network.
 
         Raises:
@@ -112,7 +112,7 @@ class NetworkDoor:
                     raise
         return self._seek(request)
 
-    async def handle(self, admitted: Admitted | Sought, send: "trio.MemorySendChannel[Outcome]") -> None:
+    async def handle(self, admitted: Admitted | RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:
         """Answer a request into `send`, which may be closed at any time, and record it."""
         if isinstance(admitted, Admitted):
             await self._serving.handle(admitted, send)
@@ -142,7 +142,7 @@ class NetworkDoor:
         """A token's name, and the bytes that it stands for; None: it is no text."""
         return self._serving.spell(token_id)
 
-    def _seek(self, request: InferenceRequest) -> Sought:
+    def _seek(self, request: InferenceRequest) -> RemoteRequest:
         check_for_sale(request)
         if self._serving.is_draining:
             raise UnavailableError("this node is stopping and takes no new request")
@@ -154,14 +154,14 @@ class NetworkDoor:
         if self.num_live == 0:
             self._all_done = trio.Event()
         self.num_live += 1
-        return Sought(request=request, wanted=wanted)
+        return RemoteRequest(request=request, wanted=wanted)
 
     def _leave(self) -> None:
         self.num_live -= 1
         if self.num_live == 0:
             self._all_done.set()
 
-    async def _buy(self, sought: Sought, send: "trio.MemorySendChannel[Outcome]") -> None:
+    async def _buy(self, sought: RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:
         """Have the network answer, pass it on, and record it; what came before a reader left is paid."""
         market, request = self._market(), sought.request
         assert market is not None, "it was there when the request was let in"
@@ -192,7 +192,7 @@ class NetworkDoor:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await send.send(last)
 
-    def _job(self, sought: Sought) -> Job:
+    def _job(self, sought: RemoteRequest) -> Job:
         adapter = sought.wanted.adapter
         return Job(
             request_id=sought.request.request_id,
@@ -215,7 +215,7 @@ class _LeftError(Exception):
     """Whoever asked has hung up."""
 
 
-def _completion(request: InferenceRequest, base: str, answered: Answered) -> Completion:
+def _completion(request: InferenceRequest, base: str, answered: RemoteAnswer) -> Completion:
     return Completion(
         request_id=request.request_id,
         base=base,

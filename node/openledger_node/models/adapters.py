@@ -54,14 +54,14 @@ class Adapter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shelf:
+class LibraryListing:
     """All that lies on the shelf: what can be served, and what can't and why."""
 
     adapters: list[Adapter]
     refused: dict[Path, str]
 
 
-class ShelfReader:
+class AdapterLibrary:
     """Reads the shelf again and again; a folder is parsed once, and anew only when its files have changed."""
 
     def __init__(self, home: Home) -> None:
@@ -69,17 +69,17 @@ class ShelfReader:
         self._reading = threading.Lock()
         self._read: dict[Path, tuple[_Stamp, Adapter | str]] = {}  # an adapter, or why it is refused
 
-    def read(self) -> Shelf:
+    def read(self) -> LibraryListing:
         """Look at every folder, by name; a bad one hides itself and nothing else. Any thread may ask."""
         with self._reading:
             return self._read_all()
 
-    def _read_all(self) -> Shelf:
+    def _read_all(self) -> LibraryListing:
         folders = sorted(self._root.iterdir()) if self._root.exists() else []
         stamps = {folder: stamp for folder in folders if (stamp := _stamp(folder))}
         self._read = {folder: self._look(folder, stamp) for folder, stamp in stamps.items()}
         found = {folder: content for folder, (_, content) in self._read.items()}
-        return Shelf(
+        return LibraryListing(
             adapters=[content for content in found.values() if isinstance(content, Adapter)],
             refused={folder: content for folder, content in found.items() if isinstance(content, str)},
         )
@@ -108,9 +108,9 @@ def _stamp(folder: Path) -> _Stamp | None:
         return None
 
 
-def read_shelf(home: Home) -> Shelf:
+def read_shelf(home: Home) -> LibraryListing:
     """Read the shelf once."""
-    return ShelfReader(home).read()
+    return AdapterLibrary(home).read()
 
 
 def list_adapters(home: Home) -> list[Adapter]:

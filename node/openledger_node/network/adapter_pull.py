@@ -19,7 +19,7 @@ from ..errors import NodeError
 from ..home import Home
 from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter, list_adapters
 from ..models.bases import Base
-from ..p2p.adapter_fetch import FetchedFiles, Limits, Transfer
+from ..p2p.adapter_fetch import FetchedFiles, FetchLimits, Transfer
 from ..p2p.adapter_listing import version_path
 from ..p2p.partial import Partial
 from ..p2p.provider import OpenStream
@@ -49,7 +49,7 @@ async def fetch_adapter(
     base: Base,
     *,
     is_published: IsPublished,
-    limits: Limits | None = None,
+    limits: FetchLimits | None = None,
 ) -> Fetched:
     """Fetch an adapter from up to three of these peers at once, check all of it, and put it on the shelf.
 

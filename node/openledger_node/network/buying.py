@@ -16,21 +16,21 @@ from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..market.attempt import Show
-from ..market.board import Board
-from ..market.request import AdapterEntry, Answered, Wanted
-from ..market.requester import Backing, Patience, Requester
+from ..market.board import AdTable
+from ..market.request import AdapterEntry, NetworkRequest, RemoteAnswer
+from ..market.requester import Backing, Requester, RequesterLimits
 from ..network_file import Network
 from ..p2p.address_book import AddressBook
-from ..p2p.connections import PeerKeeper
+from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
 from ..p2p.transport import Transport
 from ..payments.payer import Payer
-from ..payments.payer_channels import PayerWallet
-from ..payments.spending_limit import Purse
+from ..payments.payer_channels import PayerChannels
+from ..payments.spending_limit import SpendingLimit
 from ..plugs import load_plug
-from ..serving.service import ServingDesk
+from ..serving.service import Serving
 from ..settlement.deposits import Deposits
-from ..settlement.session import Economy
+from ..settlement.session import NetworkSession
 
 AUTO = "auto"
 NOBODYS_ADDRESS = ("192.0.2.1", 9)
@@ -40,14 +40,14 @@ NOBODYS_ADDRESS = ("192.0.2.1", 9)
 class Buying:
     """The network as the door sees it: names, and answers that are paid for."""
 
-    def __init__(self, requester: Requester, board: Board, serving: ServingDesk, *, auditable: bool) -> None:
+    def __init__(self, requester: Requester, board: AdTable, serving: Serving, *, auditable: bool) -> None:
         self._requester = requester
         self._board = board
         self._serving = serving
         self._auditable = auditable
 
     @property
-    def purse(self) -> Purse:
+    def purse(self) -> SpendingLimit:
         """What may be spent."""
         return self._requester.purse
 
@@ -63,7 +63,7 @@ class Buying:
             for each in names
         ]
 
-    def want(self, request: InferenceRequest) -> Wanted:
+    def want(self, request: InferenceRequest) -> NetworkRequest:
         """What a request's model means on the network.
 
         Raises:
@@ -71,9 +71,9 @@ class Buying:
             UnavailableError: our base, and nobody serves it just now.
         """
         found = self._board.resolve(request.model)
-        return Wanted(request=request, base=found.base, adapter=found.adapter, auditable=self._auditable)
+        return NetworkRequest(request=request, base=found.base, adapter=found.adapter, auditable=self._auditable)
 
-    async def answer(self, wanted: Wanted, show: Show) -> Answered:
+    async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have it answered.
 
         Raises:
@@ -96,9 +96,9 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
     return transport
 
 
-def open_keeper(home: Home, network: Network, transport: Transport) -> PeerKeeper:
+def open_keeper(home: Home, network: Network, transport: Transport) -> Connections:
     """What keeps us connected."""
-    return PeerKeeper(
+    return Connections(
         transport,
         network=network.network,
         bootstrap=network.bootstrap,
@@ -108,18 +108,18 @@ def open_keeper(home: Home, network: Network, transport: Transport) -> PeerKeepe
 
 
 def open_requester(
-    economy: Economy,
+    economy: NetworkSession,
     config: Config,
     *,
     transport: Transport,
-    board: Board,
-    serving: ServingDesk,
+    board: AdTable,
+    serving: Serving,
     tokenizer: Tokenizer,
 ) -> Requester:
     """What has requests answered by others, and pays them."""
     payer = config.payer
     sign, domain = economy.ring.signer(economy.accounts.authorizer), economy.deployment.payments
-    wallet = PayerWallet(
+    wallet = PayerChannels(
         ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns, fail_point=economy.fail_point
     )
     return Requester(
@@ -134,7 +134,7 @@ def open_requester(
             now_ns=time.time_ns,
             fail_point=economy.fail_point,
         ),
-        purse=Purse(
+        purse=SpendingLimit(
             peers=economy.ledger.peers,
             payer=economy.accounts.wallet,
             request_max_wei=Wei(payer.request_max_wei),
@@ -145,7 +145,7 @@ def open_requester(
         base=serving.base.digest,
         tokenizer=tokenizer,
         backing=_backing(economy, Wei(payer.deposit_wei)),
-        patience=Patience(
+        patience=RequesterLimits(
             candidates_max=payer.candidates_max,
             bid_timeout_s=payer.bid_timeout_s,
             stall_timeout_s=payer.stall_timeout_s,
@@ -155,7 +155,7 @@ def open_requester(
     )
 
 
-def _backing(economy: Economy, deposit_wei: Wei) -> Backing:
+def _backing(economy: NetworkSession, deposit_wei: Wei) -> Backing:
     deposits = Deposits(economy, deposit_wei=deposit_wei)
 
     async def channel_with(node: Address) -> ChannelConfig:
@@ -170,7 +170,7 @@ def _backing(economy: Economy, deposit_wei: Wei) -> Backing:
     return Backing(channel_with=channel_with, may_sign=may_sign, find_entry=find_entry)
 
 
-def _entry_of(economy: Economy, adapter_id: AdapterId) -> AdapterEntry:
+def _entry_of(economy: NetworkSession, adapter_id: AdapterId) -> AdapterEntry:
     terms = economy.deployment.adapter(adapter_id)
     if terms is None:
         raise UnknownModelError(

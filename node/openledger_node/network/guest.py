@@ -29,12 +29,12 @@ from ..ledger.ledger import open_ledger
 from ..models.adapters import Adapter, resolve_model
 from ..p2p.transport import PeerId
 from ..payments.payer import Bought, Payer, Purchase
-from ..payments.payer_channels import PayerWallet
-from ..serving.service import ServingDesk
+from ..payments.payer_channels import PayerChannels
+from ..serving.service import Serving
 from ..serving.weighted import check_for_sale
 from ..settlement.deposits import Deposits
-from ..settlement.session import Accounts, Economy, KeyRing
-from .selling import Counter
+from ..settlement.session import KeyRing, NetworkSession, NodeAccounts
+from .selling import SellerStack
 
 GUEST = PeerId("guest")
 COINS_WEI = Wei(10**18)
@@ -48,7 +48,13 @@ class Guest:
     """Buys from this node."""
 
     def __init__(
-        self, economy: Economy, *, counter: Counter, serving: ServingDesk, tokenizer: Tokenizer, auditable: bool
+        self,
+        economy: NetworkSession,
+        *,
+        counter: SellerStack,
+        serving: Serving,
+        tokenizer: Tokenizer,
+        auditable: bool,
     ) -> None:
         self._economy = economy
         self._counter = counter
@@ -56,7 +62,7 @@ class Guest:
         self._auditable = auditable
         sign = economy.ring.signer(economy.accounts.authorizer)
         domain = economy.deployment.payments
-        wallet = PayerWallet(ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns)
+        wallet = PayerChannels(ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns)
         self._payer = Payer(wallet=wallet, domain=domain, tokenizer=tokenizer, sign=sign, now_ns=time.time_ns)
         self._deposits = Deposits(economy, deposit_wei=DEPOSIT_WEI)
 
@@ -81,7 +87,7 @@ class Guest:
         """Bring the guest's own transactions on."""
         self._economy.send()
 
-    def reprice(self, counter: Counter) -> None:
+    def reprice(self, counter: SellerStack) -> None:
         """Buy at the counter's new prices."""
         self._counter = counter
 
@@ -119,7 +125,13 @@ class Guest:
 
 
 def open_guest(
-    home: Home, economy: Economy, config: Config, *, counter: Counter, serving: ServingDesk, tokenizer: Tokenizer
+    home: Home,
+    economy: NetworkSession,
+    config: Config,
+    *,
+    counter: SellerStack,
+    serving: Serving,
+    tokenizer: Tokenizer,
 ) -> Guest:
     """The guest of a node on a development network: keys and ledger of its own, the same chain.
 
@@ -135,11 +147,11 @@ def open_guest(
     wallet, signer, authorizer = (ensure_key(folder / "keys", name) for name in (WALLET, SIGNER, AUTHORIZER))
     ring = KeyRing()
     ring.add(wallet, signer, authorizer)
-    own = Economy(
+    own = NetworkSession(
         network=network,
         client=economy.client,
         ledger=open_ledger(folder / "ledger.db"),
-        accounts=Accounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
+        accounts=NodeAccounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
         ring=ring,
         config=config,
     )

@@ -14,7 +14,7 @@ from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Re
 from openledger_protocol.wire.frames import wire_name
 
 from ..accounting.publishing import find_published
-from ..attribution.registry import Registry
+from ..attribution.registry import AdapterRegistry
 from ..config import Config, MarketConfig
 from ..engine.engine import Engine
 from ..engine.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ from ..errors import NodeError
 from ..home import Home
 from ..market.advertiser import Advertiser, Snapshot
 from ..market.bidder import Bidder
-from ..market.board import Board
+from ..market.board import AdTable
 from ..market.offer import NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of
 from ..market.overview import MarketView, Priced, peer_to_plain, priced
 from ..market.reachable import open_to
@@ -31,8 +31,8 @@ from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
 from ..p2p.transport import Handler, PeerId
-from ..serving.service import ServingDesk
-from ..settlement.session import Economy
+from ..serving.service import Serving
+from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
 from .buying import Buying, open_keeper, open_requester, open_transport
 from .selling import Offer
@@ -43,19 +43,19 @@ PRICED_MAX: Final = 64
 """Adapters whose place among others' is worked out."""
 
 
-class Neighbourhood:
+class PeerService:
     """All that this node is to its peers."""
 
     def __init__(
         self,
         home: Home,
         config: Config,
-        economy: Economy,
+        economy: NetworkSession,
         *,
-        serving: ServingDesk,
+        serving: Serving,
         engine: Engine,
         tokenizer: Tokenizer,
-        registry: Registry,
+        registry: AdapterRegistry,
     ) -> None:
         self._home = home
         self._config = config
@@ -70,7 +70,7 @@ class Neighbourhood:
         network, ledger = economy.network, economy.ledger
         self._transport = open_transport(home, network, config.p2p)
         self._keeper = open_keeper(home, network, self._transport)
-        self._board = Board(
+        self._board = AdTable(
             network.network,
             time.time,
             ledger.peers,

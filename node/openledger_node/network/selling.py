@@ -12,7 +12,7 @@ from openledger_protocol.payments import ChannelConfig, Terms
 from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Wei
 
 from ..attribution.attributor import Attributor, Exchange
-from ..attribution.registry import Registered, Registry
+from ..attribution.registry import AdapterRegistry, Registered
 from ..attribution.service import attribute, exchange_of, treasury_shares
 from ..chain.deployment import Deployment
 from ..config import Config
@@ -20,13 +20,13 @@ from ..engine.backend import Profile
 from ..engine.tokenizer import Tokenizer
 from ..models.adapters import Adapter
 from ..models.bases import Base
-from ..payments.accounts import Accounts
+from ..payments.accounts import ChannelAccounts
 from ..payments.credit import CreditPolicy, Standing
 from ..payments.receipts import Delivered, ReceiptMaker, ReceiptTerms
-from ..payments.seller import PaidDesk, Shop
+from ..payments.seller import SellerTerms, StreamSeller
 from ..plugs import load_plug
-from ..serving.service import ServingDesk
-from ..settlement.session import Economy
+from ..serving.service import Serving
+from ..settlement.session import NetworkSession
 
 ATTRIBUTOR = "suffix-v1"
 SAMPLER = "gumbel-max/1"
@@ -53,27 +53,27 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counter:
+class SellerStack:
     """The paid door, and what hangs beside it."""
 
-    paid: PaidDesk
+    paid: StreamSeller
     receipts: ReceiptMaker
     offer: Offer
-    registry: Registry
+    registry: AdapterRegistry
 
 
 def open_counter(
-    economy: Economy,
+    economy: NetworkSession,
     *,
-    desk: ServingDesk,
+    desk: Serving,
     tokenizer: Tokenizer,
     profile: Profile,
-    registry: Registry,
+    registry: AdapterRegistry,
     seal: Callable[[bytes], bytes],
     config: Config,
     nursery: trio.Nursery,
     terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
-) -> Counter:
+) -> SellerStack:
     """Open the paid door; `terms_of` are those of a bid that is still good, where they are not the usual ones."""
     market = config.market
     attributor = open_attributor()
@@ -103,14 +103,14 @@ def open_counter(
     async def check_sellable(adapter: Adapter) -> None:
         await trio.to_thread.run_sync(registry.find, adapter)
 
-    shop = Shop(
+    shop = SellerTerms(
         node=offer.node,
         terms=offer.terms,
         windows=economy.windows,
         chunk_tokens=offer.chunk_tokens,
         voucher_timeout_s=market.voucher_timeout_s,
     )
-    paid = PaidDesk(
+    paid = StreamSeller(
         desk=desk,
         shop=shop,
         accounts=accounts,
@@ -120,7 +120,7 @@ def open_counter(
         terms_of=terms_of,
         fail_point=economy.fail_point,
     )
-    return Counter(paid=paid, receipts=receipts, offer=offer, registry=registry)
+    return SellerStack(paid=paid, receipts=receipts, offer=offer, registry=registry)
 
 
 def open_attributor() -> Attributor:
@@ -129,7 +129,7 @@ def open_attributor() -> Attributor:
     return attributor
 
 
-class Standings:
+class ChannelStandings:
     """What the chain says of channels and payers, asked at most once a block."""
 
     def __init__(self, deployment: Deployment, finalized_number: Callable[[], int]) -> None:
@@ -167,7 +167,7 @@ class Standings:
 
 
 def shares_of(
-    delivered: Delivered, attributor: Attributor, registry: Registry, tokenizer: Tokenizer
+    delivered: Delivered, attributor: Attributor, registry: AdapterRegistry, tokenizer: Tokenizer
 ) -> tuple[Share, ...]:
     """Whose data an answer came from; what its payer lets nobody audit is paid to treasuries alone."""
     if delivered.adapter is None:
@@ -204,18 +204,18 @@ def profile_hash(base: Base, profile: Profile) -> Digest:
     )
 
 
-def _accounts(economy: Economy, config: Config) -> Accounts:
-    return Accounts(
+def _accounts(economy: NetworkSession, config: Config) -> ChannelAccounts:
+    return ChannelAccounts(
         ledger=economy.ledger,
         domain=economy.deployment.payments,
         policy=_credit_policy(economy, config),
-        ask_standing=Standings(economy.deployment, economy.client.finalized_number).ask,
+        ask_standing=ChannelStandings(economy.deployment, economy.client.finalized_number).ask,
         now_ns=time.time_ns,
         fail_point=economy.fail_point,
     )
 
 
-def _credit_policy(economy: Economy, config: Config) -> CreditPolicy:
+def _credit_policy(economy: NetworkSession, config: Config) -> CreditPolicy:
     params = economy.params()
     return CreditPolicy(
         unsecured_wei=Wei(config.market.unsecured_credit_wei),

@@ -18,9 +18,9 @@ from openledger_protocol.errors import UnavailableError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, Wei
 
-from ..accounting.queries import MoneyQuestions, num_waiting, open_questions
+from ..accounting.queries import MoneyQueries, num_waiting, open_questions
 from ..api.schemas import ChatBody
-from ..attribution.registry import Registry
+from ..attribution.registry import AdapterRegistry
 from ..chain.client import Health
 from ..config import Config, LimitsConfig, MarketConfig, PayerConfig
 from ..engine.budget import check_disk_room
@@ -34,14 +34,14 @@ from ..network_file import Network
 from ..p2p.transport import PeerId
 from ..p2p.transports.memory import MemoryNetwork, open_transport
 from ..payments.receipts import Seal, open_seal
-from ..serving.service import ServingDesk
-from ..settlement.open import Place, connect, prepare_development
-from ..settlement.session import Economy
+from ..serving.service import Serving
+from ..settlement.open import HomeNetwork, connect, prepare_development
+from ..settlement.session import NetworkSession
 from .buying import Buying
 from .guest import GUEST, Guest, bought_to_plain, open_guest
 from .idle import Streams
-from .peers import Neighbourhood
-from .selling import Counter, open_counter
+from .peers import PeerService
+from .selling import SellerStack, open_counter
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between tries to connect; the last one goes on."""
@@ -76,20 +76,20 @@ class MoneyStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class NodeParts:
     """What the rest of the daemon lends to the desk."""
 
-    serving: ServingDesk
+    serving: Serving
     engine: Engine
     tokenizer: Tokenizer
     ledger: Ledger
     tell: Callable[[str], None]  # a line for the operator
 
 
-class MoneyDesk:
+class NetworkService:
     """The money of this home on its network."""
 
-    def __init__(self, home: Home, config: Config, place: Place, around: Surroundings) -> None:
+    def __init__(self, home: Home, config: Config, place: HomeNetwork, around: NodeParts) -> None:
         self._home = home
         self._config = config
         self._place = place
@@ -97,9 +97,9 @@ class MoneyDesk:
         self._thread = trio.CapacityLimiter(1)
         self._ready = trio.Event()
         self._why = place.why_none or "still connecting to the chain: try again in a moment"
-        self._economy: Economy | None = None
-        self._questions: MoneyQuestions | None = None
-        self._counter: Counter | None = None
+        self._economy: NetworkSession | None = None
+        self._questions: MoneyQueries | None = None
+        self._counter: SellerStack | None = None
         self._guest: Guest | None = None
         self._num_waiting = 0  # as the last step left it
         self._opening = trio.Lock()
@@ -107,7 +107,7 @@ class MoneyDesk:
         self._open_late: Callable[[], Awaitable[None]] | None = (
             None  # the counter, once the engine has said what it is
         )
-        self._neighbourhood: Neighbourhood | None = None
+        self._neighbourhood: PeerService | None = None
         self._streams = Streams()
         self._peers = MemoryNetwork()
         self._transport = open_transport(self._peers, NODE)
@@ -119,7 +119,7 @@ class MoneyDesk:
         self._economy = economy = await self._connect(self._place.network)
         try:
             await self._prepare(economy)
-            registry = Registry(self._home, economy.deployment, economy.ledger)
+            registry = AdapterRegistry(self._home, economy.deployment, economy.ledger)
             if self._place.devnet is None:
                 self._neighbourhood = await self._open_neighbourhood(economy, registry)
                 await nursery.start(self._neighbourhood.run)
@@ -214,7 +214,7 @@ class MoneyDesk:
 
     # ---- its life
 
-    async def _connect(self, network: Network) -> Economy:
+    async def _connect(self, network: Network) -> NetworkSession:
         pauses = iter(RETRY_S)
         while True:
             open_economy = partial(connect, self._home, self._config, network, self._around.ledger)
@@ -226,7 +226,7 @@ class MoneyDesk:
                 self._why = str(error)
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
-    async def _prepare(self, economy: Economy) -> None:
+    async def _prepare(self, economy: NetworkSession) -> None:
         """On a development network the node funds and bonds itself, and says so."""
         self._around.tell(f"  money     {economy.network.network}, wallet {economy.accounts.wallet}")
         if not economy.network.is_development:
@@ -246,10 +246,10 @@ class MoneyDesk:
                     await self._blocking(economy.step)  # so that the status says what is so, too
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
-    async def _open_neighbourhood(self, economy: Economy, registry: Registry) -> Neighbourhood:
+    async def _open_neighbourhood(self, economy: NetworkSession, registry: AdapterRegistry) -> PeerService:
         """Take our place among peers; a chain of our own has none."""
         around = self._around
-        return Neighbourhood(
+        return PeerService(
             self._home,
             self._config,
             economy,
@@ -259,7 +259,7 @@ class MoneyDesk:
             registry=registry,
         )
 
-    async def _open_door(self, economy: Economy, registry: Registry, nursery: trio.Nursery) -> None:
+    async def _open_door(self, economy: NetworkSession, registry: AdapterRegistry, nursery: trio.Nursery) -> None:
         """Answer verbs, and sell to whoever pays, where there is an engine."""
         around, seal = self._around, open_seal(self._home.network(economy.network.network))
         self._questions = open_questions(
@@ -274,7 +274,9 @@ class MoneyDesk:
             open_it, self._open_late = self._open_late, None
             await open_it()
 
-    async def _open_counter(self, economy: Economy, registry: Registry, seal: Seal, nursery: trio.Nursery) -> None:
+    async def _open_counter(
+        self, economy: NetworkSession, registry: AdapterRegistry, seal: Seal, nursery: trio.Nursery
+    ) -> None:
         around, neighbours, profile = self._around, self._neighbourhood, self._around.engine.profile
         assert profile is not None, "the engine has said what it is"
         open_it = partial(
@@ -298,7 +300,7 @@ class MoneyDesk:
             neighbours.sell(counter.offer, serve)
         await nursery.start(self._transport.run)
 
-    async def _step_until_cancelled(self, economy: Economy) -> None:
+    async def _step_until_cancelled(self, economy: NetworkSession) -> None:
         pause_s = DEVELOPMENT_STEP_S if economy.network.is_development else STEP_S
         is_idle = False
         while True:
@@ -313,7 +315,7 @@ class MoneyDesk:
                     await self._asked.wait()
             self._asked = trio.Event()
 
-    def _step(self, economy: Economy) -> bool:
+    def _step(self, economy: NetworkSession) -> bool:
         """Take money one step on; whether it waits for no block then."""
         economy.step()
         if self._guest:
@@ -342,7 +344,7 @@ class MoneyDesk:
         async with self._opening:  # a payer has one tab a channel
             return self._guest or await self._make_guest(economy, counter)
 
-    async def _make_guest(self, economy: Economy, counter: Counter) -> Guest:
+    async def _make_guest(self, economy: NetworkSession, counter: SellerStack) -> Guest:
         if self._guest is None:
             around = self._around
             open_it = partial(open_guest, self._home, economy, self._config, counter=counter)

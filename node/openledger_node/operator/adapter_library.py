@@ -11,14 +11,14 @@ from ..home import Home
 from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter, list_adapters, remove_adapter
 from ..models.bases import Base, find_base
 from ..models.pins import drop_pin
-from ..serving.pinning import PinDesk
+from ..serving.pinning import AdapterPins
 from .adapters import details_to_plain
 
 
-class ShelfDesk:
+class LibraryService:
     """Answers the shelf's routes."""
 
-    def __init__(self, home: Home, base: Base, pins: PinDesk) -> None:
+    def __init__(self, home: Home, base: Base, pins: AdapterPins) -> None:
         self._home = home
         self._base = base
         self._pins = pins

@@ -10,7 +10,7 @@ from ..home import Home
 from ..ledger.events import EventRows
 from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
-from ..models.adapters import INDEX_FOLDER, Adapter, Shelf, adapter_to_json, read_shelf
+from ..models.adapters import INDEX_FOLDER, Adapter, LibraryListing, adapter_to_json, read_shelf
 from ..models.bases import Base, base_to_json, list_bases
 from ..models.pins import read_pins
 
@@ -22,7 +22,7 @@ def shelf_to_plain(
     memory: dict[str, Any] | None,
     usage: Usage | None = None,
     *,
-    shelf: Shelf | None = None,
+    shelf: LibraryListing | None = None,
     bonds: Mapping[AdapterId, Wei] | None = None,
     disk_cap_bytes: int = 0,
 ) -> dict[str, Any]:

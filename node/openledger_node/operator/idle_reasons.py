@@ -71,7 +71,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class IdleCheck:
     """One possible cause; `ok` is None where it can't be told, or does not apply."""
 
     check: Name
@@ -92,7 +92,7 @@ class Idleness:
     """What is wrong, if anything is."""
 
     sentence: str
-    checks: tuple[Check, ...]
+    checks: tuple[IdleCheck, ...]
     suggestion: Suggestion | None
     bids_lost: tuple[LostSeen, ...]  # the newest first
 
@@ -126,96 +126,96 @@ def amount(wei: int) -> str:
 # ---- the checks
 
 
-def _engine(seen: Observed) -> Check:
+def _engine(seen: Observed) -> IdleCheck:
     if not seen.serves:
-        return Check(check="engine", ok=None, says="[node] serve is false: there is no engine here")
+        return IdleCheck(check="engine", ok=None, says="[node] serve is false: there is no engine here")
     if seen.engine == "ready" or seen.paused:
-        return Check(check="engine", ok=True, says=f"the engine is {seen.engine}")
+        return IdleCheck(check="engine", ok=True, says=f"the engine is {seen.engine}")
     says = {
         "starting": "the engine is loading the base",
         "restarting": "the engine ended and is started again: `openledger-node logs --source engine` says why",
     }
-    return Check(check="engine", ok=False, says=says.get(seen.engine, f"the engine is {seen.engine}"))
+    return IdleCheck(check="engine", ok=False, says=says.get(seen.engine, f"the engine is {seen.engine}"))
 
 
-def _limits(seen: Observed) -> Check:
+def _limits(seen: Observed) -> IdleCheck:
     if seen.paused:
-        return Check(check="limits", ok=False, says=seen.paused)
+        return IdleCheck(check="limits", ok=False, says=seen.paused)
     if seen.serves:
-        return Check(check="limits", ok=True, says="no limit of yours holds it back")
+        return IdleCheck(check="limits", ok=True, says="no limit of yours holds it back")
     if seen.day_max_wei is not None and seen.spent_today_wei >= seen.day_max_wei:
         says = f"today's {amount(seen.day_max_wei)} OPEN are spent: the next request is paid after midnight, UTC"
-        return Check(check="limits", ok=False, says=says)
+        return IdleCheck(check="limits", ok=False, says=says)
     left = amount(max(0, (seen.day_max_wei or 0) - seen.spent_today_wei))
-    return Check(check="limits", ok=True, says=f"{left} OPEN are left of what today's requests may cost")
+    return IdleCheck(check="limits", ok=True, says=f"{left} OPEN are left of what today's requests may cost")
 
 
-def _chain(seen: Observed) -> Check:
+def _chain(seen: Observed) -> IdleCheck:
     if not seen.has_network:
         why = f" ({seen.why_alone})" if seen.why_alone else ""
-        return Check(check="chain", ok=None, says=f"this node serves this machine alone{why}")
+        return IdleCheck(check="chain", ok=None, says=f"this node serves this machine alone{why}")
     if seen.chain != "ok":
-        return Check(
+        return IdleCheck(
             check="chain", ok=False, says=f"no money moves, since the chain is {seen.chain}: {seen.why_chain}"
         )
-    return Check(check="chain", ok=True, says="the chain answers")
+    return IdleCheck(check="chain", ok=True, says="the chain answers")
 
 
-def _reachable(seen: Observed) -> Check:
+def _reachable(seen: Observed) -> IdleCheck:
     if not seen.has_network or not seen.has_peers_here:
-        return Check(check="reachable", ok=None, says="this node is alone on a chain of its own")
+        return IdleCheck(check="reachable", ok=None, says="this node is alone on a chain of its own")
     if seen.chain != "ok":
-        return Check(check="reachable", ok=None, says="not known before the chain answers")
+        return IdleCheck(check="reachable", ok=None, says="not known before the chain answers")
     if not seen.num_peers:
         says = "no peer is connected: nobody can reach this node"
-        return Check(check="reachable", ok=False, says=says)
+        return IdleCheck(check="reachable", ok=False, says=says)
     came = "others have come by themselves" if seen.was_dialled else "nobody has come by himself yet"
-    return Check(check="reachable", ok=True, says=f"{_count(seen.num_peers, 'peer')} connected; {came}")
+    return IdleCheck(check="reachable", ok=True, says=f"{_count(seen.num_peers, 'peer')} connected; {came}")
 
 
-def _capacity(seen: Observed) -> Check:
+def _capacity(seen: Observed) -> IdleCheck:
     if not seen.serves:
-        return Check(check="capacity", ok=None, says="this node only asks")
+        return IdleCheck(check="capacity", ok=None, says="this node only asks")
     if short := [each for each in seen.lost if "has a context of" in each.reason]:
         says = f"{_count(len(short), 'call')} asked for a longer context than [inference] context_max allows"
-        return Check(check="capacity", ok=False, says=says)
+        return IdleCheck(check="capacity", ok=False, says=says)
     if seen.num_live >= seen.queue_max:
-        return Check(check="capacity", ok=False, says=f"its queue of {seen.queue_max} is full")
-    return Check(check="capacity", ok=True, says=f"{seen.num_live} of {seen.queue_max} places are taken")
+        return IdleCheck(check="capacity", ok=False, says=f"its queue of {seen.queue_max} is full")
+    return IdleCheck(check="capacity", ok=True, says=f"{seen.num_live} of {seen.queue_max} places are taken")
 
 
-def _demand(seen: Observed) -> Check:
+def _demand(seen: Observed) -> IdleCheck:
     if not seen.serves or not seen.has_network or not seen.has_peers_here:
-        return Check(check="demand", ok=None, says="nobody else is there to ask")
+        return IdleCheck(check="demand", ok=None, says="nobody else is there to ask")
     if seen.num_heard:
         says = f"{_count(seen.num_heard, 'call')} in the last hour for what is here, {seen.num_won} won"
-        return Check(check="demand", ok=True, says=says)
+        return IdleCheck(check="demand", ok=True, says=says)
     if seen.num_foreign:
         says = f"nobody asks for what is here; {_count(seen.num_foreign, 'call')} in the last hour for other models"
-        return Check(check="demand", ok=False, says=says)
-    return Check(check="demand", ok=False, says="nobody has asked for anything in the last hour")
+        return IdleCheck(check="demand", ok=False, says=says)
+    return IdleCheck(check="demand", ok=False, says="nobody has asked for anything in the last hour")
 
 
-def _price(seen: Observed) -> Check:
+def _price(seen: Observed) -> IdleCheck:
     if not seen.serves or seen.price is None:
-        return Check(check="price", ok=None, says="no price of others is known")
+        return IdleCheck(check="price", ok=None, says="no price of others is known")
     price = seen.price
     if not price.others_wei:
         says = f"nobody else offers {price.of}; yours is {amount(price.own_wei)} OPEN"
-        return Check(check="price", ok=True, says=says)
+        return IdleCheck(check="price", ok=True, says=says)
     says = (
         f"{_place(price.rank)} of {len(price.others_wei) + 1} for {price.of}: yours is {amount(price.own_wei)} OPEN, "
         f"the median of the others {amount(_median(price.others_wei))}"
     )
     if _undercut(seen):
-        return Check(check="price", ok=False, says=f"cheaper nodes win: {says}")
-    return Check(check="price", ok=True, says=says)
+        return IdleCheck(check="price", ok=False, says=f"cheaper nodes win: {says}")
+    return IdleCheck(check="price", ok=True, says=says)
 
 
 # ---- which one speaks
 
 
-def _first_failing(checks: Sequence[Check], seen: Observed) -> Check | None:
+def _first_failing(checks: Sequence[IdleCheck], seen: Observed) -> IdleCheck | None:
     failing = {check.check: check for check in checks if check.ok is False}
     for name in BLOCKING:
         if name in failing:
@@ -235,7 +235,7 @@ def _quiet(seen: Observed) -> str:
     return f"nothing to answer just now: {_count(seen.num_heard, 'call')} in the last hour, {seen.num_won} won"
 
 
-def _suggestion(first: Check | None, seen: Observed) -> Suggestion | None:
+def _suggestion(first: IdleCheck | None, seen: Observed) -> Suggestion | None:
     if first is None:
         return None
     if first.check == "price" and (undercut := _undercut(seen)):

@@ -22,7 +22,7 @@ MEMORY = ("vram_bytes", "ram_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Levers:
+class EngineControls:
     """What a change of limits moves."""
 
     refit: Callable[[LimitsConfig], None]  # the engine's budgets; ConfigError: the base does not fit
@@ -30,11 +30,18 @@ class Levers:
     spent_today_wei: Callable[[], Awaitable[int | None]]
 
 
-class LimitsDesk:
+class Limits:
     """Shows and sets limits."""
 
     def __init__(
-        self, home: Home, limits: LimitsConfig, payer: PayerConfig, *, engine: Engine, serves: bool, levers: Levers
+        self,
+        home: Home,
+        limits: LimitsConfig,
+        payer: PayerConfig,
+        *,
+        engine: Engine,
+        serves: bool,
+        levers: EngineControls,
     ) -> None:
         self._home = home
         self._engine = engine

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .pause_rules import Neighbour, Seen
+from .pause_rules import Neighbour, OtherLoad
 
 OURS = "openledger_node"
 """In the command line of whatever the node starts: engine, trainer, chain."""
@@ -31,7 +31,7 @@ class Ticks:
     ours: dict[int, int]  # process id → its own
 
 
-class Lookout:
+class ProcessWatch:
     """Looks at the machine; each look's CPU figure is since the one before."""
 
     def __init__(self, proc: Path = PROC, smi: str = NVIDIA_SMI) -> None:
@@ -39,11 +39,11 @@ class Lookout:
         self._smi = smi
         self._before: Ticks | None = None
 
-    def look(self, *, on_gpu: bool) -> Seen:
+    def look(self, *, on_gpu: bool) -> OtherLoad:
         """What others do just now; blocks for as long as nvidia-smi takes."""
         if on_gpu and shutil.which(self._smi):
-            return Seen(has_gpu=True, neighbours=self._neighbours())
-        return Seen(has_gpu=False, cpu_percent=self._cpu_percent())
+            return OtherLoad(has_gpu=True, neighbours=self._neighbours())
+        return OtherLoad(has_gpu=False, cpu_percent=self._cpu_percent())
 
     def _neighbours(self) -> tuple[Neighbour, ...]:
         try:

@@ -13,27 +13,27 @@ import trio
 from ..config import LimitsConfig
 from ..engine.engine import Engine
 from ..home import Home
-from ..serving.service import ServingDesk
+from ..serving.service import Serving
 from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
-from .pause_rules import Busy, BusyPolicy, Seen, judge, read_hours
+from .pause_rules import Busy, BusyPolicy, OtherLoad, judge, read_hours
 
 LOOK_EVERY_S = 1.0
 CUT_OFF_S = 5.0
 log = logging.getLogger(__name__)
 
 
-class PauseDesk:
+class Pauses:
     """Pauses and resumes this node; `run` is its task."""
 
     def __init__(
         self,
         home: Home,
-        serving: ServingDesk,
+        serving: Serving,
         engine: Engine,
         *,
         limits: Callable[[], LimitsConfig],
         grace_s: float,
-        look: Callable[[bool], Seen],
+        look: Callable[[bool], OtherLoad],
         now_s: Callable[[], float] = time.time,
         local: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:

@@ -16,7 +16,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class OtherLoad:
     """What a look at the machine shows of others; ours are left out."""
 
     has_gpu: bool  # that this node uses: then the CPU does not count
@@ -46,7 +46,7 @@ CPU_LOOKS = 2
 """A compiler's burst is over before the second look; a game on the GPU counts at once."""
 
 
-def judge(before: Busy, seen: Seen, policy: BusyPolicy, *, now_s: float) -> Busy:
+def judge(before: Busy, seen: OtherLoad, policy: BusyPolicy, *, now_s: float) -> Busy:
     """Stand aside as soon as another program takes the machine, and come back once it was quiet for long enough."""
     loud = _why_loud(seen, policy)
     num_loud = before.num_loud + 1 if loud else 0
@@ -57,7 +57,7 @@ def judge(before: Busy, seen: Seen, policy: BusyPolicy, *, now_s: float) -> Busy
     return Busy(num_loud=num_loud)
 
 
-def _why_loud(seen: Seen, policy: BusyPolicy) -> str | None:
+def _why_loud(seen: OtherLoad, policy: BusyPolicy) -> str | None:
     if seen.has_gpu:
         large = [each for each in seen.neighbours if each.gpu_bytes >= policy.gpu_bytes]
         if not large:

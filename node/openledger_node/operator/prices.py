@@ -19,7 +19,7 @@ PRICES = ("price_in_wei", "price_out_wei")
 SURCHARGES = ("load_surcharge_percent", "cold_surcharge_percent")
 
 
-class PriceDesk:
+class Prices:
     """Shows and sets prices."""
 
     def __init__(

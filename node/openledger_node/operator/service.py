@@ -16,39 +16,39 @@ from ..config import Config, LimitsConfig
 from ..engine.engine import Engine
 from ..home import Home
 from ..ledger.ledger import Ledger
-from ..market.router import NetworkDoor
-from ..models.adapters import ShelfReader
-from ..network.service import MoneyDesk
-from ..serving.pinning import PinDesk
-from ..serving.service import ServingDesk
-from ..settlement.open import Place
+from ..market.router import Router
+from ..models.adapters import AdapterLibrary
+from ..network.service import NetworkService
+from ..serving.pinning import AdapterPins
+from ..serving.service import Serving
+from ..settlement.open import HomeNetwork
 from .access import connection, read_logs
 from .adapters import models_to_plain, published_bonds, shelf_to_plain
 from .jobs import job_filter, list_jobs
-from .limits import Levers, LimitsDesk
-from .other_processes import Lookout
-from .pause import PauseDesk
-from .prices import PriceDesk
-from .status import Parts, StatusDesk
+from .limits import EngineControls, Limits
+from .other_processes import ProcessWatch
+from .pause import Pauses
+from .prices import Prices
+from .status import StatusReport, StatusSources
 from .usage import read_adapter_usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnerDesk:
+class OperatorService:
     """Each method answers one route, as plain values for JSON."""
 
     home: Home
     config: Config
     url: str
     ledger: Ledger
-    money: MoneyDesk
-    door: NetworkDoor
-    pins: PinDesk
-    statuses: StatusDesk
-    prices: PriceDesk
-    limits: LimitsDesk
-    pauses: PauseDesk
-    shelves: ShelfReader  # which parses a folder only when it has changed
+    money: NetworkService
+    door: Router
+    pins: AdapterPins
+    statuses: StatusReport
+    prices: Prices
+    limits: Limits
+    pauses: Pauses
+    shelves: AdapterLibrary  # which parses a folder only when it has changed
 
     async def status(self) -> dict[str, Any]:
         """How it goes, and why not."""
@@ -157,29 +157,29 @@ class Node:
 
     home: Home
     config: Config
-    place: Place
+    place: HomeNetwork
     url: str
     ledger: Ledger
     engine: Engine
-    serving: ServingDesk
-    money: MoneyDesk
-    door: NetworkDoor
-    pins: PinDesk
+    serving: Serving
+    money: NetworkService
+    door: Router
+    pins: AdapterPins
     refit: Callable[[LimitsConfig], None]  # the engine, to other budgets
 
 
-def open_owner(node: Node) -> OwnerDesk:
+def open_owner(node: Node) -> OperatorService:
     """Compose what answers the owner; `pauses` of it still wants to be run."""
-    config, money, lookout = node.config, node.money, Lookout()
-    limits = LimitsDesk(
+    config, money, lookout = node.config, node.money, ProcessWatch()
+    limits = Limits(
         node.home,
         config.limits,
         config.payer,
         engine=node.engine,
         serves=config.node.serve,
-        levers=Levers(refit=node.refit, cap=money.cap, spent_today_wei=money.spent_today_wei),
+        levers=EngineControls(refit=node.refit, cap=money.cap, spent_today_wei=money.spent_today_wei),
     )
-    pauses = PauseDesk(
+    pauses = Pauses(
         node.home,
         node.serving,
         node.engine,
@@ -187,8 +187,8 @@ def open_owner(node: Node) -> OwnerDesk:
         grace_s=config.node.drain_grace_s,
         look=lambda on_gpu: lookout.look(on_gpu=on_gpu),
     )
-    statuses = StatusDesk(
-        Parts(
+    statuses = StatusReport(
+        StatusSources(
             home=node.home,
             config=config,
             place=node.place,
@@ -202,7 +202,7 @@ def open_owner(node: Node) -> OwnerDesk:
             limits=limits,
         )
     )
-    return OwnerDesk(
+    return OperatorService(
         home=node.home,
         config=config,
         url=node.url,
@@ -211,8 +211,8 @@ def open_owner(node: Node) -> OwnerDesk:
         door=node.door,
         pins=node.pins,
         statuses=statuses,
-        prices=PriceDesk(node.home, config.market, apply=money.reprice, view=money.view),
+        prices=Prices(node.home, config.market, apply=money.reprice, view=money.view),
         limits=limits,
         pauses=pauses,
-        shelves=ShelfReader(node.home),
+        shelves=AdapterLibrary(node.home),
     )

@@ -14,17 +14,17 @@ from ..engine.engine import Engine
 from ..home import Home, is_training
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
-from ..market.bid_history import HeardCall
+from ..market.bid_history import CallRecord
 from ..market.overview import MarketView
-from ..market.router import NetworkDoor
-from ..network.service import MoneyDesk, MoneyStatus
-from ..serving.service import ServingDesk
-from ..settlement.open import Place
+from ..market.router import Router
+from ..network.service import MoneyStatus, NetworkService
+from ..serving.service import Serving
+from ..settlement.open import HomeNetwork
 from ..text import rfc3339
 from .idle_reasons import Idleness, LostSeen, Observed, PriceSeen, explain
-from .limits import LimitsDesk
-from .pause import PauseDesk
-from .usage import UsageDesk
+from .limits import Limits
+from .pause import Pauses
+from .usage import Usage
 
 # ---- The engine's part of `status --json`.
 
@@ -82,30 +82,30 @@ HOUR_NS = 3_600 * 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class StatusSources:
     """What a status looks at."""
 
     home: Home
     config: Config
-    place: Place
+    place: HomeNetwork
     url: str
     ledger: Ledger
-    serving: ServingDesk
+    serving: Serving
     engine: Engine
-    money: MoneyDesk
-    door: NetworkDoor
-    pauses: PauseDesk
-    limits: LimitsDesk
+    money: NetworkService
+    door: Router
+    pauses: Pauses
+    limits: Limits
 
 
-class StatusDesk:
+class StatusReport:
     """Says how it goes."""
 
-    def __init__(self, parts: Parts, *, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, parts: StatusSources, *, now_s: Callable[[], float] = time.time) -> None:
         self._parts = parts
         self._now_s = now_s
         self._started_at_s = now_s()
-        self._usage = UsageDesk(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
+        self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
 
     async def show(self) -> dict[str, Any]:
         """What `status --json` prints while the daemon is up."""
@@ -207,7 +207,7 @@ class StatusDesk:
             day_max_wei=parts.limits.payer.day_max_wei,
         )
 
-    def _lost(self, call: HeardCall, view: MarketView, names: dict[Any, str]) -> LostSeen:
+    def _lost(self, call: CallRecord, view: MarketView, names: dict[Any, str]) -> LostSeen:
         return LostSeen(
             when=rfc3339(self._now_s() - (view.now_s - call.at_s)),
             adapter=names.get(call.adapter, call.adapter),

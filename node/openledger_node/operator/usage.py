@@ -15,7 +15,7 @@ REST: Final = 20
 """Sums are good for so many times as long as they took: an open page asks each half second."""
 
 
-class UsageDesk:
+class Usage:
     """Has the ledger sum the last day and week, anew as often as that costs next to nothing; any thread may ask."""
 
     def __init__(

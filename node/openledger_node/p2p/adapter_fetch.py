@@ -39,7 +39,7 @@ KeepVersion = Callable[[DatanetReference, bytes], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class FetchLimits:
     """What an adapter may take."""
 
     size_bytes_max: int = SIZE_BYTES_MAX
@@ -68,13 +68,13 @@ class Transfer:
         providers: Sequence[PeerId],
         id: AdapterId,
         place: Partial,
-        limits: Limits | None = None,
+        limits: FetchLimits | None = None,
     ) -> None:
         self.dropped: dict[PeerId, str] = {}
         self._open_stream = open_stream
         self._id = id
         self._partial = place
-        self._limits = limits or Limits()
+        self._limits = limits or FetchLimits()
         self._waiting = deque(dict.fromkeys(providers))
         self._rank = {peer_id: rank for rank, peer_id in enumerate(self._waiting)}
         self._live: dict[PeerId, Provider] = {}

@@ -23,7 +23,7 @@ from ..errors import NodeError
 from ..plugs import load_plug
 from ..text import SafeFormatter
 from .address_book import AddressBook
-from .connections import PeerKeeper
+from .connections import Connections
 from .identity import ensure_identity
 from .transport import Gossip, PeerId, Transport
 
@@ -101,7 +101,7 @@ async def serve(
             nursery.start_soon(_forget, transport.subscribe(topic, accept))
         await nursery.start(transport.run)
         announce(transport)
-        keeper = PeerKeeper(
+        keeper = Connections(
             transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=SystemRandom()
         )
         nursery.start_soon(keeper.run)

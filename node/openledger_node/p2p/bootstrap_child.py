@@ -4,11 +4,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ..child_process import Companion, start_process
+from ..child_process import ChildProcess, start_process
 from ..errors import NetworkError
 
 
-class Point(Companion):
+class BootstrapNode(ChildProcess):
     """One running bootstrap point: who it is, and where it listens."""
 
     def __init__(self, process: "subprocess.Popen[str]", told: dict[str, Any]) -> None:
@@ -17,7 +17,9 @@ class Point(Companion):
         self.addresses: tuple[str, ...] = tuple(told["addresses"])
 
 
-def start_point(folder: Path, *, network: str, listen: tuple[str, ...], bootstrap: tuple[str, ...] = ()) -> Point:
+def start_point(
+    folder: Path, *, network: str, listen: tuple[str, ...], bootstrap: tuple[str, ...] = ()
+) -> BootstrapNode:
     """Start a point with the identity that lies in `folder`, and return when it listens. It ends with us.
 
     Raises:
@@ -27,4 +29,4 @@ def start_point(folder: Path, *, network: str, listen: tuple[str, ...], bootstra
     for flag, addresses in (("--listen", listen), ("--bootstrap", bootstrap)):
         words += [word for address in addresses for word in (flag, address)]
     what = "the bootstrap point"
-    return Point(*start_process("openledger_node.p2p.bootstrap", words, what=what, failure=NetworkError))
+    return BootstrapNode(*start_process("openledger_node.p2p.bootstrap", words, what=what, failure=NetworkError))

@@ -61,7 +61,7 @@ class _Candidate:
     is_dialling: bool = False
 
 
-class PeerKeeper:
+class Connections:
     """Keeps the connections of one network."""
 
     def __init__(

@@ -33,7 +33,7 @@ AskStanding = Callable[[ChannelId, ChannelConfig], Awaitable[Standing]]
 
 
 @dataclass(slots=True, kw_only=True)
-class Account:
+class ChannelAccount:
     """One channel while the node runs."""
 
     channel_id: ChannelId
@@ -66,7 +66,7 @@ class Account:
             self.seen = {seen for seen in self.seen if seen > self.floor_wei}
 
 
-class Accounts:
+class ChannelAccounts:
     """Accounts by channel, made at a payer's first request."""
 
     def __init__(
@@ -84,10 +84,10 @@ class Accounts:
         self._ask_standing = ask_standing
         self._now_ns = now_ns
         self._fail_point = fail_point
-        self._accounts: dict[ChannelId, Account] = {}
+        self._accounts: dict[ChannelId, ChannelAccount] = {}
         self._crediting = trio.Lock()  # two requests may not count on the same credit
 
-    async def open(self, config: ChannelConfig) -> Account:
+    async def open(self, config: ChannelConfig) -> ChannelAccount:
         """The account of a channel, for one stream, which hands it back by `close`.
 
         Nothing is written: whoever names a channel has not paid for a row.
@@ -96,19 +96,21 @@ class Accounts:
         if key not in self._accounts:
             row = await trio.to_thread.run_sync(self._ledger.channels.find, key)
             tab = Tab(charged_wei=row.charged_wei, ceiling_wei=row.ceiling_wei) if row else Tab()
-            made = Account(channel_id=key, config=config, tab=tab, floor_wei=tab.ceiling_wei)
+            made = ChannelAccount(channel_id=key, config=config, tab=tab, floor_wei=tab.ceiling_wei)
             self._accounts.setdefault(key, made)
         account = self._accounts[key]
         account.num_users += 1
         return account
 
-    def close(self, account: Account) -> None:
+    def close(self, account: ChannelAccount) -> None:
         """Hand an account back; one that never had a voucher is forgotten."""
         account.num_users -= 1
         if account.num_users == 0 and account.tab.ceiling_wei == 0:
             self._accounts.pop(account.channel_id, None)
 
-    async def admit(self, account: Account, signed: SignedVoucher, request_id: RequestId, price_wei: Wei) -> None:
+    async def admit(
+        self, account: ChannelAccount, signed: SignedVoucher, request_id: RequestId, price_wei: Wei
+    ) -> None:
         """Let a stream begin: its voucher is new, the channel is good for its first chunk, and that is reserved.
 
         A voucher that was seen opens nothing, since a claim has shown it to everybody: it is no payer's word that
@@ -131,7 +133,7 @@ class Accounts:
             await self._keep(account, signed, ceiling)
             account.tab.run_up(request_id, price_wei)
 
-    async def accept(self, account: Account, signed: SignedVoucher) -> None:
+    async def accept(self, account: ChannelAccount, signed: SignedVoucher) -> None:
         """Take a voucher: checked, kept, and only then relied on; one that is not higher changes nothing.
 
         Raises:
@@ -144,23 +146,23 @@ class Accounts:
             if ceiling > account.tab.ceiling_wei:
                 await self._keep(account, signed, ceiling)
 
-    async def secured_wei(self, account: Account) -> Wei:
+    async def secured_wei(self, account: ChannelAccount) -> Wei:
         """What the channel's deposit covers, in all: as it was known last where the chain does not answer."""
         with suppress(UnavailableError):
             await self._ask(account)
         return account.secured_wei
 
-    def settle(self, account: Account, request_id: RequestId, amount_wei: Wei) -> None:
+    def settle(self, account: ChannelAccount, request_id: RequestId, amount_wei: Wei) -> None:
         """End a stream by a receipt that is committed."""
         account.tab.settle(request_id, amount_wei)
         account.tell()
 
-    def drop(self, account: Account, request_id: RequestId) -> None:
+    def drop(self, account: ChannelAccount, request_id: RequestId) -> None:
         """Forget a stream that ends without a receipt."""
         account.tab.drop(request_id)
         account.tell()
 
-    async def _keep(self, account: Account, signed: SignedVoucher, ceiling_wei: Wei) -> None:
+    async def _keep(self, account: ChannelAccount, signed: SignedVoucher, ceiling_wei: Wei) -> None:
         self._fail_point("voucher:checked")
         account.see(signed.voucher.max_claimable_wei)
         if ceiling_wei > account.tab.ceiling_wei:
@@ -169,7 +171,7 @@ class Accounts:
             account.tell()
         self._fail_point("voucher:kept")
 
-    def _store(self, account: Account, signed: SignedVoucher) -> None:
+    def _store(self, account: ChannelAccount, signed: SignedVoucher) -> None:
         """Keep a channel and its highest voucher.
 
         Raises:
@@ -182,7 +184,7 @@ class Accounts:
         except LedgerError as error:
             raise UnavailableError("this node's ledger can't be written just now: try again soon") from error
 
-    async def _ask(self, account: Account) -> Standing:
+    async def _ask(self, account: ChannelAccount) -> Standing:
         """What the chain says of the account.
 
         Raises:
@@ -195,7 +197,7 @@ class Accounts:
         account.secured_wei = secured_wei(standing)
         return standing
 
-    async def _weigh(self, account: Account, standing: Standing, wanted_wei: Wei) -> "_Trust":
+    async def _weigh(self, account: ChannelAccount, standing: Standing, wanted_wei: Wei) -> "_Trust":
         """Set what the ledger says of a payer beside what the chain says, unless its deposit is enough.
 
         What runs is counted before the ledger is read: a receipt that comes in between counts twice, and not never.
@@ -221,12 +223,12 @@ class Accounts:
             today_total_wei=unsecured(since_ns=today_ns),
         )
 
-    def _running(self, account: Account, payer: Address | None) -> int:
+    def _running(self, account: ChannelAccount, payer: Address | None) -> int:
         """What streams of other channels may still be given on credit: a payer may name many channels at once."""
         others = (other for other in self._accounts.values() if other is not account)
         return sum(other.unsecured_wei for other in others if payer in (None, other.config.payer))
 
-    def _state(self, account: Account, trust: "_Trust") -> ChannelState:
+    def _state(self, account: ChannelAccount, trust: "_Trust") -> ChannelState:
         return ChannelState(
             channel_id=account.channel_id,
             authorizer=account.config.authorizer,
@@ -254,7 +256,7 @@ class _Trust:
     charged_wei: Wei
 
 
-def _check_remembered(account: Account, standing: Standing) -> None:
+def _check_remembered(account: ChannelAccount, standing: Standing) -> None:
     """A ledger that was restored from an older copy does not know what a channel was charged: nothing new on that."""
     if standing.claimed_wei > account.tab.charged_wei:
         raise PaymentRequiredError(
@@ -263,7 +265,7 @@ def _check_remembered(account: Account, standing: Standing) -> None:
         )
 
 
-def _check_unseen(account: Account, ceiling_wei: Wei) -> None:
+def _check_unseen(account: ChannelAccount, ceiling_wei: Wei) -> None:
     if ceiling_wei <= account.floor_wei or ceiling_wei in account.seen:
         raise VoucherRefusedError(
             f"the voucher for {ceiling_wei} wei was seen before: a new one opens a stream, if only for 1 wei more"

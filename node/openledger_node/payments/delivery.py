@@ -33,7 +33,7 @@ from ..errors import NetworkError
 from ..p2p.streams import MessageStream
 from ..serving.admission import Admitted
 from ..serving.service import Failure, Outcome
-from .accounts import Account, Accounts
+from .accounts import ChannelAccount, ChannelAccounts
 from .receipts import Delivered, ReceiptMaker
 
 COUNTERSIGN_TIMEOUT_S = 10.0
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shop:
+class SellerTerms:
     """What this node sells, and on which terms."""
 
     node: Address
@@ -58,15 +58,15 @@ class Shop:
 
 
 @dataclass(slots=True, kw_only=True)
-class Delivery:
+class StreamDelivery:
     """One stream: what was asked, and what has been handed over."""
 
     opened: Open
-    account: Account
+    account: ChannelAccount
     admitted: Admitted
     messages: MessageStream
-    shop: Shop
-    accounts: Accounts
+    shop: SellerTerms
+    accounts: ChannelAccounts
     receipts: ReceiptMaker
     fail_point: Callable[[str], None]
     texts: list[str] = field(default_factory=list)

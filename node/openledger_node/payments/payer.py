@@ -36,10 +36,10 @@ from ..engine.tokenizer import Tokenizer
 from ..errors import NetworkError
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
-from .payer_channels import PayerChannel, PayerWallet
+from .payer_channels import PayerChannel, PayerChannels
 from .purchase import (
     Bought,
-    Given,
+    CountedAnswer,
     Purchase,
     Spelling,
     check_counts,
@@ -66,7 +66,7 @@ Show = Callable[[str], Awaitable[None]]
 
 
 @dataclass(slots=True, kw_only=True)
-class _Stream:
+class _PaidStream:
     """One purchase on its way."""
 
     purchase: Purchase
@@ -88,9 +88,9 @@ class _Stream:
         return self.num_beside == 0 and self.channel.num_opened == self.number
 
     @property
-    def given(self) -> Given:
+    def given(self) -> CountedAnswer:
         """What has come."""
-        return Given(tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids))
+        return CountedAnswer(tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids))
 
 
 class Payer:
@@ -99,7 +99,7 @@ class Payer:
     def __init__(
         self,
         *,
-        wallet: PayerWallet,
+        wallet: PayerChannels,
         domain: Domain,
         tokenizer: Tokenizer,
         sign: Callable[[bytes], bytes],
@@ -125,7 +125,7 @@ class Payer:
             prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, purchase)
             channel = await self._wallet.open(purchase.channel_config)
             channel.num_opened += 1
-            live = _Stream(
+            live = _PaidStream(
                 purchase=within_means(purchase, len(prompt_ids)),
                 tokens_wanted=min(purchase.award.tokens_max, purchase.sampling.max_tokens),
                 channel=channel,
@@ -143,7 +143,7 @@ class Payer:
         finally:
             await messages.hang_up()
 
-    async def _open(self, live: _Stream) -> None:
+    async def _open(self, live: _PaidStream) -> None:
         purchase = live.purchase
         opened = Open(
             id=purchase.request_id,
@@ -161,7 +161,7 @@ class Payer:
         await live.messages.send(encode(opened))
         self._fail_point("payer:opened")
 
-    async def _follow(self, live: _Stream, show: Show) -> Bought:
+    async def _follow(self, live: _PaidStream, show: Show) -> Bought:
         """Take chunks, paying for the next ones, until the receipt comes."""
         while True:
             match decode(await live.messages.receive()):
@@ -175,14 +175,14 @@ class Payer:
                 case _:
                     raise MalformedError("a node sends chunks, a receipt and errors, and nothing else")
 
-    def _hear(self, live: _Stream, error: ProtocolError) -> None:
+    def _hear(self, live: _PaidStream, error: ProtocolError) -> None:
         """An error before the first chunk ends it all; later the receipt for what was delivered still comes."""
         if not live.ids:
             live.channel.drop(live.purchase.request_id)
             raise error
         live.why_cut = error
 
-    async def _take(self, live: _Stream, chunk: Chunk) -> None:
+    async def _take(self, live: _PaidStream, chunk: Chunk) -> None:
         """Check one chunk, and pay for the next where that is due.
 
         Raises:
@@ -202,7 +202,7 @@ class Payer:
         if live.paid_tokens - len(live.ids) <= purchase.chunk_tokens // 2:
             await self._pay_on(live)
 
-    async def _pay_on(self, live: _Stream) -> None:
+    async def _pay_on(self, live: _PaidStream) -> None:
         """Raise the ceiling by a chunk, unless the answer's end is reached."""
         purchase = live.purchase
         wanted = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
@@ -210,7 +210,7 @@ class Payer:
             await _offer(live, await self._pay(live, wanted))
             self._fail_point("payer:voucher-sent")
 
-    async def _pay(self, live: _Stream, num_tokens: int) -> VoucherMessage:
+    async def _pay(self, live: _PaidStream, num_tokens: int) -> VoucherMessage:
         """A voucher that covers `num_tokens` of this answer.
 
         Raises:
@@ -227,11 +227,11 @@ class Payer:
         tab.run_up(purchase.request_id, price)
         return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.channel))
 
-    async def _send_voucher(self, live: _Stream) -> None:
+    async def _send_voucher(self, live: _PaidStream) -> None:
         voucher = await self._wallet.raise_ceiling(live.channel)
         await _offer(live, VoucherMessage(voucher=voucher))
 
-    async def _settle(self, live: _Stream, message: ReceiptMessage) -> Bought:
+    async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:
         """Check the receipt, keep it, and countersign.
 
         Raises:
@@ -260,7 +260,7 @@ class Payer:
             why_cut=live.why_cut or _why_short(live),
         )
 
-    async def _take_receipt(self, live: _Stream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
+    async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
         """Find a receipt right, countersign it, and keep it."""
         receipt, given, channel = message.receipt, live.given, live.channel
         check_seq(receipt.seq, self._now_ns())
@@ -281,7 +281,7 @@ class Payer:
         return row
 
 
-def _why_short(live: _Stream) -> ProtocolError | None:
+def _why_short(live: _PaidStream) -> ProtocolError | None:
     """What cut an answer at the buyer's own limit."""
     if live.tokens_wanted > live.purchase.award.tokens_max == len(live.ids):
         return PaymentRequiredError(
@@ -291,7 +291,7 @@ def _why_short(live: _Stream) -> ProtocolError | None:
     return None
 
 
-async def _offer(live: _Stream, message: InferenceMessage) -> None:
+async def _offer(live: _PaidStream, message: InferenceMessage) -> None:
     """Say something to a node that may have gone: what it sent before is read all the same, and counts."""
     with suppress(NetworkError):
         await live.messages.send(encode(message))

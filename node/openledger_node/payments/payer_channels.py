@@ -72,7 +72,7 @@ class PayerChannel:
         )
 
 
-class PayerWallet:
+class PayerChannels:
     """Channels by id, made at the first use."""
 
     def __init__(

@@ -56,7 +56,7 @@ class Bought:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class CountedAnswer:
     """What came of an answer, by our own counts."""
 
     tokens_in: int
@@ -83,7 +83,7 @@ def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
     return replace(purchase, award=replace(award, tokens_max=tokens_max))
 
 
-def expected(purchase: Purchase, given: Given, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:
+def expected(purchase: Purchase, given: CountedAnswer, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:
     """All that the receipt is held against."""
     return Delivery(
         signer=purchase.signer,
@@ -142,7 +142,7 @@ def check_seq(seq: int, now_ns: int) -> None:
         raise ReceiptRefusedError(f"the receipt's seq {seq} is a time that has not come yet")
 
 
-def _work(purchase: Purchase, given: Given, tokenizer: Tokenizer) -> Work:
+def _work(purchase: Purchase, given: CountedAnswer, tokenizer: Tokenizer) -> Work:
     return Work(
         request_id=purchase.request_id,
         profile_hash=purchase.profile_hash,

@@ -26,7 +26,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.receipts import Draft, ReceiptRow
 from ..models.adapters import Adapter
 from ..serving.service import RECORD_ATTEMPTS, RECORD_PAUSE_S
-from .accounts import Account, Accounts
+from .accounts import ChannelAccount, ChannelAccounts
 
 FAIL_POINTS: Final = (
     "receipt:attributed",
@@ -70,7 +70,7 @@ class ReceiptMaker:
         self,
         *,
         ledger: Ledger,
-        accounts: Accounts,
+        accounts: ChannelAccounts,
         domain: Domain,
         tokenizer: Tokenizer,
         same: ReceiptTerms,
@@ -91,7 +91,7 @@ class ReceiptMaker:
         self._now_ns = now_ns
         self._fail_point = fail_point
 
-    async def make(self, delivered: Delivered, account: Account) -> tuple[ReceiptRow, bytes]:
+    async def make(self, delivered: Delivered, account: ChannelAccount) -> tuple[ReceiptRow, bytes]:
         """Make the receipt of one answer, and its signature.
 
         The text is attributed before the receipt is signed, however long that takes: a clock would make it one that
@@ -139,7 +139,9 @@ class ReceiptMaker:
         self._fail_point("receipt:stored")
         return signature
 
-    def _draft(self, delivered: Delivered, account: Account, shares: tuple[Share, ...], secured_wei: Wei) -> Draft:
+    def _draft(
+        self, delivered: Delivered, account: ChannelAccount, shares: tuple[Share, ...], secured_wei: Wei
+    ) -> Draft:
         work = self._work(delivered)
         amount = price_wei(work.tokens_in, work.tokens_out, delivered.opened.award.terms)
 

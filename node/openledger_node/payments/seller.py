@@ -18,27 +18,27 @@ from ..errors import ChainError, LedgerError, NetworkError
 from ..models.adapters import Adapter
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
-from ..serving.service import ServingDesk, open_channel
-from .accounts import Account, Accounts
-from .delivery import Delivery, Shop, refuse
+from ..serving.service import Serving, open_channel
+from .accounts import ChannelAccount, ChannelAccounts
+from .delivery import SellerTerms, StreamDelivery, refuse
 from .receipts import ReceiptMaker
 
-__all__ = ["PaidDesk", "Shop", "check_award"]
+__all__ = ["SellerTerms", "StreamSeller", "check_award"]
 
 OPEN_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
 
 
-class PaidDesk:
+class StreamSeller:
     """Serves peers that pay, over whatever carries their streams."""
 
     def __init__(
         self,
         *,
-        desk: ServingDesk,
-        shop: Shop,
-        accounts: Accounts,
+        desk: Serving,
+        shop: SellerTerms,
+        accounts: ChannelAccounts,
         receipts: ReceiptMaker,
         check_sellable: Callable[[Adapter], Awaitable[None]],
         nursery: trio.Nursery,
@@ -84,7 +84,7 @@ class PaidDesk:
         check_award(opened.award, self._desk.base.digest, self._terms_of(opened.id) or shop.terms)
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, shop.windows)
 
-    async def _serve(self, opened: Open, account: Account, messages: MessageStream) -> None:
+    async def _serve(self, opened: Open, account: ChannelAccount, messages: MessageStream) -> None:
         """Admit a request and its payment, then answer it.
 
         Raises:
@@ -92,7 +92,7 @@ class PaidDesk:
         """
         request = await trio.to_thread.run_sync(self._request, opened)
         admitted = await self._desk.admit(request, payer=opened.channel_config.payer)
-        delivery = Delivery(
+        delivery = StreamDelivery(
             opened=opened,
             account=account,
             admitted=admitted,
@@ -133,7 +133,7 @@ class PaidDesk:
             prefix=opened.prefix,
         )
 
-    async def _admit_payment(self, delivery: Delivery) -> None:
+    async def _admit_payment(self, delivery: StreamDelivery) -> None:
         """Reserve the price of the prompt and of the first chunk, and wait until the channel's vouchers cover it."""
         opened, admitted, account = delivery.opened, delivery.admitted, delivery.account
         if admitted.adapter:

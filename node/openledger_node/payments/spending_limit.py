@@ -12,7 +12,7 @@ from ..ledger.peers import Peers
 DAY_NS = 86_400 * 10**9
 
 
-class Purse:
+class SpendingLimit:
     """What this payer has spent today, and what running requests may still cost."""
 
     def __init__(

@@ -14,7 +14,7 @@ from ..models.bases import Base
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among, read_pins, source_of
 
 
-class PinDesk:
+class AdapterPins:
     """Pins and unpins for a node that runs: in its engine at once, in the home for the next start."""
 
     def __init__(self, home: Home, base: Base, engine: Engine, *, dtype: str, budget_bytes: int) -> None:

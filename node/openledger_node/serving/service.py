@@ -19,14 +19,14 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
 
-from ..engine.engine import Engine, Lost, Order
-from ..engine.frames import Chunk, Finished, Refused
+from ..engine.engine import Engine, Order, SequenceLost
+from ..engine.frames import EngineChunk, Finished, Refused
 from ..engine.tokenizer import Tokenizer
 from ..errors import LedgerError
 from ..home import Home
 from ..ledger.jobs import DuplicateJobError, Job, JobState
 from ..ledger.ledger import Ledger
-from ..models.adapters import Adapter, ShelfReader, resolve_model, shortest_name
+from ..models.adapters import Adapter, AdapterLibrary, resolve_model, shortest_name
 from ..models.bases import Base
 from .admission import Admitted, Capacity, grant_tokens, render
 from .measures import Measures, Served
@@ -62,7 +62,7 @@ def open_channel(admitted: Admitted) -> "tuple[trio.MemorySendChannel[Outcome], 
     return trio.open_memory_channel[Outcome](admitted.request.sampling.max_tokens + 1)
 
 
-class ServingDesk:
+class Serving:
     """Admission → engine → ledger, for local requests and, later, for those of peers alike."""
 
     def __init__(
@@ -76,7 +76,7 @@ class ServingDesk:
         queue_max: int,
         now_ns: Callable[[], int],
     ) -> None:
-        self._shelf = ShelfReader(home)
+        self._shelf = AdapterLibrary(home)
         self.base = base
         self._engine = engine
         self._tokenizer = tokenizer
@@ -208,13 +208,13 @@ class ServingDesk:
         try:
             async for outcome in outcomes:
                 match outcome:
-                    case Chunk():
+                    case EngineChunk():
                         await self._pass_on(outcome, send, progress, request_id)
                     case Finished():
                         return self._completion(admitted, progress, outcome.reason)
                     case Refused():
                         return Failure(error=_why_refused(outcome))
-                    case Lost():
+                    case SequenceLost():
                         return Failure(error=EngineFailedError("the engine died under this request: try again"))
         except trio.Cancelled:
             self._engine.cancel(request_id)
@@ -226,7 +226,7 @@ class ServingDesk:
         raise AssertionError("the engine ends each sequence with a last word")
 
     async def _pass_on(
-        self, chunk: Chunk, send: trio.MemorySendChannel[Outcome], progress: _Progress, request_id: str
+        self, chunk: EngineChunk, send: trio.MemorySendChannel[Outcome], progress: _Progress, request_id: str
     ) -> None:
         if progress.first_token_ns is None:
             progress.first_token_ns = self._now_ns()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.payments import ChannelConfig, Permit, permit_digest
 from openledger_protocol.primitives import AdapterId, Address, ChannelId, DatanetId, Digest, Wei
 from openledger_protocol.transactions import Intent
@@ -161,7 +161,7 @@ def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str)
     return Intent(key=key, kind=kind, summary=summary, sender=actor.account, call=call)
 
 
-def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, Call]:
+def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     match action:
         case AddStake(amount_wei=amount):
             allowance = _permit(actor, deployment, "NodeStaking", amount)
@@ -182,7 +182,7 @@ def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str,
             return _owner_call(action, actor, deployment)
 
 
-def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, Call]:
+def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     match action:
         case CreateDatanet(name=name):
             call = deployment.create_datanet(name, action.treasury, action.owner_ppm, action.licence)
@@ -205,7 +205,7 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
             return _channel_call(action, actor, deployment)
 
 
-def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, Call]:
+def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     match action:
         case OpenChannel(config=config, amount_wei=amount):
             allowance = _permit(actor, deployment, "PaymentChannels", amount)

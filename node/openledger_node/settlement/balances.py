@@ -100,7 +100,7 @@ class EarningsView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class PlannedTransaction:
     """One transaction that is planned: what it does and what it may cost."""
 
     intent: Intent
@@ -109,14 +109,14 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Party:
+class Operator:
     """Whose money this is."""
 
     wallet: Address
     signer: Address
 
 
-class Treasury:
+class Balances:
     """Answers what there is, and turns wishes into intents."""
 
     def __init__(
@@ -125,7 +125,7 @@ class Treasury:
         ledger: Ledger,
         client: ChainClient,
         deployment: Deployment,
-        party: Party,
+        party: Operator,
         why_not: Callable[[], str | None],
     ) -> None:
         self._ledger = ledger
@@ -191,7 +191,7 @@ class Treasury:
 
     # ---- what is wanted
 
-    def plan(self, actions: Sequence[Action], account: Address, sign: Sign, *, key: str) -> list[Step]:
+    def plan(self, actions: Sequence[Action], account: Address, sign: Sign, *, key: str) -> list[PlannedTransaction]:
         """The transactions of an account's actions, each tried against the latest block.
 
         A later one may hang on an earlier one, and be refused today for that alone: only the first must pass.
@@ -207,14 +207,14 @@ class Treasury:
         fees = self._client.fees()
         return [self._step(intent, Wei(fees.base_wei + fees.tip_wei)) for intent in intents]
 
-    def want(self, steps: Sequence[Step]) -> list[Transaction]:
+    def want(self, steps: Sequence[PlannedTransaction]) -> list[Transaction]:
         """Have planned transactions sent."""
         with self._ledger.transaction():
             return [self._ledger.outbox.add(step.intent) for step in steps]
 
-    def _step(self, intent: Intent, gas_price_wei: Wei) -> Step:
+    def _step(self, intent: Intent, gas_price_wei: Wei) -> PlannedTransaction:
         gas = self._client.estimate_gas(intent.call, sender=intent.sender)
-        return Step(intent=intent, gas=gas, fee_wei=Wei(gas * gas_price_wei))
+        return PlannedTransaction(intent=intent, gas=gas, fee_wei=Wei(gas * gas_price_wei))
 
     def _channel_view(self, channel_id: ChannelId, config: ChannelConfig) -> ChannelView:
         row = self._ledger.channels.find(channel_id)

@@ -52,7 +52,7 @@ class Claimable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ClaimLimits:
     """What one claim may hold."""
 
     items_max: int = CLAIM_ITEMS_MAX
@@ -62,7 +62,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class ClaimBatch:
     """The contents of one claim."""
 
     adapters: tuple[AdapterId, ...]
@@ -80,7 +80,7 @@ class Batch:
 class _Room:
     """What the receipts that are in already take up."""
 
-    limits: Limits
+    limits: ClaimLimits
     adapters: frozenset[AdapterId] = frozenset()
     pots: frozenset[tuple[AdapterId, DatanetId]] = frozenset()
     payouts: frozenset[tuple[AdapterId, DatanetId, Address]] = frozenset()
@@ -97,12 +97,12 @@ class _Room:
         return _Room(limits, adapters, pots, payouts)
 
 
-def batch(channels: Iterable[Claimable], limits: Limits | None = None) -> Batch | None:
+def batch(channels: Iterable[Claimable], limits: ClaimLimits | None = None) -> ClaimBatch | None:
     """Choose what goes into the next claim; None if nothing can be claimed.
 
     Channels whose payers withdraw come first, the earliest first: what is left out may be gone when the next is made.
     """
-    limits = limits or Limits()
+    limits = limits or ClaimLimits()
     room = _Room(limits)
     taken: list[tuple[Claimable, list[Earned]]] = []
     for channel in sorted(channels, key=_urgency):
@@ -116,7 +116,7 @@ def batch(channels: Iterable[Claimable], limits: Limits | None = None) -> Batch 
         return None
     taken.sort(key=lambda pair: pair[0].channel_id)
     adapters = tuple(sorted(room.adapters))
-    return Batch(
+    return ClaimBatch(
         adapters=adapters,
         items=tuple(_item(channel, earned, adapters) for channel, earned in taken),
         earned=tuple(one for _, earned in taken for one in earned),
@@ -161,7 +161,7 @@ def _item(channel: Claimable, earned: Sequence[Earned], adapters: Sequence[Adapt
     )
 
 
-def epoch_claim(content: Batch, *, node: Address, seq: int, epoch: int) -> EpochClaim:
+def epoch_claim(content: ClaimBatch, *, node: Address, seq: int, epoch: int) -> EpochClaim:
     """The claim of a batch."""
     return EpochClaim(
         node=node,

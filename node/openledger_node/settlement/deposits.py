@@ -10,7 +10,7 @@ from openledger_protocol.primitives import Address, ChannelId, Salt, Wei
 
 from ..chain.dev.constants import DEVELOPMENT_WITHDRAW_DELAY_S
 from .actions import Action, OpenChannel, TopUp
-from .session import Economy
+from .session import NetworkSession
 
 LOW_DIVISOR = 4
 """A channel with less than this part of a deposit left is topped up."""
@@ -21,7 +21,7 @@ DELAY_S = 2 * 86_400
 class Deposits:
     """Sees to it that a node can be paid; blocks while it asks the chain. Any thread may call."""
 
-    def __init__(self, economy: Economy, *, deposit_wei: Wei) -> None:
+    def __init__(self, economy: NetworkSession, *, deposit_wei: Wei) -> None:
         self._economy = economy
         self._deposit_wei = deposit_wei
         self._opening = threading.Lock()  # two streams to one node share one channel
@@ -97,7 +97,7 @@ class Deposits:
         economy.send(economy.treasury.plan([action], wallet, economy.ring.signer(wallet), key=name))
 
 
-def usual_delay_s(economy: Economy) -> int:
+def usual_delay_s(economy: NetworkSession) -> int:
     """How long a node has from a payer's wish to withdraw to the withdrawal: two days, where that is allowed."""
     if economy.network.is_development:
         return DEVELOPMENT_WITHDRAW_DELAY_S

@@ -30,7 +30,7 @@ from ..network_file import (
 )
 from ..plugs import load_plug
 from .actions import Action, AddStake, AppointSigner
-from .session import Accounts, Economy, KeyRing
+from .session import KeyRing, NetworkSession, NodeAccounts
 
 # ---- A development network costs nothing: throwaway accounts get money from its bank, and the node bonds itself.
 
@@ -40,7 +40,7 @@ DEVELOPMENT_SPARE_WEI = Wei(100 * 10**18)
 """OPEN that a throwaway wallet gets beyond the minimum stake."""
 
 
-def prepare_development(economy: Economy, *, is_bonding: bool = True) -> list[str]:
+def prepare_development(economy: NetworkSession, *, is_bonding: bool = True) -> list[str]:
     """On a development network: give the throwaway accounts money, bond, appoint the signer; say what was done.
 
     Raises:
@@ -76,7 +76,7 @@ def prepare_development(economy: Economy, *, is_bonding: bool = True) -> list[st
     return done
 
 
-def _is_under_way(economy: Economy) -> bool:
+def _is_under_way(economy: NetworkSession) -> bool:
     """Whether an earlier start has begun to bond, and its transactions are on their way."""
     return any(found.intent.key.startswith("start:") for found in economy.ledger.outbox.unfinished())
 
@@ -87,7 +87,7 @@ TOKEN = Token(symbol="OPEN", decimals=18)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class HomeNetwork:
     """Where a home's money is: a network, and the development chain that we run for it ourselves, if we do."""
 
     network: Network | None  # None: this machine alone
@@ -101,7 +101,7 @@ class Place:
 
 
 @contextmanager
-def open_place(home: Home, config: Config) -> Iterator[Place]:
+def open_place(home: Home, config: Config) -> Iterator[HomeNetwork]:
     """Find the home's network; where that is an embedded one, its chain runs until the end.
 
     A development chain that does not start leaves this machine alone: it still answers local requests.
@@ -111,18 +111,18 @@ def open_place(home: Home, config: Config) -> Iterator[Place]:
     """
     choice = config.node.network
     if not is_embedded(home, choice):
-        yield Place(network=current_network(home, choice))
+        yield HomeNetwork(network=current_network(home, choice))
         return
     try:
         devnet = start_devnet(home.devnet, log_file=home.logs / "chain.log")
     except ChainError as error:
-        yield Place(network=None, why_none=str(error))
+        yield HomeNetwork(network=None, why_none=str(error))
         return
     with devnet:
-        yield Place(network=_embedded_network(home, devnet), devnet=devnet)
+        yield HomeNetwork(network=_embedded_network(home, devnet), devnet=devnet)
 
 
-def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Economy:
+def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> NetworkSession:
     """The money of this home's operator.
 
     Raises:
@@ -133,11 +133,11 @@ def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Eco
     ring = KeyRing()
     ring.add(hot.signer, hot.authorizer)
     wallet = _wallet(home, network, ring)
-    return Economy(
+    return NetworkSession(
         network=network,
         client=open_chain(network, config),
         ledger=ledger,
-        accounts=Accounts(wallet=wallet, signer=hot.signer.address, authorizer=hot.authorizer.address),
+        accounts=NodeAccounts(wallet=wallet, signer=hot.signer.address, authorizer=hot.authorizer.address),
         ring=ring,
         config=config,
     )

@@ -21,8 +21,8 @@ from ..errors import KeyFileError
 from ..keystore import Key
 from ..ledger.ledger import Ledger
 from ..network_file import Network
-from .balances import Party, Step, Treasury
-from .settler import SettlementDesk, SettlementPolicy
+from .balances import Balances, Operator, PlannedTransaction
+from .settler import SettlementPolicy, Settler
 
 # ---- Keys that may sign just now.
 
@@ -59,7 +59,7 @@ WATCH_CHUNKS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accounts:
+class NodeAccounts:
     """Who this side of the money is."""
 
     wallet: Address
@@ -67,7 +67,7 @@ class Accounts:
     authorizer: Address
 
 
-class Economy:
+class NetworkSession:
     """The money of one party on one network."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Economy:
         network: Network,
         client: ChainClient,
         ledger: Ledger,
-        accounts: Accounts,
+        accounts: NodeAccounts,
         ring: KeyRing,
         config: Config,
         fail_point: Callable[[str], None] = lambda _: None,
@@ -113,7 +113,7 @@ class Economy:
             first_block=network.deploy_block,
             decode=decode_with(network.contracts),
         )
-        self.settlement = SettlementDesk(
+        self.settlement = Settler(
             ledger=ledger,
             deployment=self.deployment,
             node=accounts.wallet,
@@ -122,11 +122,11 @@ class Economy:
             policy=_policy(network, config, self.windows),
             fail_point=fail_point,
         )
-        self.treasury = Treasury(
+        self.treasury = Balances(
             ledger=ledger,
             client=client,
             deployment=self.deployment,
-            party=Party(wallet=accounts.wallet, signer=accounts.signer),
+            party=Operator(wallet=accounts.wallet, signer=accounts.signer),
             why_not=lambda: self.settlement.why_not,
         )
 
@@ -156,7 +156,7 @@ class Economy:
         with self._stepping:
             self._step()
 
-    def send(self, steps: Sequence[Step] = ()) -> list[Transaction]:
+    def send(self, steps: Sequence[PlannedTransaction] = ()) -> list[Transaction]:
         """Want some planned transactions, and have whatever waits sent at once, without looking further.
 
         Raises:

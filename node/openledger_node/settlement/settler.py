@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from openledger_protocol.chain import Block, Call
+from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.epoch import Windows, epoch_at, propose_until_s
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
@@ -24,10 +24,10 @@ from ..chain.contracts import open_text
 from ..chain.deployment import Deployment
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
-from .batcher import Batch, Claimable, attributed_receipts, batch, earned_of, epoch_claim, skipped_channels
+from .batcher import Claimable, ClaimBatch, attributed_receipts, batch, earned_of, epoch_claim, skipped_channels
 from .records import integer, payouts_of, record_of
 
-__all__ = ["FAIL_POINTS", "SettlementDesk", "SettlementPolicy", "attributed_receipts", "earned_of"]
+__all__ = ["FAIL_POINTS", "SettlementPolicy", "Settler", "attributed_receipts", "earned_of"]
 
 FAIL_POINTS: Final = (
     "claim:planned",
@@ -61,7 +61,7 @@ class SettlementPolicy:
     coin_price_wei: Wei | None  # of OPEN for one coin of gas; None: gas costs nothing here
 
 
-class SettlementDesk:
+class Settler:
     """Brings this node's receipts to the chain."""
 
     def __init__(
@@ -168,7 +168,7 @@ class SettlementDesk:
             self._ledger.claims.move(claim.claim_id, state)
             self._fail_point(fail_point)
 
-    def _want(self, claim: Claim, kind: str, call: Call, record: ClaimRecord, head: Block) -> None:
+    def _want(self, claim: Claim, kind: str, call: ContractCall, record: ClaimRecord, head: Block) -> None:
         """Want a transaction about a claim, unless one is on its way; one that was refused is tried once an epoch."""
         key = f"{kind}:{record_hash(record)}"
         if any(found.intent.key.startswith(key) for found in self._ledger.outbox.unfinished()):
@@ -222,7 +222,7 @@ class SettlementDesk:
             )
         return found
 
-    def _why_not(self, content: Batch, head: Block, *, is_urgent: bool) -> str | None:
+    def _why_not(self, content: ClaimBatch, head: Block, *, is_urgent: bool) -> str | None:
         """Why nothing is claimed just now, in words for the operator."""
         params = self._deployment.params(epoch_at(head.timestamp_s, self._windows))
         bonded = self._deployment.stake(self._node).bonded_wei
@@ -242,7 +242,7 @@ class SettlementDesk:
                 return f"{content.gross_wei} wei are earned, and claiming them costs about {cost} wei"
         return None
 
-    def _store(self, content: Batch, head: Block) -> None:
+    def _store(self, content: ClaimBatch, head: Block) -> None:
         """Keep the claim, bind its receipts and want its transaction: all three or none."""
         claim = epoch_claim(
             content,
@@ -258,7 +258,7 @@ class SettlementDesk:
             self._ledger.claims.add(key, claim, digests, gross_wei=content.gross_wei, now_s=head.timestamp_s)
             self._ledger.outbox.add(self._intent(key, claim, content))
 
-    def _intent(self, key: str, claim: EpochClaim, content: Batch) -> Intent:
+    def _intent(self, key: str, claim: EpochClaim, content: ClaimBatch) -> Intent:
         return Intent(
             key=key,
             kind="claim",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
-from openledger_node.engine.backend import BLOCK_TOKENS, Backend, Draw, Drawn, Row
+from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BatchRow, Draw, Drawn
 from openledger_node.engine.sequence import AdapterSource
 from openledger_protocol.inference import SamplingParams
 
@@ -37,13 +37,13 @@ class Line:
     sampling: SamplingParams
     drawn: list[Drawn] = field(default_factory=list)
 
-    def row(self, position: int, token_ids: tuple[int, ...]) -> Row:
+    def row(self, position: int, token_ids: tuple[int, ...]) -> BatchRow:
         """Its part of a step; a token is drawn once nothing of the prompt follows."""
         end = position + len(token_ids)
         output_ids = tuple(one.token for one in self.drawn)
         is_last = end == len(self.prompt) + len(output_ids)
         draw = Draw(sampling=self.sampling, position=end, output_ids=output_ids, prompt_ids=self.prompt)
-        return Row(
+        return BatchRow(
             sequence_id=self.id,
             token_ids=token_ids,
             position=position,
@@ -99,7 +99,7 @@ def _prefill(backend: Backend, lines: list[Line], run: Run, began_s: float) -> N
     run.first_s = [firsts[line.id] for line in lines]
 
 
-def _pieces(left: list[tuple[Line, int]]) -> tuple[list[Row], int, list[tuple[Line, int]]]:
+def _pieces(left: list[tuple[Line, int]]) -> tuple[list[BatchRow], int, list[tuple[Line, int]]]:
     """The next step's pieces of prompts, in order, and what is left behind them."""
     rows, room, after = [], PREFILL_TOKENS_MAX, []
     for line, done in left:

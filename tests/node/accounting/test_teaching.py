@@ -10,7 +10,7 @@ from support.economies import World, open_world
 
 from openledger_node.accounting.money_trail import follow
 from openledger_node.accounting.queries import open_questions
-from openledger_node.attribution.registry import Registry
+from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.datanets.version import version_file
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.models.adapters import Adapter
@@ -163,7 +163,7 @@ async def test_a_payer_sees_how_far_its_money_has_come_by_the_chain_alone(shop: 
 async def test_a_version_that_is_gone_takes_rows_away_and_leaves_shares(shop: Shop, adapter: Adapter) -> None:
     bought = await shop.ask(QUESTION, model="lake")
     version_file(shop.home, LAKE.id, LAKE.version).unlink()
-    registry = Registry(shop.home, shop.world.node.deployment, shop.world.node.ledger)
+    registry = AdapterRegistry(shop.home, shop.world.node.deployment, shop.world.node.ledger)
     questions = open_questions(
         shop.home, shop.world.node, registry=registry, tokenizer=ByteTokenizer, unseal=lambda content: content
     )

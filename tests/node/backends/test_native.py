@@ -18,7 +18,7 @@ from openledger_node.backends.native import build, open_accelerated
 from openledger_node.backends.native.backend import NativeBackend
 from openledger_node.backends.native.tensors import Tensors
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_protocol.errors import AdapterRefusedError
@@ -93,11 +93,11 @@ def load(backend: NativeBackend | TorchLoraBackend, adapter: AdapterSource) -> A
     return adapter.id
 
 
-def row(name: str, ids: tuple[int, ...], position: int = 0, *, table: int = 0, draws: bool = True) -> Row:
+def row(name: str, ids: tuple[int, ...], position: int = 0, *, table: int = 0, draws: bool = True) -> BatchRow:
     end = position + len(ids)
     blocks = tuple(range(table * 8, table * 8 + -(-end // 16)))
     draw = Draw(sampling=GREEDY, position=end) if draws else None
-    return Row(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=draw)
 
 
 def change(base: Path, name: str, change_one: Callable[[torch.Tensor], torch.Tensor]) -> None:

@@ -9,7 +9,7 @@ from support.tiny import make_adapter, make_base
 
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings
-from openledger_node.engine.frames import Beat, Chunk, Finished, Open, Submit
+from openledger_node.engine.frames import Beat, EngineChunk, Finished, OpenEngine, Submit
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
@@ -54,7 +54,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
     """Run all to their ends, and return the tokens of each with the engine's last figures."""
     backend: Backend = load_plug("backend", "torch_lora")(settings)
     ours, theirs = socket.socketpair()
-    opened = Open(
+    opened = OpenEngine(
         backend="torch_lora",
         settings=settings,
         prefill_tokens_max=prefill_tokens_max,
@@ -71,7 +71,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
             worker._beat()
             for fields in decoder.feed(ours.recv(1 << 16)):
                 event = frames.decode(fields)
-                if isinstance(event, Chunk):
+                if isinstance(event, EngineChunk):
                     ids.setdefault(event.sequence_id, []).extend(event.ids)
                 elif isinstance(event, Beat):
                     beat = event

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora import adapter_reader
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
-from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
@@ -80,10 +80,10 @@ def load(backend: TorchLoraBackend, folder: Path, adapter_id: AdapterId = ADAPTE
 
 def row(
     name: str, ids: tuple[int, ...], *, position: int = 0, first: int = 0, draw: SamplingParams | None = GREEDY
-) -> Row:
+) -> BatchRow:
     """A row whose blocks begin at `first`."""
     end = position + len(ids)
-    return Row(
+    return BatchRow(
         sequence_id=name,
         token_ids=ids,
         position=position,

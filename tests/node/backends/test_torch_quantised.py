@@ -11,7 +11,7 @@ from support.tiny import make_adapter, make_base
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.quantised import quantise
-from openledger_node.engine.backend import BackendSettings, Draw, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_protocol.inference import SamplingParams
@@ -44,7 +44,7 @@ def logits(backend: TorchLoraBackend, adapters: tuple[AdapterId | None, ...]) ->
     for ids, position in ((tuple(range(5, 40)), 0), ((7,), 35)):
         draw = Draw(sampling=GREEDY, position=position + len(ids))
         rows = [
-            Row(
+            BatchRow(
                 sequence_id=str(n), token_ids=ids, position=position, blocks=tuple(range(8 * n, 8 * n + 8)), draw=draw
             )
             for n in range(len(adapters))

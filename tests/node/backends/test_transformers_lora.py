@@ -13,7 +13,7 @@ from support.tiny import greedy, make_adapter, make_base, make_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from openledger_node.backends.transformers_lora.backend import TransformersBackend
-from openledger_node.engine.backend import BackendSettings, Draw, Drawn, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_node.plugs import load_plug
@@ -64,9 +64,9 @@ def load(backend: TransformersBackend, folder: Path) -> AdapterId:
     return adapter_id
 
 
-def row(name: str, ids: tuple[int, ...], position: int = 0) -> Row:
+def row(name: str, ids: tuple[int, ...], position: int = 0) -> BatchRow:
     draw = Draw(sampling=GREEDY, position=position + len(ids))
-    return Row(sequence_id=name, token_ids=ids, position=position, draw=draw)
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, draw=draw)
 
 
 def generate(backend: TransformersBackend, adapters: dict[str, AdapterId | None], count: int) -> dict[str, list[int]]:
@@ -136,7 +136,7 @@ def test_a_step_that_failed_may_come_again_and_changes_no_token(
             raise MemoryError
         return found
 
-    def step(rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         try:
             return TransformersBackend.step(backend, rows)
         except MemoryError:

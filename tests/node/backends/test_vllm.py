@@ -18,7 +18,7 @@ from openledger_node.backends.vllm import open_backend, server
 from openledger_node.backends.vllm.backend import VllmBackend
 from openledger_node.backends.vllm.client import ServerLostError, reason_of
 from openledger_node.backends.vllm.server import attach, reason_in, serve_arguments, start_server
-from openledger_node.engine.backend import BackendSettings, Draw, Drawn, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_protocol.errors import AdapterRefusedError
@@ -64,7 +64,7 @@ def serve(settings: BackendSettings) -> Iterator[Serve]:
 
 def run(backend: VllmBackend, ids: tuple[int, ...], position: int = 0, sampling: SamplingParams = GREEDY) -> Drawn:
     draw = Draw(sampling=sampling, position=position + len(ids))
-    return backend.step((Row(sequence_id="s", token_ids=ids, position=position, draw=draw),))["s"]
+    return backend.step((BatchRow(sequence_id="s", token_ids=ids, position=position, draw=draw),))["s"]
 
 
 def decode(backend: VllmBackend, count: int, sampling: SamplingParams = GREEDY) -> list[int]:
@@ -139,7 +139,7 @@ def test_no_more_is_asked_for_than_the_context_holds(serve: Serve) -> None:
 def test_pieces_of_a_prompt_are_asked_for_together_with_its_last(serve: Serve) -> None:
     backend = serve(behaviour := Behaviour())
     backend.join("s", None)
-    assert backend.step((Row(sequence_id="s", token_ids=(5, 6), position=0),)) == {}
+    assert backend.step((BatchRow(sequence_id="s", token_ids=(5, 6), position=0),)) == {}
     assert not behaviour.completions
     run(backend, (7,), position=2)
     assert behaviour.completions[0]["prompt"] == [5, 6, 7]
@@ -261,10 +261,10 @@ def test_a_request_that_vllm_refuses_draws_nothing_and_leaves_the_others_alone(s
     backend = serve(behaviour := Behaviour(refuses=(400, "the grammar is too much")))
     backend.join("s", None)
     draw = Draw(sampling=GREEDY, position=3)
-    assert backend.step((Row(sequence_id="s", token_ids=PROMPT, position=0, draw=draw),)) == {}
+    assert backend.step((BatchRow(sequence_id="s", token_ids=PROMPT, position=0, draw=draw),)) == {}
     behaviour.refuses = None
     backend.join("t", None)
-    assert "t" in backend.step((Row(sequence_id="t", token_ids=PROMPT, position=0, draw=draw),))
+    assert "t" in backend.step((BatchRow(sequence_id="t", token_ids=PROMPT, position=0, draw=draw),))
 
 
 def test_a_server_that_is_gone_ends_the_engine(settings: BackendSettings) -> None:

@@ -15,7 +15,7 @@ from support.scripted_chain import ScriptedChain
 
 from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.ledger.ledger import open_ledger
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import check_address
 from openledger_protocol.transactions import Intent
 
@@ -59,7 +59,7 @@ def write_intents(file: Path, count: int) -> list[bytes]:
     with closing(open_ledger(file)) as ledger, ledger.transaction():
         for data in [REFUSED, *calls]:
             sender = check_address(data.split()[0].decode()) if data != REFUSED else ADA
-            call = Call(to=CONTRACT, data=data)
+            call = ContractCall(to=CONTRACT, data=data)
             ledger.outbox.add(Intent(key=data.decode(), kind="claim", summary="", sender=sender, call=call))
     return calls
 

@@ -14,7 +14,7 @@ from openledger_node.chain.encoding import (
     signing_digest,
     transaction_hash,
 )
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import ZERO_ADDRESS, Wei, checksum_address
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.transactions import GasPrice
@@ -32,7 +32,7 @@ transactions = st.builds(
         nonce=nonce,
         price=GasPrice(fee_max_wei=Wei(tip + more), tip_max_wei=Wei(tip)),
         gas_limit=gas,
-        call=Call(to=checksum_address(to), data=data, value_wei=Wei(value)),
+        call=ContractCall(to=checksum_address(to), data=data, value_wei=Wei(value)),
     ),
     st.integers(1, 2**62),
     st.integers(0, 2**63),
@@ -106,6 +106,6 @@ def test_a_call_to_nobody_is_still_twenty_bytes() -> None:
         nonce=0,
         price=GasPrice(fee_max_wei=Wei(1), tip_max_wei=Wei(1)),
         gas_limit=21_000,
-        call=Call(to=ZERO_ADDRESS),
+        call=ContractCall(to=ZERO_ADDRESS),
     )
     assert TypedTransaction.from_bytes(HexBytes(encode(unsigned))).as_dict()["to"] == bytes(20)

@@ -15,7 +15,7 @@ from openledger_node.chain.dev.constants import BANK_COINS_WEI
 from openledger_node.chain.identity import check_identity, genesis_hash, is_development_chain
 from openledger_node.errors import ChainError
 from openledger_node.network_file import Network
-from openledger_protocol.chain import Block, Call
+from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.primitives import ZERO_DIGEST, Wei, check_address
 
 STRANGER = check_address("0x" + "9" * 40)
@@ -89,6 +89,6 @@ def test_an_endpoint_without_the_first_block_is_told(chain: SimulatedClient, net
 def test_a_development_chain_is_one_whose_public_bank_is_still_rich() -> None:
     with closing(deployed_chain(seed=b"\2" * 32).client) as chain:
         assert is_development_chain(chain)
-        send_call(chain, Call(to=STRANGER, value_wei=Wei(BANK_COINS_WEI * 6 // 10)))
+        send_call(chain, ContractCall(to=STRANGER, value_wei=Wei(BANK_COINS_WEI * 6 // 10)))
         chain.mine()
         assert not is_development_chain(chain)

@@ -11,7 +11,7 @@ from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.chain.outbox import Outbox
 from openledger_node.errors import KeyFileError
 from openledger_node.ledger.ledger import Ledger
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.transactions import Intent, OutboxLimits, Transaction, TransactionState
@@ -25,7 +25,12 @@ GAS_LIMIT = GAS + GAS // 4
 
 def intent(data: str, **changes: Any) -> Intent:
     plain = Intent(
-        key=data, kind="claim", summary=data, sender=ADA, call=Call(to=CONTRACT, data=data.encode()), deadline_s=None
+        key=data,
+        kind="claim",
+        summary=data,
+        sender=ADA,
+        call=ContractCall(to=CONTRACT, data=data.encode()),
+        deadline_s=None,
     )
     return replace(plain, **changes)
 

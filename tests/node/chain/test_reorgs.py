@@ -13,7 +13,7 @@ from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.outbox import Outbox
 from openledger_node.chain.watcher import Watcher, decode_with
 from openledger_node.ledger.ledger import Ledger
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address
 from openledger_protocol.signatures import address_of, sign_digest
 from openledger_protocol.transactions import REORG_DEPTH_MAX, Intent, OutboxLimits
@@ -46,7 +46,9 @@ class Shop:
         amount = 1_000 + len(self.amounts)
         self.amounts.append(amount)
         payer = self.payers[amount % len(self.payers)]
-        call = Call(to=self.chain.contracts["OpenToken"], data=TOKEN.encode("transfer", self.receiver, amount))
+        call = ContractCall(
+            to=self.chain.contracts["OpenToken"], data=TOKEN.encode("transfer", self.receiver, amount)
+        )
         self.ledger.outbox.add(
             Intent(key=str(amount), kind="claim", summary=f"pay {amount}", sender=payer, call=call)
         )

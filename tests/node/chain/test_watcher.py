@@ -10,7 +10,7 @@ from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, s
 from openledger_node.chain.watcher import Watcher
 from openledger_node.errors import ChainError
 from openledger_node.ledger.ledger import Ledger
-from openledger_protocol.chain import Call, Log
+from openledger_protocol.chain import ContractCall, Log
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.events import BlockId, Event
 from openledger_protocol.primitives import Address, Wei, check_address
@@ -61,7 +61,7 @@ def pay(chain: ScriptedChain, *texts: str, to: Address = CONTRACT) -> None:
             nonce=nonce,
             price=GasPrice(fee_max_wei=Wei(10**9), tip_max_wei=Wei(1)),
             gas_limit=100_000,
-            call=Call(to=to, data=text.encode()),
+            call=ContractCall(to=to, data=text.encode()),
         )
         chain.send(encode_signed(unsigned, sign_digest(KEY, signing_digest(unsigned))))
     chain.mine()

@@ -17,7 +17,7 @@ from support.verbs import Ran, Run
 from openledger_node.home import Home, claim_home
 from openledger_node.models.bases import describe_folder
 from openledger_node.network_file import CONTRACTS, Network, Token, join_network
-from openledger_node.operator.doctor.finding import Check, Seen
+from openledger_node.operator.doctor.finding import Check, Verdict
 from openledger_node.operator.doctor.run import CHECKS, SECTIONS, examine
 from openledger_node.operator.doctor.scene import Scene
 from openledger_protocol.primitives import Digest, check_address
@@ -259,12 +259,12 @@ def test_a_key_that_lies_without_its_password_is_found(run: Run, home: Home) -> 
 def test_a_check_that_hangs_is_given_up_and_the_others_are_told(tmp_path: Path) -> None:
     stuck = threading.Event()
 
-    def hang(_: Scene) -> Seen:
+    def hang(_: Scene) -> Verdict:
         stuck.wait(30)
-        return Seen("at last")
+        return Verdict("at last")
 
-    def well(_: Scene) -> Seen:
-        return Seen("well")
+    def well(_: Scene) -> Verdict:
+        return Verdict("well")
 
     began_s = time.monotonic()
     checks = [Check("home", "stuck", hang, 0.2), Check("home", "well", well, 5.0)]

@@ -19,7 +19,7 @@ from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_WINDOWS
 from openledger_node.cli.network import REAL_WINDOWS
 from openledger_node.home import Home
 from openledger_node.network_file import AUTO, CONTRACTS, current_network, read_network
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Wei
 from openledger_protocol.signatures import address_of
 
@@ -77,7 +77,7 @@ def test_a_development_network_is_made_without_a_wallet_or_a_question(run: Run, 
 def test_its_windows_are_seconds(network_file: Path, rpc: str) -> None:
     network = read_network(network_file)
     params = load_contract("Params")
-    call = Call(to=network.contracts["Params"], data=params.encode("windows"))
+    call = ContractCall(to=network.contracts["Params"], data=params.encode("windows"))
     with closing(open_client(rpc)) as client:
         found = params.decode_result("windows", client.call(call))
     assert (found["epoch"], found["unbonding"]) == (DEVELOPMENT_WINDOWS.epoch_s, DEVELOPMENT_WINDOWS.unbonding_s)
@@ -131,7 +131,7 @@ def test_a_wallet_without_coins_deploys_nothing(run: Run, rpc: str, tmp_path: Pa
 def real_rpc() -> Iterator[str]:
     """A chain on which nobody gives coins away: the bank has sent them to the account of REAL_KEY."""
     with served_chain(seed=b"\1" * 32) as url, closing(open_client(url)) as client:
-        send_call(client, Call(to=address_of(REAL_KEY), value_wei=Wei(9_000 * 10**18)))
+        send_call(client, ContractCall(to=address_of(REAL_KEY), value_wei=Wei(9_000 * 10**18)))
         yield url
 
 
@@ -165,7 +165,7 @@ def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
     assert (network.network, network.is_development) == ("harbour-net", False)
     params = load_contract("Params")
     with closing(open_client(real_rpc)) as client:
-        answer = client.call(Call(to=network.contracts["Params"], data=params.encode("windows")))
+        answer = client.call(ContractCall(to=network.contracts["Params"], data=params.encode("windows")))
     assert params.decode_result("windows", answer)["unbonding"] == 16 * 86_400
 
 

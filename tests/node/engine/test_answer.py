@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.engine.answer import Answer
+from openledger_node.engine.answer import AnswerText
 from openledger_node.engine.tokenizer import ByteTokenizer
 
 END = ByteTokenizer.end_id
@@ -23,15 +23,15 @@ class Pieces:
         return self._texts[token_id]
 
 
-def of_bytes(*stop: str, max_tokens: int = 10_000) -> Answer:
+def of_bytes(*stop: str, max_tokens: int = 10_000) -> AnswerText:
     decoder = ByteTokenizer().decoder()
-    return Answer(decoder=decoder, stop=stop, end_ids=(END,), max_tokens=max_tokens)
+    return AnswerText(decoder=decoder, stop=stop, end_ids=(END,), max_tokens=max_tokens)
 
 
 def of_pieces(texts: Iterable[str], *stop: str) -> list[str]:
     """Push all pieces until the answer is over; what was shown after each."""
     texts = list(texts)
-    answer = Answer(decoder=Pieces(*texts), stop=stop, end_ids=(END,), max_tokens=10_000)
+    answer = AnswerText(decoder=Pieces(*texts), stop=stop, end_ids=(END,), max_tokens=10_000)
     shown = []
     for number in range(len(texts)):
         if answer.finish_reason is None:
@@ -39,7 +39,7 @@ def of_pieces(texts: Iterable[str], *stop: str) -> list[str]:
     return shown
 
 
-def shown_by(answer: Answer, ids: Iterable[int]) -> str:
+def shown_by(answer: AnswerText, ids: Iterable[int]) -> str:
     return "".join(answer.push(token_id) for token_id in ids if answer.finish_reason is None)
 
 

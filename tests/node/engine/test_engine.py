@@ -14,8 +14,8 @@ from support.peft_folders import write_adapter
 
 from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
-from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Lost, Order, Outcome
-from openledger_node.engine.frames import Beat, Chunk, Finished, Refused
+from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Order, Outcome, SequenceLost
+from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_protocol.errors import MalformedError, RequestTooLongError
@@ -66,11 +66,13 @@ def source(folder: Path) -> AdapterSource:
     return AdapterSource(id=AdapterId(f"0x{folder.name}"), parts=(AdapterPart(folder=str(folder)),))
 
 
-async def read(outcomes: trio.MemoryReceiveChannel[Outcome | Lost]) -> tuple[list[int], str, Outcome | Lost]:
+async def read(
+    outcomes: trio.MemoryReceiveChannel[Outcome | SequenceLost],
+) -> tuple[list[int], str, Outcome | SequenceLost]:
     ids: list[int] = []
     text, last = "", None
     async for outcome in outcomes:
-        if isinstance(outcome, Chunk):
+        if isinstance(outcome, EngineChunk):
             ids += outcome.ids
             text += outcome.text
         last = outcome
@@ -78,10 +80,10 @@ async def read(outcomes: trio.MemoryReceiveChannel[Outcome | Lost]) -> tuple[lis
     return ids, text, last
 
 
-async def read_until(outcomes: trio.MemoryReceiveChannel[Outcome | Lost], count: int) -> list[Chunk]:
+async def read_until(outcomes: trio.MemoryReceiveChannel[Outcome | SequenceLost], count: int) -> list[EngineChunk]:
     chunks = []
     async for outcome in outcomes:
-        assert isinstance(outcome, Chunk)
+        assert isinstance(outcome, EngineChunk)
         chunks.append(outcome)
         if len(chunks) == count:
             break
@@ -119,7 +121,7 @@ async def test_a_sequence_that_sees_too_many_engines_die_is_given_up_and_others_
         outcomes = engine.submit(order("a", text=ENDLESS, max_tokens=1_000_000))
         for _ in range(LOSSES_MAX + 1):
             await kill_engine(engine)
-        assert (await read(outcomes))[2] == Lost(sequence_id="a")
+        assert (await read(outcomes))[2] == SequenceLost(sequence_id="a")
         assert isinstance((await read(engine.submit(order("b"))))[2], Finished)
 
 
@@ -207,7 +209,7 @@ async def test_who_only_waited_is_not_given_up_with_those_that_ran(options: Engi
         waits = engine.submit(order("waits"))
         for _ in range(LOSSES_MAX + 1):
             await kill_engine(engine)
-        assert (await read(runs))[2] == Lost(sequence_id="runs")
+        assert (await read(runs))[2] == SequenceLost(sequence_id="runs")
         assert isinstance((await read(waits))[2], Finished)
 
 
@@ -293,7 +295,9 @@ async def _until(is_reached: Callable[[], bool]) -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def submit_together(engine: Engine, orders: list[Order]) -> "list[trio.MemoryReceiveChannel[Outcome | Lost]]":
+async def submit_together(
+    engine: Engine, orders: list[Order]
+) -> "list[trio.MemoryReceiveChannel[Outcome | SequenceLost]]":
     """Have the engine find all of them at once, however slow we are."""
     assert engine.process_id is not None
     os.kill(engine.process_id, signal.SIGSTOP)
@@ -427,7 +431,7 @@ async def test_a_payer_with_few_requests_does_not_wait_for_one_with_many(options
     async with running(replace(options, settings=replace(options.settings, batch_max=2))) as engine:
         done: list[str] = []
 
-        async def follow(name: str, channel: trio.MemoryReceiveChannel[Outcome | Lost]) -> None:
+        async def follow(name: str, channel: trio.MemoryReceiveChannel[Outcome | SequenceLost]) -> None:
             await read(channel)
             done.append(name)
 
@@ -495,9 +499,9 @@ async def test_in_a_crowd_with_too_little_of_everything_each_answer_is_its_own(
         adapter_cache_bytes=size_bytes * 3 // 2,
         settings=replace(options.settings, kv_cache_bytes=16 * BLOCK_BYTES),
     )
-    answers: dict[int, tuple[list[int], Outcome | Lost]] = {}
+    answers: dict[int, tuple[list[int], Outcome | SequenceLost]] = {}
 
-    async def follow(number: int, channel: trio.MemoryReceiveChannel[Outcome | Lost]) -> None:
+    async def follow(number: int, channel: trio.MemoryReceiveChannel[Outcome | SequenceLost]) -> None:
         ids, _, last = await read(channel)
         answers[number] = (ids, last)
 

@@ -11,7 +11,7 @@ from support.tiny import make_adapter, make_base
 
 from openledger_node.backends.fake import FakeBackend
 from openledger_node.backends.torch_lora.backend import open_backend
-from openledger_node.engine.backend import Backend, BackendSettings, Drawn, Profile, Row
+from openledger_node.engine.backend import Backend, BackendSettings, BatchRow, Drawn, Profile
 from openledger_node.engine.blocks import BlockPool, Table
 from openledger_node.engine.probe import PROBE_PROMPTS, PROBE_TOKENS, Prober, generate, state_probe
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
@@ -50,7 +50,7 @@ class Numb(FakeBackend):
     def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
         super().join(sequence_id, None if self.is_numb else adapter_id)
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         self.num_steps += 1
         return super().step(rows)
 

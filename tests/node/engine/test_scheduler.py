@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openledger_node.engine.backend import BLOCK_TOKENS, Drawn, Row
+from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Drawn
 from openledger_node.engine.fair_queue import WEIGHT_IN, WEIGHT_OUT
 from openledger_node.engine.scheduler import Scheduler, Step
 from openledger_node.engine.sequence import PASSED_BY_MAX, AdapterSource, Sequence
@@ -49,18 +49,18 @@ def anybody(_: Sequence) -> bool:
     return True
 
 
-def shape(rows: Iterable[Row]) -> list[tuple[str, int, bool]]:
+def shape(rows: Iterable[BatchRow]) -> list[tuple[str, int, bool]]:
     """Who runs, how many tokens of it, and whether it draws."""
     return [(row.sequence_id, len(row.token_ids), row.draw is not None) for row in rows]
 
 
-def step(running: Scheduler) -> tuple[Row, ...]:
+def step(running: Scheduler) -> tuple[BatchRow, ...]:
     rows = running.schedule().rows
     running.advance(rows, drawn_for(rows))
     return rows
 
 
-def drawn_for(rows: Iterable[Row]) -> dict[str, Drawn]:
+def drawn_for(rows: Iterable[BatchRow]) -> dict[str, Drawn]:
     return {row.sequence_id: Drawn(token=TOKEN) for row in rows if row.draw}
 
 
@@ -273,7 +273,7 @@ class Run:
                 self.scheduler.remove(one.sequence_id)
                 self.finished.add(one.sequence_id)
 
-    def write(self, rows: tuple[Row, ...]) -> None:
+    def write(self, rows: tuple[BatchRow, ...]) -> None:
         """Do as a device does, and find each row's whole text in its blocks."""
         texts = {one.sequence_id: (*one.prompt_ids, *one.output_ids) for one in self.scheduler.running}
         adapters = {one.sequence_id: one.adapter_id for one in self.scheduler.running}
@@ -287,7 +287,7 @@ class Run:
                 cell = self.memory[row.blocks[place // BLOCK_TOKENS]][place % BLOCK_TOKENS]
                 assert cell == (adapters[row.sequence_id], *texts[row.sequence_id][: place + 1])
 
-    def check(self, rows: tuple[Row, ...], before: dict[str, int]) -> None:
+    def check(self, rows: tuple[BatchRow, ...], before: dict[str, int]) -> None:
         names = [row.sequence_id for row in rows]
         assert len(set(names)) == len(names)
         assert not self.removed & set(names)

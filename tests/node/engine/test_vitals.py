@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from openledger_node.engine.supervision import Limits, Vitals, why_kill
+from openledger_node.engine.supervision import EngineLimits, Vitals, why_kill
 
-LIMITS = Limits(stall_timeout_s=60.0, load_timeout_s=600.0, memory_max_bytes=1 << 30)
+LIMITS = EngineLimits(stall_timeout_s=60.0, load_timeout_s=600.0, memory_max_bytes=1 << 30)
 WELL = Vitals(is_ready=True, has_work=True, silent_s=59.0, rss_bytes=1 << 29)
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from openledger_node.backends.fake import ENDLESS, FakeBackend
 from openledger_node.engine import frames
-from openledger_node.engine.backend import BackendSettings, Drawn, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn
 from openledger_node.engine.fit import is_out_of_memory
-from openledger_node.engine.frames import Chunk, Event, Finished, Open, Refused, Submit, Unload
+from openledger_node.engine.frames import EngineChunk, Event, Finished, OpenEngine, Refused, Submit, Unload
 from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
 from openledger_node.engine.worker_io import Link
@@ -23,19 +23,19 @@ from openledger_protocol.primitives import AdapterId
 
 TIMEOUT_S = 20.0
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=4096)
-OPEN = Open(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 20)
+OPEN = OpenEngine(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 20)
 
-Run = Callable[[tuple[Row, ...]], dict[str, Drawn]]
+Run = Callable[[tuple[BatchRow, ...]], dict[str, Drawn]]
 
 
 class Odd(FakeBackend):
     """The fake, with a step that does as it is told."""
 
-    def __init__(self, step: Callable[[tuple[Row, ...], Run], dict[str, Drawn]]) -> None:
+    def __init__(self, step: Callable[[tuple[BatchRow, ...], Run], dict[str, Drawn]]) -> None:
         super().__init__(SETTINGS)
         self._odd_step = step
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         return self._odd_step(rows, super().step)
 
 
@@ -59,7 +59,7 @@ class Daemon:
                 if isinstance(event, Finished | Refused):
                     assert event.sequence_id not in last
                     last[event.sequence_id] = event
-                elif isinstance(event, Chunk):
+                elif isinstance(event, EngineChunk):
                     assert event.sequence_id not in last
         return last
 
@@ -104,7 +104,7 @@ def submit(name: str, *, max_tokens: int = 5, json_schema: str | None = None) ->
 
 
 def test_a_step_that_memory_is_too_small_for_costs_who_joined_last_and_nobody_else() -> None:
-    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+    def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         if len(rows) > 2:
             raise MemoryError
         return run(rows)
@@ -117,7 +117,7 @@ def test_a_step_that_memory_is_too_small_for_costs_who_joined_last_and_nobody_el
 
 
 def test_an_engine_that_has_no_memory_at_all_ends_rather_than_refuse_everybody() -> None:
-    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+    def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         raise MemoryError
 
     with working(Odd(step)) as (daemon, process):
@@ -170,7 +170,7 @@ def test_a_removed_adapter_leaves_once_nothing_runs_on_it(make_adapter_folder: C
 
 
 def test_any_other_error_of_a_step_ends_the_engine() -> None:
-    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+    def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         raise ZeroDivisionError
 
     with working(Odd(step)) as (daemon, process):
@@ -179,7 +179,7 @@ def test_any_other_error_of_a_step_ends_the_engine() -> None:
 
 
 def test_an_answer_whose_numbers_overflow_is_refused_alone() -> None:
-    def step(rows: tuple[Row, ...], run: Run) -> dict[str, Drawn]:
+    def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
         return {name: drawn for name, drawn in run(rows).items() if name != "bad"}
 
     with working(Odd(step)) as (daemon, _):

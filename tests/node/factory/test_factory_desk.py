@@ -12,7 +12,7 @@ from openledger_node.datanets.sample import draw_sample
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.factory.order import job_of, order_from
 from openledger_node.factory.runs import Runs
-from openledger_node.factory.service import FactoryDesk
+from openledger_node.factory.service import TrainingService
 from openledger_node.home import Home
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
@@ -31,17 +31,17 @@ def config(home: Home) -> Config:
 
 
 @pytest.fixture
-def desk(home: Home, config: Config) -> FactoryDesk:
-    return FactoryDesk(home, config)
+def desk(home: Home, config: Config) -> TrainingService:
+    return TrainingService(home, config)
 
 
-def wait_for_end(desk: FactoryDesk) -> dict[str, Any]:
+def wait_for_end(desk: TrainingService) -> dict[str, Any]:
     assert desk._thread is not None
     desk._thread.join(60)
     return desk.run()
 
 
-def test_a_training_is_begun_followed_and_shown(desk: FactoryDesk) -> None:
+def test_a_training_is_begun_followed_and_shown(desk: TrainingService) -> None:
     assert desk.show()["run"] is None
     begun = desk.train(ORDER)
     assert (begun["number"], begun["rows"], begun["held_out"], begun["dropped"]) == (1, 90, 30, 0)
@@ -56,7 +56,7 @@ def test_a_training_is_begun_followed_and_shown(desk: FactoryDesk) -> None:
     json.dumps(shown)
 
 
-def test_rows_that_are_too_long_are_left_out_and_counted(desk: FactoryDesk, tmp_path: Path) -> None:
+def test_rows_that_are_too_long_are_left_out_and_counted(desk: TrainingService, tmp_path: Path) -> None:
     rows = [Row(prompt=f"{n}?", completion="x" * (400 if n < 3 else 20), contributor="ada") for n in range(20)]
     write_rows(tmp_path / "rows.jsonl", rows)
     order = {"rows": str(tmp_path / "rows.jsonl"), "base": "fake", "tokens_max": 100}
@@ -67,7 +67,7 @@ def test_rows_that_are_too_long_are_left_out_and_counted(desk: FactoryDesk, tmp_
         desk.preview({**order, "tokens_max": 16}, 0)
 
 
-def test_three_rows_are_shown_as_the_model_sees_them(desk: FactoryDesk) -> None:
+def test_three_rows_are_shown_as_the_model_sees_them(desk: TrainingService) -> None:
     order = {"sample": True, "base": "fake"}
     found = desk.preview(order, 0)
     row = draw_sample(1).rows[0]
@@ -84,7 +84,7 @@ def test_three_rows_are_shown_as_the_model_sees_them(desk: FactoryDesk) -> None:
     assert desk.preview(order, 89)["next_offset"] == 2, "behind the last one comes the first"
 
 
-def test_an_estimate_of_a_base_without_weights_says_so(desk: FactoryDesk) -> None:
+def test_an_estimate_of_a_base_without_weights_says_so(desk: TrainingService) -> None:
     found = desk.estimate({"sample": True, "base": "fake", "preset": "thorough"})
     assert (found["steps"], found["memory"]) == (120, None)
     assert "has no weights" in found["why"]
@@ -110,7 +110,7 @@ def test_what_is_given_goes_before_the_preset() -> None:
     ],
 )
 def test_an_order_that_is_none_trains_nothing(
-    desk: FactoryDesk, home: Home, wanted: dict[str, Any], error: type[Exception], says: str
+    desk: TrainingService, home: Home, wanted: dict[str, Any], error: type[Exception], says: str
 ) -> None:
     with pytest.raises(error, match=says):
         desk.train({**ORDER, **wanted})
@@ -118,9 +118,9 @@ def test_an_order_that_is_none_trains_nothing(
 
 
 def test_a_training_of_another_process_is_seen_and_told_what_is_wanted(
-    desk: FactoryDesk, home: Home, config: Config
+    desk: TrainingService, home: Home, config: Config
 ) -> None:
-    other = FactoryDesk(home, config)
+    other = TrainingService(home, config)
     number = other.begin(ORDER).number
     assert desk.run()["is_cut_off"], "nobody works on it yet"
     with pytest.raises(ConfigError, match="is waiting"):
@@ -132,7 +132,7 @@ def test_a_training_of_another_process_is_seen_and_told_what_is_wanted(
     assert Runs(home).wished(number) == "stop"
 
 
-def test_a_training_that_nobody_works_on_is_gone_on_with_or_forgotten(desk: FactoryDesk) -> None:
+def test_a_training_that_nobody_works_on_is_gone_on_with_or_forgotten(desk: TrainingService) -> None:
     desk.begin(ORDER)
     assert desk.go_on() == 1
     assert wait_for_end(desk)["state"] == "done"
@@ -143,12 +143,14 @@ def test_a_training_that_nobody_works_on_is_gone_on_with_or_forgotten(desk: Fact
         desk.stop(keep=False)
 
 
-def test_a_node_that_ends_lets_the_training_write_where_it_is(desk: FactoryDesk, home: Home, config: Config) -> None:
+def test_a_node_that_ends_lets_the_training_write_where_it_is(
+    desk: TrainingService, home: Home, config: Config
+) -> None:
     desk.train({**ORDER, "epochs": 5_000_000})
     while not desk.run()["history"]:
         pass
     desk.close()
-    left = FactoryDesk(home, config)
+    left = TrainingService(home, config)
     assert left.run()["is_cut_off"]
     assert left.run()["state"] == "training"
     left.stop(keep=True)
@@ -157,7 +159,7 @@ def test_a_node_that_ends_lets_the_training_write_where_it_is(desk: FactoryDesk,
     assert 0 < ended["step"] < ended["steps"]
 
 
-def test_a_pause_wants_somebody_who_trains(desk: FactoryDesk) -> None:
+def test_a_pause_wants_somebody_who_trains(desk: TrainingService) -> None:
     with pytest.raises(NodeError, match="no training has been begun"):
         desk.pause()
     desk.begin(ORDER)
@@ -165,7 +167,7 @@ def test_a_pause_wants_somebody_who_trains(desk: FactoryDesk) -> None:
         desk.pause()
 
 
-def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: FactoryDesk) -> None:
+def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: TrainingService) -> None:
     desk.begin(ORDER)
     desk.stop(keep=False)
     with pytest.raises(ConfigError, match="left no adapter"):
@@ -177,10 +179,10 @@ def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: Fa
 
 
 def test_the_cap_is_the_owners_or_the_machines() -> None:
-    from openledger_node.factory.forecast import Room
+    from openledger_node.factory.forecast import TrainingRoom
 
-    assert Room(lambda: LimitsConfig(ram_bytes=7), device="cpu").cap_bytes == 7
-    room = Room(LimitsConfig, device="cpu")
+    assert TrainingRoom(lambda: LimitsConfig(ram_bytes=7), device="cpu").cap_bytes == 7
+    room = TrainingRoom(LimitsConfig, device="cpu")
     assert room.cap_bytes == room.machine.ram_bytes > 2**30
     assert room.products_per_s is not None
     assert room.products_per_s > 1e8

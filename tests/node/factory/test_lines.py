@@ -4,9 +4,9 @@ import pytest
 
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.messages import (
-    Failure,
+    FailureMessage,
     News,
-    Order,
+    StartMessage,
     decode_news,
     decode_order,
     encode_news,
@@ -25,7 +25,7 @@ BASE = Base(name="b", digest=Digest("0x00"), folder=Path("/b"), tokenizer_digest
 def test_an_order_arrives_as_it_was_given(base: Base) -> None:
     job = TrainingJob(name="n", learning_rate=0.1 + 0.2)
     given = TrainingInput(job=job, rows=(ROW,), held_out=(ROW, ROW), base=base, folder=Path("/out"))
-    order = Order(trainer="fake", given=given)
+    order = StartMessage(trainer="fake", given=given)
     line = encode_order(order)
     assert line.count("\n") == 1
     assert decode_order(line) == order
@@ -36,7 +36,7 @@ def test_an_order_arrives_as_it_was_given(base: Base) -> None:
     [
         TrainingProgress(step=1, steps=2, loss=0.1, held_out_loss=None, time_left_s=3.5),
         TrainingResult(steps=2, loss_before=4.0, loss_after=0.25),
-        Failure(message="two\nlines"),
+        FailureMessage(message="two\nlines"),
     ],
 )
 def test_news_arrive_as_they_were_told(news: News) -> None:

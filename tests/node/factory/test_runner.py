@@ -9,7 +9,7 @@ import pytest
 from openledger_node.errors import ConfigError, ModelError
 from openledger_node.factory.child import DiedError
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.runner import Parts, Runner, check_free, may_go_on
+from openledger_node.factory.runner import Runner, TrainingParts, check_free, may_go_on
 from openledger_node.factory.runs import KEPT_MAX, OwnerWish, Runs
 from openledger_node.factory.trainer import Report, TrainingInput, TrainingProgress, TrainingResult, Wish
 from openledger_node.factory.trainers.fake import FakeTrainer
@@ -79,7 +79,7 @@ def begin(runs: Runs) -> Begin:
 
 
 def carry_out(home: Home, trainer: FakeTrainer, number: int = 1) -> TrainingRun:
-    return Runner(home, number, Parts(base=FAKE_BASE, trainer=trainer, now_ns=lambda: STARTED_NS)).carry_out()
+    return Runner(home, number, TrainingParts(base=FAKE_BASE, trainer=trainer, now_ns=lambda: STARTED_NS)).carry_out()
 
 
 def test_a_training_ends_with_its_adapter_on_the_shelf_and_its_figures(home: Home, runs: Runs, begin: Begin) -> None:

@@ -7,7 +7,7 @@ from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainer import TrainingProgress
 from openledger_node.factory.training_run import (
     HISTORY_MAX,
-    Point,
+    LossPoint,
     Restart,
     TrainingRun,
     moved,
@@ -51,7 +51,7 @@ def test_the_last_losses_that_were_measured_stay() -> None:
     run = progressed(run, progress(1, loss=3.0), now_ns=3)
     assert run.progress is not None
     assert (run.progress.loss, run.progress.held_out_loss) == (3.0, 4.0)
-    assert run.history == (Point(0, None, 4.0), Point(1, 3.0, None))
+    assert run.history == (LossPoint(0, None, 4.0), LossPoint(1, 3.0, None))
 
 
 def test_steps_beyond_a_checkpoint_are_taken_back_when_it_is_gone_on_from() -> None:
@@ -64,11 +64,11 @@ def test_steps_beyond_a_checkpoint_are_taken_back_when_it_is_gone_on_from() -> N
 
 
 def test_however_long_a_training_is_its_curve_has_so_many_points() -> None:
-    history: tuple[Point, ...] = ()
+    history: tuple[LossPoint, ...] = ()
     steps = 50_000
     for step in range(steps + 1):
         held_out = float(step) if step % 100 == 0 else None
-        history = with_point(history, Point(step, float(step), held_out), steps)
+        history = with_point(history, LossPoint(step, float(step), held_out), steps)
     assert len(history) <= HISTORY_MAX
     assert (history[0].step, history[-1].step) == (0, steps)
     assert sum(point.held_out_loss is not None for point in history) > HISTORY_MAX // 2

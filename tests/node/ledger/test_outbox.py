@@ -9,7 +9,7 @@ import pytest
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.outbox import OutboxRows
-from openledger_protocol.chain import Block, Call, TransactionReceipt
+from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.events import BlockId
 from openledger_protocol.primitives import ZERO_DIGEST, Address, Digest, Wei
 from openledger_protocol.transactions import GasPrice, Intent, Transaction, Variant
@@ -25,7 +25,7 @@ def rows(ledger: Ledger) -> OutboxRows:
 
 
 def intent(key: str = "claim/1", **changes: Any) -> Intent:
-    call = Call(to=BEN, data=b"\x01\x02", value_wei=Wei(MUCH))
+    call = ContractCall(to=BEN, data=b"\x01\x02", value_wei=Wei(MUCH))
     plain = Intent(key=key, kind="claim", summary="claim 1", sender=ADA, call=call, value_at_risk_wei=Wei(MUCH))
     return replace(plain, **changes)
 

@@ -28,7 +28,7 @@ from support.sides import PROFILE, TERMS, word
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.advertiser import Advertiser, Snapshot
-from openledger_node.market.board import Board
+from openledger_node.market.board import AdTable
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import OfferedAdapter, open_advertisement, sign_binding
 from openledger_protocol.primitives import AdapterId
@@ -45,7 +45,7 @@ def now_s() -> float:
 @dataclass(kw_only=True)
 class Node:
     name: str
-    board: Board
+    board: AdTable
     ledger: Ledger
     transport: MemoryTransport
     advertiser: Advertiser
@@ -96,7 +96,7 @@ async def open_nodes(root: Path, *names: str, clock_s: float = 0.0) -> AsyncIter
 async def _open_node(root: Path, name: str, network: MemoryNetwork, nursery: trio.Nursery, clock_s: float) -> Node:
     ledger = open_ledger(root / f"{name}.db")
     transport = MemoryTransport(network, peer_id_of(name))
-    board = Board(NETWORK, now_s, ledger.peers, own=transport.peer_id, base_names={BASE: "fake"})
+    board = AdTable(NETWORK, now_s, ledger.peers, own=transport.peer_id, base_names={BASE: "fake"})
     node: Node
     advertiser = Advertiser(
         network=NETWORK,

@@ -13,7 +13,7 @@ from support.sides import TERMS, word
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.peers import PEERS_MAX
-from openledger_node.market.board import KEYS_MAX, Board, Buckets, Listed
+from openledger_node.market.board import KEYS_MAX, AdTable, Buckets, Listed
 from openledger_protocol.advertisement import OfferedAdapter, sign_advertisement
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.constants import AD_BYTES_MAX
@@ -43,16 +43,16 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def board_of(ledger: Ledger, now: Now) -> Board:
-    return Board(NETWORK, now, ledger.peers, own=peer_id_of("me"), base_names={BASE: "fake"})
+def board_of(ledger: Ledger, now: Now) -> AdTable:
+    return AdTable(NETWORK, now, ledger.peers, own=peer_id_of("me"), base_names={BASE: "fake"})
 
 
 @pytest.fixture
-def board(ledger: Ledger, now: Now) -> Board:
+def board(ledger: Ledger, now: Now) -> AdTable:
     return board_of(ledger, now)
 
 
-def hear(board: Board, name: str, **changes: Any) -> bool:
+def hear(board: AdTable, name: str, **changes: Any) -> bool:
     return board.hear(peer_id_of(name), signed_ad(name, **changes))
 
 
@@ -63,13 +63,13 @@ def warm(*names: str, of: AdapterId | None = None) -> tuple[OfferedAdapter, ...]
 # ---- what is refused
 
 
-def forged(board: Board) -> tuple[str, bytes]:
+def forged(board: AdTable) -> tuple[str, bytes]:
     """Another peer's key under the advertisement of a third."""
     content = signed_ad("ada")
     return "ada", content[:-5] + bytes([content[-5] ^ 1]) + content[-4:]
 
 
-def unbound(board: Board) -> tuple[str, bytes]:
+def unbound(board: AdTable) -> tuple[str, bytes]:
     """A peer that speaks for somebody else's wallet."""
     ada = ad_of("ada")
     return "ben", sign_advertisement(ad_of("ben", wallet=ada.wallet, binding=ada.binding), seed_of("ben"))
@@ -92,7 +92,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_counts_nothing_is_refused_and_leaves_no_trace(board: Board, case: str) -> None:
+def test_what_counts_nothing_is_refused_and_leaves_no_trace(board: AdTable, case: str) -> None:
     make, why = REFUSED[case]
     name, content = make(board)
     assert not board.hear(peer_id_of(name), content)
@@ -101,7 +101,7 @@ def test_what_counts_nothing_is_refused_and_leaves_no_trace(board: Board, case: 
     assert hear(board, "cleo")
 
 
-def test_a_replay_is_refused_and_so_is_what_came_before(board: Board) -> None:
+def test_a_replay_is_refused_and_so_is_what_came_before(board: AdTable) -> None:
     old, new = signed_ad("ada"), signed_ad("ada", at_s=NOW_S + 1)
     assert board.hear(peer_id_of("ada"), new)
     assert not board.hear(peer_id_of("ada"), new)
@@ -131,14 +131,14 @@ def test_after_a_restart_a_peer_tells_the_newest_again_and_nothing_older(ledger:
     assert [ad.issued_s for ad in again.live()] == [NOW_S + 1]
 
 
-def test_what_was_learned_from_a_peer_is_passed_on_once_when_gossip_brings_it(board: Board) -> None:
+def test_what_was_learned_from_a_peer_is_passed_on_once_when_gossip_brings_it(board: AdTable) -> None:
     content = signed_ad("ada")
     assert board.learn(content)
     assert board.hear(peer_id_of("ada"), content)
     assert not board.hear(peer_id_of("ada"), content)
 
 
-def test_who_advertises_too_often_is_passed_over_and_nobody_else_is(board: Board, now: Now) -> None:
+def test_who_advertises_too_often_is_passed_over_and_nobody_else_is(board: AdTable, now: Now) -> None:
     heard = [hear(board, "ada", at_s=NOW_S + number) for number in range(5)]
     assert heard == [True, True, True, False, False]
     assert "more often than once in 10 s" in (board.why_refused or "")
@@ -148,7 +148,7 @@ def test_who_advertises_too_often_is_passed_over_and_nobody_else_is(board: Board
     assert not hear(board, "ada", at_s=NOW_S + 11)
 
 
-def test_an_advertisement_counts_until_it_runs_out(board: Board, now: Now) -> None:
+def test_an_advertisement_counts_until_it_runs_out(board: AdTable, now: Now) -> None:
     assert hear(board, "ada")
     now.now_s += 119
     assert len(board.offers(BASE, BASE_ONLY)) == 1
@@ -161,7 +161,7 @@ def test_an_advertisement_counts_until_it_runs_out(board: Board, now: Now) -> No
 # ---- what is offered
 
 
-def test_offers_come_cheapest_first_and_warm_before_cold(board: Board) -> None:
+def test_offers_come_cheapest_first_and_warm_before_cold(board: AdTable) -> None:
     hear(board, "dear", terms=priced(TERMS, 2), warm=warm("harbour"))
     hear(board, "cold", cold=make_filter([HARBOUR]), num_cold=1)
     hear(board, "warm", warm=warm("harbour"), cold=make_filter([HARBOUR]), num_cold=1)
@@ -188,14 +188,14 @@ def test_offers_come_cheapest_first_and_warm_before_cold(board: Board) -> None:
         (HARBOUR, HARBOUR, HARBOUR),
     ],
 )
-def test_a_name_means_what_somebody_offers(board: Board, name: str, adapter: AdapterId, unique: str) -> None:
+def test_a_name_means_what_somebody_offers(board: AdTable, name: str, adapter: AdapterId, unique: str) -> None:
     hear(board, "ada", warm=warm("harbour"))
     hear(board, "ben", warm=warm("harbour"))
     found = board.resolve(name)
     assert (found.base, found.adapter, found.name) == (BASE, adapter, unique)
 
 
-def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: Board) -> None:
+def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: AdTable) -> None:
     hear(board, "ada", warm=warm("harbour"))
     hear(board, "ben", warm=warm("harbour", of=OTHER))
     both = sorted([f"harbour@{HARBOUR[2:10]}", f"harbour@{OTHER[2:10]}"])
@@ -213,20 +213,20 @@ def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: Board) ->
         (OTHER, f"nobody on the network offers '{OTHER}' just now"),
     ],
 )
-def test_a_name_that_nobody_offers_is_refused(board: Board, name: str, why: str) -> None:
+def test_a_name_that_nobody_offers_is_refused(board: AdTable, name: str, why: str) -> None:
     hear(board, "ada", warm=warm("harbour"))
     with pytest.raises(UnknownModelError, match=why):
         board.resolve(name)
 
 
-def test_our_base_may_be_asked_for_again_while_nobody_serves_it(board: Board) -> None:
+def test_our_base_may_be_asked_for_again_while_nobody_serves_it(board: AdTable) -> None:
     with pytest.raises(UnavailableError, match="nobody on the network serves 'fake' just now"):
         board.resolve("fake")
     hear(board, "ada")
     assert board.resolve("fake").adapter == BASE_ONLY
 
 
-def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: Board, now: Now) -> None:
+def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: AdTable, now: Now) -> None:
     hear(board, "ada", warm=warm("harbour"))
     hear(board, "ada", at_s=NOW_S + 1, cold=make_filter([HARBOUR]), num_cold=1)
     assert board.resolve("harbour").adapter == HARBOUR

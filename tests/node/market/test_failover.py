@@ -13,7 +13,7 @@ from support.sides import TERMS
 
 from openledger_node.engine.engine import Order
 from openledger_node.errors import NetworkError
-from openledger_node.market.request import Answered
+from openledger_node.market.request import RemoteAnswer
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.payments import price_wei
@@ -179,7 +179,7 @@ async def test_a_slow_reader_is_no_stall(tmp_path: Path, autojump_clock: trio.te
     assert (record.successes, record.late) == (1, 0)
 
 
-async def _ask_slowly(street: Street) -> Answered:
+async def _ask_slowly(street: Street) -> RemoteAnswer:
     async def show(_: str) -> None:
         await trio.sleep(20)
 

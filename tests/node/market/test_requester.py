@@ -27,7 +27,7 @@ from support.sides import TERMS, word
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
 from openledger_node.market.request import AdapterEntry
-from openledger_node.market.requester import Patience
+from openledger_node.market.requester import RequesterLimits
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
@@ -150,7 +150,7 @@ async def test_fifty_requests_at_once_are_all_answered_and_the_books_agree(tmp_p
         answered = await street.ask(f"{number} says...", name=f"r{number}", max_tokens=12)
         texts[number] = answered.text
 
-    async with open_street(tmp_path, {"a": 1, "b": 1, "c": 1}, patience=Patience(bid_timeout_s=20)) as street:
+    async with open_street(tmp_path, {"a": 1, "b": 1, "c": 1}, patience=RequesterLimits(bid_timeout_s=20)) as street:
         async with trio.open_nursery() as nursery:
             for number in range(50):
                 nursery.start_soon(ask, street, number)

@@ -21,7 +21,7 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import (
     MANIFEST_FILE,
     Adapter,
-    ShelfReader,
+    AdapterLibrary,
     adapter_to_json,
     add_adapter,
     find_adapter,
@@ -416,7 +416,7 @@ def test_an_adapter_for_machines_says_all_of_it_in_json(home: Home, make_adapter
 
 
 def test_a_reader_of_the_shelf_sees_what_comes_changes_and_goes(home: Home, make_adapter_folder: MakeFolder) -> None:
-    reader = ShelfReader(home)
+    reader = AdapterLibrary(home)
     assert reader.read().adapters == []
     first = add_adapter(home, make_adapter_folder("first"), FAKE_BASE)
     second = add_adapter(home, make_adapter_folder("second", seed=1), FAKE_BASE)
@@ -436,7 +436,7 @@ def test_a_setting_that_this_version_does_not_know_is_refused(home: Home, make_a
 
 def test_a_reader_bears_adapters_that_come_and_go_while_it_looks(home: Home, make_adapter_folder: MakeFolder) -> None:
     stays = add_adapter(home, make_adapter_folder("stays"), FAKE_BASE)
-    source, reader, is_over = make_adapter_folder("comes-and-goes", seed=1), ShelfReader(home), threading.Event()
+    source, reader, is_over = make_adapter_folder("comes-and-goes", seed=1), AdapterLibrary(home), threading.Event()
 
     def come_and_go() -> None:
         for _ in range(60):

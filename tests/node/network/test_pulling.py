@@ -15,7 +15,7 @@ from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.datanets.version import make_version, read_version, version_file, write_version
 from openledger_node.models.adapters import Adapter
-from openledger_node.p2p.adapter_fetch import Limits
+from openledger_node.p2p.adapter_fetch import FetchLimits
 from openledger_protocol.codec import to_plain
 from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, TransferManifest, TransferMessage
 
@@ -62,7 +62,7 @@ async def test_a_version_that_the_chain_does_not_know_is_not_written(crowd: Crow
 
 async def test_a_version_too_large_is_not_taken(crowd: Crowd, adapter: Adapter) -> None:
     await crowd.add(ANN)
-    fetched = await crowd.fetch(adapter.id, ANN, limits=Limits(version_bytes_max=9))
+    fetched = await crowd.fetch(adapter.id, ANN, limits=FetchLimits(version_bytes_max=9))
     assert "has more than 9 bytes" in fetched.missing_versions[VERSION]
 
 

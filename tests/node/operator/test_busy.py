@@ -1,12 +1,12 @@
 """Whether somebody else works on this machine."""
 
 from openledger_node.operator.other_processes import neighbours_from_xml
-from openledger_node.operator.pause_rules import Busy, BusyPolicy, Neighbour, Seen, judge
+from openledger_node.operator.pause_rules import Busy, BusyPolicy, Neighbour, OtherLoad, judge
 
 POLICY = BusyPolicy(gpu_bytes=512 << 20, cpu_percent=50, quiet_s=60)
-GAME = Seen(has_gpu=True, neighbours=(Neighbour(process_id=7, name="game", gpu_bytes=3 << 30),))
-DESKTOP = Seen(has_gpu=True, neighbours=(Neighbour(process_id=8, name="Xorg", gpu_bytes=200 << 20),))
-LOUD, QUIET = Seen(has_gpu=False, cpu_percent=80), Seen(has_gpu=False, cpu_percent=10)
+GAME = OtherLoad(has_gpu=True, neighbours=(Neighbour(process_id=7, name="game", gpu_bytes=3 << 30),))
+DESKTOP = OtherLoad(has_gpu=True, neighbours=(Neighbour(process_id=8, name="Xorg", gpu_bytes=200 << 20),))
+LOUD, QUIET = OtherLoad(has_gpu=False, cpu_percent=80), OtherLoad(has_gpu=False, cpu_percent=10)
 
 
 def test_a_game_on_the_gpu_counts_at_the_first_look() -> None:
@@ -18,7 +18,7 @@ def test_a_desktop_does_not_count() -> None:
 
 
 def test_the_cpu_counts_only_where_no_gpu_is_used() -> None:
-    busy = Seen(has_gpu=True, cpu_percent=100)
+    busy = OtherLoad(has_gpu=True, cpu_percent=100)
     assert judge(judge(Busy(), busy, POLICY, now_s=0), busy, POLICY, now_s=1).why is None
 
 

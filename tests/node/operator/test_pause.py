@@ -11,11 +11,11 @@ import trio
 from openledger_node.config import LimitsConfig
 from openledger_node.home import Home
 from openledger_node.operator.kept_pause import read_pause
-from openledger_node.operator.pause import PauseDesk
-from openledger_node.operator.pause_rules import Neighbour, Seen
+from openledger_node.operator.pause import Pauses
+from openledger_node.operator.pause_rules import Neighbour, OtherLoad
 
-GAME = Seen(has_gpu=True, neighbours=(Neighbour(process_id=7, name="game", gpu_bytes=3 << 30),))
-NOBODY = Seen(has_gpu=True)
+GAME = OtherLoad(has_gpu=True, neighbours=(Neighbour(process_id=7, name="game", gpu_bytes=3 << 30),))
+NOBODY = OtherLoad(has_gpu=True)
 MONDAY_NOON = time.struct_time((2026, 11, 23, 12, 0, 0, 0, 327, 0))
 
 
@@ -55,12 +55,12 @@ class Node:
     serving: Serving = field(default_factory=Serving)
     engine: Engine = field(default_factory=Engine)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
-    seen: Seen = NOBODY
+    seen: OtherLoad = NOBODY
     local: time.struct_time = MONDAY_NOON
     now_s: float = 1_000_000.0
 
-    def desk(self) -> PauseDesk:
-        return PauseDesk(
+    def desk(self) -> Pauses:
+        return Pauses(
             self.home,
             self.serving,  # type: ignore[arg-type]
             self.engine,  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ class Node:
         )
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[PauseDesk]:
+    async def running(self) -> AsyncIterator[Pauses]:
         desk = self.desk()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(desk.run)

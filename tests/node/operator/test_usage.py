@@ -8,7 +8,7 @@ import pytest
 
 from openledger_node.ledger.jobs import Job, JobState
 from openledger_node.ledger.ledger import Ledger, open_ledger
-from openledger_node.operator.usage import REST, UsageDesk, percent_down, read_usage
+from openledger_node.operator.usage import REST, Usage, percent_down, read_usage
 from openledger_protocol.inference import Completion
 from openledger_protocol.primitives import AdapterId, RequestId
 
@@ -108,7 +108,7 @@ def test_a_percentage_is_cut_and_never_rounded_up(part: int, whole: int, percent
 def test_sums_are_made_anew_when_they_have_rested_for_a_multiple_of_what_they_took(ledger: Ledger) -> None:
     # Each sum takes 0.1 s by this clock: asked for, begun, ended.
     moments = iter([0.0, 0.1, 0.1 + 0.1 * REST - 0.01, 0.1 + 0.1 * REST, 10.0])
-    desk = UsageDesk(ledger, now_ns=lambda: NOW_NS, elapsed_s=lambda: next(moments))
+    desk = Usage(ledger, now_ns=lambda: NOW_NS, elapsed_s=lambda: next(moments))
     assert desk.read()["day"]["jobs"] == 0
     add(ledger, 1)
     assert desk.read()["day"]["jobs"] == 0

@@ -29,7 +29,7 @@ from openledger_node.models.adapters import Adapter, artifact_digest, list_adapt
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network import adapter_pull as pulling
 from openledger_node.network.adapter_pull import fetched_to_plain
-from openledger_node.p2p.adapter_fetch import Limits
+from openledger_node.p2p.adapter_fetch import FetchLimits
 from openledger_node.p2p.partial import PARTIALS_MAX, Partial
 from openledger_protocol.adapter import adapter_id, manifest_from_json
 from openledger_protocol.errors import AdapterRefusedError
@@ -223,12 +223,12 @@ async def test_what_was_begun_long_ago_makes_room(crowd: Crowd) -> None:
 @pytest.mark.parametrize(
     ("limits", "error", "message"),
     [
-        (Limits(size_bytes_max=1_000), NetworkError, "ann: its list is of more than 1,000 bytes"),
-        (Limits(reserve_bytes=1 << 60), NodeError, "make room"),
+        (FetchLimits(size_bytes_max=1_000), NetworkError, "ann: its list is of more than 1,000 bytes"),
+        (FetchLimits(reserve_bytes=1 << 60), NodeError, "make room"),
     ],
 )
 async def test_what_takes_too_much_is_not_fetched(
-    crowd: Crowd, adapter: Adapter, limits: Limits, error: type[Exception], message: str
+    crowd: Crowd, adapter: Adapter, limits: FetchLimits, error: type[Exception], message: str
 ) -> None:
     await crowd.add(ANN)
     with pytest.raises(error) as refusal:

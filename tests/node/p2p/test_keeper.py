@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.address_book import AddressBook
-from openledger_node.p2p.connections import CONNECTIONS_AIM, CONNECTIONS_MIN, KnownPeer, PeerKeeper
+from openledger_node.p2p.connections import CONNECTIONS_AIM, CONNECTIONS_MIN, Connections, KnownPeer
 from openledger_node.p2p.transport import PeerId, Transport
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 
@@ -28,14 +28,14 @@ class World:
         self.network = MemoryNetwork()
         self.folder = folder
         self.nursery = nursery
-        self.keepers: dict[str, PeerKeeper] = {}
+        self.keepers: dict[str, Connections] = {}
         self.transports: dict[str, Transport] = {}
 
     async def add(self, name: str, *bootstrap: str, transport: MemoryTransport | None = None) -> trio.CancelScope:
         """Start a peer; the scope ends it."""
         transport = transport or MemoryTransport(self.network, PeerId(name))
         scope = trio.CancelScope()
-        self.keepers[name] = PeerKeeper(
+        self.keepers[name] = Connections(
             transport,
             network=NET,
             bootstrap=tuple(map(address, bootstrap)),

@@ -16,7 +16,7 @@ from support.living_peer import LivingPeer, wait_until
 from support.peers import opener, until
 
 from openledger_node.errors import NetworkError
-from openledger_node.p2p.bootstrap_child import Point, start_point
+from openledger_node.p2p.bootstrap_child import BootstrapNode, start_point
 from openledger_node.p2p.transports.libp2p import transport
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ class Village:
     """A point, and peers that know nothing but it."""
 
     def __init__(self, folder: Path, stack: ExitStack, num_peers: int) -> None:
-        self.point: Point = stack.enter_context(start_point(folder / "point", network=NET, listen=LISTEN))
+        self.point: BootstrapNode = stack.enter_context(start_point(folder / "point", network=NET, listen=LISTEN))
         self.peers = [
             stack.enter_context(LivingPeer(folder / f"peer{number}", NET, bootstrap=self.point.addresses))
             for number in range(num_peers)

@@ -10,7 +10,7 @@ from support.sides import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_NS, SIGN_AS_A
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
-from openledger_node.payments.payer_channels import LOST_NS, PayerChannel, PayerWallet
+from openledger_node.payments.payer_channels import LOST_NS, PayerChannel, PayerChannels
 from openledger_protocol.payments import voucher_digest
 from openledger_protocol.primitives import RequestId, Wei
 from openledger_protocol.signatures import check_signer
@@ -25,8 +25,8 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def wallet_of(ledger: Ledger) -> PayerWallet:
-    return PayerWallet(ledger=ledger, domain=DOMAIN, sign=SIGN_AS_AUTHORIZER, now_ns=Clock())
+def wallet_of(ledger: Ledger) -> PayerChannels:
+    return PayerChannels(ledger=ledger, domain=DOMAIN, sign=SIGN_AS_AUTHORIZER, now_ns=Clock())
 
 
 def channel_of(**amounts: int) -> PayerChannel:

@@ -17,8 +17,8 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter, add_adapter, list_adapters
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.pins import read_pins
-from openledger_node.operator.adapter_library import ShelfDesk
-from openledger_node.serving.pinning import PinDesk
+from openledger_node.operator.adapter_library import LibraryService
+from openledger_node.serving.pinning import AdapterPins
 from openledger_protocol.primitives import Digest
 
 TIMEOUT_S = 30.0
@@ -29,7 +29,7 @@ BUDGET_BYTES = 1 << 20
 class Node:
     engine: Engine
     client: httpx.AsyncClient
-    pins: PinDesk
+    pins: AdapterPins
 
     async def ask(self, verb: str, name: str) -> httpx.Response:
         return await self.client.post(f"/adapters/{verb}", json={"adapter": name})
@@ -39,7 +39,7 @@ class Node:
 async def running(home: Home, **changes: Any) -> AsyncIterator[Node]:
     engine = child_engine(home.root)
     settings = {"dtype": "float32", "budget_bytes": BUDGET_BYTES, "base": FAKE_BASE, **changes}
-    pins = PinDesk(home, settings.pop("base"), engine, **settings)
+    pins = AdapterPins(home, settings.pop("base"), engine, **settings)
     with trio.fail_after(TIMEOUT_S):
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
@@ -80,7 +80,7 @@ async def test_a_removed_adapter_is_in_memory_no_more(home: Home, adapter: Adapt
         await node.ask("pin", adapter.full_name)
         while adapter.id not in node.engine.beat.resident:
             await trio.lowlevel.checkpoint()
-        await ShelfDesk(home, FAKE_BASE, node.pins).remove(adapter.name)
+        await LibraryService(home, FAKE_BASE, node.pins).remove(adapter.name)
         while node.engine.beat.resident:
             await trio.lowlevel.checkpoint()
         assert node.pins.warmth()["resident_bytes"] == 0

@@ -18,7 +18,7 @@ from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import FAKE_BASE
-from openledger_node.serving.service import Failure, Outcome, ServingDesk, open_channel
+from openledger_node.serving.service import Failure, Outcome, Serving, open_channel
 from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import Digest, RequestId
@@ -28,7 +28,7 @@ TIMEOUT_S = 30.0
 
 
 @asynccontextmanager
-async def open_desk(root: Path) -> AsyncIterator[tuple[ServingDesk, trio.Nursery]]:
+async def open_desk(root: Path) -> AsyncIterator[tuple[Serving, trio.Nursery]]:
     home = Home(root)
     settings = BackendSettings(
         base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=1 << 20
@@ -46,7 +46,7 @@ async def open_desk(root: Path) -> AsyncIterator[tuple[ServingDesk, trio.Nursery
     )
     ledger = open_ledger(home.ledger("local"))
     clock = iter(range(1, 1 << 60, 1_000_000))
-    desk = ServingDesk(
+    desk = Serving(
         home=home,
         base=FAKE_BASE,
         engine=engine,
@@ -68,7 +68,7 @@ def request(name: str, *, prompt: str = "hello", max_tokens: int = 30, model: st
     return InferenceRequest(request_id=RequestId(name), model=model, prompt=prompt, sampling=sampling)
 
 
-async def ask(desk: ServingDesk, asked: InferenceRequest) -> list[Outcome]:
+async def ask(desk: Serving, asked: InferenceRequest) -> list[Outcome]:
     admitted = await desk.admit(asked)
     send, receive = open_channel(admitted)
     await desk.handle(admitted, send)

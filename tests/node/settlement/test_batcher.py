@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import CONFIG, NODE, PAYMENTS, WORK, account, digest
 
-from openledger_node.settlement.batcher import Batch, Claimable, Earned, Limits, batch, epoch_claim
+from openledger_node.settlement.batcher import Claimable, ClaimBatch, ClaimLimits, Earned, batch, epoch_claim
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.claims import check_claim
 from openledger_protocol.eip712 import hex_digest
@@ -46,7 +46,7 @@ spent = st.builds(
     ready_at_s=st.none() | st.integers(1, 99),
 )
 limits = st.builds(
-    Limits,
+    ClaimLimits,
     items_max=st.integers(1, 4),
     adapters_max=st.integers(1, 4),
     pots_max=st.integers(1, 3),
@@ -100,7 +100,9 @@ channels = st.lists(spent, max_size=6).map(lambda drawn: [claimable(n, one) for 
 
 
 @given(channels, limits)
-def test_each_item_holds_whole_receipts_that_follow_on_what_is_claimed(found: list[Claimable], most: Limits) -> None:
+def test_each_item_holds_whole_receipts_that_follow_on_what_is_claimed(
+    found: list[Claimable], most: ClaimLimits
+) -> None:
     content = batch(found, most)
     if content is None:
         return
@@ -126,7 +128,7 @@ def test_each_item_holds_whole_receipts_that_follow_on_what_is_claimed(found: li
 
 @given(channels, limits)
 def test_a_claim_stays_within_its_bounds_and_has_a_form_that_the_contract_takes(
-    found: list[Claimable], most: Limits
+    found: list[Claimable], most: ClaimLimits
 ) -> None:
     content = batch(found, most)
     if content is None:
@@ -150,10 +152,10 @@ def test_a_claim_stays_within_its_bounds_and_has_a_form_that_the_contract_takes(
 
 @given(channels, limits)
 def test_claims_after_each_other_take_every_receipt_that_is_covered_once(
-    found: list[Claimable], most: Limits
+    found: list[Claimable], most: ClaimLimits
 ) -> None:
     taken: list[str] = []
-    content: Batch | None
+    content: ClaimBatch | None
     left = found
     for _ in range(100):
         content = batch(left, most)
@@ -170,7 +172,7 @@ def test_claims_after_each_other_take_every_receipt_that_is_covered_once(
         assert roomy is None or not fits(channel, most)
 
 
-def after(channel: Claimable, content: Batch) -> Claimable:
+def after(channel: Claimable, content: ClaimBatch) -> Claimable:
     """The channel once a claim is on the chain."""
     claimed = {channel_id(item.config, PAYMENTS): item.to_wei for item in content.items}
     digests = {one.digest for one in content.earned}
@@ -181,7 +183,7 @@ def after(channel: Claimable, content: Batch) -> Claimable:
     )
 
 
-def fits(channel: Claimable, most: Limits) -> bool:
+def fits(channel: Claimable, most: ClaimLimits) -> bool:
     """Whether its receipts up to the first that is worth something fit one claim."""
     first = next(place for place, one in enumerate(channel.earned) if one.receipt.amount_wei)
     needed = channel.earned[: first + 1]
@@ -199,7 +201,7 @@ def test_a_payer_that_withdraws_comes_first_whatever_its_channel_is_called() -> 
         claimable(number, Spent(((BASE_ONLY, 5),), 0, 50, 50, None, ready_at_s))
         for number, ready_at_s in enumerate([None, 20, 10])
     )
-    content = batch([calm, soon, sooner], Limits(items_max=2))
+    content = batch([calm, soon, sooner], ClaimLimits(items_max=2))
     assert content is not None
     assert {one.receipt.channel_id for one in content.earned} == {soon.channel_id, sooner.channel_id}
     assert content.deadline_s == 10

@@ -12,7 +12,7 @@ from support.signed import account, digest
 
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
 from openledger_node.settlement.records import payouts_of, record_of
-from openledger_node.settlement.settler import SettlementDesk, SettlementPolicy
+from openledger_node.settlement.settler import SettlementPolicy, Settler
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import LATE_PPM, PPM
 from openledger_protocol.primitives import ZERO_DIGEST, DatanetId, Wei
@@ -30,10 +30,10 @@ def states(world: World) -> list[str]:
     return [claim.state for claim in world.node.ledger.claims.newest(limit=99)]
 
 
-def desk_of(world: World, policy: SettlementPolicy) -> SettlementDesk:
+def desk_of(world: World, policy: SettlementPolicy) -> Settler:
     """The node's own, of another policy."""
     node = world.node
-    return SettlementDesk(
+    return Settler(
         ledger=node.ledger,
         deployment=node.deployment,
         node=node.accounts.wallet,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, Drawn, HostAdapter, Profile, Row
+from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.sampler import draw
 from openledger_node.engine.sequence import AdapterSource
 from openledger_node.errors import ModelError
@@ -130,7 +130,7 @@ class NativeBackend:
         """Forget a sequence."""
         del self._adapter_of[sequence_id]
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run one ragged batch in one call."""
         ordered = sorted(
             rows, key=lambda row: self._adapter_of[row.sequence_id] or ""
@@ -139,11 +139,11 @@ class NativeBackend:
         drawn = {row.sequence_id: _drawn(row, token, logits.get(row.sequence_id)) for row, token in likeliest}
         return {sequence_id: token for sequence_id, token in drawn.items() if token is not None}
 
-    def logits(self, rows: tuple[Row, ...]) -> dict[str, Floats]:
+    def logits(self, rows: tuple[BatchRow, ...]) -> dict[str, Floats]:
         """Run a step and return the logits of its rows to draw for, (vocabulary,) in float32; for tests."""
         return self._run(list(rows), keeps_all=True)[1]
 
-    def _run(self, rows: list[Row], *, keeps_all: bool) -> tuple[list[tuple[Row, int]], dict[str, Floats]]:
+    def _run(self, rows: list[BatchRow], *, keeps_all: bool) -> tuple[list[tuple[BatchRow, int]], dict[str, Floats]]:
         """Likeliest token of each row to draw for (−1: it overflowed), and the logits of those that need them."""
         drawn = sorted((row for row in rows if row.draw), key=lambda row: not (keeps_all or _needs_logits(row)))
         num_kept = sum(keeps_all or _needs_logits(row) for row in drawn)  # the first of them
@@ -166,11 +166,11 @@ class NativeBackend:
         found = list(zip(drawn, tokens.tolist(), strict=True))
         return found, {row.sequence_id: logits[number] for number, row in enumerate(drawn[:num_kept])}
 
-    def _adapter(self, row: Row) -> PackedAdapter | None:
+    def _adapter(self, row: BatchRow) -> PackedAdapter | None:
         adapter_id = self._adapter_of[row.sequence_id]
         return self._adapters[adapter_id] if adapter_id else None
 
-    def _lay_out(self, rows: list[Row], drawn: list[Row]) -> "_Batch":
+    def _lay_out(self, rows: list[BatchRow], drawn: list[BatchRow]) -> "_Batch":
         wanted = {row.sequence_id: number for number, row in enumerate(drawn)}
         adapters = [self._adapter(row) for row in rows]
         blocks = np.array([number for row in rows for number in row.blocks], np.int32)
@@ -198,11 +198,11 @@ class _Batch:
     rank_max: int
 
 
-def _needs_logits(row: Row) -> bool:
+def _needs_logits(row: BatchRow) -> bool:
     return row.draw is not None and not row.draw.is_argmax
 
 
-def _drawn(row: Row, likeliest: int, logits: Floats | None) -> Drawn | None:
+def _drawn(row: BatchRow, likeliest: int, logits: Floats | None) -> Drawn | None:
     assert row.draw, "only rows to draw for are drawn"
     if likeliest < 0:
         return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from openledger_node.backends.torch_lora.merging import MergePolicy
-from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, Drawn, HostAdapter, Profile, Row
+from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.sampler import draw
 from openledger_node.engine.sequence import AdapterSource
 from openledger_node.errors import ModelError
@@ -33,7 +33,7 @@ from .weights import read_tensors, weights_from
 # ---- From logits to tokens: greedy rows by one argmax on the device, others by the sampler on the host.
 
 
-def draw_rows(rows: tuple[Row, ...], logits: Tensor) -> dict[str, Drawn]:
+def draw_rows(rows: tuple[BatchRow, ...], logits: Tensor) -> dict[str, Drawn]:
     """Draw each row's next token from (rows, vocabulary) in float32.
 
     A row with a logit that is no number draws none: its adapter overflows, and that is nobody else's trouble.
@@ -62,7 +62,7 @@ def _likeliest(logits: Tensor) -> tuple[list[int], list[bool]]:
     return logits.argmax(dim=1).tolist(), (low.isfinite() & high.isfinite()).tolist()
 
 
-def _drawn(row: Row, likeliest: int, logits: Tensor) -> Drawn:
+def _drawn(row: BatchRow, likeliest: int, logits: Tensor) -> Drawn:
     assert row.draw, "only rows to draw for are drawn"
     return Drawn(token=likeliest) if row.draw.is_argmax else draw(logits.cpu().numpy(), row.draw)
 
@@ -239,12 +239,12 @@ class TorchLoraBackend:
         """Free a sequence's place beside the others."""
         self._stacks.leave(sequence_id)
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run one ragged forward pass and draw."""
         drawn, logits = self._run(rows)
         return draw_rows(drawn, logits)
 
-    def logits(self, rows: tuple[Row, ...]) -> torch.Tensor:
+    def logits(self, rows: tuple[BatchRow, ...]) -> torch.Tensor:
         """Run a step and return the logits behind each row that has `draw`: (drawn, vocabulary) in float32.
 
         For tests and benchmarks; rows stand in the order in which they were given.
@@ -253,7 +253,7 @@ class TorchLoraBackend:
         numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
         return logits[[numbers[row.sequence_id] for row in rows if row.draw]]
 
-    def _merge(self, rows: tuple[Row, ...]) -> None:
+    def _merge(self, rows: tuple[BatchRow, ...]) -> None:
         """Fold the adapter that owns the batch into the base, or give the base back as it was."""
         joined = [self._stacks.joined(row.sequence_id) for row in rows]
         chosen = self._policy.choose([each.adapter_id if each else None for each in joined])
@@ -271,7 +271,7 @@ class TorchLoraBackend:
             self._merged = chosen
 
     @torch.inference_mode()
-    def _run(self, rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], torch.Tensor]:
+    def _run(self, rows: tuple[BatchRow, ...]) -> tuple[tuple[BatchRow, ...], torch.Tensor]:
         self._merge(rows)
         batch = build_batch(rows, self._stacks, self._placement.device, is_merged=self._merged is not None)
         return batch.drawn, self._decoder.logits(batch, self._cache)

@@ -7,7 +7,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from openledger_node.engine.backend import BLOCK_TOKENS, Row
+from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow
 
 from .lora import LoraRows, LoraStacks, by_place, plan_decoding, plan_prompts
 
@@ -53,11 +53,13 @@ class Batch:
     decoding: tuple[DecodingRows, ...]
     prompts: tuple[Prompts, ...]
     lora: tuple[LoraRows, ...]
-    drawn: tuple[Row, ...]
+    drawn: tuple[BatchRow, ...]
     drawn_at: Tensor  # (drawn,) the last token of each in the matrix
 
 
-def build_batch(rows: tuple[Row, ...], stacks: LoraStacks, device: torch.device, *, is_merged: bool = False) -> Batch:
+def build_batch(
+    rows: tuple[BatchRow, ...], stacks: LoraStacks, device: torch.device, *, is_merged: bool = False
+) -> Batch:
     """Lay out a step; where the adapter of all rows is merged into the base, none is added on top."""
 
     def tensor(numbers: list[int]) -> Tensor:
@@ -84,12 +86,12 @@ def build_batch(rows: tuple[Row, ...], stacks: LoraStacks, device: torch.device,
 
 
 def _lora(
-    decoding: list[Row], prompts: list[Row], stacks: LoraStacks, tensor: Callable[[list[int]], Tensor]
+    decoding: list[BatchRow], prompts: list[BatchRow], stacks: LoraStacks, tensor: Callable[[list[int]], Tensor]
 ) -> tuple[LoraRows, ...]:
     return *plan_decoding(decoding, stacks, tensor), *plan_prompts(prompts, len(decoding), stacks)
 
 
-def _ends(rows: list[Row]) -> list[int]:
+def _ends(rows: list[BatchRow]) -> list[int]:
     ends, end = [], 0
     for row in rows:
         end += len(row.token_ids)
@@ -97,17 +99,17 @@ def _ends(rows: list[Row]) -> list[int]:
     return ends
 
 
-def _num_blocks(row: Row) -> int:
+def _num_blocks(row: BatchRow) -> int:
     """Blocks that hold the sequence up to this step's last token."""
     return -(-(row.position + len(row.token_ids)) // BLOCK_TOKENS)
 
 
-def _places(row: Row) -> Iterator[int]:
+def _places(row: BatchRow) -> Iterator[int]:
     for position in range(row.position, row.position + len(row.token_ids)):
         yield row.blocks[position // BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS
 
 
-def _new_blocks(row: Row) -> Iterator[int]:
+def _new_blocks(row: BatchRow) -> Iterator[int]:
     """Blocks of which this step writes the first token and not the last: at most one, at the end."""
     end = row.position + len(row.token_ids)
     begun = end - end % BLOCK_TOKENS
@@ -115,13 +117,13 @@ def _new_blocks(row: Row) -> Iterator[int]:
         yield row.blocks[end // BLOCK_TOKENS]
 
 
-def _padded(row: Row, num_blocks: int) -> tuple[int, ...]:
+def _padded(row: BatchRow, num_blocks: int) -> tuple[int, ...]:
     """A row's table; what is too short is filled up with the row's own last block, which the mask hides."""
     table = row.blocks[: _num_blocks(row)]
     return table + table[-1:] * (num_blocks - len(table))
 
 
-def _decoding_rows(rows: list[Row], tensor: Callable[[list[int]], Tensor]) -> Iterator[DecodingRows]:
+def _decoding_rows(rows: list[BatchRow], tensor: Callable[[list[int]], Tensor]) -> Iterator[DecodingRows]:
     """Sort by length and cut where padding would double the reading."""
     numbers = sorted(range(len(rows)), key=lambda number: -_num_blocks(rows[number]))
     while numbers:
@@ -141,7 +143,7 @@ def _decoding_rows(rows: list[Row], tensor: Callable[[list[int]], Tensor]) -> It
         )
 
 
-def _prompts(rows: list[Row], first: int, tensor: Callable[[list[int]], Tensor]) -> Iterator[Prompts]:
+def _prompts(rows: list[BatchRow], first: int, tensor: Callable[[list[int]], Tensor]) -> Iterator[Prompts]:
     """Neighbours of one length and position make one batch."""
     for (length, position), group in groupby(rows, key=lambda row: (len(row.token_ids), row.position)):
         alike = list(group)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from openledger_node.engine.backend import Row
+from openledger_node.engine.backend import BatchRow
 from openledger_node.models.decoder_config import DecoderConfig
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
@@ -139,17 +139,17 @@ BARE = (-1, -1)
 """Rows of the bare base come before all others."""
 
 
-def by_place(rows: Iterable[Row], stacks: LoraStacks) -> list[Row]:
+def by_place(rows: Iterable[BatchRow], stacks: LoraStacks) -> list[BatchRow]:
     """Sort rows so that those of one stack are neighbours, and in it those of one adapter."""
 
-    def place(row: Row) -> tuple[int, int]:
+    def place(row: BatchRow) -> tuple[int, int]:
         joined = stacks.joined(row.sequence_id)
         return (joined.stack.number, joined.place) if joined else BARE
 
     return sorted(rows, key=place)
 
 
-def plan_decoding(rows: list[Row], stacks: LoraStacks, tensor: MakeTensor) -> Iterator[LoraRows]:
+def plan_decoding(rows: list[BatchRow], stacks: LoraStacks, tensor: MakeTensor) -> Iterator[LoraRows]:
     """One product a stack: reading the adapters is what costs, so places with fewer rows are padded."""
     for stack, first, counts in _by_stack(rows, 0, stacks):
         start, stop, most = min(counts), max(counts) + 1, max(counts.values())
@@ -163,7 +163,7 @@ def plan_decoding(rows: list[Row], stacks: LoraStacks, tensor: MakeTensor) -> It
         )
 
 
-def plan_prompts(rows: list[Row], first: int, stacks: LoraStacks) -> Iterator[LoraRows]:
+def plan_prompts(rows: list[BatchRow], first: int, stacks: LoraStacks) -> Iterator[LoraRows]:
     """All prompts of an adapter in one product, and neighbours that have equally many tokens together."""
     for stack, start_row, counts in _by_stack(rows, first, stacks):
         row = start_row
@@ -173,7 +173,7 @@ def plan_prompts(rows: list[Row], first: int, stacks: LoraStacks) -> Iterator[Lo
             row = last
 
 
-def _by_stack(rows: list[Row], first: int, stacks: LoraStacks) -> Iterator[tuple[Stack, int, Counter[int]]]:
+def _by_stack(rows: list[BatchRow], first: int, stacks: LoraStacks) -> Iterator[tuple[Stack, int, Counter[int]]]:
     """Each stack that sorted rows use, its first row in the token matrix, and how many rows each place has."""
     joined: list[Joined | None] = [stacks.joined(row.sequence_id) for row in rows]
     pairs = zip(joined, rows, strict=True)

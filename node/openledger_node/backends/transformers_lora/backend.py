@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig, P
 from openledger_node.backends.lora_files import read_numbers
 from openledger_node.backends.torch_lora.backend import draw_rows
 from openledger_node.backends.torch_lora.placement import choose_placement
-from openledger_node.engine.backend import BackendSettings, Drawn, HostAdapter, Profile, Row
+from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.sequence import AdapterSource
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_cores
@@ -99,12 +99,12 @@ class TransformersBackend:
         """Free its cache."""
         del self._joined[sequence_id]
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run the rows one after the other and draw."""
         return draw_rows(tuple(row for row in rows if row.draw), self.logits(rows))
 
     @torch.inference_mode()
-    def logits(self, rows: tuple[Row, ...]) -> Tensor:
+    def logits(self, rows: tuple[BatchRow, ...]) -> Tensor:
         """Run a step and return the logits behind each row that has `draw`: (drawn, vocabulary) in float32."""
         try:
             found = [(row, self._run(row)) for row in rows]
@@ -115,7 +115,7 @@ class TransformersBackend:
         drawn = [logits for row, logits in found if row.draw]
         return torch.stack(drawn) if drawn else torch.empty((0, self._profile.vocab_size))
 
-    def _run(self, row: Row) -> Tensor:
+    def _run(self, row: BatchRow) -> Tensor:
         joined = self._joined[row.sequence_id]
         assert row.position <= len(joined.ids), "rows come in order, from the first token"
         joined.ids[row.position :] = row.token_ids

@@ -14,7 +14,7 @@ from typing import Any
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
-from ...engine.backend import BackendSettings, Draw, Drawn, HostAdapter, Profile, Row
+from ...engine.backend import BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
 from ...engine.sequence import AdapterSource
 from ...errors import ModelError
 from ...models.adapter_files.layout import read_layout
@@ -133,7 +133,7 @@ class VllmBackend:
         """End a sequence, wherever the server is with it."""
         _stop(self._texts.pop(sequence_id))
 
-    def step(self, rows: tuple[Row, ...]) -> dict[str, Drawn]:
+    def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Note what each row brings, start what does not run yet, and wait for each token that is asked for.
 
         Returns:
@@ -155,7 +155,7 @@ class VllmBackend:
         if self._server:
             self._server.close()
 
-    def _take(self, row: Row) -> Draw | None:
+    def _take(self, row: BatchRow) -> Draw | None:
         """Put a row's tokens behind the others, and drop a stream that wrote something else there."""
         text = self._texts[row.sequence_id]
         assert row.position <= len(text.ids), "a row goes on where the one before it ended"

@@ -61,7 +61,7 @@ TOLERANCE_DIVISOR: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class CallMessage:
     """What is asked of an account, by whom."""
 
     sender: bytes
@@ -71,7 +71,7 @@ class Message:
     gas: int | None = None  # None: as much as a block has
 
 
-def call(state: StateAPI, message: Message) -> bytes:
+def call(state: StateAPI, message: CallMessage) -> bytes:
     """What a message returns; the state is as before afterwards.
 
     Raises:
@@ -83,7 +83,7 @@ def call(state: StateAPI, message: Message) -> bytes:
     return bytes(computation.output)
 
 
-def estimate_gas(state: StateAPI, message: Message) -> int:
+def estimate_gas(state: StateAPI, message: CallMessage) -> int:
     """The least gas with which a message succeeds, or a little more.
 
     Raises:
@@ -119,7 +119,7 @@ def check_success(computation: ComputationAPI) -> None:
     raise RpcError(SERVER_ERROR, f"{type(computation.error).__name__}: {computation.error}")
 
 
-def _search(state: StateAPI, message: Message, least: int, most: int) -> int:
+def _search(state: StateAPI, message: CallMessage, least: int, most: int) -> int:
     """Halve what lies between too little and enough."""
     while most - least > 1 and most - least > most // TOLERANCE_DIVISOR:
         middle = (least + most) // 2
@@ -130,7 +130,7 @@ def _search(state: StateAPI, message: Message, least: int, most: int) -> int:
     return most
 
 
-def _run(state: StateAPI, message: Message, gas: int) -> ComputationAPI:
+def _run(state: StateAPI, message: CallMessage, gas: int) -> ComputationAPI:
     snapshot = state.snapshot()
     try:
         with room_for_calls():
@@ -141,7 +141,7 @@ def _run(state: StateAPI, message: Message, gas: int) -> ComputationAPI:
         state.revert(snapshot)
 
 
-def _transaction(state: StateAPI, message: Message, gas: int) -> Any:
+def _transaction(state: StateAPI, message: CallMessage, gas: int) -> Any:
     unsigned = PragueTransactionBuilder.new_unsigned_dynamic_fee_transaction(
         chain_id=state.execution_context.chain_id,
         nonce=state.get_nonce(message.sender),  # type: ignore[arg-type]  # an address is bytes to us

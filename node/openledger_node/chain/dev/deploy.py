@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import address_of, sign_digest
@@ -75,7 +75,7 @@ def deploy_network(
     )
     for name in ("NodeStaking", "PaymentChannels"):
         wiring = load_contract(name).encode("wire", addresses["AttributionRewards"])
-        sender.send(Call(to=addresses[name], data=wiring), WIRING_GAS)
+        sender.send(ContractCall(to=addresses[name], data=wiring), WIRING_GAS)
     return addresses, min(sender.wait(pause, wait_s))
 
 
@@ -86,7 +86,7 @@ def _create_all(
 
     def create(name: str, *arguments: Any) -> None:
         at[name] = created_address(deployer, sender.nonce)
-        sender.send(Call(to=CREATE, data=load_contract(name).encode_creation(*arguments)), CREATION_GAS)
+        sender.send(ContractCall(to=CREATE, data=load_contract(name).encode_creation(*arguments)), CREATION_GAS)
 
     for name, arguments in independent.items():
         create(name, *arguments)
@@ -112,7 +112,7 @@ class _Sender:
         self.nonce = client.nonce(address_of(key))
         self._sent: list[Digest] = []
 
-    def send(self, call: Call, gas_limit: int) -> None:
+    def send(self, call: ContractCall, gas_limit: int) -> None:
         unsigned = UnsignedTransaction(
             chain_id=self._chain_id, nonce=self.nonce, price=self._price, gas_limit=gas_limit, call=call
         )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import GasPrice
@@ -45,10 +45,10 @@ def fund(
         raise ChainError(f"{network.network} is no development network: nobody gives coins away there")
     if client.chain_id() != network.chain_id:
         raise ChainError(f"the endpoint is on chain {client.chain_id()}, and {network.network} on {network.chain_id}")
-    calls = [Call(to=account, value_wei=Wei(coin_wei))] if coin_wei else []
+    calls = [ContractCall(to=account, value_wei=Wei(coin_wei))] if coin_wei else []
     if open_wei:
         transfer = load_contract("OpenToken").encode("transfer", account, open_wei)
-        calls.append(Call(to=network.contracts["OpenToken"], data=transfer))
+        calls.append(ContractCall(to=network.contracts["OpenToken"], data=transfer))
     for _ in range(ROUNDS_MAX):
         sent = [(call, *_send(client, network.chain_id, call)) for call in calls]
         calls = [call for call, digest, nonce in sent if not _is_mined(client, digest, nonce, pause)]
@@ -57,7 +57,7 @@ def fund(
     raise ChainError("the bank of the development network is drawn on by too many at once: try again")
 
 
-def _send(client: ChainClient, chain_id: int, call: Call) -> tuple[Digest, int]:
+def _send(client: ChainClient, chain_id: int, call: ContractCall) -> tuple[Digest, int]:
     """Hand in a transaction of the bank at the first nonce that nobody has taken."""
     nonce = client.nonce(BANK)
     for _ in range(PLACES_MAX):

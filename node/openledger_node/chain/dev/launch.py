@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from openledger_protocol.primitives import Digest
 
-from ...child_process import Companion, start_process
+from ...child_process import ChildProcess, start_process
 from ...errors import ChainError
 from .constants import BLOCK_INTERVAL_S
 
@@ -51,7 +51,7 @@ def find_anvil() -> Path | None:
 # ---- launch
 
 
-class Devnet(Companion):
+class Devnet(ChildProcess):
     """One running development chain: where it listens and what it is."""
 
     def __init__(self, process: "subprocess.Popen[str]", told: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class ChainReady:
     """What is told when questions are answered."""
 
     url: str
@@ -105,7 +105,9 @@ def run_embedded(options: Options, parent: Parent) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     genesis = chain.header(0)
     assert genesis is not None, "a chain begins with a block"
-    ready = Ready(url=server.url, chain_id=chain.chain_id, genesis_hash="0x" + genesis.hash.hex(), engine="embedded")
+    ready = ChainReady(
+        url=server.url, chain_id=chain.chain_id, genesis_hash="0x" + genesis.hash.hex(), engine="embedded"
+    )
     parent.tell(asdict(ready))
     due_s = time.monotonic()
     while not parent.is_gone.wait(max(0.0, due_s - time.monotonic())):
@@ -125,7 +127,7 @@ def run_anvil(options: Options, parent: Parent) -> None:
         client: ChainClient = load_plug("chain", "evm")(anvil.url)
         genesis = client.block(0)
         assert genesis is not None, "a chain begins with a block"
-        ready = Ready(url=anvil.url, chain_id=client.chain_id(), genesis_hash=genesis.hash, engine="anvil")
+        ready = ChainReady(url=anvil.url, chain_id=client.chain_id(), genesis_hash=genesis.hash, engine="anvil")
         client.close()
         parent.tell(asdict(ready))
         anvil.watch(parent.is_gone)

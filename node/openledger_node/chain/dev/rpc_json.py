@@ -19,7 +19,7 @@ from ..rpc import (
     parse_quantity,
     shorten,
 )
-from .calls import Message
+from .calls import CallMessage
 from .embedded import MinedLog, MinedTransaction
 
 BLOOM_BYTES = 256
@@ -218,7 +218,7 @@ def read_hash(value: object) -> bytes:
     return checked(lambda found: parse_bytes(found, length=32), value)
 
 
-def read_message(value: object) -> Message:
+def read_message(value: object) -> CallMessage:
     """A call object."""
     return checked(_message, value)
 
@@ -243,10 +243,10 @@ def block_name(value: object) -> str:
     return value
 
 
-def _message(fields: dict[str, Any]) -> Message:
+def _message(fields: dict[str, Any]) -> CallMessage:
     data = fields.get("input") or fields.get("data") or "0x"
     gas = fields.get("gas")
-    return Message(
+    return CallMessage(
         sender=bytes.fromhex(parse_address(fields["from"])[2:]) if fields.get("from") else bytes(20),
         to=bytes.fromhex(parse_address(fields["to"])[2:]) if fields.get("to") else b"",
         data=parse_bytes(data),

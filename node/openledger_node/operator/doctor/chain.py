@@ -13,7 +13,7 @@ from ...errors import ChainError, NodeError
 from ...keystore import HOT_NAMES, PASSWORD_FILE, SIGNER, WALLET, account_file, check_is_private, find_account
 from ...ledger.ledger import open_ledger
 from ...network_file import is_embedded
-from .finding import Seen, unknown
+from .finding import Verdict, unknown
 from .scene import Scene
 
 CLOCK_AHEAD_MAX_S, HEAD_AGE_MAX_S = 30.0, 180.0
@@ -23,20 +23,20 @@ GAS_CLAIMS = 3
 CLAIM_GAS = 2_000_000
 
 
-def network(scene: Scene) -> Seen:
+def network(scene: Scene) -> Verdict:
     """The network that is set is known here, and its file is whole."""
     found = scene.network
     if found:
-        return Seen(f"{found.network}, chain {found.chain_id}")
+        return Verdict(f"{found.network}, chain {found.chain_id}")
     choice = scene.config.node.network
     if choice == LOCAL_NETWORK:
-        return Seen("none, by [node] network: no money moves")
+        return Verdict("none, by [node] network: no money moves")
     if is_embedded(scene.home, choice):
-        return Seen("made at the first start: a development chain of its own")
-    return Seen("none is joined", "`openledger-node network join FILE` joins one")
+        return Verdict("made at the first start: a development chain of its own")
+    return Verdict("none is joined", "`openledger-node network join FILE` joins one")
 
 
-def keystore(scene: Scene) -> Seen:
+def keystore(scene: Scene) -> Verdict:
     """The accounts of the network are here, and whole."""
     found = scene.network
     if found is None:
@@ -47,11 +47,11 @@ def keystore(scene: Scene) -> Seen:
         find_account(folder, name)
         check_is_private(account_file(folder, name))
     if WALLET not in names and not found.is_development:
-        return Seen(f"no wallet in {folder}", "`openledger-node wallet create` makes one")
-    return Seen(", ".join(names) if names else "drawn at the first start")
+        return Verdict(f"no wallet in {folder}", "`openledger-node wallet create` makes one")
+    return Verdict(", ".join(names) if names else "drawn at the first start")
 
 
-def password(scene: Scene) -> Seen:
+def password(scene: Scene) -> Verdict:
     """What opens the hot keys lies beside them, and is its owner's alone."""
     found = scene.network
     if found is None:
@@ -61,28 +61,28 @@ def password(scene: Scene) -> Seen:
     if not file.exists():
         if any(account_file(folder, name).exists() for name in HOT_NAMES):
             fix = f"restore {file} from a backup, or move the key files beside it away: the next start draws new ones"
-            return Seen("missing, and keys are locked under it", fix)
-        return Seen("drawn at the first start")
+            return Verdict("missing, and keys are locked under it", fix)
+        return Verdict("drawn at the first start")
     check_is_private(file)
     cold = "" if found.is_development else "; the wallet's own is asked for"
-    return Seen(f"{file}{cold}")
+    return Verdict(f"{file}{cold}")
 
 
-def ledger(scene: Scene) -> Seen:
+def ledger(scene: Scene) -> Verdict:
     """The ledger opens and its pages are sound."""
     found = scene.network
     file = scene.home.ledger(found.network if found else LOCAL_NETWORK)
     if not file.exists():
-        return Seen("made at the first start")
+        return Verdict("made at the first start")
     open_ledger(file, is_writer=False).close()
-    return Seen(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
+    return Verdict(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
-def _on_chain(look: Callable[[Scene], Seen]) -> Callable[[Scene], Seen]:
+def _on_chain(look: Callable[[Scene], Verdict]) -> Callable[[Scene], Verdict]:
     """Look only where a chain answers: whether one does is a check of its own."""
 
     @wraps(look)
-    def looked(scene: Scene) -> Seen:
+    def looked(scene: Scene) -> Verdict:
         if scene.network is None:
             return unknown("no network yet")
         if scene.has_own_chain and scene.status is None:
@@ -96,7 +96,7 @@ def _on_chain(look: Callable[[Scene], Seen]) -> Callable[[Scene], Seen]:
     return looked
 
 
-def reachable(scene: Scene) -> Seen:
+def reachable(scene: Scene) -> Verdict:
     """An endpoint of the chain answers."""
     if scene.network is None:
         return unknown("no network yet")
@@ -110,50 +110,52 @@ def reachable(scene: Scene) -> Seen:
             fix = (
                 "`openledger-node logs --source chain` says why; `openledger-node stop`, then `openledger-node start`"
             )
-        return Seen(str(error), fix)
-    return Seen(f"block {head.number}")
+        return Verdict(str(error), fix)
+    return Verdict(f"block {head.number}")
 
 
 @_on_chain
-def identity(scene: Scene) -> Seen:
+def identity(scene: Scene) -> Verdict:
     """It is the network's chain, and no other."""
     found, client = scene.network, scene.client
     assert found is not None, "looked above"
     fix = "set [chain] rpc to an endpoint of this network, or join the other one: `openledger-node network join FILE`"
     if (chain_id := client.chain_id()) != found.chain_id:
-        return Seen(f"chain {chain_id}, and {found.network} is on {found.chain_id}", fix)
+        return Verdict(f"chain {chain_id}, and {found.network} is on {found.chain_id}", fix)
     if (first := genesis_hash(client)) != found.genesis_hash:
-        return Seen(f"it begins with {first[:18]}…, {found.network} with {found.genesis_hash[:18]}…", fix)
-    return Seen(f"chain {chain_id}, by its first block")
+        return Verdict(f"it begins with {first[:18]}…, {found.network} with {found.genesis_hash[:18]}…", fix)
+    return Verdict(f"chain {chain_id}, by its first block")
 
 
 @_on_chain
-def contracts(scene: Scene) -> Seen:
+def contracts(scene: Scene) -> Verdict:
     """The network's contracts are there and answer."""
     found, client = scene.network, scene.client
     assert found is not None, "looked above"
     missing = [name for name, address in found.contracts.items() if not client.code(address)]
     if missing:
         fix = f"ask whoever gave you {scene.home.network_file(found.network)} for the right one"
-        return Seen(f"no code where {', '.join(missing)} should be", fix)
+        return Verdict(f"no code where {', '.join(missing)} should be", fix)
     epoch_s = scene.deployment().windows().epoch_s
-    return Seen(f"{len(found.contracts)} here; an epoch is {epoch_s} s")
+    return Verdict(f"{len(found.contracts)} here; an epoch is {epoch_s} s")
 
 
 @_on_chain
-def clock(scene: Scene) -> Seen:
+def clock(scene: Scene) -> Verdict:
     """This machine's clock goes with the chain's."""
     ahead = scene.client.head().timestamp_s - time.time()
     if ahead > CLOCK_AHEAD_MAX_S:
-        return Seen(f"the newest block is {ahead:.0f} s in this clock's future", "set it: `timedatectl set-ntp true`")
+        return Verdict(
+            f"the newest block is {ahead:.0f} s in this clock's future", "set it: `timedatectl set-ntp true`"
+        )
     if -ahead > HEAD_AGE_MAX_S:
         fix = "set the clock: `timedatectl set-ntp true`; if it is right, the endpoint is behind: another [chain] rpc"
-        return Seen(f"the newest block is {-ahead:.0f} s old", fix)
-    return Seen(f"the newest block is {max(0.0, -ahead):.0f} s old")
+        return Verdict(f"the newest block is {-ahead:.0f} s old", fix)
+    return Verdict(f"the newest block is {max(0.0, -ahead):.0f} s old")
 
 
 @_on_chain
-def gas(scene: Scene) -> Seen:
+def gas(scene: Scene) -> Verdict:
     """The signer can pay for claims."""
     if not scene.config.node.serve:
         return unknown("a node that only asks claims nothing")
@@ -165,11 +167,11 @@ def gas(scene: Scene) -> Seen:
     needed = Wei(GAS_CLAIMS * CLAIM_GAS * (fees.base_wei + fees.tip_wei))
     has = client.coin_balance(signer)
     fix = f"send {(needed - has) / 1e18:.6f} coins to the signer {signer}" if has < needed else ""
-    return Seen(f"{has / 1e18:.6f} coins; {GAS_CLAIMS} claims cost about {needed / 1e18:.6f}", fix)
+    return Verdict(f"{has / 1e18:.6f} coins; {GAS_CLAIMS} claims cost about {needed / 1e18:.6f}", fix)
 
 
 @_on_chain
-def stake(scene: Scene) -> Seen:
+def stake(scene: Scene) -> Verdict:
     """The bond is what claims need."""
     if not scene.config.node.serve:
         return unknown("a node that only asks needs none")
@@ -180,18 +182,18 @@ def stake(scene: Scene) -> Seen:
     least = deployment.params(epoch_at(scene.client.head().timestamp_s, deployment.windows())).min_stake_wei
     bonded = deployment.stake(wallet).bonded_wei
     found = f"{bonded / 1e18:g} OPEN bonded, {least / 1e18:g} are needed"
-    return Seen(found, "" if bonded >= least else f"`openledger-node stake add {(least - bonded) / 1e18:g}`")
+    return Verdict(found, "" if bonded >= least else f"`openledger-node stake add {(least - bonded) / 1e18:g}`")
 
 
-def claims(scene: Scene) -> Seen:
+def claims(scene: Scene) -> Verdict:
     """Nothing keeps receipts from being claimed."""
     status = scene.status
     if status is None:
         return unknown("the daemon is not running")
     money = status["money"]
     if why := money["why_down"]:
-        return Seen(why, "`openledger-node doctor --only chain` says what is wrong with the chain")
-    return Seen(money["why_not_claimed"] or "what is due is claimed")
+        return Verdict(why, "`openledger-node doctor --only chain` says what is wrong with the chain")
+    return Verdict(money["why_not_claimed"] or "what is due is claimed")
 
 
 def _address(scene: Scene, name: str) -> Address | None:

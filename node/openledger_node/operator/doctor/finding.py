@@ -20,7 +20,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Verdict:
     """A verdict before it has its name."""
 
     found: str
@@ -34,10 +34,10 @@ class Check:
 
     section: str
     name: str
-    look: "Callable[[Scene], Seen]"  # may raise what the node itself would
+    look: "Callable[[Scene], Verdict]"  # may raise what the node itself would
     within_s: float = 5.0
 
 
-def unknown(why: str) -> Seen:
+def unknown(why: str) -> Verdict:
     """It can't be told, or does not apply; that is no problem."""
-    return Seen(why, is_known=False)
+    return Verdict(why, is_known=False)

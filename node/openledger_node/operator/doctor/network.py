@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from ...p2p.address_book import AddressBook
-from .finding import Seen, unknown
+from .finding import Verdict, unknown
 from .scene import Scene
 
 DIAL_TIMEOUT_S = 3.0
@@ -14,37 +14,39 @@ DIALS_MAX = 16
 _ADDRESS = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d+)")
 
 
-def port(scene: Scene) -> Seen:
+def port(scene: Scene) -> Verdict:
     """The API's port is free, or ours."""
     api = scene.config.api
     if scene.status:
-        return Seen(f"in use by this node: {scene.status['api']['url']}")
+        return Verdict(f"in use by this node: {scene.status['api']['url']}")
     with socket.socket(socket.AF_INET6 if ":" in api.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((api.host, api.port))
         except OSError as error:
-            return Seen(f"{api.host}:{api.port}: {error.strerror}", "stop what uses it, or set [api] port")
-    return Seen(f"{api.host}:{api.port} is free")
+            return Verdict(f"{api.host}:{api.port}: {error.strerror}", "stop what uses it, or set [api] port")
+    return Verdict(f"{api.host}:{api.port} is free")
 
 
-def listening(scene: Scene) -> Seen:
+def listening(scene: Scene) -> Verdict:
     """The port among peers is free, or ours."""
     chosen = scene.config.p2p.port
     if _is_alone(scene):
         return unknown("a node on a chain of its own has no peers")
     if scene.status or not chosen:
-        return Seen("ours" if scene.status else "any free one, by [p2p] port: set one that your router can pass on")
+        return Verdict(
+            "ours" if scene.status else "any free one, by [p2p] port: set one that your router can pass on"
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", chosen))
         except OSError as error:
-            return Seen(f"{chosen}: {error.strerror}", "stop what uses it, or set [p2p] port")
-    return Seen(f"{chosen} is free")
+            return Verdict(f"{chosen}: {error.strerror}", "stop what uses it, or set [p2p] port")
+    return Verdict(f"{chosen} is free")
 
 
-def bootstrap(scene: Scene) -> Seen:
+def bootstrap(scene: Scene) -> Verdict:
     """Somebody who knows the others can be dialled."""
     found = scene.network
     if found is None or _is_alone(scene):
@@ -54,14 +56,14 @@ def bootstrap(scene: Scene) -> Seen:
         fix = (
             "put an address into `bootstrap` of network.json: `openledger-node peers bootstrap` on any machine is one"
         )
-        return Seen("no address of anybody is known", fix)
+        return Verdict("no address of anybody is known", fix)
     answering = dial_all(addresses)
     found_line = f"{len(answering)} of {len(addresses)} known addresses answer"
     fix = f"look whether this machine reaches {addresses[0]}: a firewall, or they are down"
-    return Seen(found_line, "" if answering else fix)
+    return Verdict(found_line, "" if answering else fix)
 
 
-def peers(scene: Scene) -> Seen:
+def peers(scene: Scene) -> Verdict:
     """The running node is connected with somebody."""
     if _is_alone(scene):
         return unknown("a node on a chain of its own has no peers")
@@ -69,13 +71,13 @@ def peers(scene: Scene) -> Seen:
     if status is None:
         return unknown("the daemon is not running")
     if status["peers"]:
-        return Seen(f"{status['peers']} connected")
-    return Seen(
+        return Verdict(f"{status['peers']} connected")
+    return Verdict(
         "none is connected", "wait a minute; then look at `bootstrap` above, and at `openledger-node peers list`"
     )
 
 
-def own_address(scene: Scene) -> Seen:
+def own_address(scene: Scene) -> Verdict:
     """What this node calls its address can be dialled, from here at least."""
     if _is_alone(scene):
         return unknown("a node on a chain of its own has no peers")
@@ -85,12 +87,12 @@ def own_address(scene: Scene) -> Seen:
     answering = dial_all(addresses)
     if not answering:
         fix = "set [p2p] listen to an address of this machine: `/ip4/<its address>/tcp/<port>`"
-        return Seen(f"none of {len(addresses)} answers: {', '.join(addresses[:2])}", fix)
+        return Verdict(f"none of {len(addresses)} answers: {', '.join(addresses[:2])}", fix)
     is_outside = [address for address in answering if not re.match(r"/ip4/127\.|/ip6/::1/", address)]
     if not is_outside:
         fix = "set [p2p] listen to an address that others reach: `/ip4/<its address>/tcp/<port>`"
-        return Seen(f"only this machine itself reaches {answering[0]}", fix)
-    return Seen(f"{is_outside[0]} answers from here; whether from outside, `was dialled` in `status` shows")
+        return Verdict(f"only this machine itself reaches {answering[0]}", fix)
+    return Verdict(f"{is_outside[0]} answers from here; whether from outside, `was dialled` in `status` shows")
 
 
 def dial_all(addresses: Iterable[str]) -> list[str]:

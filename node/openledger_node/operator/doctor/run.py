@@ -8,7 +8,7 @@ from openledger_protocol.errors import ProtocolError
 
 from ...errors import NodeError
 from . import chain, folder, machine, model, network
-from .finding import Check, Finding, Seen
+from .finding import Check, Finding, Verdict
 from .scene import Scene
 
 LOCAL_S, NETWORK_S = 6.0, 9.0
@@ -59,7 +59,7 @@ SECTIONS = tuple(dict.fromkeys(check.section for check in CHECKS))
 def examine(scene: Scene, checks: Iterable[Check] = CHECKS) -> list[Finding]:
     """Look at everything, in the time that the slowest check may take."""
     chosen = list(checks)
-    seen: dict[str, Seen] = {}
+    seen: dict[str, Verdict] = {}
     began_s = time.monotonic()
     # Daemon threads: one that hangs in a system call must not keep the verb from ending.
     threads = [threading.Thread(target=_look, args=(check, scene, seen), daemon=True) for check in chosen]
@@ -70,16 +70,16 @@ def examine(scene: Scene, checks: Iterable[Check] = CHECKS) -> list[Finding]:
     return [_finding(check, seen.get(check.name)) for check in chosen]
 
 
-def _look(check: Check, scene: Scene, seen: dict[str, Seen]) -> None:
+def _look(check: Check, scene: Scene, seen: dict[str, Verdict]) -> None:
     try:
         seen[check.name] = check.look(scene)
     except (NodeError, ProtocolError) as error:
-        seen[check.name] = Seen("no", str(error))
+        seen[check.name] = Verdict("no", str(error))
     except OSError as error:
-        seen[check.name] = Seen(str(error), f"look at {error.filename or scene.home.root}: its mode, and its disk")
+        seen[check.name] = Verdict(str(error), f"look at {error.filename or scene.home.root}: its mode, and its disk")
 
 
-def _finding(check: Check, seen: Seen | None) -> Finding:
+def _finding(check: Check, seen: Verdict | None) -> Finding:
     if seen is None:
         fix = f"run `openledger-node doctor --only {check.section}` again; if it stays, `openledger-node logs`"
         return Finding(

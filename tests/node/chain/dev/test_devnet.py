@@ -24,7 +24,7 @@ from openledger_node.chain.dev.embedded import open_chain
 from openledger_node.chain.dev.launch import CHAIN_FILES, Devnet, start_devnet
 from openledger_node.errors import ChainError
 from openledger_node.network_file import network_id_for_development
-from openledger_protocol.chain import Block, Call, TransactionReceipt
+from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.primitives import Digest, Wei, check_address
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ class Answered:
         """Send one payment more, and note what the chain says by now."""
         head = client.head()
         self.blocks[head.number] = head
-        self.sent.append(send_call(client, Call(to=NOBODY, value_wei=Wei(1))))
+        self.sent.append(send_call(client, ContractCall(to=NOBODY, value_wei=Wei(1))))
         for digest in self.sent[-5:]:
             if receipt := client.receipt(digest):
                 self.receipts[digest] = receipt
@@ -100,7 +100,7 @@ def ask_until_dead(answered: Answered, client: PatientClient) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_chain_that_was_ended_goes_on_as_the_same_chain(tmp_path: Path, engine: str) -> None:
     with start(tmp_path, engine=engine) as devnet, closing(PatientClient(devnet.url)) as client:
-        digest = send_call(client, Call(to=NOBODY, value_wei=Wei(1)))
+        digest = send_call(client, ContractCall(to=NOBODY, value_wei=Wei(1)))
         before = client.mine(2)
         receipt, genesis = client.receipt(digest), devnet.genesis_hash
     with start(tmp_path, engine="auto") as devnet, closing(PatientClient(devnet.url)) as client:

@@ -15,7 +15,7 @@ from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
 from openledger_node.errors import ChainError
-from openledger_protocol.chain import Block, Call
+from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.primitives import Digest, Wei
 from openledger_protocol.transactions import GasPrice
 
@@ -59,14 +59,14 @@ def test_a_chain_goes_on_where_it_was(kept: tuple[Path, list[Block]], file: Path
 def test_what_was_mined_is_found_after_a_restart_and_what_waited_is_forgotten(file: Path) -> None:
     with closing(open_chain(file, GENESIS_S)) as chain:
         client = Simulation(chain)
-        mined = send_call(client, Call(to=BANK, value_wei=Wei(1)))
+        mined = send_call(client, ContractCall(to=BANK, value_wei=Wei(1)))
         client.mine()
-        receipt, waits = client.receipt(mined), send_call(client, Call(to=BANK))
+        receipt, waits = client.receipt(mined), send_call(client, ContractCall(to=BANK))
     with closing(open_chain(file, 0)) as chain:
         again = Simulation(chain)
         assert again.receipt(mined) == receipt is not None
         assert not again.is_known(waits)
-        assert send_call(again, Call(to=BANK)) == waits
+        assert send_call(again, ContractCall(to=BANK)) == waits
 
 
 def test_each_fresh_chain_is_another_network() -> None:
@@ -179,7 +179,7 @@ def crammed(file: Path) -> Iterator[EmbeddedChain]:
 
 def test_a_block_that_cannot_be_stored_was_never_there(crammed: EmbeddedChain, file: Path) -> None:
     client = Simulation(crammed)
-    digest = send_call(client, Call(to=BANK, value_wei=Wei(1)))
+    digest = send_call(client, ContractCall(to=BANK, value_wei=Wei(1)))
     with pytest.raises(ChainError, match="is the disk full, or not to be written to"):
         mine_until_full(client)
     head = client.head()
@@ -221,31 +221,31 @@ def priced(percent: int, *, tip_percent: int | None = None) -> GasPrice:
 
 @pytest.mark.parametrize("price", [priced(109), priced(100), priced(200, tip_percent=109), priced(50)])
 def test_a_replacement_that_pays_less_than_a_tenth_more_is_underpriced(client: Simulation, price: GasPrice) -> None:
-    send_call(client, Call(to=BANK, value_wei=Wei(1)))
-    assert refusal(client, signed_call(client, Call(to=BANK), key=BANK_KEY, price=price)) == "underpriced"
+    send_call(client, ContractCall(to=BANK, value_wei=Wei(1)))
+    assert refusal(client, signed_call(client, ContractCall(to=BANK), key=BANK_KEY, price=price)) == "underpriced"
 
 
 def test_what_costs_less_than_the_base_fee_waits_and_all_behind_it(client: Simulation) -> None:
     cheap = GasPrice(fee_max_wei=Wei(10), tip_max_wei=Wei(1))
-    first = send_call(client, Call(to=BANK), nonce=0, price=cheap)
-    second = send_call(client, Call(to=BANK), nonce=1)
+    first = send_call(client, ContractCall(to=BANK), nonce=0, price=cheap)
+    second = send_call(client, ContractCall(to=BANK), nonce=1)
     client.mine()
     assert [client.receipt(each) for each in (first, second)] == [None, None]
-    dearer = send_call(client, Call(to=BANK), nonce=0)
+    dearer = send_call(client, ContractCall(to=BANK), nonce=0)
     client.mine()
     assert all(client.receipt(each) for each in (dearer, second))
     assert not client.is_known(first)
 
 
 def test_what_was_sent_first_is_mined_first(client: Simulation) -> None:
-    sent: list[Digest] = [send_call(client, Call(to=BANK), nonce=nonce) for nonce in (2, 0, 1)]
+    sent: list[Digest] = [send_call(client, ContractCall(to=BANK), nonce=nonce) for nonce in (2, 0, 1)]
     client.mine()
     shown = client.ask("eth_getBlockByNumber", ["latest", False])["transactions"]
     assert shown == [sent[1], sent[2], sent[0]]
 
 
 def test_a_block_takes_no_more_gas_than_it_has(client: Simulation) -> None:
-    burn = Call(to=CREATE, data=b"\xfe")  # an invalid instruction uses all gas
+    burn = ContractCall(to=CREATE, data=b"\xfe")  # an invalid instruction uses all gas
     sent = [send_call(client, burn, nonce=nonce, gas_limit=16_000_000) for nonce in range(2)]
     client.mine()
     assert [client.receipt(each) is not None for each in sent] == [True, False]

@@ -15,7 +15,7 @@ from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.dev.deploy import CREATE
 from openledger_node.chain.dev.embedded import open_chain
 from openledger_node.chain.encoding import created_address
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 
 CALLS_ITSELF = bytes.fromhex("685f5f5f5f5f305af1005f5260096017f3")
 """Creates a contract of nine bytes, which calls itself with all the gas that it may pass on."""
@@ -51,9 +51,9 @@ def test_a_deeply_nested_question_is_refused_by_a_process_with_the_evm_in_it() -
 
 def test_a_contract_that_calls_itself_as_deep_as_it_may_is_mined_as_any_other() -> None:
     with closing(Simulation(open_chain(None, GENESIS_S))) as client:
-        send_call(client, Call(to=CREATE, data=CALLS_ITSELF))
+        send_call(client, ContractCall(to=CREATE, data=CALLS_ITSELF))
         client.mine()
-        deep = Call(to=created_address(BANK, 0))
+        deep = ContractCall(to=created_address(BANK, 0))
         digest = send_call(client, deep, gas_limit=29_000_000)
         client.mine()
         receipt = client.receipt(digest)

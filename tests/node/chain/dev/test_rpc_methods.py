@@ -14,7 +14,7 @@ from openledger_node.chain.dev.constants import BANK
 from openledger_node.chain.dev.embedded import open_chain
 from openledger_node.chain.dev.rpc_methods import RpcMethods
 from openledger_node.chain.rpc import RpcError
-from openledger_protocol.chain import Call
+from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Wei
 
 CHAIN = open_chain(None, GENESIS_S, seed=SEED)
@@ -57,7 +57,7 @@ def code_of(method: str, params: list[Any]) -> int | None:
 
 def test_blocks_and_transactions_show_whole_or_by_their_hashes() -> None:
     with closing(Simulation(open_chain(None, GENESIS_S))) as client:
-        digest = send_call(client, Call(to=BANK, value_wei=Wei(1)))
+        digest = send_call(client, ContractCall(to=BANK, value_wei=Wei(1)))
         waiting = client.ask("eth_getTransactionByHash", [digest])
         assert (waiting["hash"], waiting["blockNumber"], waiting["from"]) == (digest, None, BANK)
         head = client.mine()
