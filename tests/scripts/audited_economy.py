@@ -116,107 +116,107 @@ def _weights(whole: int) -> list[tuple[Address, int]]:
 
 def run_economy() -> Economy:
     """Let it all happen."""
-    economy = Economy(stage=staged())
-    bond_another(economy)
-    first, second, third = (economy.open(OPEN + odd) for odd in (1, 22, 333))
-    economy.send("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
-    economy.paid_in += 77
-    economy.send("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
-    economy.send("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
-    _settle_all_ways(economy, first, second)
-    _earn_by_bonds(economy)
-    _give_back(economy, second, third)
-    _change_the_rules(economy)
-    _settle_by_new_rules(economy, first)
-    _end(economy)
-    _leave_undone(economy, first)
-    return economy
+    session = Economy(stage=staged())
+    bond_another(session)
+    first, second, third = (session.open(OPEN + odd) for odd in (1, 22, 333))
+    session.send("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
+    session.paid_in += 77
+    session.send("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
+    session.send("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
+    _settle_all_ways(session, first, second)
+    _earn_by_bonds(session)
+    _give_back(session, second, third)
+    _change_the_rules(session)
+    _settle_by_new_rules(session, first)
+    _end(session)
+    _leave_undone(session, first)
+    return session
 
 
-def bond_another(economy: Economy) -> None:
-    stage = economy.stage
+def bond_another(session: Economy) -> None:
+    stage = session.stage
     stage.chain.fund(NODE2, open_wei=1_000 * OPEN)
     stage.chain.fund(address_of(HEIR_KEY))
-    economy.send("OpenToken", "approve", stage.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
-    economy.send("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
-    economy.send("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
+    session.send("OpenToken", "approve", stage.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
+    session.send("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
+    session.send("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
 
 
-def _settle_all_ways(economy: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
+def _settle_all_ways(session: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
     """A list that names all but one pot, a claim of the base alone, one that is late, and one of nothing."""
-    wrong = replace(economy.item(second, [5, 0, 0, 0]), from_wei=Wei(1))
-    record = economy.claim(economy.item(first, [10_007, 200_003, 30_011, 400_001]), wrong)
-    economy.finalize(record, payouts_of(record, unlisted=[1]))
-    economy.finalize(economy.claim(economy.item(second, [999_983, 0, 0, 0])), [])
-    late = economy.claim(economy.item(first, [0, 500_009, 1, 700_001]))
-    economy.wait(WINDOWS.propose_s + 1)
-    economy.send("AttributionRewards", "finalizeLate", late, key=STRANGER_KEY)
-    economy.finalize(economy.claim(wrong), [])
+    wrong = replace(session.item(second, [5, 0, 0, 0]), from_wei=Wei(1))
+    record = session.claim(session.item(first, [10_007, 200_003, 30_011, 400_001]), wrong)
+    session.finalize(record, payouts_of(record, unlisted=[1]))
+    session.finalize(session.claim(session.item(second, [999_983, 0, 0, 0])), [])
+    late = session.claim(session.item(first, [0, 500_009, 1, 700_001]))
+    session.wait(WINDOWS.propose_s + 1)
+    session.send("AttributionRewards", "finalizeLate", late, key=STRANGER_KEY)
+    session.finalize(session.claim(wrong), [])
 
 
-def _earn_by_bonds(economy: Economy) -> None:
+def _earn_by_bonds(session: Economy) -> None:
     """One node takes out what it has earned; the other one's is counted, for it bonds more."""
-    economy.send("NodeStaking", "claimStakerRewards", key=NODE2_KEY)
-    economy.send("NodeStaking", "bond", 5, key=NODE_KEY)
+    session.send("NodeStaking", "claimStakerRewards", key=NODE2_KEY)
+    session.send("NodeStaking", "bond", 5, key=NODE_KEY)
 
 
-def _give_back(economy: Economy, second: ChannelConfig, third: ChannelConfig) -> None:
+def _give_back(session: Economy, second: ChannelConfig, third: ChannelConfig) -> None:
     """A withdrawal that is finished, and one that a refund makes smaller."""
-    stage = economy.stage
+    stage = session.stage
     for config, amount in ((second, 5_000), (third, 10**17 + 3)):
-        economy.send("PaymentChannels", "startWithdraw", config, amount, key=PAYER_KEY)
+        session.send("PaymentChannels", "startWithdraw", config, amount, key=PAYER_KEY)
     refund = Refund(channel_id=stage.id_of(second), amount_wei=Wei(1_234), nonce=0)
     signature = sign_digest(SIGNER_KEY, refund_digest(refund, stage.payments))
-    economy.send("PaymentChannels", "refund", second, 1_234, 0, signature, key=STRANGER_KEY)
-    economy.wait(50)
-    economy.send("PaymentChannels", "finishWithdraw", third, key=PAYER_KEY)
+    session.send("PaymentChannels", "refund", second, 1_234, 0, signature, key=STRANGER_KEY)
+    session.wait(50)
+    session.send("PaymentChannels", "finishWithdraw", third, key=PAYER_KEY)
 
 
-def _change_the_rules(economy: Economy) -> None:
+def _change_the_rules(session: Economy) -> None:
     """Other fees, and a Datanet of another owner."""
-    stage = economy.stage
+    stage = session.stage
     stage.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=12_345, stakers_ppm=67_891, data_ppm=111_111)
-    economy.send("Params", "set", stage.params, key=BANK_KEY)
+    session.send("Params", "set", stage.params, key=BANK_KEY)
     [datanet] = [id_ for id_, terms in stage.datanets.items() if terms.owner == address_of(OWNER_KEYS[0])]
-    economy.send("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])
-    economy.send("DatanetRegistry", "acceptOwnership", datanet, key=HEIR_KEY)
+    session.send("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])
+    session.send("DatanetRegistry", "acceptOwnership", datanet, key=HEIR_KEY)
     stage.datanets[datanet] = replace(stage.datanets[datanet], owner=address_of(HEIR_KEY))
-    economy.wait(2 * WINDOWS.epoch_s)
+    session.wait(2 * WINDOWS.epoch_s)
 
 
-def _settle_by_new_rules(economy: Economy, first: ChannelConfig) -> None:
-    record = economy.claim(economy.item(first, [3, 1_000_003, 777_777, 312_345]))
-    economy.finalize(record, payouts_of(record))
+def _settle_by_new_rules(session: Economy, first: ChannelConfig) -> None:
+    record = session.claim(session.item(first, [3, 1_000_003, 777_777, 312_345]))
+    session.finalize(record, payouts_of(record))
 
 
-def _end(economy: Economy) -> None:
+def _end(session: Economy) -> None:
     """What had to wait is over: stake and an adapter's bond come back, balances are taken out, one by relay."""
-    stage, owner = economy.stage, OWNER_KEYS[2]
-    economy.send("NodeStaking", "withdraw", key=NODE2_KEY)
-    economy.send("ModelRegistry", "reclaimBond", ADAPTERS[3], key=owner)
-    economy.take_out(owner, account(0x78), 100)
+    stage, owner = session.stage, OWNER_KEYS[2]
+    session.send("NodeStaking", "withdraw", key=NODE2_KEY)
+    session.send("ModelRegistry", "reclaimBond", ADAPTERS[3], key=owner)
+    session.take_out(owner, account(0x78), 100)
     claim = ClaimFor(
         account=address_of(owner), to=account(0x78), amount_wei=Wei(11), nonce=0, deadline_s=stage.now_s + 100
     )
     signature = sign_digest(owner, claim_for_digest(claim, stage.rewards))
-    economy.send("AttributionRewards", "withdrawFor", [claim], [signature], key=STRANGER_KEY)
-    economy.taken_out[address_of(owner)] += 11
+    session.send("AttributionRewards", "withdrawFor", [claim], [signature], key=STRANGER_KEY)
+    session.taken_out[address_of(owner)] += 11
 
 
-def _leave_undone(economy: Economy, first: ChannelConfig) -> None:
+def _leave_undone(session: Economy, first: ChannelConfig) -> None:
     """A claim that nobody has listed yet, a list that is not final, stake on its way, a withdrawal that waits."""
-    record = economy.claim(economy.item(first, [0, 40_009, 0, 0]))
-    economy.propose(record, payouts_of(record))
-    economy.claim(economy.item(first, [50_021, 0, 60_013, 0]))
+    record = session.claim(session.item(first, [0, 40_009, 0, 0]))
+    session.propose(record, payouts_of(record))
+    session.claim(session.item(first, [50_021, 0, 60_013, 0]))
     for amount in (OPEN + 7, 11):
-        economy.send("NodeStaking", "unbond", amount, key=NODE2_KEY)
-    economy.send("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
+        session.send("NodeStaking", "unbond", amount, key=NODE2_KEY)
+    session.send("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
 
 
-def plant(economy: Economy, contract: str, slot: int, change: Callable[[int], int]) -> BlockHeaderAPI:
+def plant(session: Economy, contract: str, slot: int, change: Callable[[int], int]) -> BlockHeaderAPI:
     """Mine a block in which one word of storage is another, as no transaction could make it."""
-    embedded = economy.client._chain
-    address = bytes.fromhex(economy.stage.chain.contracts[contract][2:])
+    embedded = session.client._chain
+    address = bytes.fromhex(session.stage.chain.contracts[contract][2:])
     header = embedded._chain.create_header_from_parent(
         embedded.head, timestamp=embedded.head.timestamp + 1, gas_limit=embedded.head.gas_limit
     )

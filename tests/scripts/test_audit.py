@@ -47,16 +47,16 @@ TERMS_ASKED = "ModelRegistry._adapters."
 
 
 @pytest.fixture(scope="module")
-def economy() -> Iterator[Economy]:
-    economy = run_economy()
-    yield economy
-    economy.client.close()
+def session() -> Iterator[Economy]:
+    session = run_economy()
+    yield session
+    session.client.close()
 
 
 @pytest.fixture(scope="module")
-def spots(economy: Economy) -> dict[str, list[Spot]]:
+def spots(session: Economy) -> dict[str, list[Spot]]:
     """All that the audit reads, by variable."""
-    chain = pin_chain(economy.client, economy.network)
+    chain = pin_chain(session.client, session.network)
     said = EventLog(chain.events())
     claims = list(read_all(said.events, PROTOCOL).stories.values())
     values = read_storage(chain, books_of(said, claims), claims).values
@@ -100,25 +100,25 @@ def is_money(name: str) -> bool:
 MONEY = sorted(filter(is_money, variables()))
 
 
-def test_an_economy_holds_to_the_wei(economy: Economy) -> None:
-    report = audit(economy.client, economy.network)
+def test_an_economy_holds_to_the_wei(session: Economy) -> None:
+    report = audit(session.client, session.network)
     assert report.faults == ()
     assert [line for line in report.lines if not line.holds] == []
     assert report.holds
     assert report.donations == {}
 
 
-def test_at_every_point_of_its_history_it_holds(economy: Economy) -> None:
-    head = economy.client.head().number
-    for number in range(economy.network.deploy_block + 8, head, 4):
-        report = audit(economy.client, economy.network, number)
+def test_at_every_point_of_its_history_it_holds(session: Economy) -> None:
+    head = session.client.head().number
+    for number in range(session.network.deploy_block + 8, head, 4):
+        report = audit(session.client, session.network, number)
         assert (report.block, report.holds) == (number, True), report.faults
 
 
-def test_the_terms_are_what_the_accounts_of_each_role_have_got(economy: Economy) -> None:
-    terms = audit(economy.client, economy.network).terms
-    got = {each: economy.stage.balance_of(each) + economy.taken_out.get(each, 0) for each in everybody()}
-    assert terms["paid_in"] == economy.paid_in
+def test_the_terms_are_what_the_accounts_of_each_role_have_got(session: Economy) -> None:
+    terms = audit(session.client, session.network).terms
+    got = {each: session.stage.balance_of(each) + session.taken_out.get(each, 0) for each in everybody()}
+    assert terms["paid_in"] == session.paid_in
     assert terms["nodes"] == got[PAYOUT]
     assert terms["adapter_owners"] == got[address_of(OWNER_KEYS[2])] + got[address_of(OWNER_KEYS[3])]
     assert terms["datanet_owners"] == got[address_of(OWNER_KEYS[0])] + got[address_of(HEIR_KEY)]
@@ -134,8 +134,8 @@ def everybody() -> list[Address]:
     return [PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2, *CONTRIBUTORS, *map(address_of, people)]
 
 
-def test_all_terms_together_are_what_was_paid_in(economy: Economy) -> None:
-    terms: dict[str, Any] = dict(audit(economy.client, economy.network).terms)
+def test_all_terms_together_are_what_was_paid_in(session: Economy) -> None:
+    terms: dict[str, Any] = dict(audit(session.client, session.network).terms)
     contributors = sum(terms.pop("contributors").values())
     assert terms.pop("paid_in") == contributors + sum(terms.values())
 
@@ -147,9 +147,9 @@ def test_every_variable_is_judged() -> None:
 
 
 @pytest.mark.parametrize("name", MONEY)
-def test_a_planted_wei_is_named(economy: Economy, spots: dict[str, list[Spot]], name: str) -> None:
+def test_a_planted_wei_is_named(session: Economy, spots: dict[str, list[Spot]], name: str) -> None:
     spot = spots[name][0]
-    report = audit_with_planted(economy, spot, 1)
+    report = audit_with_planted(session, spot, 1)
     assert not report.holds
     contract, variable, *_ = name.split(".")
     named = [fault for fault in report.faults if fault.startswith(f"{contract}.{variable}")]
@@ -157,66 +157,66 @@ def test_a_planted_wei_is_named(economy: Economy, spots: dict[str, list[Spot]], 
     assert name.rpartition(".")[2] in named[0]
 
 
-def test_what_was_planted_is_gone_again(economy: Economy) -> None:
-    assert audit(economy.client, economy.network).holds
+def test_what_was_planted_is_gone_again(session: Economy) -> None:
+    assert audit(session.client, session.network).holds
 
 
 @pytest.mark.parametrize("name", ["PaymentChannels._channels.deposit", "AttributionRewards.balanceOf"])
 def test_a_wei_that_is_missing_is_named_with_its_key(
-    economy: Economy, spots: dict[str, list[Spot]], name: str
+    session: Economy, spots: dict[str, list[Spot]], name: str
 ) -> None:
     spot = spots[name][-1] if name.startswith("Payment") else spots[name][0]
-    report = audit_with_planted(economy, spot, -1)
+    report = audit_with_planted(session, spot, -1)
     assert [fault for fault in report.faults if str(spot[2]) in fault]
     assert [line.id for line in report.lines if not line.holds]
 
 
-def test_a_wei_moved_from_one_account_to_another_is_named(economy: Economy, spots: dict[str, list[Spot]]) -> None:
+def test_a_wei_moved_from_one_account_to_another_is_named(session: Economy, spots: dict[str, list[Spot]]) -> None:
     giver, taker = spots["AttributionRewards.balanceOf"][:2]
-    plant_at(economy, giver, -1)
-    report = audit_with_planted(economy, taker, 1)
-    plant_at(economy, giver, 1)
+    plant_at(session, giver, -1)
+    report = audit_with_planted(session, taker, 1)
+    plant_at(session, giver, 1)
     assert all(line.holds for line in report.lines), "no sum can tell"
     assert len(report.faults) == 2
 
 
-def test_a_contract_that_is_wired_to_another_is_named(economy: Economy) -> None:
+def test_a_contract_that_is_wired_to_another_is_named(session: Economy) -> None:
     spot: Spot = ("PaymentChannels", "rewards")
-    report = audit_with_planted(economy, spot, 1)
+    report = audit_with_planted(session, spot, 1)
     assert [fault for fault in report.faults if fault.startswith("PaymentChannels.rewards is ")]
 
 
-def audit_with_planted(economy: Economy, spot: Spot, more: int) -> Report:
+def audit_with_planted(session: Economy, spot: Spot, more: int) -> Report:
     """Audit a chain on which a value is other by so much, and put it right again."""
-    plant_at(economy, spot, more)
+    plant_at(session, spot, more)
     try:
-        return audit(economy.client, economy.network)
+        return audit(session.client, session.network)
     finally:
-        plant_at(economy, spot, -more)
+        plant_at(session, spot, -more)
 
 
-def plant_at(economy: Economy, spot: Spot, more: int) -> None:
+def plant_at(session: Economy, spot: Spot, more: int) -> None:
     contract, variable, *path = spot
     place = layout_of(str(contract)).place(str(variable), *path)
-    plant(economy, str(contract), place.slot, lambda word: word + (more << (8 * place.offset)))
+    plant(session, str(contract), place.slot, lambda word: word + (more << (8 * place.offset)))
 
 
-def test_gifts_are_named_and_break_nothing(economy: Economy) -> None:
-    contracts = economy.stage.chain.contracts
+def test_gifts_are_named_and_break_nothing(session: Economy) -> None:
+    contracts = session.stage.chain.contracts
     owner = OWNER_KEYS[2]
     for name, amount in (("PaymentChannels", 5), ("Params", 7), ("NodeStaking", 11)):
-        assert economy.stage.chain.send("OpenToken", "transfer", contracts[name], amount).is_ok
-    economy.take_out(owner, contracts["AttributionRewards"], 3)
-    economy.take_out(owner, contracts["PaymentChannels"], 2)
-    report = audit(economy.client, economy.network)
+        assert session.stage.chain.send("OpenToken", "transfer", contracts[name], amount).is_ok
+    session.take_out(owner, contracts["AttributionRewards"], 3)
+    session.take_out(owner, contracts["PaymentChannels"], 2)
+    report = audit(session.client, session.network)
     assert report.holds, report.faults
     assert report.donations == {"PaymentChannels": 7, "Params": 7, "NodeStaking": 11, "AttributionRewards": 3}
 
 
-def test_a_payer_who_is_gone_leaves_a_channel_of_nothing(economy: Economy) -> None:
-    config = economy.open(10**16)
-    economy.send("PaymentChannels", "startWithdraw", config, 10**16, key=PAYER_KEY)
-    economy.wait(41)
-    economy.send("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
-    assert economy.stage.balance(config).deposit_wei == 0
-    assert audit(economy.client, economy.network).holds
+def test_a_payer_who_is_gone_leaves_a_channel_of_nothing(session: Economy) -> None:
+    config = session.open(10**16)
+    session.send("PaymentChannels", "startWithdraw", config, 10**16, key=PAYER_KEY)
+    session.wait(41)
+    session.send("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
+    assert session.stage.balance(config).deposit_wei == 0
+    assert audit(session.client, session.network).holds

@@ -24,7 +24,7 @@ AUDIT_EACH = 16
 class Walk:
     """Who does what next; a contract may refuse any of it."""
 
-    economy: Economy
+    session: Economy
     random: Random
     channels: list[ChannelConfig] = field(default_factory=list)
     claims: list[ClaimRecord] = field(default_factory=list)
@@ -48,10 +48,10 @@ class Walk:
             self.give,
         )
         self.random.choice(deeds)()
-        self.economy.wait(self.random.choice([1, 1, 7, 12, 45]))
+        self.session.wait(self.random.choice([1, 1, 7, 12, 45]))
 
     def attempt(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
-        self.num_done += self.economy.stage.chain.send(contract, function, *arguments, key=key).is_ok
+        self.num_done += self.session.stage.chain.send(contract, function, *arguments, key=key).is_ok
 
     def amount(self) -> int:
         return self.random.choice([1, 999_983, self.random.randrange(1, OPEN)])
@@ -60,7 +60,7 @@ class Walk:
         return self.random.choice(self.channels)
 
     def open(self) -> None:
-        self.channels.append(self.economy.open(OPEN // 50 + self.amount()))
+        self.channels.append(self.session.open(OPEN // 50 + self.amount()))
 
     def top_up(self) -> None:
         self.attempt("PaymentChannels", "topUp", self.channel(), self.amount(), key=PAYER_KEY)
@@ -73,30 +73,30 @@ class Walk:
             self.attempt("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
 
     def refund(self) -> None:
-        config, stage = self.channel(), self.economy.stage
+        config, stage = self.channel(), self.session.stage
         nonce = stage.chain.read("PaymentChannels", "refundNonceOf", stage.id_of(config))
         refund = Refund(channel_id=stage.id_of(config), amount_wei=Wei(self.amount() // 9 + 1), nonce=nonce)
         signature = sign_digest(SIGNER_KEY, refund_digest(refund, stage.payments))
         self.attempt("PaymentChannels", "refund", config, refund.amount_wei, nonce, signature, key=STRANGER_KEY)
 
     def claim(self) -> None:
-        if self.economy.stage.chain.read("NodeStaking", "bondedOf", address_of(NODE_KEY)) < 100 * OPEN:
+        if self.session.stage.chain.read("NodeStaking", "bondedOf", address_of(NODE_KEY)) < 100 * OPEN:
             return
         chosen = self.random.sample(self.channels, min(len(self.channels), 3))
         amounts = [[self.random.choice([0, self.amount() // 100]) for _ in ADAPTERS] for _ in chosen]
-        items = [self.economy.item(config, row) for config, row in zip(chosen, amounts, strict=True)]
-        self.claims.append(self.economy.claim(*items))
+        items = [self.session.item(config, row) for config, row in zip(chosen, amounts, strict=True)]
+        self.claims.append(self.session.claim(*items))
 
     def propose(self) -> None:
         if not self.claims:
             return
         record = self.claims.pop(self.random.randrange(len(self.claims)))
-        if self.economy.stage.now_s + 1 > record.claimed_at_s + WINDOWS.propose_s:
+        if self.session.stage.now_s + 1 > record.claimed_at_s + WINDOWS.propose_s:
             self.attempt("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
             return
         unlisted = [index for index in range(len(record.pots)) if self.random.random() < 0.2]
         payouts = payouts_of(record, unlisted=unlisted)
-        self.economy.propose(record, payouts)
+        self.session.propose(record, payouts)
         self.lists.append((record, payouts))
 
     def finalize(self) -> None:
@@ -106,7 +106,7 @@ class Walk:
     def bond(self) -> None:
         """Bonds come and go; at times nobody has one left."""
         key = self.random.choice([NODE_KEY, NODE2_KEY])
-        all_of_it = self.economy.stage.chain.read("NodeStaking", "bondedOf", address_of(key))
+        all_of_it = self.session.stage.chain.read("NodeStaking", "bondedOf", address_of(key))
         deeds: list[tuple[object, ...]] = [
             ("bond", self.amount() + 60 * OPEN),
             ("unbond", self.amount()),
@@ -120,25 +120,25 @@ class Walk:
 
     def withdraw(self) -> None:
         key = self.random.choice(OWNER_KEYS)
-        has = self.economy.stage.balance_of(address_of(key))
-        to = self.random.choice([address_of(key), *self.economy.network.contracts.values()])
+        has = self.session.stage.balance_of(address_of(key))
+        to = self.random.choice([address_of(key), *self.session.network.contracts.values()])
         self.attempt("AttributionRewards", "withdraw", to, self.random.randrange(has + 1), key=key)
 
     def give(self) -> None:
-        to = self.random.choice([*self.economy.network.contracts.values()])
+        to = self.random.choice([*self.session.network.contracts.values()])
         self.attempt("OpenToken", "transfer", to, self.amount(), key=PAYER_KEY)
 
 
 @pytest.mark.parametrize("seed", range(1, depth(light=2, deep=11)))
 def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
-    economy = Economy(stage=staged())
-    bond_another(economy)
-    walk = Walk(economy, Random(seed))
+    session = Economy(stage=staged())
+    bond_another(session)
+    walk = Walk(session, Random(seed))
     walk.open()
     for step in range(1, STEPS + 1):
         walk.step()
         if step % AUDIT_EACH == 0:
-            report = audit(economy.client, economy.network)
+            report = audit(session.client, session.network)
             assert report.holds, (step, report.faults, report.lines)
     assert walk.num_done > STEPS // 4
-    economy.client.close()
+    session.client.close()

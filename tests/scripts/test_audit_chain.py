@@ -27,9 +27,9 @@ USAGE_ERROR = 2
 
 
 @contextmanager
-def served(economy: Economy) -> Iterator[str]:
+def served(session: Economy) -> Iterator[str]:
     """The economy's chain behind an endpoint."""
-    methods = RpcMethods(economy.client._chain, "openledger-node/test")
+    methods = RpcMethods(session.client._chain, "openledger-node/test")
 
     def answer(method: str, params: list[Any]) -> object:
         with methods.lock:
@@ -47,21 +47,21 @@ def served(economy: Economy) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def economy() -> Iterator[Economy]:
-    economy = run_economy()
-    yield economy
-    economy.client.close()
+def session() -> Iterator[Economy]:
+    session = run_economy()
+    yield session
+    session.client.close()
 
 
 @pytest.fixture(scope="module")
-def url(economy: Economy) -> Iterator[str]:
-    with served(economy) as url:
+def url(session: Economy) -> Iterator[str]:
+    with served(session) as url:
         yield url
 
 
 @pytest.fixture
-def file(economy: Economy, tmp_path: Path) -> Path:
-    return written(tmp_path, economy.network)
+def file(session: Economy, tmp_path: Path) -> Path:
+    return written(tmp_path, session.network)
 
 
 def written(folder: Path, network: Network) -> Path:
@@ -79,16 +79,16 @@ class Ran:
         self.stdout, self.stderr = capsys.readouterr()
 
 
-def test_as_a_script_it_prints_one_object(economy: Economy, url: str, file: Path) -> None:
+def test_as_a_script_it_prints_one_object(session: Economy, url: str, file: Path) -> None:
     command = [sys.executable, str(SCRIPT), url, str(file), "--json"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=file.parent)
     assert (ran.returncode, ran.stderr) == (0, "")
     printed = json.loads(ran.stdout)
     assert list(printed) == ["schema", "network", "block", "holds", "lines", "terms", "donations", "faults"]
-    assert (printed["schema"], printed["network"]) == ("openledger.audit/1", economy.network.network)
-    assert (printed["block"], printed["holds"], printed["faults"]) == (economy.client.head().number, True, [])
+    assert (printed["schema"], printed["network"]) == ("openledger.audit/1", session.network.network)
+    assert (printed["block"], printed["holds"], printed["faults"]) == (session.client.head().number, True, [])
     assert all(line["holds"] and line["left_wei"] == line["right_wei"] for line in printed["lines"])
-    assert printed["terms"]["paid_in"] == str(economy.paid_in)
+    assert printed["terms"]["paid_in"] == str(session.paid_in)
 
 
 def test_the_lines_of_the_design_are_there(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,14 +125,14 @@ def test_an_older_block_can_be_audited(url: str, file: Path, capsys: pytest.Capt
 
 
 def test_a_planted_wei_ends_it_with_one(
-    economy: Economy, url: str, file: Path, capsys: pytest.CaptureFixture[str]
+    session: Economy, url: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = layout_of("PaymentChannels").place("_released")
-    plant(economy, "PaymentChannels", place.slot, lambda word: word + 1)
+    plant(session, "PaymentChannels", place.slot, lambda word: word + 1)
     try:
         as_json, as_table = Ran(capsys, url, file, "--json"), Ran(capsys, url, file)
     finally:
-        plant(economy, "PaymentChannels", place.slot, lambda word: word - 1)
+        plant(session, "PaymentChannels", place.slot, lambda word: word - 1)
     printed = json.loads(as_json.stdout)
     assert (as_json.status, as_table.status, printed["holds"]) == (1, 1, False)
     assert [line["id"] for line in printed["lines"] if not line["holds"]] == ["channels", "releases"]
@@ -167,11 +167,11 @@ def test_a_file_that_is_not_there_is_refused(url: str, tmp_path: Path, capsys: p
 
 
 def test_contracts_of_other_code_are_refused(
-    economy: Economy, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    session: Economy, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    there = economy.network.contracts
+    there = session.network.contracts
     swapped = {**there, "Params": there["NodeStaking"], "NodeStaking": there["Params"]}
-    file = written(tmp_path, replace(economy.network, contracts=swapped))
+    file = written(tmp_path, replace(session.network, contracts=swapped))
     check_refused(Ran(capsys, url, file), ChainError, "Params, NodeStaking of")
 
 

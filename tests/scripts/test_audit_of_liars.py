@@ -87,30 +87,30 @@ class Liar:
 
 
 @pytest.fixture(scope="module")
-def economy() -> Iterator[Economy]:
-    economy = run_economy()
-    yield economy
-    economy.client.close()
+def session() -> Iterator[Economy]:
+    session = run_economy()
+    yield session
+    session.client.close()
 
 
 @pytest.fixture(scope="module")
-def still(economy: Economy) -> Remembered:
-    return Remembered(economy.client)
+def still(session: Economy) -> Remembered:
+    return Remembered(session.client)
 
 
-def without(economy: Economy, contract: str, event: str, which: slice) -> Tell:
+def without(session: Economy, contract: str, event: str, which: slice) -> Tell:
     def tell(logs: list[Log]) -> list[Log]:
-        left_out = of(economy, logs, contract, event)[which]
+        left_out = of(session, logs, contract, event)[which]
         return [log for log in logs if log not in left_out]
 
     return tell
 
 
-def with_a_wei_more(economy: Economy, contract: str, event: str) -> Tell:
+def with_a_wei_more(session: Economy, contract: str, event: str) -> Tell:
     """The amount that the audit reads is another one in the last log of its kind."""
 
     def tell(logs: list[Log]) -> list[Log]:
-        changed = of(economy, logs, contract, event)[-1]
+        changed = of(session, logs, contract, event)[-1]
         decoded = load_contract(contract).decode_log(changed)
         assert decoded is not None
         amount = amount_of(decoded)
@@ -122,9 +122,9 @@ def with_a_wei_more(economy: Economy, contract: str, event: str) -> Tell:
     return tell
 
 
-def of(economy: Economy, logs: list[Log], contract: str, event: str) -> list[Log]:
+def of(session: Economy, logs: list[Log], contract: str, event: str) -> list[Log]:
     topic = load_contract(contract).topic_of(event)
-    at = economy.stage.chain.contracts[contract]
+    at = session.stage.chain.contracts[contract]
     found = [log for log in logs if log.address == at and log.topics[0] == topic]
     assert found, f"the economy has no {event}"
     return found
@@ -133,46 +133,46 @@ def of(economy: Economy, logs: list[Log], contract: str, event: str) -> list[Log
 @pytest.mark.parametrize("which", WHICH)
 @pytest.mark.parametrize(("contract", "event"), CASES)
 def test_an_event_that_is_left_out_is_missed(
-    economy: Economy, still: Remembered, contract: str, event: str, which: str
+    session: Economy, still: Remembered, contract: str, event: str, which: str
 ) -> None:
-    report = audit(Liar(still, without(economy, contract, event, WHICH[which])), economy.network)
+    report = audit(Liar(still, without(session, contract, event, WHICH[which])), session.network)
     assert not report.holds
     assert report.faults
 
 
 @pytest.mark.parametrize(("contract", "event"), [case for case in CASES if case[1] not in WITHOUT_AMOUNT])
 def test_an_event_that_says_a_wei_more_is_found_out(
-    economy: Economy, still: Remembered, contract: str, event: str
+    session: Economy, still: Remembered, contract: str, event: str
 ) -> None:
-    report = audit(Liar(still, with_a_wei_more(economy, contract, event)), economy.network)
+    report = audit(Liar(still, with_a_wei_more(session, contract, event)), session.network)
     assert not report.holds
     assert report.faults
 
 
-def test_an_endpoint_without_a_log_is_found_out(economy: Economy) -> None:
-    report = audit(Liar(economy.client, lambda _: []), economy.network)
+def test_an_endpoint_without_a_log_is_found_out(session: Economy) -> None:
+    report = audit(Liar(session.client, lambda _: []), session.network)
     assert not report.holds
 
 
-def test_a_block_that_is_taken_back_while_it_is_read_is_noticed(economy: Economy) -> None:
-    economy.client.mine()
-    liar = Liar(economy.client, meanwhile=lambda: economy.client.reorganise(1))
+def test_a_block_that_is_taken_back_while_it_is_read_is_noticed(session: Economy) -> None:
+    session.client.mine()
+    liar = Liar(session.client, meanwhile=lambda: session.client.reorganise(1))
     with pytest.raises(ChainError, match=r"took block \d+ back"):
-        audit(liar, economy.network)
-    assert audit(economy.client, economy.network).holds
+        audit(liar, session.network)
+    assert audit(session.client, session.network).holds
 
 
-def test_blocks_that_come_meanwhile_change_nothing(economy: Economy) -> None:
-    before = economy.client.mine().number
+def test_blocks_that_come_meanwhile_change_nothing(session: Economy) -> None:
+    before = session.client.mine().number
 
     def meanwhile() -> None:
-        assert economy.stage.chain.send("OpenToken", "transfer", economy.network.contracts["Params"], 5).is_ok
+        assert session.stage.chain.send("OpenToken", "transfer", session.network.contracts["Params"], 5).is_ok
 
-    report = audit(Liar(economy.client, meanwhile=meanwhile), economy.network)
+    report = audit(Liar(session.client, meanwhile=meanwhile), session.network)
     assert (report.block, report.holds, report.donations) == (before, True, {})
 
 
-def test_an_endpoint_that_gives_few_blocks_at_once_is_asked_for_less(economy: Economy) -> None:
+def test_an_endpoint_that_gives_few_blocks_at_once_is_asked_for_less(session: Economy) -> None:
     asked: list[int] = []
 
     class Narrow(Liar):
@@ -182,13 +182,13 @@ def test_an_endpoint_that_gives_few_blocks_at_once_is_asked_for_less(economy: Ec
                 raise ChainError("the endpoint limits how much it is asked")
             return super().logs(addresses, first, last)
 
-    assert audit(Narrow(economy.client), economy.network).holds
+    assert audit(Narrow(session.client), session.network).holds
     assert asked[0] > 20 >= asked[-1]
 
 
-def test_an_endpoint_that_gives_no_logs_at_all_is_given_up(economy: Economy) -> None:
+def test_an_endpoint_that_gives_no_logs_at_all_is_given_up(session: Economy) -> None:
     def refuse(_: list[Log]) -> list[Log]:
         raise ChainError("no logs here")
 
     with pytest.raises(ChainError, match="no logs here"):
-        audit(Liar(economy.client, refuse), economy.network)
+        audit(Liar(session.client, refuse), session.network)

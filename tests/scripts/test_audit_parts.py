@@ -19,15 +19,15 @@ from openledger_protocol.settlement import ClaimRecord
 
 
 @pytest.fixture(scope="module")
-def economy() -> Iterator[Economy]:
-    economy = run_economy()
-    yield economy
-    economy.client.close()
+def session() -> Iterator[Economy]:
+    session = run_economy()
+    yield session
+    session.client.close()
 
 
 @pytest.fixture(scope="module")
-def chain(economy: Economy) -> PinnedChain:
-    return pin_chain(economy.client, economy.network)
+def chain(session: Economy) -> PinnedChain:
+    return pin_chain(session.client, session.network)
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +63,9 @@ def test_a_variable_that_is_no_more_is_said_so() -> None:
 
 
 @pytest.mark.parametrize("name", CONTRACTS)
-def test_code_is_ours_but_for_what_the_constructor_wrote(economy: Economy, name: str) -> None:
+def test_code_is_ours_but_for_what_the_constructor_wrote(session: Economy, name: str) -> None:
     creation = load_contract(name).bytecode
-    deployed = economy.client.code(economy.network.contracts[name])
+    deployed = session.client.code(session.network.contracts[name])
     assert is_code_of(deployed, creation)
     assert not is_code_of(b"", creation)
     assert not is_code_of(deployed[:-1] + bytes([deployed[-1] ^ 1]), creation)
@@ -76,8 +76,8 @@ def test_code_is_ours_but_for_what_the_constructor_wrote(economy: Economy, name:
 # ---- how a claim divides
 
 
-def test_each_credit_has_its_role(economy: Economy, chronicle: Chronicle) -> None:
-    split = check_split(economy.records[4], chronicle.registry)
+def test_each_credit_has_its_role(session: Economy, chronicle: Chronicle) -> None:
+    split = check_split(session.records[4], chronicle.registry)
     assert (set(split.roles), split.faults) == ({ADAPTER_OWNERS, DATANET_OWNERS}, ())
 
 
@@ -114,8 +114,8 @@ WRONG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_a_claim_that_divides_otherwise_is_found_out(economy: Economy, chronicle: Chronicle, how: str) -> None:
-    record = max(reversed(economy.records), key=lambda record: len(record.credits))
+def test_a_claim_that_divides_otherwise_is_found_out(session: Economy, chronicle: Chronicle, how: str) -> None:
+    record = max(reversed(session.records), key=lambda record: len(record.credits))
     assert check_split(record, chronicle.registry).faults == ()
     wrong = WRONG[how](record)
     assert check_split(wrong, chronicle.registry).faults, wrong

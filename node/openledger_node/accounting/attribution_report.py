@@ -55,7 +55,7 @@ class _Holder:
 
 def teaching_of(
     home: Home,
-    economy: NetworkSession,
+    session: NetworkSession,
     row: ReceiptRow,
     *,
     registered: Registered | None,
@@ -64,12 +64,12 @@ def teaching_of(
     tokenizer: Tokenizer | None,
 ) -> dict[str, Any]:
     """All that is known of who taught an answer; `registered` and `texts` are None where they are not here."""
-    division = division_of(economy, row)
-    found = [datanet_name(economy, part.datanet_id) for part in division.datanets]
+    division = division_of(session, row)
+    found = [datanet_name(session, part.datanet_id) for part in division.datanets]
     people = people_of(division, row.shares, names_of(home, [name for name in found if name]))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
     if registered and texts and tokenizer:
-        look = AttributionReport(home, economy, registered.owned, people, texts, attributor, tokenizer)
+        look = AttributionReport(home, session, registered.owned, people, texts, attributor, tokenizer)
         shown = look.show()
     return {
         **state_of(row),
@@ -109,7 +109,7 @@ class AttributionReport:
     def __init__(
         self,
         home: Home,
-        economy: NetworkSession,
+        session: NetworkSession,
         owned: Sequence[OwnedDatanet],
         people: Sequence[Person],
         texts: Texts,
@@ -117,7 +117,7 @@ class AttributionReport:
         tokenizer: Tokenizer,
     ) -> None:
         self._home = home
-        self._economy = economy
+        self._session = session
         self._owned = owned
         self._people = {person.account: person for person in people}
         self._texts = texts
@@ -270,9 +270,9 @@ class AttributionReport:
         return [self._published_at(datanet) for datanet in self._owned]
 
     def _published_at(self, datanet: OwnedDatanet) -> str | None:
-        found = self._economy.ledger.events.find("DatanetVersion", {"id": datanet.id})
+        found = self._session.ledger.events.find("DatanetVersion", {"id": datanet.id})
         same = [each for each in found if each.arguments["rowsRoot"] == datanet.index.rows_root] or found
-        block = self._economy.client.block(same[0].block.number) if same else None
+        block = self._session.client.block(same[0].block.number) if same else None
         return rfc3339(block.timestamp_s) if block else None
 
 

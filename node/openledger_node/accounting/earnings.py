@@ -24,7 +24,7 @@ JOBS_MAX = CLAIMS_MAX = 1_000_000
 NS = 10**9
 
 
-def earnings_report(economy: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
+def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
     """Earnings since `given["since"]` (all, where it is missing), and what they took in power where a price is given.
 
     A claim counts once, by the last that became of it: as settled from its claim on, as claimed from its credit on.
@@ -36,19 +36,19 @@ def earnings_report(economy: NetworkSession, given: Mapping[str, Any], *, now_s:
         ChainError: the chain can't be asked.
     """
     since_s = since_of(given.get("since"), now_s=now_s)
-    seen, when, claimed_at = economy.treasury.earnings(), _clock(economy), _claim_clock(economy)
-    payout = economy.deployment.payout_of(economy.accounts.wallet)
-    credits = [(when(event), event) for event in _credits(economy, payout)]
+    seen, when, claimed_at = session.treasury.earnings(), _clock(session), _claim_clock(session)
+    payout = session.deployment.payout_of(session.accounts.wallet)
+    credits = [(when(event), event) for event in _credits(session, payout)]
     done = dict(_by_seq(credits))  # a claim's row hears of its end a step later than the events
     credits = [(at_s, event) for at_s, event in credits if at_s >= since_s]
     withdrawn = [
-        event for event in economy.ledger.events.find("Withdrawn", {"account": payout}) if when(event) >= since_s
+        event for event in session.ledger.events.find("Withdrawn", {"account": payout}) if when(event) >= since_s
     ]
     under_way = [claim for claim in seen.settlements if claim.state in ON_CHAIN and claim.seq not in done]
     settled = sum(claim.node_share_wei or 0 for claim in under_way if claimed_at(claim) >= since_s)
     claimed = sum(integer(event, "amount") for _, event in credits)
-    gas = _gas_wei(economy, since_s)
-    gas_open = gas * economy.coin_price_wei // COIN_WEI
+    gas = _gas_wei(session, since_s)
+    gas_open = gas * session.coin_price_wei // COIN_WEI
     return {
         "since": None if not since_s else rfc3339(since_s),
         "pending_wei": str(seen.unclaimed_wei),
@@ -62,7 +62,7 @@ def earnings_report(economy: NetworkSession, given: Mapping[str, Any], *, now_s:
         "unclaimed_wei": str(seen.unclaimed_wei),
         "credited_wei": str(claimed),
         "settlements": _settlements(seen.settlements, done, claimed_at, since_s),
-        "power": _power(given, lambda: economy.ledger.jobs.newest(limit=JOBS_MAX), since_s),
+        "power": _power(given, lambda: session.ledger.jobs.newest(limit=JOBS_MAX), since_s),
     }
 
 
@@ -114,14 +114,14 @@ def _power(given: Mapping[str, Any], jobs: Callable[[], Sequence[Job]], since_s:
     }
 
 
-def _credits(economy: NetworkSession, payout: Address) -> list[Event]:
-    found = economy.ledger.events.find("Credited", {"account": payout, "node": economy.accounts.wallet})
+def _credits(session: NetworkSession, payout: Address) -> list[Event]:
+    found = session.ledger.events.find("Credited", {"account": payout, "node": session.accounts.wallet})
     return [event for event in found if event.arguments["role"] == CreditRole.NODE]
 
 
-def _clock(economy: NetworkSession) -> Callable[[Event], float]:
+def _clock(session: NetworkSession) -> Callable[[Event], float]:
     """When an event was, in chain time: by our own transaction where it came of one, else by its block."""
-    ours = {found.mined_hash: found.mined_s for found in economy.ledger.outbox.newest(limit=JOBS_MAX)}
+    ours = {found.mined_hash: found.mined_s for found in session.ledger.outbox.newest(limit=JOBS_MAX)}
     blocks: dict[int, float] = {}
 
     def when(event: Event) -> float:
@@ -129,18 +129,18 @@ def _clock(economy: NetworkSession) -> Callable[[Event], float]:
             return float(mined_s)
         number = event.block.number
         if number not in blocks:
-            block = economy.client.block(number)
+            block = session.client.block(number)
             blocks[number] = float(block.timestamp_s) if block else 0.0
         return blocks[number]
 
     return when
 
 
-def _claim_clock(economy: NetworkSession) -> Callable[[ClaimView], float]:
+def _claim_clock(session: NetworkSession) -> Callable[[ClaimView], float]:
     """When a claim was made, in chain time: as its record says; as the ledger does, of one without a record."""
-    events = economy.ledger.events.find("Claimed", {"node": economy.accounts.wallet})
+    events = session.ledger.events.find("Claimed", {"node": session.accounts.wallet})
     recorded = {record.seq: record.claimed_at_s for record in map(record_of, events)}
-    kept = {(claim.seq, claim.epoch): claim.created_s for claim in economy.ledger.claims.newest(limit=CLAIMS_MAX)}
+    kept = {(claim.seq, claim.epoch): claim.created_s for claim in session.ledger.claims.newest(limit=CLAIMS_MAX)}
 
     def claimed_at(claim: ClaimView) -> float:
         is_recorded = claim.node_share_wei is not None
@@ -149,10 +149,10 @@ def _claim_clock(economy: NetworkSession) -> Callable[[ClaimView], float]:
     return claimed_at
 
 
-def _gas_wei(economy: NetworkSession, since_s: float) -> int:
+def _gas_wei(session: NetworkSession, since_s: float) -> int:
     """What the signer has paid since then."""
-    sent = economy.ledger.outbox.newest(limit=JOBS_MAX)
-    own = (found for found in sent if found.intent.sender == economy.accounts.signer and found.fee_wei)
+    sent = session.ledger.outbox.newest(limit=JOBS_MAX)
+    own = (found for found in sent if found.intent.sender == session.accounts.signer and found.fee_wei)
     return sum(found.fee_wei or 0 for found in own if (found.mined_s or 0) >= since_s)
 
 

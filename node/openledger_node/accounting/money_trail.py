@@ -38,21 +38,21 @@ class MoneyStep:
     is_on_chain: bool = True
 
 
-def follow(home: Home, economy: NetworkSession, row: ReceiptRow) -> dict[str, Any]:
+def follow(home: Home, session: NetworkSession, row: ReceiptRow) -> dict[str, Any]:
     """Follow a receipt's money from the payer's deposit to the withdrawals.
 
     Raises:
         ChainError: the chain can't be asked.
     """
-    division, one = division_of(economy, row), division_of(economy, row, ONE_OPEN)
-    found = [datanet_name(economy, part.datanet_id) for part in division.datanets]
+    division, one = division_of(session, row), division_of(session, row, ONE_OPEN)
+    found = [datanet_name(session, part.datanet_id) for part in division.datanets]
     names = names_of(home, [name for name in found if name])
-    steps = MoneyTrail(economy, row, division).steps()
+    steps = MoneyTrail(session, row, division).steps()
     undone = [place for place, step in enumerate(steps) if not step.is_done]
     return {
         "digest": row.digest,
         "amount_wei": str(row.receipt.amount_wei),
-        "chain_time_s": economy.client.head().timestamp_s,
+        "chain_time_s": session.client.head().timestamp_s,
         "steps": [
             {**plain_of(step), "state": _state(step, is_first=bool(undone) and place == undone[0])}
             for place, step in enumerate(steps)
@@ -92,16 +92,16 @@ def _plain_division(division: Division, row: ReceiptRow, names: dict[Address, st
 class MoneyTrail:
     """Where one receipt's money has been."""
 
-    def __init__(self, economy: NetworkSession, row: ReceiptRow, division: Division) -> None:
-        self._economy = economy
-        self._events = economy.ledger.events
+    def __init__(self, session: NetworkSession, row: ReceiptRow, division: Division) -> None:
+        self._session = session
+        self._events = session.ledger.events
         self._row = row
         self._division = division
-        channel = economy.ledger.channels.find(row.receipt.channel_id)
+        channel = session.ledger.channels.find(row.receipt.channel_id)
         assert channel is not None, "a receipt is charged to a channel"
         self._channel: Channel = channel
         self._node = channel.config.node
-        self._claim: Claim | None = economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+        self._claim: Claim | None = session.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
         claimed = self._claim and self._last("Claimed", items_hash=self._claim.items_hash)
         self._claimed: Event | None = claimed or None
         self._proposed = self._last("Proposed") if self._claimed else None
@@ -122,7 +122,7 @@ class MoneyTrail:
     def _deposit(self) -> MoneyStep:
         key = {"channelId": self._row.receipt.channel_id}
         paid_in = [*self._events.find("ChannelOpened", key), *self._events.find("ToppedUp", key)]
-        balance = self._economy.deployment.channel(self._row.receipt.channel_id)
+        balance = self._session.deployment.channel(self._row.receipt.channel_id)
         return MoneyStep(
             step="deposit",
             is_done=bool(paid_in) and balance.deposit_wei >= self._row.receipt.cumulative_wei,
@@ -177,9 +177,9 @@ class MoneyTrail:
 
     def _is_claimed_elsewhere(self) -> bool:
         """Of a receipt that another node signed we see no more than what its channel has paid."""
-        if self._node == self._economy.accounts.wallet:
+        if self._node == self._session.accounts.wallet:
             return False
-        claimed = self._economy.deployment.channel(self._row.receipt.channel_id).claimed_wei
+        claimed = self._session.deployment.channel(self._row.receipt.channel_id).claimed_wei
         return claimed >= self._row.receipt.cumulative_wei
 
     def _payout_list(self) -> MoneyStep:
@@ -210,7 +210,7 @@ class MoneyTrail:
         )
 
     def _withdrawal(self) -> MoneyStep:
-        payout = self._economy.deployment.payout_of(self._node)
+        payout = self._session.deployment.payout_of(self._node)
         taken = self._events.find("Withdrawn", {"account": payout})
         after = [event for event in taken if self._finalized and _is_after(event, self._finalized)]
         return MoneyStep(
@@ -236,7 +236,7 @@ class MoneyTrail:
         """When and by which transaction."""
         if event is None:
             return {"at": None, "hash": None}
-        block = self._economy.client.block(event.block.number)
+        block = self._session.client.block(event.block.number)
         return {"at": rfc3339(block.timestamp_s) if block else None, "hash": event.transaction_hash}
 
 

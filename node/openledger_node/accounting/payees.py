@@ -33,18 +33,18 @@ class Person:
     amount_wei: Wei  # of this receipt
 
 
-def division_of(economy: NetworkSession, row: ReceiptRow, amount_wei: Wei | None = None) -> Division:
+def division_of(session: NetworkSession, row: ReceiptRow, amount_wei: Wei | None = None) -> Division:
     """A receipt's price, or another amount by the same rules, divided as the chain's terms say.
 
     Raises:
         ChainError: the chain can't be asked.
     """
-    deployment, receipt = economy.deployment, row.receipt
+    deployment, receipt = session.deployment, row.receipt
     adapter = deployment.adapter(receipt.adapter_id)
     found = {datanet_id: deployment.datanet(datanet_id) for datanet_id, _ in (adapter.datanets if adapter else ())}
     return divide(
         receipt.amount_wei if amount_wei is None else amount_wei,
-        params=deployment.params(_epoch_of(economy, row)),
+        params=deployment.params(_epoch_of(session, row)),
         adapter=adapter,
         datanets={datanet_id: terms for datanet_id, terms in found.items() if terms},
         shares=row.shares,
@@ -71,9 +71,9 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
     ]
 
 
-def datanet_name(economy: NetworkSession, datanet_id: DatanetId) -> str | None:
+def datanet_name(session: NetworkSession, datanet_id: DatanetId) -> str | None:
     """What a Datanet's owner called it on the chain."""
-    created = economy.ledger.events.find("DatanetCreated", {"id": datanet_id})
+    created = session.ledger.events.find("DatanetCreated", {"id": datanet_id})
     return str(created[-1].arguments["name"]) if created else None
 
 
@@ -90,10 +90,10 @@ def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
     return names
 
 
-def _epoch_of(economy: NetworkSession, row: ReceiptRow) -> int:
+def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:
     """Whose parameters count: those of the claim's epoch, once there is one."""
-    claim = economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
-    return claim.epoch if claim else epoch_at(economy.client.head().timestamp_s, economy.windows)
+    claim = session.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+    return claim.epoch if claim else epoch_at(session.client.head().timestamp_s, session.windows)
 
 
 # ---- How far the scores of a receipt have come: its shares are signed before anybody knows whether it is drawn.

@@ -48,7 +48,7 @@ Planner = Callable[[Home, NetworkSession, Address, Mapping[str, Any]], Publicati
 
 
 def create_datanet(
-    home: Home, economy: NetworkSession, account: Address, arguments: Mapping[str, Any]
+    home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
 ) -> Publication:
     """Begin a Datanet here and register it; what is left out of its terms is as it is kept here.
 
@@ -58,7 +58,7 @@ def create_datanet(
     own = OwnDatanets(home)
     datanet = _wanted_datanet(own, account, arguments)
     keep = partial(own.create, datanet)
-    terms = economy.deployment.datanet(datanet_id(account, datanet.name))
+    terms = session.deployment.datanet(datanet_id(account, datanet.name))
     if terms is not None:
         if (terms.treasury, terms.owner_ppm) != (datanet.treasury, datanet.owner_ppm):
             raise NodeError(
@@ -69,14 +69,14 @@ def create_datanet(
     action = CreateDatanet(
         name=datanet.name, treasury=datanet.treasury, owner_ppm=datanet.owner_ppm, licence=datanet.licence
     )
-    call = economy.deployment.create_datanet(action.name, action.treasury, action.owner_ppm, action.licence)
-    if _is_under_way(economy, lambda sent: sent == call):
+    call = session.deployment.create_datanet(action.name, action.treasury, action.owner_ppm, action.licence)
+    if _is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"the registration of Datanet {datanet.name} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)
 
 
 def publish_datanet(
-    home: Home, economy: NetworkSession, account: Address, arguments: Mapping[str, Any]
+    home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
 ) -> Publication:
     """Publish all that is approved as a version.
 
@@ -87,24 +87,24 @@ def publish_datanet(
     version, num_batches = own.next_version(name)
     keep = partial(own.keep_version, version, num_batches)
     found = datanet_id(account, name)
-    if economy.deployment.datanet(found) is None:
+    if session.deployment.datanet(found) is None:
         raise NodeError(
             f"Datanet {name} of {account} is not registered on this network: `openledger-node datanet create {name}`"
         )
     what = f"version {version.version} of Datanet {name}"
-    if found in find_published(economy.ledger.events, version):
+    if found in find_published(session.ledger.events, version):
         return Publication(note=f"{what} is published already, and nothing new is approved", keep=keep)
     action = PublishDatanet(
         datanet_id=found, rows_root=version.rows_root, contributors_root=version.contributors_root
     )
-    call = economy.deployment.publish_datanet(found, action.rows_root, action.contributors_root)
-    if _is_under_way(economy, lambda sent: sent == call):
+    call = session.deployment.publish_datanet(found, action.rows_root, action.contributors_root)
+    if _is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"{what} is on its way already", keep=keep)
     return Publication(actions=(action,), keep=keep)
 
 
 def publish_adapter(
-    home: Home, economy: NetworkSession, account: Address, arguments: Mapping[str, Any]
+    home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
 ) -> Publication:
     """Register an adapter of the shelf under a bond, with the Datanets that it learned from.
 
@@ -114,23 +114,23 @@ def publish_adapter(
         MalformedError: a royalty or weights out of bounds.
     """
     adapter = find_adapter(list_adapters(home), arguments["adapter"])
-    terms = economy.deployment.adapter(adapter.id)
+    terms = session.deployment.adapter(adapter.id)
     if terms is not None:
         if terms.owner != account:
             raise NodeError(f"{adapter.full_name} was registered by {terms.owner}: its entry can't be changed")
         return Publication(note=f"{adapter.full_name} is registered already")
-    if _is_under_way(economy, lambda sent: _names(sent, economy, adapter)):
+    if _is_under_way(session, lambda sent: _names(sent, session, adapter)):
         return Publication(note=f"the registration of {adapter.full_name} is on its way already")
     action = RegisterAdapter(
         adapter_id=adapter.id,
         base=adapter.manifest.base.digest,
         artifact=adapter.manifest.artifact_digest,
         index_root=adapter.manifest.index_root or ZERO_DIGEST,
-        datanets=_weights(home, economy, account, adapter, arguments.get("datanet_ids") or ()),
-        royalty_ppm=_royalty_ppm(economy, arguments.get("royalty_ppm")),
-        bond_wei=economy.params().adapter_bond_wei,
+        datanets=_weights(home, session, account, adapter, arguments.get("datanet_ids") or ()),
+        royalty_ppm=_royalty_ppm(session, arguments.get("royalty_ppm")),
+        bond_wei=session.params().adapter_bond_wei,
     )
-    if (balance := economy.deployment.token_balance(account)) < action.bond_wei:
+    if (balance := session.deployment.token_balance(account)) < action.bond_wei:
         raise NodeError(
             f"an adapter is registered under a bond of {open_text(action.bond_wei)}, and {account} has "
             f"{open_text(balance)}: bring it there first, or name another account with --wallet"
@@ -173,14 +173,14 @@ def _wanted_datanet(own: OwnDatanets, account: Address, arguments: Mapping[str, 
 
 
 def _weights(
-    home: Home, economy: NetworkSession, account: Address, adapter: Adapter, chosen: tuple[str, ...] | list[str]
+    home: Home, session: NetworkSession, account: Address, adapter: Adapter, chosen: tuple[str, ...] | list[str]
 ) -> tuple[tuple[DatanetId, int], ...]:
     """The Datanets of an adapter's manifest by their ids, ascending, and their weights."""
     datanets = adapter.manifest.datanets or ()
     ids = [DatanetId(check_digest(each)) for each in chosen]
     weights: dict[DatanetId, int] = {}
     for datanet in datanets:
-        found = _resolve(home, economy, account, datanet, ids)
+        found = _resolve(home, session, account, datanet, ids)
         weights[found] = weights.get(found, 0) + datanet.weight_ppm
     if datanets and (sum(weights.values()) != PPM or 0 in weights.values() or len(weights) > ADAPTER_DATANETS_MAX):
         raise MalformedError(
@@ -191,14 +191,14 @@ def _weights(
 
 
 def _resolve(
-    home: Home, economy: NetworkSession, account: Address, datanet: DatanetReference, chosen: list[DatanetId]
+    home: Home, session: NetworkSession, account: Address, datanet: DatanetReference, chosen: list[DatanetId]
 ) -> DatanetId:
     """The id of the Datanet that an adapter means: the one that published the version as it lies here."""
     version = read_version(home, datanet.id, datanet.version)
     what = f"version {datanet.version} of Datanet {datanet.id}"
     if datanet.rows_root not in (None, version.rows_root):
         raise NodeError(f"{what} as it lies here has other rows than the adapter learned from")
-    found = find_published(economy.ledger.events, version)
+    found = find_published(session.ledger.events, version)
     if not found:
         raise NodeError(
             f"{what} is not published on this network, as it lies here: `openledger-node datanet publish "
@@ -211,22 +211,22 @@ def _resolve(
     return wanted[0]
 
 
-def _royalty_ppm(economy: NetworkSession, given: object) -> int:
+def _royalty_ppm(session: NetworkSession, given: object) -> int:
     royalty_ppm = ROYALTY_PPM if given is None else given
     params = load_contract("Params")
-    call = ContractCall(to=economy.deployment.addresses["Params"], data=params.encode("bounds"))
-    most: int = params.decode_result("bounds", economy.client.call(call))["royaltyPpmMax"]
+    call = ContractCall(to=session.deployment.addresses["Params"], data=params.encode("bounds"))
+    most: int = params.decode_result("bounds", session.client.call(call))["royaltyPpmMax"]
     if type(royalty_ppm) is not int or not 0 <= royalty_ppm <= most:
         raise MalformedError(f"a royalty is from 0 to {most / 10_000:g} % on this network")
     return royalty_ppm
 
 
-def _is_under_way(economy: NetworkSession, is_it: Callable[[ContractCall], bool]) -> bool:
+def _is_under_way(session: NetworkSession, is_it: Callable[[ContractCall], bool]) -> bool:
     """Whether such a call waits to be mined: the chain does not say so, the outbox does."""
-    return any(is_it(found.intent.call) for found in economy.ledger.outbox.unfinished())
+    return any(is_it(found.intent.call) for found in session.ledger.outbox.unfinished())
 
 
-def _names(call: ContractCall, economy: NetworkSession, adapter: Adapter) -> bool:
+def _names(call: ContractCall, session: NetworkSession, adapter: Adapter) -> bool:
     """Whether a call to the registry begins with an adapter's id; the permit in it differs each time."""
     word = call.data[SELECTOR_BYTES : SELECTOR_BYTES + WORD_BYTES]
-    return call.to == economy.deployment.addresses["ModelRegistry"] and word.hex() == adapter.id[2:]
+    return call.to == session.deployment.addresses["ModelRegistry"] and word.hex() == adapter.id[2:]

@@ -38,9 +38,9 @@ class MoneyQueries:
     """Answers questions as plain values for JSON."""
 
     def __init__(
-        self, home: Home, economy: NetworkSession, verbs: TransactionPlanner, inspector: ReceiptChecker
+        self, home: Home, session: NetworkSession, verbs: TransactionPlanner, inspector: ReceiptChecker
     ) -> None:
-        self._economy = economy
+        self._session = session
         self._verbs = verbs
         self._inspector = inspector
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
@@ -49,7 +49,7 @@ class MoneyQueries:
             "stake": lambda _: verbs.stake(),
             "channels": lambda _: verbs.channels(),
             "rewards": lambda _: verbs.rewards(),
-            "earnings": lambda given: earnings_report(economy, given, now_s=time.time()),
+            "earnings": lambda given: earnings_report(session, given, now_s=time.time()),
             "plan": lambda given: verbs.plan(
                 given["verb"], QuestionArguments(given["arguments"]), given.get("password")
             ),
@@ -58,7 +58,7 @@ class MoneyQueries:
             "transactions": lambda given: {"transactions": verbs.find_transactions(given["keys"])},
             "receipts": lambda given: {"receipts": self._receipts(min(int(given["limit"]), RECEIPTS_MAX))},
             "receipt": lambda given: self._receipt(given["receipt"]),
-            "follow": lambda given: follow(home, economy, inspector.find(given["receipt"])),
+            "follow": lambda given: follow(home, session, inspector.find(given["receipt"])),
             "outbox": lambda given: {
                 "transactions": verbs.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
@@ -82,26 +82,26 @@ class MoneyQueries:
 
     def _network(self) -> dict[str, Any]:
         """Where the money is, and the chain's time, by which everything is due."""
-        economy = self._economy
-        head = economy.client.head()
+        session = self._session
+        head = session.client.head()
         return {
-            "network": economy.network.network,
-            "is_development": economy.network.is_development,
-            "symbol": economy.network.token.symbol,
+            "network": session.network.network,
+            "is_development": session.network.is_development,
+            "symbol": session.network.token.symbol,
             "block": head.number,
             "chain_time_s": head.timestamp_s,
-            "health": economy.state.health,
-            "why": economy.state.why,
-            "alerts": list(economy.outbox.alerts),
+            "health": session.state.health,
+            "why": session.state.why,
+            "alerts": list(session.outbox.alerts),
         }
 
     def _rescan(self) -> dict[str, Any]:
-        self._economy.rescan()
-        self._economy.step()
+        self._session.rescan()
+        self._session.step()
         return self._network()
 
     def _receipts(self, limit: int) -> list[dict[str, Any]]:
-        return [self._summary(row) for row in self._economy.ledger.receipts.newest(limit=limit)]
+        return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]
 
     def _summary(self, row: ReceiptRow) -> dict[str, Any]:
         """A receipt in a line."""
@@ -119,13 +119,13 @@ class MoneyQueries:
         }
 
     def _claim_of(self, row: ReceiptRow) -> dict[str, Any] | None:
-        claim = self._economy.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
+        claim = self._session.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
         return {"seq": claim.seq, "state": claim.state} if claim else None
 
     def _receipt(self, beginning: str) -> dict[str, Any]:
         """A receipt whole, with the rows that speak for its shares where its texts are still here."""
         row = self._inspector.find(beginning)
-        channel = self._economy.ledger.channels.find(row.receipt.channel_id)
+        channel = self._session.ledger.channels.find(row.receipt.channel_id)
         assert channel is not None, "a receipt is charged to a channel"
         found = self._inspector.evidence(row)
         return {
@@ -153,15 +153,15 @@ class MoneyQueries:
 
 def open_questions(
     home: Home,
-    economy: NetworkSession,
+    session: NetworkSession,
     *,
     registry: AdapterRegistry,
     tokenizer: Callable[[], Tokenizer],
     unseal: Callable[[bytes], bytes],
 ) -> MoneyQueries:
     """Compose what answers."""
-    inspector = ReceiptChecker(home, economy, registry=registry, tokenizer=tokenizer, unseal=unseal)
-    return MoneyQueries(home, economy, TransactionPlanner(home, economy), inspector)
+    inspector = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, unseal=unseal)
+    return MoneyQueries(home, session, TransactionPlanner(home, session), inspector)
 
 
 def _payee(account: str) -> str:
@@ -171,24 +171,24 @@ def _payee(account: str) -> str:
 # ---- What of the money waits for its owner, counted from ledger and memory alone: no chain is asked.
 
 
-def num_waiting(economy: NetworkSession) -> int:
+def num_waiting(session: NetworkSession) -> int:
     """Transactions that are parked, and one more where stake is ready to be withdrawn."""
-    return num_parked(economy) + (stake_ready_wei(economy) > 0)
+    return num_parked(session) + (stake_ready_wei(session) > 0)
 
 
-def num_parked(economy: NetworkSession) -> int:
+def num_parked(session: NetworkSession) -> int:
     """Transactions that go on only when somebody acts: the outbox holds them up, or their sender's key is locked."""
-    unsent = (found for found in economy.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
-    num_locked = sum(found.intent.sender not in economy.ring.keys for found in unsent)
-    return len(economy.outbox.alerts) + num_locked
+    unsent = (found for found in session.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
+    num_locked = sum(found.intent.sender not in session.ring.keys for found in unsent)
+    return len(session.outbox.alerts) + num_locked
 
 
-def stake_ready_wei(economy: NetworkSession) -> Wei:
+def stake_ready_wei(session: NetworkSession) -> Wei:
     """What may leave the bond by now: a withdrawal takes all that is ready, so the sums say what is left."""
-    head, whose = economy.watcher.head, {"node": economy.accounts.wallet}
+    head, whose = session.watcher.head, {"node": session.accounts.wallet}
     if head is None:
         return Wei(0)
-    started = economy.ledger.events.find("UnbondStarted", whose)
+    started = session.ledger.events.find("UnbondStarted", whose)
     ready = sum(integer(event, "amount") for event in started if integer(event, "readyAt") <= head.timestamp_s)
-    taken = sum(integer(event, "amount") for event in economy.ledger.events.find("StakeWithdrawn", whose))
+    taken = sum(integer(event, "amount") for event in session.ledger.events.find("StakeWithdrawn", whose))
     return Wei(max(0, ready - taken))

@@ -50,14 +50,14 @@ class ReceiptChecker:
     def __init__(
         self,
         home: Home,
-        economy: NetworkSession,
+        session: NetworkSession,
         *,
         registry: AdapterRegistry,
         tokenizer: Callable[[], Tokenizer],
         unseal: Callable[[bytes], bytes],
     ) -> None:
         self._home = home
-        self._economy = economy
+        self._session = session
         self._registry = registry
         self._open_tokenizer = tokenizer
         self._unseal = unseal
@@ -73,7 +73,7 @@ class ReceiptChecker:
         Raises:
             NodeError: none does, or several do.
         """
-        found = self._economy.ledger.receipts.find(beginning)
+        found = self._session.ledger.receipts.find(beginning)
         if len(found) == 1:
             return found[0]
         raise NodeError(
@@ -96,7 +96,7 @@ class ReceiptChecker:
             texts = Texts(question=question_of(opening.messages), answer=opening.text, exchange=exchange)
         found = teaching_of(
             self._home,
-            self._economy,
+            self._session,
             row,
             registered=registered,
             texts=texts,
@@ -125,7 +125,7 @@ class ReceiptChecker:
         yield "payouts", lambda: self._payouts(row)
 
     def _digest(self, row: ReceiptRow) -> str:
-        digest = hex_digest(receipt_digest(row.receipt, self._economy.deployment.payments))
+        digest = hex_digest(receipt_digest(row.receipt, self._session.deployment.payments))
         _require(digest == row.digest, f"its fields hash to {digest}")
         return f"its fields hash to {digest[:18]}…"
 
@@ -133,7 +133,7 @@ class ReceiptChecker:
         if row.signature is None:
             raise _UnknownError("not signed yet: the next start signs it")
         signer, node = recover_address(digest_word(row.digest), row.signature), self._config(row).node
-        is_signer = signer == self._economy.accounts.signer or self._economy.deployment.is_signer(node, signer)
+        is_signer = signer == self._session.accounts.signer or self._session.deployment.is_signer(node, signer)
         _require(is_signer, f"{signer} signed it, who may not sign for {node}")
         return f"by {signer} for node {node}"
 
@@ -191,15 +191,15 @@ class ReceiptChecker:
         return f"{len(proof.payouts)} payouts on the chain, as the receipts make them"
 
     def _proof(self, row: ReceiptRow) -> ClaimProof:
-        if self._config(row).node != self._economy.accounts.wallet:
+        if self._config(row).node != self._session.accounts.wallet:
             raise _UnknownError("it is the node's to claim, and its claims are kept there")
-        proof = find_proof(self._economy.ledger, row)
+        proof = find_proof(self._session.ledger, row)
         if proof is None:
             raise _UnknownError("no claim on the chain holds it yet")
         return proof
 
     def _config(self, row: ReceiptRow) -> ChannelConfig:
-        channel = self._economy.ledger.channels.find(row.receipt.channel_id)
+        channel = self._session.ledger.channels.find(row.receipt.channel_id)
         assert channel is not None, "a receipt is charged to a channel"
         return channel.config
 

@@ -63,9 +63,9 @@ class Plan:
 class TransactionPlanner:
     """The money verbs over one economy."""
 
-    def __init__(self, home: Home, economy: NetworkSession) -> None:
+    def __init__(self, home: Home, session: NetworkSession) -> None:
         self._home = home
-        self._economy = economy
+        self._session = session
         self._plans: dict[str, Plan] = {}
         self._opened: set[Address] = set()  # keys that a password has opened, and that are to be forgotten
 
@@ -73,11 +73,11 @@ class TransactionPlanner:
 
     def stake(self) -> dict[str, Any]:
         """What is bonded."""
-        return plain_of(self._economy.treasury.stake())
+        return plain_of(self._session.treasury.stake())
 
     def channels(self) -> dict[str, Any]:
         """Channels of either side, and what is left in those that this node pays from."""
-        views = self._economy.treasury.channels()
+        views = self._session.treasury.channels()
         left = [view.left_wei for view in views if view.role == "payer"]
         return {
             "channels": [{**plain_of(view), "left_wei": str(view.left_wei)} for view in views],
@@ -87,17 +87,17 @@ class TransactionPlanner:
 
     def rewards(self) -> dict[str, Any]:
         """What is on its way, and what this UTC day's gas has cost of its budget."""
-        economy = self._economy
-        today_s = day_start_s(economy.client.head().timestamp_s)
+        session = self._session
+        today_s = day_start_s(session.client.head().timestamp_s)
         return {
-            **plain_of(economy.treasury.rewards()),
-            "gas_today_wei": str(economy.ledger.outbox.spent_wei(today_s)),
-            "gas_budget_wei": str(economy.gas_budget_wei),
+            **plain_of(session.treasury.rewards()),
+            "gas_today_wei": str(session.ledger.outbox.spent_wei(today_s)),
+            "gas_budget_wei": str(session.gas_budget_wei),
         }
 
     def transactions(self, *, limit: int) -> list[dict[str, Any]]:
         """The newest transactions."""
-        return [transaction_to_plain(found) for found in self._economy.ledger.outbox.newest(limit=limit)]
+        return [transaction_to_plain(found) for found in self._session.ledger.outbox.newest(limit=limit)]
 
     # ---- what is wanted
 
@@ -114,9 +114,9 @@ class TransactionPlanner:
         account = self._unlock(arguments.get("wallet") or WALLET, password)
         name = secrets.token_hex(8)
         wanted = self._publication(verb, account, arguments)
-        sign = self._economy.ring.signer(account)
+        sign = self._session.ring.signer(account)
         try:
-            steps = self._economy.treasury.plan(wanted.actions, account, sign, key=f"{verb}:{name}")
+            steps = self._session.treasury.plan(wanted.actions, account, sign, key=f"{verb}:{name}")
         except RevertedError as error:
             raise explain_revert(error) from error
         self._plans[name] = Plan(
@@ -141,12 +141,12 @@ class TransactionPlanner:
 
     def _afterwards(self, account: Address, actions: Sequence[Action], fee_wei: Wei) -> dict[str, Any]:
         """What the account and the day's gas budget have once a plan is carried out."""
-        economy = self._economy
+        session = self._session
         change = change_wei(actions, account)
-        spent = economy.ledger.outbox.spent_wei(day_start_s(economy.client.head().timestamp_s))
+        spent = session.ledger.outbox.spent_wei(day_start_s(session.client.head().timestamp_s))
         return {
-            "wallet_after_wei": None if change is None else str(economy.deployment.token_balance(account) + change),
-            "gas_left_wei": str(max(0, economy.gas_budget_wei - spent - fee_wei)),
+            "wallet_after_wei": None if change is None else str(session.deployment.token_balance(account) + change),
+            "gas_left_wei": str(max(0, session.gas_budget_wei - spent - fee_wei)),
         }
 
     def act(self, name: str) -> list[dict[str, Any]]:
@@ -160,27 +160,27 @@ class TransactionPlanner:
             raise NodeError("this plan is not known any more: say the verb again")
         self._remember_channels(plan.actions)
         plan.keep()
-        return [transaction_to_plain(found) for found in self._economy.send(plan.steps)]
+        return [transaction_to_plain(found) for found in self._session.send(plan.steps)]
 
     def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
         """How far some transactions are."""
-        found = [self._economy.ledger.outbox.find(key) for key in keys]
+        found = [self._session.ledger.outbox.find(key) for key in keys]
         return [transaction_to_plain(each) for each in found if each]
 
     def claim_now(self) -> dict[str, Any]:
         """Claim, propose and finalise whatever is due, without waiting for the interval."""
-        self._economy.settlement.hurry()
-        self._economy.step()
+        self._session.settlement.hurry()
+        self._session.step()
         return self.rewards()
 
     def lock(self) -> None:
         """Forget the keys that were opened for a verb, once nothing waits for them; throwaway ones stay."""
         oldest_s = time.monotonic() - PLAN_S
         self._plans = {name: plan for name, plan in self._plans.items() if plan.made_s > oldest_s}
-        waiting = {found.intent.sender for found in self._economy.ledger.outbox.unfinished()}
+        waiting = {found.intent.sender for found in self._session.ledger.outbox.unfinished()}
         waiting |= {plan.account for plan in self._plans.values()}
         for account in self._opened - waiting:
-            self._economy.ring.keys.pop(account, None)
+            self._session.ring.keys.pop(account, None)
         self._opened &= waiting
 
     def _unlock(self, name: str, password: str | None) -> Address:
@@ -189,7 +189,7 @@ class TransactionPlanner:
         Raises:
             KeyFileError: there is no such account, or the password is missing or wrong.
         """
-        network = self._economy.network.network
+        network = self._session.network.network
         account = find_account(self._home.network_keys(network), name)
         if is_unattended(network, name):
             key = unlock_unattended(account)
@@ -198,28 +198,28 @@ class TransactionPlanner:
         else:
             key = unlock(account, Password(text=password))
             self._opened.add(account.address)
-        self._economy.ring.add(key)
+        self._session.ring.add(key)
         return account.address
 
     def _remember_channels(self, actions: Sequence[Action]) -> None:
         """A channel is known before it is paid into: its config is nowhere else."""
         for action in actions:
             if isinstance(action, OpenChannel):
-                key = channel_id(action.config, self._economy.deployment.payments)
-                self._economy.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
+                key = channel_id(action.config, self._session.deployment.payments)
+                self._session.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
 
     def _publication(self, verb: str, account: Address, arguments: Arguments) -> Publication:
         """What a verb sends; those that publish also write to the home."""
         if verb in PUBLISHERS:
-            return PUBLISHERS[verb](self._home, self._economy, account, arguments)
+            return PUBLISHERS[verb](self._home, self._session, account, arguments)
         return Publication(actions=tuple(_PLANNERS[verb](self, account, arguments)))
 
     # ---- the verbs
 
     def _add_stake(self, account: Address, arguments: Arguments) -> list[Action]:
         actions: list[Action] = [AddStake(amount_wei=_wei(arguments["amount_wei"]))]
-        signer = self._economy.accounts.signer
-        if not self._economy.deployment.is_signer(account, signer):
+        signer = self._session.accounts.signer
+        if not self._session.deployment.is_signer(account, signer):
             actions.append(AppointSigner(signer=signer))
         return actions
 
@@ -231,7 +231,7 @@ class TransactionPlanner:
 
     def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
         """Earnings, and what the bond has earned, where there is either."""
-        deployment = self._economy.deployment
+        deployment = self._session.deployment
         to = check_address(arguments["to"]) if arguments.get("to") else account
         balance = deployment.rewards_balance(account)
         amount = _wei(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
@@ -247,10 +247,10 @@ class TransactionPlanner:
 
     def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
         node = check_address(arguments["node"])
-        delay_s = arguments.get("withdraw_delay_s") or usual_delay_s(self._economy)
+        delay_s = arguments.get("withdraw_delay_s") or usual_delay_s(self._session)
         config = ChannelConfig(
             payer=account,
-            authorizer=self._economy.accounts.authorizer,
+            authorizer=self._session.accounts.authorizer,
             node=node,
             withdraw_delay_s=delay_s,
             salt=Salt("0x" + secrets.token_hex(32)),
@@ -263,7 +263,7 @@ class TransactionPlanner:
 
     def _close_channel(self, _: Address, arguments: Arguments) -> list[Action]:
         key, config = self._channel(arguments)
-        balance = self._economy.deployment.channel(key)
+        balance = self._session.deployment.channel(key)
         left = Wei(balance.deposit_wei - balance.claimed_wei)
         return [CloseChannel(channel_id=key, config=config, amount_wei=left)]
 
@@ -274,7 +274,7 @@ class TransactionPlanner:
     def _channel(self, arguments: Arguments) -> tuple[ChannelId, ChannelConfig]:
         """A channel of ours by the beginning of its id."""
         beginning = str(arguments["channel_id"])
-        found = [row for row in self._economy.ledger.channels.all() if row.channel_id.startswith(beginning)]
+        found = [row for row in self._session.ledger.channels.all() if row.channel_id.startswith(beginning)]
         if len(found) != 1:
             raise NodeError(
                 f"{len(found)} channels begin with {beginning!r}: `openledger-node channels list` shows them"

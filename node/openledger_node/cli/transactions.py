@@ -96,13 +96,13 @@ class DaemonMoney:
 class OwnMoney:
     """This process itself, while no daemon runs: each question first brings ledger and chain on."""
 
-    def __init__(self, economy: Any, questions: Any) -> None:
-        self._economy = economy
+    def __init__(self, session: Any, questions: Any) -> None:
+        self._session = session
         self._questions = questions
 
     def ask(self, question: str, **arguments: Any) -> Any:
         """Look at the chain, send what waits, and answer."""
-        self._economy.step()
+        self._session.step()
         return self._questions.answer(question, arguments)
 
 
@@ -137,16 +137,16 @@ def _open_own(home: Home) -> Iterator[Money]:
             raise ConfigError(f"this node is on no network: {place.why_none or '[node] network is local'}")
         with (
             closing(open_ledger(home.ledger(place.network_id))) as ledger,
-            closing(connect(home, config, place.network, ledger)) as economy,
+            closing(connect(home, config, place.network, ledger)) as session,
         ):
             questions = open_questions(
                 home,
-                economy,
-                registry=AdapterRegistry(home, economy.deployment, ledger),
+                session,
+                registry=AdapterRegistry(home, session.deployment, ledger),
                 tokenizer=lambda: open_tokenizer(find_base(home, config.inference.base).folder),
                 unseal=open_seal(home.network(place.network_id)).open,
             )
-            yield OwnMoney(economy, questions)
+            yield OwnMoney(session, questions)
 
 
 def carry_out(verb: str, arguments: Mapping[str, Any], how: How) -> None:

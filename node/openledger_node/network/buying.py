@@ -108,7 +108,7 @@ def open_keeper(home: Home, network: Network, transport: Transport) -> Connectio
 
 
 def open_requester(
-    economy: NetworkSession,
+    session: NetworkSession,
     config: Config,
     *,
     transport: Transport,
@@ -118,12 +118,12 @@ def open_requester(
 ) -> Requester:
     """What has requests answered by others, and pays them."""
     payer = config.payer
-    sign, domain = economy.ring.signer(economy.accounts.authorizer), economy.deployment.payments
+    sign, domain = session.ring.signer(session.accounts.authorizer), session.deployment.payments
     wallet = PayerChannels(
-        ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns, fail_point=economy.fail_point
+        ledger=session.ledger, domain=domain, sign=sign, now_ns=time.time_ns, fail_point=session.fail_point
     )
     return Requester(
-        network=economy.network.network,
+        network=session.network.network,
         transport=transport,
         board=board,
         payer=Payer(
@@ -132,19 +132,19 @@ def open_requester(
             tokenizer=tokenizer,
             sign=sign,
             now_ns=time.time_ns,
-            fail_point=economy.fail_point,
+            fail_point=session.fail_point,
         ),
         purse=SpendingLimit(
-            peers=economy.ledger.peers,
-            payer=economy.accounts.wallet,
+            peers=session.ledger.peers,
+            payer=session.accounts.wallet,
             request_max_wei=Wei(payer.request_max_wei),
             day_max_wei=Wei(payer.day_max_wei),
             now_ns=time.time_ns,
         ),
-        peers=economy.ledger.peers,
+        peers=session.ledger.peers,
         base=serving.base.digest,
         tokenizer=tokenizer,
-        backing=_backing(economy, Wei(payer.deposit_wei)),
+        backing=_backing(session, Wei(payer.deposit_wei)),
         patience=RequesterLimits(
             candidates_max=payer.candidates_max,
             bid_timeout_s=payer.bid_timeout_s,
@@ -155,28 +155,28 @@ def open_requester(
     )
 
 
-def _backing(economy: NetworkSession, deposit_wei: Wei) -> Backing:
-    deposits = Deposits(economy, deposit_wei=deposit_wei)
+def _backing(session: NetworkSession, deposit_wei: Wei) -> Backing:
+    deposits = Deposits(session, deposit_wei=deposit_wei)
 
     async def channel_with(node: Address) -> ChannelConfig:
         return await trio.to_thread.run_sync(deposits.channel_with, node)
 
     async def may_sign(signer: Address, wallet: Address) -> bool:
-        return await trio.to_thread.run_sync(economy.deployment.is_signer, wallet, signer)
+        return await trio.to_thread.run_sync(session.deployment.is_signer, wallet, signer)
 
     async def find_entry(adapter_id: AdapterId) -> AdapterEntry:
-        return await trio.to_thread.run_sync(_entry_of, economy, adapter_id)
+        return await trio.to_thread.run_sync(_entry_of, session, adapter_id)
 
     return Backing(channel_with=channel_with, may_sign=may_sign, find_entry=find_entry)
 
 
-def _entry_of(economy: NetworkSession, adapter_id: AdapterId) -> AdapterEntry:
-    terms = economy.deployment.adapter(adapter_id)
+def _entry_of(session: NetworkSession, adapter_id: AdapterId) -> AdapterEntry:
+    terms = session.deployment.adapter(adapter_id)
     if terms is None:
         raise UnknownModelError(
             f"adapter {adapter_id} is not registered on this network: nobody could be paid for it"
         )
-    index_root = economy.deployment.index_root(adapter_id)
+    index_root = session.deployment.index_root(adapter_id)
     return AdapterEntry(index_root=index_root, datanet_ids=tuple(datanet for datanet, _ in terms.datanets))
 
 

@@ -49,22 +49,22 @@ class Guest:
 
     def __init__(
         self,
-        economy: NetworkSession,
+        session: NetworkSession,
         *,
         counter: SellerStack,
         serving: Serving,
         tokenizer: Tokenizer,
         auditable: bool,
     ) -> None:
-        self._economy = economy
+        self._session = session
         self._counter = counter
         self._serving = serving
         self._auditable = auditable
-        sign = economy.ring.signer(economy.accounts.authorizer)
-        domain = economy.deployment.payments
-        wallet = PayerChannels(ledger=economy.ledger, domain=domain, sign=sign, now_ns=time.time_ns)
+        sign = session.ring.signer(session.accounts.authorizer)
+        domain = session.deployment.payments
+        wallet = PayerChannels(ledger=session.ledger, domain=domain, sign=sign, now_ns=time.time_ns)
         self._payer = Payer(wallet=wallet, domain=domain, tokenizer=tokenizer, sign=sign, now_ns=time.time_ns)
-        self._deposits = Deposits(economy, deposit_wei=DEPOSIT_WEI)
+        self._deposits = Deposits(session, deposit_wei=DEPOSIT_WEI)
 
     async def ask(
         self, body: ChatBody, stream_to_node: Callable[[], Awaitable[trio.abc.Stream]], show: Show
@@ -85,7 +85,7 @@ class Guest:
 
     def step(self) -> None:
         """Bring the guest's own transactions on."""
-        self._economy.send()
+        self._session.send()
 
     def reprice(self, counter: SellerStack) -> None:
         """Buy at the counter's new prices."""
@@ -93,13 +93,13 @@ class Guest:
 
     def close(self) -> None:
         """Let go of its ledger; the chain's client is the node's."""
-        self._economy.ledger.close()
+        self._session.ledger.close()
 
     def _prepare(self) -> ChannelConfig:
         """Have money, and a channel with the node."""
-        economy, wallet = self._economy, self._economy.accounts.wallet
-        if economy.deployment.token_balance(wallet) < DEPOSIT_WEI:
-            fund(economy.client, economy.network, wallet, coin_wei=COINS_WEI, open_wei=OPEN_WEI)
+        session, wallet = self._session, self._session.accounts.wallet
+        if session.deployment.token_balance(wallet) < DEPOSIT_WEI:
+            fund(session.client, session.network, wallet, coin_wei=COINS_WEI, open_wei=OPEN_WEI)
         return self._deposits.channel_with(self._counter.offer.node)
 
     def _purchase(self, request: InferenceRequest, adapter: Adapter | None, config: ChannelConfig) -> Purchase:
@@ -126,7 +126,7 @@ class Guest:
 
 def open_guest(
     home: Home,
-    economy: NetworkSession,
+    session: NetworkSession,
     config: Config,
     *,
     counter: SellerStack,
@@ -138,7 +138,7 @@ def open_guest(
     Raises:
         UnavailableError: this is no development network, where nobody would give it anything.
     """
-    network = economy.network
+    network = session.network
     if not network.is_development:
         raise UnavailableError(
             f"{network.network} is no development network: a guest pays with money that is worth nothing"
@@ -149,7 +149,7 @@ def open_guest(
     ring.add(wallet, signer, authorizer)
     own = NetworkSession(
         network=network,
-        client=economy.client,
+        client=session.client,
         ledger=open_ledger(folder / "ledger.db"),
         accounts=NodeAccounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
         ring=ring,

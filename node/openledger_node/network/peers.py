@@ -50,7 +50,7 @@ class PeerService:
         self,
         home: Home,
         config: Config,
-        economy: NetworkSession,
+        session: NetworkSession,
         *,
         serving: Serving,
         engine: Engine,
@@ -60,14 +60,14 @@ class PeerService:
         self._home = home
         self._config = config
         self._market = config.market
-        self._economy = economy
+        self._session = session
         self._serving = serving
         self._engine = engine
         self._registry = registry
         self._speeds = Speeds()
         self._sellable: tuple[Adapter, ...] = ()
         self._offer: Offer | None = None  # what is sold here, if anything is
-        network, ledger = economy.network, economy.ledger
+        network, ledger = session.network, session.ledger
         self._transport = open_transport(home, network, config.p2p)
         self._keeper = open_keeper(home, network, self._transport)
         self._board = AdTable(
@@ -79,7 +79,7 @@ class PeerService:
         )
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
         requester = open_requester(
-            economy, config, transport=self._transport, board=self._board, serving=serving, tokenizer=tokenizer
+            session, config, transport=self._transport, board=self._board, serving=serving, tokenizer=tokenizer
         )
         self.market = Buying(requester, self._board, serving, auditable=config.payer.auditable)
         self._advertiser = self._open_advertiser()
@@ -102,7 +102,7 @@ class PeerService:
     def sell(self, offer: Offer, serve: Handler) -> None:
         """Bid for calls, and serve those who come with an award."""
         self._offer = offer
-        network = self._economy.network.network
+        network = self._session.network.network
         self._transport.handle(wire_name(network, "call"), self._bidder.serve)
         self._transport.handle(wire_name(network, "infer"), serve)
 
@@ -125,7 +125,7 @@ class PeerService:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be among peers until cancelled."""
-        network = self._economy.network.network
+        network = self._session.network.network
         self._transport.handle(wire_name(network, "adapter"), self._adapters.serve)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._transport.run)
@@ -161,8 +161,8 @@ class PeerService:
         if found.adapter == BASE_ONLY:
             raise UnknownModelError(f"{name!r} is a base: `openledger-node models pull` fetches those")
         offers = {PeerId(ad.peer_id): ad for ad in self._board.offers(found.base, found.adapter)}
-        protocol = wire_name(self._economy.network.network, "adapter")
-        events = self._economy.ledger.events
+        protocol = wire_name(self._session.network.network, "adapter")
+        events = self._session.ledger.events
         fetched = await fetch_adapter(
             lambda peer_id: open_to(self._transport, offers[peer_id], protocol),
             list(offers),
@@ -226,15 +226,15 @@ class PeerService:
         raise UnknownModelError(f"adapter {adapter_id} is not here")
 
     def _open_advertiser(self) -> Advertiser:
-        economy = self._economy
-        network, accounts = economy.network.network, economy.accounts
-        signer = economy.ring.keys[accounts.signer]
+        session = self._session
+        network, accounts = session.network.network, session.accounts
+        signer = session.ring.keys[accounts.signer]
         binding = sign_binding(signer.private_key, network, self.peer_id, accounts.wallet)
         return Advertiser(
             network=network,
             transport=self._transport,
             board=self._board,
-            peers=economy.ledger.peers,
+            peers=session.ledger.peers,
             seed=ensure_identity(self._home.network_keys(network)),
             snapshot=lambda: self._snapshot(binding),
             now_ns=time.time_ns,

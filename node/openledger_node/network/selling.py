@@ -63,7 +63,7 @@ class SellerStack:
 
 
 def open_counter(
-    economy: NetworkSession,
+    session: NetworkSession,
     *,
     desk: Serving,
     tokenizer: Tokenizer,
@@ -78,26 +78,26 @@ def open_counter(
     market = config.market
     attributor = open_attributor()
     offer = Offer(
-        node=economy.accounts.wallet,
-        signer=economy.accounts.signer,
+        node=session.accounts.wallet,
+        signer=session.accounts.signer,
         base=desk.base.digest,
         terms=Terms(price_in_wei=Wei(market.price_in_wei), price_out_wei=Wei(market.price_out_wei)),
         profile_hash=profile_hash(desk.base, profile),
         algo_id=attributor.algo_id,
         chunk_tokens=market.credit_tokens_max,
     )
-    accounts = _accounts(economy, config)
+    accounts = _accounts(session, config)
     receipts = ReceiptMaker(
-        ledger=economy.ledger,
+        ledger=session.ledger,
         accounts=accounts,
-        domain=economy.deployment.payments,
+        domain=session.deployment.payments,
         tokenizer=tokenizer,
         same=ReceiptTerms(algo_id=offer.algo_id, profile_hash=offer.profile_hash),
         attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
-        sign=economy.ring.signer(economy.accounts.signer),
+        sign=session.ring.signer(session.accounts.signer),
         seal=seal,
         now_ns=time.time_ns,
-        fail_point=economy.fail_point,
+        fail_point=session.fail_point,
     )
 
     async def check_sellable(adapter: Adapter) -> None:
@@ -106,7 +106,7 @@ def open_counter(
     shop = SellerTerms(
         node=offer.node,
         terms=offer.terms,
-        windows=economy.windows,
+        windows=session.windows,
         chunk_tokens=offer.chunk_tokens,
         voucher_timeout_s=market.voucher_timeout_s,
     )
@@ -118,7 +118,7 @@ def open_counter(
         check_sellable=check_sellable,
         nursery=nursery,
         terms_of=terms_of,
-        fail_point=economy.fail_point,
+        fail_point=session.fail_point,
     )
     return SellerStack(paid=paid, receipts=receipts, offer=offer, registry=registry)
 
@@ -204,19 +204,19 @@ def profile_hash(base: Base, profile: Profile) -> Digest:
     )
 
 
-def _accounts(economy: NetworkSession, config: Config) -> ChannelAccounts:
+def _accounts(session: NetworkSession, config: Config) -> ChannelAccounts:
     return ChannelAccounts(
-        ledger=economy.ledger,
-        domain=economy.deployment.payments,
-        policy=_credit_policy(economy, config),
-        ask_standing=ChannelStandings(economy.deployment, economy.client.finalized_number).ask,
+        ledger=session.ledger,
+        domain=session.deployment.payments,
+        policy=_credit_policy(session, config),
+        ask_standing=ChannelStandings(session.deployment, session.client.finalized_number).ask,
         now_ns=time.time_ns,
-        fail_point=economy.fail_point,
+        fail_point=session.fail_point,
     )
 
 
-def _credit_policy(economy: NetworkSession, config: Config) -> CreditPolicy:
-    params = economy.params()
+def _credit_policy(session: NetworkSession, config: Config) -> CreditPolicy:
+    params = session.params()
     return CreditPolicy(
         unsecured_wei=Wei(config.market.unsecured_credit_wei),
         unsecured_total_wei=Wei(config.market.unsecured_total_wei),

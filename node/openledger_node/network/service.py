@@ -97,7 +97,7 @@ class NetworkService:
         self._thread = trio.CapacityLimiter(1)
         self._ready = trio.Event()
         self._why = place.why_none or "still connecting to the chain: try again in a moment"
-        self._economy: NetworkSession | None = None
+        self._session: NetworkSession | None = None
         self._questions: MoneyQueries | None = None
         self._counter: SellerStack | None = None
         self._guest: Guest | None = None
@@ -116,37 +116,37 @@ class NetworkService:
         """Be there until cancelled; answers that are sold run in `nursery`, and outlive a failure here."""
         if self._place.network is None:
             return
-        self._economy = economy = await self._connect(self._place.network)
+        self._session = session = await self._connect(self._place.network)
         try:
-            await self._prepare(economy)
-            registry = AdapterRegistry(self._home, economy.deployment, economy.ledger)
+            await self._prepare(session)
+            registry = AdapterRegistry(self._home, session.deployment, session.ledger)
             if self._place.devnet is None:
-                self._neighbourhood = await self._open_neighbourhood(economy, registry)
+                self._neighbourhood = await self._open_neighbourhood(session, registry)
                 await nursery.start(self._neighbourhood.run)
-            await self._open_door(economy, registry, nursery)
+            await self._open_door(session, registry, nursery)
             self._ready.set()
-            await self._step_until_cancelled(economy)
+            await self._step_until_cancelled(session)
         finally:
             with trio.CancelScope(shield=True):
                 await self._blocking(self._close)
 
     def status(self) -> MoneyStatus:
         """How it goes, from what is known without asking anybody."""
-        economy = self._economy
+        session = self._session
         if self._place.network is None:
             return MoneyStatus(chain=None, why=self._place.why_none, address=None)
-        if economy is None:
+        if session is None:
             return MoneyStatus(chain="down", why=self._why, address=None)
-        state, around = economy.state, self._neighbourhood
+        state, around = session.state, self._neighbourhood
         return MoneyStatus(
             chain=state.health,
             why=state.why,
-            address=economy.accounts.wallet,
-            why_not_claimed=economy.settlement.why_not,
+            address=session.accounts.wallet,
+            why_not_claimed=session.settlement.why_not,
             peer_id=around.peer_id if around else None,
             num_peers=around.num_peers if around else 0,
             num_waiting=self._num_waiting,
-            head=economy.watcher.head,
+            head=session.watcher.head,
         )
 
     def market(self) -> Buying | None:
@@ -217,22 +217,22 @@ class NetworkService:
     async def _connect(self, network: Network) -> NetworkSession:
         pauses = iter(RETRY_S)
         while True:
-            open_economy = partial(connect, self._home, self._config, network, self._around.ledger)
+            open_session = partial(connect, self._home, self._config, network, self._around.ledger)
             try:
-                return await trio.to_thread.run_sync(open_economy, abandon_on_cancel=True)
+                return await trio.to_thread.run_sync(open_session, abandon_on_cancel=True)
             except (ChainError, KeyFileError) as error:
                 if str(error) != self._why:
                     self._around.tell(f"no money moves: {error}")
                 self._why = str(error)
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
-    async def _prepare(self, economy: NetworkSession) -> None:
+    async def _prepare(self, session: NetworkSession) -> None:
         """On a development network the node funds and bonds itself, and says so."""
-        self._around.tell(f"  money     {economy.network.network}, wallet {economy.accounts.wallet}")
-        if not economy.network.is_development:
+        self._around.tell(f"  money     {session.network.network}, wallet {session.accounts.wallet}")
+        if not session.network.is_development:
             return
         prepare = partial(
-            prepare_development, economy, is_bonding=self._config.node.serve and self._config.node.auto_bond
+            prepare_development, session, is_bonding=self._config.node.serve and self._config.node.auto_bond
         )
         pauses = iter(RETRY_S)
         while True:
@@ -243,29 +243,29 @@ class NetworkService:
             except ChainError as error:
                 log.warning("%s", error)
                 with suppress(ChainError, LedgerError):
-                    await self._blocking(economy.step)  # so that the status says what is so, too
+                    await self._blocking(session.step)  # so that the status says what is so, too
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
-    async def _open_neighbourhood(self, economy: NetworkSession, registry: AdapterRegistry) -> PeerService:
+    async def _open_neighbourhood(self, session: NetworkSession, registry: AdapterRegistry) -> PeerService:
         """Take our place among peers; a chain of our own has none."""
         around = self._around
         return PeerService(
             self._home,
             self._config,
-            economy,
+            session,
             serving=around.serving,
             engine=around.engine,
             tokenizer=around.tokenizer,
             registry=registry,
         )
 
-    async def _open_door(self, economy: NetworkSession, registry: AdapterRegistry, nursery: trio.Nursery) -> None:
+    async def _open_door(self, session: NetworkSession, registry: AdapterRegistry, nursery: trio.Nursery) -> None:
         """Answer verbs, and sell to whoever pays, where there is an engine."""
-        around, seal = self._around, open_seal(self._home.network(economy.network.network))
+        around, seal = self._around, open_seal(self._home.network(session.network.network))
         self._questions = open_questions(
-            self._home, economy, registry=registry, tokenizer=lambda: around.tokenizer, unseal=seal.open
+            self._home, session, registry=registry, tokenizer=lambda: around.tokenizer, unseal=seal.open
         )
-        self._open_late = partial(self._open_counter, economy, registry, seal, nursery)
+        self._open_late = partial(self._open_counter, session, registry, seal, nursery)
         await self._open_if_can()
 
     async def _open_if_can(self) -> None:
@@ -275,13 +275,13 @@ class NetworkService:
             await open_it()
 
     async def _open_counter(
-        self, economy: NetworkSession, registry: AdapterRegistry, seal: Seal, nursery: trio.Nursery
+        self, session: NetworkSession, registry: AdapterRegistry, seal: Seal, nursery: trio.Nursery
     ) -> None:
         around, neighbours, profile = self._around, self._neighbourhood, self._around.engine.profile
         assert profile is not None, "the engine has said what it is"
         open_it = partial(
             open_counter,
-            economy,
+            session,
             desk=around.serving,
             tokenizer=around.tokenizer,
             profile=profile,
@@ -300,12 +300,12 @@ class NetworkService:
             neighbours.sell(counter.offer, serve)
         await nursery.start(self._transport.run)
 
-    async def _step_until_cancelled(self, economy: NetworkSession) -> None:
-        pause_s = DEVELOPMENT_STEP_S if economy.network.is_development else STEP_S
+    async def _step_until_cancelled(self, session: NetworkSession) -> None:
+        pause_s = DEVELOPMENT_STEP_S if session.network.is_development else STEP_S
         is_idle = False
         while True:
             try:
-                is_idle = await self._blocking(self._step, economy)
+                is_idle = await self._blocking(self._step, session)
                 await self._open_if_can()
             except (ChainError, LedgerError) as error:
                 log.warning("%s", error)
@@ -315,15 +315,15 @@ class NetworkService:
                     await self._asked.wait()
             self._asked = trio.Event()
 
-    def _step(self, economy: NetworkSession) -> bool:
+    def _step(self, session: NetworkSession) -> bool:
         """Take money one step on; whether it waits for no block then."""
-        economy.step()
+        session.step()
         if self._guest:
             self._guest.step()
         if self._questions:
             self._questions.lock()
-        self._num_waiting = num_waiting(economy)
-        return economy.is_idle and not self._guest
+        self._num_waiting = num_waiting(session)
+        return session.is_idle and not self._guest
 
     async def _ask_neighbourhood(self, question: str, arguments: Mapping[str, Any]) -> Any:
         if self._neighbourhood is None:
@@ -336,18 +336,18 @@ class NetworkService:
         return await self._neighbourhood.pull(str(arguments.get("adapter")))
 
     async def _open_guest(self) -> Guest:
-        economy, counter = self._economy, self._counter
-        assert economy is not None
+        session, counter = self._session, self._counter
+        assert session is not None
         if counter is None:
             why = "this node is paused since its start" if self._config.node.serve else "[node] serve is false"
             raise UnavailableError(f"{why}: it sells nothing, so nobody can pay it")
         async with self._opening:  # a payer has one tab a channel
-            return self._guest or await self._make_guest(economy, counter)
+            return self._guest or await self._make_guest(session, counter)
 
-    async def _make_guest(self, economy: NetworkSession, counter: SellerStack) -> Guest:
+    async def _make_guest(self, session: NetworkSession, counter: SellerStack) -> Guest:
         if self._guest is None:
             around = self._around
-            open_it = partial(open_guest, self._home, economy, self._config, counter=counter)
+            open_it = partial(open_guest, self._home, session, self._config, counter=counter)
             self._guest = await self._blocking(lambda: open_it(serving=around.serving, tokenizer=around.tokenizer))
         return self._guest
 
@@ -362,8 +362,8 @@ class NetworkService:
     def _close(self) -> None:
         if self._guest:
             self._guest.close()
-        if self._economy:
-            self._economy.close()
+        if self._session:
+            self._session.close()
 
     # ---- helpers
 
@@ -377,7 +377,7 @@ class NetworkService:
         with trio.move_on_after(READY_TIMEOUT_S):
             await self._ready.wait()
             return
-        if self._economy is None:
+        if self._session is None:
             raise ChainError(self._why)
         raise UnavailableError("the node still prepares its money: try again in a moment")
 
