@@ -10,7 +10,7 @@ from contender import Contender
 from quiet import PlayerError
 from work import FULL, RANKS, PromptDrawer, Shape, folder_of, spread
 
-from openledger_node.engine.sequence import AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 
 VLLM_PYTHON = Path(__file__).resolve().parents[2] / ".venv-vllm" / "bin" / "python"
 

@@ -23,9 +23,9 @@ from work import FULL, RANKS, draw_zipf, folder_of
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
 from openledger_node.engine.frames import Order
-from openledger_node.engine.sequence import AdapterSource
 from openledger_node.engine.stopwatch import Timing, time_orders
 from openledger_node.machine import resident_bytes
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 
 NEIGHBOUR = "while True: pass"

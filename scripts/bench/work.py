@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from openledger_node.engine.sequence import AdapterSource
 from openledger_node.models.adapter_files.random_adapter import read_linears, write_random_adapter
+from openledger_node.models.adapter_source import AdapterSource
 
 RANKS = (16, 8)
 ZIPF = 1.1

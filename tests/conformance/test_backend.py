@@ -12,8 +12,8 @@ from support.real_vllm import VLLM_VARIABLE, real_vllm
 from support.tiny import make_adapter, make_base
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, BatchRow, Draw
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.plugs import load_plug, plug_names
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams

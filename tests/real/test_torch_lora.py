@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 

@@ -25,8 +25,8 @@ from openledger_node.engine.backend import BatchRow, Draw
 from openledger_node.engine.engine import Engine, EngineOptions, Order
 from openledger_node.engine.frames import EngineChunk
 from openledger_node.engine.grammar import open_grammars
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

@@ -16,9 +16,9 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from ..engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
-from ..engine.sequence import AdapterSource
 from ..engine.tokenizer import ByteTokenizer
 from ..models.adapter_files.layout import read_layout
+from ..models.adapter_source import AdapterSource
 
 LETTERS = b"eeeeetttaaaooiinnsshhrrdlcumwfgypbvk        "
 END_ONE_IN = 64

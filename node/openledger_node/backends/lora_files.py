@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from openledger_node.engine.sequence import AdapterSource
 from openledger_node.models.adapter_files.layout import RANK_MAX, WEIGHTS_FILE, LoraLayout, LoraSite, read_layout
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.errors import AdapterRefusedError
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from openledger_protocol.primitives import AdapterId
 
-from .sequence import AdapterSource
+from ..models.adapter_source import AdapterSource
 
 
 @dataclass(slots=True, kw_only=True)

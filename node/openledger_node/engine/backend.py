@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-from .sequence import AdapterSource
+from ..models.adapter_source import AdapterSource
 
 BLOCK_TOKENS = 16
 """Tokens whose keys and values lie together: the unit in which the KV cache is handed out and shared."""

@@ -19,11 +19,11 @@ import trio
 from openledger_protocol.inference import SamplingParams
 
 from ..models.adapter_files.random_adapter import read_linears, write_random_adapter
+from ..models.adapter_source import AdapterSource
 from .backend import Profile
 from .blocks import blocks_for
 from .engine import Engine, EngineOptions
 from .frames import Beat, Order
-from .sequence import AdapterSource
 from .stopwatch import Timing, run_engine, time_orders
 
 # ---- What a process takes of NVIDIA's cards, as their driver counts it.

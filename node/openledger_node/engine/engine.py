@@ -19,6 +19,7 @@ from openledger_protocol.primitives import AdapterId, Digest
 
 from ..errors import ModelError
 from ..machine import resident_bytes
+from ..models.adapter_source import AdapterSource
 from . import frames
 from .backend import BackendSettings, Profile
 from .child import Child, start_child, tail_of
@@ -40,7 +41,6 @@ from .frames import (
     Unpin,
     submission,
 )
-from .sequence import AdapterSource
 from .supervision import EngineLimits, Vitals, why_kill
 
 __all__ = ["Engine", "EngineOptions", "Order", "Outcome", "SequenceLost", "State"]

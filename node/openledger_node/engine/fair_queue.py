@@ -8,7 +8,8 @@ than 2 · max(WEIGHT_IN · the longest prompt, WEIGHT_OUT · the tokens that a f
 from collections import Counter, deque
 from collections.abc import Collection, Iterator
 
-from .sequence import AdapterSource, Sequence
+from ..models.adapter_source import AdapterSource
+from .sequence import Sequence
 
 WEIGHT_IN, WEIGHT_OUT = 1, 2
 """What a token of a prompt and one of an answer count: an answer's is a step of its own."""

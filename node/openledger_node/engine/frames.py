@@ -8,8 +8,8 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 from openledger_protocol.primitives import AdapterId, Digest
 
+from ..models.adapter_source import AdapterPart, AdapterSource
 from .backend import BackendSettings, Profile
-from .sequence import AdapterPart, AdapterSource
 
 FRAME_BYTES_MAX = 64 << 20
 """A prompt of a million tokens fits; the other end is our own child."""

@@ -17,9 +17,9 @@ from openledger_protocol.primitives import Digest
 from ..models.adapter_files.header import HEADER_BYTES_MAX
 from ..models.adapter_files.known_files import KnownFiles, Stamp, stamp_of
 from ..models.adapter_files.layout import WEIGHTS_FILE
+from ..models.adapter_source import AdapterSource
 from ..models.adapters import CHECKED_FOLDER, MANIFEST_FILE, SHELF_FILES, artifact_digest, read_manifest
 from .backend import HostAdapter
-from .sequence import AdapterSource
 
 FILE_BYTES_PER_SERVED_MAX = 4
 """A number takes 4 bytes of a file at most, and a byte of memory at least."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
+from ..models.adapter_source import AdapterSource
 from .backend import HostAdapter
-from .sequence import AdapterSource
 
 THREAD_NAME = "adapter-loader"
 BELL_BYTES = 4096

@@ -18,10 +18,10 @@ from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId, Digest
 
 from .. import __version__
+from ..models.adapter_source import AdapterSource
 from ..models.adapters import MANIFEST_FILE, read_manifest
 from .backend import Backend, BatchRow, Draw, Drawn, Profile
 from .blocks import BlockPool, Table
-from .sequence import AdapterSource
 from .tokenizer import Tokenizer
 
 PROBE_PROMPTS = (

@@ -12,11 +12,12 @@ from collections.abc import Callable, Collection
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError, UnavailableError
 from openledger_protocol.primitives import AdapterId
 
+from ..models.adapter_source import AdapterSource
 from .adapter_cache import AdapterCache, percentile, prefetch_plan
 from .backend import Backend, HostAdapter
 from .fit import is_out_of_memory
 from .loader import Loader, Reading
-from .sequence import AdapterSource, Sequence
+from .sequence import Sequence
 
 READ_AHEAD_MAX = 4
 """Adapters that are being read or wait for room: enough to keep the disk busy."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..models.adapter_source import AdapterSource
 from .backend import BLOCK_TOKENS, BatchRow, Draw, Drawn, has_penalties
 from .blocks import BlockPool, Table
 from .fair_queue import WEIGHT_OUT, FairQueue
-from .sequence import AdapterSource, Sequence
+from .sequence import Sequence
 
 Allowed = Callable[[str], NDArray[np.uint32] | None]
 """Which tokens a sequence's grammar allows next, by its id; see `Draw.allowed`."""

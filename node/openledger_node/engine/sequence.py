@@ -5,22 +5,7 @@ from dataclasses import dataclass, field
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterPart:
-    """One adapter's files, and how much of it counts."""
-
-    folder: str
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterSource:
-    """What a sequence runs on beside the base: an adapter, or a weighted set of adapters that add up."""
-
-    id: AdapterId  # of the adapter; of a set, a digest of its parts
-    parts: tuple[AdapterPart, ...]
-
+from ..models.adapter_source import AdapterSource
 
 PASSED_BY_MAX = 64
 """Sequences that may overtake one whose adapter has no room: some batches of others, and then it is its turn."""

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..engine.sequence import AdapterSource
+from .adapter_source import AdapterSource
 
 SUFFIX = ".pack"
 DISK_SHARE_MAX = 0.25

@@ -7,10 +7,10 @@ from pathlib import Path
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.primitives import AdapterId, check_digest
 
-from ..engine.sequence import AdapterPart, AdapterSource
 from ..errors import ConfigError
 from ..home import Home
 from .adapter_files.plain_file import read_json
+from .adapter_source import AdapterPart, AdapterSource
 from .adapters import Adapter, list_adapters
 from .bases import Base
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from openledger_protocol.errors import MalformedError, OverloadedError, RequestTooLongError, UnavailableError
 from openledger_protocol.inference import InferenceRequest
 
-from ..engine.sequence import AdapterPart, AdapterSource
 from ..engine.tokenizer import Tokenizer
+from ..models.adapter_source import AdapterPart, AdapterSource
 from ..models.adapters import Adapter
 
 

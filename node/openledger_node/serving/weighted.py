@@ -10,7 +10,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.primitives import AdapterId
 
-from ..engine.sequence import AdapterPart, AdapterSource
+from ..models.adapter_source import AdapterPart, AdapterSource
 from ..models.adapters import Adapter, find_adapter
 
 WEIGHTED_SCHEMA = "openledger.weighted_set/1"

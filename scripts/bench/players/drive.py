@@ -5,7 +5,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BatchRow, Draw, Drawn
-from openledger_node.engine.sequence import AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 
 PREFILL_TOKENS_MAX = 512

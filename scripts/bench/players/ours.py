@@ -9,7 +9,7 @@ from drive import run_batch
 from turns import take_turns
 
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings, HostAdapter
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.plugs import load_plug
 from openledger_protocol.primitives import AdapterId
 

@@ -10,9 +10,9 @@ from support.tiny import make_adapter, make_base
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, OpenEngine, Submit
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.plugs import load_plug
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from openledger_node.backends.torch_lora import adapter_reader
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.adapters import add_adapter, list_adapters
 from openledger_node.models.bases import describe_folder
 from openledger_node.models.decoder_config import OtherDecoderError, read_config

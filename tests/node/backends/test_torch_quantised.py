@@ -12,8 +12,8 @@ from support.tiny import make_adapter, make_base
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.quantised import quantise
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from openledger_node.backends.transformers_lora.backend import TransformersBackend
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.plugs import load_plug
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams

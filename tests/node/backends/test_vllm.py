@@ -19,8 +19,8 @@ from openledger_node.backends.vllm.backend import VllmBackend
 from openledger_node.backends.vllm.client import ServerLostError, reason_of
 from openledger_node.backends.vllm.server import attach, reason_in, serve_arguments, start_server
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

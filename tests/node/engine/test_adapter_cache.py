@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.engine.adapter_cache import AdapterCache, percentile, prefetch_plan
-from openledger_node.engine.sequence import AdapterSource
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.primitives import AdapterId
 
 BUDGET = 100

@@ -16,8 +16,8 @@ from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
 from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Order, Outcome, SequenceLost
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.errors import ModelError
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import MalformedError, RequestTooLongError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openledger_node.engine.fair_queue import FairQueue, TokenCounters
-from openledger_node.engine.sequence import AdapterSource, Sequence
+from openledger_node.engine.sequence import Sequence
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 

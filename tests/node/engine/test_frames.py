@@ -26,7 +26,7 @@ from openledger_node.engine.frames import (
     Unload,
     Unpin,
 )
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.inference import FinishReason, SamplingParams, TokenLogprob
 from openledger_protocol.primitives import AdapterId
 

@@ -21,11 +21,11 @@ from support.peft_folders import CONFIG_FILE, WEIGHTS_FILE, write_adapter, write
 
 from openledger_node.engine import load_gate as gate_module
 from openledger_node.engine.load_gate import FILE_BYTES_PER_SERVED_MAX, LoadGate
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.home import Home
 from openledger_node.models.adapter_files.header import HEADER_BYTES_MAX
 from openledger_node.models.adapter_files.layout import read_layout
 from openledger_node.models.adapter_files.plain_file import open_plain
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.adapters import (
     CHECKED_FOLDER,
     MANIFEST_FILE,

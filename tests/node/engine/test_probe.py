@@ -14,8 +14,8 @@ from openledger_node.backends.torch_lora.backend import open_backend
 from openledger_node.engine.backend import Backend, BackendSettings, BatchRow, Drawn, Profile
 from openledger_node.engine.blocks import BlockPool, Table
 from openledger_node.engine.probe import PROBE_PROMPTS, PROBE_TOKENS, Prober, generate, state_probe
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.adapters import MANIFEST_FILE
 from openledger_protocol.adapter import probe_digest
 from openledger_protocol.errors import AdapterRefusedError

@@ -8,7 +8,8 @@ import pytest
 
 from openledger_node.engine.loader import Loader, Reading
 from openledger_node.engine.residency import READ_AHEAD_MAX, READ_AHEAD_SHARE, Residency
-from openledger_node.engine.sequence import AdapterPart, AdapterSource, Sequence
+from openledger_node.engine.sequence import Sequence
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, UnavailableError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

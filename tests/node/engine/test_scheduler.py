@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Drawn
 from openledger_node.engine.fair_queue import WEIGHT_IN, WEIGHT_OUT
 from openledger_node.engine.scheduler import Scheduler, Step
-from openledger_node.engine.sequence import PASSED_BY_MAX, AdapterSource, Sequence
+from openledger_node.engine.sequence import PASSED_BY_MAX, Sequence
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 

@@ -14,9 +14,9 @@ from openledger_node.engine import frames
 from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn
 from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.engine.frames import EngineChunk, Event, Finished, OpenEngine, Refused, Submit, Unload
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
 from openledger_node.engine.worker_io import Link
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnavailableError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

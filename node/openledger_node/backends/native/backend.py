@@ -11,9 +11,9 @@ from platformdirs import user_cache_path
 
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.sampler import draw
-from openledger_node.engine.sequence import AdapterSource
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_bytes, usable_cores
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId

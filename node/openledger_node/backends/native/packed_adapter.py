@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from openledger_node.engine.sequence import AdapterPart, AdapterSource
 from openledger_node.models.adapter_files.layout import CONFIG_FILE, RANK_MAX, WEIGHTS_FILE, LoraSite, read_layout
+from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, check_fits
 from openledger_node.models.packed import PackedFile, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name, source_stamps

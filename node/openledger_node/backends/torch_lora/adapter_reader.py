@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from openledger_node.backends.lora_files import SiteNumbers, dora_scale, narrowed, read_numbers
-from openledger_node.engine.sequence import AdapterSource
 from openledger_node.models.adapter_files.layout import CONFIG_FILE, WEIGHTS_FILE
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, check_fits
 from openledger_node.models.packed import PackedFile, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name, source_stamps

@@ -11,9 +11,9 @@ from torch import Tensor
 from openledger_node.backends.torch_lora.merging import MergePolicy
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.sampler import draw
-from openledger_node.engine.sequence import AdapterSource
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_bytes, usable_cores
+from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
 from openledger_node.models.packed import Array, PackedFile, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name

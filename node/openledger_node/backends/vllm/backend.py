@@ -15,9 +15,9 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from ...engine.backend import BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
-from ...engine.sequence import AdapterSource
 from ...errors import ModelError
 from ...models.adapter_files.layout import read_layout
+from ...models.adapter_source import AdapterSource
 from ...models.decoder_config import end_ids
 from .client import Client, Reply, ServerLostError, reason_of
 from .server import KEY_VARIABLE, SERVED_NAME, OwnServer, attach, start_server

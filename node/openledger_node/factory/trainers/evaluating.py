@@ -12,10 +12,10 @@ from openledger_protocol.primitives import AdapterId
 
 from ...engine.backend import Backend, BackendSettings
 from ...engine.probe import PROBE_TOKENS, PROMPT_TOKENS_MAX, state_probe
-from ...engine.sequence import AdapterPart, AdapterSource
 from ...engine.tokenizer import Tokenizer, open_tokenizer
 from ...errors import ModelError
 from ...machine import usable_bytes
+from ...models.adapter_source import AdapterPart, AdapterSource
 from ...plugs import load_plug
 from ..trainer import EvaluationInput, EvaluationResult
 from .examples import Example, encode_rows, in_batches

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from openledger_protocol.codec import sha256_digest
 from openledger_protocol.primitives import AdapterId
 
-from ...engine.sequence import AdapterPart, AdapterSource
+from ..adapter_source import AdapterPart, AdapterSource
 from .layout import CONFIG_FILE, WEIGHTS_FILE
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
