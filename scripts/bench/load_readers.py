@@ -13,7 +13,7 @@ import trio
 from bars import percentile
 
 from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.engine import Engine, EngineOptions, Order
+from openledger_node.engine.engine import Engine, EngineOptions, Submit
 from openledger_node.engine.frames import EngineChunk, Finished
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_protocol.inference import SamplingParams
@@ -87,7 +87,7 @@ async def read_engine(folder: Path, streams: int, seconds: float) -> Reading:
 
     async def answer(until_s: float) -> None:
         sampling = SamplingParams(max_tokens=TOKENS, seed=1, temperature=0)
-        order = Order(sequence_id=f"s{next(names)}", prompt_ids=prompt_ids, sampling=sampling, adapter=None, payer="")
+        order = Submit(sequence_id=f"s{next(names)}", prompt_ids=prompt_ids, sampling=sampling, adapter=None)
         last_s = None
         async for outcome in engine.submit(order):
             now_s = time.perf_counter()

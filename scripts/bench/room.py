@@ -22,8 +22,8 @@ from work import FULL, RANKS, draw_zipf, folder_of
 
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
-from openledger_node.engine.frames import Order
-from openledger_node.engine.stopwatch import Timing, time_orders
+from openledger_node.engine.frames import Submit
+from openledger_node.engine.stopwatch import Timing, time_sequences
 from openledger_node.machine import resident_bytes
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
@@ -187,13 +187,13 @@ class Room:
             max_tokens=answer_tokens or self.setting.shape.answer_tokens, seed=0, temperature=0.0
         )
         prompts = self.setting.prompts.draw(len(adapters))
-        orders = [
-            Order(
+        commands = [
+            Submit(
                 sequence_id=f"b{next(self._numbers)}", prompt_ids=tuple(prompt.ids), sampling=sampling, adapter=source
             )
             for prompt, source in zip(prompts, adapters, strict=True)
         ]
-        return await time_orders(self._engine, orders)
+        return await time_sequences(self._engine, commands)
 
 
 BEAT_FIELDS = (

@@ -9,7 +9,7 @@ from openledger_node.backends.fake import open_backend
 from openledger_node.engine.answer import AnswerText
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.engine.blocks import blocks_for
-from openledger_node.engine.engine import Engine, EngineOptions, Order
+from openledger_node.engine.engine import Engine, EngineOptions, Submit
 from openledger_node.engine.engine import Outcome as EngineOutcome
 from openledger_node.engine.frames import EngineChunk, Finished
 from openledger_node.engine.tokenizer import ByteTokenizer
@@ -38,12 +38,12 @@ class LocalEngine:
     def __init__(self) -> None:
         self._backend = open_backend(SETTINGS)
         self._blocks = itertools.count()  # none comes back: the fake takes no room before it writes
-        self._orders, self._new = trio.open_memory_channel[tuple[Order, trio.MemorySendChannel[EngineOutcome]]](64)
+        self._orders, self._new = trio.open_memory_channel[tuple[Submit, trio.MemorySendChannel[EngineOutcome]]](64)
         self._cancelled: set[str] = set()
         self.profile = self._backend.profile
         self.state = "ready"
 
-    def submit(self, order: Order) -> "trio.MemoryReceiveChannel[EngineOutcome]":
+    def submit(self, order: Submit) -> "trio.MemoryReceiveChannel[EngineOutcome]":
         send, receive = trio.open_memory_channel[EngineOutcome](order.sampling.max_tokens + 1)
         self._orders.send_nowait((order, send))
         return receive
@@ -57,7 +57,7 @@ class LocalEngine:
             async for order, send in self._new:
                 nursery.start_soon(self._answer, order, send)
 
-    async def _answer(self, order: Order, send: "trio.MemorySendChannel[EngineOutcome]") -> None:
+    async def _answer(self, order: Submit, send: "trio.MemorySendChannel[EngineOutcome]") -> None:
         name, sampling = order.sequence_id, order.sampling
         tokenizer = ByteTokenizer()
         answer = AnswerText(

@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from openledger_node.backends.vllm import open_backend
 from openledger_node.backends.vllm.backend import VllmBackend
 from openledger_node.engine.backend import BatchRow, Draw
-from openledger_node.engine.engine import Engine, EngineOptions, Order
+from openledger_node.engine.engine import Engine, EngineOptions, Submit
 from openledger_node.engine.frames import EngineChunk
 from openledger_node.engine.grammar import open_grammars
 from openledger_node.errors import ModelError
@@ -180,7 +180,7 @@ async def test_answers_go_on_as_they_would_have_when_vllm_is_killed(base: Path, 
     engine = Engine(options)
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     endless = next((first,) for first in range(1, 200) if END_ID not in greedy(model, (first,), LONG - 1))
-    order = Order(sequence_id="a", prompt_ids=endless, sampling=replace(GREEDY, max_tokens=LONG - 1), adapter=None)
+    order = Submit(sequence_id="a", prompt_ids=endless, sampling=replace(GREEDY, max_tokens=LONG - 1), adapter=None)
     with trio.fail_after(SERVER_TIMEOUT_S):
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)

@@ -23,8 +23,8 @@ from ..models.adapter_source import AdapterSource
 from .backend import Profile
 from .blocks import blocks_for
 from .engine import Engine, EngineOptions
-from .frames import Beat, Order
-from .stopwatch import Timing, run_engine, time_orders
+from .frames import Beat, Submit
+from .stopwatch import Timing, run_engine, time_sequences
 
 # ---- What a process takes of NVIDIA's cards, as their driver counts it.
 
@@ -201,8 +201,8 @@ class _Bench:
         """Fresh prompts, all at once."""
         assert engine.profile is not None, "it is ready"
         sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=0.0)
-        orders = [
-            Order(
+        commands = [
+            Submit(
                 sequence_id=f"benchmark-{next(self.names)}",
                 prompt_ids=tuple(self.draws.choices(range(engine.profile.vocab_size), k=self.work.prompt_tokens)),
                 sampling=sampling,
@@ -210,7 +210,7 @@ class _Bench:
             )
             for source in sources
         ]
-        timing = await time_orders(engine, orders)
+        timing = await time_sequences(engine, commands)
         self.failures += timing.failures
         return timing
 

@@ -9,7 +9,7 @@ and it may turn another way from there on.
 import contextlib
 import logging
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,17 +33,16 @@ from .frames import (
     Finished,
     Joined,
     OpenEngine,
-    Order,
     Pin,
     Refused,
     SequenceLost,
+    Submit,
     Unload,
     Unpin,
-    submission,
 )
 from .supervision import EngineLimits, Vitals, why_kill
 
-__all__ = ["Engine", "EngineOptions", "Order", "Outcome", "SequenceLost", "State"]
+__all__ = ["Engine", "EngineOptions", "Outcome", "SequenceLost", "State", "Submit"]
 
 State = Literal["starting", "ready", "restarting", "stopped", "absent", "paused"]
 Outcome = EngineChunk | Finished | Refused
@@ -89,7 +88,7 @@ class EngineOptions:
 class _Live:
     """A sequence that is not over: what is needed to run it again."""
 
-    order: Order
+    command: Submit
     outcomes: trio.MemorySendChannel[Outcome | SequenceLost]
     ids: list[int] = field(default_factory=list)
     is_running: bool = False  # in the present child's batch
@@ -126,18 +125,18 @@ class Engine:
         """Of the child, while there is one."""
         return self._child.process.pid if self._child else None
 
-    def submit(self, order: Order) -> trio.MemoryReceiveChannel[Outcome | SequenceLost]:
+    def submit(self, command: Submit) -> trio.MemoryReceiveChannel[Outcome | SequenceLost]:
         """Hand in a sequence and return where its tokens come out; it survives restarts of the child.
 
         Raises:
             MalformedError: the order can't be written down; nothing of it stays behind.
         """
         # Every token makes one chunk, and one last word follows: so much room, and a slow reader stops nobody.
-        frame = submission(order, ())
-        send, receive = trio.open_memory_channel[Outcome | SequenceLost](order.sampling.max_tokens + 1)
+        frame = frames.encode(command)
+        send, receive = trio.open_memory_channel[Outcome | SequenceLost](command.sampling.max_tokens + 1)
         if not self._live:
             self._heard_at_s = trio.current_time()  # silence counts from here: an idle engine says nothing
-        self._live[order.sequence_id] = _Live(order, send)
+        self._live[command.sequence_id] = _Live(command, send)
         if self.state == "ready":
             self._command(frame)
         self._woken.set()  # it may have been let in just before the engine was to rest
@@ -295,9 +294,9 @@ class Engine:
 
     def _resubmit(self, live: _Live) -> None:
         if live.is_cancelled:
-            self._end(Finished(sequence_id=live.order.sequence_id, reason="cancelled"))
+            self._end(Finished(sequence_id=live.command.sequence_id, reason="cancelled"))
         else:
-            self._command(submission(live.order, tuple(live.ids)))
+            self._command(frames.encode(replace(live.command, resumed_ids=tuple(live.ids))))
 
     def _pass_on(self, chunk: EngineChunk) -> None:
         if live := self._live.get(chunk.sequence_id):
@@ -319,7 +318,7 @@ class Engine:
             live.num_losses += live.is_running  # who only waited has no part in it
             live.is_running = False
             if live.num_losses > LOSSES_MAX:
-                self._end(SequenceLost(sequence_id=live.order.sequence_id))
+                self._end(SequenceLost(sequence_id=live.command.sequence_id))
 
     def _command(self, frame: bytes) -> None:
         self._commands.append(frame)

@@ -30,11 +30,11 @@ class OpenEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submit:
-    """Run a sequence; `resumed_ids` are the tokens of its answer that an engine before this one gave out."""
+    """Run a sequence, or resume it after `resumed_ids`."""
 
     sequence_id: str
     prompt_ids: tuple[int, ...]
-    resumed_ids: tuple[int, ...]
+    resumed_ids: tuple[int, ...] = ()  # tokens of the answer that an earlier engine has already sent
     sampling: SamplingParams
     adapter: AdapterSource | None
     payer: str = ""  # whose turn it uses up; empty: this machine's own
@@ -199,18 +199,7 @@ def _field(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-# ---- What the daemon has run, and what it hears where no engine could.
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """One sequence to run."""
-
-    sequence_id: str
-    prompt_ids: tuple[int, ...]
-    sampling: SamplingParams
-    adapter: AdapterSource | None
-    payer: str = ""  # whose turn it uses up; empty: this machine's own
+# ---- The daemon's own last word, where no engine could send one.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,17 +207,3 @@ class SequenceLost:
     """The last word on a sequence whose engines died under it."""
 
     sequence_id: str
-
-
-def submission(order: Order, resumed_ids: tuple[int, ...]) -> bytes:
-    """The frame of a sequence; made before anything else is done with it, so that only its requester hears of it."""
-    return encode(
-        Submit(
-            sequence_id=order.sequence_id,
-            prompt_ids=order.prompt_ids,
-            resumed_ids=resumed_ids,
-            sampling=order.sampling,
-            adapter=order.adapter,
-            payer=order.payer,
-        )
-    )

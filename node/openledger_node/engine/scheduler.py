@@ -1,9 +1,9 @@
-"""Who runs in the next step: continuous batching with chunked prefill over paged blocks.
+"""Continuous batching with chunked prefill over paged KV blocks.
 
-Each step holds one token of every decoding sequence and, in the order of joining, as many prompt tokens as the
-budget allows; so a long prompt never holds up those who already read their answers. Who joins is chosen as late as
-can be, when there are tokens left in the budget: then the turn is fair, and a beginning that another has just
-computed is found.
+Each step holds one token of every decoding sequence and then, in the order in which sequences joined, as many prompt
+tokens as the budget allows, so a long prompt never stalls an answer that is being read. Sequences are admitted as
+late as possible, when there are tokens left in the budget. The turn is fair then, and a prefix that another sequence
+has just computed is found in the cache.
 """
 
 from collections.abc import Callable
@@ -19,23 +19,23 @@ from .fair_queue import WEIGHT_OUT, FairQueue
 from .sequence import Sequence
 
 Allowed = Callable[[str], NDArray[np.uint32] | None]
-"""Which tokens a sequence's grammar allows next, by its id; see `Draw.allowed`."""
+"""Maps a sequence id to the tokens that its grammar allows next; see `Draw.allowed`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What the backend is to do next: let go of those who lost their place, then run the rows."""
+    """The next work for the backend: release the preempted sequences, then run the rows."""
 
     preempted: tuple[Sequence, ...]
     rows: tuple[BatchRow, ...]
 
 
 def allow_all(_: str) -> None:
-    """The grammar of a sequence that has none."""
+    """Stand in for the grammar of a sequence that has none."""
 
 
 class Scheduler:
-    """Waiting and running sequences; decides, and touches no tensor."""
+    """Decides which of the waiting and running sequences run next; touches no tensor."""
 
     def __init__(
         self, *, batch_max: int, prefill_tokens_max: int, num_blocks: int = 0, allowed: Allowed = allow_all
@@ -44,33 +44,33 @@ class Scheduler:
         self._prefill_tokens_max = prefill_tokens_max
         self._allowed = allowed
         self._queue = FairQueue()
-        self._running: dict[str, Sequence] = {}  # in the order of joining
-        self._tables: dict[str, Table] = {}  # of those that run
+        self._running: dict[str, Sequence] = {}  # in the order in which they joined
+        self._tables: dict[str, Table] = {}  # of the running sequences
         self.pool = BlockPool(num_blocks) if num_blocks else None  # None: the backend keeps its own
-        self.num_preempted = 0  # since the start
-        self.num_reused_tokens = 0  # that were found in the cache instead of being run
+        self.num_preempted = 0  # since the engine started
+        self.num_reused_tokens = 0  # found in the KV cache instead of being computed
 
     @property
     def num_waiting(self) -> int:
-        """Sequences that have no place (any more)."""
+        """The number of sequences that have no place in the batch, or have lost it."""
         return len(self._queue)
 
     @property
     def waiting(self) -> list[Sequence]:
-        """Those sequences, in no order that means anything."""
+        """The waiting sequences, in no particular order."""
         return list(self._queue)
 
     @property
     def running(self) -> list[Sequence]:
-        """Sequences that have a place, oldest first."""
+        """The sequences that have a place in the batch, oldest first."""
         return list(self._running.values())
 
     def is_running(self, sequence_id: str) -> bool:
-        """Whether a sequence has a place."""
+        """Return True if a sequence has a place in the batch."""
         return sequence_id in self._running
 
     def wanted_adapters(self) -> list[AdapterSource]:
-        """Adapters of those who wait, in the order of their turns."""
+        """The adapters of the waiting sequences, in the order of their turns."""
         return self._queue.adapters()
 
     def add(self, sequence: Sequence) -> None:
@@ -78,22 +78,24 @@ class Scheduler:
         self._queue.add(sequence)
 
     def remove(self, sequence_id: str, *, is_tainted: bool = False) -> Sequence | None:
-        """Forget a sequence, wherever it is; None if it is not here (any more).
+        """Forget a waiting or running sequence and return it, or None if it is unknown.
 
-        `is_tainted`: its numbers overflowed, so nobody may go on from what its blocks hold.
+        `is_tainted`: its numbers overflowed, so no other sequence may reuse its blocks as a prefix.
         """
         sequence = self._running.pop(sequence_id, None) or self._queue.find(sequence_id)
         if sequence:
             self._queue.end(sequence)
-            self._release(sequence, is_tainted=is_tainted)
+            table = self._tables.pop(sequence_id, None)
+            if table and self.pool:
+                (self.pool.discard if is_tainted else self.pool.free)(table)
         return sequence
 
     def admit(self, can_join: Callable[[Sequence], bool]) -> list[Sequence]:
         """Move sequences from waiting to running while there are places, blocks and tokens, and return them.
 
-        `can_join` says whether a sequence's adapter can be on the device; one that can't just now is passed by,
-        so that it does not block those behind it, and keeps its turn. Whoever was passed by too often is not any
-        more: then nobody joins before it can. Nobody is passed by for want of blocks.
+        `can_join` returns True if the sequence's adapter is on the device. A sequence whose adapter can't be there
+        yet is passed by, so that it does not block the others, and keeps its turn. After it has been passed by too
+        often, no other sequence joins before it. A sequence that lacks blocks is never passed by.
         """
         joined: list[Sequence] = []
         passed_by: list[Sequence] = []
@@ -109,7 +111,7 @@ class Scheduler:
                 for earlier in passed_by:
                     earlier.num_passed_by += 1
             elif not self._queue.holds(sequence):
-                continue  # it was refused meanwhile
+                continue  # `can_join` has refused it
             elif sequence.is_overdue:
                 break
             else:
@@ -118,17 +120,39 @@ class Scheduler:
 
     def schedule(self) -> Step:
         """Choose the rows of the next step: every decoding sequence, then prompts within the budget."""
-        preempted = self._make_room()
-        decoding = [self._row(one, 1) for one in self._running.values() if one.num_pending == 1]
-        return Step(preempted=preempted, rows=(*decoding, *self._prefill_rows()))
+        # Every sequence needs a block for its next token. The oldest is served first, and the newest gives way.
+        preempted: list[Sequence] = []
+        if self.pool:
+            for name, sequence in list(self._running.items()):
+                while name in self._running and not self.pool.grow(self._tables[name], sequence.num_tokens):
+                    assert len(self._running) > 1, "a sequence that runs alone fits, or it was not admitted"
+                    newest_name, newest = self._running.popitem()
+                    self.pool.free(self._tables.pop(newest_name))
+                    newest.num_cached = 0  # what its blocks hold may still be found when it comes back
+                    self._queue.put_back(newest)
+                    preempted.append(newest)
+        self.num_preempted += len(preempted)
+
+        rows = [self._row(sequence, 1) for sequence in self._running.values() if sequence.num_pending == 1]
+        budget = self._prefill_tokens_max
+        for sequence in self._running.values():
+            if sequence.num_pending > 1 and budget > 0:
+                count = min(sequence.num_pending, budget)
+                budget -= count
+                rows.append(self._row(sequence, count))
+        return Step(preempted=tuple(preempted), rows=tuple(rows))
 
     def advance(self, rows: tuple[BatchRow, ...], drawn: dict[str, Drawn]) -> list[Sequence]:
-        """Note that `rows` ran and drew `drawn`; return the sequences that have a new token."""
+        """Record that `rows` ran and drew `drawn`, and return the sequences that have a new token."""
         grown = []
         for row in rows:
             sequence = self._running[row.sequence_id]
             sequence.num_cached += len(row.token_ids)
-            self._note_written(sequence)
+            if self.pool:
+                table = self._tables[sequence.sequence_id]
+                first, last = table.num_shareable_tokens, sequence.num_cached
+                if last - first >= BLOCK_TOKENS:
+                    self.pool.note_written(table, sequence.token_ids(first, last))
             if row.draw and row.sequence_id in drawn:
                 sequence.output_ids.append(drawn[row.sequence_id].token)
                 self._queue.charge(sequence, WEIGHT_OUT)
@@ -136,7 +160,7 @@ class Scheduler:
         return grown
 
     def _place(self, sequence: Sequence) -> bool:
-        """Let a sequence run if all that it has so far finds blocks, and those that run could each take one more."""
+        """Give a sequence blocks for all its tokens, if one more stays free for each running sequence."""
         if self.pool:
             table = self.pool.open(sequence.adapter_id, sequence.token_ids(0, sequence.num_tokens))
             num_needed = self.pool.num_missing(table, sequence.num_tokens) + len(self._running)
@@ -151,65 +175,22 @@ class Scheduler:
         self._running[sequence.sequence_id] = sequence
         return True
 
-    def _make_room(self) -> tuple[Sequence, ...]:
-        """Give each decoding sequence, the oldest first, room for its token, at the cost of who joined last."""
-        preempted: list[Sequence] = []
-        for sequence in self.running:
-            while sequence.sequence_id in self._running and not self._grow(sequence):
-                preempted.append(self._preempt())
-        return tuple(preempted)
-
-    def _grow(self, sequence: Sequence) -> bool:
-        return self.pool is None or self.pool.grow(self._tables[sequence.sequence_id], sequence.num_tokens)
-
-    def _preempt(self) -> Sequence:
-        """Take the place of who joined last; what its blocks hold may still be there when it comes back."""
-        assert len(self._running) > 1, "whoever is alone fits, or was not let in"
-        _, sequence = self._running.popitem()
-        self._release(sequence, is_tainted=False)
-        sequence.num_cached = 0
-        self._queue.put_back(sequence)
-        self.num_preempted += 1
-        return sequence
-
-    def _release(self, sequence: Sequence, *, is_tainted: bool) -> None:
-        table = self._tables.pop(sequence.sequence_id, None)
-        if table and self.pool:
-            (self.pool.discard if is_tainted else self.pool.free)(table)
-
-    def _note_written(self, sequence: Sequence) -> None:
-        if self.pool:
-            table = self._tables[sequence.sequence_id]
-            first, last = table.num_shareable_tokens, sequence.num_cached
-            if last - first >= BLOCK_TOKENS:
-                self.pool.note_written(table, sequence.token_ids(first, last))
-
-    def _prefill_rows(self) -> list[BatchRow]:
-        budget = self._prefill_tokens_max
-        rows = []
-        for sequence in self._running.values():
-            if sequence.num_pending > 1 and budget > 0:
-                count = min(sequence.num_pending, budget)
-                budget -= count
-                rows.append(self._row(sequence, count))
-        return rows
-
     def _row(self, sequence: Sequence, count: int) -> BatchRow:
         table = self._tables.get(sequence.sequence_id)
+        draw = None
+        if count == sequence.num_pending:  # the last of its tokens is in this row, so the next one can be drawn
+            is_penalised = has_penalties(sequence.sampling)
+            draw = Draw(
+                sampling=sequence.sampling,
+                position=sequence.num_tokens,
+                output_ids=sequence.output_ids if is_penalised else (),
+                prompt_ids=sequence.prompt_ids if is_penalised else (),
+                allowed=self._allowed(sequence.sequence_id),
+            )
         return BatchRow(
             sequence_id=sequence.sequence_id,
             token_ids=sequence.pending_ids(count),
             position=sequence.num_cached,
             blocks=tuple(table.blocks) if table else (),
-            draw=self._draw(sequence) if count == sequence.num_pending else None,
-        )
-
-    def _draw(self, sequence: Sequence) -> Draw:
-        is_penalised = has_penalties(sequence.sampling)
-        return Draw(
-            sampling=sequence.sampling,
-            position=sequence.num_tokens,
-            output_ids=sequence.output_ids if is_penalised else (),
-            prompt_ids=sequence.prompt_ids if is_penalised else (),
-            allowed=self._allowed(sequence.sequence_id),
+            draw=draw,
         )

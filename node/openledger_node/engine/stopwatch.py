@@ -8,7 +8,7 @@ from typing import TypeVar
 import trio
 
 from .engine import Engine, EngineOptions
-from .frames import EngineChunk, Finished, Order
+from .frames import EngineChunk, Finished, Submit
 
 Result = TypeVar("Result")
 
@@ -53,19 +53,19 @@ async def _run(options: EngineOptions, work: Callable[[Engine], Awaitable[Result
     return result
 
 
-async def time_orders(engine: Engine, orders: Items[Order]) -> Timing:
+async def time_sequences(engine: Engine, commands: Items[Submit]) -> Timing:
     """Hand in all orders and wait for the last word on each."""
     timing, began_s = Timing(), trio.current_time()
     async with trio.open_nursery() as nursery:
-        for order in orders:
-            nursery.start_soon(_follow, engine, order, timing, began_s)
+        for command in commands:
+            nursery.start_soon(_follow, engine, command, timing, began_s)
     timing.wall_s = trio.current_time() - began_s
     return timing
 
 
-async def _follow(engine: Engine, order: Order, timing: Timing, began_s: float) -> None:
+async def _follow(engine: Engine, command: Submit, timing: Timing, began_s: float) -> None:
     last_s = None
-    async for outcome in engine.submit(order):
+    async for outcome in engine.submit(command):
         now_s = trio.current_time()
         match outcome:
             case EngineChunk():

@@ -1,7 +1,7 @@
-"""The engine's own process: schedule → step → postprocess, one thread, no lock.
+"""The engine's process: schedule → step → postprocess, in one thread and without a lock.
 
-`python -m openledger_node.engine.worker FD` talks frames over the inherited socket FD. It ends when the other
-end closes, however the daemon went, so that nothing is left running and no memory stays taken.
+`python -m openledger_node.engine.worker FD` exchanges frames over the inherited socket FD. It ends when the other
+end closes, even if the daemon was killed, so no process is left behind and its memory is freed.
 """
 
 import gc
@@ -51,18 +51,18 @@ from .worker_io import Link, beat, end_with_daemon
 BEAT_INTERVAL_S = 0.5
 
 OUT_OF_MEMORY_MAX = 3
-"""Steps running that may fail for want of memory, each at the cost of a sequence; then the process is the problem."""
+"""Steps in a row that may run out of memory, each at the cost of one sequence. After that the process ends."""
 
 
 class Worker:
-    """Runs sequences over one open backend."""
+    """Runs sequences on one open backend."""
 
     def __init__(self, link: Link, backend: Backend, opened: OpenEngine) -> None:
         profile, folder = backend.profile, opened.settings.base_folder
         base_folder, cache = Path(folder) if folder else None, opened.settings.cache_folder
         self._link = link
         self._backend = backend
-        self._opening = AnswerSetup(
+        self._setup = AnswerSetup(
             tokenizer=open_tokenizer(base_folder),
             grammars=open_grammars(base_folder, profile.vocab_size),
             end_ids=profile.end_ids,
@@ -75,7 +75,7 @@ class Worker:
         )
         prober = Prober(
             backend,
-            self._opening.tokenizer,
+            self._setup.tokenizer,
             pool=self._scheduler.pool,
             base_digest=opened.base_digest,
             cache_folder=Path(cache) if cache else None,
@@ -85,23 +85,23 @@ class Worker:
             backend,
             device_bytes=opened.adapter_cache_bytes,
             ram_bytes=0 if profile.device == "cpu" else opened.adapter_ram_bytes,
-            check=prober.check,  # when a sequence is about to join, so a place in the batch is free
+            check=prober.check,  # runs when a sequence is about to join, so the batch has a free place for it
             read=gate.reader(backend.read_adapter),
         )
         for source in opened.pinned:
             self._residency.pin(source)
         self._live: dict[str, Live] = {}
-        self._stuck: dict[str, MalformedError] = {}  # sequences whose grammar can't go on, until the step is made
-        self._removed: set[AdapterId] = set()  # from the shelf, while sequences still need them
+        self._stuck: dict[str, MalformedError] = {}  # no token fits their grammar; refused in this step
+        self._removed: set[AdapterId] = set()  # from the adapter library, while sequences still need them
         self._meter = Meter()
-        self._num_out_of_memory = 0  # steps running
+        self._num_out_of_memory = 0  # steps in a row
         self._beat_at_s = 0.0
 
     def run(self) -> None:
-        """Work until the daemon is gone."""
-        has_rows = self._step()  # what is pinned is read at once
+        """Obey commands and run steps until the daemon closes the socket."""
+        has_rows = self._step()  # starts to read the pinned adapters
         while True:
-            # NOTE: no beat while a disk alone is waited for: one that hangs is taken for a freeze, and ended.
+            # NOTE: no beat while only the disk is busy: the daemon takes a disk that hangs for a freeze, and ends us.
             for command in self._link.receive(wait=not has_rows, bell=self._residency.loader.bell):
                 self._obey(command)
             has_rows = self._step()
@@ -130,7 +130,7 @@ class Worker:
         sequence = sequence_of(command)
         try:
             check_fits(sequence, self._backend.profile)
-            live = self._opening.live(command.sampling, command.resumed_ids)
+            live = self._setup.live(command.sampling, command.resumed_ids)
         except ProtocolError as error:
             self._link.send(_refused(command.sequence_id, error))
             return
@@ -141,25 +141,41 @@ class Worker:
         self._scheduler.add(sequence)
 
     def _step(self) -> bool:
-        """Let join who can, and run one step; False if there was nothing to run."""
+        """Admit sequences and run one step; return False if there was nothing to run."""
         self._residency.collect(self._in_use())
         self._unload_removed()
+
         if joined := self._scheduler.admit(self._can_join):
             self._link.send(Joined(sequence_ids=tuple(sequence.sequence_id for sequence in joined)))
         for sequence in joined:
             self._join(sequence)
         self._residency.read_ahead(self._scheduler.wanted_adapters())
+
         step = self._scheduler.schedule()
         for sequence in step.preempted:
             self._backend.leave(sequence.sequence_id)
         rows = tuple(row for row in step.rows if row.sequence_id not in self._stuck)
-        self._refuse_stuck()
+        for sequence_id, stuck in self._stuck.items():
+            self._refuse(sequence_id, stuck)
+        self._stuck.clear()
+
         if rows and (drawn := self._run(rows)) is not None:
-            self._postprocess(rows, drawn)
+            events: list[Event] = []
+            for sequence in self._scheduler.advance(rows, drawn):
+                name, live = sequence.sequence_id, self._live[sequence.sequence_id]
+                events.append(chunk(name, live.push(drawn[name].token), drawn[name]))
+                if live.answer.finish_reason:
+                    self._drop(name)
+                    events.append(Finished(sequence_id=name, reason=live.answer.finish_reason))
+            self._link.send(*events)  # in one write
+            for row in rows:
+                if row.draw and row.sequence_id not in drawn:
+                    overflow = AdapterRefusedError("the numbers of this answer overflowed: its adapter is not usable")
+                    self._refuse(row.sequence_id, overflow, is_tainted=True)
         return bool(step.rows)
 
     def _join(self, sequence: Sequence) -> None:
-        """Give a sequence its place in the backend; if memory is too small for its adapter there, it is refused."""
+        """Give a sequence its place in the backend, or refuse it if the memory is too small for its adapter."""
         try:
             self._backend.join(sequence.sequence_id, sequence.adapter_id)
         except Exception as error:
@@ -171,7 +187,7 @@ class Worker:
             self._residency.note_joined(sequence)
 
     def _run(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn] | None:
-        """Run the rows; None if the memory was too small for them, and then whoever joined last makes room."""
+        """Run the rows; if the memory is too small for them, refuse the newest sequence and return None."""
         try:
             drawn = self._backend.step(rows)
         except Exception as error:
@@ -185,34 +201,14 @@ class Worker:
         self._meter.note(time.monotonic(), len(drawn))
         return drawn
 
-    def _postprocess(self, rows: tuple[BatchRow, ...], drawn: dict[str, Drawn]) -> None:
-        """Send the new tokens, in one piece, and end what is over."""
-        events: list[Event] = []
-        for sequence in self._scheduler.advance(rows, drawn):
-            name, live = sequence.sequence_id, self._live[sequence.sequence_id]
-            events.append(chunk(name, live.push(drawn[name].token), drawn[name]))
-            if live.answer.finish_reason:
-                self._drop(name)
-                events.append(Finished(sequence_id=name, reason=live.answer.finish_reason))
-        self._link.send(*events)
-        for row in rows:
-            if row.draw and row.sequence_id not in drawn:
-                error = AdapterRefusedError("the numbers of this answer overflowed: its adapter is not usable")
-                self._refuse(row.sequence_id, error, is_tainted=True)
-
     def _allowed(self, sequence_id: str) -> NDArray[np.uint32] | None:
-        """What a sequence's grammar lets it go on with; None: anything, or nothing, and then it is stuck."""
+        """Tokens that a sequence's grammar allows next; None if it has no grammar, or is stuck because none fits."""
         grammar = self._live[sequence_id].grammar
         try:
             return grammar.allowed() if grammar else None
         except MalformedError as error:
             self._stuck[sequence_id] = error
             return None
-
-    def _refuse_stuck(self) -> None:
-        for sequence_id, error in self._stuck.items():
-            self._refuse(sequence_id, error)
-        self._stuck.clear()
 
     def _drop(self, sequence_id: str, *, is_tainted: bool = False) -> None:
         is_joined = self._scheduler.is_running(sequence_id)
@@ -232,7 +228,9 @@ class Worker:
         if sequence.adapter is None:
             return True
         if self._residency.is_new_miss(sequence):
-            self._link.send(Joined(sequence_ids=(sequence.sequence_id,)))  # what is read now may be what kills us
+            self._link.send(
+                Joined(sequence_ids=(sequence.sequence_id,))
+            )  # reading this adapter may be what kills this process
         try:
             return self._residency.ready(sequence.adapter, self._in_use())
         except ProtocolError as error:
@@ -268,7 +266,7 @@ def _refused(sequence_id: str, error: ProtocolError) -> Refused:
 
 def main() -> None:
     """Open the backend that the first command names, then work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's: it drains first
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the daemon handles Ctrl-C: it drains first
     descriptor = int(sys.argv[1])
     threading.Thread(target=end_with_daemon, args=(descriptor,), name="lifeline", daemon=True).start()
     link = Link(socket.socket(fileno=descriptor))
@@ -280,7 +278,7 @@ def main() -> None:
 
 
 def _first_command(link: Link) -> OpenEngine:
-    """Wait for it; the daemon sends no other before `EngineReady`."""
+    """Wait for `OpenEngine`: the daemon sends no other command before `EngineReady`."""
     while True:
         for command in link.receive(wait=True):
             assert isinstance(command, OpenEngine)
@@ -295,7 +293,7 @@ def _open(link: Link, opened: OpenEngine) -> Worker | None:
         link.send(Fatal(message=str(error)))
         return None
     gc.collect()
-    gc.freeze()  # what is here now stays: the collector would stop a step to look at all of the libraries again
+    gc.freeze()  # everything loaded so far stays; a collection that scans it would stall a step
     link.send(EngineReady(profile=backend.profile))
     return worker
 

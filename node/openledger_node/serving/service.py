@@ -19,7 +19,7 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
 
-from ..engine.engine import Engine, Order, SequenceLost
+from ..engine.engine import Engine, SequenceLost, Submit
 from ..engine.frames import EngineChunk, Finished, Refused
 from ..engine.tokenizer import Tokenizer
 from ..errors import LedgerError
@@ -322,8 +322,8 @@ def _why_refused(refused: Refused) -> ProtocolError:
     return next(cls for cls in known if cls.code == refused.code)(refused.message)
 
 
-def _order(admitted: Admitted) -> Order:
-    return Order(
+def _order(admitted: Admitted) -> Submit:
+    return Submit(
         sequence_id=admitted.request.request_id,
         prompt_ids=admitted.prompt_ids,
         sampling=admitted.request.sampling,

@@ -14,7 +14,7 @@ from support.peft_folders import write_adapter
 
 from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
-from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Order, Outcome, SequenceLost
+from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
@@ -57,9 +57,9 @@ def order(
     max_tokens: int = 40,
     adapter: AdapterSource | None = None,
     payer: str = "",
-) -> Order:
+) -> Submit:
     sampling = SamplingParams(max_tokens=max_tokens, seed=1, temperature=0)
-    return Order(sequence_id=name, prompt_ids=tuple(text), sampling=sampling, adapter=adapter, payer=payer)
+    return Submit(sequence_id=name, prompt_ids=tuple(text), sampling=sampling, adapter=adapter, payer=payer)
 
 
 def source(folder: Path) -> AdapterSource:
@@ -296,7 +296,7 @@ async def _until(is_reached: Callable[[], bool]) -> None:
 
 
 async def submit_together(
-    engine: Engine, orders: list[Order]
+    engine: Engine, orders: list[Submit]
 ) -> "list[trio.MemoryReceiveChannel[Outcome | SequenceLost]]":
     """Have the engine find all of them at once, however slow we are."""
     assert engine.process_id is not None

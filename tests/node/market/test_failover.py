@@ -11,7 +11,7 @@ from support.liars import change, messages_of, receipt
 from support.markets import INFER, Stand, Street, names_of, open_street, wanted
 from support.sides import TERMS
 
-from openledger_node.engine.engine import Order
+from openledger_node.engine.engine import Submit
 from openledger_node.errors import NetworkError
 from openledger_node.market.request import RemoteAnswer
 from openledger_node.p2p.transport import PeerId
@@ -239,7 +239,7 @@ async def test_an_answer_that_breaks_off_with_a_right_receipt_is_gone_on_with(tm
         engine = first.desk._engine
         submit = engine.submit
 
-        def submit_short(order: Order) -> object:
+        def submit_short(order: Submit) -> object:
             return submit(replace(order, sampling=replace(order.sampling, max_tokens=9)))
 
         engine.submit = submit_short  # type: ignore[method-assign]
