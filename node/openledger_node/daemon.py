@@ -1,4 +1,4 @@
-"""The composition root: builds everything, opens the one nursery, and is the only file that knows all."""
+"""The composition root: builds every part of the node and opens the one nursery that they run in."""
 
 import logging
 import shutil
@@ -14,7 +14,7 @@ from .api.app import build_api
 from .api.events import EventStream, add_events, ask_app
 from .api.factory import add_factory
 from .api.metrics import Metering
-from .api.operator import add_shelf, build_operator
+from .api.operator import add_library, build_operator
 from .api.page import Page, Sessions
 from .api.server import bind_tcp, bind_unix, hang_up, serve_app, url_of
 from .api.traffic import Traffic
@@ -31,69 +31,73 @@ from .ledger.ledger import Ledger, open_ledger
 from .market.router import Router
 from .models.bases import Base, find_base
 from .models.pins import pinned_sources
-from .network.service import NetworkService, NodeParts
+from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
-from .operator.service import Node, open_owner
+from .operator.service import open_operator
+from .operator.status import NodeParts
 from .serving.pinning import AdapterPins
 from .serving.service import Serving
 from .settlement.open import HomeNetwork, open_place
 
 CUT_OFF_GRACE_S = 5.0
-"""For the last words of answers that were cut off: the engine ends its step first."""
+"""Time for answers that were cut off to end: the engine finishes its step first."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listening:
-    """What a start reports once the node would answer."""
+    """The report of a start, once the node accepts requests."""
 
     url: str
-    page: str  # a link that opens it, once
+    page: str  # a link that opens the page once
     key_file: Path
     base: Base
     engine: Engine
     num_adapters: int
-    num_recovered: int  # jobs that a daemon before this one left unfinished
+    num_recovered: int  # jobs that the previous daemon left unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorOutput:
-    """How a daemon speaks to its operator."""
+    """The functions that print what a daemon tells its operator."""
 
-    announce: Callable[[Listening], None]  # once, when the node would answer
-    tell: Callable[[str], None]  # a line, whenever there is something to say
+    announce: Callable[[Listening], None]  # once, when the node accepts requests
+    tell: Callable[[str], None]  # one line at any time
 
 
-async def run_daemon(home: Home, config: Config, voice: OperatorOutput) -> None:
-    """Run a node until it is told to stop: a signal or `openledger-node stop` drains it, a second signal ends it.
+async def run_daemon(home: Home, config: Config, output: OperatorOutput) -> None:
+    """Run a node until it is told to stop.
+
+    A signal or `openledger-node stop` drains it, and a second signal stops it at once.
 
     Raises:
-        NodeError: it can't start; the message says what to do.
+        NodeError: the node can't start; the message says what to do.
     """
-    with claim_home(home), open_place(home, config) as place:
-        ledger = open_ledger(home.ledger(place.network_id))
+    with claim_home(home), open_place(home, config) as home_network:
+        ledger = open_ledger(home.ledger(home_network.network_id))
         try:
-            await Daemon(home, config, place, ledger, voice).run()
+            await Daemon(home, config, home_network, ledger, output).run()
         finally:
             ledger.close()
             home.socket.unlink(missing_ok=True)
 
 
 class Daemon:
-    """All desks and machines of one node."""
+    """All services of one node."""
 
-    def __init__(self, home: Home, config: Config, place: HomeNetwork, ledger: Ledger, voice: OperatorOutput) -> None:
+    def __init__(
+        self, home: Home, config: Config, home_network: HomeNetwork, ledger: Ledger, output: OperatorOutput
+    ) -> None:
         self._home = home
         self._config = config
-        self._place = place
-        self._voice = voice
+        self._output = output
         self._base = find_base(home, config.inference.base)
         self._ledger = ledger
         options = engine_options(home, config, self._base)
         self._engine = Engine(options) if config.node.serve else NoEngine(options)
         tokenizer = open_tokenizer(self._base.folder)
-        self._desk = Serving(
+        self._serving = Serving(
             home=home,
             base=self._base,
             engine=self._engine,
@@ -109,36 +113,41 @@ class Daemon:
             dtype=config.inference.dtype,
             budget_bytes=config.inference.adapter_cache_bytes,
         )
-        around = NodeParts(
-            serving=self._desk, engine=self._engine, tokenizer=tokenizer, ledger=ledger, tell=voice.tell
+        self._network = NetworkService(
+            home,
+            config,
+            home_network,
+            serving=self._serving,
+            engine=self._engine,
+            tokenizer=tokenizer,
+            ledger=ledger,
+            tell=output.tell,
         )
-        self._money = NetworkService(home, config, place, around)
-        self._door = Router(self._desk, ledger, self._money.market, is_serving=config.node.serve)
+        self._router = Router(self._serving, ledger, self._network.market, is_serving=config.node.serve)
         self._key = load_api_key(home)
         self._listener = bind_tcp(config.api.host, config.api.port)
         self._address, self._url = self._listener.getsockname(), url_of(self._listener)
         self._page = Page(Sessions(port=self._address[1], now_s=time.monotonic))
-        self._stop_asked = trio.Event()
+        self._stop_requested = trio.Event()
         self._drained = trio.Event()
-        node = Node(
+        parts = NodeParts(
             home=home,
             config=config,
-            place=place,
+            home_network=home_network,
             url=self._url,
             ledger=ledger,
             engine=self._engine,
-            serving=self._desk,
-            money=self._money,
-            door=self._door,
+            serving=self._serving,
+            network=self._network,
+            router=self._router,
             pins=self._pins,
-            refit=self._refit,
         )
-        self._owner = open_owner(node)
-        limits = self._owner.limits
+        self._operator = open_operator(parts, self._refit)
+        limits = self._operator.limits
         room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
         self._factory = TrainingService(home, config, room)
         self._traffic = Traffic()
-        self._metering = Metering(node, self._traffic)
+        self._metering = Metering(parts, self._traffic)
 
     async def run(self) -> None:
         """Start, announce, serve, drain."""
@@ -146,44 +155,40 @@ class Daemon:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen_to_signals, nursery.cancel_scope)
             async with trio.open_nursery() as servers:
-                operator = build_operator(
-                    self._owner, self._money, nursery, pins=self._pins, stop=self._stop_asked.set
+                control = build_operator(
+                    self._operator, self._network, nursery, pins=self._pins, stop=self._stop_requested.set
                 )
-                add_shelf(operator, LibraryService(self._home, self._base, self._pins))
-                add_factory(operator, self._factory, self._money)
-                events = EventStream(ask_app(operator))
-                add_events(operator, events)
-                self._page.add_links(operator, self._url)
+                add_library(control, LibraryService(self._home, self._base, self._pins))
+                add_factory(control, self._factory, self._network)
+                events = EventStream(ask_app(control))
+                add_events(control, events)
+                self._page.add_links(control, self._url)
                 servers.start_soon(events.run, self._drained.wait)
-                servers.start_soon(serve_app, operator, bind_unix(self._home.socket), self._drained.wait)
+                servers.start_soon(serve_app, control, bind_unix(self._home.socket), self._drained.wait)
                 api = build_api(
-                    self._door,
+                    self._router,
                     nursery,
                     key=self._key,
                     body_bytes_max=self._config.api.body_bytes_max,
                     page=self._page,
-                    operator=operator,
+                    operator=control,
                     metrics=self._metering.text,
                 )
                 api = self._traffic.around(api)
                 servers.start_soon(serve_app, api, self._listener, self._drained.wait)
-                self._owner.pauses.start()
+                self._operator.pauses.start()
                 await nursery.start(self._engine.run)
-                nursery.start_soon(self._owner.pauses.run)
-                self._voice.announce(self._listening(num_recovered))
-                nursery.start_soon(self._money.run, nursery)
+                nursery.start_soon(self._operator.pauses.run)
+                self._output.announce(self._listening(num_recovered))
+                nursery.start_soon(self._network.run, nursery)
                 await trio.to_thread.run_sync(self._factory.go_on)
-                await self._stop_asked.wait()
+                await self._stop_requested.wait()
                 await trio.to_thread.run_sync(self._factory.close, abandon_on_cancel=True)
-                await self._drain()  # both servers then end by themselves
+                await self._drain()  # then both servers end
             nursery.cancel_scope.cancel()
 
-    @property
-    def _num_live(self) -> int:
-        return self._desk.num_live + self._door.num_live
-
     def _refit(self, limits: LimitsConfig) -> None:
-        """Give the engine other budgets, as soon as nothing runs on it."""
+        """Give the engine other budgets as soon as nothing runs on it."""
         self._engine.renew(engine_options(self._home, replace(self._config, limits=limits), self._base))
 
     def _listening(self, num_recovered: int) -> Listening:
@@ -193,41 +198,41 @@ class Daemon:
             key_file=api_key_file(self._home),
             base=self._base,
             engine=self._engine,
-            num_adapters=len(self._desk.adapters()),
+            num_adapters=len(self._serving.adapters()),
             num_recovered=num_recovered,
         )
 
     async def _listen_to_signals(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for _ in signals:
-                if self._stop_asked.is_set() or self._owner.statuses.is_starting:
-                    scope.cancel()  # asked twice, or nothing runs yet that could be finished
+                if self._stop_requested.is_set() or self._operator.status.is_starting:
+                    scope.cancel()  # the second signal, or nothing runs yet that could finish
                     hang_up(self._address)
                     return
-                self._stop_asked.set()
+                self._stop_requested.set()
 
     async def _drain(self) -> None:
-        """Let running answers end, for as long as the operator grants; then those that are left are cut off."""
-        self._desk.drain()
-        if self._num_live:
-            log.warning("stopping; answers that still run: %d (Ctrl-C again cuts them off)", self._num_live)
+        """Let running answers end for up to `drain_grace_s`, then cut off those that are left."""
+        self._serving.drain()
+        if num_live := self._serving.num_live + self._router.num_live:
+            log.warning("stopping; answers that still run: %d (Ctrl-C again cuts them off)", num_live)
         with trio.move_on_after(self._config.node.drain_grace_s):
-            await self._desk.wait_idle()
-            await self._door.wait_idle()
-        self._desk.cut_off()
-        self._door.cut_off()
+            await self._serving.wait_idle()
+            await self._router.wait_idle()
+        self._serving.cut_off()
+        self._router.cut_off()
         with trio.move_on_after(CUT_OFF_GRACE_S):
-            await self._desk.wait_idle()
-            await self._door.wait_idle()
-            await self._money.wait_idle()  # a receipt is signed, and its payer countersigns
+            await self._serving.wait_idle()
+            await self._router.wait_idle()
+            await self._network.wait_idle()  # receipts are signed, and their payers countersign
         self._drained.set()
 
 
 def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
-    """The engine that the settings describe, within the owner's limits.
+    """Options of the engine from the settings, within the operator's limits.
 
     Raises:
-        ConfigError: the base does not fit into them.
+        ConfigError: the base does not fit within the limits.
     """
     inference = config.inference
     settings, adapter_cache_bytes = fit(
@@ -272,6 +277,6 @@ def _backend_settings(home: Home, config: Config, base: Base) -> BackendSettings
 
 
 def is_on_gpu(config: Config) -> bool:
-    """Whether the engine will take a GPU's memory, as far as can be seen without loading torch."""
+    """Return True if the engine will use a GPU's memory, as far as one can tell without loading torch."""
     device = config.inference.device
     return device in ("cuda", "mps") or (device == "auto" and shutil.which("nvidia-smi") is not None)

@@ -1,5 +1,6 @@
 """A node that sells an adapter's answers on a simulated chain, a guest that buys them, and the Datanet's owners."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 import trio
 
 from openledger_node.accounting.queries import MoneyQueries, open_questions
-from openledger_node.api.openai import ChatBody, ChatMessage
+from openledger_node.api.openai import ChatBody, ChatMessage, request_from_chat
 from openledger_node.attribution.index import build_index
 from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.config import Config
@@ -19,17 +20,17 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network.guest import GUEST, Guest
-from openledger_node.network.idle import Streams
-from openledger_node.network.selling import SellerStack, open_counter
+from openledger_node.network.selling import SellerStack, open_seller
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.payer import Bought
+from openledger_node.serving.idle_count import IdleCount
 from openledger_node.serving.service import Serving
 from openledger_node.settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, Digest, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, Digest, RequestId, Wei
 
 from .economies import OPEN, World, key_of
 from .fake_trained import train_adapter
@@ -58,7 +59,7 @@ class Shop:
     questions: MoneyQueries
     guest: Guest
     peers: MemoryNetwork
-    streams: Streams
+    streams: IdleCount
 
     async def ask(self, text: str, *, model: str = "fake", max_tokens: int = 40) -> Bought:
         async def reach() -> trio.abc.Stream:
@@ -74,7 +75,8 @@ class Shop:
             temperature=0,
             seed=7,
         )
-        bought = await self.guest.ask(body, reach, show)
+        request = request_from_chat(body, request_id=RequestId("0x" + secrets.token_hex(32)), seed=0)
+        bought = await self.guest.ask(request, reach, show)
         await self.streams.wait_idle()  # the node has taken the countersignature
         return bought
 
@@ -105,9 +107,9 @@ async def open_shop(root: Path, world: World, *, auditable: bool = True) -> Asyn
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
             assert engine.profile is not None
-            counter = open_counter(
+            counter = open_seller(
                 world.node,
-                desk=serving,
+                serving=serving,
                 tokenizer=tokenizer,
                 profile=engine.profile,
                 registry=registry,
@@ -118,11 +120,16 @@ async def open_shop(root: Path, world: World, *, auditable: bool = True) -> Asyn
             questions = open_questions(
                 home, world.node, registry=registry, tokenizer=lambda: tokenizer, unseal=lambda content: content
             )
-            guest = Guest(world.payer, counter=counter, serving=serving, tokenizer=tokenizer, auditable=auditable)
+            guest = Guest(world.payer, seller=counter, serving=serving, tokenizer=tokenizer, auditable=auditable)
             peers = MemoryNetwork()
             transport = MemoryTransport(peers, NODE)
-            streams = Streams()
-            transport.handle(INFER, streams.counted(counter.paid.serve))
+            streams = IdleCount()
+
+            async def serve(peer: PeerId, stream: trio.abc.Stream) -> None:
+                with streams:
+                    await counter.paid.serve(peer, stream)
+
+            transport.handle(INFER, serve)
             await nursery.start(transport.run)
             yield Shop(home, world, serving, counter, questions, guest, peers, streams)
             nursery.cancel_scope.cancel()

@@ -1,21 +1,22 @@
-"""The OpenAI-compatible API over the serving door."""
+"""The OpenAI-compatible HTTP API."""
 
 import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from openledger_protocol.inference import Completion, InferenceRequest, ServedModel, TokenChunk, TokenLogprob
+from openledger_protocol.inference import Completion, InferenceRequest, TokenChunk, TokenLogprob
 from openledger_protocol.primitives import RequestId
 
 from .. import __version__
+from ..market.router import Router
 from ..serving.service import Failure, Outcome, open_channel
 from . import openai
 from .errors import NO_EMBEDDINGS, REFUSALS, add_refusals, describe, refusal
@@ -25,61 +26,17 @@ from .openai import Kind
 from .page import Page
 from .schemas import ChatBody, CompletionBody, CompletionLogprobs, RequestBody, chat_logprobs
 
-# ---- What the API needs of whoever answers requests: this machine's engine, the network, or both.
-
-
-class LetIn(Protocol):
-    """A request that was let in."""
-
-    @property
-    def request(self) -> InferenceRequest:
-        """What was asked."""
-
-
-class Door(Protocol):
-    """Answers requests."""
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether a request would be let in now."""
-
-    async def models(self) -> Sequence[ServedModel]:
-        """What may be asked."""
-
-    async def find_model(self, name: str) -> ServedModel:
-        """One of them, by any name that a request may use.
-
-        Raises:
-            UnknownModelError: there is none such.
-        """
-
-    async def admit(self, request: InferenceRequest) -> Any:
-        """Check a request before any work is done on it; what is returned is for `handle`, and a `LetIn`.
-
-        Raises:
-            ProtocolError: it is refused; nothing was recorded.
-        """
-
-    async def handle(self, admitted: Any, send: "trio.MemorySendChannel[Outcome]") -> None:
-        """Answer a request into `send`, which may be closed at any time, and record it."""
-
-    def spell(self, token_id: int) -> tuple[str, bytes | None]:
-        """A token's name, and the bytes that it stands for; None: it is no text."""
-
-
-# ---- app
-
-CLIENT_CLOSED = 499  # nobody reads it; nginx's number, for logs
+CLIENT_CLOSED = 499  # nobody reads it; nginx uses this number in its logs
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "The answer."}
 }
 Answers = trio.MemoryReceiveChannel[Outcome]
 Metrics = Callable[[], Awaitable[str]]
-SayChances = Callable[[Sequence[TokenLogprob]], dict[str, Any] | None]
+WriteLogprobs = Callable[[Sequence[TokenLogprob]], dict[str, Any] | None]
 
 
 def build_api(
-    door: Door,
+    router: Router,
     nursery: trio.Nursery,
     *,
     key: str,
@@ -89,16 +46,16 @@ def build_api(
     operator: App | None = None,
     metrics: Metrics | None = None,
 ) -> App:
-    """Put the routes behind the guard; requests live in `nursery`, not in their connections.
+    """Build the routes behind the guard; requests run in `nursery`, so that they outlive their connections.
 
-    With a `page` come its files, and the `operator`'s routes below /operator, which only its session opens.
+    With a `page`, the API also serves its files, and the `operator`'s routes below /operator for its sessions alone.
     """
-    # The pages that FastAPI could show load their scripts from outside: off.
+    # FastAPI's own documentation pages load scripts from other hosts, so they are off.
     app = FastAPI(title="openledger-node", version=__version__, docs_url=None, redoc_url=None, responses={**REFUSALS})
     app.openapi = partial(describe, app, open_paths=OPEN_PATHS)  # type: ignore[method-assign]  # FastAPI's own way
-    _add_health(app, door)
-    _add_models(app, door)
-    _add_inference(app, door, nursery)
+    _add_health(app, router)
+    _add_models(app, router)
+    _add_inference(app, router, nursery)
     _add_absent(app)
     if metrics:
         _add_metrics(app, metrics)
@@ -111,104 +68,108 @@ def build_api(
     return guarded(sessions=page.sessions, open_paths=page.open_paths)
 
 
-def _add_health(app: FastAPI, door: Door) -> None:
+def _add_health(app: FastAPI, router: Router) -> None:
     @app.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """The daemon is alive."""
+        """Report that the daemon is alive."""
         return {"status": "ok"}
 
-    @app.get("/readyz", responses={503: {"description": "It would not."}})
+    @app.get("/readyz", responses={503: {"description": "Not ready."}})
     async def readyz() -> JSONResponse:
-        """The daemon would take a request now."""
-        return JSONResponse({"ready": door.is_ready}, status_code=200 if door.is_ready else 503)
+        """Report whether the node accepts requests now."""
+        return JSONResponse({"ready": router.is_ready}, status_code=200 if router.is_ready else 503)
 
     @app.get("/version")
     async def version() -> dict[str, str]:
-        """Which version answers."""
+        """Report the version."""
         return {"version": __version__}
 
 
 def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
-        """How the node does, as Prometheus reads it."""
+        """Metrics in Prometheus's text format."""
         return Response(await metrics(), media_type=CONTENT_TYPE)
 
 
-def _add_models(app: FastAPI, door: Door) -> None:
+def _add_models(app: FastAPI, router: Router) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        """The base and its adapters."""
-        return openai.models_response(await door.models())
+        """List the base model and its adapters."""
+        return openai.models_response(await router.models())
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:
-        """One of them, by any name that a request may use."""
-        return openai.model_response(await door.find_model(name))
+        """Describe one model, by any name that a request may use."""
+        return openai.model_response(await router.find_model(name))
 
 
-def _add_inference(app: FastAPI, door: Door, nursery: trio.Nursery) -> None:
+def _add_inference(app: FastAPI, router: Router, nursery: trio.Nursery) -> None:
     @app.post("/v1/chat/completions", response_model=None, responses=STREAMED)
     async def chat(body: ChatBody, http: Request) -> Response:
         """Answer a conversation."""
         request = openai.request_from_chat(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
-        return await _respond(door, nursery, http, request, body, "chat")
+        return await _respond(router, nursery, http, request, body, "chat")
 
     @app.post("/v1/completions", response_model=None, responses=STREAMED)
     async def complete(body: CompletionBody, http: Request) -> Response:
-        """Go on with a text."""
+        """Continue a text."""
         request = openai.request_from_completion(body, request_id=_draw_request_id(), seed=secrets.randbits(64))
-        return await _respond(door, nursery, http, request, body, "completion")
+        return await _respond(router, nursery, http, request, body, "completion")
 
 
 def _add_absent(app: FastAPI) -> None:
     @app.post("/v1/embeddings")
     async def embed() -> JSONResponse:
-        """Say that there are none, in words that a client shows."""
+        """Refuse embeddings with a message that a client can show."""
         return refusal(404, NO_EMBEDDINGS, code="unsupported")
 
 
 async def _respond(
-    door: Door,
+    router: Router,
     nursery: trio.Nursery,
     http: Request,
     request: InferenceRequest,
     body: RequestBody,
     kind: Kind,
 ) -> Response:
-    admitted = await door.admit(request)
-    send, answers = open_channel(admitted)
-    nursery.start_soon(door.handle, admitted, send)
+    admitted = await router.admit(request)
+    send, answers = open_channel(admitted.request)
+    nursery.start_soon(router.handle, admitted, send)
     if body.stream:
         first = await _first(answers, http)
         if isinstance(first, Failure):
             raise first.error
         has_usage = bool(body.stream_options and body.stream_options.include_usage)
-        events = _events(request, kind, first, answers, has_usage, _say_chances(door, request, kind))
+        events = _events(request, kind, first, answers, has_usage, _logprobs_writer(router, request, kind))
         return StreamingResponse(events, media_type="text/event-stream")
-    completion, chances = await _collect(answers, http)
+    completion, logprobs = await _collect(answers, http)
     respond = openai.chat_response if kind == "chat" else openai.completion_response
-    logprobs = _say_chances(door, request, kind)(chances)
-    return JSONResponse(respond(request, completion, logprobs, created_s=int(time.time())))
+    written = _logprobs_writer(router, request, kind)(logprobs)
+    return JSONResponse(respond(request, completion, written, created_s=int(time.time())))
 
 
-def _say_chances(door: Door, request: InferenceRequest, kind: Kind) -> SayChances:
-    """How one answer's probabilities are written down, piece by piece."""
+def _logprobs_writer(router: Router, request: InferenceRequest, kind: Kind) -> WriteLogprobs:
+    """A function that writes one answer's probabilities as JSON, piece by piece."""
     if request.sampling.logprobs is None:
         return lambda _: None
-    return partial(chat_logprobs, door.spell) if kind == "chat" else CompletionLogprobs(door.spell).of
+    return partial(chat_logprobs, router.spell) if kind == "chat" else CompletionLogprobs(router.spell).of
 
 
 async def _first(answers: Answers, http: Request) -> Outcome:
-    """Wait for the first token, so that a refusal by the engine still gets its HTTP status; or for a hang-up."""
+    """Wait for the first token, so that a refusal by the engine still gets its HTTP status.
+
+    Raises:
+        HTTPException: the client disconnected.
+    """
     received: list[Outcome] = []
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
         received.append(await answers.receive())
         nursery.cancel_scope.cancel()
     if not received:
-        answers.close()  # so that the desk sees that we left
-        raise HTTPException(CLIENT_CLOSED, "the client hung up")
+        answers.close()  # tells the router to stop
+        raise HTTPException(CLIENT_CLOSED, "the client disconnected")
     return received[0]
 
 
@@ -218,9 +179,9 @@ async def _events(
     first: Outcome,
     answers: Answers,
     has_usage: bool,
-    say_chances: SayChances,
+    write_logprobs: WriteLogprobs,
 ) -> AsyncIterator[str]:
-    """Server-sent events of one answer; closing `answers`, however this ends, tells the desk that we left."""
+    """Server-sent events of one answer; leaving it closes `answers`, which tells the router to stop."""
     created_s = int(time.time())
     async with answers:
         if kind == "chat":
@@ -229,15 +190,17 @@ async def _events(
         while outcome is None or isinstance(outcome, TokenChunk):
             if outcome is None:
                 outcome = await answers.receive()
-            told = ""
-            while isinstance(outcome, TokenChunk):  # what has come meanwhile goes in one write
+            events = ""
+            while isinstance(outcome, TokenChunk):  # all tokens that are there already go in one write
                 if outcome.text or outcome.logprobs:
-                    said = say_chances(outcome.logprobs)
-                    chunk = openai.stream_chunk(request, kind, outcome.text, None, logprobs=said, created_s=created_s)
-                    told += _event(chunk)
+                    written = write_logprobs(outcome.logprobs)
+                    chunk = openai.stream_chunk(
+                        request, kind, outcome.text, None, logprobs=written, created_s=created_s
+                    )
+                    events += _event(chunk)
                 outcome = _next(answers)
-            if told:
-                yield told
+            if events:
+                yield events
         if isinstance(outcome, Failure):
             yield _event(openai.error_body(outcome.error))
             return
@@ -248,7 +211,7 @@ async def _events(
 
 
 def _next(answers: Answers) -> Outcome | None:
-    """What of an answer is there already, or None."""
+    """The next part of an answer if it is there already, else None."""
     try:
         return answers.receive_nowait()
     except trio.WouldBlock:
@@ -256,25 +219,26 @@ def _next(answers: Answers) -> Outcome | None:
 
 
 async def _collect(answers: Answers, http: Request) -> tuple[Completion, list[TokenLogprob]]:
-    """Wait for the whole answer, or for the client to hang up.
+    """Wait for the whole answer.
 
     Raises:
-        ProtocolError: it could not be given.
+        ProtocolError: the request failed.
+        HTTPException: the client disconnected.
     """
     last: Outcome | None = None
-    chances: list[TokenLogprob] = []
+    logprobs: list[TokenLogprob] = []
     async with answers, trio.open_nursery() as nursery:
         nursery.start_soon(_cancel_on_disconnect, http, nursery.cancel_scope)
         async for outcome in answers:
             last = outcome
             if isinstance(outcome, TokenChunk):
-                chances += outcome.logprobs
+                logprobs += outcome.logprobs
         nursery.cancel_scope.cancel()
     if isinstance(last, Failure):
         raise last.error
     if not isinstance(last, Completion):
-        raise HTTPException(CLIENT_CLOSED, "the client hung up")
-    return last, chances
+        raise HTTPException(CLIENT_CLOSED, "the client disconnected")
+    return last, logprobs
 
 
 async def _cancel_on_disconnect(http: Request, scope: trio.CancelScope) -> None:

@@ -15,7 +15,7 @@ from ..ledger.sums import MoneySums
 from ..machine import resident_bytes
 from ..market.overview import MarketView
 from ..network.service import MoneyStatus
-from ..operator.service import Node
+from ..operator.status import NodeParts
 from ..serving.measures import Histogram, Measures
 from .exposition import Distribution, Family, Reading, Sample, exposition
 from .traffic import Traffic
@@ -126,8 +126,8 @@ STATES: Final = ("pending", "settled", "claimed", "withdrawn", "net")
 class Metering:
     """Writes down how the node does."""
 
-    def __init__(self, node: Node, traffic: Traffic) -> None:
-        self._node = node
+    def __init__(self, parts: NodeParts, traffic: Traffic) -> None:
+        self._parts = parts
         self._traffic = traffic
         self._started_s = time.monotonic()
         self._earnings: Mapping[str, Any] | None = None
@@ -135,20 +135,20 @@ class Metering:
 
     async def text(self) -> str:
         """All figures, as Prometheus reads them."""
-        node = self._node
-        num_adapters = len(await trio.to_thread.run_sync(node.serving.adapters))
-        status, view = node.money.status(), node.money.view()
+        parts = self._parts
+        num_adapters = len(await trio.to_thread.run_sync(parts.serving.adapters))
+        status, view = parts.network.status(), parts.network.view()
         readings = [
             *self._process(),
             *_traffic(self._traffic),
-            *_measures(node.serving.measures),
+            *_measures(parts.serving.measures),
             *self._engine(),
             *self._adapters(num_adapters),
             *_market(status, view),
             *_chain(status),
         ]
         if status.address:
-            sums = await trio.to_thread.run_sync(node.ledger.sums.money, status.address)
+            sums = await trio.to_thread.run_sync(parts.ledger.sums.money, status.address)
             readings += [*_sums(sums), *_earnings(await self._ask_earnings(status))]
         return exposition(FAMILIES, readings)
 
@@ -158,27 +158,27 @@ class Metering:
             self._earnings_at_s = now_s
             with trio.move_on_after(EARNINGS_TIMEOUT_S):
                 try:
-                    self._earnings = await self._node.money.ask("earnings", {})
+                    self._earnings = await self._parts.network.ask("earnings", {})
                 except (NodeError, ProtocolError):
                     self._earnings = None  # the chain is down: no figure is better than an old one
         return self._earnings
 
     def _process(self) -> Iterator[Reading]:
-        labels = {"version": __version__, "base": self._node.serving.base.name}
+        labels = {"version": __version__, "base": self._parts.serving.base.name}
         yield Sample(family="build_info", value=1, labels=labels)
         yield Sample(family="uptime_seconds", value=round(time.monotonic() - self._started_s, 1))
-        yield Sample(family="ready", value=self._node.door.is_ready)
+        yield Sample(family="ready", value=self._parts.router.is_ready)
         if (resident := resident_bytes(os.getpid())) is not None:
             yield Sample(family="process_resident_bytes", value=resident)
             yield Sample(family="process_open_fds", value=len(os.listdir("/dev/fd")))
 
     def _engine(self) -> Iterator[Reading]:
-        engine, serving, inference = self._node.engine, self._node.serving, self._node.config.inference
+        engine, serving, inference = self._parts.engine, self._parts.serving, self._parts.config.inference
         beat, profile = engine.beat, engine.profile
         figures = {
             "requests_running": beat.num_running,
             "requests_waiting": max(0, serving.num_live - beat.num_running),
-            "requests_remote": self._node.door.num_live,
+            "requests_remote": self._parts.router.num_live,
             "queue_slots": inference.queue_max,
             "engine_up": engine.state == "ready",
             "engine_restarts_total": engine.num_restarts,
@@ -195,12 +195,12 @@ class Metering:
         yield from _by("kv_blocks", "state", blocks)
 
     def _adapters(self, num_registered: int) -> Iterator[Reading]:
-        beat = self._node.engine.beat
+        beat = self._parts.engine.beat
         figures = {
             "adapters_registered": num_registered,
             "adapters_resident": len(beat.resident),
             "adapter_cache_bytes": beat.adapter_bytes,
-            "adapter_cache_bytes_max": self._node.config.inference.adapter_cache_bytes,
+            "adapter_cache_bytes_max": self._parts.config.inference.adapter_cache_bytes,
             "adapter_hits_total": beat.num_hits,
             "adapter_misses_total": beat.num_misses,
             "adapter_loads_total": beat.num_loads,

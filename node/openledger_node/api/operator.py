@@ -1,12 +1,14 @@
-"""The control socket: what the command line asks of a running daemon.
+"""The control API: what the command line and the page ask of a running daemon.
 
-It is plain HTTP over a Unix socket whose mode (0600) is its guard.
+It is plain HTTP over a Unix socket that only its owner can open (mode 0600). The TCP API mounts the same routes below
+/operator for the page.
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import secrets
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 from fastapi import FastAPI, Request
@@ -15,140 +17,15 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel
 
 from openledger_protocol.errors import MalformedError, ProtocolError
+from openledger_protocol.primitives import RequestId
 
 from ..errors import NodeError
+from ..network.service import NetworkService
+from ..operator.adapter_library import LibraryService
+from ..operator.service import OperatorService
 from ..serving.pinning import AdapterPins
+from .openai import request_from_chat
 from .schemas import ChatBody
-
-# ---- Routes of the owner's desk: status, earnings, prices, limits, pauses; the verbs and the page speak the same.
-
-
-class Owner(Protocol):
-    """What answers them; each method says in plain values what its route says."""
-
-    async def status(self) -> dict[str, Any]:
-        """How it goes."""
-
-    async def jobs(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The newest requests."""
-
-    async def earnings(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """What was earned."""
-
-    async def price(self) -> dict[str, Any]:
-        """What answers cost."""
-
-    async def set_price(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Sell at other prices."""
-
-    async def show_limits(self) -> dict[str, Any]:
-        """What the node may take."""
-
-    async def set_limits(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Let it take more, or less."""
-
-    async def pause(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Stand aside."""
-
-    async def resume(self) -> dict[str, Any]:
-        """Go on."""
-
-    async def connect(self) -> dict[str, Any]:
-        """How programs reach this node."""
-
-    async def logs(self, source: str, lines: int) -> dict[str, Any]:
-        """What the node has said."""
-
-    async def adapters(self) -> dict[str, Any]:
-        """What is on the shelf."""
-
-    async def models(self) -> dict[str, Any]:
-        """Which bases are here."""
-
-
-def add_owner(app: FastAPI, owner: Owner) -> None:
-    """Hang the routes on the operator's app."""
-    _add_looks(app, owner)
-    _add_prices_and_limits(app, owner)
-    _add_pauses(app, owner)
-
-
-def _add_looks(app: FastAPI, owner: Owner) -> None:
-    @app.get("/status")
-    async def show_status() -> dict[str, Any]:
-        """What `openledger-node status --json` prints."""
-        return await owner.status()
-
-    @app.get("/jobs")
-    async def list_jobs(
-        limit: int = 50, state: str | None = None, model: str | None = None, since: str | None = None
-    ) -> dict[str, Any]:
-        """The newest jobs."""
-        return await owner.jobs({"limit": limit, "state": state, "model": model, "since": since})
-
-    @app.get("/earnings")
-    async def show_earnings(
-        since: str | None = None, power_price: float | None = None, watts: float | None = None
-    ) -> dict[str, Any]:
-        """What was earned since a moment."""
-        return await owner.earnings({"since": since, "power_price": power_price, "watts": watts})
-
-    @app.get("/adapters")
-    async def show_adapters() -> dict[str, Any]:
-        """Every adapter on the shelf, and where it is just now."""
-        return await owner.adapters()
-
-    @app.get("/models")
-    async def show_models() -> dict[str, Any]:
-        """Every base that is here."""
-        return await owner.models()
-
-    @app.get("/connect")
-    async def show_connection() -> dict[str, Any]:
-        """Address, key file, names and lines to paste."""
-        return await owner.connect()
-
-    @app.get("/logs")
-    async def show_logs(source: str = "node", lines: int = 200) -> dict[str, Any]:
-        """The newest lines of a log."""
-        return await owner.logs(source, lines)
-
-
-def _add_prices_and_limits(app: FastAPI, owner: Owner) -> None:
-    @app.get("/price")
-    async def show_price() -> dict[str, Any]:
-        """What answers cost here, beside what others ask."""
-        return await owner.price()
-
-    @app.post("/price")
-    async def set_price(wanted: dict[str, Any]) -> dict[str, Any]:
-        """Sell at other prices from the next bid on."""
-        return await owner.set_price(wanted)
-
-    @app.get("/limits")
-    async def show_limits() -> dict[str, Any]:
-        """What the node may take of machine and money."""
-        return await owner.show_limits()
-
-    @app.post("/limits")
-    async def set_limits(wanted: dict[str, Any]) -> dict[str, Any]:
-        """Let it take more, or less, from now on."""
-        return await owner.set_limits(wanted)
-
-
-def _add_pauses(app: FastAPI, owner: Owner) -> None:
-    @app.post("/pause")
-    async def pause(wanted: dict[str, Any]) -> dict[str, Any]:
-        """Stand aside until told otherwise."""
-        return await owner.pause(wanted)
-
-    @app.post("/resume")
-    async def resume() -> dict[str, Any]:
-        """Go on, whatever the pause was for."""
-        return await owner.resume()
-
-
-# ---- operator
 
 REFUSED = 400
 Line = dict[str, Any]
@@ -157,35 +34,39 @@ BUFFERED_LINES = 64
 
 
 class PinOrder(BaseModel):
-    """Which adapter is meant: NAME, or NAME@ID."""
+    """The adapter to pin or unpin: NAME, or NAME@ID."""
 
     adapter: str
 
 
-class Money(Protocol):
-    """What is asked of the money desk."""
+class AddOrder(BaseModel):
+    """A folder in PEFT format on the node's machine."""
 
-    async def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
-        """Answer a question of a verb."""
+    folder: str
+    name: str | None = None
+    base: str | None = None
 
-    async def ask_as_guest(self, body: ChatBody, show: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
-        """Have the guest buy an answer."""
+
+class RemoveOrder(BaseModel):
+    """The adapter to remove: NAME, or NAME@ID."""
+
+    adapter: str
 
 
 def build_operator(
-    owner: Owner,
-    money: Money,
+    operator: OperatorService,
+    network: NetworkService,
     nursery: trio.Nursery,
     *,
     pins: AdapterPins,
     stop: Callable[[], None],
 ) -> FastAPI:
-    """Build the control routes; `stop` begins the drain, and what a guest buys lives in `nursery`."""
+    """Build the control routes; `stop` begins the drain, and a guest's purchases run in `nursery`."""
     app = FastAPI(title="openledger-node control", docs_url=None, redoc_url=None, openapi_url=None)
-    add_owner(app, owner)
-    _add_node(app, stop=stop)
-    _add_adapters(app, pins)
-    _add_money(app, money, nursery)
+    _add_views(app, operator, network)
+    _add_controls(app, operator, stop)
+    _add_pins(app, pins)
+    _add_money(app, network, nursery)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -202,19 +83,109 @@ def build_operator(
 
 
 def refusal(error: NodeError | ProtocolError) -> dict[str, Any]:
-    """A failure as the verb that asked is to show it."""
+    """A failure in the form that the command line shows."""
     return {"error": {"message": str(error), "exit_code": getattr(error, "exit_code", NodeError.exit_code)}}
 
 
-def _add_node(app: FastAPI, *, stop: Callable[[], None]) -> None:
+def add_library(app: FastAPI, library: LibraryService) -> None:
+    """Add the routes of the adapter library to the control API."""
+
+    @app.get("/adapters/inspect")
+    async def inspect_adapter(name: str) -> dict[str, Any]:
+        """The details of one adapter, and the results of its checks."""
+        return await trio.to_thread.run_sync(library.inspect, name)
+
+    @app.post("/adapters/add")
+    async def add_adapter(order: AddOrder) -> dict[str, Any]:
+        """Check a folder and add it to the adapter library."""
+        return await trio.to_thread.run_sync(library.add, order.folder, order.name, order.base)
+
+    @app.post("/adapters/remove")
+    async def remove_adapter(order: RemoveOrder) -> dict[str, Any]:
+        """Remove an adapter from the library and delete its files."""
+        return await library.remove(order.adapter)
+
+
+def _add_views(app: FastAPI, operator: OperatorService, network: NetworkService) -> None:
+    @app.get("/status")
+    async def show_status() -> dict[str, Any]:
+        """The output of `openledger-node status --json`."""
+        return await operator.status.show()
+
+    @app.get("/jobs")
+    async def list_jobs(
+        limit: int = 50, state: str | None = None, model: str | None = None, since: str | None = None
+    ) -> dict[str, Any]:
+        """The newest requests."""
+        return await operator.jobs({"limit": limit, "state": state, "model": model, "since": since})
+
+    @app.get("/earnings")
+    async def show_earnings(
+        since: str | None = None, power_price: float | None = None, watts: float | None = None
+    ) -> Any:
+        """Earnings since a point in time."""
+        return await network.ask("earnings", {"since": since, "power_price": power_price, "watts": watts})
+
+    @app.get("/adapters")
+    async def show_adapters() -> dict[str, Any]:
+        """Every adapter in the library, and where it is now."""
+        return await operator.adapters()
+
+    @app.get("/models")
+    async def show_models() -> dict[str, Any]:
+        """Every base model on this machine."""
+        return await operator.models()
+
+    @app.get("/connect")
+    async def show_connection() -> dict[str, Any]:
+        """The address, the key file, model names, and examples to paste."""
+        return await operator.connect()
+
+    @app.get("/logs")
+    async def show_logs(source: str = "node", lines: int = 200) -> dict[str, Any]:
+        """The newest lines of a log."""
+        return await operator.logs(source, lines)
+
+
+def _add_controls(app: FastAPI, operator: OperatorService, stop: Callable[[], None]) -> None:
+    @app.get("/price")
+    async def show_price() -> dict[str, Any]:
+        """The prices here, beside those of other nodes."""
+        return operator.prices.show()
+
+    @app.post("/price")
+    async def set_price(changes: dict[str, Any]) -> dict[str, Any]:
+        """Sell at other prices from the next bid on."""
+        return await operator.prices.set(changes)
+
+    @app.get("/limits")
+    async def show_limits() -> dict[str, Any]:
+        """The limits of machine and money."""
+        return await operator.limits.show()
+
+    @app.post("/limits")
+    async def set_limits(changes: dict[str, Any]) -> dict[str, Any]:
+        """Set other limits from now on."""
+        return await operator.limits.set(changes)
+
+    @app.post("/pause")
+    async def pause(order: dict[str, Any]) -> dict[str, Any]:
+        """Pause the node until it is resumed, or until a given time."""
+        return await operator.pause(order)
+
+    @app.post("/resume")
+    async def resume() -> dict[str, Any]:
+        """Resume the node, whatever it was paused for."""
+        return await operator.resume()
+
     @app.post("/stop")
     async def stop_daemon() -> dict[str, str]:
-        """Drain and end."""
+        """Drain and stop."""
         stop()
         return {"state": "draining"}
 
 
-def _add_adapters(app: FastAPI, pins: AdapterPins) -> None:
+def _add_pins(app: FastAPI, pins: AdapterPins) -> None:
     @app.post("/adapters/pin")
     async def pin(order: PinOrder) -> dict[str, Any]:
         """Keep an adapter in memory."""
@@ -226,22 +197,22 @@ def _add_adapters(app: FastAPI, pins: AdapterPins) -> None:
         return await pins.unpin(order.adapter)
 
 
-def _add_money(app: FastAPI, money: Money, nursery: trio.Nursery) -> None:
+def _add_money(app: FastAPI, network: NetworkService, nursery: trio.Nursery) -> None:
     @app.post("/money/{question}")
     async def ask_money(question: str, arguments: dict[str, Any]) -> Any:
-        """What a verb asks of the money desk."""
-        return await money.ask(question, arguments)
+        """Answer a command's question about network and money."""
+        return await network.ask(question, arguments)
 
     @app.post("/guest", response_model=None)
     async def ask_as_guest(body: ChatBody) -> StreamingResponse:
-        """An answer that the guest buys: a line of JSON a piece of text, then its receipt, or why there is none."""
+        """An answer that the guest buys, as lines of JSON: pieces of text, then the receipt or an error."""
         send, receive = trio.open_memory_channel[Line](BUFFERED_LINES)
-        nursery.start_soon(_buy, money, body, send)
+        nursery.start_soon(_buy, network, body, send)
         return StreamingResponse(_lines(receive), media_type="application/x-ndjson")
 
 
-async def _buy(money: Money, body: ChatBody, send: "trio.MemorySendChannel[Line]") -> None:
-    """Have an answer bought to its end, whether or not somebody still reads along."""
+async def _buy(network: NetworkService, body: ChatBody, send: "trio.MemorySendChannel[Line]") -> None:
+    """Buy an answer to its end, even if nobody reads it any more."""
 
     async def show(text: str) -> None:
         with suppress(trio.BrokenResourceError):
@@ -249,7 +220,9 @@ async def _buy(money: Money, body: ChatBody, send: "trio.MemorySendChannel[Line]
 
     async with send:
         try:
-            last = await money.ask_as_guest(body, show)
+            request_id = RequestId("0x" + secrets.token_hex(32))
+            request = request_from_chat(body, request_id=request_id, seed=secrets.randbits(64))
+            last = await network.ask_as_guest(request, show)
         except (NodeError, ProtocolError) as error:
             last = refusal(error)
         with suppress(trio.BrokenResourceError):
@@ -260,52 +233,3 @@ async def _lines(receive: "trio.MemoryReceiveChannel[Line]") -> AsyncIterator[st
     async with receive:
         async for line in receive:
             yield json.dumps(line, ensure_ascii=False) + "\n"
-
-
-# ---- Routes of the shelf: one adapter looked at, added or removed; the verbs and the page speak the same.
-
-
-class Shelf(Protocol):
-    """What answers them."""
-
-    def inspect(self, name: str) -> dict[str, Any]:
-        """What one is; blocks."""
-
-    def add(self, folder: str, name: str | None, base: str | None) -> dict[str, Any]:
-        """Put one on the shelf; blocks."""
-
-    async def remove(self, name: str) -> dict[str, Any]:
-        """Delete it."""
-
-
-class AddOrder(BaseModel):
-    """A folder in PEFT format on the node's machine."""
-
-    folder: str
-    name: str | None = None
-    base: str | None = None
-
-
-class RemoveOrder(BaseModel):
-    """Which adapter is meant: NAME, or NAME@ID."""
-
-    adapter: str
-
-
-def add_shelf(app: FastAPI, shelf: Shelf) -> None:
-    """Hang the routes on the operator's app."""
-
-    @app.get("/adapters/inspect")
-    async def inspect_adapter(name: str) -> dict[str, Any]:
-        """All that is known of one adapter, and what was checked of it."""
-        return await trio.to_thread.run_sync(shelf.inspect, name)
-
-    @app.post("/adapters/add")
-    async def add_adapter(order: AddOrder) -> dict[str, Any]:
-        """Check a folder and put it on the shelf."""
-        return await trio.to_thread.run_sync(shelf.add, order.folder, order.name, order.base)
-
-    @app.post("/adapters/remove")
-    async def remove_adapter(order: RemoveOrder) -> dict[str, Any]:
-        """Take one off the shelf and delete its files."""
-        return await shelf.remove(order.adapter)

@@ -83,7 +83,7 @@ def doubt_of(price_wei: int, former_wei: int) -> str | None:
 
 def _stopped(home: Home) -> Prices:
     """The desk of a home whose daemon is down."""
-    return Prices(home, load_settings(home).market, apply=lambda _: None)
+    return Prices(home, load_settings(home).market)
 
 
 def _print(found: dict[str, Any], *, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from ..errors import ChainError
 from ..ledger.jobs import Job
 from ..ledger.ledger import Ledger
 from ..serving.admission import Admitted
+from ..serving.idle_count import IdleCount
 from ..serving.measures import Served
 from ..serving.service import Failure, Outcome, Serving
 from ..serving.weighted import check_for_sale
@@ -65,10 +66,13 @@ class Router:
         self._ledger = ledger
         self._market = market
         self._is_serving = is_serving
-        self._all_done = trio.Event()
-        self._all_done.set()
+        self._live = IdleCount()
         self._scopes: set[trio.CancelScope] = set()
-        self.num_live = 0  # that the network answers
+
+    @property
+    def num_live(self) -> int:
+        """Requests that the network answers for us now."""
+        return self._live.num_live
 
     @property
     def is_ready(self) -> bool:
@@ -127,7 +131,7 @@ class Router:
         finally:
             self._scopes.discard(scope)
             send.close()
-            self._leave()
+            self._live.leave()
 
     def cut_off(self) -> None:
         """End every answer that the network still gives us; what came of it is paid."""
@@ -136,7 +140,7 @@ class Router:
 
     async def wait_idle(self) -> None:
         """Return when the network answers nothing for us any more."""
-        await self._all_done.wait()
+        await self._live.wait_idle()
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """A token's name, and the bytes that it stands for; None: it is no text."""
@@ -151,15 +155,8 @@ class Router:
         if self.num_live >= REMOTE_MAX:
             raise OverloadedError(f"{self.num_live} requests are with the network already: try again soon")
         wanted = market.want(request)
-        if self.num_live == 0:
-            self._all_done = trio.Event()
-        self.num_live += 1
+        self._live.enter()
         return RemoteRequest(request=request, wanted=wanted)
-
-    def _leave(self) -> None:
-        self.num_live -= 1
-        if self.num_live == 0:
-            self._all_done.set()
 
     async def _buy(self, sought: RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:
         """Have the network answer, pass it on, and record it; what came before a reader left is paid."""

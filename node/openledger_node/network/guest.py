@@ -1,7 +1,7 @@
-"""The guest: a throwaway requester within the daemon, with money of its own, who pays this node as a stranger would.
+"""The guest: a requester inside the daemon that pays this node with its own money, as a stranger would.
 
-One machine alone thus shows a receipt and an earning, on development networks only. It knows nothing that a payer on
-another machine would not: it has its own ledger, its own keys, and reaches the node by a stream.
+It lets a single machine produce a receipt and an earning, on development networks only. The guest knows nothing that
+a payer on another machine would not know. It has its own ledger and keys, and reaches the node by a stream.
 """
 
 import secrets
@@ -18,8 +18,6 @@ from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Nonce, Salt, 
 from openledger_protocol.wire.inference import Award, Salts
 
 from ..accounting.plain import plain_of
-from ..api.openai import request_from_chat
-from ..api.schemas import ChatBody
 from ..chain.dev.faucet import fund
 from ..config import Config
 from ..engine.tokenizer import Tokenizer
@@ -45,19 +43,19 @@ Show = Callable[[str], Awaitable[None]]
 
 
 class Guest:
-    """Buys from this node."""
+    """A payer that buys from this node."""
 
     def __init__(
         self,
         session: NetworkSession,
         *,
-        counter: SellerStack,
+        seller: SellerStack,
         serving: Serving,
         tokenizer: Tokenizer,
         auditable: bool,
     ) -> None:
         self._session = session
-        self._counter = counter
+        self._seller = seller
         self._serving = serving
         self._auditable = auditable
         sign = session.ring.signer(session.accounts.authorizer)
@@ -67,15 +65,14 @@ class Guest:
         self._deposits = Deposits(session, deposit_wei=DEPOSIT_WEI)
 
     async def ask(
-        self, body: ChatBody, stream_to_node: Callable[[], Awaitable[trio.abc.Stream]], show: Show
+        self, request: InferenceRequest, stream_to_node: Callable[[], Awaitable[trio.abc.Stream]], show: Show
     ) -> Bought:
-        """Ask once, and pay; `show` gets the text as it comes.
+        """Ask once and pay; `show` gets the text piece by piece.
 
         Raises:
-            ProtocolError: the node refused, or did not keep what was agreed.
-            ChainError: there was no money to be had.
+            ProtocolError: the node refused, or broke the agreement.
+            ChainError: the guest has no money and can't get any.
         """
-        request = request_from_chat(body, request_id=_draw(), seed=secrets.randbits(64))
         check_for_sale(request)
         adapters = await trio.to_thread.run_sync(self._serving.adapters)
         adapter = resolve_model(self._serving.base, adapters, request.model)
@@ -84,26 +81,26 @@ class Guest:
         return await self._payer.buy(purchase, await stream_to_node(), show)
 
     def step(self) -> None:
-        """Bring the guest's own transactions on."""
+        """Send the guest's own transactions that are due."""
         self._session.send()
 
-    def reprice(self, counter: SellerStack) -> None:
-        """Buy at the counter's new prices."""
-        self._counter = counter
+    def reprice(self, seller: SellerStack) -> None:
+        """Buy at the seller's new prices."""
+        self._seller = seller
 
     def close(self) -> None:
-        """Let go of its ledger; the chain's client is the node's."""
+        """Close its ledger; the chain client belongs to the node."""
         self._session.ledger.close()
 
     def _prepare(self) -> ChannelConfig:
-        """Have money, and a channel with the node."""
+        """Get money from the faucet if needed, and a channel with the node."""
         session, wallet = self._session, self._session.accounts.wallet
         if session.deployment.token_balance(wallet) < DEPOSIT_WEI:
             fund(session.client, session.network, wallet, coin_wei=COINS_WEI, open_wei=OPEN_WEI)
-        return self._deposits.channel_with(self._counter.offer.node)
+        return self._deposits.channel_with(self._seller.offer.node)
 
     def _purchase(self, request: InferenceRequest, adapter: Adapter | None, config: ChannelConfig) -> Purchase:
-        offer, registry = self._counter.offer, self._counter.registry
+        offer, registry = self._seller.offer, self._seller.registry
         return Purchase(
             request_id=request.request_id,
             award=Award(base=offer.base, terms=offer.terms, tokens_max=request.sampling.max_tokens),
@@ -129,20 +126,18 @@ def open_guest(
     session: NetworkSession,
     config: Config,
     *,
-    counter: SellerStack,
+    seller: SellerStack,
     serving: Serving,
     tokenizer: Tokenizer,
 ) -> Guest:
-    """The guest of a node on a development network: keys and ledger of its own, the same chain.
+    """Open the guest of a node on a development network, with its own keys and ledger on the same chain.
 
     Raises:
-        UnavailableError: this is no development network, where nobody would give it anything.
+        UnavailableError: this is no development network, so no faucet would fund a guest.
     """
     network = session.network
     if not network.is_development:
-        raise UnavailableError(
-            f"{network.network} is no development network: a guest pays with money that is worth nothing"
-        )
+        raise UnavailableError(f"{network.network} is no development network: a guest can pay only with play money")
     folder = home.network(network.network) / "guest"
     wallet, signer, authorizer = (ensure_key(folder / "keys", name) for name in (WALLET, SIGNER, AUTHORIZER))
     ring = KeyRing()
@@ -155,11 +150,11 @@ def open_guest(
         ring=ring,
         config=config,
     )
-    return Guest(own, counter=counter, serving=serving, tokenizer=tokenizer, auditable=config.payer.auditable)
+    return Guest(own, seller=seller, serving=serving, tokenizer=tokenizer, auditable=config.payer.auditable)
 
 
 def bought_to_plain(bought: Bought) -> dict[str, Any]:
-    """What was paid for, for JSON; the text has been shown."""
+    """A purchase for JSON, without the text, which was shown already."""
     return {
         "digest": bought.digest,
         "receipt": plain_of(bought.receipt),

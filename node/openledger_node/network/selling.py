@@ -62,10 +62,10 @@ class SellerStack:
     registry: AdapterRegistry
 
 
-def open_counter(
+def open_seller(
     session: NetworkSession,
     *,
-    desk: Serving,
+    serving: Serving,
     tokenizer: Tokenizer,
     profile: Profile,
     registry: AdapterRegistry,
@@ -80,9 +80,9 @@ def open_counter(
     offer = Offer(
         node=session.accounts.wallet,
         signer=session.accounts.signer,
-        base=desk.base.digest,
+        base=serving.base.digest,
         terms=Terms(price_in_wei=Wei(market.price_in_wei), price_out_wei=Wei(market.price_out_wei)),
-        profile_hash=profile_hash(desk.base, profile),
+        profile_hash=profile_hash(serving.base, profile),
         algo_id=attributor.algo_id,
         chunk_tokens=market.credit_tokens_max,
     )
@@ -111,7 +111,7 @@ def open_counter(
         voucher_timeout_s=market.voucher_timeout_s,
     )
     paid = StreamSeller(
-        desk=desk,
+        desk=serving,
         shop=shop,
         accounts=accounts,
         receipts=receipts,

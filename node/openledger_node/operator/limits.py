@@ -1,7 +1,7 @@
 """The limits desk: how much of this machine and of the owner's money the node may take; a change counts at once."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 import trio
@@ -12,6 +12,7 @@ from ..config import LimitsConfig, PayerConfig
 from ..engine.budget import disk_bytes
 from ..engine.engine import Engine
 from ..home import Home
+from ..network.service import NetworkService
 from ..settings_file import check_value, write_settings
 from .pause_rules import read_hours
 from .prices import overriding
@@ -19,15 +20,6 @@ from .prices import overriding
 MACHINE = tuple(spec.name for spec in fields(LimitsConfig))
 MONEY = ("request_max_wei", "day_max_wei")
 MEMORY = ("vram_bytes", "ram_bytes")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineControls:
-    """What a change of limits moves."""
-
-    refit: Callable[[LimitsConfig], None]  # the engine's budgets; ConfigError: the base does not fit
-    cap: Callable[[PayerConfig, LimitsConfig], None]
-    spent_today_wei: Callable[[], Awaitable[int | None]]
 
 
 class Limits:
@@ -40,13 +32,15 @@ class Limits:
         payer: PayerConfig,
         *,
         engine: Engine,
+        network: NetworkService,
         serves: bool,
-        levers: EngineControls,
+        refit: Callable[[LimitsConfig], None],
     ) -> None:
         self._home = home
         self._engine = engine
+        self._network = network
         self._serves = serves
-        self._levers = levers
+        self._refit = refit  # gives the engine other budgets; ConfigError: the base does not fit
         self.limits = limits
         self.payer = payer
 
@@ -56,7 +50,7 @@ class Limits:
 
     async def show(self) -> dict[str, Any]:
         """The limits, and how much of each is taken."""
-        spent = await self._levers.spent_today_wei()
+        spent = await self._network.spent_today_wei()
         return {
             **self.brief(),
             "used": {
@@ -76,11 +70,11 @@ class Limits:
         """
         limits, payer, changes = changed_limits(self.limits, self.payer, wanted)
         if any(getattr(limits, name) != getattr(self.limits, name) for name in MEMORY):
-            self._levers.refit(limits)
+            self._refit(limits)
         if changes:
             await trio.to_thread.run_sync(write_settings, self._home.config_file, changes)
         self.limits, self.payer = limits, payer
-        self._levers.cap(payer, limits)
+        self._network.cap(payer, limits)
         return await self.show()
 
     def held_bytes(self) -> int:

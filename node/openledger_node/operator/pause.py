@@ -7,15 +7,17 @@ back.
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
-from ..config import LimitsConfig
 from ..engine.engine import Engine
 from ..home import Home
 from ..serving.service import Serving
 from .kept_pause import By, Pause, forget_pause, keep_pause, read_pause
-from .pause_rules import Busy, BusyPolicy, OtherLoad, judge, read_hours
+from .limits import Limits
+from .other_processes import ProcessWatch
+from .pause_rules import Busy, BusyPolicy, judge, read_hours
 
 LOOK_EVERY_S = 1.0
 CUT_OFF_S = 5.0
@@ -31,9 +33,9 @@ class Pauses:
         serving: Serving,
         engine: Engine,
         *,
-        limits: Callable[[], LimitsConfig],
+        limits: Limits,
         grace_s: float,
-        look: Callable[[bool], OtherLoad],
+        watch: ProcessWatch,
         now_s: Callable[[], float] = time.time,
         local: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:
@@ -42,7 +44,7 @@ class Pauses:
         self._engine = engine
         self._limits = limits
         self._grace_s = grace_s  # for running answers, unless another program wants the machine
-        self._look = look  # blocks; whether our engine is on a GPU → what others do
+        self._watch = watch
         self._now_s = now_s
         self._local = local
         self._owner = read_pause(home)
@@ -100,13 +102,14 @@ class Pauses:
             self._engine.rest()
 
     async def _look_around(self) -> None:
-        limits = self._limits()
+        limits = self._limits.limits
         if not limits.pause_when_busy:
             self._busy = Busy()
             return
         profile = self._engine.profile
         on_gpu = bool(profile and profile.device.startswith("cuda"))
-        seen = await trio.to_thread.run_sync(self._look, on_gpu, abandon_on_cancel=True)
+        look = partial(self._watch.look, on_gpu=on_gpu)
+        seen = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
         policy = BusyPolicy(
             gpu_bytes=limits.busy_gpu_bytes, cpu_percent=limits.busy_cpu_percent, quiet_s=limits.busy_quiet_s
         )
@@ -132,7 +135,7 @@ class Pauses:
         return self._owner
 
     def _by_hours(self) -> Pause | None:
-        text, now_s = self._limits().hours, self._now_s()
+        text, now_s = self._limits.limits.hours, self._now_s()
         local, hours = self._local(now_s), read_hours(text)
         minute = local.tm_wday * 24 * 60 + local.tm_hour * 60 + local.tm_min
         if hours.is_open(minute):
@@ -162,7 +165,7 @@ class Pauses:
             self._freeing = None
         if self.current:
             self._freeing = trio.CancelScope()
-            grace_s = self._limits().busy_grace_s if self.current.by == "busy" else self._grace_s
+            grace_s = self._limits.limits.busy_grace_s if self.current.by == "busy" else self._grace_s
             nursery.start_soon(self._free, self._freeing, grace_s)
         else:
             self._engine.wake()

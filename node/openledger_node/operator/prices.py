@@ -1,7 +1,7 @@
 """The price desk: what answers cost here, beside what others ask; a change counts from the next bid on."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from statistics import median_low
 from typing import Any
@@ -13,6 +13,7 @@ from openledger_protocol.errors import MalformedError
 from ..config import MarketConfig
 from ..home import Home
 from ..market.overview import MarketView
+from ..network.service import NetworkService
 from ..settings_file import check_value, write_settings
 
 PRICES = ("price_in_wei", "price_out_wei")
@@ -22,22 +23,14 @@ SURCHARGES = ("load_surcharge_percent", "cold_surcharge_percent")
 class Prices:
     """Shows and sets prices."""
 
-    def __init__(
-        self,
-        home: Home,
-        market: MarketConfig,
-        *,
-        apply: Callable[[MarketConfig], None],
-        view: Callable[[], MarketView | None] = lambda: None,
-    ) -> None:
+    def __init__(self, home: Home, market: MarketConfig, network: NetworkService | None = None) -> None:
         self._home = home
-        self._apply = apply
-        self._view = view
+        self._network = network  # None: the daemon is down
         self.market = market
 
     def show(self) -> dict[str, Any]:
         """The prices, and the place that they have among others'."""
-        view = self._view()
+        view = self._network.view() if self._network else None
         return {
             **prices_to_plain(self.market),
             "market": [] if view is None else market_to_plain(view),
@@ -52,7 +45,8 @@ class Prices:
             ConfigError: it is out of bounds, or node.toml can't be changed.
         """
         await trio.to_thread.run_sync(self._write, wanted)  # what is shown is looked at here: by the loop's clock
-        self._apply(self.market)
+        if self._network:
+            self._network.reprice(self.market)
         return self.show()
 
     def keep(self, wanted: Mapping[str, Any]) -> dict[str, Any]:

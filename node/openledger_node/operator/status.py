@@ -18,6 +18,7 @@ from ..market.bid_history import CallRecord
 from ..market.overview import MarketView
 from ..market.router import Router
 from ..network.service import MoneyStatus, NetworkService
+from ..serving.pinning import AdapterPins
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork
 from ..text import rfc3339
@@ -82,27 +83,30 @@ HOUR_NS = 3_600 * 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StatusSources:
-    """What a status looks at."""
+class NodeParts:
+    """The parts of a running node that its operator sees and controls."""
 
     home: Home
     config: Config
-    place: HomeNetwork
+    home_network: HomeNetwork
     url: str
     ledger: Ledger
     serving: Serving
     engine: Engine
-    money: NetworkService
-    door: Router
-    pauses: Pauses
-    limits: Limits
+    network: NetworkService
+    router: Router
+    pins: AdapterPins
 
 
 class StatusReport:
     """Says how it goes."""
 
-    def __init__(self, parts: StatusSources, *, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, parts: NodeParts, pauses: Pauses, limits: Limits, *, now_s: Callable[[], float] = time.time
+    ) -> None:
         self._parts = parts
+        self._pauses = pauses
+        self._limits = limits
         self._now_s = now_s
         self._started_at_s = now_s()
         self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
@@ -110,23 +114,23 @@ class StatusReport:
     async def show(self) -> dict[str, Any]:
         """What `status --json` prints while the daemon is up."""
         parts = self._parts
-        money, view = parts.money.status(), parts.money.view()
+        money, view = parts.network.status(), parts.network.view()
         idleness = explain(await self._observe(money, view))
         jobs = await parts.serving.jobs(NEWEST)
         usage = await trio.to_thread.run_sync(self._usage.read)
         num_registered = len(await trio.to_thread.run_sync(parts.serving.adapters))
-        pause = parts.pauses.current
+        pause = self._pauses.current
         return {
             "state": self.state(),
             "chain": money.chain,
             "why_idle": None if self._num_live and pause is None else idleness.sentence,
             **idleness_to_plain(idleness),
             "paused": pause.to_plain() if pause else None,
-            "limits": parts.limits.brief(),
+            "limits": self._limits.brief(),
             "api": {"url": parts.url, "key_file": str(api_key_file(parts.home))},
             "peer_id": money.peer_id,
             "address": money.address,
-            "network": parts.place.network_id,
+            "network": parts.home_network.network_id,
             "base": parts.serving.base.name,
             "adapters": adapter_figures(
                 parts.engine,
@@ -149,7 +153,7 @@ class StatusReport:
         parts = self._parts
         if parts.serving.is_draining:
             return "draining"
-        if parts.pauses.current:
+        if self._pauses.current:
             return "paused"
         if self.is_starting:
             return "starting"
@@ -165,25 +169,25 @@ class StatusReport:
 
     @property
     def _num_live(self) -> int:
-        return self._parts.serving.num_live + self._parts.door.num_live
+        return self._parts.serving.num_live + self._parts.router.num_live
 
     def _requests(self) -> dict[str, int]:
         beat, serving = self._parts.engine.beat, self._parts.serving
         return {
-            "running": beat.num_running + self._parts.door.num_live,
+            "running": beat.num_running + self._parts.router.num_live,
             "waiting": max(0, serving.num_live - beat.num_running),  # the beat is up to half a second old
         }
 
     async def _observe(self, money: MoneyStatus, view: MarketView | None) -> Observed:
         parts, config = self._parts, self._parts.config
-        pause = parts.pauses.current
+        pause = self._pauses.current
         seen = Observed(
             serves=config.node.serve,
             engine=parts.engine.state,
             paused=pause.why if pause else None,
-            has_network=parts.place.network is not None,
-            why_alone=parts.place.why_none,
-            has_peers_here=parts.place.devnet is None,
+            has_network=parts.home_network.network is not None,
+            why_alone=parts.home_network.why_none,
+            has_peers_here=parts.home_network.devnet is None,
             chain=money.chain,
             why_chain=money.why,
             num_live=parts.serving.num_live,
@@ -203,8 +207,8 @@ class StatusReport:
             num_won=sum(call.fate == "won" for call in view.calls),
             price=PriceSeen(of=asked.name, own_wei=asked.own_wei, others_wei=asked.others_wei) if asked else None,
             lost=tuple(self._lost(call, view, names) for call in view.calls if call.fate in ("lost", "dear")),
-            spent_today_wei=await parts.money.spent_today_wei() or 0,
-            day_max_wei=parts.limits.payer.day_max_wei,
+            spent_today_wei=await parts.network.spent_today_wei() or 0,
+            day_max_wei=self._limits.payer.day_max_wei,
         )
 
     def _lost(self, call: CallRecord, view: MarketView, names: dict[Any, str]) -> LostSeen:

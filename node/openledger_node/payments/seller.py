@@ -107,7 +107,7 @@ class StreamSeller:
         except BaseException:
             self._desk.release()
             raise
-        send_answers, answers = open_channel(admitted)
+        send_answers, answers = open_channel(admitted.request)
         self._nursery.start_soon(self._desk.handle, admitted, send_answers)
         await delivery.run(answers)
 

@@ -29,6 +29,7 @@ from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter, AdapterLibrary, resolve_model, shortest_name
 from ..models.bases import Base
 from .admission import Admitted, Capacity, grant_tokens, render
+from .idle_count import IdleCount
 from .measures import Measures, Served
 from .weighted import PARAM, weighted_source
 
@@ -57,9 +58,11 @@ class _Progress:
     has_left: bool = False
 
 
-def open_channel(admitted: Admitted) -> "tuple[trio.MemorySendChannel[Outcome], trio.MemoryReceiveChannel[Outcome]]":
+def open_channel(
+    request: InferenceRequest,
+) -> "tuple[trio.MemorySendChannel[Outcome], trio.MemoryReceiveChannel[Outcome]]":
     """A channel with room for the whole answer, a chunk a token: a requester that reads slowly holds up nobody."""
-    return trio.open_memory_channel[Outcome](admitted.request.sampling.max_tokens + 1)
+    return trio.open_memory_channel[Outcome](request.sampling.max_tokens + 1)
 
 
 class Serving:
@@ -85,11 +88,9 @@ class Serving:
         self._now_ns = now_ns
         # SQLite blocks for as long as a disk takes to sync: one thread, so that there is one writer.
         self._ledger_thread = trio.CapacityLimiter(1)
-        self._all_done = trio.Event()
-        self._all_done.set()
+        self._live = IdleCount()
         self._running: set[str] = set()  # request ids that the engine has
         self.measures = Measures()
-        self.num_live = 0
         self.is_draining = False
         self.paused: str | None = None  # why, for whoever works at this machine
 
@@ -136,7 +137,7 @@ class Serving:
             is_draining=self.is_draining,
         )
         max_tokens = grant_tokens(capacity, num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens)
-        self._enter()  # the next request is counted against this one, before either has begun
+        self._live.enter()  # the next request is counted against this one, before either has begun
         sampling = replace(request.sampling, max_tokens=max_tokens)
         request = replace(request, sampling=sampling)
         return Admitted(request=request, prompt_ids=prompt_ids, adapter=adapter, payer=payer, weighted=weighted)
@@ -161,7 +162,7 @@ class Serving:
             await _offer(send, last)
         finally:
             send.close()
-            self._leave()
+            self._live.leave()
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """A token's name, and the bytes that it stands for; None: it is no text."""
@@ -169,7 +170,12 @@ class Serving:
 
     def release(self) -> None:
         """Give up the place of a request that was admitted and will not be handled."""
-        self._leave()
+        self._live.leave()
+
+    @property
+    def num_live(self) -> int:
+        """Requests that are admitted and not yet recorded."""
+        return self._live.num_live
 
     @property
     def is_ready(self) -> bool:
@@ -187,7 +193,7 @@ class Serving:
 
     async def wait_idle(self) -> None:
         """Return when nothing is live any more."""
-        await self._all_done.wait()
+        await self._live.wait_idle()
 
     async def jobs(
         self, limit: int, *, state: JobState | None = None, model: str | None = None, since_ns: int = 0
@@ -288,16 +294,6 @@ class Serving:
             state="running",
             tokens_in=len(admitted.prompt_ids),
         )
-
-    def _enter(self) -> None:
-        if self.num_live == 0:
-            self._all_done = trio.Event()
-        self.num_live += 1
-
-    def _leave(self) -> None:
-        self.num_live -= 1
-        if self.num_live == 0:
-            self._all_done.set()
 
 
 def _served(admitted: Admitted, last: Completion | Failure, progress: _Progress, now_ns: int) -> Served:

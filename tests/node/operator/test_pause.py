@@ -59,14 +59,17 @@ class Node:
     local: time.struct_time = MONDAY_NOON
     now_s: float = 1_000_000.0
 
+    def look(self, *, on_gpu: bool) -> OtherLoad:
+        return self.seen
+
     def desk(self) -> Pauses:
         return Pauses(
             self.home,
             self.serving,  # type: ignore[arg-type]
             self.engine,  # type: ignore[arg-type]
-            limits=lambda: self.limits,
+            limits=self,  # type: ignore[arg-type]
             grace_s=30.0,
-            look=lambda _: self.seen,
+            watch=self,  # type: ignore[arg-type]
             now_s=lambda: self.now_s,
             local=lambda _: self.local,
         )

@@ -13,7 +13,7 @@ from openledger_node.engine.engine import NoEngine
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_node.market.overview import MarketView, Priced
-from openledger_node.operator.limits import EngineControls, Limits
+from openledger_node.operator.limits import Limits
 from openledger_node.operator.prices import Prices, changed_market
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import Terms
@@ -61,12 +61,26 @@ def terms(price_in: int, price_out: int) -> Terms:
     return Terms(price_in_wei=Wei(price_in), price_out_wei=Wei(price_out))
 
 
+@dataclass
+class Network:
+    """Takes new prices, and shows a market."""
+
+    applied: list[MarketConfig] = field(default_factory=list)
+    seen: MarketView | None = None
+
+    def reprice(self, market: MarketConfig) -> None:
+        self.applied.append(market)
+
+    def view(self) -> MarketView | None:
+        return self.seen
+
+
 def test_a_price_is_shown_beside_those_of_others(home: Home) -> None:
     here = Priced(
         name="lake", adapter=BASE_ONLY, own=terms(1_000, 4_000), others=(terms(9, 9), terms(1, 1), terms(9_000, 1))
     )
     view = MarketView(num_peers=3, num_serving=3, was_dialled=True, addresses=(), calls=(), now_s=0.0, priced=(here,))
-    shown = Prices(home, MARKET, apply=lambda _: None, view=lambda: view).show()
+    shown = Prices(home, MARKET, Network(seen=view)).show()  # type: ignore[arg-type]
     assert shown["market"] == [
         {
             "model": "lake",
@@ -82,7 +96,7 @@ def test_a_price_is_shown_beside_those_of_others(home: Home) -> None:
 
 async def test_a_price_that_is_set_counts_at_once_and_is_kept(home: Home) -> None:
     applied: list[MarketConfig] = []
-    desk = Prices(home, MARKET, apply=applied.append)
+    desk = Prices(home, MARKET, Network(applied))  # type: ignore[arg-type]
     shown = await desk.set({"price_out_wei": "8000"})
     assert applied == [replace(MARKET, price_out_wei=8_000)]
     assert (shown["price_out_wei"], shown["price_wei"]) == ("8000", "9000")
@@ -91,7 +105,7 @@ async def test_a_price_that_is_set_counts_at_once_and_is_kept(home: Home) -> Non
 
 async def test_a_variable_that_will_overrule_it_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLEDGER_MARKET_PRICE_IN_WEI", "5")
-    shown = await Prices(home, MARKET, apply=lambda _: None).set({"price_in_wei": "9"})
+    shown = await Prices(home, MARKET).set({"price_in_wei": "9"})
     assert shown["overridden_by"] == ["OPENLEDGER_MARKET_PRICE_IN_WEI"]
 
 
@@ -108,7 +122,10 @@ class Moved:
             raise ConfigError("the base does not fit")
         self.refitted.append(limits)
 
-    async def spent(self) -> int:
+    def cap(self, payer: PayerConfig, _: LimitsConfig) -> None:
+        self.capped.append(payer)
+
+    async def spent_today_wei(self) -> int:
         return 7
 
 
@@ -118,10 +135,8 @@ def limits_desk(home: Home, moved: Moved) -> Limits:
     from openledger_node.engine.frames import Beat
 
     engine.beat = Beat()
-    levers = EngineControls(
-        refit=moved.refit, cap=lambda payer, _: moved.capped.append(payer), spent_today_wei=moved.spent
-    )
-    return Limits(home, LimitsConfig(), PayerConfig(), engine=engine, serves=True, levers=levers)
+    network: Any = moved
+    return Limits(home, LimitsConfig(), PayerConfig(), engine=engine, network=network, serves=True, refit=moved.refit)
 
 
 async def test_limits_that_are_set_count_at_once_and_are_kept(home: Home) -> None:

@@ -70,7 +70,7 @@ def request(name: str, *, prompt: str = "hello", max_tokens: int = 30, model: st
 
 async def ask(desk: Serving, asked: InferenceRequest) -> list[Outcome]:
     admitted = await desk.admit(asked)
-    send, receive = open_channel(admitted)
+    send, receive = open_channel(admitted.request)
     await desk.handle(admitted, send)
     return [outcome async for outcome in receive]
 
@@ -92,8 +92,8 @@ async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_o
     async with open_desk(tmp_path) as (desk, nursery):
         leaving = await desk.admit(request("leaves", prompt="long...", max_tokens=100_000))
         staying = await desk.admit(request("stays", prompt="also...", max_tokens=300))
-        send_a, receive_a = open_channel(leaving)
-        send_b, receive_b = open_channel(staying)
+        send_a, receive_a = open_channel(leaving.request)
+        send_b, receive_b = open_channel(staying.request)
         nursery.start_soon(desk.handle, leaving, send_a)
         nursery.start_soon(desk.handle, staying, send_b)
         for _ in range(3):
@@ -113,7 +113,7 @@ async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_o
 async def test_a_desk_that_is_cut_off_still_records_what_was_done(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as (desk, _):
         admitted = await desk.admit(request("cut", prompt="long...", max_tokens=100_000))
-        send, receive = open_channel(admitted)
+        send, receive = open_channel(admitted.request)
         async with trio.open_nursery() as inner:
             inner.start_soon(desk.handle, admitted, send)
             await receive.receive()
@@ -128,7 +128,7 @@ async def test_the_queue_is_bounded_and_a_place_comes_free_again(tmp_path: Path)
         places = [await desk.admit(request(f"r{n}")) for n in range(QUEUE_MAX)]
         with pytest.raises(OverloadedError):
             await desk.admit(request("one too many"))
-        send, receive = open_channel(places[0])
+        send, receive = open_channel(places[0].request)
         nursery.start_soon(desk.handle, places[0], send)
         assert [outcome async for outcome in receive]
         await desk.admit(request("fits now"))
@@ -175,7 +175,7 @@ async def test_an_adapter_of_another_base_is_neither_listed_nor_served(tmp_path:
 async def test_a_cut_off_ends_each_running_answer_with_its_last_word(tmp_path: Path) -> None:
     async with open_desk(tmp_path) as (desk, nursery):
         admitted = await desk.admit(request("r", prompt="long...", max_tokens=100_000))
-        send, receive = open_channel(admitted)
+        send, receive = open_channel(admitted.request)
         nursery.start_soon(desk.handle, admitted, send)
         await receive.receive()
         desk.cut_off()
@@ -206,7 +206,7 @@ async def test_a_row_that_cannot_be_closed_at_once_is_closed_later(
     monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.01)
     async with open_desk(tmp_path) as (desk, nursery):
         admitted = await desk.admit(request("r", prompt="long...", max_tokens=2000))
-        send, receive = open_channel(admitted)
+        send, receive = open_channel(admitted.request)
         nursery.start_soon(desk.handle, admitted, send)
         await receive.receive()
         with closing(sqlite3.connect(Home(tmp_path).ledger("local"))) as other:
