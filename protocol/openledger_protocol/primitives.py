@@ -42,6 +42,7 @@ BASE_ONLY = AdapterId(ZERO_DIGEST)
 """What stands for the adapter where a request was answered by the base alone."""
 
 UINT128_MAX = 2**128 - 1
+WEI_DIGITS_MAX = len(str(UINT128_MAX))
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 _DIGEST = re.compile(r"0x[0-9a-f]{64}")
@@ -92,6 +93,17 @@ def check_wei(amount: object) -> Wei:
     if type(amount) is not int or not 0 <= amount <= UINT128_MAX:
         raise MalformedError(f"not an amount of wei: {repr(amount)[:80]}")
     return Wei(amount)
+
+
+def wei_from_text(text: object, *, name: str = "an amount") -> Wei:
+    """Read wei from the decimal text that JSON and settings carry: JSON numbers lose digits beyond 2^53.
+
+    Raises:
+        MalformedError: it is no decimal text, or above 2^128 - 1; the message calls the amount `name`.
+    """
+    if not isinstance(text, str) or not text.isdecimal() or len(text) > WEI_DIGITS_MAX:
+        raise MalformedError(f"{name} is a decimal text of wei, not {text!r}")
+    return check_wei(int(text))
 
 
 def check_text(text: str) -> str:

@@ -15,7 +15,7 @@ from openledger_protocol.primitives import Address, Digest
 
 from ..attribution.attributor import Attributor, Exchange
 from ..attribution.owners import OwnedDatanet
-from ..attribution.registry import Registered
+from ..attribution.registry import Registered, datanet_name
 from ..attribution.runs import Run, Span, choose_spans, find_in, find_offsets, find_runs, num_covered, whole_words
 from ..attribution.service import best_rows
 from ..datanets.store import OwnDatanets
@@ -25,7 +25,7 @@ from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
-from .payees import ALGORITHMS, Person, datanet_name, division_of, names_of, people_of, state_of
+from .payees import ALGORITHMS, Person, division_of, names_of, people_of, state_of
 from .plain import plain_of
 
 ALSO_IN_MAX = 8
@@ -65,7 +65,7 @@ def teaching_of(
 ) -> dict[str, Any]:
     """All that is known of who taught an answer; `registered` and `texts` are None where they are not here."""
     division = division_of(session, row)
-    found = [datanet_name(session, part.datanet_id) for part in division.datanets]
+    found = [datanet_name(session.ledger, part.datanet_id) for part in division.datanets]
     people = people_of(division, row.shares, names_of(home, [name for name in found if name]))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
     if registered and texts and tokenizer:

@@ -1,26 +1,21 @@
 """What this node has earned since a moment, each sum made of rows of the ledger and of events of the chain."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.events import Event
-from openledger_protocol.payouts import CreditRole
-from openledger_protocol.primitives import Address
 
-from ..ledger.jobs import Job
-from ..settlement.balances import ClaimView
-from ..settlement.records import integer, record_of
+from ..ledger.sums import Movement, Sums
+from ..settlement.balances import ON_CHAIN, ClaimView
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .plain import plain_of
 
 UNITS_S = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 COIN_WEI = 10**18
-ON_CHAIN = ("claimed", "proposed")
-JOBS_MAX = CLAIMS_MAX = 1_000_000
 NS = 10**9
 
 
@@ -36,33 +31,30 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
         ChainError: the chain can't be asked.
     """
     since_s = since_of(given.get("since"), now_s=now_s)
-    seen, when, claimed_at = session.treasury.earnings(), _clock(session), _claim_clock(session)
-    payout = session.deployment.payout_of(session.accounts.wallet)
-    credits = [(when(event), event) for event in _credits(session, payout)]
-    done = dict(_by_seq(credits))  # a claim's row hears of its end a step later than the events
-    credits = [(at_s, event) for at_s, event in credits if at_s >= since_s]
-    withdrawn = [
-        event for event in session.ledger.events.find("Withdrawn", {"account": payout}) if when(event) >= since_s
-    ]
-    under_way = [claim for claim in seen.settlements if claim.state in ON_CHAIN and claim.seq not in done]
-    settled = sum(claim.node_share_wei or 0 for claim in under_way if claimed_at(claim) >= since_s)
-    claimed = sum(integer(event, "amount") for _, event in credits)
-    gas = _gas_wei(session, since_s)
+    seen, when = session.treasury.earnings(), _clock(session)
+    credits = [(when(credit), credit) for credit in seen.credits]
+    done = {credit.seq: (at_s, credit) for at_s, credit in credits}  # a claim's row hears of its end a step later
+    claims = list(zip(seen.settlements, seen.claimed_at_s, strict=True))
+    under_way = [(claim, at_s) for claim, at_s in claims if claim.state in ON_CHAIN and claim.seq not in done]
+    settled = sum(claim.node_share_wei or 0 for claim, at_s in under_way if at_s >= since_s)
+    claimed = sum(credit.amount_wei for at_s, credit in credits if at_s >= since_s)
+    withdrawn = sum(movement.amount_wei for movement in seen.withdrawals if when(movement) >= since_s)
+    gas = session.ledger.sums.gas_wei(session.accounts.signer, since_s=since_s)
     gas_open = gas * session.coin_price_wei // COIN_WEI
     return {
         "since": None if not since_s else rfc3339(since_s),
         "pending_wei": str(seen.unclaimed_wei),
         "settled_wei": str(settled),
         "claimed_wei": str(claimed),
-        "withdrawn_wei": str(sum(integer(event, "amount") for event in withdrawn)),
+        "withdrawn_wei": str(withdrawn),
         "balance_wei": str(seen.balance_wei),
         "gas_wei": str(gas),
         "gas_open_wei": str(gas_open),
         "net_wei": str(settled + claimed - gas_open),
         "unclaimed_wei": str(seen.unclaimed_wei),
         "credited_wei": str(claimed),
-        "settlements": _settlements(seen.settlements, done, claimed_at, since_s),
-        "power": _power(given, lambda: session.ledger.jobs.newest(limit=JOBS_MAX), since_s),
+        "settlements": _settlements(claims, done, since_s),
+        "power": _power(given, session.ledger.sums, since_s),
     }
 
 
@@ -83,19 +75,12 @@ def since_of(text: object, *, now_s: float) -> float:
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
-def busy_hours(jobs: Iterable[Job], since_s: float) -> float:
+def busy_hours(sums: Sums, since_s: float) -> float:
     """The hours in which at least one request ran."""
-    spans = sorted(
-        (job.received_ns, job.ended_ns) for job in jobs if job.ended_ns and job.received_ns >= since_s * NS
-    )
-    total = end = 0
-    for begin, until in spans:
-        total += max(0, until - max(begin, end))
-        end = max(end, until)
-    return total / NS / 3_600
+    return sums.busy_ns(since_ns=ceil(since_s * NS)) / NS / 3_600
 
 
-def _power(given: Mapping[str, Any], jobs: Callable[[], Sequence[Job]], since_s: float) -> dict[str, Any] | None:
+def _power(given: Mapping[str, Any], sums: Sums, since_s: float) -> dict[str, Any] | None:
     """Power in the owner's own currency; it is never mixed into OPEN."""
     if given.get("power_price") is None or given.get("watts") is None:
         return None
@@ -103,7 +88,7 @@ def _power(given: Mapping[str, Any], jobs: Callable[[], Sequence[Job]], since_s:
         price, watts = float(given["power_price"]), float(given["watts"])
     except (TypeError, ValueError) as error:
         raise MalformedError("power_price and watts are numbers") from error
-    hours = busy_hours(jobs(), since_s)
+    hours = busy_hours(sums, since_s)
     kwh = hours * watts / 1_000
     return {
         "hours": round(hours, 6),
@@ -114,20 +99,14 @@ def _power(given: Mapping[str, Any], jobs: Callable[[], Sequence[Job]], since_s:
     }
 
 
-def _credits(session: NetworkSession, payout: Address) -> list[Event]:
-    found = session.ledger.events.find("Credited", {"account": payout, "node": session.accounts.wallet})
-    return [event for event in found if event.arguments["role"] == CreditRole.NODE]
-
-
-def _clock(session: NetworkSession) -> Callable[[Event], float]:
-    """When an event was, in chain time: by our own transaction where it came of one, else by its block."""
-    ours = {found.mined_hash: found.mined_s for found in session.ledger.outbox.newest(limit=JOBS_MAX)}
+def _clock(session: NetworkSession) -> Callable[[Movement], float]:
+    """Tell when a movement was, in chain time: by our own transaction, or else by asking the chain for its block."""
     blocks: dict[int, float] = {}
 
-    def when(event: Event) -> float:
-        if mined_s := ours.get(event.transaction_hash):
-            return float(mined_s)
-        number = event.block.number
+    def when(movement: Movement) -> float:
+        if movement.mined_s:
+            return float(movement.mined_s)
+        number = movement.block_number
         if number not in blocks:
             block = session.client.block(number)
             blocks[number] = float(block.timestamp_s) if block else 0.0
@@ -136,53 +115,25 @@ def _clock(session: NetworkSession) -> Callable[[Event], float]:
     return when
 
 
-def _claim_clock(session: NetworkSession) -> Callable[[ClaimView], float]:
-    """When a claim was made, in chain time: as its record says; as the ledger does, of one without a record."""
-    events = session.ledger.events.find("Claimed", {"node": session.accounts.wallet})
-    recorded = {record.seq: record.claimed_at_s for record in map(record_of, events)}
-    kept = {(claim.seq, claim.epoch): claim.created_s for claim in session.ledger.claims.newest(limit=CLAIMS_MAX)}
-
-    def claimed_at(claim: ClaimView) -> float:
-        is_recorded = claim.node_share_wei is not None
-        return float(recorded[claim.seq] if is_recorded else kept[claim.seq, claim.epoch])
-
-    return claimed_at
-
-
-def _gas_wei(session: NetworkSession, since_s: float) -> int:
-    """What the signer has paid since then."""
-    sent = session.ledger.outbox.newest(limit=JOBS_MAX)
-    own = (found for found in sent if found.intent.sender == session.accounts.signer and found.fee_wei)
-    return sum(found.fee_wei or 0 for found in own if (found.mined_s or 0) >= since_s)
-
-
-def _by_seq(credits: Iterable[tuple[float, Event]]) -> Iterable[tuple[int, tuple[float, Event]]]:
-    for at_s, event in credits:
-        yield integer(event, "seq"), (at_s, event)
-
-
 def _settlements(
-    claims: Sequence[ClaimView],
-    done: Mapping[int, tuple[float, Event]],
-    claimed_at: Callable[[ClaimView], float],
-    since_s: float,
+    claims: Sequence[tuple[ClaimView, int]], done: Mapping[int | None, tuple[float, Movement]], since_s: float
 ) -> list[dict[str, Any]]:
     """Every claim that was made since then or, where it is over, credited since then; each with when and by what."""
     shown = []
-    for claim in claims:
+    for claim, claimed_at_s in claims:
         is_refused = claim.state == "refused"  # the next claim has its number, and its credit
-        credited_s, event = (None, None) if is_refused else done.get(claim.seq, (None, None))
-        if claim.state == "final" and event is None and since_s:
+        credited_s, credit = (None, None) if is_refused else done.get(claim.seq, (None, None))
+        if claim.state == "final" and credit is None and since_s:
             continue
-        if (claimed_at(claim) if credited_s is None else credited_s) < since_s:
+        if (claimed_at_s if credited_s is None else credited_s) < since_s:
             continue
         shown.append(
             {
                 **plain_of(claim),
-                "claimed_at": None if claim.node_share_wei is None else rfc3339(claimed_at(claim)),
+                "claimed_at": None if claim.node_share_wei is None else rfc3339(claimed_at_s),
                 "credited_at": None if credited_s is None else rfc3339(credited_s),
-                "credited_wei": None if event is None else str(integer(event, "amount")),
-                "transaction": None if event is None else event.transaction_hash,
+                "credited_wei": None if credit is None else str(credit.amount_wei),
+                "transaction": None if credit is None else credit.transaction_hash,
             }
         )
     return shown

@@ -7,6 +7,7 @@ from openledger_protocol.division import Division
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address, Digest, Wei
 
+from ..attribution.registry import datanet_name
 from ..home import Home
 from ..ledger.channels import Channel
 from ..ledger.claims import Claim
@@ -14,7 +15,7 @@ from ..ledger.receipts import ReceiptRow
 from ..settlement.records import integer, record_of
 from ..settlement.session import NetworkSession
 from ..text import counted, rfc3339
-from .payees import datanet_name, division_of, names_of, people_of
+from .payees import division_of, names_of, people_of
 from .plain import plain_of
 
 ONE_OPEN = Wei(10**18)
@@ -45,7 +46,7 @@ def follow(home: Home, session: NetworkSession, row: ReceiptRow) -> dict[str, An
         ChainError: the chain can't be asked.
     """
     division, one = division_of(session, row), division_of(session, row, ONE_OPEN)
-    found = [datanet_name(session, part.datanet_id) for part in division.datanets]
+    found = [datanet_name(session.ledger, part.datanet_id) for part in division.datanets]
     names = names_of(home, [name for name in found if name])
     steps = MoneyTrail(session, row, division).steps()
     undone = [place for place, step in enumerate(steps) if not step.is_done]

@@ -9,7 +9,7 @@ from openledger_protocol.division import Division, divide, is_treasury, join_ppm
 from openledger_protocol.eip712 import digest_word
 from openledger_protocol.epoch import epoch_at
 from openledger_protocol.payments import is_sampled
-from openledger_protocol.primitives import BASE_ONLY, Address, DatanetId, Wei
+from openledger_protocol.primitives import BASE_ONLY, Address, Wei
 
 from ..datanets.store import OwnDatanets
 from ..errors import NodeError
@@ -69,12 +69,6 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
         )
         for place, account in enumerate(ranked, start=1)
     ]
-
-
-def datanet_name(session: NetworkSession, datanet_id: DatanetId) -> str | None:
-    """What a Datanet's owner called it on the chain."""
-    created = session.ledger.events.find("DatanetCreated", {"id": datanet_id})
-    return str(created[-1].arguments["name"]) if created else None
 
 
 def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:

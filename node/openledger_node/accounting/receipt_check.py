@@ -22,13 +22,12 @@ from openledger_protocol.signatures import check_signer, recover_address
 from ..attribution.attributor import Exchange
 from ..attribution.evidence import RowEvidence, evidence
 from ..attribution.registry import AdapterRegistry, Registered
-from ..attribution.service import exchange_of, question_of, treasury_shares
+from ..attribution.service import exchange_of, open_attributor, question_of, registered_shares, treasury_shares
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..models.adapters import Adapter, list_adapters
-from ..network.selling import open_attributor, registered_shares
 from ..settlement.proof import ClaimProof, find_proof
 from ..settlement.session import NetworkSession
 from ..text import counted

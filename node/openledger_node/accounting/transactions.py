@@ -11,7 +11,7 @@ from typing import Any
 
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig, channel_id
-from openledger_protocol.primitives import Address, ChannelId, Salt, Wei, check_address, check_digest, check_wei
+from openledger_protocol.primitives import Address, ChannelId, Salt, Wei, check_address, check_digest, wei_from_text
 from openledger_protocol.transactions import Transaction, day_start_s
 
 from ..chain.contracts import explain_revert
@@ -217,14 +217,14 @@ class TransactionPlanner:
     # ---- the verbs
 
     def _add_stake(self, account: Address, arguments: Arguments) -> list[Action]:
-        actions: list[Action] = [AddStake(amount_wei=_wei(arguments["amount_wei"]))]
+        actions: list[Action] = [AddStake(amount_wei=wei_from_text(arguments["amount_wei"]))]
         signer = self._session.accounts.signer
         if not self._session.deployment.is_signer(account, signer):
             actions.append(AppointSigner(signer=signer))
         return actions
 
     def _remove_stake(self, _: Address, arguments: Arguments) -> list[Action]:
-        return [RemoveStake(amount_wei=_wei(arguments["amount_wei"]))]
+        return [RemoveStake(amount_wei=wei_from_text(arguments["amount_wei"]))]
 
     def _withdraw_stake(self, _account: Address, _: Arguments) -> list[Action]:
         return [WithdrawStake()]
@@ -234,7 +234,7 @@ class TransactionPlanner:
         deployment = self._session.deployment
         to = check_address(arguments["to"]) if arguments.get("to") else account
         balance = deployment.rewards_balance(account)
-        amount = _wei(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
+        amount = wei_from_text(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
         actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
         if deployment.stake(account).rewards_wei:
             actions.append(TakeStakerRewards())
@@ -255,11 +255,11 @@ class TransactionPlanner:
             withdraw_delay_s=delay_s,
             salt=Salt("0x" + secrets.token_hex(32)),
         )
-        return [OpenChannel(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+        return [OpenChannel(config=config, amount_wei=wei_from_text(arguments["amount_wei"]))]
 
     def _top_up(self, _account: Address, arguments: Arguments) -> list[Action]:
         _, config = self._channel(arguments)
-        return [TopUp(config=config, amount_wei=_wei(arguments["amount_wei"]))]
+        return [TopUp(config=config, amount_wei=wei_from_text(arguments["amount_wei"]))]
 
     def _close_channel(self, _: Address, arguments: Arguments) -> list[Action]:
         key, config = self._channel(arguments)
@@ -316,10 +316,3 @@ def transaction_to_plain(found: Transaction) -> dict[str, Any]:
 def _moment(at_s: int | None) -> str | None:
     """Chain time as RFC 3339."""
     return None if at_s is None else rfc3339(at_s)
-
-
-def _wei(value: object) -> Wei:
-    """An amount as JSON carries it: a decimal text."""
-    if not isinstance(value, str) or not value.isdecimal():
-        raise MalformedError(f"an amount is a decimal text of wei, not {value!r}")
-    return check_wei(int(value))

@@ -72,10 +72,10 @@ class AdapterRegistry:
         return join_owners(index, versions, names)
 
     def _name_of(self, datanet_id: DatanetId) -> str:
-        created = self._ledger.events.find("DatanetCreated", {"id": datanet_id})
-        if not created:
+        name = datanet_name(self._ledger, datanet_id)
+        if name is None:
             raise AdapterRefusedError(f"Datanet {datanet_id} is not read from the chain yet: try again in a moment")
-        return str(created[-1].arguments["name"])
+        return name
 
     def _version(self, datanet_id: DatanetId, name: str, version: str) -> DatanetVersion:
         """The version as it lies here, if the chain vouches for it."""
@@ -89,6 +89,12 @@ class AdapterRegistry:
                 f"version {version} of Datanet {name} as it lies here was never published under {datanet_id}"
             )
         return found
+
+
+def datanet_name(ledger: Ledger, datanet_id: DatanetId) -> str | None:
+    """Find the name that a Datanet's owner registered on the chain; None if its event has not been read yet."""
+    created = ledger.events.find("DatanetCreated", {"id": datanet_id})
+    return str(created[-1].arguments["name"]) if created else None
 
 
 def _is_of(event: Event, version: DatanetVersion) -> bool:

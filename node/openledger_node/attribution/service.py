@@ -9,8 +9,18 @@ from openledger_protocol.inference import Message
 from openledger_protocol.primitives import ZERO_ADDRESS, DatanetId
 
 from ..engine.tokenizer import Tokenizer
+from ..plugs import load_plug
 from .attributor import Attributor, Exchange
 from .owners import OwnedDatanet
+from .registry import Registered
+
+ATTRIBUTOR = "suffix-v1"
+
+
+def open_attributor() -> Attributor:
+    """Open the algorithm by which this node attributes its answers."""
+    attributor: Attributor = load_plug("attributor", ATTRIBUTOR)()
+    return attributor
 
 
 def attribute(attributor: Attributor, datanets: Sequence[OwnedDatanet], exchange: Exchange) -> tuple[Share, ...]:
@@ -43,6 +53,14 @@ def best_rows(scores: Sequence[int], clusters: Sequence[int], count: int | None 
 def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:
     """The shares where nothing may be or was found: all to each Datanet's treasury."""
     return tuple(Share(datanet_id=id, account=ZERO_ADDRESS, ppm=PPM) for id in sorted(datanet_ids))
+
+
+def registered_shares(attributor: Attributor, registered: Registered, exchange: Exchange) -> tuple[Share, ...]:
+    """Find the shares of all Datanets of a registered adapter; those that can't be scored here pay their treasury."""
+    scored = attribute(attributor, registered.owned, exchange)
+    unscored = set(registered.datanet_ids) - {share.datanet_id for share in scored}
+    shares = (*scored, *treasury_shares(list(unscored)))
+    return tuple(sorted(shares, key=lambda share: (share.datanet_id, share.account.lower())))
 
 
 def exchange_of(prompt: tuple[Message, ...] | str, answer: str, tokenizer: Tokenizer) -> Exchange:

@@ -18,9 +18,9 @@ from openledger_protocol.transactions import (
 )
 
 from ..errors import ChainError, KeyFileError
+from ..ledger.outbox import OutboxRows
 from .client import ChainClient, Refusal, SendRefusedError
 from .encoding import UnsignedTransaction, encode_signed, signing_digest, transaction_hash
-from .journal import OutboxJournal
 
 # ---- The outbox's steps that last, each between two points where a crash is tried.
 
@@ -94,7 +94,7 @@ class TransactionDelivery:
         self,
         *,
         client: ChainClient,
-        journal: OutboxJournal,
+        journal: OutboxRows,
         chain_id: int,
         sign: Sign,
         limits: OutboxLimits,

@@ -22,10 +22,10 @@ from openledger_protocol.transactions import (
 )
 
 from ..errors import ChainError
+from ..ledger.outbox import OutboxRows
 from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
 from .delivery import FailPoint, Sign, Steps, TransactionDelivery, View, pass_by
-from .journal import OutboxJournal
 
 
 class _DeepReorgError(Exception):
@@ -39,7 +39,7 @@ class Outbox:
         self,
         *,
         client: ChainClient,
-        journal: OutboxJournal,
+        journal: OutboxRows,
         chain_id: int,
         senders: Collection[Address],
         sign: Sign,

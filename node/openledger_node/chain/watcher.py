@@ -15,9 +15,9 @@ from openledger_protocol.primitives import Address
 from openledger_protocol.transactions import REORG_DEPTH_MAX
 
 from ..errors import ChainError
+from ..ledger.events import EventRows
 from .client import OK, ChainClient, ChainState
 from .contracts import load_contract
-from .journal import EventJournal
 
 CHUNK_BLOCKS_MAX: Final = 1_000
 """Blocks whose logs are asked for at once; halved while an endpoint finds that too many."""
@@ -41,7 +41,7 @@ class Watcher:
         self,
         *,
         client: ChainClient,
-        journal: EventJournal,
+        journal: EventRows,
         chain_id: int,
         addresses: Sequence[Address],
         first_block: int,

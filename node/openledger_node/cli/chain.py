@@ -16,7 +16,7 @@ from ..plugs import load_plug
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Balances:
+class AccountBalances:
     """What an account has at the latest block."""
 
     coin_wei: Wei
@@ -52,7 +52,7 @@ def open_chain(network: Network) -> Iterator[ChainClient]:
     raise ChainError(f"no endpoint of {network.network} can be used: {'; '.join(refused)}")
 
 
-def read_balances(client: ChainClient, network: Network, account: Address) -> Balances:
+def read_balances(client: ChainClient, network: Network, account: Address) -> AccountBalances:
     """Ask what an account has.
 
     Raises:
@@ -66,9 +66,9 @@ def read_balances(client: ChainClient, network: Network, account: Address) -> Ba
         token_wei = token.decode_result("balanceOf", answer)
     except (MalformedError, RevertedError) as error:
         raise ChainError(f"the token of {network.network} is not on its chain: did the chain begin anew?") from error
-    return Balances(coin_wei=client.coin_balance(account), token_wei=Wei(token_wei))
+    return AccountBalances(coin_wei=client.coin_balance(account), token_wei=Wei(token_wei))
 
 
-def balances_to_json(balances: Balances) -> dict[str, Any]:
+def balances_to_json(balances: AccountBalances) -> dict[str, Any]:
     """Balances for machines: amounts are decimal strings, since JSON numbers lose digits."""
     return {"coin_wei": str(balances.coin_wei), "open_wei": str(balances.token_wei)}

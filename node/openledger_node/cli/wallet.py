@@ -26,7 +26,7 @@ from ..keystore import (
     write_key_file,
 )
 from ..network_file import Network, current_network
-from .chain import Balances, balances_to_json, open_chain, read_balances
+from .chain import AccountBalances, balances_to_json, open_chain, read_balances
 from .daemon_client import load_settings, open_node_home
 from .prompts import PASSWORD_FILE_HELP, new_account_password, new_password, open_account, password_of
 from .render import emit_json, out_console, plain, say, show_table
@@ -143,7 +143,7 @@ def history(
     show_table(["when (UTC)", "what", "state", "gas", "hash"], rows, empty="nothing was sent yet")
 
 
-def account_to_json(account: Account, network: str, balances: Balances | None) -> dict[str, Any]:
+def account_to_json(account: Account, network: str, balances: AccountBalances | None) -> dict[str, Any]:
     """What `--json` prints of an account."""
     return {
         "name": account.name,
@@ -176,7 +176,7 @@ def _id_of(network: Network | None) -> str:
     return network.network if network else LOCAL_NETWORK
 
 
-def _balances(network: Network | None, account: Address) -> Balances | None:
+def _balances(network: Network | None, account: Address) -> AccountBalances | None:
     if network is None:
         return None
     try:
@@ -187,7 +187,7 @@ def _balances(network: Network | None, account: Address) -> Balances | None:
         return None
 
 
-def _lines(account: Account, network: Network | None, balances: Balances | None) -> dict[str, str]:
+def _lines(account: Account, network: Network | None, balances: AccountBalances | None) -> dict[str, str]:
     lines = {"wallet": account.name, "address": account.address, "role": ROLES.get(account.name, OTHER_ROLE)[1]}
     lines["file"] = str(account.file)
     lines["network"] = network.network if network else "none yet"

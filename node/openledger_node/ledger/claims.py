@@ -69,9 +69,17 @@ class Claims:
         """Claims of which something may still become, oldest first."""
         return self._found("WHERE state NOT IN ('final', 'refused') ORDER BY claim_id")
 
-    def newest(self, *, limit: int) -> list[Claim]:
-        """The newest claims, newest first."""
-        return self._found("ORDER BY claim_id DESC LIMIT ?", limit)
+    def newest(self, *, limit: int | None = None) -> list[Claim]:
+        """The newest claims, newest first; all without a limit."""
+        return self._found("ORDER BY claim_id DESC LIMIT ?", _limit(limit))
+
+    def mined_hashes(self, *, limit: int | None = None) -> dict[str, Digest]:
+        """The transactions that brought the newest claims to the chain, by the claims' keys."""
+        query = (
+            "SELECT key, mined_hash FROM outbox WHERE mined_hash IS NOT NULL"
+            " AND key IN (SELECT key FROM claim ORDER BY claim_id DESC LIMIT ?)"
+        )
+        return {row["key"]: Digest(row["mined_hash"]) for row in self._store.rows(query, (_limit(limit),))}
 
     def find(self, claim_id: int) -> Claim | None:
         """One claim."""
@@ -79,6 +87,10 @@ class Claims:
 
     def _found(self, condition: str, *values: object) -> list[Claim]:
         return [_claim(row) for row in self._store.rows(f"SELECT * FROM claim {condition}", values)]
+
+
+def _limit(limit: int | None) -> int:
+    return -1 if limit is None else limit  # SQLite takes a negative limit for none
 
 
 def _claim(row: sqlite3.Row) -> Claim:

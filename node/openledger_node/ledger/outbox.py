@@ -74,9 +74,9 @@ class OutboxRows:
 
     def spent_wei(self, since_s: int) -> Wei:
         """Fees paid since then, and what those on their way may still cost."""
-        paid = self._store.rows("SELECT fee_wei FROM outbox WHERE mined_s >= ?", (since_s,))
+        paid = self._store.sum_wei("fee_wei", "FROM outbox WHERE mined_s >= ?", (since_s,))
         on_their_way = self._read(f"WHERE state IN {_in(IN_FLIGHT)}")
-        return Wei(sum(int(row["fee_wei"]) for row in paid) + sum(found.fee_max_wei for found in on_their_way))
+        return Wei(paid + sum(found.fee_max_wei for found in on_their_way))
 
     def num_paid_failures(self, kind: str) -> int:
         """The number of transactions of a kind that were reverted since the last one that was not."""

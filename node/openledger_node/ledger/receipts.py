@@ -184,11 +184,11 @@ class Receipts:
 
     def unsecured(self, *, since_ns: int, payer: Address | None = None) -> Wei:
         """What was served since then beyond any deposit: to one payer, or to all."""
-        query = (
-            "SELECT unsecured_wei FROM receipt JOIN channel USING (channel_id)"
+        rows = (
+            "FROM receipt JOIN channel USING (channel_id)"
             " WHERE seq >= ? AND unsecured_wei != '0' AND (? IS NULL OR payer = ?)"
         )
-        return Wei(sum(int(row["unsecured_wei"]) for row in self._store.rows(query, (since_ns, payer, payer))))
+        return self._store.sum_wei("unsecured_wei", rows, (since_ns, payer, payer))
 
     def _found(self, query: str, *values: object) -> list[ReceiptRow]:
         return [_receipt_row(row) for row in self._store.rows(query, values)]

@@ -9,7 +9,10 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+from openledger_protocol.primitives import Wei
 
 from ..errors import ConfigError, LedgerError
 from .migrations import MIGRATIONS
@@ -62,6 +65,11 @@ class Store:
         """The first row that a query finds, if any."""
         return next(iter(self.rows(query, values)), None)
 
+    def sum_wei(self, column: str, rows: str, values: Sequence[object] = ()) -> Wei:
+        """The exact sum of a column of decimal texts over the rows that `FROM … WHERE …` finds."""
+        (row,) = self.rows(f"SELECT sum_wei({column}) AS wei {rows}", values)
+        return Wei(int(row["wei"] or 0))  # SQLite gives no sum over no rows
+
     def close(self) -> None:
         """Fold the write-ahead log into the file."""
         with self._lock:
@@ -112,7 +120,21 @@ def _connect(file: Path, *, is_writer: bool) -> sqlite3.Connection:
         isolation_level=None,  # we say BEGIN ourselves
     )
     connection.row_factory = sqlite3.Row
+    connection.create_aggregate("sum_wei", 1, _WeiSum)
     return connection
+
+
+class _WeiSum:
+    """SQL's `sum_wei(column)`: SUM over decimal texts, exact where SQLite's own would turn into a float."""
+
+    def __init__(self) -> None:
+        self._total_wei = 0
+
+    def step(self, text: Any, /) -> None:
+        self._total_wei += int(text or 0)  # no text: nothing was paid
+
+    def finalize(self) -> Any:
+        return str(self._total_wei)
 
 
 def _statements(depth: int) -> tuple[str, str, tuple[str, ...]]:

@@ -1,17 +1,18 @@
-"""Sums over the ledger's rows, for /metrics: how many of each state there are, and what they come to."""
+"""Sums over the ledger's rows, folded where the rows are: for /metrics, and for what this node has earned."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.payouts import CreditRole
+from openledger_protocol.primitives import Address, Digest, Wei
 
 from .store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneySums:
-    """What receipts, claims and transactions come to."""
+    """Totals of receipts, claims and transactions."""
 
     num_receipts: Mapping[str, int]  # "unsigned", "unclaimed", "claimed": each is in one
     unclaimed_wei: Wei
@@ -21,32 +22,116 @@ class MoneySums:
     fees_wei: Wei  # of the chain's own coin, paid so far
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unclaimed:
+    """Receipts of a node that no claim holds yet."""
+
+    num_receipts: int
+    num_unsigned: int  # of these
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """A credit to an account or a withdrawal from it, as an event of the chain tells it."""
+
+    amount_wei: Wei
+    seq: int | None  # of the claim that is credited; None: a withdrawal
+    block_number: int
+    transaction_hash: Digest
+    mined_s: int | None  # chain time of our own transaction that did it; None: somebody else's did
+
+
 class Sums:
-    """Reads them."""
+    """Totals that are read often, or over many rows."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def money(self, node: Address) -> MoneySums:
-        """All of it, by indices and over what no claim holds yet; receipts are those that `node` has written."""
-        whose = "FROM receipt JOIN channel USING (channel_id) WHERE node = ?"
-        open_rows = self._store.rows(f"SELECT signature, body {whose} AND claim_id IS NULL", (node,))
-        num_unsigned = sum(row["signature"] is None for row in open_rows)
-        fees = self._store.rows("SELECT fee_wei FROM outbox WHERE mined_s IS NOT NULL AND fee_wei IS NOT NULL")
+        """All totals of /metrics; receipts are those that `node` has written."""
+        unclaimed = self.unclaimed(node)
         return MoneySums(
             num_receipts={
-                "unsigned": num_unsigned,
-                "unclaimed": len(open_rows) - num_unsigned,
-                "claimed": self._count(f"SELECT COUNT(*) AS count {whose} AND claim_id IS NOT NULL", node),
+                "unsigned": unclaimed.num_unsigned,
+                "unclaimed": unclaimed.num_receipts - unclaimed.num_unsigned,
+                "claimed": self._count(
+                    "SELECT COUNT(*) AS count FROM receipt JOIN channel USING (channel_id)"
+                    " WHERE node = ? AND claim_id IS NOT NULL",
+                    node,
+                ),
             },
-            unclaimed_wei=Wei(sum(int(json.loads(row["body"])["amount_wei"]) for row in open_rows)),
+            unclaimed_wei=unclaimed.amount_wei,
             num_claims=self._by_state("claim"),
             num_transactions=self._by_state("outbox"),
             num_replacements=self._count(
                 "SELECT COUNT(*) - COUNT(DISTINCT transaction_id) AS count FROM outbox_variant"
             ),
-            fees_wei=Wei(sum(int(row["fee_wei"]) for row in fees)),
+            fees_wei=self._store.sum_wei("fee_wei", "FROM outbox WHERE mined_s IS NOT NULL"),
         )
+
+    def unclaimed(self, node: Address) -> Unclaimed:
+        """The receipts that `node` has written and that no claim holds yet."""
+        rows = self._store.rows(
+            "SELECT signature, body FROM receipt JOIN channel USING (channel_id) WHERE node = ? AND claim_id IS NULL",
+            (node,),
+        )
+        return Unclaimed(
+            num_receipts=len(rows),
+            num_unsigned=sum(row["signature"] is None for row in rows),
+            # Not by SQLite's JSON functions: they turn an integer of more than 64 bits into a float.
+            amount_wei=Wei(sum(int(json.loads(row["body"])["amount_wei"]) for row in rows)),
+        )
+
+    def credits(self, node: Address, account: Address) -> list[Movement]:
+        """What the chain credited to `account` for the work of `node` itself, in the chain's order."""
+        role = str(int(CreditRole.NODE))
+        return self._movements("Credited", {"account": account, "node": node, "role": role})
+
+    def withdrawals(self, account: Address) -> list[Movement]:
+        """What `account` took out, in the chain's order."""
+        return self._movements("Withdrawn", {"account": account})
+
+    def gas_wei(self, sender: Address, *, since_s: float = 0) -> Wei:
+        """Fees of a sender's transactions that were mined since then, in the chain's own coin."""
+        rows = "FROM outbox WHERE sender = ? AND COALESCE(mined_s, 0) >= ?"
+        return self._store.sum_wei("fee_wei", rows, (sender, since_s))
+
+    def busy_ns(self, *, since_ns: int = 0) -> int:
+        """The time in which at least one of the jobs received since then ran; several at once count once."""
+        (row,) = self._store.rows(
+            "SELECT COALESCE(SUM(MAX(0, ended_ns - MAX(received_ns, covered_ns))), 0) AS busy_ns FROM ("
+            "SELECT received_ns, ended_ns, COALESCE(MAX(ended_ns) OVER (ORDER BY received_ns, ended_ns"
+            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS covered_ns"
+            " FROM job WHERE ended_ns IS NOT NULL AND received_ns >= ?)",
+            (since_ns,),
+        )
+        busy_ns: int = row["busy_ns"]
+        return busy_ns
+
+    def _movements(self, name: str, arguments: Mapping[str, str]) -> list[Movement]:
+        matches = " AND event.event_id IN (SELECT event_id FROM event_argument WHERE name = ? AND value = ?)"
+        rows = self._store.rows(
+            "SELECT block_number, transaction_hash, amount.value AS amount_wei, seq.value AS seq, mined_s"
+            " FROM event JOIN event_argument AS amount USING (event_id)"
+            " LEFT JOIN event_argument AS seq ON seq.event_id = event.event_id AND seq.name = 'seq'"
+            # Grouped, so that no event can count twice.
+            " LEFT JOIN (SELECT mined_hash, MIN(mined_s) AS mined_s FROM outbox GROUP BY mined_hash)"
+            " ON mined_hash = transaction_hash"
+            f" WHERE event.name = ? AND amount.name = 'amount'{matches * len(arguments)}"
+            " ORDER BY block_number, log_index",
+            (name, *(part for argument in arguments.items() for part in argument)),
+        )
+        return [
+            Movement(
+                amount_wei=Wei(int(row["amount_wei"])),
+                seq=None if row["seq"] is None else int(row["seq"]),
+                block_number=row["block_number"],
+                transaction_hash=Digest(row["transaction_hash"]),
+                mined_s=row["mined_s"],
+            )
+            for row in rows
+        ]
 
     def _by_state(self, table: str) -> dict[str, int]:
         rows = self._store.rows(f"SELECT state, COUNT(*) AS count FROM {table} GROUP BY state ORDER BY state")

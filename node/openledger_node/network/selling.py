@@ -11,9 +11,9 @@ from openledger_protocol.codec import canonical_digest
 from openledger_protocol.payments import ChannelConfig, Terms
 from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Wei
 
-from ..attribution.attributor import Attributor, Exchange
-from ..attribution.registry import AdapterRegistry, Registered
-from ..attribution.service import attribute, exchange_of, treasury_shares
+from ..attribution.attributor import Attributor
+from ..attribution.registry import AdapterRegistry
+from ..attribution.service import exchange_of, open_attributor, registered_shares, treasury_shares
 from ..chain.deployment import Deployment
 from ..config import Config
 from ..engine.backend import Profile
@@ -24,11 +24,9 @@ from ..payments.accounts import ChannelAccounts
 from ..payments.credit import CreditPolicy, Standing
 from ..payments.receipts import Delivered, ReceiptMaker, ReceiptTerms
 from ..payments.seller import SellerTerms, StreamSeller
-from ..plugs import load_plug
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 
-ATTRIBUTOR = "suffix-v1"
 SAMPLER = "gumbel-max/1"
 NOISE = "philox4x64/1"
 STANDING_AGE_S = 1.0
@@ -123,12 +121,6 @@ def open_seller(
     return SellerStack(paid=paid, receipts=receipts, offer=offer, registry=registry)
 
 
-def open_attributor() -> Attributor:
-    """The algorithm that answers are attributed by here."""
-    attributor: Attributor = load_plug("attributor", ATTRIBUTOR)()
-    return attributor
-
-
 class ChannelStandings:
     """What the chain says of channels and payers, asked at most once a block."""
 
@@ -178,14 +170,6 @@ def shares_of(
     return registered_shares(
         attributor, registered, exchange_of(delivered.opened.messages, delivered.text, tokenizer)
     )
-
-
-def registered_shares(attributor: Attributor, registered: Registered, exchange: Exchange) -> tuple[Share, ...]:
-    """The shares of every Datanet of an adapter's entry; one whose rows can't be scored here pays its treasury."""
-    scored = attribute(attributor, registered.owned, exchange)
-    unscored = set(registered.datanet_ids) - {share.datanet_id for share in scored}
-    shares = (*scored, *treasury_shares(list(unscored)))
-    return tuple(sorted(shares, key=lambda share: (share.datanet_id, share.account.lower())))
 
 
 def profile_hash(base: Base, profile: Profile) -> Digest:

@@ -7,6 +7,7 @@ from typing import Any
 import trio
 
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import wei_from_text
 
 from ..config import LimitsConfig, PayerConfig
 from ..engine.budget import disk_bytes
@@ -105,7 +106,7 @@ def changed_limits(
         raise MalformedError(f"no limit is called {min(unknown)!r}: there are {', '.join((*MACHINE, *MONEY))}")
     for name in MONEY:
         if name in given:
-            given[name] = _wei(name, given[name])
+            given[name] = wei_from_text(given[name], name=name)
     if "hours" in given:
         read_hours(str(given["hours"]))
     changes = {f"{'payer' if name in MONEY else 'limits'}.{name}": value for name, value in given.items()}
@@ -114,9 +115,3 @@ def changed_limits(
     new_limits = replace(limits, **{name: value for name, value in values.items() if name in MACHINE})
     new_payer = replace(payer, **{name: value for name, value in values.items() if name in MONEY})
     return new_limits, new_payer, changes
-
-
-def _wei(name: str, value: object) -> int:
-    if not isinstance(value, str) or not value.isdecimal() or len(value) > 39:
-        raise MalformedError(f"{name} is a decimal text of wei, not {value!r}")
-    return int(value)

@@ -9,6 +9,7 @@ from typing import Any
 import trio
 
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import wei_from_text
 
 from ..config import MarketConfig
 from ..home import Home
@@ -83,8 +84,8 @@ def changed_market(market: MarketConfig, wanted: Mapping[str, Any]) -> MarketCon
         raise MalformedError(f"a price has no {min(unknown)!r}")
     values: dict[str, Any] = {}
     if "price_wei" in given:
-        values |= _in_proportion(market, _wei("price_wei", given.pop("price_wei")))
-    values |= {name: _wei(name, value) if name in PRICES else value for name, value in given.items()}
+        values |= _in_proportion(market, wei_from_text(given.pop("price_wei"), name="price_wei"))
+    values |= {name: wei_from_text(value, name=name) if name in PRICES else value for name, value in given.items()}
     for name, value in values.items():
         check_value(f"market.{name}", value)
     return replace(market, **values)
@@ -126,9 +127,3 @@ def _in_proportion(market: MarketConfig, total: int) -> dict[str, int]:
     before = market.price_in_wei + market.price_out_wei
     price_in = total * market.price_in_wei // before if before else total // 5
     return {"price_in_wei": price_in, "price_out_wei": total - price_in}
-
-
-def _wei(name: str, value: object) -> int:
-    if not isinstance(value, str) or not value.isdecimal() or len(value) > 39:
-        raise MalformedError(f"{name} is a decimal text of wei, not {value!r}")
-    return int(value)

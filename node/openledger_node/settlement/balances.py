@@ -1,13 +1,11 @@
 """What the operator sees of the money, exact to the wei, and what may be done with it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from openledger_protocol.epoch import epoch_at
-from openledger_protocol.events import Event
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Address, ChannelId, Digest, Wei
 from openledger_protocol.transactions import Intent, Transaction
 
@@ -15,11 +13,14 @@ from ..chain.client import ChainClient
 from ..chain.deployment import Deployment, UnbondRequest
 from ..ledger.claims import ClaimState
 from ..ledger.ledger import Ledger
+from ..ledger.sums import Movement
 from ..text import rfc3339
 from .actions import Action, Actor, Sign, intent_of
 from .records import integer, record_of
 
 NS = 10**9
+ON_CHAIN = ("claimed", "proposed")
+"""States of a claim that is on the chain and not final."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,11 +93,22 @@ class EarningsView:
 
     unclaimed_wei: Wei  # gross, in receipts
     pending_wei: Wei  # the node's share of claims that are not final
-    credited_wei: Wei  # the node's share of those that are
-    withdrawn_wei: Wei
+    credits: tuple[Movement, ...]  # of the node's share of those that are
+    withdrawals: tuple[Movement, ...]
     balance_wei: Wei
     gas_wei: Wei  # paid by the node's signer, in the chain's own coin
     settlements: tuple[ClaimView, ...]
+    claimed_at_s: tuple[int, ...]  # of each settlement, in chain time: by its record, or by the ledger before that
+
+    @property
+    def credited_wei(self) -> Wei:
+        """The sum of all credits."""
+        return Wei(sum(credit.amount_wei for credit in self.credits))
+
+    @property
+    def withdrawn_wei(self) -> Wei:
+        """The sum of all withdrawals."""
+        return Wei(sum(withdrawal.amount_wei for withdrawal in self.withdrawals))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,31 +174,29 @@ class Balances:
     def rewards(self) -> RewardsView:
         """What was earned and not taken out."""
         payout = self._deployment.payout_of(self._party.wallet)
-        unclaimed = self._unclaimed()
+        unclaimed = self._ledger.sums.unclaimed(self._party.wallet)
         return RewardsView(
             payout=payout,
-            num_unclaimed=len(unclaimed),
-            unclaimed_wei=Wei(sum(unclaimed)),
+            num_unclaimed=unclaimed.num_receipts,
+            unclaimed_wei=unclaimed.amount_wei,
             why_not_claimed=self._why_not(),
-            claims=tuple(self._claims(limit=20)),
+            claims=tuple(view for view, _ in self._claims(limit=20)),
             balance_wei=self._deployment.rewards_balance(payout),
         )
 
     def earnings(self) -> EarningsView:
         """All that the node has earned."""
         payout = self._deployment.payout_of(self._party.wallet)
-        claims = self._claims(limit=1_000_000)
-        shares = [(claim.state, claim.node_share_wei or 0) for claim in claims]
-        withdrawn = self._ledger.events.find("Withdrawn", {"account": payout})
-        spent = [found.fee_wei or 0 for found in self._transactions() if found.intent.sender == self._party.signer]
+        claims, sums = list(self._claims()), self._ledger.sums
         return EarningsView(
-            unclaimed_wei=Wei(sum(self._unclaimed())),
-            pending_wei=Wei(sum(share for state, share in shares if state in ("claimed", "proposed"))),
-            credited_wei=Wei(sum(integer(event, "amount") for event in self._credited(payout))),
-            withdrawn_wei=Wei(sum(integer(event, "amount") for event in withdrawn)),
+            unclaimed_wei=sums.unclaimed(self._party.wallet).amount_wei,
+            pending_wei=Wei(sum(view.node_share_wei or 0 for view, _ in claims if view.state in ON_CHAIN)),
+            credits=tuple(sums.credits(self._party.wallet, payout)),
+            withdrawals=tuple(sums.withdrawals(payout)),
             balance_wei=self._deployment.rewards_balance(payout),
-            gas_wei=Wei(sum(spent)),
-            settlements=tuple(claims),
+            gas_wei=sums.gas_wei(self._party.signer),
+            settlements=tuple(view for view, _ in claims),
+            claimed_at_s=tuple(at_s for _, at_s in claims),
         )
 
     # ---- what is wanted
@@ -236,51 +246,33 @@ class Balances:
             last_receipt_at=rfc3339(last.receipt.seq // NS) if last else None,
         )
 
-    def _unclaimed(self) -> list[int]:
-        ours = {
-            channel.channel_id for channel in self._ledger.channels.all() if channel.config.node == self._party.wallet
-        }
-        rows = self._ledger.receipts.unclaimed()
-        return [row.receipt.amount_wei for row in rows if row.receipt.channel_id in ours]
+    def _claims(self, *, limit: int | None = None) -> Iterator[tuple[ClaimView, int]]:
+        """Show claims, newest first, each with the chain time at which it was made.
 
-    def _credited(self, payout: Address) -> list[Event]:
-        """What the chain has credited for the node's own work."""
-        found = self._ledger.events.find("Credited", {"account": payout, "node": self._party.wallet})
-        return [event for event in found if event.arguments["role"] == CreditRole.NODE]
-
-    def _claims(self, *, limit: int) -> list[ClaimView]:
-        return [
-            ClaimView(
+        Three queries in all, however many claims there are: a node that has run for a year has thousands.
+        """
+        claims, node = self._ledger.claims.newest(limit=limit), self._party.wallet
+        hashes = self._ledger.claims.mined_hashes(limit=limit)
+        events = self._ledger.events.about_claims(node, seq_min=min((claim.seq for claim in claims), default=0))
+        last = {(event.name, integer(event, "seq")): event for event in events}
+        records = [record_of(event) for event in events if event.name == "Claimed"]
+        recorded = {(record.seq, record.items_hash): record for record in records}
+        for claim in claims:
+            record = recorded.get((claim.seq, claim.items_hash))
+            proposed, finalized = (last.get((name, claim.seq)) for name in ("Proposed", "Finalized"))
+            reached = {
+                "claim": hashes.get(claim.key),
+                "propose": proposed and proposed.transaction_hash,
+                "finalize": finalized and finalized.transaction_hash,
+            }
+            view = ClaimView(
                 seq=claim.seq,
                 state=claim.state,
                 epoch=claim.epoch,
                 num_receipts=claim.num_receipts,
                 gross_wei=claim.gross_wei,
-                node_share_wei=self._node_share(claim.seq, claim.items_hash),
-                ready_at_s=self._ready_at(claim.seq),
-                transactions=self._hashes(claim.key, claim.seq),
+                node_share_wei=record.node_share_wei if record else None,
+                ready_at_s=integer(proposed, "readyAt") if proposed else None,
+                transactions={name: hash for name, hash in reached.items() if hash},
             )
-            for claim in self._ledger.claims.newest(limit=limit)
-        ]
-
-    def _node_share(self, seq: int, items_hash: Digest) -> Wei | None:
-        found = self._ledger.events.find("Claimed", {"node": self._party.wallet, "seq": seq})
-        records = [record_of(event) for event in found]
-        shares = [record.node_share_wei for record in records if record.items_hash == items_hash]
-        return shares[-1] if shares else None
-
-    def _ready_at(self, seq: int) -> int | None:
-        found = self._ledger.events.find("Proposed", {"node": self._party.wallet, "seq": seq})
-        return integer(found[-1], "readyAt") if found else None
-
-    def _hashes(self, key: str, seq: int) -> dict[str, Digest]:
-        """The transactions that brought a claim so far."""
-        claimed = self._ledger.outbox.find(key)
-        hashes = {"claim": claimed.mined_hash} if claimed and claimed.mined_hash else {}
-        for name, verb in (("Proposed", "propose"), ("Finalized", "finalize")):
-            if found := self._ledger.events.find(name, {"node": self._party.wallet, "seq": seq}):
-                hashes[verb] = found[-1].transaction_hash
-        return hashes
-
-    def _transactions(self) -> list[Transaction]:
-        return self._ledger.outbox.newest(limit=1_000_000)
+            yield view, record.claimed_at_s if record else claim.created_s

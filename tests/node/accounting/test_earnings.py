@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import AsyncIterator, Iterator
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from support.economies import World, open_world
 from openledger_node.accounting.earnings import busy_hours, earnings_report, since_of
 from openledger_node.cli.earnings import COLUMNS, write_csv
 from openledger_node.ledger.jobs import Job
+from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.settlement.records import record_of
 from openledger_node.text import rfc3339
 from openledger_protocol.errors import MalformedError
@@ -146,23 +147,26 @@ async def test_power_is_priced_by_the_hours_of_work_and_never_mixed_into_open(sh
     assert priced["net_wei"] == free["net_wei"]
 
 
-def job(received_s: int, ended_s: int) -> Job:
-    return Job(
+def add_job(ledger: Ledger, received_s: int, ended_s: int) -> None:
+    job = Job(
         request_id=RequestId(f"0x{received_s:064x}"),
         received_ns=received_s * 10**9,
         base="fake",
         adapter_id=None,
         adapter_name=None,
-        state="completed",
+        state="running",
         tokens_in=1,
-        ended_ns=ended_s * 10**9,
     )
+    ledger.jobs.start(job)
+    ledger.jobs.fail(job.request_id, error_code="internal", ended_ns=ended_s * 10**9)
 
 
-def test_hours_in_which_several_ran_count_once() -> None:
-    jobs = [job(0, 3_600), job(1_800, 5_400), job(2_000, 2_100), job(9_000, 10_800)]
-    assert busy_hours(jobs, 0) == 2.0
-    assert busy_hours(jobs, 8_000) == 0.5
+def test_hours_in_which_several_ran_count_once(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path / "ledger.db")) as ledger:
+        for received_s, ended_s in [(0, 3_600), (1_800, 5_400), (2_000, 2_100), (9_000, 10_800)]:
+            add_job(ledger, received_s, ended_s)
+        assert busy_hours(ledger.sums, 0) == 2.0
+        assert busy_hours(ledger.sums, 8_000) == 0.5
 
 
 @pytest.mark.parametrize(
