@@ -4,6 +4,7 @@ A payer or a node may hand it to whoever is to verify a receipt; under challenge
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ from .codec import canonical_json, to_plain
 from .commitments import fingerprint, output_commit, prompt_commit
 from .errors import MalformedError
 from .inference import Message, SamplingParams, check_sampling, plain_sampling
-from .payments import Receipt
-from .primitives import Salt, check_text
+from .payments import Receipt, Work, billed_tokens
+from .primitives import ZERO_DIGEST, AdapterId, Digest, RequestId, Salt, check_text
 from .wire.inference import Salts
 
 OPENING_SCHEMA = "openledger.opening/1"
@@ -28,6 +29,40 @@ class Opening:
     text: str
     ids: tuple[int, ...]  # generated, the stop token included
     salts: Salts
+
+
+def work_of(
+    opening: Opening,
+    *,
+    request_id: RequestId,
+    adapter_id: AdapterId,
+    profile_hash: Digest,
+    index_root: Digest,
+    tokens_in: int,
+    canonical_ids: Sequence[int],
+) -> Work:
+    """State the work of one exchange as its receipt must: the seller signs it, and the payer computes the same.
+
+    `canonical_ids` is the canonical tokenisation of the opening's text, `tokens_in` counts that of the prompt.
+    """
+    return Work(
+        request_id=request_id,
+        profile_hash=profile_hash,
+        index_root=index_root,
+        tokens_in=tokens_in,
+        tokens_out=billed_tokens(opening.ids, canonical_ids),
+        prompt_commit=prompt_commit(opening.salts.prompt, opening.messages, opening.sampling),
+        output_commit=output_commit(opening.salts.output, opening.text),
+        retrieval_hash=ZERO_DIGEST,
+        fingerprint=fingerprint(
+            request_id=request_id,
+            adapter_id=adapter_id,
+            profile_hash=profile_hash,
+            prompt_tokens=tokens_in,
+            ids=opening.ids,
+            salt=opening.salts.fingerprint,
+        ),
+    )
 
 
 def check_opening(opening: Opening, receipt: Receipt) -> None:

@@ -4,6 +4,7 @@ A voucher is a ceiling that only grows, so a lost or replayed one costs nobody a
 and what the channel has been charged after it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eth_hash.auto import keccak
@@ -215,6 +216,15 @@ def permit_digest(permit: Permit, domain: Domain) -> bytes:
         uint_word(permit.deadline_s, 256),
     )
     return typed_digest(domain, struct)
+
+
+def billed_tokens(generated_ids: Sequence[int], canonical_ids: Sequence[int]) -> int:
+    """Count the tokens of an answer that may be billed: generated, or canonical if those are fewer.
+
+    `canonical_ids` is the canonical tokenisation of the delivered text. A node that spells one text with more tokens
+    than necessary earns nothing by it, and a token without a text (end of text) is not billed.
+    """
+    return min(len(generated_ids), len(canonical_ids))
 
 
 def price_wei(tokens_in: int, tokens_out: int, terms: Terms) -> Wei:

@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from openledger_protocol.channel_tab import Tab
 from openledger_protocol.eip712 import Domain
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, UnavailableError, VoucherRefusedError
 from openledger_protocol.payments import (
@@ -17,7 +18,6 @@ from openledger_protocol.payments import (
     check_voucher,
 )
 from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, RequestId, Wei
-from openledger_protocol.tab import Tab
 
 from ..errors import ChainError, LedgerError
 from ..ledger.ledger import Ledger

@@ -36,6 +36,7 @@ from ..engine.tokenizer import Tokenizer
 from ..errors import NetworkError
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
+from ..serving.admission import render
 from .payer_channels import PayerChannel, PayerChannels
 from .purchase import (
     Bought,
@@ -46,7 +47,6 @@ from .purchase import (
     check_owed,
     check_seq,
     expected,
-    render,
     within_means,
 )
 
@@ -122,7 +122,8 @@ class Payer:
         """
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         try:
-            prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, purchase)
+            prompt, prefix = purchase.messages, purchase.prefix
+            prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, prompt, prefix)
             channel = await self._wallet.open(purchase.channel_config)
             channel.num_opened += 1
             live = _PaidStream(

@@ -7,10 +7,10 @@ from typing import Final
 
 import trio
 
+from openledger_protocol.channel_tab import Tab
 from openledger_protocol.eip712 import Domain
 from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
 from openledger_protocol.primitives import ChannelId, RequestId, Wei
-from openledger_protocol.tab import Tab
 
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from openledger_protocol.attribution import Share
-from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
 from openledger_protocol.constants import FLAG_AUDITABLE, PRICE_TOKENS
 from openledger_protocol.errors import ProtocolError, ReceiptRefusedError
 from openledger_protocol.inference import Message, SamplingParams
-from openledger_protocol.payments import ChannelConfig, Receipt, Work, nonce_commit
-from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, Nonce, RequestId, Wei
+from openledger_protocol.opening import Opening, work_of
+from openledger_protocol.payments import ChannelConfig, Receipt, nonce_commit
+from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest, Nonce, RequestId, Wei
 from openledger_protocol.receipts import Delivery
 from openledger_protocol.wire.inference import Award, Chunk, Salts
 
@@ -64,12 +64,6 @@ class CountedAnswer:
     ids: tuple[int, ...]
 
 
-def render(tokenizer: Tokenizer, purchase: Purchase) -> tuple[int, ...]:
-    """The canonical ids of the prompt and, behind them, of what another node has given of the answer."""
-    prompt_ids = tokenizer.render(purchase.messages)
-    return prompt_ids + tokenizer.encode(purchase.prefix) if purchase.prefix else prompt_ids
-
-
 def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
     """Agree on no more tokens than the buyer will pay for, so that the node itself ends the answer there.
 
@@ -84,7 +78,15 @@ def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
 
 
 def expected(purchase: Purchase, given: CountedAnswer, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:
-    """All that the receipt is held against."""
+    """Everything that the node's receipt must agree with."""
+    exchange = Opening(
+        messages=purchase.messages,
+        sampling=purchase.sampling,
+        prefix=purchase.prefix,
+        text=given.text,
+        ids=given.ids,
+        salts=purchase.salts,
+    )
     return Delivery(
         signer=purchase.signer,
         channel_id=channel.channel_id,
@@ -97,7 +99,15 @@ def expected(purchase: Purchase, given: CountedAnswer, channel: PayerChannel, to
         algo_id=purchase.algo_id,
         flags=FLAG_AUDITABLE if purchase.auditable else 0,
         nonce_commit=nonce_commit(purchase.nonce),
-        work=_work(purchase, given, tokenizer),
+        work=work_of(
+            exchange,
+            request_id=purchase.request_id,
+            adapter_id=purchase.adapter_id,
+            profile_hash=purchase.profile_hash,
+            index_root=purchase.index_root,
+            tokens_in=given.tokens_in,
+            canonical_ids=tokenizer.encode(given.text),
+        ),
     )
 
 
@@ -140,27 +150,6 @@ def check_seq(seq: int, now_ns: int) -> None:
     """
     if seq > now_ns + SEQ_AHEAD_NS:
         raise ReceiptRefusedError(f"the receipt's seq {seq} is a time that has not come yet")
-
-
-def _work(purchase: Purchase, given: CountedAnswer, tokenizer: Tokenizer) -> Work:
-    return Work(
-        request_id=purchase.request_id,
-        profile_hash=purchase.profile_hash,
-        index_root=purchase.index_root,
-        tokens_in=given.tokens_in,
-        tokens_out=min(len(given.ids), len(tokenizer.encode(given.text))),
-        prompt_commit=prompt_commit(purchase.salts.prompt, purchase.messages, purchase.sampling),
-        output_commit=output_commit(purchase.salts.output, given.text),
-        retrieval_hash=ZERO_DIGEST,
-        fingerprint=fingerprint(
-            request_id=purchase.request_id,
-            adapter_id=purchase.adapter_id,
-            profile_hash=purchase.profile_hash,
-            prompt_tokens=given.tokens_in,
-            ids=given.ids,
-            salt=purchase.salts.fingerprint,
-        ),
-    )
 
 
 # ---- Whether a text is what its token ids say: nothing is shown, or gone on from, that the node did not generate.

@@ -9,12 +9,11 @@ import trio
 from cryptography.fernet import Fernet, InvalidToken
 
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.commitments import fingerprint, output_commit, prompt_commit
 from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.eip712 import Domain, digest_word, hex_digest
 from openledger_protocol.errors import BadSignatureError
-from openledger_protocol.opening import Opening, opening_to_json
-from openledger_protocol.payments import Receipt, Work, nonce_commit, price_wei, receipt_digest
+from openledger_protocol.opening import Opening, opening_to_json, work_of
+from openledger_protocol.payments import Receipt, nonce_commit, price_wei, receipt_digest
 from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
 from openledger_protocol.signatures import check_signer
 from openledger_protocol.wire.inference import Countersign, Open
@@ -142,19 +141,29 @@ class ReceiptMaker:
     def _draft(
         self, delivered: Delivered, account: ChannelAccount, shares: tuple[Share, ...], secured_wei: Wei
     ) -> Draft:
-        work = self._work(delivered)
-        amount = price_wei(work.tokens_in, work.tokens_out, delivered.opened.award.terms)
+        opened, exchange = delivered.opened, opening_of(delivered)
+        manifest = delivered.adapter.manifest if delivered.adapter else None
+        work = work_of(
+            exchange,
+            request_id=opened.id,
+            adapter_id=opened.adapter,
+            profile_hash=self._same.profile_hash,
+            index_root=(manifest.index_root if manifest else None) or ZERO_DIGEST,
+            tokens_in=delivered.tokens_in,
+            canonical_ids=self._tokenizer.encode(delivered.text),
+        )
+        amount = price_wei(work.tokens_in, work.tokens_out, opened.award.terms)
 
         def build(seq: int, cumulative_wei: Wei) -> Receipt:
             return Receipt(
                 channel_id=account.channel_id,
                 seq=seq,
-                adapter_id=delivered.opened.adapter,
+                adapter_id=opened.adapter,
                 amount_wei=amount,
                 cumulative_wei=cumulative_wei,
                 algo_id=self._same.algo_id,
-                flags=FLAG_AUDITABLE if delivered.opened.auditable else 0,
-                nonce_commit=delivered.opened.nonce_commit,
+                flags=FLAG_AUDITABLE if opened.auditable else 0,
+                nonce_commit=opened.nonce_commit,
                 shares_hash=shares_hash(shares),
                 work=work,
             )
@@ -166,29 +175,7 @@ class ReceiptMaker:
             amount_wei=amount,
             shares=shares,
             secured_wei=secured_wei,
-            opening=self._seal(opening_to_json(opening_of(delivered))) if delivered.opened.auditable else None,
-        )
-
-    def _work(self, delivered: Delivered) -> Work:
-        opened, adapter = delivered.opened, delivered.adapter
-        tokens_out = min(len(delivered.ids), len(self._tokenizer.encode(delivered.text)))
-        return Work(
-            request_id=opened.id,
-            profile_hash=self._same.profile_hash,
-            index_root=(adapter.manifest.index_root if adapter else None) or ZERO_DIGEST,
-            tokens_in=delivered.tokens_in,
-            tokens_out=tokens_out,
-            prompt_commit=prompt_commit(opened.salts.prompt, opened.messages, opened.sampling),
-            output_commit=output_commit(opened.salts.output, delivered.text),
-            retrieval_hash=ZERO_DIGEST,
-            fingerprint=fingerprint(
-                request_id=opened.id,
-                adapter_id=opened.adapter,
-                profile_hash=self._same.profile_hash,
-                prompt_tokens=delivered.tokens_in,
-                ids=delivered.ids,
-                salt=opened.salts.fingerprint,
-            ),
+            opening=self._seal(opening_to_json(exchange)) if opened.auditable else None,
         )
 
 

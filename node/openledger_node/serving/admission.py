@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from openledger_protocol.errors import MalformedError, OverloadedError, RequestTooLongError, UnavailableError
-from openledger_protocol.inference import InferenceRequest
+from openledger_protocol.inference import InferenceRequest, Message
 
 from ..engine.tokenizer import Tokenizer
 from ..models.adapter_source import AdapterPart, AdapterSource
@@ -47,10 +47,13 @@ def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int)
     return min(max_tokens, room)
 
 
-def render(tokenizer: Tokenizer, request: InferenceRequest) -> tuple[int, ...]:
-    """The canonical ids of a prompt and, behind them, of what another node has given of the answer."""
-    prompt_ids = tokenizer.render(request.prompt)
-    return prompt_ids + tokenizer.encode(request.prefix) if request.prefix else prompt_ids
+def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str) -> tuple[int, ...]:
+    """The canonical ids of a prompt, followed by those of the answer's `prefix` that another node delivered.
+
+    Seller and payer both count with it. The two are tokenised apart, so that a prefix never changes the prompt's ids.
+    """
+    prompt_ids = tokenizer.render(prompt)
+    return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
 
 
 # ---- A request that was let in.

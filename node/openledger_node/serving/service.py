@@ -18,6 +18,7 @@ from openledger_protocol.errors import (
     UnavailableError,
 )
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
+from openledger_protocol.payments import billed_tokens
 
 from ..engine.engine import Engine, SequenceLost, Submit
 from ..engine.frames import EngineChunk, Finished, Refused
@@ -129,7 +130,7 @@ class Serving:
         if request.adapters and adapter:
             raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
         weighted = weighted_source(request, adapters) if request.adapters else None
-        prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request)
+        prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request.prompt, request.prefix)
         capacity = Capacity(
             context_max=self._engine.profile.context_max,
             queue_max=self._queue_max,
@@ -253,7 +254,7 @@ class Serving:
             ids=tuple(progress.ids),
             finish_reason=reason,
             tokens_in=len(admitted.prompt_ids),
-            tokens_out=min(len(progress.ids), len(self._tokenizer.encode(text))),
+            tokens_out=billed_tokens(progress.ids, self._tokenizer.encode(text)),
         )
 
     async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> None:

@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.sides import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, word
 
 from openledger_node.payments.payer_channels import PayerChannel
+from openledger_protocol.channel_tab import Tab
 from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import RequestId, Wei
-from openledger_protocol.tab import Tab
 
 TOKENS_IN, TOKENS_MAX = 5, 40
 FIRST_WEI = price_wei(TOKENS_IN, CHUNK_TOKENS, TERMS)

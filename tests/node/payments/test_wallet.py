@@ -11,10 +11,10 @@ from support.sides import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_NS, SIGN_AS_A
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.payments.payer_channels import LOST_NS, PayerChannel, PayerChannels
+from openledger_protocol.channel_tab import Tab
 from openledger_protocol.payments import voucher_digest
 from openledger_protocol.primitives import RequestId, Wei
 from openledger_protocol.signatures import check_signer
-from openledger_protocol.tab import Tab
 
 A, B, C = (RequestId(word(name)) for name in "abc")
 
