@@ -147,7 +147,7 @@ class Holder:
         return f"{called} (process {self.process or 'unknown'})"
 
 
-class VerbAtWorkError(ConfigError):
+class CommandRunningError(ConfigError):
     """A verb holds the home for as long as it works."""
 
     def __init__(self, holder: Holder) -> None:
@@ -187,7 +187,7 @@ def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
         lock.close()
         holder = _read_holder(home.lock)
         if not holder.is_daemon:
-            raise VerbAtWorkError(holder) from error
+            raise CommandRunningError(holder) from error
         raise ConfigError(
             f"a daemon already runs on {home.root} (process {holder.process or 'unknown'}): "
             f"`openledger-node stop` ends it, or set {HOME_VARIABLE} to run a second node"

@@ -5,7 +5,7 @@ import re
 from datetime import UTC, datetime
 from types import TracebackType
 
-ACTING = re.compile(
+CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e0fff]"
 )
@@ -17,7 +17,7 @@ Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple
 
 def shown(text: str) -> str:
     """Make a text safe to print: only its tabs and line breaks do anything."""
-    return ACTING.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
+    return CONTROL_CHARACTERS.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def on_one_line(text: str) -> str:

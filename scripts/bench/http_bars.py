@@ -16,7 +16,7 @@ from room import wait_until_calm
 from work import Prompt, folder_of, spread
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import HopError, OperatorHome, wait_for
+from openledger_node.demo.processes import DemoError, OperatorHome, wait_for
 from openledger_node.home import Home as NodeHome
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import find_base
@@ -130,10 +130,10 @@ class Door:
 def status_of(home: OperatorHome) -> Any:
     """What it says once it would take requests."""
     if home.daemon and not home.daemon.is_alive:
-        raise HopError(f"the daemon ended: {home.daemon.last_words()}")
+        raise DemoError(f"the daemon ended: {home.daemon.last_words()}")
     try:
         status = home.verb("status")
-    except HopError:  # it holds its home, and does not listen yet
+    except DemoError:  # it holds its home, and does not listen yet
         return None
     return status if status["state"] in ("idle", "serving") else None
 

@@ -18,7 +18,7 @@ from bars import Bar, bar, environment, percentile, show_bars
 from load_readers import Reading, read_engine, read_http
 
 from openledger_node.api_key import load_api_key
-from openledger_node.demo.processes import HopError, OperatorHome, closing_all, wait_for
+from openledger_node.demo.processes import DemoError, OperatorHome, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
 from openledger_node.machine import resident_bytes
 
@@ -107,10 +107,10 @@ def settle() -> None:
 def status_of(home: OperatorHome) -> Any:
     """What it says once it would take requests; None before."""
     if home.daemon and not home.daemon.is_alive:
-        raise HopError(f"the daemon ended: {home.daemon.last_words()}")
+        raise DemoError(f"the daemon ended: {home.daemon.last_words()}")
     try:
         status = home.verb("status")
-    except HopError:  # it holds its home, and does not listen yet
+    except DemoError:  # it holds its home, and does not listen yet
         return None
     return status if status["state"] == "idle" else None
 

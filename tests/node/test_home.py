@@ -13,9 +13,9 @@ from openledger_node.errors import ConfigError
 from openledger_node.home import (
     DAEMON,
     SOCKET_PATH_BYTES_MAX,
+    CommandRunningError,
     Holder,
     Home,
-    VerbAtWorkError,
     claim_home,
     find_holder,
     is_claimed,
@@ -95,7 +95,7 @@ def test_a_claim_beside_a_verb_says_which_one_to_wait_for(home: Home) -> None:
     with (
         claim_home(home, "rewards withdraw"),
         pytest.raises(
-            VerbAtWorkError, match=rf"^`rewards withdraw` \(process {os.getpid()}\) is at work in this home: wait"
+            CommandRunningError, match=rf"^`rewards withdraw` \(process {os.getpid()}\) is at work in this home: wait"
         ),
     ):
         claim_home(home)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.shelve import Trained, put_on_shelf
+from openledger_node.factory.shelve import Trained, add_to_library
 from openledger_node.factory.trainer import Report, Trainer, TrainingInput
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
@@ -44,6 +44,6 @@ def train_adapter(
             started_ns=started_ns,
             build_index=build_index,
         )
-        return put_on_shelf(home, folder, trained)
+        return add_to_library(home, folder, trained)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -29,7 +29,7 @@ from ..operator.adapters import details_to_plain, ranks_of_modules, read_bonds, 
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
-from .transactions import acts
+from .transactions import transaction_command
 from .units import open_amount, ppm_of
 
 app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
@@ -47,7 +47,7 @@ def list_all(as_json: Json = False) -> None:
     """List the adapters that requests may name."""
     home = open_node_home()
     cap_bytes = load_settings(home).limits.disk_bytes
-    found = ask_daemon(home, "GET", "/adapters") or _stopped_shelf(home, cap_bytes)
+    found = ask_daemon(home, "GET", "/adapters") or _stopped_library(home, cap_bytes)
     for folder, reason in found["refused"].items():
         say(f"[yellow]not served[/] {plain(folder)}: {plain(reason)}")
     if as_json:
@@ -93,7 +93,7 @@ def add(
     say(f"[bold]{adapter.full_name}[/] is on the shelf: `openledger-node chat --model {name_here}`")
 
 
-@acts(app, "adapters publish")
+@transaction_command(app, "adapters publish")
 def publish(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")],
     royalty: Annotated[str, typer.Option(help="Percent of what its answers earn, for its maker.")] = "10",
@@ -195,7 +195,7 @@ def served_base(home: Home) -> Base | None:
     return None
 
 
-def _stopped_shelf(home: Home, cap_bytes: int) -> dict[str, Any]:
+def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
     shelf = read_shelf(home)
     bonds = read_bonds(home, network_id(home), shelf.adapters)
     return shelf_to_plain(home, None, shelf=shelf, bonds=bonds, disk_cap_bytes=cap_bytes)

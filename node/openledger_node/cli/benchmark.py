@@ -19,7 +19,7 @@ from .render import emit_json, err_console, megabytes, out_console, plain, show_
 RANK_MAX = 512
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `benchmark` on the root."""
     app.command(rich_help_panel="Node")(benchmark)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from .render import emit_json, show_table
-from .transactions import Json, acts, in_s, open_amount, open_money, wei_of
+from .transactions import Json, in_s, open_amount, open_money, transaction_command, wei_of
 
 app = typer.Typer(help="Deposits that this node pays from, and is paid from.", no_args_is_help=True)
 Channel = Annotated[str, typer.Argument(help="A channel's id, or how it begins.")]
@@ -26,7 +26,7 @@ def list_all(as_json: Json = False) -> None:
     show_table(columns, [_cells(channel, now_s) for channel in channels], empty=empty)
 
 
-@acts(app, "channels open")
+@transaction_command(app, "channels open")
 def open_(
     node: Annotated[str, typer.Argument(help="The node to be paid.")],
     amount: Amount,
@@ -41,19 +41,19 @@ def open_(
     return {"node": node, "amount_wei": wei_of(amount), "withdraw_delay_s": withdraw_delay_s}
 
 
-@acts(app, "channels topup")
+@transaction_command(app, "channels topup")
 def topup(channel: Channel, amount: Amount) -> dict[str, Any]:
     """Pay more into a channel."""
     return {"channel_id": channel, "amount_wei": wei_of(amount)}
 
 
-@acts(app, "channels close")
+@transaction_command(app, "channels close")
 def close(channel: Channel) -> dict[str, Any]:
     """Ask for what is left of a channel; `withdraw` takes it when its delay is over."""
     return {"channel_id": channel}
 
 
-@acts(app, "channels withdraw")
+@transaction_command(app, "channels withdraw")
 def withdraw(channel: Channel) -> dict[str, Any]:
     """Take out what `close` has asked for."""
     return {"channel_id": channel}

@@ -19,7 +19,7 @@ EXIT_WORDS = ("/bye", "/exit", "/quit")
 Ask = Callable[..., tuple[str, dict[str, Any]]]
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `chat` on the root."""
     app.command(rich_help_panel="Models")(chat)
 

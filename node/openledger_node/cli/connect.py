@@ -11,7 +11,7 @@ from .render import emit_json, out_console, plain, show_lines, shown
 TITLES = {"curl": "curl", "openai": "Python, openai", "environment": "shell", "open_webui": "Open WebUI"}
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `connect` on the root."""
     app.command(rich_help_panel="Node")(connect)
 

@@ -2,7 +2,6 @@
 
 import json
 import socket
-import sys
 import time
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
@@ -13,7 +12,7 @@ from openledger_protocol.constants import LOCAL_NETWORK
 
 from ..config import Config, load_config
 from ..errors import NodeError
-from ..home import Holder, Home, VerbAtWorkError, find_holder, open_home
+from ..home import CommandRunningError, Holder, Home, find_holder, open_home
 from ..network_file import current_network
 
 if TYPE_CHECKING:
@@ -55,19 +54,6 @@ def network_id(home: Home) -> str:
     return network.network if network else LOCAL_NETWORK
 
 
-def typed_verb() -> str:
-    """The verb of this call, as it was typed, without what stands behind it."""
-    from .main import PARTS, first_word  # which imports this module
-
-    words = sys.argv[1:]
-    noun = first_word(words)
-    part = next((part for part in PARTS if noun in part.words), None)
-    if part is None:
-        return Path(sys.argv[0]).name
-    behind = words[words.index(part.words[0]) + 1 :] if part.panel else []
-    return " ".join([part.words[0], *behind[:1]])
-
-
 class RefusedError(NodeError):
     """What the daemon would not do; it says with which exit code the verb is to end."""
 
@@ -85,7 +71,7 @@ class SilentError(NodeError):
             f"{type(error).__name__}): wait a moment if it has just started, else end it and start it again"
         )
         self.holder = holder
-        self.is_deaf = is_deaf(error)
+        self.is_not_listening = is_not_listening(error)
 
 
 def ask_daemon(
@@ -109,18 +95,18 @@ def ask_daemon(
     while holder := find_holder(home):
         if not holder.is_daemon:
             if path.startswith(DAEMON_ALONE):
-                raise VerbAtWorkError(holder)
+                raise CommandRunningError(holder)
             return None
         try:
             return _ask(home, method, path, body, timeout_s)
         except (OSError, HTTPException) as error:
-            if not is_deaf(error) or time.monotonic() >= deadline_s:
+            if not is_not_listening(error) or time.monotonic() >= deadline_s:
                 raise SilentError(home, holder, error) from error
             time.sleep(POLL_S)
     return None
 
 
-def is_deaf(error: Exception) -> bool:
+def is_not_listening(error: Exception) -> bool:
     """Whether a daemon has not heard the question: its socket comes after the lock and goes before it."""
     return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 

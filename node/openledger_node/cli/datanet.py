@@ -13,7 +13,7 @@ from ..datanets.rows import read_rows
 from ..datanets.store import OwnDatanets
 from .daemon_client import open_node_home
 from .render import emit_json, out_console, plain, say, show_lines, show_table
-from .transactions import Json, acts
+from .transactions import Json, transaction_command
 from .units import ppm_of
 
 app = typer.Typer(help="Datanets: rows that people give, taken in and published here.", no_args_is_help=True)
@@ -24,7 +24,7 @@ Accounts = Annotated[
 ]
 
 
-@acts(app, "datanet create")
+@transaction_command(app, "datanet create")
 def create(
     name: Name,
     licence: Annotated[
@@ -115,7 +115,7 @@ def approve(
     _show_batch(own.get(name), found, as_json=as_json)
 
 
-@acts(app, "datanet publish")
+@transaction_command(app, "datanet publish")
 def publish(name: Name) -> dict[str, Any]:
     """Publish all that is approved as the next version, with who gave each row."""
     return {"datanet": name}

@@ -6,7 +6,7 @@ import typer
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ..demo.run import Shown, run_demo
+from ..demo.run import DemoResult, run_demo
 from ..models.bases import is_here
 from ..models.download import pull_base
 from .daemon_client import open_node_home
@@ -14,7 +14,7 @@ from .render import StageReport, emit_json, plain, say, show_lines
 from .transactions import open_amount
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `demo` on the root."""
     app.command(rich_help_panel="Node")(demo)
 
@@ -39,7 +39,7 @@ def demo(
     _show(shown)
 
 
-def _show(shown: Shown) -> None:
+def _show(shown: DemoResult) -> None:
     terms = shown.to_json(DEMO_BASE_NAME)
     paid = terms["paid_out_wei"]
     lines = {"paid in": open_amount(terms["paid_in_wei"])}

@@ -17,7 +17,7 @@ ASK_TIMEOUT_S = 4.0
 MARKS = {True: "[green]ok  [/]", False: "[red]FAIL[/]", None: "[dim]–   [/]"}
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `doctor` on the root."""
     app.command(rich_help_panel="Node")(doctor)
 

@@ -13,7 +13,7 @@ from .units import amount, open_amount
 COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open", "amount_wei", "transaction")
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `earnings` on the root."""
     app.command(rich_help_panel="Money")(earnings)
 

@@ -12,11 +12,21 @@ from ..factory.job import PRESETS, TrainingJob
 from ..factory.order import ONE_SOURCE
 from ..keystore import WALLET
 from .daemon_client import open_node_home
-from .factory_client import POLL_S, answer, carry_on, desk, estimate, is_left, leave_to_node, show_factory, work
+from .factory_client import (
+    POLL_S,
+    answer,
+    carry_on,
+    estimate,
+    is_left,
+    leave_to_node,
+    show_factory,
+    training_service,
+    work,
+)
 from .factory_view import TrainingReport, follow, show_preview, show_run, show_runs, show_state
 from .prompts import PASSWORD_FILE_HELP
 from .render import emit_json, plain, say
-from .transactions import How, carry_out
+from .transactions import TransactionFlags, carry_out
 from .units import ppm_of
 
 # ---- The flags that say what is to be trained, and how they are read.
@@ -148,7 +158,7 @@ def preview(
         "epochs": epochs,
     }
     home = open_node_home()
-    own = desk(home)
+    own = training_service(home)
     found = {**own.preview(order, offset), "estimate": estimate(home, order) or own.estimate(order)}
     if as_json:
         emit_json("preview", found)
@@ -240,9 +250,9 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Register a training's adapter under a bond, as `adapters publish` does."""
-    adapter = desk(open_node_home()).adapter_of(run)
+    adapter = training_service(open_node_home()).adapter_of(run)
     arguments = {"adapter": adapter, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
-    how = How(wallet=wallet, password_file=password_file, yes=yes, no_wait=no_wait, as_json=as_json)
+    how = TransactionFlags(wallet=wallet, password_file=password_file, yes=yes, no_wait=no_wait, as_json=as_json)
     carry_out("adapters publish", arguments, how)
 
 

@@ -47,7 +47,7 @@ def carry_on(home: Home, path: str, body: dict[str, Any], begin: Callable[[Train
 
 
 def _carry_out_here(home: Home, begin: Callable[[TrainingService], int], report: TrainingReport) -> int:
-    own = desk(home)
+    own = training_service(home)
     number = begin(own)
     try:
         own.carry_out(number, report)
@@ -74,14 +74,14 @@ def leave_to_node(home: Home, order: dict[str, Any], *, as_json: bool) -> None:
 
 def answer(home: Home, path: str, body: dict[str, Any], here: Callable[[TrainingService], dict[str, Any]]) -> Any:
     """What a running node does at once, or this process without one."""
-    return ask_daemon(home, "POST", path, body, timeout_s=ORDER_TIMEOUT_S) or here(desk(home))
+    return ask_daemon(home, "POST", path, body, timeout_s=ORDER_TIMEOUT_S) or here(training_service(home))
 
 
 def show_factory(home: Home, number: int | None) -> dict[str, Any]:
     """The factory as it is, one training in full."""
     query = "" if number is None else f"?run={number}"
     asked: dict[str, Any] | None = ask_daemon(home, "GET", f"/factory{query}", timeout_s=ORDER_TIMEOUT_S)
-    return asked or desk(home).show(number)
+    return asked or training_service(home).show(number)
 
 
 def estimate(home: Home, order: dict[str, Any]) -> Any:
@@ -96,6 +96,6 @@ def is_left(home: Home) -> bool:
     return run is not None and run["who"] is None and run["state"] not in ("done", "stopped", "failed")
 
 
-def desk(home: Home) -> TrainingService:
+def training_service(home: Home) -> TrainingService:
     """The factory's desk of this home, in this process."""
     return TrainingService(home, load_settings(home))

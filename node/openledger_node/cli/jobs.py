@@ -16,7 +16,7 @@ from .transactions import open_amount
 __all__ = ["job_to_json", "jobs"]
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `jobs` on the root."""
     app.command(rich_help_panel="Node")(jobs)
 

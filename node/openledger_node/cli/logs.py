@@ -13,7 +13,7 @@ from .render import emit_json, out_console, say, shown
 LOOK_EVERY_S = 0.3
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `logs` on the root."""
     app.command(rich_help_panel="Node")(logs)
 

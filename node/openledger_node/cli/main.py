@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,6 +12,7 @@ import typer
 from openledger_protocol.errors import AdapterRefusedError, ProtocolError
 
 from ..errors import ModelError, NodeError
+from .commands import COMMAND_MODULES, first_word
 from .daemon_client import set_home
 from .render import plain, say
 
@@ -20,46 +20,6 @@ INTERRUPTED = 130
 WRONG_WORDS: Any = typer.BadParameter.__mro__[2]
 """ClickException, the base of all usage errors; found this way, since newer typers carry a click of their own."""
 
-
-@dataclass(frozen=True, slots=True)
-class CommandModule:
-    """One module of verbs."""
-
-    module: str
-    words: tuple[str, ...]  # the first words that it answers to
-    panel: str | None = None  # of the help, where it is a group; else it hangs its verbs itself
-
-
-PARTS: Final = (
-    CommandModule("setup", ("setup",)),
-    CommandModule("node", ("start", "stop", "version")),
-    CommandModule("status", ("status",)),
-    CommandModule("pause", ("pause", "resume")),
-    CommandModule("open_page", ("open",)),
-    CommandModule("jobs", ("jobs",)),
-    CommandModule("doctor", ("doctor",)),
-    CommandModule("benchmark", ("benchmark",)),
-    CommandModule("chat", ("chat",)),
-    CommandModule("connect", ("connect",)),
-    CommandModule("logs", ("logs",)),
-    CommandModule("demo", ("demo",)),
-    CommandModule("models", ("models",), "Models"),
-    CommandModule("adapters", ("adapters",), "Models"),
-    CommandModule("datanet", ("datanet",), "Models"),
-    CommandModule("factory", ("factory",), "Models"),
-    CommandModule("config", ("config",), "Node"),
-    CommandModule("limits", ("limits",), "Node"),
-    CommandModule("devnet", ("devnet",), "Node"),
-    CommandModule("peers", ("peers",), "Node"),
-    CommandModule("price", ("price",), "Money"),
-    CommandModule("network", ("network",), "Money"),
-    CommandModule("wallet", ("wallet",), "Money"),
-    CommandModule("stake", ("stake",), "Money"),
-    CommandModule("channels", ("channels",), "Money"),
-    CommandModule("rewards", ("rewards",), "Money"),
-    CommandModule("earnings", ("earnings",)),
-    CommandModule("attribution", ("attribution",), "Money"),
-)
 
 COMPLETION: Final = "_OPENLEDGER_NODE_COMPLETE"
 """In the environment while a shell asks how a line may go on."""
@@ -88,22 +48,14 @@ def build_app(words: Sequence[str] = ()) -> typer.Typer:
     )
     made.callback()(common)
     word = first_word(words)
-    meant = [part for part in PARTS if word in part.words and COMPLETION not in os.environ]
-    for part in meant or PARTS:
+    meant = [part for part in COMMAND_MODULES if word in part.words and COMPLETION not in os.environ]
+    for part in meant or COMMAND_MODULES:
         module = import_module(f".{part.module}", __package__)
         if part.panel:
             made.add_typer(module.app, name=part.words[0], rich_help_panel=part.panel)
         else:
-            module.add_verbs(made)
+            module.add_commands(made)
     return made
-
-
-def first_word(words: Sequence[str]) -> str | None:
-    """The verb of a line: its first word behind `--home FOLDER`."""
-    rest = list(words)
-    while rest and rest[0].startswith("--home"):
-        rest = rest[1:] if "=" in rest[0] else rest[2:]
-    return rest[0] if rest else None
 
 
 def __getattr__(name: str) -> typer.Typer:

@@ -30,7 +30,7 @@ LOG_BYTES_MAX = 5 << 20
 told = logging.getLogger("openledger_node.told")
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang the node's verbs on the root."""
     for verb in (start, stop, version):
         app.command(rich_help_panel=PANEL)(verb)
@@ -86,9 +86,9 @@ def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
         say(plain(line))
         told.info("%s", shown(line.strip()))
 
-    voice = OperatorOutput(announce=announce, tell=tell)
+    output = OperatorOutput(announce=announce, tell=tell)
     try:
-        trio.run(run_daemon, home, config, voice)
+        trio.run(run_daemon, home, config, output)
     except BaseExceptionGroup as group:
         failures = list(_leaves(group))
         known = [failure for failure in failures if isinstance(failure, NodeError)]

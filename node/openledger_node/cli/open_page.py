@@ -12,7 +12,7 @@ from .daemon_client import ask_daemon, open_node_home
 from .render import emit_json, out_console, plain, say
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `open` on the root."""
     app.command("open", rich_help_panel="Node")(open_page)
 

@@ -16,7 +16,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 WHY = "this node is paused by its owner: `openledger-node resume` lets it go on"
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang both on the root."""
     for verb in (pause, resume):
         app.command(rich_help_panel="Node")(verb)

@@ -15,7 +15,7 @@ app = typer.Typer(help="What answers cost here, and what others ask.", no_args_i
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 SUGGESTED_WEI = MarketConfig().price_in_wei + MarketConfig().price_out_wei
-DEARER_MAX = 100
+PRICE_FACTOR_MAX = 100
 """Times the former or the suggested price; above it, somebody has most likely mistyped."""
 
 
@@ -65,18 +65,18 @@ def set_price(
     if found is None:
         found = _stopped(home).keep(wanted)
     _print(found, as_json=as_json)
-    if doubt := doubt_of(int(found["price_wei"]), int(former["price_wei"])):
+    if doubt := price_warning(int(found["price_wei"]), int(former["price_wei"])):
         say(f"[yellow]{doubt}[/]")
     for variable in found["overridden_by"]:
         say(f"[yellow]{variable} is set, and goes before node.toml at the next start[/]")
 
 
-def doubt_of(price_wei: int, former_wei: int) -> str | None:
+def price_warning(price_wei: int, former_wei: int) -> str | None:
     """What makes a price look mistyped, if anything does."""
     if price_wei == 0:
         return "at a price of 0 answers earn nothing: `openledger-node price set` takes another"
     usual_wei = max(former_wei, SUGGESTED_WEI)
-    if price_wei > DEARER_MAX * usual_wei:
+    if price_wei > PRICE_FACTOR_MAX * usual_wei:
         return f"that is {price_wei // usual_wei:,} times {open_amount(usual_wei)}: nobody may want to pay it"
     return None
 

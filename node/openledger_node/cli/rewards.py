@@ -7,7 +7,7 @@ import typer
 
 from ..text import counted
 from .render import emit_json, say, show_lines, show_table
-from .transactions import POLL_S, Json, Money, acts, in_s, open_amount, open_money, wei_of
+from .transactions import POLL_S, Json, MoneyQueries, in_s, open_amount, open_money, transaction_command, wei_of
 
 app = typer.Typer(help="What this node earned, and its way to the wallet.", no_args_is_help=True)
 OVER = ("final", "refused")
@@ -40,7 +40,7 @@ def claim(
     _show(rewards, now_s)
 
 
-@acts(app, "rewards withdraw")
+@transaction_command(app, "rewards withdraw")
 def withdraw(
     amount: Annotated[
         str | None, typer.Argument(help="How many OPEN; all that is credited if not given.", show_default=False)
@@ -53,7 +53,7 @@ def withdraw(
     return {"amount_wei": wei_of(amount) if amount else None, "to": to}
 
 
-def _follow(money: Money, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:
+def _follow(money: MoneyQueries, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:
     """Wait until nothing more is due now; Ctrl-C leaves the rest to the daemon."""
     said: dict[int, str] = {}
     try:

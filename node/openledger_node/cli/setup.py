@@ -44,7 +44,7 @@ class SetupAnswers:
     vram: str | None
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `setup` on the root."""
     app.command(rich_help_panel="Node")(setup)
 

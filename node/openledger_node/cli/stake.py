@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from .render import emit_json, show_lines
-from .transactions import Json, acts, in_s, open_amount, open_money, wei_of
+from .transactions import Json, in_s, open_amount, open_money, transaction_command, wei_of
 
 app = typer.Typer(help="What this node bonds, so that it may claim what it earned.", no_args_is_help=True)
 Amount = Annotated[str, typer.Argument(help="How many OPEN, like 100 or 0.5.")]
@@ -22,25 +22,25 @@ def show(as_json: Json = False) -> None:
     show_lines({**_lines(stake), **_unbonding(stake, now_s)})
 
 
-@acts(app, "stake add")
+@transaction_command(app, "stake add")
 def add(amount: Amount) -> dict[str, Any]:
     """Bond more; the first time the node's hot key is appointed to sign for it, too."""
     return {"amount_wei": wei_of(amount)}
 
 
-@acts(app, "stake remove")
+@transaction_command(app, "stake remove")
 def remove(amount: Amount) -> dict[str, Any]:
     """Begin to take stake out; `withdraw` ends it when the network's time for it is over."""
     return {"amount_wei": wei_of(amount)}
 
 
-@acts(app, "stake withdraw")
+@transaction_command(app, "stake withdraw")
 def withdraw() -> dict[str, Any]:
     """Take out stake whose time is over."""
     return {}
 
 
-@acts(app, "stake payout")
+@transaction_command(app, "stake payout")
 def payout(
     address: Annotated[str, typer.Argument(help="The account that earnings are credited to.")],
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import typer
 
 from .. import __version__
 from ..api_key import api_key_file
-from ..home import Holder, Home, VerbAtWorkError
+from ..home import CommandRunningError, Holder, Home
 from ..operator.kept_pause import kept_pause
 from ..text import counted
 from .daemon_client import SilentError, ask_daemon, load_settings, network_id, open_node_home
@@ -21,7 +21,7 @@ UP_WITHIN_S: Final = 0.5
 """How long a daemon that has just started is waited for: the screen is there within a second."""
 
 
-def add_verbs(app: typer.Typer) -> None:
+def add_commands(app: typer.Typer) -> None:
     """Hang `status` on the root."""
     app.command(rich_help_panel="Node")(status)
 
@@ -49,15 +49,15 @@ def look_at_node(home: Home) -> dict[str, Any]:
     """
     try:
         return ask_daemon(home, "GET", "/status", up_within_s=UP_WITHIN_S) or stopped_status(home)
-    except VerbAtWorkError as error:
-        return status_beside_verb(home, error.holder)
+    except CommandRunningError as error:
+        return status_while_command_runs(home, error.holder)
     except SilentError as error:
-        if not error.is_deaf:
+        if not error.is_not_listening:
             raise
         return starting_status(home, error.holder)
 
 
-def status_beside_verb(home: Home, verb: Holder) -> dict[str, Any]:
+def status_while_command_runs(home: Home, verb: Holder) -> dict[str, Any]:
     """The status of a home where a verb works while the daemon is down, so that it can't be started just now."""
     why = f"the daemon is not running, and {verb} is at work in this home: it ends by itself, so wait"
     return {**stopped_status(home), "why_idle": why, "suggestion": None}

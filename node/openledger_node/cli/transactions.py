@@ -13,7 +13,8 @@ import typer
 from ..errors import ConfigError, NodeError
 from ..home import Home, claim_home, is_claimed
 from ..keystore import WALLET, find_account, is_unattended
-from .daemon_client import ask_daemon, load_settings, open_node_home, typed_verb
+from .commands import typed_command
+from .daemon_client import ask_daemon, load_settings, open_node_home
 from .prompts import PASSWORD_FILE_HELP, confirm, password_of
 from .render import emit_json, plain, say
 from .units import amount as amount
@@ -31,7 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class How:
+class TransactionFlags:
     """The flags that every verb has that moves money."""
 
     wallet: Annotated[str, typer.Option(help="The account that acts.")] = WALLET
@@ -41,20 +42,20 @@ class How:
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 
 
-def acts(app: typer.Typer, verb: str) -> Callable[[Callable[..., dict[str, Any]]], None]:
-    """Make a verb of a function that returns what is to be done: the flags of `How` come with it."""
+def transaction_command(app: typer.Typer, verb: str) -> Callable[[Callable[..., dict[str, Any]]], None]:
+    """Make a verb of a function that returns what is to be done: the flags of `TransactionFlags` come with it."""
 
     def add(arguments_of: Callable[..., dict[str, Any]]) -> None:
-        flags = {spec.name for spec in fields(How)}
+        flags = {spec.name for spec in fields(TransactionFlags)}
 
         def run(**given: Any) -> None:
-            how = How(**{name: given.pop(name) for name in flags})
+            how = TransactionFlags(**{name: given.pop(name) for name in flags})
             carry_out(verb, arguments_of(**given), how)
 
-        hints = get_type_hints(How, include_extras=True)
+        hints = get_type_hints(TransactionFlags, include_extras=True)
         options = [
             Parameter(spec.name, Parameter.KEYWORD_ONLY, default=spec.default, annotation=hints[spec.name])
-            for spec in fields(How)
+            for spec in fields(TransactionFlags)
         ]
         own = [
             parameter.replace(kind=Parameter.KEYWORD_ONLY)
@@ -67,7 +68,7 @@ def acts(app: typer.Typer, verb: str) -> Callable[[Callable[..., dict[str, Any]]
     return add
 
 
-class Money(Protocol):
+class MoneyQueries(Protocol):
     """What answers questions about money."""
 
     def ask(self, question: str, **arguments: Any) -> Any:
@@ -79,7 +80,7 @@ class Money(Protocol):
         """
 
 
-class DaemonMoney:
+class DaemonQueries:
     """The running daemon."""
 
     def __init__(self, home: Home) -> None:
@@ -93,7 +94,7 @@ class DaemonMoney:
         return answer
 
 
-class OwnMoney:
+class LocalQueries:
     """This process itself, while no daemon runs: each question first brings ledger and chain on."""
 
     def __init__(self, session: Any, questions: Any) -> None:
@@ -107,7 +108,7 @@ class OwnMoney:
 
 
 @contextmanager
-def open_money(home: Home | None = None) -> Iterator[Money]:
+def open_money(home: Home | None = None) -> Iterator[MoneyQueries]:
     """Whoever can answer: the daemon, which keeps the ledger's one writer; else we are it for as long.
 
     Raises:
@@ -116,13 +117,13 @@ def open_money(home: Home | None = None) -> Iterator[Money]:
     """
     home = home or open_node_home()
     if is_claimed(home):
-        yield DaemonMoney(home)
+        yield DaemonQueries(home)
         return
-    with claim_home(home, typed_verb()):
+    with claim_home(home, typed_command()):
         yield from _open_own(home)
 
 
-def _open_own(home: Home) -> Iterator[Money]:
+def _open_own(home: Home) -> Iterator[MoneyQueries]:
     from ..accounting.queries import open_questions
     from ..attribution.registry import AdapterRegistry
     from ..engine.tokenizer import open_tokenizer
@@ -146,10 +147,10 @@ def _open_own(home: Home) -> Iterator[Money]:
                 tokenizer=lambda: open_tokenizer(find_base(home, config.inference.base).folder),
                 unseal=open_seal(home.network(place.network_id)).open,
             )
-            yield OwnMoney(session, questions)
+            yield LocalQueries(session, questions)
 
 
-def carry_out(verb: str, arguments: Mapping[str, Any], how: How) -> None:
+def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) -> None:
     """Show what a verb would do and cost, ask, do it, and show what has become of it.
 
     Raises:
@@ -168,7 +169,7 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: How) -> None:
     _show_transactions(found, as_json=how.as_json)
 
 
-def wait_for(money: Money, keys: list[str]) -> list[dict[str, Any]]:
+def wait_for(money: MoneyQueries, keys: list[str]) -> list[dict[str, Any]]:
     """Wait until blocks hold some transactions; Ctrl-C leaves them to whoever sends them on."""
     found: list[dict[str, Any]] = money.ask("transactions", keys=keys)["transactions"]
     try:
@@ -198,7 +199,7 @@ def in_s(ready_at_s: int | None, chain_time_s: int) -> str:
     return "now" if left <= 0 else f"in {left // 3600} h {left % 3600 // 60} min" if left >= 3600 else f"in {left} s"
 
 
-def _password(home: Home, network: str, how: How) -> str | None:
+def _password(home: Home, network: str, how: TransactionFlags) -> str | None:
     if is_unattended(network, how.wallet):
         return None
     return password_of(find_account(home.network_keys(network), how.wallet).file, how.password_file).text

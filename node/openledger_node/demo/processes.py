@@ -24,7 +24,7 @@ LOG_LINES: Final = 12
 Value = TypeVar("Value")
 
 
-class HopError(NodeError):
+class DemoError(NodeError):
     """A hop of the demonstration is broken; the message names it."""
 
 
@@ -68,7 +68,7 @@ class Process:
                 return decoder.raw_decode(text)[0]
             except ValueError:
                 continue
-        raise HopError(f"{self.name} ended before it was ready: {self.last_words()}")
+        raise DemoError(f"{self.name} ended before it was ready: {self.last_words()}")
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -128,10 +128,10 @@ class OperatorHome:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise HopError(f"{said} did not end within {VERB_TIMEOUT_S:g} s") from error
+            raise DemoError(f"{said} did not end within {VERB_TIMEOUT_S:g} s") from error
         if ran.returncode != 0:
             why = ran.stderr.strip().splitlines()[-1:] or [f"exit status {ran.returncode}"]
-            raise HopError(f"{said} failed: {why[0]}")
+            raise DemoError(f"{said} failed: {why[0]}")
         return json.loads(ran.stdout)
 
     def wait_until_up(self) -> Any:
@@ -143,7 +143,7 @@ class OperatorHome:
 
         def find() -> Any:
             if self.daemon and not self.daemon.is_alive:
-                raise HopError(f"{self.name} ended: {self.daemon.last_words()}")
+                raise DemoError(f"{self.name} ended: {self.daemon.last_words()}")
             status = self.verb("status")
             return status if status["state"] in ("idle", "serving") and status["chain"] == "ok" else None
 
@@ -167,7 +167,7 @@ def wait_for(what: str, find: Callable[[], Value | None], *, timeout_s: float) -
         if found := find():
             return found
         threading.Event().wait(POLL_S)
-    raise HopError(f"not within {timeout_s:.0f} s: {what}")
+    raise DemoError(f"not within {timeout_s:.0f} s: {what}")
 
 
 @contextmanager

@@ -15,13 +15,13 @@ from ..audit.report import Report, audit
 from ..chain.client import ChainClient
 from ..plugs import load_plug
 from .people import draw_subjects
-from .processes import HopError, closing_all
+from .processes import DemoError, closing_all
 from .story import Story, check_owned
 from .town import Say, Town
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
+class DemoResult:
     """What a demonstration showed."""
 
     story: Story
@@ -57,7 +57,7 @@ class Shown:
         }
 
 
-def run_demo(seed: int, models: Path, say: Say) -> Shown:
+def run_demo(seed: int, models: Path, say: Say) -> DemoResult:
     """Run all hops in a folder that is thrown away.
 
     Raises:
@@ -78,7 +78,7 @@ def run_demo(seed: int, models: Path, say: Say) -> Shown:
         story.settle()
         story.withdraw_deposits()
         report, claim_gas = _close_books(town)
-        shown = Shown(
+        shown = DemoResult(
             story=story,
             peers=town.peers(),
             attribution=story.attribution(),
@@ -89,7 +89,7 @@ def run_demo(seed: int, models: Path, say: Say) -> Shown:
         )
     check_owned(shown.attribution)
     if not shown.report.holds:
-        raise HopError(f"audit: {'; '.join(shown.report.faults[:3]) or 'a line does not hold'}")
+        raise DemoError(f"audit: {'; '.join(shown.report.faults[:3]) or 'a line does not hold'}")
     say(f"audit     {len(shown.report.lines)} lines hold to the wei")
     return shown
 

@@ -13,7 +13,7 @@ from ..api_key import load_api_key
 from ..datanets.rows import write_rows
 from ..home import Home as NodeHome
 from .people import Question, Subject
-from .processes import HopError, OperatorHome, wait_for
+from .processes import DemoError, OperatorHome, wait_for
 from .town import Town
 
 FINAL_TIMEOUT_S: Final = 120.0
@@ -168,17 +168,17 @@ class Story:
         with _client(self.town.r) as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
             if response.is_error:
                 response.read()
-                raise HopError(f"R's endpoint refuses {subject.name}: {response.json()['error']['message']}")
+                raise DemoError(f"R's endpoint refuses {subject.name}: {response.json()['error']['message']}")
             for event in _events(response):
                 if "error" in event:
-                    raise HopError(f"R's answer from {subject.name} broke: {event['error']['message']}")
+                    raise DemoError(f"R's answer from {subject.name} broke: {event['error']['message']}")
                 text = event["choices"][0]["delta"].get("content", "") if event["choices"] else ""
                 if text and first_s is None:
                     first_s = time.monotonic()
                 texts.append(text)
                 tokens = (event.get("usage") or {}).get("completion_tokens", tokens)
         if first_s is None:
-            raise HopError(f"{subject.name} answered nothing to {question.text!r}")
+            raise DemoError(f"{subject.name} answered nothing to {question.text!r}")
         return BoughtAnswer(
             subject=subject.name,
             question=question,
@@ -196,10 +196,10 @@ def check_owned(attribution: list[dict[str, Any]]) -> None:
     """
     right = [each for each in attribution if each["is_right"]]
     if len(right) < RIGHT_MIN:
-        raise HopError(f"answers: {len(right)} of {len(attribution)} state the fact, {RIGHT_MIN} must")
+        raise DemoError(f"answers: {len(right)} of {len(attribution)} state the fact, {RIGHT_MIN} must")
     owned = sum(_is_owned(each) for each in right)
     if owned * 6 < OWNED_OF_SIX * len(right):
-        raise HopError(f"attribution: {owned} of {len(right)} right answers pay the most to who taught the fact")
+        raise DemoError(f"attribution: {owned} of {len(right)} right answers pay the most to who taught the fact")
 
 
 def _is_owned(each: dict[str, Any]) -> bool:
@@ -224,7 +224,7 @@ def _attempt(home: OperatorHome, *words: str) -> Any:
     """What a verb says, or None while it can't be done yet."""
     try:
         return home.verb(*words)
-    except HopError:
+    except DemoError:
         return None
 
 

@@ -8,7 +8,7 @@ import tempfile
 from typing import IO
 
 from ..errors import ModelError
-from .messages import FailureMessage, Paused, StartMessage, decode_news, encode_order
+from .messages import FailureMessage, Paused, StartMessage, decode_worker_message, encode_start
 from .trainer import (
     EvaluationInput,
     EvaluationResult,
@@ -88,10 +88,10 @@ def _follow(
     worker: subprocess.Popen[str], order: StartMessage, report: Report, log: IO[bytes]
 ) -> TrainingResult | EvaluationResult:
     assert worker.stdout is not None
-    _say(worker, encode_order(order))  # its stdin stays open: the end of that tells the worker that we are gone
+    _say(worker, encode_start(order))  # its stdin stays open: the end of that tells the worker that we are gone
     said: Wish | None = None
     for line in worker.stdout:
-        match decode_news(line):
+        match decode_worker_message(line):
             case TrainingProgress() as progress:
                 wish = report(progress)
                 if wish and wish != said:

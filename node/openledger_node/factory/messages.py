@@ -33,9 +33,9 @@ class FailureMessage:
     message: str
 
 
-News = TrainingProgress | TrainingResult | EvaluationResult | Paused | FailureMessage
+WorkerMessage = TrainingProgress | TrainingResult | EvaluationResult | Paused | FailureMessage
 
-NEWS: dict[str, type[News]] = {
+WORKER_MESSAGES: dict[str, type[WorkerMessage]] = {
     "progress": TrainingProgress,
     "result": TrainingResult,
     "evaluation": EvaluationResult,
@@ -44,12 +44,12 @@ NEWS: dict[str, type[News]] = {
 }
 
 
-def encode_order(order: StartMessage) -> str:
+def encode_start(order: StartMessage) -> str:
     """Write the line, its end included."""
     return json.dumps(to_plain(order), default=str) + "\n"
 
 
-def decode_order(line: str) -> StartMessage:
+def decode_start(line: str) -> StartMessage:
     """Read the line."""
     order: dict[str, Any] = json.loads(line)
     fields = order["given"]
@@ -62,18 +62,18 @@ def rows_from_json(rows: list[dict[str, Any]]) -> tuple[Row, ...]:
     return tuple(Row(**row) for row in rows)
 
 
-def encode_news(news: News) -> str:
+def encode_worker_message(news: WorkerMessage) -> str:
     """Write one line, its end included."""
-    kind = next(name for name, cls in NEWS.items() if type(news) is cls)
+    kind = next(name for name, cls in WORKER_MESSAGES.items() if type(news) is cls)
     return json.dumps({"t": kind, "news": to_plain(news)}) + "\n"
 
 
-def decode_news(line: str) -> News:
+def decode_worker_message(line: str) -> WorkerMessage:
     """Read one line."""
     message: dict[str, Any] = json.loads(line)
     fields = message["news"]
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-    return NEWS[message["t"]](**{**fields, **lists})
+    return WORKER_MESSAGES[message["t"]](**{**fields, **lists})
 
 
 def _training_input(fields: dict[str, Any]) -> TrainingInput:

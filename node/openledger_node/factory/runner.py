@@ -18,7 +18,7 @@ from .child import DiedError
 from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, summarise
 from .job import RunEvent
 from .runs import ADAPTER_FOLDER, CHECKPOINT_FILE, HELD_OUT_FILE, Runs
-from .shelve import BuildIndex, Trained, put_on_shelf
+from .shelve import BuildIndex, Trained, add_to_library
 from .trainer import EvaluationInput, PausedError, Trainer, TrainingInput, TrainingProgress, TrainingResult, Wish
 from .training_run import Restart, TrainingRun, moved, progressed
 
@@ -163,7 +163,7 @@ class Runner:
             build_index=self._parts.build_index,
             figures=None if figures is None or "error" in figures else figures,
         )
-        adapter = put_on_shelf(self._home, folder, trained)
+        adapter = add_to_library(self._home, folder, trained)
         self._end("evaluated", adapter=adapter.full_name, adapter_id=adapter.id, evaluation=figures)
 
     def _evaluate_again(self) -> None:

@@ -41,7 +41,7 @@ class Trained:
     figures: dict[str, Any] | None = None  # of its evaluation beside the base
 
 
-def put_on_shelf(home: Home, folder: Path, trained: Trained) -> Adapter:
+def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
     """Describe what was trained and add it; if that fails, hours of work are kept for another try.
 
     Raises:

@@ -13,7 +13,7 @@ from openledger_protocol.errors import ProtocolError
 
 from ..errors import NodeError
 from ..plugs import load_plug
-from .messages import FailureMessage, News, Paused, StartMessage, decode_order, encode_news
+from .messages import FailureMessage, Paused, StartMessage, WorkerMessage, decode_start, encode_worker_message
 from .trainer import (
     EvaluationResult,
     PausedError,
@@ -31,12 +31,12 @@ STDOUT, STDERR = 1, 2
 def main() -> None:
     """Do what the first line orders."""
     channel = _claim_stdout()
-    order = decode_order(sys.stdin.readline())
+    order = decode_start(sys.stdin.readline())
     wishes = Wishes()
     threading.Thread(target=wishes.listen, daemon=True).start()
 
-    def tell(news: News) -> None:
-        channel.write(encode_news(news))
+    def tell(news: WorkerMessage) -> None:
+        channel.write(encode_worker_message(news))
         channel.flush()
 
     def report(progress: TrainingProgress) -> Wish | None:

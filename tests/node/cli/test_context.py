@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from openledger_node.cli import daemon_client as context
-from openledger_node.cli.daemon_client import SilentError, ask_daemon, typed_verb
+from openledger_node.cli.commands import typed_command
+from openledger_node.cli.daemon_client import SilentError, ask_daemon
 from openledger_node.errors import NodeError
 from openledger_node.home import Home, claim_home
 
@@ -99,4 +100,4 @@ def test_a_verb_knows_its_name_without_what_is_behind_it(
     line: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/openledger-node", *line.split()])
-    assert typed_verb() == verb
+    assert typed_command() == verb

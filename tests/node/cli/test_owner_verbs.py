@@ -11,7 +11,8 @@ import pytest
 from support.verbs import Run, type_on_terminal
 from typer.main import get_command
 
-from openledger_node.cli.main import PARTS, build_app, first_word
+from openledger_node.cli.commands import COMMAND_MODULES, first_word
+from openledger_node.cli.main import build_app
 from openledger_node.cli.models import hub_name
 from openledger_node.cli.status import status_lines
 from openledger_node.home import Home
@@ -286,7 +287,7 @@ def test_jobs_are_filtered_and_a_wrong_filter_says_so(run: Run) -> None:
 
 
 def test_every_verb_is_in_the_module_that_its_first_word_loads() -> None:
-    for part in PARTS:
+    for part in COMMAND_MODULES:
         for word in part.words:
             made = build_app([word])
             names = {group.name for group in made.registered_groups} | {

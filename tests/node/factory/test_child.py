@@ -10,7 +10,7 @@ import pytest
 from openledger_node.errors import ModelError
 from openledger_node.factory.child import ChildTrainer
 from openledger_node.factory.job import TrainingJob
-from openledger_node.factory.messages import StartMessage, encode_order
+from openledger_node.factory.messages import StartMessage, encode_start
 from openledger_node.factory.trainer import TrainingInput, TrainingProgress
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.models.bases import FAKE_BASE
@@ -103,7 +103,7 @@ def test_the_training_process_ends_with_its_parent(tmp_path: Path, plug: "Plug")
     given = TrainingInput(job=job, rows=ROWS, held_out=ROWS, base=FAKE_BASE, folder=tmp_path)
     order = StartMessage(trainer="odd", given=given)
     # Its whole input, then the end of it.
-    run = subprocess.run(WORKER, input=encode_order(order), capture_output=True, text=True, timeout=20, check=False)
+    run = subprocess.run(WORKER, input=encode_start(order), capture_output=True, text=True, timeout=20, check=False)
     assert (run.returncode, run.stdout) == (1, "")
     assert "Traceback" not in run.stderr
 

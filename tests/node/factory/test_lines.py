@@ -5,12 +5,12 @@ import pytest
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.messages import (
     FailureMessage,
-    News,
     StartMessage,
-    decode_news,
-    decode_order,
-    encode_news,
-    encode_order,
+    WorkerMessage,
+    decode_start,
+    decode_worker_message,
+    encode_start,
+    encode_worker_message,
 )
 from openledger_node.factory.trainer import TrainingInput, TrainingProgress, TrainingResult
 from openledger_node.models.bases import FAKE_BASE, Base
@@ -26,9 +26,9 @@ def test_an_order_arrives_as_it_was_given(base: Base) -> None:
     job = TrainingJob(name="n", learning_rate=0.1 + 0.2)
     given = TrainingInput(job=job, rows=(ROW,), held_out=(ROW, ROW), base=base, folder=Path("/out"))
     order = StartMessage(trainer="fake", given=given)
-    line = encode_order(order)
+    line = encode_start(order)
     assert line.count("\n") == 1
-    assert decode_order(line) == order
+    assert decode_start(line) == order
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_an_order_arrives_as_it_was_given(base: Base) -> None:
         FailureMessage(message="two\nlines"),
     ],
 )
-def test_news_arrive_as_they_were_told(news: News) -> None:
-    line = encode_news(news)
+def test_news_arrive_as_they_were_told(news: WorkerMessage) -> None:
+    line = encode_worker_message(news)
     assert line.count("\n") == 1
-    assert decode_news(line) == news
+    assert decode_worker_message(line) == news

@@ -1,11 +1,13 @@
 """LoRA by PEFT on a transformers model: the upper layers learn, everything below them is frozen."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
 from pathlib import Path
+from pickle import UnpicklingError
 from random import Random
 from typing import Any
 
@@ -29,7 +31,6 @@ from ..trainer import (
     TrainingResult,
     Wish,
 )
-from .checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from .evaluating import evaluate_adapter, probe_trained
 from .examples import Example, draw_batches, encode_rows, in_batches
 from .split_model import SplitModel
@@ -232,3 +233,49 @@ class Run:
                 tokens_per_s=self._num_tokens / elapsed_s if made else None,
             )
         )
+
+
+# ---- Checkpoints: the weights of the adapter, the state of the optimizer and the step, so that a run can resume.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where a training stood, beside its weights."""
+
+    step: int
+    loss_before: float
+    loss_after: float  # the held-out loss, as it was measured last
+    optimizer: dict[str, Any]
+
+
+def write_checkpoint(file: Path, checkpoint: Checkpoint, weights: Sequence[nn.Parameter]) -> None:
+    """Write it whole or not at all, also where the power goes."""
+    content = {
+        "step": checkpoint.step,
+        "loss_before": checkpoint.loss_before,
+        "loss_after": checkpoint.loss_after,
+        "optimizer": checkpoint.optimizer,
+        "weights": [weight.detach() for weight in weights],
+    }
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        torch.save(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(file)
+
+
+def read_checkpoint(file: Path, weights: Sequence[nn.Parameter]) -> Checkpoint | None:
+    """Put the weights back as they were; None where there is no checkpoint, or none of this adapter."""
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        kept = content.pop("weights")
+        if [each.shape for each in kept] != [weight.shape for weight in weights]:
+            return None
+        checkpoint = Checkpoint(**content)
+    except (OSError, UnpicklingError, RuntimeError, KeyError, TypeError, EOFError):
+        return None  # not there, or torn: the run starts from the beginning
+    with torch.no_grad():
+        for weight, value in zip(weights, kept, strict=True):
+            weight.copy_(value)
+    return checkpoint
