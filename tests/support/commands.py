@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from openledger_node.cli.main import main
+from openledger_node.config import load_config
 from openledger_node.home import Home
 
 from .nodes import node_environment
@@ -17,22 +18,24 @@ from .verbs import Ran
 
 
 def run_command(home: Home, *words: str, **environment: str) -> Ran:
-    """Run one command for a data directory. The environment is the process's own: never run two at once."""
+    """Run one command for a data directory; on no network, unless `environment` names another.
+
+    Only for the main thread: a command has the process's environment, arguments and output to itself, and pytest
+    changes the output, too, from test to test.
+    """
     stdout, stderr = StringIO(), StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
-        wanted = node_environment(home, **environment)
-        for name in os.environ.keys() - wanted.keys():
-            patch.delenv(name)
-        for name, value in wanted.items():
-            patch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        # NOTE: the environment is replaced, not changed, since a thread may read it meanwhile to start a process.
+        patch.setattr(os, "environ", found := node_environment(home, **environment))
+        patch.setitem(load_config.__kwdefaults__, "environment", found)  # os.environ as it was at import
         patch.setattr(sys, "argv", ["openledger-node", *words])
-        with pytest.raises(SystemExit) as ended:
+        with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
             main()
     return Ran(int(ended.value.code or 0), stdout.getvalue(), stderr.getvalue())
 
 
 def command_json(home: Home, *words: str, **environment: str) -> dict[str, Any]:
-    """Run a command with `--json` in this process, and read its one object."""
+    """Run a command with `--json`, and read its one object."""
     ran = run_command(home, *words, "--json", **environment)
     assert ran.status == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)

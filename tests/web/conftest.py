@@ -1,25 +1,47 @@
-"""A browser, nodes on the fake engine, and pages that must complain of nothing and ask nobody elsewhere."""
+"""A browser, nodes on the fake engine, and pages that must complain of nothing and ask nobody elsewhere.
 
-import threading
-import time
-from collections.abc import Callable, Iterator
+HOW A NEW TEST GETS ITS NODE. Take one that runs already; each fixture below is opened once for all files, in a thread
+of its own while the tests before it run. Choose the first that has what your test looks at:
+
+    alone         no network, no adapter; anybody may chat, pause it and change its limits, and puts that back
+    untouched     no network; nobody asks it anything, and one test alone trains on it
+    trainer       no network; two adapters trained here, one of them asked once
+    teacher       the same node; what a test trains on it is stopped and removed after the test
+    earner        a development chain of its own; its guest has paid it twice, and its claims are final
+    taught        the same, without a bond; people with names have taught the adapter that it has published
+    among_others  the first of three nodes on one chain: it has peers, sales and lost bids (support.page_towns)
+    broke         a development chain of its own, but no gas to spend, so that something waits for its owner
+
+A test leaves its node as it found it, with one exception: test_money spends what `earner` has, after the files that
+only look at it. If your test needs a node in another state, change its answer with `page.route`, as test_states does.
+Start a node of your own only if no test can share it. Ask the node with `command_json(node.home, "status")`, which
+runs the command in this process, or with `operator_of(node.home)`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support.commands import command_json
 from support.nodes import Node, running_node
 from support.page_towns import open_page_town
 from support.pages import CHROMIUM, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context, operator_of
-from support.towns import status_of
+from support.taught import buy, taught_node
+from support.towns import in_parallel, status_of, wait_for
 
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
-EARNED_WITHIN_S = 60.0
+TRAINS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
+ADAPTERS = ("lake", "harbour")
+OPENED_AT_ONCE = 2
+"""More would only take the processor from the tests that run meanwhile."""
+
 expect.set_options(timeout=TIMEOUT_MS)  # other programs run beside the tests
 
 
@@ -31,38 +53,175 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip("NOT TESTED: the page, for want of chromium"))
 
 
+# ---- nodes
+
+
+@contextmanager
+def open_alone(root: Path) -> Iterator[Node]:
+    with running_node(Home(root), "--backend", "fake") as node:
+        yield node
+
+
+@contextmanager
+def open_untouched(root: Path) -> Iterator[Node]:
+    with running_node(Home(root), "--backend", "fake", **TRAINS) as node:
+        yield node
+
+
+@contextmanager
+def open_trainer(root: Path) -> Iterator[Node]:
+    home = Home(root)
+    with running_node(home, "--backend", "fake", **TRAINS) as node:
+        with operator_of(home) as operator, node.client() as client:
+            for name in ADAPTERS:
+                operator.post("/factory/train", json={"name": name, "sample": True, "epochs": 1}).raise_for_status()
+                wait_for(lambda: operator.get("/factory").json()["run"]["state"] == "done")
+            body = {"model": ADAPTERS[0], "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+            client.post("/v1/chat/completions", json=body).raise_for_status()
+        yield node
+
+
+@contextmanager
+def open_earner(root: Path) -> Iterator[Node]:
+    home = Home(root)
+    with running_node(home, "--backend", "fake", **EMBEDDED, **TRAINS) as node:
+        for _ in range(2):
+            buy(home, model="fake")
+        with operator_of(home) as operator:
+            wait_for(lambda: is_all_claimed(operator.post("/money/earnings", json={}).json()))
+        yield node
+
+
+@contextmanager
+def open_taught(root: Path) -> Iterator[Node]:
+    with taught_node(Home(root)) as node:
+        yield node
+
+
+@contextmanager
+def open_among_others(root: Path) -> Iterator[Node]:
+    with open_page_town(root) as town:
+        home, status = Home(town.a.root), status_of(town.a)
+        yield Node(home=home, process=None, url=status["api"]["url"], key=load_api_key(home))  # type: ignore[arg-type]
+
+
+@contextmanager
+def open_broke(root: Path) -> Iterator[Node]:
+    budget = {"OPENLEDGER_CHAIN_GAS_BUDGET_WEI": "1"}
+    with running_node(Home(root), "--backend", "fake", **EMBEDDED, **budget) as node:
+        yield node
+
+
+OPENERS: dict[str, Callable[[Path], AbstractContextManager[Node]]] = {
+    "alone": open_alone,
+    "untouched": open_untouched,
+    "trainer": open_trainer,
+    "earner": open_earner,
+    "taught": open_taught,
+    "among_others": open_among_others,
+    "broke": open_broke,
+}
+
+
+def is_all_claimed(found: dict[str, str]) -> bool:
+    """True once all that was earned is claimed, and no claim can be disputed any more."""
+    return found["pending_wei"] == found["settled_wei"] == "0" != found["claimed_wei"]
+
+
+@pytest.fixture(scope="session")
+def opening(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, "Future[Node]"]]:
+    """Every node that the collected tests want; those that are wanted first are opened first."""
+    opened: list[ExitStack] = []
+
+    def open_it(name: str, root: Path) -> Node:
+        opened.append(stack := ExitStack())
+        return stack.enter_context(OPENERS[name](root))
+
+    with ThreadPoolExecutor(OPENED_AT_ONCE) as pool:
+        names = wanted(request.session.items)
+        yield {name: pool.submit(open_it, name, tmp_path_factory.mktemp(name)) for name in names}
+        pool.shutdown(cancel_futures=True)
+    in_parallel(*(stack.close for stack in opened))
+
+
+def wanted(items: Sequence[pytest.Item]) -> list[str]:
+    """The names of the nodes that tests of this folder want, in the order of their first use."""
+    own = [item for item in items if isinstance(item, pytest.Function) and Path(__file__).parent in item.path.parents]
+    chosen = {item: item.callspec.params.values() if hasattr(item, "callspec") else () for item in own}
+    names = dict.fromkeys(name for item in own for name in (*item.fixturenames, *chosen[item]))
+    return [name for name in names if name in OPENERS]
+
+
+@pytest.fixture(scope="session")
+def alone(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["alone"].result()
+
+
+@pytest.fixture(scope="session")
+def untouched(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["untouched"].result()
+
+
+@pytest.fixture(scope="session")
+def trainer(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["trainer"].result()
+
+
+@pytest.fixture(scope="session")
+def earner(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["earner"].result()
+
+
+@pytest.fixture(scope="session")
+def taught(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["taught"].result()
+
+
+@pytest.fixture(scope="session")
+def among_others(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["among_others"].result()
+
+
+@pytest.fixture(scope="session")
+def broke(opening: dict[str, "Future[Node]"]) -> Node:
+    return opening["broke"].result()
+
+
+@pytest.fixture
+def teacher(trainer: Node) -> Iterator[Node]:
+    """A node with no training under way; what a test trains on it is gone after the test."""
+    yield trainer
+    with operator_of(trainer.home) as operator:
+        if operator.get("/factory").json()["run"]["state"] in ("waiting", "training", "paused", "evaluating"):
+            command_json(trainer.home, "factory", "stop", **TRAINS)
+        for each in operator.get("/adapters").json()["adapters"]:
+            if each["name"] not in ADAPTERS:
+                command_json(trainer.home, "adapters", "remove", each["full_name"], "--yes", **TRAINS)
+
+
+@pytest.fixture(scope="session")
+def restart() -> Iterator[Callable[[Node], None]]:
+    """Start a node again that was killed, on the same port."""
+    with ExitStack() as again:
+
+        def start(node: Node) -> None:
+            port = node.url.rpartition(":")[2]
+            node.process = again.enter_context(
+                running_node(node.home, "--backend", "fake", "--port", port, **TRAINS)
+            ).process
+
+        yield start
+
+
+# ---- pages
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with open_browser() as opened:
         yield opened
-
-
-@pytest.fixture(scope="session")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node on no network: the first minutes of most operators."""
-    with running_node(Home(tmp_path_factory.mktemp("alone")), "--backend", "fake") as node:
-        yield node
-
-
-@pytest.fixture(scope="session")
-def earner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node on a chain of its own, whose guest has paid it twice and which has claimed some of it."""
-    home = Home(tmp_path_factory.mktemp("earner"))
-    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
-        for _ in range(2):
-            command_json(home, "chat", "hello", "--as-guest", "--max-tokens", "20", **EMBEDDED)
-        with operator_of(home) as operator:
-            _wait_until_final(operator)
-        yield node
-
-
-@pytest.fixture(scope="session")
-def among_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node among peers, that has sold and earned, and now loses its bids to a cheaper one."""
-    with open_page_town(tmp_path_factory.mktemp("town")) as town:
-        home, status = Home(town.a.root), status_of(town.a)
-        assert town.a.daemon is not None
-        yield Node(home=home, process=None, url=status["api"]["url"], key=load_api_key(home))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -93,13 +252,3 @@ def open_page(browser: Browser, seen: Seen) -> Iterator[OpenPage]:
         context.close()
     assert seen.is_forgiven or seen.complaints == [], "a page complained"
     assert seen.hosts <= LOOPBACK, "a page asked somebody elsewhere"
-
-
-def _wait_until_final(operator: httpx.Client) -> None:
-    deadline_s = time.monotonic() + EARNED_WITHIN_S
-    while time.monotonic() < deadline_s:
-        found = operator.post("/money/earnings", json={}).json()
-        if found["pending_wei"] == found["settled_wei"] == "0" != found["claimed_wei"]:
-            return
-        threading.Event().wait(0.2)
-    raise AssertionError("the claims never became final")

@@ -1,6 +1,7 @@
 """Adapters: what the page shows is what the verbs print, and what is done on it is done in the node."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from support.commands import command_json
-from support.nodes import Node, running_node
+from support.nodes import Node
 from support.pages import operator_of, show
-
-from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
@@ -19,17 +18,13 @@ HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 
 
 @pytest.fixture(scope="module")
-def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+def keeper(trainer: Node) -> Iterator[Node]:
     """A node with two adapters that were trained here, one of which was asked, and a folder that is none."""
-    home = Home(tmp_path_factory.mktemp("keeper"))
-    with running_node(home, "--backend", "fake", **SETTINGS) as node:
-        for name in ("lake", "harbour"):
-            verb(node, "factory", "train", "--sample", "--name", name, "--epochs", "1")
-        verb(node, "chat", "hello", "--model", "lake", "--max-tokens", "5")
-        torn = home.adapters / "torn"
-        torn.mkdir()
-        (torn / "adapter.json").write_text("{}")
-        yield node
+    torn = trainer.home.adapters / "torn"
+    torn.mkdir()
+    (torn / "adapter.json").write_text("{}")
+    yield trainer
+    shutil.rmtree(torn)
 
 
 def verb(node: Node, *words: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,11 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 from support.commands import command_json, run_command
 from support.nodes import Node
-from support.taught import ANSWER, EMBEDDED, HOSTILE, HOSTILE_ANSWER, NAME, buy, taught_node
-
-from openledger_node.home import Home
+from support.taught import ANSWER, EMBEDDED, HOSTILE, HOSTILE_ANSWER, NAME, buy
 
 OpenPage = Callable[..., Page]
 OPEN_WEI = 10**18
 AUDIT = (Path(__file__).parent / "audit.js").read_text()
-
-
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    with taught_node(Home(tmp_path_factory.mktemp("taught"))) as node:
-        yield node
 
 
 @pytest.fixture(scope="module")

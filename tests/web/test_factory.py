@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from support.commands import command_json, run_command
 from support.nodes import TEST_HOME, Node, running_node
-from support.pages import Seen, operator_of, show
+from support.pages import operator_of, show
 
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import draw_sample
@@ -24,13 +24,6 @@ LONG_MS = 30_000
 REAL_MS = 570_000
 
 
-@pytest.fixture
-def teacher(tmp_path: Path) -> Iterator[Node]:
-    """A node that has trained nothing yet."""
-    with running_node(Home(tmp_path), "--backend", "fake", **SETTINGS) as node:
-        yield node
-
-
 def verb(node: Node, *words: str) -> dict[str, Any]:
     return command_json(node.home, *words, **SETTINGS)
 
@@ -42,6 +35,10 @@ def begin_long(node: Node, **changes: Any) -> None:
         operator.post("/factory/train", json=order).raise_for_status()
 
 
+def adapters(node: Node) -> set[str]:
+    return {each["full_name"] for each in verb(node, "adapters", "list")["adapters"]}
+
+
 def panel(page: Page, title: str) -> Any:
     return page.locator(".panel").filter(has=page.locator("h2", has_text=title))
 
@@ -51,8 +48,8 @@ def drawn(page: Page) -> list[str]:
     return [str(path.get_attribute("d")) for path in page.locator(".loss path.series").all()]
 
 
-def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(teacher: Node, open_page: OpenPage) -> None:
-    page = open_page(teacher, "factory")
+def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(untouched: Node, open_page: OpenPage) -> None:
+    page = open_page(untouched, "factory")
     expect(page.locator(".state-box")).to_contain_text("No training has been begun here")
     start = page.get_by_role("button", name="Start training")
     expect(start).to_be_disabled()
@@ -60,10 +57,14 @@ def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(teacher: No
     page.get_by_label("Preset").select_option("quick")
     line = panel(page, "1 Choose").locator(".cli code")
     expect(line).to_have_text("openledger-node factory train --sample --name lake --preset quick")
+    page.locator("summary").click()
+    page.get_by_label("Rows to evaluate on").fill("4")
+    expect(line).to_have_text("openledger-node factory train --sample --name lake --preset quick --evaluate 4")
     start.click()
     expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=LONG_MS)
-    found = verb(teacher, "factory", "status")["run"]
+    found = verb(untouched, "factory", "status")["run"]
     assert (found["state"], found["job"]["epochs"], len(found["history"])) == ("done", 2, 25)
+    assert found["evaluation"]["rows"] == 4
     trained, held_out = drawn(page)
     assert trained.count("L") == 23, "24 steps have a loss, step 0 has none"
     assert held_out.count("L") == 10
@@ -96,6 +97,7 @@ def test_rows_and_counts_are_those_of_the_verb(teacher: Node, open_page: OpenPag
 
 
 def test_a_training_is_paused_resumed_and_kept_from_the_page(teacher: Node, open_page: OpenPage) -> None:
+    before = adapters(teacher)
     begin_long(teacher)
     page = open_page(teacher, "factory")
     train = panel(page, "2 Train")
@@ -113,10 +115,11 @@ def test_a_training_is_paused_resumed_and_kept_from_the_page(teacher: Node, open
     expect(state).to_have_text("done", timeout=LONG_MS)
     ended = verb(teacher, "factory", "status")["run"]
     assert step <= ended["step"] < ended["steps"]
-    assert [each["full_name"] for each in verb(teacher, "adapters", "list")["adapters"]] == [ended["adapter"]]
+    assert adapters(teacher) - before == {ended["adapter"]}
 
 
 def test_a_training_of_another_process_is_shown_and_can_be_stopped(teacher: Node, open_page: OpenPage) -> None:
+    before = adapters(teacher)
     page = open_page(teacher, "factory")
     flags = ("train", "--sample", "--name", "far", "--epochs", "5000000")
     begun = verb(teacher, "factory", *flags, "--no-wait")
@@ -125,7 +128,7 @@ def test_a_training_of_another_process_is_shown_and_can_be_stopped(teacher: Node
     panel(page, "2 Train").get_by_role("button", name="Stop…").click()
     page.locator("dialog").get_by_role("button", name="Stop and discard").click()
     expect(panel(page, "2 Train").locator(".chip").first).to_have_text("stopped")
-    assert verb(teacher, "adapters", "list")["adapters"] == []
+    assert adapters(teacher) == before
 
 
 def test_a_training_is_discarded_only_after_a_question_and_its_buttons_keep_their_places(
@@ -201,7 +204,7 @@ def test_hostile_rows_and_names_stay_text(teacher: Node, open_page: OpenPage) ->
 
 
 def test_every_line_that_is_printed_is_one_of_the_verbs(teacher: Node, open_page: OpenPage) -> None:
-    verb(teacher, "factory", "train", "--sample", "--name", "lake", "--epochs", "1")
+    verb(teacher, "factory", "train", "--sample", "--name", "pond", "--epochs", "1")
     page = open_page(teacher, "factory")
     panel(page, "3 Evaluate").locator("table").wait_for()
     lines = set(page.locator(".cli code").all_text_contents())
@@ -230,35 +233,32 @@ def test_every_line_that_is_printed_is_one_of_the_verbs(teacher: Node, open_page
 
 
 def test_what_was_taught_by_a_published_datanet_is_published_through_the_cost_dialog(
-    tmp_path: Path, open_page: OpenPage, seen: Seen
+    earner: Node, tmp_path: Path, open_page: OpenPage
 ) -> None:
-    seen.is_forgiven = True  # the node ends before its page does
-    with running_node(Home(tmp_path), "--backend", "fake", **SETTINGS, **EMBEDDED) as node:
+    def run(*words: str) -> dict[str, Any]:
+        return command_json(earner.home, *words, **SETTINGS, **EMBEDDED)
 
-        def run(*words: str) -> dict[str, Any]:
-            return command_json(node.home, *words, **SETTINGS, **EMBEDDED)
-
-        rows = tmp_path / "rows.jsonl"
-        write_rows(rows, draw_sample(1).rows)
-        people = sorted({row.contributor for row in draw_sample(1).rows})
-        accounts = [word for n, who in enumerate(people) for word in ("--account", f"{who}={'0x' + f'{n + 1:040x}'}")]
-        run("datanet", "create", "lake", "--licence", "CC0-1.0", "--owner-share", "10")
-        run("datanet", "approve", "lake", run("datanet", "contribute", "lake", str(rows), *accounts)["digest"])
-        run("datanet", "publish", "lake")
-        page = open_page(node, "factory")
-        expect(page.get_by_label("Datanet")).to_have_value("lake@1")
-        page.get_by_label("Name", exact=True).fill("harbour")
-        expect(panel(page, "1 Choose").locator(".cli code")).to_contain_text("--datanet lake@1 --name harbour")
-        page.get_by_role("button", name="Start training").click()
-        expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=LONG_MS)
-        page.get_by_role("button", name="Publish…").click()
-        dialog = page.locator("dialog")
-        expect(dialog.locator(".cli code")).to_have_text("openledger-node factory publish 1", timeout=LONG_MS)
-        expect(dialog).to_contain_text("Gas, at most")
-        dialog.get_by_role("button", name="Publish").click()
-        expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)
-        again = run("factory", "publish", "1")
-        assert again["transactions"] == [], "it is registered already"
+    rows = tmp_path / "rows.jsonl"
+    write_rows(rows, draw_sample(1).rows)
+    people = sorted({row.contributor for row in draw_sample(1).rows})
+    accounts = [word for n, who in enumerate(people) for word in ("--account", f"{who}={'0x' + f'{n + 1:040x}'}")]
+    run("datanet", "create", "lake", "--licence", "CC0-1.0", "--owner-share", "10")
+    run("datanet", "approve", "lake", run("datanet", "contribute", "lake", str(rows), *accounts)["digest"])
+    run("datanet", "publish", "lake")
+    page = open_page(earner, "factory")
+    expect(page.get_by_label("Datanet")).to_have_value("lake@1")
+    page.get_by_label("Name", exact=True).fill("harbour")
+    expect(panel(page, "1 Choose").locator(".cli code")).to_contain_text("--datanet lake@1 --name harbour")
+    page.get_by_role("button", name="Start training").click()
+    expect(panel(page, "2 Train").locator(".chip").first).to_have_text("done", timeout=LONG_MS)
+    page.get_by_role("button", name="Publish…").click()
+    dialog = page.locator("dialog")
+    expect(dialog.locator(".cli code")).to_have_text("openledger-node factory publish 1", timeout=LONG_MS)
+    expect(dialog).to_contain_text("Gas, at most")
+    dialog.get_by_role("button", name="Publish").click()
+    expect(dialog.locator(".chip.ok")).to_be_visible(timeout=LONG_MS)
+    again = run("factory", "publish", "1")
+    assert again["transactions"] == [], "it is registered already"
 
 
 @pytest.fixture
@@ -271,6 +271,10 @@ def real_teacher(tmp_path: Path) -> Iterator[Node]:
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.deep(
+    reason="test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve guards the page, "
+    "tests/real/test_factory.py the real training"
+)
 def test_the_real_base_is_taught_from_the_page(real_teacher: Node, open_page: OpenPage) -> None:
     page = open_page(real_teacher, "factory")
     page.get_by_label("Name", exact=True).fill("harbour")

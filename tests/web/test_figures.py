@@ -3,18 +3,17 @@
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 from support.commands import command_json
-from support.nodes import Node, running_node
+from support.nodes import Node
 from support.pages import operator_of, show
 from typer.main import get_command
 
 from openledger_node.cli import main as cli
-from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 WEI = 10**18
@@ -23,14 +22,6 @@ NAMES = {"Pending": "pending_wei", "Settled": "settled_wei", "Claimed": "claimed
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
 LONG = "x" * 1_000_000
-
-
-@pytest.fixture(scope="module")
-def broke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A node that may spend nothing on gas today, so that its bond is parked."""
-    budget = {"OPENLEDGER_CHAIN_GAS_BUDGET_WEI": "1"}
-    with running_node(Home(tmp_path_factory.mktemp("broke")), "--backend", "fake", **EMBEDDED, **budget) as node:
-        yield node
 
 
 def to_open(wei: str | int) -> str:

@@ -3,16 +3,14 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 from support.commands import command_json
-from support.nodes import Node, running_node
+from support.nodes import Node
 from support.pages import operator_of
-
-from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
@@ -22,17 +20,10 @@ SETTLED_MS = 300
 STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Window", "Withdrawal"]
 
 
-@pytest.fixture(scope="module")
-def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+@pytest.fixture
+def paid(earner: Node) -> Node:
     """A node that was paid twice, and whose claims are final."""
-    home = Home(tmp_path_factory.mktemp("paid"))
-    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
-        for _ in range(2):
-            verb(node, "chat", "hello", "--as-guest", "--max-tokens", "20")
-        wait_for(
-            lambda: (found := ask(node, "rewards"))["claims"] and not found["num_unclaimed"] and all_final(found)
-        )
-        yield node
+    return earner
 
 
 def verb(node: Node, *words: str) -> dict[str, Any]:
@@ -42,10 +33,6 @@ def verb(node: Node, *words: str) -> dict[str, Any]:
 def ask(node: Node, question: str, **arguments: Any) -> Any:
     with operator_of(node.home) as operator:
         return operator.post(f"/money/{question}", json=arguments).json()
-
-
-def all_final(rewards: dict[str, Any]) -> bool:
-    return {claim["state"] for claim in rewards["claims"]} == {"final"}
 
 
 def wait_for(find: Callable[[], Any]) -> Any:

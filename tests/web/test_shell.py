@@ -3,21 +3,27 @@
 import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 from support.commands import command_json
-from support.nodes import Node, running_node
+from support.nodes import Node
 from support.pages import Seen, let_in, link_of, open_context, operator_of, show
 
 from openledger_node.api.page import TOKEN_HEADER
-from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 WITHIN_MS = 1_000
-HANGS_MS = 30_000  # it is silent for twelve seconds, and then does not answer for five
+SILENT_MS = 14_000  # longer than the page waits for its stream
+ANSWERS_WITHIN_MS = 5_000  # no longer does it wait for an answer
+AGAIN_MS = 3_000  # after which it asks again
+# Playwright's clock leaves AbortSignal.timeout alone, so it is made of a timer that the clock drives.
+TIMEOUT_BY_CLOCK = """AbortSignal.timeout = (timeoutMs) => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new DOMException("too late", "TimeoutError")), timeoutMs);
+    return controller.signal;
+};"""
 CONTROLS = "button:not(:disabled), a[href], input"
 # By what they bear, since a part of the page may be drawn anew while it is walked through.
 NAMES = """(all) => all.filter((each) => each.offsetParent)
@@ -119,35 +125,42 @@ def test_while_the_stream_is_broken_the_page_asks_by_itself(alone: Node, open_pa
 
 
 def test_a_node_that_hangs_leaves_its_last_figures_and_turns_buttons_off_until_it_is_back(
-    tmp_path: Path, open_page: OpenPage, seen: Seen
+    alone: Node, open_page: OpenPage, seen: Seen
 ) -> None:
     seen.is_forgiven = True
-    with running_node(Home(tmp_path), "--backend", "fake") as node:
-        page = open_page(node)
-        change, gone = page.locator("main button", has_text="Change limits"), page.locator("#gone")
-        expect(change).to_be_enabled()
-        node.signal(signal.SIGSTOP)
-        expect(gone).to_contain_text("The node is not running", timeout=HANGS_MS)
+    page = open_page(alone, script=TIMEOUT_BY_CLOCK)
+    page.clock.install()
+    page.reload()
+    change, gone = page.locator("main button", has_text="Change limits"), page.locator("#gone")
+    expect(change).to_be_enabled()
+    expect(page.locator(".sentence")).to_contain_text("Nothing to answer")
+    alone.signal(signal.SIGSTOP)
+    try:
+        with page.expect_request("**/operator/status"):
+            page.clock.run_for(SILENT_MS)
+        expect(gone).to_be_empty()
+        page.clock.run_for(ANSWERS_WITHIN_MS)
+        expect(gone).to_contain_text("The node is not running")
         expect(gone).to_contain_text("buttons are off until it is back")
         expect(page.locator(".sentence")).to_contain_text("Nothing to answer")
         expect(change).to_be_disabled()
-        node.signal(signal.SIGCONT)
-        expect(gone).to_be_empty()
-        expect(change).to_be_enabled()
+    finally:
+        alone.signal(signal.SIGCONT)
+    page.clock.run_for(AGAIN_MS)
+    expect(gone).to_be_empty()
+    expect(change).to_be_enabled()
 
 
 def test_a_node_that_was_killed_is_said_to_be_gone_and_started_anew_asks_for_a_new_link(
-    tmp_path: Path, open_page: OpenPage, seen: Seen
+    untouched: Node, restart: Callable[[Node], None], open_page: OpenPage, seen: Seen
 ) -> None:
     seen.is_forgiven = True
-    with running_node(Home(tmp_path), "--backend", "fake") as node:
-        page = open_page(node)
-        node.process.kill()
-        node.process.wait()
+    page = open_page(untouched)
+    untouched.process.kill()
+    untouched.process.wait()
     expect(page.locator("#gone")).to_contain_text("The node is not running")
-    port = node.url.rpartition(":")[2]
-    with running_node(Home(tmp_path), "--backend", "fake", "--port", port):
-        expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
+    restart(untouched)
+    expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
 
 
 def test_the_navigation_shows_what_there_is_and_no_more(alone: Node, open_page: OpenPage) -> None:

@@ -4,16 +4,14 @@ The node's answers are its own but for the one thing that each test makes so; th
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.nodes import Node, running_node
+from support.nodes import Node
 from support.pages import Seen, show
-
-from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 Change = Callable[[str, Any], None]
@@ -60,13 +58,6 @@ def nobody_connected(path: str, content: Any) -> None:
     if path == "/money/peers":
         for peer in content["peers"]:
             peer["is_connected"] = False
-
-
-@pytest.fixture
-def untouched(tmp_path: Path) -> Iterator[Node]:
-    """Nobody has asked this node anything."""
-    with running_node(Home(tmp_path), "--backend", "fake") as node:
-        yield node
 
 
 def test_a_node_on_no_network_says_that_no_money_moves_and_chat_needs_none(
