@@ -12,7 +12,7 @@ from openledger_node.home import Home
 from openledger_node.network_file import join_network
 
 from .pages import operator_of
-from .towns import FAKE, FINAL_BLOCKS, WHOLE_TOKENS, FakeTown, Reply, ask, status_of, wait_for
+from .towns import FAKE, FINAL_BLOCKS, WHOLE_TOKENS, FakeTown, Reply, ask, in_parallel, status_of, wait_for
 
 OWN_WEI, CHEAP_WEI = str(14 * 10**16), str(2 * 10**16)
 """Of 1,000 tokens in and 1,000 out: what A asks, and what B asks, which is not much faster."""
@@ -66,6 +66,7 @@ def open_page_town(root: Path, *, cheap_wei: str = CHEAP_WEI) -> Iterator[FakeTo
         tell(town.b, "/resume")
         lose_bids(town, cheap_wei)
         yield town
+        in_parallel(*(node.close for node in town.nodes))
 
 
 def act(party: DemoHome, command: str, **arguments: str) -> None:

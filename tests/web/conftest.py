@@ -230,25 +230,62 @@ def seen() -> Seen:
     return Seen()
 
 
+@pytest.fixture(scope="session")
+def shared(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser context whose cache is warm: a page opens there in half of the processor time."""
+    with open_context(browser) as context:
+        context.new_page()  # an empty one stays, so that there is always a tab
+        yield context
+
+
 @pytest.fixture
-def open_page(browser: Browser, seen: Seen) -> Iterator[OpenPage]:
-    """Open a node's page in a browser of its own: `open_page(node, "home", width=380, scheme="dark")`."""
-    contexts: list[BrowserContext] = []
+def open_page(browser: Browser, shared: BrowserContext, seen: Seen) -> Iterator[OpenPage]:
+    """Open a node's page in a new tab that knows no node yet: `open_page(node, "home", width=380, scheme="dark")`.
+
+    With a `script`, which runs before the page's own scripts, or if `is_own`, it is a new browser context, too. Take
+    that where a test installs a clock or adds a script later, since these can't be taken away again.
+    """
+    own: list[BrowserContext] = []
+    (empty,) = shared.pages
 
     def open_it(
-        node: Node, screen: str = "home", *, width: int = 1280, scheme: str = "light", script: str = ""
+        node: Node,
+        screen: str = "home",
+        *,
+        width: int = 1280,
+        scheme: str = "light",
+        script: str = "",
+        is_own: bool = False,
     ) -> Page:
-        context = open_context(browser, width=width, scheme=scheme)
-        contexts.append(context)
-        context.add_init_script(script)
+        if script or is_own:
+            own.append(context := open_context(browser))
+            context.add_init_script(script)
+        else:
+            context = shared
+            context.clear_cookies()
         page = context.new_page()
+        forget(page, node.url)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # one of three words
         seen.watch(page)
         enter(page, node.home, screen)
         return page
 
     yield open_it
-    for context in contexts:
+    for context in (shared, *own):
         context.unroute_all(behavior="ignoreErrors")  # what is still being asked is of no interest any more
+    for context in own:
         context.close()
+    for page in shared.pages:
+        if page is not empty:
+            page.close()
+    shared.clear_permissions()
     assert seen.is_forgiven or seen.complaints == [], "a page complained"
     assert seen.hosts <= LOOPBACK, "a page asked somebody elsewhere"
+
+
+def forget(page: Page, url: str) -> None:
+    """Empty what the browser keeps for a node's page."""
+    session = page.context.new_cdp_session(page)
+    session.send("Storage.clearDataForOrigin", {"origin": url, "storageTypes": "local_storage"})
+    session.detach()

@@ -21,7 +21,7 @@ PERIODS = (None, "7d", "30d", "")
 NAMES = {"Pending": "pending_wei", "Settled": "settled_wei", "Claimed": "claimed_wei", "Net": "net_wei"}
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
-LONG = "x" * 1_000_000
+LONG = "x" * 100_000  # wider than any page, and rendered dozens of times
 
 
 def to_open(wei: str | int) -> str:

@@ -119,7 +119,7 @@ def test_more_tabs_than_a_browser_has_connections_all_open(alone: Node, open_pag
 
 
 def test_a_hidden_page_asks_nothing_and_is_not_called_gone(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
+    page = open_page(alone, is_own=True)
     page.clock.install()
     page.reload()
     wait_until_heard(page)
@@ -132,7 +132,7 @@ def test_a_hidden_page_asks_nothing_and_is_not_called_gone(alone: Node, open_pag
 
 
 def test_a_page_that_is_looked_at_again_hears_at_once_what_has_changed(alone: Node, open_page: OpenPage) -> None:
-    page = open_page(alone)
+    page = open_page(alone, is_own=True)
     page.clock.install(time=datetime(2026, 1, 1))
     page.reload()
     wait_until_heard(page)
@@ -158,7 +158,7 @@ def test_a_page_that_is_looked_at_again_waits_for_no_slow_answer(alone: Node, op
 
 
 def test_a_page_that_was_opened_out_of_sight_begins_when_it_is_looked_at(alone: Node, open_page: OpenPage) -> None:
-    context = open_page(alone).context
+    context = open_page(alone, is_own=True).context
     context.add_init_script("Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
     page = context.new_page()
     asked = watch(page)
