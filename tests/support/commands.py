@@ -27,7 +27,8 @@ def run_command(home: Home, *words: str, **environment: str) -> Ran:
     with pytest.MonkeyPatch.context() as patch:
         # NOTE: the environment is replaced, not changed, since a thread may read it meanwhile to start a process.
         patch.setattr(os, "environ", found := node_environment(home, **environment))
-        patch.setitem(load_config.__kwdefaults__, "environment", found)  # os.environ as it was at import
+        # Its default was bound to os.environ when it was imported.
+        patch.setattr(load_config, "__kwdefaults__", {**(load_config.__kwdefaults__ or {}), "environment": found})
         patch.setattr(sys, "argv", ["openledger-node", *words])
         with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
             main()
