@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.commands import run_command
 from support.networks import deploy_over, served_chain
 from support.nodes import ROOT, ask_status, node_environment
 from support.peft_folders import write_adapter
@@ -67,10 +68,8 @@ def home(tmp_path: Path) -> Home:
 
 def verb(home: Home, *words: str, **environment: str) -> str:
     """What a verb prints, both streams, in lines that are not wrapped."""
-    command = [sys.executable, "-m", "openledger_node", *words]
     env = node_environment(home, COLUMNS="400", **environment)
-    ran = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
-    return ran.stdout
+    return run_command(*words, env=env, merge=True, timeout_s=60).stdout
 
 
 def table_verb(moment: str, *insteads: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.commands import run_command
 from support.nodes import ROOT, Node, node_environment, running_node, verb_json
 
 from openledger_node.home import Home
@@ -36,10 +37,7 @@ def verb(home: Home, *words: str) -> dict[str, Any]:
 
 
 def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "openledger_node", *words]
-    return subprocess.run(
-        command, env=node_environment(home, **EMBEDDED), capture_output=True, text=True, check=False
-    )
+    return run_command(*words, env=node_environment(home, **EMBEDDED))
 
 
 def ask(home: Home, question: str) -> dict[str, Any]:
@@ -174,7 +172,6 @@ def shared_node(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_without_a_network_money_verbs_and_guests_say_so(home: Home) -> None:
     with running_node(home, "--backend", "fake"):
         for words in (("stake", "show"), ASK):
-            command = [sys.executable, "-m", "openledger_node", *words]
-            ran = subprocess.run(command, env=node_environment(home), capture_output=True, text=True, check=False)
+            ran = run_command(*words, env=node_environment(home))
             assert ran.returncode == 1
             assert "[node] network is local: this node serves this machine alone" in ran.stderr

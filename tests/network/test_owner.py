@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.commands import run_command
 from support.nodes import Node, ask_status, node_environment, running_node, start_process, verb_json, wait_for_status
 
 from openledger_node.api_key import load_api_key
@@ -34,10 +34,7 @@ def verb(home: Home, *words: str) -> dict[str, Any]:
 
 
 def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "openledger_node", *words]
-    return subprocess.run(
-        command, env=node_environment(home, **EMBEDDED), capture_output=True, text=True, check=False
-    )
+    return run_command(*words, env=node_environment(home, **EMBEDDED))
 
 
 def wait_for(find: Callable[[], Any], within_s: float) -> Any:

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from support.canary import files_with, forms
+from support.commands import run_command
 from support.nodes import Node, node_environment, running_node, start_process, wait_for_status
 from support.towns import FakeTown, fake_town, status_of
 
@@ -32,9 +31,7 @@ def body(**more: Any) -> dict[str, Any]:
 
 
 def run(home: Home, *words: str) -> str:
-    command = [sys.executable, "-m", "openledger_node", *words]
-    environment = node_environment(home, **EMBEDDED)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+    return run_command(*words, env=node_environment(home, **EMBEDDED)).stdout
 
 
 def ask_in_every_way(url: str, key: str) -> str:

@@ -1,10 +1,10 @@
 """Who taught an answer, and where its money went, in a terminal."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
+from support.commands import run_command
 from support.nodes import Node, node_environment
 from support.taught import ANSWER, EMBEDDED, NAME, buy, taught_node
 
@@ -24,9 +24,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 def run(node: Node, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "openledger_node", *words]
-    environment = node_environment(node.home, COLUMNS="200", **EMBEDDED)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return run_command(*words, env=node_environment(node.home, COLUMNS="200", **EMBEDDED))
 
 
 def test_a_receipt_names_people_their_shares_and_the_words_of_their_rows(node: Node) -> None:

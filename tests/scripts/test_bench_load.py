@@ -35,6 +35,7 @@ def test_gaps_are_kept_within_a_bound(readers: Any, monkeypatch: pytest.MonkeyPa
     assert max(reading.gaps_s) > 100, "newer ones take the place of older ones"
 
 
+@pytest.mark.ci
 @pytest.mark.slow
 def test_a_short_load_ends_without_an_error_and_leaves_nothing_open() -> None:
     command = [sys.executable, str(BENCH / "load.py"), "--minutes", "0.05", "--streams", "4", "--json"]

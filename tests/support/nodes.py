@@ -18,6 +18,8 @@ import httpx
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
 
+from .commands import run_command
+
 ROOT = Path(__file__).resolve().parents[2]
 TEST_HOME = Home(ROOT / ".home")
 """Where `make test` keeps the real demo base."""
@@ -44,10 +46,10 @@ class Node:
         return httpx.Client(base_url=self.url, headers=self.headers, timeout=60)
 
     def status(self) -> dict[str, Any]:
-        return verb_json(self.home, "status")
+        return command_json(self.home, "status")
 
     def jobs(self) -> list[dict[str, Any]]:
-        jobs: list[dict[str, Any]] = verb_json(self.home, "jobs", "--limit", "100")["jobs"]
+        jobs: list[dict[str, Any]] = command_json(self.home, "jobs", "--limit", "100")["jobs"]
         return jobs
 
     def signal(self, number: int) -> None:
@@ -107,11 +109,13 @@ def ask_status(home: Home) -> dict[str, Any] | None:
         return None
 
 
-def verb_json(home: Home, *words: str, **environment: str) -> dict[str, Any]:
-    """Run a verb with `--json` and read its one object."""
-    command = [sys.executable, "-m", "openledger_node", *words, "--json"]
-    output = subprocess.check_output(command, env=node_environment(home, **environment), text=True)
-    found: dict[str, Any] = json.loads(output)
+def command_json(home: Home, *words: str, **environment: str) -> dict[str, Any]:
+    """Run a command with `--json` and read its one object."""
+    ran = run_command(*words, "--json", env=node_environment(home, **environment))
+    if ran.returncode != 0:
+        print(ran.stderr, file=sys.stderr)
+    ran.check_returncode()
+    found: dict[str, Any] = json.loads(ran.stdout)
     return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from openledger_node.home import Home
 from openledger_protocol.signatures import address_of
 
-from .nodes import Node, running_node, verb_json
+from .nodes import Node, command_json, running_node
 from .pages import operator_of
 
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_NODE_AUTO_BOND": "false"}
@@ -101,7 +101,7 @@ def buy(home: Home, text: str | None = None, *, model: str = NAME, question: str
 
 def _teach(home: Home) -> None:
     def run(*words: str) -> dict[str, Any]:
-        return verb_json(home, *words, **EMBEDDED)
+        return command_json(home, *words, **EMBEDDED)
 
     folder = home.root / "rows"
     folder.mkdir()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger_node.home import Home
-from support.nodes import ROOT, TEST_HOME, verb_json
+from support.nodes import ROOT, TEST_HOME, command_json
 
 SEED = 2
 NAME = "lake"
@@ -76,5 +76,5 @@ def fingerprint() -> str:
 def _train(root: Path) -> None:
     root.mkdir(mode=0o700)
     (root / "models").symlink_to(TEST_HOME.models)
-    printed = verb_json(Home(root), "factory", "train", *FLAGS)
+    printed = command_json(Home(root), "factory", "train", *FLAGS)
     (root / RESULT_FILE).write_text(json.dumps(printed))  # last, so that a training that was cut off is none

@@ -25,8 +25,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from support.commands import command_json
-from support.nodes import Node, running_node
+from support.nodes import Node, command_json, running_node
 from support.page_towns import open_page_town
 from support.pages import CHROMIUM, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context, operator_of
 from support.taught import buy, taught_node

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.commands import command_json, run_command
-from support.nodes import Node
+from support.commands import run_command
+from support.nodes import Node, command_json, node_environment
 from support.taught import ANSWER, EMBEDDED, HOSTILE, HOSTILE_ANSWER, NAME, buy
 
 OpenPage = Callable[..., Page]
@@ -264,7 +264,7 @@ def test_every_line_for_a_terminal_is_one_that_the_program_takes(shown: Page, ta
     assert any("--base-too" in line for line in lines)
     verbs = {tuple(word for word in shlex.split(line)[1:3] if word[0] not in "-0'") for line in lines}
     for verb in verbs:
-        assert run_command(taught.home, *verb, "--help", **EMBEDDED).status == 0, verb
+        assert run_command(*verb, "--help", env=node_environment(taught.home, **EMBEDDED)).returncode == 0, verb
 
 
 def test_base_too_prints_both_answers_as_one_object(taught: Node) -> None:

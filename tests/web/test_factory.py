@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.commands import command_json, run_command
-from support.nodes import TEST_HOME, Node, running_node
+from support.commands import run_command
+from support.nodes import TEST_HOME, Node, command_json, node_environment, running_node
 from support.pages import operator_of, show
 
 from openledger_node.datanets.rows import write_rows
@@ -227,8 +227,8 @@ def test_every_line_that_is_printed_is_one_of_the_verbs(teacher: Node, open_page
     assert {"factory resume", "factory stop", "factory stop --keep"} <= verbs
     for line in verbs:
         words = [word for word in line.split() if word != "--help"]
-        ran = run_command(teacher.home, *words, "--help")
-        assert ran.status == 0, (line, ran.stderr)
+        ran = run_command(*words, "--help", env=node_environment(teacher.home))
+        assert ran.returncode == 0, (line, ran.stderr)
         assert all(word in ran.stdout for word in words if word.startswith("--")), line
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.commands import command_json
-from support.nodes import Node
+from support.nodes import Node, command_json
 from support.pages import operator_of, show
 from typer.main import get_command
 

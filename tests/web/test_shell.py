@@ -7,8 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
-from support.commands import command_json
-from support.nodes import Node
+from support.nodes import Node, command_json
 from support.pages import Seen, let_in, link_of, open_context, operator_of, show
 
 from openledger_node.api.page import TOKEN_HEADER

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import run_command
 from support.indexes import ADA
 from support.nodes import node_environment
 
@@ -23,9 +24,7 @@ from openledger_protocol.codec import canonical_digest
 
 
 def verb(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "openledger_node", "factory", *words]
-    environment = node_environment(Home(home), COLUMNS="200")
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return run_command("factory", *words, env=node_environment(Home(home), COLUMNS="200"))
 
 
 def train(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
