@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from support.commands import write_shell_command
 from support.nodes import ROOT, Node, node_environment, running_node, verb_json
 
 from openledger_node.home import Home
@@ -39,6 +40,7 @@ MAY_END_WITH = {"openledger-node doctor": 8}
 """It found something: a machine on which tests run may be busy, or its disk nearly full."""
 
 PATIENCE_S = 60.0
+POLL_S = 0.2
 COMMAND_TIMEOUT_S = 90.0
 ENVIRONMENT = {
     "OPENLEDGER_NODE_NETWORK": "auto",
@@ -54,6 +56,7 @@ class Typist:
 
     node: Node
     folder: Path
+    programs: Path  # a folder with the program, before all others on the path
     typed: list[str] = field(default_factory=list)
 
     def type(self, language: str, command: str) -> None:
@@ -62,13 +65,12 @@ class Typist:
         deadline_s = time.monotonic() + (PATIENCE_S if command in PATIENT else 0)
         while (ran := self._run(words)).returncode not in (0, MAY_END_WITH.get(command)):
             assert time.monotonic() < deadline_s, f"{command}\n{ran.stdout}"
-            time.sleep(1)
+            time.sleep(POLL_S)
         self.typed.append(command)
 
     def _run(self, words: list[str]) -> "subprocess.CompletedProcess[str]":
-        bin_folder = Path(sys.executable).parent
         environment = node_environment(self.node.home, **ENVIRONMENT)
-        environment["PATH"] = f"{bin_folder}:{environment['PATH']}"
+        environment["PATH"] = f"{self.programs}:{Path(sys.executable).parent}:{environment['PATH']}"
         return subprocess.run(
             words,
             cwd=self.folder,
@@ -109,8 +111,10 @@ def commands(page: str) -> Iterator[tuple[str, str]]:
 def test_every_command_of_the_page_runs(page: str, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir(mode=0o700)
     (tmp_path / "work").mkdir()
+    (tmp_path / "programs").mkdir()
+    write_shell_command(tmp_path / "programs")
     with running_node(Home(tmp_path / "home"), **ENVIRONMENT) as node:
-        typist = Typist(node, tmp_path / "work")
+        typist = Typist(node, tmp_path / "work", tmp_path / "programs")
         for language, command in commands(page):
             if command not in NOT_HERE:
                 typist.type(language, command)

@@ -28,18 +28,32 @@ NUM_STREAMS = 3
 STARTING = threading.Lock()
 
 
+SHELL_COMMAND = """#!{python} -IS
+import json, os, socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({path!r})
+request = {{"words": sys.argv[1:], "env": dict(os.environ), "cwd": os.getcwd()}}
+socket.send_fds(connection, [json.dumps(request).encode() + b"\\n"], [0, 1, 2])
+answers = connection.makefile()
+answers.readline()
+sys.exit(int(answers.readline()))
+"""
+
+
+def write_shell_command(folder: Path) -> None:
+    """Write the program as a shell finds it by its name, which asks for a fork; the streams are the shell's."""
+    file = folder / "openledger-node"
+    file.write_text(SHELL_COMMAND.format(python=sys.executable, path=_server()))
+    file.chmod(0o755)
+
+
 def run_command(
-    *words: str,
-    env: Mapping[str, str],
-    cwd: Path | None = None,
-    stdin: int | None = None,
-    merge: bool = False,
-    timeout_s: float = TIMEOUT_S,
+    *words: str, env: Mapping[str, str], merge: bool = False, timeout_s: float = TIMEOUT_S
 ) -> "subprocess.CompletedProcess[str]":
     """Run one command to its end. `merge` writes both streams to the first, in their order."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, open(os.devnull) as null:
-        streams = [null.fileno() if stdin is None else stdin, out.fileno(), (out if merge else err).fileno()]
-        request = {"words": words, "env": dict(env), "cwd": str(cwd or Path.cwd())}
+        streams = [null.fileno(), out.fileno(), (out if merge else err).fileno()]
+        request = {"words": words, "env": dict(env), "cwd": str(Path.cwd())}
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout_s)
             connection.connect(_server())

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.depth import depth as by_depth
 from support.economies import OPEN, World, open_world
 from support.networks import NEEDS_ANVIL, WAYS, tamed_chain
 
@@ -39,7 +40,7 @@ def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> No
 
 @pytest.mark.slow
 @NEEDS_ANVIL
-@pytest.mark.parametrize("depth", [12, 64])
+@pytest.mark.parametrize("depth", by_depth(light=[64], deep=[12, 64]))
 def test_a_reorg_in_the_middle_of_the_path_changes_no_total(tmp_path: Path, depth: int) -> None:
     with tamed_chain("anvil", tmp_path / "chain") as client, closing(open_world(tmp_path, client)) as world:
         client.mine(70)  # the contracts and the stake are there to stay
