@@ -129,7 +129,7 @@ class Walk:
         self.attempt("OpenToken", "transfer", to, self.amount(), key=PAYER_KEY)
 
 
-@pytest.mark.parametrize("seed", range(1, depth(light=2, deep=11)))
+@pytest.mark.parametrize("seed", range(1, depth(light=3, deep=11)))
 def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
     session = Economy(stage=staged())
     bond_another(session)
