@@ -101,7 +101,8 @@ def main() -> None:
     durations: dict[str, float] = json.loads(DURATIONS.read_text()) if DURATIONS.exists() else {}
     outcomes = list(run_all([*checks(durations), *bundles(test_files(), durations)], words.workers))
     holds = are_good(outcomes)
-    print(*not_tested(outcomes), sep="\n")
+    for line in not_tested(outcomes):
+        print(line)
     if words.record:
         DURATIONS.write_text(json.dumps(recorded(outcomes), indent=1) + "\n")
     used = os.times()
@@ -131,10 +132,14 @@ def bundles(files: Iterable[str], durations: Mapping[str, float]) -> list[Job]:
     batch: list[str] = []
     for file in rest:
         if batch and seconds_of([*batch, file], durations) > BUNDLE_S:
-            jobs.append(bundle(f"{batch[0]} … {batch[-1]}", batch, durations))
+            jobs.append(bundle(name_of(batch), batch, durations))
             batch = []
         batch.append(file)
-    return [*jobs, bundle(f"{batch[0]} … {batch[-1]}", batch, durations)] if batch else jobs
+    return [*jobs, bundle(name_of(batch), batch, durations)] if batch else jobs
+
+
+def name_of(files: list[str]) -> str:
+    return files[0] if len(files) == 1 else f"{files[0]} … {files[-1]}"
 
 
 def bundle(name: str, files: list[str], durations: Mapping[str, float]) -> Job:

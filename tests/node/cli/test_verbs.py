@@ -283,8 +283,9 @@ def test_doctor_finds_nothing_wrong_on_a_sound_home(run: Run, home: Home) -> Non
     load_api_key(home)
     open_ledger(home.ledger(LOCAL_NETWORK)).close()
     ran = run("doctor", "--json")
-    wrong = [check for check in ran.json["checks"] if check["is_ok"] is False and check["check"] != "disk"]
-    assert wrong == []
+    of_the_machine = ("disk", "load")  # nearly full, or busy with other tests: neither is the home's fault
+    checks = [check for check in ran.json["checks"] if check["check"] not in of_the_machine]
+    assert [check for check in checks if check["is_ok"] is False] == []
 
 
 @pytest.mark.usefixtures("fake_base")
