@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import write_shell_command
-from support.nodes import ROOT, Node, node_environment, running_node, verb_json
+from support.nodes import ROOT, Node, command_json, node_environment, running_node
 
 from openledger_node.home import Home
 
@@ -87,10 +87,10 @@ class Typist:
         command = command.replace("~/.local/share/openledger-node", str(self.node.home.root))
         command = command.replace("smollm2-135m-instruct", "fake")
         if re.search(r"datanet approve \w+ 0x", command):
-            batches = verb_json(self.node.home, "datanet", "show", "harbour", **ENVIRONMENT)["batches"]
+            batches = command_json(self.node.home, "datanet", "show", "harbour", **ENVIRONMENT)["batches"]
             command = re.sub(r"0x[0-9a-f]{8}\b", batches[-1]["digest"], command)
         if "attribution" in command:
-            receipts = verb_json(self.node.home, "attribution", "show", **ENVIRONMENT)["receipts"]
+            receipts = command_json(self.node.home, "attribution", "show", **ENVIRONMENT)["receipts"]
             command = re.sub(r"0x[0-9a-f]{10}\b", receipts[0]["digest"], command)
         return command
 

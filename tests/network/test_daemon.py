@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.nodes import Node, node_environment, running_node, start_process, verb_json, wait_for_status
+from support.nodes import Node, command_json, node_environment, running_node, start_process, wait_for_status
 
 from openledger_node.home import Home
 
@@ -63,8 +63,8 @@ def test_ctrl_c_lets_running_answers_end_and_exits_0(home: Home) -> None:
         assert node.wait() == 0
         reader.join(20)
     assert seen[-1] == "data: [DONE]"
-    assert [job["state"] for job in verb_json(home, "jobs")["jobs"]] == ["completed"]
-    assert verb_json(home, "status")["state"] == "stopped"
+    assert [job["state"] for job in command_json(home, "jobs")["jobs"]] == ["completed"]
+    assert command_json(home, "status")["state"] == "stopped"
 
 
 def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(home: Home) -> None:
@@ -82,7 +82,7 @@ def test_a_draining_node_takes_no_new_request_and_ends_when_its_grace_is_over(ho
         assert "Retry-After" in response.headers
         assert node.wait() == 0
         reader.join(20)
-    (job,) = verb_json(home, "jobs")["jobs"]
+    (job,) = command_json(home, "jobs")["jobs"]
     assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
     assert seen[-1] == "data: [DONE]", "who is cut off is told so"
 
@@ -98,7 +98,7 @@ def test_a_second_signal_ends_at_once_and_still_records(home: Home) -> None:
         node.signal(signal.SIGINT)
         assert node.wait() == 0
         reader.join(20)
-    (job,) = verb_json(home, "jobs")["jobs"]
+    (job,) = command_json(home, "jobs")["jobs"]
     assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
 
 
@@ -136,7 +136,7 @@ def test_a_killed_daemon_leaves_nothing_running_and_the_next_start_recovers(home
         node.wait()
         reader.join(20)
         wait_until_gone(engine_id)
-    assert verb_json(home, "status")["state"] == "stopped"
+    assert command_json(home, "status")["state"] == "stopped"
     with running_node(home, "--backend", "fake") as node:
         assert [job["state"] for job in node.jobs()] == ["interrupted"]
         assert "1 request" in (home.root / "start.log").read_text()
@@ -216,7 +216,7 @@ def test_a_client_that_stops_reading_does_not_keep_the_node_from_ending(home: Ho
             node.signal(signal.SIGINT)
             threading.Event().wait(0.3)
         assert node.wait() == 0
-    (job,) = verb_json(home, "jobs")["jobs"]
+    (job,) = command_json(home, "jobs")["jobs"]
     assert (job["state"], job["finish_reason"]) == ("completed", "cancelled")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.hostile_strings import HOSTILE, acting
-from support.nodes import Node, running_node, verb_json
+from support.nodes import Node, command_json, running_node
 from support.peft_folders import write_adapter
 from support.poisoned import poisoned_socket
 
@@ -105,7 +105,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 @pytest.fixture(scope="module")
 def receipt(real: Node) -> str:
-    found: str = verb_json(real.home, "chat", "hello", "--as-guest", "--max-tokens", "8", **EMBEDDED)["digest"]
+    found: str = command_json(real.home, "chat", "hello", "--as-guest", "--max-tokens", "8", **EMBEDDED)["digest"]
     return found
 
 

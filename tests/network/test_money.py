@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from support.commands import run_command
-from support.nodes import ROOT, Node, node_environment, running_node, verb_json
+from support.nodes import ROOT, Node, command_json, node_environment, running_node
 
 from openledger_node.home import Home
 
@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def verb(home: Home, *words: str) -> dict[str, Any]:
-    return verb_json(home, *words, **EMBEDDED)
+    return command_json(home, *words, **EMBEDDED)
 
 
 def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":

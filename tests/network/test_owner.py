@@ -11,7 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from support.commands import run_command
-from support.nodes import Node, ask_status, node_environment, running_node, start_process, verb_json, wait_for_status
+from support.nodes import (
+    Node,
+    ask_status,
+    command_json,
+    node_environment,
+    running_node,
+    start_process,
+    wait_for_status,
+)
 
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
@@ -30,7 +38,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def verb(home: Home, *words: str) -> dict[str, Any]:
-    return verb_json(home, *words, **EMBEDDED)
+    return command_json(home, *words, **EMBEDDED)
 
 
 def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":
@@ -106,7 +114,7 @@ def test_a_price_counts_from_the_next_answer_on_and_after_the_next_start(home: H
 def test_a_pause_frees_the_engine_survives_a_restart_and_ends_by_resume(home: Home) -> None:
     with running_node(home, "--backend", "fake") as node:
         engine = node.status()["engine"]["process_id"]
-        paused = verb_json(home, "pause")
+        paused = command_json(home, "pause")
         assert paused["paused"]["by"] == "owner"
         refused = answer(node)
         assert (refused.status_code, PAUSED in refused.text) == (503, True)
@@ -121,7 +129,7 @@ def test_a_pause_frees_the_engine_survives_a_restart_and_ends_by_resume(home: Ho
         status = wait_for_status(home, process, lambda found: found["state"] == "paused")
         assert status["engine"]["process_id"] is None
         wait_for(lambda: "once the node is resumed" in (home.root / "start.log").read_text(), 30)
-        assert verb_json(home, "resume")["paused"] is None
+        assert command_json(home, "resume")["paused"] is None
         status = wait_for_status(home, process, lambda found: found["engine"]["state"] == "ready")
         node = Node(home=home, process=process, url=status["api"]["url"], key=load_api_key(home))
         assert answer(node).status_code == 200
@@ -147,7 +155,7 @@ def test_a_node_that_was_paused_at_its_start_sells_once_it_is_resumed(home: Home
 def test_limits_count_at_once_and_the_engine_starts_anew_within_them(home: Home) -> None:
     with running_node(home, "--backend", "fake") as node:
         engine = node.status()["engine"]["process_id"]
-        found = verb_json(home, "limits", "set", "--ram", "1GB", "--day-max", "2.5")
+        found = command_json(home, "limits", "set", "--ram", "1GB", "--day-max", "2.5")
         assert (found["ram_bytes"], found["day_max_wei"]) == (10**9, str(25 * 10**17))
 
         def is_renewed() -> bool:
@@ -162,7 +170,7 @@ def test_limits_count_at_once_and_the_engine_starts_anew_within_them(home: Home)
             3,
             True,
         )
-        assert verb_json(home, "limits", "show")["ram_bytes"] == 10**9
+        assert command_json(home, "limits", "show")["ram_bytes"] == 10**9
         assert answer(node).status_code == 200
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.nodes import running_node, verb_json
+from support.nodes import command_json, running_node
 from support.pages import operator_of
 
 from openledger_node.home import Home
@@ -19,7 +19,7 @@ DEADLINE_S = 60.0
 
 
 def run_of(home: Home) -> dict[str, Any]:
-    run: dict[str, Any] = verb_json(home, "factory", "status")["run"]
+    run: dict[str, Any] = command_json(home, "factory", "status")["run"]
     return run
 
 
@@ -47,5 +47,5 @@ def test_the_next_node_goes_on_with_the_training(tmp_path: Path, number: signal.
         run = wait_for(home, lambda run: len(run["restarts"]) == 1)
         assert run["restarts"][0]["step"] > 50, "from a checkpoint"
         assert run["who"] == "here", run["state"]
-        kept = verb_json(home, "factory", "stop", "--keep")
+        kept = command_json(home, "factory", "stop", "--keep")
         assert kept["state"] == "done"
