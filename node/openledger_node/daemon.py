@@ -37,7 +37,7 @@ from .operator.service import open_operator
 from .operator.status import NodeParts
 from .serving.pinning import AdapterPins
 from .serving.service import Serving
-from .settlement.open import HomeNetwork, open_place
+from .settlement.open import HomeNetwork, open_home_network
 
 CUT_OFF_GRACE_S = 5.0
 """Time for answers that were cut off to end: the engine finishes its step first."""
@@ -74,7 +74,7 @@ async def run_daemon(home: Home, config: Config, output: OperatorOutput) -> None
     Raises:
         NodeError: the node can't start; the message says what to do.
     """
-    with claim_home(home), open_place(home, config) as home_network:
+    with claim_home(home), open_home_network(home, config) as home_network:
         ledger = open_ledger(home.ledger(home_network.network_id))
         try:
             await Daemon(home, config, home_network, ledger, output).run()

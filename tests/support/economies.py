@@ -88,7 +88,7 @@ class World:
         steps = self.payer.treasury.plan(
             [OpenChannel(config=config, amount_wei=Wei(amount_wei))], config.payer, sign, key=name
         )
-        self.payer.treasury.want(steps)
+        self.payer.treasury.submit(steps)
         self.configs[key] = config
         self.run(lambda: self.node.deployment.channel(key, block_number=self.final).deposit_wei == amount_wei)
         return key

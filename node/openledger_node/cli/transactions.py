@@ -130,10 +130,10 @@ def _open_own(home: Home) -> Iterator[MoneyQueries]:
     from ..ledger.ledger import open_ledger
     from ..models.bases import find_base
     from ..payments.receipts import open_seal
-    from ..settlement.open import connect, open_place  # with it comes what encodes calls, half a second
+    from ..settlement.open import connect, open_home_network  # with it comes what encodes calls, half a second
 
     config = load_settings(home)
-    with open_place(home, config) as place:
+    with open_home_network(home, config) as place:
         if place.network is None:
             raise ConfigError(f"this node is on no network: {place.why_none or '[node] network is local'}")
         with (

@@ -1,4 +1,4 @@
-"""Channels: whom they join, the highest voucher, and what they have been charged."""
+"""Payment channels: their two sides, the highest voucher, and the amount charged so far."""
 
 import json
 import sqlite3
@@ -17,14 +17,14 @@ class Channel:
 
     channel_id: ChannelId
     config: ChannelConfig
-    opened_ns: int  # when this side first heard of it
+    opened_ns: int  # when this side first learned of it
     ceiling_wei: Wei = ZERO_WEI  # of the highest voucher
     voucher: bytes | None = None  # its signature
     charged_wei: Wei = ZERO_WEI  # cumulative of the last receipt
 
     @property
     def signed_voucher(self) -> SignedVoucher | None:
-        """The highest voucher."""
+        """The highest voucher with its signature; None before the first."""
         if self.voucher is None:
             return None
         voucher = Voucher(channel_id=self.channel_id, max_claimable_wei=self.ceiling_wei)
@@ -32,13 +32,13 @@ class Channel:
 
 
 class Channels:
-    """The rows of channels."""
+    """Rows of channels; a row's ceiling and charge never fall."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def ensure(self, channel_id: ChannelId, config: ChannelConfig, *, now_ns: int) -> Channel:
-        """The channel's row, written if this is the first that is heard of it."""
+        """Return the channel's row, written now if there is none yet."""
         with self._store.transaction() as transaction:
             transaction.execute(
                 "INSERT OR IGNORE INTO channel (channel_id, payer, node, config, opened_ns, ceiling_wei, charged_wei)"
@@ -50,7 +50,7 @@ class Channels:
         return found
 
     def raise_ceiling(self, signed: SignedVoucher) -> None:
-        """Keep a voucher before it is relied on, or sent; a lower one than the last changes nothing."""
+        """Store a voucher before it is relied on or sent; one that is not higher than the last changes nothing."""
         voucher = signed.voucher
         with self._store.transaction() as transaction:
             known = self.find(voucher.channel_id)
@@ -61,7 +61,7 @@ class Channels:
                 )
 
     def charge(self, channel_id: ChannelId, cumulative_wei: Wei) -> None:
-        """Note what the channel has been charged after its newest receipt; that never falls."""
+        """Store the cumulative charge of the channel's newest receipt; a lower one changes nothing."""
         with self._store.transaction() as transaction:
             known = self.find(channel_id)
             if known and cumulative_wei > known.charged_wei:
@@ -70,7 +70,7 @@ class Channels:
                 )
 
     def find(self, channel_id: ChannelId) -> Channel | None:
-        """One channel."""
+        """Find one channel by its id."""
         row = self._store.row("SELECT * FROM channel WHERE channel_id = ?", (channel_id,))
         return _channel(row) if row else None
 

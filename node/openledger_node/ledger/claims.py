@@ -1,4 +1,4 @@
-"""Claims: which receipts were brought to the chain together, and how far each claim has come there."""
+"""Claims: the receipts that went to the chain together, and the state of each claim there."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -31,14 +31,14 @@ class Claim:
 
 
 class Claims:
-    """The rows of claims."""
+    """Rows of claims, and the binding of receipts to them."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._receipts = Receipts(store)
 
     def add(self, key: str, claim: EpochClaim, digests: Sequence[Digest], *, gross_wei: Wei, now_s: int) -> Claim:
-        """Keep a claim and bind its receipts to it, all at once; join its intent's transaction to make it exact."""
+        """Store a claim and bind its receipts to it; call it in the transaction that adds its intent."""
         with self._store.transaction() as transaction:
             transaction.execute(
                 "INSERT INTO claim (key, seq, epoch, items_hash, receipts_root, num_receipts, gross_wei, state,"
@@ -59,22 +59,22 @@ class Claims:
         return found
 
     def move(self, claim_id: int, state: ClaimState) -> None:
-        """Note how far it has come; a refused one sets its receipts free for the next."""
+        """Store a claim's new state; refusal releases its receipts for the next claim."""
         with self._store.transaction() as transaction:
             transaction.execute("UPDATE claim SET state = ? WHERE claim_id = ?", (state, claim_id))
             if state == "refused":
                 self._receipts.release(claim_id)
 
     def unfinished(self) -> list[Claim]:
-        """Claims of which something may still become, oldest first."""
+        """Claims that are neither final nor refused, oldest first."""
         return self._found("WHERE state NOT IN ('final', 'refused') ORDER BY claim_id")
 
     def newest(self, *, limit: int | None = None) -> list[Claim]:
-        """The newest claims, newest first; all without a limit."""
+        """The newest claims, newest first; all of them without a limit."""
         return self._found("ORDER BY claim_id DESC LIMIT ?", _limit(limit))
 
     def mined_hashes(self, *, limit: int | None = None) -> dict[str, Digest]:
-        """The transactions that brought the newest claims to the chain, by the claims' keys."""
+        """Hashes of the transactions that brought the newest claims to the chain, by the claims' keys."""
         query = (
             "SELECT key, mined_hash FROM outbox WHERE mined_hash IS NOT NULL"
             " AND key IN (SELECT key FROM claim ORDER BY claim_id DESC LIMIT ?)"
@@ -82,7 +82,7 @@ class Claims:
         return {row["key"]: Digest(row["mined_hash"]) for row in self._store.rows(query, (_limit(limit),))}
 
     def find(self, claim_id: int) -> Claim | None:
-        """One claim."""
+        """Find one claim by its id."""
         return next(iter(self._found("WHERE claim_id = ?", claim_id)), None)
 
     def _found(self, condition: str, *values: object) -> list[Claim]:

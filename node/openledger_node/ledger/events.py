@@ -1,4 +1,4 @@
-"""Events of the chain, as far as the node has read it, and the last blocks by which it knows the chain again."""
+"""Chain events that the node has read, and the latest blocks, by which it notices a reorganisation."""
 
 import json
 import sqlite3
@@ -11,11 +11,11 @@ from openledger_protocol.primitives import Address, Digest
 from .store import Store
 
 KEY_CHARACTERS_MAX = 80
-"""Longer arguments are not looked up by."""
+"""Events can't be looked up by arguments longer than this."""
 
 
 class EventRows:
-    """The rows of blocks and events."""
+    """Rows of blocks and events; a reorganisation deletes those above the common ancestor."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -28,9 +28,9 @@ class EventRows:
         first: int = 0,
         last: int | None = None,
     ) -> list[Event]:
-        """Events of a name, with these arguments, in these blocks (both included), in the chain's order.
+        """Find events by name, arguments and blocks (both included), in the chain's order.
 
-        What is only in the latest blocks may be taken back: `finalized_number` as `last` leaves that out.
+        A reorganisation may still take the latest blocks back: pass `finalized_number` as `last` to leave them out.
         """
         query = "SELECT * FROM event WHERE name = ? AND block_number BETWEEN ? AND ?"
         values: list[object] = [name, first, self._last_number() if last is None else last]
@@ -40,7 +40,7 @@ class EventRows:
         return [_event(row) for row in self._store.rows(query + " ORDER BY block_number, log_index", values)]
 
     def about_claims(self, node: Address, *, seq_min: int) -> list[Event]:
-        """`Claimed`, `Proposed` and `Finalized` of a node's claims from this number on, in the chain's order."""
+        """`Claimed`, `Proposed` and `Finalized` events of a node's claims from `seq_min` on, in the chain's order."""
         query = (
             "SELECT event.* FROM event_argument AS node JOIN event_argument AS seq USING (event_id)"
             " JOIN event USING (event_id)"
@@ -50,23 +50,23 @@ class EventRows:
         return [_event(row) for row in self._store.rows(query, (node, seq_min))]
 
     def last_blocks(self) -> list[BlockId]:
-        """The newest blocks read, newest first, as many as are kept."""
+        """The latest blocks that are kept, newest first."""
         rows = self._store.rows("SELECT * FROM block ORDER BY number DESC")
         return [BlockId(number=row["number"], hash=Digest(row["hash"])) for row in rows]
 
     def finalized_number(self) -> int:
-        """Up to where all is read and final; -1 before anything is."""
+        """The block up to which everything is read and final; -1 at the start."""
         (row,) = self._store.rows("SELECT finalized_number FROM scan")
         number: int = row["finalized_number"]
         return number
 
     def in_blocks(self, first: int, last: int) -> list[Event]:
-        """Events of these blocks, both included, in order."""
+        """Events of these blocks (both included), in the chain's order."""
         query = "SELECT * FROM event WHERE block_number BETWEEN ? AND ? ORDER BY block_number, log_index"
         return [_event(row) for row in self._store.rows(query, (first, last))]
 
     def append(self, blocks: Sequence[BlockId], events: Sequence[Event]) -> None:
-        """Keep blocks that were read, in order, and what was said in them."""
+        """Store blocks that were read, in ascending order, and their events."""
         with self._store.transaction() as transaction:
             transaction.executemany(
                 "INSERT INTO block VALUES (?, ?)", [(block.number, block.hash) for block in blocks]
@@ -78,14 +78,14 @@ class EventRows:
                 _insert(transaction, event)
 
     def rewind(self, number: int) -> None:
-        """Forget the blocks above this one, and what was said in them."""
+        """Delete the blocks above this one, and their events."""
         with self._store.transaction() as transaction:
             transaction.execute("DELETE FROM block WHERE number > ?", (number,))
             transaction.execute("DELETE FROM event WHERE block_number > ?", (number,))
             transaction.execute("UPDATE scan SET finalized_number = MIN(finalized_number, ?)", (number,))
 
     def finalize(self, number: int) -> None:
-        """Note up to where all is read and final."""
+        """Store the block up to which everything is read and final."""
         with self._store.transaction() as transaction:
             transaction.execute("UPDATE scan SET finalized_number = ?", (number,))
 
@@ -116,7 +116,7 @@ def _insert(transaction: sqlite3.Connection, event: Event) -> None:
 
 
 def _keys(event: Event) -> Iterator[tuple[str, str]]:
-    """The arguments that an event can be looked up by, as text: integers outgrow SQLite's own."""
+    """Arguments that an event can be looked up by, as text because they outgrow SQLite's 64-bit integers."""
     for name, value in event.arguments.items():
         if isinstance(value, int | str) and len(str(value)) <= KEY_CHARACTERS_MAX:
             yield name, str(value)

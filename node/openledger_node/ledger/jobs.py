@@ -1,4 +1,4 @@
-"""Jobs: the requests that were let in, and what came of each."""
+"""Jobs: the requests that were admitted, and their outcomes."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ JobState = Literal["running", "completed", "failed", "interrupted"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request that was let in; times in ns since 1970."""
+    """One admitted request; times in ns since 1970."""
 
     request_id: RequestId
     received_ns: int
@@ -32,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSums:
-    """What the requests since a moment come to; those that are none of the three still run."""
+    """Counts of the requests since a moment; those that are in none of the three states still run."""
 
     num_jobs: int
     num_answered: int
@@ -43,20 +43,20 @@ class JobSums:
 
 
 class DuplicateJobError(sqlite3.IntegrityError):
-    """A request comes under an id that another one had: ids come from peers, so this is no mistake of ours."""
+    """A request has the id of an earlier one; ids come from peers, so this is not our own mistake."""
 
 
 class Jobs:
-    """The rows of jobs."""
+    """Rows of jobs."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def start(self, job: Job) -> None:
-        """Write the row of a request before any work on it.
+        """Write a request's row before any work on it.
 
         Raises:
-            DuplicateJobError: the id was used before.
+            DuplicateJobError: another request had this id.
         """
         with self._store.transaction() as transaction:
             written = transaction.execute(
@@ -76,7 +76,7 @@ class Jobs:
                 raise DuplicateJobError(f"request id {job.request_id} was used before: an id names one request")
 
     def complete(self, completion: Completion, *, first_token_ns: int | None, ended_ns: int) -> None:
-        """Close the row of an answered request, also when its requester left early."""
+        """Close the row of an answered request, even if its requester left early."""
         with self._store.transaction() as transaction:
             transaction.execute(
                 "UPDATE job SET state = 'completed', tokens_in = ?, tokens_out = ?, finish_reason = ?,"
@@ -92,7 +92,7 @@ class Jobs:
             )
 
     def fail(self, request_id: RequestId, *, error_code: str, ended_ns: int) -> None:
-        """Close the row of a request that could not be answered."""
+        """Close the row of a request that failed."""
         with self._store.transaction() as transaction:
             transaction.execute(
                 "UPDATE job SET state = 'failed', error_code = ?, ended_ns = ?"
@@ -101,14 +101,14 @@ class Jobs:
             )
 
     def recover(self) -> int:
-        """At a start: whatever still runs was cut off with the daemon before this one; returns how many."""
+        """Mark the jobs that the previous daemon left running as interrupted, at a start; return their number."""
         with self._store.transaction() as transaction:
             return transaction.execute("UPDATE job SET state = 'interrupted' WHERE state = 'running'").rowcount
 
     def newest(
         self, *, limit: int, state: JobState | None = None, model: str | None = None, since_ns: int = 0
     ) -> list[Job]:
-        """The newest jobs, newest first: of a state, of an adapter's or a base's name, since a moment."""
+        """The newest jobs, newest first, filtered by state, by the name of an adapter or base, and by time."""
         rows = self._store.rows(
             "SELECT * FROM job WHERE received_ns >= ?1 AND (?2 IS NULL OR state = ?2)"
             " AND (?3 IS NULL OR adapter_name = ?3 OR adapter_id = ?3 OR (adapter_id IS NULL AND base = ?3))"
@@ -118,7 +118,7 @@ class Jobs:
         return [Job(**dict(row)) for row in rows]
 
     def sums(self, *, since_ns: int) -> JobSums:
-        """What all jobs since a moment come to, by one look along the index of when they came."""
+        """Counts of all jobs since a moment, by one pass over the index of receipt times."""
         (row,) = self._store.rows(
             "SELECT COUNT(*) AS num_jobs, TOTAL(state = 'completed') AS num_answered,"
             " TOTAL(state = 'failed') AS num_failed, TOTAL(state = 'interrupted') AS num_interrupted,"

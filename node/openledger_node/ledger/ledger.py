@@ -1,4 +1,4 @@
-"""The ledger: what this node did, kept so that a crash at any point loses nothing that was promised."""
+"""The ledger: a durable record of this node's work; a crash at any point loses nothing that was promised."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from .sums import Sums
 
 
 class Ledger:
-    """Typed rows, a noun an attribute; every method of a noun that writes is one transaction."""
+    """Typed rows, one attribute for each noun; each method that writes is one transaction."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,25 +31,25 @@ class Ledger:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Let several nouns write all or nothing: their own transactions inside join this one.
+        """Write several nouns' rows in one transaction, which their own transactions inside join.
 
         Raises:
-            LedgerError: the file can't be written just now.
+            LedgerError: the file can't be written.
         """
         with self._store.transaction():
             yield
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file."""
+        """Close the file; SQLite folds its write-ahead log in."""
         self._store.close()
 
 
 def open_ledger(file: Path, *, is_writer: bool = True) -> Ledger:
-    """Open the ledger, checked, at its newest form.
+    """Open the ledger, check it, and migrate it to the newest schema.
 
-    A reader (the command line, while the daemon is down or up) neither makes nor migrates the file.
+    A reader, such as a command beside a running daemon, neither creates nor migrates the file.
 
     Raises:
-        ConfigError: the file is damaged, or comes from a newer version.
+        ConfigError: the file is damaged, or was written by a newer version.
     """
     return Ledger(open_store(file, is_writer=is_writer))

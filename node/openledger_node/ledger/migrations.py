@@ -1,11 +1,11 @@
-"""How the ledger's tables came to be. Append only: a migration that has shipped is never changed."""
+"""Migrations of the ledger's schema. Append only: never change a migration that has shipped."""
 
 import sqlite3
 from collections.abc import Callable
 
 
 def create_jobs(connection: sqlite3.Connection) -> None:
-    """One row a request that was let in; no text of it, ever."""
+    """Create `job`: one row for each admitted request, never with any of its text."""
     connection.execute(
         """
         CREATE TABLE job (
@@ -28,7 +28,7 @@ def create_jobs(connection: sqlite3.Connection) -> None:
 
 
 def create_channels(connection: sqlite3.Connection) -> None:
-    """Channels, and the receipts on them, of either side; wei are decimal texts, as they outgrow 64 bits."""
+    """Create `channel` and `receipt` for both sides; wei are decimal texts because they outgrow 64 bits."""
     connection.execute(
         """
         CREATE TABLE channel (
@@ -68,7 +68,7 @@ def create_channels(connection: sqlite3.Connection) -> None:
 
 
 def _create_claims(connection: sqlite3.Connection) -> None:
-    """Claims, and which receipts each holds in which order."""
+    """Create `claim`, and `claim_receipt` for the receipts of each claim in the order of its tree."""
     connection.execute(
         """
         CREATE TABLE claim (
@@ -99,7 +99,7 @@ def _create_claims(connection: sqlite3.Connection) -> None:
 
 
 def create_outbox(connection: sqlite3.Connection) -> None:
-    """Transactions of ours; a nonce of a sender is one row's, and bytes once signed stay for ever."""
+    """Create `outbox`: our transactions, one for each sender and nonce; signed bytes are kept for ever."""
     connection.execute(
         """
         CREATE TABLE outbox (
@@ -153,7 +153,7 @@ def create_outbox(connection: sqlite3.Connection) -> None:
 
 
 def create_events(connection: sqlite3.Connection) -> None:
-    """What the chain's contracts said; arguments once whole, and once each to be found by."""
+    """Create `event`: contract events, their arguments stored whole, and once more one by one for look-ups."""
     connection.execute("CREATE TABLE block (number INTEGER PRIMARY KEY, hash TEXT NOT NULL) STRICT")
     connection.execute("CREATE TABLE scan (finalized_number INTEGER NOT NULL) STRICT")
     connection.execute("INSERT INTO scan VALUES (-1)")
@@ -187,7 +187,7 @@ def create_events(connection: sqlite3.Connection) -> None:
 
 
 def create_peers(connection: sqlite3.Connection) -> None:
-    """Peers that were heard of; a sequence is a decimal text, as a stranger's may need 64 bits."""
+    """Create `peer`; a sequence is a decimal text because a stranger may use all 64 bits unsigned."""
     connection.execute(
         """
         CREATE TABLE peer (
@@ -205,7 +205,7 @@ def create_peers(connection: sqlite3.Connection) -> None:
 
 
 def index_requests(connection: sqlite3.Connection) -> None:
-    """What a request cost is asked for each job that is shown."""
+    """Index receipts by request: listing jobs looks up the cost of each."""
     connection.execute("CREATE INDEX receipt_request ON receipt (request_id)")
 
 

@@ -1,4 +1,4 @@
-"""The outbox's rows: what is wanted of the chain, every signed byte that may be out there, and what came of it."""
+"""The outbox's rows: intended transactions, every signed variant that may have been sent, and the outcomes."""
 
 import sqlite3
 
@@ -26,13 +26,13 @@ _INTENT_COLUMNS = (
 
 
 class OutboxRows:
-    """The rows of transactions; a step that may not follow a row's state is our mistake, and changes nothing."""
+    """Rows of transactions; a step that may not follow a row's state is our own mistake, and fails an assertion."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def add(self, intent: Intent) -> Transaction:
-        """Want a transaction; a key that is known already changes nothing."""
+        """Store the intent of a transaction; a key that is stored already changes nothing."""
         places = ", ".join("?" * 9)
         with self._store.transaction() as transaction:
             transaction.execute(
@@ -44,21 +44,21 @@ class OutboxRows:
         return found
 
     def find(self, key: str) -> Transaction | None:
-        """The transaction of an intent."""
+        """Find the transaction of an intent by its key."""
         return next(iter(self._read("WHERE key = ?", key)), None)
 
     def newest(self, *, limit: int) -> list[Transaction]:
         """The newest transactions, newest first."""
         return self._read("ORDER BY id DESC LIMIT ?", limit)
 
-    # ---- what the chain's outbox reads and writes
+    # ---- read and written by the chain's outbox
 
     def unfinished(self) -> list[Transaction]:
-        """Those of which something may still become, oldest first."""
+        """Transactions that are not over yet, oldest first."""
         return self._read(f"WHERE state NOT IN {_in(OVER)} ORDER BY id")
 
     def last_finished(self) -> BlockId | None:
-        """The highest block that holds one that is final or failed."""
+        """The highest block with a transaction that is final or failed."""
         query = (
             "SELECT block_number, block_hash FROM outbox WHERE state IN ('final', 'failed')"
             " ORDER BY block_number DESC LIMIT 1"
@@ -67,20 +67,20 @@ class OutboxRows:
         return BlockId(number=row["block_number"], hash=Digest(row["block_hash"])) if row else None
 
     def nonce_max(self, sender: Address) -> int | None:
-        """The highest nonce that a sender's transactions have."""
+        """The highest nonce among a sender's transactions."""
         (found,) = self._store.rows("SELECT MAX(nonce) AS nonce FROM outbox WHERE sender = ?", (sender,))
         nonce: int | None = found["nonce"]
         return nonce
 
     def spent_wei(self, since_s: int) -> Wei:
-        """Fees paid since then, and what those on their way may still cost."""
+        """Fees paid since then, and the most that transactions in flight may still cost."""
         paid = self._store.sum_wei("fee_wei", "FROM outbox WHERE mined_s >= ?", (since_s,))
         on_their_way = self._read(f"WHERE state IN {_in(IN_FLIGHT)}")
         return Wei(paid + sum(found.fee_max_wei for found in on_their_way))
 
     def num_paid_failures(self, kind: str) -> int:
-        """The number of transactions of a kind that were reverted since the last one that was not."""
-        # Nothing sets is_forgiven; the column is in the schema for a command that lets a kind go on.
+        """Count the transactions of a kind that were reverted since the last one that was not."""
+        # Nothing sets is_forgiven yet: the column is for a command that lets a kind of transaction continue.
         query = (
             "SELECT COUNT(*) AS count FROM outbox WHERE kind = ?1 AND state IN ('reverted', 'failed')"
             " AND is_forgiven = 0 AND id > COALESCE("
@@ -91,15 +91,15 @@ class OutboxRows:
         return count
 
     def refuse(self, transaction_id: int, error: str) -> None:
-        """Note that the simulation said no."""
+        """Store that the simulation refused the transaction, and why."""
         self._move(transaction_id, "refused", error=error)
 
     def reserve(self, transaction_id: int, *, nonce: int, gas_limit: int) -> None:
-        """Give it a nonce."""
+        """Reserve a nonce for the transaction."""
         self._move(transaction_id, "reserved", nonce=nonce, gas_limit=gas_limit)
 
     def store(self, transaction_id: int, variant: Variant) -> None:
-        """Keep signed bytes, the first or dearer ones; those that are kept already stay as they are."""
+        """Store signed bytes, the first or those with a higher fee; bytes that are stored already stay."""
         with self._store.transaction() as transaction:
             (row,) = transaction.execute("SELECT state, nonce FROM outbox WHERE id = ?", (transaction_id,))
             transaction.execute(
@@ -118,7 +118,7 @@ class OutboxRows:
                 self._move(transaction_id, "signed")
 
     def mark_sent(self, transaction_id: int, transaction_hash: Digest, head: Block) -> None:
-        """Note that an endpoint took a variant."""
+        """Store that an endpoint accepted a variant."""
         with self._store.transaction() as transaction:
             transaction.execute(
                 "UPDATE outbox_variant SET sent_block = ?, sent_s = ? WHERE hash = ? AND sent_block IS NULL",
@@ -131,7 +131,7 @@ class OutboxRows:
     def mark_mined(
         self, transaction_id: int, receipt: TransactionReceipt, *, mined_s: int, error: str | None
     ) -> None:
-        """Note the block that holds it, and what the contract had against it."""
+        """Store the block of the transaction and, if it was reverted, the contract's reason."""
         self._move(
             transaction_id,
             "mined" if receipt.is_ok else "reverted",
@@ -145,20 +145,20 @@ class OutboxRows:
         )
 
     def unmine(self, transaction_id: int) -> None:
-        """Note that no block holds it any more."""
+        """Store that a reorganisation took the transaction out of its block."""
         self._move(transaction_id, "sent", since=MINED, **dict.fromkeys(_MINED_COLUMNS))
 
     def release(self, transaction_id: int) -> None:
-        """Take its nonce back: another transaction has it for good."""
+        """Take the nonce back: another transaction has used it for good."""
         self._move(transaction_id, "intended", nonce=None, gas_limit=None)
 
     def finish(self, transaction_id: int) -> None:
-        """Note that its block is final."""
+        """Store that the transaction's block is final."""
         (row,) = self._store.rows("SELECT state FROM outbox WHERE id = ?", (transaction_id,))
         self._move(transaction_id, "failed" if row["state"] == "reverted" else "final")
 
     def reopen(self, above: int) -> None:
-        """Doubt all that was finished in blocks above this one."""
+        """Reopen the transactions that were finished in blocks above this one."""
         with self._store.transaction() as transaction:
             for finished, mined in (("final", "mined"), ("failed", "reverted")):
                 transaction.execute(

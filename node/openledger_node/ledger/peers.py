@@ -1,4 +1,4 @@
-"""Peers: the highest sequence that counted of each, how its answers turned out, and what all of them were paid."""
+"""Peers: the highest accepted sequence of each, the outcomes of its answers, and payments to all of them."""
 
 import json
 import sqlite3
@@ -12,18 +12,18 @@ from openledger_protocol.primitives import Address, Wei
 from .store import Store
 
 PEERS_MAX = 4_096
-"""Peers that are remembered; of more, those are forgotten that never answered us and were heard of longest ago."""
+"""Peers that are kept; beyond that, peers that never answered and were seen longest ago are deleted first."""
 
 ANSWERS_MAX = 200
-"""A peer's answers that are remembered in full; at so many each count is halved, so that what is old weighs less."""
+"""At this many answers of a peer each count is halved, so that old answers weigh less."""
 
 Outcome = Literal["successes", "failures", "aborted", "late"]
-"""How an answer turned out, as `auction.reliability_ppm` counts it."""
+"""The outcome of an answer, as `auction.reliability_ppm` counts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerRecord:
-    """What we have seen of a peer."""
+    """This node's experience with a peer."""
 
     seq_last: int | None = None  # of its advertisements
     successes: int = 0
@@ -33,23 +33,23 @@ class PeerRecord:
 
     @property
     def reliability_ppm(self) -> int:
-        """What its bids are divided by."""
+        """The reliability that the peer's bids are divided by."""
         return reliability_ppm(successes=self.successes, failures=self.failures, aborted=self.aborted, late=self.late)
 
 
 class Peers:
-    """The rows of peers."""
+    """Rows of peers."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def seqs(self) -> dict[str, int]:
-        """The highest sequence of every peer's advertisements."""
+        """The highest accepted sequence of every peer's advertisements."""
         rows = self._store.rows("SELECT peer_id, seq_last FROM peer WHERE seq_last IS NOT NULL")
         return {row["peer_id"]: int(row["seq_last"]) for row in rows}
 
     def keep_seqs(self, seqs: Mapping[str, int], *, now_ns: int) -> None:
-        """Note sequences that counted; one that is not higher changes nothing."""
+        """Store accepted sequences; one that is not higher changes nothing."""
         with self._store.transaction() as transaction:
             for peer_id, seq in seqs.items():
                 known = self._ensure(transaction, peer_id, now_ns).seq_last
@@ -58,7 +58,7 @@ class Peers:
             _forget(transaction)
 
     def note(self, peer_id: str, outcome: Outcome, *, now_ns: int) -> PeerRecord:
-        """Count how an answer turned out."""
+        """Count the outcome of an answer."""
         with self._store.transaction() as transaction:
             record = self._ensure(transaction, peer_id, now_ns)
             counts = {name: getattr(record, name) for name in ("successes", "failures", "aborted", "late")}
@@ -74,16 +74,16 @@ class Peers:
         return PeerRecord(seq_last=record.seq_last, **counts)
 
     def find(self, peer_id: str) -> PeerRecord:
-        """What we have seen of a peer; of an unknown one, nothing."""
+        """Return a peer's record; an unknown peer has an empty one."""
         row = self._store.row("SELECT * FROM peer WHERE peer_id = ?", (peer_id,))
         return _record(row) if row else PeerRecord()
 
     def of(self, peer_ids: Sequence[str]) -> dict[str, PeerRecord]:
-        """What we have seen of several."""
+        """Return the records of several peers."""
         return {peer_id: self.find(peer_id) for peer_id in peer_ids}
 
     def paid_wei(self, payer: Address, *, since_ns: int) -> Wei:
-        """What receipts since then charged this payer, whichever node it paid."""
+        """The sum that receipts since then charged this payer, over all nodes that it paid."""
         query = "SELECT body FROM receipt JOIN channel USING (channel_id) WHERE seq >= ? AND payer = ?"
         rows = self._store.rows(query, (since_ns, payer))
         return Wei(sum(int(json.loads(row["body"])["amount_wei"]) for row in rows))

@@ -1,4 +1,4 @@
-"""Receipts: the node's word on what was done, committed here before it is signed, signed before it is sent."""
+"""Receipts: the node's statements of work done, stored before they are signed, signed before they are sent."""
 
 import json
 import sqlite3
@@ -16,13 +16,13 @@ from .store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptRow:
-    """A receipt and what has come of it; its text is sealed in `opening`, and only if its payer allows an audit."""
+    """A receipt and its state; `opening` holds its sealed text, only if its payer allows an audit."""
 
     digest: Digest
     receipt: Receipt
     shares: tuple[Share, ...]
     unsecured_wei: Wei = ZERO_WEI  # the part of its amount that no deposit covered when it was signed
-    signature: bytes | None = None  # None: a crash came between commit and signature, and the next start signs
+    signature: bytes | None = None  # None: a crash came between commit and signature; the next start signs
     countersignature: bytes | None = None
     nonce: Nonce | None = None  # revealed with the countersignature
     opening: bytes | None = None
@@ -31,7 +31,7 @@ class ReceiptRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A receipt but for its place in the order: that is given to it within the transaction that keeps it."""
+    """A receipt without its place in the order, which the transaction that stores it assigns."""
 
     build: Callable[[int, Wei], Receipt]  # seq and cumulative_wei → receipt
     digest: Callable[[Receipt], Digest]
@@ -43,16 +43,16 @@ class Draft:
 
 
 class Receipts:
-    """The rows of receipts."""
+    """Rows of receipts."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._channels = Channels(store)
 
     def commit(self, draft: Draft, *, now_ns: int) -> ReceiptRow:
-        """Give a receipt its `seq` and `cumulative` and charge its channel, all at once.
+        """Give a receipt its `seq` and cumulative amount and charge its channel, in one transaction.
 
-        `seq` is the clock in ns, and over the last one's even if the clock was set back.
+        `seq` is the clock in ns; it exceeds the last one even if the clock was set back.
         """
         with self._store.transaction():
             channel = self._channels.find(draft.channel_id)
@@ -70,7 +70,7 @@ class Receipts:
         return row
 
     def insert(self, row: ReceiptRow) -> None:
-        """Keep a receipt, of ours or of a node that we pay, and charge its channel."""
+        """Store a receipt, our own or one of a node that we pay, and charge its channel."""
         receipt = row.receipt
         with self._store.transaction() as transaction:
             transaction.execute(
@@ -93,12 +93,12 @@ class Receipts:
             self._channels.charge(receipt.channel_id, receipt.cumulative_wei)
 
     def sign(self, digest: Digest, signature: bytes) -> None:
-        """Keep the signature of a receipt that is committed."""
+        """Store the signature of a committed receipt."""
         with self._store.transaction() as transaction:
             transaction.execute("UPDATE receipt SET signature = ? WHERE digest = ?", (signature, digest))
 
     def countersign(self, digest: Digest, signature: bytes, nonce: Nonce) -> None:
-        """Keep the payer's countersignature and the nonce that came with it; a second one changes nothing."""
+        """Store the payer's countersignature and nonce; a second one changes nothing."""
         with self._store.transaction() as transaction:
             transaction.execute(
                 "UPDATE receipt SET countersignature = ?, nonce = ? WHERE digest = ? AND countersignature IS NULL",
@@ -106,7 +106,7 @@ class Receipts:
             )
 
     def claim(self, digests: Sequence[Digest], claim_id: int) -> None:
-        """Bind receipts to a claim, in the order of its tree, each with the nonce as it is known just now."""
+        """Bind receipts to a claim in the order of its tree, each with the nonce known at this moment."""
         rows = [(claim_id, position, digest) for position, digest in enumerate(digests)]
         with self._store.transaction() as transaction:
             transaction.executemany(
@@ -117,7 +117,7 @@ class Receipts:
             )
 
     def release(self, claim_id: int, channel_id: ChannelId | None = None) -> None:
-        """Set a claim's receipts free for the next one: all, or those of a channel that the contract skipped."""
+        """Release a claim's receipts for the next claim: all, or those of a channel that the contract skipped."""
         query = "UPDATE receipt SET claim_id = NULL WHERE claim_id = ?"
         with self._store.transaction() as transaction:
             if channel_id is None:
@@ -126,29 +126,29 @@ class Receipts:
                 transaction.execute(f"{query} AND channel_id = ?", (claim_id, channel_id))
 
     def secure(self, claim_id: int) -> None:
-        """Note that a claim's receipts are paid from deposits now, whatever covered them when they were signed."""
+        """Store that deposits have paid a claim's receipts, whatever covered them when they were signed."""
         with self._store.transaction() as transaction:
             transaction.execute("UPDATE receipt SET unsecured_wei = '0' WHERE claim_id = ?", (claim_id,))
 
     def forget_openings(self, claim_id: int) -> None:
-        """Delete the sealed texts of a claim that is final."""
+        """Delete the sealed texts of a final claim."""
         with self._store.transaction() as transaction:
             transaction.execute("UPDATE receipt SET opening = NULL WHERE claim_id = ?", (claim_id,))
 
     def last_seq(self, node: Address) -> int:
-        """The highest that a node ever gave out; 0 before the first."""
+        """The highest `seq` that a node has ever assigned; 0 before the first."""
         query = "SELECT max(seq) AS seq FROM receipt JOIN channel USING (channel_id) WHERE node = ?"
         row = self._store.row(query, (node,))
         return (row["seq"] or 0) if row else 0
 
     def find(self, beginning: str) -> list[ReceiptRow]:
-        """Receipts whose digest or request id begins so."""
+        """Find the receipts whose digest or request id begins with this text."""
         query = "SELECT * FROM receipt WHERE substr(digest, 1, ?) = ? OR substr(request_id, 1, ?) = ? ORDER BY seq"
         length = len(beginning)
         return self._found(query, length, beginning, length, beginning)
 
     def of_requests(self, request_ids: Sequence[str]) -> dict[str, tuple[Digest, Wei]]:
-        """What was charged for each request, and the receipt that says so; none for those that cost nothing."""
+        """Each request's receipt and charge; requests that cost nothing are left out."""
         places = ", ".join("?" * len(request_ids))
         query = f"SELECT digest, request_id, body FROM receipt WHERE request_id IN ({places}) ORDER BY seq"
         return {
@@ -161,15 +161,15 @@ class Receipts:
         return self._found("SELECT * FROM receipt ORDER BY seq DESC LIMIT ?", limit)
 
     def unsigned(self) -> list[ReceiptRow]:
-        """Receipts that a crash has kept from being signed."""
+        """Receipts that a crash left unsigned."""
         return self._found("SELECT * FROM receipt WHERE signature IS NULL ORDER BY seq")
 
     def unclaimed(self) -> list[ReceiptRow]:
-        """Receipts that no claim holds, in the order of their channels and of `seq`."""
+        """Receipts in no claim, ordered by channel and `seq`."""
         return self._found("SELECT * FROM receipt WHERE claim_id IS NULL ORDER BY channel_id, seq")
 
     def of_claim(self, claim_id: int) -> list[ReceiptRow]:
-        """A claim's receipts as its tree holds them: in its order, with the nonces that were known then."""
+        """A claim's receipts as its tree holds them: in its order, with the nonces known when it was made."""
         query = (
             "SELECT receipt.*, claim_receipt.nonce AS nonce_then FROM claim_receipt JOIN receipt USING (digest)"
             " WHERE claim_receipt.claim_id = ? ORDER BY position"
@@ -183,7 +183,7 @@ class Receipts:
         return found[0] if found else None
 
     def unsecured(self, *, since_ns: int, payer: Address | None = None) -> Wei:
-        """What was served since then beyond any deposit: to one payer, or to all."""
+        """The amount served since then that no deposit covers, to one payer or to all."""
         rows = (
             "FROM receipt JOIN channel USING (channel_id)"
             " WHERE seq >= ? AND unsecured_wei != '0' AND (? IS NULL OR payer = ?)"

@@ -1,6 +1,7 @@
-"""The ledger's file: opened, checked, brought up to date, and written in transactions that several nouns can share.
+"""The ledger's file: opened, checked, migrated, and written in transactions that several nouns can share.
 
-SQLite in WAL mode with synchronous FULL: a commit that returned survives a power cut. One connection, one writer.
+SQLite runs in WAL mode with synchronous FULL: a commit that returned survives a power cut.
+There is one connection and one writer.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from ..errors import ConfigError, LedgerError
 from .migrations import MIGRATIONS
 
 BUSY_TIMEOUT_S = 5.0
-PRIMARY_CODE = 0xFF  # SQLite's extended codes keep the primary one in their lowest byte
+PRIMARY_CODE = 0xFF  # SQLite's extended error codes keep the primary code in their lowest byte
 
 
 class Store:
@@ -27,17 +28,17 @@ class Store:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._lock = threading.RLock()
-        self._depth = 0  # of transactions within transactions
+        self._depth = 0  # of nested transactions
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written inside is committed together, or not at all.
+        """Commit everything written inside together, or nothing.
 
-        One within another joins it: its writes last only if the outermost one commits, and if it fails, only they
-        are undone before the outer one hears of it. Other threads wait.
+        A nested transaction joins the outer one: its writes last only if the outermost commits. If it fails, only
+        its own writes are undone before the error reaches the outer one. Other threads wait.
 
         Raises:
-            LedgerError: the file can't be written just now.
+            LedgerError: the file can't be written.
         """
         with self._lock, _explained():
             begin, end, undo = _statements(self._depth)
@@ -53,42 +54,42 @@ class Store:
                 self._depth -= 1
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        """What a query finds: the present transaction's own writes included, another thread's unfinished ones not.
+        """Run a query; it sees the current transaction's own writes, and none of another thread's open transaction.
 
         Raises:
-            LedgerError: the file can't be read just now.
+            LedgerError: the file can't be read.
         """
         with self._lock, _explained():
             return self._connection.execute(query, values).fetchall()
 
     def row(self, query: str, values: Sequence[object] = ()) -> sqlite3.Row | None:
-        """The first row that a query finds, if any."""
+        """The first row of a query's result, if there is one."""
         return next(iter(self.rows(query, values)), None)
 
     def sum_wei(self, column: str, rows: str, values: Sequence[object] = ()) -> Wei:
-        """The exact sum of a column of decimal texts over the rows that `FROM … WHERE …` finds."""
+        """The exact sum of a column of decimal texts; `rows` is a query's `FROM … WHERE …`."""
         (row,) = self.rows(f"SELECT sum_wei({column}) AS wei {rows}", values)
-        return Wei(int(row["wei"] or 0))  # SQLite gives no sum over no rows
+        return Wei(int(row["wei"] or 0))  # over no rows SQLite calls no aggregate
 
     def close(self) -> None:
-        """Fold the write-ahead log into the file."""
+        """Close the file; SQLite folds its write-ahead log in."""
         with self._lock:
             self._connection.close()
 
     def _undo(self, statements: Sequence[str]) -> None:
-        # A full disk makes SQLite roll back by itself.
+        # On a full disk SQLite has rolled back already.
         if self._connection.in_transaction:
             for statement in statements:
                 self._connection.execute(statement)
 
 
 def open_store(file: Path, *, is_writer: bool) -> Store:
-    """Open the file, checked, at its newest form.
+    """Open the file, check it, and migrate it to the newest schema.
 
-    A reader (the command line, while the daemon is down or up) neither makes nor migrates the file.
+    A reader, such as a command beside a running daemon, neither creates nor migrates the file.
 
     Raises:
-        ConfigError: the file is damaged, or comes from a newer version.
+        ConfigError: the file is damaged, or was written by a newer version.
     """
     if is_writer:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -116,8 +117,8 @@ def _connect(file: Path, *, is_writer: bool) -> sqlite3.Connection:
         address,
         uri=True,
         timeout=BUSY_TIMEOUT_S,
-        check_same_thread=False,  # the lock sees to that
-        isolation_level=None,  # we say BEGIN ourselves
+        check_same_thread=False,  # our lock serialises them
+        isolation_level=None,  # we write BEGIN ourselves
     )
     connection.row_factory = sqlite3.Row
     connection.create_aggregate("sum_wei", 1, _WeiSum)
@@ -125,20 +126,20 @@ def _connect(file: Path, *, is_writer: bool) -> sqlite3.Connection:
 
 
 class _WeiSum:
-    """SQL's `sum_wei(column)`: SUM over decimal texts, exact where SQLite's own would turn into a float."""
+    """The SQL aggregate `sum_wei`: an exact sum of decimal texts, where SQLite's SUM becomes a float."""
 
     def __init__(self) -> None:
         self._total_wei = 0
 
     def step(self, text: Any, /) -> None:
-        self._total_wei += int(text or 0)  # no text: nothing was paid
+        self._total_wei += int(text or 0)  # NULL counts as 0
 
     def finalize(self) -> Any:
         return str(self._total_wei)
 
 
 def _statements(depth: int) -> tuple[str, str, tuple[str, ...]]:
-    """What begins, commits and undoes a transaction within `depth` others."""
+    """Statements that begin, commit and undo a transaction nested in `depth` others."""
     if depth == 0:
         return "BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",)
     return f"SAVEPOINT s{depth}", f"RELEASE s{depth}", (f"ROLLBACK TO s{depth}", f"RELEASE s{depth}")
@@ -149,19 +150,19 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except sqlite3.IntegrityError:
-        raise  # a mistake of ours, which no operator can put right
+        raise  # our own mistake, which no operator can fix
     except sqlite3.Error as error:
         raise LedgerError(f"the ledger {_explain(error)}") from error
 
 
 def _explain(error: sqlite3.Error) -> str:
-    """What to do about it; the verdict of SQLite's own check, which we raise, has no code."""
+    """Explain an error and its fix; the error that we raise for a failed quick_check has no code."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & PRIMARY_CODE
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return "is in use by another program: close it and try again"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return f"is damaged ({error}): restore it from a backup, or move it away"
-    return f"cannot be opened ({error}): is the disk full, or not to be written to?"
+    return f"can't be read or written ({error}): free some disk space, or make the file writable"
 
 
 def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
@@ -174,11 +175,11 @@ def _prepare(connection: sqlite3.Connection, *, is_writer: bool) -> None:
         raise sqlite3.DatabaseError(verdict)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(MIGRATIONS):
-        raise ConfigError(f"the ledger was written by a newer version (form {version}): update openledger-node")
+        raise ConfigError(f"the ledger was written by a newer version (schema {version}): update openledger-node")
     if is_writer:
         _migrate(connection, version)
     elif version < len(MIGRATIONS):
-        raise ConfigError("the ledger is of an older form: `openledger-node start` brings it up to date")
+        raise ConfigError("the ledger has an older schema: run `openledger-node start` to update it")
 
 
 def _migrate(connection: sqlite3.Connection, version: int) -> None:

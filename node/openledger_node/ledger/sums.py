@@ -1,4 +1,4 @@
-"""Sums over the ledger's rows, folded where the rows are: for /metrics, and for what this node has earned."""
+"""Sums over the ledger's rows, folded in SQL: for /metrics and for the reports of earnings."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from .store import Store
 class MoneySums:
     """Totals of receipts, claims and transactions."""
 
-    num_receipts: Mapping[str, int]  # "unsigned", "unclaimed", "claimed": each is in one
+    num_receipts: Mapping[str, int]  # "unsigned", "unclaimed", "claimed": each receipt counts once
     unclaimed_wei: Wei
     num_claims: Mapping[str, int]  # by state
     num_transactions: Mapping[str, int]  # by state
@@ -24,7 +24,7 @@ class MoneySums:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unclaimed:
-    """Receipts of a node that no claim holds yet."""
+    """Totals of a node's receipts that are in no claim yet."""
 
     num_receipts: int
     num_unsigned: int  # of these
@@ -33,23 +33,23 @@ class Unclaimed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Movement:
-    """A credit to an account or a withdrawal from it, as an event of the chain tells it."""
+    """A credit to an account or a withdrawal from it, read from a chain event."""
 
     amount_wei: Wei
-    seq: int | None  # of the claim that is credited; None: a withdrawal
+    seq: int | None  # of the credited claim; None: a withdrawal
     block_number: int
     transaction_hash: Digest
-    mined_s: int | None  # chain time of our own transaction that did it; None: somebody else's did
+    mined_s: int | None  # chain time, if our own transaction did it; None: another account's did
 
 
 class Sums:
-    """Totals that are read often, or over many rows."""
+    """Totals over many rows; amounts are exact to the wei."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def money(self, node: Address) -> MoneySums:
-        """All totals of /metrics; receipts are those that `node` has written."""
+        """All totals of /metrics; they count the receipts that `node` has issued."""
         unclaimed = self.unclaimed(node)
         return MoneySums(
             num_receipts={
@@ -71,7 +71,7 @@ class Sums:
         )
 
     def unclaimed(self, node: Address) -> Unclaimed:
-        """The receipts that `node` has written and that no claim holds yet."""
+        """Totals of the receipts that `node` has issued and not claimed."""
         rows = self._store.rows(
             "SELECT signature, body FROM receipt JOIN channel USING (channel_id) WHERE node = ? AND claim_id IS NULL",
             (node,),
@@ -79,26 +79,26 @@ class Sums:
         return Unclaimed(
             num_receipts=len(rows),
             num_unsigned=sum(row["signature"] is None for row in rows),
-            # Not by SQLite's JSON functions: they turn an integer of more than 64 bits into a float.
+            # SQLite's JSON functions would turn an integer of more than 64 bits into a float.
             amount_wei=Wei(sum(int(json.loads(row["body"])["amount_wei"]) for row in rows)),
         )
 
     def credits(self, node: Address, account: Address) -> list[Movement]:
-        """What the chain credited to `account` for the work of `node` itself, in the chain's order."""
+        """Credits to `account` for the node's own share of its claims, in the chain's order."""
         role = str(int(CreditRole.NODE))
         return self._movements("Credited", {"account": account, "node": node, "role": role})
 
     def withdrawals(self, account: Address) -> list[Movement]:
-        """What `account` took out, in the chain's order."""
+        """Withdrawals of `account`, in the chain's order."""
         return self._movements("Withdrawn", {"account": account})
 
     def gas_wei(self, sender: Address, *, since_s: float = 0) -> Wei:
-        """Fees of a sender's transactions that were mined since then, in the chain's own coin."""
+        """Fees of a sender's transactions mined since then, in wei of the chain's own coin."""
         rows = "FROM outbox WHERE sender = ? AND COALESCE(mined_s, 0) >= ?"
         return self._store.sum_wei("fee_wei", rows, (sender, since_s))
 
     def busy_ns(self, *, since_ns: int = 0) -> int:
-        """The time in which at least one of the jobs received since then ran; several at once count once."""
+        """The time in which at least one job received since then ran; parallel jobs count once."""
         (row,) = self._store.rows(
             "SELECT COALESCE(SUM(MAX(0, ended_ns - MAX(received_ns, covered_ns))), 0) AS busy_ns FROM ("
             "SELECT received_ns, ended_ns, COALESCE(MAX(ended_ns) OVER (ORDER BY received_ns, ended_ns"
@@ -115,7 +115,7 @@ class Sums:
             "SELECT block_number, transaction_hash, amount.value AS amount_wei, seq.value AS seq, mined_s"
             " FROM event JOIN event_argument AS amount USING (event_id)"
             " LEFT JOIN event_argument AS seq ON seq.event_id = event.event_id AND seq.name = 'seq'"
-            # Grouped, so that no event can count twice.
+            # Grouped by hash so that no event can count twice.
             " LEFT JOIN (SELECT mined_hash, MIN(mined_s) AS mined_s FROM outbox GROUP BY mined_hash)"
             " ON mined_hash = transaction_hash"
             f" WHERE event.name = ? AND amount.name = 'amount'{matches * len(arguments)}"

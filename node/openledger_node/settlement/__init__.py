@@ -1,1 +1,1 @@
-"""Settlement: receipts become claims, claims become payout lists, and rewards are withdrawn."""
+"""Settlement: receipts become claims, claims become payout lists, and earnings are withdrawn."""

@@ -1,4 +1,4 @@
-"""What an operator, payer or owner may do on the chain, and the transactions that it takes: one each, by permit."""
+"""Actions of operators, payers and owners on the chain; each is one transaction, with a permit where it pays in."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,52 +12,52 @@ from ..chain.contracts import open_text
 from ..chain.deployment import Allowance, Deployment
 
 PERMIT_S = 3600
-"""A permit is good for so long after the latest block: a stuck transaction must not fail for its permit's age."""
+"""Lifetime of a permit after the latest block; long, so that a stuck transaction does not outlive its permit."""
 
 Sign = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddStake:
-    """Bond more."""
+    """Add to the node's bond."""
 
     amount_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppointSigner:
-    """Let a hot key sign for the node."""
+    """Appoint a hot key to sign for the node."""
 
     signer: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetPayout:
-    """Have earnings credited to another account."""
+    """Credit future earnings to another account."""
 
     payout: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoveStake:
-    """Begin to take stake out."""
+    """Start to unbond stake."""
 
     amount_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithdrawStake:
-    """Take out stake whose time is over."""
+    """Withdraw stake whose unbonding time is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakeStakerRewards:
-    """Take out what the bond has earned."""
+    """Withdraw the rewards of the bond."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithdrawRewards:
-    """Take earnings out."""
+    """Withdraw earnings to an account."""
 
     amount_wei: Wei
     to: Address
@@ -65,7 +65,7 @@ class WithdrawRewards:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenChannel:
-    """Pay into a new channel."""
+    """Open a channel with a first deposit."""
 
     config: ChannelConfig
     amount_wei: Wei
@@ -73,7 +73,7 @@ class OpenChannel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopUp:
-    """Pay more into a channel."""
+    """Add to a channel's deposit."""
 
     config: ChannelConfig
     amount_wei: Wei
@@ -81,7 +81,7 @@ class TopUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CloseChannel:
-    """Ask for what is left of a channel."""
+    """Start to withdraw a channel's remaining deposit."""
 
     channel_id: ChannelId
     config: ChannelConfig
@@ -90,7 +90,7 @@ class CloseChannel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WithdrawChannel:
-    """Take out what was asked for."""
+    """Finish a channel's withdrawal once its delay is over."""
 
     channel_id: ChannelId
     config: ChannelConfig
@@ -98,7 +98,7 @@ class WithdrawChannel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateDatanet:
-    """Register a Datanet under a name of its owner."""
+    """Register a Datanet under its owner's account and a name."""
 
     name: str
     treasury: Address
@@ -117,7 +117,7 @@ class PublishDatanet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterAdapter:
-    """Register an adapter under a bond."""
+    """Register an adapter and put up its bond."""
 
     adapter_id: AdapterId
     base: Digest
@@ -148,7 +148,7 @@ Action = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """Who acts: an account, its signature, and the chain's time."""
+    """The acting account, its signature, and the chain's time."""
 
     account: Address
     sign: Sign
@@ -156,7 +156,7 @@ class Actor:
 
 
 def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str) -> Intent:
-    """The transaction of an action; `key` names it once and for all."""
+    """Convert an action into the intent of its transaction; the outbox sends each `key` once."""
     kind, summary, call = _call_of(action, actor, deployment)
     return Intent(key=key, kind=kind, summary=summary, sender=actor.account, call=call)
 
@@ -225,7 +225,7 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
 
 
 def _permit(actor: Actor, deployment: Deployment, spender: str, amount_wei: Wei) -> Allowance:
-    """An allowance by signature, so that paying in is one transaction and not two."""
+    """Sign an allowance, so that paying in takes one transaction instead of two."""
     permit = Permit(
         owner=actor.account,
         spender=deployment.addresses[spender],
@@ -237,7 +237,7 @@ def _permit(actor: Actor, deployment: Deployment, spender: str, amount_wei: Wei)
 
 
 def change_wei(actions: Sequence[Action], account: Address) -> int | None:
-    """What an account's OPEN become more or less by; None where only the chain will say."""
+    """The change in an account's OPEN; None where only the chain will know the amount."""
     changes = [_change_wei(action, account) for action in actions]
     known = [change for change in changes if change is not None]
     return sum(known) if len(known) == len(changes) else None

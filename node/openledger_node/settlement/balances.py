@@ -1,4 +1,4 @@
-"""What the operator sees of the money, exact to the wei, and what may be done with it."""
+"""The operator's money, exact to the wei, and plans of transactions that move it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,28 +20,28 @@ from .records import integer, record_of
 
 NS = 10**9
 ON_CHAIN = ("claimed", "proposed")
-"""States of a claim that is on the chain and not final."""
+"""States of a claim that is on the chain and not final yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StakeView:
-    """What the node has bonded, and what it needs."""
+    """The node's bond, the minimum, and the balances of its wallet."""
 
     node: Address
     signer: Address
-    is_appointed: bool  # the signer, by the wallet
+    is_appointed: bool  # the signer is appointed by the wallet
     bonded_wei: Wei
     min_stake_wei: Wei
     unbonding: tuple[UnbondRequest, ...]
     payout: Address
-    rewards_wei: Wei  # that the bond has earned
+    rewards_wei: Wei  # earned by the bond
     wallet_open_wei: Wei
     wallet_coin_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelView:
-    """One channel, by the ledger and by the chain."""
+    """One channel, as ledger and chain record it."""
 
     channel_id: ChannelId
     role: Literal["payer", "node"]
@@ -49,42 +49,42 @@ class ChannelView:
     node: Address
     deposit_wei: Wei
     charged_wei: Wei  # by receipts
-    claimed_wei: Wei  # of that, on the chain
+    claimed_wei: Wei  # the part of that which the chain has counted
     ceiling_wei: Wei  # of the highest voucher
     withdrawing_wei: Wei
-    ready_at_s: int | None  # when that may be taken out, in chain time
-    last_receipt_at: str | None = None  # RFC 3339; None: nothing was charged yet
+    ready_at_s: int | None  # when that can be withdrawn, in chain time
+    last_receipt_at: str | None = None  # RFC 3339; None before the first charge
 
     @property
     def left_wei(self) -> Wei:
-        """What may still be charged to it."""
+        """The deposit that can still be charged."""
         return Wei(max(0, self.deposit_wei - max(self.charged_wei, self.claimed_wei) - self.withdrawing_wei))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimView:
-    """One claim and how far it has come."""
+    """One claim and its progress on the chain."""
 
     seq: int
     state: ClaimState
     epoch: int
     num_receipts: int
     gross_wei: Wei
-    node_share_wei: Wei | None  # None: not on the chain yet
-    ready_at_s: int | None  # when it may be made final, in chain time
+    node_share_wei: Wei | None  # None until the claim is on the chain
+    ready_at_s: int | None  # when it can be made final, in chain time
     transactions: dict[str, Digest]  # claim, propose, finalize → hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardsView:
-    """What was earned, at each stage of its way."""
+    """Earnings that were not withdrawn yet, at each stage."""
 
     payout: Address
     num_unclaimed: int
-    unclaimed_wei: Wei  # receipts that no claim holds
+    unclaimed_wei: Wei  # of receipts in no claim
     why_not_claimed: str | None
     claims: tuple[ClaimView, ...]
-    balance_wei: Wei  # credited, to be withdrawn
+    balance_wei: Wei  # credited and not withdrawn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,23 +113,23 @@ class EarningsView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTransaction:
-    """One transaction that is planned: what it does and what it may cost."""
+    """One planned transaction and the most that it costs."""
 
     intent: Intent
     gas: int
-    fee_wei: Wei  # at today's price of gas, in the chain's own coin
+    fee_wei: Wei  # at the current price of gas, in the chain's own coin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """Whose money this is."""
+    """The accounts of the node's operator."""
 
     wallet: Address
     signer: Address
 
 
 class Balances:
-    """Answers what there is, and turns wishes into intents."""
+    """Reads the operator's balances from ledger and chain, and plans transactions."""
 
     def __init__(
         self,
@@ -137,27 +137,27 @@ class Balances:
         ledger: Ledger,
         client: ChainClient,
         deployment: Deployment,
-        party: Operator,
+        operator: Operator,
         why_not: Callable[[], str | None],
     ) -> None:
         self._ledger = ledger
         self._client = client
         self._deployment = deployment
         self._windows = deployment.windows()
-        self._party = party
+        self._operator = operator
         self._why_not = why_not
 
-    # ---- what there is
+    # ---- balances
 
     def stake(self) -> StakeView:
-        """The node's stake."""
-        node = self._party.wallet
+        """The node's bond and wallet."""
+        node = self._operator.wallet
         stake = self._deployment.stake(node)
         params = self._deployment.params(epoch_at(self._client.head().timestamp_s, self._windows))
         return StakeView(
             node=node,
-            signer=self._party.signer,
-            is_appointed=self._deployment.is_signer(node, self._party.signer),
+            signer=self._operator.signer,
+            is_appointed=self._deployment.is_signer(node, self._operator.signer),
             bonded_wei=stake.bonded_wei,
             min_stake_wei=params.min_stake_wei,
             unbonding=tuple(self._deployment.unbond_requests(node)),
@@ -168,13 +168,13 @@ class Balances:
         )
 
     def channels(self) -> list[ChannelView]:
-        """Every channel of the ledger, as either side."""
+        """Every channel in the ledger, whichever side this node is."""
         return [self._channel_view(channel.channel_id, channel.config) for channel in self._ledger.channels.all()]
 
     def rewards(self) -> RewardsView:
-        """What was earned and not taken out."""
-        payout = self._deployment.payout_of(self._party.wallet)
-        unclaimed = self._ledger.sums.unclaimed(self._party.wallet)
+        """Earnings at each stage before their withdrawal, with the newest 20 claims."""
+        payout = self._deployment.payout_of(self._operator.wallet)
+        unclaimed = self._ledger.sums.unclaimed(self._operator.wallet)
         return RewardsView(
             payout=payout,
             num_unclaimed=unclaimed.num_receipts,
@@ -185,29 +185,29 @@ class Balances:
         )
 
     def earnings(self) -> EarningsView:
-        """All that the node has earned."""
-        payout = self._deployment.payout_of(self._party.wallet)
+        """All earnings of the node, with every claim."""
+        payout = self._deployment.payout_of(self._operator.wallet)
         claims, sums = list(self._claims()), self._ledger.sums
         return EarningsView(
-            unclaimed_wei=sums.unclaimed(self._party.wallet).amount_wei,
+            unclaimed_wei=sums.unclaimed(self._operator.wallet).amount_wei,
             pending_wei=Wei(sum(view.node_share_wei or 0 for view, _ in claims if view.state in ON_CHAIN)),
-            credits=tuple(sums.credits(self._party.wallet, payout)),
+            credits=tuple(sums.credits(self._operator.wallet, payout)),
             withdrawals=tuple(sums.withdrawals(payout)),
             balance_wei=self._deployment.rewards_balance(payout),
-            gas_wei=sums.gas_wei(self._party.signer),
+            gas_wei=sums.gas_wei(self._operator.signer),
             settlements=tuple(view for view, _ in claims),
             claimed_at_s=tuple(at_s for _, at_s in claims),
         )
 
-    # ---- what is wanted
+    # ---- transactions
 
     def plan(self, actions: Sequence[Action], account: Address, sign: Sign, *, key: str) -> list[PlannedTransaction]:
-        """The transactions of an account's actions, each tried against the latest block.
+        """Plan the transactions of an account's actions, and simulate each on the latest block.
 
-        A later one may hang on an earlier one, and be refused today for that alone: only the first must pass.
+        A later one may depend on an earlier one and fail for that alone, so only the first must pass.
 
         Raises:
-            RevertedError: the contract refuses the first.
+            RevertedError: the contract refuses the first one.
             ChainError: the chain can't be asked.
         """
         actor = Actor(account=account, sign=sign, now_s=self._client.head().timestamp_s)
@@ -217,8 +217,8 @@ class Balances:
         fees = self._client.fees()
         return [self._step(intent, Wei(fees.base_wei + fees.tip_wei)) for intent in intents]
 
-    def want(self, steps: Sequence[PlannedTransaction]) -> list[Transaction]:
-        """Have planned transactions sent."""
+    def submit(self, steps: Sequence[PlannedTransaction]) -> list[Transaction]:
+        """Store planned transactions in the outbox, which sends them."""
         with self._ledger.transaction():
             return [self._ledger.outbox.add(step.intent) for step in steps]
 
@@ -234,7 +234,7 @@ class Balances:
         last = self._ledger.receipts.last_of_channel(channel_id)
         return ChannelView(
             channel_id=channel_id,
-            role="node" if config.node == self._party.wallet else "payer",
+            role="node" if config.node == self._operator.wallet else "payer",
             payer=config.payer,
             node=config.node,
             deposit_wei=balance.deposit_wei,
@@ -251,7 +251,7 @@ class Balances:
 
         Three queries in all, however many claims there are: a node that has run for a year has thousands.
         """
-        claims, node = self._ledger.claims.newest(limit=limit), self._party.wallet
+        claims, node = self._ledger.claims.newest(limit=limit), self._operator.wallet
         hashes = self._ledger.claims.mined_hashes(limit=limit)
         events = self._ledger.events.about_claims(node, seq_min=min((claim.seq for claim in claims), default=0))
         last = {(event.name, integer(event, "seq")): event for event in events}

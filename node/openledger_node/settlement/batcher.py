@@ -1,7 +1,7 @@
-"""Which receipts go into a claim, and how they are laid out: pure, the same for the same ledger.
+"""Choice and layout of the receipts in a claim; pure, so the same ledger gives the same claim.
 
-A claim takes whole receipts, channel by channel in their order, as far as deposit and voucher reach and the bounds of
-one transaction allow. What does not fit waits for the next claim.
+A claim takes whole receipts, channel by channel in their order, up to the channel's deposit and voucher and to the
+limits of one transaction. Receipts that do not fit wait for the next claim.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ from ..ledger.receipts import ReceiptRow
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earned:
-    """One receipt that no claim holds yet."""
+    """One receipt as a claim needs it."""
 
     digest: Digest
     receipt: Receipt
@@ -40,7 +40,7 @@ class Earned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimable:
-    """A channel with something to claim."""
+    """A channel with unclaimed receipts."""
 
     channel_id: ChannelId
     config: ChannelConfig
@@ -48,12 +48,12 @@ class Claimable:
     deposit_wei: Wei
     claimed_wei: Wei
     earned: tuple[Earned, ...]  # ascending by seq
-    ready_at_s: int | None = None  # when its payer may take the deposit out, if that has been asked for
+    ready_at_s: int | None = None  # when its payer can withdraw the deposit, if the payer has started to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimLimits:
-    """What one claim may hold."""
+    """Limits of one claim."""
 
     items_max: int = CLAIM_ITEMS_MAX
     adapters_max: int = CLAIM_ADAPTERS_MAX
@@ -68,25 +68,25 @@ class ClaimBatch:
     adapters: tuple[AdapterId, ...]
     items: tuple[Item, ...]
     earned: tuple[Earned, ...]  # ascending by channel and seq, as in the tree of receipts
-    deadline_s: int | None = None  # the first withdrawal that one of its channels may see
+    deadline_s: int | None = None  # the earliest withdrawal from any of its channels
 
     @property
     def gross_wei(self) -> Wei:
-        """All that it claims."""
+        """The sum of all its items."""
         return Wei(sum(item.to_wei - item.from_wei for item in self.items))
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
-    """What the receipts that are in already take up."""
+class _Usage:
+    """Adapters, pots and payouts of the receipts chosen so far."""
 
     limits: ClaimLimits
     adapters: frozenset[AdapterId] = frozenset()
     pots: frozenset[tuple[AdapterId, DatanetId]] = frozenset()
     payouts: frozenset[tuple[AdapterId, DatanetId, Address]] = frozenset()
 
-    def with_receipt(self, earned: Earned) -> "_Room | None":
-        """What is taken up with one more receipt; None: it does not fit."""
+    def with_receipt(self, earned: Earned) -> "_Usage | None":
+        """Return the usage with one more receipt; None if it does not fit."""
         adapter = earned.receipt.adapter_id
         adapters = self.adapters | {adapter}
         pots = self.pots | {(adapter, share.datanet_id) for share in earned.shares}
@@ -94,28 +94,28 @@ class _Room:
         limits = self.limits
         if len(adapters) > limits.adapters_max or len(pots) > limits.pots_max or len(payouts) > limits.payouts_max:
             return None
-        return _Room(limits, adapters, pots, payouts)
+        return _Usage(limits, adapters, pots, payouts)
 
 
 def batch(channels: Iterable[Claimable], limits: ClaimLimits | None = None) -> ClaimBatch | None:
-    """Choose what goes into the next claim; None if nothing can be claimed.
+    """Choose the receipts of the next claim; None if nothing can be claimed.
 
-    Channels whose payers withdraw come first, the earliest first: what is left out may be gone when the next is made.
+    Channels whose payers withdraw come first, the earliest first: their deposits may be gone at the next claim.
     """
     limits = limits or ClaimLimits()
-    room = _Room(limits)
+    usage = _Usage(limits)
     taken: list[tuple[Claimable, list[Earned]]] = []
     for channel in sorted(channels, key=_urgency):
         if len(taken) == limits.items_max:
             break
-        earned, room_then = _reachable(channel, room)
+        earned, usage_with = _reachable(channel, usage)
         if earned:
             taken.append((channel, earned))
-            room = room_then
+            usage = usage_with
     if not taken:
         return None
     taken.sort(key=lambda pair: pair[0].channel_id)
-    adapters = tuple(sorted(room.adapters))
+    adapters = tuple(sorted(usage.adapters))
     return ClaimBatch(
         adapters=adapters,
         items=tuple(_item(channel, earned, adapters) for channel, earned in taken),
@@ -128,19 +128,19 @@ def _urgency(channel: Claimable) -> tuple[bool, int, ChannelId]:
     return channel.ready_at_s is None, channel.ready_at_s or 0, channel.channel_id
 
 
-def _reachable(channel: Claimable, room: _Room) -> tuple[list[Earned], _Room]:
-    """The receipts that follow on what is claimed, without a gap, within voucher, deposit and room."""
+def _reachable(channel: Claimable, usage: _Usage) -> tuple[list[Earned], _Usage]:
+    """The receipts that continue the claimed amount without a gap, within voucher, deposit and limits."""
     reach = min(channel.voucher.voucher.max_claimable_wei, channel.deposit_wei)
     charged, found = channel.claimed_wei, []
     for earned in channel.earned:
         receipt = earned.receipt
         follows = receipt.cumulative_wei - receipt.amount_wei == charged
-        wider = room.with_receipt(earned)
-        if not follows or receipt.cumulative_wei > reach or wider is None:
+        added = usage.with_receipt(earned)
+        if not follows or receipt.cumulative_wei > reach or added is None:
             break
-        charged, room = receipt.cumulative_wei, wider
+        charged, usage = receipt.cumulative_wei, added
         found.append(earned)
-    return (found if charged > channel.claimed_wei else []), room  # a contract skips an item that claims nothing
+    return (found if charged > channel.claimed_wei else []), usage  # the contract skips an item that claims nothing
 
 
 def _item(channel: Claimable, earned: Sequence[Earned], adapters: Sequence[AdapterId]) -> Item:
@@ -162,7 +162,7 @@ def _item(channel: Claimable, earned: Sequence[Earned], adapters: Sequence[Adapt
 
 
 def epoch_claim(content: ClaimBatch, *, node: Address, seq: int, epoch: int) -> EpochClaim:
-    """The claim of a batch."""
+    """Build the claim of a batch."""
     return EpochClaim(
         node=node,
         seq=seq,
@@ -174,7 +174,7 @@ def epoch_claim(content: ClaimBatch, *, node: Address, seq: int, epoch: int) -> 
 
 
 def receipts_root(earned: Sequence[Earned], *, node: Address, seq: int) -> Digest:
-    """The root over a claim's receipts, in its order."""
+    """The Merkle root over a claim's receipts, in its order."""
     return receipt_tree([_leaf(one) for one in earned], node=node, claim_seq=seq).root
 
 
@@ -192,11 +192,11 @@ def _leaf(earned: Earned) -> ReceiptLeaf:
     )
 
 
-# ---- A claim's receipts, and which of them the contract counted.
+# ---- A claim's receipts, without those that the contract skipped.
 
 
 def attributed_receipts(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list[AttributedReceipt]:
-    """A claim's receipts as its list needs them, those of skipped channels left out."""
+    """A claim's receipts as its payout list needs them, without those of skipped channels."""
     skipped = skipped_channels(record, rows)
     return [
         AttributedReceipt(
@@ -211,11 +211,11 @@ def attributed_receipts(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list
 
 
 def skipped_channels(record: ClaimRecord, rows: Sequence[ReceiptRow]) -> list[ChannelId]:
-    """Channels whose items the contract did not count; items and receipts stand in the same order of channels."""
+    """Channels whose items the contract skipped; items and receipts have the same order of channels."""
     channels = [key for key, _ in groupby(rows, lambda row: row.receipt.channel_id)]
     return [channel for index, channel in enumerate(channels) if record.skipped >> index & 1]
 
 
 def earned_of(row: ReceiptRow) -> Earned:
-    """A receipt as a claim takes it."""
+    """Convert a row of the ledger into a receipt for a claim."""
     return Earned(digest=row.digest, receipt=row.receipt, shares=row.shares, nonce=row.nonce)

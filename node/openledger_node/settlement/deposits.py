@@ -1,4 +1,4 @@
-"""Deposits of a payer: a channel with each node that is paid, opened when it is needed and topped up in time."""
+"""Deposits of a payer: one channel with each seller, opened when needed and topped up in time."""
 
 import secrets
 import threading
@@ -13,21 +13,21 @@ from .actions import Action, OpenChannel, TopUp
 from .session import NetworkSession
 
 LOW_DIVISOR = 4
-"""A channel with less than this part of a deposit left is topped up."""
+"""A channel with less than 1 / 4 of a deposit left is topped up."""
 
 DELAY_S = 2 * 86_400
 
 
 class Deposits:
-    """Sees to it that a node can be paid; blocks while it asks the chain. Any thread may call."""
+    """Keeps channels funded, so that sellers can be paid. Methods ask the chain and block; any thread may call."""
 
     def __init__(self, session: NetworkSession, *, deposit_wei: Wei) -> None:
         self._session = session
         self._deposit_wei = deposit_wei
-        self._opening = threading.Lock()  # two streams to one node share one channel
+        self._opening = threading.Lock()  # so that two streams to one node do not open two channels
 
     def channel_with(self, node: Address) -> ChannelConfig:
-        """A channel with a node, open or about to be: the first answer comes on credit meanwhile.
+        """Return a channel with a node, open or being opened: meanwhile the node answers on credit.
 
         Raises:
             PaymentRequiredError: there is none, and the wallet is locked or holds too little to open one.
@@ -40,12 +40,12 @@ class Deposits:
             config, ceiling_wei = known
             key = channel_id(config, self._session.deployment.payments)
             deposit_wei = self._session.deployment.channel(key).deposit_wei
-            if deposit_wei - ceiling_wei < self._deposit_wei // LOW_DIVISOR and not self._is_paying_in(key):
+            if deposit_wei - ceiling_wei < self._deposit_wei // LOW_DIVISOR and not self._is_deposit_under_way(key):
                 self._refill(config, key, is_open=deposit_wei > 0)
             return config
 
     def _newest(self, node: Address) -> tuple[ChannelConfig, Wei] | None:
-        """The newest channel with a node that is not being withdrawn from, and what is signed away on it."""
+        """The newest channel with a node that has no withdrawal pending, and its voucher's ceiling."""
         session = self._session
         rows = [row for row in session.ledger.channels.of_payer(session.accounts.wallet) if row.config.node == node]
         for row in reversed(rows):
@@ -54,7 +54,7 @@ class Deposits:
         return None
 
     def _open(self, node: Address) -> ChannelConfig:
-        self._check_means()
+        self._check_funds()
         accounts = self._session.accounts
         config = ChannelConfig(
             payer=accounts.wallet,
@@ -69,17 +69,17 @@ class Deposits:
         return config
 
     def _refill(self, config: ChannelConfig, key: ChannelId, *, is_open: bool) -> None:
-        """Top up; a channel whose first deposit never came is opened now."""
-        self._check_means()
+        """Top up; open the channel if its first deposit never arrived."""
+        self._check_funds()
         action = TopUp if is_open else OpenChannel
         self._pay_in(action(config=config, amount_wei=self._deposit_wei), key)
 
-    def _is_paying_in(self, key: ChannelId) -> bool:
-        """Whether a deposit is on its way to a channel."""
+    def _is_deposit_under_way(self, key: ChannelId) -> bool:
+        """True if a deposit to the channel is under way."""
         unfinished = self._session.ledger.outbox.unfinished()
         return any(found.state != "mined" and found.intent.key.startswith(_deposit_key(key)) for found in unfinished)
 
-    def _check_means(self) -> None:
+    def _check_funds(self) -> None:
         session, wallet = self._session, self._session.accounts.wallet
         if wallet not in session.ring.keys:
             raise PaymentRequiredError(
@@ -98,7 +98,7 @@ class Deposits:
 
 
 def usual_delay_s(session: NetworkSession) -> int:
-    """How long a node has from a payer's wish to withdraw to the withdrawal: two days, where that is allowed."""
+    """The delay between a payer's request to withdraw and the withdrawal: two days, within the network's bounds."""
     if session.network.is_development:
         return DEVELOPMENT_WITHDRAW_DELAY_S
     windows = session.windows

@@ -1,4 +1,4 @@
-"""From a home and its settings to the money of its network: which chain, whose keys, which ledger."""
+"""From a data directory and its settings to a session on its network: chain, keys and ledger."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ from ..plugs import load_plug
 from .actions import Action, AddStake, AppointSigner
 from .session import KeyRing, NetworkSession, NodeAccounts
 
-# ---- A development network costs nothing: throwaway accounts get money from its bank, and the node bonds itself.
+# ---- A development network costs nothing: its bank funds throwaway accounts, and the node bonds by itself.
 
 DEVELOPMENT_COINS_WEI = Wei(10 * 10**18)
 DEVELOPMENT_SIGNER_COINS_WEI = Wei(10**18)
@@ -41,7 +41,7 @@ DEVELOPMENT_SPARE_WEI = Wei(100 * 10**18)
 
 
 def prepare_development(session: NetworkSession, *, is_bonding: bool = True) -> list[str]:
-    """On a development network: give the throwaway accounts money, bond, appoint the signer; say what was done.
+    """Fund the throwaway accounts of a development network, bond, and appoint the signer; return what was done.
 
     Raises:
         ChainError: the chain does not answer.
@@ -77,7 +77,7 @@ def prepare_development(session: NetworkSession, *, is_bonding: bool = True) -> 
 
 
 def _is_under_way(session: NetworkSession) -> bool:
-    """Whether an earlier start has begun to bond, and its transactions are on their way."""
+    """True if the bonding transactions of an earlier start are under way."""
     return any(found.intent.key.startswith("start:") for found in session.ledger.outbox.unfinished())
 
 
@@ -88,26 +88,26 @@ TOKEN = Token(symbol="OPEN", decimals=18)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HomeNetwork:
-    """Where a home's money is: a network, and the development chain that we run for it ourselves, if we do."""
+    """The network of a data directory, and its development chain if this process runs it."""
 
-    network: Network | None  # None: this machine alone
+    network: Network | None  # None: this machine answers only its own requests
     devnet: Devnet | None = None
-    why_none: str | None = None  # why there is none though one was wanted
+    why_none: str | None = None  # why the configured network could not be opened
 
     @property
     def network_id(self) -> str:
-        """The network's id, on which the ledger's folder hangs."""
+        """The network's id, which names the ledger's folder."""
         return self.network.network if self.network else LOCAL_NETWORK
 
 
 @contextmanager
-def open_place(home: Home, config: Config) -> Iterator[HomeNetwork]:
-    """Find the home's network; where that is an embedded one, its chain runs until the end.
+def open_home_network(home: Home, config: Config) -> Iterator[HomeNetwork]:
+    """Find the configured network; an embedded one runs its chain until the context ends.
 
-    A development chain that does not start leaves this machine alone: it still answers local requests.
+    If a development chain does not start, there is no network, and the node still answers local requests.
 
     Raises:
-        ConfigError: the network that is set is not known here.
+        ConfigError: the configured network is not known here.
     """
     choice = config.node.network
     if not is_embedded(home, choice):
@@ -123,10 +123,10 @@ def open_place(home: Home, config: Config) -> Iterator[HomeNetwork]:
 
 
 def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> NetworkSession:
-    """The money of this home's operator.
+    """Open a session of this data directory's operator on a network.
 
     Raises:
-        ChainError: no endpoint answers, or none is of this network.
+        ChainError: no endpoint answers, or none is on this network.
         KeyFileError: there is no wallet yet, or a hot key can't be opened.
     """
     hot = ensure_hot_keys(home, network.network)
@@ -144,10 +144,10 @@ def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Net
 
 
 def open_chain(network: Network, config: Config) -> ChainClient:
-    """A client of the first endpoint that answers and is of this very network.
+    """Connect to the first endpoint that answers and is on this network.
 
     Raises:
-        ChainError: none does; the message says what each had.
+        ChainError: there is none; the message names each endpoint's error.
     """
     refused = []
     for url in [config.chain.rpc] if config.chain.rpc else network.rpc:
@@ -164,7 +164,7 @@ def open_chain(network: Network, config: Config) -> ChainClient:
 
 
 def _wallet(home: Home, network: Network, ring: KeyRing) -> Address:
-    """The wallet's address; a throwaway one may sign at any time, another one waits for its password."""
+    """The wallet's address; a throwaway wallet is unlocked at once, others wait for their password."""
     if network.is_development:
         key = ensure_development_wallet(home, network.network)
         ring.add(key)
@@ -173,7 +173,7 @@ def _wallet(home: Home, network: Network, ring: KeyRing) -> Address:
 
 
 def _embedded_network(home: Home, devnet: Devnet) -> Network:
-    """The network on our own development chain: as it was, at the chain's new address, or deployed just now."""
+    """The network on our own development chain, at the chain's new address; deployed now if there is none."""
     file = home.network_file(network_id_for_development(devnet.genesis_hash))
     network = replace(read_network(file), rpc=(devnet.url,)) if file.exists() else _deploy(devnet)
     embed_network(home, network)

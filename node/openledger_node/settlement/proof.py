@@ -1,4 +1,4 @@
-"""A receipt's place in its claim, and the claim's list, computed anew and held against what the chain has."""
+"""Proof of a receipt in its claim: root and payout list, recomputed and compared with the chain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from .settler import attributed_receipts, earned_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimProof:
-    """Where a receipt stands in its claim."""
+    """A receipt's place in its claim, and the recomputed claim beside the one on the chain."""
 
-    record: ClaimRecord  # as the chain has it
+    record: ClaimRecord  # from the chain
     index: int
     is_in_root: bool
-    payouts: tuple[Payout, ...]  # as the claim's receipts make them
-    proposed: tuple[Payout, ...] | None  # as the chain has them; None: not yet
+    payouts: tuple[Payout, ...]  # computed from the claim's receipts
+    proposed: tuple[Payout, ...] | None  # from the chain; None: not proposed yet
 
 
 def find_proof(ledger: Ledger, row: ReceiptRow) -> ClaimProof | None:
-    """The place of a receipt; None where no claim of ours on the chain holds it."""
+    """Prove a receipt; None if no claim of ours on the chain holds it."""
     claim = ledger.claims.find(row.claim_id) if row.claim_id is not None else None
     channel = ledger.channels.find(row.receipt.channel_id)
     if claim is None or channel is None:

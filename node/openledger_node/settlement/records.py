@@ -1,4 +1,4 @@
-"""Events of the contracts, read as the values that they show."""
+"""Typed values read from contract events."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from openledger_protocol.settlement import ClaimRecord, Credit, Payout, Pot
 
 
 def record_of(claimed: Event) -> ClaimRecord:
-    """The record that a `Claimed` event shows; its hash is what the contract keeps."""
+    """The claim record in a `Claimed` event; the contract stores only its hash."""
     fields: Mapping[str, Any] = _mapping(claimed.arguments["record"])
     return ClaimRecord(
         node=Address(fields["node"]),
@@ -40,13 +40,13 @@ def record_of(claimed: Event) -> ClaimRecord:
 
 
 def payouts_of(proposed: Event) -> list[Payout]:
-    """The list that a `Proposed` event shows."""
+    """The payout list in a `Proposed` event."""
     rows: Any = proposed.arguments["payouts"]
     return [Payout(pot=row["pot"], account=Address(row["account"]), weight=row["weight"]) for row in rows]
 
 
 def integer(event: Event, name: str) -> int:
-    """An argument that is a number."""
+    """Return an argument that is a number."""
     value = event.arguments[name]
     assert type(value) is int, f"{event.name}.{name} is a number in the ABI"
     return value

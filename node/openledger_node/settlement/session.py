@@ -1,6 +1,6 @@
-"""One network's money, composed: the chain's client, keys, outbox, watcher and the settlement desk over one ledger.
+"""A session on one network: chain client, keys, outbox, watcher and settler over one ledger.
 
-Everything here blocks; the daemon steps it in a thread, and a verb without a daemon steps it itself.
+Everything here blocks. The daemon steps it in a thread; a command without a daemon steps it itself.
 """
 
 import threading
@@ -24,43 +24,43 @@ from ..network_file import Network
 from .balances import Balances, Operator, PlannedTransaction
 from .settler import SettlementPolicy, Settler
 
-# ---- Keys that may sign just now.
+# ---- unlocked keys
 
 
 @dataclass(slots=True)
 class KeyRing:
-    """Keys that may sign just now, by address."""
+    """Unlocked keys, by address."""
 
     keys: dict[Address, Key] = field(default_factory=dict)
 
     def add(self, *keys: Key) -> None:
-        """Let keys sign."""
+        """Add unlocked keys."""
         self.keys |= {key.address: key for key in keys}
 
     def sign(self, account: Address, digest: bytes) -> bytes:
-        """Sign 32 bytes.
+        """Sign 32 bytes with an account's key.
 
         Raises:
             KeyFileError: the account is locked.
         """
         if account not in self.keys:
-            raise KeyFileError(f"{account} is locked: the verb that needs it asks for its password")
+            raise KeyFileError(f"{account} is locked: a command that needs it asks for its password")
         return sign_digest(self.keys[account].private_key, digest)
 
     def signer(self, account: Address) -> Callable[[bytes], bytes]:
-        """What signs for one account."""
+        """Return a function that signs for one account."""
         return lambda digest: self.sign(account, digest)
 
 
 # ---- session
 
 WATCH_CHUNKS_MAX = 64
-"""Chunks of blocks read in one step: after a long absence the rest waits for the next, and money meanwhile moves."""
+"""Chunks of blocks read in one step; after a long absence money moves between the steps of catching up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeAccounts:
-    """Who this side of the money is."""
+    """The accounts of this node."""
 
     wallet: Address
     signer: Address
@@ -68,7 +68,7 @@ class NodeAccounts:
 
 
 class NetworkSession:
-    """The money of one party on one network."""
+    """One node's session on one network."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class NetworkSession:
         self.accounts = accounts
         self.ring = ring
         self.fail_point = fail_point
-        self._stepping = threading.Lock()  # a verb may want something sent while a step is under way
+        self._stepping = threading.Lock()  # a command may send something during the daemon's step
         self.deployment = Deployment(
             client,
             chain_id=network.chain_id,
@@ -126,50 +126,50 @@ class NetworkSession:
             ledger=ledger,
             client=client,
             deployment=self.deployment,
-            party=Operator(wallet=accounts.wallet, signer=accounts.signer),
+            operator=Operator(wallet=accounts.wallet, signer=accounts.signer),
             why_not=lambda: self.settlement.why_not,
         )
 
     @property
     def state(self) -> ChainState:
-        """How it goes with the chain: the worse of what outbox and watcher say."""
+        """The state of the chain: the worse of outbox and watcher."""
         states = (self.watcher.state, self.outbox.state)
         return next((state for health in ("halted", "down") for state in states if state.health == health), states[0])
 
     @property
     def coin_price_wei(self) -> Wei:
-        """What a whole coin of gas is worth in wei of OPEN: nothing on a development network."""
+        """The price of a whole coin of gas in wei of OPEN; 0 on a development network."""
         return self.settlement.policy.coin_price_wei or Wei(0)
 
     @property
     def is_idle(self) -> bool:
-        """Whether no transaction or claim of ours waits for a block."""
+        """True if no transaction or claim of ours is unfinished."""
         return not (self.ledger.outbox.unfinished() or self.ledger.claims.unfinished())
 
     def step(self) -> None:
-        """Read on, want what is due, and send it.
+        """Read new blocks, and send the transactions that are due.
 
         Raises:
-            ChainError: the chain can't be asked; the next step does what this one could not.
+            ChainError: the chain does not answer; the next step continues here.
             LedgerError: the ledger can't be written; nothing is lost.
         """
         with self._stepping:
             self._step()
 
     def send(self, steps: Sequence[PlannedTransaction] = ()) -> list[Transaction]:
-        """Want some planned transactions, and have whatever waits sent at once, without looking further.
+        """Store planned transactions and send everything that waits, without reading new blocks.
 
         Raises:
             LedgerError: the ledger can't be written; nothing is lost.
         """
         with self._stepping:
-            wanted = self.treasury.want(steps)
+            stored = self.treasury.submit(steps)
             self.outbox.step()
-        found = (self.ledger.outbox.find(each.intent.key) for each in wanted)
+        found = (self.ledger.outbox.find(each.intent.key) for each in stored)
         return [each for each in found if each]
 
     def rescan(self) -> None:
-        """Forget what was read of the chain, and let money move again: for an operator who trusts the endpoint.
+        """Read the chain again from the start and lift a halt, for an operator who trusts the endpoint.
 
         Raises:
             LedgerError: the ledger can't be written.
@@ -179,11 +179,11 @@ class NetworkSession:
             self.outbox.resume()
 
     def params(self) -> Params:
-        """What governance has set, as it stands just now."""
+        """The parameters that governance has set for the current epoch."""
         return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows))
 
     def close(self) -> None:
-        """Let go of the chain."""
+        """Close the connection to the chain."""
         self.client.close()
 
     def _step(self) -> None:
@@ -199,7 +199,7 @@ class NetworkSession:
 
 
 def _policy(network: Network, config: Config, windows: Windows) -> SettlementPolicy:
-    """Gas costs nothing on a development network."""
+    """Settle by the settings; on a development network gas costs nothing."""
     settlement = config.settlement
     return SettlementPolicy(
         interval_s=int(settlement.claim_interval_s) or windows.epoch_s,

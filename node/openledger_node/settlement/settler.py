@@ -1,7 +1,7 @@
-"""The settlement desk: it looks at ledger and chain, and wants the transactions that are due.
+"""The settler: compares ledger and chain, and puts the transactions that are due into the outbox.
 
-Nothing here is remembered between two steps: each derives anew from events and rows how far a claim has come, so that
-a crash or a reorg in between only means that it looks again.
+It remembers nothing between two steps. Each step derives a claim's progress from events and rows, so after a crash or
+a reorganisation the next step simply derives it again.
 """
 
 import logging
@@ -43,26 +43,26 @@ FAIL_POINTS: Final = (
     "finalize:stored",
     "claim:final",
 )
-"""Where a crash test may kill the node, in order: about each row that is written."""
+"""Points where crash tests kill the node, in order: before and after each write."""
 
 COIN_WEI: Final = 10**18
 CLAIM_GAS: Final = 150_000
 CLAIM_ITEM_GAS: Final = 30_000
-"""What a claim, its list and its finalisation cost at least, and each item more: to tell whether it is worth it."""
+"""Gas that a claim, its payout list and its finalisation use at least, plus that of each item."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementPolicy:
-    """When this node claims."""
+    """The interval of claims, and the price by which a claim must be worth its gas."""
 
     interval_s: int  # of chain time between claims
     coin_price_wei: Wei | None  # of OPEN for one coin of gas; None: gas costs nothing here
 
 
 class Settler:
-    """Brings this node's receipts to the chain."""
+    """Moves this node's receipts through claim, payout list and finalisation."""
 
     def __init__(
         self,
@@ -82,27 +82,27 @@ class Settler:
         self._windows = windows
         self.policy = policy
         self._fail_point = fail_point
-        self.why_not: str | None = None  # what keeps receipts from being claimed, if anything does
+        self.why_not: str | None = None  # why no receipts are claimed, for the operator
         self._is_hurried = False
 
     def step(self, head: Block) -> None:
-        """Want whatever is due at `head`.
+        """Store the intents of all transactions that are due at `head`.
 
         Raises:
-            ChainError: the chain can't be asked; the next step does what this one could not.
+            ChainError: the chain does not answer; the next step continues here.
         """
         for claim in self._ledger.claims.unfinished():
             try:
                 self._follow(claim, head)
-            except ProtocolError as error:  # one that can't go on holds up no other, nor the next
-                log.error("claim %d stays where it is: %s", claim.seq, error.message)
+            except ProtocolError as error:  # a stuck claim must not block the others
+                log.error("claim %d can't continue: %s", claim.seq, error.message)
         self._claim(head)
 
     def hurry(self) -> None:
-        """Let the next step claim without waiting for the interval."""
+        """Make the next step claim without waiting for the interval."""
         self._is_hurried = True
 
-    # ---- a claim on its way
+    # ---- claims under way
 
     def _follow(self, claim: Claim, head: Block) -> None:
         claimed = self._event("Claimed", claim.seq)
@@ -120,19 +120,19 @@ class Settler:
         elif head.timestamp_s <= propose_until_s(record.claimed_at_s, self._windows):
             self._propose(claim, record, head)
         else:
-            self._want(claim, "finalize late", self._deployment.finalize_late(record), record, head)
+            self._intend(claim, "finalize late", self._deployment.finalize_late(record), record, head)
 
     def _await_mining(self, claim: Claim) -> None:
         transaction = self._ledger.outbox.find(claim.key)
         if transaction is None or transaction.state in ("refused", "failed"):
-            why = transaction.error if transaction else "its transaction is not known"
+            why = transaction.error if transaction else "its transaction is not in the outbox"
             log.warning("claim %d was refused: %s; its receipts go into the next one", claim.seq, why)
             self._move(claim, "refused", "claim:refused")
         elif claim.state != "sent":
-            self._move(claim, "sent", "claim:unmined")  # a reorg took it back
+            self._move(claim, "sent", "claim:unmined")  # a reorganisation took it back
 
     def _release_skipped(self, claim: Claim, claimed: Event, record: ClaimRecord) -> None:
-        """Give channels that the contract did not count another chance, once no reorg can make them count."""
+        """Release the receipts of skipped channels, once no reorganisation can make them count."""
         if not record.skipped or claimed.block.number > self._ledger.events.finalized_number():
             return
         with self._ledger.transaction():
@@ -146,15 +146,15 @@ class Settler:
         payouts: list[Payout] = payouts_for(record.pots, attributed) if record.pots else []
         leaves = attribution_leaves(record.pots, attributed) if record.pots else []
         root = attribution_tree(leaves, node=record.node, claim_seq=record.seq).root if leaves else ZERO_DIGEST
-        self._want(claim, "propose", self._deployment.propose(record, root, len(leaves), payouts), record, head)
+        self._intend(claim, "propose", self._deployment.propose(record, root, len(leaves), payouts), record, head)
 
     def _finalize(self, claim: Claim, record: ClaimRecord, proposed: Event, head: Block) -> None:
         self._move(claim, "proposed", "claim:proposed")
         if head.timestamp_s >= integer(proposed, "readyAt"):
-            self._want(claim, "finalize", self._deployment.finalize(record, payouts_of(proposed)), record, head)
+            self._intend(claim, "finalize", self._deployment.finalize(record, payouts_of(proposed)), record, head)
 
     def _close(self, claim: Claim, finalized: Event) -> None:
-        """Once no reorg can take it back, forget the texts; skipped channels are out of it already."""
+        """Finish the claim and delete its texts, once no reorganisation can take it back."""
         if finalized.block.number > self._ledger.events.finalized_number():
             return
         with self._ledger.transaction():
@@ -168,8 +168,8 @@ class Settler:
             self._ledger.claims.move(claim.claim_id, state)
             self._fail_point(fail_point)
 
-    def _want(self, claim: Claim, kind: str, call: ContractCall, record: ClaimRecord, head: Block) -> None:
-        """Want a transaction about a claim, unless one is on its way; one that was refused is tried once an epoch."""
+    def _intend(self, claim: Claim, kind: str, call: ContractCall, record: ClaimRecord, head: Block) -> None:
+        """Store the intent of a claim's transaction unless one is under way; retry a refused one each epoch."""
         key = f"{kind}:{record_hash(record)}"
         if any(found.intent.key.startswith(key) for found in self._ledger.outbox.unfinished()):
             return
@@ -181,7 +181,7 @@ class Settler:
             call=call,
             value_at_risk_wei=self._in_coin(record.node_share_wei),
         )
-        point = kind.split()[0]  # "finalize late" is finalised, too
+        point = kind.split()[0]  # "finalize late" has the points of "finalize"
         self._fail_point(f"{point}:planned")
         self._ledger.outbox.add(intent)
         self._fail_point(f"{point}:stored")
@@ -223,7 +223,7 @@ class Settler:
         return found
 
     def _why_not(self, content: ClaimBatch, head: Block, *, is_urgent: bool) -> str | None:
-        """Why nothing is claimed just now, in words for the operator."""
+        """Explain to the operator why nothing is claimed now; None if a claim is due."""
         params = self._deployment.params(epoch_at(head.timestamp_s, self._windows))
         bonded = self._deployment.stake(self._node).bonded_wei
         if bonded < params.min_stake_wei:
@@ -243,7 +243,7 @@ class Settler:
         return None
 
     def _store(self, content: ClaimBatch, head: Block) -> None:
-        """Keep the claim, bind its receipts and want its transaction: all three or none."""
+        """Store the claim, its receipts and its transaction's intent in one transaction."""
         claim = epoch_claim(
             content,
             node=self._node,
@@ -252,7 +252,7 @@ class Settler:
         )
         key = f"claim:{claim.seq}:{claim.epoch}:{claim.items_hash}"
         if self._ledger.outbox.find(key):
-            return  # it was refused in this very epoch
+            return  # it was refused in this epoch
         digests = [one.digest for one in content.earned]
         with self._ledger.transaction():
             self._ledger.claims.add(key, claim, digests, gross_wei=content.gross_wei, now_s=head.timestamp_s)
@@ -270,7 +270,7 @@ class Settler:
         )
 
     def _in_coin(self, amount_wei: Wei) -> Wei:
-        """An amount of OPEN in the chain's own coin, by the operator's price."""
+        """Convert OPEN into the chain's own coin, by the operator's price."""
         price = self.policy.coin_price_wei
         return Wei(amount_wei * COIN_WEI // price) if price else amount_wei
 

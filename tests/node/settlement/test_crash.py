@@ -104,13 +104,13 @@ def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene
     wallet = config.payer
     sign = payer.ring.signer(wallet)
     close = CloseChannel(channel_id=empty, config=config, amount_wei=Wei(10 * OPEN))
-    payer.treasury.want(payer.treasury.plan([close], wallet, sign, key="close"))
+    payer.treasury.submit(payer.treasury.plan([close], wallet, sign, key="close"))
     step_payer(scene, 3)
     world.chain.client.advance(33)
     assert scene.live("claim:stored", 1) == KILLED
     world.chain.client.advance(8)
     take = WithdrawChannel(channel_id=empty, config=config)
-    payer.treasury.want(payer.treasury.plan([take], wallet, sign, key="take"))
+    payer.treasury.submit(payer.treasury.plan([take], wallet, sign, key="take"))
     step_payer(scene, 2)
     assert scene.live("claim:skips-released", 1) == KILLED
     assert scene.live() == DONE

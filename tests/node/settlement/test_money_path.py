@@ -32,7 +32,7 @@ def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> No
     before = node.deployment.token_balance(node.accounts.wallet)
     action = WithdrawRewards(amount_wei=Wei(share), to=node.accounts.wallet)
     wallet = node.accounts.wallet
-    node.treasury.want(node.treasury.plan([action], wallet, node.ring.signer(wallet), key="out"))
+    node.treasury.submit(node.treasury.plan([action], wallet, node.ring.signer(wallet), key="out"))
     world.run(lambda: node.treasury.earnings().withdrawn_wei == share)
     assert node.deployment.token_balance(node.accounts.wallet) == before + share
     assert world.balance(node.accounts.wallet) == 0

@@ -83,7 +83,7 @@ def test_a_node_below_the_minimum_stake_says_so_and_claims_once_it_has_bonded(wo
     channel = world.open_channel()
     wallet = node.accounts.wallet
     remove = RemoveStake(amount_wei=Wei(OPEN))
-    node.treasury.want(node.treasury.plan([remove], wallet, node.ring.signer(wallet), key="remove"))
+    node.treasury.submit(node.treasury.plan([remove], wallet, node.ring.signer(wallet), key="remove"))
     world.run(lambda: node.deployment.stake(wallet).bonded_wei == 99 * OPEN)
     world.earn(channel, OPEN)
     for _ in range(3):
@@ -118,7 +118,7 @@ def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws
     payer, config = world.payer, world.configs[leaving]
     sign = payer.ring.signer(config.payer)
     close = CloseChannel(channel_id=leaving, config=config, amount_wei=Wei(10 * OPEN))
-    payer.treasury.want(payer.treasury.plan([close], config.payer, sign, key="close"))
+    payer.treasury.submit(payer.treasury.plan([close], config.payer, sign, key="close"))
     world.run(lambda: world.node.deployment.withdrawal(leaving).amount_wei)
     world.settle()
     claim = world.node.ledger.claims.newest(limit=1)[0]
