@@ -1,4 +1,4 @@
 """The engine: a child process that batches sequences over one base model and many adapters.
 
-sequence, scheduler, blocks, adapter cache, residency, sampler, worker, supervision; `engine.py` is its client.
+It holds sequences, scheduler, blocks, adapter cache, sampler and worker; `engine.py` is the daemon's client.
 """

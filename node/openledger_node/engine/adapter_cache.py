@@ -1,7 +1,7 @@
-"""Which adapters stay in one tier of memory: a byte budget, those in use and those pinned for certain.
+"""One tier of adapter memory with a byte budget: adapters in use and pinned adapters always stay.
 
-GreedyDual-Size-Frequency (Cherkasova, 1998): whoever leaves is worth the least, and worth is clock + uses × the
-seconds to bring it back ÷ bytes. The clock is the worth of whoever left last, so old fame fades.
+GreedyDual-Size-Frequency (Cherkasova, 1998) evicts the adapter of the least worth, which is clock + uses × the
+seconds to load it again ÷ bytes. The clock is the worth of the last evicted adapter, so old uses fade.
 """
 
 import math
@@ -22,7 +22,7 @@ class _Entry:
 
 
 class AdapterCache:
-    """Counts bytes and decides; the backend does the loading."""
+    """Counts bytes and decides which adapters leave; the backend loads and unloads them."""
 
     def __init__(self, *, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
@@ -35,39 +35,39 @@ class AdapterCache:
 
     @property
     def used_bytes(self) -> int:
-        """What they take."""
+        """The bytes that all adapters here take."""
         return sum(entry.size_bytes for entry in self._entries.values())
 
     @property
     def pinned_bytes(self) -> int:
-        """What those take that are here and pinned."""
+        """The bytes that the pinned adapters here take."""
         return sum(entry.size_bytes for adapter_id, entry in self._entries.items() if adapter_id in self._pinned)
 
     @property
     def resident(self) -> tuple[AdapterId, ...]:
-        """Those that are here, the next to leave first."""
+        """The adapters that are here, the next to leave first."""
         return tuple(sorted(self._entries, key=lambda adapter_id: self._entries[adapter_id].worth))
 
     def touch(self, adapter_id: AdapterId) -> None:
-        """Note a use."""
+        """Record a use."""
         entry = self._entries[adapter_id]
         entry.num_uses += 1
         self._value(entry)
 
     def pin(self, adapter_id: AdapterId) -> None:
-        """Keep an adapter for certain once it is here."""
+        """Never evict an adapter once it is here."""
         self._pinned.add(adapter_id)
 
     def unpin(self, adapter_id: AdapterId) -> None:
-        """Let an adapter leave again."""
+        """Allow an adapter to be evicted again."""
         self._pinned.discard(adapter_id)
 
     def can_hold(self, size_bytes: int) -> bool:
-        """Whether so much more fits if all leave but those that are pinned."""
+        """Return True if `size_bytes` more would fit with only the pinned adapters here."""
         return size_bytes + self.pinned_bytes <= self.budget_bytes
 
     def plan(self, size_bytes: int, in_use: Collection[AdapterId]) -> list[AdapterId] | None:
-        """Say which adapters must go so that `size_bytes` more fit; None if that cannot be while `in_use` stay."""
+        """Choose adapters to evict so that `size_bytes` more fit; None if they can't fit while `in_use` stay."""
         excess = self.used_bytes + size_bytes - self.budget_bytes
         leaving: list[AdapterId] = []
         for adapter_id in self.resident:
@@ -79,14 +79,14 @@ class AdapterCache:
         return leaving if excess <= 0 else None
 
     def add(self, adapter_id: AdapterId, size_bytes: int, *, reload_s: float) -> None:
-        """Note an adapter that was loaded, and the seconds that it would take to load it again."""
+        """Record an adapter that was loaded, and the seconds that it would take to load it again."""
         assert self.used_bytes + size_bytes <= self.budget_bytes, "plan() comes first"
         entry = _Entry(size_bytes=size_bytes, reload_s=reload_s)
         self._value(entry)
         self._entries[adapter_id] = entry
 
     def remove(self, adapter_id: AdapterId) -> None:
-        """Note an adapter that had to leave."""
+        """Record that an adapter was evicted."""
         self._clock = max(self._clock, self._entries.pop(adapter_id).worth)
 
     def _value(self, entry: _Entry) -> None:
@@ -94,15 +94,15 @@ class AdapterCache:
 
 
 def prefetch_plan(
-    wanted: Iterable[AdapterSource], *, present: Collection[AdapterId], num_max: int
+    needed: Iterable[AdapterSource], *, present: Collection[AdapterId], num_max: int
 ) -> list[AdapterSource]:
-    """The first `num_max` adapters to read ahead, in the order in which they are wanted."""
-    missing = [source for source in wanted if source.id not in present]
+    """The first `num_max` adapters to read ahead, in the order in which they are needed."""
+    missing = [source for source in needed if source.id not in present]
     return missing[: max(0, num_max)]
 
 
 def percentile(values: Collection[float], share: float) -> float:
-    """The least value that `share` of the values do not exceed (nearest rank); 0 of none."""
+    """The least value that `share` of the values do not exceed (nearest rank), or 0 if there are none."""
     if not values:
         return 0.0
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

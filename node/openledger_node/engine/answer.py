@@ -1,4 +1,4 @@
-"""One answer as it grows: which text may be shown, and whether it is over."""
+"""One growing answer: the text that may be shown, and the reason why it ends."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .tokenizer import Decoder, Tokenizer
 
 
 class AnswerText:
-    """Tokens in, showable text out: whole characters, and nothing that may turn out to begin a stop string."""
+    """Turns tokens into text that may be shown: whole characters, held back where a stop string may begin."""
 
     def __init__(self, *, decoder: Decoder, stop: tuple[str, ...], end_ids: Collection[int], max_tokens: int) -> None:
         self._decoder = decoder
@@ -21,11 +21,11 @@ class AnswerText:
         self._end_ids = end_ids
         self._max_tokens = max_tokens
         self._num_tokens = 0
-        self._held = ""  # decoded, but perhaps the beginning of a stop string
+        self._held = ""  # decoded, but may begin a stop string
         self.finish_reason: FinishReason | None = None
 
     def push(self, token_id: int) -> str:
-        """Take one generated token and return what may be shown now; sets `finish_reason` when it is the last."""
+        """Take one token and return the text that may be shown now; set `finish_reason` if the answer ends."""
         assert self.finish_reason is None, "the answer is over"
         self._num_tokens += 1
         if token_id in self._end_ids:
@@ -43,12 +43,12 @@ class AnswerText:
         return self._release(len(self._held))
 
     def _find_stop(self) -> int | None:
-        """Where the stop string begins that is whole first, so that it matters not how tokens cut the text."""
+        """The start of the stop string that ends first, so that the way tokens cut the text makes no difference."""
         found = [(place + len(text), place) for text in self._stop if (place := self._held.find(text)) >= 0]
         return min(found)[1] if found else None
 
     def _num_showable(self) -> int:
-        """Characters before the longest end of the held text that begins a stop string."""
+        """The number of characters before the longest suffix of the held text that begins a stop string."""
         longest = max((len(text) for text in self._stop), default=1) - 1
         for length in range(min(longest, len(self._held)), 0, -1):
             if any(text.startswith(self._held[-length:]) for text in self._stop):
@@ -60,12 +60,12 @@ class AnswerText:
         return shown
 
 
-# ---- What is kept of a running request beside its tokens: its text so far, and where it stands in its grammar.
+# ---- The state of a running request beside its tokens: its text so far, and its place in the grammar.
 
 
 @dataclass(slots=True, kw_only=True)
 class Live:
-    """One request that is not over."""
+    """One request that has not ended."""
 
     answer: AnswerText
     grammar: Grammar | None
@@ -79,14 +79,14 @@ class Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerSetup:
-    """How requests begin on one base."""
+    """Starts answers on one base."""
 
     tokenizer: Tokenizer
     grammars: Grammars
     end_ids: tuple[int, ...]
 
     def live(self, sampling: SamplingParams, resumed_ids: tuple[int, ...]) -> Live:
-        """Begin an answer, behind the tokens that were given out already.
+        """Start an answer, or resume it after the tokens that were already sent.
 
         Raises:
             MalformedError: its JSON schema is not supported.
@@ -100,12 +100,12 @@ class AnswerSetup:
         schema = sampling.json_schema
         live = Live(answer=answer, grammar=self.grammars.start(schema) if schema is not None else None)
         for token_id in resumed_ids:
-            live.push(token_id)  # its text is out already
+            live.push(token_id)  # its text was already sent
         return live
 
 
 def chunk(sequence_id: str, text: str, drawn: Drawn) -> EngineChunk:
-    """What the daemon is told of a new token."""
+    """The event that tells the daemon of a new token."""
     logprobs: tuple[TokenLogprob, ...] = ()
     if drawn.logprob is not None:
         logprobs = (TokenLogprob(id=drawn.token, logprob=drawn.logprob, top=drawn.top),)
@@ -113,7 +113,7 @@ def chunk(sequence_id: str, text: str, drawn: Drawn) -> EngineChunk:
 
 
 def sequence_of(command: Submit) -> Sequence:
-    """The tokens of a request as the scheduler takes them."""
+    """The scheduler's sequence for a command."""
     return Sequence(
         sequence_id=command.sequence_id,
         prompt_ids=command.prompt_ids,

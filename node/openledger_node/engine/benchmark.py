@@ -1,4 +1,4 @@
-"""What this base does on this machine, measured through the node's own engine: speed, waiting, adapters, memory."""
+"""A benchmark of the base on this machine through the node's own engine: speed, latency, adapters and memory."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from .engine import Engine, EngineOptions
 from .frames import Beat, Submit
 from .stopwatch import Timing, run_engine, time_sequences
 
-# ---- What a process takes of NVIDIA's cards, as their driver counts it.
+# ---- The memory that a process takes on NVIDIA cards, as their driver counts it.
 
 NVIDIA_SMI = "nvidia-smi"
 QUERY = ("--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
@@ -34,20 +34,21 @@ TIMEOUT_S = 10.0
 
 
 def card_bytes(process_id: int) -> int | None:
-    """What a process holds of the cards' memory; None where there is no card, or the driver does not say."""
+    """Bytes of card memory that a process holds; None if there is no card, or the driver does not say."""
     if shutil.which(NVIDIA_SMI) is None:
         return None
-    asked = [NVIDIA_SMI, *QUERY]
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+        output = subprocess.run(
+            [NVIDIA_SMI, *QUERY], capture_output=True, text=True, timeout=TIMEOUT_S, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return parse_used(said, process_id)
+    return parse_used(output, process_id)
 
 
-def parse_used(said: str, process_id: int) -> int | None:
-    """Add up the MiB of a process's lines, one a card: "1234, 567"."""
-    rows = [[word.strip() for word in line.split(",")] for line in said.splitlines() if line.count(",") == 1]
+def parse_used(output: str, process_id: int) -> int | None:
+    """Sum the MiB of a process's lines, one a card, such as "1234, 567"."""
+    rows = [[word.strip() for word in line.split(",")] for line in output.splitlines() if line.count(",") == 1]
     return sum(int(used) << 20 for number, used in rows if number == str(process_id) and used.isdigit()) or None
 
 
@@ -58,18 +59,18 @@ ROUNDS = 3
 TTFT_SHARE = 0.95
 
 LAST_BEAT_S = 0.3
-"""An engine that falls idle says its figures once more: so long after the last answer they are here."""
+"""Seconds after the last answer until the engine's last beat, with its final figures, has arrived."""
 
-KEPT_APART = "adapters"
-"""What the engine packs of adapters lies under this name in its cache; of ours nothing is to stay there."""
+PACKED_ADAPTERS = "adapters"
+"""The folder of packed adapters in the engine's cache; the benchmark's adapters must not stay there."""
 
 Report = Callable[[str, int, int], None]
-"""Told what is done just now, how many steps are over, and how many there are."""
+"""Receives the name of the current step, the number of finished steps, and the number of all steps."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkWork:
-    """What is asked for: prompts of random tokens, on adapters of random numbers."""
+    """The size of the requests: prompts of random tokens, on adapters of random numbers."""
 
     prompt_tokens: int
     answer_tokens: int
@@ -77,39 +78,39 @@ class BenchmarkWork:
 
     @property
     def num_tokens(self) -> int:
-        """Of one sequence."""
+        """Tokens of one sequence, prompt and answer."""
         return self.prompt_tokens + self.answer_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFigures:
-    """Requests that arrive together, all on the bare base or each on an adapter of its own."""
+    """Figures of requests that arrive together, all on the bare base or each on its own adapter."""
 
     batch: int
     adapters: int
-    tokens_per_s: float  # of all together, prompts' time included
+    tokens_per_s: float  # of all requests together, including the time for prompts
     ttft_ms: float
     ttft_p95_ms: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What was measured; None where the base takes no adapter, or the system does not say."""
+    """The measured figures; None where the base takes no adapter, or the system does not say."""
 
     profile: Profile
     start_s: float
     batches: tuple[BatchFigures, ...]
-    load_ms: float | None  # of an adapter that is new here, from disk to device
+    load_ms: float | None  # of an adapter that was not in memory, from disk to device
     load_p95_ms: float | None
-    adapter_bytes: int | None  # of one
-    batch_fits: int  # such sequences that have room at once
+    adapter_bytes: int | None  # of one adapter
+    batch_fits: int  # sequences of this size that fit in the KV cache at once
     peak_bytes: int | None  # of the engine's process
     card_bytes: int | None
     failures: tuple[str, ...]
 
 
 def run_benchmark(options: EngineOptions, work: BenchmarkWork, scratch: Path, report: Report) -> Figures:
-    """Start an engine, let it work, and end it; what is written for that lies below `scratch`, and goes again.
+    """Start an engine, measure it, and end it; its files are written below `scratch` and deleted afterwards.
 
     Raises:
         ModelError: the backend can't be opened, or the engine dies.
@@ -129,12 +130,12 @@ def run_benchmark(options: EngineOptions, work: BenchmarkWork, scratch: Path, re
 
 
 def batch_sizes(batch_max: int) -> tuple[int, ...]:
-    """One, a few, many: as many as may run at once."""
+    """One, a few and many sequences, up to the batch limit."""
     return tuple(dict.fromkeys(min(size, batch_max) for size in BATCHES))
 
 
 def sequences_that_fit(profile: Profile, num_tokens: int, batch_max: int) -> int:
-    """How many sequences of `num_tokens` find room at once."""
+    """The number of sequences of `num_tokens` that fit in the KV cache and the batch at once."""
     room = profile.num_blocks // blocks_for(num_tokens) if profile.num_blocks else batch_max
     return min(batch_max, room)
 
@@ -152,7 +153,7 @@ class _Bench:
     draws: random.Random = field(default_factory=lambda: random.Random(0))
 
     async def measure(self, began_s: float, engine: Engine) -> Figures:
-        """All figures of an engine that is ready."""
+        """Measure all figures of an engine that is ready."""
         start_s, profile = time.monotonic() - began_s, engine.profile
         assert profile is not None, "it is ready"
         self.step("loading adapters")
@@ -176,11 +177,11 @@ class _Bench:
 
     @property
     def kinds(self) -> tuple[bool, ...]:
-        """Without adapters, and with them where the base takes some."""
+        """Without adapters, and also with them if the base takes any."""
         return (False, True) if self.sources else (False,)
 
     async def batch(self, engine: Engine, size: int, has_adapters: bool) -> BatchFigures:
-        """The median of some rounds."""
+        """Run ROUNDS rounds and return the one of median speed."""
         rounds = []
         for _ in range(ROUNDS):
             self.step(f"a batch of {size}{', each on its own adapter' if has_adapters else ''}")
@@ -198,7 +199,7 @@ class _Bench:
         )
 
     async def time(self, engine: Engine, sources: Items[AdapterSource | None], answer_tokens: int) -> Timing:
-        """Fresh prompts, all at once."""
+        """Submit fresh prompts, all at once, and time them."""
         assert engine.profile is not None, "it is ready"
         sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=0.0)
         commands = [
@@ -215,7 +216,7 @@ class _Bench:
         return timing
 
     def step(self, what: str) -> None:
-        """Say that the next step begins."""
+        """Report that the next step begins."""
         self.report(what, self.num_done, 3 + len(self.kinds) * len(self.sizes) * ROUNDS)
         self.num_done += 1
 
@@ -226,18 +227,18 @@ async def _last_beat(engine: Engine) -> Beat:
 
 
 def _cache_beside(options: EngineOptions, folder: Path) -> EngineOptions:
-    """The engine's cache as it is, but for what it packs of adapters, which goes with `folder`."""
+    """Link to the engine's cache, but keep the benchmark's packed adapters in `folder`."""
     cache = folder / "cache"
     cache.mkdir()
     if options.settings.cache_folder and (kept := Path(options.settings.cache_folder)).is_dir():
         for entry in kept.iterdir():
-            if entry.name != KEPT_APART:
+            if entry.name != PACKED_ADAPTERS:
                 (cache / entry.name).symlink_to(entry)
     return replace(options, pinned=(), settings=replace(options.settings, cache_folder=str(cache)))
 
 
 def _forget(folder: Path) -> None:
-    """Have the system drop what was just written from its memory, so that it is read from the disk."""
+    """Drop the files that were just written from the page cache, so that they are read from the disk."""
     for file in folder.rglob("*.safetensors"):
         with file.open("rb") as stream:
             os.fsync(stream.fileno())

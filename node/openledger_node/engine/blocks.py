@@ -1,8 +1,8 @@
-"""Who owns which block of the KV cache, and which blocks hold a beginning that others may read too.
+"""Blocks of the KV cache: the sequences that use them, and an index of prefixes that others may reuse.
 
-Paged attention as vLLM does it (Kwon et al., SOSP 2023): a sequence's keys and values lie in blocks of BLOCK_TOKENS
-tokens, wherever there is room, and its table names them in order. A full block can be found again by all the tokens
-up to its end and by the adapter that ran them, so that prompts that begin alike are computed once.
+Paged attention as in vLLM (Kwon et al., SOSP 2023): a sequence's keys and values are stored in blocks of BLOCK_TOKENS
+tokens, anywhere in the cache, and its table lists them in order. A full block is indexed by all tokens up to its end
+and by the adapter that computed them, so that a prefix that prompts share is computed once.
 """
 
 from collections import OrderedDict
@@ -15,8 +15,8 @@ from openledger_protocol.primitives import AdapterId
 from .backend import BLOCK_TOKENS
 
 Key = tuple[int | AdapterId | None, tuple[int, ...]]
-"""What a full block holds: the number of the beginning that it goes on from (of an adapter's first block: the
-adapter), and its own tokens. No digest stands for the tokens, so no collision can share a block."""
+"""Identifies a full block's content: the number of the prefix before it (for a first block, the adapter), and its own
+tokens. The key holds the tokens and no digest of them, so no collision can share a wrong block."""
 
 
 @dataclass(slots=True, eq=False)
@@ -25,58 +25,56 @@ class Table:
 
     adapter_id: AdapterId | None
     blocks: list[int] = field(default_factory=list)
-    num_shareable: int = 0  # blocks, from the front, that were entered in the index, or found there
-    beginning: int | None = None  # the number of the last of those
+    num_shareable: int = 0  # blocks, from the front, that are in the index
+    prefix: int | None = None  # the number of the prefix that these blocks hold
 
     @property
     def num_tokens_max(self) -> int:
-        """Tokens that fit."""
+        """Tokens that fit in the table's blocks."""
         return len(self.blocks) * BLOCK_TOKENS
 
     @property
     def num_shareable_tokens(self) -> int:
-        """Tokens, from the front, that others may find."""
+        """Tokens, from the front, that others may reuse."""
         return self.num_shareable * BLOCK_TOKENS
 
 
 class BlockPool:
-    """Hands out blocks; those that nobody uses keep what they hold until there is no other left."""
+    """Allocates blocks; an unused block keeps its content until no empty block is left."""
 
     def __init__(self, num_blocks: int) -> None:
         self.num_blocks = num_blocks
-        self._num_touched = 0  # those from here on were never used
+        self._num_touched = 0  # blocks from this number on were never used
         self._num_users: dict[int, int] = {}
-        self._empty: list[int] = []  # were used, and hold nothing that can be found
-        self._idle: OrderedDict[int, None] = (
-            OrderedDict()
-        )  # hold something that can be found; unused the longest first
-        self._blocks: dict[Key, tuple[int, int]] = {}  # key → the block that holds it, and the beginning's number
-        self._keys: dict[int, Key] = {}  # the same from the block's side
+        self._empty: list[int] = []  # were used, and hold nothing reusable
+        self._idle: OrderedDict[int, None] = OrderedDict()  # hold a reusable prefix; the longest unused first
+        self._blocks: dict[Key, tuple[int, int]] = {}  # key → the block that holds it, and the prefix's number
+        self._keys: dict[int, Key] = {}  # block → its key
         self._numbers = count()
 
     @property
     def num_used(self) -> int:
-        """Blocks that sequences use now."""
+        """Blocks that sequences use."""
         return len(self._num_users)
 
     @property
     def num_available(self) -> int:
-        """Blocks that nobody uses, whatever they hold."""
+        """Blocks that no sequence uses, including idle ones."""
         return self.num_blocks - self.num_used
 
     @property
     def num_idle(self) -> int:
-        """Those of them that hold something that can be found again."""
+        """Unused blocks that hold a reusable prefix."""
         return len(self._idle)
 
     def open(self, adapter_id: AdapterId | None, token_ids: Items[int]) -> Table:
-        """Start a sequence's table with the longest beginning that is here; its last token is left to compute."""
+        """Start a sequence's table with the longest prefix in the cache; its last token is left to compute."""
         table = Table(adapter_id)
         while (last := table.num_tokens_max + BLOCK_TOKENS) < len(token_ids):
             found = self._blocks.get(_key(table, token_ids[table.num_tokens_max : last]))
             if found is None:
                 break
-            block, table.beginning = found
+            block, table.prefix = found
             self._use(block)
             table.blocks.append(block)
             table.num_shareable += 1
@@ -87,7 +85,7 @@ class BlockPool:
         return max(0, blocks_for(num_tokens) - len(table.blocks))
 
     def grow(self, table: Table, num_tokens: int) -> bool:
-        """Make room for `num_tokens` in all; False, and nothing is taken, if there are not enough blocks."""
+        """Extend a table to hold `num_tokens`; if there are too few blocks, take none and return False."""
         num_missing = self.num_missing(table, num_tokens)
         if num_missing > self.num_available:
             return False
@@ -95,18 +93,20 @@ class BlockPool:
         return True
 
     def note_written(self, table: Table, token_ids: Items[int]) -> None:
-        """Let others find the blocks that are full now; `token_ids` stand behind those that they find already."""
+        """Index the blocks that are now full; `token_ids` follow the tokens that are already indexed."""
         for first in range(0, len(token_ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
             key, block = _key(table, token_ids[first : first + BLOCK_TOKENS]), table.blocks[table.num_shareable]
-            if key not in self._blocks:  # else a twin was faster, and this copy stays its owner's alone
+            if (
+                key not in self._blocks
+            ):  # else another sequence indexed the same tokens first, and this copy stays private
                 self._blocks[key] = (block, next(self._numbers))
                 self._keys[block] = key
-            table.beginning = self._blocks[key][1]
+            table.prefix = self._blocks[key][1]
             table.num_shareable += 1
 
     def free(self, table: Table) -> None:
-        """Give up a table; what its blocks hold can be found until they are needed."""
-        for block in reversed(table.blocks):  # so that of one text the end is given away before the beginning
+        """Release a table; the content of its blocks can be reused until they are needed."""
+        for block in reversed(table.blocks):  # so that the end of a text is evicted before its start
             self._num_users[block] -= 1
             if self._num_users[block] == 0:
                 del self._num_users[block]
@@ -117,7 +117,7 @@ class BlockPool:
         table.blocks.clear()
 
     def discard(self, table: Table) -> None:
-        """Give up a table whose numbers are not to be trusted: nobody finds what it holds any more."""
+        """Release a table whose numbers overflowed, and remove its blocks from the index."""
         for block in table.blocks:
             self._forget(block)
         self.free(table)
@@ -143,10 +143,10 @@ class BlockPool:
 
 
 def blocks_for(num_tokens: int) -> int:
-    """Blocks that `num_tokens` fill, the last of them in part."""
+    """The number of blocks for `num_tokens`, rounded up."""
     return -(-num_tokens // BLOCK_TOKENS)
 
 
 def _key(table: Table, token_ids: Items[int]) -> Key:
-    parent = table.adapter_id if table.beginning is None else table.beginning
+    parent = table.adapter_id if table.prefix is None else table.prefix
     return (parent, tuple(token_ids))

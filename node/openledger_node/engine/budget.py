@@ -1,4 +1,4 @@
-"""Room on the disk and in memory: what the node has taken, and what its owner lets it take."""
+"""Disk and memory budgets: the bytes that the node takes, and the caps that the operator sets."""
 
 import os
 from dataclasses import replace
@@ -9,22 +9,22 @@ from ..home import Home
 from .backend import BackendSettings
 
 KV_PART_PERCENT = 75
-"""Of what a cap leaves beside the base, so much is for keys and values, and the rest for adapters."""
+"""Of the memory that a cap leaves beside the base, this part is for keys and values, and the rest for adapters."""
 
 MIB = 1 << 20
 LEAST_BYTES = 16 * MIB
 
 
 def disk_bytes(home: Home) -> int:
-    """What models, adapters and caches take."""
+    """The bytes that models, adapters and caches take on disk."""
     return sum(_bytes_below(folder) for folder in (home.models, home.adapters, home.cache))
 
 
 def check_disk_room(home: Home, cap_bytes: int, *, more_bytes: int = 0) -> None:
-    """Require room for so much more under the owner's cap; 0: there is none.
+    """Require room for `more_bytes` under the operator's cap; a cap of 0 means no limit.
 
     Raises:
-        ConfigError: there is not.
+        ConfigError: the disk cap would be exceeded.
     """
     if not cap_bytes:
         return
@@ -40,10 +40,10 @@ def check_disk_room(home: Home, cap_bytes: int, *, more_bytes: int = 0) -> None:
 def fit(
     settings: BackendSettings, adapter_cache_bytes: int, *, cap_bytes: int, base_bytes: int
 ) -> tuple[BackendSettings, int]:
-    """Budgets of KV cache and adapters that fit beside the base under a cap; no cap changes nothing.
+    """Shrink the budgets of KV cache and adapters to fit beside the base under a cap; a cap of 0 changes nothing.
 
     Raises:
-        ConfigError: the base alone is over it.
+        ConfigError: the base leaves too little of the cap.
     """
     if not cap_bytes:
         return settings, adapter_cache_bytes
@@ -61,7 +61,7 @@ def fit(
 
 
 def base_bytes_on_disk(folder: Path | None) -> int:
-    """What a base's weights take as files: near what they take in memory, before anything is loaded."""
+    """Size of a base's weight files: an estimate of its memory before anything is loaded."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
 
 

@@ -1,4 +1,4 @@
-"""Starting and ending the engine's process, and talking frames with it."""
+"""Start and end the engine's process, and exchange frames with it."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ TAIL_LINES, TAIL_BYTES = 3, 4096
 
 
 class Child:
-    """One engine process and our end of its socket pair."""
+    """One engine process and the daemon's end of its socket pair."""
 
     def __init__(self, process: trio.Process, stream: trio.SocketStream) -> None:
         self.process = process
@@ -29,10 +29,10 @@ class Child:
         self._sending = trio.Lock()
 
     async def send(self, frame: bytes) -> None:
-        """Send one command's frame, whole, whoever sends.
+        """Send one command's frame, whole, even if several tasks send.
 
         Raises:
-            trio.BrokenResourceError: the process is gone, or was told to go.
+            trio.BrokenResourceError: the process has ended, or was told to end.
         """
         async with self._sending:
             try:
@@ -41,7 +41,7 @@ class Child:
                 raise trio.BrokenResourceError from error
 
     async def events(self) -> AsyncIterator[Event]:
-        """Yield what the engine says, until it is gone."""
+        """Yield the engine's events until it ends."""
         decoder = frames.frame_decoder()
         while True:
             try:
@@ -54,34 +54,34 @@ class Child:
                 yield frames.decode(fields)  # type: ignore[misc]  # the engine sends events only
 
     def kill(self) -> None:
-        """End it at once."""
+        """End the process at once."""
         self.process.kill()
 
-    async def hang_up(self) -> None:
-        """Have it end by itself, and soon: what it has said is still read."""
+    async def shut_down(self) -> None:
+        """Tell the process to end, and kill it after a moment; events that it has sent are still read."""
         with trio.move_on_after(EXIT_GRACE_S):
             async with self._sending:
                 with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self._stream.send_eof()
             await self.process.wait()
-        self.kill()  # nothing happens if it has ended
+        self.kill()  # does nothing if it has ended
 
     async def close(self) -> int:
-        """Hang up, give it a moment to end, and return its exit status."""
+        """Close the socket, give the process a moment to end, and return its exit status."""
         with trio.CancelScope(shield=True):
             await self._stream.aclose()
             with trio.move_on_after(EXIT_GRACE_S):
                 await self.process.wait()
-            self.process.kill()  # nothing happens if it has ended
+            self.process.kill()  # does nothing if it has ended
             await self.process.wait()
         assert self.process.returncode is not None, "it has ended"
         return self.process.returncode
 
 
 async def start_child(log_file: Path, *, wait_policy: str, threads: int) -> Child:
-    """Start the engine; what it prints goes to `log_file`.
+    """Start the engine; its output goes to `log_file`.
 
-    A session of its own keeps the terminal's Ctrl-C away from it: the daemon drains first.
+    It gets its own process session, so that Ctrl-C in the terminal reaches only the daemon, which drains first.
     """
     ours, theirs = socket.socketpair()
     with theirs, _open_log(log_file) as log:
@@ -98,11 +98,11 @@ async def start_child(log_file: Path, *, wait_policy: str, threads: int) -> Chil
 
 
 def waiting_environment(setting: str, load_1m: float, num_cores: int) -> dict[str, str]:
-    """How OpenMP's threads wait for each other, as its variables say it.
+    """OpenMP variables for how its threads wait for each other.
 
-    Auto spins for a moment where the machine is idle and sleeps where others want the cores. Measured on two cores, a
-    decode step of 16 sequences, alone and beside a busy neighbour (median, then worst): always spinning 26 ms,
-    54 and 208; sleeping 36 ms, 43 and 46; a short spin 25 ms, 59 and 155.
+    "auto" spins for a moment if the machine is idle, and sleeps if other processes need the cores. Measured on two
+    cores: a decode step of 16 sequences alone, then beside a busy process (median and worst), takes 26 ms, 54 ms and
+    208 ms with endless spinning; 36 ms, 43 ms and 46 ms with sleeping; 25 ms, 59 ms and 155 ms with a short spin.
     """
     if setting == "auto":
         return {"GOMP_SPINCOUNT": SHORT_SPIN} if load_1m < num_cores / 2 else {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -110,9 +110,9 @@ def waiting_environment(setting: str, load_1m: float, num_cores: int) -> dict[st
 
 
 def tail_of(log_file: Path) -> str:
-    """The last lines of what engines printed, for an error message."""
+    """The last lines of the engines' log, for an error message."""
     lines = _end_of(log_file).splitlines()
-    return f"{' / '.join(lines[-TAIL_LINES:]) or 'it said nothing'} (all of it in {log_file})"
+    return f"{' / '.join(lines[-TAIL_LINES:]) or 'it printed nothing'} (full log: {log_file})"
 
 
 @contextlib.contextmanager
@@ -128,7 +128,7 @@ def _open_log(file: Path) -> Iterator[int]:
 
 
 def _environment(wait_policy: str, threads: int) -> dict[str, str]:
-    """OpenMP reads these once, before the first thread; libraries must never reach for a hub while serving."""
+    """OpenMP reads its variables once, before its first thread starts. HF_HUB_OFFLINE keeps libraries off the hub."""
     waiting = waiting_environment(wait_policy, os.getloadavg()[0], os.cpu_count() or 1)
     chosen = {**waiting, "HF_HUB_OFFLINE": "1"}
     if threads:

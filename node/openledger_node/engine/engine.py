@@ -1,9 +1,9 @@
-"""The daemon's side of the engine: hand in sequences, read their tokens, and keep the child process alive.
+"""The daemon's client of the engine: submits sequences, reads their tokens, and keeps the child process alive.
 
-The child may crash, be killed for memory or freeze. Then it is started again, and every sequence goes on where it
-was: its prompt and the tokens it gave out so far are prefilled anew. A token is a pure function of logits, seed and
-position, so in float32 the answer is the one it would have been; in bfloat16 prefill and decode round differently,
-and it may turn another way from there on.
+The child may crash, freeze or be killed for its memory. It is started again then, and every sequence resumes where it
+was: the new child prefills its prompt and the tokens that were already sent. A token is a pure function of logits,
+seed and position, so in float32 the answer does not change. In bfloat16 prefill and decode round differently, so the
+answer may differ after that point.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ State = Literal["starting", "ready", "restarting", "stopped", "absent", "paused"
 Outcome = EngineChunk | Finished | Refused
 
 LOSSES_MAX = 2
-"""Engines that a sequence may see die: it may be what kills them, so the third is spared."""
+"""Engines that may die under a sequence. It may be what kills them, so it is not given a third."""
 
 FAILED_STARTS_MAX = 3
 PAUSE_S = 0.2
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """What the engine is started with, each time."""
+    """Settings with which every child is started."""
 
     backend: str
     settings: BackendSettings
@@ -69,14 +69,14 @@ class EngineOptions:
     wait_policy: str
     log_file: Path
     load_timeout_s: float = 600.0
-    memory_max_bytes: int = 0  # resident, of the child; 0: no bound
+    memory_max_bytes: int = 0  # resident memory of the child; 0: no limit
     adapter_ram_bytes: int = 0  # see `OpenEngine`
-    pinned: tuple[AdapterSource, ...] = ()  # adapters to keep on the device, until told otherwise
+    pinned: tuple[AdapterSource, ...] = ()  # adapters to keep on the device until they are unpinned
     base_digest: Digest | None = None  # see `OpenEngine`
 
     @property
     def limits(self) -> EngineLimits:
-        """What the child may do before it is ended."""
+        """Limits beyond which the child is killed."""
         return EngineLimits(
             stall_timeout_s=self.stall_timeout_s,
             load_timeout_s=self.load_timeout_s,
@@ -86,24 +86,24 @@ class EngineOptions:
 
 @dataclass(slots=True)
 class _Live:
-    """A sequence that is not over: what is needed to run it again."""
+    """A sequence that has not ended, with all that is needed to run it again."""
 
     command: Submit
     outcomes: trio.MemorySendChannel[Outcome | SequenceLost]
     ids: list[int] = field(default_factory=list)
-    is_running: bool = False  # in the present child's batch
+    is_running: bool = False  # in the current child's batch
     is_cancelled: bool = False
     num_losses: int = 0
 
 
 class Engine:
-    """Client and supervisor of the one engine child; `run` is its task."""
+    """Client and supervisor of the engine child; `run` is its task."""
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
         self._live: dict[str, _Live] = {}
         self._child: Child | None = None
-        self._heard_at_s = 0.0
+        self._last_event_at_s = 0.0
         self._commands: deque[bytes] = deque()  # frames
         self._has_commands = trio.Event()
         self.state: State = "starting"
@@ -117,33 +117,33 @@ class Engine:
 
     @property
     def num_live(self) -> int:
-        """Sequences that wait or run."""
+        """The number of sequences that wait or run."""
         return len(self._live)
 
     @property
     def process_id(self) -> int | None:
-        """Of the child, while there is one."""
+        """The child's process id, or None if there is no child."""
         return self._child.process.pid if self._child else None
 
     def submit(self, command: Submit) -> trio.MemoryReceiveChannel[Outcome | SequenceLost]:
-        """Hand in a sequence and return where its tokens come out; it survives restarts of the child.
+        """Submit a sequence and return the channel of its tokens; the sequence survives restarts of the child.
 
         Raises:
-            MalformedError: the order can't be written down; nothing of it stays behind.
+            MalformedError: the command can't be encoded; nothing of it is kept.
         """
-        # Every token makes one chunk, and one last word follows: so much room, and a slow reader stops nobody.
-        frame = frames.encode(command)
+        frame = frames.encode(command)  # first, because it may raise
+        # Every token makes one chunk, and one final event follows. With room for all, a slow reader blocks nobody.
         send, receive = trio.open_memory_channel[Outcome | SequenceLost](command.sampling.max_tokens + 1)
         if not self._live:
-            self._heard_at_s = trio.current_time()  # silence counts from here: an idle engine says nothing
+            self._last_event_at_s = trio.current_time()  # an idle engine sends nothing, so its silence starts here
         self._live[command.sequence_id] = _Live(command, send)
         if self.state == "ready":
             self._command(frame)
-        self._woken.set()  # it may have been let in just before the engine was to rest
+        self._woken.set()  # the engine may have been told to rest a moment ago
         return receive
 
     def cancel(self, sequence_id: str) -> None:
-        """Stop a sequence; `Finished` still comes, unless it came already."""
+        """Stop a sequence; `Finished` still follows, unless the sequence has already ended."""
         if live := self._live.get(sequence_id):
             live.is_cancelled = True
             if self.state == "ready":
@@ -152,40 +152,40 @@ class Engine:
                 self._end(Finished(sequence_id=sequence_id, reason="cancelled"))
 
     def pin(self, source: AdapterSource) -> None:
-        """Keep an adapter on the device, also in engines to come."""
+        """Keep an adapter on the device, also after a restart."""
         self._pinned[source.id] = source
         if self.state == "ready":
             self._command(frames.encode(Pin(source=source)))
 
     def unpin(self, adapter_id: AdapterId) -> None:
-        """Treat an adapter like all others again."""
+        """Allow an adapter to be evicted again."""
         if self._pinned.pop(adapter_id, None) and self.state == "ready":
             self._command(frames.encode(Unpin(adapter_id=adapter_id)))
 
     def unload(self, adapter_id: AdapterId) -> None:
-        """Take an adapter off the device that is not on the shelf any more; what needs it still ends first."""
+        """Unload an adapter that was removed from the library, once no sequence needs it."""
         self._pinned.pop(adapter_id, None)
         if self.state == "ready":
             self._command(frames.encode(Unload(adapter_id=adapter_id)))
 
     def rest(self) -> None:
-        """Have no child, and none of its memory, whenever nothing is live, until `wake`."""
+        """End the child and free its memory whenever no sequence is live, until `wake`."""
         self._is_resting = True
 
     def wake(self) -> None:
-        """Have a child again."""
+        """Start the child again."""
         self._is_resting = False
         self._woken.set()
 
     def renew(self, options: EngineOptions) -> None:
-        """Go on with other options, in a new child as soon as nothing is live."""
+        """Use other options, in a new child, as soon as no sequence is live."""
         self._options, self._is_stale = options, True
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a child running; reports started once the first one is ready.
+        """Keep a child running; report started once the first one is ready.
 
         Raises:
-            ModelError: the backend can't be opened, or died while opening several times running.
+            ModelError: the backend can't be opened, or the child died while loading several times in a row.
         """
         failed_starts, has_started = 0, False
         while True:
@@ -211,24 +211,24 @@ class Engine:
             await trio.sleep(PAUSE_S * 2**failed_starts)
 
     async def _run_child(self, task_status: trio.TaskStatus[None] | None) -> bool:
-        """Run one child to its end; return whether it ever was ready."""
+        """Run one child until it ends, and return True if it was ready before."""
         options = self._options
         child = await start_child(options.log_file, wait_policy=options.wait_policy, threads=options.settings.threads)
-        self._child, self._heard_at_s = child, trio.current_time()
-        self._commands, self._has_commands = deque(), trio.Event()  # what was meant for the child before this one
+        self._child, self._last_event_at_s = child, trio.current_time()
+        self._commands, self._has_commands = deque(), trio.Event()  # drop the commands for the last child
         try:
-            await child.send(frames.encode(_opening(options, tuple(self._pinned.values()))))
+            await child.send(frames.encode(_open_command(options, tuple(self._pinned.values()))))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_commands, child)
                 nursery.start_soon(self._watch, child)
                 async for event in child.events():
-                    self._heard_at_s = trio.current_time()
+                    self._last_event_at_s = trio.current_time()
                     self._take(event)
                     if isinstance(event, EngineReady) and task_status:
                         task_status.started()
                 nursery.cancel_scope.cancel()
         except trio.BrokenResourceError:
-            pass  # it died before it read its first command
+            pass  # the child died before it read its first command
         finally:
             was_ready, self.state = self.state == "ready", "stopped"
             status = await child.close()
@@ -237,7 +237,7 @@ class Engine:
             raise ModelError(self._fatal)
         self.state = "restarting"
         if not self._is_to_end:
-            log.warning("engine ended with status %d; %d sequences go on in the next", status, len(self._live))
+            log.warning("engine ended with status %d; %d sequences resume in the next one", status, len(self._live))
         self._count_losses()
         return was_ready
 
@@ -248,25 +248,25 @@ class Engine:
                 try:
                     await child.send(self._commands.popleft())
                 except trio.BrokenResourceError:
-                    return  # the reader sees the end as well
+                    return  # the task that reads events ends `_run_child`
             self._has_commands = trio.Event()
 
     @property
     def _is_to_end(self) -> bool:
-        """Whether the child is to end by our own wish; who has work finishes it first."""
+        """True if the child should end now: it is to rest or to be replaced, and has no work left."""
         return not self._live and (self._is_resting or self._is_stale)
 
     async def _watch(self, child: Child) -> None:
-        """End a child that is not wanted any more, is frozen, or takes too much memory."""
+        """End a child that should end, is frozen, or takes too much memory."""
         while True:
             await trio.sleep(WATCH_INTERVAL_S)
             if self._is_to_end:
-                await child.hang_up()
+                await child.shut_down()
                 return
             seen = Vitals(
                 is_ready=self.state == "ready",
                 has_work=bool(self._live),
-                silent_s=trio.current_time() - self._heard_at_s,
+                silent_s=trio.current_time() - self._last_event_at_s,
                 rss_bytes=resident_bytes(child.process.pid),
             )
             if reason := why_kill(seen, self._options.limits):
@@ -304,7 +304,7 @@ class Engine:
             try:
                 live.outcomes.send_nowait(chunk)
             except trio.BrokenResourceError:
-                self.cancel(chunk.sequence_id)  # nobody reads any more
+                self.cancel(chunk.sequence_id)  # the reader is gone
 
     def _end(self, last: Finished | Refused | SequenceLost) -> None:
         if live := self._live.pop(last.sequence_id, None):
@@ -315,7 +315,7 @@ class Engine:
     def _count_losses(self) -> None:
         self.beat = Beat()
         for live in list(self._live.values()):
-            live.num_losses += live.is_running  # who only waited has no part in it
+            live.num_losses += live.is_running  # a sequence that only waited can't have killed it
             live.is_running = False
             if live.num_losses > LOSSES_MAX:
                 self._end(SequenceLost(sequence_id=live.command.sequence_id))
@@ -325,7 +325,7 @@ class Engine:
         self._has_commands.set()
 
 
-def _opening(options: EngineOptions, pinned: tuple[AdapterSource, ...]) -> OpenEngine:
+def _open_command(options: EngineOptions, pinned: tuple[AdapterSource, ...]) -> OpenEngine:
     return OpenEngine(
         backend=options.backend,
         settings=options.settings,
@@ -337,11 +337,11 @@ def _opening(options: EngineOptions, pinned: tuple[AdapterSource, ...]) -> OpenE
     )
 
 
-# ---- The engine of a node that only asks: there is none, and nothing is ever ready.
+# ---- A node that only buys answers has no engine.
 
 
 class NoEngine(Engine):
-    """Stands where an engine would."""
+    """Stand-in for the engine of such a node; it is never ready."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Start nothing."""

@@ -1,7 +1,7 @@
-"""Whose turn it is: payers share the engine evenly, and so do the adapters of each payer.
+"""Fair queueing: payers share the engine evenly, and so do the adapters of each payer.
 
-Virtual token counters (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): whoever has been served
-the fewest tokens is next. A payer that has something waiting all the time is never served less than another by more
+Virtual token counters (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): the payer that has been
+served the fewest tokens is next. A payer that always has a sequence waiting is never served less than another by more
 than 2 · max(WEIGHT_IN · the longest prompt, WEIGHT_OUT · the tokens that a full batch may answer).
 """
 
@@ -12,27 +12,27 @@ from ..models.adapter_source import AdapterSource
 from .sequence import Sequence
 
 WEIGHT_IN, WEIGHT_OUT = 1, 2
-"""What a token of a prompt and one of an answer count: an answer's is a step of its own."""
+"""Weights of a prompt token and an answer token; an answer token costs more, because each needs its own step."""
 
 
 class TokenCounters:
-    """What each of several sharers was served, so that none can save up turns, and none loses any."""
+    """Counts the tokens that each name was served, so that no name can save up turns or lose any."""
 
     def __init__(self) -> None:
         self._served: dict[str, int] = {}
-        self._idle: set[str] = set()  # of those, who have nothing that waits or runs
-        self._last_served = 0  # the counter of whoever had the last turn
+        self._idle: set[str] = set()  # names with no sequence that waits or runs
+        self._last_served = 0  # the counter of the name that had the last turn
 
     def __getitem__(self, name: str) -> int:
         return self._served.get(name, 0)
 
     def enter(self, name: str, waiting: Collection[str]) -> None:
-        """Note that `name` begins to wait: at the least of those who wait, or where it was if that is more."""
+        """Start `name` at the least counter of the waiting names, or at its own counter if that is higher."""
         self._served[name] = max(self[name], self._floor(waiting))
         self._idle.discard(name)
 
     def leave(self, name: str, waiting: Collection[str]) -> None:
-        """Note that `name` has nothing left; whoever would come back at the least is forgotten meanwhile."""
+        """Mark `name` as idle, and drop idle names whose counters would return at the least anyway."""
         self._idle.add(name)
         floor = self._floor(waiting)
         for other in [other for other in self._idle if self[other] <= floor]:
@@ -40,11 +40,11 @@ class TokenCounters:
             self._idle.remove(other)
 
     def take_turn(self, name: str) -> None:
-        """Note that something of `name` was chosen."""
+        """Record that a sequence of `name` was chosen."""
         self._last_served = self[name]
 
     def charge(self, name: str, weight: int) -> None:
-        """Note what `name` was served."""
+        """Record what `name` was served."""
         self._served[name] = self[name] + weight
 
     def _floor(self, waiting: Collection[str]) -> int:
@@ -52,14 +52,16 @@ class TokenCounters:
 
 
 class FairQueue:
-    """Sequences that wait; those of one payer on one adapter in the order of arrival."""
+    """Waiting sequences; those of one payer on one adapter are in order of arrival."""
 
     def __init__(self) -> None:
-        self._returned: deque[Sequence] = deque()  # had their turn, and lost their place for want of blocks
-        self._lines: dict[str, dict[str, deque[Sequence]]] = {}  # payer → adapter → who waits; no empty ones
+        self._returned: deque[Sequence] = deque()  # preempted after their turn
+        self._lines: dict[
+            str, dict[str, deque[Sequence]]
+        ] = {}  # payer → adapter → its waiting sequences; never empty
         self._payers = TokenCounters()
         self._adapters: dict[str, TokenCounters] = {}  # by payer
-        self._num_live: Counter[tuple[str, str]] = Counter()  # by payer and adapter, also those that run
+        self._num_live: Counter[tuple[str, str]] = Counter()  # by payer and adapter, including running sequences
 
     def __len__(self) -> int:
         return len(self._returned) + sum(len(line) for lines in self._lines.values() for line in lines.values())
@@ -82,11 +84,11 @@ class FairQueue:
         self._num_live[payer, adapter] += 1
 
     def put_back(self, sequence: Sequence) -> None:
-        """Queue a sequence before all others: it has had its turn already."""
+        """Queue a preempted sequence before all others, because it has already had its turn."""
         self._returned.appendleft(sequence)
 
     def take(self, sequence: Sequence) -> None:
-        """Take out a sequence whose turn it is."""
+        """Remove a sequence whose turn it is, and charge its prompt."""
         if self._remove(sequence):
             payer, adapter = _names(sequence)
             self._payers.take_turn(payer)
@@ -94,13 +96,13 @@ class FairQueue:
             self.charge(sequence, WEIGHT_IN * sequence.num_pending)
 
     def charge(self, sequence: Sequence, weight: int) -> None:
-        """Note what a sequence was served."""
+        """Record what a sequence was served."""
         payer, adapter = _names(sequence)
         self._payers.charge(payer, weight)
         self._adapters[payer].charge(adapter, weight)
 
     def end(self, sequence: Sequence) -> None:
-        """Forget a sequence, whether it waits or was taken."""
+        """Forget a sequence, even if it was already taken."""
         self._remove(sequence)
         payer, adapter = _names(sequence)
         self._num_live[payer, adapter] -= 1
@@ -112,10 +114,10 @@ class FairQueue:
             del self._adapters[payer]
             self._payers.leave(payer, self._lines)
         if not self._num_live:
-            self._payers = TokenCounters()  # nobody waits for anybody
+            self._payers = TokenCounters()  # nothing is left to compare with
 
     def holds(self, sequence: Sequence) -> bool:
-        """Whether a sequence waits; quick where it is the first of its line."""
+        """Return True if a sequence waits; fast if it is the first of its line."""
         payer, adapter = _names(sequence)
         return sequence in self._lines.get(payer, {}).get(adapter, ()) or sequence in self._returned
 
@@ -124,12 +126,12 @@ class FairQueue:
         return next((sequence for sequence in self if sequence.sequence_id == sequence_id), None)
 
     def adapters(self) -> list[AdapterSource]:
-        """What those who wait run on, in the order of their turns as they are now."""
+        """The adapters of the waiting sequences, in the current order of turns."""
         heads = [*self._returned, *self._heads(set())]
         return list({head.adapter.id: head.adapter for head in heads if head.adapter}.values())
 
     def turns(self) -> Iterator[Sequence]:
-        """Yield whose turn it is, then whose it would be if that one can't; the one yielded may be taken out."""
+        """Yield the sequence whose turn it is, then the next if that one can't run; the caller may take each."""
         yield from list(self._returned)
         overdue = [line[0] for lines in self._lines.values() for line in lines.values() if line[0].is_overdue]
         yield from sorted(overdue, key=lambda sequence: -sequence.num_passed_by)
@@ -138,11 +140,11 @@ class FairQueue:
             for head in heads:
                 yield head
                 if not self._is_head(head):
-                    break  # it was taken, and charged: the order is another now
-                passed_by.add(_names(head))  # nor can those behind it join, which want the same
+                    break  # it was taken and charged, so the order has changed
+                passed_by.add(_names(head))  # the sequences behind it need the same adapter
 
     def _heads(self, passed_by: set[tuple[str, str]]) -> list[Sequence]:
-        """The first of each line, in the order of their turns."""
+        """The first sequence of each line, in the order of turns."""
         heads = [
             (self._payers[payer], self._adapters[payer][adapter], line[0])
             for payer, lines in self._lines.items()
@@ -157,7 +159,7 @@ class FairQueue:
         return line is not None and line[0] is sequence
 
     def _remove(self, sequence: Sequence) -> bool:
-        """Take a sequence out; True if it waited in a line."""
+        """Remove a sequence and return True if it waited in a line."""
         if sequence in self._returned:
             self._returned.remove(sequence)
             return False

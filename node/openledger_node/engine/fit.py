@@ -1,4 +1,4 @@
-"""Whether a sequence can run here at all, and whether an error means that memory was too small."""
+"""Checks whether a sequence can run here at all, and whether an error means that memory is exhausted."""
 
 from openledger_protocol.errors import AdapterRefusedError, RequestTooLongError
 
@@ -8,17 +8,17 @@ from .sequence import Sequence
 
 
 def check_fits(sequence: Sequence, profile: Profile) -> None:
-    """Require that a sequence could run if it had the engine for itself.
+    """Require that a sequence could run if it had the engine to itself.
 
     Raises:
-        AdapterRefusedError: its prompt was written for another base.
-        RequestTooLongError: the KV cache is smaller than it may become.
+        AdapterRefusedError: its prompt was tokenised for another base.
+        RequestTooLongError: it may need more KV cache than there is.
     """
     if max(sequence.prompt_ids) >= profile.vocab_size:
         raise AdapterRefusedError(
             "the prompt has a token that the base does not: its tokenizer belongs to another base"
         )
-    num_tokens = len(sequence.prompt_ids) + sequence.sampling.max_tokens - 1  # the last is not run
+    num_tokens = len(sequence.prompt_ids) + sequence.sampling.max_tokens - 1  # the last token is drawn but never run
     if profile.num_blocks and blocks_for(num_tokens) > profile.num_blocks:
         raise RequestTooLongError(
             f"prompt and answer may take {blocks_for(num_tokens)} blocks of {BLOCK_TOKENS} tokens, the KV cache has "
@@ -27,6 +27,6 @@ def check_fits(sequence: Sequence, profile: Profile) -> None:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory was too small, by whatever library; none is imported for asking."""
+    """Return True for an out-of-memory error of any library; compare names, so that no library is imported."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""What daemon and engine say to each other: one msgpack map a frame, over a socket pair that nobody else has."""
+"""Messages between daemon and engine: one msgpack map a frame, over a private socket pair."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,7 +12,7 @@ from ..models.adapter_source import AdapterPart, AdapterSource
 from .backend import BackendSettings, Profile
 
 FRAME_BYTES_MAX = 64 << 20
-"""A prompt of a million tokens fits; the other end is our own child."""
+"""A prompt of a million tokens fits. The limit may be generous, because the other end is our own child."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,9 +23,9 @@ class OpenEngine:
     settings: BackendSettings
     prefill_tokens_max: int
     adapter_cache_bytes: int
-    adapter_ram_bytes: int = 0  # for copies beside those on the device; counts only where the device is not the RAM
+    adapter_ram_bytes: int = 0  # for further copies in RAM; used only if the device is not the CPU
     pinned: tuple[AdapterSource, ...] = ()
-    base_digest: Digest | None = None  # verdicts on adapters are kept by it; None: they are not kept
+    base_digest: Digest | None = None  # probe verdicts are cached under it; None: they are not cached
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +37,12 @@ class Submit:
     resumed_ids: tuple[int, ...] = ()  # tokens of the answer that an earlier engine has already sent
     sampling: SamplingParams
     adapter: AdapterSource | None
-    payer: str = ""  # whose turn it uses up; empty: this machine's own
+    payer: str = ""  # its turn is charged to them; empty: this machine's owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
-    """Stop a sequence; answered by `Finished` unless it is over already."""
+    """Stop a sequence; answered by `Finished` unless it has already ended."""
 
     sequence_id: str
 
@@ -56,14 +56,14 @@ class Pin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unpin:
-    """Treat this adapter like all others again."""
+    """Allow this adapter to be evicted again."""
 
     adapter_id: AdapterId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unload:
-    """Take this adapter off the device as soon as no sequence needs it: its files are gone."""
+    """Unload this adapter as soon as no sequence needs it, because its files were removed."""
 
     adapter_id: AdapterId
 
@@ -77,14 +77,14 @@ class EngineReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fatal:
-    """The backend can't be opened, and trying again would not help."""
+    """The backend can't be opened, and a retry would not help."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Joined:
-    """These sequences, or their adapters, are being worked on: if the engine dies, one of them may be why."""
+    """These sequences run, or their adapters are being loaded; if the engine dies, one of them may be the cause."""
 
     sequence_ids: tuple[str, ...]
 
@@ -96,12 +96,12 @@ class EngineChunk:
     sequence_id: str
     text: str
     ids: tuple[int, ...]
-    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, where they were asked for
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if they were requested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """The last word on a sequence."""
+    """The final event of a sequence that ran."""
 
     sequence_id: str
     reason: FinishReason
@@ -109,7 +109,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The last word on a sequence that cannot run here."""
+    """The final event of a sequence that can't run here."""
 
     sequence_id: str
     message: str
@@ -118,22 +118,22 @@ class Refused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """A sign of life while there is work, with the engine's figures."""
+    """A heartbeat with the engine's figures."""
 
     num_running: int = 0
     num_waiting: int = 0
-    num_preempted: int = 0  # times since the start that a sequence lost its place for want of blocks
+    num_preempted: int = 0  # preemptions since the start, for lack of blocks
     tokens_per_s: float = 0.0  # of answers, over the last seconds
-    resident: tuple[str, ...] = ()  # adapter ids on the device, the next to leave first
+    resident: tuple[str, ...] = ()  # adapter ids on the device, the next to be evicted first
     adapter_bytes: int = 0
     num_hits: int = 0  # sequences that found their adapter on the device
     num_misses: int = 0  # sequences that had to wait for it
     num_loads: int = 0
-    load_ms_median: float = 0.0  # from disk to device, of the last loads
+    load_ms_median: float = 0.0  # from disk to device, over the last loads
     load_ms_p95: float = 0.0
-    num_reused_tokens: int = 0  # since the start, that were found in the KV cache instead of being run
+    num_reused_tokens: int = 0  # since the start, found in the KV cache instead of being computed
     blocks_used: int = 0
-    blocks_cached: int = 0  # that nobody uses, and that hold a beginning which may be found again
+    blocks_cached: int = 0  # unused blocks that hold a reusable prefix
     blocks_total: int = 0
     peak_rss_bytes: int = 0
 
@@ -174,18 +174,18 @@ _FIELD_TYPES: dict[str, type[Any]] = {
 
 
 def encode(message: Command | Event) -> bytes:
-    """Put a message into its frame; its type's name is the frame's `t`."""
+    """Encode a message as one frame; its type's name is the frame's `t`."""
     content = {name: getattr(message, name) for name in _FIELDS[type(message)]}
     return encode_frame({"t": _NAMES[type(message)], **content}, size_bytes_max=FRAME_BYTES_MAX)
 
 
 def frame_decoder() -> FrameDecoder:
-    """Start reading one end of the pair."""
+    """Create a decoder for one end of the socket pair."""
     return FrameDecoder(size_bytes_max=FRAME_BYTES_MAX)
 
 
 def decode(plain: dict[str, Any]) -> Command | Event:
-    """Take a message out of its frame."""
+    """Build a message from a frame's map."""
     cls = _TYPES[plain["t"]]
     return cls(**{name: _field(name, value) for name, value in plain.items() if name != "t"})
 
@@ -199,11 +199,11 @@ def _field(name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-# ---- The daemon's own last word, where no engine could send one.
+# ---- The daemon's own final event, where no engine can send one.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SequenceLost:
-    """The last word on a sequence whose engines died under it."""
+    """The final event of a sequence whose engines died under it."""
 
     sequence_id: str

@@ -1,6 +1,6 @@
-"""Answers that fit a JSON schema: which tokens may come next, by llguidance's parser over the base's own vocabulary.
+"""Answers that fit a JSON schema: llguidance's parser over the base's vocabulary tells which tokens may come next.
 
-Nothing of it is imported or built before the first request that brings a schema.
+The library is imported only when the first request brings a schema.
 """
 
 from pathlib import Path
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 WORD_BITS = 32
 
 JSON_OPTIONS: "JsonCompileOptions" = {"whitespace_flexible": False, "whitespace_pattern": " ?"}
-"""At most one space between parts: models that may write more of them sometimes never stop."""
+"""Allow at most one space between parts, because models that may write more sometimes never stop."""
 
 LEXER_STATES_MAX = 50_000
-"""About 100 MB of the engine's memory: a stranger may have written the schema."""
+"""About 100 MB of the engine's memory; the schema may come from a stranger."""
 
 REFUSAL_LENGTH_MAX = 300
 
 
 class Grammar:
-    """Where one answer stands in its schema."""
+    """The place of one answer in its schema."""
 
     def __init__(self, matcher: "LLMatcher", vocab_size: int) -> None:
         self._matcher = matcher
         self._num_words = -(-vocab_size // WORD_BITS)
 
     def allowed(self) -> NDArray[np.uint32] | None:
-        """Which tokens may come next, a bit a token id: an end token exactly when the answer fits as it is.
+        """The tokens that may come next; an end token is among them exactly when the answer fits as it is.
 
         Returns:
-            At least one bit, (⌈vocabulary / 32⌉,).
+            (⌈vocabulary / 32⌉,) words with one bit a token id, at least one of them set.
 
         Raises:
-            MalformedError: the schema is too much work at this place, or a token came that it did not allow.
+            MalformedError: the schema is too complex at this point, or does not allow a token that was pushed.
         """
         mask = np.frombuffer(self._matcher.compute_bitmask(), dtype="<u4")[: self._num_words]
         if self._matcher.is_error():
@@ -51,7 +51,7 @@ class Grammar:
         return mask
 
     def push(self, token_id: int) -> None:
-        """Go on behind a token; those that an engine before this one gave out come first, in their order."""
+        """Advance past a token; a resumed answer pushes the tokens that were already sent first."""
         self._matcher.consume_token(token_id)
 
 
@@ -64,10 +64,10 @@ class Grammars:
         self._tokenizer: LLTokenizer | None = None
 
     def start(self, json_schema: str) -> Grammar:
-        """Begin an answer that is to fit a schema.
+        """Start an answer that must fit a schema.
 
         Raises:
-            MalformedError: naming what of the schema is not supported, or why this base serves none.
+            MalformedError: names the part of the schema that is not supported, or why this base serves no schema.
         """
         from llguidance import LLMatcher, LLParserLimits
 
@@ -90,7 +90,7 @@ def open_grammars(folder: Path | None, vocab_size: int) -> Grammars:
 
 
 class _ByteVocabulary:
-    """The fake base's tokens, as llguidance asks for them."""
+    """The fake base's vocabulary in llguidance's interface."""
 
     eos_token_id = ByteTokenizer.end_id
     bos_token_id = None
@@ -116,5 +116,5 @@ def _open_tokenizer(folder: Path | None, vocab_size: int) -> "LLTokenizer":
 
 
 def _reason(matcher: "LLMatcher") -> str:
-    """What llguidance says, in one line."""
+    """The message of llguidance, in one line."""
     return " ".join(matcher.get_error().split())[:REFUSAL_LENGTH_MAX]

@@ -1,8 +1,7 @@
-"""The last look at an adapter's files, when they are about to be loaded: they are still what was let in.
+"""The last check of an adapter's files before they are loaded: they must still be the files that were added.
 
-Between the day an adapter was added and the moment it is loaded, its files may have been changed, cut off or made for
-a base that is not the one in memory now. Their digest is taken before the backend reads them, and they must not have
-changed when it has read them.
+After an adapter was added, its files may have been changed or truncated, or the node may serve another base now. The
+gate checks their digest before the backend reads them, and checks afterwards that they did not change meanwhile.
 """
 
 import os
@@ -22,26 +21,26 @@ from ..models.adapters import CHECKED_FOLDER, MANIFEST_FILE, SHELF_FILES, artifa
 from .backend import HostAdapter
 
 FILE_BYTES_PER_SERVED_MAX = 4
-"""A number takes 4 bytes of a file at most, and a byte of memory at least."""
+"""A number takes at most 4 bytes in a file, and at least 1 byte in memory."""
 
 MIB = 1 << 20
 
 
 class LoadGate:
-    """Lets files through to the device; what it has hashed once it knows again until the files change.
+    """Lets files through to the device; files are hashed once, and again only after they change.
 
-    Any thread may use it, several at once.
+    Several threads may use it at once.
     """
 
     def __init__(
         self, base_digest: Digest | None, cache_folder: Path | None = None, *, budget_bytes: int | None = None
     ) -> None:
-        self.base_digest = base_digest  # None: not known, as of a folder that nobody registered
-        self._budget_bytes = budget_bytes  # of all adapters in memory; None: whatever there is
+        self.base_digest = base_digest  # None: unknown, as for a base folder without `base.json`
+        self._budget_bytes = budget_bytes  # of all adapters in memory; None: no limit
         self._known = KnownFiles(cache_folder / CHECKED_FOLDER if cache_folder else None)
 
     def reader(self, read: Callable[[AdapterSource], HostAdapter]) -> Callable[[AdapterSource], HostAdapter]:
-        """A backend's `read_adapter`, with the gate before and behind it."""
+        """Wrap a backend's `read_adapter` in the checks before and after it."""
 
         def read_watched(source: AdapterSource) -> HostAdapter:
             with self.watch(source):
@@ -51,10 +50,10 @@ class LoadGate:
 
     @contextmanager
     def watch(self, source: AdapterSource) -> Iterator[None]:
-        """Check the files of `source`, have the caller read them, and check that they are still the same.
+        """Check the files of `source`, let the caller read them, and check that they are still the same.
 
         Raises:
-            AdapterRefusedError: they are not what their manifest says, could never be served, or changed meanwhile.
+            AdapterRefusedError: they differ from their manifest, could never be served, or changed meanwhile.
         """
         folders = [Path(part.folder) for part in source.parts]
         for folder in folders:
@@ -67,7 +66,7 @@ class LoadGate:
             self._known.note(folder, stamp)
 
     def _check_size(self, folder: Path) -> None:
-        """Refuse what is too large however narrow it becomes, before all of it is read to find that out."""
+        """Refuse a file that is too large even in the narrowest type, before it is read."""
         file = folder / WEIGHTS_FILE
         if self._budget_bytes is None or not os.path.lexists(file):
             return

@@ -1,4 +1,4 @@
-"""Adapters are read in a thread of its own, so that those that are here go on answering meanwhile."""
+"""A thread that reads adapters, so that the engine's own thread keeps stepping."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What came of reading one adapter."""
+    """The result of reading one adapter."""
 
     source: AdapterSource
     outcome: HostAdapter | AdapterRefusedError
@@ -31,30 +31,30 @@ class Reading:
 
 
 class Loader:
-    """One thread that reads what it is asked for, in that order; the engine's own thread collects."""
+    """One thread that reads the requested adapters in order; the engine's thread collects them."""
 
     def __init__(self, read: Callable[[AdapterSource], HostAdapter]) -> None:
         self._read = read
-        self._asked: queue.SimpleQueue[AdapterSource] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[AdapterSource] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Reading] = queue.SimpleQueue()
         self._pending: set[AdapterId] = set()
-        self.bell, self._rope = os.pipe()  # readable when something was read: for whoever waits for other things too
+        self.bell, self._bell_end = os.pipe()  # readable after a reading, so that a `select` can wait for it too
         os.set_blocking(self.bell, False)
         threading.Thread(target=self._run, name=THREAD_NAME, daemon=True).start()
 
     @property
     def pending(self) -> frozenset[AdapterId]:
-        """Adapters that were asked for and not collected."""
+        """Adapters that were requested and not collected yet."""
         return frozenset(self._pending)
 
-    def ask(self, source: AdapterSource) -> None:
-        """Have an adapter read, unless it is being read."""
+    def request(self, source: AdapterSource) -> None:
+        """Have an adapter read, unless it is already requested."""
         if source.id not in self._pending:
             self._pending.add(source.id)
-            self._asked.put(source)
+            self._requests.put(source)
 
     def collect(self) -> list[Reading]:
-        """Return what was read since the last time, without waiting."""
+        """Return the readings since the last call, without waiting."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.bell, BELL_BYTES)
         readings = []
@@ -65,14 +65,14 @@ class Loader:
 
     def _run(self) -> None:
         while True:
-            source = self._asked.get()
+            source = self._requests.get()
             started_s = time.perf_counter()
             outcome = self._outcome(source)
             self._done.put(Reading(source=source, outcome=outcome, took_s=time.perf_counter() - started_s))
-            os.write(self._rope, b"\0")
+            os.write(self._bell_end, b"\0")
 
     def _outcome(self, source: AdapterSource) -> HostAdapter | AdapterRefusedError:
-        """Read; whatever goes wrong is said of this adapter, and ends neither thread nor engine."""
+        """Read an adapter; an error refuses this adapter, and ends neither the thread nor the engine."""
         try:
             return self._read(source)
         except AdapterRefusedError as error:

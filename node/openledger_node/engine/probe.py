@@ -1,7 +1,7 @@
-"""A short greedy text on an adapter's first load: it must not be the base's, and be what its manifest says.
+"""A probe at an adapter's first load: a short greedy text that must differ from the base's and match its manifest.
 
-An adapter that answers exactly like the base was never trained, or is not applied: whoever sold its answers would be
-paid for the base's. Token ids and probabilities are compared, since a weak adapter may well draw the same tokens.
+An adapter that answers exactly like the base was never trained, or is not applied, and its seller would be paid for
+the base's answers. Token ids and probabilities are compared, because a weak adapter may draw the same tokens.
 """
 
 import json
@@ -30,12 +30,12 @@ PROBE_PROMPTS = (
     "Once upon a time there was",
     "def main():",
 )
-"""Whoever writes a manifest takes the first of them whose text is clear; the others are for those where it is not."""
+"""A manifest states the first of these prompts whose text is clear; see `LEAD_MIN`."""
 
 PROBE_TOKENS = 8
 PROMPT_TOKENS_MAX = 256
 LEAD_MIN = 1e-3
-"""Nats by which each token of a stated text must be likelier than the next; with less, processors may disagree."""
+"""Nats by which each token of a stated text must be likelier than the second; with less, CPUs may disagree."""
 
 SEQUENCE_ID = "probe"
 GREEDY = SamplingParams(max_tokens=PROBE_TOKENS, seed=0, temperature=0, logprobs=5)
@@ -43,25 +43,25 @@ GREEDY = SamplingParams(max_tokens=PROBE_TOKENS, seed=0, temperature=0, logprobs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trial:
-    """What an adapter is asked, and what it should say."""
+    """The prompt for an adapter, and the answer that its manifest states."""
 
     adapter_id: AdapterId
     name: str
     prompt_ids: tuple[int, ...]
-    stated: dict[str, str] | None  # the manifest's probe, where its digest can be compared
+    stated: dict[str, str] | None  # the manifest's probe, if its digest can be compared here
 
 
 class Prober:
-    """Tries adapters out over an open backend, in the thread that steps it."""
+    """Probes adapters on an open backend, in the thread that steps it."""
 
     def __init__(
         self,
         backend: Backend,
         tokenizer: Tokenizer,
         *,
-        pool: BlockPool | None,  # lends blocks for a moment; None: the backend keeps its own cache
+        pool: BlockPool | None,  # lends blocks for the probe; None: the backend manages its own cache
         base_digest: Digest | None,
-        cache_folder: Path | None,  # where verdicts are kept; None, or a base without a digest: nowhere
+        cache_folder: Path | None,  # for verdicts; they are not cached if this or the base's digest is None
     ) -> None:
         self._backend = backend
         self._tokenizer = tokenizer
@@ -71,13 +71,13 @@ class Prober:
         self._base_texts: dict[tuple[int, ...], list[Drawn]] = {}
 
     def check(self, source: AdapterSource) -> bool:
-        """Try an adapter that is loaded; False if there is no room in the KV cache just now.
+        """Probe a loaded adapter; return False if the KV cache has no room for it now.
 
-        Sets of adapters are not tried: it is the requester who says how much of each counts.
+        Sets of adapters are not probed, because the requester chooses the weights.
 
         Raises:
-            AdapterRefusedError: it answers exactly like the base, overflows, or is not what its manifest states; or
-                what that states is no text here.
+            AdapterRefusedError: it answers exactly like the base, overflows or differs from its manifest, or the
+                manifest's prompt is no text to this base.
         """
         if len(source.parts) > 1 or source.parts[0].weight != 1:
             return True
@@ -98,7 +98,7 @@ class Prober:
         stated = manifest.probe if manifest else None
         name, profile = manifest.name if manifest else source.id, self._backend.profile
         prompt_ids = self._tokenizer.render(stated["prompt"] if stated else PROBE_PROMPTS[0])
-        if not prompt_ids or max(prompt_ids) >= profile.vocab_size:  # what a stranger wrote would end the engine
+        if not prompt_ids or max(prompt_ids) >= profile.vocab_size:  # a stranger's prompt would crash the engine
             raise AdapterRefusedError(f"{name} states a probe that is no text to this base")
         fitting = prompt_ids[: max(1, min(PROMPT_TOKENS_MAX, profile.context_max - PROBE_TOKENS))]
         is_comparable = fitting == prompt_ids and _is_exact(profile)
@@ -110,13 +110,13 @@ class Prober:
         )
 
     def _try(self, trial: _Trial, blocks: tuple[int, ...]) -> str:
-        """Why an adapter is refused; empty if it is not."""
+        """The reason why an adapter is refused, or an empty string if it is accepted."""
         base = self._base_text(trial.prompt_ids, blocks)
         found: list[Drawn] = []
         for drawn in generate(self._backend, trial.adapter_id, trial.prompt_ids, blocks):
             found.append(drawn)
             if not trial.stated and drawn != base[len(found) - 1]:
-                return ""  # whatever comes behind it, it is not the base's
+                return ""  # one difference from the base is enough
         if len(found) < len(base):
             return f"the numbers of {trial.name} overflow on its first text: it is not usable"
         if found == base:
@@ -136,7 +136,7 @@ class Prober:
 
     @contextmanager
     def _lent_blocks(self, num_tokens: int) -> Iterator[tuple[int, ...] | None]:
-        """Blocks that are free just now, for as long as they are needed; None if there are too few."""
+        """Borrow free blocks for a while; None if there are too few."""
         if self._pool is None:
             yield ()
             return
@@ -145,7 +145,7 @@ class Prober:
         try:
             yield tuple(table.blocks) if has_room else None
         finally:
-            self._pool.free(table)  # what was written is in no index, so nobody finds it
+            self._pool.free(table)  # the probe's blocks were never indexed, so no sequence reuses them
 
     def _verdict_file(self, adapter_id: AdapterId) -> Path | None:
         profile = self._backend.profile
@@ -165,13 +165,13 @@ class Prober:
         file = self._verdict_file(adapter_id)
         try:
             return str(json.loads(file.read_text())["refused"]) if file else None
-        except (OSError, ValueError, KeyError, TypeError):  # never tried, or torn: it is tried anew
+        except (OSError, ValueError, KeyError, TypeError):  # no verdict, or a damaged file: probe again
             return None
 
     def _keep_verdict(self, adapter_id: AdapterId, verdict: str) -> None:
         if not (file := self._verdict_file(adapter_id)):
             return
-        with suppress(OSError):  # a full disk costs a trial at the next start, nothing else
+        with suppress(OSError):  # with a full disk the adapter is only probed again at the next start
             file.parent.mkdir(parents=True, exist_ok=True)
             partial = file.with_suffix(".partial")
             partial.write_text(json.dumps({"adapter": adapter_id, "refused": verdict}) + "\n")
@@ -181,7 +181,7 @@ class Prober:
 def generate(
     backend: Backend, adapter_id: AdapterId | None, prompt_ids: tuple[int, ...], blocks: tuple[int, ...]
 ) -> Iterator[Drawn]:
-    """Yield up to PROBE_TOKENS greedy tokens with their probabilities; fewer if the numbers overflow."""
+    """Yield PROBE_TOKENS greedy tokens with their probabilities, or fewer if the numbers overflow."""
     backend.join(SEQUENCE_ID, adapter_id)
     try:
         new_ids, output_ids = prompt_ids, list[int]()
@@ -205,9 +205,9 @@ def generate(
 
 
 def state_probe(backend: Backend, tokenizer: Tokenizer, adapter_id: AdapterId) -> dict[str, str] | None:
-    """What a manifest is to state of an adapter that is loaded on the fp32 torch path; None if no text is clear.
+    """The probe that a manifest states of an adapter, computed on the fp32 torch path; None if no text is clear.
 
-    The backend has nothing else to do: all its blocks are written over.
+    The backend must be otherwise idle, because all its blocks are overwritten.
     """
     assert _is_exact(backend.profile), "other paths round differently"
     blocks = tuple(range(backend.profile.num_blocks))
@@ -223,13 +223,13 @@ def _digest(probe: dict[str, str], found: list[Drawn]) -> Digest:
 
 
 def _lead(drawn: Drawn) -> float:
-    """By how many nats the token was likelier than the next one."""
+    """The nats by which the token was likelier than the second one."""
     (_, first), (_, second), *_ = drawn.top
     return first - second
 
 
 def _is_exact(profile: Profile) -> bool:
-    """Whether token ids are the same on every machine."""
+    """Return True if token ids are the same on every machine."""
     return (profile.kernel, profile.dtype, profile.quantisation) == ("torch", "float32", "none")
 
 

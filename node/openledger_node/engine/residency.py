@@ -1,7 +1,8 @@
-"""Brings adapters from disk through memory to the device, in time for those who wait for them.
+"""Adapters move from disk through RAM to the device, in time for the sequences that wait for them.
 
-A cold adapter is read by the loader's thread; its sequence is passed by until that is done. On a GPU what was read
-stays in RAM as well, within a budget of its own, so that it need not be read again; on the CPU the device is the RAM.
+The loader's thread reads a cold adapter, and its sequence is passed by until that is done. With a GPU, an adapter
+that was read also stays in RAM, within a separate budget, so that it need not be read again. On a CPU, the device is
+the RAM.
 """
 
 import logging
@@ -20,10 +21,10 @@ from .loader import Loader, Reading
 from .sequence import Sequence
 
 READ_AHEAD_MAX = 4
-"""Adapters that are being read or wait for room: enough to keep the disk busy."""
+"""Adapters that are being read or wait for room. This many keep the disk busy."""
 
 READ_AHEAD_SHARE = 8
-"""Nothing more is read ahead once what waits for room takes this part of the device's budget: it comes on top."""
+"""Reading ahead stops once the adapters that wait for room take 1/8 of the device's budget, which they exceed."""
 
 LOADS_REMEMBERED = 256
 
@@ -32,15 +33,15 @@ NO_MEMORY = "no memory is left for its adapter: try again later"
 log = logging.getLogger(__name__)
 
 Check = Callable[[AdapterSource], bool]
-"""Tries an adapter that is on the device; raises AdapterRefusedError, and is False if it can't be tried just now."""
+"""Probes an adapter on the device: raises AdapterRefusedError, or returns False if it can't be probed now."""
 
 
 Read = Callable[[AdapterSource], HostAdapter]
-"""The backend's `read_adapter`, or what stands before it."""
+"""The backend's `read_adapter`, or a wrapper of it."""
 
 
 class Residency:
-    """The two tiers of one backend's adapters, and the thread that fills them."""
+    """The two memory tiers of one backend's adapters, and the thread that fills them."""
 
     def __init__(
         self, backend: Backend, *, device_bytes: int, ram_bytes: int, check: Check, read: Read | None = None
@@ -50,9 +51,9 @@ class Residency:
         self.loader = Loader(read or backend.read_adapter)
         self.device = AdapterCache(budget_bytes=device_bytes)
         self._ram = AdapterCache(budget_bytes=ram_bytes)
-        self._copies: dict[AdapterId, HostAdapter] = {}  # what the RAM tier holds
-        self._ready: dict[AdapterId, Reading] = {}  # read, and waiting for room; the oldest first
-        self._refused: dict[AdapterId, ProtocolError] = {}  # until whoever asked has heard of it
+        self._copies: dict[AdapterId, HostAdapter] = {}  # the adapters in the RAM tier
+        self._ready: dict[AdapterId, Reading] = {}  # read, and waiting for room on the device; the oldest first
+        self._refused: dict[AdapterId, ProtocolError] = {}  # until no sequence waits for it
         self._checked: set[AdapterId] = set()
         self._pinned: dict[AdapterId, AdapterSource] = {}
         self._load_s: deque[float] = deque(maxlen=LOADS_REMEMBERED)
@@ -65,7 +66,7 @@ class Residency:
         return percentile(self._load_s, share) * 1000
 
     def is_new_miss(self, sequence: Sequence) -> bool:
-        """Whether a sequence finds its adapter missing, for the first time."""
+        """Return True if this is the first time that a sequence misses its adapter on the device."""
         if sequence.adapter_id is None or sequence.adapter_id in self.device or sequence.was_cold:
             return False
         sequence.was_cold = True
@@ -73,7 +74,7 @@ class Residency:
         return True
 
     def note_joined(self, sequence: Sequence) -> None:
-        """Note that a sequence runs, which is a use of its adapter."""
+        """Record that a sequence runs, which is a use of its adapter."""
         if sequence.adapter_id is not None:
             self.device.touch(sequence.adapter_id)
             self.num_hits += not sequence.was_cold
@@ -84,12 +85,12 @@ class Residency:
         self.device.pin(source.id)
 
     def unpin(self, adapter_id: AdapterId) -> None:
-        """Treat an adapter like all others again."""
+        """Allow an adapter to be evicted again."""
         self._pinned.pop(adapter_id, None)
         self.device.unpin(adapter_id)
 
     def unload(self, adapter_id: AdapterId) -> None:
-        """Forget an adapter that nothing runs on, and all copies of it."""
+        """Forget an adapter that no sequence uses, and all its copies."""
         self._ready.pop(adapter_id, None)
         self._checked.discard(adapter_id)
         if adapter_id in self.device:
@@ -98,7 +99,7 @@ class Residency:
             self._drop_copy(adapter_id)
 
     def collect(self, in_use: Collection[AdapterId]) -> None:
-        """Take in what the loader has read; on the device goes what finds free room there, or is pinned."""
+        """Collect the loader's readings; load those that are pinned or fit without evicting another."""
         for reading in self.loader.collect():
             if isinstance(reading.outcome, AdapterRefusedError):
                 self._refuse(reading.source, reading.outcome)
@@ -112,10 +113,10 @@ class Residency:
                 self._load_early(reading, in_use)
 
     def ready(self, source: AdapterSource, in_use: Collection[AdapterId]) -> bool:
-        """Whether an adapter is on the device, bringing it there if it can be; False: it is read, or waits for room.
+        """Bring an adapter to the device and return True, or False while it is being read or waits for room.
 
         Raises:
-            ProtocolError: it does not fit the base, the budget, the memory or our trust.
+            ProtocolError: it does not fit the base, the budget or the memory, or its probe failed.
         """
         if error := self._refused.get(source.id):
             raise error
@@ -123,29 +124,29 @@ class Residency:
             reading = self._ready.get(source.id) or self._from_ram(source)
             if reading is None:
                 if not self.loader.pending or self._num_ahead < READ_AHEAD_MAX:
-                    self.loader.ask(source)
+                    self.loader.request(source)
                 return False
             if not self._load(reading, in_use):
                 return False
         self._try_out(source, in_use)
         return True
 
-    def read_ahead(self, wanted: Collection[AdapterSource]) -> None:
-        """Have adapters read that will be wanted soon, in that order, and forget those that nobody waits for."""
-        if not (wanted or self._pinned or self._ready or self._refused):
+    def read_ahead(self, needed: Collection[AdapterSource]) -> None:
+        """Request the adapters that are needed next, in that order, and forget those that no sequence waits for."""
+        if not (needed or self._pinned or self._ready or self._refused):
             return
-        wanted = [*wanted, *self._pinned.values()]
-        wanted_ids = {source.id for source in wanted}
-        self._ready = {adapter_id: reading for adapter_id, reading in self._ready.items() if adapter_id in wanted_ids}
-        self._refused = {adapter_id: error for adapter_id, error in self._refused.items() if adapter_id in wanted_ids}
+        needed = [*needed, *self._pinned.values()]
+        needed_ids = {source.id for source in needed}
+        self._ready = {adapter_id: reading for adapter_id, reading in self._ready.items() if adapter_id in needed_ids}
+        self._refused = {adapter_id: error for adapter_id, error in self._refused.items() if adapter_id in needed_ids}
         if (
             sum(_host(reading).size_bytes for reading in self._ready.values()) * READ_AHEAD_SHARE
             > self.device.budget_bytes
         ):
             return
         present = {*self.device.resident, *self._ready, *self._copies, *self._refused, *self.loader.pending}
-        for source in prefetch_plan(wanted, present=present, num_max=READ_AHEAD_MAX - self._num_ahead):
-            self.loader.ask(source)
+        for source in prefetch_plan(needed, present=present, num_max=READ_AHEAD_MAX - self._num_ahead):
+            self.loader.request(source)
 
     @property
     def _num_ahead(self) -> int:
@@ -157,7 +158,7 @@ class Residency:
         return Reading(source=source, outcome=self._copies[source.id], took_s=0.0)
 
     def _load_early(self, reading: Reading, in_use: Collection[AdapterId]) -> None:
-        """Load an adapter that nobody's turn waits for; if that fails, whoever comes for it hears why."""
+        """Load an adapter before its turn; if that fails, the sequences that need it are refused with the reason."""
         try:
             self._load(reading, in_use)
         except AdapterRefusedError as error:
@@ -169,14 +170,14 @@ class Residency:
             self._refuse(reading.source, UnavailableError(NO_MEMORY))
 
     def _refuse(self, source: AdapterSource, error: ProtocolError) -> None:
-        """Remember why an adapter is refused, for all who wait for it."""
+        """Remember why an adapter is refused, for all sequences that wait for it."""
         self._refused[source.id] = error
         if source.id in self._pinned:
-            log.warning("adapter %s is pinned no more: %s", source.id, error.message)
+            log.warning("adapter %s is no longer pinned: %s", source.id, error.message)
             self.unpin(source.id)
 
     def _load(self, reading: Reading, in_use: Collection[AdapterId]) -> bool:
-        """Bring what was read to the device if those in use leave room; False means: wait for one of them to end."""
+        """Load a reading to the device and return True, or False if adapters in use leave no room for it yet."""
         adapter_id, host = reading.source.id, _host(reading)
         if not self.device.can_hold(host.size_bytes):
             self._ready.pop(adapter_id, None)
@@ -202,11 +203,11 @@ class Residency:
         try:
             is_checked = self._check(source)
         except AdapterRefusedError as error:
-            if source.id not in in_use:  # it is where somebody joined while it could not be tried
+            if source.id not in in_use:  # it is in use if a sequence joined while it could not be probed
                 self._unload(source.id)
             self._refuse(source, error)
             raise
-        if is_checked:  # else it is tried when the next sequence joins
+        if is_checked:  # else it is probed when the next sequence joins
             self._checked.add(source.id)
 
     def _unload(self, adapter_id: AdapterId) -> None:
@@ -214,7 +215,7 @@ class Residency:
         self.device.remove(adapter_id)
 
     def _keep_copy(self, reading: Reading) -> None:
-        """Keep what was read in RAM, if that is a tier of its own and has room for it."""
+        """Keep a reading in RAM, if RAM is a separate tier and has room for it."""
         adapter_id, host = reading.source.id, _host(reading)
         if adapter_id in self._ram:
             self._ram.touch(adapter_id)

@@ -1,10 +1,10 @@
-"""The next token as a pure function of logits and how to draw, whoever shares the batch.
+"""Sampling: the next token is a pure function of its logits and its `Draw`, independent of the batch.
 
 Gumbel-max with the noise of a counter-based generator (Philox 4x64, Random123 of Salmon et al. 2011): key = seed,
-counter = position, one draw a token id. Taking the argmax of logits / temperature + noise draws from the softmax;
-knowing logits, parameters, seed and position, anybody can draw the same token again.
+counter = position, one draw a token id. The argmax of logits / temperature + noise is a draw from the softmax.
+Anyone who knows the logits, parameters, seed and position can draw the same token again.
 
-Only the few tokens that may win are computed to the last bit: float32 over the vocabulary says which those are.
+Float32 scores over the vocabulary select the few tokens that may win, and only these are computed exactly.
 """
 
 import numpy as np
@@ -15,23 +15,23 @@ from openledger_protocol.inference import SamplingParams
 from .backend import Draw, Drawn, has_penalties
 
 TEMPERATURE_MIN = 1e-6
-"""Below it the likeliest token is all that can be drawn, and dividing by it would overflow."""
+"""Below this only the likeliest token can be drawn, and a division by it would overflow."""
 
 LOGPROB_MIN = -9999.0
-"""Stands for tokens that are ruled out, since JSON has no infinity; OpenAI's own number."""
+"""Stands for tokens that are ruled out, because JSON has no infinity. OpenAI uses this number."""
 
 LOGIT_MAX = np.finfo(np.float32).max
-"""What a tiny repetition penalty makes of a logit at most: an infinite one is no number less another."""
+"""The bound on a logit after a tiny repetition penalty: infinity minus infinity would be no number."""
 
 UNIFORM_BITS = 53
 UNIFORM_MAX = 1.0 - 2.0**-UNIFORM_BITS
 
 SCORE_MARGIN = 1e-3
-"""More than float32 errs by in a score that may win: such a score is sums of numbers under 50, at 6e-8 each."""
+"""Exceeds float32's error in a score that may win: such a score sums numbers under 50, each with an error of 6e-8."""
 
 HEAD_SIZE = 256
 HEAD_TOLERANCE = 3e-5
-"""top_p mostly keeps few tokens: they are looked for among so many, with a sum over all that errs by 1e-5 at most."""
+"""top_p mostly keeps few tokens, so they are sought among the HEAD_SIZE likeliest; the total errs by 1e-5 at most."""
 
 Logits = NDArray[np.float32]  # (vocabulary,)
 Ids = NDArray[np.intp]
@@ -40,9 +40,9 @@ Doubles = NDArray[np.float64]
 
 
 def draw(logits: Logits, how: Draw) -> Drawn:
-    """Draw the token that stands at `how.position` of its sequence (prompt included, from 0).
+    """Draw the token at `how.position` of its sequence (counted from 0, prompt included).
 
-    Logits may be -inf for tokens that are ruled out, and must be finite else: whoever computed them looks first.
+    Logits may be -inf for tokens that are ruled out. All others must be finite, which the caller checks.
     """
     row = penalised(logits, how)
     if how.allowed is not None:
@@ -54,9 +54,9 @@ def draw(logits: Logits, how: Draw) -> Drawn:
 
 
 def penalised(logits: Logits, how: Draw) -> Logits:
-    """Make tokens of the answer, and by the repetition penalty those of the prompt, less likely than they were.
+    """Apply the penalties to tokens of the answer; the repetition penalty also applies to tokens of the prompt.
 
-    Source: CTRL (Keskar et al. 2019) for repetition, then OpenAI's frequency and presence.
+    Source: CTRL (Keskar et al. 2019) for repetition, then OpenAI's frequency and presence penalties.
     """
     params = how.sampling
     if not has_penalties(params):
@@ -76,7 +76,7 @@ def penalised(logits: Logits, how: Draw) -> Logits:
 
 
 def kept_ids(logits: Logits, params: SamplingParams) -> Ids:
-    """Token ids that top_k, then min_p, then top_p leave, in their order; of equals, those with lower ids stay."""
+    """Token ids that remain after top_k, min_p and top_p, in ascending order; of equals, the lower ids stay."""
     ids = largest(logits, params.top_k) if params.top_k else np.arange(len(logits))
     if params.min_p > 0:
         ids = ids[_scores(logits[ids], params.temperature) >= np.log(params.min_p) - SCORE_MARGIN]
@@ -88,7 +88,7 @@ def kept_ids(logits: Logits, params: SamplingParams) -> Ids:
 
 
 def largest(values: Logits, count: int) -> Ids:
-    """Places of the `count` largest values, in ascending order; of equals, the first ones."""
+    """Indices of the `count` largest values, in ascending order; of equals, the first ones."""
     if count >= len(values):
         return np.arange(len(values))
     least = np.partition(values, len(values) - count)[len(values) - count]
@@ -115,11 +115,11 @@ def _drawn_id(row: Logits, params: SamplingParams, position: int) -> int:
 
 
 def _winner(values: Logits, raw: Raw, temperature: float) -> int:
-    """Place of the highest value / temperature + noise, decided in float64 among those that float32 lets win.
+    """Index of the highest value / temperature + noise, decided in float64 among the candidates of float32.
 
-    With u the uniform number of a draw, its noise is -log(-log u), and at most -log(1 - u): so much cheaper to have
-    at the precision that counts, since the noise of what wins is mostly high. Seldom does another token reach the
-    score of the one with the best bound.
+    The noise of a uniform number u is -log(-log u), which is at most -log(1 - u). That bound is cheap at the
+    precision that matters, because the winner's noise is mostly high. Another token seldom reaches the score of the
+    one with the best bound.
     """
     bounds = _scores(values, temperature)
     # The draw's 53 bits inverted, rounded down: at most (1 - u) · 2^53, however u was rounded.
@@ -134,7 +134,7 @@ def _winner(values: Logits, raw: Raw, temperature: float) -> int:
 
 
 def _nucleus_size(values: Logits, temperature: float, top_p: float) -> int:
-    """How many of the likeliest tokens are needed to have `top_p` of the probability."""
+    """The number of likeliest tokens that together reach the probability `top_p`."""
     if len(values) > HEAD_SIZE:
         total = np.exp(_scores(values, temperature)).sum()
         head = np.sort(np.partition(values, len(values) - HEAD_SIZE)[-HEAD_SIZE:])[::-1]
@@ -149,13 +149,13 @@ def _nucleus_size(values: Logits, temperature: float, top_p: float) -> int:
 
 
 def _weights(values: Logits, temperature: float, top: np.float32) -> Doubles:
-    """Probabilities in parts of the likeliest token's."""
+    """Probabilities relative to the likeliest token's."""
     return np.asarray(np.exp(values.astype(np.float64) / temperature - np.float64(top) / temperature))
 
 
 def _scores(values: Logits, temperature: float) -> Logits:
-    """By how much each is under the best, in float32; the difference first, so that it errs by its own size only."""
-    with np.errstate(over="ignore"):  # what overflows is ruled out
+    """Each logit's distance below the best, over temperature, in float32; subtracting first keeps the error small."""
+    with np.errstate(over="ignore"):  # an overflow means that the token is ruled out
         return np.asarray((values - values.max()) / np.float32(temperature))
 
 
@@ -164,7 +164,7 @@ def _raw(seed: int, position: int, size: int) -> Raw:
 
 
 def _noise(raw: Raw) -> Doubles:
-    # Half a step from 2^53 is rounded up to it: log(log 1) would make a token win whatever its logit is.
+    # The highest draw rounds up to 1, and -log(-log 1) is infinite: its token would win with any logit.
     uniform = ((raw >> np.uint64(64 - UNIFORM_BITS)).astype(np.float64) + 0.5) * 2.0**-UNIFORM_BITS
     return np.asarray(-np.log(-np.log(np.minimum(uniform, UNIFORM_MAX))))
 
@@ -175,7 +175,7 @@ def _bits(words: NDArray[np.uint32], size: int) -> NDArray[np.bool_]:
 
 
 def _with_chances(logits: Logits, token: int, num_top: int) -> Drawn:
-    """Say how likely the token was, and the likeliest beside it, by the softmax of the logits as they came."""
+    """Add the log probabilities of the token and of the likeliest ones, by the softmax of the unchanged logits."""
     top = logits.max()
     total = np.float64(top) + np.log(np.exp(logits - top).sum(dtype=np.float64))
     ids = largest(logits, num_top) if num_top else np.arange(0)

@@ -69,7 +69,7 @@ class Scheduler:
         """Return True if a sequence has a place in the batch."""
         return sequence_id in self._running
 
-    def wanted_adapters(self) -> list[AdapterSource]:
+    def waiting_adapters(self) -> list[AdapterSource]:
         """The adapters of the waiting sequences, in the order of their turns."""
         return self._queue.adapters()
 

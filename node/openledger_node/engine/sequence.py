@@ -1,4 +1,4 @@
-"""One request inside the engine: its tokens, and how many of them are in the KV cache."""
+"""One request inside the engine: its tokens, and the number of them in the KV cache."""
 
 from dataclasses import dataclass, field
 
@@ -8,46 +8,46 @@ from openledger_protocol.primitives import AdapterId
 from ..models.adapter_source import AdapterSource
 
 PASSED_BY_MAX = 64
-"""Sequences that may overtake one whose adapter has no room: some batches of others, and then it is its turn."""
+"""Sequences that may overtake one whose adapter has no room yet. That is a few batches; then it must be next."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Sequence:
-    """Prompt and answer of one request, as token ids; grows by one token a step."""
+    """Prompt and answer of one request as token ids; grows by one token a step."""
 
     sequence_id: str
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams
     adapter: AdapterSource | None = None
-    payer: str = ""  # whose turn it uses up; empty: this machine's own
-    output_ids: list[int] = field(default_factory=list)  # not empty at first when it is resumed after a crash
+    payer: str = ""  # its turn is charged to them; empty: this machine's owner
+    output_ids: list[int] = field(default_factory=list)  # not empty at the start if it resumes after a crash
     num_cached: int = 0  # tokens, from the front, whose keys and values are in the cache
-    num_passed_by: int = 0  # sequences whose turn came later and that joined earlier
+    num_passed_by: int = 0  # sequences that overtook it
     was_cold: bool = False  # its adapter had to be loaded for it
 
     @property
     def adapter_id(self) -> AdapterId | None:
-        """The adapter it runs on, or None for the bare base."""
+        """The id of its adapter, or None for the bare base."""
         return self.adapter.id if self.adapter else None
 
     @property
     def num_tokens(self) -> int:
-        """Prompt and answer so far."""
+        """The number of tokens of prompt and answer so far."""
         return len(self.prompt_ids) + len(self.output_ids)
 
     @property
     def num_pending(self) -> int:
-        """Tokens that the model has not seen yet; 1 while decoding."""
+        """The number of tokens that the model has not seen yet; 1 while decoding."""
         return self.num_tokens - self.num_cached
 
     @property
     def is_full(self) -> bool:
-        """Whether the answer has all the tokens that were asked for."""
+        """True if the answer has all requested tokens."""
         return len(self.output_ids) >= self.sampling.max_tokens
 
     @property
     def is_overdue(self) -> bool:
-        """Whether it was passed by so often that nobody may overtake it any more."""
+        """True if it was overtaken so often that it must be next."""
         return self.num_passed_by >= PASSED_BY_MAX
 
     def token_ids(self, first: int, last: int) -> tuple[int, ...]:

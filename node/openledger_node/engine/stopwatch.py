@@ -1,4 +1,4 @@
-"""How long an engine takes over orders that arrive together: what an operator's and a developer's benchmark share."""
+"""Times sequences that an engine receives together, for the operator's and the developers' benchmarks."""
 
 from collections.abc import Awaitable, Callable
 from collections.abc import Sequence as Items
@@ -15,22 +15,22 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True, kw_only=True)
 class Timing:
-    """What came of orders that were handed in at once; times run from that moment."""
+    """The outcome of sequences that were submitted at once; times count from that moment."""
 
     wall_s: float = 0.0
     num_tokens: int = 0
-    first_s: list[float] = field(default_factory=list)  # of each answered order: its first token
+    first_s: list[float] = field(default_factory=list)  # of each answered sequence: its first token
     gaps_s: list[float] = field(default_factory=list)  # between two tokens of one answer
-    failures: list[str] = field(default_factory=list)  # of each order that was not answered: why
+    failures: list[str] = field(default_factory=list)  # of each sequence that was not answered: the reason
 
     @property
     def tokens_per_s(self) -> float:
-        """Of all answers together, prompts' time included."""
+        """Speed of all answers together, including the time for prompts."""
         return self.num_tokens / self.wall_s
 
 
 def run_engine(options: EngineOptions, work: Callable[[Engine], Awaitable[Result]]) -> Result:
-    """Start an engine, do `work` with it once it is ready, and end it.
+    """Start an engine, run `work` with it once it is ready, and end it.
 
     Raises:
         ModelError: the backend can't be opened.
@@ -40,7 +40,7 @@ def run_engine(options: EngineOptions, work: Callable[[Engine], Awaitable[Result
     except BaseExceptionGroup as group:
         failure: BaseException = group
         while isinstance(failure, BaseExceptionGroup):
-            failure = failure.exceptions[0]  # the other task was cancelled for it
+            failure = failure.exceptions[0]  # the other task was cancelled because of it
         raise failure from group
 
 
@@ -54,7 +54,7 @@ async def _run(options: EngineOptions, work: Callable[[Engine], Awaitable[Result
 
 
 async def time_sequences(engine: Engine, commands: Items[Submit]) -> Timing:
-    """Hand in all orders and wait for the last word on each."""
+    """Submit all sequences and wait until each has ended."""
     timing, began_s = Timing(), trio.current_time()
     async with trio.open_nursery() as nursery:
         for command in commands:

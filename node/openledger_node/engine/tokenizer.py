@@ -1,4 +1,4 @@
-"""Text to token ids and back, light enough for the daemon: the `tokenizers` library and the base's own template."""
+"""Text to token ids and back; light enough for the daemon: the `tokenizers` library and the base's chat template."""
 
 import codecs
 import json
@@ -19,40 +19,40 @@ from ..errors import ModelError
 from ..models.bases import chat_template
 
 HALF_CHARACTER = "\ufffd"
-"""How bytes read that are no character, or not yet."""
+"""The replacement for bytes that are no character, or not yet."""
 
 PENDING_TOKENS_MAX = 64
-"""Tokens that are read together at most: so many without a character are not the beginning of one."""
+"""Tokens that are decoded together at most; so many without a whole character are not the start of one."""
 
 _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _OTHERS = [byte for byte in range(0x100) if byte not in _PRINTED]
 BYTE_OF_LETTER = {chr(byte): byte for byte in _PRINTED} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
-"""GPT-2's alphabet, in which byte-level tokenizers write bytes: what can be printed is itself, the others follow."""
+"""GPT-2's alphabet for bytes in byte-level tokenizers: a printable byte is itself, the others follow from U+0100."""
 
 _FALLBACK = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class Decoder(Protocol):
-    """Turns one answer's ids into text, as they come."""
+    """Turns one answer's token ids into text, one by one."""
 
     def push(self, token_id: int) -> str:
-        """Return the text that this token completes; empty while a character is only half there."""
+        """Return the text that this token completes; empty while a character is incomplete."""
 
 
 class Tokenizer(Protocol):
-    """What both sides of a request must do alike."""
+    """The tokenizer of a base; buyer and seller must compute the same ids."""
 
     def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
         """Tokenise a rendered conversation, or a raw text: the canonical ids of a prompt."""
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """The canonical ids of a text, without any template or special token."""
+        """The canonical ids of a text, without a template or added special tokens."""
 
     def decoder(self) -> Decoder:
         """Start a new answer."""
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
-        """A token's name, and the bytes that it stands for: of a whole character or a part of one; None: no text."""
+        """A token's name, and its bytes, which may be part of a character; None for a token that is no text."""
 
 
 def open_tokenizer(folder: Path | None) -> Tokenizer:
@@ -75,7 +75,7 @@ def open_tokenizer(folder: Path | None) -> Tokenizer:
 
 
 def special_tokens(folder: Path) -> dict[str, str]:
-    """`bos_token`, `eos_token` and the like, which templates may name."""
+    """Special tokens such as `bos_token` and `eos_token`, which templates may name."""
     file = folder / "tokenizer_config.json"
     settings = json.loads(file.read_text()) if file.exists() else {}
     tokens = {name: value for name, value in settings.items() if name.endswith("_token")}
@@ -93,7 +93,7 @@ class BaseTokenizer:
         self._added = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
 
     def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
-        """Render by the base's own template, with the opening of the assistant's turn at the end.
+        """Render with the base's chat template, ending with the start of the assistant's turn.
 
         Raises:
             MalformedError: the template refuses the conversation, or the base has none.
@@ -105,12 +105,12 @@ class BaseTokenizer:
         messages = [{"role": message.role, "content": message.content} for message in prompt]
         try:
             text = self._template.render(messages=messages, add_generation_prompt=True, **self._special)
-        except Exception as error:  # a template is a stranger's program: whatever it raises is its refusal
+        except Exception as error:  # a template is a stranger's program, so any error is its refusal
             raise MalformedError(f"the base's chat template refuses this conversation: {error}") from error
         return self.encode(text)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Tokenise without adding special tokens; those written in the text count as such."""
+        """Tokenise without adding special tokens; special tokens that the text spells out are recognised."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decoder(self) -> "BaseDecoder":
@@ -118,7 +118,7 @@ class BaseTokenizer:
         return BaseDecoder(self._tokenizer)
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
-        """Read a token as the base's decoder would, alone."""
+        """Decode one token on its own, as the base's decoder would."""
         if token_id in self._added:
             return self._added[token_id], None
         piece = self._tokenizer.id_to_token(token_id) or ""
@@ -134,20 +134,20 @@ class BaseTokenizer:
 class BaseDecoder:
     """Incremental text of one answer, special tokens left out.
 
-    Tokens may cut characters in pieces, and how a token is read may hang on the one before it. So the newest tokens
-    are read together, from the last place where all was whole, and what may still become a character is held back.
-    `DecodeStream` of the tokenizers library does so too, but raises where bytes are none of UTF-8: that is no reason
-    to end an engine.
+    Tokens may split characters, and the text of a token may depend on the one before it. So the newest tokens are
+    decoded together, from the last place where all characters were whole, and bytes that may still become a character
+    are held back. `DecodeStream` of the tokenizers library does the same, but raises an error for bytes that are not
+    UTF-8, and that must not end an engine.
     """
 
     def __init__(self, tokenizer: FileTokenizer) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        self._num_known = 0  # of them, from the front, whose text is out: they are read for what follows them
-        self._num_shown = 0  # characters of what all of them read
+        self._num_known = 0  # tokens, from the front, whose text was returned: context for those that follow
+        self._num_shown = 0  # characters, from the front, of their decoded text that were returned
 
     def push(self, token_id: int) -> str:
-        """Return what this token completes."""
+        """Return the text that this token completes."""
         self._ids.append(token_id)
         text = self._read()
         is_over_long = len(self._ids) - self._num_known >= PENDING_TOKENS_MAX
@@ -164,19 +164,19 @@ class BaseDecoder:
 
 
 class ByteTokenizer:
-    """The fake base's: a token is a byte, 256 ends a text."""
+    """The fake base's tokenizer: a token is a byte, and 256 ends a text."""
 
     end_id = 256
 
     def render(self, prompt: tuple[Message, ...] | str) -> tuple[int, ...]:
-        """`role: content`, a line a turn."""
+        """Render a conversation as one line of `role: content` for each turn."""
         if isinstance(prompt, str):
             return self.encode(prompt)
         turns = [f"{message.role}: {message.content}\n" for message in prompt]
         return self.encode("".join([*turns, "assistant:"]))
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """UTF-8."""
+        """Encode as UTF-8."""
         return tuple(text.encode())
 
     def decoder(self) -> "ByteDecoder":
@@ -184,14 +184,14 @@ class ByteTokenizer:
         return ByteDecoder()
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
-        """A byte is itself."""
+        """Spell a byte as itself."""
         if token_id >= self.end_id:
             return "<end>", None
         return bytes([token_id]).decode(errors="replace"), bytes([token_id])
 
 
 class ByteDecoder:
-    """Incremental UTF-8; bytes that are none are left out."""
+    """Incremental UTF-8; invalid bytes are left out."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
@@ -202,7 +202,7 @@ class ByteDecoder:
 
 
 def _template_environment() -> ImmutableSandboxedEnvironment:
-    """What transformers gives to a chat template, so that it renders to the same text here."""
+    """Jinja with the same extensions, filters and functions as in transformers, so that templates render alike."""
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise_exception
@@ -211,7 +211,7 @@ def _template_environment() -> ImmutableSandboxedEnvironment:
 
 
 def _to_json(value: object, indent: int | None = None) -> str:
-    """Jinja's own would escape it for HTML."""
+    """Replace Jinja's `tojson`, which escapes for HTML."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 

@@ -149,7 +149,7 @@ class Worker:
             self._link.send(Joined(sequence_ids=tuple(sequence.sequence_id for sequence in joined)))
         for sequence in joined:
             self._join(sequence)
-        self._residency.read_ahead(self._scheduler.wanted_adapters())
+        self._residency.read_ahead(self._scheduler.waiting_adapters())
 
         step = self._scheduler.schedule()
         for sequence in step.preempted:
@@ -247,7 +247,7 @@ class Worker:
     def _unload_removed(self) -> None:
         if not self._removed:
             return
-        needed = self._in_use() | {source.id for source in self._scheduler.wanted_adapters()}
+        needed = self._in_use() | {source.id for source in self._scheduler.waiting_adapters()}
         for adapter_id in self._removed - needed:
             self._residency.unload(adapter_id)
         self._removed &= needed

@@ -15,17 +15,17 @@ RECEIVE_BYTES = 1 << 16
 
 
 class Link:
-    """Waits for commands while there is nothing to do, peeks while there is."""
+    """Sends events, and receives commands: blocks for them while the engine is idle, else only polls."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._decoder = frames.frame_decoder()
 
     def receive(self, *, wait: bool, bell: int | None = None) -> Iterator[Command]:
-        """Yield the commands that have arrived; a wait ends also when `bell` can be read.
+        """Yield the commands that have arrived; a wait also ends when `bell` becomes readable.
 
         Raises:
-            EOFError: the daemon is gone.
+            EOFError: the daemon has closed the socket.
         """
         if wait and bell is not None:
             select.select([self._connection.fileno(), bell], [], [])
@@ -40,26 +40,27 @@ class Link:
             yield frames.decode(fields)  # type: ignore[misc]  # the daemon sends commands only
 
     def send(self, *events: Event) -> None:
-        """Send events, in one piece."""
+        """Send events in one write."""
         self._connection.sendall(b"".join(map(frames.encode, events)))
 
 
 def end_with_daemon(descriptor: int) -> None:
-    """Wait, in a thread of its own, for the other end to close, and end: also in the middle of a step or a load.
+    """Wait for the daemon's end to close and end this process, even in the middle of a step or a load.
 
-    Linux's PR_SET_PDEATHSIG would not do: it follows the *thread* that started us, and those come and go.
+    It runs in its own thread. Linux's PR_SET_PDEATHSIG is no alternative, because it follows the *thread* that
+    started this process, and the daemon's threads come and go.
     """
     watch = select.poll()
-    watch.register(descriptor, 0)  # a hang-up is reported unasked
+    watch.register(descriptor, 0)  # `poll` always reports a closed peer
     watch.poll()
     os._exit(0)
 
 
-# ---- What the engine says of itself now and then.
+# ---- The engine's heartbeat.
 
 
 def beat(scheduler: Scheduler, residency: Residency, *, tokens_per_s: float) -> Beat:
-    """Read all the figures."""
+    """Collect all figures for a heartbeat."""
     pool = scheduler.pool
     return Beat(
         num_running=len(scheduler.running),

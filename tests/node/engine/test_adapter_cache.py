@@ -113,29 +113,29 @@ def test_the_budget_holds_and_nothing_in_use_or_pinned_leaves_whatever_is_asked_
     device = AdapterCache(budget_bytes=BUDGET)
     for name in pinned:
         device.pin(AdapterId(name))
-    for wanted, others in uses:
-        adapter_id, in_use = AdapterId(wanted), {AdapterId(name) for name in others}
+    for needed, others in uses:
+        adapter_id, in_use = AdapterId(needed), {AdapterId(name) for name in others}
         before = set(device.resident)
         if adapter_id in device:
             device.touch(adapter_id)
             continue
-        leaving = device.plan(sizes[wanted], in_use)
+        leaving = device.plan(sizes[needed], in_use)
         kept = before & (in_use | {AdapterId(name) for name in pinned})
         if leaving is None:
-            assert sizes[wanted] + sum(sizes[name] for name in kept) > BUDGET
+            assert sizes[needed] + sum(sizes[name] for name in kept) > BUDGET
             continue
         assert not kept & set(leaving)
         for name in leaving:
             device.remove(name)
-        device.add(adapter_id, sizes[wanted], reload_s=1.0)
+        device.add(adapter_id, sizes[needed], reload_s=1.0)
         assert device.used_bytes == sum(sizes[name] for name in device.resident) <= BUDGET
         assert set(device.resident) == before - set(leaving) | {adapter_id}
 
 
 def test_what_is_wanted_first_is_read_first_and_nothing_twice() -> None:
-    wanted = [AdapterSource(id=name, parts=()) for name in (A, B, C, D)]
-    assert [source.id for source in prefetch_plan(wanted, present={B}, num_max=2)] == [A, C]
-    assert prefetch_plan(wanted, present=(), num_max=-1) == []
+    needed = [AdapterSource(id=name, parts=()) for name in (A, B, C, D)]
+    assert [source.id for source in prefetch_plan(needed, present={B}, num_max=2)] == [A, C]
+    assert prefetch_plan(needed, present=(), num_max=-1) == []
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ async def last_beat(engine: Engine) -> Beat:
 
 async def test_an_engine_that_was_idle_for_long_is_not_taken_for_frozen(options: EngineOptions) -> None:
     async with running(replace(options, stall_timeout_s=5.0)) as engine:
-        engine._heard_at_s -= 1000.0  # as if nobody had asked for that long
+        engine._last_event_at_s -= 1000.0  # as if nobody had asked for that long
         assert (await read(engine.submit(order("a", text=ENDLESS, max_tokens=20_000))))[2] == Finished(
             sequence_id="a", reason="length"
         )

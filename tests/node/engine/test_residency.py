@@ -291,8 +291,8 @@ def test_hits_and_misses_are_counted_once_a_sequence() -> None:
 def test_the_loader_reads_in_the_order_in_which_it_was_asked() -> None:
     shelf = Shelf({"a": 1, "b": 2})
     loader = Loader(shelf.read_adapter)
-    loader.ask(source("a"))
-    loader.ask(source("b"))
+    loader.request(source("a"))
+    loader.request(source("b"))
     readings: list[Reading] = []
     while len(readings) < 2:
         wait_read(loader)

@@ -37,8 +37,8 @@ def test_a_template_renders_to_the_tokens_that_transformers_makes(folder: Path, 
     (folder / "chat_template.jinja").write_text(template)
     theirs = AutoTokenizer.from_pretrained(folder)
     messages = [{"role": message.role, "content": message.content} for message in CONVERSATION]
-    wanted = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    assert list(open_tokenizer(folder).render(CONVERSATION)) == wanted
+    needed = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert list(open_tokenizer(folder).render(CONVERSATION)) == needed
 
 
 @pytest.mark.parametrize(
