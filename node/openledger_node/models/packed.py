@@ -1,8 +1,8 @@
-"""One file of named arrays that a process maps into its memory as they are, kept so that the next start is quick.
+"""A file of named arrays that a process can map into memory, so that the next start is fast.
 
-Arrays lie one behind the other, each at a multiple of `ALIGNMENT`; a JSON directory is behind the last, and the
-first bytes say where. A file is written whole or not at all. It carries the key of what it was made from: under
-another key, or torn, it counts as absent and is made again.
+Arrays follow each other, each at a multiple of `ALIGNMENT`. A JSON directory follows the last one, and the first
+bytes hold its offset. A file is written whole or not at all. It stores a key of its sources; a file with another key,
+or a damaged one, counts as absent and is written again.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedArray:
-    """Where an array lies in its file."""
+    """The place of an array in its file."""
 
-    dtype: str  # as numpy writes it; bfloat16 goes as uint16, and whoever packs it knows
+    dtype: str  # numpy's name; bfloat16 is stored as uint16, which the packer must know
     shape: tuple[int, ...]
     offset: int
 
@@ -44,20 +44,20 @@ class PackedArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedFile:
-    """A packed file that was found whole."""
+    """A packed file that is complete."""
 
     file: Path
-    content: dict[str, Any]  # what its maker says of it
+    content: dict[str, Any]  # free-form description by its writer
     arrays: dict[str, PackedArray]
 
     def map(self) -> dict[str, Array]:
-        """Every array over the file's own pages, read by the system as they are touched; a write stays private."""
+        """Map every array onto the file's pages, which the system reads on first use; writes stay private."""
         with self.file.open("rb") as stream:
             pages = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         return {name: _view(pages, array) for name, array in self.arrays.items()}
 
     def read(self, name: str) -> Array:
-        """One array in memory of its own: where all of it is wanted at once, this is quicker than mapping."""
+        """Read one array into new memory, which is faster than mapping if all of it is needed at once."""
         array = self.arrays[name]
         found = np.empty(array.shape, dtype=array.dtype)
         self.read_into(found.reshape(-1).view(np.uint8).data, name)
@@ -67,21 +67,21 @@ class PackedFile:
         """Read one array into bytes of its length.
 
         Raises:
-            OSError: the file is not there any more, or ends early.
+            OSError: the file was deleted, or ends early.
         """
         array = self.arrays[name]
         with self.file.open("rb", buffering=0) as stream:
             stream.seek(array.offset)
-            if hasattr(os, "posix_fadvise"):  # all of it, now: the kernel's own guess begins with 128 KiB
+            if hasattr(os, "posix_fadvise"):  # read all of it ahead; by default the kernel starts with 128 KiB
                 os.posix_fadvise(stream.fileno(), array.offset, array.size_bytes, os.POSIX_FADV_WILLNEED)
             fill(memory, stream)
 
 
 def write_packed(file: Path, arrays: Iterable[tuple[str, Array]], *, key: str, content: dict[str, Any]) -> None:
-    """Write arrays as they come, then give the file its name.
+    """Write arrays one by one to a temporary file, then rename it to `file`.
 
     Raises:
-        OSError: the disk is full, or not ours to write.
+        OSError: the disk is full, or may not be written.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     clear_leftovers(file.parent, f".*{file.suffix}.*.partial")
@@ -100,7 +100,7 @@ def write_packed(file: Path, arrays: Iterable[tuple[str, Array]], *, key: str, c
 
 
 def open_packed(file: Path, *, key: str) -> PackedFile | None:
-    """Open a packed file; None if there is none that is whole and was made from the same."""
+    """Open a packed file; None if it is missing, damaged or has another key."""
     try:
         with file.open("rb") as stream:
             directory = _read_directory(stream)
@@ -113,10 +113,10 @@ def open_packed(file: Path, *, key: str) -> PackedFile | None:
 
 
 def fill(memory: memoryview, stream: RawIOBase) -> None:
-    """Fill bytes from a stream, in as many reads as it takes: Linux gives less than 2 GiB in one.
+    """Fill memory from a stream in several reads, because Linux returns less than 2 GiB in one.
 
     Raises:
-        OSError: it ends early.
+        OSError: the stream ends early.
     """
     filled = 0
     while filled < len(memory):
@@ -140,7 +140,7 @@ def _write(stream: BinaryIO, arrays: Iterable[tuple[str, Array]], key: str, cont
 
 
 def _read_directory(stream: BinaryIO) -> dict[str, Any]:
-    """The directory is the file's end, so a file that was cut off has none."""
+    """Read the directory at the file's end; a truncated file has none."""
     head = stream.read(len(MAGIC) + 8)
     start, end = int.from_bytes(head[len(MAGIC) :], "little"), os.fstat(stream.fileno()).st_size
     if head[: len(MAGIC)] != MAGIC or not 0 < end - start < DIRECTORY_BYTES_MAX:

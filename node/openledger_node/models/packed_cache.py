@@ -1,4 +1,4 @@
-"""The folder of packed files: what a file was made from, and which go when there are too many."""
+"""The folder of packed files: the sources of a file, and the files to delete when there are too many."""
 
 import contextlib
 import fcntl
@@ -14,13 +14,13 @@ from .adapter_source import AdapterSource
 
 SUFFIX = ".pack"
 DISK_SHARE_MAX = 0.25
-"""Of the disk that is free or ours already: the packed files of a folder take no more."""
+"""The packed files of a folder take at most this share of the free disk plus their own size."""
 
 NAME_DIGITS = 32
 
 
 Stamp = tuple[str, int, int, int, int]
-"""A file's name, size, time of writing, number, and time of its last change of any kind."""
+"""A file's name, size, modification time, inode, and time of its last change of any kind."""
 
 
 class PackedEntry(NamedTuple):
@@ -32,33 +32,33 @@ class PackedEntry(NamedTuple):
 
 
 def stamp(file: Path) -> Stamp:
-    """What changes when a file does; its owner can set back all but the last.
+    """A stamp that changes when the file does; the file's owner can fake all parts but the last.
 
     Raises:
-        OSError: it is not there.
+        OSError: the file is missing.
     """
     found = file.stat()
     return file.name, found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns
 
 
 def base_stamps(folder: Path) -> list[Stamp]:
-    """Stamps of all that decides what a base computes."""
+    """Stamps of all files that determine a base's output."""
     weights = sorted((*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")))
     return [stamp(file) for file in (folder / "config.json", *weights)]
 
 
 def source_stamps(source: AdapterSource, files: Collection[str]) -> list[tuple[float, Stamp]]:
-    """Stamps of an adapter's or a set's files, with the weights of its parts."""
+    """Stamps of the files of an adapter or a set, with the weights of its parts."""
     return [(part.weight, stamp(Path(part.folder) / name)) for part in source.parts for name in files]
 
 
 def packed_name(key: str) -> str:
-    """The file that belongs to a key."""
+    """The file name for a key."""
     return hashlib.sha256(key.encode()).hexdigest()[:NAME_DIGITS] + SUFFIX
 
 
 def choose_leaving(entries: Iterable[PackedEntry], budget_bytes: int, kept: Path) -> list[Path]:
-    """Files that must go so that all fit the budget: those used least lately, and never `kept`."""
+    """Choose files to delete so that the rest fits the budget: the least recently used, but never `kept`."""
     entries = sorted(entries, key=lambda entry: entry.used_ns)
     excess = sum(entry.size_bytes for entry in entries) - budget_bytes
     leaving = []
@@ -70,15 +70,15 @@ def choose_leaving(entries: Iterable[PackedEntry], budget_bytes: int, kept: Path
 
 
 def note_use(file: Path) -> None:
-    """Say that a packed file was used, so that it stays longer than those that were not."""
+    """Mark a packed file as used, so that it stays longer than unused ones."""
     with contextlib.suppress(OSError):
         os.utime(file)
 
 
 def keep(file: Path) -> None:
-    """Keep a packed file that was written, and delete those that are beyond the share of the disk.
+    """Keep a file that was just written, and delete others that exceed the share of the disk.
 
-    Another process may use a file that is deleted: it has it open, and loses nothing.
+    Another process may still use a deleted file: it has the file open, and loses nothing.
     """
     with contextlib.suppress(OSError):
         entries = [
@@ -92,21 +92,21 @@ def keep(file: Path) -> None:
             leaving.unlink(missing_ok=True)
 
 
-# ---- What a writer that was killed leaves behind: it carries no lock, since a lock ends with its process.
+# ---- Leftovers of a killed writer: they carry no lock, because a lock ends with its process.
 
 GRACE_S = 60.0
-"""A file so young may be one whose writer has not locked it yet."""
+"""The writer of a younger file may not have locked it yet."""
 
 
 def claim(descriptor: int) -> None:
-    """Say that somebody works on an open file or folder, until it is closed."""
-    with contextlib.suppress(OSError):  # a file system without locks: then nothing on it counts as left behind
+    """Lock an open file or folder as in use, until it is closed."""
+    with contextlib.suppress(OSError):  # on a file system without locks, nothing counts as a leftover
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextlib.contextmanager
 def claimed(folder: Path) -> Iterator[Path]:
-    """Claim a folder for a while."""
+    """Lock a folder as in use within the context."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         claim(descriptor)
@@ -116,9 +116,9 @@ def claimed(folder: Path) -> Iterator[Path]:
 
 
 def clear_leftovers(folder: Path, pattern: str) -> None:
-    """Delete what has such a name and nobody works on."""
+    """Delete files and folders that match `pattern` and are not in use."""
     for path in folder.glob(pattern):
-        with contextlib.suppress(OSError):  # claimed, or deleted by another process
+        with contextlib.suppress(OSError):  # in use, or deleted by another process
             _clear(path)
 
 

@@ -1,4 +1,4 @@
-"""Adapters that are to stay in memory: kept in the home, so that the next start begins with them."""
+"""Pinned adapters stay in memory; a file in the data directory lists them, so that the next start loads them."""
 
 import json
 from collections.abc import Iterable
@@ -21,10 +21,10 @@ MIB = 1 << 20
 
 
 def read_pins(home: Home) -> tuple[AdapterId, ...]:
-    """The ids that are pinned, in the order in which they were.
+    """The pinned ids, in the order in which they were pinned.
 
     Raises:
-        ConfigError: the file is torn; the message says what to do.
+        ConfigError: the file is damaged; the message says what to do.
     """
     if not home.pins.exists():
         return ()
@@ -34,23 +34,23 @@ def read_pins(home: Home) -> tuple[AdapterId, ...]:
             raise KeyError("schema")
         return tuple(AdapterId(check_digest(adapter_id)) for adapter_id in fields["adapters"])
     except (ProtocolError, KeyError, TypeError) as error:
-        raise ConfigError(f"{home.pins} is torn ({error}): delete it, and pin again what is to stay") from error
+        raise ConfigError(f"{home.pins} is damaged ({error}): delete it, and pin the adapters again") from error
 
 
 def keep_pin(home: Home, adapter_id: AdapterId) -> None:
-    """Pin an adapter, from the next start on."""
+    """Add an adapter to the pinned ones of the next start."""
     _write(home.pins, [*(pin for pin in read_pins(home) if pin != adapter_id), adapter_id])
 
 
 def drop_pin(home: Home, adapter_id: AdapterId) -> None:
-    """Pin an adapter no more."""
+    """Remove an adapter from the pinned ones."""
     pins = read_pins(home)
     if adapter_id in pins:
         _write(home.pins, [pin for pin in pins if pin != adapter_id])
 
 
 def pinned_sources(home: Home, base: Base) -> tuple[AdapterSource, ...]:
-    """What a start is to bring to memory: the pinned adapters that are here and were made for `base`."""
+    """The adapters to load at the start: pinned, in the library, and made for `base`."""
     pins = read_pins(home)
     found = {adapter.id: adapter for adapter in list_adapters(home)} if pins else {}
     fitting = (found[pin] for pin in pins if pin in found)
@@ -58,13 +58,13 @@ def pinned_sources(home: Home, base: Base) -> tuple[AdapterSource, ...]:
 
 
 def pinned_among(home: Home, adapters: Iterable[Adapter]) -> list[Adapter]:
-    """Those of `adapters` that are pinned."""
+    """The pinned adapters among `adapters`."""
     pins = read_pins(home)
     return [adapter for adapter in adapters if adapter.id in pins]
 
 
 def source_of(adapter: Adapter) -> AdapterSource:
-    """An adapter of the shelf, by itself, as the engine is told of it."""
+    """The engine's source for one adapter of the library."""
     return AdapterSource(id=adapter.id, parts=(AdapterPart(folder=str(adapter.folder)),))
 
 
@@ -72,7 +72,7 @@ def check_pin_fits(adapter: Adapter, pinned: Iterable[Adapter], *, dtype: str, b
     """Require that all pinned adapters and one more fit in the budget.
 
     Raises:
-        ConfigError: with the numbers.
+        ConfigError: they do not fit; the message has the numbers.
     """
     others = sum(size_in_memory(other, dtype) for other in pinned if other.id != adapter.id)
     needed = size_in_memory(adapter, dtype)
@@ -84,7 +84,7 @@ def check_pin_fits(adapter: Adapter, pinned: Iterable[Adapter], *, dtype: str, b
 
 
 def size_in_memory(adapter: Adapter, dtype: str) -> int:
-    """What an adapter takes there, in bytes, whatever the type of its file."""
+    """The bytes that an adapter takes in memory, which do not depend on the type in its file."""
     return adapter.num_parameters * (FLOAT32_BYTES if dtype == "float32" else HALF_BYTES)
 
 

@@ -1,4 +1,4 @@
-"""Rotary positions: how fast each pair of a head's numbers turns, and how longer contexts slow the turning."""
+"""Rotary positions: the rotation speed of each pair of a head's numbers, and its scaling for longer contexts."""
 
 from dataclasses import dataclass
 from math import ceil, floor, log, pi
@@ -15,21 +15,21 @@ THETA_DEFAULT = 10_000.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rope:
-    """The rotary part of a base's config; each type reads the fields that it has."""
+    """The rotary part of a base's config; each type reads its own fields."""
 
     type: str = "default"
     theta: float = THETA_DEFAULT
-    factor: float = 1.0  # by which the context is longer than the one in training
+    factor: float = 1.0  # context length divided by the one in training
     original_context: int = 0  # tokens in training
     low_freq_factor: float = 1.0  # llama3
     high_freq_factor: float = 4.0  # llama3
     beta_fast: float = 32.0  # yarn
     beta_slow: float = 1.0  # yarn
-    is_truncated: bool = True  # yarn: whether its bounds are whole numbers
-    scale: float = 1.0  # of cosines and sines; yarn's makes attention sharper
+    is_truncated: bool = True  # yarn: round its bounds to whole numbers
+    scale: float = 1.0  # multiplies cosines and sines; yarn uses it to sharpen attention
 
     def frequencies(self, head_dim: int) -> NDArray[np.float32]:
-        """Radians a token for each pair: (head_dim / 2,)."""
+        """Radians a token for each pair, (head_dim / 2,)."""
         plain = self.theta ** -(np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
         return self._scaled(plain, head_dim).astype(np.float32)
 
@@ -41,14 +41,14 @@ class Rope:
         return self._yarn(plain, head_dim) if self.type == "yarn" else plain
 
     def _llama3(self, plain: Doubles) -> Doubles:
-        """Slow turns are slowed by `factor`, fast ones not at all, with a slope between."""
-        turns = self.original_context * plain / (2 * pi)  # in the context of training
+        """Divide slow rotations by `factor`, keep fast ones, and interpolate between them."""
+        turns = self.original_context * plain / (2 * pi)  # rotations within the training context
         kept = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor)
         kept = np.clip(kept, 0.0, 1.0)
         return plain * (kept + (1 - kept) / self.factor)
 
     def _yarn(self, plain: Doubles, head_dim: int) -> Doubles:
-        """The same with a slope over the pairs' numbers. Source: Peng et al. 2023, section 3.2."""
+        """Interpolate like llama3, but over the pairs' indices. Source: Peng et al. 2023, section 3.2."""
 
         def pair_of(num_turns: float) -> float:
             return head_dim * log(self.original_context / (num_turns * 2 * pi)) / (2 * log(self.theta))
@@ -64,7 +64,7 @@ class Rope:
 
 
 def rope_from(fields: dict[str, Any]) -> Rope:
-    """Read a base's config: all is in `rope_parameters`, or, where it is older, the scaling in `rope_scaling`."""
+    """Read the rotary settings of a base's config: `rope_parameters`, or `rope_scaling` in older configs."""
     found = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
     context = fields.get("max_position_embeddings", 0)
     original = found.get("original_max_position_embeddings") or context

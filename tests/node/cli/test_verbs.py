@@ -370,7 +370,7 @@ def test_a_folder_that_is_no_adapter_ends_with_7(run: Run, tmp_path: Path) -> No
     (tmp_path / "empty").mkdir()
     ran = run("adapters", "add", str(tmp_path / "empty"), "--json")
     assert (ran.status, ran.stdout) == (7, "")
-    assert "is no PEFT adapter" in ran.stderr
+    assert "is not a PEFT adapter" in ran.stderr
 
 
 def test_adding_without_a_base_ends_with_7_and_the_verb_that_brings_it(

@@ -125,7 +125,7 @@ def test_a_folder_whose_weights_were_changed_is_another_base(folder: Path) -> No
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
 def test_a_folder_without_config_or_weights_is_no_base(folder: Path, missing: str) -> None:
     (folder / missing).unlink()
-    with pytest.raises(ModelError, match=r"is no base model: it needs config\.json and \*\.safetensors"):
+    with pytest.raises(ModelError, match=r"is not a base model: it needs config\.json and \*\.safetensors"):
         describe_folder(folder)
 
 
@@ -136,7 +136,7 @@ def test_a_folder_whose_config_is_torn_is_no_base(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_no_base(home: Home, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is no base model"):
+    with pytest.raises(ModelError, match="is not a base model"):
         find_base(home, str(tmp_path / "nowhere"))
 
 

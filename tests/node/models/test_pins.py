@@ -79,5 +79,5 @@ def test_a_pin_beyond_the_budget_is_refused_with_the_numbers(two: list[Adapter])
 )
 def test_a_torn_file_says_what_to_do(home: Home, text: str) -> None:
     home.pins.write_text(text)
-    with pytest.raises(ConfigError, match="delete it, and pin again"):
+    with pytest.raises(ConfigError, match="delete it, and pin the adapters again"):
         read_pins(home)

@@ -1,1 +1,1 @@
-"""An adapter's files as strangers write them: read without torch, checked before anything of them is loaded."""
+"""Adapter files from strangers, read without torch and checked before any of them is loaded."""

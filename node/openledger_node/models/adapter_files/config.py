@@ -1,7 +1,7 @@
-"""`adapter_config.json` as PEFT writes it: what of it is served, and how it scales each module.
+"""PEFT's `adapter_config.json`: the settings that are served, and the scaling of each module.
 
-Whatever else would change the forward pass is refused by name; so is a setting that this version does not know, since
-a later PEFT may have one that does.
+Any other setting that would change the forward pass is refused by name. So is a setting that this version does not
+know, because in a later PEFT it may change the forward pass.
 """
 
 import re
@@ -16,28 +16,28 @@ from .plain_file import quoted, read_json
 
 # ---- Rank and alpha patterns of PEFT: regular expressions on a module's path, written by strangers.
 #
-# Without quantifiers and groups they cannot blow up; how many there may be depends on how many paths they are held
-# against, so that the work is bounded too.
+# Without quantifiers and groups they cannot blow up. The allowed number of patterns depends on the number of paths
+# that they are matched with, so that the work is bounded too.
 
-MATCHES_MAX = 1 << 20  # 560 modules, each with a pattern of its own, need a third
-CHOICES_MAX = 1 << 14  # the same of patterns that are more than names and dots, which take longer
+MATCHES_MAX = 1 << 20  # 560 modules, each with its own pattern, need a third
+CHOICES_MAX = 1 << 14  # the limit for patterns beyond names and dots, which take longer
 
 _NAMES = re.compile(r"[A-Za-z0-9_.]{1,200}")
 _CHOICES = re.compile(r"[A-Za-z0-9_.|$^\\]{1,200}")
 
 Patterns = list[tuple[Callable[[str], bool], Any]]
-"""Whether a path is meant, and the value for it."""
+"""Pairs of a predicate that matches a path, and the value for these paths."""
 
 
 def read_patterns(config: dict[str, Any], setting: str, num_modules: int) -> Patterns:
-    """Read `rank_pattern` or `alpha_pattern`, to be held against `num_modules` paths.
+    """Read `rank_pattern` or `alpha_pattern`, to be matched with `num_modules` paths.
 
     Raises:
-        AdapterRefusedError: one is no pattern or has a quantifier or a group, or there are too many.
+        AdapterRefusedError: a pattern is invalid or has a quantifier or a group, or there are too many.
     """
     patterns = config.get(setting) or {}
     if not isinstance(patterns, dict):
-        raise AdapterRefusedError(f"{setting} is no object")
+        raise AdapterRefusedError(f"{setting} is not an object")
     num_choices = sum(_NAMES.fullmatch(pattern) is None for pattern in patterns)
     if len(patterns) * num_modules > MATCHES_MAX or num_choices * num_modules > CHOICES_MAX:
         raise AdapterRefusedError(f"{setting} has {len(patterns)} patterns for {num_modules} modules: too many")
@@ -45,7 +45,7 @@ def read_patterns(config: dict[str, Any], setting: str, num_modules: int) -> Pat
 
 
 def value_for(patterns: Patterns, path: str, default: Any) -> Any:
-    """PEFT's own rule: the first pattern that matches the end of the path, whole names only."""
+    """The value of the first pattern that matches whole names at the end of the path, which is PEFT's rule."""
     return next((value for is_meant, value in patterns if is_meant(path)), default)
 
 
@@ -58,8 +58,8 @@ def _matcher(setting: str, pattern: str) -> Callable[[str], bool]:
             return lambda path: whole.match(path) is not None
         names = re.compile(pattern)
     except re.error as error:
-        raise AdapterRefusedError(f"{setting}: {quoted(pattern)} is no pattern") from error
-    # As long as what it matches, so there is one place to look at: far quicker for hundreds of modules.
+        raise AdapterRefusedError(f"{setting}: {quoted(pattern)} is not a valid pattern") from error
+    # The pattern is as long as its match, so only one place can match, which is far faster for hundreds of modules.
     return lambda path: (
         path[-len(pattern) - 1 : -len(pattern)] in (".", "") and bool(names.fullmatch(path[-len(pattern) :]))
     )
@@ -73,12 +73,12 @@ ALPHA_MAX = 1e6
 
 SERVED: dict[str, tuple[object, ...]] = {
     "bias": ("none",),
-    "fan_in_fan_out": (True,),  # how the base keeps its weights, which matters to DoRA alone
-    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),  # others replace weights of the base
+    "fan_in_fan_out": (True,),  # the layout of the base's weights, which matters only to DoRA
+    "init_lora_weights": (True, "gaussian", "orthogonal", "eva"),  # other values replace weights of the base
     "use_dora": (True,),
     "use_rslora": (True,),
 }
-"""Settings of which some values are served."""
+"""Settings with the values that are served."""
 
 LAYERS = "layers_to_transform"
 
@@ -106,20 +106,20 @@ HARMLESS = frozenset(
         "task_type",
     }
 )
-"""Settings that are read here, or that change nothing once an adapter is trained. Any other that is on is refused."""
+"""Settings that are read here, or that change nothing after training. Any other is refused if it is on."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read `adapter_config.json` and refuse what changes the forward pass otherwise than LoRA and DoRA do.
+    """Read `adapter_config.json` and refuse settings that change the forward pass in other ways than LoRA and DoRA.
 
     Raises:
-        AdapterRefusedError: naming the setting.
+        AdapterRefusedError: names the setting.
     """
     file = folder / CONFIG_FILE
     try:
         config = read_json(file, size_bytes_max=CONFIG_BYTES_MAX)
     except AdapterRefusedError as error:
-        raise AdapterRefusedError(f"{folder} is no PEFT adapter: {error.message}") from error
+        raise AdapterRefusedError(f"{folder} is not a PEFT adapter: {error.message}") from error
     if config.get("peft_type") != "LORA":
         raise AdapterRefusedError(f"{file}: peft_type is {quoted(config.get('peft_type'))}, and only LORA is served")
     for name, value in config.items():
@@ -131,23 +131,23 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 class Scalings:
-    """What the config says of each module: its rank, and by how much it is scaled."""
+    """The declared rank and the scaling of each module."""
 
     def __init__(self, config: dict[str, Any], num_modules: int) -> None:
         """Read the patterns of a config, to be matched with `num_modules` paths.
 
         Raises:
-            AdapterRefusedError: a pattern is none that is served, or there are too many.
+            AdapterRefusedError: a pattern is not served, or there are too many.
         """
         self._config = config
         self._ranks = read_patterns(config, "rank_pattern", num_modules)
         self._alphas = read_patterns(config, "alpha_pattern", num_modules)
 
     def scaling_of(self, path: str, rank: int) -> float:
-        """alpha / rank of the module at `path`, or alpha / sqrt(rank) for rsLoRA.
+        """The scaling alpha / rank of the module at `path`, or alpha / sqrt(rank) for rsLoRA.
 
         Raises:
-            AdapterRefusedError: the config declares another rank than the weights have, or an alpha that is none.
+            AdapterRefusedError: the declared rank differs from the weights, or alpha is invalid.
         """
         declared = value_for(self._ranks, path, self._config.get("r"))
         if type(declared) is not int or declared != rank:
@@ -159,7 +159,7 @@ class Scalings:
 
 
 def is_named(config: dict[str, Any], path: str, layer: int | None) -> bool:
-    """Whether PEFT would put an adapter on the module at `path`, as far as plain lists say; patterns are not run."""
+    """Return True if PEFT would put an adapter on the module at `path`, by its plain lists; patterns are not run."""
     targets, excluded, layers = (config.get(name) for name in ("target_modules", "exclude_modules", LAYERS))
     if isinstance(targets, list) and targets and not _has_ending(path, targets):
         return False
@@ -174,5 +174,5 @@ def _has_ending(path: str, names: list[Any]) -> bool:
 
 
 def _is_served(name: str, value: object) -> bool:
-    """By type as well: Python takes 1 and 1.0 for True."""
+    """Compare the type as well, because Python takes 1 and 1.0 for True."""
     return any(type(value) is type(served) and value == served for served in SERVED.get(name, ()))

@@ -1,7 +1,7 @@
-"""What an adapter's files say, read without torch and before anything of them is loaded.
+"""The layout of an adapter's files, read without torch and before any weights are loaded.
 
-PEFT writes `adapter_config.json` and `adapter_model.safetensors`. Here they are read, for any architecture, as a list
-of changed linear maps; whether these fit a base is asked where the base is known.
+PEFT writes `adapter_config.json` and `adapter_model.safetensors`. They are read here, for any architecture, as a list
+of changed linear maps. Other modules check that these fit a base.
 """
 
 import re
@@ -42,17 +42,17 @@ _KEY = re.compile(
     r"base_model\.model\.((?:(?:[A-Za-z][A-Za-z0-9_]*|0|[1-9][0-9]{0,3})\.)+)"
     rf"(?:({A}|{B})(?:\.default)?\.weight|({MAGNITUDE})(?:\.default)?(?:\.weight)?)"
 )
-"""A module's path, then which tensor of it; older PEFT writes the magnitude of DoRA without `.weight`."""
+"""A module's path, then one of its tensors; older PEFT writes the magnitude of DoRA without `.weight`."""
 
 _LAYER = re.compile(r"(?:^|\.)layers\.([0-9]+)\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSite:
-    """One changed linear map: W + scaling · B A in the place of W, with DoRA each of its rows at its own length."""
+    """One changed linear map: W + scaling · B A replaces W, and DoRA then sets the length of each of its rows."""
 
-    path: str  # of the module inside the base: "model.layers.3.self_attn.q_proj"
-    layer: int | None  # None where the path has no `layers.N`
+    path: str  # of the module inside the base, such as "model.layers.3.self_attn.q_proj"
+    layer: int | None  # None if the path has no `layers.N`
     module: str  # last name of the path
     rank: int
     d_in: int
@@ -60,12 +60,12 @@ class LoraSite:
     scaling: float
     key_a: str  # (rank, d_in)
     key_b: str  # (d_out, rank)
-    key_magnitude: str | None  # (d_out,) of DoRA: the length that each row is to have; None: plain LoRA
+    key_magnitude: str | None  # (d_out,) of DoRA: the length of each row; None: plain LoRA
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraLayout:
-    """All that an adapter changes, and what it weighs."""
+    """All linear maps that an adapter changes, and its size."""
 
     sites: tuple[LoraSite, ...]  # by path, layer 2 before layer 11
     rank_max: int
@@ -77,16 +77,16 @@ class LoraLayout:
 
 
 def read_layout(folder: Path) -> LoraLayout:
-    """Read what the adapter in `folder` changes.
+    """Read the layout of the adapter in `folder`.
 
     Raises:
-        AdapterRefusedError: a file is missing or malformed, or asks for what no backend serves.
+        AdapterRefusedError: a file is missing or malformed, or needs a feature that no backend serves.
     """
     config = read_config(folder)
     if (folder / PICKLE_FILE).exists() and not (folder / WEIGHTS_FILE).exists():
         raise AdapterRefusedError(
             f"{folder} has its weights in {PICKLE_FILE}: pickles are never opened, since they may run code. "
-            f"Where you trust it, load it in PEFT and save it again: that writes {WEIGHTS_FILE}"
+            f"If you trust it, load it in PEFT and save it again, which writes {WEIGHTS_FILE}"
         )
     file = read_tensor_file(folder / WEIGHTS_FILE)
     by_path = sorted(_keys_by_path(file.tensors).items(), key=lambda item: _in_order(item[0]))
@@ -106,7 +106,7 @@ def read_layout(folder: Path) -> LoraLayout:
 
 
 def _keys_by_path(tensors: dict[str, TensorEntry]) -> dict[str, dict[str, str]]:
-    """Module path → tensor's kind → key."""
+    """Group the keys: module path → kind of tensor → key."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
     for key in tensors:
         match = _KEY.fullmatch(key) if len(key) <= KEY_LENGTH_MAX else None
@@ -115,13 +115,13 @@ def _keys_by_path(tensors: dict[str, TensorEntry]) -> dict[str, dict[str, str]]:
         keys = found[match[1].removesuffix(".")]
         kind = match[2] or match[3]
         if kind in keys:
-            raise AdapterRefusedError(f"tensor {quoted(key)} is there twice")
+            raise AdapterRefusedError(f"tensor {quoted(key)} appears twice")
         keys[kind] = key
     return found
 
 
 def _in_order(path: str) -> tuple[tuple[int, str], ...]:
-    """Sorts names as text and numbers by size."""
+    """Sort key that compares names as text and numbers by size."""
     return tuple((int(name), "") if name.isdigit() else (-1, name) for name in path.split("."))
 
 
@@ -156,7 +156,7 @@ def _site(
 
 
 def _check_complete(config: dict[str, Any], path: str, keys: dict[str, str]) -> None:
-    """Both matrices are there, and DoRA's magnitude exactly where the config asks for it."""
+    """Require both matrices, and DoRA's magnitude exactly if the config says so."""
     if missing := [kind for kind in (A, B) if kind not in keys]:
         raise AdapterRefusedError(f"{path} has no {' and no '.join(missing)}")
     if (MAGNITUDE in keys) != bool(config.get("use_dora")):

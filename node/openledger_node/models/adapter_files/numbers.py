@@ -1,7 +1,7 @@
-"""The numbers of an adapter: that all are finite, stay so once they are scaled, and are not all for nothing.
+"""Checks of an adapter's numbers: all are finite, stay so when they are scaled, and change the base at all.
 
-They are read piece by piece and without torch, so that an adapter is refused when it is added and not when the first
-request for it fails.
+They are read in pieces and without torch, so that a bad adapter is refused when it is added and not at its first
+request.
 """
 
 from pathlib import Path
@@ -17,15 +17,15 @@ from .layout import WEIGHTS_FILE, LoraLayout, LoraSite
 from .plain_file import open_plain
 
 PIECE_ITEMS = 1 << 18
-BF16_BITS = 16  # of a float32 that bfloat16 does not keep
+BF16_BITS = 16  # the low bits of a float32, which bfloat16 drops
 DELTA_MAX = float(np.finfo(np.float32).max)
 
 
 def check_numbers(folder: Path, layout: LoraLayout) -> None:
-    """Read all weights of the adapter in `folder` once.
+    """Read and check all weights of the adapter in `folder`.
 
     Raises:
-        AdapterRefusedError: a number is none, is beyond float32 once it is scaled, or nothing is changed at all.
+        AdapterRefusedError: a number is not finite or overflows float32 when scaled, or the adapter changes nothing.
     """
     file = folder / WEIGHTS_FILE
     with open_plain(file) as stream:
@@ -39,7 +39,7 @@ def check_numbers(folder: Path, layout: LoraLayout) -> None:
 
 
 def _changes(stream: BinaryIO, site: LoraSite, tensors: dict[str, TensorEntry]) -> bool:
-    """Check one site; whether it changes anything, as far as one can tell without the base."""
+    """Check one site, and return True if it changes anything, as far as can be told without the base."""
     a, b = (_peak(stream, tensors[key], key) for key in (site.key_a, site.key_b))
     if a * b * site.rank * site.scaling > DELTA_MAX:
         raise AdapterRefusedError(f"{site.path}: scaled by {site.scaling:g}, its numbers are beyond float32")
@@ -49,7 +49,7 @@ def _changes(stream: BinaryIO, site: LoraSite, tensors: dict[str, TensorEntry]) 
 
 
 def _peak(stream: BinaryIO, entry: TensorEntry, key: str) -> float:
-    """The largest absolute number of a tensor."""
+    """The largest absolute value of a tensor."""
     peak = 0.0
     stream.seek(entry.first)
     for first in range(0, entry.num_parameters, PIECE_ITEMS):

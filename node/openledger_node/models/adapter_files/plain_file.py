@@ -1,6 +1,6 @@
-"""Files of strangers: only plain ones are opened, never more is read than was asked, and JSON means one thing.
+"""Safe reading of strangers' files: only regular files, at most a given size, and only unambiguous JSON.
 
-A folder that somebody sent may hold a pipe, a device, a link to a secret, or a file that grows while it is read.
+A folder from a stranger may hold a pipe, a device, a link to a secret, or a file that grows while it is read.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ from typing import Any
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import Digest
 
-OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe must not make us wait
+OPENING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK, so that a pipe can't block the node
 QUOTED_LENGTH_MAX = 100
 COPY_BYTES = 1 << 20
 
 
 @contextmanager
 def open_plain(file: Path) -> Iterator[BufferedReader]:
-    """Open a file for reading if it is a plain one; what is checked is what was opened, not what its name led to.
+    """Open a regular file for reading; check the descriptor, because the name may lead elsewhere a moment later.
 
     Raises:
-        AdapterRefusedError: it is not there, or is a link, a folder, a pipe or a device.
+        AdapterRefusedError: it is missing, or is a link, a folder, a pipe or a device.
     """
     try:
         descriptor = os.open(file, OPENING)
@@ -35,7 +35,7 @@ def open_plain(file: Path) -> Iterator[BufferedReader]:
         raise AdapterRefusedError(f"{file} {_why_closed(file)}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise AdapterRefusedError(f"{file} is no plain file")
+        raise AdapterRefusedError(f"{file} is not a regular file")
     with os.fdopen(descriptor, "rb") as stream:
         yield stream
 
@@ -44,7 +44,7 @@ def read_plain(file: Path, *, size_bytes_max: int) -> bytes:
     """Read a small file whole.
 
     Raises:
-        AdapterRefusedError: it is no plain file, or too large.
+        AdapterRefusedError: it is not a regular file, or is too large.
     """
     with open_plain(file) as stream:
         content = stream.read(size_bytes_max + 1)
@@ -63,12 +63,12 @@ def read_json(file: Path, *, size_bytes_max: int) -> dict[str, Any]:
 
 
 def parse_json(content: bytes, what: str) -> dict[str, Any]:
-    """Parse a JSON object by the letter: each key once, every number finite.
+    """Parse a JSON object strictly: each key once, every number finite.
 
-    Of a key that is there twice, two readers may take another one each: then what was checked is not what runs.
+    If a key appears twice, two readers may take different values, and the value that runs is not the one checked.
 
     Raises:
-        AdapterRefusedError: naming `what`.
+        AdapterRefusedError: names `what`.
     """
     try:
         parsed = json.loads(
@@ -79,25 +79,25 @@ def parse_json(content: bytes, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise AdapterRefusedError(f"{what} is not JSON") from error
     if not isinstance(parsed, dict):
-        raise AdapterRefusedError(f"{what} is no JSON object")
+        raise AdapterRefusedError(f"{what} is not a JSON object")
     return parsed
 
 
 def plain_digest(file: Path) -> Digest:
-    """SHA-256 of a plain file, read in pieces.
+    """SHA-256 of a regular file, read in pieces.
 
     Raises:
-        AdapterRefusedError: it is no plain file.
+        AdapterRefusedError: it is not a regular file.
     """
     with open_plain(file) as stream:
         return Digest("0x" + hashlib.file_digest(stream, hashlib.sha256).hexdigest())
 
 
 def copy_plain(source: Path, target: Path) -> None:
-    """Copy a plain file, and no more of it than there was when it was opened.
+    """Copy a regular file, up to the size that it had when it was opened.
 
     Raises:
-        AdapterRefusedError: it is no plain file, or is cut off meanwhile.
+        AdapterRefusedError: it is not a regular file, or is truncated meanwhile.
     """
     with open_plain(source) as reading, target.open("xb") as writing:
         left = os.fstat(reading.fileno()).st_size
@@ -110,18 +110,18 @@ def copy_plain(source: Path, target: Path) -> None:
 
 
 def quoted(value: object) -> str:
-    """A stranger's value, in part only, with whatever a terminal would obey written out."""
+    """A stranger's value as ASCII, shortened and with control characters escaped, so that a terminal can show it."""
     try:
         return ascii(value)[:QUOTED_LENGTH_MAX]
-    except (ValueError, RecursionError):  # an integer of more digits than Python prints
+    except (ValueError, RecursionError):  # an integer with more digits than Python prints
         return "a value that is too large"
 
 
 def _why_closed(file: Path) -> str:
     if file.is_symlink():
-        return "is a link, and links lead anywhere: copy the folder with `cp -rL` and take the copy"
+        return "is a link, and links may lead anywhere: copy the folder with `cp -rL` and use the copy"
     if os.path.lexists(file):
-        return "cannot be opened as a plain file"
+        return "cannot be opened as a regular file"
     return "is missing"
 
 
@@ -130,16 +130,16 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise AdapterRefusedError(f"the key {quoted(twice)} is there twice")
+        raise AdapterRefusedError(f"the key {quoted(twice)} appears twice")
     return found
 
 
 def _no_constant(name: str) -> float:
-    raise AdapterRefusedError(f"{name} is no number")
+    raise AdapterRefusedError(f"{name} is not a number")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not isfinite(number):
-        raise AdapterRefusedError(f"{quoted(digits)} is beyond every number")
+        raise AdapterRefusedError(f"{quoted(digits)} is too large for a number")
     return number

@@ -1,4 +1,4 @@
-"""Adapters that nobody trained: random numbers in a real adapter's shape and files, for whoever measures."""
+"""Random adapters for benchmarks: random numbers in the shape and the files of a real adapter."""
 
 import json
 from collections.abc import Sequence as Items
@@ -14,40 +14,38 @@ from openledger_protocol.codec import sha256_digest
 from openledger_protocol.primitives import AdapterId
 
 from ..adapter_source import AdapterPart, AdapterSource
-from .layout import CONFIG_FILE, WEIGHTS_FILE
-
-MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from .layout import CONFIG_FILE, MODULES, WEIGHTS_FILE
 
 NOISE = 0.05
-"""Size of B's numbers: an adapter's part is then about a tenth of what the base says, enough to change answers."""
+"""Scale of B's numbers. An adapter then contributes about a tenth of the base's output, enough to change answers."""
 
 POOL = 1 << 22
-"""Random numbers that are drawn once; each tensor begins somewhere else among them: fast, and random enough."""
+"""Random numbers that are drawn once. Each tensor starts at another place among them, which is fast."""
 
 SMALL = (("q_proj", 32, 32), ("v_proj", 32, 32))
-"""What adapters change of a base without files."""
+"""The linear maps that adapters change in a base without files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear:
     """One linear map of a base that an adapter may change."""
 
-    path: str  # "model.layers.3.self_attn.q_proj"
+    path: str  # such as "model.layers.3.self_attn.q_proj"
     d_in: int
     d_out: int
 
 
 def read_linears(base_folder: Path | None) -> tuple[Linear, ...]:
-    """The seven maps of each layer, from the headers of the base's files; a stand-in for a base without files.
+    """The seven maps of each layer, from the headers of the base's files, or a stand-in for a base without files.
 
-    Empty for a base whose layers are called otherwise.
+    Empty for a base with other names of its layers.
     """
     if base_folder is None:
         return tuple(Linear(path=f"model.layers.0.self_attn.{name}", d_in=i, d_out=o) for name, i, o in SMALL)
     found = []
     for file in sorted(base_folder.glob("*.safetensors")):
         with safe_open(file, framework="np") as tensors:
-            for key in tensors.keys():  # noqa: SIM118  # it is no mapping
+            for key in tensors.keys():  # noqa: SIM118  # `tensors` is not a mapping
                 path, _, kind = key.rpartition(".")
                 if kind == "weight" and path.rpartition(".")[2] in MODULES:
                     d_out, d_in = tensors.get_slice(key).get_shape()
@@ -84,7 +82,7 @@ def _pool() -> NDArray[np.float32]:
 
 
 def _draw(draws: np.random.Generator, shape: tuple[int, int], *, size: float) -> NDArray[np.uint16]:
-    """Random numbers as bfloat16's bits, which are the upper half of a float32's."""
+    """Random numbers as bits of bfloat16, which are the upper half of a float32."""
     pool = _pool()
     count = shape[0] * shape[1]
     places = int(draws.integers(len(pool))) + np.arange(0, count, 1)
