@@ -1,1 +1,1 @@
-"""Backends: the plugs of `engine/backend.py`, one folder or file each."""
+"""Backends, the plugs of `engine/backend.py`: one folder or file each."""

@@ -1,7 +1,7 @@
-"""A backend without a model: each token is a hash of what came before it, so every answer is reproducible.
+"""A backend without a model: each token is a hash of the tokens before it, so every answer is reproducible.
 
-It needs nothing and loads in no time; the network, the API and the tests run on it. Its KV cache holds tokens, and it
-reads each text back from its blocks: a mistake in the paging is a wrong answer.
+It needs no files and loads at once, so tests and demos of the network and the API run on it. Its KV cache holds
+tokens, and it reads each text back from its blocks, so that a mistake in paging gives a wrong answer.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ LETTERS = b"eeeeetttaaaooiinnsshhrrdlcumwfgypbvk        "
 END_ONE_IN = 64
 HASHED_TOKENS = 64
 ENDLESS = b"..."
-"""A prompt that holds this is answered up to max_tokens: for whoever needs a long answer."""
+"""A prompt that contains this is answered up to max_tokens, for tests that need a long answer."""
 
 VOCAB_SIZE = ByteTokenizer.end_id + 1
 BLOCK_BYTES = BLOCK_TOKENS * 4
@@ -32,15 +32,15 @@ UNWRITTEN = -1
 
 
 def open_backend(settings: BackendSettings) -> "FakeBackend":
-    """Open the fake."""
+    """Open the fake backend."""
     return FakeBackend(settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FakeAdapter:
-    """What is kept of an adapter: its id is its effect."""
+    """The size of an adapter; only its id affects the answers."""
 
-    size_bytes: int  # a byte for each of its numbers
+    size_bytes: int  # one byte for each of its numbers
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class FakeBackend:
         self._batch_max = settings.batch_max
         self._adapters: set[AdapterId] = set()
         self._texts: dict[str, _Text] = {}
-        self._blocks: dict[int, list[int]] = {}  # block → its tokens; made as they are written
+        self._blocks: dict[int, list[int]] = {}  # block → its tokens; created when it is first written
         self._profile = Profile(
             backend="fake",
             kernel="none",
@@ -74,11 +74,11 @@ class FakeBackend:
 
     @property
     def profile(self) -> Profile:
-        """A context as long as the settings allow."""
+        """A profile whose context is as long as the settings allow."""
         return self._profile
 
     def read_adapter(self, source: AdapterSource) -> FakeAdapter:
-        """Check the files as every backend must; nothing is read of the weights."""
+        """Check the files as every backend must, but read no weights."""
         layouts = [read_layout(Path(part.folder)) for part in source.parts]
         return FakeAdapter(size_bytes=sum(layout.num_parameters for layout in layouts))
 
@@ -105,7 +105,7 @@ class FakeBackend:
         del self._texts[sequence_id]
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
-        """Write each row's tokens into its blocks; draw where asked, from what the blocks hold."""
+        """Write each row's tokens to its blocks, and draw the requested tokens from the content of the blocks."""
         for row in rows:
             self._write(row)
         return {row.sequence_id: self._run(row, row.draw) for row in rows if row.draw}
@@ -116,7 +116,7 @@ class FakeBackend:
             block[position % BLOCK_TOKENS] = token_id
 
     def _read(self, row: BatchRow, first: int, last: int) -> list[int]:
-        """The tokens that the row's blocks hold from `first` up to `last`."""
+        """The tokens in the row's blocks from `first` up to `last`."""
         blocks = row.blocks[first // BLOCK_TOKENS : -(-last // BLOCK_TOKENS)]
         tokens = [token for block in blocks for token in self._blocks[block]]
         start = first % BLOCK_TOKENS
@@ -135,7 +135,7 @@ class FakeBackend:
 
 
 def _num_blocks(settings: BackendSettings) -> int:
-    """Blocks for what the settings allow; nothing is taken before it is written."""
+    """The number of blocks that the settings allow; no memory is taken before a block is written."""
     if settings.kv_cache_bytes:
         return max(1, settings.kv_cache_bytes // BLOCK_BYTES)
     return settings.batch_max * -(-settings.context_max // BLOCK_TOKENS)
@@ -146,7 +146,7 @@ def _drawn(digest: bytes, draw: Draw, *, is_endless: bool) -> Drawn:
     if draw.sampling.logprobs is None:
         return Drawn(token=token)
     others = [other for other in range(VOCAB_SIZE) if other != token][: max(0, draw.sampling.logprobs - 1)]
-    chance = (1 + digest[5]) / 512  # of the token; the rest falls by halves
+    chance = (1 + digest[5]) / 512  # of the token; each of the others gets half of the one before
     ranked = [(token, math.log(chance)), *((other, math.log(chance / 2**n)) for n, other in enumerate(others, 1))]
     return Drawn(token=token, logprob=ranked[0][1], top=tuple(ranked[: draw.sampling.logprobs]))
 
@@ -158,7 +158,7 @@ def _token(digest: bytes, *, is_endless: bool) -> int:
 
 
 def _allowed_token(token: int, allowed: NDArray[np.uint32] | None) -> int:
-    """The token, or the next one that is allowed."""
+    """The token itself, or the next one that is allowed."""
     if allowed is None:
         return token
     ids = ((token + step) % VOCAB_SIZE for step in range(VOCAB_SIZE))

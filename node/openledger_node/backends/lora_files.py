@@ -1,4 +1,4 @@
-"""The numbers of an adapter, or of a weighted set of adapters, from PEFT's files, in float32."""
+"""The numbers of an adapter or a weighted set of adapters, read from PEFT's files in float32."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from openledger_protocol.errors import AdapterRefusedError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteNumbers:
-    """One changed linear map: W + b a in the place of W, with DoRA each row of it at the length of `magnitude`."""
+    """One changed linear map: W + b a replaces W, and DoRA then scales each row to the length in `magnitude`."""
 
     site: LoraSite
     a: Tensor  # (rank, d_in)
-    b: Tensor  # (d_out, rank); scaling, and the weight in a set, are folded in
+    b: Tensor  # (d_out, rank); the scaling and the weight in a set are folded in
     magnitude: Tensor | None  # (d_out,)
 
 
 def read_numbers(source: AdapterSource, check: Callable[[LoraLayout], None]) -> list[SiteNumbers]:
-    """Read every site of an adapter; of a set, the ranks of its parts stand side by side.
+    """Read every site of an adapter; the ranks of a set's parts are concatenated.
 
     Raises:
-        AdapterRefusedError: `check` says so of a part, a number is not finite, or DoRA is in a set.
+        AdapterRefusedError: `check` refuses a part, a number is not finite, or a set contains DoRA.
     """
     by_path: dict[str, list[SiteNumbers]] = defaultdict(list)
     for part in source.parts:
@@ -45,10 +45,10 @@ def read_numbers(source: AdapterSource, check: Callable[[LoraLayout], None]) -> 
 
 
 def narrowed(numbers: Tensor, dtype: torch.dtype, where: str) -> Tensor:
-    """Numbers in the format in which they are served.
+    """Convert numbers to the serving format.
 
     Raises:
-        AdapterRefusedError: one of them is not finite, or not any more.
+        AdapterRefusedError: one of them is not finite, or overflows in that format.
     """
     served = numbers.to(dtype)
     if not served.isfinite().all():
@@ -57,7 +57,7 @@ def narrowed(numbers: Tensor, dtype: torch.dtype, where: str) -> Tensor:
 
 
 def dora_scale(numbers: SiteNumbers, weight: Tensor) -> Tensor | None:
-    """What DoRA multiplies each row of W + b a by: (d_out,) in float32; None for plain LoRA.
+    """DoRA's factor for each row of W + b a, (d_out,) in float32; None for plain LoRA.
 
     `weight` is W in float32, (d_out, d_in).
     """

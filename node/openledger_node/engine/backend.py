@@ -62,7 +62,7 @@ def has_penalties(sampling: SamplingParams) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draw:
-    """How to draw the token after a row: a pure function of the row's logits and of these fields."""
+    """Parameters of the token to draw after a row; the token is a pure function of these and of the row's logits."""
 
     sampling: SamplingParams
     position: int  # of the token to draw, in its sequence

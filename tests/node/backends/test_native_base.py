@@ -78,7 +78,7 @@ def test_every_tensor_of_another_shape_is_refused(name: str, changes: dict[str, 
 def test_heads_that_keys_cannot_be_shared_out_to_are_refused(heads: int, tmp_path: Path) -> None:
     base = base_of(tmp_path / "base")
     lie(base, num_key_value_heads=heads)
-    with pytest.raises(ModelError, match=f"4 heads for {heads} heads of keys"):
+    with pytest.raises(ModelError, match=f"4 heads and {heads} key heads"):
         read_config(base)
 
 

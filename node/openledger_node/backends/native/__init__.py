@@ -1,8 +1,7 @@
-"""The accelerated CPU path of torch_lora: one C++ file, one call a step, no torch in the process.
+"""The accelerated CPU path of torch_lora: one C++ file, one call a step, and no torch in the process.
 
-engine.cpp (the step) · build.py (compiled once for a machine, and tried out by selfcheck.py) · library.py (as Python
-sees it) · tensors.py (how weights lie) · packed_base.py, packed_adapter.py (files → memory)
-backend.py (the socket)
+build.py compiles engine.cpp once a machine, and selfcheck.py tests the result; library.py is its Python interface.
+packed_base.py and packed_adapter.py bring files into memory, in the layouts of tensors.py; backend.py is the plug.
 """
 
 from .backend import open_accelerated

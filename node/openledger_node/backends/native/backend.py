@@ -1,4 +1,4 @@
-"""The engine's socket over the compiled step: packed weights, and no torch in the process at all."""
+"""The backend over the compiled step: packed weights, and no torch in the process."""
 
 import ctypes
 import logging
@@ -25,7 +25,7 @@ from .packed_base import PackedBase, load_base
 from .tensors import LANES, Floats, round_up
 
 RAM_SHARE = 0.25
-"""Of the memory that we may use for keys and values, where nothing is set; it is taken only as it is written."""
+"""The KV cache's share of the usable memory if no size is set; pages are taken only as they are written."""
 
 HEAD_DIM_MAX = 1024
 GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
-    """Open the compiled path where machine, base and settings allow; None elsewhere.
+    """Open the compiled path, or return None if the machine, the base or the settings do not allow it.
 
     Raises:
         ModelError: the base can't be read.
@@ -47,7 +47,7 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     try:
         config = read_config(folder)
     except ModelError:
-        return None  # torch_lora says what is wrong with it, or has another way
+        return None  # torch_lora reports the error, or serves the base in another way
     if config.head_dim % 2 or config.head_dim > HEAD_DIM_MAX:
         return None
     cache = Path(settings.cache_folder) if settings.cache_folder else None
@@ -60,7 +60,7 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
 
 
 class NativeBackend:
-    """Packed base, packed adapters, and the arrays of one step."""
+    """Serves a packed base and packed adapters by the compiled step."""
 
     def __init__(
         self, settings: BackendSettings, library: Library, config: DecoderConfig, cache: Path | None
@@ -104,15 +104,15 @@ class NativeBackend:
 
     @property
     def profile(self) -> Profile:
-        """What was chosen."""
+        """The properties of the open backend."""
         return self._profile
 
     def read_adapter(self, source: AdapterSource) -> PackedAdapter:
-        """Read and pack an adapter, or fetch what was packed of it."""
+        """Read and pack an adapter, or read its packed file."""
         return self._packer.read(source)
 
     def load_adapter(self, adapter_id: AdapterId, adapter: HostAdapter) -> None:
-        """Serve it: it is where it must be already."""
+        """Register an adapter; it is already in the right memory."""
         assert isinstance(adapter, PackedAdapter), "it comes from read_adapter"
         self._adapters[adapter_id] = adapter
 
@@ -121,7 +121,7 @@ class NativeBackend:
         del self._adapters[adapter_id]
 
     def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
-        """Note what a sequence runs on."""
+        """Record the adapter of a sequence."""
         if adapter_id is not None and adapter_id not in self._adapters:
             raise AdapterRefusedError(f"adapter {adapter_id} is not loaded")
         self._adapter_of[sequence_id] = adapter_id
@@ -132,21 +132,20 @@ class NativeBackend:
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
         """Run one ragged batch in one call."""
-        ordered = sorted(
-            rows, key=lambda row: self._adapter_of[row.sequence_id] or ""
-        )  # who share one stand together
+        # Rows that share an adapter must be neighbours.
+        ordered = sorted(rows, key=lambda row: self._adapter_of[row.sequence_id] or "")
         likeliest, logits = self._run(ordered, keeps_all=False)
         drawn = {row.sequence_id: _drawn(row, token, logits.get(row.sequence_id)) for row, token in likeliest}
         return {sequence_id: token for sequence_id, token in drawn.items() if token is not None}
 
     def logits(self, rows: tuple[BatchRow, ...]) -> dict[str, Floats]:
-        """Run a step and return the logits of its rows to draw for, (vocabulary,) in float32; for tests."""
+        """Run a step and return the logits of each row that has `draw`, (vocabulary,) in float32; for tests."""
         return self._run(list(rows), keeps_all=True)[1]
 
     def _run(self, rows: list[BatchRow], *, keeps_all: bool) -> tuple[list[tuple[BatchRow, int]], dict[str, Floats]]:
-        """Likeliest token of each row to draw for (−1: it overflowed), and the logits of those that need them."""
+        """The likeliest token of each row that has `draw` (−1: it overflowed), and logits where they are needed."""
         drawn = sorted((row for row in rows if row.draw), key=lambda row: not (keeps_all or _needs_logits(row)))
-        num_kept = sum(keeps_all or _needs_logits(row) for row in drawn)  # the first of them
+        num_kept = sum(keeps_all or _needs_logits(row) for row in drawn)  # these rows come first
         batch = self._lay_out(rows, drawn)
         tokens = np.empty(len(drawn), np.int32)
         logits = np.empty((num_kept, self._config.vocab_size), np.float32)
@@ -194,7 +193,7 @@ class NativeBackend:
 class _Batch:
     ids: NDArray[np.int32]  # (tokens,)
     segments: NDArray[np.void]  # (rows,) of SEGMENT
-    blocks: NDArray[np.int32]  # the rows' block tables, one behind the other; segments point into it
+    blocks: NDArray[np.int32]  # the rows' block tables, concatenated; segments point into it
     rank_max: int
 
 
@@ -210,13 +209,13 @@ def _drawn(row: BatchRow, likeliest: int, logits: Floats | None) -> Drawn | None
 
 
 def _block_bytes(config: DecoderConfig) -> int:
-    """Keys, and values padded to whole registers, of one block in all layers."""
+    """The bytes of one block in all layers: keys, and values padded to whole registers."""
     head = config.head_dim + round_up(config.head_dim, LANES)
     return config.num_layers * config.num_kv_heads * BLOCK_TOKENS * head * 2
 
 
 def _num_blocks(settings: BackendSettings, config: DecoderConfig, block_bytes: int) -> int:
-    """As many as are set, or as a full batch of full contexts needs and a part of the memory holds."""
+    """The number of blocks by `kv_cache_bytes`, or for a full batch of full contexts within RAM_SHARE."""
     ram_bytes = int(usable_bytes() * RAM_SHARE)
     wanted = settings.batch_max * -(-min(settings.context_max, config.context_max) // BLOCK_TOKENS)
     found = (

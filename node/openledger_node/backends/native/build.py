@@ -1,4 +1,4 @@
-"""Building the compiled step, once for a machine: where it has a compiler and a processor that gains from it."""
+"""Build the compiled step once a machine, if it has a compiler and a processor that gains from it."""
 
 import contextlib
 import hashlib
@@ -24,13 +24,13 @@ COMPILE_TIMEOUT_S = 300.0
 CHECK_TIMEOUT_S = 60.0
 ASK_TIMEOUT_S = 10.0
 BUILD_PREFIX = ".build-"
-SEAL_BYTES = 32  # of a SHA-256
+SEAL_BYTES = 32  # length of a SHA-256
 
 log = logging.getLogger(__name__)
 
 
 def open_library(cache_folder: Path) -> Library | None:
-    """Open the step as built for this machine, building it at the first start; None where that can't be had."""
+    """Open the compiled step, building it at the first start; None if this machine can't build or run it."""
     flags = processor_flags()
     compiler = find_compiler()
     if platform.machine() != "x86_64" or not flags >= FLAGS_WANTED or compiler is None:
@@ -41,19 +41,19 @@ def open_library(cache_folder: Path) -> Library | None:
         if (kept := _open_kept(file)) is not None:
             return kept
         return Library(file) if _build(compiler, source, file) else None
-    except OSError as error:  # a full disk, or a folder that is not ours, or that nothing may be run from
+    except OSError as error:  # a full disk, or a folder that may not be written or executed from
         log.warning("the compiled CPU path can't be kept in %s (%s): plain torch is used", cache_folder, error)
         return None
 
 
 def library_name(source: bytes, compiler: str, flags: Collection[str]) -> str:
-    """The name of what is built: another one after a change of source, compiler, C library or processor."""
+    """The library's file name, which changes with the source, the compiler, the C library and the processor."""
     made_with = [*OPTIONS, compiler, _version(compiler), " ".join(platform.libc_ver()), *sorted(flags)]
     return f"engine-{hashlib.sha256(source + ' '.join(made_with).encode()).hexdigest()[:16]}.so"
 
 
 def processor_flags() -> set[str]:
-    """What the processor can do, in Linux's words; empty elsewhere."""
+    """The processor's features by Linux's names; empty on other systems."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -62,13 +62,13 @@ def processor_flags() -> set[str]:
 
 
 def find_compiler() -> str | None:
-    """`$CXX`, or the first that is installed."""
+    """Find `$CXX`, or the first compiler of COMPILERS that is installed."""
     chosen = os.environ.get("CXX")
     return shutil.which(chosen) if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
 
 
 def _version(compiler: str) -> str:
-    """What a compiler says of itself; nothing where it can't be asked, which its first build will tell."""
+    """A compiler's version text; empty if it can't be run, which its first build will report."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         asked = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=ASK_TIMEOUT_S)
         return asked.stdout.decode(errors="replace")
@@ -76,7 +76,7 @@ def _version(compiler: str) -> str:
 
 
 def _open_kept(file: Path) -> Library | None:
-    """What was built before; None if there is none, or it was damaged since and is deleted."""
+    """Open a library that was built before; None if there is none, or if it was damaged and is now deleted."""
     if not file.exists():
         return None
     with contextlib.suppress(OSError):
@@ -87,7 +87,7 @@ def _open_kept(file: Path) -> Library | None:
 
 
 def _build(compiler: str, source: bytes, file: Path) -> bool:
-    """Compile, try the result out in a process of its own, and only then give it its name."""
+    """Compile, test the result in a separate process, and only then rename it to `file`."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     clear_leftovers(file.parent, f"{BUILD_PREFIX}*")
     with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=file.parent) as name, claimed(Path(name)) as folder:
@@ -104,7 +104,7 @@ def _build(compiler: str, source: bytes, file: Path) -> bool:
 
 
 def seal(file: Path) -> None:
-    """Put a file's digest behind its end, and both onto the disk; a loader looks at neither."""
+    """Append a file's digest to it and sync it to disk; the dynamic loader ignores the appended bytes."""
     with file.open("r+b") as stream:
         digest = hashlib.file_digest(stream, "sha256").digest()
         stream.write(digest)
@@ -113,7 +113,7 @@ def seal(file: Path) -> None:
 
 
 def is_sealed(file: Path) -> bool:
-    """Whether a file is as it was sealed: one that was cut off would end whoever loads it."""
+    """Return True if a file still has its seal; loading a truncated library would crash the process."""
     content = file.read_bytes()
     return hashlib.sha256(content[:-SEAL_BYTES]).digest() == content[-SEAL_BYTES:]
 
@@ -131,6 +131,6 @@ def _run(command: list[str], timeout_s: float) -> bool:
 
 
 def reason_of(stderr: str) -> str:
-    """The line that says what went wrong: the first that speaks of an error, else the last."""
+    """The line that tells what went wrong: the first that contains "error", else the last."""
     lines = stderr.strip().splitlines()
     return next((line.strip() for line in lines if "error" in line.lower()), lines[-1] if lines else "")

@@ -1,4 +1,4 @@
-"""The compiled step as Python sees it: its structures, and its functions with their types."""
+"""The Python interface of the compiled step: its structures, and its functions with their types."""
 
 import ctypes
 from ctypes import POINTER, c_double, c_float, c_int32, c_uint64, c_void_p
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 SITES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The linear maps of a layer, in the order of the step's own table."""
+"""The linear maps of a layer, in the order of the step's table."""
 
 SITE = np.dtype([("a", "u8"), ("b", "u8"), ("scale", "u8"), ("rank", "i4"), ("even", "i4")])
-"""One linear map that an adapter changes: where its matrices lie, and its rank (0: it does not change it)."""
+"""One linear map of an adapter: the addresses of its matrices, and its rank (0: the map is unchanged)."""
 
 SEGMENT = np.dtype(
     [
@@ -26,7 +26,7 @@ SEGMENT = np.dtype(
 
 
 NO_CACHE = 1
-"""What opening says where there is no room for keys and values; 0 is success, the rest is want of something else."""
+"""The status of `ol_open` if there is no room for keys and values; 0 is success, others are other failures."""
 
 
 class Linear(ctypes.Structure):
@@ -74,7 +74,7 @@ class Base(ctypes.Structure):
 
 
 class Step(ctypes.Structure):
-    """One ragged batch, and where its results go."""
+    """One ragged batch, and the addresses of its results."""
 
     _fields_ = (
         ("rows", c_int32),
@@ -90,7 +90,7 @@ class Step(ctypes.Structure):
 
 
 class UnopenedError(Exception):
-    """The step can't be opened here: there is no thread or no memory for it."""
+    """The step can't be opened here, for lack of threads or memory."""
 
 
 class Library:
@@ -116,11 +116,11 @@ class Library:
         self.read_bandwidth.argtypes, self.read_bandwidth.restype = (c_int32, c_uint64), c_double
 
     def open(self, base: Base, threads: int) -> int:
-        """Open an engine over a base that stays where it is; its address.
+        """Open an engine over a base, which must not move, and return the engine's address.
 
         Raises:
-            MemoryError: the KV cache has no room.
-            UnopenedError: for want of anything else.
+            MemoryError: there is no room for the KV cache.
+            UnopenedError: anything else is lacking.
         """
         engine = c_void_p()
         status = self._open(ctypes.byref(base), threads, ctypes.byref(engine))
@@ -132,7 +132,7 @@ class Library:
 
 
 class Region:
-    """Memory on huge pages, zero at first, freed with its last user."""
+    """Zeroed memory on huge pages, freed with its last user."""
 
     def __init__(self, library: Library, size_bytes: int) -> None:
         self._library = library
@@ -142,10 +142,10 @@ class Region:
             raise MemoryError(f"no {size_bytes >> 20} MiB of memory to reserve")
 
     def view(self) -> memoryview:
-        """All of it, to write to."""
+        """A writable view of the whole region."""
         assert self.address is not None, "it is open"
         numbers = (ctypes.c_uint8 * self.size_bytes).from_address(self.address)
-        numbers.region = self  # type: ignore[attr-defined]  # whoever holds the view holds the memory
+        numbers.region = self  # type: ignore[attr-defined]  # the view keeps the memory alive
         return memoryview(numbers).cast("B")
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""An adapter as the compiled step reads it: packed once, then one read from disk into memory of its own."""
+"""Adapters in the layout of the compiled step: packed once, and then loaded by one read from disk."""
 
 import contextlib
 from collections import defaultdict
@@ -31,7 +31,7 @@ from .tensors import (
 )
 
 LAYOUT_VERSION = 2
-"""Counts up when the same files would be packed otherwise."""
+"""Increased whenever the same files would be packed differently."""
 
 Sites = NDArray[np.void]  # (layers × 7,) of SITE
 
@@ -41,7 +41,7 @@ ABSENT = np.uint64(2**64 - 1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedAdapter:
-    """One adapter in memory, and where each of its matrices lies."""
+    """One adapter in memory, and the addresses of its matrices."""
 
     region: Region
     sites: Sites  # (layers × 7,) of SITE
@@ -49,13 +49,13 @@ class PackedAdapter:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes."""
+        """The bytes that it takes."""
         return self.region.size_bytes + self.sites.nbytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _SiteNumbers:
-    """One changed linear map in float32; scaling and weight are folded into `b`."""
+    """One changed linear map in float32; the scaling and the weight are folded into `b`."""
 
     a: Floats  # (rank, d_in)
     b: Floats  # (d_out, rank)
@@ -63,7 +63,7 @@ class _SiteNumbers:
 
 
 class AdapterPacker:
-    """Reads adapters for one base; any thread may."""
+    """Reads adapters for one base, in any thread."""
 
     def __init__(self, library: Library, config: DecoderConfig, base_folder: Path, cache: Path | None) -> None:
         self._library = library
@@ -72,7 +72,7 @@ class AdapterPacker:
         self._cache = cache
 
     def read(self, source: AdapterSource) -> PackedAdapter:
-        """Read an adapter or a set, from what was packed of it before or from its own files.
+        """Read an adapter or a set from its packed file, or from its own files the first time.
 
         Raises:
             AdapterRefusedError: its files do not fit the base.
@@ -82,18 +82,18 @@ class AdapterPacker:
         key = self._key(source)
         file = self._cache / packed_name(key)
         if (packed := open_packed(file, key=key)) is not None:
-            with contextlib.suppress(OSError):  # another process deleted it just now, or it ends early
+            with contextlib.suppress(OSError):  # another process has just deleted it, or it ends early
                 return self._fetch(packed)
         sites, numbers = self._pack(source)
         if self._key(source) != key:
             raise AdapterRefusedError(f"the files of {source.id} were changed while they were read")
-        with contextlib.suppress(OSError):  # a full disk costs time at the next start, nothing else
+        with contextlib.suppress(OSError):  # with a full disk, the adapter is only packed again at the next start
             write_packed(file, [("sites", sites.view(np.uint8)), ("numbers", numbers)], key=key, content={})
             keep(file)
         return self._placed(sites, numbers)
 
     def _key(self, source: AdapterSource) -> str:
-        """All that decides what is packed: the files as they lie there, their weights in a set, and the base."""
+        """A key of all that determines the packed numbers: the files, their weights in a set, and the base."""
         try:
             stamps = source_stamps(source, (CONFIG_FILE, WEIGHTS_FILE))
         except OSError as error:
@@ -101,7 +101,7 @@ class AdapterPacker:
         return repr(("product layout", LAYOUT_VERSION, stamps, base_stamps(self._base_folder)))
 
     def _fetch(self, packed: PackedFile) -> PackedAdapter:
-        """Read straight into the memory that the step will read."""
+        """Read a packed file straight into the memory that the step reads."""
         note_use(packed.file)
         region = Region(self._library, packed.arrays["numbers"].size_bytes)
         packed.read_into(region.view(), "numbers")
@@ -113,7 +113,7 @@ class AdapterPacker:
         return _at(region, sites)
 
     def _pack(self, source: AdapterSource) -> tuple[Sites, Bits]:
-        """Sites with offsets for addresses, and all numbers one behind the other."""
+        """Pack an adapter into sites, with offsets instead of addresses, and one array of all numbers."""
         by_site: dict[tuple[int, str], list[_SiteNumbers]] = defaultdict(list)
         for part in source.parts:
             for site, numbers in self._read_part(part, is_alone=len(source.parts) == 1 and part.weight == 1):
@@ -162,7 +162,7 @@ class AdapterPacker:
         )
 
     def _lengths(self, layer: int, module: str, numbers: _SiteNumbers) -> Floats:
-        """Of each row of W + B A: what DoRA divides its magnitude by."""
+        """The length of each row of W + B A, by which DoRA divides its magnitude."""
         block = "self_attn" if module in SITES[:4] else "mlp"
         weight = base_tensors(self._base_folder).floats(f"model.layers.{layer}.{block}.{module}.weight")
         return np.asarray(np.linalg.norm(weight + numbers.b @ numbers.a, axis=1), np.float32)
@@ -173,11 +173,11 @@ class _PackedSite:
     rank: int
     a: Bits
     b: Bits
-    scale: Bits | None  # float32, seen as halves
+    scale: Bits | None  # float32, viewed as pairs of uint16
 
 
 def _in_order(packed: dict[int, _PackedSite]) -> Iterator[tuple[int, str, Bits]]:
-    """Scales first: what is read behind the end of a matrix is the next one, or zeros, and so always a number."""
+    """Yield scales first, so that reads beyond the end of a matrix find another one or zeros, and never NaN."""
     for number, site in packed.items():
         if site.scale is not None:
             yield number, "scale", site.scale
@@ -191,7 +191,7 @@ def _order(layer: int, module: str) -> int:
 
 
 def _at(region: Region, sites: Sites) -> PackedAdapter:
-    """Turn offsets into addresses."""
+    """Replace offsets by addresses in a region."""
     placed = sites.copy()
     for name in ("a", "b", "scale"):
         there = (sites[name] != ABSENT) & (sites["rank"] > 0)

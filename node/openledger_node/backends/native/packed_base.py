@@ -1,4 +1,4 @@
-"""A base's weights, packed for the compiled step: read from its folder once, from one packed file ever after."""
+"""A base's weights, packed for the compiled step: read from its folder once, and then from one packed file."""
 
 import contextlib
 import ctypes
@@ -18,7 +18,7 @@ from .tensors import LANES, Bits, Floats, Tensors, base_tensors, interleave, pro
 Arrays = dict[str, np.ndarray]  # uint16 for bfloat16, float32 for norms and biases
 ALIGNMENT = 64
 LAYOUT_VERSION = 2
-"""Counts up when the same base would be packed otherwise."""
+"""Increased whenever the same base would be packed differently."""
 
 
 def pack_base(folder: Path, config: DecoderConfig) -> Arrays:
@@ -40,7 +40,7 @@ def pack_base(folder: Path, config: DecoderConfig) -> Arrays:
 
 
 def load_base(folder: Path, config: DecoderConfig, cache: Path | None) -> Arrays:
-    """The packed arrays of a base: from the cache, or packed now and kept there.
+    """Load the packed arrays of a base from the cache, or pack them now and store them there.
 
     Raises:
         ModelError: a tensor is missing, or has another shape than config.json says.
@@ -53,17 +53,17 @@ def load_base(folder: Path, config: DecoderConfig, cache: Path | None) -> Arrays
         note_use(file)
         return packed.map()
     arrays = pack_base(folder, config)
-    with contextlib.suppress(OSError):  # a full disk costs time at the next start, nothing else
+    with contextlib.suppress(OSError):  # with a full disk, the base is only packed again at the next start
         write_packed(file, arrays.items(), key=key, content={"base": folder.name})
         keep(file)
     return arrays
 
 
 def check_shapes(tensors: Tensors, config: DecoderConfig) -> None:
-    """Compare each tensor of a base with what its config.json says: the step reads as far as that.
+    """Compare each tensor's shape with config.json, because the step reads memory by these shapes.
 
     Raises:
-        ModelError: the first that is missing or has another shape.
+        ModelError: names the first tensor that is missing or has another shape.
     """
     for name, wanted in _shapes(config):
         if (found := tensors.shape(name)) != wanted:
@@ -121,7 +121,7 @@ def _padded(bias: Floats) -> Floats:
 
 
 class PackedBase:
-    """The arrays in memory of their own, on huge pages, and the structure that points at them."""
+    """The arrays, copied to huge pages, and the structure that points to them."""
 
     def __init__(self, library: Library, arrays: Arrays, config: DecoderConfig, *, context: int, blocks: int) -> None:
         arrays = {**arrays, "frequencies": config.rope_frequencies()}

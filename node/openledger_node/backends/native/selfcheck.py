@@ -1,7 +1,7 @@
-"""Trying out a compiled step before it is used: `python -m … .selfcheck FILE` ends with status 0 if it computes.
+"""Test of a compiled step before it is used: `python -m … .selfcheck FILE` ends with status 0 if it is right.
 
-A tiny random base with an adapter runs a prompt in two pieces and one token more, in a process of its own, so that an
-instruction which this processor lacks ends nothing else; the logits are compared with those of plain numpy.
+A tiny random base with an adapter runs a prompt in two pieces and then one more token. The logits are compared with
+those of plain numpy. It runs in a separate process, because an instruction that this processor lacks would kill it.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from .packed_base import Arrays, PackedBase
 from .tensors import TILE_NUMBERS, Bits, Floats, interleave, narrow, product_layout, ranks_layout, widen
 
 TOLERANCE = 0.05
-"""Of logits whose standard deviation is near 1: bfloat16 keeps 8 bits, and there are two layers."""
+"""The allowed error as a share of the logits' standard deviation; bfloat16 keeps 8 bits, and there are two layers."""
 
 Ids = NDArray[np.int32]
 
@@ -48,7 +48,7 @@ CONFIG = DecoderConfig(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Model:
-    """Random weights, rounded to bfloat16 but seen as float32; an adapter on each linear map."""
+    """Random weights, rounded to bfloat16 but stored as float32, with an adapter on each linear map."""
 
     embedding: Floats
     maps: dict[tuple[int, str], Floats]
@@ -58,7 +58,7 @@ class _Model:
 
 
 def main() -> None:
-    """Compare and tell by the exit status."""
+    """Compare the logits, and fail by exit status."""
     model = _random_model()
     ids = np.random.default_rng(2).integers(0, CONFIG.vocab_size, TOKENS).astype(np.int32)
     found, wanted = _run(Library(Path(sys.argv[1])), model, ids), _logits(model, ids)
@@ -84,7 +84,7 @@ def _random_model() -> _Model:
 
 
 def _logits(model: _Model, ids: Ids) -> Floats:
-    """The last token's logits, the textbook's way."""
+    """The last token's logits, computed the textbook way."""
     hidden = model.embedding[ids]
     for layer in range(CONFIG.num_layers):
         normed = _norm(hidden)
@@ -131,7 +131,7 @@ def _rotated(heads: Floats) -> Floats:
 
 
 def _run(library: Library, model: _Model, ids: Ids) -> Floats:
-    """The same by the compiled step: two pieces of the prompt, then its last token."""
+    """The last token's logits by the compiled step: two pieces of the prompt, then its last token."""
     base = PackedBase(library, _packed(model), CONFIG, context=CONFIG.context_max, blocks=5)
     sites, _kept = _sites(model)
     blocks = np.array([3, 1, 4], np.int32)
@@ -175,7 +175,7 @@ def _packed(model: _Model) -> Arrays:
 
 
 def _sites(model: _Model) -> tuple[NDArray[np.void], Bits]:
-    """The table of sites, and what keeps its matrices alive: one behind the other, and then a tile of zeros."""
+    """The table of sites, and the array that keeps their matrices alive, which ends with a tile of zeros."""
     sites, pieces = np.zeros(CONFIG.num_layers * len(SITES), SITE), []
     for number in range(len(sites)):
         place = number // len(SITES), SITES[number % len(SITES)]

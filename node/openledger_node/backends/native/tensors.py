@@ -1,4 +1,4 @@
-"""Tensors of a safetensors file as numpy sees them, without torch: numpy has no bfloat16, so bits are kept."""
+"""Tensors of safetensors files in numpy, without torch; bfloat16 is held as bits, because numpy lacks it."""
 
 import json
 import math
@@ -11,27 +11,26 @@ from numpy.typing import NDArray
 
 from openledger_node.errors import ModelError
 
-# ---- Weights as the compiled step reads them: bfloat16 in the order of reading (the layouts are drawn in
-# engine.cpp).
+# ---- Layouts of the compiled step: bfloat16 in the order in which it is read (engine.cpp draws them).
 
 LANES = 16
 ROW = 32
-"""Numbers of a row that are multiplied at once: inputs are padded to it with zeros."""
+"""Numbers of a row that are multiplied at once; inputs are padded with zeros to a multiple of it."""
 
 TILE_NUMBERS = 512
-"""Of a whole tile: so many zeros follow an adapter's last matrix, since tiles are always loaded whole."""
+"""Numbers of a tile. As many zeros follow an adapter's last matrix, because tiles are always loaded whole."""
 
 Bits = NDArray[np.uint16]  # bfloat16
 Floats = NDArray[np.float32]
 
 
 def round_up(number: int, unit: int) -> int:
-    """The least multiple of `unit` that is not below `number`."""
+    """The least multiple of `unit` that is at least `number`."""
     return -(-number // unit) * unit
 
 
 def narrow(numbers: Floats) -> Bits:
-    """Round float32 to bfloat16, ties to even; what is no number stays none."""
+    """Round float32 to bfloat16, ties to even; NaN stays NaN."""
     bits = np.ascontiguousarray(numbers, np.float32).view(np.uint32)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     if not np.isfinite(numbers).all():
@@ -40,7 +39,7 @@ def narrow(numbers: Floats) -> Bits:
 
 
 def widen(bits: Bits) -> Floats:
-    """bfloat16 to float32, exactly."""
+    """Widen bfloat16 to float32, exactly."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
@@ -63,14 +62,14 @@ def product_layout(matrix: Bits, *, inputs: int = ROW) -> Bits:
 
 
 def interleave(first: Bits, second: Bits) -> Bits:
-    """Two matrices of one shape in product layout, their tiles taking turns."""
+    """Two matrices of one shape in product layout, with their tiles interleaved."""
     tiles = round_up(first.shape[0], LANES) // LANES
     packed = [product_layout(matrix).reshape(tiles, -1) for matrix in (first, second)]
     return np.stack(packed, axis=1).reshape(-1)
 
 
 def ranks_layout(matrix: Bits) -> Bits:
-    """(ranks, inputs) → [rank/16][k/2][≤ 16][2]: the last tile has as many ranks as are left; inputs padded to 32."""
+    """(ranks, inputs) → [rank/16][k/2][≤ 16][2]: the last tile has the remaining ranks; inputs are padded to 32."""
     padded = pad(matrix, 1, ROW)
     tiles = [padded[first : first + LANES] for first in range(0, len(padded), LANES)]
     return np.concatenate([tile.view(np.uint32).T.reshape(-1) for tile in tiles]).view(np.uint16)
@@ -82,7 +81,7 @@ _DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
 class Place(NamedTuple):
-    """Where a tensor lies."""
+    """The place of a tensor in its file."""
 
     content: mmap.mmap
     dtype: str
@@ -92,10 +91,10 @@ class Place(NamedTuple):
 
 
 class Tensors:
-    """Named tensors of one file or of a folder of them, read as they are asked for.
+    """Named tensors of one or several files, read on demand.
 
     Raises:
-        ModelError: a file is torn.
+        ModelError: a file is damaged.
     """
 
     def __init__(self, *files: Path) -> None:
@@ -107,14 +106,14 @@ class Tensors:
         return name in self._places
 
     def take(self, name: str, other: "Tensors") -> None:
-        """Take a tensor over from others; raises as `shape`."""
+        """Add a tensor of other `Tensors`; raises like `shape`."""
         self._places[name] = other._place(name)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor.
 
         Raises:
-            ModelError: it is not there.
+            ModelError: it is missing.
         """
         return self._place(name).shape
 
@@ -122,13 +121,13 @@ class Tensors:
         """A tensor as bfloat16.
 
         Raises:
-            ModelError: it is not there, or of a type that is no floating-point number.
+            ModelError: it is missing, or is not of a floating-point type.
         """
         raw = self._raw(name)
         return raw if raw.dtype == np.uint16 else narrow(raw.astype(np.float32))
 
     def floats(self, name: str) -> Floats:
-        """A tensor as float32; raises as `bits`."""
+        """A tensor as float32; raises like `bits`."""
         raw = self._raw(name)
         return widen(raw) if raw.dtype == np.uint16 else raw.astype(np.float32)
 
@@ -137,7 +136,7 @@ class Tensors:
             raise ModelError(f"the weights have no {name}: pull the base again")
         return self._places[name]
 
-    def _raw(self, name: str) -> np.ndarray:  # of one of three types
+    def _raw(self, name: str) -> np.ndarray:  # uint16 for bfloat16, float16 or float32
         place = self._place(name)
         if place.dtype not in _DTYPES:
             raise ModelError(f"{name} is {place.dtype}: only float32, float16 and bfloat16 weights are served")
@@ -148,10 +147,10 @@ class Tensors:
 
 
 def base_tensors(folder: Path) -> Tensors:
-    """Tensors of a base: each from the file that the index names, else all of model.safetensors, else of all files.
+    """The tensors of a base, by its index if it has one, else of model.safetensors, else of all files.
 
     Raises:
-        ModelError: a file is missing or torn.
+        ModelError: a file is missing or damaged.
     """
     index = folder / "model.safetensors.index.json"
     try:
@@ -162,7 +161,9 @@ def base_tensors(folder: Path) -> Tensors:
         opened = {name: Tensors(folder / name) for name in sorted(set(file_of.values()))}
         found = Tensors()
         for name, file in file_of.items():
-            if name in opened[file]:  # an index may list what nobody needs; who needs it says that it is missing
+            if (
+                name in opened[file]
+            ):  # an index may list tensors that are never read; the reader of a missing one reports it
                 found.take(name, opened[file])
         return found
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -176,7 +177,7 @@ def _places(file: Path) -> dict[str, Place]:
             content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
             size = int.from_bytes(content[:8], "little")
             entries = json.loads(content[8 : 8 + size])
-        except ValueError as error:  # no JSON, or nothing at all
+        except ValueError as error:  # invalid JSON, or an empty file
             raise ModelError(f"{file} is not whole ({error}): pull the base again") from error
     found = {}
     for name, entry in entries.items():
@@ -184,6 +185,6 @@ def _places(file: Path) -> dict[str, Place]:
             continue
         first, last = (8 + size + offset for offset in entry["data_offsets"])
         if not 0 <= first <= last <= size_bytes:
-            raise ModelError(f"{file} is not whole ({name} lies behind its end): pull the base again")
+            raise ModelError(f"{file} is not whole ({name} is beyond its end): pull the base again")
         found[name] = Place(content, entry["dtype"], tuple(entry["shape"]), first, last - first)
     return found

@@ -1,9 +1,7 @@
-"""Our own engine in plain torch: the reference on every device, and the oracle of every test.
+"""Our own engine in plain torch: the reference on every device, and the oracle of the tests.
 
-models/decoder_config.py, models/rope.py (what the base is) → weights.py (its tensors, fused)
-batch.py, lora.py (rows → tensors) → decoder.py (one ragged forward pass) → backend.py (the plug: logits → tokens)
-kv_cache.py (keys and values in blocks)
-adapter_reader.py (files → one blob, adapter_blob.py) → lora.py, stacks.py (blobs side by side, batch-aligned)
+A step: batch.py (rows → tensors), decoder.py (one ragged forward pass), backend.py (logits → tokens).
+Adapters: adapter_reader.py (files → blob), stacks.py (blobs side by side), lora.py (products for each row).
 """
 
 from pathlib import Path
@@ -14,12 +12,12 @@ from openledger_node.models.decoder_config import OtherDecoderError, read_config
 
 
 def open_backend(settings: BackendSettings) -> Backend:
-    """Open the compiled CPU path where it can be had, else plain torch, which takes a second to import.
+    """Open the compiled CPU path if it is available, else plain torch, which takes a second to import.
 
-    A base that the decoder written here does not have runs through transformers' own model.
+    A base that our decoder does not support runs on transformers' model.
 
     Raises:
-        ModelError: the base, the device or the number format can't be had here.
+        ModelError: the base, the device or the number format is not available here.
     """
     if (accelerated := open_accelerated(settings)) is not None:
         return accelerated

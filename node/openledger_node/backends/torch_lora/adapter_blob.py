@@ -1,4 +1,4 @@
-"""An adapter as one piece of memory: its matrices one behind the other, at their exact ranks, ready to multiply."""
+"""An adapter as one piece of memory: its concatenated matrices at their exact ranks, ready to multiply."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Site(NamedTuple):
 
 
 Shape = tuple[Site, ...]
-"""What an adapter changes and at which ranks; adapters of one shape are multiplied together."""
+"""The linear maps that an adapter changes, with their ranks; adapters of one shape are multiplied together."""
 
 
 class Part(NamedTuple):
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
     @property
     def is_scale(self) -> bool:
-        """Whether it is DoRA's vector."""
+        """True for DoRA's vector."""
         return len(self.size) == 1
 
 
@@ -52,11 +52,11 @@ class AdapterBlob:
     """One adapter, on the host or on the device."""
 
     shape: Shape
-    memory: Tensor  # (numbers,) all parts, in the order of `parts_of`
+    memory: Tensor  # (numbers,) all parts in the order of `parts_of`
 
     @property
     def size_bytes(self) -> int:
-        """What it takes."""
+        """The bytes that it takes."""
         return self.memory.numel() * self.memory.itemsize
 
 
@@ -68,7 +68,7 @@ def shape_of(sites: tuple[LoraSite, ...]) -> Shape:
 
 
 def parts_of(shape: Shape, config: DecoderConfig) -> Iterator[Part]:
-    """Every part of a blob, in its order."""
+    """Yield every part of a blob in its order."""
     sites = {(site.layer, site.module): site for site in shape}
     dims = config.site_dims
     for layer in sorted({site.layer for site in shape}):
@@ -83,7 +83,7 @@ def parts_of(shape: Shape, config: DecoderConfig) -> Iterator[Part]:
 
 
 def columns_of(module: str, config: DecoderConfig) -> slice:
-    """Where a linear map's output stands in that of its fused group."""
+    """The columns of a linear map's output within the output of its fused group."""
     modules = next(modules for modules in GROUPS.values() if module in modules)
     widths = [config.site_dims[name][1] for name in modules]
     first = sum(widths[: modules.index(module)])
@@ -91,17 +91,17 @@ def columns_of(module: str, config: DecoderConfig) -> slice:
 
 
 def views_of(memory: Tensor, shape: Shape, config: DecoderConfig) -> list[Tensor]:
-    """The parts of a blob as tensors over its memory."""
+    """Views of a blob's memory, one tensor a part."""
     sizes = [part.size for part in parts_of(shape, config)]
     pieces = torch.split(memory, [prod(size) for size in sizes])
     return [piece.view(size) for piece, size in zip(pieces, sizes, strict=True)]
 
 
 def num_numbers(shape: Shape, config: DecoderConfig) -> int:
-    """Length of a blob's memory."""
+    """The number of elements of a blob."""
     return sum(prod(part.size) for part in parts_of(shape, config))
 
 
 def empty_blob(shape: Shape, config: DecoderConfig, dtype: torch.dtype) -> AdapterBlob:
-    """A blob on the host whose numbers are still to be written."""
+    """A blob on the host with uninitialised numbers."""
     return AdapterBlob(shape=shape, memory=torch.empty(num_numbers(shape, config), dtype=dtype))

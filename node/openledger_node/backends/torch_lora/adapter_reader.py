@@ -1,4 +1,4 @@
-"""From PEFT's files, or from what was packed of them before, to a blob that the engine multiplies as it is."""
+"""Reads an adapter's PEFT files, or its packed file, into a blob that is ready to multiply."""
 
 import contextlib
 from pathlib import Path
@@ -19,11 +19,11 @@ from .quantised import from_bits, to_bits
 from .weights import Weights
 
 BLOB_VERSION = 1
-"""Counts up when the same files would be packed otherwise."""
+"""Increased whenever the same files would be packed differently."""
 
 
 class AdapterReader:
-    """Reads adapters for one open base; any thread may."""
+    """Reads adapters for one open base, in any thread."""
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class AdapterReader:
         self._weights = weights
         self._dtype = dtype
         self._base = base
-        self._quantisation = quantisation  # DoRA's scales are those of the base as it is served
+        self._quantisation = quantisation  # DoRA's scales depend on the quantised base
         self._cache = cache
 
     def read(self, source: AdapterSource) -> AdapterBlob:
-        """Read and check an adapter or a set; one that was packed before is one read of one file.
+        """Read and check an adapter or a set; if it was packed before, this reads a single file.
 
         Raises:
             AdapterRefusedError: its files do not fit the base, or change while they are read.
@@ -53,13 +53,13 @@ class AdapterReader:
         key = self._key(source)
         file = self._cache / packed_name(key)
         if (packed := open_packed(file, key=key)) is not None:
-            with contextlib.suppress(OSError):  # another process may have deleted it just now
+            with contextlib.suppress(OSError):  # another process may have just deleted it
                 note_use(file)
                 return self._unpack(packed)
         blob = self._read_files(source)
         if self._key(source) != key:
             raise AdapterRefusedError(f"the files of {source.id} were changed while they were read")
-        with contextlib.suppress(OSError):  # a full disk costs time at the next start, nothing else
+        with contextlib.suppress(OSError):  # with a full disk, the adapter is only packed again at the next start
             write_packed(file, [("memory", to_bits(blob.memory))], key=key, content={"shape": blob.shape})
             keep(file)
         return blob
@@ -72,7 +72,7 @@ class AdapterReader:
         return AdapterBlob(shape=shape, memory=from_bits(packed.read("memory"), self._dtype))
 
     def _key(self, source: AdapterSource) -> str:
-        """All that decides what is packed: the files, their weights in a set, base and number format."""
+        """A key of all that determines the packed numbers: files, weights in a set, base and number format."""
         try:
             stamps = source_stamps(source, (CONFIG_FILE, WEIGHTS_FILE))
         except OSError as error:
@@ -81,7 +81,7 @@ class AdapterReader:
 
     @torch.inference_mode()
     def _pack(self, numbers: list[SiteNumbers]) -> AdapterBlob:
-        """Lay numbers out in the order of `parts_of`."""
+        """Pack numbers in the order of `parts_of`."""
         shape = shape_of(tuple(each.site for each in numbers))
         blob = empty_blob(shape, self._config, self._dtype)
         views = iter(views_of(blob.memory, shape, self._config))

@@ -1,4 +1,4 @@
-"""The plug: blocks for sequences, adapters on the device, and one ragged forward pass a step."""
+"""The torch backend: KV blocks, adapters on the device, and one ragged forward pass a step."""
 
 import contextlib
 from collections.abc import Iterator
@@ -30,13 +30,13 @@ from .placement import Placement, choose_placement
 from .quantised import check_quantisation, from_bits, to_bits
 from .weights import read_tensors, weights_from
 
-# ---- From logits to tokens: greedy rows by one argmax on the device, others by the sampler on the host.
+# ---- From logits to tokens: greedy rows by one argmax on the device, other rows by the sampler on the host.
 
 
 def draw_rows(rows: tuple[BatchRow, ...], logits: Tensor) -> dict[str, Drawn]:
     """Draw each row's next token from (rows, vocabulary) in float32.
 
-    A row with a logit that is no number draws none: its adapter overflows, and that is nobody else's trouble.
+    A row with a logit that is not finite draws no token: its adapter overflows, and other rows are unaffected.
     """
     if not rows:
         return {}
@@ -49,10 +49,10 @@ def draw_rows(rows: tuple[BatchRow, ...], logits: Tensor) -> dict[str, Drawn]:
 
 
 def _likeliest(logits: Tensor) -> tuple[list[int], list[bool]]:
-    """Each row's likeliest token, the lowest of equals, and whether all its logits are numbers.
+    """Each row's likeliest token, the lowest of equals, and a flag that all its logits are finite.
 
-    The extremes are no numbers where any logit is none. On the CPU numpy takes a tenth of torch's time for both: 3 ms
-    of the 60 that a step of 32 rows took on two cores.
+    The minimum and the maximum are finite only if all logits are. On the CPU, numpy takes a tenth of torch's time for
+    both, which was 3 ms of 60 ms for a step of 32 rows on two cores.
     """
     if logits.device.type == "cpu":
         host = logits.numpy()
@@ -67,17 +67,17 @@ def _drawn(row: BatchRow, likeliest: int, logits: Tensor) -> Drawn:
     return Drawn(token=likeliest) if row.draw.is_argmax else draw(logits.cpu().numpy(), row.draw)
 
 
-# ---- How many blocks the KV cache gets.
+# ---- The size of the KV cache.
 
 FREE_SHARE = 0.8
-"""Of a GPU's memory that is free once the base is loaded; the rest is for what a step computes."""
+"""The KV cache's share of the GPU memory that is free after the base is loaded; a step needs the rest."""
 
 RAM_SHARE = 0.25
-"""Of the memory that we may use, where nothing is set: the daemon, the adapters and the system want theirs."""
+"""The KV cache's share of the usable memory if no size is set; daemon, adapters and system need the rest."""
 
 
 def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_bytes: int, available_bytes: int) -> int:
-    """Blocks that `kv_cache_bytes` pays for; unset, what a full batch of full contexts needs and the device has.
+    """The number of blocks by `kv_cache_bytes`; if unset, for a full batch of full contexts within the memory.
 
     Raises:
         ModelError: not even one block fits.
@@ -95,32 +95,32 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that the KV cache may take by itself."""
+    """The memory that the KV cache may take if no size is set."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE)
     return int(usable_bytes() * RAM_SHARE)
 
 
-# ---- A base's fused tensors, kept in one file in the number format in which they are served.
+# ---- A base's fused tensors, cached in one file in the serving format.
 
 BASE_VERSION = 1
-"""Counts up when the same files would be packed otherwise."""
+"""Increased whenever the same files would be packed differently."""
 
 
 def load_tensors(folder: Path, config: DecoderConfig, placement: Placement, cache: Path | None) -> dict[str, Tensor]:
-    """Load a base, from what was packed of it before where that is there.
+    """Load a base from its packed file, which is written the first time.
 
-    On the CPU the packed file's own pages are the weights: nothing is copied, and two engines share them.
+    On the CPU the weights are the mapped pages of the packed file: nothing is copied, and two engines share them.
 
     Raises:
-        ModelError: the base's files are not whole.
+        ModelError: the base's files are incomplete.
     """
     if cache is None:
         return {name: tensor.to(placement.device) for name, tensor in read_tensors(folder, config, placement.dtype)}
     key = repr((BASE_VERSION, str(placement.dtype), base_stamps(folder)))
     file = cache / packed_name(key)
     if (packed := open_packed(file, key=key)) is None:
-        with contextlib.suppress(OSError):  # a full disk costs time at the next start, nothing else
+        with contextlib.suppress(OSError):  # with a full disk, the base is only packed again at the next start
             write_packed(file, _bits(folder, config, placement), key=key, content={"base": folder.name})
             keep(file)
         packed = open_packed(file, key=key)
@@ -144,10 +144,10 @@ def _mapped(packed: PackedFile, placement: Placement) -> dict[str, Tensor]:
 
 
 def open_backend(settings: BackendSettings) -> "TorchLoraBackend":
-    """Load the base and lay out the caches.
+    """Load the base and allocate the caches.
 
     Raises:
-        ModelError: the base, the device or the number format can't be had here.
+        ModelError: the base, the device or the number format is not available here.
     """
     try:
         return TorchLoraBackend(settings)
@@ -160,7 +160,7 @@ def open_backend(settings: BackendSettings) -> "TorchLoraBackend":
 
 
 class TorchLoraBackend:
-    """One base, open on one device."""
+    """Serves one base on one device."""
 
     def __init__(self, settings: BackendSettings) -> None:
         if settings.base_folder is None:
@@ -190,7 +190,7 @@ class TorchLoraBackend:
             config, weights, placement.dtype, base=folder, cache=adapters, quantisation=settings.quantisation
         )
         self._stacks = LoraStacks(config, placement)
-        is_wide = settings.quantisation == "none"  # what is merged is wide again, and quantised for want of memory
+        is_wide = settings.quantisation == "none"  # merged weights are not quantised, so they may not fit
         self._policy = MergePolicy(settings.merge_after_steps if is_wide else 0)
         self._merged: AdapterId | None = None  # the adapter that the decoder's weights hold
         self._config = config
@@ -211,11 +211,11 @@ class TorchLoraBackend:
 
     @property
     def profile(self) -> Profile:
-        """What was chosen."""
+        """The properties of the open backend."""
         return self._profile
 
     def read_adapter(self, source: AdapterSource) -> AdapterBlob:
-        """Read an adapter's files, check them against the base and lay them out for the device."""
+        """Read an adapter's files, check them against the base and pack them for the device."""
         return self._reader.read(source)
 
     def load_adapter(self, adapter_id: AdapterId, adapter: HostAdapter) -> None:
@@ -232,11 +232,11 @@ class TorchLoraBackend:
         self._stacks.unload(adapter_id)
 
     def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
-        """Copy the adapter beside those of the batch, unless it is there."""
+        """Copy the sequence's adapter into its stack, unless it is already there."""
         self._stacks.join(sequence_id, adapter_id)
 
     def leave(self, sequence_id: str) -> None:
-        """Free a sequence's place beside the others."""
+        """Release a sequence's use of its adapter's place."""
         self._stacks.leave(sequence_id)
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
@@ -245,16 +245,16 @@ class TorchLoraBackend:
         return draw_rows(drawn, logits)
 
     def logits(self, rows: tuple[BatchRow, ...]) -> torch.Tensor:
-        """Run a step and return the logits behind each row that has `draw`: (drawn, vocabulary) in float32.
+        """Run a step and return the logits of each row that has `draw`, (drawn, vocabulary) in float32.
 
-        For tests and benchmarks; rows stand in the order in which they were given.
+        For tests and benchmarks; the rows keep their order.
         """
         drawn, logits = self._run(rows)
         numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
         return logits[[numbers[row.sequence_id] for row in rows if row.draw]]
 
     def _merge(self, rows: tuple[BatchRow, ...]) -> None:
-        """Fold the adapter that owns the batch into the base, or give the base back as it was."""
+        """Merge the adapter that owns the batch into the base, or restore the plain base."""
         joined = [self._stacks.joined(row.sequence_id) for row in rows]
         chosen = self._policy.choose([each.adapter_id if each else None for each in joined])
         if chosen == self._merged:
@@ -264,7 +264,7 @@ class TorchLoraBackend:
         if chosen is not None:
             try:
                 merged = merged_weights(self._decoder.weights, self._stacks.blob(chosen), self._config)
-            except torch.OutOfMemoryError:  # then it goes on as before, beside the base
+            except torch.OutOfMemoryError:  # no room for merged weights: run the adapter beside the base, as before
                 self._policy.forget()
                 return
             self._decoder.use(merged)

@@ -1,4 +1,4 @@
-"""Rows become tensors: decoding tokens first, prompts behind them, each sorted by where their adapters lie."""
+"""Lays out rows as tensors: decoding tokens first, then prompts, each sorted by the places of their adapters."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow
 from .lora import LoraRows, LoraStacks, by_place, plan_decoding, plan_prompts
 
 BLOCKS_WASTED = 8
-"""Decoding rows whose numbers of blocks differ by no more than this are padded to one length without a look."""
+"""Decoding rows whose numbers of blocks differ by less than this are always padded to one length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodingRows:
-    """Rows of the token matrix whose sequences are about as long, so that attention takes them as one batch."""
+    """Decoding rows of similar sequence length, which attention computes as one batch."""
 
-    rows: Tensor | None  # (rows,) in the token matrix; None: all that decode, in order
+    rows: Tensor | None  # (rows,) indices in the token matrix; None: all decoding rows, in order
     num_rows: int
     table: Tensor  # (rows · blocks,)
     mask: Tensor  # (rows, 1, 1, tokens), True where a key may be seen
@@ -27,17 +27,17 @@ class DecodingRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompts:
-    """Prompts, or pieces of them, of one length that start at one position: rows [first, last) of the matrix."""
+    """Prompts or pieces of them with the same length and start position: rows [first, last) of the token matrix."""
 
     first: int
     last: int
     num_rows: int
-    position: int  # of each one's first token in its sequence
+    position: int  # of the first token of each in its sequence
     table: Tensor  # (rows · blocks,)
 
     @property
     def length(self) -> int:
-        """Tokens of each in this step."""
+        """The number of tokens of each in this step."""
         return (self.last - self.first) // self.num_rows
 
 
@@ -47,20 +47,20 @@ class Batch:
 
     ids: Tensor  # (tokens,)
     positions: Tensor  # (tokens,)
-    places: Tensor  # (tokens,) where keys and values go: block · BLOCK_TOKENS + offset
-    new_blocks: Tensor | None  # begun in this step and not filled by it
+    places: Tensor  # (tokens,) for keys and values: block · BLOCK_TOKENS + offset
+    new_blocks: Tensor | None  # started but not filled in this step
     num_decoded: int  # rows before the first prompt
     decoding: tuple[DecodingRows, ...]
     prompts: tuple[Prompts, ...]
     lora: tuple[LoraRows, ...]
     drawn: tuple[BatchRow, ...]
-    drawn_at: Tensor  # (drawn,) the last token of each in the matrix
+    drawn_at: Tensor  # (drawn,) index of the last token of each
 
 
 def build_batch(
     rows: tuple[BatchRow, ...], stacks: LoraStacks, device: torch.device, *, is_merged: bool = False
 ) -> Batch:
-    """Lay out a step; where the adapter of all rows is merged into the base, none is added on top."""
+    """Lay out a step; if the adapter of all rows is merged into the base, no adapter is added on top."""
 
     def tensor(numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=device)
@@ -100,7 +100,7 @@ def _ends(rows: list[BatchRow]) -> list[int]:
 
 
 def _num_blocks(row: BatchRow) -> int:
-    """Blocks that hold the sequence up to this step's last token."""
+    """The number of blocks that hold the sequence up to this step's last token."""
     return -(-(row.position + len(row.token_ids)) // BLOCK_TOKENS)
 
 
@@ -110,7 +110,7 @@ def _places(row: BatchRow) -> Iterator[int]:
 
 
 def _new_blocks(row: BatchRow) -> Iterator[int]:
-    """Blocks of which this step writes the first token and not the last: at most one, at the end."""
+    """Yield blocks whose first token this step writes, but not the last one: at most one, at the end."""
     end = row.position + len(row.token_ids)
     begun = end - end % BLOCK_TOKENS
     if end != begun >= row.position:
@@ -118,13 +118,13 @@ def _new_blocks(row: BatchRow) -> Iterator[int]:
 
 
 def _padded(row: BatchRow, num_blocks: int) -> tuple[int, ...]:
-    """A row's table; what is too short is filled up with the row's own last block, which the mask hides."""
+    """A row's table, padded with its own last block, which the mask hides."""
     table = row.blocks[: _num_blocks(row)]
     return table + table[-1:] * (num_blocks - len(table))
 
 
 def _decoding_rows(rows: list[BatchRow], tensor: Callable[[list[int]], Tensor]) -> Iterator[DecodingRows]:
-    """Sort by length and cut where padding would double the reading."""
+    """Group rows by length, with a new group where padding would double the number of blocks read."""
     numbers = sorted(range(len(rows)), key=lambda number: -_num_blocks(rows[number]))
     while numbers:
         most = _num_blocks(rows[numbers[0]])
@@ -144,7 +144,7 @@ def _decoding_rows(rows: list[BatchRow], tensor: Callable[[list[int]], Tensor]) 
 
 
 def _prompts(rows: list[BatchRow], first: int, tensor: Callable[[list[int]], Tensor]) -> Iterator[Prompts]:
-    """Neighbours of one length and position make one batch."""
+    """Group neighbours of the same length and position."""
     for (length, position), group in groupby(rows, key=lambda row: (len(row.token_ids), row.position)):
         alike = list(group)
         last = first + length * len(alike)

@@ -1,7 +1,7 @@
-"""The forward pass of a Llama-family model over one ragged batch, each row with its own adapter.
+"""The forward pass of a Llama-family model over one ragged batch, with an adapter for each row.
 
-RMSNorm, rotary positions, grouped-query attention, SwiGLU; written out instead of taken from transformers, whose
-modules make the bare base 1.4 times slower at these sizes.
+RMSNorm, rotary positions, grouped-query attention and SwiGLU are written out here, because transformers' modules make
+the bare base 1.4 times slower at these sizes.
 """
 
 import torch
@@ -16,7 +16,7 @@ from .weights import LayerWeights, Weights
 
 
 class Decoder:
-    """Weights of one base and the tables that go with them; holds nothing of any sequence."""
+    """The weights and rotary tables of one base; it holds no state of sequences."""
 
     def __init__(self, config: DecoderConfig, weights: Weights, *, context_max: int) -> None:
         self._config = config
@@ -30,7 +30,7 @@ class Decoder:
         return self._own
 
     def use(self, weights: Weights) -> None:
-        """Run the next batches over these weights, such as those with an adapter merged in."""
+        """Run the next batches with these weights, for example with an adapter merged in."""
         self._weights = weights
 
     def logits(self, batch: Batch, cache: KvCache) -> Tensor:
@@ -73,7 +73,7 @@ class Decoder:
     def _mix(
         self, number: int, queries: Tensor, keys: Tensor, values: Tensor, batch: Batch, cache: KvCache
     ) -> Tensor:
-        """Attention proper: (tokens, heads, head_dim) to the same."""
+        """Attention itself: (tokens, heads, head_dim) → the same shape."""
         mixed = torch.empty_like(queries)
         for rows in batch.decoding:
             if rows.rows is None:
@@ -86,18 +86,17 @@ class Decoder:
         return mixed
 
     def _mix_decoding(self, number: int, queries: Tensor, rows: DecodingRows, cache: KvCache) -> Tensor:
-        """One query a sequence: heads that share a key head stand where a prompt's tokens would."""
+        """Attend with one query a sequence; heads that share a key head take the place of a prompt's tokens."""
         num_kv_heads = self._config.num_kv_heads
-        groups = queries.view(
-            len(queries), num_kv_heads, -1, self._config.head_dim
-        )  # (rows, kv_heads, heads a kv_head, head_dim)
+        # (rows, kv_heads, heads a kv_head, head_dim)
+        groups = queries.view(len(queries), num_kv_heads, -1, self._config.head_dim)
         keys, values = cache.gather(number, rows.table, rows.num_rows)
         return scaled_dot_product_attention(groups, keys, values, attn_mask=rows.mask).flatten(1, 2)
 
     def _mix_prompts(
         self, number: int, queries: Tensor, keys: Tensor, values: Tensor, prompts: Prompts, cache: KvCache
     ) -> Tensor:
-        """All queries of each prompt over its keys so far; token i sees those up to itself."""
+        """Attend with all queries of each prompt over its keys so far; a token sees the keys up to itself."""
         queries, keys, values = (
             each.view(prompts.num_rows, prompts.length, *each.shape[1:]).transpose(1, 2)
             for each in (queries, keys, values)
@@ -129,7 +128,7 @@ def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
 def rotary_tables(
     config: DecoderConfig, context_max: int, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of every position: two tensors (context, head_dim)."""
+    """Cosines and sines of every position, two tensors (context, head_dim)."""
     angles = torch.outer(torch.arange(context_max, dtype=torch.float32), torch.from_numpy(config.rope_frequencies()))
     angles = torch.cat([angles, angles], dim=1)
     cos, sin = angles.cos() * config.rope_scale, angles.sin() * config.rope_scale
@@ -137,13 +136,13 @@ def rotary_tables(
 
 
 def rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate each head's halves by its position: (tokens, heads, head_dim) to the same."""
+    """Rotate each head's halves by its position: (tokens, heads, head_dim) → the same shape."""
     first, second = heads.chunk(2, dim=-1)
     return heads * cos + torch.cat([-second, first], dim=-1) * sin
 
 
 def _project(number: int, layer: LayerWeights, group: str, inputs: Tensor, batch: Batch) -> Tensor:
-    """One fused linear map, and on top of it each row's own adapter."""
+    """Apply one fused linear map, and add each row's adapter."""
     fused = layer.maps[group]
     outputs = linear(inputs, fused.wide(), fused.bias)
     for rows in batch.lora:

@@ -1,4 +1,4 @@
-"""Keys and values in blocks of `BLOCK_TOKENS` tokens, which whoever schedules hands out by number."""
+"""The KV cache in blocks of `BLOCK_TOKENS` tokens, which the scheduler allocates by number."""
 
 import torch
 from torch import Tensor
@@ -10,15 +10,15 @@ from .placement import Placement
 
 
 def block_bytes(config: DecoderConfig, dtype: torch.dtype) -> int:
-    """What one block takes in all layers."""
+    """The bytes of one block in all layers."""
     return 2 * config.num_layers * config.d_kv * BLOCK_TOKENS * dtype.itemsize
 
 
 class KvCache:
-    """One piece of memory for all blocks; on the CPU the system hands out its pages only as they are written.
+    """One piece of memory for all blocks; on the CPU its pages are taken only as they are written.
 
-    A head's blocks lie together, so that one `index_select` by a block table gives attention what it reads, and
-    nothing is copied after that.
+    A head's blocks are contiguous, so that one `index_select` by a block table gathers the input of attention, and no
+    further copy is needed.
     """
 
     def __init__(self, config: DecoderConfig, *, num_blocks: int, placement: Placement) -> None:
@@ -30,19 +30,19 @@ class KvCache:
     def clear(self, blocks: Tensor) -> None:
         """Zero whole blocks, in all layers.
 
-        NOTE: attention multiplies what its mask hides by 0, and 0 · NaN is NaN. So whatever an overflowing adapter
-        left in a block must go before somebody else reads the block's unwritten end.
+        NOTE: attention multiplies masked values by 0, and 0 · NaN is NaN. So numbers that an overflowing adapter left
+        in a block must be cleared before another sequence reads the block's unwritten end.
         """
         self._blocks.index_fill_(2, blocks, 0)
 
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Store one token a row: `keys` and `values` are (tokens, kv_heads, head_dim)."""
+        """Store one token a row; `keys` and `values` are (tokens, kv_heads, head_dim)."""
         rows = self._blocks[layer].flatten(1, 2)  # (2 · kv_heads, num_blocks · BLOCK_TOKENS, head_dim)
         rows[: self._num_kv_heads].index_copy_(1, places, keys.transpose(0, 1))
         rows[self._num_kv_heads :].index_copy_(1, places, values.transpose(0, 1))
 
     def gather(self, layer: int, table: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of `num_rows` sequences of as many blocks each: (rows, kv_heads, tokens, head_dim).
+        """Keys and values of `num_rows` sequences with equally many blocks: (rows, kv_heads, tokens, head_dim).
 
         `table` is (rows · blocks,).
         """

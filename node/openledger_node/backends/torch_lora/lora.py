@@ -1,4 +1,4 @@
-"""Each row's own adapter, added to the output of a fused linear map by a few batched products."""
+"""Adds each row's adapter to the output of a fused linear map, by a few batched products."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,18 +21,18 @@ from .stacks import MapStack, Stack
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraRows:
-    """Rows [first, last) of the token matrix, whose adapters lie side by side: places [start, stop) of a stack."""
+    """Rows [first, last) of the token matrix, and the places [start, stop) of a stack that hold their adapters."""
 
     stack: Stack
     first: int
     last: int
     start: int
     stop: int
-    padded: Tensor | None = None  # (places · most,) a row for each, repeated where a place has fewer than another
-    kept: Tensor | None = None  # (last − first,) where in `padded` each row stands; both None: all have as many
+    padded: Tensor | None = None  # (places · most,) row indices, padded where a place has fewer rows
+    kept: Tensor | None = None  # (last − first,) index of each row in `padded`; None: all places have equally many
 
     def add(self, layer: int, group: str, inputs: Tensor, outputs: Tensor, bias: Tensor | None) -> None:
-        """Add to `outputs` (tokens, Σ d_out) what the adapters make of `inputs` (tokens, d_in), in place."""
+        """Add the adapters' products with `inputs` (tokens, d_in) to `outputs` (tokens, Σ d_out), in place."""
         if (stack := self.stack.groups.get((layer, group))) is None:
             return
         places = slice(self.start, self.stop)
@@ -44,13 +44,13 @@ class LoraRows:
             outputs[self.first : self.last] = target.flatten(0, 1)[self.kept]
 
     def _take(self, rows: Tensor) -> Tensor:
-        """(tokens, width) to (places, most, width): a view where every place has as many rows."""
+        """(tokens, width) → (places, most, width), as a view if every place has equally many rows."""
         rows = rows[self.first : self.last] if self.padded is None else rows[self.padded]
         return rows.view(self.stop - self.start, -1, rows.shape[1])
 
 
 def _add_map(one: MapStack, places: slice, shrunk: Tensor, target: Tensor, bias: Tensor | None) -> None:
-    """DoRA scales Wx and s B A x alike, but not the bias; its scale is folded into B."""
+    """Add one map's product; DoRA also scales W x but not the bias, and its scale of B is already folded in."""
     if one.scale_less_one is not None:
         plain = target if bias is None else target - bias
         target += plain * one.scale_less_one[places]
@@ -58,7 +58,7 @@ def _add_map(one: MapStack, places: slice, shrunk: Tensor, target: Tensor, bias:
 
 
 class Joined(NamedTuple):
-    """Where a joined sequence's adapter lies."""
+    """The place of a joined sequence's adapter."""
 
     adapter_id: AdapterId
     stack: Stack
@@ -66,7 +66,7 @@ class Joined(NamedTuple):
 
 
 class LoraStacks:
-    """Adapters on the device, the stacks of those in use, and where each joined sequence's adapter lies."""
+    """Adapters on the device, the stacks of adapters in use, and the place of each joined sequence's adapter."""
 
     def __init__(self, config: DecoderConfig, placement: Placement) -> None:
         self._config = config
@@ -103,12 +103,12 @@ class LoraStacks:
         self._joined[sequence_id] = Joined(adapter_id, stack, place)
 
     def leave(self, sequence_id: str) -> None:
-        """Free a sequence's part of a place."""
+        """Release a sequence's use of its place."""
         if joined := self._joined.pop(sequence_id):
             joined.stack.drop(joined.place)
 
     def joined(self, sequence_id: str) -> Joined | None:
-        """Where a sequence's adapter lies; None for the bare base."""
+        """The place of a sequence's adapter; None for the bare base."""
         return self._joined[sequence_id]
 
     def blob(self, adapter_id: AdapterId) -> AdapterBlob:
@@ -116,14 +116,14 @@ class LoraStacks:
         return self._adapters[adapter_id]
 
     def _stack_for(self, shape: Shape) -> Stack:
-        """A shape's stack; one for a new shape takes the memory of those that nobody uses any more."""
+        """A shape's stack; a new one first frees the stacks that no sequence uses."""
         if shape not in self._stacks:
             self._stacks = {known: stack for known, stack in self._stacks.items() if stack.is_used}
             self._stacks[shape] = Stack(shape, self._config, self._placement)
         return self._stacks[shape]
 
     def _shrink_others(self, growing: Stack) -> None:
-        """Take back what other stacks have left of busier times, so that none has more than twice what it uses."""
+        """Shrink other stacks that have more than twice the places that they use."""
         for stack in self._stacks.values():
             if stack is not growing and stack.num_places > 2 * stack.num_used:
                 moved = stack.shrink()
@@ -132,15 +132,15 @@ class LoraStacks:
                         self._joined[sequence_id] = joined._replace(place=moved[joined.place])
 
 
-# ---- Which rows of a step are multiplied with which adapters in one product.
+# ---- Grouping of a step's rows into products with adapters.
 
 MakeTensor = Callable[[list[int]], Tensor]
 BARE = (-1, -1)
-"""Rows of the bare base come before all others."""
+"""Sort key of rows on the bare base, which come before all others."""
 
 
 def by_place(rows: Iterable[BatchRow], stacks: LoraStacks) -> list[BatchRow]:
-    """Sort rows so that those of one stack are neighbours, and in it those of one adapter."""
+    """Sort rows so that those of one stack are neighbours, and within it those of one adapter."""
 
     def place(row: BatchRow) -> tuple[int, int]:
         joined = stacks.joined(row.sequence_id)
@@ -150,7 +150,7 @@ def by_place(rows: Iterable[BatchRow], stacks: LoraStacks) -> list[BatchRow]:
 
 
 def plan_decoding(rows: list[BatchRow], stacks: LoraStacks, tensor: MakeTensor) -> Iterator[LoraRows]:
-    """One product a stack: reading the adapters is what costs, so places with fewer rows are padded."""
+    """Plan one product a stack. Places with fewer rows are padded, because reading the adapters costs the most."""
     for stack, first, counts in _by_stack(rows, 0, stacks):
         start, stop, most = min(counts), max(counts) + 1, max(counts.values())
         last = first + counts.total()
@@ -164,7 +164,7 @@ def plan_decoding(rows: list[BatchRow], stacks: LoraStacks, tensor: MakeTensor) 
 
 
 def plan_prompts(rows: list[BatchRow], first: int, stacks: LoraStacks) -> Iterator[LoraRows]:
-    """All prompts of an adapter in one product, and neighbours that have equally many tokens together."""
+    """Plan one product for all prompts of an adapter, and for neighbours that have equally many tokens."""
     for stack, start_row, counts in _by_stack(rows, first, stacks):
         row = start_row
         for places, each in _runs(counts):
@@ -174,7 +174,7 @@ def plan_prompts(rows: list[BatchRow], first: int, stacks: LoraStacks) -> Iterat
 
 
 def _by_stack(rows: list[BatchRow], first: int, stacks: LoraStacks) -> Iterator[tuple[Stack, int, Counter[int]]]:
-    """Each stack that sorted rows use, its first row in the token matrix, and how many rows each place has."""
+    """Yield each stack that sorted rows use, its first row in the token matrix, and the number of rows a place."""
     joined: list[Joined | None] = [stacks.joined(row.sequence_id) for row in rows]
     pairs = zip(joined, rows, strict=True)
     for _, members in groupby(pairs, key=lambda pair: pair[0].stack.number if pair[0] else BARE[0]):
@@ -189,7 +189,7 @@ def _by_stack(rows: list[BatchRow], first: int, stacks: LoraStacks) -> Iterator[
 
 
 def _runs(counts: Counter[int]) -> Iterator[tuple[list[int], int]]:
-    """Cut places, which are in order, into runs without gaps whose members have equally many rows."""
+    """Split sorted places into runs without gaps whose members have equally many rows."""
     places = list(counts)
     while places:
         each = counts[places[0]]
@@ -201,7 +201,7 @@ def _runs(counts: Counter[int]) -> Iterator[tuple[list[int], int]]:
 
 
 def _pad(counts: list[int], most: int, first: int) -> tuple[list[int], list[int]]:
-    """For each place `most` rows, its own and then any; and where in that list each row stands."""
+    """List `most` rows for each place, its own and then padding, and the index of each row in that list."""
     padded: list[int] = []
     kept: list[int] = []
     row = first

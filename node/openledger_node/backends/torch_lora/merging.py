@@ -1,4 +1,4 @@
-"""An adapter folded into copies of the base's linear maps; the base's own stay as they are, bit by bit."""
+"""Merges an adapter into copies of the base's linear maps; the base itself stays unchanged, bit by bit."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -15,9 +15,9 @@ from .weights import LayerWeights, LinearMap, Weights
 
 @torch.inference_mode()
 def merged_weights(weights: Weights, blob: AdapterBlob, config: DecoderConfig) -> Weights:
-    """Weights in which every map that the adapter changes is W + scaling · B A, summed in float32 and narrowed once.
+    """Weights in which every map that the adapter changes is W + scaling · B A, summed in float32 and rounded once.
 
-    They take as much memory again as the maps that are changed; what is not changed is shared.
+    The changed maps take their memory a second time; unchanged maps are shared.
     """
     tensors = _changed(weights, blob, config)
     layers = tuple(_with(layer, number, tensors) for number, layer in enumerate(weights.layers))
@@ -54,11 +54,11 @@ def _with(layer: LayerWeights, number: int, tensors: dict[tuple[int, str], Tenso
     return replace(layer, maps=maps)
 
 
-# ---- When to fold an adapter into the base: once it has owned the batch for long, and until somebody else comes.
+# ---- An adapter is merged after it has long been alone in the batch, and until a row with another one joins.
 
 
 class MergePolicy:
-    """Counts steps in a row that one adapter had for itself."""
+    """Counts consecutive steps in which one adapter was alone in the batch."""
 
     def __init__(self, after_steps: int) -> None:
         self._after_steps = after_steps  # 0: never
@@ -66,7 +66,7 @@ class MergePolicy:
         self._num_steps = 0
 
     def choose(self, adapter_ids: Collection[AdapterId | None]) -> AdapterId | None:
-        """The adapter that the base should hold for a step over rows of these adapters; None: the bare base."""
+        """Choose the adapter to merge for a step over rows of these adapters; None: the plain base."""
         owner = next(iter(adapter_ids)) if len(set(adapter_ids)) == 1 else None
         self._num_steps = self._num_steps + 1 if owner == self._owner else 1
         self._owner = owner
@@ -74,5 +74,5 @@ class MergePolicy:
         return owner if is_due else None
 
     def forget(self) -> None:
-        """Start counting anew: merging was tried and did not work."""
+        """Restart the count, after a merge failed or was undone."""
         self._num_steps = 0

@@ -1,4 +1,4 @@
-"""Where tensors live and how their numbers are written."""
+"""The device and the number format of tensors."""
 
 from typing import NamedTuple
 
@@ -10,17 +10,17 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Placement(NamedTuple):
-    """Device and number format of every weight and cache."""
+    """The device and number format of every weight and cache."""
 
     device: torch.device
     dtype: torch.dtype
 
 
 def choose_placement(device_name: str, dtype_name: str) -> Placement:
-    """Take what is asked for, or the best there is.
+    """Choose the requested device and format, or for "auto" the best available.
 
     Raises:
-        ModelError: the device is not on this machine.
+        ModelError: this machine has no such device.
     """
     device = _choose_device(device_name)
     return Placement(device, _choose_dtype(dtype_name, device))
@@ -36,7 +36,7 @@ def _choose_device(name: str) -> torch.device:
 
 
 def _choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Auto is bfloat16 where the hardware multiplies it, else float32."""
+    """Choose bfloat16 for "auto" if the hardware multiplies it, else float32."""
     if name != "auto":
         return DTYPES[name]
     if device.type == "cpu":

@@ -1,7 +1,7 @@
-"""Matrices of the base in 8 or 4 bits: less memory, each one widened to the serving format while it is used.
+"""The base's matrices in 8 or 4 bits, which saves memory; each is widened to the serving format while it is used.
 
-Only the numbers that rest are narrow. A row of a batch is computed as in the serving format, so what it gives depends
-on nobody else's, which products of narrow numbers would not promise: they are scaled by the batch's largest.
+Only stored numbers are narrow. Products are computed in the serving format, so that a row does not depend on the rest
+of its batch. Products of narrow numbers would depend on it, because they are scaled by the batch's largest number.
 """
 
 from dataclasses import dataclass
@@ -22,36 +22,36 @@ NF4_BLOCK = 64  # numbers that share a scale
 
 
 class Matrix(Protocol):
-    """A matrix (d_out, d_in) that rests in another format."""
+    """A matrix (d_out, d_in) that is stored in another format."""
 
     @property
     def size_bytes(self) -> int:
-        """What it takes."""
+        """The bytes that it takes."""
 
     def wide(self) -> Tensor:
-        """It in the serving format."""
+        """Widen the matrix to the serving format."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Int8Matrix:
-    """Whole numbers of 8 bits, and a scale a row."""
+    """Integers of 8 bits, with one scale a row."""
 
     numbers: Tensor  # (d_out, d_in) int8
     scales: Tensor  # (d_out, 1) in the serving format
 
     @property
     def size_bytes(self) -> int:
-        """What it takes."""
+        """The bytes that it takes."""
         return self.numbers.numel() + self.scales.numel() * self.scales.itemsize
 
     def wide(self) -> Tensor:
-        """It in the serving format."""
+        """Widen the matrix to the serving format."""
         return self.numbers.to(self.scales.dtype) * self.scales
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nf4Matrix:
-    """Four bits a number, whose values are quantiles of a normal distribution (Dettmers et al. 2023)."""
+    """Four bits a number; the values are quantiles of a normal distribution (Dettmers et al. 2023)."""
 
     numbers: Tensor  # (d_out · d_in / 2, 1) uint8
     state: Any  # bitsandbytes' scales and format
@@ -59,24 +59,26 @@ class Nf4Matrix:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes."""
+        """The bytes that it takes."""
         return self.numbers.numel() + int(self.state.absmax.numel() * self.state.absmax.itemsize)
 
     def wide(self) -> Tensor:
-        """It in the serving format."""
+        """Widen the matrix to the serving format."""
         widened: Tensor = self.functional.dequantize_4bit(self.numbers, self.state)
         return widened
 
 
 def quantise(weight: Tensor, quantisation: str) -> Tensor | Matrix:
-    """Narrow one matrix (d_out, d_in); "none" leaves it as it is.
+    """Quantise one matrix (d_out, d_in); "none" leaves it unchanged.
 
     Raises:
-        ModelError: what it needs is not installed.
+        ModelError: the library that it needs is not installed.
     """
     if quantisation == "int8":
         scales = weight.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / INT8_MAX
-        scales = scales.to(weight.dtype)  # as they are used, so that rounding is to the numbers that come back
+        scales = scales.to(
+            weight.dtype
+        )  # round the scales first, so that the numbers fit the scales that are used later
         numbers = (weight.float() / scales.float()).round().clamp(-INT8_MAX, INT8_MAX)
         return Int8Matrix(numbers=numbers.to(torch.int8), scales=scales)
     if quantisation == "nf4":
@@ -87,10 +89,10 @@ def quantise(weight: Tensor, quantisation: str) -> Tensor | Matrix:
 
 
 def check_quantisation(quantisation: str) -> None:
-    """Look before the base is loaded.
+    """Check the setting before the base is loaded.
 
     Raises:
-        ModelError: it is not known, or what it needs is not installed.
+        ModelError: it is unknown, or the library that it needs is not installed.
     """
     if quantisation not in QUANTISATIONS:
         raise ModelError(f"[inference] quantisation is {quantisation!r}: set it to one of {', '.join(QUANTISATIONS)}")
@@ -108,17 +110,17 @@ def _bitsandbytes() -> ModuleType:
         ) from error
 
 
-# ---- Tensors as plain bits and back: numpy has no bfloat16.
+# ---- Conversion of tensors to plain bits and back, because numpy has no bfloat16.
 
 BITS = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
 def to_bits(tensor: Tensor) -> NDArray[Any]:
-    """A tensor's bits as whole numbers of its width, over the same memory."""
+    """A view of a tensor as unsigned integers of the same width."""
     width = BITS[tensor.itemsize]
     return tensor.contiguous().view(torch.uint8).numpy().view(width)
 
 
 def from_bits(bits: NDArray[Any], dtype: torch.dtype) -> Tensor:
-    """The tensor that these bits are, over the same memory."""
+    """A view of bits as a tensor of `dtype`."""
     return torch.from_numpy(bits.view(np.uint8)).view(dtype)

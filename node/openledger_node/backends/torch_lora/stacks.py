@@ -1,7 +1,7 @@
-"""Batch-aligned stacks: the adapters of joined sequences lie side by side, to be multiplied all at once.
+"""Batch-aligned stacks: the adapters of joined sequences are stored side by side, to be multiplied at once.
 
-Adapters of one shape share a stack, at their exact ranks. An adapter is copied into its place once, when the first
-sequence that uses it joins, and stays there after the last has left until somebody needs the place.
+Adapters of one shape share a stack, at their exact ranks. An adapter is copied to its place once, when the first
+sequence that uses it joins. It stays there after the last one has left, until another adapter needs the place.
 """
 
 from collections.abc import Iterator
@@ -25,19 +25,19 @@ class MapStack(NamedTuple):
 
     columns: slice  # of the fused map's output
     ranks: slice  # of the group's A
-    b: Tensor  # (places, rank, d_out); scaling is folded in
+    b: Tensor  # (places, rank, d_out); the scaling is folded in
     scale_less_one: Tensor | None  # (places, 1, d_out) of DoRA
 
 
 class GroupStack(NamedTuple):
-    """What a stack adds to one fused linear map."""
+    """A stack's part for one fused linear map."""
 
     a: Tensor  # (places, d_in, Σ rank)
     maps: tuple[MapStack, ...]
 
 
 class Stack:
-    """The adapters of one shape that sequences use; place p of every tensor is the same adapter."""
+    """The adapters of one shape that sequences use; place p of every tensor belongs to the same adapter."""
 
     def __init__(self, shape: Shape, config: DecoderConfig, placement: Placement) -> None:
         self.number = next(_numbers)  # rows are sorted by it
@@ -45,31 +45,31 @@ class Stack:
         self._config = config
         self._placement = placement
         self._tensors: list[Tensor] = []
-        self._ids: list[AdapterId | None] = []  # whose numbers lie in each place, used or not
+        self._ids: list[AdapterId | None] = []  # the adapter in each place, used or not
         self._users: list[int] = []
         self.groups: dict[tuple[int, str], GroupStack] = {}
 
     @property
     def is_used(self) -> bool:
-        """Whether any sequence's adapter is here."""
+        """True if any sequence uses an adapter of this stack."""
         return self.num_used > 0
 
     @property
     def num_used(self) -> int:
-        """Places whose adapters sequences use."""
+        """The number of places whose adapters sequences use."""
         return sum(users > 0 for users in self._users)
 
     @property
     def num_places(self) -> int:
-        """Places that there is memory for."""
+        """The number of places with memory."""
         return len(self._tensors[0]) if self._tensors else 0
 
     def has_room_for(self, adapter_id: AdapterId) -> bool:
-        """Whether an adapter has a place, or finds one without more memory."""
+        """Return True if an adapter has a place, or can get one without more memory."""
         return adapter_id in self._ids or self.num_used < self.num_places
 
     def shrink(self) -> dict[int, int]:
-        """Give back the places that nobody uses, and say where each of the others has gone."""
+        """Free unused places, and return the new place of each of the others."""
         kept = [place for place, users in enumerate(self._users) if users]
         self._tensors = [tensor[kept] for tensor in self._tensors]
         self._ids = [self._ids[place] for place in kept]
@@ -78,7 +78,7 @@ class Stack:
         return {old: new for new, old in enumerate(kept)}
 
     def put(self, adapter_id: AdapterId, parts: list[Tensor]) -> int:
-        """Return an adapter's place for one more user; copy the adapter there if it is not."""
+        """Return an adapter's place for one more user; copy the adapter there if necessary."""
         if adapter_id in self._ids:
             place = self._ids.index(adapter_id)
         else:
@@ -89,16 +89,16 @@ class Stack:
         return place
 
     def drop(self, place: int) -> None:
-        """Take one user away."""
+        """Remove one user of a place."""
         self._users[place] -= 1
 
     def forget(self, adapter_id: AdapterId) -> None:
-        """Let nobody find an adapter here again: its id may come back with other numbers."""
+        """Forget an adapter's numbers, because its id may return with others."""
         if adapter_id in self._ids:
             self._ids[self._ids.index(adapter_id)] = None
 
     def _add_place(self) -> int:
-        """Twice the memory where there is no place left: untouched pages cost nothing on the CPU."""
+        """Add a place, and double the memory if none is left; on the CPU untouched pages cost nothing."""
         place = len(self._ids)
         if place == self.num_places:
             self._lay_out(max(1, 2 * place))

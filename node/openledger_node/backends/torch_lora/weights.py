@@ -1,4 +1,4 @@
-"""A base's tensors, from safetensors, narrowed to the engine's number format, with q|k|v and gate|up fused."""
+"""A base's tensors from safetensors, in the serving format, with q|k|v and gate|up fused."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ BLOCK_OF = {"qkv": "self_attn", "o": "self_attn", "gate_up": "mlp", "down": "mlp
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearMap:
-    """One fused linear map."""
+    """One fused linear map of a layer."""
 
-    weight: Tensor | Matrix  # (d_out, d_in), as torch's linear takes it
+    weight: Tensor | Matrix  # (d_out, d_in), the layout of torch's linear
     bias: Tensor | None
 
     def wide(self) -> Tensor:
@@ -32,7 +32,7 @@ class LinearMap:
 
     @property
     def size_bytes(self) -> int:
-        """What the matrix takes."""
+        """The bytes of the matrix."""
         return self.weight.nbytes if isinstance(self.weight, Tensor) else self.weight.size_bytes
 
 
@@ -54,19 +54,19 @@ class Weights:
     embedding: Tensor  # (vocabulary, d_model)
     layers: tuple[LayerWeights, ...]
     final_norm: Tensor  # (d_model,)
-    head: Tensor  # (vocabulary, d_model); the embedding itself where they are tied
+    head: Tensor  # (vocabulary, d_model); the embedding itself if they are tied
 
     @property
     def map_bytes(self) -> int:
-        """What the linear maps of all layers take."""
+        """The bytes of all layers' linear maps."""
         return sum(each.size_bytes for layer in self.layers for each in layer.maps.values())
 
 
 def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of a base under our own name, fused, one after the other, on the host.
+    """Yield every tensor of a base under its name here, fused, on the host.
 
     Raises:
-        ModelError: a tensor is missing or the file is torn.
+        ModelError: a tensor is missing, or a file is damaged.
     """
     try:
         read = _open_reader(folder, dtype)
@@ -81,7 +81,7 @@ def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Ite
 
 
 def weights_from(tensors: dict[str, Tensor], config: DecoderConfig, quantisation: str = "none") -> Weights:
-    """Order tensors by what they are for, and narrow the linear maps of layers; `tensors` loses these on the way."""
+    """Arrange tensors by layer and quantise the linear maps, which are removed from `tensors` to free memory."""
 
     def layer(number: int) -> LayerWeights:
         def own(name: str) -> Tensor | None:
@@ -124,7 +124,7 @@ def _layer_tensors(read: Reader, config: DecoderConfig, number: int) -> Iterator
 
 
 def _open_reader(folder: Path, dtype: torch.dtype) -> Reader:
-    """Map tensor names to their files: one file, or several listed in an index."""
+    """Open a base's single file, or the files of its index, and return a reader of tensors by name."""
     index = folder / "model.safetensors.index.json"
     if index.exists():
         file_of = json.loads(index.read_text())["weight_map"]

@@ -1,4 +1,4 @@
-"""Any decoder that transformers loads, for bases that torch_lora's own does not have: slower, and as exact.
+"""Any decoder that transformers loads, for bases that torch_lora's decoder does not support: slower, but as exact.
 
-hooks.py (each row's own adapter, on the model's own linear maps) · backend.py (the plug itself)
+hooks.py adds each row's adapter to the model's own linear maps; backend.py is the plug.
 """

@@ -1,4 +1,4 @@
-"""The plug for other architectures: transformers' own model, a cache a sequence, one sequence after the other."""
+"""The backend for other architectures: transformers' model, with one cache a sequence, and one sequence at a time."""
 
 import contextlib
 import inspect
@@ -27,7 +27,7 @@ CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len")
 
 @dataclass(slots=True, kw_only=True)
 class Joined:
-    """One sequence: its adapter, its tokens so far, and the keys and values of those that were run."""
+    """One sequence: its adapter, its tokens so far, and the keys and values of the tokens that ran."""
 
     adapter: HookedAdapter | None
     cache: DynamicCache
@@ -35,7 +35,7 @@ class Joined:
 
 
 class TransformersBackend:
-    """Keeps its own caches, so blocks mean nothing to it; `position` of a sequence's first row is 0."""
+    """Keeps its own caches and ignores blocks, so a sequence's first row must start at position 0."""
 
     def __init__(self, settings: BackendSettings) -> None:
         assert settings.base_folder is not None, "torch_lora has looked"
@@ -48,7 +48,9 @@ class TransformersBackend:
         self._model = _load(folder, self._placement.dtype)
         self._model.to(device=self._placement.device)  # type: ignore[call-arg]
         forward = inspect.signature(self._model.forward).parameters
-        self._cache_name = "cache" if "cache" in forward else "past_key_values"  # newer and older models
+        self._cache_name = (
+            "cache" if "cache" in forward else "past_key_values"
+        )  # the name differs between newer and older models
         self._hooks = LoraHooks(self._model)
         self._adapters: dict[AdapterId, HookedAdapter] = {}
         self._joined: dict[str, Joined] = {}
@@ -70,11 +72,11 @@ class TransformersBackend:
 
     @property
     def profile(self) -> Profile:
-        """What was opened."""
+        """The properties of the open backend."""
         return self._profile
 
     def read_adapter(self, source: AdapterSource) -> HookedAdapter:
-        """Read an adapter's files and check them against the model's own modules."""
+        """Read an adapter's files and check them against the model's modules."""
         numbers = read_numbers(source, self._hooks.check_fits)
         return self._hooks.adapter_from(numbers, self._placement.dtype)
 
@@ -100,16 +102,16 @@ class TransformersBackend:
         del self._joined[sequence_id]
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
-        """Run the rows one after the other and draw."""
+        """Run the rows one by one and draw."""
         return draw_rows(tuple(row for row in rows if row.draw), self.logits(rows))
 
     @torch.inference_mode()
     def logits(self, rows: tuple[BatchRow, ...]) -> Tensor:
-        """Run a step and return the logits behind each row that has `draw`: (drawn, vocabulary) in float32."""
+        """Run a step and return the logits of each row that has `draw`, (drawn, vocabulary) in float32."""
         try:
             found = [(row, self._run(row)) for row in rows]
         except Exception:
-            for row in rows:  # the step may come again, and what it has left in their caches is not known
+            for row in rows:  # the step may be retried, but the failed one left their caches in an unknown state
                 self._joined[row.sequence_id].cache = self._empty_cache()
             raise
         drawn = [logits for row, logits in found if row.draw]
@@ -138,7 +140,7 @@ class TransformersBackend:
 
 
 def _load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a base from its folder alone, and never code that lies in it."""
+    """Load a base from its folder only, and never run code from it."""
     try:
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True

@@ -1,4 +1,4 @@
-"""Adapters on the linear maps of a model that somebody else wrote, by hooks on its modules."""
+"""Adapters on the linear maps of any transformers model, by hooks on its modules."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from openledger_node.models.adapter_files.layout import LoraLayout
 from openledger_protocol.errors import AdapterRefusedError
 
 Hook = Callable[[nn.Module, tuple[Tensor], Tensor], Tensor | None]
-"""Sees a module's input and output, and may return another output."""
+"""Receives a module's input and output, and may return another output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HookedSite:
-    """One changed linear map: x a b is added to its output; scaling is folded into `b`."""
+    """One changed linear map: x a b is added to its output; the scaling is folded into `b`."""
 
     a: Tensor  # (d_in, rank)
     b: Tensor  # (rank, d_out)
@@ -25,12 +25,12 @@ class HookedSite:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes."""
+        """The bytes that it takes."""
         parts = (self.a, self.b, *([] if self.scale_less_one is None else [self.scale_less_one]))
         return sum(part.numel() * part.itemsize for part in parts)
 
     def to(self, device: torch.device) -> "HookedSite":
-        """The same on another device."""
+        """A copy on another device."""
         scale = None if self.scale_less_one is None else self.scale_less_one.to(device)
         return HookedSite(a=self.a.to(device), b=self.b.to(device), scale_less_one=scale)
 
@@ -43,12 +43,12 @@ class HookedAdapter:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes."""
+        """The bytes that it takes."""
         return sum(site.size_bytes for site in self.sites.values())
 
 
 class LoraHooks:
-    """Hooks on all linear maps of a model; they add what the adapter in `active` says, or nothing."""
+    """Hooks on all linear maps of a model; they add the changes of the adapter in `active`, if any."""
 
     def __init__(self, model: nn.Module) -> None:
         self.active: HookedAdapter | None = None
@@ -58,10 +58,10 @@ class LoraHooks:
             module.register_forward_hook(self._hook(path))
 
     def check_fits(self, layout: LoraLayout) -> None:
-        """Compare what an adapter changes with the model's linear maps.
+        """Compare the linear maps that an adapter changes with the model's.
 
         Raises:
-            AdapterRefusedError: naming the first place where they differ.
+            AdapterRefusedError: names the first place where they differ.
         """
         for site in layout.sites:
             if (module := self._maps.get(site.path)) is None:
@@ -74,7 +74,7 @@ class LoraHooks:
 
     @torch.inference_mode()
     def adapter_from(self, numbers: list[SiteNumbers], dtype: torch.dtype) -> HookedAdapter:
-        """Lay an adapter's numbers out for the hooks."""
+        """Arrange an adapter's numbers for the hooks."""
         return HookedAdapter(sites={each.site.path: self._site(each, dtype) for each in numbers})
 
     def _site(self, numbers: SiteNumbers, dtype: torch.dtype) -> HookedSite:
@@ -100,7 +100,7 @@ class LoraHooks:
 
 
 def weight_of(module: nn.Module) -> Tensor:
-    """A linear map's matrix as (d_out, d_in); GPT-2's lie the other way round."""
+    """A linear map's matrix as (d_out, d_in); GPT-2 stores it transposed."""
     weight = module.weight
     assert isinstance(weight, Tensor), "a linear map has a matrix"
     return weight.T if isinstance(module, Conv1D) else weight

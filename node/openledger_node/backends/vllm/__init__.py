@@ -1,8 +1,7 @@
-"""A vLLM server behind the engine's socket, for operators with several GPUs or machines.
+"""A vLLM server as a backend, for operators with several GPUs or machines.
 
-server.py (starts it, or finds the operator's) → parent_watch.py (ends it, however we end) → client.py (HTTP to it)
-stream.py (one answer that it writes) · backend.py (the plug itself). vLLM is a program in an environment of its
-own: nothing of it is ever imported here.
+server.py starts a server or attaches to the operator's, parent_watch.py ends it with us, client.py speaks HTTP,
+stream.py reads one answer, and backend.py is the plug. vLLM runs in its own environment and is never imported here.
 """
 
 from .backend import open_backend

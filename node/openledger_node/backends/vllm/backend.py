@@ -1,7 +1,7 @@
-"""The plug: steps that read along in answers which a vLLM server writes by itself.
+"""The vLLM backend: a step reads the next tokens of answers that a vLLM server generates by itself.
 
-vLLM batches, caches and draws as it does anywhere; a step waits until each of its rows has the token that it asks
-for. So tokens are vLLM's own draw, and not the pure function of seed and position that our engines share.
+vLLM batches, caches and samples on its own, and a step waits until each of its rows has its token. So vLLM draws the
+tokens, and they are not the pure function of seed and position that our engines share.
 """
 
 import json
@@ -24,7 +24,7 @@ from .server import KEY_VARIABLE, SERVED_NAME, OwnServer, attach, start_server
 from .stream import RequestRefusedError, Stream, completion_body
 
 OLDEST = (0, 32)
-"""Before it, ranks and scalings of single modules of an adapter were not read, and that is not said of an answer."""
+"""Older versions ignore the ranks and scalings of single modules of an adapter, without an error."""
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 
@@ -33,26 +33,26 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VllmAdapter:
-    """Where the server finds an adapter; it reads the files itself."""
+    """The folder from which the server reads an adapter."""
 
     folder: str
-    size_bytes: int  # of the file
+    size_bytes: int  # of the weights file
 
 
 @dataclass(slots=True, kw_only=True)
 class _Text:
-    """A joined sequence: all its tokens so far, and the stream that goes on behind them."""
+    """A joined sequence: all its tokens so far, and the stream that continues them."""
 
-    model: str  # as the server calls it
+    model: str  # the server's name for it
     ids: list[int] = field(default_factory=list)
     stream: Stream | None = None
 
 
 def open_backend(settings: BackendSettings) -> "VllmBackend":
-    """Start a server of our own, or attach to the operator's, and see what it serves.
+    """Start a server, or attach to the operator's, and check what it serves.
 
     Raises:
-        ModelError: naming what to install, to start or to set.
+        ModelError: says what to install, to start or to set.
     """
     if settings.base_folder is None:
         raise ModelError("backend vllm needs a real base: set [inference] base")
@@ -70,12 +70,12 @@ def open_backend(settings: BackendSettings) -> "VllmBackend":
 
 
 class VllmBackend:
-    """Keeps each sequence's tokens and the stream that vLLM writes behind them."""
+    """Keeps each sequence's tokens, and the stream in which vLLM continues them."""
 
     def __init__(
         self, client: Client, settings: BackendSettings, names: tuple[str, ...], server: OwnServer | None = None
     ) -> None:
-        """Look at the server; the base must be served under one of `names`, or from a folder of one of them."""
+        """Check the server, which must serve the base under one of `names`, or from a folder of such a name."""
         self._client = client
         self._server = server
         self._batch_max = settings.batch_max
@@ -88,11 +88,11 @@ class VllmBackend:
 
     @property
     def profile(self) -> Profile:
-        """No blocks: the server keeps its own cache."""
+        """A profile without blocks, because the server manages its own cache."""
         return self._profile
 
     def read_adapter(self, source: AdapterSource) -> VllmAdapter:
-        """Check the files as every backend must; the server reads them when they are loaded."""
+        """Check the files as every backend must; the server reads them when the adapter is loaded."""
         if len(source.parts) != 1 or source.parts[0].weight != 1:
             raise AdapterRefusedError(
                 "backend vllm serves an adapter as it is: no weights, and no weighted sets of adapters"
@@ -104,10 +104,10 @@ class VllmBackend:
         """Have the server read and keep an adapter.
 
         Raises:
-            AdapterRefusedError: in vLLM's own words.
+            AdapterRefusedError: vLLM refuses it; the message has its reason.
         """
         assert isinstance(adapter, VllmAdapter), "it was read here"
-        # In place, since a server that outlives us may still have it from before.
+        # In place, because the operator's server may still have it from an earlier engine.
         body = {"lora_name": adapter_id, "lora_path": adapter.folder, "load_inplace": True}
         reply = self._client.ask("POST", LOAD, body)
         if reply.status != 200:
@@ -115,14 +115,14 @@ class VllmBackend:
         self._adapters.add(adapter_id)
 
     def unload_adapter(self, adapter_id: AdapterId) -> None:
-        """Have the server forget an adapter; what it has of its weights goes when others need the place."""
+        """Have the server forget an adapter; it frees the weights when others need the memory."""
         self._adapters.remove(adapter_id)
         reply = self._client.ask("POST", UNLOAD, {"lora_name": adapter_id})
         if reply.status not in (200, 404):
             raise ServerLostError(f"vLLM does not unload an adapter: {reason_of(reply.text)}")
 
     def join(self, sequence_id: str, adapter_id: AdapterId | None) -> None:
-        """Start a sequence; nothing runs before its first token is asked for."""
+        """Start a sequence; nothing runs before its first token is requested."""
         assert len(self._texts) < self._batch_max, "the scheduler counts places"
         assert sequence_id not in self._texts, "it has left before it joins again"
         if adapter_id is not None and adapter_id not in self._adapters:
@@ -130,33 +130,33 @@ class VllmBackend:
         self._texts[sequence_id] = _Text(model=adapter_id or self._model)
 
     def leave(self, sequence_id: str) -> None:
-        """End a sequence, wherever the server is with it."""
+        """End a sequence, even in the middle of an answer."""
         _stop(self._texts.pop(sequence_id))
 
     def step(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
-        """Note what each row brings, start what does not run yet, and wait for each token that is asked for.
+        """Append each row's tokens, start the streams that do not run yet, and wait for each requested token.
 
         Returns:
-            What was drawn; nothing for a row that vLLM refuses to run.
+            The drawn token of each row; none for a row that vLLM refuses to run.
 
         Raises:
-            ServerLostError: the server is gone.
+            ServerLostError: the server has ended.
         """
         drawing = [(row.sequence_id, draw) for row in rows if (draw := self._take(row))]
         for sequence_id, draw in drawing:
-            self._start(self._texts[sequence_id], draw)  # all of them, before the first is waited for
+            self._start(self._texts[sequence_id], draw)  # start all streams before waiting for the first
         drawn = {sequence_id: self._next(self._texts[sequence_id], draw) for sequence_id, draw in drawing}
         return {sequence_id: each for sequence_id, each in drawn.items() if each is not None}
 
     def close(self) -> None:
-        """End all streams, and the server if it is ours."""
+        """End all streams, and the server if this node started it."""
         for text in self._texts.values():
             _stop(text)
         if self._server:
             self._server.close()
 
     def _take(self, row: BatchRow) -> Draw | None:
-        """Put a row's tokens behind the others, and drop a stream that wrote something else there."""
+        """Append a row's tokens, and drop the stream if it generated others."""
         text = self._texts[row.sequence_id]
         assert row.position <= len(text.ids), "a row goes on where the one before it ended"
         text.ids[row.position :] = row.token_ids
@@ -179,7 +179,7 @@ class VllmBackend:
             text.stream = Stream(self._client, prompt_ids=text.ids, sampling=draw.sampling, body=body)
 
     def _next(self, text: _Text, draw: Draw) -> Drawn | None:
-        """The token behind a text; a stream that is over is followed by another, since more is wanted."""
+        """Read the next token of a text; if its stream has ended, start another."""
         try:
             for _ in range(2):
                 self._start(text, draw)
@@ -188,7 +188,9 @@ class VllmBackend:
                     return drawn
                 _stop(text)
         except RequestRefusedError as refusal:
-            log.warning("vLLM refuses a request with status %s", refusal)  # its reason may quote the request
+            log.warning(
+                "vLLM refuses a request with status %s", refusal
+            )  # status only: the reason may quote the request
             _stop(text)
             return None
         raise ServerLostError("the vLLM server ended an answer before its first token")
@@ -201,7 +203,7 @@ def _stop(text: _Text) -> None:
 
 
 def _find_base(client: Client, names: tuple[str, ...]) -> tuple[str, int]:
-    """How the server calls our base, and how many tokens it takes."""
+    """The server's name for the base, and its context length."""
     reply = client.ask("GET", "/v1/models")
     if reply.status in (401, 403):
         raise ModelError(f"the vLLM server wants a key: start the daemon with {KEY_VARIABLE} set to it")
@@ -219,7 +221,7 @@ def _find_base(client: Client, names: tuple[str, ...]) -> tuple[str, int]:
 
 
 def _check_loading(client: Client) -> None:
-    """Require that adapters can be loaded while it runs: an empty order is answered with 400 where they can."""
+    """Require that adapters can be loaded at run time: the server answers an empty request with 400 then, else 404."""
     reply: Reply = client.ask("POST", LOAD, {"lora_name": "", "lora_path": ""})
     if reply.status == 404:
         raise ModelError(
@@ -257,7 +259,7 @@ def _profile(settings: BackendSettings, context: int) -> Profile:
 
 
 def _text_config(folder: Path) -> dict[str, Any]:
-    """The base's sizes; those of a model of pictures and text are of its text part."""
+    """The base's config, or its text part for a model of images and text."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_text())
     part: dict[str, Any] = config.get("text_config", config)
     return part

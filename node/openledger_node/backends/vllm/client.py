@@ -1,7 +1,7 @@
-"""HTTP to one vLLM server: JSON there and back, over a URL or over a socket file.
+"""HTTP client of one vLLM server: JSON both ways, over a URL or a socket file.
 
-Plain `http.client`, since all that is needed of a stream is to read on where it stands: what has not been read yet
-waits in the kernel, so one thread follows any number of answers.
+Plain `http.client` is enough, because a stream only needs to be read further. Unread bytes wait in the kernel, so one
+thread follows any number of answers.
 """
 
 import json
@@ -18,31 +18,31 @@ CONNECT_TIMEOUT_S = 10.0
 
 
 class ServerLostError(Exception):
-    """The server is gone, or is not the one that we opened: this engine ends, and the next one begins anew."""
+    """The server has ended or was replaced; this engine ends, and the next one connects again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """One answer of the server, whole."""
+    """One complete response of the server."""
 
     status: int
     text: str
 
     @property
     def fields(self) -> Any:
-        """Its JSON.
+        """The response's JSON.
 
         Raises:
-            ServerLostError: it is none.
+            ServerLostError: it is not JSON.
         """
         try:
             return json.loads(self.text)
         except ValueError as error:
-            raise ServerLostError(f"the vLLM server answered what is no JSON: {self.text[:200]!r}") from error
+            raise ServerLostError(f"the vLLM server's answer is not JSON: {self.text[:200]!r}") from error
 
 
 class Client:
-    """Asks one server, with its key."""
+    """Sends requests to one server, with its key."""
 
     def __init__(self, connect: Callable[[], HTTPConnection], *, prefix: str = "", key: str | None = None) -> None:
         self._connect = connect
@@ -50,10 +50,10 @@ class Client:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def ask(self, method: str, path: str, body: object = None) -> Reply:
-        """Send a request and read all of its answer.
+        """Send a request and read its whole response.
 
         Raises:
-            ServerLostError: nobody answers.
+            ServerLostError: the server does not answer.
         """
         connection = self.send(method, path, body)
         try:
@@ -65,16 +65,16 @@ class Client:
             connection.close()
 
     def send(self, method: str, path: str, body: object = None) -> HTTPConnection:
-        """Send a request on a connection of its own; whoever asked reads the answer from it, and closes it.
+        """Send a request on a new connection; the caller reads the response from it and closes it.
 
         Raises:
-            ServerLostError: nobody listens.
+            ServerLostError: the server does not accept connections.
         """
         connection = self._connect()
         sent = None if body is None else json.dumps(body).encode()
         try:
             connection.connect()
-            connection.sock.settimeout(None)  # an answer takes as long as it takes; the daemon watches over stalls
+            connection.sock.settimeout(None)  # no limit here: the daemon watches for stalls
             headers = {**self._headers, "Content-Type": "application/json"}
             connection.request(method, self._prefix + path, sent, headers)
         except (OSError, HTTPException) as error:
@@ -84,10 +84,10 @@ class Client:
 
 
 def client_of_url(url: str, key: str | None) -> Client:
-    """A client of the server at a URL, with or without its `/v1`.
+    """A client of the server at a URL, which may end with `/v1`.
 
     Raises:
-        ModelError: it is no URL of a server.
+        ModelError: it is not an HTTP URL.
     """
     parts = urlsplit(url)
     try:
@@ -107,7 +107,7 @@ def client_of_socket(path: str) -> Client:
 
 
 def reason_of(text: str) -> str:
-    """What an error of vLLM's says, in one line; of an engine's exception, the last line alone."""
+    """The last line of an error of vLLM, which is the reason in an exception of its engine."""
     try:
         message = json.loads(text)["error"]["message"]
     except (ValueError, KeyError, TypeError):
@@ -128,7 +128,7 @@ class _SocketFileConnection(HTTPConnection):
 
 
 def close_response(connection: HTTPConnection, response: HTTPResponse | None) -> None:
-    """Hang up in the middle of an answer: the connection alone does not, while its answer is being read."""
+    """Close a connection in the middle of a response, which must be closed too, or the socket stays open."""
     if response is not None:
         response.close()
     connection.close()

@@ -1,4 +1,4 @@
-"""The vLLM server: one that the operator runs, or one that we start, keep and end."""
+"""The vLLM server: either the operator's, or one that the node starts and ends."""
 
 import json
 import os
@@ -22,15 +22,15 @@ SERVED_NAME = "base"
 KEY_VARIABLE = "VLLM_API_KEY"
 
 RANK_MAX = 64
-"""Ranks that fit unless the operator says more: vLLM keeps room of this rank for each adapter of a batch."""
+"""The rank limit unless the operator sets another; vLLM reserves memory of this rank for each adapter of a batch."""
 
 HOST_ADAPTERS = 128
-"""Adapters that vLLM keeps in the machine's memory."""
+"""Adapters that vLLM keeps in RAM."""
 
 POLL_INTERVAL_S = 0.2
 ATTACH_PATIENCE_S = 60.0
 END_GRACE_S = 3.0
-"""Less than the next server needs to its first look at the GPU: then the memory of this one is free."""
+"""Shorter than the next server's start-up, so that this server's GPU memory is free before the next one needs it."""
 
 TAIL_LINES = 40
 REASON_LINES = 3
@@ -40,20 +40,20 @@ _SAYS_NOTHING = ("See root cause above", "Failed core proc")
 
 
 class OwnServer:
-    """A vLLM server of our own: behind a socket file in a folder that only we can enter, so it needs no key.
+    """A vLLM server that the node starts, behind a socket file in a private folder, so it needs no key.
 
-    Its log goes to ours. It ends when we do, however we do.
+    Its log goes to the engine's log. It ends with this process, even if that is killed.
     """
 
     def __init__(self, program: list[str], arguments: list[str], environment: dict[str, str]) -> None:
-        """Start it; `program` and what the operator adds go around our `arguments`."""
+        """Start the server; the operator's extra arguments in `program` follow `arguments`."""
         self._folder = tempfile.mkdtemp(prefix="openledger-vllm-")
         self._socket = str(Path(self._folder, "server"))
         self.client = client_of_socket(self._socket)
         command = [program[0], *arguments, "--uds", self._socket, *program[1:]]
-        keeper = str(Path(__file__).with_name("parent_watch.py"))
+        parent_watch = str(Path(__file__).with_name("parent_watch.py"))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", keeper, str(END_GRACE_S), self._folder, *command],
+            [sys.executable, "-I", parent_watch, str(END_GRACE_S), self._folder, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -66,10 +66,10 @@ class OwnServer:
         self._logging.start()
 
     def wait_ready(self) -> None:
-        """Wait until it serves, however long it loads.
+        """Wait until the server is ready, without a time limit.
 
         Raises:
-            ModelError: it ended instead; with what it said last.
+            ModelError: it ended before; the message has its last errors.
         """
         while not _is_healthy(self.client):
             if self._process.poll() is not None:
@@ -78,7 +78,7 @@ class OwnServer:
             time.sleep(POLL_INTERVAL_S)
 
     def close(self) -> None:
-        """End it, and wait for its end."""
+        """End the server and wait for its end."""
         assert self._process.stdin is not None, "it is a pipe"
         self._process.stdin.close()
         self._process.wait()
@@ -93,10 +93,10 @@ class OwnServer:
 
 
 def start_server(settings: BackendSettings, folder: Path, model_context: int | None) -> OwnServer:
-    """Start a server of the base in `folder` and wait until it serves.
+    """Start a server of the base in `folder` and wait until it is ready.
 
     Raises:
-        ModelError: the program is not there, or ended before it served.
+        ModelError: the program is not installed, or ended before it was ready.
     """
     program = shlex.split(settings.server_command or "vllm")
     if not program or shutil.which(program[0]) is None:
@@ -110,10 +110,10 @@ def start_server(settings: BackendSettings, folder: Path, model_context: int | N
 
 
 def attach(url: str, *, patience_s: float = ATTACH_PATIENCE_S) -> Client:
-    """A client of the operator's own server; one that does not answer may just be starting, so it gets a minute.
+    """Connect to the operator's server; it has a minute to answer, because it may just be starting.
 
     Raises:
-        ModelError: nobody answers there.
+        ModelError: no server answers there.
     """
     client = client_of_url(url, os.environ.get(KEY_VARIABLE))
     deadline_s = time.monotonic() + patience_s
@@ -125,7 +125,7 @@ def attach(url: str, *, patience_s: float = ATTACH_PATIENCE_S) -> Client:
 
 
 def serve_arguments(settings: BackendSettings, folder: Path, model_context: int | None) -> list[str]:
-    """What `vllm` is called with, but for where it listens."""
+    """The arguments of `vllm`, except for its address."""
     context = min(settings.context_max, model_context or settings.context_max)
     options: dict[str, object] = {
         "served-model-name": SERVED_NAME,
@@ -135,8 +135,8 @@ def serve_arguments(settings: BackendSettings, folder: Path, model_context: int 
         "max-loras": settings.batch_max,  # so that no row of a batch waits for another's adapter to leave
         "max-cpu-loras": max(HOST_ADAPTERS, settings.batch_max),
         "max-lora-rank": RANK_MAX,
-        "generation-config": "vllm",  # a request says how it samples, not the base's files
-        # The same parser as ours, and no more white space than ours allows.
+        "generation-config": "vllm",  # sampling is set by each request, not by the base's files
+        # The same parser as in our engine, and no more white space than it allows.
         "structured-outputs-config": json.dumps({"backend": "guidance", "disable_any_whitespace": True}),
     }
     if settings.kv_cache_bytes:
@@ -146,7 +146,7 @@ def serve_arguments(settings: BackendSettings, folder: Path, model_context: int 
 
 
 def reason_in(lines: list[str]) -> str:
-    """What a log's end says of why: its last errors, but those that only point at others."""
+    """The reason in the last lines of a log: its last errors, without those that only point to others."""
     told = [line for line in lines if _IS_REASON.search(line) and not any(empty in line for empty in _SAYS_NOTHING)]
     chosen = (told or [line for line in lines if line])[-REASON_LINES:]
     return " / ".join(dict.fromkeys(chosen)) or "it said nothing"
@@ -155,7 +155,7 @@ def reason_in(lines: list[str]) -> str:
 def _environment(settings: BackendSettings) -> dict[str, str]:
     ours = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
     if settings.threads:
-        ours["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # or its CPU build takes a thread for each core
+        ours["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else its CPU build uses one thread for each core
     others = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
     return {**ours, **others, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 

@@ -1,4 +1,4 @@
-"""One answer as vLLM writes it: it draws token after token by itself, and we read them when our steps want them."""
+"""One streamed answer of vLLM, which generates tokens by itself; steps read them when they need them."""
 
 import json
 from collections import deque
@@ -17,33 +17,33 @@ BAD_REQUEST, UNPROCESSABLE = 400, 422
 
 
 class RequestRefusedError(Exception):
-    """vLLM does not run this one request; others go on."""
+    """vLLM refuses this request; other requests continue."""
 
 
 class Stream:
-    """A completion that runs at the server, from its first token to its last or until it is closed."""
+    """A completion that runs on the server until its last token, or until it is closed."""
 
     def __init__(self, client: Client, *, prompt_ids: Sequence[int], sampling: SamplingParams, body: object) -> None:
-        """Start it.
+        """Start the completion.
 
         Raises:
-            ServerLostError: nobody listens.
+            ServerLostError: the server does not accept connections.
         """
         self.sampling = sampling
         self.position = len(prompt_ids)  # of the next token
-        self.last: int | None = None  # the token before it, once there is one
+        self.last: int | None = None  # the last token, once there is one
         self._connection: HTTPConnection = client.send("POST", "/v1/completions", body)
         self._response: HTTPResponse | None = None
-        self._received = b""  # the beginning of an event
-        self._drawn: deque[Drawn] = deque()  # at most what the request's max_tokens allows
+        self._received = b""  # the start of an incomplete event
+        self._drawn: deque[Drawn] = deque()  # at most the request's max_tokens
         self._is_over = False
 
     def next(self) -> Drawn | None:
-        """Wait for the next token; None when the server wrote all that it will.
+        """Wait for the next token, or return None if the server has ended the answer.
 
         Raises:
-            RequestRefusedError: the server does not run it.
-            ServerLostError: it broke off.
+            RequestRefusedError: the server refuses the request.
+            ServerLostError: the connection broke.
         """
         while not self._drawn and not self._is_over:
             try:
@@ -58,7 +58,7 @@ class Stream:
         return drawn
 
     def close(self) -> None:
-        """Hang up; vLLM sees it and stops."""
+        """Close the connection, which makes vLLM stop."""
         close_response(self._connection, self._response)
 
     def _read(self) -> None:
@@ -87,16 +87,16 @@ class Stream:
         if response.status in (BAD_REQUEST, UNPROCESSABLE):
             raise RequestRefusedError(str(response.status))
         reason = reason_of(response.read().decode(errors="replace"))
-        # Among them 404: the server was started anew behind our back and has lost its adapters.
+        # This includes 404: the server was restarted meanwhile and has lost its adapters.
         raise ServerLostError(f"the vLLM server answered {response.status}: {reason}")
 
 
 def completion_body(
     model: str, prompt_ids: Sequence[int], sampling: SamplingParams, *, num_tokens_max: int, end_ids: Sequence[int]
 ) -> dict[str, object]:
-    """What /v1/completions is asked.
+    """The request for /v1/completions.
 
-    The seed is moved on by the position, so that an answer that is begun anew does not draw its first numbers again.
+    The position is added to the seed, so that a resumed answer does not repeat its first random numbers.
     """
     body: dict[str, object] = {
         "model": model,
@@ -105,7 +105,7 @@ def completion_body(
         "stream": True,
         "return_token_ids": True,
         "stop_token_ids": list(end_ids),
-        "seed": (sampling.seed + len(prompt_ids)) % 2**63,  # vLLM's is signed, and -1 means none
+        "seed": (sampling.seed + len(prompt_ids)) % 2**63,  # vLLM's seed is signed, and -1 means none
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": sampling.top_k,
@@ -134,6 +134,6 @@ def drawn_from(choice: dict[str, Any], num_top: int | None) -> list[Drawn]:
 
 
 def _top_from(named: dict[str, float], num_top: int) -> tuple[tuple[int, float], ...]:
-    """The likeliest first; vLLM names the token that was drawn beside them, likely or not."""
+    """The `num_top` likeliest tokens; vLLM also lists the drawn token, even if it is not one of them."""
     pairs = [(int(name.removeprefix(TOKEN_PREFIX)), logprob) for name, logprob in named.items()]
     return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:num_top])
