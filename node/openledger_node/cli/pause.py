@@ -13,7 +13,7 @@ from .daemon_client import ask_daemon, open_node_home
 from .render import emit_json, plain, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-WHY = "this node is paused by its owner: `openledger-node resume` lets it go on"
+WHY = "this node is paused by its owner: run `openledger-node resume` to continue"
 
 
 def add_commands(app: typer.Typer) -> None:

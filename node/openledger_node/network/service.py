@@ -332,7 +332,8 @@ class NetworkService:
     async def _ask_peers(self, question: str, arguments: Mapping[str, Any]) -> Any:
         if self._peers is None:
             raise UnavailableError(
-                "this node is alone on a chain of its own: `openledger-node network join FILE` connects it to others"
+                "this node is on a chain of its own and has no peers: "
+                "`openledger-node network join FILE` connects it to others"
             )
         if question == "peers":
             return self._peers.peers()

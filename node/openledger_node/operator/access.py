@@ -1,4 +1,4 @@
-"""How other programs reach this node: its address, where the key lies, model names, and lines to paste."""
+"""Access for other programs: the address, the key file, model names, examples to paste, and the logs."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from ..home import Home
 
 
 def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any]:
-    """What a client needs; the key itself is in none of it."""
+    """The data that a client needs, without the key itself."""
     base_url, model = f"{url}/v1", models[0] if models else "MODEL"
     key = f'"$(cat {shlex.quote(str(key_file))})"'
     port = url.rpartition(":")[2]
@@ -39,13 +39,13 @@ def connection(url: str, key_file: Path, models: Sequence[str]) -> dict[str, Any
             ),
         },
         "note": (
-            f"the API listens on loopback alone: a container reaches it with --network host, "
-            f"another machine by `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`"
+            f"the API listens on loopback only: a container reaches it with --network host, "
+            f"another machine with `ssh -L {port}:127.0.0.1:{port} THIS_MACHINE`"
         ),
     }
 
 
-# ---- The last lines of what the node and its parts have said.
+# ---- The last lines of the logs.
 
 SOURCES: Mapping[str, str] = {"node": "node.log", "engine": "engine.log", "chain": "chain.log"}
 LINES_MAX = 10_000
@@ -53,18 +53,18 @@ BLOCK_BYTES = 64 * 1024
 
 
 def log_file(home: Home, source: str) -> Path:
-    """Where one of them writes.
+    """The file of a log.
 
     Raises:
-        MalformedError: there is none such.
+        MalformedError: there is no such log.
     """
     if source not in SOURCES:
-        raise MalformedError(f"no log is called {source!r}: there are {', '.join(SOURCES)}")
+        raise MalformedError(f"no log is called {source!r}: choose one of {', '.join(SOURCES)}")
     return home.logs / SOURCES[source]
 
 
 def read_logs(home: Home, source: str, lines: int) -> dict[str, Any]:
-    """The newest lines of one log, the oldest of them first.
+    """The newest lines of one log, oldest first.
 
     Raises:
         MalformedError: there is no such log.
@@ -74,7 +74,7 @@ def read_logs(home: Home, source: str, lines: int) -> dict[str, Any]:
 
 
 def tail(file: Path, count: int) -> list[str]:
-    """The last lines of a file, read from its end; none of one that is not there."""
+    """The last lines of a file, read from its end; empty if there is no such file."""
     if not count or not file.exists():
         return []
     with file.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""The shelf's desk: adapters looked at, added and removed on a running node, as the verbs do it without one."""
+"""The adapter library of a running node: inspect, add and remove adapters."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from .adapters import details_to_plain
 
 
 class LibraryService:
-    """Answers the shelf's routes."""
+    """Answers the routes of the adapter library."""
 
     def __init__(self, home: Home, base: Base, pins: AdapterPins) -> None:
         self._home = home
@@ -24,32 +24,32 @@ class LibraryService:
         self._pins = pins
 
     def inspect(self, name: str) -> dict[str, Any]:
-        """All that is known of one adapter; blocks.
+        """The details of one adapter; blocks.
 
         Raises:
-            UnknownModelError: it is not here.
-            AdapterRefusedError: its files are torn.
+            UnknownModelError: it is not in the library.
+            AdapterRefusedError: its files are damaged.
         """
         return details_to_plain(find_adapter(list_adapters(self._home), name), self._base)
 
     def add(self, folder: str, name: str | None, base: str | None) -> dict[str, Any]:
-        """Check a folder and put it on the shelf; blocks.
+        """Check a folder and add it to the library; blocks.
 
         Raises:
-            MalformedError: it is no whole path of a folder.
-            AdapterRefusedError: the files are not what they must be, or were made for another base.
+            MalformedError: it is not the absolute path of a folder.
+            AdapterRefusedError: the files are invalid, or belong to another base.
         """
         path = Path(folder).expanduser()
         if not path.is_absolute() or not path.is_dir():
-            raise MalformedError(f"{folder[:200]!r} is no folder: give its whole path on the node's machine")
+            raise MalformedError(f"{folder[:200]!r} is no folder: give its absolute path on the node's machine")
         chosen = find_base(self._home, base) if base else self._base
         return adapter_to_json(add_adapter(self._home, path, chosen, name=name or None))
 
     async def remove(self, name: str) -> dict[str, Any]:
-        """Delete its files, and have it leave memory.
+        """Delete an adapter's files and unload it.
 
         Raises:
-            UnknownModelError: it is not here.
+            UnknownModelError: it is not in the library.
         """
         adapter = await trio.to_thread.run_sync(self._remove, name)
         self._pins.unload(adapter.id)

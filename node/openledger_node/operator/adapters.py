@@ -1,4 +1,4 @@
-"""What is on the shelf: bases and adapters, where each lies just now, what it did, and what was refused."""
+"""Bases and adapters of this machine for JSON: state, use, bonds, and the folders that were refused."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,9 +26,9 @@ def shelf_to_plain(
     bonds: Mapping[AdapterId, Wei] | None = None,
     disk_cap_bytes: int = 0,
 ) -> dict[str, Any]:
-    """Every adapter with its state; `memory` and `usage` are what the running node says of its own, if one runs.
+    """Every adapter with its state.
 
-    `bonds` are those of the adapters that are published.
+    `memory` and `usage` come from the running node, if there is one; `bonds` are those of published adapters.
     """
     shelf, pinned, bonds = shelf or read_shelf(home), read_pins(home), bonds or {}
     return {
@@ -53,20 +53,20 @@ def shelf_to_plain(
 
 
 def adapter_state(adapter: Adapter, memory: dict[str, Any] | None) -> str:
-    """Where it is."""
+    """`in_memory` or `on_disk`."""
     return "in_memory" if memory and adapter.id in memory["resident"] else "on_disk"
 
 
 def models_to_plain(home: Home, served: str) -> dict[str, Any]:
-    """Every base that is here."""
+    """Every base model on this machine."""
     return {"served": served, "models": [base_to_json(base) for base in list_bases(home)]}
 
 
 def details_to_plain(adapter: Adapter, served: Base | None = None) -> dict[str, Any]:
-    """All that is known of one adapter, and what was checked of it; `served` is the base that it is held against.
+    """The details of one adapter and the results of its checks; `served` is the base to compare it with.
 
     Raises:
-        AdapterRefusedError: its files are torn.
+        AdapterRefusedError: its files are damaged.
     """
     layout = read_layout(adapter.folder)
     index = adapter.folder / INDEX_FOLDER
@@ -84,42 +84,42 @@ def details_to_plain(adapter: Adapter, served: Base | None = None) -> dict[str, 
 
 
 def ranks_of_modules(layout: LoraLayout) -> dict[str, list[int]]:
-    """Each module's name and the ranks that it has in some layer."""
+    """The ranks of each module over all layers, by the module's name."""
     modules = sorted({site.module for site in layout.sites})
     return {name: sorted({site.rank for site in layout.sites if site.module == name}) for name in modules}
 
 
 def _checks(adapter: Adapter, layout: LoraLayout, served: Base | None) -> list[dict[str, Any]]:
-    """What the gate has held against what; None where there is nothing to hold it against."""
+    """The results of the checks; `ok` is None if there is nothing to compare with."""
     base = adapter.manifest.base
     checks: list[dict[str, Any]] = [
         {"check": "files", "ok": True, "says": f"header and shapes of {len(layout.sites)} maps, all numbers finite"},
         {
             "check": "probe",
             "ok": None,
-            "says": "its first answer is held against the manifest's when it is loaded"
+            "says": "its first answer is compared with the manifest's when it is loaded"
             if adapter.manifest.probe
             else "the manifest states no answer to compare with",
         },
     ]
     if served is not None:
         is_same = base.digest == served.digest
-        says = "equal to the one that is served" if is_same else f"{served.name} is served, which is another one"
+        says = "the one that is served" if is_same else f"but {served.name} is served"
         checks.insert(1, {"check": "base", "ok": is_same, "says": f"base {base.name}, {base.digest[:10]}…, {says}"})
     return checks
 
 
-# ---- Which adapters are published, and under what bond, as far as the ledger has read the chain.
+# ---- Bonds of published adapters, as far as the ledger has read the chain.
 
 
 def published_bonds(events: EventRows, adapters: Sequence[Adapter]) -> dict[AdapterId, Wei]:
-    """The bond of each of these adapters that is published; 0 where its owner has taken it back."""
+    """The bond of each published adapter; 0 if its owner has reclaimed it."""
     found = {adapter.id: _bond_wei(events, adapter.id) for adapter in adapters}
     return {adapter_id: bond_wei for adapter_id, bond_wei in found.items() if bond_wei is not None}
 
 
 def read_bonds(home: Home, network: str, adapters: Sequence[Adapter]) -> Mapping[AdapterId, Wei]:
-    """The same from the ledger's file, whoever writes it."""
+    """The same from the ledger's file, whether or not a daemon is writing to it."""
     file = home.ledger(network)
     if not file.exists():
         return {}

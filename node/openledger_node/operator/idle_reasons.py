@@ -1,7 +1,7 @@
-"""Why a node is idle: observations in, checks and one sentence out, with the one change that would help.
+"""The reason why a node is idle: observations in, checks and one sentence out, with the one change that would help.
 
-The sentence is that of the first check that fails. What keeps any request from coming in goes first; among the rest
-the one that most of the lost bids speak for.
+The sentence is that of the first failing check. A check that keeps every request away comes first, then the one that
+explains most of the lost bids.
 """
 
 from collections.abc import Sequence
@@ -11,28 +11,28 @@ from typing import Literal
 
 Name = Literal["engine", "limits", "chain", "reachable", "capacity", "demand", "price"]
 BLOCKING: tuple[Name, ...] = ("engine", "limits", "chain", "reachable")
-"""With one of these nothing else matters."""
+"""If one of these fails, no other check matters."""
 
 OPEN_WEI = 10**18
 LOST_SHOWN = 5
 UNDERCUT_PERCENT = 1
-"""A suggestion goes so far below what has won."""
+"""A suggested price is this far below the median of the winning ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostSeen:
-    """A bid of the last hour that was not taken, or was not made since the call allowed less."""
+    """A bid of the last hour that lost, or was not made because it would have exceeded the call's maximum price."""
 
     when: str  # RFC 3339
-    adapter: str  # its name, or the base's
+    adapter: str  # the adapter's name, or the base's
     my_price_wei: int
-    winner_price_wei: int | None  # or what the call allowed
+    winner_price_wei: int | None  # or the call's maximum
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceSeen:
-    """Our place among those who offer the same, by the price of 1,000 tokens in and 1,000 out."""
+    """This node's price beside others for the same model, for 1,000 prompt tokens plus 1,000 answer tokens."""
 
     of: str  # a model's name
     own_wei: int
@@ -40,39 +40,39 @@ class PriceSeen:
 
     @property
     def rank(self) -> int:
-        """1: the cheapest."""
+        """1 for the cheapest."""
         return 1 + sum(price < self.own_wei for price in self.others_wei)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What is known without asking anybody."""
+    """The facts that are known without a question to chain or peers."""
 
     serves: bool
     engine: str  # its state
-    paused: str | None = None  # why, if it is
-    has_network: bool = True  # False: this machine alone
+    paused: str | None = None  # the reason, if the node is paused
+    has_network: bool = True  # False: the node serves this machine alone
     why_alone: str | None = None
-    has_peers_here: bool = True  # False: a chain of its own, on which nobody else is
+    has_peers_here: bool = True  # False: a chain of its own, without other nodes
     chain: str | None = "ok"
     why_chain: str | None = None
     num_peers: int = 0
     num_serving_peers: int = 0
-    was_dialled: bool = False  # somebody has come by himself
+    was_dialled: bool = False  # a peer has connected to us on its own initiative
     num_live: int = 0
     queue_max: int = 1
-    num_heard: int = 0  # calls for what is here, in the last hour
-    num_foreign: int = 0  # calls for what is not
+    num_heard: int = 0  # calls in the last hour for models of this node
+    num_foreign: int = 0  # calls in the last hour for other models
     num_won: int = 0
     price: PriceSeen | None = None
-    lost: tuple[LostSeen, ...] = ()  # the oldest first
+    lost: tuple[LostSeen, ...] = ()  # oldest first
     spent_today_wei: int = 0
     day_max_wei: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdleCheck:
-    """One possible cause; `ok` is None where it can't be told, or does not apply."""
+    """One possible cause; `ok` is None if the check is undecided or does not apply."""
 
     check: Name
     ok: bool | None
@@ -81,7 +81,7 @@ class IdleCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """The one change that would help, and the verb that makes it."""
+    """The one change that would help, and the command that makes it."""
 
     says: str
     cli: str
@@ -89,16 +89,16 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idleness:
-    """What is wrong, if anything is."""
+    """The explanation: one sentence, the checks behind it, and a suggestion."""
 
     sentence: str
     checks: tuple[IdleCheck, ...]
     suggestion: Suggestion | None
-    bids_lost: tuple[LostSeen, ...]  # the newest first
+    bids_lost: tuple[LostSeen, ...]  # newest first
 
 
 def explain(seen: Observed) -> Idleness:
-    """Say why nothing runs."""
+    """Explain why nothing runs."""
     checks = (
         _price(seen),
         _reachable(seen),
@@ -118,7 +118,7 @@ def explain(seen: Observed) -> Idleness:
 
 
 def amount(wei: int) -> str:
-    """An amount of OPEN in digits, exact."""
+    """An exact amount of OPEN in decimal digits."""
     whole, rest = divmod(wei, OPEN_WEI)
     return f"{whole}.{rest:018d}".rstrip("0").rstrip(".")
 
@@ -128,12 +128,12 @@ def amount(wei: int) -> str:
 
 def _engine(seen: Observed) -> IdleCheck:
     if not seen.serves:
-        return IdleCheck(check="engine", ok=None, says="[node] serve is false: there is no engine here")
+        return IdleCheck(check="engine", ok=None, says="[node] serve is false, so no engine runs")
     if seen.engine == "ready" or seen.paused:
         return IdleCheck(check="engine", ok=True, says=f"the engine is {seen.engine}")
     says = {
         "starting": "the engine is loading the base",
-        "restarting": "the engine ended and is started again: `openledger-node logs --source engine` says why",
+        "restarting": "the engine stopped and is restarting: `openledger-node logs --source engine` shows why",
     }
     return IdleCheck(check="engine", ok=False, says=says.get(seen.engine, f"the engine is {seen.engine}"))
 
@@ -142,12 +142,12 @@ def _limits(seen: Observed) -> IdleCheck:
     if seen.paused:
         return IdleCheck(check="limits", ok=False, says=seen.paused)
     if seen.serves:
-        return IdleCheck(check="limits", ok=True, says="no limit of yours holds it back")
+        return IdleCheck(check="limits", ok=True, says="no limit holds this node back")
     if seen.day_max_wei is not None and seen.spent_today_wei >= seen.day_max_wei:
-        says = f"today's {amount(seen.day_max_wei)} OPEN are spent: the next request is paid after midnight, UTC"
+        says = f"today's {amount(seen.day_max_wei)} OPEN are spent: paid requests resume after midnight UTC"
         return IdleCheck(check="limits", ok=False, says=says)
     left = amount(max(0, (seen.day_max_wei or 0) - seen.spent_today_wei))
-    return IdleCheck(check="limits", ok=True, says=f"{left} OPEN are left of what today's requests may cost")
+    return IdleCheck(check="limits", ok=True, says=f"{left} OPEN of today's spending limit are left")
 
 
 def _chain(seen: Observed) -> IdleCheck:
@@ -163,19 +163,19 @@ def _chain(seen: Observed) -> IdleCheck:
 
 def _reachable(seen: Observed) -> IdleCheck:
     if not seen.has_network or not seen.has_peers_here:
-        return IdleCheck(check="reachable", ok=None, says="this node is alone on a chain of its own")
+        return IdleCheck(check="reachable", ok=None, says="this node is on a chain of its own, which has no peers")
     if seen.chain != "ok":
-        return IdleCheck(check="reachable", ok=None, says="not known before the chain answers")
+        return IdleCheck(check="reachable", ok=None, says="unknown until the chain answers")
     if not seen.num_peers:
         says = "no peer is connected: nobody can reach this node"
         return IdleCheck(check="reachable", ok=False, says=says)
-    came = "others have come by themselves" if seen.was_dialled else "nobody has come by himself yet"
+    came = "others have dialled in" if seen.was_dialled else "no peer has dialled in yet"
     return IdleCheck(check="reachable", ok=True, says=f"{_count(seen.num_peers, 'peer')} connected; {came}")
 
 
 def _capacity(seen: Observed) -> IdleCheck:
     if not seen.serves:
-        return IdleCheck(check="capacity", ok=None, says="this node only asks")
+        return IdleCheck(check="capacity", ok=None, says="this node only sends requests")
     if short := [each for each in seen.lost if "has a context of" in each.reason]:
         says = f"{_count(len(short), 'call')} asked for a longer context than [inference] context_max allows"
         return IdleCheck(check="capacity", ok=False, says=says)
@@ -186,22 +186,24 @@ def _capacity(seen: Observed) -> IdleCheck:
 
 def _demand(seen: Observed) -> IdleCheck:
     if not seen.serves or not seen.has_network or not seen.has_peers_here:
-        return IdleCheck(check="demand", ok=None, says="nobody else is there to ask")
+        return IdleCheck(check="demand", ok=None, says="no other node can send requests")
     if seen.num_heard:
-        says = f"{_count(seen.num_heard, 'call')} in the last hour for what is here, {seen.num_won} won"
+        says = f"{_count(seen.num_heard, 'call')} in the last hour for models of this node, {seen.num_won} won"
         return IdleCheck(check="demand", ok=True, says=says)
     if seen.num_foreign:
-        says = f"nobody asks for what is here; {_count(seen.num_foreign, 'call')} in the last hour for other models"
+        says = (
+            f"no call for a model of this node; {_count(seen.num_foreign, 'call')} in the last hour for other models"
+        )
         return IdleCheck(check="demand", ok=False, says=says)
     return IdleCheck(check="demand", ok=False, says="nobody has asked for anything in the last hour")
 
 
 def _price(seen: Observed) -> IdleCheck:
     if not seen.serves or seen.price is None:
-        return IdleCheck(check="price", ok=None, says="no price of others is known")
+        return IdleCheck(check="price", ok=None, says="no other node's price is known")
     price = seen.price
     if not price.others_wei:
-        says = f"nobody else offers {price.of}; yours is {amount(price.own_wei)} OPEN"
+        says = f"no other node offers {price.of}; your price is {amount(price.own_wei)} OPEN"
         return IdleCheck(check="price", ok=True, says=says)
     says = (
         f"{_place(price.rank)} of {len(price.others_wei) + 1} for {price.of}: yours is {amount(price.own_wei)} OPEN, "
@@ -212,7 +214,7 @@ def _price(seen: Observed) -> IdleCheck:
     return IdleCheck(check="price", ok=True, says=says)
 
 
-# ---- which one speaks
+# ---- the sentence and the suggestion
 
 
 def _first_failing(checks: Sequence[IdleCheck], seen: Observed) -> IdleCheck | None:
@@ -226,12 +228,12 @@ def _first_failing(checks: Sequence[IdleCheck], seen: Observed) -> IdleCheck | N
 
 def _quiet(seen: Observed) -> str:
     if not seen.serves:
-        return "nothing to ask just now: requests of this machine go to the network"
+        return "no request just now: requests of this machine go to the network"
     if not seen.has_network:
         why = f" ({seen.why_alone})" if seen.why_alone else ""
         return f"nothing to answer just now: this node serves this machine alone{why}"
     if not seen.has_peers_here:
-        return "nothing to answer just now: this node is alone on a chain of its own"
+        return "nothing to answer just now: this node is on a chain of its own, so only you can send requests"
     return f"nothing to answer just now: {_count(seen.num_heard, 'call')} in the last hour, {seen.num_won} won"
 
 
@@ -248,19 +250,19 @@ def _suggestion(first: IdleCheck | None, seen: Observed) -> Suggestion | None:
     return _USUAL.get(first.check) if first.check != "limits" or seen.paused else _MORE_MONEY
 
 
-_MORE_MONEY = Suggestion(says="allow more for a day", cli="openledger-node limits set --day-max 2")
+_MORE_MONEY = Suggestion(says="raise the daily spending limit", cli="openledger-node limits set --day-max 2")
 _USUAL: dict[str, Suggestion] = {
     "limits": Suggestion(says="take requests again", cli="openledger-node resume"),
-    "chain": Suggestion(says="see what does not answer", cli="openledger-node doctor --only chain"),
-    "reachable": Suggestion(says="see what keeps peers away", cli="openledger-node doctor --only network"),
-    "engine": Suggestion(says="read what the engine says", cli="openledger-node logs --source engine"),
-    "demand": Suggestion(says="see what others offer and ask for", cli="openledger-node peers list"),
-    "capacity": Suggestion(says="see what it takes", cli="openledger-node limits show"),
+    "chain": Suggestion(says="find out why the chain does not answer", cli="openledger-node doctor --only chain"),
+    "reachable": Suggestion(says="find out why no peer is connected", cli="openledger-node doctor --only network"),
+    "engine": Suggestion(says="read the engine's log", cli="openledger-node logs --source engine"),
+    "demand": Suggestion(says="see what other nodes offer and request", cli="openledger-node peers list"),
+    "capacity": Suggestion(says="see the limits and what is used", cli="openledger-node limits show"),
 }
 
 
 def _undercut(seen: Observed) -> list[LostSeen]:
-    """Bids that a cheaper one has won."""
+    """Lost bids whose winner was cheaper."""
     return [
         each for each in seen.lost if each.winner_price_wei is not None and each.winner_price_wei < each.my_price_wei
     ]

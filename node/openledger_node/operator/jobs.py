@@ -1,4 +1,4 @@
-"""The requests that were answered, as they are shown; their texts are never kept."""
+"""Requests for JSON; their texts are never stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Paid = Mapping[str, tuple[Digest, Wei]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs are wanted, the newest first."""
+    """A filter of jobs, newest first."""
 
     limit: int = 20
     state: JobState | None = None
@@ -29,10 +29,10 @@ class JobFilter:
 def job_filter(
     *, limit: int, state: str | None = None, model: str | None = None, since: str | None = None, now_s: float
 ) -> JobFilter:
-    """Read what was asked for.
+    """Read a filter.
 
     Raises:
-        MalformedError: there is no such state, or that is no moment.
+        MalformedError: there is no such state, or `since` can't be read as a time.
     """
     states: tuple[JobState, ...] = get_args(JobState)
     known = next((each for each in states if each == state), None)
@@ -42,9 +42,9 @@ def job_filter(
     return JobFilter(limit=min(max(limit, 1), JOBS_MAX), state=known, model=model, since_ns=since_ns)
 
 
-def list_jobs(ledger: Ledger, wanted: JobFilter) -> dict[str, Any]:
-    """Read them from the ledger, each with what it cost; blocks."""
-    jobs = ledger.jobs.newest(limit=wanted.limit, state=wanted.state, model=wanted.model, since_ns=wanted.since_ns)
+def list_jobs(ledger: Ledger, chosen: JobFilter) -> dict[str, Any]:
+    """Read jobs from the ledger, each with its price; blocks."""
+    jobs = ledger.jobs.newest(limit=chosen.limit, state=chosen.state, model=chosen.model, since_ns=chosen.since_ns)
     return jobs_to_plain(jobs, ledger.receipts.of_requests([job.request_id for job in jobs]))
 
 
@@ -54,7 +54,7 @@ def jobs_to_plain(jobs: Sequence[Job], paid: Paid) -> dict[str, Any]:
 
 
 def job_to_json(job: Job, paid: Paid | None = None) -> dict[str, Any]:
-    """A job as `--json` shows it."""
+    """One job for JSON."""
     receipt, amount = (paid or {}).get(job.request_id, (None, None))
     return {
         "request_id": job.request_id,

@@ -1,4 +1,4 @@
-"""Why a node stands aside, and the file that keeps what its owner said; a verb reads it in no time."""
+"""The reason of a pause, and the file that keeps the operator's pause across restarts."""
 
 import json
 import time
@@ -16,21 +16,21 @@ By = Literal["owner", "hours", "busy"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pause:
-    """Why the node stands aside."""
+    """A pause and its reason."""
 
     by: By
     why: str
     since_s: float  # since 1970
-    until_s: float | None = None  # None: until it is told, or until it is quiet
+    until_s: float | None = None  # None: until `resume`, or until the machine is quiet
 
     def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
+        """The pause for JSON."""
         until = None if self.until_s is None else rfc3339(self.until_s)
         return {"since": rfc3339(self.since_s), "why": self.why, "until": until, "by": self.by}
 
 
 def read_pause(home: Home) -> Pause | None:
-    """The pause that its owner has asked for, if there is one; a file that can't be read is one."""
+    """The pause that the operator has ordered, if any; an unreadable file counts as one."""
     try:
         kept = json.loads(home.paused.read_text(encoding="utf-8"))
         return Pause(by="owner", why=str(kept["why"]), since_s=float(kept["since_s"]), until_s=kept["until_s"])
@@ -42,17 +42,17 @@ def read_pause(home: Home) -> Pause | None:
 
 
 def kept_pause(home: Home, now_s: Callable[[], float] = time.time) -> Pause | None:
-    """The pause in which the next start would begin."""
+    """The pause in which the next start would begin, if any."""
     pause = read_pause(home)
     return pause if pause and (pause.until_s is None or pause.until_s > now_s()) else None
 
 
 def keep_pause(home: Home, pause: Pause) -> None:
-    """Keep it for the next start."""
+    """Keep a pause for the next start."""
     kept = {"schema": SCHEMA, "why": pause.why, "since_s": pause.since_s, "until_s": pause.until_s}
     write_private(home.paused, json.dumps(kept) + "\n", is_new=False)
 
 
 def forget_pause(home: Home) -> None:
-    """Start as usual the next time."""
+    """Drop the kept pause, so that the next start serves."""
     home.paused.unlink(missing_ok=True)

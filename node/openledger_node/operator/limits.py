@@ -1,4 +1,4 @@
-"""The limits desk: how much of this machine and of the owner's money the node may take; a change counts at once."""
+"""Limits of machine and money that the operator sets; a change applies at once."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -16,7 +16,7 @@ from ..home import Home
 from ..network.service import NetworkService
 from ..settings_file import check_value, write_settings
 from .pause_rules import read_hours
-from .prices import overriding
+from .prices import overriding, wei_from_text
 
 MACHINE = tuple(spec.name for spec in fields(LimitsConfig))
 MONEY = ("request_max_wei", "day_max_wei")
@@ -24,7 +24,7 @@ MEMORY = ("vram_bytes", "ram_bytes")
 
 
 class Limits:
-    """Shows and sets limits."""
+    """Shows and changes the limits."""
 
     def __init__(
         self,
@@ -46,11 +46,11 @@ class Limits:
         self.payer = payer
 
     def brief(self) -> dict[str, Any]:
-        """The limits alone, which cost nothing to know."""
+        """The limits alone, without a look at disk or ledger."""
         return limits_to_plain(self.limits, self.payer, serves=self._serves)
 
     async def show(self) -> dict[str, Any]:
-        """The limits, and how much of each is taken."""
+        """The limits, and how much of each is used."""
         spent = await self._network.spent_today_wei()
         return {
             **self.brief(),
@@ -62,24 +62,24 @@ class Limits:
             "overridden_by": [*overriding("limits", MACHINE), *overriding("payer", MONEY)],
         }
 
-    async def set(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep other limits from now on, and after the next start.
+    async def set(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Apply other limits from now on, and write them to node.toml.
 
         Raises:
-            MalformedError: there is no such limit, or that is no amount.
-            ConfigError: it is out of bounds, the base does not fit under it, or node.toml can't be changed.
+            MalformedError: there is no such limit, or a value is no amount.
+            ConfigError: a value is out of bounds, the base does not fit within it, or node.toml can't be changed.
         """
-        limits, payer, changes = changed_limits(self.limits, self.payer, wanted)
+        limits, payer, settings = changed_limits(self.limits, self.payer, changes)
         if any(getattr(limits, name) != getattr(self.limits, name) for name in MEMORY):
             self._refit(limits)
-        if changes:
-            await trio.to_thread.run_sync(write_settings, self._home.config_file, changes)
+        if settings:
+            await trio.to_thread.run_sync(write_settings, self._home.config_file, settings)
         self.limits, self.payer = limits, payer
         self._network.cap(payer, limits)
         return await self.show()
 
     def held_bytes(self) -> int:
-        """What the engine takes where it runs: base, keys and values, adapters; as far as it says."""
+        """Memory that the engine's process holds for base, KV cache and adapters; 0 while it is not running."""
         profile, beat = self._engine.profile, self._engine.beat
         if profile is None or self._engine.process_id is None:
             return 0
@@ -87,31 +87,31 @@ class Limits:
 
 
 def limits_to_plain(limits: LimitsConfig, payer: PayerConfig, *, serves: bool) -> dict[str, Any]:
-    """Limits for JSON."""
+    """The limits for JSON."""
     machine = {name: getattr(limits, name) for name in MACHINE}
     return {"serve": serves, **machine, **{name: str(getattr(payer, name)) for name in MONEY}}
 
 
 def changed_limits(
-    limits: LimitsConfig, payer: PayerConfig, wanted: Mapping[str, Any]
+    limits: LimitsConfig, payer: PayerConfig, changes: Mapping[str, Any]
 ) -> tuple[LimitsConfig, PayerConfig, dict[str, object]]:
-    """The settings with what is wanted in them, and what of node.toml changes.
+    """The changed settings, and the values to write into node.toml; None leaves a limit as it is.
 
     Raises:
-        MalformedError: there is no such limit, or that is no amount.
-        ConfigError: it is out of bounds.
+        MalformedError: there is no such limit, or a value is no amount.
+        ConfigError: a value is out of bounds.
     """
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given = {name: value for name, value in changes.items() if value is not None}
     if unknown := given.keys() - {*MACHINE, *MONEY}:
-        raise MalformedError(f"no limit is called {min(unknown)!r}: there are {', '.join((*MACHINE, *MONEY))}")
+        raise MalformedError(f"no limit is called {min(unknown)!r}: choose one of {', '.join((*MACHINE, *MONEY))}")
     for name in MONEY:
         if name in given:
             given[name] = wei_from_text(given[name], name=name)
     if "hours" in given:
         read_hours(str(given["hours"]))
-    changes = {f"{'payer' if name in MONEY else 'limits'}.{name}": value for name, value in given.items()}
-    changes = {name: check_value(name, value) for name, value in changes.items()}
-    values = {name.split(".")[1]: value for name, value in changes.items()}
+    named = {f"{'payer' if name in MONEY else 'limits'}.{name}": value for name, value in given.items()}
+    settings: dict[str, Any] = {name: check_value(name, value) for name, value in named.items()}
+    values = {name.split(".")[1]: value for name, value in settings.items()}
     new_limits = replace(limits, **{name: value for name, value in values.items() if name in MACHINE})
     new_payer = replace(payer, **{name: value for name, value in values.items() if name in MONEY})
-    return new_limits, new_payer, changes
+    return new_limits, new_payer, settings

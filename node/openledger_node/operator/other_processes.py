@@ -1,4 +1,4 @@
-"""Who else works on this machine: other programs on the GPU by nvidia-smi, and on the CPU by what Linux counts."""
+"""Other programs on this machine: on the GPU by nvidia-smi, and on the CPU by Linux's /proc."""
 
 import logging
 import os
@@ -11,28 +11,28 @@ from xml.etree import ElementTree
 from .pause_rules import Neighbour, OtherLoad
 
 OURS = "openledger_node"
-"""In the command line of whatever the node starts: engine, trainer, chain."""
+"""A part of the command line of every process that the node starts: engine, trainer, chain."""
 
 NVIDIA_SMI = "nvidia-smi"
 NVIDIA_TIMEOUT_S = 5.0
 PROC = Path("/proc")
 IDLE_FIELDS = (3, 4)
-"""In /proc/stat: idle, and waiting for a disk."""
+"""Columns of /proc/stat: idle, and waiting for a disk."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticks:
-    """What the cores have done since the machine was started, in ticks."""
+    """CPU time of all cores since the machine was started, in ticks."""
 
     total: int
     busy: int
-    ours: dict[int, int]  # process id → its own
+    ours: dict[int, int]  # process id → ticks of each process of this node
 
 
 class ProcessWatch:
-    """Looks at the machine; each look's CPU figure is since the one before."""
+    """A watch on other programs; each look measures the CPU since the look before."""
 
     def __init__(self, proc: Path = PROC, smi: str = NVIDIA_SMI) -> None:
         self._proc = proc
@@ -40,7 +40,7 @@ class ProcessWatch:
         self._before: Ticks | None = None
 
     def look(self, *, on_gpu: bool) -> OtherLoad:
-        """What others do just now; blocks for as long as nvidia-smi takes."""
+        """Measure the load of other programs; blocks for as long as nvidia-smi takes."""
         if on_gpu and shutil.which(self._smi):
             return OtherLoad(has_gpu=True, neighbours=self._neighbours())
         return OtherLoad(has_gpu=False, cpu_percent=self._cpu_percent())
@@ -52,9 +52,9 @@ class ProcessWatch:
             )
             listed = neighbours_from_xml(run.stdout)
         except (OSError, subprocess.SubprocessError, ElementTree.ParseError) as error:
-            log.warning("nvidia-smi can't be asked who uses the GPU: %s", error)
+            log.warning("nvidia-smi does not say which programs use the GPU: %s", error)
             return ()
-        # In a container the numbers may be those of the world outside, where ours are others: such a one counts not.
+        # In a container nvidia-smi may report process ids of the host: ids that do not exist here are left out.
         ours = self._ours()
         here = [each for each in listed if (self._proc / str(each.process_id)).exists()]
         return tuple(each for each in here if each.process_id not in ours)
@@ -69,7 +69,7 @@ class ProcessWatch:
         return max(0.0, min(100.0, 100.0 * busy / (now.total - before.total)))
 
     def _ticks(self) -> Ticks | None:
-        """None where the system does not count as Linux does."""
+        """None on a system without Linux's /proc/stat."""
         try:
             fields = [int(field) for field in (self._proc / "stat").read_text().splitlines()[0].split()[1:9]]
         except (OSError, ValueError, IndexError):
@@ -78,7 +78,7 @@ class ProcessWatch:
         return Ticks(total=sum(fields), busy=sum(fields) - idle, ours=self._ours())
 
     def _ours(self) -> dict[int, int]:
-        """This process, what it has started, and other programs of this node, each with its ticks."""
+        """Ticks of this process, of its children, and of other programs of this node."""
         parents: dict[int, int] = {}
         ticks: dict[int, int] = {}
         marked = {os.getpid()}
@@ -87,7 +87,7 @@ class ProcessWatch:
                 fields = (folder / "stat").read_text().rpartition(")")[2].split()
                 command = (folder / "cmdline").read_bytes()
             except OSError:
-                continue  # it has ended
+                continue  # the process has ended
             process = int(folder.name)
             parents[process], ticks[process] = int(fields[1]), int(fields[11]) + int(fields[12])
             if OURS.encode() in command:
@@ -96,9 +96,9 @@ class ProcessWatch:
 
 
 def neighbours_from_xml(text: str) -> tuple[Neighbour, ...]:
-    """The processes in what `nvidia-smi -q -x` says; one whose memory is not told has none."""
+    """The processes in the output of `nvidia-smi -q -x`; an unknown amount of memory counts as none."""
     found = []
-    for each in ElementTree.fromstring(text).iter("process_info"):  # the driver's own program says it
+    for each in ElementTree.fromstring(text).iter("process_info"):  # trusted: it comes from the driver's own program
         memory = (each.findtext("used_memory") or "").split()
         mib = int(memory[0]) if memory and memory[0].isdecimal() else 0
         name = (each.findtext("process_name") or "a program").replace("\\", "/").rpartition("/")[2]

@@ -1,7 +1,6 @@
-"""The desk that lets the node stand aside: its owner says so, it is out of hours, or others need the machine.
+"""Pauses of the node: by its operator, outside its hours, or while other programs need the machine.
 
-Paused, it takes no requests and makes no bids at once; what runs is finished, and then the engine gives its memory
-back.
+A paused node accepts no requests and makes no bids. Running answers end first, then the engine frees its memory.
 """
 
 import logging
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Pauses:
-    """Pauses and resumes this node; `run` is its task."""
+    """Pauses and resumes this node; `run` watches the clock and the machine."""
 
     def __init__(
         self,
@@ -43,24 +42,24 @@ class Pauses:
         self._serving = serving
         self._engine = engine
         self._limits = limits
-        self._grace_s = grace_s  # for running answers, unless another program wants the machine
+        self._grace_s = grace_s  # for running answers, unless another program needs the machine
         self._watch = watch
         self._now_s = now_s
         self._local = local
         self._owner = read_pause(home)
         self._busy = Busy()
         self._busy_since_s = self._hours_since_s = 0.0
-        self._overruled: set[By] = set()  # the owner said resume, for as long as this lasts
+        self._overruled: set[By] = set()  # reasons that a `resume` overrides for as long as they last
         self._freeing: trio.CancelScope | None = None
         self._changed = trio.Event()
         self.current: Pause | None = None
         self._settle()
 
-    # ---- what its owner says
+    # ---- the operator's commands
 
     def pause(self, *, until_s: float | None = None) -> Pause:
-        """Stand aside until told otherwise, also after a restart, or until a moment."""
-        why = "this node is paused by its owner: `openledger-node resume` lets it go on"
+        """Pause until `resume`, across restarts, or until a given time."""
+        why = "this node is paused by its owner: run `openledger-node resume` to continue"
         self._owner = Pause(by="owner", why=why, since_s=self._now_s(), until_s=until_s)
         keep_pause(self._home, self._owner)
         self._settle()
@@ -68,7 +67,7 @@ class Pauses:
         return self.current
 
     def resume(self) -> None:
-        """Go on, whatever the pause was for."""
+        """Resume, whatever the pause was for."""
         forget_pause(self._home)
         self._owner = None
         if self.current and self.current.by != "owner":
@@ -76,11 +75,11 @@ class Pauses:
         self._settle()
 
     def cut_off(self) -> None:
-        """End what still runs, now."""
+        """End the answers that still run."""
         if self.current:
             self._serving.cut_off()
 
-    # ---- its task
+    # ---- the task
 
     async def run(self) -> None:
         """Watch the clock and the machine until cancelled."""
@@ -97,7 +96,7 @@ class Pauses:
                     await changed.wait()
 
     def start(self) -> None:
-        """Before the engine runs: one that is paused from the beginning takes no memory at all."""
+        """Call this before the engine runs: an engine that is paused from the start takes no memory."""
         if self.current:
             self._engine.rest()
 
@@ -119,10 +118,10 @@ class Pauses:
             self._busy_since_s = self._now_s()
 
     def _settle(self) -> None:
-        """Make of all reasons the one that counts, and let requests in or not."""
+        """Choose the reason that counts, if any, and let requests in or not."""
         found = self._by_owner() or self._by_hours() or self._by_busy()
         if (found is None) != (self.current is None):
-            log.warning("%s", found.why if found else "the node goes on")
+            log.warning("%s", found.why if found else "the node resumes")
             self._changed.set()
             self._changed = trio.Event()
         self.current = found
@@ -147,7 +146,7 @@ class Pauses:
         self._hours_since_s = self._hours_since_s or now_s
         left = hours.minutes_until_change(minute)
         until_s = None if left is None else now_s // 60 * 60 + left * 60
-        why = f"it is outside this node's hours, {text}: `openledger-node resume` lets it serve all the same"
+        why = f"it is outside this node's hours, {text}: run `openledger-node resume` to serve anyway"
         return Pause(by="hours", why=why, since_s=self._hours_since_s, until_s=until_s)
 
     def _by_busy(self) -> Pause | None:
@@ -156,7 +155,7 @@ class Pauses:
             return None
         if "busy" in self._overruled:
             return None
-        why = f"this node stands aside while {self._busy.why}"
+        why = f"this node is paused while {self._busy.why}"
         return Pause(by="busy", why=why, since_s=self._busy_since_s)
 
     def _turn(self, nursery: trio.Nursery) -> None:
@@ -171,7 +170,7 @@ class Pauses:
             self._engine.wake()
 
     async def _free(self, scope: trio.CancelScope, grace_s: float) -> None:
-        """Let running answers end, then those that are left are cut off; and give the engine's memory back."""
+        """Let running answers end, cut off those that are left, and free the engine's memory."""
         with scope:
             with trio.move_on_after(grace_s):
                 await self._serving.wait_idle()

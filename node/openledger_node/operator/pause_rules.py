@@ -1,4 +1,4 @@
-"""Whether somebody else works on this machine: a decision from what was seen, with patience on the way back."""
+"""Rules of automatic pauses: other programs that need the machine, and the hours at which the node may serve."""
 
 import re
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OtherLoad:
-    """What a look at the machine shows of others; ours are left out."""
+    """The load of other programs on the machine, without this node's own."""
 
-    has_gpu: bool  # that this node uses: then the CPU does not count
+    has_gpu: bool  # this node uses one, so the CPU does not count
     neighbours: tuple[Neighbour, ...] = ()
     cpu_percent: float = 0.0  # of all cores, by other programs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusyPolicy:
-    """From when on others count, and how long it must be quiet."""
+    """The load of others from which on the node pauses, and how long the machine must then be quiet."""
 
     gpu_bytes: int
     cpu_percent: float
@@ -37,17 +37,17 @@ class BusyPolicy:
 class Busy:
     """The decision so far."""
 
-    why: str | None = None  # the node stands aside, for this
-    loud_at_s: float | None = None  # when others were last seen
-    num_loud: int = 0  # looks running at which the CPU was taken
+    why: str | None = None  # the reason of the pause; None: the node serves
+    loud_at_s: float | None = None  # the last time others were over the limit
+    num_loud: int = 0  # consecutive looks over the limit
 
 
 CPU_LOOKS = 2
-"""A compiler's burst is over before the second look; a game on the GPU counts at once."""
+"""Consecutive looks over the CPU limit that pause the node: a compiler's burst is over before the second one."""
 
 
 def judge(before: Busy, seen: OtherLoad, policy: BusyPolicy, *, now_s: float) -> Busy:
-    """Stand aside as soon as another program takes the machine, and come back once it was quiet for long enough."""
+    """Pause as soon as another program takes the machine, and resume once it was quiet for `quiet_s`."""
     loud = _why_loud(seen, policy)
     num_loud = before.num_loud + 1 if loud else 0
     if loud and (before.why or seen.has_gpu or num_loud >= CPU_LOOKS):
@@ -69,7 +69,7 @@ def _why_loud(seen: OtherLoad, policy: BusyPolicy) -> str | None:
     return None
 
 
-# ---- The hours at which a node may serve: read from a text, and asked of a moment of the week.
+# ---- The hours at which a node may serve.
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES = 24 * 60
@@ -84,16 +84,16 @@ _SPAN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Spans of the week in minutes since Monday, 00:00; none: always."""
+    """Spans of the week in minutes since Monday, 00:00; no span means always."""
 
     spans: tuple[tuple[int, int], ...] = ()
 
     def is_open(self, minute: int) -> bool:
-        """Whether the node may serve in that minute of the week."""
+        """Return True if the node may serve in this minute of the week."""
         return not self.spans or any((minute - begin) % WEEK_MINUTES < length for begin, length in self.spans)
 
     def minutes_until_change(self, minute: int) -> int | None:
-        """How long it stays as it is; None: for ever."""
+        """Minutes until `is_open` changes; None if it never does."""
         is_open = self.is_open(minute)
         ahead = (step for step in range(1, WEEK_MINUTES + 1) if self.is_open(minute + step) != is_open)
         return next(ahead, None)
@@ -103,7 +103,7 @@ def read_hours(text: str) -> Hours:
     """Read `22:00-07:00`, `mon-fri 18:00-23:00, sat-sun`; a span that ends before it begins ends on the next day.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the text is not in this form.
     """
     spans = [span for part in text.lower().split(",") if part.strip() for span in _spans(part.strip())]
     return Hours(tuple(spans))

@@ -1,4 +1,4 @@
-"""The price desk: what answers cost here, beside what others ask; a change counts from the next bid on."""
+"""Prices of this node beside those of other nodes; a change applies from the next bid on."""
 
 import os
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ SURCHARGES = ("load_surcharge_percent", "cold_surcharge_percent")
 
 
 class Prices:
-    """Shows and sets prices."""
+    """Shows and changes the prices."""
 
     def __init__(self, home: Home, market: MarketConfig, network: NetworkService | None = None) -> None:
         self._home = home
@@ -30,7 +30,7 @@ class Prices:
         self.market = market
 
     def show(self) -> dict[str, Any]:
-        """The prices, and the place that they have among others'."""
+        """The prices, and their rank among those of other nodes."""
         view = self._network.view() if self._network else None
         return {
             **prices_to_plain(self.market),
@@ -38,50 +38,48 @@ class Prices:
             "overridden_by": overriding("market", (*PRICES, *SURCHARGES)),
         }
 
-    async def set(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Sell at other prices from now on, and after the next start.
+    async def set(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Sell at other prices from now on, and write them to node.toml.
 
         Raises:
-            MalformedError: it is no price.
-            ConfigError: it is out of bounds, or node.toml can't be changed.
+            MalformedError: a value is no price.
+            ConfigError: a price is out of bounds, or node.toml can't be changed.
         """
-        await trio.to_thread.run_sync(self._write, wanted)  # what is shown is looked at here: by the loop's clock
+        await trio.to_thread.run_sync(self._write, changes)  # the rest needs trio's clock, so it stays in this thread
         if self._network:
             self._network.reprice(self.market)
         return self.show()
 
-    def keep(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Write other prices into node.toml, for the next start.
+    def keep(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Write other prices to node.toml, for the next start.
 
         Raises:
-            MalformedError: it is no price.
-            ConfigError: it is out of bounds, or node.toml can't be changed.
+            MalformedError: a value is no price.
+            ConfigError: a price is out of bounds, or node.toml can't be changed.
         """
-        self._write(wanted)
+        self._write(changes)
         return self.show()
 
-    def _write(self, wanted: Mapping[str, Any]) -> None:
-        market = changed_market(self.market, wanted)
-        changes = {
+    def _write(self, changes: Mapping[str, Any]) -> None:
+        market = changed_market(self.market, changes)
+        settings = {
             f"market.{name}": value for name, value in asdict(market).items() if value != getattr(self.market, name)
         }
-        if changes:
-            write_settings(self._home.config_file, changes)
+        if settings:
+            write_settings(self._home.config_file, settings)
         self.market = market
 
 
-def changed_market(market: MarketConfig, wanted: Mapping[str, Any]) -> MarketConfig:
-    """The settings with what is wanted in them.
-
-    `price_wei` moves both prices in proportion, so that they come to it together.
+def changed_market(market: MarketConfig, changes: Mapping[str, Any]) -> MarketConfig:
+    """The changed settings; `price_wei` scales both prices so that their sum comes to it.
 
     Raises:
-        MalformedError: it is no price, or there is no such field.
-        ConfigError: it is out of bounds.
+        MalformedError: a value is no price, or there is no such field.
+        ConfigError: a price is out of bounds.
     """
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given = {name: value for name, value in changes.items() if value is not None}
     if unknown := given.keys() - {"price_wei", *PRICES, *SURCHARGES}:
-        raise MalformedError(f"a price has no {min(unknown)!r}")
+        raise MalformedError(f"a price has no field {min(unknown)!r}")
     values: dict[str, Any] = {}
     if "price_wei" in given:
         values |= _in_proportion(market, wei_from_text(given.pop("price_wei"), name="price_wei"))
@@ -92,7 +90,7 @@ def changed_market(market: MarketConfig, wanted: Mapping[str, Any]) -> MarketCon
 
 
 def prices_to_plain(market: MarketConfig) -> dict[str, Any]:
-    """Prices for JSON; those of 1,000 tokens."""
+    """The prices of 1,000 tokens for JSON."""
     return {
         "price_in_wei": str(market.price_in_wei),
         "price_out_wei": str(market.price_out_wei),
@@ -102,7 +100,7 @@ def prices_to_plain(market: MarketConfig) -> dict[str, Any]:
 
 
 def market_to_plain(view: MarketView) -> list[dict[str, Any]]:
-    """Where each model that is sold here stands."""
+    """The rank of each model that is sold here, for JSON."""
     return [
         {
             "model": each.name,
@@ -118,7 +116,7 @@ def market_to_plain(view: MarketView) -> list[dict[str, Any]]:
 
 
 def overriding(table: str, names: tuple[str, ...]) -> list[str]:
-    """Variables of the environment that will go before node.toml at the next start."""
+    """Environment variables that will override node.toml at the next start."""
     variables = [f"OPENLEDGER_{table}_{name}".upper() for name in names]
     return [variable for variable in variables if variable in os.environ]
 

@@ -1,4 +1,4 @@
-"""What the operator sees and controls, composed from its parts; each method answers one HTTP route."""
+"""The service behind the operator's routes: status, jobs, prices, limits, pauses, logs, adapters and models."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""`status`: what the node is doing, and why nothing, from what is known without asking anybody."""
+"""`status`: the state of the node, and why it is idle, without a question to chain or peers."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ from .usage import Usage
 
 
 def engine_figures(engine: Engine) -> dict[str, Any]:
-    """What the engine is and how it does; figures are as old as its last word, half a second where it works."""
+    """The engine's properties and figures; a working engine reports them each half second."""
     profile, beat = engine.profile, engine.beat
     return {
         "state": engine.state,
@@ -46,7 +46,7 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
         "context_max": profile.context_max if profile else None,
         "base_bytes": profile.base_bytes if profile else None,
         "peak_rss_bytes": beat.peak_rss_bytes,
-        "tokens_per_s": round(beat.tokens_per_s, 1) if engine.num_live else 0.0,  # who has nothing to do says nothing
+        "tokens_per_s": round(beat.tokens_per_s, 1) if engine.num_live else 0.0,  # an idle engine reports nothing
         "kv_cache": {
             "blocks": beat.blocks_total,
             "block_bytes": profile.block_bytes if profile else None,
@@ -59,7 +59,7 @@ def engine_figures(engine: Engine) -> dict[str, Any]:
 
 
 def adapter_figures(engine: Engine, *, num_registered: int, budget_bytes: int) -> dict[str, Any]:
-    """Which adapters are on the device, and how often others had to be brought there."""
+    """The adapters on the device, and how often others had to be loaded."""
     beat = engine.beat
     return {
         "registered": num_registered,
@@ -77,7 +77,7 @@ def adapter_figures(engine: Engine, *, num_registered: int, budget_bytes: int) -
 # ---- status
 
 NEWEST = 200
-"""Answers that the times to the first token are taken from, of the last hour."""
+"""The most answers of the last hour whose time to the first token is counted."""
 
 HOUR_NS = 3_600 * 10**9
 
@@ -99,7 +99,7 @@ class NodeParts:
 
 
 class StatusReport:
-    """Says how it goes."""
+    """Builds the answer of `status`."""
 
     def __init__(
         self, parts: NodeParts, pauses: Pauses, limits: Limits, *, now_s: Callable[[], float] = time.time
@@ -112,7 +112,7 @@ class StatusReport:
         self._usage = Usage(parts.ledger, now_ns=lambda: int(now_s() * 10**9))
 
     async def show(self) -> dict[str, Any]:
-        """What `status --json` prints while the daemon is up."""
+        """The fields of `status --json` while the daemon runs."""
         parts = self._parts
         money, view = parts.network.status(), parts.network.view()
         idleness = explain(await self._observe(money, view))
@@ -149,7 +149,7 @@ class StatusReport:
         }
 
     def state(self) -> str:
-        """In one word."""
+        """The state in one word."""
         parts = self._parts
         if parts.serving.is_draining:
             return "draining"
@@ -163,7 +163,7 @@ class StatusReport:
 
     @property
     def is_starting(self) -> bool:
-        """Whether the engine has never been ready yet."""
+        """Return True if the engine should run but has never been ready."""
         parts = self._parts
         return parts.engine.profile is None and parts.config.node.serve and parts.engine.state != "paused"
 
@@ -239,7 +239,7 @@ def idleness_to_plain(idleness: Idleness) -> dict[str, Any]:
 
 
 def ttft_ms(jobs: Sequence[Job], *, now_ns: int) -> dict[str, float | None]:
-    """How long the last hour's requests waited for their first token: the median, and what 95 % stayed under."""
+    """Median and 95th percentile of the last hour's waits for the first token."""
     recent = (job for job in jobs if job.first_token_ns and job.received_ns >= now_ns - HOUR_NS)
     waits = sorted(((job.first_token_ns or 0) - job.received_ns) / 1e6 for job in recent)
     if not waits:

@@ -1,4 +1,4 @@
-"""How much the node was used in the last day and week, as `status` and the page show it."""
+"""Use of the node in the last day and week, as `status` and the page show it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ DAY_NS: Final = 86_400 * 10**9
 SPANS: Final = {"day": DAY_NS, "week": 7 * DAY_NS}
 
 REST: Final = 20
-"""Sums are good for so many times as long as they took: an open page asks each half second."""
+"""Sums stay valid for this many times the time they took, since an open page asks each half second."""
 
 
 class Usage:
-    """Has the ledger sum the last day and week, anew as often as that costs next to nothing; any thread may ask."""
+    """Sums of the last day and week, cached so that they cost next to nothing; usable from any thread."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Usage:
         self._good_until_s = float("-inf")
 
     def read(self) -> dict[str, Any]:
-        """The figures of both; blocks."""
+        """The sums of both spans; blocks."""
         begun_s = self._elapsed_s()
         if begun_s >= self._good_until_s:
             self._held = read_usage(self._ledger, now_ns=self._now_ns())
@@ -42,7 +42,7 @@ class Usage:
 
 
 def read_usage(ledger: Ledger, *, now_ns: int) -> dict[str, Any]:
-    """The figures of the last day and week; blocks."""
+    """Sum the last day and week; blocks."""
     return {name: usage_to_plain(ledger.jobs.sums(since_ns=now_ns - span)) for name, span in SPANS.items()}
 
 
@@ -63,26 +63,26 @@ def usage_to_plain(sums: JobSums) -> dict[str, Any]:
 
 
 def percent_down(part: int, whole: int) -> float | None:
-    """A part in percent, cut after one place: what is not all is never shown as 100; None of nothing."""
+    """A part in percent, rounded down to one decimal so that only the whole shows as 100; None if `whole` is 0."""
     return part * 1_000 // whole / 10 if whole else None
 
 
-# ---- What each adapter did in the last day: how often it was called, hour by hour, and what that earned.
+# ---- Calls and earnings of each adapter in the last day.
 
 HOURS: Final = 24
 HOUR_NS: Final = 3600 * 10**9
 JOBS_MAX: Final = 20_000
-"""The newest of a day that are counted; who answers more knows it from `/metrics`."""
+"""The most jobs of a day that are counted; `/metrics` counts all."""
 
 
 def read_adapter_usage(ledger: Ledger, *, now_ns: int) -> dict[str, dict[str, Any]]:
-    """By adapter id, for those that were called; blocks."""
+    """Calls and earnings of each adapter that was called, by adapter id; blocks."""
     jobs = ledger.jobs.newest(limit=JOBS_MAX, since_ns=now_ns - HOURS * HOUR_NS)
     return usage_of(jobs, ledger.receipts.of_requests([job.request_id for job in jobs]), now_ns=now_ns)
 
 
 def usage_of(jobs: Sequence[Job], paid: Paid, *, now_ns: int) -> dict[str, dict[str, Any]]:
-    """Calls in all and by hour, the oldest first, and the wei of the receipts."""
+    """Calls in total and by hour, oldest first, and the wei of their receipts."""
     found: dict[str, dict[str, Any]] = {}
     for job in jobs:
         hour = HOURS - 1 - (now_ns - job.received_ns) // HOUR_NS

@@ -263,7 +263,7 @@ def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home)
 
 def test_doctor_on_a_fresh_machine_finds_what_the_first_start_will_fetch(run: Run) -> None:
     (base,) = (check for check in run("doctor", "--json").json["checks"] if check["check"] == "base")
-    assert (base["is_ok"], base["found"]) == (True, "the demo base, which the first start fetches")
+    assert (base["is_ok"], base["found"]) == (True, "the demo base, which the first start downloads")
 
 
 def test_doctor_finds_a_missing_base_and_says_how_to_get_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_the_newest_five_lost_bids_are_shown_newest_first() -> None:
     [
         (replace(QUIET, has_network=False), "this node serves this machine alone"),
         (replace(QUIET, has_network=False, why_alone="the chain did not start"), "alone (the chain did not start)"),
-        (replace(QUIET, has_peers_here=False, num_peers=0), "alone on a chain of its own"),
+        (replace(QUIET, has_peers_here=False, num_peers=0), "on a chain of its own, so only you can send requests"),
         (replace(QUIET, serves=False, engine="absent"), "requests of this machine go to the network"),
     ],
 )

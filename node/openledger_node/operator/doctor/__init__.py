@@ -1,1 +1,1 @@
-"""`doctor`: one file a section, one function a check."""
+"""`doctor`: one file per section, one function per check."""

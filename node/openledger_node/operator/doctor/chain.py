@@ -1,4 +1,4 @@
-"""Checks of the money: network file, keys, ledger, and the chain itself by its own words."""
+"""Checks of network file, keys, ledger and chain."""
 
 import time
 from collections.abc import Callable
@@ -17,27 +17,27 @@ from .finding import Verdict, unknown
 from .scene import Scene
 
 CLOCK_AHEAD_MAX_S, HEAD_AGE_MAX_S = 30.0, 180.0
-"""A block can't be of the future, and chains make one each few seconds."""
+"""Limits for the newest block's time: not in the future, and chains make a block every few seconds."""
 
 GAS_CLAIMS = 3
 CLAIM_GAS = 2_000_000
 
 
 def network(scene: Scene) -> Verdict:
-    """The network that is set is known here, and its file is whole."""
+    """The chosen network is known, and its file is valid."""
     found = scene.network
     if found:
         return Verdict(f"{found.network}, chain {found.chain_id}")
     choice = scene.config.node.network
     if choice == LOCAL_NETWORK:
-        return Verdict("none, by [node] network: no money moves")
+        return Verdict("none, because [node] network is local: no money moves")
     if is_embedded(scene.home, choice):
-        return Verdict("made at the first start: a development chain of its own")
-    return Verdict("none is joined", "`openledger-node network join FILE` joins one")
+        return Verdict("a development chain, which the first start creates")
+    return Verdict("no network joined", "run `openledger-node network join FILE`")
 
 
 def keystore(scene: Scene) -> Verdict:
-    """The accounts of the network are here, and whole."""
+    """The accounts of the network are present and readable."""
     found = scene.network
     if found is None:
         return unknown("no network yet")
@@ -47,12 +47,12 @@ def keystore(scene: Scene) -> Verdict:
         find_account(folder, name)
         check_is_private(account_file(folder, name))
     if WALLET not in names and not found.is_development:
-        return Verdict(f"no wallet in {folder}", "`openledger-node wallet create` makes one")
-    return Verdict(", ".join(names) if names else "drawn at the first start")
+        return Verdict(f"no wallet in {folder}", "run `openledger-node wallet create`")
+    return Verdict(", ".join(names) if names else "created at the first start")
 
 
 def password(scene: Scene) -> Verdict:
-    """What opens the hot keys lies beside them, and is its owner's alone."""
+    """The password of the hot keys is present and private."""
     found = scene.network
     if found is None:
         return unknown("no network yet")
@@ -60,33 +60,35 @@ def password(scene: Scene) -> Verdict:
     file = folder / PASSWORD_FILE
     if not file.exists():
         if any(account_file(folder, name).exists() for name in HOT_NAMES):
-            fix = f"restore {file} from a backup, or move the key files beside it away: the next start draws new ones"
-            return Verdict("missing, and keys are locked under it", fix)
-        return Verdict("drawn at the first start")
+            fix = (
+                f"restore {file} from a backup, or move the key files beside it away: the next start creates new ones"
+            )
+            return Verdict("missing, and it is needed to unlock the keys", fix)
+        return Verdict("created at the first start")
     check_is_private(file)
-    cold = "" if found.is_development else "; the wallet's own is asked for"
+    cold = "" if found.is_development else "; the wallet has its own, which commands ask for"
     return Verdict(f"{file}{cold}")
 
 
 def ledger(scene: Scene) -> Verdict:
-    """The ledger opens and its pages are sound."""
+    """The ledger opens and its pages are intact."""
     found = scene.network
     file = scene.home.ledger(found.network if found else LOCAL_NETWORK)
     if not file.exists():
-        return Verdict("made at the first start")
+        return Verdict("created at the first start")
     open_ledger(file, is_writer=False).close()
     return Verdict(f"{file}, {file.stat().st_size / 1e6:.1f} MB")
 
 
 def _on_chain(look: Callable[[Scene], Verdict]) -> Callable[[Scene], Verdict]:
-    """Look only where a chain answers: whether one does is a check of its own."""
+    """Skip a check while no chain answers, which `reachable` reports."""
 
     @wraps(look)
     def looked(scene: Scene) -> Verdict:
         if scene.network is None:
             return unknown("no network yet")
         if scene.has_own_chain and scene.status is None:
-            return unknown("its chain runs with the daemon, which is down")
+            return unknown("the development chain runs only while the daemon runs")
         try:
             _ = scene.client
         except ChainError:
@@ -101,14 +103,15 @@ def reachable(scene: Scene) -> Verdict:
     if scene.network is None:
         return unknown("no network yet")
     if scene.has_own_chain and scene.status is None:
-        return unknown("its chain runs with the daemon, which is down")
+        return unknown("the development chain runs only while the daemon runs")
     try:
         head = scene.client.head()
     except ChainError as error:
         fix = "set [chain] rpc in node.toml to an endpoint that answers, or wait until this one does"
         if scene.has_own_chain:
             fix = (
-                "`openledger-node logs --source chain` says why; `openledger-node stop`, then `openledger-node start`"
+                "`openledger-node logs --source chain` shows why; "
+                "`openledger-node stop`, then `openledger-node start` restarts it"
             )
         return Verdict(str(error), fix)
     return Verdict(f"block {head.number}")
@@ -116,40 +119,42 @@ def reachable(scene: Scene) -> Verdict:
 
 @_on_chain
 def identity(scene: Scene) -> Verdict:
-    """It is the network's chain, and no other."""
+    """The endpoint serves the network's own chain."""
     found, client = scene.network, scene.client
-    assert found is not None, "looked above"
+    assert found is not None, "checked by _on_chain"
     fix = "set [chain] rpc to an endpoint of this network, or join the other one: `openledger-node network join FILE`"
     if (chain_id := client.chain_id()) != found.chain_id:
-        return Verdict(f"chain {chain_id}, and {found.network} is on {found.chain_id}", fix)
+        return Verdict(f"the endpoint is on chain {chain_id}, but {found.network} is on {found.chain_id}", fix)
     if (first := genesis_hash(client)) != found.genesis_hash:
-        return Verdict(f"it begins with {first[:18]}…, {found.network} with {found.genesis_hash[:18]}…", fix)
-    return Verdict(f"chain {chain_id}, by its first block")
+        return Verdict(
+            f"the first block is {first[:18]}…, but that of {found.network} is {found.genesis_hash[:18]}…", fix
+        )
+    return Verdict(f"chain {chain_id}, with the right first block")
 
 
 @_on_chain
 def contracts(scene: Scene) -> Verdict:
-    """The network's contracts are there and answer."""
+    """The network's contracts exist and answer."""
     found, client = scene.network, scene.client
-    assert found is not None, "looked above"
+    assert found is not None, "checked by _on_chain"
     missing = [name for name, address in found.contracts.items() if not client.code(address)]
     if missing:
-        fix = f"ask whoever gave you {scene.home.network_file(found.network)} for the right one"
+        fix = f"ask the source of {scene.home.network_file(found.network)} for the right file"
         return Verdict(f"no code where {', '.join(missing)} should be", fix)
     epoch_s = scene.deployment().windows().epoch_s
-    return Verdict(f"{len(found.contracts)} here; an epoch is {epoch_s} s")
+    return Verdict(f"{len(found.contracts)} found; an epoch is {epoch_s} s")
 
 
 @_on_chain
 def clock(scene: Scene) -> Verdict:
-    """This machine's clock goes with the chain's."""
+    """This machine's clock agrees with the chain's."""
     ahead = scene.client.head().timestamp_s - time.time()
     if ahead > CLOCK_AHEAD_MAX_S:
         return Verdict(
-            f"the newest block is {ahead:.0f} s in this clock's future", "set it: `timedatectl set-ntp true`"
+            f"the newest block is {ahead:.0f} s in this clock's future", "set the clock: `timedatectl set-ntp true`"
         )
     if -ahead > HEAD_AGE_MAX_S:
-        fix = "set the clock: `timedatectl set-ntp true`; if it is right, the endpoint is behind: another [chain] rpc"
+        fix = "set the clock: `timedatectl set-ntp true`; if it is right, the endpoint lags: set another [chain] rpc"
         return Verdict(f"the newest block is {-ahead:.0f} s old", fix)
     return Verdict(f"the newest block is {max(0.0, -ahead):.0f} s old")
 
@@ -158,10 +163,10 @@ def clock(scene: Scene) -> Verdict:
 def gas(scene: Scene) -> Verdict:
     """The signer can pay for claims."""
     if not scene.config.node.serve:
-        return unknown("a node that only asks claims nothing")
+        return unknown("a node that does not serve claims nothing")
     signer = _address(scene, SIGNER)
     if signer is None:
-        return unknown("there is no signer before the first start")
+        return unknown("no signer before the first start")
     client = scene.client
     fees = client.fees()
     needed = Wei(GAS_CLAIMS * CLAIM_GAS * (fees.base_wei + fees.tip_wei))
@@ -172,33 +177,33 @@ def gas(scene: Scene) -> Verdict:
 
 @_on_chain
 def stake(scene: Scene) -> Verdict:
-    """The bond is what claims need."""
+    """The bond is large enough for claims."""
     if not scene.config.node.serve:
-        return unknown("a node that only asks needs none")
+        return unknown("a node that does not serve needs no bond")
     wallet = _address(scene, WALLET)
     if wallet is None:
-        return unknown("there is no wallet yet")
+        return unknown("no wallet yet")
     deployment = scene.deployment()
     least = deployment.params(epoch_at(scene.client.head().timestamp_s, deployment.windows())).min_stake_wei
     bonded = deployment.stake(wallet).bonded_wei
-    found = f"{bonded / 1e18:g} OPEN bonded, {least / 1e18:g} are needed"
-    return Verdict(found, "" if bonded >= least else f"`openledger-node stake add {(least - bonded) / 1e18:g}`")
+    found = f"{bonded / 1e18:g} OPEN bonded, {least / 1e18:g} OPEN needed"
+    return Verdict(found, "" if bonded >= least else f"run `openledger-node stake add {(least - bonded) / 1e18:g}`")
 
 
 def claims(scene: Scene) -> Verdict:
-    """Nothing keeps receipts from being claimed."""
+    """Receipts can be claimed."""
     status = scene.status
     if status is None:
         return unknown("the daemon is not running")
     money = status["money"]
     if why := money["why_down"]:
-        return Verdict(why, "`openledger-node doctor --only chain` says what is wrong with the chain")
-    return Verdict(money["why_not_claimed"] or "what is due is claimed")
+        return Verdict(why, "run `openledger-node doctor --only chain`")
+    return Verdict(money["why_not_claimed"] or "all due receipts are claimed")
 
 
 def _address(scene: Scene, name: str) -> Address | None:
     found = scene.network
-    assert found is not None, "who asks has looked"
+    assert found is not None, "checked by _on_chain"
     try:
         return find_account(scene.home.network_keys(found.network), name).address
     except NodeError:

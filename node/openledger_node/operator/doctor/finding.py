@@ -1,4 +1,4 @@
-"""What one check saw, and what to do about it."""
+"""Results of checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What one check saw; `fix` is empty where nothing is wrong."""
+    """The result of one check; `fix` is empty if nothing is wrong."""
 
     section: str
     check: str
-    is_ok: bool | None  # None: it can't be told just now, or does not apply
+    is_ok: bool | None  # None: undecided, or the check does not apply
     found: str
     fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A verdict before it has its name."""
+    """A result without the name of its check; it passes if `fix` is empty."""
 
     found: str
     fix: str = ""
@@ -30,14 +30,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One look, and for how long it may go on."""
+    """One check and its time limit."""
 
     section: str
     name: str
-    look: "Callable[[Scene], Verdict]"  # may raise what the node itself would
+    look: "Callable[[Scene], Verdict]"  # may raise NodeError or ProtocolError, whose message becomes the fix
     within_s: float = 5.0
 
 
 def unknown(why: str) -> Verdict:
-    """It can't be told, or does not apply; that is no problem."""
+    """A result that is undecided or does not apply, which is no problem."""
     return Verdict(why, is_known=False)

@@ -1,4 +1,4 @@
-"""Checks of what reaches this node, and whom it reaches: ports, addresses, peers."""
+"""Checks of ports, addresses and peers."""
 
 import re
 import socket
@@ -15,7 +15,7 @@ _ADDRESS = re.compile(r"/(?:ip4|ip6|dns|dns4|dns6)/([^/]+)/tcp/(\d+)")
 
 
 def port(scene: Scene) -> Verdict:
-    """The API's port is free, or ours."""
+    """The API's port is free, or used by this node."""
     api = scene.config.api
     if scene.status:
         return Verdict(f"in use by this node: {scene.status['api']['url']}")
@@ -24,47 +24,51 @@ def port(scene: Scene) -> Verdict:
         try:
             probe.bind((api.host, api.port))
         except OSError as error:
-            return Verdict(f"{api.host}:{api.port}: {error.strerror}", "stop what uses it, or set [api] port")
+            return Verdict(
+                f"{api.host}:{api.port}: {error.strerror}", "stop the program that uses it, or set [api] port"
+            )
     return Verdict(f"{api.host}:{api.port} is free")
 
 
 def listening(scene: Scene) -> Verdict:
-    """The port among peers is free, or ours."""
+    """The port for peers is free, or used by this node."""
     chosen = scene.config.p2p.port
     if _is_alone(scene):
         return unknown("a node on a chain of its own has no peers")
     if scene.status or not chosen:
         return Verdict(
-            "ours" if scene.status else "any free one, by [p2p] port: set one that your router can pass on"
+            "in use by this node"
+            if scene.status
+            else "any free port; set [p2p] port to one that your router can forward"
         )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", chosen))
         except OSError as error:
-            return Verdict(f"{chosen}: {error.strerror}", "stop what uses it, or set [p2p] port")
+            return Verdict(f"{chosen}: {error.strerror}", "stop the program that uses it, or set [p2p] port")
     return Verdict(f"{chosen} is free")
 
 
 def bootstrap(scene: Scene) -> Verdict:
-    """Somebody who knows the others can be dialled."""
+    """A bootstrap node, or a peer from an earlier run, can be dialled."""
     found = scene.network
     if found is None or _is_alone(scene):
         return unknown("a node on a chain of its own has no peers")
     addresses = [*found.bootstrap, *AddressBook(scene.home.network(found.network)).addresses][:DIALS_MAX]
     if not addresses:
         fix = (
-            "put an address into `bootstrap` of network.json: `openledger-node peers bootstrap` on any machine is one"
+            "put an address into `bootstrap` of network.json: `openledger-node peers bootstrap` runs a bootstrap node"
         )
-        return Verdict("no address of anybody is known", fix)
+        return Verdict("no address of another node is known", fix)
     answering = dial_all(addresses)
     found_line = f"{len(answering)} of {len(addresses)} known addresses answer"
-    fix = f"look whether this machine reaches {addresses[0]}: a firewall, or they are down"
+    fix = f"check that this machine can reach {addresses[0]}: a firewall may block it, or the node is down"
     return Verdict(found_line, "" if answering else fix)
 
 
 def peers(scene: Scene) -> Verdict:
-    """The running node is connected with somebody."""
+    """The running node is connected to a peer."""
     if _is_alone(scene):
         return unknown("a node on a chain of its own has no peers")
     status = scene.status
@@ -73,30 +77,32 @@ def peers(scene: Scene) -> Verdict:
     if status["peers"]:
         return Verdict(f"{status['peers']} connected")
     return Verdict(
-        "none is connected", "wait a minute; then look at `bootstrap` above, and at `openledger-node peers list`"
+        "no peer is connected", "wait a minute, then check `bootstrap` above and `openledger-node peers list`"
     )
 
 
 def own_address(scene: Scene) -> Verdict:
-    """What this node calls its address can be dialled, from here at least."""
+    """The addresses that this node advertises can be dialled, at least from this machine."""
     if _is_alone(scene):
         return unknown("a node on a chain of its own has no peers")
-    if scene.status is None or not (said := scene.peers):
+    if scene.status is None or not (answer := scene.peers):
         return unknown("the daemon is not running")
-    addresses = [str(address) for address in said["addresses"]]
+    addresses = [str(address) for address in answer["addresses"]]
     answering = dial_all(addresses)
     if not answering:
         fix = "set [p2p] listen to an address of this machine: `/ip4/<its address>/tcp/<port>`"
         return Verdict(f"none of {len(addresses)} answers: {', '.join(addresses[:2])}", fix)
     is_outside = [address for address in answering if not re.match(r"/ip4/127\.|/ip6/::1/", address)]
     if not is_outside:
-        fix = "set [p2p] listen to an address that others reach: `/ip4/<its address>/tcp/<port>`"
-        return Verdict(f"only this machine itself reaches {answering[0]}", fix)
-    return Verdict(f"{is_outside[0]} answers from here; whether from outside, `was dialled` in `status` shows")
+        fix = "set [p2p] listen to an address that other machines can reach: `/ip4/<its address>/tcp/<port>`"
+        return Verdict(f"only this machine itself can reach {answering[0]}", fix)
+    return Verdict(
+        f"{is_outside[0]} answers from this machine; `reachable` in `status --json` shows if others have dialled in"
+    )
 
 
 def dial_all(addresses: Iterable[str]) -> list[str]:
-    """Those that take a connection."""
+    """The addresses that accept a connection."""
     listed = list(addresses)
     with ThreadPoolExecutor(max_workers=DIALS_MAX) as pool:
         return [address for address, is_up in zip(listed, pool.map(_dial, listed), strict=True) if is_up]

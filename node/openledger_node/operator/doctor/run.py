@@ -1,4 +1,4 @@
-"""All checks at once, each in a thread of its own and within its time: whatever hangs holds up nothing else."""
+"""All checks at once, each in its own thread with a time limit, so that one that hangs delays no other."""
 
 import threading
 import time
@@ -57,11 +57,11 @@ SECTIONS = tuple(dict.fromkeys(check.section for check in CHECKS))
 
 
 def examine(scene: Scene, checks: Iterable[Check] = CHECKS) -> list[Finding]:
-    """Look at everything, in the time that the slowest check may take."""
+    """Run the checks within the time limit of the slowest one."""
     chosen = list(checks)
     seen: dict[str, Verdict] = {}
     began_s = time.monotonic()
-    # Daemon threads: one that hangs in a system call must not keep the verb from ending.
+    # Daemon threads: one that hangs in a system call must not keep the command from ending.
     threads = [threading.Thread(target=_look, args=(check, scene, seen), daemon=True) for check in chosen]
     for thread in threads:
         thread.start()
@@ -76,12 +76,16 @@ def _look(check: Check, scene: Scene, seen: dict[str, Verdict]) -> None:
     except (NodeError, ProtocolError) as error:
         seen[check.name] = Verdict("no", str(error))
     except OSError as error:
-        seen[check.name] = Verdict(str(error), f"look at {error.filename or scene.home.root}: its mode, and its disk")
+        seen[check.name] = Verdict(
+            str(error), f"check the permissions and the disk of {error.filename or scene.home.root}"
+        )
 
 
 def _finding(check: Check, seen: Verdict | None) -> Finding:
     if seen is None:
-        fix = f"run `openledger-node doctor --only {check.section}` again; if it stays, `openledger-node logs`"
+        fix = (
+            f"run `openledger-node doctor --only {check.section}` again; if this persists, see `openledger-node logs`"
+        )
         return Finding(
             section=check.section,
             check=check.name,

@@ -1,4 +1,4 @@
-"""What checks look at together: each thing is looked up once, however many checks want it, and only if one does."""
+"""Facts that several checks share, each looked up once, and only if a check needs it."""
 
 import threading
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Ask = Callable[[str, str], Any]  # method, path → the daemon's answer; None: i
 
 
 class Once(Generic[Value]):
-    """A value that is made by whoever asks first; others wait for it, and a failure is everybody's."""
+    """A value made by the first thread that asks; others wait for it, and all get the same value or error."""
 
     def __init__(self, make: Callable[[], Value]) -> None:
         self._make = make
@@ -50,7 +50,7 @@ class Once(Generic[Value]):
 
 
 class Scene:
-    """One home, as its daemon and its files show it."""
+    """One data directory, as its daemon and its files show it."""
 
     def __init__(self, home: Home, ask: Ask) -> None:
         self.home = home
@@ -67,63 +67,63 @@ class Scene:
         """The settings.
 
         Raises:
-            ConfigError: they are not understood.
+            ConfigError: they are invalid.
         """
         return self._config.get()
 
     @property
     def status(self) -> dict[str, Any] | None:
-        """What the daemon says; None: none runs.
+        """The daemon's status; None if no daemon runs.
 
         Raises:
-            NodeError: one runs and does not answer.
+            NodeError: a daemon runs and does not answer.
         """
         return self._status.get()
 
     @property
     def peers(self) -> dict[str, Any] | None:
-        """What the daemon says of its peers; None: none runs.
+        """The daemon's answer about its peers; None if no daemon runs.
 
         Raises:
-            NodeError: it has none, or is not on its network yet.
+            NodeError: it has no peers, or is not on its network yet.
         """
         return self._peers.get()
 
     @property
     def base(self) -> Base:
-        """The base that is to be served.
+        """The chosen base model.
 
         Raises:
-            ModelError: it is not here.
+            ModelError: it is not on this machine.
         """
         return self._base.get()
 
     @property
     def network(self) -> Network | None:
-        """The network that this home is on.
+        """The network of this data directory.
 
         Raises:
-            ConfigError: it is not known here, or its file is damaged.
+            ConfigError: it is unknown here, or its file is damaged.
         """
         return current_network(self.home, self.config.node.network)
 
     @property
     def has_own_chain(self) -> bool:
-        """Whether the daemon runs the chain itself, so that there is none while it is down."""
+        """True if the daemon runs the chain itself, so that there is none while it is down."""
         return is_embedded(self.home, self.config.node.network)
 
     @property
     def client(self) -> ChainClient:
-        """The first endpoint that answers at all; whose chain it is, is another check.
+        """The first endpoint that answers; another check compares its chain.
 
         Raises:
-            ChainError: none does.
+            ChainError: none answers.
         """
         return self._client.get()
 
     @cached_property
     def machine(self) -> Machine:
-        """What this machine has."""
+        """The machine's memory and GPU."""
         return look_at_machine()
 
     def deployment(self) -> Deployment:
@@ -133,26 +133,26 @@ class Scene:
             ChainError: the chain does not answer.
         """
         network = self.network
-        assert network is not None, "who asks has looked"
+        assert network is not None, "the caller has checked it"
         return Deployment(
             self.client, chain_id=network.chain_id, addresses=network.contracts, deploy_block=network.deploy_block
         )
 
     def has_base(self) -> bool:
-        """Whether checks that look at the base can look at one; the check of the base says what to do if not."""
+        """True if the base is here; the check `base` reports if it is not."""
         try:
             return bool(self.base)
         except NodeError:
             return False
 
     def close(self) -> None:
-        """Let go of the chain, if it was asked."""
+        """Close the chain client, if one was opened."""
         if client := self._client.made:
             client.close()
 
     def _open_client(self) -> ChainClient:
         network = self.network
-        assert network is not None, "who asks has looked"
+        assert network is not None, "the caller has checked it"
         refused = []
         for url in [self.config.chain.rpc] if self.config.chain.rpc else network.rpc:
             client: ChainClient = load_plug("chain", "evm")(url, timeout_s=CHAIN_TIMEOUT_S)
