@@ -1,4 +1,4 @@
-"""A base, an adapter's manifest, and the id that hangs on every byte of it."""
+"""A base, an adapter's manifest, and the adapter id, which covers every byte of the adapter."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from .primitives import AdapterId, Digest, check_digest, check_name, check_text
 
 ADAPTER_SCHEMA = "openledger.adapter/1"
 PROBE_PROMPT_LENGTH_MAX = 500
-"""Characters of a probe's prompt."""
+"""The maximum length of a probe's prompt, in characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseReference:
-    """The base that an adapter was trained on; its digest decides, its name is for people."""
+    """The base that an adapter was trained on. Its digest identifies it; its name is for people."""
 
     name: str
     digest: Digest
@@ -24,7 +24,7 @@ class BaseReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatanetReference:
-    """A Datanet's version that an adapter learned from, and its part of the adapter's data share."""
+    """A Datanet's version that an adapter was trained on, and its weight in the adapter's data share."""
 
     id: str
     version: str
@@ -34,7 +34,7 @@ class DatanetReference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterManifest:
-    """`adapter.json`: what an adapter is, who made it, on what and from what. Unknown fields are None."""
+    """`adapter.json`: an adapter's identity, owner, base and training data. Unknown fields are None."""
 
     name: str
     base: BaseReference
@@ -47,18 +47,18 @@ class AdapterManifest:
     parent: AdapterId | None = None
     training: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
-    probe: dict[str, Any] | None = None  # {"prompt", "digest"}: the text that it writes first in float32
+    probe: dict[str, Any] | None = None  # {"prompt", "digest"}: its greedy answer in float32
     owner: str | None = None
     license: str | None = None
 
 
 def adapter_id(manifest: AdapterManifest) -> AdapterId:
-    """The SHA-256 of the manifest's canonical JSON: two adapters share it only if they are the same."""
+    """The SHA-256 of the manifest's canonical JSON: equal ids mean equal adapters."""
     return AdapterId(canonical_digest(manifest))
 
 
 def probe_digest(prompt: str, ids: Sequence[int]) -> Digest:
-    """What a manifest's probe states: the prompt, and the greedy token ids that the adapter answers it with."""
+    """The digest in a manifest's probe: over the prompt and the adapter's greedy token ids."""
     return canonical_digest({"prompt": prompt, "ids": list(ids)})
 
 
@@ -66,8 +66,8 @@ def manifest_from_json(fields: object) -> AdapterManifest:
     """Read `adapter.json`.
 
     Raises:
-        MalformedError: another schema, an unknown field, a missing one, one of the wrong form, or a value that
-            canonical JSON does not have.
+        MalformedError: another schema, an unknown, missing or mistyped field, or a value that
+            canonical JSON can't hold.
     """
     if not isinstance(fields, dict):
         raise MalformedError("adapter.json is no object")

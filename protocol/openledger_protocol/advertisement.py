@@ -1,7 +1,8 @@
-"""What a node says of itself to all: which base and adapters it serves, for how much, and how it is reached.
+"""A node's advertisement: its base, adapters and prices, and how to reach it.
 
-Two keys vouch for each other: the wallet's signer signs the peer id, and the peer's key signs the whole. It may come
-from anywhere (gossip, a file, another peer), so everything that makes it count is in its bytes.
+Two keys vouch for each other: the wallet's signer signs the peer id, and the peer's key signs the whole. An
+advertisement may come from anywhere (gossip, a file, another peer), so its bytes contain everything that makes it
+valid.
 """
 
 from dataclasses import dataclass, replace
@@ -43,7 +44,7 @@ _BINDING_DOMAIN = b"openledger.binding/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedAdapter:
-    """An adapter that a node has in memory, and what it calls it."""
+    """An adapter that a node has in memory, under the node's name for it."""
 
     id: AdapterId
     name: str
@@ -51,26 +52,26 @@ class OfferedAdapter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Advertisement:
-    """A node's offer; what it really asks and has free, its bid says."""
+    """A node's offer. Its bids say what it currently asks and has free."""
 
     network: str
     peer_id: str
-    addresses: tuple[str, ...]  # multiaddrs, the best first
+    addresses: tuple[str, ...]  # multiaddrs, best first
     wallet: Address
-    signer: Address  # may sign for the wallet, as the chain says
+    signer: Address  # allowed by the chain to sign for the wallet
     base: Digest
     profile_hash: Digest
     algo_id: int
     context_max: int  # tokens
-    chunk_tokens: int  # at most so many between two vouchers
+    chunk_tokens: int  # at most this many tokens between two vouchers
     terms: Terms
     warm: tuple[OfferedAdapter, ...]
-    cold: bytes  # a filter over the ids of all adapters that it could load, those in `warm` or not
+    cold: bytes  # a filter over the ids of all adapters that it could load, also those in `warm`
     num_cold: int
     slots_free: int
     tokens_per_s: int  # measured, of one answer
-    serves: bool  # False: it asks only, or is paused
-    seq: int  # grows with each advertisement of this peer, over its restarts too
+    serves: bool  # False: it only buys, or is paused
+    seq: int  # grows with each advertisement of this peer, also over restarts
     issued_s: int  # by the peer's clock, since 1970
     expires_s: int
     binding: bytes  # `signer`'s signature over `binding_digest`
@@ -78,7 +79,7 @@ class Advertisement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedAdvertisement:
-    """An advertisement as it travels: its bytes, whose they are, and the signature over them."""
+    """An advertisement as sent: its bytes, the peer's key, and the signature over them."""
 
     body: bytes
     public_key: bytes
@@ -86,18 +87,18 @@ class SignedAdvertisement:
 
 
 def binding_digest(network: str, peer_id: str, wallet: Address) -> bytes:
-    """What the wallet's signer signs, once for each peer key: this peer sells and buys for this wallet."""
+    """The digest that a wallet's signer signs once per peer key: this peer sells and buys for this wallet."""
     words = (_BINDING_DOMAIN, network.encode(), peer_id.encode())
     return keccak(b"".join(keccak(word) for word in words) + address_word(wallet))
 
 
 def sign_binding(private_key: bytes, network: str, peer_id: str, wallet: Address) -> bytes:
-    """Let a peer speak for a wallet, with the key of the wallet's signer."""
+    """Authorise a peer to act for a wallet, with the key of the wallet's signer."""
     return sign_digest(private_key, binding_digest(network, check_peer_id(peer_id), wallet))
 
 
 def sign_advertisement(ad: Advertisement, seed: bytes) -> bytes:
-    """Write an advertisement as it travels, signed by the peer's key.
+    """Encode an advertisement, signed with the peer's key.
 
     Raises:
         MalformedError: over 2 KiB (`fit_advertisement` shortens it), a field out of bounds, or another peer's `seed`.
@@ -113,23 +114,23 @@ def sign_advertisement(ad: Advertisement, seed: bytes) -> bytes:
 
 
 def fit_advertisement(ad: Advertisement) -> Advertisement:
-    """Leave out warm adapters from the last on until it fits into 2 KiB; the filter still tells of them."""
+    """Drop warm adapters from the end until it fits into 2 KiB; the filter still contains them."""
     while ad.warm and _size_bytes(ad) > AD_BYTES_MAX:
         ad = replace(ad, warm=ad.warm[:-1])
     return ad
 
 
 def open_advertisement(content: bytes, *, network: str, now_s: int, seq_last: int | None) -> Advertisement:
-    """Read and check what came as an advertisement; `seq_last` is the highest that counted of this peer.
+    """Read and check a received advertisement; `seq_last` is the highest accepted sequence of this peer.
 
-    The cheap checks come first, the signatures last. Whether `signer` may sign for `wallet` is asked of the chain.
+    Cheap checks come first, signatures last. The caller must ask the chain whether `signer` may sign for `wallet`.
 
     Raises:
-        MalformedError: over 2 KiB, a field that is not what it must be, or another peer's key.
-        UnknownVersionError: it is of another major version.
-        WrongNetworkError: it is another network's.
-        StaleError: it has run out, is from a clock that is off, or is no newer than `seq_last`.
-        BadSignatureError: the peer did not sign it, or `signer` not the binding.
+        MalformedError: over 2 KiB, an invalid field, or another peer's key.
+        UnknownVersionError: it has another major version.
+        WrongNetworkError: it is for another network.
+        StaleError: it has expired, is dated in the future, or is not newer than `seq_last`.
+        BadSignatureError: the peer did not sign it, or `signer` did not sign the binding.
     """
     signed = read_signed(content)
     ad = _read_body(signed.body)
@@ -146,21 +147,21 @@ def open_advertisement(content: bytes, *, network: str, now_s: int, seq_last: in
 
 
 def read_signed(content: bytes) -> SignedAdvertisement:
-    """Read the envelope and check nothing in it.
+    """Read the envelope without checking its content.
 
     Raises:
-        MalformedError: over 2 KiB, or not the form.
-        UnknownVersionError: it is of another major version.
+        MalformedError: over 2 KiB, or not an envelope.
+        UnknownVersionError: it has another major version.
     """
     return cast(SignedAdvertisement, _ENVELOPE.decode(unpack_map(content, size_bytes_max=AD_BYTES_MAX)))
 
 
 def peer_id_of(content: bytes) -> str:
-    """Whose advertisement it claims to be: what a receiver needs to know its `seq_last`.
+    """The peer that an advertisement claims to come from, which a receiver needs to look up `seq_last`.
 
     Raises:
-        MalformedError: as `read_signed` says.
-        UnknownVersionError: it is of another major version.
+        MalformedError: as in `read_signed`.
+        UnknownVersionError: it has another major version.
     """
     return peer_id_from_public_key(read_signed(content).public_key)
 
@@ -227,7 +228,7 @@ def _check_binding(ad: Advertisement) -> None:
 def _check_multiaddr(address: Any) -> str:
     if type(address) is not str or not 1 < len(address) <= ADDRESS_LENGTH_MAX or address[0] != "/":
         raise MalformedError(f"must be a multiaddr of at most {ADDRESS_LENGTH_MAX} characters")
-    # It is dialled and logged: no space, no control character, nothing outside ASCII.
+    # It is dialled and logged, so it may hold no space, control character or non-ASCII character.
     if not all("!" <= character <= "~" for character in address):
         raise MalformedError("a multiaddr holds visible ASCII only")
     return address

@@ -1,4 +1,4 @@
-"""Whose data an answer came from, as integer shares that every node divides alike."""
+"""Attribution of an answer to contributors, as integer shares that every node computes alike."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,19 +16,19 @@ _SHARES_TYPE = "(bytes32,address,uint32)[]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What part of a receipt's data share one contributor of one Datanet is owed."""
+    """One contributor's share of what a receipt pays to one Datanet."""
 
     datanet_id: DatanetId
-    account: Address  # zero: no evidence, so the Datanet's treasury
+    account: Address  # zero: no evidence, so it goes to the Datanet's treasury
     ppm: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowScore:
-    """How strongly one row of a Datanet resembles an answer; rows of a cluster are near-duplicates."""
+    """The resemblance of one row of a Datanet to an answer; rows of a cluster are near-duplicates."""
 
     cluster: int
-    account: Address  # of the cluster's first row, whoever owns this one
+    account: Address  # the owner of the cluster's first row, not of this one
     score: int
 
 
@@ -49,8 +49,8 @@ def split(total_wei: Wei, shares_ppm: Sequence[int]) -> list[Wei]:
 def shares_from_scores(datanet_id: DatanetId, scores: Iterable[RowScore]) -> list[Share]:
     """Turn scores of a Datanet's rows into its shares, ascending by account.
 
-    A cluster counts once, with its best row; the ten best clusters (ties: lower cluster) weigh their score squared.
-    Without any evidence all goes to account zero, never to everybody alike, which copies of an account would harvest.
+    A cluster counts once, with its best row. The ten best clusters (ties: lower cluster) weigh their score squared.
+    Without evidence everything goes to account zero. An equal split would reward copies of an account.
 
     Raises:
         AttributionError: a score is negative, or two rows of a cluster name different accounts.
@@ -90,7 +90,7 @@ def _apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def shares_hash(shares: Sequence[Share]) -> Digest:
-    """What a receipt commits its shares by: keccak of `abi.encode(Share[])`."""
+    """The commitment to a receipt's shares: keccak of `abi.encode(Share[])`."""
     rows = [(bytes.fromhex(share.datanet_id[2:]), share.account, share.ppm) for share in shares]
     return keccak_digest(encode([_SHARES_TYPE], [rows]))
 
@@ -99,7 +99,7 @@ def check_shares(shares: Sequence[Share], datanet_ids: Collection[DatanetId]) ->
     """Require that shares ascend by (Datanet, account) and give each of the adapter's Datanets 1,000,000 ppm.
 
     Raises:
-        AttributionError: they do not, or they name a Datanet that the adapter did not learn from.
+        AttributionError: they do not, or they name a Datanet that the adapter was not trained on.
     """
     if not all(_order(left) < _order(right) for left, right in pairwise(shares)):
         raise AttributionError("shares ascend by Datanet and account, each account once")

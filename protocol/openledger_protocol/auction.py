@@ -1,7 +1,7 @@
-"""Who serves a call: the lowest price × expected time ÷ reliability, in exact integers.
+"""The award of a call: the lowest price × expected time ÷ reliability wins, in exact integers.
 
-A pure function of the bids and of what the requester has seen of each bidder, so that it can be checked afterwards;
-the winner is paid what it asked.
+A pure function of the bids and of the requester's record of each bidder, so that anyone can check it afterwards.
+The winner is paid the price that it bid.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from .wire.market import BidMessage, Call, encode
 
 PRIOR_SUCCESSES = 4
 PRIOR_ANSWERS = 5
-"""What a peer counts for that nobody knows: four good answers of five. It gets work when it is a fifth cheaper or
-faster than one that never failed, and its first failures weigh."""
+"""The prior for an unknown peer: four good answers of five. It wins if it is a fifth cheaper or
+faster than a peer that never failed, and its first failures weigh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bid:
-    """A peer's bid, and how reliable the requester has found that peer."""
+    """A peer's bid, and the requester's reliability figure for that peer."""
 
     peer_id: str
     message: BidMessage
@@ -31,9 +31,9 @@ class Bid:
 
 
 def award(call: Call, bids: Sequence[Bid]) -> list[Bid]:
-    """Rank the bids that the call can take, the winner first and then whom to turn to if it fails.
+    """Rank the acceptable bids: the winner first, then the fallbacks in order.
 
-    The order in which bids came does not matter; of a peer's several bids the best counts. Equal ones are ordered by
+    The order of arrival does not matter. Of a peer's several bids the best counts. Ties are ordered by
     keccak(request id ‖ peer id), which favours nobody over many calls.
     """
     ranked = sorted((bid for bid in bids if why_not(call, bid) is None), key=lambda bid: _rank(bid, call))
@@ -44,7 +44,7 @@ def award(call: Call, bids: Sequence[Bid]) -> list[Bid]:
 
 
 def why_not(call: Call, bid: Bid) -> str | None:
-    """Why a call can't take a bid, as its bidder is told; None if it can."""
+    """The reason why a bid is not acceptable, as told to its bidder; None if it is."""
     asked, terms = bid.message, bid.message.terms
     needed = call.tokens_in + call.tokens_max
     if asked.id != call.id:
@@ -63,9 +63,9 @@ def why_not(call: Call, bid: Bid) -> str | None:
 
 
 def expected_cost(bid: Bid, call: Call) -> Fraction:
-    """What ranks a bid that the call can take, lower is better: price × expected time ÷ reliability.
+    """The ranking figure of an acceptable bid, lower is better: price × expected time ÷ reliability.
 
-    NOTE: the price counts one thousandth of a wei more than it is, so that free bids differ by their time.
+    NOTE: the price is raised by one thousandth of a wei, so that free bids differ by their time.
     """
     terms = bid.message.terms
     price = call.tokens_in * terms.price_in_wei + call.tokens_max * terms.price_out_wei + 1
@@ -73,23 +73,23 @@ def expected_cost(bid: Bid, call: Call) -> Fraction:
 
 
 def expected_time_ms(bid: Bid, call: Call) -> Fraction:
-    """How long the longest answer takes that the call allows, as the bidder says."""
+    """The bidder's promised time for the longest answer that the call allows."""
     return bid.message.ttft_ms + Fraction(1_000 * call.tokens_max, bid.message.tokens_per_s)
 
 
 def cost_max_wei(bid: Bid, call: Call) -> Wei:
-    """The most that an answer costs by this bid, rounded up: what a voucher must be good for."""
+    """The maximum cost of an answer by this bid, rounded up, which a voucher must cover."""
     terms = bid.message.terms
     price = call.tokens_in * terms.price_in_wei + call.tokens_max * terms.price_out_wei
     return Wei((price + PRICE_TOKENS - 1) // PRICE_TOKENS)
 
 
 def reliability_ppm(*, successes: int, failures: int, aborted: int = 0, late: int = 0) -> int:
-    """How far a peer's word counts, from what the requester has seen of it: over 0 and below 1,000,000.
+    """A peer's reliability from the requester's counts: over 0 and below 1,000,000.
 
-    `failures`: nothing came, or not what was agreed; `aborted`: it broke off after a part that was paid, half a
-    success; `late`: the whole answer, but in more than twice the time of its bid, half a success too. What the
-    requester itself broke off is not counted.
+    `failures`: no answer, or not the agreed one; `aborted`: it stopped after a part that was paid, half a
+    success; `late`: the whole answer, but in more than twice the promised time, also half a success. Answers that
+    the requester cancelled are not counted.
     """
     good = 2 * (successes + PRIOR_SUCCESSES) + aborted + late
     answers = 2 * (successes + failures + aborted + late + PRIOR_ANSWERS)
@@ -97,7 +97,7 @@ def reliability_ppm(*, successes: int, failures: int, aborted: int = 0, late: in
 
 
 def _rank(bid: Bid, call: Call) -> tuple[Fraction, bytes, bytes]:
-    # The bytes of the message order two equal bids of one peer: else their order of arrival would.
+    # The message's bytes order two equal bids of one peer; otherwise their order of arrival would.
     return expected_cost(bid, call), _tie(call.id, bid.peer_id), encode_frame(encode(bid.message))
 
 

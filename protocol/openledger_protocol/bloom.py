@@ -1,6 +1,6 @@
-"""A set of ids in a few hundred bytes: it never forgets one, and sometimes claims one that it never had.
+"""A Bloom filter: a set of ids in a few hundred bytes, with false positives but no false negatives.
 
-Who is told that a peer may have an adapter asks that peer; a wrong hit costs one call.
+A requester calls a peer whose filter may hold the adapter; a false positive costs one call.
 Source: Bloom 1970; two hashes for all by Kirsch and Mitzenmacher 2006.
 """
 
@@ -11,15 +11,15 @@ from .constants import BLOOM_BYTES_MAX
 from .errors import MalformedError
 
 _DOMAIN = b"openledger.bloom/1"
-_BITS_PER_ID = 10  # with seven hashes: one false hit in 120
+_BITS_PER_ID = 10  # with seven hashes: one false positive in 120
 _HASHES_MAX = 7
-_BYTES_MIN = 8  # in fewer bits the places of one id would be too much alike
+_BYTES_MIN = 8  # in fewer bits, the positions of one id would be too similar
 
 
 def make_filter(ids: Collection[str]) -> bytes:
-    """A filter over 32-byte ids, given as 0x-hex: how many hashes it uses in its first byte, then its bits.
+    """Make a filter over 32-byte ids, given as 0x-hex: the number of hashes in its first byte, then its bits.
 
-    Empty for no ids. Over 408 ids it stays at 512 bytes, and claims more and more that it has not.
+    Empty for no ids. Over 408 ids it stays at 512 bytes, with more and more false positives.
     """
     count = len(set(ids))
     if count == 0:
@@ -34,10 +34,10 @@ def make_filter(ids: Collection[str]) -> bytes:
 
 
 def may_hold(content: bytes, id: str) -> bool:
-    """Whether an id may be in a filter; False is certain.
+    """True if an id may be in a filter; False is certain.
 
     Raises:
-        MalformedError: as `check_filter` says.
+        MalformedError: as in `check_filter`.
     """
     check_filter(content)
     if not content:
@@ -47,7 +47,7 @@ def may_hold(content: bytes, id: str) -> bool:
 
 
 def check_filter(content: bytes) -> bytes:
-    """Return `content` as a filter.
+    """Return `content` if it is a filter.
 
     Raises:
         MalformedError: it has more than 512 bytes, no bits, or not 1 to 7 hashes.
@@ -60,12 +60,12 @@ def check_filter(content: bytes) -> bytes:
 
 
 def _num_hashes(num_bits: int, count: int) -> int:
-    # The best number is ln 2 × bits per id, rounded; more would only fill a full filter faster.
+    # The best number is ln 2 × bits per id, rounded; more hashes would only fill a full filter faster.
     return max(1, min(_HASHES_MAX, (num_bits * 693 + count * 500) // (count * 1_000)))
 
 
 def _places(id: str, num_hashes: int, num_bits: int) -> list[int]:
     drawn = hashlib.sha256(_DOMAIN + bytes.fromhex(id.removeprefix("0x"))).digest()
-    # NOTE: an odd step, as the number of bits is even: else it may come back to where it began.
+    # NOTE: the step is odd because the number of bits is even; otherwise it may return to its start too early.
     first, step = int.from_bytes(drawn[:8], "big"), int.from_bytes(drawn[8:16], "big") | 1
     return [(first + number * step) % num_bits for number in range(num_hashes)]

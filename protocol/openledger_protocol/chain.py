@@ -1,4 +1,4 @@
-"""What a chain shows and takes: blocks, logs, calls and the receipts of transactions."""
+"""The types of a chain's interface: blocks, logs, calls and transaction receipts."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .primitives import ZERO_WEI, Address, Digest, Wei
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block:
-    """A block's header, as far as we need it."""
+    """The needed fields of a block's header."""
 
     number: int
     hash: Digest
@@ -17,7 +17,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """What a contract said in a transaction."""
+    """An event that a contract emitted in a transaction."""
 
     address: Address
     topics: tuple[Digest, ...]
@@ -30,7 +30,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractCall:
-    """What is asked of a contract, or sent to an account."""
+    """A call to a contract, or a transfer to an account."""
 
     to: Address
     data: bytes = b""
@@ -39,7 +39,7 @@ class ContractCall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fees:
-    """What a unit of gas costs just now, in wei of the chain's own coin."""
+    """The current price of a unit of gas, in wei of the chain's own coin."""
 
     base_wei: Wei
     tip_wei: Wei
@@ -47,11 +47,11 @@ class Fees:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionReceipt:
-    """What came of a transaction that was mined."""
+    """The result of a mined transaction."""
 
     transaction_hash: Digest
     block_number: int
     block_hash: Digest
-    is_ok: bool  # False: it was mined and refused, and its gas is paid
+    is_ok: bool  # False: it was mined and reverted, and its gas is paid
     gas_used: int
     gas_price_wei: Wei

@@ -1,6 +1,6 @@
-"""What one channel owes while the node runs: settled by receipts, and running up in the streams that are live.
+"""The running tab of one channel: settled by receipts, and growing with live streams.
 
-Both sides of a channel keep one: the node to know what the next chunk needs, the payer to know what it may be asked.
+Both sides of a channel keep one: the node to compute what the next chunk needs, the payer to know what it may owe.
 """
 
 from dataclasses import dataclass, field
@@ -10,24 +10,24 @@ from .primitives import ZERO_WEI, RequestId, Wei
 
 @dataclass(slots=True, kw_only=True)
 class Tab:
-    """One channel's running account; every amount is cumulative over the channel's life, but for `running`."""
+    """One channel's running tab. Every amount except `running` is cumulative over the channel's life."""
 
-    charged_wei: Wei = ZERO_WEI  # by receipts
+    charged_wei: Wei = ZERO_WEI  # charged by receipts
     ceiling_wei: Wei = ZERO_WEI  # the highest voucher
-    lost_wei: Wei = ZERO_WEI  # what streams that ended without a receipt may have been charged, at most
-    running: dict[RequestId, Wei] = field(default_factory=dict)  # live streams: price of what each was given so far
+    lost_wei: Wei = ZERO_WEI  # the most that streams without a receipt may have been charged
+    running: dict[RequestId, Wei] = field(default_factory=dict)  # live streams: price of what each got
 
     @property
     def owed_wei(self) -> Wei:
-        """What the channel would have been charged if every live stream ended now."""
+        """The total charge if every live stream ended now."""
         return Wei(self.charged_wei + sum(self.running.values()))
 
     def needed_wei(self, request_id: RequestId, price_wei: Wei) -> Wei:
-        """The ceiling that is needed once this stream has run up `price_wei`."""
+        """The ceiling needed once this stream has run up `price_wei`."""
         return Wei(self.owed_wei - self.running.get(request_id, 0) + price_wei)
 
     def run_up(self, request_id: RequestId, price_wei: Wei) -> Wei:
-        """Note what a stream has been given; return what is owed in all."""
+        """Note the price of a stream's deliveries; return the total owed."""
         self.running[request_id] = price_wei
         return self.owed_wei
 
@@ -36,11 +36,11 @@ class Tab:
         self.running.pop(request_id, None)
 
     def lose(self, request_id: RequestId) -> None:
-        """End a stream whose receipt did not come: its node may have charged what it was given, and never said so."""
+        """End a stream whose receipt did not come: its node may have charged what it delivered, without saying so."""
         self.lost_wei = Wei(self.lost_wei + self.running.pop(request_id, 0))
 
     def find_lost(self, charged_wei: Wei) -> bool:
-        """Take the other side's word for what the channel was charged before, as far as lost receipts explain it."""
+        """Accept the other side's earlier charge, as far as lost receipts explain it; False if they don't."""
         gap = charged_wei - self.charged_wei
         if not 0 <= gap <= self.lost_wei:
             return False

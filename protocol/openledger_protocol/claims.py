@@ -1,6 +1,6 @@
-"""From a node's claim to its record: which items count, and who earns what of them.
+"""The contract's record of a node's claim: which items count, and how they are divided.
 
-Everything rounds down, adapter by adapter in the contract's own order, and the node's share takes the dust.
+Everything rounds down, adapter by adapter in the contract's own order, and the node's share gets the dust.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ class SkipCode(IntEnum):
     """
 
     OTHER_NODE = 1  # the channel belongs to another node
-    NOT_FROM_CLAIMED = 2  # it does not start at the amount that was claimed before
+    NOT_FROM_CLAIMED = 2  # it does not start at the amount claimed before
     NOTHING_NEW = 3  # it claims nothing
     OVER_VOUCHER = 4
     OVER_DEPOSIT = 5
@@ -35,7 +35,7 @@ class SkipCode(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterTerms:
-    """What the registry says of an adapter that matters to a claim."""
+    """The registry's terms of an adapter that matter to a claim."""
 
     owner: Address
     royalty_ppm: int
@@ -44,16 +44,16 @@ class AdapterTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatanetTerms:
-    """What the registry says of a Datanet that matters to a claim."""
+    """The registry's terms of a Datanet that matter to a claim."""
 
     owner: Address
-    owner_ppm: int  # of what its pots are worth
+    owner_ppm: int  # of its pots
     treasury: Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelBalance:
-    """What the contract knows of a channel."""
+    """The contract's balance of a channel."""
 
     deposit_wei: Wei
     claimed_wei: Wei
@@ -70,10 +70,10 @@ def compute_claim(
     registry: Mapping[AdapterId, AdapterTerms],
     datanets: Mapping[DatanetId, DatanetTerms],
 ) -> ClaimRecord:
-    """The record that the contract makes of a claim mined at `claimed_at_s`, with `params` of the claim's epoch.
+    """Compute the contract's record of a claim mined at `claimed_at_s`, with `params` of the claim's epoch.
 
     Raises:
-        ClaimRefusedError: the contract would take no such claim.
+        ClaimRefusedError: the contract would refuse this claim.
     """
     check_claim(claim, adapters, items)
     protocol = stakers = 0
@@ -120,7 +120,7 @@ def skip_codes(
     balances: Mapping[ChannelId, ChannelBalance],
     domain: Domain,
 ) -> list[SkipCode | None]:
-    """The reason for which the contract would skip each item, or None if it counts.
+    """The reason why the contract would skip each item, or None if it counts.
 
     An item that counts raises the claimed amount for the items after it.
     """
@@ -173,10 +173,10 @@ def skipped_mask(codes: Sequence[SkipCode | None]) -> int:
 
 
 def check_claim(claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> None:
-    """Require what the contract requires of a claim's form.
+    """Require the form that the contract requires of a claim.
 
     Raises:
-        ClaimRefusedError: naming the bound, or that the hash is of other items.
+        ClaimRefusedError: it names the broken bound, or `items_hash` does not match the items.
     """
     if not 0 < len(items) <= CLAIM_ITEMS_MAX:
         raise ClaimRefusedError(f"a claim has 1 to {CLAIM_ITEMS_MAX} items, not {len(items)}")
@@ -189,7 +189,7 @@ def check_claim(claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequenc
 
 
 def part_down(amount_wei: int, ppm: int) -> Wei:
-    """So many parts per million of an amount, rounded down."""
+    """Parts per million of an amount, rounded down."""
     return Wei(amount_wei * ppm // PPM)
 
 

@@ -1,4 +1,4 @@
-"""One value, one sequence of bytes: canonical JSON for what is hashed, msgpack frames for what is sent."""
+"""Unique encodings: canonical JSON for hashing, msgpack frames for sending."""
 
 import dataclasses
 import hashlib
@@ -20,7 +20,7 @@ def canonical_json(value: object) -> bytes:
     """Encode dataclasses, mappings, sequences, strings, integers, booleans and null by RFC 8785.
 
     Raises:
-        MalformedError: the value holds something that JSON cannot.
+        MalformedError: the value holds something that JSON can't.
     """
     try:
         return rfc8785.dumps(cast(Any, to_plain(value)))
@@ -50,10 +50,10 @@ def to_plain(value: object) -> object:
 
 
 def encode_frame(message: Mapping[str, object], *, size_bytes_max: int = DATA_FRAME_BYTES_MAX) -> bytes:
-    """Encode one msgpack map behind its 4-byte big-endian length.
+    """Encode one msgpack map after its 4-byte big-endian length.
 
     Raises:
-        MalformedError: the frame is larger than its cap, or holds what msgpack cannot.
+        MalformedError: the frame is over its cap, or holds something that msgpack can't.
     """
     try:
         body = cast(bytes, msgpack.packb(dict(message), default=_to_packable, use_bin_type=True))
@@ -65,7 +65,7 @@ def encode_frame(message: Mapping[str, object], *, size_bytes_max: int = DATA_FR
 
 
 def _to_packable(value: object) -> object:
-    """What msgpack can't write by itself; it asks only then, since most of a frame it can."""
+    """Convert a value that msgpack can't encode; msgpack calls this only then, as it can encode most of a frame."""
     plain = to_plain(value)
     if plain is value:
         raise TypeError(f"{type(value).__name__} has no place in a frame")
@@ -73,7 +73,7 @@ def _to_packable(value: object) -> object:
 
 
 class FrameDecoder:
-    """Bytes in, messages out; holds what has arrived of an unfinished frame."""
+    """Decodes received bytes into messages, and buffers an unfinished frame."""
 
     def __init__(self, *, size_bytes_max: int = DATA_FRAME_BYTES_MAX) -> None:
         self._buffer = bytearray()
@@ -83,7 +83,7 @@ class FrameDecoder:
         """Return the messages that `received` completes.
 
         Raises:
-            MalformedError: a length over the cap (told before anything is allocated), or no msgpack map.
+            MalformedError: a length over the cap (detected before allocation), or not a msgpack map.
         """
         self._buffer += received
         messages = []

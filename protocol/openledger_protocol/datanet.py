@@ -1,4 +1,4 @@
-"""A row of a Datanet: one question, one answer, and who gave it."""
+"""A row of a Datanet: one question, one answer, and its contributor."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +7,12 @@ from .errors import MalformedError
 from .primitives import check_name
 
 ROW_TEXT_LENGTH_MAX = 16_384
-"""Characters of a row's prompt or completion: longer texts are split by their contributor."""
+"""The maximum length of a row's prompt or completion; contributors split longer texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One example: the user's turn, the answer to learn, and its contributor's name or address."""
+    """One training example: the user's turn, the answer to learn, and its contributor's name or address."""
 
     prompt: str
     completion: str
@@ -23,7 +23,7 @@ def row_from_json(fields: Any) -> Row:
     """Read one line of a rows file.
 
     Raises:
-        MalformedError: naming the field that is missing, empty, too long or unknown.
+        MalformedError: it names the field that is missing, empty, too long or unknown.
     """
     if not isinstance(fields, dict):
         raise MalformedError("a row must be a JSON object")

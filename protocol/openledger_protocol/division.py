@@ -1,7 +1,7 @@
-"""One receipt's price, divided as a claim of it alone would be: who gets which part, to the wei.
+"""The division of one receipt's price, as if it were claimed alone: each party's part, to the wei.
 
-A claim takes many receipts and rounds once for all of them, so what the chain pays may differ by a few wei; the rules
-are the same, down at every step, with the dust to the node and, within a Datanet's part, to its treasury.
+A claim combines many receipts and rounds once, so the chain's payments may differ by a few wei. The rules are the
+same: round down at every step; the node gets the dust, and within a Datanet's part the treasury does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,28 +16,28 @@ from .primitives import ZERO_ADDRESS, Address, DatanetId, Wei
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payee:
-    """What one contributor is due of a Datanet's part."""
+    """One contributor's part of a Datanet's part."""
 
-    account: Address  # zero: nobody's, so the treasury's
+    account: Address  # zero: no contributor, so it goes to the treasury
     ppm: int
     amount_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatanetPart:
-    """What one Datanet gets."""
+    """One Datanet's part."""
 
     datanet_id: DatanetId
     weight_ppm: int
     owner_wei: Wei
     part_wei: Wei  # of all contributors and the treasury
     payees: tuple[Payee, ...]
-    dust_wei: Wei  # of `part_wei`, that rounding leaves to the treasury
+    dust_wei: Wei  # the rest of `part_wei` after rounding, for the treasury
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Division:
-    """Who gets which part of a price; all parts sum to it."""
+    """The parts of a price; they sum to it exactly."""
 
     amount_wei: Wei
     node_wei: Wei
@@ -48,12 +48,12 @@ class Division:
 
     @property
     def datanet_owners_wei(self) -> Wei:
-        """What the owners of all its Datanets get."""
+        """The part of all Datanets' owners."""
         return Wei(sum(part.owner_wei for part in self.datanets))
 
     @property
     def contributors_wei(self) -> Wei:
-        """What contributors and treasuries get."""
+        """The part of contributors and treasuries."""
         return Wei(sum(part.part_wei for part in self.datanets))
 
 
@@ -65,7 +65,7 @@ def divide(
     datanets: Mapping[DatanetId, DatanetTerms],
     shares: Sequence[Share],
 ) -> Division:
-    """Divide a price; `adapter` is None where the base alone answered."""
+    """Divide a price; `adapter` is None if the base alone answered."""
     protocol, stakers = part_down(amount_wei, params.protocol_ppm), part_down(amount_wei, params.stakers_ppm)
     royalty = part_down(amount_wei, adapter.royalty_ppm) if adapter else Wei(0)
     data = part_down(amount_wei, params.data_ppm)
@@ -105,7 +105,7 @@ def _part(
 
 
 def join_ppm(shares: Sequence[Share], weights_ppm: Mapping[DatanetId, int]) -> dict[Address, int]:
-    """Each account's share of all the Datanets together, which sum to 1,000,000; empty where there are none.
+    """Each account's share over all Datanets, summing to 1,000,000; empty without Datanets.
 
     Largest remainder; ties go to the lower address.
     """
@@ -117,7 +117,7 @@ def join_ppm(shares: Sequence[Share], weights_ppm: Mapping[DatanetId, int]) -> d
 
 
 def apportion(total: int, weights: Sequence[int]) -> list[int]:
-    """Divide a whole by weights so that the parts sum to it; all zeros where nothing weighs anything."""
+    """Divide a total by weights so that the parts sum to it; all zeros if the weights are."""
     whole = sum(weights)
     if not whole:
         return [0] * len(weights)
@@ -129,5 +129,5 @@ def apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def is_treasury(account: Address) -> bool:
-    """Whether a share is nobody's, and so the treasury's."""
+    """True if a share belongs to no contributor, so the treasury gets it."""
     return account == ZERO_ADDRESS

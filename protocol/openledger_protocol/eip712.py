@@ -1,6 +1,6 @@
-"""Typed data to be signed: what a wallet shows field by field, and what a contract hashes to the same 32 bytes.
+"""Typed data for signing: a wallet shows it field by field, and a contract hashes it to the same 32 bytes.
 
-Packed by hand with the domain's separator kept, because a node hashes and signs at every chunk.
+Packed by hand with a cached domain separator, because a node hashes and signs for every chunk.
 Source: EIP-712.
 """
 
@@ -20,7 +20,7 @@ _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """The one contract on the one chain that a signature counts for."""
+    """The contract and chain that a signature is valid for."""
 
     name: str
     chain_id: int
@@ -40,12 +40,12 @@ class Domain:
 
 
 def payments_domain(chain_id: int, contract: Address) -> Domain:
-    """The domain of channels, vouchers, receipts, refunds and claims: PaymentChannels'."""
+    """The domain of PaymentChannels: channels, vouchers, receipts, refunds and claims."""
     return Domain(name=PAYMENTS_NAME, chain_id=chain_id, verifying_contract=contract)
 
 
 def rewards_domain(chain_id: int, contract: Address) -> Domain:
-    """The domain of proposals and withdrawals: AttributionRewards'."""
+    """The domain of AttributionRewards: proposals and withdrawals."""
     return Domain(name=REWARDS_NAME, chain_id=chain_id, verifying_contract=contract)
 
 
@@ -68,7 +68,7 @@ def uint_word(value: int, bits: int) -> bytes:
     """An unsigned integer of `bits` as a word.
 
     Raises:
-        MalformedError: no contract could read it, as it needs more bits or is negative.
+        MalformedError: it is negative or needs more bits, so no contract could read it.
     """
     if value < 0 or value >> bits:
         raise MalformedError(f"{value} is no uint{bits}")
@@ -96,6 +96,6 @@ def keccak_digest(content: bytes) -> Digest:
 
 
 def _filled(word: bytes) -> bytes:
-    # A word that is too short would move all fields behind it, and two structs would share a digest.
+    # A word that is too short would shift all later fields, and two structs could share a digest.
     assert len(word) == 32, f"a word of {len(word)} bytes"
     return word

@@ -1,6 +1,6 @@
-"""Epochs and windows: which parameters hold when, and until when each step of a claim may be taken.
+"""Epochs and windows: the parameters of each epoch, and the deadline of each step of a claim.
 
-Every time here is the chain's own, in seconds of the latest block, never the node's clock.
+All times are chain time, in seconds of the latest block, never the node's clock.
 """
 
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ from .primitives import Wei
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """What governance may change, as it stands for one epoch."""
+    """Parameters that governance may change, as of one epoch."""
 
     protocol_ppm: int  # of every fee, to the protocol's treasury
-    stakers_ppm: int  # of every fee, to those who have bonded
-    data_ppm: int  # of an adapter's fees, to the Datanets that it learned from
-    algo_id: int  # how shares are found where a Datanet has not chosen
-    min_stake_wei: Wei  # bonded, to claim at all
+    stakers_ppm: int  # of every fee, to stakers
+    data_ppm: int  # of an adapter's fees, to the Datanets that it was trained on
+    algo_id: int  # the attribution algorithm, unless a Datanet has chosen one
+    min_stake_wei: Wei  # bonded, to be allowed to claim
     min_deposit_wei: Wei  # to open a channel
     adapter_bond_wei: Wei  # to register an adapter
-    credit_tokens_max: int  # tokens that a payer's voucher is ahead of
+    credit_tokens_max: int  # tokens that a payer's voucher may pay ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """How long each step lasts; fixed when the contracts are deployed."""
+    """The length of each step; fixed when the contracts are deployed."""
 
     epoch_s: int
-    propose_s: int  # from a claim to the last block that may name who is owed
-    window_s: int  # from a proposal to its finalisation, for whoever objects
+    propose_s: int  # from a claim to the last block that may propose its payout list
+    window_s: int  # the review period: from a proposal to its finalisation
     response_s: int  # to answer a demand for a leaf
     pause_max_s: int
-    unbonding_s: int  # until bonded stake, or a signer's past, is let go
+    unbonding_s: int  # until bonded stake, or a past signer's duty, is released
     withdraw_delay_min_s: int
     withdraw_delay_max_s: int
-    withdraw_period_s: int  # within which a payer's withdrawal is finished, or is void
+    withdraw_period_s: int  # within which a payer must finish a withdrawal, or it is void
 
 
 def epoch_at(timestamp_s: int, windows: Windows) -> int:
@@ -44,18 +44,18 @@ def epoch_at(timestamp_s: int, windows: Windows) -> int:
 
 
 def is_claimable_epoch(epoch: int, timestamp_s: int, windows: Windows) -> bool:
-    """Whether a claim may name `epoch`: the one that is, or the one before it."""
+    """True if a claim may name `epoch`: the current one or the one before."""
     now = epoch_at(timestamp_s, windows)
     return epoch in (now, now - 1)
 
 
 def propose_until_s(claimed_at_s: int, windows: Windows) -> int:
-    """The last second in which the node may name who is owed; afterwards anybody may finalise without it."""
+    """The last second in which the node may propose a payout list; later, anyone may finalise without one."""
     return claimed_at_s + windows.propose_s
 
 
 def ready_at_s(proposed_at_s: int, windows: Windows) -> int:
-    """When a proposal may be finalised."""
+    """The time from which a proposal may be finalised."""
     return proposed_at_s + windows.window_s
 
 
@@ -66,10 +66,10 @@ def withdrawal_s(started_at_s: int, delay_s: int, windows: Windows) -> tuple[int
 
 
 def check_withdraw_delay(delay_s: int, windows: Windows) -> None:
-    """Require that a channel's delay is one that the contract takes.
+    """Require that the contract accepts a channel's withdrawal delay.
 
     Raises:
-        MalformedError: it is not.
+        MalformedError: it does not.
     """
     if not windows.withdraw_delay_min_s <= delay_s <= windows.withdraw_delay_max_s:
         raise MalformedError(

@@ -1,4 +1,4 @@
-"""A peer, a payer or a client broke a rule.
+"""Errors for a rule that a peer, a payer or a client broke.
 
 ProtocolError
 ├── MalformedError            the bytes or fields are not what the format says
@@ -6,29 +6,29 @@ ProtocolError
 ├── RequestTooLongError       the sequence cannot fit the context window
 ├── OverloadedError           the queue is full; try again            (retryable)
 ├── UnavailableError          starting, draining or restarting        (retryable)
-├── EngineFailedError         the engine died under this request      (retryable)
+├── EngineFailedError         the engine died during this request     (retryable)
 ├── AdapterRefusedError       an adapter's files do not pass the gate
 ├── UnknownVersionError       a message of another major version
-├── BadSignatureError         not signed by whom it must be
+├── BadSignatureError         not signed by the right account
 ├── PaymentRequiredError      the voucher does not cover the next step (retryable)
-├── VoucherRefusedError       a voucher that this channel can't honour
-├── ReceiptRefusedError       a receipt that is not what was agreed and delivered
+├── VoucherRefusedError       a voucher that the channel does not cover
+├── ReceiptRefusedError       a receipt that differs from what was agreed and delivered
 ├── AttributionError          shares or payouts that do not add up
-├── ClaimRefusedError         a claim that the contract would not take
+├── ClaimRefusedError         a claim that the contract would refuse
 ├── BadProofError             a leaf that is not in the tree
 ├── WrongNetworkError         meant for another network
-├── StaleError                too old, from a clock that is off, or seen before
-├── PeerError                 the other side refused, with a code that we do not know
+├── StaleError                expired, dated in the future, or seen before
+├── PeerError                 the other side refused, with an unknown code
 └── RevertedError             a contract refused a call
 
-Each class has one wire code, and says whether the same request may succeed later.
+Each class has one wire code, and tells if the same request may succeed later.
 """
 
 from typing import ClassVar
 
 
 class ProtocolError(Exception):
-    """A rule was broken by the other side; carries the values, maps to one wire code."""
+    """The other side broke a rule; carries the values, and maps to one wire code."""
 
     code: ClassVar[str] = "protocol_error"
     retryable: ClassVar[bool] = False
@@ -65,14 +65,14 @@ class OverloadedError(ProtocolError):
 
 
 class UnavailableError(ProtocolError):
-    """The node takes no request just now."""
+    """The node takes no requests now."""
 
     code = "unavailable"
     retryable = True
 
 
 class EngineFailedError(ProtocolError):
-    """The engine was lost while it worked on the request, more than once."""
+    """The engine died more than once while it worked on the request."""
 
     code = "engine_failed"
     retryable = True
@@ -85,7 +85,7 @@ class AdapterRefusedError(ProtocolError):
 
 
 class UnknownVersionError(ProtocolError):
-    """The message speaks a major version that we do not."""
+    """The message has a major version that this node does not support."""
 
     code = "unknown_version"
 
@@ -97,7 +97,7 @@ class BadSignatureError(ProtocolError):
 
 
 class PaymentRequiredError(ProtocolError):
-    """What has been allowed does not cover what comes next; a higher voucher does."""
+    """The vouchers do not cover the next step; a higher one does."""
 
     code = "payment_required"
     retryable = True
@@ -110,7 +110,7 @@ class VoucherRefusedError(ProtocolError):
 
 
 class ReceiptRefusedError(ProtocolError):
-    """A receipt whose `field` has `value` where `expected` was agreed or delivered."""
+    """A receipt whose `field` is `value`, although `expected` was agreed or delivered."""
 
     code = "receipt_refused"
 
@@ -122,7 +122,7 @@ class AttributionError(ProtocolError):
 
 
 class ClaimRefusedError(ProtocolError):
-    """A claim, or a list of who is owed, that the contract would not take."""
+    """A claim or payout list that the contract would refuse."""
 
     code = "claim_refused"
 
@@ -134,25 +134,25 @@ class BadProofError(ProtocolError):
 
 
 class WrongNetworkError(ProtocolError):
-    """What was signed for another network does not count in this one."""
+    """A message signed for another network."""
 
     code = "wrong_network"
 
 
 class StaleError(ProtocolError):
-    """It has run out, is dated in the future, or is no newer than what was seen before."""
+    """It has expired, is dated in the future, or is not newer than the last one."""
 
     code = "stale"
 
 
 class PeerError(ProtocolError):
-    """What the other side said when it refused, where it used a code that we do not know."""
+    """The other side refused with an unknown code."""
 
     code = "peer_refused"
 
 
 class RevertedError(ProtocolError):
-    """A contract refused a call; `name` and `arguments` are its own error where its ABI is known."""
+    """A contract refused a call; `name` and `arguments` are its own error, if its ABI is known."""
 
     code = "reverted"
 

@@ -1,4 +1,4 @@
-"""What contracts said, read: the name and arguments of an event, and its place on the chain."""
+"""Decoded contract events: name, arguments and position on the chain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Final
 from .primitives import Address, Digest
 
 Argument = int | bool | str | list["Argument"] | Mapping[str, "Argument"]
-"""Integers of any size, texts, 0x-hex for bytes and addresses, lists, and structs by their fields."""
+"""Integers of any size, texts, 0x-hex for bytes and addresses, lists, and structs by field."""
 
 BLOCKS_KEPT: Final = 128
-"""Blocks by which the chain is known again: twice the deepest reorg that is survived, so that one deeper shows."""
+"""Recent blocks kept to recognise the chain: twice the deepest survivable reorg, so a deeper one is detected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockId:
-    """One block and no other of its number."""
+    """One block, identified by number and hash."""
 
     number: int
     hash: Digest
@@ -23,7 +23,7 @@ class BlockId:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """A log whose meaning is known."""
+    """A decoded log."""
 
     contract: Address
     name: str

@@ -1,4 +1,4 @@
-"""One request and what comes back: hops 1, 5 and 6 of its way through a node."""
+"""One request and its answer: hops 1, 5 and 6 of its way through a node."""
 
 import json
 from dataclasses import dataclass, fields
@@ -33,51 +33,51 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplingParams:
-    """How the next token is drawn; with `seed` and position it fixes the token that given logits yield."""
+    """Sampling parameters. Given the logits, they fix each token by `seed` and position."""
 
     max_tokens: int
     seed: int  # 64 bits, always set by the requester
-    temperature: float = 1.0  # 0 takes the likeliest token
+    temperature: float = 1.0  # 0 always takes the likeliest token
     top_p: float = 1.0
-    top_k: int = 0  # 0 keeps every token
+    top_k: int = 0  # 0 keeps all tokens
     min_p: float = 0.0
     stop: tuple[str, ...] = ()
-    frequency_penalty: float = 0.0  # taken off a token's logit for each time that the answer has it
-    presence_penalty: float = 0.0  # taken off a token's logit once if the answer has it
+    frequency_penalty: float = 0.0  # subtracted from a token's logit for each time it is in the answer
+    presence_penalty: float = 0.0  # subtracted once from a token's logit if it is in the answer
     repetition_penalty: float = 1.0  # divides (or multiplies, under 0) the logits of prompt's and answer's tokens
-    logprobs: int | None = None  # so many of the likeliest are named beside each token; None: no probability at all
-    json_schema: str | None = None  # that the answer must fit, as JSON text; its order of keys is the answer's
+    logprobs: int | None = None  # this many alternatives are listed per token; None: no probabilities
+    json_schema: str | None = None  # the answer's schema, as JSON text; its key order is the answer's
 
 
 ADDED_SAMPLING = frozenset(
     {"frequency_penalty", "presence_penalty", "repetition_penalty", "logprobs", "json_schema"},
 )
-"""Parameters that are absent at their defaults where they are committed to or sent: there were none before."""
+"""Parameters that are omitted at their defaults in commitments and messages, because earlier versions lacked them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightedAdapter:
-    """One adapter of a set that adds up, and how much of it counts."""
+    """One adapter of a weighted set, and its weight."""
 
-    name: str  # as a request's `model` would name it
+    name: str  # as in a request's `model`
     weight: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceRequest:
-    """What a requester asks of a node: a conversation, or a raw text to go on with."""
+    """A requester's request to a node: a conversation, or a raw text to continue."""
 
     request_id: RequestId
     model: str  # a base, an adapter, `name@<8 hex>` or `base:adapter`
     prompt: tuple[Message, ...] | str
     sampling: SamplingParams
-    prefix: str = ""  # of the answer, delivered by a node that failed: the answer goes on behind it
-    adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; free requests only
+    prefix: str = ""  # the part of the answer that an earlier node delivered; the answer continues after it
+    adapters: tuple[WeightedAdapter, ...] = ()  # on the base that `model` names; only in free requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """What a request may name as its model; `parent` is the base of an adapter."""
+    """A model that requests may name; `parent` is the base of an adapter."""
 
     name: str
     parent: str | None
@@ -85,7 +85,7 @@ class ServedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
-    """How likely a token of the answer was, by the model's own softmax: before penalties and temperature."""
+    """The log probability of an answer's token, by the model's own softmax before penalties and temperature."""
 
     id: int
     logprob: float
@@ -97,29 +97,29 @@ class TokenChunk:
     """A piece of the answer that is safe to show: whole characters, no part of a stop string."""
 
     text: str
-    ids: tuple[int, ...]  # generated tokens since the last chunk, also those whose text is held back
-    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, where they were asked for
+    ids: tuple[int, ...]  # tokens generated since the last chunk, also those with text held back
+    logprobs: tuple[TokenLogprob, ...] = ()  # of `ids`, if requested
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """The finished answer, recorded also when the requester left before its end."""
+    """The finished answer, also recorded if the requester left before its end."""
 
     request_id: RequestId
     base: str
     adapter_id: AdapterId | None
     text: str
-    ids: tuple[int, ...]  # every generated token, the end-of-text token included
+    ids: tuple[int, ...]  # all generated tokens, including the end-of-text token
     finish_reason: FinishReason
     tokens_in: int  # canonical tokenisation of the rendered prompt
-    tokens_out: int  # min(generated, canonical tokenisation of `text`): what may be billed
+    tokens_out: int  # by `payments.billed_tokens`
 
 
 def check_sampling(params: SamplingParams) -> SamplingParams:
     """Return `params` when every field is within its bounds.
 
     Raises:
-        MalformedError: naming the first field that is not.
+        MalformedError: it names the first field that is not.
     """
     bounds: tuple[tuple[str, bool], ...] = (
         ("max_tokens must be at least 1", params.max_tokens >= 1),
@@ -155,7 +155,7 @@ def check_sampling(params: SamplingParams) -> SamplingParams:
 
 
 def plain_sampling(params: SamplingParams) -> dict[str, object]:
-    """The parameters as they are committed to and sent: those that were added later are absent at their defaults."""
+    """The parameters as committed to and sent: those added later are omitted at their defaults."""
     return {
         field.name: to_plain(value)
         for field in fields(params)
@@ -168,7 +168,7 @@ def _is_penalty(name: str, value: float) -> tuple[str, bool]:
 
 
 def _check_schema_text(text: str) -> None:
-    """Require one JSON object of bounded size; what it means is the grammar's to say."""
+    """Require one JSON object of bounded size; the grammar checks its meaning."""
     if len(check_text(text).encode()) > JSON_SCHEMA_BYTES_MAX:
         raise MalformedError(f"json_schema must be at most {JSON_SCHEMA_BYTES_MAX} bytes long", param="json_schema")
     try:

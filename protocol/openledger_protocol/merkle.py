@@ -1,8 +1,8 @@
-"""The two trees of a claim: its receipts, and who is owed what part of each.
+"""The two Merkle trees of a claim: its receipts, and each contributor's part of each receipt.
 
-Index is path and every proof of a tree is equally long: an opponent can't move a leaf, nor hide one behind another.
-Leaves are hashed twice and carry a tag, so that no node can be passed off as a leaf, nor a leaf of one tree as one of
-the other. A tree is filled up to a power of two with the hash of a tag that no leaf has, at weight zero.
+The index is the path, and all proofs of a tree have the same length, so nobody can move a leaf or hide one behind
+another. Leaves are hashed twice and carry a tag, so that no node can pass as a leaf, nor a leaf of one tree as one of
+the other. A tree is padded to a power of two with the hash of an unused tag, at weight zero.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from .primitives import ZERO_DIGEST, AdapterId, Address, ChannelId, Digest, Nonc
 TAG_RECEIPT = type_hash("openledger.receipt-leaf/1")
 TAG_ATTRIBUTION = type_hash("openledger.attribution-leaf/1")
 EMPTY_LEAF = type_hash("openledger.empty-leaf/1")
-"""What a level is filled up with; its weight in the sum tree is zero."""
+"""The padding of a level; its weight in the sum tree is zero."""
 
 WEIGHT_BITS = 256
 
@@ -27,7 +27,7 @@ Node = TypeVar("Node")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptLeaf:
-    """A receipt as its claim's tree holds it; leaves ascend by (channel, seq)."""
+    """A receipt in its claim's tree; leaves ascend by (channel, seq)."""
 
     channel_id: ChannelId
     seq: int
@@ -41,7 +41,7 @@ class ReceiptLeaf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributionLeaf:
-    """What one receipt adds to one payout; leaves ascend by (pot, account, receipt)."""
+    """One receipt's contribution to one payout; leaves ascend by (pot, account, receipt)."""
 
     pot: int
     account: Address
@@ -51,7 +51,7 @@ class AttributionLeaf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """A tree of hashes, from its leaves up to its root."""
+    """A tree of hashes, from leaves to root."""
 
     levels: tuple[tuple[bytes, ...], ...]
 
@@ -71,13 +71,13 @@ class Tree:
         return _root(self.levels[-1])
 
     def proof(self, index: int) -> tuple[bytes, ...]:
-        """The siblings on the way from a leaf to the root."""
+        """The siblings on the path from a leaf to the root."""
         return tuple(level[(index >> height) ^ 1] for height, level in enumerate(self.levels[:-1]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumNode:
-    """A node of the sum tree: its hash, and the weight of all leaves below it."""
+    """A node of the sum tree: its hash, and the total weight of the leaves below it."""
 
     hash: bytes
     weight: int
@@ -85,7 +85,7 @@ class SumNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumTree:
-    """A tree whose nodes hash their children's weights too, so that the weight of any first leaves is provable."""
+    """A tree whose nodes also hash their children's weights, so that the weight of the first leaves is provable."""
 
     levels: tuple[tuple[SumNode, ...], ...]
 
@@ -105,12 +105,12 @@ class SumTree:
         return _root([node.hash for node in self.levels[-1]])
 
     def proof(self, index: int) -> tuple[SumNode, ...]:
-        """The siblings on the way from a leaf to the root, each with its weight."""
+        """The siblings on the path from a leaf to the root, with their weights."""
         return tuple(level[(index >> height) ^ 1] for height, level in enumerate(self.levels[:-1]))
 
 
 def receipt_leaf_hash(leaf: ReceiptLeaf, *, node: Address, claim_seq: int, index: int) -> bytes:
-    """Hash a leaf for its place: the claim of one node, and its index there."""
+    """Hash a leaf bound to its place: the claim of one node, and the index there."""
     return _leaf_hash(
         TAG_RECEIPT,
         address_word(node),
@@ -128,7 +128,7 @@ def receipt_leaf_hash(leaf: ReceiptLeaf, *, node: Address, claim_seq: int, index
 
 
 def attribution_leaf_hash(leaf: AttributionLeaf, *, node: Address, claim_seq: int, index: int) -> bytes:
-    """Hash a leaf for its place: the claim of one node, and its index there."""
+    """Hash a leaf bound to its place: the claim of one node, and the index there."""
     return _leaf_hash(
         TAG_ATTRIBUTION,
         address_word(node),
@@ -149,7 +149,7 @@ def receipt_tree(leaves: Sequence[ReceiptLeaf], *, node: Address, claim_seq: int
 
 
 def attribution_tree(leaves: Sequence[AttributionLeaf], *, node: Address, claim_seq: int) -> SumTree:
-    """The tree of who is owed what part of a claim's receipts, summed by weight."""
+    """The tree of contributors' parts of a claim's receipts, summed by weight."""
     hashes = (
         attribution_leaf_hash(leaf, node=node, claim_seq=claim_seq, index=index) for index, leaf in enumerate(leaves)
     )
@@ -160,7 +160,7 @@ def check_proof(root: Digest, count: int, index: int, leaf: bytes, proof: Sequen
     """Require that a leaf is at `index` of the tree with `count` leaves and this root.
 
     Raises:
-        BadProofError: the index, the proof's length or its end is another.
+        BadProofError: the index, the proof's length or its root is wrong.
     """
     _check_place(count, index, len(proof))
     for height, sibling in enumerate(proof):
@@ -169,10 +169,10 @@ def check_proof(root: Digest, count: int, index: int, leaf: bytes, proof: Sequen
 
 
 def check_sum_proof(root: Digest, count: int, index: int, leaf: SumNode, proof: Sequence[SumNode]) -> tuple[int, int]:
-    """Require that a leaf is at `index`; return the weight of all leaves before it, and of all.
+    """Require that a leaf is at `index`; return the weight of all leaves before it, and of all leaves.
 
     Raises:
-        BadProofError: the index, the proof's length or its end is another, or a weight has more than 256 bits.
+        BadProofError: the index, the proof's length or its root is wrong, or a weight has more than 256 bits.
     """
     _check_place(count, index, len(proof))
     before = 0
@@ -208,7 +208,7 @@ def _sum_node(left: SumNode, right: SumNode) -> SumNode:
 
 
 def _checked_sum_node(left: SumNode, right: SumNode) -> SumNode:
-    # A weight that wraps around, or is negative, could cancel another.
+    # A weight that wraps around or is negative could cancel another.
     if min(left.weight, right.weight) < 0 or (left.weight + right.weight) >> WEIGHT_BITS:
         raise BadProofError(f"the weights in a proof are negative or over {WEIGHT_BITS} bits")
     return _sum_node(left, right)

@@ -1,6 +1,6 @@
-"""What opens a receipt's commitments: the texts and token ids of an exchange, and the payer's salts.
+"""The opening of a receipt's commitments: texts and token ids of an exchange, and the payer's salts.
 
-A payer or a node may hand it to whoever is to verify a receipt; under challenge a node must.
+A payer or a node may give it to anyone who verifies a receipt; under challenge, a node must.
 """
 
 import json
@@ -21,13 +21,13 @@ OPENING_SCHEMA = "openledger.opening/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """One exchange in clear."""
+    """One exchange in plain text."""
 
     messages: tuple[Message, ...] | str
     sampling: SamplingParams
-    prefix: str  # of the answer, from a node that failed before; the text goes on behind it
+    prefix: str  # the part of the answer that an earlier node delivered; `text` continues it
     text: str
-    ids: tuple[int, ...]  # generated, the stop token included
+    ids: tuple[int, ...]  # generated, including the stop token
     salts: Salts
 
 
@@ -66,10 +66,10 @@ def work_of(
 
 
 def check_opening(opening: Opening, receipt: Receipt) -> None:
-    """Require that an opening is of this receipt: prompt, answer and token ids are those committed to.
+    """Require that an opening matches the prompt, answer and token ids that a receipt commits to.
 
     Raises:
-        MalformedError: one of them is not; the message names it.
+        MalformedError: one of them does not match; the message names it.
     """
     work, salts = receipt.work, opening.salts
     ids = fingerprint(
@@ -90,7 +90,7 @@ def check_opening(opening: Opening, receipt: Receipt) -> None:
 
 
 def opening_to_json(opening: Opening) -> bytes:
-    """An opening as a file; the seed is decimal text, because JSON holds integers of 53 bits only."""
+    """Write an opening as a file; the seed is decimal text, because JSON holds only 53-bit integers."""
     fields = to_plain(opening)
     assert isinstance(fields, dict)
     fields["sampling"] = {**plain_sampling(opening.sampling), "seed": str(opening.sampling.seed)}
@@ -98,10 +98,10 @@ def opening_to_json(opening: Opening) -> bytes:
 
 
 def opening_from_json(content: bytes) -> Opening:
-    """Read an opening that anybody may have written.
+    """Read an opening from an untrusted source.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: it is not an opening.
     """
     try:
         fields = json.loads(content)

@@ -1,7 +1,7 @@
-"""Channels, vouchers and receipts: who may be charged how much, and for what.
+"""Channels, vouchers and receipts: the payer's limits, and the node's proof of work.
 
-A voucher is a ceiling that only grows, so a lost or replayed one costs nobody anything; a receipt says what was done,
-and what the channel has been charged after it.
+A voucher is a ceiling that only grows, so a lost or replayed one costs nobody anything. A receipt states the work
+done, and the channel's total charge after it.
 """
 
 from collections.abc import Sequence
@@ -44,18 +44,18 @@ _PERMIT_TYPE = type_hash("Permit(address owner,address spender,uint256 value,uin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelConfig:
-    """Everything that a channel is; its id is this, hashed for one contract on one chain."""
+    """The full definition of a channel; its id is the hash of this for one contract on one chain."""
 
-    payer: Address  # whose money it holds
-    authorizer: Address  # the payer's key at hand: signs vouchers, countersigns receipts
+    payer: Address  # owner of the deposit
+    authorizer: Address  # the payer's hot key: signs vouchers, countersigns receipts
     node: Address
-    withdraw_delay_s: int  # between the payer's wish to withdraw and the payout
+    withdraw_delay_s: int  # from the payer's request to withdraw to the payout
     salt: Salt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voucher:
-    """The payer's word: the node may claim up to this much of the channel, in all."""
+    """The payer's promise: the node may claim up to this total of the channel."""
 
     channel_id: ChannelId
     max_claimable_wei: Wei
@@ -71,13 +71,13 @@ class SignedVoucher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What was done for a receipt, as counts and commitments: whoever holds the text can check each."""
+    """The work behind a receipt, as counts and commitments that anyone with the text can check."""
 
     request_id: RequestId
     profile_hash: Digest  # base, quantisation, dtypes, engine, sampler and noise version
     index_root: Digest  # of the adapter's attribution index; zero without one
     tokens_in: int  # canonical tokenisation of the rendered prompt
-    tokens_out: int  # min(generated, canonical tokenisation of the delivered text)
+    tokens_out: int  # by `billed_tokens`
     prompt_commit: Digest
     output_commit: Digest
     retrieval_hash: Digest  # zero: nothing was retrieved
@@ -86,14 +86,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """The node's word: this work, by this adapter, for this much, and whose data it came from."""
+    """The node's statement: this work, by this adapter, for this price, with these contributors."""
 
     channel_id: ChannelId
     seq: int  # strictly increasing per signer: its time in ns
     adapter_id: AdapterId
     amount_wei: Wei
-    cumulative_wei: Wei  # what the channel has been charged after this receipt, in the order of `seq`
-    algo_id: int  # how the shares were found
+    cumulative_wei: Wei  # the channel's total charge after this receipt, in the order of `seq`
+    algo_id: int  # the attribution algorithm
     flags: int
     nonce_commit: Digest
     shares_hash: Digest
@@ -102,7 +102,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """The node's word: this much of the deposit goes back at once."""
+    """The node's consent: this much of the deposit goes back immediately."""
 
     channel_id: ChannelId
     amount_wei: Wei
@@ -125,7 +125,7 @@ class Permit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a node asks, in wei per 1,000 tokens."""
+    """A node's prices, in wei per 1,000 tokens."""
 
     price_in_wei: Wei
     price_out_wei: Wei
@@ -133,17 +133,17 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelState:
-    """What a node knows of a channel when a voucher comes in."""
+    """A node's state of a channel when a voucher arrives."""
 
     channel_id: ChannelId
     authorizer: Address
     ceiling_wei: Wei  # of its highest voucher
-    limit_wei: Wei  # what its deposit is good for, in all, and what the node risks beyond it
-    is_withdrawing: bool = False  # the payer has started to, seen in the latest block
+    limit_wei: Wei  # the total that its deposit covers, plus the credit that the node gives
+    is_withdrawing: bool = False  # the payer has started a withdrawal, as of the latest block
 
 
 def channel_id(config: ChannelConfig, domain: Domain) -> ChannelId:
-    """The channel's id: its config's EIP-712 digest, hence bound to contract and chain."""
+    """The channel's id: its config's EIP-712 digest, and therefore bound to contract and chain."""
     struct = struct_hash(
         _CONFIG_TYPE,
         address_word(config.payer),
@@ -156,13 +156,13 @@ def channel_id(config: ChannelConfig, domain: Domain) -> ChannelId:
 
 
 def voucher_digest(voucher: Voucher, domain: Domain) -> bytes:
-    """What the payer's authorizer signs, under the payments domain."""
+    """The digest that the payer's authorizer signs, under the payments domain."""
     struct = struct_hash(_VOUCHER_TYPE, digest_word(voucher.channel_id), uint_word(voucher.max_claimable_wei, 128))
     return typed_digest(domain, struct)
 
 
 def receipt_digest(receipt: Receipt, domain: Domain) -> bytes:
-    """What the node's signer signs and the payer's authorizer countersigns, under the payments domain."""
+    """The digest that the node's signer signs and the payer's authorizer countersigns, under the payments domain."""
     struct = struct_hash(
         _RECEIPT_TYPE,
         digest_word(receipt.channel_id),
@@ -195,7 +195,7 @@ def _work_hash(work: Work) -> bytes:
 
 
 def refund_digest(refund: Refund, domain: Domain) -> bytes:
-    """What the node signs to give a part of the deposit back, under the payments domain."""
+    """The digest that the node signs to return part of the deposit, under the payments domain."""
     struct = struct_hash(
         _REFUND_TYPE,
         digest_word(refund.channel_id),
@@ -206,7 +206,7 @@ def refund_digest(refund: Refund, domain: Domain) -> bytes:
 
 
 def permit_digest(permit: Permit, domain: Domain) -> bytes:
-    """What the owner of tokens signs, under the token's own domain."""
+    """The digest that the owner of tokens signs, under the token's own domain."""
     struct = struct_hash(
         _PERMIT_TYPE,
         address_word(permit.owner),
@@ -228,7 +228,7 @@ def billed_tokens(generated_ids: Sequence[int], canonical_ids: Sequence[int]) ->
 
 
 def price_wei(tokens_in: int, tokens_out: int, terms: Terms) -> Wei:
-    """What so many tokens cost, rounded down once, at the end."""
+    """The price of tokens, rounded down once, at the end."""
     return Wei((tokens_in * terms.price_in_wei + tokens_out * terms.price_out_wei) // PRICE_TOKENS)
 
 
@@ -236,8 +236,8 @@ def check_voucher(channel: ChannelState, signed: SignedVoucher, domain: Domain) 
     """Return the channel's ceiling after a voucher; one that is lower than the last changes nothing.
 
     Raises:
-        VoucherRefusedError: for another channel, while the payer withdraws, or for more than the channel is good for.
-        MalformedError: the signature has not the form of one.
+        VoucherRefusedError: it is for another channel, exceeds the channel's limit, or the payer is withdrawing.
+        MalformedError: the signature is malformed.
         BadSignatureError: the channel's authorizer did not sign it.
     """
     voucher = signed.voucher
@@ -262,7 +262,7 @@ def _check_limit(channel: ChannelState, voucher: Voucher) -> None:
 
 
 def check_covered(ceiling_wei: Wei, needed_wei: Wei) -> None:
-    """Require that vouchers cover what the next step may bring the channel's charge to.
+    """Require that vouchers cover the channel's total charge after the next step.
 
     Raises:
         PaymentRequiredError: they do not; a voucher for `needed_wei` would.
@@ -276,11 +276,11 @@ def check_covered(ceiling_wei: Wei, needed_wei: Wei) -> None:
 
 
 def nonce_commit(nonce: Nonce) -> Digest:
-    """What a payer sends with the request, so that it can't choose the nonce once it knows the receipt."""
+    """The payer's commitment to a nonce, sent with the request, so that it can't choose it after the receipt."""
     return keccak_digest(digest_word(nonce))
 
 
 def is_sampled(nonce: Nonce, receipt_digest: bytes) -> bool:
-    """Whether a receipt is one of those that neither side could choose, one in eight."""
+    """True if a receipt is in the random sample of one in eight, which neither side can influence."""
     drawn = int.from_bytes(keccak(digest_word(nonce) + receipt_digest), "big")
     return drawn < 2**256 // SAMPLED_ONE_IN

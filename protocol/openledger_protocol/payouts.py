@@ -1,6 +1,6 @@
-"""From a claim to balances: who is owed which part of each pot, and what everybody is credited when it is final.
+"""From a claim to balances: the payout list of each pot, and the credits when the claim is final.
 
-A payout rounds down and the Datanet's treasury takes the dust, so that each pot sums exactly.
+A payout rounds down and the Datanet's treasury gets the dust, so that each pot sums exactly.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from .settlement import ClaimRecord, Payout, Pot
 
 
 class CreditRole(IntEnum):
-    """As what an account is credited; the number stands in the contract's event."""
+    """The role in which an account is credited; its number is part of the contract's event."""
 
     NODE = 0
     OWNER = 1  # of an adapter or a Datanet
@@ -29,17 +29,17 @@ class CreditRole(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beneficiaries:
-    """Where the parts go that a record names by role only, as the contracts say when a claim is made final."""
+    """Recipients of the parts that a record names only by role, as the contracts state when a claim is finalised."""
 
     node: Address  # the node's payout address
     protocol: Address  # the protocol's treasury
     treasuries: Mapping[DatanetId, Address]
-    has_stakers: bool = True  # somebody has bonded; else the protocol keeps the stakers' part
+    has_stakers: bool = True  # False: nobody has bonded, so the protocol keeps the stakers' part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributedReceipt:
-    """What a list of who is owed needs of a receipt; those of skipped items are left out."""
+    """The fields of a receipt that a payout list needs; receipts of skipped items are left out."""
 
     index: int  # in the claim's tree of receipts
     adapter_id: AdapterId
@@ -49,7 +49,7 @@ class AttributedReceipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credited:
-    """What a final claim adds to an account's balance."""
+    """The amount that a final claim adds to an account's balance."""
 
     account: Address
     amount_wei: Wei
@@ -57,10 +57,10 @@ class Credited:
 
 
 def attribution_leaves(pots: Sequence[Pot], receipts: Iterable[AttributedReceipt]) -> list[AttributionLeaf]:
-    """What each receipt adds to each payout: weight = amount · ppm, ascending by (pot, account, receipt).
+    """Each receipt's contribution to each payout: weight = amount · ppm, ascending by (pot, account, receipt).
 
     Raises:
-        AttributionError: the weights of a pot are not 1,000,000 times what its adapter earned in the claim.
+        AttributionError: a pot's weights do not sum to 1,000,000 times its adapter's earnings in the claim.
     """
     pot_of = {(pot.adapter_id, pot.datanet_id): index for index, pot in enumerate(pots)}
     leaves = [
@@ -89,11 +89,11 @@ def _pot_index(
 
 
 def payouts_for(pots: Sequence[Pot], receipts: Iterable[AttributedReceipt]) -> list[Payout]:
-    """The list that a node proposes: who is owed which part of each pot, ascending by (pot, account).
+    """The payout list that a node proposes: each account's weight in each pot, ascending by (pot, account).
 
     Raises:
-        AttributionError: as `attribution_leaves` says.
-        ClaimRefusedError: more lines than the contract takes.
+        AttributionError: as in `attribution_leaves`.
+        ClaimRefusedError: more lines than the contract accepts.
     """
     leaves = attribution_leaves(pots, receipts)
     payouts = [
@@ -105,11 +105,11 @@ def payouts_for(pots: Sequence[Pot], receipts: Iterable[AttributedReceipt]) -> l
 
 
 def check_payouts(pots: Sequence[Pot], payouts: Sequence[Payout]) -> None:
-    """Require what the contract requires of a node's list; a pot without a line is lost to the protocol.
+    """Require the form that the contract requires of a payout list; a pot without a line goes to the protocol.
 
     Raises:
         ClaimRefusedError: too many lines, or they do not ascend.
-        AttributionError: a line names no pot or weighs nothing, or a listed pot's weights do not add up.
+        AttributionError: a line names no pot or has no weight, or a listed pot's weights do not add up.
     """
     if len(payouts) > PAYOUTS_MAX:
         raise ClaimRefusedError(f"{len(payouts)} payouts are over {PAYOUTS_MAX}: claim fewer receipts at once")
@@ -139,13 +139,13 @@ def _check_weight(pots: Sequence[Pot], index: int, weight: int) -> None:
 
 
 def payout_amounts(record: ClaimRecord, payouts: Sequence[Payout], to: Beneficiaries) -> list[Credited]:
-    """What a proposed claim pays when it is made final, in the contract's order; stakers apart.
+    """The credits of a proposed claim when it is finalised, in the contract's order, without the stakers' part.
 
-    A payout rounds down; what is left of a pot, and account zero's part, go to the Datanet's treasury; a pot that is
-    not listed goes to the protocol.
+    A payout rounds down. The rest of a pot, and account zero's part, go to the Datanet's treasury. A pot that is not
+    listed goes to the protocol.
 
     Raises:
-        ClaimRefusedError, AttributionError: as `check_payouts` says.
+        ClaimRefusedError, AttributionError: as in `check_payouts`.
     """
     check_payouts(record.pots, payouts)
     credited: list[Credited] = []
@@ -171,7 +171,7 @@ def _pot_amounts(pot: Pot, payouts: Sequence[Payout], treasury: Address) -> list
 
 
 def late_amounts(record: ClaimRecord, to: Beneficiaries) -> list[Credited]:
-    """What a claim pays whose node named nobody in time: its pots and a tenth of its own share go to the protocol."""
+    """The credits of a claim without a list in time: the protocol gets its pots and a tenth of the node's share."""
     fee = part_down(record.node_share_wei, LATE_PPM)
     pots = sum(pot.amount_wei for pot in record.pots)
     return _settled(record, to, record.node_share_wei - fee, record.protocol_wei + pots + fee)

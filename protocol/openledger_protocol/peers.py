@@ -1,6 +1,6 @@
-"""Who a peer is: an Ed25519 key, and the text that names it.
+"""A peer's identity: an Ed25519 key, and its peer id.
 
-The same ids as libp2p's, so that an address, a log line and an advertisement name a peer alike.
+The ids equal libp2p's, so an address, a log line and an advertisement name a peer alike.
 Source: libp2p's peer id specification.
 """
 
@@ -20,7 +20,7 @@ _PREFIX = bytes.fromhex("002408011220")
 
 
 def peer_id_from_public_key(key: bytes) -> str:
-    """The peer's name: its key in base58, behind what says which kind of key it is.
+    """The peer id of a key: the key in base58, after a prefix for its kind.
 
     Raises:
         MalformedError: the key does not have 32 bytes.
@@ -32,10 +32,10 @@ def public_key_from_peer_id(text: str) -> bytes:
     """The key that a peer id holds.
 
     Raises:
-        MalformedError: it is not the id of an Ed25519 key, written as `peer_id_from_public_key` does.
+        MalformedError: it is not the id of an Ed25519 key, as `peer_id_from_public_key` writes it.
     """
     try:
-        # Base58 takes time by the square of its length: so the length comes first.
+        # Base58 decoding takes quadratic time, so the length is checked first.
         raw = base58.b58decode(text) if isinstance(text, str) and len(text) == PEER_ID_LENGTH else b""
     except ValueError:
         raw = b""
@@ -56,25 +56,25 @@ def check_peer_id(text: str) -> str:
 
 
 def public_key_of(seed: bytes) -> bytes:
-    """The public key of a private one, which is 32 bytes of seed."""
+    """The public key of a private key, which is a 32-byte seed."""
     return _private_key(seed).public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def sign_as_peer(seed: bytes, content: bytes) -> bytes:
-    """Sign `content`: the same 64 bytes each time.
+    """Sign `content`, with the same 64 bytes each time.
 
-    What is signed begins with what it is for, so that no signature counts for something else.
+    Signed content begins with its purpose, so that no signature is valid for another purpose.
     Source: RFC 8032.
     """
     return _private_key(seed).sign(content)
 
 
 def check_peer_signature(public_key: bytes, content: bytes, signature: bytes) -> None:
-    """Require that `public_key`'s peer signed `content`.
+    """Require that the peer with `public_key` signed `content`.
 
     Raises:
         MalformedError: the key does not have 32 bytes, or the signature not 64.
-        BadSignatureError: another key signed, or signed something else.
+        BadSignatureError: another key signed, or other content.
     """
     _check_key(public_key)
     if not isinstance(signature, bytes) or len(signature) != PEER_SIGNATURE_BYTES:

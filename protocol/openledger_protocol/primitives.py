@@ -1,4 +1,4 @@
-"""Names for the strings and integers that must not be mixed up, and their checks."""
+"""Distinct types for strings and integers that must not be mixed up, with their checks."""
 
 import re
 from typing import NewType
@@ -24,22 +24,22 @@ ChannelId = NewType("ChannelId", str)
 """The EIP-712 digest of a channel's config, as 0x-hex."""
 
 DatanetId = NewType("DatanetId", str)
-"""A Datanet's id in its registry: the hash of who made it and its name, as 0x-hex."""
+"""A Datanet's id in its registry: the hash of its creator and name, as 0x-hex."""
 
 Nonce = NewType("Nonce", str)
-"""A payer's 32 random bytes, as 0x-hex: committed with the request, revealed with the receipt's countersignature."""
+"""A payer's 32 random bytes, as 0x-hex: committed with the request, revealed with the countersignature."""
 
 Salt = NewType("Salt", str)
-"""32 random bytes that keep a commitment from being guessed, or a channel's id from being another's, as 0x-hex."""
+"""32 random bytes, as 0x-hex, that make a commitment unguessable or a channel's id unique."""
 
 Wei = NewType("Wei", int)
-"""An amount of OPEN, or of the chain's own coin, in 10^-18 parts: an integer, never a float."""
+"""An amount of OPEN, or of the chain's own coin, in units of 10^-18: an integer, never a float."""
 
 ZERO_ADDRESS = Address("0x" + "0" * 40)
 ZERO_WEI = Wei(0)
 ZERO_DIGEST = Digest("0x" + "0" * 64)
 BASE_ONLY = AdapterId(ZERO_DIGEST)
-"""What stands for the adapter where a request was answered by the base alone."""
+"""The adapter id of a request that the base alone answers."""
 
 UINT128_MAX = 2**128 - 1
 WEI_DIGITS_MAX = len(str(UINT128_MAX))
@@ -61,7 +61,7 @@ def check_digest(text: str) -> Digest:
 
 
 def checksum_address(raw: bytes) -> Address:
-    """Write 20 bytes as an address whose letters' case carries its checksum.
+    """Write 20 bytes as an address with its checksum in the letters' case.
 
     Source: EIP-55.
     """
@@ -71,10 +71,10 @@ def checksum_address(raw: bytes) -> Address:
 
 
 def check_address(text: str) -> Address:
-    """Return `text` as an address; digits all in one case carry no checksum and are given one.
+    """Return `text` as an address; one in a single case has no checksum and is given one.
 
     Raises:
-        MalformedError: it is not 0x and 40 hex digits, or its checksum is wrong, as after a typing mistake.
+        MalformedError: it is not 0x and 40 hex digits, or its checksum is wrong, as after a typing error.
     """
     if not isinstance(text, str) or not _ADDRESS.fullmatch(text):
         raise MalformedError(f"not an address: {repr(text)[:80]}", text=text)
@@ -88,7 +88,7 @@ def check_wei(amount: object) -> Wei:
     """Return `amount` as wei.
 
     Raises:
-        MalformedError: it is no integer from 0 to 2^128 - 1.
+        MalformedError: it is not an integer from 0 to 2^128 - 1.
     """
     if type(amount) is not int or not 0 <= amount <= UINT128_MAX:
         raise MalformedError(f"not an amount of wei: {repr(amount)[:80]}")
@@ -107,7 +107,7 @@ def wei_from_text(text: object, *, name: str = "an amount") -> Wei:
 
 
 def check_text(text: str) -> str:
-    """Return `text` if it can be written down: JSON may smuggle in half of a surrogate pair, which is no character.
+    """Return `text` if UTF-8 can encode it: JSON may contain half of a surrogate pair, which is not a character.
 
     Raises:
         MalformedError: it can't.
@@ -122,10 +122,10 @@ def check_text(text: str) -> str:
 def check_name(text: str) -> str:
     """Return `text` as the name of a base, an adapter or a contributor.
 
-    `:` joins base and adapter and `@` joins name and id, so neither may be part of a name.
+    `:` joins base and adapter, and `@` joins name and id, so neither may be part of a name.
 
     Raises:
-        MalformedError: it is empty, too long or holds another character than letters, digits, `.`, `_`, `-`.
+        MalformedError: it is empty, too long or has a character other than letters, digits, `.`, `_`, `-`.
     """
     if not isinstance(text, str) or len(text) > NAME_LENGTH_MAX or not _NAME.fullmatch(text):
         raise MalformedError(

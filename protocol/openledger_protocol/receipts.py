@@ -1,4 +1,4 @@
-"""What a payer checks in a receipt before it countersigns."""
+"""The payer's checks of a receipt before it countersigns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -14,16 +14,16 @@ from .signatures import check_signer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What a payer knows when the receipt comes: what was agreed, and what it counted itself."""
+    """The payer's knowledge when the receipt arrives: the agreement and its own counts."""
 
-    signer: Address  # the node's key that was announced
+    signer: Address  # the node's announced key
     channel_id: ChannelId
-    seq_last: int  # of the channel's receipt before this one; 0 if it is the first
+    seq_last: int  # of the channel's previous receipt; 0 if this is the first
     charged_wei: Wei  # cumulative of that receipt
     ceiling_wei: Wei  # of the highest voucher
     terms: Terms
     adapter_id: AdapterId
-    datanet_ids: tuple[DatanetId, ...]  # that the adapter learned from
+    datanet_ids: tuple[DatanetId, ...]  # that the adapter was trained on
     algo_id: int
     flags: int
     nonce_commit: Digest
@@ -33,14 +33,14 @@ class Delivery:
 def check_receipt(
     receipt: Receipt, signature: bytes, shares: Sequence[Share], delivery: Delivery, domain: Domain
 ) -> bytes:
-    """Return the digest to countersign when a receipt is what was agreed and delivered.
+    """Return the digest to countersign if a receipt matches what was agreed and delivered.
 
-    A countersignature is evidence, never a condition of payment: a refusal here ends no channel by itself.
+    A countersignature is evidence, never a condition of payment; a refusal does not end the channel.
 
     Raises:
-        ReceiptRefusedError: naming the field, what it says and what it should say.
+        ReceiptRefusedError: it names the field, its value and the expected value.
         AttributionError: the shares do not add up, or are of other Datanets.
-        MalformedError: the signature has not the form of one.
+        MalformedError: the signature is malformed.
         BadSignatureError: the node's signer did not sign it.
     """
     _check_agreed(receipt, delivery)
@@ -64,7 +64,7 @@ def _check_amounts(receipt: Receipt, delivery: Delivery) -> None:
     _require(
         "amount_wei", receipt.amount_wei, price_wei(receipt.work.tokens_in, receipt.work.tokens_out, delivery.terms)
     )
-    # Other than this means that a receipt of a stream beside this one is still on its way, or was never sent.
+    # A mismatch means that the receipt of a parallel stream is still in transit, or was never sent.
     _require("cumulative_wei", receipt.cumulative_wei, delivery.charged_wei + receipt.amount_wei)
     if receipt.cumulative_wei > delivery.ceiling_wei:
         raise _refusal("cumulative_wei", receipt.cumulative_wei, delivery.ceiling_wei, "is over the vouchers'")

@@ -1,6 +1,6 @@
-"""Claims, lists of who is owed, and withdrawals, as the contracts read and hash them.
+"""Claims, payout lists and withdrawals, as the contracts read and hash them.
 
-The contracts keep hashes only: whoever calls them brings the whole struct again, its fields in the same order.
+The contracts store only hashes, so each call must bring the whole struct again, with its fields in the same order.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ _CLAIM_FOR_HASH = type_hash("ClaimFor(address account,address to,uint128 amount,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What one adapter earned in an item."""
+    """One adapter's earnings in an item."""
 
     adapter: int  # its index in the claim's list of adapters
     amount_wei: Wei
@@ -51,19 +51,19 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One channel in a claim: from what was claimed of it to what a receipt has charged it since."""
+    """One channel in a claim: from its previously claimed total to its charge by a receipt since."""
 
     config: ChannelConfig
     max_claimable_wei: Wei  # of the voucher
     signature: bytes  # of the voucher
     from_wei: Wei
-    to_wei: Wei  # always ends on a receipt
+    to_wei: Wei  # always the total of a receipt
     parts: tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochClaim:
-    """What a node claims at once; it signs this where another sends the transaction."""
+    """A node's claim; the node signs it if another account sends the transaction."""
 
     node: Address
     seq: int
@@ -75,7 +75,7 @@ class EpochClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credit:
-    """What an adapter's or a Datanet's owner earned in a claim."""
+    """The earnings of an adapter's or a Datanet's owner in a claim."""
 
     account: Address
     amount_wei: Wei
@@ -83,17 +83,17 @@ class Credit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pot:
-    """What a Datanet's contributors earned through one adapter, for the node's list to divide."""
+    """The earnings of a Datanet's contributors through one adapter, divided by the node's payout list."""
 
     adapter_id: AdapterId
     datanet_id: DatanetId
-    gross_wei: Wei  # all that the adapter earned in this claim, the same for each of its Datanets
+    gross_wei: Wei  # the adapter's earnings in this claim, the same for each of its Datanets
     amount_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRecord:
-    """A claim as the contract keeps it, by its hash, until it is final."""
+    """A claim as the contract stores it, by its hash, until it is final."""
 
     node: Address
     seq: int
@@ -113,7 +113,7 @@ class ClaimRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payout:
-    """One line of a node's list: who is owed which part of a pot."""
+    """One line of a payout list: an account's weight in a pot."""
 
     pot: int  # its index in the record
     account: Address  # zero: the Datanet's treasury
@@ -122,7 +122,7 @@ class Payout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """Who is owed, by hashes; the node signs it where another sends the transaction."""
+    """A payout list by its hashes; the node signs it if another account sends the transaction."""
 
     node: Address
     seq: int  # of the claim
@@ -133,7 +133,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimFor:
-    """An account's wish to be paid out, for somebody else to send."""
+    """An account's request to withdraw, for another account to send."""
 
     account: Address
     to: Address
@@ -143,23 +143,23 @@ class ClaimFor:
 
 
 def items_hash(adapters: Sequence[AdapterId], items: Sequence[Item]) -> Digest:
-    """What a claim commits its channels, and their split between adapters, by."""
+    """The commitment to a claim's channels and their split between adapters."""
     rows = [digest_word(adapter) for adapter in adapters], [item_tuple(item) for item in items]
     return keccak_digest(encode(["bytes32[]", f"{ITEM_TYPE}[]"], rows))
 
 
 def record_hash(record: ClaimRecord) -> Digest:
-    """What the contract keeps of a claim."""
+    """The hash that the contract stores of a claim."""
     return keccak_digest(encode([RECORD_TYPE], [record_tuple(record)]))
 
 
 def payouts_hash(payouts: Sequence[Payout]) -> Digest:
-    """What the contract keeps of a node's list."""
+    """The hash that the contract stores of a payout list."""
     return keccak_digest(encode([f"{PAYOUT_TYPE}[]"], [[payout_tuple(payout) for payout in payouts]]))
 
 
 def claim_digest(claim: EpochClaim, domain: Domain) -> bytes:
-    """What a node signs for another to claim in its name, under the payments domain."""
+    """The digest that a node signs so that another account can send its claim, under the payments domain."""
     struct = struct_hash(
         _CLAIM_HASH,
         address_word(claim.node),
@@ -173,7 +173,7 @@ def claim_digest(claim: EpochClaim, domain: Domain) -> bytes:
 
 
 def proposal_digest(proposal: Proposal, domain: Domain) -> bytes:
-    """What a node signs for another to propose in its name, under the rewards domain."""
+    """The digest that a node signs so that another account can send its proposal, under the rewards domain."""
     struct = struct_hash(
         _PROPOSAL_HASH,
         address_word(proposal.node),
@@ -186,7 +186,7 @@ def proposal_digest(proposal: Proposal, domain: Domain) -> bytes:
 
 
 def claim_for_digest(claim: ClaimFor, domain: Domain) -> bytes:
-    """What an account signs for another to send its withdrawal, under the rewards domain."""
+    """The digest that an account signs so that another can send its withdrawal, under the rewards domain."""
     struct = struct_hash(
         _CLAIM_FOR_HASH,
         address_word(claim.account),
@@ -199,7 +199,7 @@ def claim_for_digest(claim: ClaimFor, domain: Domain) -> bytes:
 
 
 def config_tuple(config: ChannelConfig) -> tuple[object, ...]:
-    """A config in the order of `CONFIG_TYPE`, as calls of contracts encode it."""
+    """A config in the order of `CONFIG_TYPE`, as contract calls encode it."""
     return config.payer, config.authorizer, config.node, config.withdraw_delay_s, digest_word(config.salt)
 
 

@@ -1,4 +1,4 @@
-"""Signatures as the chain reads them: 65 bytes r ‖ s ‖ v over a 32-byte digest."""
+"""Signatures in the chain's format: 65 bytes r ‖ s ‖ v over a 32-byte digest."""
 
 from coincurve import PrivateKey, PublicKey
 from eth_hash.auto import keccak
@@ -13,7 +13,7 @@ _V_FIRST = 27
 
 
 def sign_digest(private_key: bytes, digest: bytes) -> bytes:
-    """Sign a digest: r ‖ s ‖ v with the lower s, the same bytes each time.
+    """Sign a digest as r ‖ s ‖ v with the lower s, with the same bytes each time.
 
     Source: RFC 6979 for the nonce, EIP-2 for the lower s.
     """
@@ -22,7 +22,7 @@ def sign_digest(private_key: bytes, digest: bytes) -> bytes:
 
 
 def recover_address(digest: bytes, signature: bytes) -> Address:
-    """The account whose key signed `digest`; with another digest it is some other account, not an error.
+    """The account whose key signed `digest`; for another digest it is another account, not an error.
 
     Raises:
         MalformedError: not 65 bytes, or v is neither 27 nor 28.
@@ -43,7 +43,7 @@ def check_signer(digest: bytes, signature: bytes, signer: Address) -> None:
     """Require that `signer` signed `digest`.
 
     Raises:
-        MalformedError: as `recover_address` says.
+        MalformedError: as in `recover_address`.
         BadSignatureError: another account signed, or `signer` signed something else.
     """
     recovered = recover_address(digest, signature)
@@ -52,7 +52,7 @@ def check_signer(digest: bytes, signature: bytes, signer: Address) -> None:
 
 
 def check_signature_form(signature: object) -> bytes:
-    """Return `signature` when it has the form of one.
+    """Return `signature` if it is well-formed.
 
     Raises:
         MalformedError: not 65 bytes, or v is neither 27 nor 28.
@@ -65,12 +65,12 @@ def check_signature_form(signature: object) -> bytes:
 
 
 def address_of(private_key: bytes) -> Address:
-    """The account that a private key speaks for."""
+    """The account of a private key."""
     return _address(_key(private_key).public_key)
 
 
 def _key(private_key: bytes) -> PrivateKey:
-    # NOTE: the library fills a short key up with zeros, which would be another account's.
+    # NOTE: the library pads a short key with zeros, which would be another account's key.
     if len(private_key) != 32:
         raise MalformedError(f"a private key has 32 bytes, not {len(private_key)}")
     try:

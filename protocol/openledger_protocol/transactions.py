@@ -1,7 +1,7 @@
-"""Transactions of ours: what is wanted, the states on its way to the chain, and what may be paid for it.
+"""The node's transactions: intents, states on the way to the chain, and fees.
 
-Every one is a row before anything leaves the node. Its nonce is kept while its fees are raised, so that the chain can
-take one of its variants only.
+Each one is a row before anything leaves the node. Its nonce is kept while its fees are raised, so that the chain can
+take only one of its variants.
 """
 
 from dataclasses import dataclass
@@ -11,62 +11,62 @@ from .chain import Block, ContractCall, Fees
 from .primitives import ZERO_WEI, Address, Digest, Wei
 
 TransactionState = Literal[
-    "intended",  # nothing but a wish: no nonce, no cost
-    "reserved",  # its nonce is its own
-    "signed",  # bytes that may be sent are stored
-    "sent",  # an endpoint took them
-    "mined",  # and a block holds them, which a reorg may still take away
-    "reverted",  # the same, but the contract refused: the gas is paid
-    "final",  # mined for good
-    "failed",  # reverted for good
-    "refused",  # the simulation said no: nothing was sent or paid
+    "intended",  # only an intent: no nonce, no cost
+    "reserved",  # it has a nonce
+    "signed",  # signed bytes are stored, and may be sent
+    "sent",  # an endpoint accepted them
+    "mined",  # in a block, which a reorg may still remove
+    "reverted",  # the same, but the contract reverted, and the gas is paid
+    "final",  # mined, and can't be reorganised away
+    "failed",  # reverted, and can't be reorganised away
+    "refused",  # the simulation failed: nothing was sent or paid
 ]
 
 NEXT: Final[dict[TransactionState, frozenset[TransactionState]]] = {
     "intended": frozenset({"reserved", "refused"}),
     "reserved": frozenset({"signed"}),
-    "signed": frozenset({"sent", "mined", "reverted", "intended"}),  # mined: the crash came right after the sending
-    "sent": frozenset({"mined", "reverted", "intended"}),  # intended: somebody else used the nonce, for good
+    "signed": frozenset({"sent", "mined", "reverted", "intended"}),  # mined: a crash came right after sending
+    "sent": frozenset({"mined", "reverted", "intended"}),  # intended: another transaction used the nonce, finally
     "mined": frozenset({"mined", "reverted", "sent", "final"}),  # in another block, or in none, after a reorg
     "reverted": frozenset({"mined", "reverted", "sent", "failed"}),
-    "final": frozenset({"mined"}),  # a chain that takes back what it called final
+    "final": frozenset({"mined"}),  # if a chain reverts what it called final
     "failed": frozenset({"reverted"}),
     "refused": frozenset(),
 }
-"""Which state may follow which."""
+"""Allowed transitions: state → states that may follow."""
 
 OVER: Final[frozenset[TransactionState]] = frozenset({"final", "failed", "refused"})
 IN_FLIGHT: Final[frozenset[TransactionState]] = frozenset({"reserved", "signed", "sent"})
 MINED: Final[frozenset[TransactionState]] = frozenset({"mined", "reverted"})
 
 REORG_DEPTH_MAX: Final = 64
-"""Blocks that a reorganisation may take away; a deeper one is none that an honest chain has."""
+"""The most blocks that a reorganisation may remove; an honest chain has no deeper one."""
 
 DAY_S: Final = 86_400
 AT_RISK_DIVISOR: Final = 10
-"""Fees may eat this part of what is lost otherwise, a tenth."""
+"""Fees may use this part of the value at risk, a tenth."""
 
 FEE_MAX_WEI: Final = Wei(5 * 10**16)
 GAS_BUDGET_WEI: Final = Wei(2 * 10**17)
-"""Of one transaction whatever is at risk, and of one day: a claim of 2,000,000 gas at 25 gwei, and four of them."""
+"""Limits for one transaction and for one day: 2,000,000 gas at 25 gwei, and four times that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """A transaction that is wanted."""
+    """A transaction that the node intends to send."""
 
-    key: str  # unique: the same intent twice is one row
+    key: str  # unique, so that the same intent twice is one row
     kind: str  # "claim", "propose", …: failures are counted by kind
     summary: str  # for people
     sender: Address
     call: ContractCall
-    value_at_risk_wei: Wei = ZERO_WEI  # what is lost if it is never mined, in the chain's own coin
-    deadline_s: int | None = None  # chain time by which that is lost; with one it passes the daily gas budget
+    value_at_risk_wei: Wei = ZERO_WEI  # the loss if it is never mined, in the chain's own coin
+    deadline_s: int | None = None  # chain time of that loss; with one, it may exceed the daily gas budget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GasPrice:
-    """What a unit of gas may cost, as EIP-1559 has it."""
+    """The maximum price of a unit of gas, as in EIP-1559."""
 
     fee_max_wei: Wei  # base fee and tip together
     tip_max_wei: Wei
@@ -79,7 +79,7 @@ class Variant:
     hash: Digest
     raw: bytes
     price: GasPrice
-    sent_block: int | None = None  # the head when an endpoint first took it
+    sent_block: int | None = None  # the head when an endpoint first accepted it
     sent_s: int | None = None  # and its chain time
 
 
@@ -93,35 +93,35 @@ class Transaction:
     nonce: int | None = None
     gas_limit: int | None = None
     variants: tuple[Variant, ...] = ()  # of this nonce, cheapest first
-    mined_hash: Digest | None = None  # which variant the chain took
+    mined_hash: Digest | None = None  # the variant that was mined
     block_number: int | None = None
     block_hash: Digest | None = None
     mined_s: int | None = None  # chain time
     gas_used: int | None = None
-    fee_wei: Wei | None = None  # what it did cost
-    error: str | None = None  # why it was refused or reverted
+    fee_wei: Wei | None = None  # the actual cost
+    error: str | None = None  # the reason for refusal or revert
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will become of it."""
+        """True if its state is final."""
         return self.state in OVER
 
     @property
     def fee_max_wei(self) -> Wei:
-        """What it may still cost: of all variants one is mined, and the last is the dearest."""
+        """The maximum cost: only one variant is mined, and the last is the most expensive."""
         return Wei((self.gas_limit or 0) * self.variants[-1].price.fee_max_wei) if self.variants else ZERO_WEI
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboxLimits:
-    """What the outbox may spend and how long it waits; money in the chain's own coin."""
+    """Limits on the outbox's spending and waiting; money in the chain's own coin."""
 
-    fee_max_wei: Wei = FEE_MAX_WEI  # of one transaction, whatever is at risk
+    fee_max_wei: Wei = FEE_MAX_WEI  # of one transaction, regardless of the value at risk
     gas_budget_wei: Wei = GAS_BUDGET_WEI  # of one day of chain time
     bump_after_blocks: int = 3
-    bump_after_s: int = 30  # both must have passed: blocks take 1 s here and 12 s there
-    in_flight_max: int = 16  # of one sender: endpoints hold back what goes beyond
-    paid_failures_max: int = 3  # of one kind, one after another
+    bump_after_s: int = 30  # both must have passed: block times range from 1 s to 12 s
+    in_flight_max: int = 16  # of one sender: endpoints hold back more
+    paid_failures_max: int = 3  # of one kind, in a row
 
 
 def may_follow(new: TransactionState) -> frozenset[TransactionState]:
@@ -132,23 +132,24 @@ def may_follow(new: TransactionState) -> frozenset[TransactionState]:
 def next_nonce(chain_mined: int, journal_max: int | None) -> int:
     """The nonce of a sender's next transaction.
 
-    The chain knows what was mined, and alone after a restore from a backup; the journal knows what is on its way.
+    The chain knows what was mined, and is the only source after a restore from a backup. The journal knows what is
+        in flight.
     """
     return chain_mined if journal_max is None else max(chain_mined, journal_max + 1)
 
 
 def gas_limit_from_estimate(gas: int) -> int:
-    """The estimate and a quarter: what the chain holds may change until the transaction is mined."""
+    """The estimate plus a quarter, because the chain's state may change until the transaction is mined."""
     return gas + gas // 4
 
 
 def fee_cap_wei(intent: Intent, limits: OutboxLimits) -> Wei:
-    """The most that an intent may cost."""
+    """The maximum cost of an intent."""
     return max(limits.fee_max_wei, Wei(intent.value_at_risk_wei // AT_RISK_DIVISOR))
 
 
 def first_price(fees: Fees, *, gas_limit: int, cap_wei: Wei) -> GasPrice | None:
-    """The price to begin with: room for the base fee to double; None if the cap is below what is asked just now."""
+    """The first price: room for the base fee to double; None if the cap is below the current price."""
     wanted = GasPrice(fee_max_wei=Wei(2 * fees.base_wei + fees.tip_wei), tip_max_wei=fees.tip_wei)
     return _capped(wanted, least_wei=fees.base_wei + fees.tip_wei, most_wei=cap_wei // gas_limit)
 
@@ -164,7 +165,7 @@ def bumped_price(price: GasPrice, fees: Fees, *, gas_limit: int, cap_wei: Wei) -
 
 
 def is_stuck(variant: Variant, head: Block, limits: OutboxLimits) -> bool:
-    """Whether a variant has waited in the pool for so long that it must be a matter of its price."""
+    """True if a variant has waited in the pool for so long that its price must be too low."""
     if variant.sent_block is None or variant.sent_s is None:
         return False
     blocks, seconds = head.number - variant.sent_block, head.timestamp_s - variant.sent_s
@@ -172,12 +173,12 @@ def is_stuck(variant: Variant, head: Block, limits: OutboxLimits) -> bool:
 
 
 def day_start_s(timestamp_s: int) -> int:
-    """When the day of chain time began that the gas budget is counted for."""
+    """The start of the chain-time day that the gas budget applies to."""
     return timestamp_s - timestamp_s % DAY_S
 
 
 def _raised(wei: Wei) -> Wei:
-    """At least 12.5 % more: pools ask for 10 %, and for more than nothing."""
+    """Raise by at least 12.5 %: pools require 10 %, and more than zero."""
     return Wei(max(wei + (wei + 7) // 8, wei + 1))
 
 

@@ -28,6 +28,7 @@ from openledger_node import __version__
 from openledger_node.api_key import load_api_key
 from openledger_node.demo.processes import OperatorHome, Process, closing_all, wait_for
 from openledger_node.home import Home as NodeHome
+from openledger_node.ledger.peers import Peers
 from openledger_node.market.advertiser import Advertiser
 from openledger_node.market.board import AdTable
 from openledger_node.market.calls import call_all, tell_all
@@ -281,8 +282,8 @@ async def measure_auctions(town: Town, count: int, folder: Path) -> dict[str, An
     listener = Advertiser(
         network=network,
         transport=transport,
-        board=board,
-        peers=NoSeqs(),  # type: ignore[arg-type]
+        table=board,
+        peers=NoSeqs(),
         seed=secrets.token_bytes(32),
         snapshot=lambda: None,
         now_ns=time.time_ns,
@@ -319,14 +320,17 @@ async def hold_auction(transport: Transport, board: AdTable, network: str) -> in
     )
     protocol = wire_name(network, "call")
     bids = await call_all(transport, protocol, call, ads[:CANDIDATES_MAX], timeout_s=BID_TIMEOUT_S)
-    given = [Bid(peer_id=one.peer_id, message=one.message, reliability_ppm=PPM) for one in bids.heard]
+    given = [Bid(peer_id=one.peer_id, message=one.message, reliability_ppm=PPM) for one in bids.received]
     winner = award(call, given)[0].peer_id
     await tell_all(bids, call, PeerId(winner), {})
-    return len(bids.heard)
+    return len(bids.received)
 
 
-class NoSeqs:
+class NoSeqs(Peers):
     """Nothing is kept over a restart: there is none."""
+
+    def __init__(self) -> None:
+        pass
 
     def seqs(self) -> dict[str, int]:
         """None."""

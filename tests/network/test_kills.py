@@ -142,7 +142,7 @@ def test_without_their_bootstrap_point_nodes_answer_each_other_and_find_it_again
     with town.asking(*STREAMS) as replies:
         kill_with_children(town.point)
         served(town, 500)
-        assert town.start_point(town.network.network, listen)["peer_id"] == peer_id
+        assert town.start_bootstrap(town.network.network, listen)["peer_id"] == peer_id
     check_replies(town, replies)
     assert all(reply.is_whole for reply in replies), "nobody needs it to answer"
     for node in town.nodes:

@@ -321,9 +321,9 @@ def _open_asker(
     requester = Requester(
         network=NETWORK,
         transport=transport,
-        board=board,
+        table=board,
         payer=open_buyer(ledger, now_ns=clock),
-        purse=SpendingLimit(
+        spending_limit=SpendingLimit(
             peers=ledger.peers,
             payer=PAYER,
             request_max_wei=Wei(request_max_wei),
@@ -334,7 +334,7 @@ def _open_asker(
         base=BASE,
         tokenizer=ByteTokenizer(),
         backing=Backing(channel_with=channel_with, may_sign=may_sign, find_entry=find_entry),
-        patience=patience,
+        limits=patience,
         now_ns=clock,
         draw=lambda: word(f"drawn {next(drawn)}"),
     )
@@ -406,8 +406,8 @@ async def _open_stand(
         voucher_timeout_s=5.0,
     )
     paid = StreamSeller(
-        desk=desk,
-        shop=shop,
+        serving=desk,
+        seller_terms=shop,
         accounts=accounts,
         receipts=receipts,
         check_sellable=check_sellable,

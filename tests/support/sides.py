@@ -193,8 +193,8 @@ def open_seller(
         return
 
     paid = StreamSeller(
-        desk=desk,
-        shop=shop,
+        serving=desk,
+        seller_terms=shop,
         accounts=accounts,
         receipts=receipts,
         check_sellable=check_sellable,

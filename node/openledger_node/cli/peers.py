@@ -7,7 +7,7 @@ import typer
 
 from ..errors import ConfigError, NetworkError
 from ..network_file import current_network
-from ..p2p.bootstrap_child import BootstrapNode, start_point
+from ..p2p.bootstrap_child import BootstrapNode, start_bootstrap
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, out_console, plain, say, show_table
 
@@ -52,7 +52,7 @@ def bootstrap(
     """
     folder = (folder or open_node_home().root / "bootstrap").expanduser().resolve()
     network = network or _current_network_id()
-    with start_point(folder, network=network, listen=tuple(listen or (LOOPBACK,))) as point:
+    with start_bootstrap(folder, network=network, listen=tuple(listen or (LOOPBACK,))) as point:
         _announce(point, network, folder, as_json=as_json)
         try:
             status = point.wait()

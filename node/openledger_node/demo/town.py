@@ -54,7 +54,7 @@ class Town:
         """One chain, one point to meet at, and the contracts."""
         self.host = self._home("host", {})
         chain = self.start_chain()
-        point = self.start_point(network_id_for_development(Digest(chain["genesis_hash"])))
+        point = self.start_bootstrap(network_id_for_development(Digest(chain["genesis_hash"])))
         self.network_file = self.root / "network.json"
         words = ["--rpc", chain["url"], "--out", str(self.network_file), "--yes"]
         self.host.verb("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
@@ -66,7 +66,7 @@ class Town:
         self.chain = self._started(self.host.start("devnet", "start", "--port", str(port), "--json"))
         return self.chain.read_object()
 
-    def start_point(self, network: str, listen: str = LOOPBACK) -> Any:
+    def start_bootstrap(self, network: str, listen: str = LOOPBACK) -> Any:
         """Start the point to meet at, by the identity that it has; what it says of itself."""
         words = ["peers", "bootstrap", "--network", network, "--listen", listen, "--json"]
         self.point = self._started(self.host.start(*words))

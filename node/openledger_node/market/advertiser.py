@@ -1,4 +1,4 @@
-"""The advertiser: says what this node offers, hears what others do, and hands newcomers all of it."""
+"""The advertiser: publishes this node's offer, receives those of others, and passes all of them to newcomers."""
 
 import logging
 import random
@@ -32,21 +32,21 @@ from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets
 
 INTERVAL_S_MIN, INTERVAL_S_MAX = 30.0, 60.0
 LOOK_S = 1.0
-"""Pauses between looks at what this node offers, and at who is connected."""
+"""The pause between checks of this node's offer and of its connections."""
 
 ASK_TIMEOUT_S = 10.0
 ASK_AGAIN_S = 5.0
-"""A peer that has just come may be a newcomer itself: it is asked once more when it has asked others."""
+"""A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
 
 ASKS_MAX = 4
-"""Peers that are asked at once."""
+"""Peers that are asked at the same time."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """What this node offers just now: an advertisement but for peer, place and time."""
+    """This node's current offer: an advertisement without peer, addresses and times."""
 
     wallet: Address
     signer: Address
@@ -55,13 +55,13 @@ class Snapshot:
     algo_id: int
     context_max: int
     chunk_tokens: int
-    terms: Terms  # the floor
-    warm: tuple[OfferedAdapter, ...]  # the most wanted first: what does not fit is left out from the last on
-    cold: tuple[AdapterId, ...]  # all that it could load, those in `warm` or not
+    terms: Terms  # the operator's minimum
+    warm: tuple[OfferedAdapter, ...]  # most requested first; what does not fit is dropped from the end
+    cold: tuple[AdapterId, ...]  # every adapter that it could load, also those in `warm`
     slots: int
     slots_free: int
     tokens_per_s: int
-    serves: bool  # False: it asks only, or is paused
+    serves: bool  # False: it only buys, or is paused
     binding: bytes
 
 
@@ -73,7 +73,7 @@ class Advertiser:
         *,
         network: str,
         transport: Transport,
-        board: AdTable,
+        table: AdTable,
         peers: Peers,
         seed: bytes,
         snapshot: Callable[[], Snapshot | None],
@@ -83,24 +83,24 @@ class Advertiser:
         self._network = network
         self._topic = self._protocol = wire_name(network, "ads")
         self._transport = transport
-        self._board = board
+        self._table = table
         self._peers = peers
         self._seed = seed  # of the peer's key
         self._snapshot = snapshot
         self._now_ns = now_ns
         self._jitter = jitter
-        # A little less than others let through, so that a change after a change is late, and not lost.
+        # Slightly below the limit that others enforce, so that a second change is published late rather than lost.
         self._own_bucket: Buckets[None] = Buckets(
             interval_s=AD_INTERVAL_S + LOOK_S, burst=AD_BURST - 1, now_s=trio.current_time
         )
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=trio.current_time)
         self._asking = trio.CapacityLimiter(ASKS_MAX)
-        self.own: bytes | None = None  # as it was published last
+        self.own: bytes | None = None  # as last published
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Advertise, listen and answer until cancelled."""
+        """Publish, receive and answer until cancelled."""
         self._transport.handle(self._protocol, self.serve)
-        received = self._transport.subscribe(self._topic, self._board.hear)
+        received = self._transport.subscribe(self._topic, self._table.receive)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._publish_on)
             nursery.start_soon(self._listen, received)
@@ -108,7 +108,7 @@ class Advertiser:
             task_status.started()
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
-        """Hand a newcomer the advertisements that count, our own first."""
+        """Send a newcomer the valid advertisements, our own first."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         try:
             with trio.move_on_after(ASK_TIMEOUT_S):
@@ -116,10 +116,10 @@ class Advertiser:
         except NetworkError:
             pass  # it left
 
-    # ---- its own
+    # ---- this node's advertisement
 
     async def _publish_on(self) -> None:
-        """Publish in time, and at once on change."""
+        """Publish regularly, and immediately on a change."""
         said: Snapshot | None = None
         due_s = -inf
         while True:
@@ -133,7 +133,7 @@ class Advertiser:
             await trio.sleep(LOOK_S)
 
     async def _publish(self, snapshot: Snapshot) -> bool:
-        """Sign an advertisement and publish it; its sequence is kept before it leaves."""
+        """Sign an advertisement and publish it; its sequence number is stored before it is sent."""
         try:
             seq = await trio.to_thread.run_sync(self._next_seq, self._now_ns())
             ad = fit_advertisement(self._advertisement(snapshot, seq))
@@ -145,7 +145,7 @@ class Advertiser:
         return True
 
     def _next_seq(self, now_ns: int) -> int:
-        """The clock in ns, but always over the last: also after a restart, and if the clock was set back."""
+        """The clock in ns, but always above the last number, also after a restart or if the clock was set back."""
         own = self._transport.peer_id
         seq = max((self._peers.find(own).seq_last or 0) + 1, now_ns)
         self._peers.keep_seqs({own: seq}, now_ns=now_ns)
@@ -190,17 +190,17 @@ class Advertiser:
             return error_message(error)
         own = (self.own,) if self.own else ()
         count_max = min(asked.count_max, ADS_MAX)
-        return Ads(ads=(*own, *self._board.contents(count_max - len(own)))[:count_max])
+        return Ads(ads=(*own, *self._table.contents(count_max - len(own)))[:count_max])
 
-    # ---- others'
+    # ---- advertisements of others
 
     async def _listen(self, received: "trio.MemoryReceiveChannel[Gossip]") -> None:
-        """The board has heard it already, in the validator: what is left is to keep the sequences."""
+        """The table already took the message in the validator, so only the sequence numbers are left to store."""
         async for _ in received:
             await self._keep()
 
     async def _greet(self, nursery: trio.Nursery) -> None:
-        """Ask each peer for what it knows, as soon as it is connected."""
+        """Ask each peer for the advertisements it knows, as soon as it is connected."""
         known: set[PeerId] = set()
         while True:
             connected = set(self._transport.connected())
@@ -230,17 +230,17 @@ class Advertiser:
             await messages.send(encode(GetAds()))
             told = decode(await messages.receive())
             for content in told.ads if isinstance(told, Ads) else ():
-                self._board.learn(content)
-                await trio.lowlevel.checkpoint()  # signatures take time, and others wait
+                self._table.learn(content)
+                await trio.lowlevel.checkpoint()  # checking signatures takes time, and other tasks wait
 
     async def _keep(self) -> None:
         try:
-            await trio.to_thread.run_sync(self._board.keep)
+            await trio.to_thread.run_sync(self._table.keep)
         except LedgerError as error:
             log.warning("sequences of advertisements are not kept: %s", error)
 
 
 def _kind(snapshot: Snapshot) -> Snapshot:
-    """What is worth an advertisement at once: all but the numbers, of which the class counts."""
+    """The part of an offer whose change is published immediately: numbers count only roughly."""
     is_free = min(snapshot.slots_free, 1) + (2 * snapshot.slots_free >= snapshot.slots > 1)
     return replace(snapshot, slots_free=is_free, tokens_per_s=0)

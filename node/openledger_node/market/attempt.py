@@ -1,4 +1,4 @@
-"""One node's try at an answer: what it is bought for, how long its silence is borne, and how it turned out."""
+"""One node's attempt at an answer: its purchase, the timeouts for its silence, and its outcome."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ from ..payments.purchase import Bought, Purchase, has_ended
 from .calls import ReceivedBid
 
 TTFT_S_MAX = 60.0
-"""A first token is waited for as long as its bid says, up to so long, and the stall timeout beyond that."""
+"""The requester waits for the first token as long as the bid promised, up to this limit, plus the stall timeout."""
 
 LATE_FACTOR = 2
-"""An answer that takes so much longer than its bid said is late."""
+"""An answer that takes this many times longer than its bid promised is late."""
 
 Show = Callable[[str], Awaitable[None]]
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
@@ -29,38 +29,38 @@ OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """What one node gave."""
+    """One node's part of an answer."""
 
-    heard: ReceivedBid
+    received: ReceivedBid
     purchase: Purchase
     tokens_in: int  # of prompt and prefix
     tokenizer: Tokenizer
     texts: list[str] = field(default_factory=list)
     bought: Bought | None = None
     error: ProtocolError | NetworkError | None = None
-    took_s: float = 0.0  # without the time that its reader took
+    took_s: float = 0.0  # without the time its reader took
 
     @property
     def text(self) -> str:
-        """Its piece of the answer."""
+        """The text that this node delivered."""
         return "".join(self.texts)
 
     @property
     def why(self) -> str | None:
-        """Why it gave no more, or got no countersignature."""
+        """The reason why it delivered no more, or got no countersignature."""
         error = self.error or (self.bought.why_cut if self.bought else None)
         return str(error) if error else None
 
     async def run(self, payer: Payer, open_stream: OpenStream, show: Show, *, stall_timeout_s: float) -> None:
-        """Buy; what the node does wrong is kept in `error`, and only that."""
+        """Buy the answer. The node's faults are stored in `error`; any other exception propagates."""
         started, paused_s = trio.current_time(), 0.0
-        first_s = stall_timeout_s + min(self.heard.message.ttft_ms / 1_000, TTFT_S_MAX)
+        first_s = stall_timeout_s + min(self.received.message.ttft_ms / 1_000, TTFT_S_MAX)
         with trio.CancelScope(deadline=started + first_s) as scope:
 
             async def take(text: str) -> None:
                 nonlocal paused_s
                 self.texts.append(text)
-                scope.deadline, came = inf, trio.current_time()  # a reader takes its time: that is not the node's
+                scope.deadline, came = inf, trio.current_time()  # a slow reader is not the node's fault
                 await show(text)
                 paused_s += trio.current_time() - came
                 scope.deadline = trio.current_time() + stall_timeout_s
@@ -75,7 +75,7 @@ class Attempt:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the answer ends with what this node gave, be its receipt right or not."""
+        """True if the answer is complete with this node's part, whether its receipt was right or not."""
         ids = self._ids
         if ids is None or self.is_full:
             return ids is not None
@@ -85,12 +85,12 @@ class Attempt:
 
     @property
     def is_full(self) -> bool:
-        """Whether it gave as many tokens as were wanted, or could be paid for."""
+        """True if it delivered all tokens that were requested, or that the buyer can pay for."""
         return self.is_spent or len(self._ids or ()) >= self.purchase.award.tokens_max
 
     @property
     def is_spent(self) -> bool:
-        """Whether it ends where one more token would cost more than the buyer may pay."""
+        """True if one more token would cost more than the buyer may pay."""
         if not (self.bought and isinstance(self.bought.why_cut, PaymentRequiredError)):
             return False
         more = price_wei(self.tokens_in, len(self.bought.ids) + 1, self.purchase.award.terms)
@@ -98,7 +98,7 @@ class Attempt:
 
     @property
     def spent_wei(self) -> Wei:
-        """What it has cost: by its receipt, or by what the node may charge without one."""
+        """The cost: the receipt's amount or, without a receipt, what the node may charge."""
         if self.bought:
             return self.bought.receipt.amount_wei
         if not self.texts:
@@ -106,22 +106,22 @@ class Attempt:
         return price_wei(self.tokens_in, len(self.tokenizer.encode(self.text)), self.purchase.award.terms)
 
     def outcome(self) -> Outcome | None:
-        """How the node kept its word; None where it was not its fault."""
+        """The node's outcome for its reliability; None if the failure was not its fault."""
         if self.bought and self.is_whole:
             return "late" if self.took_s > LATE_FACTOR * self._promised_s(len(self.bought.ids)) else "successes"
         if self.bought or (self.texts and isinstance(self.error, NetworkError | UnavailableError)):
             return "aborted"
         if not self.texts and isinstance(self.error, PaymentRequiredError | VoucherRefusedError):
-            return None  # our channel is not good for it
+            return None  # our own channel does not cover it
         return "failures"
 
     def _promised_s(self, num_tokens: int) -> float:
-        message = self.heard.message
+        message = self.received.message
         return message.ttft_ms / 1_000 + num_tokens / message.tokens_per_s
 
     @property
     def _ids(self) -> tuple[int, ...] | None:
-        """All that it generated, where it came to the end."""
+        """All ids that it generated, if it reached the end."""
         if self.bought:
             return self.bought.ids
         ids = self.error.values.get("ids") if isinstance(self.error, ProtocolError) else None

@@ -1,4 +1,4 @@
-"""Who is asked, and whose bid is taken: pure."""
+"""Ranking of nodes to call and of their bids, as pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,30 +21,30 @@ from .progress import RequestProgress
 from .request import AdapterEntry, NetworkRequest
 
 FIRST_TOKENS = 32
-"""A node is too dear if the request can't pay it for the prompt and so many tokens; else the answer ends where the
-money does."""
+"""A node is too expensive if the request can't pay it for the prompt and this many tokens. If it can, the answer
+ends where the money does."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Awarded:
-    """How a call's bids were judged."""
+    """The judged bids of one call."""
 
-    ranked: list[ReceivedBid] = field(default_factory=list)  # the best first
-    reasons: dict[PeerId, str] = field(default_factory=dict)  # that those who have not won hear
-    unfit: dict[PeerId, ProtocolError] = field(default_factory=dict)  # who can't answer at all, and why
+    ranked: list[ReceivedBid] = field(default_factory=list)  # best first
+    reasons: dict[PeerId, str] = field(default_factory=dict)  # told to the bidders that did not win
+    unfit: dict[PeerId, ProtocolError] = field(default_factory=dict)  # nodes that can't answer at all, and why
 
     @property
     def winner(self) -> PeerId | None:
-        """Who has won."""
+        """The winning peer, if any."""
         return self.ranked[0].peer_id if self.ranked else None
 
 
 def most_promising(
     offers: Sequence[Advertisement], records: Mapping[str, PeerRecord], wanted: NetworkRequest
 ) -> list[Advertisement]:
-    """Order offers by what a bid would be ranked by, as far as it is known: price ÷ reliability, and who is free.
+    """Order offers by price ÷ reliability, as far as that is known before bidding, then warm and free nodes first.
 
-    Equal ones are ordered by a hash of the request, so that not everybody asks the same few.
+    Ties are ordered by a hash of the request, so that requests spread over equal nodes.
     """
 
     def rank(ad: Advertisement) -> tuple[int, bool, bool, bytes]:
@@ -63,30 +63,30 @@ def award_bids(
     records: Mapping[str, PeerRecord],
     progress: RequestProgress,
 ) -> Awarded:
-    """Judge what came of a call."""
+    """Judge the bids of a call."""
     awarded = Awarded(unfit={**bids.refused, **{who: UnavailableError(why) for who, why in bids.failed.items()}})
     advertised = {ad.peer_id: ad for ad in ads}
     fit: list[Bid] = []
-    for heard in bids.heard:
+    for received in bids.received:
         bid = Bid(
-            peer_id=heard.peer_id,
-            message=heard.message,
-            reliability_ppm=records[heard.peer_id].reliability_ppm,
+            peer_id=received.peer_id,
+            message=received.message,
+            reliability_ppm=records[received.peer_id].reliability_ppm,
         )
-        if error := _why_unfit(call, bid, advertised[heard.peer_id], progress):
-            awarded.unfit[heard.peer_id] = error
-            awarded.reasons[heard.peer_id] = error.message
+        if error := _why_unfit(call, bid, advertised[received.peer_id], progress):
+            awarded.unfit[received.peer_id] = error
+            awarded.reasons[received.peer_id] = error.message
         else:
             fit.append(bid)
-    by_peer = {heard.peer_id: heard for heard in bids.heard}
+    by_peer = {received.peer_id: received for received in bids.received}
     awarded.ranked = [by_peer[PeerId(bid.peer_id)] for bid in award(call, fit)]
     for loser in awarded.ranked[1:]:
         awarded.reasons[loser.peer_id] = _why_lost(awarded.ranked[0].message)
     return awarded
 
 
-def too_dear(least_wei: Wei, left_wei: Wei) -> PaymentRequiredError:
-    """A node asks more than the request may cost."""
+def too_expensive(least_wei: Wei, left_wei: Wei) -> PaymentRequiredError:
+    """The error for a node that asks more than the request may cost."""
     return PaymentRequiredError(
         f"asks {least_wei} wei for the prompt and the first tokens, and {left_wei} are left of what this request "
         "may cost: see [payer] request_max_wei"
@@ -101,11 +101,11 @@ def _why_unfit(call: Call, bid: Bid, ad: Advertisement, progress: RequestProgres
         is_dear = terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max
         return PaymentRequiredError(why) if is_dear else UnavailableError(why)
     least = price_wei(call.tokens_in, min(call.tokens_max, FIRST_TOKENS), terms)
-    return too_dear(least, progress.left_wei) if least > progress.left_wei else None
+    return too_expensive(least, progress.left_wei) if least > progress.left_wei else None
 
 
 def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, entry: AdapterEntry) -> str | None:
-    """Why a bid does not count beside what its peer has advertised, and the chain says of the adapter."""
+    """The contradiction between a bid and its peer's advertisement or the adapter's entry on the chain, if any."""
     for name in ("wallet", "signer", "profile_hash", "algo_id"):
         if getattr(bid, name) != getattr(ad, name):
             return f"bids with {name} {getattr(bid, name)}, and advertises {getattr(ad, name)}"

@@ -1,4 +1,4 @@
-"""What came of the calls of the last hour: heard, bid for, won, lost; in memory alone, and bounded."""
+"""Calls of the last hour and their outcome: bid for, won, lost or refused. In memory only, and bounded."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ KEPT_S = 3_600.0
 KEPT_MAX = 4_096
 
 Fate = Literal["foreign", "refused", "dear", "bid", "won", "lost"]
-"""Foreign: it was for a model that is not here. Dear: it allowed less than this node asks."""
+"""Foreign: the call was for a model that this node does not have. Dear: it allowed less than this node asks."""
 
 _WINNER = re.compile(r"another bid was better: (\d{1,30}) wei in, (\d{1,30}) out\b")
 _DEAR = re.compile(
@@ -22,25 +22,25 @@ _DEAR = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
-    """One call, and what this node said and was told."""
+    """One call, with this node's bid and the requester's reply."""
 
-    at_s: float  # of the clock that the book was given
+    at_s: float  # by the book's clock
     request_id: RequestId
     adapter: AdapterId
     fate: Fate
     reason: str = ""
-    terms: Terms | None = None  # that were bid
+    terms: Terms | None = None  # of the bid
 
     @property
     def price_wei(self) -> int | None:
-        """Of 1,000 tokens in and 1,000 out, as this node bid, or would have."""
+        """This node's price for 1,000 tokens in and 1,000 out, as it bid or would have bid."""
         if dear := _DEAR.search(self.reason) if self.fate == "dear" else None:
             return int(dear[1]) + int(dear[2])
         return self.terms.price_in_wei + self.terms.price_out_wei if self.terms else None
 
     @property
     def winner_price_wei(self) -> int | None:
-        """The same of the bid that won, where its requester says so; or what the call allowed."""
+        """The same price of the winning bid, if its requester told it, or the price that the call allowed."""
         if dear := _DEAR.search(self.reason) if self.fate == "dear" else None:
             return int(dear[3]) + int(dear[4])
         found = _WINNER.match(self.reason)
@@ -48,7 +48,7 @@ class CallRecord:
 
 
 class CallBook:
-    """Calls of the last hour, the newest last."""
+    """Calls of the last hour, newest last."""
 
     def __init__(self, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
@@ -57,7 +57,7 @@ class CallBook:
     def note(
         self, request_id: RequestId, adapter: AdapterId, fate: Fate, *, reason: str = "", terms: Terms | None = None
     ) -> None:
-        """Note what became of a call; a later word on it takes the place of an earlier one."""
+        """Note the fate of a call; a later note replaces an earlier one."""
         known = self._calls.get(request_id)
         self._calls[request_id] = CallRecord(
             at_s=known.at_s if known else self._now_s(),
@@ -71,7 +71,7 @@ class CallBook:
             self._calls.pop(next(iter(self._calls)))
 
     def last_hour(self) -> tuple[CallRecord, ...]:
-        """Calls heard within the hour, the oldest first."""
+        """Calls received within the last hour, oldest first."""
         since_s = self._now_s() - KEPT_S
         while self._calls and (oldest := next(iter(self._calls.values()))).at_s < since_s:
             del self._calls[oldest.request_id]

@@ -1,8 +1,9 @@
-"""The bidder: hears a call, says for how much this node would answer it, and stands by that for a while."""
+"""The bidder: receives calls, bids for them, and stands by its bids for a while."""
 
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,8 +20,7 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import AdapterId, RequestId
-from openledger_protocol.wire.inference import error_message
-from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessage, Won, decode, encode
+from openledger_protocol.wire.market import BidMessage, Call, Lost, Won, decode, encode
 
 from ..errors import NetworkError, NodeError
 from ..p2p.streams import MessageStream
@@ -32,10 +32,10 @@ CALL_TIMEOUT_S = 5.0
 SEND_TIMEOUT_S = 5.0
 DEADLINE_S_MAX = 60.0
 WORD_TIMEOUT_S = 5.0
-"""A requester says who has won so soon after its deadline, or not at all."""
+"""A requester announces the winner this soon after its deadline, or not at all."""
 
 CALLS_PER_PEER_MAX, CALLS_MAX = 64, 512
-"""Calls that are open at once; one more is told to come back."""
+"""Calls that may be open at once; one more is told to try again later."""
 
 BIDS_MAX = 4_096
 LOST_MAX = 32
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostBid:
-    """A bid that was not taken, and why."""
+    """A lost bid, and the reason."""
 
     request_id: RequestId
     peer_id: PeerId
@@ -54,8 +54,8 @@ class LostBid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Standing:
-    """A bid that is good until then."""
+class _StandingBid:
+    """A bid that is valid until `until_s`."""
 
     peer_id: PeerId
     terms: Terms
@@ -76,14 +76,14 @@ class Bidder:
         self._find = find
         self._now_s = now_s
         self._open: Counter[PeerId] = Counter()  # calls
-        self._bids: dict[RequestId, _Standing] = {}
-        self.lost: deque[LostBid] = deque(maxlen=LOST_MAX)  # the newest last
+        self._bids: dict[RequestId, _StandingBid] = {}
+        self.lost: deque[LostBid] = deque(maxlen=LOST_MAX)  # newest last
         self.book = CallBook(now_s)  # of the last hour
         self.num_bids = 0
         self.num_won = 0
 
     def terms_of(self, request_id: RequestId) -> Terms | None:
-        """The terms that were bid for a request, while the bid is good."""
+        """The terms of the bid for a request, while it is valid."""
         bid = self._bids.get(request_id)
         return bid.terms if bid and bid.until_s >= self._now_s() else None
 
@@ -94,22 +94,23 @@ class Bidder:
             with self._counted(peer_id):
                 call = await _receive_call(messages)
                 message = await self._answer(peer_id, call)
-                await _send(messages, message)
+                await messages.send(encode(message), timeout_s=SEND_TIMEOUT_S)
                 self.num_bids += 1
                 await self._hear_outcome(peer_id, call, message, messages)
         except ProtocolError as error:
-            await _refuse(messages, error)
+            await messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         except NetworkError:
-            pass  # it left: nothing was begun
+            pass  # it left before any work began
         except NodeError as error:
             log.warning("a call is not answered: %s", error)
-            await _refuse(messages, UnavailableError("this node can't bid just now: try again soon"))
+            refusal = UnavailableError("this node can't bid just now: try again soon")
+            await messages.refuse(refusal, timeout_s=SEND_TIMEOUT_S)
 
     async def _answer(self, peer_id: PeerId, call: Call) -> BidMessage:
-        """Make a bid, and keep in mind what became of the call.
+        """Make a bid, and note the call's fate.
 
         Raises:
-            ProtocolError: this node can't take it.
+            ProtocolError: this node can't take the call.
         """
         try:
             message = await self._bid(peer_id, call)
@@ -120,7 +121,7 @@ class Bidder:
         return message
 
     async def _bid(self, peer_id: PeerId, call: Call) -> BidMessage:
-        """Make a bid and remember it before it is said.
+        """Make a bid, and remember it before it is sent.
 
         Raises:
             ProtocolError: this node can't take the call.
@@ -144,7 +145,7 @@ class Bidder:
             raise MalformedError(f"request {message.id} is another peer's: an id names one request")
         if len(self._bids) >= BIDS_MAX:
             raise OverloadedError(f"{BIDS_MAX} bids of this node stand already: try again soon")
-        self._bids[message.id] = _Standing(peer_id=peer_id, terms=message.terms, until_s=now + BID_VALID_S)
+        self._bids[message.id] = _StandingBid(peer_id=peer_id, terms=message.terms, until_s=now + BID_VALID_S)
 
     async def _hear_outcome(self, peer_id: PeerId, call: Call, bid: BidMessage, messages: MessageStream) -> None:
         lose = partial(LostBid, request_id=call.id, peer_id=peer_id, terms=bid.terms)
@@ -167,28 +168,18 @@ class Bidder:
         self.lost.append(bid)
         self.book.note(call.id, call.adapter, "lost", reason=bid.reason)
 
-    def _counted(self, peer_id: PeerId) -> "_Counted":
+    @contextmanager
+    def _counted(self, peer_id: PeerId) -> Iterator[None]:
         if self._open[peer_id] >= CALLS_PER_PEER_MAX:
             raise OverloadedError(f"{CALLS_PER_PEER_MAX} calls of yours are open here already: try again soon")
         if self._open.total() >= CALLS_MAX:
             raise OverloadedError(f"{CALLS_MAX} calls are open here already: try again soon")
-        return _Counted(self._open, peer_id)
-
-
-class _Counted:
-    """Counts a peer's call while it is open."""
-
-    def __init__(self, open: Counter[PeerId], peer_id: PeerId) -> None:
-        self._open = open
-        self._peer_id = peer_id
-
-    def __enter__(self) -> None:
-        self._open[self._peer_id] += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._open[self._peer_id] -= 1
-        if not self._open[self._peer_id]:
-            del self._open[self._peer_id]
+        self._open[peer_id] += 1
+        try:
+            yield
+        finally:
+            self._open[peer_id] -= 1
+            self._open += Counter()  # drops counts of zero
 
 
 def _fate(error: ProtocolError) -> Fate:
@@ -198,10 +189,10 @@ def _fate(error: ProtocolError) -> Fate:
 
 
 async def _receive_call(messages: MessageStream) -> Call:
-    """Take the first message, which can't be long in coming.
+    """Receive the first message, within a short time limit.
 
     Raises:
-        ProtocolError: it is no call.
+        ProtocolError: it is not a call.
         NetworkError: the peer left.
     """
     call = None
@@ -212,24 +203,10 @@ async def _receive_call(messages: MessageStream) -> Call:
     return call
 
 
-async def _send(messages: MessageStream, message: MarketMessage) -> None:
-    with trio.move_on_after(SEND_TIMEOUT_S) as scope:
-        await messages.send(encode(message))
-    if scope.cancelled_caught:
-        raise NetworkError(f"a requester has read nothing for {SEND_TIMEOUT_S:.0f} s")
-
-
-async def _refuse(messages: MessageStream, error: ProtocolError) -> None:
-    try:
-        await _send(messages, error_message(error))
-    except NetworkError:
-        log.info("a requester left before it heard why not")
-
-
 def _deadline_s(call: Call) -> float:
     return min(call.deadline_ms / 1_000, DEADLINE_S_MAX)
 
 
 def _printable(text: str) -> str:
-    """A stranger's words, fit for a terminal."""
+    """Make a stranger's text safe to print on a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,11 +1,11 @@
-"""The board: advertisements that count just now, and what may be had by them under which name.
+"""The advertisement table: valid advertisements, and the models that can be bought under each name.
 
-What comes from peers is checked here, without waiting, before it is believed or passed on.
+Advertisements from peers are checked here, without waiting, before they are believed or passed on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from openledger_protocol.advertisement import Advertisement, OfferedAdapter, open_advertisement, peer_id_of
 from openledger_protocol.bloom import may_hold
@@ -13,31 +13,32 @@ from openledger_protocol.constants import AD_BYTES_MAX
 from openledger_protocol.errors import MalformedError, ProtocolError, StaleError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 
+from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .names import Named, Names, Resolved, resolve
 
-# ---- Token buckets: who sends too much is passed over, and nobody else is slower for it.
+# ---- Token buckets: a peer that sends too much is ignored, without slowing down others.
 
 KEYS_MAX = 4_096
-"""Buckets that are kept; of more, full ones are forgotten first, and those used longest ago next."""
+"""Buckets kept in memory; beyond that, full ones are dropped first, then the least recently used."""
 
 Key = TypeVar("Key")
 
 
 class Buckets(Generic[Key]):
-    """One bucket a key, each full at first: `burst` at once, then one in `interval_s`."""
+    """One bucket per key, full at first: `burst` at once, then one per `interval_s`."""
 
     def __init__(self, *, interval_s: float, burst: int, now_s: Callable[[], float]) -> None:
         self._interval_s = interval_s
         self._burst = burst
         self._now_s = now_s
-        self._empty_at: dict[Key, float] = {}  # the time at which the bucket would have been empty, filling since
+        self._empty_at: dict[Key, float] = {}  # the time at which the bucket would have been empty
 
     def take(self, key: Key) -> bool:
-        """Take one from a key's bucket; False if it is empty."""
+        """Take one token from a key's bucket; False if it is empty."""
         now = self._now_s()
         full_at = now - self._burst * self._interval_s
-        # A clock that was set back refills nothing, and blocks nobody for longer than an empty bucket does.
+        # A clock that was set back refills nothing, and blocks nobody longer than an empty bucket does.
         since = min(max(self._empty_at.pop(key, full_at), full_at), now)
         can_take = now - since >= self._interval_s
         self._empty_at[key] = since + self._interval_s if can_take else since
@@ -50,33 +51,23 @@ class Buckets(Generic[Key]):
         self._empty_at = dict(list(kept.items())[-KEYS_MAX:])
 
 
-# ---- board
+# ---- advertisements
 
 AD_INTERVAL_S, AD_BURST = 10.0, 3
-"""An origin may advertise so often: once each half minute, and a few times on change."""
+"""Rate limit per origin: one every half minute, and a few extra on changes."""
 
 ADS_MAX = 1_024
-"""Advertisements that are kept; more peers than that are heard of when others have gone."""
+"""Advertisements that are kept; more peers are accepted when others have expired."""
 
 SEQS_MAX = 4_096
 
 NAMES_MAX = 1_024
-"""Adapters' names that are remembered: a node that has one no more in memory still has it, but does not name it."""
-
-
-class Seqs(Protocol):
-    """Where the highest sequences are kept over a restart: the ledger's peers."""
-
-    def seqs(self) -> dict[str, int]:
-        """All of them."""
-
-    def keep_seqs(self, seqs: Mapping[str, int], *, now_ns: int) -> None:
-        """Keep these."""
+"""Adapter names that are remembered: a node that has evicted an adapter still has it, but no longer names it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """An adapter that may be had on the network."""
+    """An adapter that is offered on the network."""
 
     adapter: OfferedAdapter
     base: Digest
@@ -89,78 +80,78 @@ class _AdEntry:
 
     ad: Advertisement
     content: bytes
-    was_heard: bool  # by gossip: a second time it would be a replay
+    came_by_gossip: bool  # received by gossip; a second time would be a replay
 
 
 class AdTable:
-    """Live advertisements, one a peer."""
+    """Live advertisements, one per peer."""
 
     def __init__(
         self,
         network: str,
         now_s: Callable[[], float],
-        seqs: Seqs,
+        peers: Peers,
         *,
         own: PeerId | None = None,
         base_names: Mapping[Digest, str] | None = None,
     ) -> None:
         self._network = network
         self._now_s = now_s
-        self._kept = seqs
+        self._peers = peers
         self._own = own
         self._base_names = dict(base_names or {})
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=now_s)
         self._entries: dict[str, _AdEntry] = {}
-        self._seqs: dict[str, int] = seqs.seqs()
+        self._seqs: dict[str, int] = peers.seqs()
         self._unkept: dict[str, int] = {}
-        self._noted_ns = 0  # when the newest was noted
-        self._named: dict[Named, None] = {}  # those heard of last stand last
-        self.why_refused: str | None = None  # the newest refusal
+        self._noted_ns = 0  # when the newest sequence was noted
+        self._named: dict[Named, None] = {}  # most recent last
+        self.why_refused: str | None = None  # the latest refusal
 
-    # ---- what comes in
+    # ---- incoming advertisements
 
-    def hear(self, origin: PeerId, content: bytes) -> bool:
-        """Take an advertisement that came by gossip; False if it counts nothing and is not to be passed on."""
+    def receive(self, origin: PeerId, content: bytes) -> bool:
+        """Take an advertisement received by gossip; False if it is invalid and must not be passed on."""
         try:
-            self._hear(origin, content)
+            self._receive(origin, content)
         except ProtocolError as error:
             self.why_refused = error.message
             return False
         return True
 
     def learn(self, content: bytes) -> bool:
-        """Take an advertisement that another peer has passed on when it was asked; its origin may be anybody."""
+        """Take an advertisement that another peer passed on when asked; its origin may be any peer."""
         try:
-            self._take(content, was_heard=False)
+            self._take(content, came_by_gossip=False)
         except ProtocolError as error:
             self.why_refused = error.message
             return False
         return True
 
     def keep(self) -> None:
-        """Write the sequences that counted since the last time; blocks.
+        """Write the sequence numbers accepted since the last call; blocks.
 
         Raises:
-            LedgerError: they can't be written just now; the next time tries them again.
+            LedgerError: they can't be written now; the next call tries them again.
         """
         unkept, self._unkept = self._unkept, {}
         if not unkept:
             return
         try:
-            self._kept.keep_seqs(unkept, now_ns=self._noted_ns)
+            self._peers.keep_seqs(unkept, now_ns=self._noted_ns)
         except BaseException:
             self._unkept = {**unkept, **self._unkept}
             raise
 
-    # ---- what is asked
+    # ---- queries
 
     def live(self) -> list[Advertisement]:
-        """Advertisements that have not run out, of peers that serve or not."""
+        """Advertisements that have not expired, of peers that serve or not."""
         self._expire()
         return [entry.ad for entry in self._entries.values()]
 
     def contents(self, count_max: int) -> list[bytes]:
-        """The same as they came, signed, the newest first."""
+        """The signed bytes of live advertisements as received, newest first."""
         self._expire()
         newest = sorted(self._entries.values(), key=lambda entry: -entry.ad.issued_s)
         return [entry.content for entry in newest[:count_max]]
@@ -172,23 +163,23 @@ class AdTable:
         return entry.ad if entry else None
 
     def offers(self, base: Digest, adapter: AdapterId) -> list[Advertisement]:
-        """Who serves an adapter, or the base alone: the cheapest first, and of equal ones those that have it warm."""
+        """Advertisements for an adapter, or for the base alone: cheapest first, then warm, then with free slots."""
         found = [ad for ad in self._serving() if ad.base == base and has_adapter(ad, adapter)]
         return sorted(found, key=lambda ad: (_price(ad), not is_warm(ad, adapter), -ad.slots_free, ad.peer_id))
 
     def resolve(self, name: str) -> Resolved:
-        """What a name means among what is advertised: see `names.resolve`.
+        """Resolve a model's name among the advertised models; see `names.resolve`.
 
         Raises:
-            UnknownModelError: nothing, or several things (all named).
-            UnavailableError: a base that we know, and nobody serves just now.
+            UnknownModelError: the name means nothing, or several models (all named).
+            UnavailableError: it means a base that this node knows and nobody serves now.
         """
         bases = frozenset(ad.base for ad in self._serving())
         names = Names(base_names=self._base_names, named=tuple(self._named), bases=bases, is_offered=self._is_offered)
         return resolve(name, names)
 
     def adapters(self) -> list[Listed]:
-        """What may be had by a name, each with the number of nodes that have it."""
+        """Models offered by name, each with the number of nodes that have it."""
         serving = self._serving()
         listed = [
             Listed(adapter=offered, base=base, num_nodes=num_nodes)
@@ -199,7 +190,7 @@ class AdTable:
 
     # ---- helpers
 
-    def _hear(self, origin: PeerId, content: bytes) -> None:
+    def _receive(self, origin: PeerId, content: bytes) -> None:
         if len(content) > AD_BYTES_MAX:
             raise MalformedError(f"an advertisement of {len(content)} bytes is over its cap of {AD_BYTES_MAX}")
         if not self._buckets.take(origin):
@@ -207,28 +198,28 @@ class AdTable:
         if (peer_id := peer_id_of(content)) != origin:
             raise MalformedError(f"{origin} publishes an advertisement of {peer_id}: each publishes its own")
         entry = self._entries.get(peer_id)
-        if entry and entry.content == content and not entry.was_heard:
-            entry.was_heard = True  # another peer had passed it on before: those behind us may not know it
+        if entry and entry.content == content and not entry.came_by_gossip:
+            entry.came_by_gossip = True  # passed on before the gossip came; peers behind us may not have it
             return
-        self._take(content, was_heard=True)
+        self._take(content, came_by_gossip=True)
 
-    def _take(self, content: bytes, *, was_heard: bool) -> None:
+    def _take(self, content: bytes, *, came_by_gossip: bool) -> None:
         peer_id = peer_id_of(content)
         if peer_id == self._own:
             raise StaleError("an advertisement of our own comes back")
         self._expire()
         seq_last = self._seqs.get(peer_id)
-        if seq_last is not None and not was_heard and peer_id not in self._entries:
-            seq_last -= 1  # the newest from before a restart counts again: the next one may be a minute away
+        if seq_last is not None and not came_by_gossip and peer_id not in self._entries:
+            seq_last -= 1  # accept the last one from before a restart again: the next may be a minute away
         ad = open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)
         if peer_id not in self._entries and len(self._entries) >= ADS_MAX:
             raise StaleError(f"{ADS_MAX} peers advertise already: one more is heard when another has gone")
-        self._entries[peer_id] = _AdEntry(ad=ad, content=content, was_heard=was_heard)
+        self._entries[peer_id] = _AdEntry(ad=ad, content=content, came_by_gossip=came_by_gossip)
         self._note_seq(peer_id, ad.seq)
         self._note_names(ad)
 
     def _note_seq(self, peer_id: str, seq: int) -> None:
-        self._seqs.pop(peer_id, None)  # the newest stand last
+        self._seqs.pop(peer_id, None)  # newest last
         self._seqs[peer_id] = self._unkept[peer_id] = seq
         self._noted_ns = int(self._now_s() * 10**9)
         while len(self._seqs) > SEQS_MAX:
@@ -254,12 +245,12 @@ class AdTable:
 
 
 def is_warm(ad: Advertisement, adapter: AdapterId) -> bool:
-    """Whether a node has an adapter in memory; the base always is."""
+    """True if a node has an adapter in memory; the base always is."""
     return adapter == BASE_ONLY or any(offered.id == adapter for offered in ad.warm)
 
 
 def has_adapter(ad: Advertisement, adapter: AdapterId) -> bool:
-    """Whether a node has an adapter in memory, or may have it on its disk."""
+    """True if a node has an adapter in memory, or may have it on disk."""
     return is_warm(ad, adapter) or may_hold(ad.cold, adapter)
 
 

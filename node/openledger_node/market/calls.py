@@ -1,4 +1,4 @@
-"""A call to several nodes at once, their bids, and the word to each whether it has won."""
+"""A call to several nodes at once, their bids, and the result told to each bidder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ TELL_TIMEOUT_S = 0.5
 
 @dataclass(slots=True, kw_only=True)
 class ReceivedBid:
-    """A bid, and the stream on which its bidder waits for the word."""
+    """A bid, and the stream on which its bidder waits for the result."""
 
     peer_id: PeerId
     message: BidMessage
@@ -38,23 +38,23 @@ class ReceivedBid:
 
     @property
     def is_good(self) -> bool:
-        """Whether the bidder still stands by it."""
+        """True while the bid is valid."""
         return trio.current_time() < self.at_s + self.message.valid_ms / 1_000
 
 
 @dataclass(slots=True, kw_only=True)
 class Bids:
-    """What came of a call."""
+    """The bids, refusals and failures of one call."""
 
-    heard: list[ReceivedBid] = field(default_factory=list)
+    received: list[ReceivedBid] = field(default_factory=list)
     refused: dict[PeerId, ProtocolError] = field(default_factory=dict)  # by the bidder, with its reason
-    failed: dict[PeerId, str] = field(default_factory=dict)  # no answer, or none that means anything
+    failed: dict[PeerId, str] = field(default_factory=dict)  # no answer, or an invalid one
 
 
 async def call_all(
     transport: Transport, protocol: str, call: Call, ads: Sequence[Advertisement], *, timeout_s: float
 ) -> Bids:
-    """Ask nodes for bids, all at once; what has not come at the deadline is not read."""
+    """Ask nodes for bids, all at once; bids after the deadline are ignored."""
     bids = Bids()
     try:
         with trio.move_on_after(timeout_s):
@@ -62,23 +62,23 @@ async def call_all(
                 for ad in ads:
                     nursery.start_soon(_ask, transport, protocol, call, ad, bids)
     except BaseException:
-        for heard in bids.heard:  # whoever called has left
-            await heard.messages.hang_up()
+        for received in bids.received:  # the caller was cancelled
+            await received.messages.aclose_shielded()
         raise
     for peer_id in [PeerId(ad.peer_id) for ad in ads]:
-        known = {heard.peer_id for heard in bids.heard} | bids.refused.keys() | bids.failed.keys()
+        known = {received.peer_id for received in bids.received} | bids.refused.keys() | bids.failed.keys()
         if peer_id not in known:
             bids.failed[peer_id] = f"no bid within {timeout_s:g} s"
     return bids
 
 
 async def tell_all(bids: Bids, call: Call, winner: PeerId | None, reasons: Mapping[PeerId, str]) -> None:
-    """Say to each bidder how it went, and hang up; who does not listen is not waited for."""
+    """Tell each bidder the result and close its stream, without waiting for bidders that do not read."""
     async with trio.open_nursery() as nursery:
-        for heard in bids.heard:
-            reason = reasons.get(heard.peer_id, "another bid was better")[:REASON_LENGTH_MAX]
-            word = Won(id=call.id) if heard.peer_id == winner else Lost(id=call.id, reason=reason)
-            nursery.start_soon(_tell, heard.messages, word)
+        for received in bids.received:
+            reason = reasons.get(received.peer_id, "another bid was better")[:REASON_LENGTH_MAX]
+            word = Won(id=call.id) if received.peer_id == winner else Lost(id=call.id, reason=reason)
+            nursery.start_soon(_tell, received.messages, word)
 
 
 async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisement, bids: Bids) -> None:
@@ -90,7 +90,7 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
         await messages.send(encode(call))
         match decode(await messages.receive()):
             case BidMessage() as bid:
-                bids.heard.append(
+                bids.received.append(
                     ReceivedBid(peer_id=peer_id, message=bid, messages=messages, at_s=trio.current_time())
                 )
                 is_kept = True
@@ -102,7 +102,7 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
         bids.failed[peer_id] = str(error)
     finally:
         if messages and not is_kept:
-            await messages.hang_up()
+            await messages.aclose_shielded()
 
 
 async def _tell(messages: MessageStream, word: MarketMessage) -> None:
@@ -110,6 +110,6 @@ async def _tell(messages: MessageStream, word: MarketMessage) -> None:
         with trio.move_on_after(TELL_TIMEOUT_S):
             await messages.send(encode(word))
     except NetworkError:
-        pass  # it left: the bid may stand all the same
+        pass  # it left; its bid may still be valid
     finally:
-        await messages.hang_up()
+        await messages.aclose_shielded()

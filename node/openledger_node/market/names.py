@@ -1,4 +1,4 @@
-"""What a model's name means on the network: pure, from the names that advertisements bring."""
+"""Resolving a model's name on the network: pure, from the names in advertisements."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest, check_d
 SHORT_ID_DIGITS = 8
 
 Named = tuple[Digest, OfferedAdapter]
-"""An adapter, its name, and the base that it is for."""
+"""A base, and an adapter for it with its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,32 +19,32 @@ class Resolved:
 
     base: Digest
     adapter: AdapterId
-    name: str  # that means nothing else: `name@<8 hex>`, or the base's
+    name: str  # unique: `name@<8 hex>`, or the base's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """All that a name may mean."""
+    """Everything that a name may refer to."""
 
-    base_names: Mapping[Digest, str]  # as we know them: an advertisement names its base by digest alone
+    base_names: Mapping[Digest, str]  # as configured here: an advertisement names its base by digest only
     named: Iterable[Named]
-    bases: frozenset[Digest]  # that somebody serves
+    bases: frozenset[Digest]  # that some node serves
     is_offered: Callable[[Digest, AdapterId], bool]
 
 
 def resolve(name: str, names: Names) -> Resolved:
-    """Find what `adapter`, `adapter@<8 hex of its id>`, `base:adapter`, `base` or an adapter's whole id means.
+    """Resolve `adapter`, `adapter@<8 hex of its id>`, `base:adapter`, `base` or an adapter's whole id.
 
     Raises:
-        UnknownModelError: nothing that somebody offers, or several things (all named).
-        UnavailableError: a base that we know, and nobody serves just now.
+        UnknownModelError: no node offers it, or it is ambiguous (all meanings named).
+        UnavailableError: it is a known base that no node serves now.
     """
     base_name, separator, adapter_name = name.rpartition(":")
     bases = {base for base in names.bases if not separator or names.base_names.get(base) == base_name}
     if separator and not bases:
         raise UnknownModelError(f"nobody on the network serves a base {base_name!r}{_known(names)}")
     meant = {base for base in bases if names.base_names.get(base) == name}
-    if len(meant) == 1:  # before an adapter of the same name, as on a node of one's own
+    if len(meant) == 1:  # a base comes before an adapter of the same name, as on this node itself
         return Resolved(base=meant.pop(), adapter=BASE_ONLY, name=name)
     found = {
         Resolved(base=base, adapter=adapter, name=unique)
@@ -52,7 +52,7 @@ def resolve(name: str, names: Names) -> Resolved:
         for adapter, unique in _candidates(adapter_name, base, names)
         if names.is_offered(base, adapter)
     }
-    if not found and name in names.base_names.values():  # right after a start, or while its nodes are down
+    if not found and name in names.base_names.values():  # right after startup, or while its nodes are down
         raise UnavailableError(f"nobody on the network serves {name!r} just now: try again soon")
     return _only(name, found)
 
@@ -73,7 +73,7 @@ def _candidates(name: str, base: Digest, names: Names) -> Iterable[tuple[Adapter
 
 
 def is_id(name: str) -> bool:
-    """Whether a name is an adapter's whole id."""
+    """True if a name is an adapter's whole id."""
     try:
         return AdapterId(check_digest(name)) != BASE_ONLY
     except MalformedError:

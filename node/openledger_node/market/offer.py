@@ -1,4 +1,4 @@
-"""What this node can say to a call: pure, from its state of the moment."""
+"""This node's answer to a call: pure, from its current state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,22 +18,22 @@ from openledger_protocol.wire.market import BidMessage, Call
 
 from ..ledger.jobs import Job
 
-# ---- What a node asks for a call: the operator's floor, and more of it where the node is busy or must load first.
+# ---- Prices: the operator's minimum, and surcharges while the node is busy or must load the adapter first.
 
 PERCENT = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricePolicy:
-    """The operator's word on prices."""
+    """The operator's price settings."""
 
     floor: Terms
-    load_percent: int = 0  # more, where the queue is full; in between in proportion
-    cold_percent: int = 0  # more, where the adapter is not in memory
+    load_percent: int = 0  # surcharge when the queue is full, in proportion below that
+    cold_percent: int = 0  # surcharge when the adapter is not in memory
 
 
 def terms_asked(policy: PricePolicy, *, num_live: int, queue_max: int, is_warm: bool) -> Terms:
-    """The terms of a bid, rounded up: never below the floor."""
+    """The terms of a bid, rounded up, so never below the minimum."""
     busy = min(num_live, queue_max)
     # The surcharge in parts of `PERCENT * queue_max`, so that no fraction is lost before the end.
     parts = policy.load_percent * busy + (0 if is_warm else policy.cold_percent * queue_max)
@@ -50,14 +50,14 @@ def _raised(price: Wei, parts: int, whole: int) -> Wei:
 # ---- offer
 
 BID_VALID_S = 20.0
-"""A bid stands for so long: enough for a channel to be opened by its payer, too short to wait for a price to rise."""
+"""The validity of a bid: long enough for its payer to open a channel, too short to speculate on rising prices."""
 
 MS_MAX = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SellerState:
-    """What this node is and does just now."""
+    """This node's current state as a seller."""
 
     wallet: Address
     signer: Address
@@ -67,14 +67,14 @@ class SellerState:
     chunk_tokens: int
     context_max: int
     policy: PricePolicy
-    is_ready: bool  # the engine runs, and takes requests
+    is_ready: bool  # the engine runs and admits requests
     num_live: int  # requests that run or wait
-    queue_max: int  # that may
-    slots: int  # that run at once
-    tokens_per_s: int  # measured: of one answer
-    prefill_tokens_per_s: int  # measured: of prompts
-    answer_ms: int  # measured: that a request holds a slot
-    load_ms: int  # measured: that a cold adapter takes
+    queue_max: int  # allowed to run or wait
+    slots: int  # requests that run at once
+    tokens_per_s: int  # measured, of one answer
+    prefill_tokens_per_s: int  # measured, of prompts
+    answer_ms: int  # measured: time that a request holds a slot
+    load_ms: int  # measured: time to load a cold adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +86,10 @@ class Sellable:
 
 
 def check_call(call: Call, state: SellerState) -> None:
-    """Require that this node could take a call, whatever the adapter.
+    """Require that this node could take a call, for any adapter.
 
     Raises:
-        UnavailableError: it is starting, paused or being stopped.
+        UnavailableError: it is starting, paused or shutting down.
         UnknownModelError: it serves another base.
         OverloadedError: its queue is full.
         RequestTooLongError: the context is too short.
@@ -110,10 +110,10 @@ def check_call(call: Call, state: SellerState) -> None:
 
 
 def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
-    """The bid for a call that can be taken.
+    """Make the bid for a call that passed `check_call`.
 
     Raises:
-        PaymentRequiredError: the call allows less than this node asks just now.
+        PaymentRequiredError: the call allows less than this node asks now.
     """
     terms = terms_asked(state.policy, num_live=state.num_live, queue_max=state.queue_max, is_warm=sellable.is_warm)
     _check_price(call, terms)
@@ -144,25 +144,25 @@ def _check_price(call: Call, terms: Terms) -> None:
 
 
 def _ttft_ms(call: Call, state: SellerState, sellable: Sellable) -> int:
-    """To the first token: the wait for a slot, the adapter, the prompt."""
+    """Time to the first token: waiting for a slot, loading the adapter, and prefill."""
     waiting = max(0, state.num_live - state.slots + 1)
     wait_ms = waiting * state.answer_ms // max(1, state.slots)
     load_ms = 0 if sellable.is_warm else state.load_ms
     return wait_ms + load_ms + call.tokens_in * 1_000 // max(1, state.prefill_tokens_per_s)
 
 
-# ---- How fast this node is, by its own newest answers: pure, from the rows of jobs.
+# ---- Speed of this node, measured on its newest answers: pure, from job rows.
 
 NEWEST = 32
-"""Answers that the figures are taken from: enough to be steady, few enough to follow the machine."""
+"""Answers measured: enough for steady figures, few enough to follow changes of the machine."""
 
 TOKENS_MIN = 4
-"""A shorter answer says little of how fast tokens come."""
+"""Shorter answers are too short to measure a rate."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speeds:
-    """Medians; the defaults are a small model's on a CPU, until there are answers."""
+    """Medians. The defaults are those of a small model on a CPU, used until there are answers."""
 
     tokens_per_s: int = 20
     prefill_tokens_per_s: int = 200
@@ -171,7 +171,7 @@ class Speeds:
 
 
 def speeds_of(jobs: Sequence[Job]) -> Speeds:
-    """The speeds of a node that answered these."""
+    """Measure speeds from finished jobs."""
     usual = Speeds()
     done = [job for job in jobs if job.first_token_ns and job.ended_ns and (job.tokens_out or 0) >= TOKENS_MIN]
     if not done:

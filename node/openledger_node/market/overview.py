@@ -1,4 +1,4 @@
-"""What this node knows of its market without asking anybody: peers, the last hour's calls, its price's place."""
+"""This node's view of its market without asking anyone: peers, the last hour's calls, and how its prices compare."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .bid_history import CallRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Priced:
-    """One model that is sold here, and what others ask for it: advertisements that count just now."""
+    """One model sold here, with this node's price and the prices in other nodes' valid advertisements."""
 
     name: str
     adapter: AdapterId
@@ -24,50 +24,50 @@ class Priced:
 
     @property
     def own_wei(self) -> int:
-        """Of 1,000 tokens in and 1,000 out."""
+        """This node's price for 1,000 tokens in and 1,000 out."""
         return both(self.own)
 
     @property
     def others_wei(self) -> tuple[int, ...]:
-        """The same of the others, the cheapest first."""
+        """The same price of other nodes, cheapest first."""
         return tuple(sorted(map(both, self.others)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketView:
-    """All of it."""
+    """Peers, recent calls and prices at one moment."""
 
     num_peers: int
-    num_serving: int  # that advertise
-    was_dialled: bool  # somebody has come by himself
+    num_serving: int  # that advertise that they serve
+    was_dialled: bool  # a peer has dialled in
     addresses: tuple[str, ...]
-    calls: tuple[CallRecord, ...]  # of the last hour, the oldest first
-    now_s: float  # of the clock of `calls`
-    priced: tuple[Priced, ...]  # the base first
+    calls: tuple[CallRecord, ...]  # of the last hour, oldest first
+    now_s: float  # by the clock of `calls`
+    priced: tuple[Priced, ...]  # base first
 
     def most_asked(self) -> Priced | None:
-        """The model that most calls were for; the base where there were none."""
+        """The model that most calls asked for; the base if there were none."""
         counts = {each.adapter: sum(call.adapter == each.adapter for call in self.calls) for each in self.priced}
         return max(self.priced, key=lambda each: counts[each.adapter], default=None)
 
 
 def both(terms: Terms) -> int:
-    """The price by which offers are compared at a glance: of 1,000 tokens in and 1,000 out."""
+    """A price to compare offers at a glance: for 1,000 tokens in and 1,000 out."""
     return terms.price_in_wei + terms.price_out_wei
 
 
 def priced(name: str, adapter: AdapterId, own: Terms, offers: Sequence[Advertisement]) -> Priced:
-    """One model's place among its offers."""
+    """Set one model's price beside those of its offers."""
     return Priced(name=name, adapter=adapter, own=own, others=tuple(ad.terms for ad in offers))
 
 
-# ---- The peers that we know, as they are shown: where each was learned of, and what it offers.
+# ---- Known peers for display: where each was learned of, and its offer.
 
 
 def peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) -> dict[str, Any]:
-    """One peer for JSON; what only its advertisement says is None while it has none that counts.
+    """One peer for JSON; fields from its advertisement are None without a valid one.
 
-    `price_wei` is that of 1,000 tokens in and 1,000 out, before surcharges; `has_our_base`: it can answer for `base`.
+    `price_wei` is for 1,000 tokens in and 1,000 out, before surcharges. `has_our_base`: it can answer for `base`.
     """
     return {
         "peer_id": peer.peer_id,

@@ -1,4 +1,4 @@
-"""A request on its way: what has been delivered, by whom, what it has cost, and who failed."""
+"""A request in progress: parts delivered, cost so far, and nodes that failed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from .request import AdapterEntry, AnswerPart, NetworkRequest, RemoteAnswer
 
 @dataclass(slots=True, kw_only=True)
 class RequestProgress:
-    """One request."""
+    """The progress of one request over several nodes."""
 
     wanted: NetworkRequest
     entry: AdapterEntry
@@ -32,29 +32,29 @@ class RequestProgress:
 
     @property
     def text(self) -> str:
-        """Delivered so far."""
+        """The text delivered so far."""
         return "".join(part.text for part in self.parts)
 
     @property
     def left_wei(self) -> Wei:
-        """What it may still cost."""
+        """The money left for the rest of the answer."""
         return Wei(max(0, self.budget_wei - self.spent_wei))
 
     @property
     def tokens_before(self) -> int:
-        """Of the prompt, and of what has been delivered: what the next node begins with."""
+        """Tokens of prompt and delivered text together, which the next node starts from."""
         return self.tokens_in + self._num_delivered
 
     def tokens_left(self, context_max: int | None = None) -> int:
-        """Tokens of the answer that are still wanted, and have room in a context."""
+        """Tokens of the answer that are still requested and fit into a context."""
         left = self.wanted.request.sampling.max_tokens - self._num_delivered
         return left if context_max is None else min(left, context_max - self.tokens_before)
 
     def call(self, ads: Sequence[Advertisement], *, deadline_ms: int) -> Call:
-        """The call for what is left of the answer, as far as some node's context reaches.
+        """Make the call for the rest of the answer, sized for the longest context on offer.
 
         Raises:
-            RequestTooLongError: nobody's does.
+            RequestTooLongError: it fits into no node's context.
         """
         context_max = max(ad.context_max for ad in ads)
         tokens_in, tokens_max = self.tokens_before, self.tokens_left(context_max)
@@ -76,15 +76,15 @@ class RequestProgress:
         )
 
     def add(self, attempt: Attempt) -> None:
-        """Note what a node has given, and what for."""
-        peer_id = attempt.heard.peer_id
+        """Record a node's part and its cost."""
+        peer_id = attempt.received.peer_id
         self.spent_wei = Wei(self.spent_wei + attempt.spent_wei)
         if attempt.why:
             self.blame(peer_id, attempt.error or UnavailableError(attempt.why))
         if attempt.bought or attempt.texts:
             part = AnswerPart(
                 peer_id=peer_id,
-                node=attempt.heard.message.wallet,
+                node=attempt.received.message.wallet,
                 text=attempt.text,
                 bought=attempt.bought,
                 why=attempt.why,
@@ -92,12 +92,12 @@ class RequestProgress:
             self.parts.append(part)
 
     def blame(self, peer_id: PeerId, error: Exception) -> None:
-        """Note why a node does not do; it is not asked again."""
+        """Record the reason for not using a node; it is not called again."""
         self.tried.add(peer_id)
         self.reasons[peer_id] = error if isinstance(error, ProtocolError) else UnavailableError(str(error))
 
     def answered(self, finish_reason: FinishReason, why_cut: ProtocolError | None = None) -> RemoteAnswer:
-        """The answer, as it is."""
+        """Make the answer from the parts delivered so far."""
         return RemoteAnswer(
             text=self.text,
             tokens_in=self.tokens_in,
@@ -108,17 +108,17 @@ class RequestProgress:
         )
 
     def end_at_limit(self, error: PaymentRequiredError) -> RemoteAnswer:
-        """End where the buyer's own means do.
+        """End the answer where the buyer's own money does.
 
         Raises:
-            PaymentRequiredError: that is before the beginning.
+            PaymentRequiredError: nothing was delivered yet.
         """
         if not self.text:
             raise error
         return self.answered("length", error)
 
     def failure(self) -> ProtocolError:
-        """Why there is no answer: one reason if all nodes have the same, else all of them."""
+        """The error if there is no answer: one reason if all nodes gave the same, otherwise all of them."""
         told = "; ".join(f"{peer_id}: {error.message}" for peer_id, error in self.reasons.items())
         model, kinds = self.wanted.request.model, {type(error) for error in self.reasons.values()}
         if kinds == {PaymentRequiredError}:
@@ -138,5 +138,5 @@ class RequestProgress:
 
 
 def _per_thousand(budget: Wei, num_tokens: int) -> Wei:
-    """The highest price of 1,000 tokens at which so many are within the budget."""
+    """The highest price per 1,000 tokens at which this many tokens stay within the budget."""
     return Wei(min(budget * PRICE_TOKENS // max(1, num_tokens), UINT128_MAX))

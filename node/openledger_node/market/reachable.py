@@ -1,4 +1,4 @@
-"""A stream to a peer that has advertised how it is reached."""
+"""Opening a stream to a peer by its advertised addresses."""
 
 import logging
 
@@ -13,17 +13,17 @@ log = logging.getLogger(__name__)
 
 
 async def open_to(transport: Transport, ad: Advertisement, protocol: str) -> trio.abc.Stream:
-    """Open a stream to an advertiser: over a connection that there is, else by its addresses, one after the other.
+    """Open a stream to an advertiser over an existing connection, or else by dialling its addresses in turn.
 
     Raises:
-        NetworkError: none of them leads to it.
+        NetworkError: none of its addresses leads to it.
     """
     peer_id = PeerId(ad.peer_id)
     try:
         return await transport.open_stream(peer_id, protocol)
     except NetworkError:
         if peer_id in transport.connected():
-            raise  # it is there, and does not speak the protocol
+            raise  # it is connected, but does not speak the protocol
         if not await _connect(transport, ad):
             raise
     return await transport.open_stream(peer_id, protocol)
@@ -32,7 +32,7 @@ async def open_to(transport: Transport, ad: Advertisement, protocol: str) -> tri
 async def _connect(transport: Transport, ad: Advertisement) -> bool:
     for address in ad.addresses:
         try:
-            # An address may promise another peer: whoever that is, it is not the one whose bid we want.
+            # The address may name another peer, whose bid we do not want.
             if peer_id_from_address(address) == ad.peer_id:
                 await transport.connect(address)
                 return True

@@ -1,4 +1,4 @@
-"""What a requester wants of the network, and what it was given."""
+"""A request to the network, and its answer."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from ..payments.purchase import Bought
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkRequest:
-    """A request, and what its model's name was found to mean."""
+    """A request, with the base and adapter that its model's name resolved to."""
 
     request: InferenceRequest
     base: Digest
@@ -22,7 +22,7 @@ class NetworkRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterEntry:
-    """An adapter as the chain has it registered: what its receipts must say. The base alone has no more than this."""
+    """An adapter's entry on the chain, which its receipts must match. The defaults are those of the base alone."""
 
     index_root: Digest = ZERO_DIGEST
     datanet_ids: tuple[DatanetId, ...] = ()
@@ -30,27 +30,27 @@ class AdapterEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerPart:
-    """What one node gave of an answer."""
+    """One node's part of an answer."""
 
     peer_id: PeerId
     node: Address
     text: str
-    bought: Bought | None  # None: no receipt came, or none that was right
-    why: str | None  # it gave no more
+    bought: Bought | None  # None: no receipt came, or only a wrong one
+    why: str | None  # why it delivered no more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteAnswer:
-    """An answer, the parts of which may come from several nodes."""
+    """An answer, whose parts may come from several nodes."""
 
     text: str
     tokens_in: int  # of the prompt alone
     tokens_out: int  # canonical tokenisation of the text
     finish_reason: FinishReason
     parts: tuple[AnswerPart, ...] = field(default=())
-    why_cut: ProtocolError | None = None  # the buyer's own limit
+    why_cut: ProtocolError | None = None  # the buyer's own limit, if it ended the answer
 
     @property
     def paid_wei(self) -> Wei:
-        """What receipts charge for it."""
+        """The sum of its receipts."""
         return Wei(sum(part.bought.receipt.amount_wei for part in self.parts if part.bought))

@@ -1,4 +1,4 @@
-"""The door of a node among others: what this machine has, it answers itself; the rest is bought from the network."""
+"""The router: requests for models on this machine are answered here, and all others are bought on the network."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -24,40 +24,43 @@ from .attempt import Show
 from .request import NetworkRequest, RemoteAnswer
 
 REMOTE_MAX = 64
-"""Requests that the network answers for us at once."""
+"""Requests that the network may answer for this node at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteRequest:
-    """A request that goes to the network."""
+    """A request that was admitted for the network."""
 
     request: InferenceRequest
     wanted: NetworkRequest
 
 
 class NetworkMarket(Protocol):
-    """What the door asks of the network."""
+    """The router's view of the network.
+
+    The one implementation is `network.buying.Buying`, which stands above this folder in the import order.
+    """
 
     def models(self) -> list[ServedModel]:
-        """What others offer."""
+        """Models that other nodes advertise."""
 
     def want(self, request: InferenceRequest) -> NetworkRequest:
-        """What a request's model means on the network.
+        """Resolve a request's model among the models that other nodes advertise.
 
         Raises:
-            UnknownModelError: nothing that somebody offers.
+            UnknownModelError: no node offers it.
         """
 
     async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
-        """Have it answered.
+        """Have the request answered by the network.
 
         Raises:
-            ProtocolError: nobody could.
+            ProtocolError: no node could answer it.
         """
 
 
 class Router:
-    """Answers requests by this machine's engine, or by the network."""
+    """Answers requests with this machine's engine, or through the network."""
 
     def __init__(
         self, serving: Serving, ledger: Ledger, market: Callable[[], NetworkMarket | None], *, is_serving: bool
@@ -71,25 +74,25 @@ class Router:
 
     @property
     def num_live(self) -> int:
-        """Requests that the network answers for us now."""
+        """Requests that the network answers now."""
         return self._live.num_live
 
     @property
     def is_ready(self) -> bool:
-        """Whether a request would be let in now."""
+        """True if a request would be admitted now."""
         if self._is_serving:
             return self._serving.is_ready
         return self._market() is not None and not self._serving.is_draining
 
     async def models(self) -> Sequence[ServedModel]:
-        """What is here, and what others offer."""
+        """Models on this machine, and models that others offer."""
         here = await self._serving.models()
         known = {model.name for model in here}
         market = self._market()
         return [*here, *(model for model in market.models() if model.name not in known)] if market else here
 
     async def find_model(self, name: str) -> ServedModel:
-        """One of them, by any name that a request may use.
+        """Find a model by any name that a request may use.
 
         Raises:
             UnknownModelError: neither this machine nor the network has it.
@@ -103,7 +106,7 @@ class Router:
             return ServedModel(name=name, parent=None if wanted.adapter == BASE_ONLY else self._serving.base.name)
 
     async def admit(self, request: InferenceRequest) -> Admitted | RemoteRequest:
-        """Let a request in: here where this machine has what it names, else to the network.
+        """Admit a request: here if this machine has its model, or else for the network.
 
         Raises:
             ProtocolError: it is refused; nothing was recorded.
@@ -134,16 +137,16 @@ class Router:
             self._live.leave()
 
     def cut_off(self) -> None:
-        """End every answer that the network still gives us; what came of it is paid."""
+        """Cancel all answers from the network; parts already delivered are paid."""
         for scope in self._scopes:
             scope.cancel()
 
     async def wait_idle(self) -> None:
-        """Return when the network answers nothing for us any more."""
+        """Wait until no request is with the network."""
         await self._live.wait_idle()
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
-        """A token's name, and the bytes that it stands for; None: it is no text."""
+        """The text of a token and its bytes; None: the token has no text."""
         return self._serving.spell(token_id)
 
     def _seek(self, request: InferenceRequest) -> RemoteRequest:
@@ -158,9 +161,9 @@ class Router:
         self._live.enter()
         return RemoteRequest(request=request, wanted=wanted)
 
-    async def _buy(self, sought: RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:
-        """Have the network answer, pass it on, and record it; what came before a reader left is paid."""
-        market, request = self._market(), sought.request
+    async def _buy(self, remote: RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:
+        """Buy the answer, pass it on and record it. Parts delivered before the reader left are paid."""
+        market, request = self._market(), remote.request
         assert market is not None, "it was there when the request was let in"
         jobs, began_ns, first_ns, has_left = self._ledger.jobs, time.time_ns(), None, False
 
@@ -173,10 +176,10 @@ class Router:
                 has_left = True
                 raise _LeftError from None
 
-        await trio.to_thread.run_sync(jobs.start, self._job(sought))
+        await trio.to_thread.run_sync(jobs.start, self._job(remote))
         last: Completion | Failure
         try:
-            last = _completion(request, self._serving.base.name, await market.answer(sought.wanted, show))
+            last = _completion(request, self._serving.base.name, await market.answer(remote.wanted, show))
         except _LeftError:
             last = Failure(error=UnavailableError("its reader left"))
         except ProtocolError as error:
@@ -189,14 +192,14 @@ class Router:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await send.send(last)
 
-    def _job(self, sought: RemoteRequest) -> Job:
-        adapter = sought.wanted.adapter
+    def _job(self, remote: RemoteRequest) -> Job:
+        adapter = remote.wanted.adapter
         return Job(
-            request_id=sought.request.request_id,
+            request_id=remote.request.request_id,
             received_ns=time.time_ns(),
             base=self._serving.base.name,
             adapter_id=None if adapter == BASE_ONLY else adapter,
-            adapter_name=None if adapter == BASE_ONLY else sought.request.model,
+            adapter_name=None if adapter == BASE_ONLY else remote.request.model,
             state="running",
             tokens_in=0,
         )
@@ -209,7 +212,7 @@ class Router:
 
 
 class _LeftError(Exception):
-    """Whoever asked has hung up."""
+    """The client closed its connection."""
 
 
 def _completion(request: InferenceRequest, base: str, answered: RemoteAnswer) -> Completion:
@@ -239,7 +242,7 @@ def _bought(last: Completion | Failure, began_ns: int, first_ns: int | None) -> 
 
 
 def _asking(name: str) -> InferenceRequest:
-    """A request that only asks what a name means."""
+    """A dummy request for resolving a name."""
     return InferenceRequest(
         request_id=RequestId(ZERO_DIGEST), model=name, prompt="", sampling=SamplingParams(max_tokens=1, seed=0)
     )

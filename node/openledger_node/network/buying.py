@@ -47,9 +47,9 @@ class Buying:
         self._auditable = auditable
 
     @property
-    def purse(self) -> SpendingLimit:
+    def spending_limit(self) -> SpendingLimit:
         """What may be spent."""
-        return self._requester.purse
+        return self._requester.spending_limit
 
     def models(self) -> list[ServedModel]:
         """What others offer of our base, by names that mean one thing."""
@@ -125,7 +125,7 @@ def open_requester(
     return Requester(
         network=session.network.network,
         transport=transport,
-        board=board,
+        table=board,
         payer=Payer(
             wallet=wallet,
             domain=domain,
@@ -134,7 +134,7 @@ def open_requester(
             now_ns=time.time_ns,
             fail_point=session.fail_point,
         ),
-        purse=SpendingLimit(
+        spending_limit=SpendingLimit(
             peers=session.ledger.peers,
             payer=session.accounts.wallet,
             request_max_wei=Wei(payer.request_max_wei),
@@ -145,7 +145,7 @@ def open_requester(
         base=serving.base.digest,
         tokenizer=tokenizer,
         backing=_backing(session, Wei(payer.deposit_wei)),
-        patience=RequesterLimits(
+        limits=RequesterLimits(
             candidates_max=payer.candidates_max,
             bid_timeout_s=payer.bid_timeout_s,
             stall_timeout_s=payer.stall_timeout_s,

@@ -233,7 +233,7 @@ class PeerService:
         return Advertiser(
             network=network,
             transport=self._transport,
-            board=self._board,
+            table=self._board,
             peers=session.ledger.peers,
             seed=ensure_identity(self._home.network_keys(network)),
             snapshot=lambda: self._snapshot(binding),

@@ -109,8 +109,8 @@ def open_seller(
         voucher_timeout_s=market.voucher_timeout_s,
     )
     paid = StreamSeller(
-        desk=serving,
-        shop=shop,
+        serving=serving,
+        seller_terms=shop,
         accounts=accounts,
         receipts=receipts,
         check_sellable=check_sellable,

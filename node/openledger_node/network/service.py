@@ -187,13 +187,13 @@ class NetworkService:
         """Apply other limits of spending and disk from now on."""
         self._config = replace(self._config, payer=payer, limits=limits)
         if self._peers:
-            self._peers.market.purse.cap(
+            self._peers.market.spending_limit.cap(
                 request_max_wei=Wei(payer.request_max_wei), day_max_wei=Wei(payer.day_max_wei)
             )
 
     async def spent_today_wei(self) -> int | None:
         """The cost of this UTC day's requests; None for a node that buys nothing."""
-        return await self._peers.market.purse.spent_today() if self._peers else None
+        return await self._peers.market.spending_limit.spent_today() if self._peers else None
 
     async def ask(self, question: str, arguments: Mapping[str, Any]) -> Any:
         """Answer one question of a command.

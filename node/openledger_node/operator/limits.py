@@ -16,7 +16,7 @@ from ..home import Home
 from ..network.service import NetworkService
 from ..settings_file import check_value, write_settings
 from .pause_rules import read_hours
-from .prices import overriding, wei_from_text
+from .prices import overriding
 
 MACHINE = tuple(spec.name for spec in fields(LimitsConfig))
 MONEY = ("request_max_wei", "day_max_wei")

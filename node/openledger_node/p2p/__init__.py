@@ -1,1 +1,1 @@
-"""The network: byte streams between peers, and messages over them."""
+"""Peer to peer: transports, messages over streams, and the transfer of adapters."""

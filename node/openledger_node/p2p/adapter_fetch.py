@@ -1,7 +1,7 @@
-"""Fetching an adapter from peers who are not trusted: its id decides what it is, and nothing else is taken.
+"""Fetching an adapter from untrusted peers: only files that match its id are accepted.
 
-Peers whose lists agree are asked at once. A peer whose chunk is not the one that it promised is left alone; if all
-chunks are as promised and a file is still wrong, the list was a lie, and all who told it are.
+Peers whose lists agree are asked in parallel. A peer whose chunk does not match its list is dropped. If all
+chunks match and a file is still wrong, the list was false, and every peer that sent this list is dropped.
 """
 
 from collections import Counter, deque
@@ -29,38 +29,38 @@ RESERVE_BYTES = 256 * 1024**2
 VERSION_BYTES_MAX = 64 * 1024**2
 
 Check = Callable[[AdapterManifest], None]
-"""Raises AdapterRefusedError for an adapter that we do not want, before anything large is fetched."""
+"""Raises AdapterRefusedError for an unwanted adapter, before anything large is fetched."""
 
 Wanted = Callable[[AdapterManifest], Sequence[DatanetReference]]
-"""Which Datanets' versions are not here yet; reads the disk."""
+"""Lists the Datanet versions that are missing here; reads the disk."""
 
 KeepVersion = Callable[[DatanetReference, bytes], None]
-"""Writes a Datanet's version that a peer sent; raises ProtocolError if the chain does not vouch for it."""
+"""Writes a Datanet's version from a peer; raises ProtocolError if it does not match the chain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchLimits:
-    """What an adapter may take."""
+    """Limits on the size of one adapter."""
 
     size_bytes_max: int = SIZE_BYTES_MAX
-    reserve_bytes: int = RESERVE_BYTES  # that stay free on the disk
+    reserve_bytes: int = RESERVE_BYTES  # to keep free on the disk
     version_bytes_max: int = VERSION_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedFiles:
-    """An adapter's files, each as its id says; not yet checked for whether they can be served."""
+    """An adapter's files, each verified against its id; not yet checked for loading."""
 
     folder: Path
     manifest: AdapterManifest
-    size_bytes: int  # that came this time
-    from_peer: PeerId  # who sent most of it
+    size_bytes: int  # received in this run
+    from_peer: PeerId  # the peer that sent most of it
     dropped: dict[PeerId, str]
-    missing_versions: dict[str, str]  # path → why nobody's was taken
+    missing_versions: dict[str, str]  # path → why no peer's version was accepted
 
 
 class Transfer:
-    """One adapter on its way into a partial folder."""
+    """The transfer of one adapter into a partial folder."""
 
     def __init__(
         self,
@@ -81,11 +81,11 @@ class Transfer:
         self._bytes_of: Counter[PeerId] = Counter()
 
     async def run(self, check: Check, wanted: Wanted, keep_version: KeepVersion) -> FetchedFiles:
-        """Fetch everything that is not here yet.
+        """Fetch everything that is missing.
 
         Raises:
-            AdapterRefusedError: we do not want this adapter, whoever has it.
-            NetworkError: no provider is left; the message says what each had. What came stays for the next time.
+            AdapterRefusedError: this adapter is unwanted, whichever peer has it.
+            NetworkError: no provider is left; the message gives each one's error. Chunks received so far are kept.
             NodeError: the disk is full.
         """
         try:
@@ -114,7 +114,7 @@ class Transfer:
             missing = deque(await trio.to_thread.run_sync(self._partial.missing, listing.bulk))
             await self._fetch(listing, missing)
             if missing:
-                continue  # all who had this list are gone
+                continue  # every provider of this list is gone
             wrong = await trio.to_thread.run_sync(self._partial.wrong_files, listing.bulk)
             if not wrong:
                 for path, content in listing.small.items():
@@ -123,10 +123,10 @@ class Transfer:
             await self._drop_all(listing, f"its list of {wrong[0].path} is of another file")
 
     async def _recruit(self) -> None:
-        """Have as many providers as are asked at once, where there are so many.
+        """Connect to providers until enough are connected or none is waiting.
 
         Raises:
-            NetworkError: there is none.
+            NetworkError: no provider is left.
         """
         while self._waiting and len(self._live) < PROVIDERS_AT_ONCE:
             async with trio.open_nursery() as nursery:
@@ -148,12 +148,12 @@ class Transfer:
             await self._drop(provider, f"its list is of more than {self._limits.size_bytes_max:,} bytes")
 
     def _commonest_listing(self) -> Listing:
-        """The list that most providers have; among equals that of whoever was named first."""
+        """The list that most providers have; on a tie, that of the provider named first."""
         lists = [provider.listing for provider in self._in_order()]
         return max(lists, key=lambda mine: sum(mine.bulk == other.bulk for other in lists))
 
     async def _fetch(self, listing: Listing, missing: "deque[Place]") -> None:
-        """Have all providers of one list send what is missing, until it is there or they are gone."""
+        """Fetch missing chunks from all providers of one list, until nothing is missing or they are gone."""
         while missing and (group := self._group(listing)):
             try:
                 async with trio.open_nursery() as nursery:
@@ -178,7 +178,7 @@ class Transfer:
         return [provider for provider in self._in_order() if provider.listing.bulk == listing.bulk]
 
     def _in_order(self) -> list[Provider]:
-        """Those that can be asked, whoever was named first before the others."""
+        """Connected providers in the order in which they were named."""
         return sorted(self._live.values(), key=lambda provider: self._rank[provider.peer_id])
 
     async def _drop_all(self, listing: Listing, why: str) -> None:
@@ -196,7 +196,7 @@ class Transfer:
     async def _fetch_versions(
         self, datanets: Sequence[DatanetReference], keep_version: KeepVersion
     ) -> dict[str, str]:
-        """Fetch each version from whoever has a true one; path → why nobody's was taken."""
+        """Fetch each version from a peer that has a valid one; path → why no peer's was accepted."""
         missing = {}
         for datanet in datanets:
             if why := await self._fetch_version(datanet, keep_version):

@@ -1,7 +1,7 @@
-"""What a provider lists of an adapter, held against the adapter's id before anything large is fetched. Pure.
+"""Checking a provider's file list against the adapter's id, before anything large is fetched. Pure.
 
-`adapter.json` is known by the id, the weights by the digest that it holds, the attribution index by its root: so all
-that stays open is whether a provider's list cuts these files into the right chunks.
+The id fixes `adapter.json`, which fixes the digest of the weights and the root of the attribution index. A
+provider's list can therefore only be wrong in how it cuts these files into chunks.
 """
 
 import json
@@ -20,26 +20,26 @@ MANIFEST_PATH = "adapter.json"
 INDEX_PATH = "attribution/manifest.json"
 ARTIFACT_PATHS = ("adapter_config.json", "adapter_model.safetensors")
 SMALL_BYTES_MAX = CHUNK_BYTES
-"""The two files that say what the others must be come in one chunk each."""
+"""The two files that fix all others come in one chunk each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """A provider's list, as far as the adapter itself vouches for it."""
+    """A provider's list, verified against the adapter's manifest."""
 
     manifest: AdapterManifest
-    small: Mapping[str, bytes]  # adapter.json, and the manifest of the index if there is one
-    bulk: tuple[FileEntry, ...]  # all other files that are to be fetched, by path
-    versions: Mapping[str, FileEntry]  # by path; whether they are true the chain must say
+    small: Mapping[str, bytes]  # adapter.json, and the index's manifest if there is an index
+    bulk: tuple[FileEntry, ...]  # all other files to fetch, by path
+    versions: Mapping[str, FileEntry]  # by path; not verified, because only the chain can
 
     @property
     def size_bytes(self) -> int:
-        """Of all that is fetched, versions left out."""
+        """The size of all files to fetch, without versions."""
         return sum(entry.size_bytes for entry in self.bulk) + sum(map(len, self.small.values()))
 
 
 def small_entry(manifest: TransferManifest, path: str) -> FileEntry:
-    """The entry of a file that must come in one chunk.
+    """Find the entry of a file that must come in one chunk.
 
     Raises:
         AdapterRefusedError: it is not listed, or is larger.
@@ -51,10 +51,10 @@ def small_entry(manifest: TransferManifest, path: str) -> FileEntry:
 
 
 def read_manifest(content: bytes, id: AdapterId) -> AdapterManifest:
-    """Read `adapter.json`, whoever sent it.
+    """Read an `adapter.json` from an untrusted peer.
 
     Raises:
-        AdapterRefusedError: it is not the one of this id.
+        AdapterRefusedError: it does not have this id.
     """
     try:
         manifest = manifest_from_json(json.loads(content))
@@ -66,7 +66,7 @@ def read_manifest(content: bytes, id: AdapterId) -> AdapterManifest:
 
 
 def check_listing(listed: TransferManifest, manifest: AdapterManifest, small: Mapping[str, bytes]) -> Listing:
-    """Hold a provider's list against what the adapter itself says of its files.
+    """Check a provider's list against the adapter's own digests.
 
     Raises:
         AdapterRefusedError: a file is missing, or listed under another digest.
@@ -85,16 +85,16 @@ def check_listing(listed: TransferManifest, manifest: AdapterManifest, small: Ma
 
 
 def version_path(datanet: DatanetReference) -> str:
-    """Under which path a provider offers a Datanet's version.
+    """The path under which a provider offers a Datanet's version.
 
     Raises:
-        MalformedError: its id or version is no name.
+        MalformedError: its id or version is not a name.
     """
     return check_version_path(f"datanets/{datanet.id}/{datanet.version}.json")
 
 
 def _indexed_files(content: bytes, root: Digest) -> dict[str, Digest]:
-    """Path → digest of the files that an index's manifest names, which its root vouches for."""
+    """Path → digest of the files that an index's manifest names, once its root is verified."""
     try:
         index: Any = json.loads(content)
         found = canonical_digest(index)

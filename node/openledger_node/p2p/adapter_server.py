@@ -1,7 +1,7 @@
-"""Adapters of this shelf for whoever asks: their files in chunks, and the versions that say who owns their rows.
+"""Serving this node's adapters to peers: their files in chunks, and the Datanet versions that name row owners.
 
-Only names of a fixed list can be asked for, and what lies under them is opened without following any link: whatever a
-stranger's adapter has brought into the home, nothing else of it leaves.
+Peers can request only names of a fixed list, and files are opened without following links. A malicious adapter
+in the library can therefore not make this node serve any other file.
 """
 
 import contextlib
@@ -21,7 +21,6 @@ from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import ADAPTER_DATANETS_MAX, CHUNK_BYTES
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError, UnknownModelError
 from openledger_protocol.primitives import AdapterId
-from openledger_protocol.wire.inference import error_message
 from openledger_protocol.wire.transfer import (
     FILES_MAX,
     ChunkMessage,
@@ -46,30 +45,30 @@ from .transport import PeerId
 STREAMS_PER_PEER = 2
 STREAMS_MAX = 16
 IDLE_S = 60.0
-"""A stream on which nothing is asked, or whose answer is not taken, is closed after this."""
+"""A stream is closed when nothing is requested, or an answer is not read, for this long."""
 
 LISTINGS_MAX = 64
-"""Lists that are kept, so that a file is hashed once and not for every peer; the oldest go first."""
+"""Lists that are cached, so that a file is hashed once and not for every peer; the oldest are dropped first."""
 
 READERS_MAX = 4
 INDEX_FOLDER = "attribution"
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe must not make us wait
+PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # opening a pipe must not block
 
 Stamp = tuple[tuple[str, int, int, int], ...]
-"""Path, time, size and inode of each file: they change when the files do."""
+"""Path, mtime, size and inode of each file, which change when the file does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """An adapter that is served."""
+    """A served adapter: its file list, and the stamp that it was made from."""
 
     stamp: Stamp
     listing: TransferManifest
 
 
 class AdapterServer:
-    """Serves the `adapter` protocol from a home."""
+    """Serves the `adapter` protocol from a data directory."""
 
     def __init__(self, home: Home, *, may_share: Callable[[AdapterId], bool] = lambda _: True) -> None:
         self._home = home
@@ -80,28 +79,28 @@ class AdapterServer:
         self._num_streams: Counter[PeerId] = Counter()
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
-        """Serve one stream: any number of questions, each answered in turn."""
+        """Serve one stream: any number of requests, each answered in turn."""
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
         with contextlib.suppress(NetworkError, trio.TooSlowError):
             try:
                 with self._counted(peer_id):
                     await self._answer_all(messages)
             except ProtocolError as error:
-                await _send(messages, error_message(error))
+                await messages.refuse(error, timeout_s=IDLE_S)
 
     async def _answer_all(self, messages: MessageStream) -> None:
         while True:
             with trio.fail_after(IDLE_S):
                 question = decode(await messages.receive())
             answer = await trio.to_thread.run_sync(self.answer, question, limiter=self._readers)
-            await _send(messages, answer)
+            await messages.send(encode(answer), timeout_s=IDLE_S)
 
     def answer(self, question: TransferMessage) -> TransferMessage:
-        """Answer one question; reads the disk.
+        """Answer one request; reads the disk.
 
         Raises:
             UnknownModelError: no such adapter is served here.
-            MalformedError: it is no question, or its file has no such chunk.
+            MalformedError: it is not a request, or its file has no such chunk.
         """
         if not isinstance(question, GetManifest | GetChunk):
             raise MalformedError("only manifests and chunks can be asked for")
@@ -124,7 +123,7 @@ class AdapterServer:
             yield
         finally:
             self._num_streams[peer_id] -= 1
-            self._num_streams += Counter()  # forgets those at zero
+            self._num_streams += Counter()  # drops counts of zero
 
     def _find(self, id: AdapterId) -> Shared:
         folder = self._folder(id)
@@ -154,12 +153,12 @@ class AdapterServer:
         return self._shared[id]
 
     def _folder(self, id: AdapterId) -> Path | None:
-        """The one folder of the shelf whose name ends in the id's first digits."""
+        """The library folder whose name ends in the id's first digits."""
         found = sorted(self._home.adapters.glob(f"[!.]*@{id[2:10]}"))
         return next((folder for folder in found if not folder.is_symlink()), None)
 
     def _version_paths(self, manifest: AdapterManifest) -> list[str]:
-        """The versions of its Datanets that are here; what is not named as it must be is not served."""
+        """The versions of its Datanets that are on this disk; misnamed ones are not served."""
         paths = []
         for datanet in manifest.datanets or ():
             with contextlib.suppress(MalformedError, OSError):
@@ -169,7 +168,7 @@ class AdapterServer:
         return list(dict.fromkeys(paths))[:ADAPTER_DATANETS_MAX]
 
     def _place(self, folder: Path, path: str) -> tuple[Path, list[str]]:
-        """The folder that a path is opened from, without following links, and its parts."""
+        """The folder that a path is opened from, and the parts of the path below it."""
         parts = path.split("/")
         return (self._home.datanets, parts[1:]) if parts[0] == "datanets" else (folder, parts)
 
@@ -194,7 +193,7 @@ def _entries(shared: Shared) -> Iterable[FileEntry]:
 
 
 def _adapter_paths(folder: Path) -> list[str]:
-    """The files of an adapter's folder that may be asked for."""
+    """The files of an adapter's folder that peers may request."""
     index = folder / INDEX_FOLDER
     inner = sorted(index.iterdir()) if index.is_dir() and not index.is_symlink() else []
     paths = [*sorted(file.name for file in folder.iterdir()), *(f"{INDEX_FOLDER}/{file.name}" for file in inner)]
@@ -222,10 +221,10 @@ def _stamp(path: str, place: tuple[Path, list[str]]) -> tuple[str, int, int, int
 
 @contextlib.contextmanager
 def _open_below(root: Path, parts: list[str]) -> Iterator[int]:
-    """Open a plain file below a folder of ours, following no link on the way.
+    """Open a plain file below `root`, without following any link on the way.
 
     Raises:
-        OSError: it is not there, or something else is.
+        OSError: it does not exist, or is not a plain file.
     """
     with contextlib.ExitStack() as stack:
         at = os.open(root, DIRECTORY)
@@ -245,8 +244,3 @@ def _chunks(descriptor: int) -> Iterator[bytes]:
     while chunk := os.pread(descriptor, CHUNK_BYTES, at):
         yield chunk
         at += len(chunk)
-
-
-async def _send(messages: MessageStream, answer: TransferMessage) -> None:
-    with trio.fail_after(IDLE_S):
-        await messages.send(encode(answer))

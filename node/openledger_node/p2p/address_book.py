@@ -1,4 +1,4 @@
-"""Where peers of one network were last met, on disk: the first to be asked after a restart."""
+"""Last known addresses of a network's peers, on disk: the first to be dialled after a restart."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class AddressBook:
-    """One address a peer, the one met last first."""
+    """One address per peer, most recently met first."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / FILE
@@ -29,11 +29,11 @@ class AddressBook:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Those met last first."""
+        """Addresses, most recently met first."""
         return tuple(reversed(self._addresses.values()))
 
     def note(self, address: str) -> None:
-        """A peer was met at an address."""
+        """Note that a peer was met at an address."""
         peer_id = peer_id_from_address(address)
         self._is_written = next(reversed(self._addresses.items()), None) == (peer_id, address)
         self._addresses.pop(peer_id, None)
@@ -42,7 +42,7 @@ class AddressBook:
             del self._addresses[next(iter(self._addresses))]
 
     def write(self) -> None:
-        """Keep it, whole or not at all; a book that can't be kept is no reason to stop."""
+        """Write the book atomically. A failed write is only logged: the node can run without a book."""
         if self._is_written:
             return
         text = json.dumps({"schema": SCHEMA, "addresses": self.addresses}, indent=1)
@@ -54,7 +54,7 @@ class AddressBook:
 
 
 def _read(file: Path) -> list[str]:
-    """What is there; nothing of a file that is not ours, since the network can be found without it."""
+    """Read the addresses; none if the file is not a valid book, because the network can be found without it."""
     try:
         with file.open("rb") as stream:
             content = json.loads(stream.read(FILE_BYTES_MAX))

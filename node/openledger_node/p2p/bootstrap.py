@@ -1,4 +1,4 @@
-"""A bootstrap point: a process without engine or money, where the peers of one network find each other.
+"""A bootstrap node: a process without engine or money, where the peers of one network find each other.
 
     python -m openledger_node.p2p.bootstrap --network ID --folder F --listen /ip4/127.0.0.1/tcp/0
 
@@ -27,22 +27,22 @@ from .connections import Connections
 from .identity import ensure_identity
 from .transport import Gossip, PeerId, Transport
 
-# ---- How much of each peer is let through: one bucket a peer, in bounded memory.
+# ---- Rate limits: one bucket per peer, in bounded memory.
 
 PEERS_MAX = 4096
 
 
 class Rates:
-    """A token bucket a peer; of too many peers, the one heard longest ago is forgotten."""
+    """A token bucket per peer; beyond the limit, the peer heard longest ago is forgotten."""
 
     def __init__(self, *, per_s: float, burst: float, clock: Callable[[], float]) -> None:
         self._per_s = per_s
         self._burst = burst
         self._clock = clock
-        self._left: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # tokens, and when that was
+        self._left: OrderedDict[PeerId, tuple[float, float]] = OrderedDict()  # tokens, and when they were counted
 
     def take(self, peer_id: PeerId) -> bool:
-        """Take one token of a peer's; False if it has none."""
+        """Take one of a peer's tokens; False if it has none."""
         now = self._clock()
         tokens, at_s = self._left.pop(peer_id, (self._burst, now))
         tokens = min(self._burst, tokens + (now - at_s) * self._per_s)
@@ -53,26 +53,26 @@ class Rates:
         return can_pass
 
 
-# ---- bootstrap
+# ---- The bootstrap node.
 
 CONNECTIONS_MAX = 256
 MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 2.0, 20.0
-"""What it passes on of one origin. It can't read what it carries, and is judged by what it passes on."""
+"""Messages passed on per origin. The node can't check their content, but its peers score it by what it passes on."""
 
 READ_BYTES = 4096
 END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def topics(network: str) -> tuple[str, ...]:
-    """What a network gossips about."""
+    """The gossip topics of a network."""
     return f"/openledger/{network}/ads/1", f"/openledger/{network}/calls/1"
 
 
-def open_point(folder: Path, listen: tuple[str, ...]) -> Transport:
-    """A transport for a point, with the identity that lies in `folder`.
+def open_bootstrap(folder: Path, listen: tuple[str, ...]) -> Transport:
+    """Open the transport of a bootstrap node, with the identity in `folder`.
 
     Raises:
-        ConfigError: an address to listen on is none.
+        ConfigError: a listen address is invalid.
         KeyFileError: the identity can't be read.
     """
     transport: Transport = load_plug("transport", "libp2p")(
@@ -90,7 +90,7 @@ async def serve(
     announce: Callable[[Transport], None],
     wait_for_end: Callable[[], Awaitable[object]],
 ) -> None:
-    """Be a point of one network until the end; `bootstrap` are other points of it.
+    """Serve one network until `wait_for_end` returns; `bootstrap` are its other bootstrap nodes.
 
     Raises:
         NetworkError: it can't listen.
@@ -101,10 +101,10 @@ async def serve(
             nursery.start_soon(_forget, transport.subscribe(topic, accept))
         await nursery.start(transport.run)
         announce(transport)
-        keeper = Connections(
+        connections = Connections(
             transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=SystemRandom()
         )
-        nursery.start_soon(keeper.run)
+        nursery.start_soon(connections.run)
         await wait_for_end()
         nursery.cancel_scope.cancel()
 
@@ -120,7 +120,7 @@ async def _forget(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
 
 
 async def _wait_for_hang_up(signals: AsyncIterator[int]) -> None:
-    """Wait until our input ends, or a signal tells us to end."""
+    """Wait until stdin ends or an end signal arrives."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_wait_for_end_of_input, nursery.cancel_scope)
         async for _ in signals:
@@ -128,7 +128,7 @@ async def _wait_for_hang_up(signals: AsyncIterator[int]) -> None:
 
 
 async def _wait_for_end_of_input(scope: trio.CancelScope) -> None:
-    # NOTE: not by `sys.stdin`: a thread that waits in it keeps a lock that the interpreter wants when it ends.
+    # NOTE: not by `sys.stdin`, because a thread that waits in it holds a lock that the interpreter needs at exit.
     while await trio.to_thread.run_sync(os.read, sys.stdin.fileno(), READ_BYTES, abandon_on_cancel=True):
         pass
     scope.cancel()
@@ -139,7 +139,7 @@ def _tell(transport: Transport) -> None:
 
 
 def main() -> int:
-    """Run it; the exit code is that of what went wrong."""
+    """Run a bootstrap node; the exit code is that of its error."""
     parser = argparse.ArgumentParser(prog="openledger_node.p2p.bootstrap")
     parser.add_argument("--network", required=True)
     parser.add_argument("--folder", type=Path, required=True)
@@ -164,9 +164,9 @@ def main() -> int:
 
 
 async def _run(words: argparse.Namespace) -> None:
-    with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it says that it is there
+    with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it prints its addresses
         await serve(
-            open_point(words.folder, tuple(words.listen)),
+            open_bootstrap(words.folder, tuple(words.listen)),
             network=words.network,
             folder=words.folder,
             bootstrap=tuple(words.bootstrap),

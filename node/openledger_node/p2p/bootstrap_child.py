@@ -1,4 +1,4 @@
-"""Starting and ending a bootstrap point in a process of its own."""
+"""Starting and stopping a bootstrap node in a child process."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..errors import NetworkError
 
 
 class BootstrapNode(ChildProcess):
-    """One running bootstrap point: who it is, and where it listens."""
+    """A running bootstrap node: its peer id and addresses."""
 
     def __init__(self, process: "subprocess.Popen[str]", told: dict[str, Any]) -> None:
         super().__init__(process)
@@ -17,10 +17,10 @@ class BootstrapNode(ChildProcess):
         self.addresses: tuple[str, ...] = tuple(told["addresses"])
 
 
-def start_point(
+def start_bootstrap(
     folder: Path, *, network: str, listen: tuple[str, ...], bootstrap: tuple[str, ...] = ()
 ) -> BootstrapNode:
-    """Start a point with the identity that lies in `folder`, and return when it listens. It ends with us.
+    """Start a bootstrap node with the identity in `folder`, and return when it listens. It ends with this process.
 
     Raises:
         NetworkError: it can't be started; the message says why.

@@ -1,8 +1,8 @@
-"""Keeping a node connected: who is tried, when, and who is tried again.
+"""Keeping a node connected: which peers to dial, and when to retry.
 
-Sources, in order: where peers were last met, the bootstrap addresses of the network, and a rendezvous at each
-bootstrap point that we are connected with. The library's own connector is off: it is slow to return to a peer that
-has restarted, and it dials whomever it has ever heard of.
+Sources, in order: the last known addresses, the network's bootstrap addresses, and a rendezvous at each connected
+bootstrap node. The library's own connector is off: it is slow to return to a peer that has restarted, and it
+dials every peer that it has ever heard of.
 """
 
 import logging
@@ -17,15 +17,15 @@ from .address_book import ADDRESS_LENGTH_MAX, AddressBook
 from .transport import PeerId, Transport, peer_id_from_address
 
 CONNECTIONS_MIN, CONNECTIONS_AIM = 8, 12
-"""With fewer than the first, we dial until we have the second. Others may connect with us as they like."""
+"""With fewer connections than the first number, the node dials until it has the second. Peers may dial in freely."""
 
 TICK_S, SETTLE_S = 1.0, 0.05
 ASK_FEW_S, ASK_ENOUGH_S = 10.0, 60.0
-"""Between two rendezvous at one point: while connections are few, and otherwise."""
+"""Seconds between two rendezvous at one bootstrap node: while connections are few, and otherwise."""
 
 RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
 RETURN_S_MAX, RETURN_FOR_S = 10.0, 300.0
-"""Whom we were connected with is tried at least so often, and for so long: it may have restarted."""
+"""A peer that was connected is dialled at least this often, for this long: it may have restarted."""
 
 WRITE_EVERY_S = 5.0
 DIALS_AT_ONCE = 8
@@ -37,11 +37,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownPeer:
-    """A peer that we have heard of."""
+    """A peer that this node has heard of."""
 
     peer_id: PeerId
     address: str
-    """Empty for one that came by itself and has not said where it lives."""
+    """Empty for a peer that dialled in and has not told its addresses."""
     learned_from: str
     """`last good`, `bootstrap`, `rendezvous <peer id>`, or `inbound`."""
     is_connected: bool
@@ -49,7 +49,7 @@ class KnownPeer:
 
 @dataclass(slots=True, kw_only=True)
 class _Candidate:
-    """One address, and when it is to be tried next."""
+    """One address, and when to try it next."""
 
     peer_id: PeerId
     address: str
@@ -62,7 +62,7 @@ class _Candidate:
 
 
 class Connections:
-    """Keeps the connections of one network."""
+    """Keeps this node connected to the peers of one network."""
 
     def __init__(
         self,
@@ -81,18 +81,18 @@ class Connections:
         self._clock = clock
         self._points = {peer_id_from_address(address): None for address in bootstrap}
         self._candidates: dict[str, _Candidate] = {}
-        self._seen_s: dict[PeerId, float] = {}  # who was connected, and when we last saw it so
-        self._asked_s: dict[PeerId, float] = {}  # rendezvous point → when it is to be asked next
+        self._seen_s: dict[PeerId, float] = {}  # peer → when it was last seen connected
+        self._asked_s: dict[PeerId, float] = {}  # bootstrap node → when to ask it next
         self._written_s = 0.0
         self._moved = (
             trio.Event()
-        )  # a dial or a rendezvous has ended: what follows from it need not wait for the tick
+        )  # set when a dial or rendezvous ends, so that its effect need not wait for the tick
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
         self._learn(book.addresses, LAST_GOOD)
         self._learn(bootstrap, BOOTSTRAP)
 
     def known(self) -> tuple[KnownPeer, ...]:
-        """Whom we have heard of, in that order; of a peer's addresses one that has led to it, if there is one."""
+        """Known peers in the order they were learned; a peer's working address is preferred."""
         there = self._transport.connected()
         best: dict[PeerId, _Candidate] = {}
         for candidate in self._candidates.values():
@@ -106,7 +106,7 @@ class Connections:
         )
 
     async def run(self) -> None:
-        """Dial, ask and dial again until cancelled."""
+        """Dial peers and ask bootstrap nodes until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 while True:
@@ -123,7 +123,7 @@ class Connections:
             self._book.write()
 
     def _look(self) -> None:
-        """Take note of who is connected, and keep what was noted."""
+        """Note the connected peers, and write the address book from time to time."""
         now = self._clock()
         self._seen_s.update(dict.fromkeys(self._transport.connected(), now))
         self._seen_s = {peer_id: seen_s for peer_id, seen_s in self._seen_s.items() if now - seen_s < RETURN_FOR_S}
@@ -134,7 +134,7 @@ class Connections:
     # ── dialling ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _to_dial(self) -> list[_Candidate]:
-        """Those whose turn it is, as many as we lack, one address a peer at a time; points in any case."""
+        """Candidates to dial now: as many as are lacking, one address per peer; bootstrap nodes in any case."""
         now, absent = self._clock(), set(self._transport.connected())
         num_there = len(absent)
         absent |= {one.peer_id for one in self._candidates.values() if one.is_dialling}
@@ -151,7 +151,7 @@ class Connections:
 
     async def _dial(self, candidate: _Candidate) -> None:
         try:
-            if candidate.peer_id in self._points:  # they do not wait behind addresses that lead nowhere
+            if candidate.peer_id in self._points:  # they must not wait behind dead addresses
                 await self._transport.connect(candidate.address)
             else:
                 async with self._dials:
@@ -168,7 +168,7 @@ class Connections:
             self._moved.set()
 
     def _put_off(self, candidate: _Candidate) -> None:
-        """Wait twice as long as the last time, though not for a peer that was here a moment ago."""
+        """Double the wait, but less for a peer that was connected recently."""
         longest_s = RETURN_S_MAX if candidate.peer_id in self._seen_s else RETRY_MAX_S
         wait_s = min(RETRY_MIN_S * 2.0 ** min(candidate.num_failures, 10), longest_s)
         candidate.num_failures += 1
@@ -177,7 +177,7 @@ class Connections:
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _to_ask(self) -> list[PeerId]:
-        """Points whose turn it is; one that was lost is asked as soon as it is back: it may have restarted."""
+        """Bootstrap nodes to ask now; one that was lost is asked as soon as it returns, as it may have restarted."""
         there, now = self._transport.connected(), self._clock()
         self._asked_s = {point: due_s for point, due_s in self._asked_s.items() if point in there}
         due = [point for point in self._points if point in there and self._asked_s.get(point, now) <= now]
@@ -192,14 +192,14 @@ class Connections:
         except NetworkError as error:
             log.debug("%s", error)
             return
-        self._random.shuffle(found)  # so that not everybody dials the same few
+        self._random.shuffle(found)  # so that not all nodes dial the same few
         self._learn(found, f"rendezvous {point}")
         self._moved.set()
 
     # ── knowing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _learn(self, addresses: Iterable[str], learned_from: str) -> None:
-        """Remember addresses that are news, while there is room."""
+        """Remember new addresses, while there is room."""
         for place, address in enumerate(addresses):
             if address in self._candidates or len(address) > ADDRESS_LENGTH_MAX:
                 continue
@@ -213,7 +213,7 @@ class Connections:
                 )
 
     def _make_room(self) -> bool:
-        """Forget the address that has failed most often, if there are too many."""
+        """Forget the address that failed most often, if there are too many; False if none can go."""
         if len(self._candidates) < KNOWN_MAX:
             return True
         idle = [

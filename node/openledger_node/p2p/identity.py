@@ -1,4 +1,4 @@
-"""Who a node is to its peers: an Ed25519 key, drawn once."""
+"""A node's identity among peers: an Ed25519 key, generated once."""
 
 import secrets
 from contextlib import suppress
@@ -12,16 +12,16 @@ FILE = "peer.key"
 
 
 def ensure_identity(folder: Path) -> bytes:
-    """The private seed that lies in `folder`; drawn at the first call.
+    """Read the private seed in `folder`; the first call generates it.
 
-    It needs no password: it holds no money, and a node must start alone after a power cut.
+    It has no password: it holds no money, and a node must be able to restart alone after a power cut.
 
     Raises:
-        KeyFileError: the file can't be read, is damaged, or is open to others.
+        KeyFileError: the file can't be read, is damaged, or is readable by others.
     """
     file = folder / FILE
     if not file.exists():
-        with suppress(FileExistsError):  # another process drew one first: that one counts
+        with suppress(FileExistsError):  # another process was first; its key is used
             write_private(file, secrets.token_bytes(SEED_BYTES).hex() + "\n", is_new=True)
     try:
         mode, text = file.stat().st_mode, file.read_text(encoding="ascii")

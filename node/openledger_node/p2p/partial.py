@@ -1,6 +1,7 @@
-"""An adapter on its way: a folder beside the shelf that the shelf does not see, and that outlives a crash.
+"""A partly fetched adapter: a hidden folder beside the library that survives a crash.
 
-A file has its full size from the first chunk on. Which chunks it holds is not noted down: their digests say so.
+Files have their full size from the first chunk on. Present chunks are not recorded, because their digests show
+them.
 """
 
 import contextlib
@@ -22,10 +23,10 @@ from ..home import Home, take_lock
 PREFIX = ".pull-"
 FILES, VERSIONS = "files", "versions"
 PARTIALS_MAX = 4
-"""Adapters that were begun and not finished; the one touched longest ago makes room."""
+"""Unfinished adapters that are kept; beyond that, the one touched longest ago is removed."""
 
 Place = tuple[FileEntry, int]
-"""A chunk: its file and its place in it."""
+"""A chunk: its file and its index."""
 
 
 class Partial:
@@ -37,11 +38,11 @@ class Partial:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, home: Home, id: AdapterId) -> Iterator[Self]:
-        """Take an adapter's folder, as it was left; one fetches at a time.
+        """Open an adapter's folder as it was left, locked against other fetchers.
 
         Raises:
             ConfigError: it is being fetched already.
-            NodeError: the home can't be written to.
+            NodeError: the data directory can't be written.
         """
         folder = home.adapters / f"{PREFIX}{id[2:]}"
         with _told(folder):
@@ -57,16 +58,16 @@ class Partial:
 
     @property
     def files(self) -> Path:
-        """The adapter's folder, as far as it has come."""
+        """The adapter's files fetched so far."""
         return self._folder / FILES
 
     @property
     def versions(self) -> Path:
-        """Versions of Datanets that have come and were accepted."""
+        """Datanet versions that were fetched and accepted."""
         return self._folder / VERSIONS
 
     def check_room(self, size_bytes: int, *, reserve_bytes: int) -> None:
-        """Require room for the files twice, as they are copied to the shelf before this folder goes.
+        """Require room for the files twice, because they are copied to the library before this folder is removed.
 
         Raises:
             NodeError: the disk has less.
@@ -82,7 +83,7 @@ class Partial:
         """Write a whole file.
 
         Raises:
-            NodeError: the home can't be written to.
+            NodeError: the data directory can't be written.
         """
         file = self._file(path)
         with _told(file):
@@ -90,28 +91,28 @@ class Partial:
             file.write_bytes(content)
 
     def write(self, entry: FileEntry, index: int, data: bytes) -> None:
-        """Write one chunk, which has been checked.
+        """Write one verified chunk.
 
         Raises:
-            NodeError: the home can't be written to.
+            NodeError: the data directory can't be written.
         """
         file = self._file(entry.path)
         with _told(file), _open(file, entry.size_bytes) as descriptor:
             os.pwrite(descriptor, data, index * CHUNK_BYTES)
 
     def missing(self, entries: Iterable[FileEntry]) -> list[Place]:
-        """The chunks that are not here as these entries say; what is here is read and hashed."""
+        """List the chunks that are missing or wrong; reads and hashes the files."""
         return [place for entry in entries for place in self._missing_of(entry)]
 
     def wrong_files(self, entries: Iterable[FileEntry]) -> list[FileEntry]:
-        """Files whose chunks are all here, and which are not what they must be; they are removed."""
+        """Remove and return complete files whose digest is wrong."""
         wrong = [entry for entry in entries if _file_digest(self._file(entry.path)) != entry.digest]
         for entry in wrong:
             self._file(entry.path).unlink(missing_ok=True)
         return wrong
 
     def remove(self) -> None:
-        """Leave nothing behind."""
+        """Remove the folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _missing_of(self, entry: FileEntry) -> Iterator[Place]:
@@ -128,7 +129,7 @@ class Partial:
 
 @contextlib.contextmanager
 def _open(file: Path, size_bytes: int) -> Iterator[int]:
-    """Open a file of this size; where it is new, it holds zeros."""
+    """Open a file of this size; a new one is filled with zeros."""
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:

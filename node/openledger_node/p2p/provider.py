@@ -1,4 +1,4 @@
-"""One peer that offers an adapter: its list, held against the adapter's id, and its chunks, held against its list."""
+"""One peer that offers an adapter: its list is checked against the adapter's id, its chunks against the list."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -32,17 +32,17 @@ OpenStream = Callable[[PeerId], Awaitable[trio.abc.Stream]]
 """Opens an `adapter` stream to a peer."""
 
 ANSWER_S = 20.0
-"""For one answer, a list or a chunk; who sends a chunk more slowly than this is left for another."""
+"""For one answer, a list or a chunk; a slower peer is dropped."""
 
 Take = Callable[[Place, bytes], Awaitable[None]]
-"""Receives each chunk as it comes, checked."""
+"""Receives each verified chunk as it comes."""
 
 WINDOW = 4
-"""Chunks that are asked of a peer ahead of the one that it sends."""
+"""Chunks requested ahead of the one that the peer is sending."""
 
 
 class Provider:
-    """A peer that has shown that it knows the adapter."""
+    """A peer whose list was verified against the adapter's id."""
 
     def __init__(self, peer_id: PeerId, id: AdapterId, messages: MessageStream) -> None:
         self.peer_id = peer_id
@@ -52,11 +52,11 @@ class Provider:
 
     @classmethod
     async def reach(cls, open_stream: OpenStream, peer_id: PeerId, id: AdapterId) -> "Provider":
-        """Ask a peer for its list, and for the two files that tell whether the list is the adapter's.
+        """Connect to a peer, and verify its list with the two files that fix the adapter.
 
         Raises:
-            NetworkError: it is not there, or too slow.
-            ProtocolError: it has no such adapter, or something else under its id.
+            NetworkError: it can't be reached, or is too slow.
+            ProtocolError: it does not have the adapter, or has something else under its id.
         """
         with in_time("be reached"):
             stream = await open_stream(peer_id)
@@ -69,7 +69,7 @@ class Provider:
         return provider
 
     async def fetch(self, places: "deque[Place]", take: Take) -> None:
-        """Fetch chunks from the left of a queue that others may share; what was asked and did not come is put back.
+        """Fetch chunks from the left of a shared queue; chunks that did not arrive are put back.
 
         Raises:
             NetworkError: the peer has gone, or is too slow.
@@ -103,8 +103,8 @@ class Provider:
         return bytes(content)
 
     async def aclose(self) -> None:
-        """Hang up."""
-        await self._messages.hang_up()
+        """Close the stream."""
+        await self._messages.aclose_shielded()
 
     async def _list(self) -> Listing:
         with in_time("send its list"):
@@ -145,7 +145,7 @@ class Provider:
 
 @contextmanager
 def in_time(what: str) -> Iterator[None]:
-    """Bound one answer.
+    """Limit the time for one answer.
 
     Raises:
         NetworkError: it did not come in time.

@@ -1,19 +1,24 @@
-"""Messages over a byte stream: one msgpack map a frame."""
+"""Messages over a byte stream, one msgpack map per frame, and inboxes of gossip topics."""
 
 import logging
 from collections import deque
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 import trio
 
 from openledger_protocol.codec import CONTROL_FRAME_BYTES_MAX, FrameDecoder, encode_frame
+from openledger_protocol.errors import ProtocolError
+from openledger_protocol.wire.inference import encode, error_message
 
 from ..errors import NetworkError
 from .transport import GOSSIP_WAITING_MAX, Accept, Gossip, PeerId
 
 RECEIVE_BYTES = 16 * 1024
 HANG_UP_S = 1.0
+
+log = logging.getLogger(__name__)
 
 
 class MessageStream:
@@ -24,27 +29,41 @@ class MessageStream:
         self._frame_bytes_max = frame_bytes_max
         self._decoder = FrameDecoder(size_bytes_max=frame_bytes_max)
         self._received: deque[dict[str, Any]] = deque()
-        self._sending = trio.Lock()  # a frame is never cut by another one
+        self._sending = trio.Lock()  # frames are never interleaved
 
-    async def send(self, message: Mapping[str, object]) -> None:
+    async def send(self, message: Mapping[str, object], *, timeout_s: float = inf) -> None:
         """Send one message.
 
         Raises:
             MalformedError: it is too large for a frame.
-            NetworkError: the other side has gone.
+            NetworkError: the other side has gone, or has read nothing for `timeout_s`.
         """
         frame = encode_frame(message, size_bytes_max=self._frame_bytes_max)
         try:
-            async with self._sending:
-                await self._stream.send_all(frame)
+            with trio.move_on_after(timeout_s) as scope:
+                async with self._sending:
+                    await self._stream.send_all(frame)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise NetworkError("the other side of a stream has gone") from error
+        if scope.cancelled_caught:
+            raise NetworkError(f"the other side of a stream has read nothing for {timeout_s:.0f} s")
+
+    async def offer(self, message: Mapping[str, object], *, timeout_s: float = inf) -> None:
+        """Send one message to a peer that may have left; what it sent before still counts."""
+        try:
+            await self.send(message, timeout_s=timeout_s)
+        except NetworkError as error:
+            log.info("a peer did not get the last message: %s", error)
+
+    async def refuse(self, error: ProtocolError, *, timeout_s: float = inf) -> None:
+        """Tell a peer why its request is refused, if it is still there. All protocols write errors alike."""
+        await self.offer(encode(error_message(error)), timeout_s=timeout_s)
 
     async def receive(self) -> dict[str, Any]:
         """Wait for the next message.
 
         Raises:
-            MalformedError: what came is no frame.
+            MalformedError: the received bytes are not a frame.
             NetworkError: the stream has ended.
         """
         while not self._received:
@@ -58,22 +77,20 @@ class MessageStream:
         return self._received.popleft()
 
     async def aclose(self) -> None:
-        """Close it."""
+        """Close the stream."""
         await self._stream.aclose()
 
-    async def hang_up(self) -> None:
-        """Close it also when cancelled, and wait no longer than a second for a side that reads no more."""
+    async def aclose_shielded(self) -> None:
+        """Close the stream even if cancelled, and wait at most a second for a side that has stopped reading."""
         with trio.move_on_after(HANG_UP_S, shield=True):
             await self.aclose()
 
 
-# ---- What waits to be read on one topic.
-
-log = logging.getLogger(__name__)
+# ---- Messages of one topic that wait to be read.
 
 
 class Inbox:
-    """Messages of one topic, the newest of them."""
+    """The newest messages of one topic."""
 
     def __init__(self, topic: str, accept: Accept) -> None:
         self._topic = topic
@@ -81,7 +98,7 @@ class Inbox:
         self._send, self.receive = trio.open_memory_channel[Gossip](GOSSIP_WAITING_MAX)
 
     def can_pass(self, origin: PeerId, content: bytes) -> bool:
-        """Ask the subscriber; one that raises has refused."""
+        """Ask the subscriber; an exception counts as a refusal."""
         try:
             return self._accept(origin, content)
         except Exception:
@@ -89,11 +106,11 @@ class Inbox:
             return False
 
     def put(self, gossip: Gossip) -> None:
-        """Add a message; where there is no room, the oldest goes."""
+        """Add a message; if there is no room, the oldest is dropped."""
         try:
             self._send.send_nowait(gossip)
         except trio.WouldBlock:
             self.receive.receive_nowait()
             self._send.send_nowait(gossip)
         except trio.BrokenResourceError:
-            pass  # nobody listens any more; the topic is passed on all the same
+            pass  # nobody receives any more; messages are still passed on

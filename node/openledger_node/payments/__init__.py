@@ -1,4 +1,4 @@
-"""Payments: both halves of a paid stream.
+"""Payments: both sides of a paid stream.
 
 payer, purchase, payer channels, spending limit; seller, accounts, credit, delivery, receipts.
 """

@@ -1,4 +1,4 @@
-"""The channels that this node is paid through: one account each, kept in step with the ledger."""
+"""Channels that pay this node: one account each, kept in step with the ledger."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -27,7 +27,7 @@ FAIL_POINTS: Final = ("voucher:checked", "voucher:kept")
 """Where a crash test may kill the node, in order."""
 
 SEEN_MAX = 1_000
-"""Vouchers of a channel that are told apart: more than can be on their way at once."""
+"""Vouchers remembered per channel, more than can be in transit at once."""
 
 AskStanding = Callable[[ChannelId, ChannelConfig], Awaitable[Standing]]
 
@@ -39,27 +39,27 @@ class ChannelAccount:
     channel_id: ChannelId
     config: ChannelConfig
     tab: Tab
-    floor_wei: Wei  # a voucher up to here opens no stream: it may be one that was seen
-    secured_wei: Wei = ZERO_WEI  # what the deposit covered when the chain was asked last
-    seen: set[Wei] = field(default_factory=set)  # ceilings over the floor of vouchers that were taken
-    settling: trio.Lock = field(default_factory=trio.Lock)  # receipts of one channel are made one after the other
+    floor_wei: Wei  # a voucher up to this ceiling opens no stream: it may be a replay
+    secured_wei: Wei = ZERO_WEI  # what the deposit covered at the last answer of the chain
+    seen: set[Wei] = field(default_factory=set)  # ceilings above the floor of accepted vouchers
+    settling: trio.Lock = field(default_factory=trio.Lock)  # receipts of one channel are made one at a time
     changed: trio.Event = field(default_factory=trio.Event)  # replaced at each change of the tab
-    num_users: int = 0  # streams that hold this very object
+    num_users: int = 0  # streams that hold this object
 
     @property
     def unsecured_wei(self) -> Wei:
-        """What its live streams may still be given beyond the deposit and what receipts have charged."""
+        """Credit in use: what live streams may still receive beyond the deposit and what receipts have charged."""
         if not self.tab.running:
             return ZERO_WEI
         return Wei(max(0, self.tab.ceiling_wei - max(self.secured_wei, self.tab.charged_wei)))
 
     def tell(self) -> None:
-        """Wake whoever waits for the tab to change."""
+        """Wake the tasks that wait for a change of the tab."""
         changed, self.changed = self.changed, trio.Event()
         changed.set()
 
     def see(self, ceiling_wei: Wei) -> None:
-        """Remember a voucher that was taken; of very many, those up to the lower half count as seen."""
+        """Remember an accepted voucher. Once there are too many, the lower half moves below the floor."""
         self.seen.add(ceiling_wei)
         if len(self.seen) > SEEN_MAX:
             self.floor_wei = sorted(self.seen)[SEEN_MAX // 2]
@@ -67,7 +67,7 @@ class ChannelAccount:
 
 
 class ChannelAccounts:
-    """Accounts by channel, made at a payer's first request."""
+    """Accounts by channel, created at a payer's first request."""
 
     def __init__(
         self,
@@ -88,9 +88,9 @@ class ChannelAccounts:
         self._crediting = trio.Lock()  # two requests may not count on the same credit
 
     async def open(self, config: ChannelConfig) -> ChannelAccount:
-        """The account of a channel, for one stream, which hands it back by `close`.
+        """Return a channel's account for one stream, which returns it by `close`.
 
-        Nothing is written: whoever names a channel has not paid for a row.
+        Nothing is written yet: a peer that merely names a channel has not paid for a row.
         """
         key = channel_id(config, self._domain)
         if key not in self._accounts:
@@ -103,7 +103,7 @@ class ChannelAccounts:
         return account
 
     def close(self, account: ChannelAccount) -> None:
-        """Hand an account back; one that never had a voucher is forgotten."""
+        """Return an account; one that never had a voucher is forgotten."""
         account.num_users -= 1
         if account.num_users == 0 and account.tab.ceiling_wei == 0:
             self._accounts.pop(account.channel_id, None)
@@ -111,10 +111,10 @@ class ChannelAccounts:
     async def admit(
         self, account: ChannelAccount, signed: SignedVoucher, request_id: RequestId, price_wei: Wei
     ) -> None:
-        """Let a stream begin: its voucher is new, the channel is good for its first chunk, and that is reserved.
+        """Admit a stream: its voucher is new, and the channel covers its first chunk, which is reserved.
 
-        A voucher that was seen opens nothing, since a claim has shown it to everybody: it is no payer's word that
-        *this* request shall be charged.
+        A voucher that was seen before opens nothing. Once a claim has published it, it no longer proves that the
+        payer agreed to *this* request.
 
         Raises:
             ProtocolError: it is refused; nothing has changed.
@@ -134,7 +134,7 @@ class ChannelAccounts:
             account.tab.run_up(request_id, price_wei)
 
     async def accept(self, account: ChannelAccount, signed: SignedVoucher) -> None:
-        """Take a voucher: checked, kept, and only then relied on; one that is not higher changes nothing.
+        """Accept a voucher: check it, store it, and only then rely on it. One that is not higher changes nothing.
 
         Raises:
             ProtocolError: it is refused; nothing has changed.
@@ -147,13 +147,13 @@ class ChannelAccounts:
                 await self._keep(account, signed, ceiling)
 
     async def secured_wei(self, account: ChannelAccount) -> Wei:
-        """What the channel's deposit covers, in all: as it was known last where the chain does not answer."""
+        """The total that the channel's deposit covers; the last known value if the chain does not answer."""
         with suppress(UnavailableError):
             await self._ask(account)
         return account.secured_wei
 
     def settle(self, account: ChannelAccount, request_id: RequestId, amount_wei: Wei) -> None:
-        """End a stream by a receipt that is committed."""
+        """End a stream whose receipt is committed."""
         account.tab.settle(request_id, amount_wei)
         account.tell()
 
@@ -172,10 +172,10 @@ class ChannelAccounts:
         self._fail_point("voucher:kept")
 
     def _store(self, account: ChannelAccount, signed: SignedVoucher) -> None:
-        """Keep a channel and its highest voucher.
+        """Store a channel and its highest voucher.
 
         Raises:
-            UnavailableError: the ledger can't be written just now.
+            UnavailableError: the ledger can't be written now.
         """
         try:
             with self._ledger.transaction():
@@ -185,10 +185,10 @@ class ChannelAccounts:
             raise UnavailableError("this node's ledger can't be written just now: try again soon") from error
 
     async def _ask(self, account: ChannelAccount) -> Standing:
-        """What the chain says of the account.
+        """Ask the chain for the account's state.
 
         Raises:
-            UnavailableError: nothing, just now.
+            UnavailableError: the chain does not answer.
         """
         try:
             standing = await self._ask_standing(account.channel_id, account.config)
@@ -198,9 +198,10 @@ class ChannelAccounts:
         return standing
 
     async def _weigh(self, account: ChannelAccount, standing: Standing, wanted_wei: Wei) -> "_Trust":
-        """Set what the ledger says of a payer beside what the chain says, unless its deposit is enough.
+        """Combine the ledger's record of a payer with the chain's, unless the deposit alone is enough.
 
-        What runs is counted before the ledger is read: a receipt that comes in between counts twice, and not never.
+        Running streams are counted before the ledger is read, so a receipt committed in between counts twice
+        rather than not at all.
         """
         payer, charged = account.config.payer, account.tab.charged_wei
         if wanted_wei <= secured_wei(standing):
@@ -224,7 +225,7 @@ class ChannelAccounts:
         )
 
     def _running(self, account: ChannelAccount, payer: Address | None) -> int:
-        """What streams of other channels may still be given on credit: a payer may name many channels at once."""
+        """Credit in use on other channels: a payer may open many channels at once."""
         others = (other for other in self._accounts.values() if other is not account)
         return sum(other.unsecured_wei for other in others if payer in (None, other.config.payer))
 
@@ -240,7 +241,7 @@ class ChannelAccounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Served:
-    """What a payer was given beyond any deposit, that no claim has brought in since; and all payers together."""
+    """Credit that a payer, or all payers together, used beyond any deposit and no claim has collected since."""
 
     today_wei: Wei
     ever_wei: Wei
@@ -249,7 +250,7 @@ class _Served:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Trust:
-    """What a channel's limit hangs on, all of one moment."""
+    """The inputs of a channel's limit, all read at the same moment."""
 
     standing: Standing
     record: Record
@@ -257,7 +258,7 @@ class _Trust:
 
 
 def _check_remembered(account: ChannelAccount, standing: Standing) -> None:
-    """A ledger that was restored from an older copy does not know what a channel was charged: nothing new on that."""
+    """Refuse new work if the chain shows more claimed than the ledger knows: it was restored from an old backup."""
     if standing.claimed_wei > account.tab.charged_wei:
         raise PaymentRequiredError(
             f"{standing.claimed_wei} wei were claimed of this channel, and this node remembers "

@@ -1,7 +1,6 @@
-"""How far a payer is trusted: pure numbers, from what the chain says and from what is owed already.
+"""Credit of a payer, as pure numbers: from the chain's state and from what the payer already owes.
 
-Every amount here is cumulative: what a channel may have been charged in all, so that two streams of one channel share
-one bound.
+Every amount is cumulative over the channel's life, so two streams of one channel share one limit.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What the chain says of a channel and of its payer."""
+    """The chain's state of a channel and of its payer."""
 
     deposit_final_wei: Wei = ZERO_WEI  # in blocks that can't be reorganised away
     deposit_latest_wei: Wei = ZERO_WEI
@@ -25,30 +24,30 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditPolicy:
-    """What the operator risks on payers who have no channel yet."""
+    """The operator's limits for payers that have no channel yet."""
 
-    unsecured_wei: Wei  # a UTC day and payer
-    unsecured_total_wei: Wei  # a UTC day, all payers together
-    min_deposit_wei: Wei  # what a channel must hold, so what a payer must own
+    unsecured_wei: Wei  # per UTC day and payer
+    unsecured_total_wei: Wei  # per UTC day, all payers together
+    min_deposit_wei: Wei  # that a channel must hold, so a payer must own at least this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What we remember of a payer."""
+    """The ledger's memory of a payer."""
 
     unsecured_today_wei: Wei = ZERO_WEI
     unsecured_today_total_wei: Wei = ZERO_WEI
-    has_defaulted: bool = False  # was once served without a channel and did not open one within a day
+    has_defaulted: bool = False  # was served without a channel, and did not open one within a day
 
 
 def secured_wei(standing: Standing) -> Wei:
-    """What a channel's deposit is good for: nothing that a reorg or a withdrawal may take away counts."""
+    """The secured part of a channel's deposit. Money that a reorg or a withdrawal may take away does not count."""
     deposit = min(standing.deposit_final_wei, standing.deposit_latest_wei)
     return Wei(max(deposit - standing.withdrawing_wei, standing.claimed_wei, 0))
 
 
 def unsecured_wei(standing: Standing, policy: CreditPolicy, record: Record) -> Wei:
-    """What may be served beyond the deposit: something at first contact, so that it is not slow; else nothing."""
+    """Credit beyond the deposit: some at first contact, so that the first answer is fast, otherwise none."""
     is_first_contact = standing.deposit_final_wei == 0 and standing.withdrawing_wei == 0
     is_able = max(standing.payer_balance_wei, standing.deposit_latest_wei) >= policy.min_deposit_wei
     if not is_first_contact or not is_able or record.has_defaulted:
@@ -59,7 +58,7 @@ def unsecured_wei(standing: Standing, policy: CreditPolicy, record: Record) -> W
 
 
 def limit_wei(standing: Standing, policy: CreditPolicy, record: Record, *, charged_wei: Wei) -> Wei:
-    """The most that a channel may have been charged in all."""
+    """The most that a channel may be charged in all."""
     unsecured = unsecured_wei(standing, policy, record)
     return Wei(max(secured_wei(standing), charged_wei + unsecured if unsecured else 0))
 
@@ -70,7 +69,7 @@ def check_credit(
     """Return the channel's limit if it covers `needed_wei`.
 
     Raises:
-        PaymentRequiredError: it does not; the message tells the payer what would.
+        PaymentRequiredError: it does not; the message tells the payer what to do.
     """
     limit = limit_wei(standing, policy, record, charged_wei=charged_wei)
     if needed_wei <= limit:

@@ -1,10 +1,9 @@
-"""One paid stream on its way: chunks go out as far as vouchers reach, and a signed receipt ends it.
+"""The delivery of one paid stream: chunks go out as far as vouchers cover them, and a signed receipt ends it.
 
-Whatever happens on the way, a receipt is made for what was delivered, and for nothing else: also when the payer stops
-paying, leaves, or reads no more, and when the node is being stopped.
+A receipt is made for exactly what was delivered, whatever happens: also if the payer stops paying, leaves or
+stops reading, and if the node is shutting down.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,14 +18,12 @@ from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
-    InferenceMessage,
     Open,
     Ping,
     ReceiptMessage,
     VoucherMessage,
     decode,
     encode,
-    error_message,
 )
 
 from ..errors import NetworkError
@@ -38,17 +35,15 @@ from .receipts import Delivered, ReceiptMaker
 
 COUNTERSIGN_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 30.0
-"""A payer that reads nothing for so long has left: its receipt is made, and its place is free."""
+"""A payer that reads nothing for this long counts as gone: its receipt is made, and its place is freed."""
 
 FAIL_POINTS: Final = ("chunk:covered", "chunk:sent", "receipt:sent")
 """Where a crash test may kill the node, in order."""
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SellerTerms:
-    """What this node sells, and on which terms."""
+    """The terms on which this node sells answers."""
 
     node: Address
     terms: Terms
@@ -59,28 +54,28 @@ class SellerTerms:
 
 @dataclass(slots=True, kw_only=True)
 class StreamDelivery:
-    """One stream: what was asked, and what has been handed over."""
+    """One stream: the request, and what has been delivered so far."""
 
     opened: Open
     account: ChannelAccount
     admitted: Admitted
     messages: MessageStream
-    shop: SellerTerms
+    seller_terms: SellerTerms
     accounts: ChannelAccounts
     receipts: ReceiptMaker
     fail_point: Callable[[str], None]
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     why_cut: ProtocolError | None = None
-    heard_out: trio.Event = field(default_factory=trio.Event)  # nothing more comes from the payer
+    heard_out: trio.Event = field(default_factory=trio.Event)  # set when the payer sends nothing more
 
     @property
     def tokens_in(self) -> int:
-        """The prompt's tokens."""
+        """The number of prompt tokens."""
         return len(self.admitted.prompt_ids)
 
     async def run(self, answers: "trio.MemoryReceiveChannel[Outcome]") -> None:
-        """Hand the answer over, and make its receipt."""
+        """Deliver the answer and make its receipt."""
         last: Completion | Failure | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen)
@@ -93,7 +88,7 @@ class StreamDelivery:
             nursery.cancel_scope.cancel()
 
     async def _deliver(self, answers: "trio.MemoryReceiveChannel[Outcome]") -> Completion | Failure | None:
-        """Hand over chunk after chunk while they are paid for; None if the payer left or stopped paying."""
+        """Deliver chunk after chunk while they are paid for; None if the payer left or stopped paying."""
         async for outcome in answers:
             if not isinstance(outcome, TokenChunk):
                 return outcome
@@ -101,7 +96,8 @@ class StreamDelivery:
                 owed = await self.wait_covered(len(outcome.ids))
                 self.fail_point("chunk:covered")
                 sent = len(self.ids) + len(outcome.ids)
-                await send(self.messages, Chunk(text=outcome.text, ids=outcome.ids, tokens=sent, cumulative=owed))
+                chunk = Chunk(text=outcome.text, ids=outcome.ids, tokens=sent, cumulative=owed)
+                await self.messages.send(encode(chunk), timeout_s=SEND_TIMEOUT_S)
                 self.fail_point("chunk:sent")
             except PaymentRequiredError as error:
                 self.why_cut = error
@@ -113,16 +109,16 @@ class StreamDelivery:
         return None
 
     async def wait_covered(self, num_more: int) -> Wei:
-        """Wait until vouchers cover `num_more` tokens; return what is then owed in all.
+        """Wait until vouchers cover `num_more` tokens more; return the total then owed.
 
         Raises:
             PaymentRequiredError: the payer's next voucher did not come in time.
         """
         tab, request_id = self.account.tab, self.opened.id
-        price = price_wei(self.tokens_in, len(self.ids) + num_more, self.shop.terms)
-        # What a stream has reserved at its beginning stays its own: another one may not run ahead on it.
+        price = price_wei(self.tokens_in, len(self.ids) + num_more, self.seller_terms.terms)
+        # A stream keeps what it reserved at its start; another stream must not use it up.
         reserved = Wei(max(price, tab.running[request_id]))
-        with trio.move_on_after(self.shop.voucher_timeout_s):
+        with trio.move_on_after(self.seller_terms.voucher_timeout_s):
             while tab.ceiling_wei < tab.needed_wei(request_id, reserved):
                 await self.account.changed.wait()
         check_covered(tab.ceiling_wei, tab.needed_wei(request_id, reserved))
@@ -130,7 +126,7 @@ class StreamDelivery:
         return tab.needed_wei(request_id, price)
 
     async def _listen(self) -> None:
-        """Take what the payer sends while the answer goes out; one refused voucher ends no stream."""
+        """Receive the payer's messages during delivery; a refused voucher does not end the stream."""
         try:
             while True:
                 match decode(await self.messages.receive()):
@@ -144,9 +140,9 @@ class StreamDelivery:
                     case _:
                         raise MalformedError("only vouchers and a countersignature follow `open`")
         except ProtocolError as error:
-            await refuse(self.messages, error)
+            await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         except NetworkError:
-            pass  # it left: the receipt is made without it
+            pass  # it left; the receipt is made without its countersignature
         finally:
             self.heard_out.set()
 
@@ -154,21 +150,22 @@ class StreamDelivery:
         try:
             await self.accounts.accept(self.account, message.voucher)
         except ProtocolError as error:
-            await refuse(self.messages, error)
+            await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
 
     async def _finish(self, last: Completion | Failure | None) -> None:
-        """Make the receipt for what was delivered, hand it over, and wait a little for its countersignature."""
+        """Make the receipt for what was delivered, send it, and wait briefly for its countersignature."""
         if error := self.why_cut or _why_ended(last):
-            await refuse(self.messages, error)
+            await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         if not self.ids:
             self.accounts.drop(self.account, self.opened.id)
             return
         try:
             row, signature = await self.receipts.make(self._delivered(), self.account)
         except BaseException:
-            self.accounts.drop(self.account, self.opened.id)  # else its reserve would lie on the channel for ever
+            self.accounts.drop(self.account, self.opened.id)  # else its reservation would never be freed
             raise
-        await offer(self.messages, ReceiptMessage(receipt=row.receipt, signature=signature, shares=row.shares))
+        message = ReceiptMessage(receipt=row.receipt, signature=signature, shares=row.shares)
+        await self.messages.offer(encode(message), timeout_s=SEND_TIMEOUT_S)
         self.fail_point("receipt:sent")
         with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
             await self.heard_out.wait()
@@ -184,34 +181,9 @@ class StreamDelivery:
 
 
 def _why_ended(last: Completion | Failure | None) -> ProtocolError | None:
-    """Why an answer is not whole, so that its payer goes on with another node."""
+    """The reason why an answer is incomplete, so that its payer can continue on another node."""
     if isinstance(last, Failure):
         return last.error
     if last and last.finish_reason == "cancelled":
         return UnavailableError("this node is stopping, and has cut the answer here")
     return None
-
-
-async def send(messages: MessageStream, message: InferenceMessage) -> None:
-    """Send a message to a peer that reads.
-
-    Raises:
-        NetworkError: it has left, or reads no more.
-    """
-    with trio.move_on_after(SEND_TIMEOUT_S) as scope:
-        await messages.send(encode(message))
-    if scope.cancelled_caught:
-        raise NetworkError(f"a payer has read nothing for {SEND_TIMEOUT_S:.0f} s")
-
-
-async def offer(messages: MessageStream, message: InferenceMessage) -> None:
-    """Say something to a peer that may have gone: a receipt counts without it."""
-    try:
-        await send(messages, message)
-    except NetworkError:
-        log.info("a payer left before its stream had ended")
-
-
-async def refuse(messages: MessageStream, error: ProtocolError) -> None:
-    """Tell a peer why not."""
-    await offer(messages, error_message(error))

@@ -1,11 +1,10 @@
-"""The payer's half of a stream: it pays a chunk ahead, counts for itself, and signs for what it was given.
+"""The payer's side of a stream: it pays one chunk ahead, counts for itself, and countersigns what it received.
 
-A node that asks for more than was agreed, or says that it gave more than it did, gets no further voucher and no
-countersignature, and the payer has risked one chunk.
+A node that asks for more than was agreed, or claims to have delivered more than it did, gets no further voucher
+and no countersignature. The payer risks one chunk.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -22,18 +21,15 @@ from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
     ErrorMessage,
-    InferenceMessage,
     Open,
     ReceiptMessage,
     VoucherMessage,
     decode,
     encode,
     error_from_message,
-    error_message,
 )
 
 from ..engine.tokenizer import Tokenizer
-from ..errors import NetworkError
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
@@ -67,34 +63,34 @@ Show = Callable[[str], Awaitable[None]]
 
 @dataclass(slots=True, kw_only=True)
 class _PaidStream:
-    """One purchase on its way."""
+    """One purchase in progress."""
 
     purchase: Purchase
     channel: PayerChannel
     messages: MessageStream
     tokens_in: int
     spelling: Spelling
-    tokens_wanted: int  # of the answer; the award's bound is lower where the buyer's means are
+    tokens_wanted: int  # of the answer; the award allows fewer if the buyer can't pay for all
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     paid_tokens: int = 0
-    num_beside: int = 0  # streams that ran on the channel when this one began
-    number: int = 0  # of the channel's streams
+    num_beside: int = 0  # streams on the channel when this one began
+    number: int = 0  # among the channel's streams
     why_cut: ProtocolError | None = None
 
     @property
     def is_alone(self) -> bool:
-        """Whether no stream beside this one has charged the channel anything since it began."""
+        """True if no parallel stream has charged the channel since this one began."""
         return self.num_beside == 0 and self.channel.num_opened == self.number
 
     @property
     def given(self) -> CountedAnswer:
-        """What has come."""
+        """The answer as received so far."""
         return CountedAnswer(tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids))
 
 
 class Payer:
-    """Buys answers."""
+    """Buys answers from other nodes."""
 
     def __init__(
         self,
@@ -114,10 +110,10 @@ class Payer:
         self._fail_point = fail_point
 
     async def buy(self, purchase: Purchase, stream: trio.abc.Stream, show: Show) -> Bought:
-        """Buy one answer; `show` gets its text as it comes.
+        """Buy one answer; `show` receives its text as it comes.
 
         Raises:
-            ProtocolError: the node refused the request, or did not keep what was agreed.
+            ProtocolError: the node refused the request, or did not keep to the agreement.
             NetworkError: the node left.
         """
         messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
@@ -140,9 +136,9 @@ class Payer:
                 await self._open(live)
                 return await self._follow(live, show)
             finally:
-                self._wallet.lose(channel, purchase.request_id)  # nothing, if its receipt came
+                self._wallet.lose(channel, purchase.request_id)  # no effect if its receipt came
         finally:
-            await messages.hang_up()
+            await messages.aclose_shielded()
 
     async def _open(self, live: _PaidStream) -> None:
         purchase = live.purchase
@@ -163,7 +159,7 @@ class Payer:
         self._fail_point("payer:opened")
 
     async def _follow(self, live: _PaidStream, show: Show) -> Bought:
-        """Take chunks, paying for the next ones, until the receipt comes."""
+        """Receive chunks and pay for the next ones until the receipt comes."""
         while True:
             match decode(await live.messages.receive()):
                 case Chunk() as chunk:
@@ -177,17 +173,17 @@ class Payer:
                     raise MalformedError("a node sends chunks, a receipt and errors, and nothing else")
 
     def _hear(self, live: _PaidStream, error: ProtocolError) -> None:
-        """An error before the first chunk ends it all; later the receipt for what was delivered still comes."""
+        """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
             live.channel.drop(live.purchase.request_id)
             raise error
         live.why_cut = error
 
     async def _take(self, live: _PaidStream, chunk: Chunk) -> None:
-        """Check one chunk, and pay for the next where that is due.
+        """Check one chunk, and pay for the next if that is due.
 
         Raises:
-            ReceiptRefusedError: it says something else than what was given.
+            ReceiptRefusedError: it claims something other than what was delivered.
         """
         purchase, tab = live.purchase, live.channel.tab
         live.ids += chunk.ids
@@ -197,22 +193,23 @@ class Payer:
         live.spelling.take(chunk.text, chunk.ids)
         check_owed(chunk, live.channel, price, is_alone=live.is_alone)
         if price > tab.running[purchase.request_id]:
-            # Paid by what another stream was to have: it is owed all the same, and that one must not go short.
+            # This chunk used money meant for another stream. It is still owed, and the other must not run short.
             tab.run_up(purchase.request_id, price)
-            await self._send_voucher(live)
+            voucher = await self._wallet.raise_ceiling(live.channel)
+            await live.messages.offer(encode(VoucherMessage(voucher=voucher)))
         if live.paid_tokens - len(live.ids) <= purchase.chunk_tokens // 2:
             await self._pay_on(live)
 
     async def _pay_on(self, live: _PaidStream) -> None:
-        """Raise the ceiling by a chunk, unless the answer's end is reached."""
+        """Raise the ceiling by a chunk, unless the end of the answer is covered."""
         purchase = live.purchase
         wanted = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
         if wanted > live.paid_tokens:
-            await _offer(live, await self._pay(live, wanted))
+            await live.messages.offer(encode(await self._pay(live, wanted)))
             self._fail_point("payer:voucher-sent")
 
     async def _pay(self, live: _PaidStream, num_tokens: int) -> VoucherMessage:
-        """A voucher that covers `num_tokens` of this answer.
+        """Sign a voucher that covers `num_tokens` of this answer.
 
         Raises:
             PaymentRequiredError: they cost more than the buyer will pay.
@@ -228,15 +225,12 @@ class Payer:
         tab.run_up(purchase.request_id, price)
         return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.channel))
 
-    async def _send_voucher(self, live: _PaidStream) -> None:
-        voucher = await self._wallet.raise_ceiling(live.channel)
-        await _offer(live, VoucherMessage(voucher=voucher))
-
     async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:
-        """Check the receipt, keep it, and countersign.
+        """Check the receipt, store it, and countersign it.
 
         Raises:
-            ProtocolError: it is not what was agreed and delivered: it gets no countersignature, and hears why.
+            ProtocolError: it differs from what was agreed and delivered. The node gets the error instead of a
+                countersignature.
         """
         receipt, purchase = message.receipt, live.purchase
         before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
@@ -246,11 +240,11 @@ class Payer:
                 live.channel, purchase.request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S
             )
         except ProtocolError as error:
-            error.values["ids"] = tuple(live.ids)  # the answer was given, whatever its receipt says
-            await _offer(live, error_message(error))
+            error.values["ids"] = tuple(live.ids)  # the answer was delivered, whatever its receipt says
+            await live.messages.refuse(error)
             raise
         assert row.countersignature is not None
-        await _offer(live, Countersign(signature=row.countersignature, nonce=purchase.nonce))
+        await live.messages.offer(encode(Countersign(signature=row.countersignature, nonce=purchase.nonce)))
         self._fail_point("payer:countersign-sent")
         return Bought(
             text="".join(live.texts),
@@ -262,10 +256,10 @@ class Payer:
         )
 
     async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
-        """Find a receipt right, countersign it, and keep it."""
+        """Check a receipt, countersign it, and store it."""
         receipt, given, channel = message.receipt, live.given, live.channel
         check_seq(receipt.seq, self._now_ns())
-        channel.tab.find_lost(before_wei)  # if they don't explain it, the check below refuses `cumulative`
+        channel.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
         delivery = expected(live.purchase, given, channel, self._tokenizer)
         digest = check_receipt(receipt, message.signature, message.shares, delivery, self._domain)
         self._fail_point("payer:receipt-checked")
@@ -283,16 +277,10 @@ class Payer:
 
 
 def _why_short(live: _PaidStream) -> ProtocolError | None:
-    """What cut an answer at the buyer's own limit."""
+    """The error for an answer that ended at the buyer's own limit, if it did."""
     if live.tokens_wanted > live.purchase.award.tokens_max == len(live.ids):
         return PaymentRequiredError(
             f"{len(live.ids)} tokens are all that {live.purchase.cost_max_wei} wei pay for, "
             f"the most that this request may cost; {live.tokens_wanted} were wanted"
         )
     return None
-
-
-async def _offer(live: _PaidStream, message: InferenceMessage) -> None:
-    """Say something to a node that may have gone: what it sent before is read all the same, and counts."""
-    with suppress(NetworkError):
-        await live.messages.send(encode(message))

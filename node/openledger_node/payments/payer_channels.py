@@ -1,4 +1,4 @@
-"""The payer's channels: vouchers that only grow, each kept before it leaves, and receipts taken in their order."""
+"""The payer's channels: vouchers that only grow, each stored before it is sent, and receipts taken in order."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,34 +19,34 @@ FAIL_POINTS: Final = ("voucher:signed", "voucher:stored", "payer:receipt-stored"
 """Where a crash test may kill the payer, in order."""
 
 LOST_NS: Final = 600 * 10**9
-"""A node makes the receipt of a stream that broke within minutes, or never."""
+"""A node makes the receipt of a broken stream within minutes, or never."""
 
 
 @dataclass(slots=True, kw_only=True)
 class PayerChannel:
-    """One channel of ours while the node runs."""
+    """One of this node's channels as a payer, while the node runs."""
 
     channel_id: ChannelId
     config: ChannelConfig
     tab: Tab
     seq_last: int = 0
-    num_opened: int = 0  # streams, so far
-    lost_ns: int = 0  # when a stream was lost last
-    waiting: dict[RequestId, Wei] = field(default_factory=dict)  # for receipts that come before theirs
+    num_opened: int = 0  # streams opened so far
+    lost_ns: int = 0  # time of the last lost stream
+    waiting: dict[RequestId, Wei] = field(default_factory=dict)  # streams that wait for earlier receipts
     changed: trio.Event = field(default_factory=trio.Event)  # replaced at each end of a stream
     signing: trio.Lock = field(default_factory=trio.Lock)
-    settling: trio.Lock = field(default_factory=trio.Lock)  # a receipt is checked against the one before it, kept
+    settling: trio.Lock = field(default_factory=trio.Lock)  # receipts are checked one by one
 
     def tell(self) -> None:
-        """Wake whoever waits for the end of a stream."""
+        """Wake the tasks that wait for the end of a stream."""
         changed, self.changed = self.changed, trio.Event()
         changed.set()
 
     def lose(self, request_id: RequestId, now_ns: int) -> None:
-        """End a stream whose receipt did not come: its node may have charged what no stream beside it was promised.
+        """End a stream whose receipt did not come: its node may have charged what nobody else was promised.
 
-        What is lost is all that vouchers allow beyond that, as it is after a restart: chunks may be on their way that
-        we never saw.
+        The loss is everything that vouchers allow beyond that, the same as after a restart, because chunks may be in
+        transit that we never saw.
         """
         if request_id in self.tab.running:
             self.tab.lose(request_id)
@@ -55,17 +55,17 @@ class PayerChannel:
             self.tell()
 
     def drop(self, request_id: RequestId) -> None:
-        """End a stream that the node refused before it gave anything: by its own word nothing is owed."""
+        """End a stream that the node refused before delivering anything: by its own word nothing is owed."""
         self.tab.drop(request_id)
         self.tell()
 
     def forget_lost(self, now_ns: int) -> None:
-        """Owe no more for lost streams than receipts have shown since: a node that charges so late must say why."""
+        """Write off lost streams after a while: a node that charges for them later must prove it by receipts."""
         if now_ns - self.lost_ns > LOST_NS:
             self.tab.lost_wei = Wei(0)
 
     def has_turn(self, request_id: RequestId, before_wei: Wei) -> bool:
-        """Whether no receipt that may still come can explain what was charged before this one."""
+        """True if no receipt that may still come can explain what was charged before this one."""
         beside = (other for other in self.tab.running if other != request_id)
         return self.tab.charged_wei >= before_wei or all(
             self.waiting.get(other, Wei(0)) > before_wei for other in beside
@@ -73,7 +73,7 @@ class PayerChannel:
 
 
 class PayerChannels:
-    """Channels by id, made at the first use."""
+    """Channels by id, opened at first use."""
 
     def __init__(
         self,
@@ -92,13 +92,13 @@ class PayerChannels:
         self._channels: dict[ChannelId, PayerChannel] = {}
 
     async def open(self, config: ChannelConfig) -> PayerChannel:
-        """The channel of a config, with all that was ever signed on it."""
+        """The channel of a config, with everything that was ever signed on it."""
         key = channel_id(config, self._domain)
         if key not in self._channels:
             ensure = partial(self._ledger.channels.ensure, key, config, now_ns=self._now_ns())
             row = await trio.to_thread.run_sync(ensure)
             last = await trio.to_thread.run_sync(self._ledger.receipts.last_of_channel, key)
-            # Whatever ran when the node before this one ended may have been charged up to the last voucher.
+            # Streams that ran when the node stopped may have been charged up to the last voucher.
             lost = Wei(row.ceiling_wei - row.charged_wei)
             tab = Tab(charged_wei=row.charged_wei, ceiling_wei=row.ceiling_wei, lost_wei=lost)
             seq_last = last.receipt.seq if last else 0
@@ -107,9 +107,9 @@ class PayerChannels:
         return self._channels[key]
 
     async def raise_ceiling(self, channel: PayerChannel) -> SignedVoucher:
-        """Sign a voucher for all that is owed and may be owed, and for 1 wei more than any before it.
+        """Sign a voucher for everything that is owed or may be owed, and for at least 1 wei more than the last one.
 
-        One that was seen may be in anybody's hands, and opens no stream; so each is told apart from all others.
+        A seller opens no stream for a voucher that was seen before, so each voucher must differ from all others.
         """
         async with channel.signing:
             tab = channel.tab
@@ -123,7 +123,7 @@ class PayerChannels:
             return signed
 
     async def keep(self, channel: PayerChannel, row: ReceiptRow) -> None:
-        """Keep a receipt that was found right, before its countersignature leaves."""
+        """Store a correct receipt, before its countersignature is sent."""
         await trio.to_thread.run_sync(self._ledger.receipts.insert, row)
         self._fail_point("payer:receipt-stored")
         channel.seq_last = row.receipt.seq
@@ -132,7 +132,7 @@ class PayerChannels:
         channel.tell()
 
     def lose(self, channel: PayerChannel, request_id: RequestId) -> None:
-        """End a stream whose receipt did not come; nothing, if it did."""
+        """End a stream whose receipt did not come; no effect if it did."""
         channel.lose(request_id, self._now_ns())
 
     async def in_turn(
@@ -144,9 +144,9 @@ class PayerChannels:
         *,
         timeout_s: float,
     ) -> ReceiptRow:
-        """Take a receipt once those that come before it are taken, as far as streams beside it may still bring them.
+        """Take a receipt once the earlier ones are taken, as far as parallel streams may still bring them.
 
-        Receipts are taken one at a time: two that say that they follow the same one are not both countersigned.
+        Receipts are taken one at a time, so two that claim the same predecessor are never both countersigned.
         """
         channel.waiting[request_id] = before_wei
         channel.tell()

@@ -1,4 +1,4 @@
-"""What is bought, and what a receipt for it must say."""
+"""A purchase, and what its receipt must say."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ from ..engine.tokenizer import Tokenizer
 from .payer_channels import PayerChannel
 
 SEQ_AHEAD_NS = 3600 * 10**9
-"""A node's clock may be ahead of ours by an hour; what is further ahead would hold up every later receipt."""
+"""A node's clock may be an hour ahead of ours. A receipt dated further ahead would block every later receipt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Purchase:
-    """What is bought, from whom, and for how much at most."""
+    """The answer that is bought, its seller, and the most it may cost."""
 
     request_id: RequestId
     award: Award
@@ -38,26 +38,26 @@ class Purchase:
     salts: Salts
     nonce: Nonce
     auditable: bool
-    chunk_tokens: int  # paid ahead
+    chunk_tokens: int  # tokens paid ahead
     cost_max_wei: Wei
-    prefix: str = ""  # of the answer, delivered by a node that failed
+    prefix: str = ""  # the part of the answer that an earlier node delivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bought:
-    """An answer and the receipt for it."""
+    """A bought answer and its receipt."""
 
     text: str
     ids: tuple[int, ...]
     receipt: Receipt
     digest: Digest
     shares: tuple[Share, ...]
-    why_cut: ProtocolError | None = None  # the answer ended early
+    why_cut: ProtocolError | None = None  # the reason, if the answer ended early
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountedAnswer:
-    """What came of an answer, by our own counts."""
+    """An answer by the payer's own counts."""
 
     tokens_in: int
     text: str
@@ -65,9 +65,9 @@ class CountedAnswer:
 
 
 def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
-    """Agree on no more tokens than the buyer will pay for, so that the node itself ends the answer there.
+    """Limit the award to the tokens that the buyer can pay for, so that the node itself ends the answer there.
 
-    One at least: whoever can't pay for that is told so when it comes to paying.
+    At least one token: a buyer that can't afford even that gets a clear error when it signs the voucher.
     """
     award = purchase.award
     left = (purchase.cost_max_wei + 1) * PRICE_TOKENS - 1 - tokens_in * award.terms.price_in_wei
@@ -112,7 +112,7 @@ def expected(purchase: Purchase, given: CountedAnswer, channel: PayerChannel, to
 
 
 def check_counts(chunk: Chunk, purchase: Purchase, num_ids: int) -> None:
-    """Require that a node counts what it has sent, and sends no more than was agreed.
+    """Require that the node's count matches what it has sent, and does not exceed the award.
 
     Raises:
         ReceiptRefusedError: it does not.
@@ -126,14 +126,14 @@ def check_counts(chunk: Chunk, purchase: Purchase, num_ids: int) -> None:
 
 
 def check_owed(chunk: Chunk, channel: PayerChannel, price: Wei, *, is_alone: bool) -> None:
-    """Require that a node asks for what it gave, as far as that can be told beside other streams.
+    """Require that a node asks only for what it delivered, as far as parallel streams allow to tell.
 
     Raises:
-        ReceiptRefusedError: it asks for something else.
+        ReceiptRefusedError: it asks for another amount.
     """
     tab = channel.tab
     lowest, highest = 0, int(tab.ceiling_wei)
-    if is_alone:  # others would have run on in the meantime
+    if is_alone:  # with parallel streams, others would have charged in the meantime
         lowest = tab.charged_wei + price
         highest = min(highest, tab.charged_wei + tab.lost_wei + price)
     if chunk.cumulative > highest:
@@ -143,31 +143,31 @@ def check_owed(chunk: Chunk, channel: PayerChannel, price: Wei, *, is_alone: boo
 
 
 def check_seq(seq: int, now_ns: int) -> None:
-    """Require that a receipt's time has come.
+    """Require that a receipt is not dated in the future.
 
     Raises:
-        ReceiptRefusedError: it has not.
+        ReceiptRefusedError: it is.
     """
     if seq > now_ns + SEQ_AHEAD_NS:
         raise ReceiptRefusedError(f"the receipt's seq {seq} is a time that has not come yet")
 
 
-# ---- Whether a text is what its token ids say: nothing is shown, or gone on from, that the node did not generate.
+# ---- Checking that a text matches its token ids, so that only generated text is shown or resumed.
 
 
 class Spelling:
-    """Reads an answer's ids along with its text."""
+    """Decodes an answer's ids and compares them with its text."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._decoder = tokenizer.decoder()
-        self._piece = ""  # that the last id has completed
-        self._rest = ""  # that the ids say, and the text does not yet
+        self._piece = ""  # the text that the last id has completed
+        self._rest = ""  # decoded from ids, but not yet in the text
 
     def take(self, text: str, ids: Sequence[int]) -> None:
-        """Take a piece of both; the text may lag behind, up to where a stop string cuts it.
+        """Add a piece of both; the text may lag behind, up to where a stop string cuts it.
 
         Raises:
-            ReceiptRefusedError: the text is something else.
+            ReceiptRefusedError: the text differs from what the ids spell.
         """
         for token_id in ids:
             self._piece = self._decoder.push(token_id)
@@ -177,12 +177,12 @@ class Spelling:
         self._rest = self._rest[len(text) :]
 
     def has_ended(self, stop: Sequence[str]) -> bool:
-        """Whether the answer ends here by itself: at a token without a text, or before a stop string."""
+        """True if the answer ends here naturally: at a token without text, or before a stop string."""
         return not self._piece or any(self._rest.startswith(cut) for cut in stop)
 
 
 def has_ended(text: str, ids: Sequence[int], stop: Sequence[str], tokenizer: Tokenizer) -> bool:
-    """Whether a whole answer, as it was checked piece by piece, ends by itself."""
+    """True if a complete answer ends naturally."""
     spelling = Spelling(tokenizer)
     spelling.take(text, ids)
     return spelling.has_ended(stop)

@@ -1,4 +1,4 @@
-"""From what was delivered to a signed receipt: attributed, committed to the ledger, and only then signed."""
+"""Receipts for delivered answers: attributed, committed to the ledger, and only then signed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ FAIL_POINTS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """What a payer was given."""
+    """An answer as it was delivered to a payer."""
 
     opened: Open
     adapter: Adapter | None
@@ -51,19 +51,19 @@ class Delivered:
 
 Written = TypeVar("Written")
 Attribute = Callable[[Delivered], tuple[Share, ...]]
-"""Whose data an answer came from: for each Datanet of its adapter, 1,000,000 ppm."""
+"""Attributes an answer to contributors: for each Datanet of its adapter, shares that sum to 1,000,000 ppm."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptTerms:
-    """What every receipt of this node says alike."""
+    """Fields that are equal in every receipt of this node."""
 
     algo_id: int
     profile_hash: Digest
 
 
 class ReceiptMaker:
-    """Makes and signs receipts, each once."""
+    """Makes and signs receipts, one for each delivery."""
 
     def __init__(
         self,
@@ -91,10 +91,10 @@ class ReceiptMaker:
         self._fail_point = fail_point
 
     async def make(self, delivered: Delivered, account: ChannelAccount) -> tuple[ReceiptRow, bytes]:
-        """Make the receipt of one answer, and its signature.
+        """Make the receipt of one answer and return it with its signature.
 
-        The text is attributed before the receipt is signed, however long that takes: a clock would make it one that
-        nobody can compute again.
+        Attribution has no time limit and comes before signing: with a limit, the receipt would depend on a clock, and
+        nobody could recompute it.
         """
         shares = await trio.to_thread.run_sync(self._attribute, delivered)
         self._fail_point("receipt:attributed")
@@ -107,10 +107,10 @@ class ReceiptMaker:
         return row, await _insist(lambda: self._sign_row(row))
 
     async def countersign(self, opened: Open, message: Countersign) -> None:
-        """Keep the payer's word on a receipt, and its nonce.
+        """Store the payer's countersignature of a receipt, and its nonce.
 
         Raises:
-            BadSignatureError: it is not the authorizer's, or the nonce is another than was committed to.
+            BadSignatureError: the authorizer did not sign it, or the nonce differs from its commitment.
         """
         found = await trio.to_thread.run_sync(self._ledger.receipts.find, opened.id)
         if not found:
@@ -125,7 +125,7 @@ class ReceiptMaker:
         self._fail_point("receipt:countersigned")
 
     def recover(self) -> int:
-        """At a start: sign what a crash has left committed and unsigned; the same bytes as ever. How many."""
+        """Sign the receipts that a crash left unsigned, with the same bytes as before; return their count."""
         rows = self._ledger.receipts.unsigned()
         for row in rows:
             self._sign_row(row)
@@ -180,10 +180,10 @@ class ReceiptMaker:
 
 
 async def _insist(write: Callable[[], Written]) -> Written:
-    """Write, and do not give up soon: a disk may be full for a moment, and what was delivered is owed.
+    """Write, and retry for a while: a disk may be full for a moment, and the delivery must be charged.
 
     Raises:
-        LedgerError: it could not be written at all.
+        LedgerError: every attempt failed.
     """
     for _ in range(RECORD_ATTEMPTS - 1):
         try:
@@ -194,7 +194,7 @@ async def _insist(write: Callable[[], Written]) -> Written:
 
 
 def opening_of(delivered: Delivered) -> Opening:
-    """The exchange with the salts that open its commitments: what an audit may demand."""
+    """The exchange, with the salts that open its commitments: an audit may demand it."""
     opened = delivered.opened
     return Opening(
         messages=opened.messages,
@@ -206,26 +206,26 @@ def opening_of(delivered: Delivered) -> Opening:
     )
 
 
-# ---- Texts of auditable answers, locked until their claim is final: the database alone shows nobody a prompt.
+# ---- Texts of auditable answers, encrypted until their claim is final: the database alone reveals no prompt.
 
 KEY_FILE = "openings.key"
 
 
 class Seal:
-    """Locks and opens texts under a key that lies beside the ledger, readable by its owner alone."""
+    """Encrypts and decrypts texts with a key file beside the ledger that only its owner can read."""
 
     def __init__(self, key: bytes) -> None:
         self._cipher = Fernet(key)
 
     def seal(self, content: bytes) -> bytes:
-        """Lock a text."""
+        """Encrypt a text."""
         return self._cipher.encrypt(content)
 
     def open(self, sealed: bytes) -> bytes:
-        """Open what was locked here.
+        """Decrypt a text that was encrypted with the same key.
 
         Raises:
-            KeyFileError: it was locked under another key.
+            KeyFileError: it was encrypted with another key.
         """
         try:
             return self._cipher.decrypt(sealed)
@@ -236,7 +236,7 @@ class Seal:
 
 
 def open_seal(folder: Path) -> Seal:
-    """The seal of a network's folder, its key drawn on the first call.
+    """The seal of a network's folder; the first call generates its key.
 
     Raises:
         KeyFileError: the key is damaged.

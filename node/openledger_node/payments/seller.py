@@ -1,4 +1,4 @@
-"""The paid door: a peer's stream comes in, and is let in if all that can be checked before any work is right."""
+"""The seller's side of paid streams: a request is admitted once everything that can be checked first is right."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -20,7 +20,7 @@ from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from ..serving.service import Serving, open_channel
 from .accounts import ChannelAccount, ChannelAccounts
-from .delivery import SellerTerms, StreamDelivery, refuse
+from .delivery import SEND_TIMEOUT_S, SellerTerms, StreamDelivery
 from .receipts import ReceiptMaker
 
 __all__ = ["SellerTerms", "StreamSeller", "check_award"]
@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 
 
 class StreamSeller:
-    """Serves peers that pay, over whatever carries their streams."""
+    """Serves paying peers, over any transport."""
 
     def __init__(
         self,
         *,
-        desk: Serving,
-        shop: SellerTerms,
+        serving: Serving,
+        seller_terms: SellerTerms,
         accounts: ChannelAccounts,
         receipts: ReceiptMaker,
         check_sellable: Callable[[Adapter], Awaitable[None]],
@@ -45,18 +45,18 @@ class StreamSeller:
         terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._desk = desk
-        self._shop = shop
+        self._serving = serving
+        self._seller_terms = seller_terms
         self._accounts = accounts
         self._receipts = receipts
         self._check_sellable = check_sellable
         self._nursery = nursery
-        self._terms_of = terms_of  # of a bid that is still good, where they are not the shop's
+        self._terms_of = terms_of  # of a bid that is still valid, if they differ from `seller_terms`
         self._fail_point = fail_point
 
     def reprice(self, terms: Terms) -> None:
-        """Sell at these terms from the next request on, but for bids that still stand."""
-        self._shop = replace(self._shop, terms=terms)
+        """Sell at these terms from the next request on; bids that are still valid keep theirs."""
+        self._seller_terms = replace(self._seller_terms, terms=terms)
 
     async def serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
         """Serve one stream to its end."""
@@ -70,19 +70,22 @@ class StreamSeller:
             finally:
                 self._accounts.close(account)
         except ProtocolError as error:
-            await refuse(messages, error)
+            await messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         except NetworkError:
-            pass  # it left before anything was begun
+            pass  # it left before any work began
         except (ChainError, LedgerError) as error:
             log.warning("a request is refused: %s", error)
-            await refuse(messages, UnavailableError("this node can't take requests just now: try again soon"))
+            refusal = UnavailableError("this node can't take requests just now: try again soon")
+            await messages.refuse(refusal, timeout_s=SEND_TIMEOUT_S)
 
     def _check_terms(self, opened: Open) -> None:
-        shop = self._shop
-        if opened.channel_config.node != shop.node:
-            raise MalformedError(f"the channel is with {opened.channel_config.node}, this node is {shop.node}")
-        check_award(opened.award, self._desk.base.digest, self._terms_of(opened.id) or shop.terms)
-        check_withdraw_delay(opened.channel_config.withdraw_delay_s, shop.windows)
+        seller_terms = self._seller_terms
+        if opened.channel_config.node != seller_terms.node:
+            raise MalformedError(
+                f"the channel is with {opened.channel_config.node}, this node is {seller_terms.node}"
+            )
+        check_award(opened.award, self._serving.base.digest, self._terms_of(opened.id) or seller_terms.terms)
+        check_withdraw_delay(opened.channel_config.withdraw_delay_s, seller_terms.windows)
 
     async def _serve(self, opened: Open, account: ChannelAccount, messages: MessageStream) -> None:
         """Admit a request and its payment, then answer it.
@@ -91,13 +94,13 @@ class StreamSeller:
             ProtocolError: it is refused, and nothing is owed.
         """
         request = await trio.to_thread.run_sync(self._request, opened)
-        admitted = await self._desk.admit(request, payer=opened.channel_config.payer)
+        admitted = await self._serving.admit(request, payer=opened.channel_config.payer)
         delivery = StreamDelivery(
             opened=opened,
             account=account,
             admitted=admitted,
             messages=messages,
-            shop=replace(self._shop, terms=opened.award.terms),
+            seller_terms=replace(self._seller_terms, terms=opened.award.terms),
             accounts=self._accounts,
             receipts=self._receipts,
             fail_point=self._fail_point,
@@ -105,21 +108,21 @@ class StreamSeller:
         try:
             await self._admit_payment(delivery)
         except BaseException:
-            self._desk.release()
+            self._serving.release()
             raise
         send_answers, answers = open_channel(admitted.request)
-        self._nursery.start_soon(self._desk.handle, admitted, send_answers)
+        self._nursery.start_soon(self._serving.handle, admitted, send_answers)
         await delivery.run(answers)
 
     def _request(self, opened: Open) -> InferenceRequest:
-        """The request as the serving desk takes it.
+        """Translate an `open` message into a request for the serving service.
 
         Raises:
-            UnknownModelError: no adapter of that id is here.
-            MalformedError: it asks for what peers are not given.
+            UnknownModelError: this node has no adapter with that id.
+            MalformedError: it uses a feature that is not sold to peers.
         """
-        names = {adapter.id: adapter.full_name for adapter in self._desk.adapters()} | {
-            BASE_ONLY: self._desk.base.name
+        names = {adapter.id: adapter.full_name for adapter in self._serving.adapters()} | {
+            BASE_ONLY: self._serving.base.name
         }
         if opened.adapter not in names:
             raise UnknownModelError(f"adapter {opened.adapter} is not here")
@@ -134,16 +137,16 @@ class StreamSeller:
         )
 
     async def _admit_payment(self, delivery: StreamDelivery) -> None:
-        """Reserve the price of the prompt and of the first chunk, and wait until the channel's vouchers cover it."""
+        """Reserve the price of prompt and first chunk, and wait until the channel's vouchers cover it."""
         opened, admitted, account = delivery.opened, delivery.admitted, delivery.account
         if admitted.adapter:
             await self._check_sellable(admitted.adapter)
-        first_chunk = min(self._shop.chunk_tokens, admitted.request.sampling.max_tokens)
-        price = price_wei(delivery.tokens_in, first_chunk, delivery.shop.terms)
+        first_chunk = min(self._seller_terms.chunk_tokens, admitted.request.sampling.max_tokens)
+        price = price_wei(delivery.tokens_in, first_chunk, delivery.seller_terms.terms)
         await self._accounts.admit(account, opened.voucher, opened.id, price)
         try:
             if len(account.tab.running) == 1:
-                check_covered(account.tab.ceiling_wei, account.tab.owed_wei)  # nobody else will raise it
+                check_covered(account.tab.ceiling_wei, account.tab.owed_wei)  # nothing else will raise it
             await delivery.wait_covered(first_chunk)
         except BaseException:
             self._accounts.drop(account, opened.id)
@@ -151,7 +154,7 @@ class StreamSeller:
 
 
 def _check_sellable_sampling(opened: Open) -> None:
-    """Require that what a payer asks can be given in pieces, by one node after another.
+    """Require that the answer can be delivered in pieces, by one node after another.
 
     Raises:
         MalformedError: it can't.
@@ -159,16 +162,16 @@ def _check_sellable_sampling(opened: Open) -> None:
     sampling = opened.sampling
     if sampling.logprobs is not None:
         raise MalformedError("logprobs are not given to other nodes: a chunk has no place for them")
-    # What another node gave stands with the prompt here, where neither looks for it.
+    # The prefix is part of the prompt here, and neither the grammar nor the penalties look at the prompt.
     if opened.prefix and (sampling.json_schema or sampling.frequency_penalty or sampling.presence_penalty):
         raise MalformedError("half an answer with a schema or penalties can't be gone on with: ask for it anew")
 
 
 async def _receive_open(messages: MessageStream) -> Open:
-    """Take the first message, which can't be long in coming.
+    """Receive the first message, within a short time limit.
 
     Raises:
-        ProtocolError: it is no `open`.
+        ProtocolError: it is not `open`.
         NetworkError: the peer left.
     """
     opened = None
@@ -180,11 +183,11 @@ async def _receive_open(messages: MessageStream) -> Open:
 
 
 def check_award(award: Award, base: Digest, terms: Terms) -> None:
-    """Require that what a payer believes to have agreed on is what we sell.
+    """Require that the payer's award matches what this node sells.
 
     Raises:
-        UnknownModelError: it wants another base.
-        UnavailableError: at other prices.
+        UnknownModelError: it names another base.
+        UnavailableError: it names other prices.
     """
     if award.base != base:
         raise UnknownModelError(f"base {award.base} is not served here, {base} is")

@@ -1,4 +1,4 @@
-"""The purse: what may be spent, on one request and in one UTC day."""
+"""The spending limit: how much one request, and all requests of one UTC day, may cost."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ DAY_NS = 86_400 * 10**9
 
 
 class SpendingLimit:
-    """What this payer has spent today, and what running requests may still cost."""
+    """Money that this payer has spent today, and money reserved for running requests."""
 
     def __init__(
         self,
@@ -35,10 +35,10 @@ class SpendingLimit:
         self._counting = trio.Lock()
 
     async def hold(self, request_id: RequestId, *, least_wei: Wei, most_wei: Wei) -> Wei:
-        """Set money aside for a request, and return how much: all that it may cost, or what is left of today's.
+        """Reserve money for a request and return the amount: `most_wei`, or what is left of today's limit.
 
         Raises:
-            PaymentRequiredError: less is left than it needs at least.
+            PaymentRequiredError: less than `least_wei` is left.
         """
         async with self._counting:
             await self._turn_day()
@@ -54,22 +54,22 @@ class SpendingLimit:
         return granted
 
     def cap(self, *, request_max_wei: Wei, day_max_wei: Wei) -> None:
-        """Allow so much from now on."""
+        """Replace both limits."""
         self.request_max_wei, self._day_max_wei = request_max_wei, day_max_wei
 
     async def spent_today(self) -> Wei:
-        """What the receipts of this UTC day charge."""
+        """The sum charged by the receipts of this UTC day."""
         async with self._counting:
             await self._turn_day()
         return self._spent_wei
 
     def settle(self, request_id: RequestId, spent_wei: Wei) -> None:
-        """Note what a request has cost, and free the rest."""
+        """Record the cost of a request and release the rest of its reservation."""
         self._held.pop(request_id, None)
         self._spent_wei = Wei(self._spent_wei + spent_wei)
 
     async def _turn_day(self) -> None:
-        """Begin a day with what the ledger has of it: receipts of a run before this one count, too."""
+        """Start a new day from the ledger, so that receipts from before a restart count too."""
         day = self._now_ns() // DAY_NS
         if day != self._day:
             spent = await trio.to_thread.run_sync(lambda: self._peers.paid_wei(self._payer, since_ns=day * DAY_NS))

@@ -1,4 +1,4 @@
-"""Who is let in: pure checks, each with its refusal."""
+"""Admission of requests: pure checks, each with its own refusal."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from ..models.adapters import Adapter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capacity:
-    """How much the node takes on, and how much it has taken on."""
+    """Limits of the queue and the context, and the current load."""
 
     context_max: int  # tokens
     queue_max: int  # requests that run or wait
@@ -21,12 +21,12 @@ class Capacity:
 
 
 def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int) -> int:
-    """Let a request in and return the most tokens that its answer may have; or say why it stays out.
+    """Admit a request and return the most tokens that its answer may have.
 
-    `max_tokens` is a ceiling: a prompt that leaves less room gets what is left.
+    `max_tokens` is a ceiling. If the prompt leaves less room, the answer gets the room that is left.
 
     Raises:
-        UnavailableError: the node is being stopped.
+        UnavailableError: the node is shutting down.
         OverloadedError: the queue is full.
         RequestTooLongError: the prompt leaves no room for an answer.
         MalformedError: the prompt is empty.
@@ -48,9 +48,10 @@ def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int)
 
 
 def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str) -> tuple[int, ...]:
-    """The canonical ids of a prompt, followed by those of the answer's `prefix` that another node delivered.
+    """Tokenise a prompt, followed by the `prefix` of its answer that another node delivered.
 
-    Seller and payer both count with it. The two are tokenised apart, so that a prefix never changes the prompt's ids.
+    Seller and payer both count with these ids. Prompt and prefix are tokenised apart, so a prefix never
+    changes the prompt's ids.
     """
     prompt_ids = tokenizer.render(prompt)
     return prompt_ids + tokenizer.encode(prefix) if prefix else prompt_ids
@@ -61,17 +62,17 @@ def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admitted:
-    """A request that was let in: its canonical prompt tokens and what it runs on."""
+    """An admitted request: its canonical prompt tokens and the adapter it runs on."""
 
     request: InferenceRequest
     prompt_ids: tuple[int, ...]
     adapter: Adapter | None
-    payer: str = ""  # who takes turns with other payers at the engine; empty: this machine's own
-    weighted: AdapterSource | None = None  # several adapters that add up, instead of one
+    payer: str = ""  # the engine serves payers in turn; empty: this machine's own requests
+    weighted: AdapterSource | None = None  # several adapters added together, instead of one
 
     @property
     def source(self) -> AdapterSource | None:
-        """What it runs on beside the base."""
+        """The adapter, or weighted set of adapters, that runs on top of the base."""
         if self.weighted or not self.adapter:
             return self.weighted
         return AdapterSource(id=self.adapter.id, parts=(AdapterPart(folder=str(self.adapter.folder)),))

@@ -1,4 +1,4 @@
-"""The desk that knows which adapters are in memory, and keeps there what the operator pins."""
+"""Adapters in memory, and those that the operator pins there."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among, read
 
 
 class AdapterPins:
-    """Pins and unpins for a node that runs: in its engine at once, in the home for the next start."""
+    """Pins and unpins adapters: in the running engine immediately, and on disk for the next start."""
 
     def __init__(self, home: Home, base: Base, engine: Engine, *, dtype: str, budget_bytes: int) -> None:
         self._home = home
         self._base = base
         self._engine = engine
-        self._dtype = dtype  # as set; the engine's own counts once it is up
+        self._dtype = dtype  # as configured; the engine's own dtype is used once it runs
         self._budget_bytes = budget_bytes
 
     def warmth(self) -> dict[str, Any]:
-        """Which adapters are in memory and which are pinned, and how often a request found its own there."""
+        """Adapters in memory, pinned adapters, and how often requests found their adapter in memory."""
         beat = self._engine.beat
         return {
             "resident": list(beat.resident),
@@ -43,26 +43,26 @@ class AdapterPins:
         """Keep an adapter in memory.
 
         Raises:
-            UnknownModelError: it is not here.
-            AdapterRefusedError: it was made for another base.
-            ConfigError: it does not fit beside those that are pinned.
+            UnknownModelError: this node has no such adapter.
+            AdapterRefusedError: the adapter was made for another base.
+            ConfigError: the adapter does not fit beside those already pinned.
         """
         adapter = await trio.to_thread.run_sync(self._keep, name)
         self._engine.pin(source_of(adapter))
         return {"adapter": adapter.full_name, "id": adapter.id, "is_pinned": True}
 
     async def unpin(self, name: str) -> dict[str, Any]:
-        """Let an adapter leave memory again.
+        """Allow an adapter to be evicted from memory again.
 
         Raises:
-            UnknownModelError: it is not here.
+            UnknownModelError: this node has no such adapter.
         """
         adapter = await trio.to_thread.run_sync(self._drop, name)
         self._engine.unpin(adapter.id)
         return {"adapter": adapter.full_name, "id": adapter.id, "is_pinned": False}
 
     def unload(self, adapter_id: AdapterId) -> None:
-        """Have an adapter leave memory that was removed."""
+        """Evict an adapter that was removed from disk."""
         self._engine.unload(adapter_id)
 
     def _keep(self, name: str) -> Adapter:

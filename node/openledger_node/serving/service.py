@@ -1,6 +1,6 @@
-"""The serving desk: it lets requests in, hands them to the engine, and records what came of each.
+"""The serving service: admits requests, hands them to the engine, and records each outcome.
 
-The record is made whatever the requester does: who leaves in the middle of an answer has had its beginning.
+Every request is recorded, even if the requester leaves: it has received the beginning of its answer.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ from .weighted import PARAM, weighted_source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The last word on a request that could not be answered."""
+    """The final message of a request that could not be answered."""
 
     error: ProtocolError
 
@@ -45,12 +45,12 @@ class Failure:
 RECORD_ATTEMPTS, RECORD_PAUSE_S = 20, 0.5
 
 Outcome = TokenChunk | Completion | Failure
-"""What a requester's channel carries: chunks, then exactly one of the other two."""
+"""The messages in a requester's channel: chunks, then exactly one of the other two."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """What has been generated so far."""
+    """The tokens and text generated so far."""
 
     began_ns: int
     text: list[str] = field(default_factory=list)
@@ -62,12 +62,12 @@ class _Progress:
 def open_channel(
     request: InferenceRequest,
 ) -> "tuple[trio.MemorySendChannel[Outcome], trio.MemoryReceiveChannel[Outcome]]":
-    """A channel with room for the whole answer, a chunk a token: a requester that reads slowly holds up nobody."""
+    """A channel with room for the whole answer, one chunk per token, so that a slow reader blocks nobody."""
     return trio.open_memory_channel[Outcome](request.sampling.max_tokens + 1)
 
 
 class Serving:
-    """Admission → engine → ledger, for local requests and, later, for those of peers alike."""
+    """Admission → engine → ledger, for this machine's own requests and for those of paying peers."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Serving:
         queue_max: int,
         now_ns: Callable[[], int],
     ) -> None:
-        self._shelf = AdapterLibrary(home)
+        self._library = AdapterLibrary(home)
         self.base = base
         self._engine = engine
         self._tokenizer = tokenizer
@@ -93,35 +93,35 @@ class Serving:
         self._running: set[str] = set()  # request ids that the engine has
         self.measures = Measures()
         self.is_draining = False
-        self.paused: str | None = None  # why, for whoever works at this machine
+        self.paused: str | None = None  # the reason, shown to this machine's user
 
     def adapters(self) -> list[Adapter]:
-        """Adapters of our base that requests may name; the shelf is looked at afresh each time."""
-        found = self._shelf.read().adapters
+        """Adapters of this base that requests may name. The library is read again on each call."""
+        found = self._library.read().adapters
         return [adapter for adapter in found if adapter.manifest.base.digest == self.base.digest]
 
     async def models(self) -> list[ServedModel]:
-        """The base and its adapters, each by a name that is unique here."""
+        """The base and its adapters, each under a name that is unique on this node."""
         adapters = await trio.to_thread.run_sync(self.adapters)
         named = (ServedModel(name=shortest_name(each, adapters), parent=self.base.name) for each in adapters)
         return [ServedModel(name=self.base.name, parent=None), *named]
 
     async def find_model(self, name: str) -> ServedModel:
-        """One of them, by any name that a request may use.
+        """Find a model by any name that a request may use.
 
         Raises:
-            UnknownModelError: there is none such.
+            UnknownModelError: no model has this name.
         """
         adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), name)
         return ServedModel(name=name, parent=self.base.name if adapter else None)
 
     async def admit(self, request: InferenceRequest, *, payer: str = "") -> Admitted:
-        """Check a request before any work is done on it; takes its place in the queue.
+        """Check a request before any work is done on it, and take its place in the queue.
 
         Raises:
             ProtocolError: it is refused; nothing was recorded.
         """
-        if self.paused:  # a peer need not know what its owner does just now
+        if self.paused:  # a peer need not learn why the owner paused the node
             raise UnavailableError("this node is paused: try again later" if payer else self.paused)
         if self._engine.profile is None:
             raise UnavailableError("the engine is still loading: try again soon")
@@ -138,7 +138,7 @@ class Serving:
             is_draining=self.is_draining,
         )
         max_tokens = grant_tokens(capacity, num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens)
-        self._live.enter()  # the next request is counted against this one, before either has begun
+        self._live.enter()  # so that a request admitted meanwhile is counted against this one
         sampling = replace(request.sampling, max_tokens=max_tokens)
         request = replace(request, sampling=sampling)
         return Admitted(request=request, prompt_ids=prompt_ids, adapter=adapter, payer=payer, weighted=weighted)
@@ -146,8 +146,8 @@ class Serving:
     async def handle(self, admitted: Admitted, send: trio.MemorySendChannel[Outcome]) -> None:
         """Answer a request into `send`, which may be closed at any time, and record it.
 
-        It takes a channel and is no generator: a requester that leaves must not take the record, or others'
-        answers, with it.
+        It sends to a channel instead of yielding: a requester that leaves must not stop the recording, or the
+        answers of others.
         """
         progress = _Progress(began_ns=self._now_ns())
         try:
@@ -166,11 +166,11 @@ class Serving:
             self._live.leave()
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
-        """A token's name, and the bytes that it stands for; None: it is no text."""
+        """The text of a token and its bytes; None: the token has no text."""
         return self._tokenizer.spell(token_id)
 
     def release(self) -> None:
-        """Give up the place of a request that was admitted and will not be handled."""
+        """Free the queue place of an admitted request that will not be handled."""
         self._live.leave()
 
     @property
@@ -180,26 +180,26 @@ class Serving:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a request would be let in now."""
+        """True if a request would be admitted now."""
         return self._engine.state == "ready" and not self.is_draining and not self.paused
 
     def drain(self) -> None:
-        """Take no more requests."""
+        """Stop admitting requests."""
         self.is_draining = True
 
     def cut_off(self) -> None:
-        """End every running answer where it is; each still gets its last word and its record."""
+        """End every running answer now. Each still gets its final message and its record."""
         for request_id in self._running:
             self._engine.cancel(request_id)
 
     async def wait_idle(self) -> None:
-        """Return when nothing is live any more."""
+        """Wait until no request is running or waiting."""
         await self._live.wait_idle()
 
     async def jobs(
         self, limit: int, *, state: JobState | None = None, model: str | None = None, since_ns: int = 0
     ) -> list[Job]:
-        """The newest jobs: of a state, of a model's name, since a moment."""
+        """The newest jobs, filtered by state, by model name and by time."""
         newest = partial(self._ledger.jobs.newest, limit=limit, state=state, model=model, since_ns=since_ns)
         return await trio.to_thread.run_sync(newest, limiter=self._ledger_thread)
 
@@ -258,10 +258,10 @@ class Serving:
         )
 
     async def _record(self, admitted: Admitted, last: Completion | Failure, progress: _Progress) -> None:
-        """Close the row, and do not give up soon: a disk may be full for a moment.
+        """Complete the job's row. Retry for a while, because a disk may be full for a moment.
 
         Raises:
-            LedgerError: it could not be written at all; the node must stop rather than forget.
+            LedgerError: every attempt failed. The node must stop rather than lose a record.
         """
         now_ns = self._now_ns()
         self.measures.note(_served(admitted, last, progress, now_ns))
@@ -330,7 +330,7 @@ def _order(admitted: Admitted) -> Submit:
 
 
 async def _offer(send: trio.MemorySendChannel[Outcome], outcome: Outcome) -> bool:
-    """Hand something to the requester; False if nobody is there any more."""
+    """Send a message to the requester; False if nobody receives it."""
     try:
         await send.send(outcome)
     except (trio.BrokenResourceError, trio.ClosedResourceError):

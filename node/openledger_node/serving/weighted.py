@@ -1,6 +1,6 @@
-"""Weighted sets of adapters: several that add up on one base, for requests of this machine's own.
+"""Weighted sets of adapters: several added together on one base, only for this machine's own requests.
 
-A receipt names one adapter, so what is paid for has one.
+A receipt names one adapter, so a paid request can use only one.
 """
 
 from math import isfinite
@@ -17,17 +17,17 @@ WEIGHTED_SCHEMA = "openledger.weighted_set/1"
 
 PARTS_MAX = 8
 WEIGHT_MAX = 4.0
-"""Either way: an adapter at many times its own size drowns the base."""
+"""Positive or negative. An adapter at many times its own size drowns out the base."""
 
 PARAM = "openledger.adapters"
 
 
 def weighted_source(request: InferenceRequest, adapters: list[Adapter]) -> AdapterSource:
-    """What a request's weighted adapters are together; in whichever order they are named, it is the same.
+    """Combine a request's weighted adapters into one source; the order in which they are named does not matter.
 
     Raises:
-        MalformedError: a number is out of bounds, or an adapter is named twice.
-        UnknownModelError: one is not here.
+        MalformedError: a weight is out of bounds, or an adapter is named twice.
+        UnknownModelError: this node does not have one of them.
     """
     if len(request.adapters) > PARTS_MAX:
         raise MalformedError(f"{PARAM} takes at most {PARTS_MAX} adapters", param=PARAM)
@@ -46,15 +46,15 @@ def weighted_source(request: InferenceRequest, adapters: list[Adapter]) -> Adapt
 def _set_id(parts: dict[AdapterId, AdapterPart]) -> AdapterId:
     weights = [[adapter_id, part.weight] for adapter_id, part in parts.items()]
     if len(weights) == 1 and weights[0][1] == 1:
-        return next(iter(parts))  # it is that adapter, and may be in memory already
+        return next(iter(parts))  # identical to that adapter, which may already be in memory
     return AdapterId(canonical_digest({"schema": WEIGHTED_SCHEMA, "parts": weights}))
 
 
 def check_for_sale(request: InferenceRequest) -> None:
-    """Require that others may be asked for this.
+    """Require that a request can be sold by other nodes.
 
     Raises:
-        MalformedError: naming what only this machine's own engine gives.
+        MalformedError: it uses a feature that only this machine's own engine provides.
     """
     if request.adapters:
         raise MalformedError(f"{PARAM} is for adapters on this machine: a receipt names one adapter", param=PARAM)

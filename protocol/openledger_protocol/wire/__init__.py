@@ -1,1 +1,1 @@
-"""What peers say to each other, message by message."""
+"""The messages between peers, one module per stream protocol."""

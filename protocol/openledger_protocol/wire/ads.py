@@ -1,6 +1,6 @@
-"""The `ads` stream: a newcomer asks a peer for the advertisements that it knows, instead of waiting for gossip.
+"""The `ads` stream: a newcomer asks a peer for its known advertisements instead of waiting for gossip.
 
-Each is signed by whom it is of, so it does not matter who passes it on.
+Each is signed by its own node, so it does not matter which peer passes it on.
 """
 
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from .frames import ERROR, MessageSet
 from .inference import ErrorMessage
 
 ADS_MAX = 256
-"""Advertisements of one answer: they fit its frame of 1 MiB, and are more peers than a node will call."""
+"""The most advertisements in one answer: they fit its frame of 1 MiB, and are more peers than a node will call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetAds:
-    """Send so many advertisements at most."""
+    """Send at most this many advertisements."""
 
     count_max: int = ADS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ads:
-    """Signed advertisements, each as it came by gossip; the asked peer's own comes first."""
+    """Signed advertisements as received by gossip; the answering peer's own comes first."""
 
     ads: tuple[bytes, ...]
 

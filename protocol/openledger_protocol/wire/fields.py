@@ -1,4 +1,4 @@
-"""How a field of a message is written and read: strict on types and bounds, so that nothing is guessed at."""
+"""Fields of messages: strict on types and bounds, so that nothing is guessed."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,14 +14,14 @@ _WEI = re.compile(r"0|[1-9][0-9]{0,38}")
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One kind of field: to what msgpack holds, and back."""
+    """One kind of field: conversion to a msgpack value, and back."""
 
     write: Callable[[Any], object]
     read: Callable[[Any], Any]
 
 
 def text(length_max: int) -> Field:
-    """A text of at most so many characters, each of which can be written as UTF-8."""
+    """A text of at most `length_max` characters, all of which UTF-8 can encode."""
 
     def read(value: Any) -> str:
         if type(value) is not str or len(value) > length_max:
@@ -32,7 +32,7 @@ def text(length_max: int) -> Field:
 
 
 def choice(*names: str) -> Field:
-    """One of these texts."""
+    """One of the given texts."""
 
     def read(value: Any) -> str:
         if type(value) is not str or value not in names:
@@ -43,7 +43,7 @@ def choice(*names: str) -> Field:
 
 
 def uint(bits: int) -> Field:
-    """An unsigned integer of so many bits; True is none."""
+    """An unsigned integer of this many bits; a bool is refused."""
 
     def read(value: Any) -> int:
         if type(value) is not int or value < 0 or value >> bits:
@@ -54,7 +54,7 @@ def uint(bits: int) -> Field:
 
 
 def positive(bits: int) -> Field:
-    """An integer of so many bits that is not zero."""
+    """A positive integer of this many bits."""
     number = uint(bits)
 
     def read(value: Any) -> int:
@@ -66,7 +66,7 @@ def positive(bits: int) -> Field:
 
 
 def binary(length_max: int, *, length_min: int = 0) -> Field:
-    """So many bytes."""
+    """Bytes of bounded length."""
 
     def read(value: Any) -> bytes:
         if type(value) is not bytes or not length_min <= len(value) <= length_max:
@@ -108,7 +108,7 @@ def read_fields(value: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
     """Read the fields of a map.
 
     Raises:
-        MalformedError: naming the field, at any depth, that is missing or not what it must be.
+        MalformedError: it names the field, at any depth, that is missing or invalid.
     """
     if type(value) is not dict:
         raise MalformedError("must be a map")
@@ -157,6 +157,6 @@ DIGEST = Field(_same, check_digest)
 ADDRESS = Field(_same, check_address)
 RAW_DIGEST = Field(_hex_bytes, lambda value: Digest("0x" + binary(32, length_min=32).read(value).hex()))
 RAW_ADDRESS = Field(_hex_bytes, lambda value: checksum_address(binary(20, length_min=20).read(value)))
-"""Digests and accounts where each byte counts: as 32 and 20 bytes instead of hex."""
+"""Digests and accounts in compact messages: 32 and 20 bytes instead of hex."""
 
 SIGNATURE = Field(_same, check_signature_form)

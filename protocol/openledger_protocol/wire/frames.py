@@ -1,4 +1,4 @@
-"""What all protocols between peers share: their names, `{v, t, …}`, and a map where there is no stream around it."""
+"""Parts shared by all protocols between peers: protocol names, `{v, t, …}` frames, and maps outside streams."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,14 +11,14 @@ from .fields import BOOL, Field, record, text
 from .inference import ERROR_LENGTH_MAX, ErrorMessage
 
 ERROR = record(ErrorMessage, code=text(ERROR_LENGTH_MAX), message=text(ERROR_LENGTH_MAX), retryable=BOOL)
-"""How each protocol says a refusal."""
+"""The error message of every protocol."""
 
 
 def wire_name(network: str, name: str) -> str:
-    """The name of a protocol or gossip topic: of one network, so that an old signature never counts in another.
+    """The name of a protocol or gossip topic, bound to one network so that no old signature is valid in another.
 
     Raises:
-        MalformedError: the network's id is no name.
+        MalformedError: the network's id is not a name.
     """
     return f"/openledger/{check_name(network)}/{name}/{WIRE_VERSION}"
 
@@ -31,18 +31,18 @@ class MessageSet:
         self._names = {cls: name for name, (cls, _) in messages.items()}
 
     def encode(self, message: object) -> dict[str, object]:
-        """Write a message as the map of its frame."""
+        """Encode a message as the map of its frame."""
         name = self._names[type(message)]
         plain = self._fields[name].write(message)
         assert isinstance(plain, dict)
         return {"v": WIRE_VERSION, "t": name, **plain}
 
     def decode(self, frame: Mapping[str, Any]) -> Any:
-        """Read the map of a frame.
+        """Decode the map of a frame.
 
         Raises:
-            UnknownVersionError: it is of another major version.
-            MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+            UnknownVersionError: it has another major version.
+            MalformedError: an unknown `t`; or it names the field that is missing or invalid.
         """
         version, name = frame.get("v"), frame.get("t")
         if type(version) is not int or version != WIRE_VERSION:
@@ -58,19 +58,19 @@ class MessageSet:
 
 
 def pack_map(fields: Mapping[str, object], *, size_bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> bytes:
-    """Encode one msgpack map alone, without a length before it.
+    """Encode one msgpack map without a length prefix.
 
     Raises:
-        MalformedError: it is larger than its cap, or holds what msgpack cannot.
+        MalformedError: it is over its cap, or holds something that msgpack can't.
     """
     return encode_frame(fields, size_bytes_max=size_bytes_max)[LENGTH_BYTES:]
 
 
 def unpack_map(content: bytes, *, size_bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> dict[str, Any]:
-    """Read what `pack_map` wrote.
+    """Decode a map that `pack_map` encoded.
 
     Raises:
-        MalformedError: it is larger than its cap, or not one msgpack map with texts as keys.
+        MalformedError: it is over its cap, or not one msgpack map with texts as keys.
     """
     if len(content) > size_bytes_max:
         raise MalformedError(f"a message of {len(content)} bytes is over its cap of {size_bytes_max}")

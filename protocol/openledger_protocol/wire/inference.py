@@ -1,6 +1,6 @@
 """The `infer` stream: a payer opens it, raises its voucher as the answer grows, and countersigns the receipt.
 
-Each message is one frame. Unknown keys are ignored, so that a later version may add some; an unknown `t` is refused,
+Each message is one frame. Unknown keys are ignored, so that later versions may add some. An unknown `t` is refused,
 and so is an unknown key of `sampling`, which might change the answer.
 """
 
@@ -32,7 +32,7 @@ from .fields import (
 
 MESSAGES_MAX = 1_024
 TEXT_LENGTH_MAX = 1 << 20
-"""Characters of one text; the frame's own cap is what bounds them all together."""
+"""The maximum length of one text; the frame's own cap bounds them all together."""
 
 CHUNK_IDS_MAX = 4_096
 SHARES_MAX = 256
@@ -41,7 +41,7 @@ ERROR_LENGTH_MAX = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Award:
-    """What was agreed before the stream: which base, at what prices, for how many tokens at most."""
+    """The agreement before the stream: base, prices and the maximum number of tokens."""
 
     base: Digest
     terms: Terms
@@ -59,24 +59,24 @@ class Salts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
-    """The payer's first message: what it asks, and the channel that pays."""
+    """The payer's first message: its request, and the channel that pays."""
 
     id: RequestId
     award: Award
     adapter: AdapterId  # zero: the base alone
-    messages: tuple[Message, ...] | str  # a conversation, or a raw text to go on with
+    messages: tuple[Message, ...] | str  # a conversation, or a raw text to continue
     sampling: SamplingParams
     channel_config: ChannelConfig
     voucher: SignedVoucher
     nonce_commit: Digest
     salts: Salts
     auditable: bool
-    prefix: str  # of the answer, delivered by a node that failed
+    prefix: str  # the part of the answer that an earlier node delivered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoucherMessage:
-    """The payer raises the ceiling, so that the answer goes on."""
+    """The payer raises the ceiling, so that the answer continues."""
 
     voucher: SignedVoucher
 
@@ -86,14 +86,14 @@ class Chunk:
     """A piece of the answer."""
 
     text: str
-    ids: tuple[int, ...]  # generated since the last chunk, also those whose text is held back
+    ids: tuple[int, ...]  # generated since the last chunk, also those with text held back
     tokens: int  # generated so far
-    cumulative: Wei  # what the channel would have been charged if the answer ended here
+    cumulative: Wei  # the channel's total charge if the answer ended here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptMessage:
-    """The node's last word: what was done, for how much, and whose data it came from."""
+    """The node's final message: the receipt, its signature, and the contributors' shares."""
 
     receipt: Receipt
     signature: bytes
@@ -102,7 +102,7 @@ class ReceiptMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Countersign:
-    """The payer agrees to the receipt, and reveals the nonce that it committed to."""
+    """The payer agrees to the receipt, and reveals its committed nonce."""
 
     signature: bytes
     nonce: Nonce
@@ -110,7 +110,7 @@ class Countersign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorMessage:
-    """Why a side ends the stream, or what it needs to go on."""
+    """The reason why a side ends the stream, or what it needs to continue."""
 
     code: str
     message: str
@@ -119,14 +119,14 @@ class ErrorMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ping:
-    """Still here."""
+    """Keeps the stream alive."""
 
 
 InferenceMessage = Open | VoucherMessage | Chunk | ReceiptMessage | Countersign | ErrorMessage | Ping
 
 
 def encode(message: InferenceMessage) -> dict[str, object]:
-    """Write a message as the map of its frame."""
+    """Encode a message as the map of its frame."""
     name = _NAMES[type(message)]
     plain = _MESSAGES[name].write(message)
     assert isinstance(plain, dict)
@@ -134,11 +134,11 @@ def encode(message: InferenceMessage) -> dict[str, object]:
 
 
 def decode(frame: Mapping[str, Any]) -> InferenceMessage:
-    """Read the map of a frame.
+    """Decode the map of a frame.
 
     Raises:
-        UnknownVersionError: it is of another major version.
-        MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+        UnknownVersionError: it has another major version.
+        MalformedError: an unknown `t`; or it names the field that is missing or invalid.
     """
     version, name = frame.get("v"), frame.get("t")
     if type(version) is not int or version != WIRE_VERSION:
@@ -152,12 +152,12 @@ def decode(frame: Mapping[str, Any]) -> InferenceMessage:
 
 
 def error_message(error: ProtocolError) -> ErrorMessage:
-    """Say a refusal to the other side."""
+    """Make the message that tells an error to the other side."""
     return ErrorMessage(code=error.code, message=error.message[:ERROR_LENGTH_MAX], retryable=error.retryable)
 
 
 def error_from_message(message: ErrorMessage) -> ProtocolError:
-    """The refusal that the other side said: of its own class where we know the code."""
+    """The error in the other side's message, of its own class if the code is known."""
     cls = {cls.code: cls for cls in ProtocolError.__subclasses__()}.get(message.code)
     if cls is None:
         return PeerError(message.message, code=message.code, retryable=message.retryable)
@@ -190,11 +190,11 @@ _ADDED_SAMPLING: dict[str, Field] = {
     "logprobs": uint(8),
     "json_schema": text(JSON_SCHEMA_BYTES_MAX),
 }
-"""Absent at their defaults."""
+"""Omitted at their defaults."""
 
 
 def _read_sampling(value: Any) -> SamplingParams:
-    """Read how to draw; unlike elsewhere an unknown key is refused, since ignoring it would be another answer."""
+    """Read sampling parameters. Unlike elsewhere, an unknown key is refused: ignoring it would change the answer."""
     if type(value) is dict and (unknown := value.keys() - _SAMPLING.keys() - _ADDED_SAMPLING.keys()):
         raise MalformedError(f"{min(map(repr, unknown))[:80]} is not known to this node")
     added = {name: field for name, field in _ADDED_SAMPLING.items() if type(value) is dict and name in value}

@@ -1,4 +1,4 @@
-"""The `call` stream: a requester says what it needs, the node bids, and hears whether it won.
+"""The `call` stream: a requester calls, a node bids, and the requester tells it the result.
 
 The winner's bid becomes the award that the `infer` stream opens with.
 """
@@ -18,7 +18,7 @@ REASON_LENGTH_MAX = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What a requester needs, at which prices at most."""
+    """A requester's needs, and the highest prices it accepts."""
 
     id: RequestId  # the same on the infer stream and in the receipt
     base: Digest
@@ -27,12 +27,12 @@ class Call:
     tokens_max: int  # of the answer
     price_in_max: Wei  # of 1,000 tokens
     price_out_max: Wei
-    deadline_ms: int  # after the call: bids that come later are not read
+    deadline_ms: int  # after the call; later bids are ignored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BidMessage:
-    """What a node asks for a call, and how soon it would be done; what it says here its receipt must say too."""
+    """A node's bid: its price and promised times. Its receipt must state the same terms."""
 
     id: RequestId
     wallet: Address  # the channel's node
@@ -41,25 +41,25 @@ class BidMessage:
     profile_hash: Digest
     algo_id: int
     index_root: Digest  # of the adapter's attribution index; zero without one
-    chunk_tokens: int  # at most so many between two vouchers
+    chunk_tokens: int  # at most this many tokens between two vouchers
     context_max: int  # tokens of prompt and answer together
     queue: int  # requests that wait before this one
     is_warm: bool  # the adapter is in memory
-    ttft_ms: int  # to the first token, the wait in the queue and the loading of the adapter included
+    ttft_ms: int  # to the first token, including the queue and loading the adapter
     tokens_per_s: int  # after the first token
-    valid_ms: int  # after the bid: until then the node opens a stream at these terms
+    valid_ms: int  # how long the bid is valid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Won:
-    """The bid is taken: an infer stream comes."""
+    """The bid has won: an infer stream follows."""
 
     id: RequestId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """Another bid was better, or this one not acceptable."""
+    """Another bid was better, or this one was not acceptable."""
 
     id: RequestId
     reason: str
@@ -107,15 +107,15 @@ _MESSAGES = MessageSet(
 
 
 def encode(message: MarketMessage) -> dict[str, object]:
-    """Write a message as the map of its frame."""
+    """Encode a message as the map of its frame."""
     return _MESSAGES.encode(message)
 
 
 def decode(frame: Mapping[str, Any]) -> MarketMessage:
-    """Read the map of a frame.
+    """Decode the map of a frame.
 
     Raises:
-        UnknownVersionError: it is of another major version.
-        MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+        UnknownVersionError: it has another major version.
+        MalformedError: an unknown `t`; or it names the field that is missing or invalid.
     """
     return cast(MarketMessage, _MESSAGES.decode(frame))

@@ -1,7 +1,7 @@
-"""The `adapter` stream: an adapter's files in chunks that are checked one by one, from several providers at once.
+"""The `adapter` stream: an adapter's files in chunks, each verified, from several providers at once.
 
-A provider's list is only a promise of what will come: that the files are the adapter's is checked from its id down,
-`adapter.json` by the id and all others by the digests that it holds.
+A provider's list is only a promise. The files are verified from the adapter's id down: `adapter.json` by the id, and
+all others by the digests in it.
 """
 
 import hashlib
@@ -29,33 +29,33 @@ _VERSION_SUFFIX = ".json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
-    """One file and the digests of its chunks, each of 256 KiB but the last."""
+    """One file and the digests of its chunks, each of 256 KiB except the last."""
 
     path: str
     size_bytes: int
-    digest: Digest  # SHA-256 of the whole
+    digest: Digest  # SHA-256 of the whole file
     chunks: tuple[Digest, ...]  # SHA-256 of each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetManifest:
-    """Which files does this adapter have?"""
+    """Request an adapter's file list."""
 
     id: AdapterId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferManifest:
-    """All files of an adapter, and the Datanet versions that say who owns the rows it learned from."""
+    """All files of an adapter, and the Datanet versions that name the owners of its training rows."""
 
     id: AdapterId
-    files: tuple[FileEntry, ...]  # of the adapter's folder
+    files: tuple[FileEntry, ...]  # in the adapter's folder
     versions: tuple[FileEntry, ...]  # datanets/<id>/<version>.json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetChunk:
-    """Send this chunk; who asks for several at once gets them in the order it asked."""
+    """Request one chunk; several requests are answered in their order."""
 
     id: AdapterId
     path: str
@@ -76,22 +76,22 @@ TransferMessage = GetManifest | TransferManifest | GetChunk | ChunkMessage | Err
 
 
 def encode(message: TransferMessage) -> dict[str, object]:
-    """Write a message as the map of its frame."""
+    """Encode a message as the map of its frame."""
     return _MESSAGES.encode(message)
 
 
 def decode(frame: Mapping[str, Any]) -> TransferMessage:
-    """Read the map of a frame.
+    """Decode the map of a frame.
 
     Raises:
-        UnknownVersionError: it is of another major version.
-        MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+        UnknownVersionError: it has another major version.
+        MalformedError: an unknown `t`; or it names the field that is missing or invalid.
     """
     return cast(TransferMessage, _MESSAGES.decode(frame))
 
 
 def check_adapter_path(path: str) -> str:
-    """Return `path` if a file of an adapter's folder may have it.
+    """Return `path` if an adapter's folder may contain it.
 
     Raises:
         MalformedError: it is neither one of the three plain files nor `attribution/<name>`.
@@ -103,7 +103,7 @@ def check_adapter_path(path: str) -> str:
 
 
 def check_version_path(path: str) -> str:
-    """Return `path` if a Datanet's version may have it.
+    """Return `path` if it is the path of a Datanet's version.
 
     Raises:
         MalformedError: it is not `datanets/<id>/<version>.json`.
@@ -116,22 +116,22 @@ def check_version_path(path: str) -> str:
 
 
 def check_path(path: str) -> str:
-    """Return `path` if it is one of those that may be asked for: plain relative names of a fixed list.
+    """Return `path` if peers may request it: plain relative names of a fixed list.
 
     Raises:
-        MalformedError: it is none.
+        MalformedError: it is not one of them.
     """
     is_version = isinstance(path, str) and path.startswith(_DATANETS_FOLDER + "/")
     return check_version_path(path) if is_version else check_adapter_path(path)
 
 
 def num_chunks(size_bytes: int) -> int:
-    """How many chunks a file of this size has."""
+    """The number of chunks in a file of this size."""
     return (size_bytes + CHUNK_BYTES - 1) // CHUNK_BYTES
 
 
 def chunk_size_bytes(entry: FileEntry, index: int) -> int:
-    """How long one of its chunks must be.
+    """The size of one chunk of a file.
 
     Raises:
         MalformedError: the file has no such chunk.
@@ -145,8 +145,8 @@ def check_chunk(entry: FileEntry, index: int, data: bytes) -> bytes:
     """Return `data` if it is the file's chunk.
 
     Raises:
-        MalformedError: the file has no such chunk, or one of another length.
-        AdapterRefusedError: its digest is another than the list says.
+        MalformedError: the file has no such chunk, or it has another length.
+        AdapterRefusedError: its digest differs from the list's.
     """
     size_bytes = chunk_size_bytes(entry, index)
     if len(data) != size_bytes:
@@ -162,10 +162,10 @@ def chunk_digests(data: bytes) -> tuple[Digest, ...]:
 
 
 def file_entry(path: str, chunks: Iterable[bytes]) -> FileEntry:
-    """List a file from its chunks in order, so that nobody has to hold the whole.
+    """Make a file's entry from its chunks in order, so that nobody must hold the whole file.
 
     Raises:
-        MalformedError: a path that may not be asked for, or a chunk before the last that is not 256 KiB.
+        MalformedError: a path that may not be requested, or an earlier chunk that is not 256 KiB.
     """
     whole, digests, size_bytes = hashlib.sha256(), [], 0
     for chunk in chunks:
@@ -178,14 +178,14 @@ def file_entry(path: str, chunks: Iterable[bytes]) -> FileEntry:
 
 
 def check_manifest(manifest: TransferManifest) -> TransferManifest:
-    """Return `manifest` if a receiver can set out to fetch it.
+    """Return `manifest` if a receiver can fetch it.
 
     Raises:
-        MalformedError: a path twice, a needed file missing, chunks that do not fit a size, or over 2 GiB in all.
+        MalformedError: a duplicate path, a missing file, a wrong number of chunks, or over 2 GiB in total.
     """
     entries = (*manifest.files, *manifest.versions)
     paths = [entry.path for entry in entries]
-    # Two names that differ by case only are one file on some disks.
+    # Names that differ only by case are one file on some disks.
     if len({path.lower() for path in paths}) != len(paths):
         raise MalformedError("a file is listed twice")
     if missing := [name for name in _PLAIN_FILES if name not in paths]:

@@ -101,7 +101,7 @@ async def _open_node(root: Path, name: str, network: MemoryNetwork, nursery: tri
     advertiser = Advertiser(
         network=NETWORK,
         transport=transport,
-        board=board,
+        table=board,
         peers=ledger.peers,
         seed=seed_of(name),
         snapshot=lambda: node.offer,

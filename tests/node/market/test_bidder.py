@@ -70,9 +70,9 @@ class Caller:
         return opened
 
     async def ask(self, call: Call = CALLED, *, by: str = "ben") -> BidMessage | ErrorMessage:
-        heard = decode(await (await self.say(call, by=by)).receive())
-        assert isinstance(heard, BidMessage | ErrorMessage)
-        return heard
+        received = decode(await (await self.say(call, by=by)).receive())
+        assert isinstance(received, BidMessage | ErrorMessage)
+        return received
 
 
 async def test_a_bid_says_what_its_receipt_will_and_stands_for_a_while(
@@ -134,10 +134,10 @@ async def test_what_became_of_a_call_is_remembered(
     async with trio.open_nursery() as nursery:
         caller = await Caller(nursery).start()
         await caller.ask(replace(CALLED, **call))  # type: ignore[arg-type]
-        (heard,) = caller.bidder.book.last_hour()
-        assert heard.fate == fate
+        (received,) = caller.bidder.book.last_hour()
+        assert received.fate == fate
         if fate == "dear":
-            assert (heard.price_wei, heard.winner_price_wei) == (
+            assert (received.price_wei, received.winner_price_wei) == (
                 TERMS.price_in_wei + TERMS.price_out_wei,
                 999_999 + CALLED.price_out_max,
             )

@@ -52,8 +52,8 @@ def board(ledger: Ledger, now: Now) -> AdTable:
     return board_of(ledger, now)
 
 
-def hear(board: AdTable, name: str, **changes: Any) -> bool:
-    return board.hear(peer_id_of(name), signed_ad(name, **changes))
+def receive(board: AdTable, name: str, **changes: Any) -> bool:
+    return board.receive(peer_id_of(name), signed_ad(name, **changes))
 
 
 def warm(*names: str, of: AdapterId | None = None) -> tuple[OfferedAdapter, ...]:
@@ -95,29 +95,29 @@ REFUSED = {
 def test_what_counts_nothing_is_refused_and_leaves_no_trace(board: AdTable, case: str) -> None:
     make, why = REFUSED[case]
     name, content = make(board)
-    assert not board.hear(peer_id_of(name), content)
+    assert not board.receive(peer_id_of(name), content)
     assert why in (board.why_refused or "")
     assert board.live() == []
-    assert hear(board, "cleo")
+    assert receive(board, "cleo")
 
 
 def test_a_replay_is_refused_and_so_is_what_came_before(board: AdTable) -> None:
     old, new = signed_ad("ada"), signed_ad("ada", at_s=NOW_S + 1)
-    assert board.hear(peer_id_of("ada"), new)
-    assert not board.hear(peer_id_of("ada"), new)
+    assert board.receive(peer_id_of("ada"), new)
+    assert not board.receive(peer_id_of("ada"), new)
     assert "is not newer than its" in (board.why_refused or "")
-    assert not board.hear(peer_id_of("ada"), old)
+    assert not board.receive(peer_id_of("ada"), old)
     assert not board.learn(old)
     assert [ad.issued_s for ad in board.live()] == [NOW_S + 1]
 
 
 def test_a_replay_after_a_restart_is_refused(ledger: Ledger, now: Now) -> None:
     board = board_of(ledger, now)
-    assert hear(board, "ada")
+    assert receive(board, "ada")
     board.keep()
     again = board_of(ledger, now)
-    assert not hear(again, "ada")
-    assert hear(again, "ada", at_s=NOW_S + 1)
+    assert not receive(again, "ada")
+    assert receive(again, "ada", at_s=NOW_S + 1)
 
 
 def test_after_a_restart_a_peer_tells_the_newest_again_and_nothing_older(ledger: Ledger, now: Now) -> None:
@@ -134,22 +134,22 @@ def test_after_a_restart_a_peer_tells_the_newest_again_and_nothing_older(ledger:
 def test_what_was_learned_from_a_peer_is_passed_on_once_when_gossip_brings_it(board: AdTable) -> None:
     content = signed_ad("ada")
     assert board.learn(content)
-    assert board.hear(peer_id_of("ada"), content)
-    assert not board.hear(peer_id_of("ada"), content)
+    assert board.receive(peer_id_of("ada"), content)
+    assert not board.receive(peer_id_of("ada"), content)
 
 
 def test_who_advertises_too_often_is_passed_over_and_nobody_else_is(board: AdTable, now: Now) -> None:
-    heard = [hear(board, "ada", at_s=NOW_S + number) for number in range(5)]
-    assert heard == [True, True, True, False, False]
+    received = [receive(board, "ada", at_s=NOW_S + number) for number in range(5)]
+    assert received == [True, True, True, False, False]
     assert "more often than once in 10 s" in (board.why_refused or "")
-    assert hear(board, "ben")
+    assert receive(board, "ben")
     now.now_s += 10
-    assert hear(board, "ada", at_s=NOW_S + 10)
-    assert not hear(board, "ada", at_s=NOW_S + 11)
+    assert receive(board, "ada", at_s=NOW_S + 10)
+    assert not receive(board, "ada", at_s=NOW_S + 11)
 
 
 def test_an_advertisement_counts_until_it_runs_out(board: AdTable, now: Now) -> None:
-    assert hear(board, "ada")
+    assert receive(board, "ada")
     now.now_s += 119
     assert len(board.offers(BASE, BASE_ONLY)) == 1
     now.now_s += 1
@@ -162,12 +162,12 @@ def test_an_advertisement_counts_until_it_runs_out(board: AdTable, now: Now) -> 
 
 
 def test_offers_come_cheapest_first_and_warm_before_cold(board: AdTable) -> None:
-    hear(board, "dear", terms=priced(TERMS, 2), warm=warm("harbour"))
-    hear(board, "cold", cold=make_filter([HARBOUR]), num_cold=1)
-    hear(board, "warm", warm=warm("harbour"), cold=make_filter([HARBOUR]), num_cold=1)
-    hear(board, "without")
-    hear(board, "paused", warm=warm("harbour"), serves=False)
-    hear(board, "elsewhere", warm=warm("harbour"), base=OTHER_BASE)
+    receive(board, "dear", terms=priced(TERMS, 2), warm=warm("harbour"))
+    receive(board, "cold", cold=make_filter([HARBOUR]), num_cold=1)
+    receive(board, "warm", warm=warm("harbour"), cold=make_filter([HARBOUR]), num_cold=1)
+    receive(board, "without")
+    receive(board, "paused", warm=warm("harbour"), serves=False)
+    receive(board, "elsewhere", warm=warm("harbour"), base=OTHER_BASE)
     names = {peer_id_of(name): name for name in ("dear", "cold", "warm", "without", "paused", "elsewhere")}
     assert [names[ad.peer_id] for ad in board.offers(BASE, HARBOUR)] == ["warm", "cold", "dear"]  # type: ignore[index]
     assert len(board.offers(BASE, BASE_ONLY)) == 4
@@ -189,15 +189,15 @@ def test_offers_come_cheapest_first_and_warm_before_cold(board: AdTable) -> None
     ],
 )
 def test_a_name_means_what_somebody_offers(board: AdTable, name: str, adapter: AdapterId, unique: str) -> None:
-    hear(board, "ada", warm=warm("harbour"))
-    hear(board, "ben", warm=warm("harbour"))
+    receive(board, "ada", warm=warm("harbour"))
+    receive(board, "ben", warm=warm("harbour"))
     found = board.resolve(name)
     assert (found.base, found.adapter, found.name) == (BASE, adapter, unique)
 
 
 def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: AdTable) -> None:
-    hear(board, "ada", warm=warm("harbour"))
-    hear(board, "ben", warm=warm("harbour", of=OTHER))
+    receive(board, "ada", warm=warm("harbour"))
+    receive(board, "ben", warm=warm("harbour", of=OTHER))
     both = sorted([f"harbour@{HARBOUR[2:10]}", f"harbour@{OTHER[2:10]}"])
     with pytest.raises(UnknownModelError, match=f"'harbour' means several adapters .*: {', '.join(both)}"):
         board.resolve("harbour")
@@ -214,7 +214,7 @@ def test_an_ambiguous_name_is_refused_with_all_that_it_may_mean(board: AdTable) 
     ],
 )
 def test_a_name_that_nobody_offers_is_refused(board: AdTable, name: str, why: str) -> None:
-    hear(board, "ada", warm=warm("harbour"))
+    receive(board, "ada", warm=warm("harbour"))
     with pytest.raises(UnknownModelError, match=why):
         board.resolve(name)
 
@@ -222,15 +222,15 @@ def test_a_name_that_nobody_offers_is_refused(board: AdTable, name: str, why: st
 def test_our_base_may_be_asked_for_again_while_nobody_serves_it(board: AdTable) -> None:
     with pytest.raises(UnavailableError, match="nobody on the network serves 'fake' just now"):
         board.resolve("fake")
-    hear(board, "ada")
+    receive(board, "ada")
     assert board.resolve("fake").adapter == BASE_ONLY
 
 
 def test_an_adapter_that_went_cold_keeps_its_name_while_somebody_has_it(board: AdTable, now: Now) -> None:
-    hear(board, "ada", warm=warm("harbour"))
-    hear(board, "ada", at_s=NOW_S + 1, cold=make_filter([HARBOUR]), num_cold=1)
+    receive(board, "ada", warm=warm("harbour"))
+    receive(board, "ada", at_s=NOW_S + 1, cold=make_filter([HARBOUR]), num_cold=1)
     assert board.resolve("harbour").adapter == HARBOUR
-    hear(board, "ada", at_s=NOW_S + 2)
+    receive(board, "ada", at_s=NOW_S + 2)
     with pytest.raises(UnknownModelError):
         board.resolve("harbour")
 

@@ -156,7 +156,7 @@ async def test_fifty_requests_at_once_are_all_answered_and_the_books_agree(tmp_p
                 nursery.start_soon(ask, street, number)
         served = {name: stand.amounts() for name, stand in street.stands.items()}
         paid = street.paid()
-        spent = street.ledger.peers.paid_wei(street.requester._purse._payer, since_ns=0)
+        spent = street.ledger.peers.paid_wei(street.requester._spending_limit._payer, since_ns=0)
     assert [len(texts[number]) for number in range(50)] == [12] * 50
     assert sum(map(len, served.values())) == 50
     assert {name: sorted(amounts) for name, amounts in served.items() if amounts} == {
@@ -335,7 +335,7 @@ async def test_a_day_may_cost_so_much_over_restarts_too_and_the_next_begins_anew
         await street.ask("hello...", name="r2")
         with pytest.raises(PaymentRequiredError, match=r"left that a UTC day's may cost together: raise \[payer\]"):
             await street.ask("hello...", name="r3")
-        street.requester._purse._now_ns.now_ns += 86_400 * 10**9  # type: ignore[attr-defined]
+        street.requester._spending_limit._now_ns.now_ns += 86_400 * 10**9  # type: ignore[attr-defined]
         await street.ask("hello...", name="r4")
 
 

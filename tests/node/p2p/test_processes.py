@@ -16,7 +16,7 @@ from support.living_peer import LivingPeer, wait_until
 from support.peers import opener, until
 
 from openledger_node.errors import NetworkError
-from openledger_node.p2p.bootstrap_child import BootstrapNode, start_point
+from openledger_node.p2p.bootstrap_child import BootstrapNode, start_bootstrap
 from openledger_node.p2p.transports.libp2p import transport
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ class Village:
     """A point, and peers that know nothing but it."""
 
     def __init__(self, folder: Path, stack: ExitStack, num_peers: int) -> None:
-        self.point: BootstrapNode = stack.enter_context(start_point(folder / "point", network=NET, listen=LISTEN))
+        self.point: BootstrapNode = stack.enter_context(start_bootstrap(folder / "point", network=NET, listen=LISTEN))
         self.peers = [
             stack.enter_context(LivingPeer(folder / f"peer{number}", NET, bootstrap=self.point.addresses))
             for number in range(num_peers)
@@ -100,7 +100,7 @@ def test_without_the_bootstrap_all_goes_on_and_a_new_one_is_found(village: Villa
     os.kill(village.point.process_id, signal.SIGKILL)
     wait_until(lambda: village.point.peer_id not in ada.connected(), within_s=5)
     assert ada.ask("echo", peer=ben.peer_id, text="still here?") == "still here?"
-    with start_point(tmp_path / "point", network=NET, listen=(address,)):
+    with start_bootstrap(tmp_path / "point", network=NET, listen=(address,)):
         took_s = wait_until(
             lambda: all(village.point.peer_id in peer.connected() for peer in (ada, ben, carl)), within_s=15
         )
@@ -125,18 +125,18 @@ def test_a_point_ends_when_it_is_told_to(tmp_path: Path, how: str) -> None:
 
 
 def test_a_point_that_cannot_listen_says_why(tmp_path: Path) -> None:
-    with start_point(tmp_path / "one", network=NET, listen=LISTEN) as point:
+    with start_bootstrap(tmp_path / "one", network=NET, listen=LISTEN) as point:
         taken = point.addresses[0].partition("/p2p/")[0]
         with pytest.raises(NetworkError, match="Address already in use"):
-            start_point(tmp_path / "other", network=NET, listen=(taken,))
+            start_bootstrap(tmp_path / "other", network=NET, listen=(taken,))
     with pytest.raises(NetworkError, match="one interface"):
-        start_point(tmp_path / "other", network=NET, listen=("/ip4/0.0.0.0/tcp/0",))
+        start_bootstrap(tmp_path / "other", network=NET, listen=("/ip4/0.0.0.0/tcp/0",))
 
 
 def test_a_point_is_the_same_after_a_restart(tmp_path: Path) -> None:
     names = []
     for _ in range(2):
-        with start_point(tmp_path, network=NET, listen=LISTEN) as point:
+        with start_bootstrap(tmp_path, network=NET, listen=LISTEN) as point:
             names.append(point.peer_id)
     assert names[0] == names[1]
 

@@ -221,7 +221,7 @@ def _find_base(client: Client, names: tuple[str, ...]) -> tuple[str, int]:
 
 
 def _check_loading(client: Client) -> None:
-    """Require that adapters can be loaded at run time: the server answers an empty request with 400 then, else 404."""
+    """Require that adapters can be loaded at run time; then the server answers an empty request with 400, not 404."""
     reply: Reply = client.ask("POST", LOAD, {"lora_name": "", "lora_path": ""})
     if reply.status == 404:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""A network within this process: for a guest of this machine, and for whole networks in one test."""
+"""A network inside this process: for a guest on this machine, and for whole networks in one test."""
 
 import hashlib
 import logging
@@ -12,7 +12,7 @@ from ..streams import Inbox
 from ..transport import GOSSIP_BYTES_MAX, GOSSIP_MEMORY_S, Accept, Gossip, Handler, PeerId, peer_id_from_address
 
 BUFFERED_WRITES = 64
-"""Writes that wait to be read before the writer waits, too: what a socket's buffers are elsewhere."""
+"""Unread writes before the writer has to wait, in place of a socket's buffers."""
 
 REGISTRATION_S = 120.0
 
@@ -21,18 +21,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class MemoryNetwork:
-    """Who is there."""
+    """The peers of one network."""
 
     peers: "dict[PeerId, MemoryTransport]" = field(default_factory=dict)
 
 
 def open_transport(network: MemoryNetwork, peer_id: PeerId, *, serve_rendezvous: bool = True) -> "MemoryTransport":
-    """Take a place on a network; it is there for others once it runs."""
+    """Create a peer; others can reach it once it runs."""
     return MemoryTransport(network, peer_id, serve_rendezvous=serve_rendezvous)
 
 
 class MemoryTransport:
-    """One peer."""
+    """One peer on a memory network."""
 
     def __init__(self, network: MemoryNetwork, peer_id: PeerId, *, serve_rendezvous: bool = True) -> None:
         self._network = network
@@ -40,15 +40,15 @@ class MemoryTransport:
         self._serve_rendezvous = serve_rendezvous
         self._handlers: dict[str, Handler] = {}
         self._nursery: trio.Nursery | None = None
-        self._links: dict[PeerId, None] = {}  # in the order they came
+        self._links: dict[PeerId, None] = {}  # in connection order
         self._streams: list[MemoryStream] = []
         self._inboxes: dict[str, Inbox] = {}
-        self._seen: dict[bytes, float] = {}  # digest of content → until when it is remembered
-        self._registered: dict[str, dict[PeerId, float]] = {}  # namespace → who, and until when
+        self._seen: dict[bytes, float] = {}  # digest of content → time until which it is remembered
+        self._registered: dict[str, dict[PeerId, float]] = {}  # namespace → peer → expiry
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Its name, as an address."""
+        """The peer id in the form of an address."""
         return (_address(self.peer_id),) if self._nursery else ()
 
     def handle(self, protocol: str, handler: Handler) -> None:
@@ -82,11 +82,11 @@ class MemoryTransport:
         return peer.peer_id
 
     def connected(self) -> tuple[PeerId, ...]:
-        """Those linked with us."""
+        """Peers linked with this one."""
         return tuple(self._links)
 
     def disconnect(self, peer_id: PeerId) -> None:
-        """Cut a link, as the world between two peers does."""
+        """Cut a link, as a network failure between two peers does."""
         self._links.pop(peer_id, None)
         if peer := self._network.peers.get(peer_id):
             peer._links.pop(self.peer_id, None)
@@ -102,13 +102,13 @@ class MemoryTransport:
             self._pass_on(topic, Gossip(self.peer_id, content))
 
     def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
-        """Receive what comes along the links."""
+        """Receive messages that come along the links."""
         assert topic not in self._inboxes, f"{topic} is subscribed to already"
         self._inboxes[topic] = Inbox(topic, accept)
         return self._inboxes[topic].receive
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
-        """Register with a point, and return who else has."""
+        """Register with a rendezvous point, and return the other registered peers."""
         await trio.lowlevel.checkpoint()
         peer = self._peer(point)
         if not peer._serve_rendezvous or self._nursery is None:
@@ -117,7 +117,7 @@ class MemoryTransport:
         return peer._register(self.peer_id, namespace)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be found by others."""
+        """Be reachable for others until cancelled."""
         try:
             async with trio.open_nursery() as self._nursery:
                 self._network.peers[self.peer_id] = self
@@ -176,7 +176,7 @@ class MemoryTransport:
 
 
 class MemoryStream(trio.abc.Stream):
-    """One end of a stream: what one end sends, the other receives, in order."""
+    """One end of a stream: the other end receives what is sent, in order."""
 
     def __init__(self, send: "trio.MemorySendChannel[bytes]", receive: "trio.MemoryReceiveChannel[bytes]") -> None:
         self._send = send
@@ -189,11 +189,11 @@ class MemoryStream(trio.abc.Stream):
         await self._send.send(bytes(data))
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Return at once: `send_all` waits where it must."""
+        """Return immediately: `send_all` waits if it must."""
         await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive what is there, at most `max_bytes`; empty at the end."""
+        """Receive available bytes, at most `max_bytes`; empty at the end."""
         if not self._rest:
             try:
                 self._rest = await self._receive.receive()
@@ -226,7 +226,7 @@ def _stream_pair() -> tuple[MemoryStream, MemoryStream]:
 
 
 async def _serve(handler: Handler, caller: PeerId, stream: MemoryStream) -> None:
-    """Run a handler behind a guard: a peer's mischief must not end the node."""
+    """Run a handler and log its exceptions: a peer's misbehaviour must not end the node."""
     try:
         await handler(caller, stream)
     except Exception:

@@ -1,4 +1,4 @@
-"""Gossipsub 1.1, set so that it does what we need, and with its gaps filled."""
+"""Gossipsub 1.1, configured for this network, with the library's gaps filled."""
 
 import hashlib
 import logging
@@ -22,7 +22,7 @@ RPC_BYTES_MAX = 64 * 1024
 RPC_SLACK_BYTES = 4 * 1024  # room for the sender's record, which is added last
 RPC_WAITING_MAX = 256
 TOPICS_PER_PEER_MAX = 16
-WINDOW, HISTORY = 3, 5  # heartbeats: messages told of, and kept to be asked for
+WINDOW, HISTORY = 3, 5  # heartbeats: messages that are announced, and messages that are kept for requests
 
 # NOTE: the library subtracts weight × count, so weights are positive here where the specification has negative ones.
 SCORES = ScoreParams(
@@ -39,11 +39,11 @@ log = logging.getLogger(__name__)
 
 
 class GossipRouter(Pubsub):
-    """Hands messages to their inboxes, and survives each."""
+    """Puts messages into their inboxes, and survives malformed ones."""
 
     def __init__(self, host: IHost, inboxes: dict[str, Inbox]) -> None:
         router = GossipSub(
-            protocols=[PROTOCOL_ID_V11],  # 1.2 costs twice the time a message
+            protocols=[PROTOCOL_ID_V11],  # 1.2 takes twice the time per message
             degree=6,
             degree_low=4,
             degree_high=12,
@@ -51,8 +51,8 @@ class GossipRouter(Pubsub):
             gossip_history=HISTORY,
             heartbeat_interval=HEARTBEAT_S,
             score_params=SCORES,
-            adaptive_gossip_enabled=False,  # it makes a heartbeat of a minute out of one of a second
-            spam_protection_enabled=False,  # it drops our own messages, too; `accept` bounds rates
+            adaptive_gossip_enabled=False,  # it slows heartbeats down from a second to a minute
+            spam_protection_enabled=False,  # it drops our own messages too; `accept` limits rates
             eclipse_protection_enabled=False,
         )
         router.mcache = ContentCache(WINDOW, HISTORY)
@@ -61,7 +61,7 @@ class GossipRouter(Pubsub):
             router,
             seen_ttl=int(GOSSIP_MEMORY_S),
             msg_id_constructor=content_id,
-            validation_cache_ttl=-1,  # never: a copy that is refused must not shut out the one of its true origin
+            validation_cache_ttl=-1,  # never cache: a refused copy must not shut out the one of the true origin
             max_inbound_rpc_size=RPC_BYTES_MAX,
             max_subscriptions_per_peer=TOPICS_PER_PEER_MAX,
         )
@@ -69,7 +69,7 @@ class GossipRouter(Pubsub):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Be part of the gossip."""
+        """Take part in gossip."""
         try:
             async with running(self), running(self.router):  # type: ignore[arg-type]
                 await self.wait_until_ready()
@@ -77,7 +77,7 @@ class GossipRouter(Pubsub):
                     await self.join(topic)
                 yield
         finally:
-            self.seen_messages._stop_event.set()  # its thread sweeps once a minute, and `stop` would wait for that
+            self.seen_messages._stop_event.set()  # its thread sleeps up to a minute, and `stop` would wait for it
 
     async def join(self, topic: str) -> None:
         """Take part in one topic."""
@@ -90,9 +90,9 @@ class GossipRouter(Pubsub):
         await self.subscribe(topic)
 
     async def push_msg(self, msg_forwarder: ID, msg: Message) -> None:
-        """Check a message, take it in and pass it on.
+        """Check a message, receive it and pass it on.
 
-        NOTE: the library checks a signature by a key that came along, and a key that is none raises.
+        NOTE: the library checks the signature with a key that came with the message, and an invalid key raises.
         """
         if len(msg.topicIDs) != 1 or len(msg.data) > GOSSIP_BYTES_MAX:
             return
@@ -102,9 +102,9 @@ class GossipRouter(Pubsub):
             log.debug("a message of peer %s can't be read: %r", msg_forwarder, error)
 
     async def _handle_new_peer(self, peer_id: ID) -> None:
-        """Begin with a peer.
+        """Greet a new peer.
 
-        NOTE: the library packs up to 1 MiB into one RPC, and drops what a peer has not taken beyond 32 of them.
+        NOTE: the library packs up to 1 MiB into one RPC, and drops what exceeds 32 unread RPCs.
         """
         await super()._handle_new_peer(peer_id)
         if queue := self.peer_queues.get(peer_id):
@@ -112,21 +112,21 @@ class GossipRouter(Pubsub):
             queue._queue.max_size = RPC_WAITING_MAX
 
     def notify_subscriptions(self, publish_message: Message) -> None:
-        """Put a message that has passed into its inbox: the library's own channel drops the newest."""
+        """Put an accepted message into its inbox: the library's own channel drops the newest."""
         inbox = self._inboxes.get(publish_message.topicIDs[0])
         if inbox and not _is_ours(self, publish_message):
             inbox.put(Gossip(_origin(publish_message), publish_message.data))
 
 
 class ContentCache(MessageCache):
-    """Recent messages by the same ids that we know seen ones by.
+    """Recent messages under the same ids that mark messages as seen.
 
-    The library's own goes by origin and number whatever the id is, so that each message would be asked for again
-    each second.
+    The library's own cache uses origin and number whatever the id is, so each message would be requested again every
+    second.
     """
 
     def put(self, msg: Message) -> None:
-        """Keep a message until the history has gone by."""
+        """Keep a message for the length of the history."""
         digest = content_id(msg)
         if digest not in self.msgs:
             self.msgs[digest] = msg
@@ -134,7 +134,7 @@ class ContentCache(MessageCache):
 
 
 def content_id(message: Message) -> bytes:
-    """What makes two messages the same."""
+    """The id of a message: equal content means the same message."""
     return hashlib.sha256(message.data).digest()
 
 

@@ -1,7 +1,7 @@
-"""Nothing that a peer does ends the node.
+"""Guards against exceptions that a peer provokes, so that none of them ends the node.
 
-The library runs its tasks, and with them every stream handler, in one nursery: an exception that escapes one of them
-ends the host. Here they are caught, and the connection that they belong to is closed.
+The library runs its tasks and all stream handlers in one nursery, so an exception that escapes one of them ends the
+host. Here exceptions are caught, and the connection that they belong to is closed.
 """
 
 import logging
@@ -26,12 +26,12 @@ StreamHandler = Callable[[INetStream], Awaitable[None]]
 
 
 class GuardedManager(TrioManager):
-    """Runs the tasks of one of the library's services, and outlives each."""
+    """Runs the tasks of one of the library's services and survives their failures."""
 
     def run_task(
         self, async_fn: Any, *args: Any, daemon: bool = False, name: str | None = None, _internal: bool = False
     ) -> None:
-        """Run a task in the background, guarded unless the service cannot be without it."""
+        """Run a task in the background, guarded unless the service can't work without it."""
         name = name or getattr(async_fn, "__qualname__", repr(async_fn))
         if getattr(async_fn, "__name__", "") == "heartbeat":
             async_fn = partial(_run_again, async_fn)
@@ -42,7 +42,7 @@ class GuardedManager(TrioManager):
 
 @asynccontextmanager
 async def running(service: Service) -> AsyncIterator[None]:
-    """Run one of the library's services in the background; it is whole until it is stopped at the end."""
+    """Run one of the library's services in the background; it works until it is stopped at the end."""
     manager, kept = GuardedManager(service), trio.CancelScope(shield=True)
     service._manager = manager
 
@@ -56,14 +56,14 @@ async def running(service: Service) -> AsyncIterator[None]:
             await manager.wait_started()
             yield
         finally:
-            if manager.is_started:  # the library refuses to stop what has not started yet
+            if manager.is_started:  # the library refuses to stop a service that has not started
                 with trio.move_on_after(CLOSE_S, shield=True):
                     await manager.stop()
             kept.cancel()
 
 
 async def close_connections(swarm: Swarm) -> None:
-    """Say goodbye to all: the library itself leaves their sockets open."""
+    """Close all connections: the library itself leaves their sockets open."""
     with trio.move_on_after(CLOSE_S, shield=True):
         async with trio.open_nursery() as nursery:
             for connection in swarm.get_connections():
@@ -71,7 +71,7 @@ async def close_connections(swarm: Swarm) -> None:
 
 
 def guarded(handler: StreamHandler) -> StreamHandler:
-    """A stream handler that raises nothing, and that serves a bounded number of streams of each peer."""
+    """Wrap a stream handler so that it raises nothing and serves a bounded number of streams per peer."""
     num_streams: Counter[object] = Counter()
 
     async def handle(stream: INetStream) -> None:
@@ -94,7 +94,7 @@ def guarded(handler: StreamHandler) -> StreamHandler:
 
 
 async def reset(stream: INetStream) -> None:
-    """End a stream, whatever its state."""
+    """Reset a stream in any state."""
     with trio.move_on_after(CLOSE_S, shield=True), suppress(Exception):
         await stream.reset()
 
@@ -110,7 +110,7 @@ async def _run_guarded(async_fn: Callable[..., Awaitable[None]], *args: object) 
     except Exception as error:
         log.debug("a task of the network ended badly: %r", error, exc_info=True)
         owner: Any = getattr(async_fn, "__self__", None)
-        if hasattr(owner, "muxed_conn") or hasattr(owner, "secured_conn"):  # a connection's own task: it is lost
+        if hasattr(owner, "muxed_conn") or hasattr(owner, "secured_conn"):  # a connection's own task
             with trio.move_on_after(CLOSE_S, shield=True):
                 await _close(owner)
 
@@ -126,7 +126,7 @@ async def _run_again(async_fn: Callable[..., Awaitable[None]], *args: object) ->
 
 class _Silence(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is not the library's: it writes some of its own under no name."""
+        """True if a record is not the library's, which logs some of its own under no name."""
         return "/site-packages/libp2p/" not in record.pathname
 
 
@@ -134,10 +134,10 @@ _SILENCE = _Silence()
 
 
 def silence_library() -> None:
-    """Keep the library's log out of ours: it calls each normal end of a connection an error."""
+    """Keep the library's log out of the node's, because it logs each normal end of a connection as an error."""
     library = logging.getLogger("libp2p")
     library.setLevel(logging.CRITICAL)
     if not library.handlers:
         library.addHandler(logging.NullHandler())
-    library.propagate = False  # some of its modules set levels of their own
-    logging.getLogger().addFilter(_SILENCE)  # adding it twice is adding it once
+    library.propagate = False  # some of its modules set their own levels
+    logging.getLogger().addFilter(_SILENCE)  # adding a filter twice has no effect

@@ -1,4 +1,4 @@
-"""The library's host, opened with what we offer and nothing more."""
+"""The library's host, opened with only the protocols that this network uses."""
 
 import logging
 import socket
@@ -27,15 +27,16 @@ HANDSHAKE_S = 5.0
 HALF_OPEN_MAX = 512
 STREAMS_MAX = 2048
 OUTBOUND_RESERVED = 8
-"""Connections that strangers can't take from those that we open ourselves."""
+"""Connections reserved for peers that this node dials itself."""
 
 log = logging.getLogger(__name__)
 
 
 def open_host(identity: bytes, max_connections: int) -> BasicHost:
-    """Open a host that dials nobody by itself.
+    """Open a host that never dials by itself.
 
-    NOTE: the library dials whomever it has heard of until it has half of `high_watermark`, whatever the other marks.
+    NOTE: otherwise the library dials every known peer until it has half of `high_watermark`, whatever the other marks
+        say.
     """
     keys = create_new_key_pair(identity)
     host = new_host(
@@ -49,7 +50,7 @@ def open_host(identity: bytes, max_connections: int) -> BasicHost:
     assert isinstance(host, BasicHost)
     swarm = host.get_network()
     assert isinstance(swarm, Swarm)
-    swarm.retry_config = RetryConfig(max_retries=0)  # the keeper tries again
+    swarm.retry_config = RetryConfig(max_retries=0)  # `Connections` retries
     swarm.set_stream_handler(guarded(host._swarm_stream_handler))
     swarm.auto_connector.maybe_connect = trio.lowlevel.checkpoint  # type: ignore[method-assign]
     _take_inbound(swarm, max(1, max_connections - OUTBOUND_RESERVED))
@@ -57,12 +58,12 @@ def open_host(identity: bytes, max_connections: int) -> BasicHost:
 
 
 def check_is_free(address: Multiaddr) -> None:
-    """Refuse an address that another program listens on.
+    """Require that no other program listens on an address.
 
-    NOTE: the library shares ports, so that two nodes on one port would each get half of the connections.
+    NOTE: the library shares ports, so two nodes on one port would each get half of the connections.
 
     Raises:
-        NetworkError: it is in use, or not this machine's.
+        NetworkError: it is in use, or not an address of this machine.
     """
     host, port = str(address).split("/")[2], int(str(address).split("/")[4])
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -89,16 +90,16 @@ def _resources(max_connections: int) -> ResourceManager:
         limits=ResourceLimits(max_connections=max_connections + HALF_OPEN_MAX, max_streams=STREAMS_MAX),
         enable_metrics=False,
         enable_memory_limits=False,  # it counts the memory of the whole process
-        enable_circuit_breaker=False,  # a stranger's failures would shut out everybody
+        enable_circuit_breaker=False,  # one peer's failures would shut out all others
         enable_graceful_degradation=False,
     )
 
 
 def _take_inbound(swarm: Swarm, connections_max: int) -> None:
-    """Take connections in our own way.
+    """Replace the library's handling of inbound connections.
 
-    NOTE: the library gives a connection's place back only when the whole host ends: after forty connections that
-    have come and gone it would take no more.
+    NOTE: the library frees a connection's place only when the whole host ends. After forty connections had come and
+    gone, it would accept no more.
     """
     half_open = trio.CapacityLimiter(HALF_OPEN_MAX)
 
@@ -112,6 +113,6 @@ def _take_inbound(swarm: Swarm, connections_max: int) -> None:
             log.debug("a connection at %s did not come to be: %r", maddr, error)
             return await read_write_closer.close()
         assert isinstance(connection, Yamux)
-        return await connection.event_closed.wait()  # when we return, the socket is closed
+        return await connection.event_closed.wait()  # on return the socket is closed
 
     swarm._handle_inbound_connection = take  # type: ignore[method-assign]

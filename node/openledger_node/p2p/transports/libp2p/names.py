@@ -1,4 +1,4 @@
-"""Peers and addresses, from our texts to what the library wants."""
+"""Conversion of peer ids and addresses to the library's types."""
 
 from libp2p.abc import IHost
 from libp2p.discovery.rendezvous import RendezvousClient, RendezvousService
@@ -19,10 +19,10 @@ ADDRESS_LENGTH_MAX = 256
 
 
 def library_id(peer_id: PeerId) -> ID:
-    """The library's name of a peer.
+    """Convert a peer id to the library's type.
 
     Raises:
-        NetworkError: it is no peer's.
+        NetworkError: it is not a peer id.
     """
     try:
         return ID.from_string(peer_id)
@@ -31,10 +31,10 @@ def library_id(peer_id: PeerId) -> ID:
 
 
 def library_address(address: str) -> Multiaddr:
-    """The library's form of an address to dial.
+    """Convert an address to dial to the library's type.
 
     Raises:
-        NetworkError: it is none.
+        NetworkError: it is not an address.
     """
     try:
         return Multiaddr(address)
@@ -43,10 +43,10 @@ def library_address(address: str) -> Multiaddr:
 
 
 def listen_address(text: str) -> Multiaddr:
-    """The library's form of an address to listen on.
+    """Convert an address to listen on to the library's type.
 
     Raises:
-        ConfigError: it is no TCP address of one interface: one of all of them can't be dialled by others.
+        ConfigError: it is not a TCP address of one interface. Other peers can't dial a wildcard address.
     """
     parts = text.split("/")
     if len(parts) != 5 or parts[1] not in ("ip4", "ip6") or parts[3] != "tcp" or parts[2] in ("0.0.0.0", "::"):
@@ -57,7 +57,7 @@ def listen_address(text: str) -> Multiaddr:
         raise ConfigError(f"can't listen on {text!r}: it is no address") from error
 
 
-# ---- Rendezvous, both sides, with bounds: what is left at a point is what strangers say.
+# ---- Rendezvous, both sides, with bounds, because registrations come from untrusted peers.
 
 NAMESPACES_MAX = 64
 ADDRESSES_MAX = 8
@@ -66,7 +66,7 @@ PEERS_ASKED_FOR = 256
 
 
 class RendezvousPoint(RendezvousService):
-    """Keeps who is where, a few addresses each, of a few namespaces."""
+    """Stores a few addresses per peer, in a few namespaces."""
 
     def _handle_register(self, peer_id: ID, register_msg: Message.Register) -> Message:
         self.cleanup_all_expired()
@@ -78,13 +78,13 @@ class RendezvousPoint(RendezvousService):
         return super()._handle_register(peer_id, register_msg)
 
     def _handle_discover(self, peer_id: ID, discover_msg: Message.Discover) -> Message:
-        if discover_msg.ns not in self.registrations:  # asking leaves nothing behind
+        if discover_msg.ns not in self.registrations:  # a query must not create a namespace
             return create_discover_response_message([])
         return super()._handle_discover(peer_id, discover_msg)
 
 
 async def register_and_discover(host: IHost, point: ID, namespace: str) -> list[PeerInfo]:
-    """Leave our addresses at a point, and ask who else did."""
+    """Register our addresses at a rendezvous point, and ask for those of others."""
     client = RendezvousClient(host, point)
     await client.register(namespace, MIN_TTL)
     peers, _ = await client.discover(namespace, PEERS_ASKED_FOR)

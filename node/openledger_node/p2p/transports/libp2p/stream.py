@@ -1,8 +1,8 @@
-"""A stream with buffers of its own on both sides.
+"""A stream with its own buffers on both sides.
 
-The library resets a stream whose reader is behind for five seconds, and a write that is cancelled half way through
-breaks the connection's cipher for all its streams. So two tasks of ours do all reading and writing, and who uses
-the stream may be slow, and may be cancelled.
+The library resets a stream whose reader is behind for five seconds, and a cancelled write breaks the connection's
+cipher for all its streams. Therefore two tasks here do all reading and writing, and the user of the stream may be
+slow, and may be cancelled.
 """
 
 from collections.abc import Callable
@@ -13,27 +13,27 @@ from libp2p.network.stream.net_stream import NetStream
 
 READ_BYTES = 64 * 1024
 RECEIVED_BYTES_MAX = 4 << 20
-"""What waits for a slow reader; when it is full, the other side has five seconds more."""
+"""Unread bytes kept for a slow reader; when the buffer is full, the library grants five seconds more."""
 WRITE_BYTES = 256 * 1024
-"""One write: ten times faster than 4 KiB each."""
+"""The size of one write: ten times faster than writes of 4 KiB."""
 SENT_BYTES_MAX = 2 * WRITE_BYTES
 LINGER_S = 5.0
-"""How long a closed stream waits for the other side to close, too."""
+"""Seconds that a closed stream waits for the other side to close too."""
 
 
 class PumpedStream(trio.abc.Stream):
-    """One stream; `pump` must run beside its use."""
+    """One stream; `pump` must run while it is used."""
 
     def __init__(self, net: NetStream, *, is_lost: Callable[[], bool]) -> None:
         self._net = net
-        self._is_lost = is_lost  # the library tells this as an end
+        self._is_lost = is_lost  # the library reports a lost connection as an end
         self._received, self._sent = bytearray(), bytearray()
         self._has_ended = self._is_broken = self._is_closed = False
-        self._moved = trio.lowlevel.ParkingLot()  # something above has changed
+        self._moved = trio.lowlevel.ParkingLot()  # unparked when any field above changes
         self.done = trio.Event()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive what is there, at most `max_bytes`; empty at the end."""
+        """Receive available bytes, at most `max_bytes`; empty at the end."""
         await trio.lowlevel.checkpoint()
         while not self._received and not self._has_ended:
             self._check_use()
@@ -67,7 +67,7 @@ class PumpedStream(trio.abc.Stream):
             await self._moved.park()
 
     async def aclose(self) -> None:
-        """Close it when what was sent has left; the rest goes on behind our back."""
+        """Close the stream once sent bytes have left the buffer; `pump` does the rest."""
         self._is_closed = True
         self._moved.unpark_all()
         await trio.lowlevel.checkpoint()
@@ -75,7 +75,7 @@ class PumpedStream(trio.abc.Stream):
             await self._moved.park()
 
     def abort(self) -> None:
-        """End it for both sides at once."""
+        """End the stream for both sides immediately."""
         self._is_broken = self._is_closed = True
         self._moved.unpark_all()
 
@@ -113,7 +113,7 @@ class PumpedStream(trio.abc.Stream):
                     await self._moved.park()
         except StreamEOF:
             pass
-        except Exception:  # the library has several, and not all of them are its own
+        except Exception:  # the library raises many kinds, not all of them its own
             return self.abort_unless_closed()
         if self._is_lost():
             return self.abort_unless_closed()
@@ -141,6 +141,6 @@ class PumpedStream(trio.abc.Stream):
         return None
 
     def abort_unless_closed(self) -> None:
-        """Take note that the other side, or the connection, has gone."""
+        """Note that the other side or the connection is gone."""
         self._is_broken = True
         self._moved.unpark_all()

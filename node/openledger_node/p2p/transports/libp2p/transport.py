@@ -1,4 +1,4 @@
-"""The transport socket, on the library's host."""
+"""The transport socket, implemented on the library's host."""
 
 import logging
 from collections import OrderedDict
@@ -33,7 +33,7 @@ from .names import (
 from .stream import PumpedStream
 
 CALL_S = 10.0
-"""The longest that anything asked of a peer or of the library may take; a dial on one machine takes about 20 ms."""
+"""The time limit for any call to a peer or the library; a dial on one machine takes about 20 ms."""
 PING_EVERY_S, PING_S, PINGS_MISSED_MAX = 20.0, 8.0, 2  # a ping has less time than a call
 PING_BYTES = 32
 KNOWN_MAX = 1024
@@ -46,10 +46,10 @@ log = logging.getLogger(__name__)
 def open_transport(
     *, identity: bytes, listen: tuple[str, ...], serve_rendezvous: bool, max_connections: int = 48
 ) -> "Libp2pTransport":
-    """Take a place on a network.
+    """Create a peer on a network.
 
     Raises:
-        ConfigError: an address to listen on is no TCP address of one interface.
+        ConfigError: a listen address is not a TCP address of one interface.
     """
     silence_library()
     return Libp2pTransport(
@@ -58,7 +58,7 @@ def open_transport(
 
 
 class Libp2pTransport:
-    """One peer."""
+    """One peer on a libp2p network."""
 
     def __init__(
         self, identity: bytes, listen: tuple[Multiaddr, ...], serve_rendezvous: bool, max_connections: int
@@ -76,7 +76,7 @@ class Libp2pTransport:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where it listens."""
+        """The addresses that it listens on."""
         return tuple(str(address) for address in self._host.get_addrs()) if self._nursery else ()
 
     def handle(self, protocol: str, handler: Handler) -> None:
@@ -99,7 +99,7 @@ class Libp2pTransport:
         self._host.set_stream_handler(TProtocol(protocol), serve)
 
     async def open_stream(self, peer_id: PeerId, protocol: str) -> trio.abc.Stream:
-        """Open a stream to a peer that we are connected to, or know an address of."""
+        """Open a stream to a peer that is connected, or whose address is known."""
         await self._reach(peer_id)
         net = await self._ask(
             lambda: self._host.new_stream(library_id(peer_id), [TProtocol(protocol)]),
@@ -109,7 +109,7 @@ class Libp2pTransport:
         return self._pumped(net)
 
     async def connect(self, address: str) -> PeerId:
-        """Dial one address; two tasks that want the same peer get one connection."""
+        """Dial one address; two tasks that dial the same peer share one connection."""
         peer_id = peer_id_from_address(address)
         target, dialled = library_id(peer_id), library_address(address)
         if peer_id == self.peer_id:
@@ -121,23 +121,23 @@ class Libp2pTransport:
                     await self._ask(lambda: self._swarm.dial_addr(dialled, target), f"nobody answers at {address}")
                     self._learn(peer_id, (address,))
         finally:
-            if not lock.locked():  # nobody waits for it
+            if not lock.locked():  # no task waits for it
                 self._dialling.pop(peer_id, None)
         return peer_id
 
     def connected(self) -> tuple[PeerId, ...]:
-        """Those with an open connection."""
+        """Peers with an open connection."""
         there = self._swarm.get_connections_map().items()
         return tuple(PeerId(str(peer)) for peer, found in there if any(not one.is_closed for one in found))
 
     async def publish(self, topic: str, content: bytes) -> None:
-        """Gossip."""
+        """Publish by gossip."""
         if self._nursery is None or len(content) > GOSSIP_BYTES_MAX:
             raise NetworkError(f"a message of {len(content)} bytes can't be published here")
         await self._ask(lambda: self._gossip.publish(topic, content), "a message can't be published")
 
     def subscribe(self, topic: str, accept: Accept) -> "trio.MemoryReceiveChannel[Gossip]":
-        """Take part in a topic."""
+        """Receive a topic's messages, and pass them on."""
         assert topic not in self._inboxes, f"{topic} is subscribed to already"
         self._inboxes[topic] = Inbox(topic, accept)
         if self._nursery:
@@ -145,7 +145,7 @@ class Libp2pTransport:
         return self._inboxes[topic].receive
 
     async def find_peers(self, point: PeerId, namespace: str) -> list[str]:
-        """Register with a point, and ask it."""
+        """Register with a rendezvous point, and ask it for others."""
         await self._reach(point)
         found = await self._ask(
             lambda: register_and_discover(self._host, library_id(point), namespace),
@@ -168,7 +168,7 @@ class Libp2pTransport:
         for address in self._listen:
             check_is_free(address)
         async with running(self._swarm):
-            with trio.move_on_after(CALL_S, shield=True):  # cut short, the library leaves sockets open
+            with trio.move_on_after(CALL_S, shield=True):  # if cancelled, the library leaves sockets open
                 await self._swarm.listen(*self._listen)
             if is_listening := len(self._swarm.listeners) == len(set(self._listen)):
                 await self._take_part(task_status)
@@ -195,7 +195,7 @@ class Libp2pTransport:
             task_status.started()
             await trio.sleep_forever()
         finally:
-            self._nursery = None  # before it closes: whoever asks from now on is told
+            self._nursery = None  # cleared before it closes, so that later calls get an error
 
     def _pumped(self, net: INetStream) -> PumpedStream:
         assert isinstance(net, NetStream)
@@ -210,7 +210,7 @@ class Libp2pTransport:
         return self._nursery
 
     async def _reach(self, peer_id: PeerId) -> None:
-        """Be connected with a peer, if need be by an address that we have heard of."""
+        """Ensure a connection to a peer, by a known address if necessary."""
         if peer_id in self.connected():
             return
         for address in self._known.get(peer_id, ()):
@@ -232,9 +232,9 @@ class Libp2pTransport:
         refusal: str,
         undo: Callable[[Answer], Awaitable[None]] | None = None,
     ) -> Answer:
-        """Have the library do something within a deadline, in a task that whoever asks can't cut short.
+        """Call the library with a deadline, in a task that the caller can't cancel.
 
-        A write of the library that is cancelled breaks the connection for all its streams.
+        A cancelled write of the library breaks the connection for all its streams.
         """
         answers: list[Answer] = []
         is_done, is_wanted = trio.Event(), True
@@ -245,7 +245,7 @@ class Libp2pTransport:
                     answers.append(await call())
             except Exception as error:
                 log.debug("%s: %r", refusal, error)
-            finally:  # also when the node leaves its network meanwhile
+            finally:  # also if the node leaves its network meanwhile
                 is_done.set()
             if answers and undo and not is_wanted:
                 await undo(answers[0])
@@ -261,7 +261,7 @@ class Libp2pTransport:
         return answers[0]
 
     async def _ping_all(self) -> None:
-        """Drop whom we hear nothing from: a machine that lost its power says no goodbye."""
+        """Drop peers that stop answering: a machine that lost power closes nothing."""
         missed: dict[PeerId, int] = {}
         while True:
             await trio.sleep(PING_EVERY_S)
@@ -276,7 +276,7 @@ class Libp2pTransport:
             await stream.send_all(bytes(PING_BYTES))
             await stream.receive_some(PING_BYTES)
             await stream.aclose()
-        if not waiting.cancelled_caught:  # a refusal is an answer, too
+        if not waiting.cancelled_caught:  # a refusal is an answer too
             missed[peer_id] = 0
             return
         missed[peer_id] += 1
@@ -286,6 +286,6 @@ class Libp2pTransport:
 
 
 def _is_lost(net: NetStream) -> bool:
-    """Whether what the library calls the end of a stream is none: the other side has reset it, or is gone."""
+    """True if the library's end of stream is really a reset, or a lost connection."""
     muxed = net.muxed_stream
     return isinstance(muxed, YamuxStream) and (muxed.reset_received or muxed.conn.event_shutting_down.is_set())
