@@ -58,7 +58,7 @@ def encode_frame(message: Mapping[str, object], *, size_bytes_max: int = DATA_FR
     try:
         body = cast(bytes, msgpack.packb(dict(message), default=_to_packable, use_bin_type=True))
     except (ValueError, TypeError, OverflowError) as error:
-        raise MalformedError(f"not to be written as msgpack: {error}") from error
+        raise MalformedError(f"can't be encoded as msgpack: {error}") from error
     if len(body) > size_bytes_max:
         raise MalformedError(f"a frame of {len(body)} bytes is over its cap of {size_bytes_max}")
     return len(body).to_bytes(LENGTH_BYTES, "big") + body

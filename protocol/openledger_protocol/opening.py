@@ -116,7 +116,7 @@ def opening_from_json(content: bytes) -> Opening:
             salts=Salts(**{name: Salt(str(fields["salts"][name])) for name in ("prompt", "output", "fingerprint")}),
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise MalformedError(f"this is no opening of a receipt: {error!r}") from error
+        raise MalformedError(f"this is not an opening of a receipt: {error!r}") from error
 
 
 def _messages(value: Any) -> tuple[Message, ...] | str:

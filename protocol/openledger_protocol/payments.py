@@ -276,7 +276,7 @@ def check_covered(ceiling_wei: Wei, needed_wei: Wei) -> None:
 
 
 def nonce_commit(nonce: Nonce) -> Digest:
-    """The payer's commitment to a nonce, sent with the request, so that it can't choose it after the receipt."""
+    """The payer's commitment to a nonce, sent with the request, so that it can't choose one to suit the receipt."""
     return keccak_digest(digest_word(nonce))
 
 

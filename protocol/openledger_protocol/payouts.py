@@ -171,7 +171,10 @@ def _pot_amounts(pot: Pot, payouts: Sequence[Payout], treasury: Address) -> list
 
 
 def late_amounts(record: ClaimRecord, to: Beneficiaries) -> list[Credited]:
-    """The credits of a claim without a list in time: the protocol gets its pots and a tenth of the node's share."""
+    """The credits of a claim without a timely payout list.
+
+    The protocol gets the claim's pots and a tenth of the node's share.
+    """
     fee = part_down(record.node_share_wei, LATE_PPM)
     pots = sum(pot.amount_wei for pot in record.pots)
     return _settled(record, to, record.node_share_wei - fee, record.protocol_wei + pots + fee)

@@ -159,7 +159,7 @@ class Stand:
     def vanish(self) -> None:
         """Lose the network at once: what was sent arrives, and nothing after it."""
         self.transport._network.peers.pop(self.peer_id, None)
-        self.transport._hang_up()
+        self.transport._close_all()
 
     def leave(self) -> None:
         """Leave the network in good order."""

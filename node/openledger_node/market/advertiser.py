@@ -120,14 +120,14 @@ class Advertiser:
 
     async def _publish_on(self) -> None:
         """Publish regularly, and immediately on a change."""
-        said: Snapshot | None = None
+        published: Snapshot | None = None
         due_s = -inf
         while True:
             snapshot = self._snapshot()
             kind = _kind(snapshot) if snapshot else None
-            is_due = kind != said or trio.current_time() >= due_s
+            is_due = kind != published or trio.current_time() >= due_s
             if snapshot and is_due and self._own_bucket.take(None) and await self._publish(snapshot):
-                said = kind
+                published = kind
                 spread = (INTERVAL_S_MAX - INTERVAL_S_MIN) * self._jitter()
                 due_s = trio.current_time() + INTERVAL_S_MIN + spread
             await trio.sleep(LOOK_S)
@@ -183,13 +183,13 @@ class Advertiser:
                 raise OverloadedError(
                     f"you have asked more often than once in {AD_INTERVAL_S:.0f} s: come back later"
                 )
-            asked = decode(await messages.receive())
-            if not isinstance(asked, GetAds):
+            request = decode(await messages.receive())
+            if not isinstance(request, GetAds):
                 raise MalformedError("a stream begins with `get`")
         except ProtocolError as error:
             return error_message(error)
         own = (self.own,) if self.own else ()
-        count_max = min(asked.count_max, ADS_MAX)
+        count_max = min(request.count_max, ADS_MAX)
         return Ads(ads=(*own, *self._table.contents(count_max - len(own)))[:count_max])
 
     # ---- advertisements of others
@@ -228,8 +228,8 @@ class Advertiser:
         async with stream:
             messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
             await messages.send(encode(GetAds()))
-            told = decode(await messages.receive())
-            for content in told.ads if isinstance(told, Ads) else ():
+            reply = decode(await messages.receive())
+            for content in reply.ads if isinstance(reply, Ads) else ():
                 self._table.learn(content)
                 await trio.lowlevel.checkpoint()  # checking signatures takes time, and other tasks wait
 

@@ -40,7 +40,7 @@ class Awarded:
 
 
 def most_promising(
-    offers: Sequence[Advertisement], records: Mapping[str, PeerRecord], wanted: NetworkRequest
+    offers: Sequence[Advertisement], records: Mapping[str, PeerRecord], requested: NetworkRequest
 ) -> list[Advertisement]:
     """Order offers by price ÷ reliability, as far as that is known before bidding, then warm and free nodes first.
 
@@ -49,9 +49,9 @@ def most_promising(
 
     def rank(ad: Advertisement) -> tuple[int, bool, bool, bytes]:
         price = (ad.terms.price_in_wei + ad.terms.price_out_wei + 1) * PPM
-        tie = keccak((wanted.request.request_id + ad.peer_id).encode())
+        tie = keccak((requested.request.request_id + ad.peer_id).encode())
         weighed = price // records[ad.peer_id].reliability_ppm
-        return weighed, not is_warm(ad, wanted.adapter), ad.slots_free == 0, tie
+        return weighed, not is_warm(ad, requested.adapter), ad.slots_free == 0, tie
 
     return sorted(offers, key=rank)
 

@@ -155,8 +155,8 @@ class Bidder:
                     case Won(id=call.id):
                         self.num_won += 1
                         self.book.note(call.id, call.adapter, "won")
-                    case Lost(id=call.id) as told:
-                        self._lose(call, lose(reason=_printable(told.reason)))
+                    case Lost(id=call.id) as result:
+                        self._lose(call, lose(reason=_printable(result.reason)))
                     case _:
                         raise MalformedError("only `won` or `lost` follows a bid, for the same request")
                 return

@@ -77,8 +77,8 @@ async def tell_all(bids: Bids, call: Call, winner: PeerId | None, reasons: Mappi
     async with trio.open_nursery() as nursery:
         for received in bids.received:
             reason = reasons.get(received.peer_id, "another bid was better")[:REASON_LENGTH_MAX]
-            word = Won(id=call.id) if received.peer_id == winner else Lost(id=call.id, reason=reason)
-            nursery.start_soon(_tell, received.messages, word)
+            result = Won(id=call.id) if received.peer_id == winner else Lost(id=call.id, reason=reason)
+            nursery.start_soon(_tell, received.messages, result)
 
 
 async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisement, bids: Bids) -> None:
@@ -94,8 +94,8 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
                     ReceivedBid(peer_id=peer_id, message=bid, messages=messages, at_s=trio.current_time())
                 )
                 is_kept = True
-            case ErrorMessage() as told:
-                bids.refused[peer_id] = error_from_message(told)
+            case ErrorMessage() as refusal:
+                bids.refused[peer_id] = error_from_message(refusal)
             case _:
                 raise MalformedError("a bidder answers a call with a bid or an error")
     except (NetworkError, ProtocolError) as error:
@@ -105,10 +105,10 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
             await messages.aclose_shielded()
 
 
-async def _tell(messages: MessageStream, word: MarketMessage) -> None:
+async def _tell(messages: MessageStream, result: MarketMessage) -> None:
     try:
         with trio.move_on_after(TELL_TIMEOUT_S):
-            await messages.send(encode(word))
+            await messages.send(encode(result))
     except NetworkError:
         pass  # it left; its bid may still be valid
     finally:

@@ -20,7 +20,7 @@ from .request import AdapterEntry, AnswerPart, NetworkRequest, RemoteAnswer
 class RequestProgress:
     """The progress of one request over several nodes."""
 
-    wanted: NetworkRequest
+    requested: NetworkRequest
     entry: AdapterEntry
     tokenizer: Tokenizer
     tokens_in: int  # of the prompt
@@ -47,7 +47,7 @@ class RequestProgress:
 
     def tokens_left(self, context_max: int | None = None) -> int:
         """Tokens of the answer that are still requested and fit into a context."""
-        left = self.wanted.request.sampling.max_tokens - self._num_delivered
+        left = self.requested.request.sampling.max_tokens - self._num_delivered
         return left if context_max is None else min(left, context_max - self.tokens_before)
 
     def call(self, ads: Sequence[Advertisement], *, deadline_ms: int) -> Call:
@@ -65,9 +65,9 @@ class RequestProgress:
                 context_max=context_max,
             )
         return Call(
-            id=self.wanted.request.request_id,
-            base=self.wanted.base,
-            adapter=self.wanted.adapter,
+            id=self.requested.request.request_id,
+            base=self.requested.base,
+            adapter=self.requested.adapter,
             tokens_in=tokens_in,
             tokens_max=tokens_max,
             price_in_max=_per_thousand(self.left_wei, tokens_in),
@@ -120,7 +120,7 @@ class RequestProgress:
     def failure(self) -> ProtocolError:
         """The error if there is no answer: one reason if all nodes gave the same, otherwise all of them."""
         told = "; ".join(f"{peer_id}: {error.message}" for peer_id, error in self.reasons.items())
-        model, kinds = self.wanted.request.model, {type(error) for error in self.reasons.values()}
+        model, kinds = self.requested.request.model, {type(error) for error in self.reasons.values()}
         if kinds == {PaymentRequiredError}:
             return PaymentRequiredError(
                 f"nobody answers {model!r} for what this request may cost, {self.left_wei} wei: {told}"
@@ -129,7 +129,7 @@ class RequestProgress:
             return RequestTooLongError(f"the request is too long for all who offer {model!r}: {told}")
         done = f", after {len(self.text)} characters of the answer" if self.text else ""
         return UnavailableError(
-            f"nobody could answer {model!r}{done}: {told or 'none but this node offers it'}", parts=tuple(self.parts)
+            f"nobody could answer {model!r}{done}: {told or 'no other node offers it'}", parts=tuple(self.parts)
         )
 
     @property

@@ -95,7 +95,7 @@ class Requester:
         """The limit that its purchases count against."""
         return self._spending_limit
 
-    async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
+    async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have a request answered; `show` gets the text as it comes.
 
         Raises:
@@ -104,7 +104,7 @@ class Requester:
             PaymentRequiredError: every node asks more than this request, or all of today's requests, may cost.
             UnavailableError: no node could answer it, or finish the answer that another node began.
         """
-        progress = await self._begin(wanted)
+        progress = await self._begin(requested)
         for _ in range(ROUNDS_MAX):
             for received in await self._ranked_bids(progress):
                 if not received.is_good:
@@ -119,7 +119,7 @@ class Requester:
                     continue
                 try:
                     granted = await self._spending_limit.hold(
-                        wanted.request.request_id, least_wei=least, most_wei=most
+                        requested.request.request_id, least_wei=least, most_wei=most
                     )
                 except PaymentRequiredError as error:
                     return progress.end_at_limit(error)
@@ -138,21 +138,21 @@ class Requester:
                 break
         raise progress.failure()
 
-    async def _begin(self, wanted: NetworkRequest) -> RequestProgress:
-        model = wanted.request.model
-        if wanted.base != self._base:
-            raise UnknownModelError(f"{model!r} is for base {wanted.base}, whose tokenizer is not on this machine")
-        if not self._table.offers(wanted.base, wanted.adapter):
+    async def _begin(self, requested: NetworkRequest) -> RequestProgress:
+        model = requested.request.model
+        if requested.base != self._base:
+            raise UnknownModelError(f"{model!r} is for base {requested.base}, whose tokenizer is not on this machine")
+        if not self._table.offers(requested.base, requested.adapter):
             raise UnknownModelError(f"nobody on the network offers {model!r} just now")
         try:
             entry = AdapterEntry()
-            if wanted.adapter != BASE_ONLY:
-                entry = await self._backing.find_entry(wanted.adapter)
+            if requested.adapter != BASE_ONLY:
+                entry = await self._backing.find_entry(requested.adapter)
         except ChainError as error:
             raise UnavailableError(f"the chain can't be asked for the adapter's entry: {error}") from error
-        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, wanted.request.prompt)
+        prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, requested.request.prompt)
         return RequestProgress(
-            wanted=wanted,
+            requested=requested,
             entry=entry,
             tokenizer=self._tokenizer,
             tokens_in=len(prompt_ids),
@@ -163,7 +163,7 @@ class Requester:
 
     def _offers(self, progress: RequestProgress) -> list[Advertisement]:
         """Advertisements for the requested model, except those of this node and of nodes already tried."""
-        found = self._table.offers(progress.wanted.base, progress.wanted.adapter)
+        found = self._table.offers(progress.requested.base, progress.requested.adapter)
         return [ad for ad in found if ad.peer_id not in progress.tried and ad.peer_id != self._transport.peer_id]
 
     async def _ranked_bids(self, progress: RequestProgress) -> list[ReceivedBid]:
@@ -172,7 +172,7 @@ class Requester:
         if not offers:
             return []
         records = await trio.to_thread.run_sync(self._peers.of, [ad.peer_id for ad in offers])
-        chosen = most_promising(offers, records, progress.wanted)[: self._limits.candidates_max]
+        chosen = most_promising(offers, records, progress.requested)[: self._limits.candidates_max]
         timeout_s = self._limits.bid_timeout_s
         call = progress.call(chosen, deadline_ms=max(1, int(timeout_s * 1_000)))
         bids = await call_all(self._transport, self._call_protocol, call, chosen, timeout_s=timeout_s)
@@ -206,7 +206,7 @@ class Requester:
             return None
         finally:
             self._spending_limit.settle(
-                progress.wanted.request.request_id, attempt.spent_wei if attempt else ZERO_WEI
+                progress.requested.request.request_id, attempt.spent_wei if attempt else ZERO_WEI
             )
         return attempt
 
@@ -219,24 +219,24 @@ class Requester:
             BadSignatureError: its signer may not sign for its wallet.
             ProtocolError: no channel to it could be opened.
         """
-        wanted, bid = progress.wanted, received.message
+        requested, bid = progress.requested, received.message
         if not await self._backing.may_sign(bid.signer, bid.wallet):
             raise BadSignatureError(f"{bid.signer} may not sign for {bid.wallet}, says the chain")
         return Purchase(
-            request_id=wanted.request.request_id,
-            award=Award(base=wanted.base, terms=bid.terms, tokens_max=tokens_max),
-            adapter_id=wanted.adapter,
+            request_id=requested.request.request_id,
+            award=Award(base=requested.base, terms=bid.terms, tokens_max=tokens_max),
+            adapter_id=requested.adapter,
             index_root=progress.entry.index_root,
             datanet_ids=progress.entry.datanet_ids,
             profile_hash=bid.profile_hash,
             algo_id=bid.algo_id,
-            messages=wanted.request.prompt,
-            sampling=wanted.request.sampling,
+            messages=requested.request.prompt,
+            sampling=requested.request.sampling,
             channel_config=await self._backing.channel_with(bid.wallet),
             signer=bid.signer,
             salts=Salts(prompt=Salt(self._draw()), output=Salt(self._draw()), fingerprint=Salt(self._draw())),
             nonce=Nonce(self._draw()),
-            auditable=wanted.auditable,
+            auditable=requested.auditable,
             chunk_tokens=bid.chunk_tokens,
             cost_max_wei=granted_wei,
             prefix=progress.text,

@@ -32,7 +32,7 @@ class RemoteRequest:
     """A request that was admitted for the network."""
 
     request: InferenceRequest
-    wanted: NetworkRequest
+    requested: NetworkRequest
 
 
 class NetworkMarket(Protocol):
@@ -51,7 +51,7 @@ class NetworkMarket(Protocol):
             UnknownModelError: no node offers it.
         """
 
-    async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
+    async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have the request answered by the network.
 
         Raises:
@@ -102,8 +102,8 @@ class Router:
         except UnknownModelError:
             if (market := self._market()) is None:
                 raise
-            wanted = market.want(_asking(name))
-            return ServedModel(name=name, parent=None if wanted.adapter == BASE_ONLY else self._serving.base.name)
+            requested = market.want(_name_query(name))
+            return ServedModel(name=name, parent=None if requested.adapter == BASE_ONLY else self._serving.base.name)
 
     async def admit(self, request: InferenceRequest) -> Admitted | RemoteRequest:
         """Admit a request: here if this machine has its model, or else for the network.
@@ -117,7 +117,7 @@ class Router:
             except UnknownModelError:
                 if self._market() is None:
                     raise
-        return self._seek(request)
+        return self._admit_remote(request)
 
     async def handle(self, admitted: Admitted | RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:
         """Answer a request into `send`, which may be closed at any time, and record it."""
@@ -130,7 +130,9 @@ class Router:
                 await self._buy(admitted, send)
             if scope.cancelled_caught:
                 with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    send.send_nowait(Failure(error=UnavailableError("this node stops, and the answer with it")))
+                    send.send_nowait(
+                        Failure(error=UnavailableError("this node is shutting down and has cut the answer off"))
+                    )
         finally:
             self._scopes.discard(scope)
             send.close()
@@ -149,17 +151,19 @@ class Router:
         """The text of a token and its bytes; None: the token has no text."""
         return self._serving.spell(token_id)
 
-    def _seek(self, request: InferenceRequest) -> RemoteRequest:
+    def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:
         check_for_sale(request)
         if self._serving.is_draining:
-            raise UnavailableError("this node is stopping and takes no new request")
+            raise UnavailableError("this node is shutting down and takes no new requests")
         if (market := self._market()) is None:
-            raise UnavailableError("this node is not among its peers yet, or on no network: `openledger-node status`")
+            raise UnavailableError(
+                "this node has not reached the network yet, or is on none: run `openledger-node status`"
+            )
         if self.num_live >= REMOTE_MAX:
             raise OverloadedError(f"{self.num_live} requests are with the network already: try again soon")
-        wanted = market.want(request)
+        requested = market.want(request)
         self._live.enter()
-        return RemoteRequest(request=request, wanted=wanted)
+        return RemoteRequest(request=request, requested=requested)
 
     async def _buy(self, remote: RemoteRequest, send: "trio.MemorySendChannel[Outcome]") -> None:
         """Buy the answer, pass it on and record it. Parts delivered before the reader left are paid."""
@@ -179,7 +183,7 @@ class Router:
         await trio.to_thread.run_sync(jobs.start, self._job(remote))
         last: Completion | Failure
         try:
-            last = _completion(request, self._serving.base.name, await market.answer(remote.wanted, show))
+            last = _completion(request, self._serving.base.name, await market.answer(remote.requested, show))
         except _LeftError:
             last = Failure(error=UnavailableError("its reader left"))
         except ProtocolError as error:
@@ -193,7 +197,7 @@ class Router:
                 await send.send(last)
 
     def _job(self, remote: RemoteRequest) -> Job:
-        adapter = remote.wanted.adapter
+        adapter = remote.requested.adapter
         return Job(
             request_id=remote.request.request_id,
             received_ns=time.time_ns(),
@@ -241,7 +245,7 @@ def _bought(last: Completion | Failure, began_ns: int, first_ns: int | None) -> 
     )
 
 
-def _asking(name: str) -> InferenceRequest:
+def _name_query(name: str) -> InferenceRequest:
     """A dummy request for resolving a name."""
     return InferenceRequest(
         request_id=RequestId(ZERO_DIGEST), model=name, prompt="", sampling=SamplingParams(max_tokens=1, seed=0)

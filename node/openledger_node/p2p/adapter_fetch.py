@@ -31,7 +31,7 @@ VERSION_BYTES_MAX = 64 * 1024**2
 Check = Callable[[AdapterManifest], None]
 """Raises AdapterRefusedError for an unwanted adapter, before anything large is fetched."""
 
-Wanted = Callable[[AdapterManifest], Sequence[DatanetReference]]
+ListMissing = Callable[[AdapterManifest], Sequence[DatanetReference]]
 """Lists the Datanet versions that are missing here; reads the disk."""
 
 KeepVersion = Callable[[DatanetReference, bytes], None]
@@ -80,7 +80,7 @@ class Transfer:
         self._live: dict[PeerId, Provider] = {}
         self._bytes_of: Counter[PeerId] = Counter()
 
-    async def run(self, check: Check, wanted: Wanted, keep_version: KeepVersion) -> FetchedFiles:
+    async def run(self, check: Check, list_missing: ListMissing, keep_version: KeepVersion) -> FetchedFiles:
         """Fetch everything that is missing.
 
         Raises:
@@ -90,7 +90,7 @@ class Transfer:
         """
         try:
             listing = await self._fetch_files(check)
-            datanets = await trio.to_thread.run_sync(wanted, listing.manifest)
+            datanets = await trio.to_thread.run_sync(list_missing, listing.manifest)
             missing = await self._fetch_versions(datanets, keep_version)
         finally:
             for provider in list(self._live.values()):
@@ -133,8 +133,8 @@ class Transfer:
                 for _ in range(min(len(self._waiting), PROVIDERS_AT_ONCE - len(self._live))):
                     nursery.start_soon(self._reach, self._waiting.popleft())
         if not self._live:
-            reasons = "; ".join(f"{peer}: {why}" for peer, why in self.dropped.items()) or "nobody offers it"
-            raise NetworkError(f"adapter {self._id} could not be fetched from anybody ({reasons})")
+            reasons = "; ".join(f"{peer}: {why}" for peer, why in self.dropped.items()) or "no peer offers it"
+            raise NetworkError(f"no peer could send adapter {self._id} ({reasons})")
 
     async def _reach(self, peer_id: PeerId) -> None:
         try:

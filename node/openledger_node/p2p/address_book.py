@@ -61,7 +61,7 @@ def _read(file: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, RecursionError) as error:
-        log.warning("%s can't be read, and is begun anew: %s", file, error)
+        log.warning("%s can't be read, so a new one is started: %s", file, error)
         return []
     found = content.get("addresses") if isinstance(content, dict) and content.get("schema") == SCHEMA else None
     return list(_sound(found)) if isinstance(found, list) else []

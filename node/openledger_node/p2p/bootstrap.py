@@ -98,7 +98,7 @@ async def serve(
     accept = _accept_some()
     async with trio.open_nursery() as nursery:
         for topic in topics(network):
-            nursery.start_soon(_forget, transport.subscribe(topic, accept))
+            nursery.start_soon(_discard, transport.subscribe(topic, accept))
         await nursery.start(transport.run)
         announce(transport)
         connections = Connections(
@@ -114,7 +114,7 @@ def _accept_some() -> Callable[[PeerId, bytes], bool]:
     return lambda origin, _: rates.take(origin)
 
 
-async def _forget(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
+async def _discard(channel: "trio.MemoryReceiveChannel[Gossip]") -> None:
     async for _ in channel:
         pass
 
@@ -134,7 +134,7 @@ async def _wait_for_end_of_input(scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _tell(transport: Transport) -> None:
+def _announce(transport: Transport) -> None:
     print(json.dumps({"peer_id": transport.peer_id, "addresses": transport.addresses}), flush=True)
 
 
@@ -145,14 +145,14 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--listen", action="append", required=True)
     parser.add_argument("--bootstrap", action="append", default=[])
-    words = parser.parse_args()
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
     for handler in logging.root.handlers:
         handler.setFormatter(SafeFormatter(logging.BASIC_FORMAT))
 
     failure: BaseException | None = None
     try:
-        trio.run(_run, words)
+        trio.run(_run, args)
     except* NodeError as group:
         failure = group
     while isinstance(failure, BaseExceptionGroup):
@@ -163,14 +163,14 @@ def main() -> int:
     return 0
 
 
-async def _run(words: argparse.Namespace) -> None:
+async def _run(args: argparse.Namespace) -> None:
     with trio.open_signal_receiver(*END_SIGNALS) as signals:  # before it prints its addresses
         await serve(
-            open_bootstrap(words.folder, tuple(words.listen)),
-            network=words.network,
-            folder=words.folder,
-            bootstrap=tuple(words.bootstrap),
-            announce=_tell,
+            open_bootstrap(args.folder, tuple(args.listen)),
+            network=args.network,
+            folder=args.folder,
+            bootstrap=tuple(args.bootstrap),
+            announce=_announce,
             wait_for_end=partial(_wait_for_hang_up, signals),
         )
 

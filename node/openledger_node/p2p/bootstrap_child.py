@@ -11,10 +11,10 @@ from ..errors import NetworkError
 class BootstrapNode(ChildProcess):
     """A running bootstrap node: its peer id and addresses."""
 
-    def __init__(self, process: "subprocess.Popen[str]", told: dict[str, Any]) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", fields: dict[str, Any]) -> None:
         super().__init__(process)
-        self.peer_id: str = told["peer_id"]
-        self.addresses: tuple[str, ...] = tuple(told["addresses"])
+        self.peer_id: str = fields["peer_id"]
+        self.addresses: tuple[str, ...] = tuple(fields["addresses"])
 
 
 def start_bootstrap(
@@ -25,8 +25,8 @@ def start_bootstrap(
     Raises:
         NetworkError: it can't be started; the message says why.
     """
-    words = ["--network", network, "--folder", str(folder)]
+    args = ["--network", network, "--folder", str(folder)]
     for flag, addresses in (("--listen", listen), ("--bootstrap", bootstrap)):
-        words += [word for address in addresses for word in (flag, address)]
+        args += [word for address in addresses for word in (flag, address)]
     what = "the bootstrap point"
-    return BootstrapNode(*start_process("openledger_node.p2p.bootstrap", words, what=what, failure=NetworkError))
+    return BootstrapNode(*start_process("openledger_node.p2p.bootstrap", args, what=what, failure=NetworkError))

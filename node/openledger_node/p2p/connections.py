@@ -84,24 +84,23 @@ class Connections:
         self._seen_s: dict[PeerId, float] = {}  # peer → when it was last seen connected
         self._asked_s: dict[PeerId, float] = {}  # bootstrap node → when to ask it next
         self._written_s = 0.0
-        self._moved = (
-            trio.Event()
-        )  # set when a dial or rendezvous ends, so that its effect need not wait for the tick
+        # set when a dial or rendezvous ends, so that its effect need not wait for the tick
+        self._changed = trio.Event()
         self._dials = trio.CapacityLimiter(DIALS_AT_ONCE)
         self._learn(book.addresses, LAST_GOOD)
         self._learn(bootstrap, BOOTSTRAP)
 
     def known(self) -> tuple[KnownPeer, ...]:
         """Known peers in the order they were learned; a peer's working address is preferred."""
-        there = self._transport.connected()
+        connected = self._transport.connected()
         best: dict[PeerId, _Candidate] = {}
         for candidate in self._candidates.values():
             if candidate.is_good or candidate.peer_id not in best:
                 best[candidate.peer_id] = candidate
         found = [(one.peer_id, one.address, one.learned_from) for one in best.values()]
-        found += [(peer_id, "", INBOUND) for peer_id in there if peer_id not in best]
+        found += [(peer_id, "", INBOUND) for peer_id in connected if peer_id not in best]
         return tuple(
-            KnownPeer(peer_id=peer_id, address=address, learned_from=learned_from, is_connected=peer_id in there)
+            KnownPeer(peer_id=peer_id, address=address, learned_from=learned_from, is_connected=peer_id in connected)
             for peer_id, address, learned_from in found
         )
 
@@ -110,19 +109,19 @@ class Connections:
         try:
             async with trio.open_nursery() as nursery:
                 while True:
-                    self._look()
+                    self._note_connected()
                     for candidate in self._to_dial():
                         nursery.start_soon(self._dial, candidate)
                     for point in self._to_ask():
                         nursery.start_soon(self._ask, point)
-                    self._moved = trio.Event()
+                    self._changed = trio.Event()
                     with trio.move_on_after(TICK_S):
-                        await self._moved.wait()
+                        await self._changed.wait()
                         await trio.sleep(SETTLE_S)
         finally:
             self._book.write()
 
-    def _look(self) -> None:
+    def _note_connected(self) -> None:
         """Note the connected peers, and write the address book from time to time."""
         now = self._clock()
         self._seen_s.update(dict.fromkeys(self._transport.connected(), now))
@@ -136,11 +135,11 @@ class Connections:
     def _to_dial(self) -> list[_Candidate]:
         """Candidates to dial now: as many as are lacking, one address per peer; bootstrap nodes in any case."""
         now, absent = self._clock(), set(self._transport.connected())
-        num_there = len(absent)
+        num_connected = len(absent)
         absent |= {one.peer_id for one in self._candidates.values() if one.is_dialling}
         due = [one for one in self._candidates.values() if one.due_s <= now and one.peer_id not in absent]
         due.sort(key=lambda one: (one.peer_id not in self._seen_s, one.is_stale, one.num_failures))
-        lacking = CONNECTIONS_AIM - len(absent) if num_there < CONNECTIONS_MIN else 0
+        lacking = CONNECTIONS_AIM - len(absent) if num_connected < CONNECTIONS_MIN else 0
         chosen: dict[PeerId, _Candidate] = {}
         for candidate in due:
             if candidate.peer_id in self._points or len(chosen) < lacking:
@@ -165,7 +164,7 @@ class Connections:
             self._book.note(candidate.address)
         finally:
             candidate.is_dialling = False
-            self._moved.set()
+            self._changed.set()
 
     def _put_off(self, candidate: _Candidate) -> None:
         """Double the wait, but less for a peer that was connected recently."""
@@ -178,10 +177,10 @@ class Connections:
 
     def _to_ask(self) -> list[PeerId]:
         """Bootstrap nodes to ask now; one that was lost is asked as soon as it returns, as it may have restarted."""
-        there, now = self._transport.connected(), self._clock()
-        self._asked_s = {point: due_s for point, due_s in self._asked_s.items() if point in there}
-        due = [point for point in self._points if point in there and self._asked_s.get(point, now) <= now]
-        pause_s = ASK_FEW_S if len(there) < CONNECTIONS_MIN else ASK_ENOUGH_S
+        connected, now = self._transport.connected(), self._clock()
+        self._asked_s = {point: due_s for point, due_s in self._asked_s.items() if point in connected}
+        due = [point for point in self._points if point in connected and self._asked_s.get(point, now) <= now]
+        pause_s = ASK_FEW_S if len(connected) < CONNECTIONS_MIN else ASK_ENOUGH_S
         for point in due:
             self._asked_s[point] = now + self._jittered(pause_s)
         return due
@@ -194,7 +193,7 @@ class Connections:
             return
         self._random.shuffle(found)  # so that not all nodes dial the same few
         self._learn(found, f"rendezvous {point}")
-        self._moved.set()
+        self._changed.set()
 
     # ── knowing ──────────────────────────────────────────────────────────────────────────────────────────────────
 

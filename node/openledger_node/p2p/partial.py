@@ -45,7 +45,7 @@ class Partial:
             NodeError: the data directory can't be written.
         """
         folder = home.adapters / f"{PREFIX}{id[2:]}"
-        with _told(folder):
+        with _node_errors(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.utime(folder)
             _make_room(home.adapters, folder)
@@ -75,8 +75,8 @@ class Partial:
         free = shutil.disk_usage(self._folder).free
         if free < 2 * size_bytes + reserve_bytes:
             raise NodeError(
-                f"the adapter takes {size_bytes:,} bytes twice while it is fetched, and {self._folder.parent} has "
-                f"{free:,} free: make room"
+                f"fetching the adapter takes twice its {size_bytes:,} bytes, and {self._folder.parent} has only "
+                f"{free:,} free: free some disk space"
             )
 
     def write_small(self, path: str, content: bytes) -> None:
@@ -86,7 +86,7 @@ class Partial:
             NodeError: the data directory can't be written.
         """
         file = self._file(path)
-        with _told(file):
+        with _node_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
 
@@ -97,7 +97,7 @@ class Partial:
             NodeError: the data directory can't be written.
         """
         file = self._file(entry.path)
-        with _told(file), _open(file, entry.size_bytes) as descriptor:
+        with _node_errors(file), _open(file, entry.size_bytes) as descriptor:
             os.pwrite(descriptor, data, index * CHUNK_BYTES)
 
     def missing(self, entries: Iterable[FileEntry]) -> list[Place]:
@@ -117,7 +117,7 @@ class Partial:
 
     def _missing_of(self, entry: FileEntry) -> Iterator[Place]:
         file = self._file(entry.path)
-        with _told(file), _open(file, entry.size_bytes) as descriptor:
+        with _node_errors(file), _open(file, entry.size_bytes) as descriptor:
             for index, digest in enumerate(entry.chunks):
                 found = os.pread(descriptor, chunk_size_bytes(entry, index), index * CHUNK_BYTES)
                 if sha256_digest(found) != digest:
@@ -141,7 +141,7 @@ def _open(file: Path, size_bytes: int) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _told(file: Path) -> Iterator[None]:
+def _node_errors(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

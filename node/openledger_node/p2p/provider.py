@@ -120,7 +120,7 @@ class Provider:
 
     async def _ask(self, place: Place) -> None:
         entry, index = place
-        with in_time("take a question"):
+        with in_time("take a request"):
             await self._messages.send(encode(GetChunk(id=self._id, path=entry.path, index=index)))
 
     async def _receive_chunk(self, place: Place) -> bytes:

@@ -53,7 +53,7 @@ class ChannelAccount:
             return ZERO_WEI
         return Wei(max(0, self.tab.ceiling_wei - max(self.secured_wei, self.tab.charged_wei)))
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake the tasks that wait for a change of the tab."""
         changed, self.changed = self.changed, trio.Event()
         changed.set()
@@ -119,13 +119,13 @@ class ChannelAccounts:
         Raises:
             ProtocolError: it is refused; nothing has changed.
         """
-        standing = await self._ask(account)
+        standing = await self._ask_chain(account)
         _check_remembered(account, standing)
         async with self._crediting:
             if request_id in account.tab.running:
                 raise MalformedError(f"request {request_id} runs already: an id names one request")
             needed = account.tab.needed_wei(request_id, price_wei)
-            trust = await self._weigh(account, standing, max(needed, signed.voucher.max_claimable_wei))
+            trust = await self._assess(account, standing, max(needed, signed.voucher.max_claimable_wei))
             needed = max(needed, account.tab.needed_wei(request_id, price_wei))
             check_credit(standing, self._policy, trust.record, charged_wei=trust.charged_wei, needed_wei=needed)
             ceiling = check_voucher(self._state(account, trust), signed, self._domain)
@@ -139,9 +139,9 @@ class ChannelAccounts:
         Raises:
             ProtocolError: it is refused; nothing has changed.
         """
-        standing = await self._ask(account)
+        standing = await self._ask_chain(account)
         async with self._crediting:
-            trust = await self._weigh(account, standing, signed.voucher.max_claimable_wei)
+            trust = await self._assess(account, standing, signed.voucher.max_claimable_wei)
             ceiling = check_voucher(self._state(account, trust), signed, self._domain)
             if ceiling > account.tab.ceiling_wei:
                 await self._keep(account, signed, ceiling)
@@ -149,18 +149,18 @@ class ChannelAccounts:
     async def secured_wei(self, account: ChannelAccount) -> Wei:
         """The total that the channel's deposit covers; the last known value if the chain does not answer."""
         with suppress(UnavailableError):
-            await self._ask(account)
+            await self._ask_chain(account)
         return account.secured_wei
 
     def settle(self, account: ChannelAccount, request_id: RequestId, amount_wei: Wei) -> None:
         """End a stream whose receipt is committed."""
         account.tab.settle(request_id, amount_wei)
-        account.tell()
+        account.notify()
 
     def drop(self, account: ChannelAccount, request_id: RequestId) -> None:
         """Forget a stream that ends without a receipt."""
         account.tab.drop(request_id)
-        account.tell()
+        account.notify()
 
     async def _keep(self, account: ChannelAccount, signed: SignedVoucher, ceiling_wei: Wei) -> None:
         self._fail_point("voucher:checked")
@@ -168,7 +168,7 @@ class ChannelAccounts:
         if ceiling_wei > account.tab.ceiling_wei:
             await trio.to_thread.run_sync(self._store, account, signed)
             account.tab.ceiling_wei = ceiling_wei
-            account.tell()
+            account.notify()
         self._fail_point("voucher:kept")
 
     def _store(self, account: ChannelAccount, signed: SignedVoucher) -> None:
@@ -184,7 +184,7 @@ class ChannelAccounts:
         except LedgerError as error:
             raise UnavailableError("this node's ledger can't be written just now: try again soon") from error
 
-    async def _ask(self, account: ChannelAccount) -> Standing:
+    async def _ask_chain(self, account: ChannelAccount) -> Standing:
         """Ask the chain for the account's state.
 
         Raises:
@@ -197,7 +197,7 @@ class ChannelAccounts:
         account.secured_wei = secured_wei(standing)
         return standing
 
-    async def _weigh(self, account: ChannelAccount, standing: Standing, wanted_wei: Wei) -> "_Trust":
+    async def _assess(self, account: ChannelAccount, standing: Standing, wanted_wei: Wei) -> "_Trust":
         """Combine the ledger's record of a payer with the chain's, unless the deposit alone is enough.
 
         Running streams are counted before the ledger is read, so a receipt committed in between counts twice

@@ -67,7 +67,7 @@ class StreamDelivery:
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     why_cut: ProtocolError | None = None
-    heard_out: trio.Event = field(default_factory=trio.Event)  # set when the payer sends nothing more
+    payer_done: trio.Event = field(default_factory=trio.Event)  # set when the payer sends nothing more
 
     @property
     def tokens_in(self) -> int:
@@ -144,7 +144,7 @@ class StreamDelivery:
         except NetworkError:
             pass  # it left; the receipt is made without its countersignature
         finally:
-            self.heard_out.set()
+            self.payer_done.set()
 
     async def _take_voucher(self, message: VoucherMessage) -> None:
         try:
@@ -168,7 +168,7 @@ class StreamDelivery:
         await self.messages.offer(encode(message), timeout_s=SEND_TIMEOUT_S)
         self.fail_point("receipt:sent")
         with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
-            await self.heard_out.wait()
+            await self.payer_done.wait()
 
     def _delivered(self) -> Delivered:
         return Delivered(

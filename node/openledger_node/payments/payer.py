@@ -70,7 +70,7 @@ class _PaidStream:
     messages: MessageStream
     tokens_in: int
     spelling: Spelling
-    tokens_wanted: int  # of the answer; the award allows fewer if the buyer can't pay for all
+    tokens_requested: int  # of the answer; the award allows fewer if the buyer can't pay for all
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     paid_tokens: int = 0
@@ -84,7 +84,7 @@ class _PaidStream:
         return self.num_beside == 0 and self.channel.num_opened == self.number
 
     @property
-    def given(self) -> CountedAnswer:
+    def counted(self) -> CountedAnswer:
         """The answer as received so far."""
         return CountedAnswer(tokens_in=self.tokens_in, text="".join(self.texts), ids=tuple(self.ids))
 
@@ -124,7 +124,7 @@ class Payer:
             channel.num_opened += 1
             live = _PaidStream(
                 purchase=within_means(purchase, len(prompt_ids)),
-                tokens_wanted=min(purchase.award.tokens_max, purchase.sampling.max_tokens),
+                tokens_requested=min(purchase.award.tokens_max, purchase.sampling.max_tokens),
                 channel=channel,
                 messages=messages,
                 tokens_in=len(prompt_ids),
@@ -168,11 +168,11 @@ class Payer:
                 case ReceiptMessage() as message:
                     return await self._settle(live, message)
                 case ErrorMessage() as message:
-                    self._hear(live, error_from_message(message))
+                    self._receive_error(live, error_from_message(message))
                 case _:
                     raise MalformedError("a node sends chunks, a receipt and errors, and nothing else")
 
-    def _hear(self, live: _PaidStream, error: ProtocolError) -> None:
+    def _receive_error(self, live: _PaidStream, error: ProtocolError) -> None:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
             live.channel.drop(live.purchase.request_id)
@@ -203,9 +203,9 @@ class Payer:
     async def _pay_on(self, live: _PaidStream) -> None:
         """Raise the ceiling by a chunk, unless the end of the answer is covered."""
         purchase = live.purchase
-        wanted = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
-        if wanted > live.paid_tokens:
-            await live.messages.offer(encode(await self._pay(live, wanted)))
+        num_tokens = min(len(live.ids) + purchase.chunk_tokens, purchase.award.tokens_max)
+        if num_tokens > live.paid_tokens:
+            await live.messages.offer(encode(await self._pay(live, num_tokens)))
             self._fail_point("payer:voucher-sent")
 
     async def _pay(self, live: _PaidStream, num_tokens: int) -> VoucherMessage:
@@ -257,10 +257,10 @@ class Payer:
 
     async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
         """Check a receipt, countersign it, and store it."""
-        receipt, given, channel = message.receipt, live.given, live.channel
+        receipt, counted, channel = message.receipt, live.counted, live.channel
         check_seq(receipt.seq, self._now_ns())
         channel.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
-        delivery = expected(live.purchase, given, channel, self._tokenizer)
+        delivery = expected(live.purchase, counted, channel, self._tokenizer)
         digest = check_receipt(receipt, message.signature, message.shares, delivery, self._domain)
         self._fail_point("payer:receipt-checked")
         row = ReceiptRow(
@@ -278,9 +278,9 @@ class Payer:
 
 def _why_short(live: _PaidStream) -> ProtocolError | None:
     """The error for an answer that ended at the buyer's own limit, if it did."""
-    if live.tokens_wanted > live.purchase.award.tokens_max == len(live.ids):
+    if live.tokens_requested > live.purchase.award.tokens_max == len(live.ids):
         return PaymentRequiredError(
-            f"{len(live.ids)} tokens are all that {live.purchase.cost_max_wei} wei pay for, "
-            f"the most that this request may cost; {live.tokens_wanted} were wanted"
+            f"the answer was cut after {len(live.ids)} of {live.tokens_requested} tokens: this request "
+            f"may cost at most {live.purchase.cost_max_wei} wei"
         )
     return None

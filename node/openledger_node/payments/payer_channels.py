@@ -37,7 +37,7 @@ class PayerChannel:
     signing: trio.Lock = field(default_factory=trio.Lock)
     settling: trio.Lock = field(default_factory=trio.Lock)  # receipts are checked one by one
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Wake the tasks that wait for the end of a stream."""
         changed, self.changed = self.changed, trio.Event()
         changed.set()
@@ -52,12 +52,12 @@ class PayerChannel:
             self.tab.lose(request_id)
             self.tab.lost_wei = Wei(max(self.tab.lost_wei, self.tab.ceiling_wei - self.tab.owed_wei))
             self.lost_ns = now_ns
-            self.tell()
+            self.notify()
 
     def drop(self, request_id: RequestId) -> None:
         """End a stream that the node refused before delivering anything: by its own word nothing is owed."""
         self.tab.drop(request_id)
-        self.tell()
+        self.notify()
 
     def forget_lost(self, now_ns: int) -> None:
         """Write off lost streams after a while: a node that charges for them later must prove it by receipts."""
@@ -129,7 +129,7 @@ class PayerChannels:
         channel.seq_last = row.receipt.seq
         channel.tab.settle(row.receipt.work.request_id, row.receipt.amount_wei)
         channel.forget_lost(self._now_ns())
-        channel.tell()
+        channel.notify()
 
     def lose(self, channel: PayerChannel, request_id: RequestId) -> None:
         """End a stream whose receipt did not come; no effect if it did."""
@@ -149,7 +149,7 @@ class PayerChannels:
         Receipts are taken one at a time, so two that claim the same predecessor are never both countersigned.
         """
         channel.waiting[request_id] = before_wei
-        channel.tell()
+        channel.notify()
         try:
             with trio.move_on_after(timeout_s):
                 while not channel.has_turn(request_id, before_wei):

@@ -77,14 +77,14 @@ def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
     return replace(purchase, award=replace(award, tokens_max=tokens_max))
 
 
-def expected(purchase: Purchase, given: CountedAnswer, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:
+def expected(purchase: Purchase, counted: CountedAnswer, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:
     """Everything that the node's receipt must agree with."""
     exchange = Opening(
         messages=purchase.messages,
         sampling=purchase.sampling,
         prefix=purchase.prefix,
-        text=given.text,
-        ids=given.ids,
+        text=counted.text,
+        ids=counted.ids,
         salts=purchase.salts,
     )
     return Delivery(
@@ -105,8 +105,8 @@ def expected(purchase: Purchase, given: CountedAnswer, channel: PayerChannel, to
             adapter_id=purchase.adapter_id,
             profile_hash=purchase.profile_hash,
             index_root=purchase.index_root,
-            tokens_in=given.tokens_in,
-            canonical_ids=tokenizer.encode(given.text),
+            tokens_in=counted.tokens_in,
+            canonical_ids=tokenizer.encode(counted.text),
         ),
     )
 

@@ -231,7 +231,7 @@ class Seal:
             return self._cipher.decrypt(sealed)
         except InvalidToken as error:
             raise KeyFileError(
-                f"this text was sealed under another {KEY_FILE}: restore that from a backup"
+                f"this text was sealed with another {KEY_FILE}: restore that file from a backup"
             ) from error
 
 
@@ -247,4 +247,6 @@ def open_seal(folder: Path) -> Seal:
     try:
         return Seal(file.read_bytes().strip())
     except (OSError, ValueError) as error:
-        raise KeyFileError(f"{file} is no key: restore it from a backup, or delete it and lose the texts") from error
+        raise KeyFileError(
+            f"{file} is not a valid key: restore it from a backup, or delete it and lose the texts sealed with it"
+        ) from error

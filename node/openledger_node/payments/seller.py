@@ -161,10 +161,12 @@ def _check_sellable_sampling(opened: Open) -> None:
     """
     sampling = opened.sampling
     if sampling.logprobs is not None:
-        raise MalformedError("logprobs are not given to other nodes: a chunk has no place for them")
+        raise MalformedError("logprobs are not sold to other nodes, because chunks have no field for them")
     # The prefix is part of the prompt here, and neither the grammar nor the penalties look at the prompt.
     if opened.prefix and (sampling.json_schema or sampling.frequency_penalty or sampling.presence_penalty):
-        raise MalformedError("half an answer with a schema or penalties can't be gone on with: ask for it anew")
+        raise MalformedError(
+            "an answer with a JSON schema or penalties can't be resumed on another node: send it again"
+        )
 
 
 async def _receive_open(messages: MessageStream) -> Open:

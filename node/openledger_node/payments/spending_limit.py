@@ -46,8 +46,8 @@ class SpendingLimit:
         granted = Wei(min(most_wei, left))
         if granted < least_wei:
             raise PaymentRequiredError(
-                f"this request costs {least_wei} wei at least, and {left} of the {self._day_max_wei} are left that a "
-                "UTC day's may cost together: raise [payer] day_max_wei, or wait for midnight",
+                f"this request costs at least {least_wei} wei, and {left} of today's {self._day_max_wei} wei "
+                "are left: raise [payer] day_max_wei, or wait for midnight UTC",
                 left_wei=left,
             )
         self._held[request_id] = granted

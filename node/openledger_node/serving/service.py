@@ -222,7 +222,7 @@ class Serving:
                     case Refused():
                         return Failure(error=_why_refused(outcome))
                     case SequenceLost():
-                        return Failure(error=EngineFailedError("the engine died under this request: try again"))
+                        return Failure(error=EngineFailedError("the engine died during this request: try again"))
         except trio.Cancelled:
             self._engine.cancel(request_id)
             with trio.CancelScope(shield=True):

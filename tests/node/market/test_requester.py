@@ -280,7 +280,7 @@ async def test_our_own_advertisement_is_no_offer_to_us(tmp_path: Path) -> None:
     async with open_street(tmp_path, {}) as street:
         street.board._own = None
         assert street.board.learn(signed_ad("asker", at_s=now_s()))
-        with pytest.raises(UnavailableError, match="nobody could answer 'fake': none but this node offers it"):
+        with pytest.raises(UnavailableError, match="nobody could answer 'fake': no other node offers it"):
             await street.ask()
 
 

@@ -143,7 +143,7 @@ async def test_a_chunk_of_garbage_does_not_spoil_what_others_sent(crowd: Crowd, 
 
 
 async def test_nobody_who_offers_it_is_said_so(crowd: Crowd) -> None:
-    with pytest.raises(NetworkError, match="nobody offers it"):
+    with pytest.raises(NetworkError, match="no peer offers it"):
         await crowd.fetch(UNKNOWN)
     await crowd.add(ANN)
     with pytest.raises(NetworkError, match=r"dot: no peer dot .*; ann: the other side"):
@@ -224,7 +224,7 @@ async def test_what_was_begun_long_ago_makes_room(crowd: Crowd) -> None:
     ("limits", "error", "message"),
     [
         (FetchLimits(size_bytes_max=1_000), NetworkError, "ann: its list is of more than 1,000 bytes"),
-        (FetchLimits(reserve_bytes=1 << 60), NodeError, "make room"),
+        (FetchLimits(reserve_bytes=1 << 60), NodeError, "free some disk space"),
     ],
 )
 async def test_what_takes_too_much_is_not_fetched(

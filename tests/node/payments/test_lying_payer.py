@@ -70,17 +70,17 @@ OPENS: dict[str, tuple[dict[str, Any], str, str]] = {
     "probabilities": (
         {"sampling": replace(LONG.sampling, logprobs=0)},
         "malformed",
-        "logprobs are not given to other nodes: a chunk has no place for them",
+        "logprobs are not sold to other nodes, because chunks have no field for them",
     ),
     "half an answer of a schema": (
         {"sampling": replace(LONG.sampling, json_schema="{}"), "prefix": "{"},
         "malformed",
-        "half an answer with a schema or penalties can't be gone on with: ask for it anew",
+        "an answer with a JSON schema or penalties can't be resumed on another node: send it again",
     ),
     "half an answer with penalties": (
         {"sampling": replace(LONG.sampling, presence_penalty=1.0), "prefix": "so"},
         "malformed",
-        "half an answer with a schema or penalties can't be gone on with: ask for it anew",
+        "an answer with a JSON schema or penalties can't be resumed on another node: send it again",
     ),
     "a voucher by another key": (
         {"voucher": voucher_of(FIRST, by="payer")},

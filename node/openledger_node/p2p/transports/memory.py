@@ -126,7 +126,7 @@ class MemoryTransport:
         finally:
             self._network.peers.pop(self.peer_id, None)
             self._nursery = None
-            self._hang_up()
+            self._close_all()
 
     def _peer(self, peer_id: PeerId) -> "MemoryTransport":
         if peer := self._network.peers.get(peer_id):
@@ -142,7 +142,7 @@ class MemoryTransport:
         self._streams = [kept for kept in self._streams if not kept.is_closed]
         self._streams.append(stream)
 
-    def _hang_up(self) -> None:
+    def _close_all(self) -> None:
         for peer_id in self.connected():
             self.disconnect(peer_id)
         for stream in self._streams:
@@ -170,9 +170,9 @@ class MemoryTransport:
 
     def _register(self, peer_id: PeerId, namespace: str) -> list[str]:
         now = trio.current_time()
-        there = {who: until for who, until in self._registered.get(namespace, {}).items() if until > now}
-        self._registered[namespace] = {**there, peer_id: now + REGISTRATION_S}
-        return [_address(who) for who in there if who != peer_id]
+        registered = {who: until for who, until in self._registered.get(namespace, {}).items() if until > now}
+        self._registered[namespace] = {**registered, peer_id: now + REGISTRATION_S}
+        return [_address(who) for who in registered if who != peer_id]
 
 
 class MemoryStream(trio.abc.Stream):

@@ -27,7 +27,7 @@ def library_id(peer_id: PeerId) -> ID:
     try:
         return ID.from_string(peer_id)
     except Exception as error:
-        raise NetworkError(f"{peer_id!r} is no peer's id") from error
+        raise NetworkError(f"{peer_id!r} is not a peer id") from error
 
 
 def library_address(address: str) -> Multiaddr:

@@ -127,8 +127,8 @@ class Libp2pTransport:
 
     def connected(self) -> tuple[PeerId, ...]:
         """Peers with an open connection."""
-        there = self._swarm.get_connections_map().items()
-        return tuple(PeerId(str(peer)) for peer, found in there if any(not one.is_closed for one in found))
+        connections = self._swarm.get_connections_map().items()
+        return tuple(PeerId(str(peer)) for peer, found in connections if any(not one.is_closed for one in found))
 
     async def publish(self, topic: str, content: bytes) -> None:
         """Publish by gossip."""
@@ -185,17 +185,14 @@ class Libp2pTransport:
         try:
             async with self._gossip.running(), trio.open_nursery() as nursery:
                 nursery.start_soon(self._ping_all)
-                await self._be_there(nursery, task_status)
+                self._nursery = nursery
+                try:
+                    task_status.started()
+                    await trio.sleep_forever()
+                finally:
+                    self._nursery = None  # cleared before it closes, so that later calls get an error
         finally:
             await close_connections(self._swarm)
-
-    async def _be_there(self, nursery: trio.Nursery, task_status: trio.TaskStatus[None]) -> None:
-        self._nursery = nursery
-        try:
-            task_status.started()
-            await trio.sleep_forever()
-        finally:
-            self._nursery = None  # cleared before it closes, so that later calls get an error
 
     def _pumped(self, net: INetStream) -> PumpedStream:
         assert isinstance(net, NetStream)
