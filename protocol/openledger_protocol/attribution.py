@@ -82,7 +82,7 @@ def _apportion(total: int, weights: Sequence[int]) -> list[int]:
     whole = sum(weights)
     parts = [total * weight // whole for weight in weights]
     remainders = [total * weight % whole for weight in weights]
-    # sorted() is stable: of two equal remainders the lower index comes first
+    # sorted() is stable, so of two equal remainders the lower index comes first
     by_remainder = sorted(range(len(weights)), key=lambda index: -remainders[index])
     for index in by_remainder[: total - sum(parts)]:
         parts[index] += 1

@@ -25,7 +25,7 @@ def prompt_commit(salt: Salt, prompt: tuple[Message, ...] | str, sampling: Sampl
     """Commit to a prompt: keccak over salt and the canonical JSON of {messages, sampling, seed}.
 
     The seed is written as decimal text, because JSON holds only 53-bit integers. A raw text prompt takes the place of
-        `messages`.
+    `messages`.
 
     Raises:
         MalformedError: a text or a number that canonical JSON can't hold.

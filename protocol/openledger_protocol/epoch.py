@@ -32,7 +32,7 @@ class Windows:
     window_s: int  # the review period: from a proposal to its finalisation
     response_s: int  # to answer a demand for a leaf
     pause_max_s: int
-    unbonding_s: int  # until bonded stake, or a past signer's duty, is released
+    unbonding_s: int  # until bonded stake, or a past signer's liability, is released
     withdraw_delay_min_s: int
     withdraw_delay_max_s: int
     withdraw_period_s: int  # within which a payer must finish a withdrawal, or it is void

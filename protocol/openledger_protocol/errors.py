@@ -1,7 +1,7 @@
 """Errors for a rule that a peer, a payer or a client broke.
 
 ProtocolError
-├── MalformedError            the bytes or fields are not what the format says
+├── MalformedError            bytes or fields that do not match the format
 ├── UnknownModelError         no such base or adapter here
 ├── RequestTooLongError       the sequence cannot fit the context window
 ├── OverloadedError           the queue is full; try again            (retryable)
@@ -16,7 +16,7 @@ ProtocolError
 ├── AttributionError          shares or payouts that do not add up
 ├── ClaimRefusedError         a claim that the contract would refuse
 ├── BadProofError             a leaf that is not in the tree
-├── WrongNetworkError         meant for another network
+├── WrongNetworkError         a message for another network
 ├── StaleError                expired, dated in the future, or seen before
 ├── PeerError                 the other side refused, with an unknown code
 └── RevertedError             a contract refused a call
@@ -79,7 +79,7 @@ class EngineFailedError(ProtocolError):
 
 
 class AdapterRefusedError(ProtocolError):
-    """An adapter's files are not what they must be."""
+    """An adapter's files failed verification."""
 
     code = "adapter_refused"
 

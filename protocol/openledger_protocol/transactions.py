@@ -133,7 +133,7 @@ def next_nonce(chain_mined: int, journal_max: int | None) -> int:
     """The nonce of a sender's next transaction.
 
     The chain knows what was mined, and is the only source after a restore from a backup. The journal knows what is
-        in flight.
+    in flight.
     """
     return chain_mined if journal_max is None else max(chain_mined, journal_max + 1)
 

@@ -76,7 +76,7 @@ class Listed:
 
 @dataclass(slots=True, kw_only=True)
 class _AdEntry:
-    """One peer's newest advertisement."""
+    """A peer's newest advertisement, with its signed bytes."""
 
     ad: Advertisement
     content: bytes

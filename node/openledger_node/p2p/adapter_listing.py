@@ -72,7 +72,7 @@ def check_listing(listed: TransferManifest, manifest: AdapterManifest, small: Ma
         AdapterRefusedError: a file is missing, or listed under another digest.
     """
     entries = {entry.path: entry for entry in listed.files}
-    artifact = {path: entries[path].digest for path in ARTIFACT_PATHS}  # a list without them was refused before
+    artifact = {path: entries[path].digest for path in ARTIFACT_PATHS}  # decoding refused lists without them
     if (found := canonical_digest(artifact)) != manifest.artifact_digest:
         raise AdapterRefusedError(f"its weights have digest {found}, the adapter's {manifest.artifact_digest}")
     indexed = _indexed_files(small[INDEX_PATH], manifest.index_root) if manifest.index_root else {}

@@ -57,7 +57,7 @@ class _Candidate:
     is_stale: bool  # met so long ago that others come first
     num_failures: int = 0
     due_s: float = 0.0
-    is_good: bool = False  # has led to its peer
+    is_good: bool = False  # a dial to it has succeeded
     is_dialling: bool = False
 
 
@@ -195,7 +195,7 @@ class Connections:
         self._learn(found, f"rendezvous {point}")
         self._changed.set()
 
-    # ── knowing ──────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── known addresses ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _learn(self, addresses: Iterable[str], learned_from: str) -> None:
         """Remember new addresses, while there is room."""

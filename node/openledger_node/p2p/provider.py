@@ -90,7 +90,7 @@ class Provider:
         """Fetch a file into memory.
 
         Raises:
-            NetworkError, ProtocolError: as `fetch`; also AdapterRefusedError if its chunks make another file.
+            NetworkError, ProtocolError: as in `fetch`; AdapterRefusedError if the file's digest is wrong.
         """
         content = bytearray()
 

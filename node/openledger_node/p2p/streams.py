@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class MessageStream:
-    """Frames in both directions; one task may send while another receives."""
+    """Sends and receives messages as frames; one task may send while another receives."""
 
     def __init__(self, stream: trio.abc.Stream, *, frame_bytes_max: int = CONTROL_FRAME_BYTES_MAX) -> None:
         self._stream = stream

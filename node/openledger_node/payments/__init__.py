@@ -1,4 +1,5 @@
 """Payments: both sides of a paid stream.
 
-payer, purchase, payer channels, spending limit; seller, accounts, credit, delivery, receipts.
+The payer's side: payer, purchase, payer channels, spending limit.
+The seller's side: seller, accounts, credit, delivery, receipts.
 """

@@ -24,7 +24,7 @@ from ..ledger.ledger import Ledger
 from .credit import DAY_S, CreditPolicy, Record, Standing, check_credit, limit_wei, secured_wei
 
 FAIL_POINTS: Final = ("voucher:checked", "voucher:kept")
-"""Where a crash test may kill the node, in order."""
+"""Points at which a crash test may kill the node, in order."""
 
 SEEN_MAX = 1_000
 """Vouchers remembered per channel, more than can be in transit at once."""
@@ -34,7 +34,7 @@ AskStanding = Callable[[ChannelId, ChannelConfig], Awaitable[Standing]]
 
 @dataclass(slots=True, kw_only=True)
 class ChannelAccount:
-    """One channel while the node runs."""
+    """A channel's account while the node runs."""
 
     channel_id: ChannelId
     config: ChannelConfig
@@ -85,7 +85,7 @@ class ChannelAccounts:
         self._now_ns = now_ns
         self._fail_point = fail_point
         self._accounts: dict[ChannelId, ChannelAccount] = {}
-        self._crediting = trio.Lock()  # two requests may not count on the same credit
+        self._crediting = trio.Lock()  # two requests must not use the same credit
 
     async def open(self, config: ChannelConfig) -> ChannelAccount:
         """Return a channel's account for one stream, which returns it by `close`.

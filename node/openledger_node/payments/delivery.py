@@ -38,7 +38,7 @@ SEND_TIMEOUT_S = 30.0
 """A payer that reads nothing for this long counts as gone: its receipt is made, and its place is freed."""
 
 FAIL_POINTS: Final = ("chunk:covered", "chunk:sent", "receipt:sent")
-"""Where a crash test may kill the node, in order."""
+"""Points at which a crash test may kill the node, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class SellerTerms:
     node: Address
     terms: Terms
     windows: Windows
-    chunk_tokens: int  # that a payer pays ahead
+    chunk_tokens: int  # tokens that a payer pays ahead
     voucher_timeout_s: float
 
 

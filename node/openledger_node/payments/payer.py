@@ -56,7 +56,7 @@ FAIL_POINTS: Final = (
     "payer:countersigned",
     "payer:countersign-sent",
 )
-"""Where a crash test may kill the payer, in order."""
+"""Points at which a crash test may kill the payer, in order."""
 
 Show = Callable[[str], Awaitable[None]]
 

@@ -16,7 +16,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 
 FAIL_POINTS: Final = ("voucher:signed", "voucher:stored", "payer:receipt-stored")
-"""Where a crash test may kill the payer, in order."""
+"""Points at which a crash test may kill the payer, in order."""
 
 LOST_NS: Final = 600 * 10**9
 """A node makes the receipt of a broken stream within minutes, or never."""

@@ -35,7 +35,7 @@ FAIL_POINTS: Final = (
     "receipt:countersign-checked",
     "receipt:countersigned",
 )
-"""Where a crash test may kill the node, in order."""
+"""Points at which a crash test may kill the node, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

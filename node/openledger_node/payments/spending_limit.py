@@ -30,7 +30,7 @@ class SpendingLimit:
         self._day_max_wei = day_max_wei
         self._now_ns = now_ns
         self._day: int | None = None  # since 1970
-        self._spent_wei = ZERO_WEI  # on that day
+        self._spent_wei = ZERO_WEI  # on `_day`
         self._held: dict[RequestId, Wei] = {}
         self._counting = trio.Lock()
 

@@ -87,10 +87,10 @@ class Serving:
         self._ledger = ledger
         self._queue_max = queue_max
         self._now_ns = now_ns
-        # SQLite blocks for as long as a disk takes to sync: one thread, so that there is one writer.
+        # SQLite blocks for as long as the disk syncs; a single thread makes it a single writer.
         self._ledger_thread = trio.CapacityLimiter(1)
         self._live = IdleCount()
-        self._running: set[str] = set()  # request ids that the engine has
+        self._running: set[str] = set()  # request ids in the engine
         self.measures = Measures()
         self.is_draining = False
         self.paused: str | None = None  # the reason, shown to this machine's user
@@ -156,7 +156,7 @@ class Serving:
                     await self._in_ledger_thread(self._ledger.jobs.start, self._job(admitted))
             except (LedgerError, DuplicateJobError) as error:
                 await _offer(send, Failure(error=_why_not_begun(error)))
-                return  # nothing was begun, so nothing is lost
+                return  # nothing was generated, so nothing is lost
             last = await self._generate(admitted, send, progress)
             with trio.CancelScope(shield=True):
                 await self._record(admitted, last, progress)

@@ -42,15 +42,15 @@ _MESSAGES = MessageSet(
 
 
 def encode(message: AdsMessage) -> dict[str, object]:
-    """Write a message as the map of its frame."""
+    """Encode a message as the map of its frame."""
     return _MESSAGES.encode(message)
 
 
 def decode(frame: Mapping[str, Any]) -> AdsMessage:
-    """Read the map of a frame.
+    """Decode the map of a frame.
 
     Raises:
-        UnknownVersionError: it is of another major version.
-        MalformedError: an unknown `t`, or naming the field that is missing or not what it must be.
+        UnknownVersionError: it has another major version.
+        MalformedError: an unknown `t`; or it names the field that is missing or invalid.
     """
     return cast(AdsMessage, _MESSAGES.decode(frame))

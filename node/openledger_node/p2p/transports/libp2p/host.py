@@ -36,7 +36,7 @@ def open_host(identity: bytes, max_connections: int) -> BasicHost:
     """Open a host that never dials by itself.
 
     NOTE: otherwise the library dials every known peer until it has half of `high_watermark`, whatever the other marks
-        say.
+    say.
     """
     keys = create_new_key_pair(identity)
     host = new_host(
