@@ -1,1 +1,1 @@
-"""Proof of Attribution: whose rows an answer came from."""
+"""Proof of Attribution: the rows that an answer draws on, and the shares of their contributors."""

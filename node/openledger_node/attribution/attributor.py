@@ -1,4 +1,4 @@
-"""The socket for whatever says how much each row of a Datanet taught an answer, and what its owner is due."""
+"""The socket of attribution algorithms: scores for a Datanet's rows, and shares for their contributors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,31 +12,31 @@ from .index import DatanetIndex
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What was asked and what was answered, as tokens of their raw texts, without any template."""
+    """A prompt and its answer as tokens of their raw texts, without any chat template."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
 
 
 class Attributor(Protocol):
-    """One algorithm: integers alone, so that every machine finds the same."""
+    """One algorithm, in integers alone, so that every machine computes the same shares."""
 
     @property
     def algo_id(self) -> int:
-        """The algorithm's number in a receipt."""
+        """The number that names the algorithm in a receipt."""
 
     @property
     def clusters_max(self) -> int | None:
-        """How many clusters of near-duplicate rows are paid, the best ones; None: all."""
+        """The number of clusters of near-duplicate rows that are paid, best first; None pays all."""
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
-        """Score each row of the index, in their order: 0 for no evidence, never less.
+        """Score each row of the index, in order: 0 without evidence, never negative.
 
-        It takes as long as it takes: what a clock had cut short could not be recomputed.
+        There is no time limit: nobody could recompute scores that a clock had cut short.
         """
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
-        """Turn scores of one Datanet's rows into shares that sum to 1,000,000, ascending by account.
+        """Convert scores of one Datanet's rows into shares that sum to 1,000,000 ppm, ascending by account.
 
         Rows without evidence, and clusters that are not paid, may be left out.
         """

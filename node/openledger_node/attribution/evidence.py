@@ -1,4 +1,4 @@
-"""What speaks for a share: the rows that an answer resembles most, and the runs of tokens that stand in both."""
+"""Evidence for shares: the rows that an answer resembles most, and the runs of tokens that both contain."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from .owners import OwnedDatanet
 from .service import best_rows, share_out
 
 RUN_TOKENS_MIN = 2
-"""Single tokens stand everywhere and show nobody anything."""
+"""Single tokens occur everywhere and prove nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvidenceRun:
-    """Tokens of the answer that stand in a row, too."""
+    """A run of the answer's tokens that a row contains, too."""
 
     begin: int  # in the answer's tokens
     length: int
@@ -34,7 +34,7 @@ class RowEvidence:
     cluster: int
     account: Address
     score: int
-    share_ppm: int  # of the account, for all its rows of this Datanet
+    share_ppm: int  # of the account, for all its rows in this Datanet
     runs: tuple[EvidenceRun, ...]
 
 
@@ -46,7 +46,7 @@ def evidence(
     *,
     rows_max: int = 10,
 ) -> tuple[RowEvidence, ...]:
-    """Show each Datanet's best rows, one a cluster, the best first."""
+    """Show each Datanet's best rows, one for each cluster, the best first."""
     return tuple(
         found
         for datanet in sorted(datanets, key=lambda datanet: datanet.id)
@@ -75,7 +75,7 @@ def _of_datanet(
 
 
 def _runs(answer: Sequence[int], row: Sequence[int], tokenizer: Tokenizer) -> Iterator[EvidenceRun]:
-    """Cut the answer into the longest runs that the row has, too, from left to right."""
+    """Cut the answer into the longest runs that the row contains, from left to right."""
     begin = 0
     while begin < len(answer):
         length = _longest_run(answer, begin, row)

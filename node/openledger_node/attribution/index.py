@@ -1,6 +1,6 @@
-"""The index that ships with an adapter in its folder `attribution/`: the tokens of the rows that it learned from.
+"""The attribution index in an adapter's folder `attribution/`: the tokens of the rows that it was trained on.
 
-It says which rows there are and what stands in them, and nothing of who owns them: that is the Datanet's to say.
+The index contains the rows but not their owners: those are named by the Datanet's version.
 """
 
 import json
@@ -32,7 +32,7 @@ DIGEST_BYTES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DatanetIndex:
-    """One Datanet's rows as tokens, each a prompt and its completion, with a separator behind it."""
+    """One Datanet's rows as tokens: each is a prompt and its completion, followed by a separator."""
 
     id: str
     version: str
@@ -40,7 +40,7 @@ class DatanetIndex:
     row_digests: tuple[Digest, ...]
     tokens: Tokens
     suffixes: Tokens
-    starts: Positions  # (rows + 1,); the last is where another row would start
+    starts: Positions  # (rows + 1,); the last is the end of the tokens
     suffix_rows: NDArray[np.int32]  # the row of each suffix
 
     @classmethod
@@ -54,7 +54,7 @@ class DatanetIndex:
         tokens: Tokens,
         suffixes: Tokens,
     ) -> Self:
-        """Find where rows start and which row each suffix is in; the tokens and their suffixes have been checked."""
+        """Derive the starts of rows and each suffix's row; tokens and suffixes must have been checked."""
         ends = np.flatnonzero(tokens == SEPARATOR)
         suffix_rows = np.empty(len(suffixes), np.int32)
         for begin in range(0, len(suffixes), CHUNK):
@@ -72,22 +72,22 @@ class DatanetIndex:
 
     @property
     def num_rows(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
         return len(self.row_digests)
 
     @property
     def row_lengths(self) -> Positions:
-        """Tokens of each row."""
+        """The number of tokens in each row."""
         return np.diff(self.starts) - 1
 
     def row_tokens(self, row: int) -> tuple[int, ...]:
-        """One row's tokens."""
+        """The tokens of one row, without its separator."""
         return tuple(self.tokens[self.starts[row] : self.starts[row + 1] - 1].tolist())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class AttributionIndex:
-    """An adapter's whole index, open; its arrays are read from the disk as they are needed."""
+    """An adapter's whole open index; its arrays are memory-mapped and read as needed."""
 
     root: Digest
     tokenizer_digest: Digest | None
@@ -100,12 +100,12 @@ def build_index(
     tokenizer: Tokenizer,
     tokenizer_digest: Digest | None,
 ) -> Digest:
-    """Write an index into `folder`, which need not be there, and return its root; same rows, same bytes.
+    """Write an index into `folder` and return its root; the same rows give the same bytes.
 
-    A row that stands there twice is indexed once.
+    A row that occurs twice is indexed once.
 
     Raises:
-        ConfigError: they are more than an index may hold.
+        ConfigError: there are more rows or tokens than an index may hold.
     """
     folder.mkdir(parents=True, exist_ok=True)
     entries = tuple(_write(folder, place, *datanet, tokenizer) for place, datanet in enumerate(datanets))
@@ -119,19 +119,19 @@ def build_index(
 
 
 def tokens_of(row: Row, tokenizer: Tokenizer) -> tuple[int, ...]:
-    """What is indexed of a row: its prompt, then its completion, each tokenised by itself, without any template."""
+    """The indexed tokens of a row: its prompt, then its completion, tokenised separately and without a template."""
     return (*tokenizer.encode(row.prompt), *tokenizer.encode(row.completion))
 
 
 def open_index(folder: Path, root: Digest) -> AttributionIndex:
-    """Open an index and check all of it; none of its files is trusted, and none is read whole into memory.
+    """Open an index and check all of it; its files are not trusted, and are never read into memory whole.
 
     Raises:
-        AdapterRefusedError: it is not the one of this root, or not what an index must be.
+        AdapterRefusedError: it has another root, or a file is not as it must be.
     """
     manifest = _read_manifest(folder)
     if (found := index_root(manifest)) != root:
-        raise AdapterRefusedError(f"the attribution index in {folder} has root {found}, its adapter says {root}")
+        raise AdapterRefusedError(f"the attribution index in {folder} has root {found}, but its adapter names {root}")
     return AttributionIndex(
         root=root,
         tokenizer_digest=manifest.tokenizer_digest,
@@ -140,10 +140,10 @@ def open_index(folder: Path, root: Digest) -> AttributionIndex:
 
 
 def open_adapter_index(adapter: Adapter) -> AttributionIndex | None:
-    """Open the index of an adapter of the shelf; None if its manifest names none.
+    """Open the index of an adapter in the library; None if its manifest names none.
 
     Raises:
-        AdapterRefusedError: as `open_index`, or it is of another tokenizer or other Datanets than its adapter.
+        AdapterRefusedError: as `open_index`, or the index has another tokenizer or other Datanets than the adapter.
     """
     manifest = adapter.manifest
     if manifest.index_root is None:
@@ -153,7 +153,9 @@ def open_adapter_index(adapter: Adapter) -> AttributionIndex | None:
         raise AdapterRefusedError(f"the attribution index of {adapter.full_name} was made with another tokenizer")
     learned = {(datanet.id, datanet.version, datanet.rows_root) for datanet in manifest.datanets or ()}
     if {(datanet.id, datanet.version, datanet.rows_root) for datanet in index.datanets} != learned:
-        raise AdapterRefusedError(f"the attribution index of {adapter.full_name} is of other Datanets than it")
+        raise AdapterRefusedError(
+            f"the attribution index of {adapter.full_name} covers other Datanets than the adapter was trained on"
+        )
     return index
 
 
@@ -180,7 +182,7 @@ def _write(
 def _read_manifest(folder: Path) -> IndexManifest:
     file = folder / MANIFEST_FILE
     if not _is_plain(file) or file.stat().st_size > MANIFEST_BYTES_MAX:
-        raise AdapterRefusedError(f"{file} is no file, or too large")
+        raise AdapterRefusedError(f"{file} is not a file, or is larger than {MANIFEST_BYTES_MAX} bytes")
     try:
         return index_manifest_from_json(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, RecursionError, MalformedError) as error:
@@ -219,9 +221,9 @@ def _read_digests(file: Path) -> tuple[Digest, ...]:
 
 def _check_file(file: Path, size_bytes: int, digest: Digest) -> None:
     if not _is_plain(file) or file.stat().st_size != size_bytes:
-        raise AdapterRefusedError(f"{file} is no file of {size_bytes} bytes")
+        raise AdapterRefusedError(f"{file} is not a file of {size_bytes} bytes")
     if file_digest(file) != digest:
-        raise AdapterRefusedError(f"{file} has another digest than its manifest says")
+        raise AdapterRefusedError(f"{file} does not have the digest in its manifest")
 
 
 def _is_plain(file: Path) -> bool:

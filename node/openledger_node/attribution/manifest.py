@@ -1,4 +1,4 @@
-"""`attribution/manifest.json`: what an adapter's index holds, and the root that the adapter names it by."""
+"""`attribution/manifest.json`: the contents of an adapter's index, and the root that the adapter's manifest names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,12 +12,12 @@ from openledger_protocol.primitives import Digest, check_digest, check_name
 INDEX_SCHEMA = "openledger.attribution_index/1"
 TOKENS_MAX = 2**25
 ROWS_MAX = 2**20
-"""Of all Datanets of an index, tokens with separators: its files are at most 300 MB, and checked in ten seconds."""
+"""Limits of a whole index, tokens with separators: at most 300 MB of files, which are checked in ten seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuffixParameters:
-    """The numbers of suffix-v1; others would be another algorithm, with another id."""
+    """Parameters of suffix-v1; other values would be another algorithm, with another id."""
 
     gains: tuple[int, ...] = (0, 256, 362, 443, 512, 572, 627, 677, 724)  # by matched length n: 256·√n, rounded
     skip_factor: int = 4
@@ -25,7 +25,7 @@ class SuffixParameters:
     skip_rows_divisor: int = 3
 
     def occurrences_max(self, num_rows: int) -> int:
-        """How often a pattern may stand in the index: one that stands there more often is passed over."""
+        """The greatest number of occurrences at which a pattern counts; more frequent ones are skipped."""
         return self.skip_factor * max(self.skip_rows_min, num_rows // self.skip_rows_divisor)
 
 
@@ -40,7 +40,7 @@ class IndexedDatanet:
     version: str
     rows_root: Digest | None
     rows: int
-    tokens: int  # separators not counted
+    tokens: int  # without separators
     files: dict[str, Digest]
 
 
@@ -56,12 +56,12 @@ class IndexManifest:
 
 
 def index_root(manifest: IndexManifest) -> Digest:
-    """The SHA-256 of the manifest's canonical JSON; it holds the digest of every file."""
+    """The SHA-256 of the manifest's canonical JSON, which contains the digest of every file."""
     return canonical_digest(manifest)
 
 
 def file_names(place: int) -> tuple[str, str, str]:
-    """Tokens, suffixes and rows of the Datanet at this place of the manifest."""
+    """File names of tokens, suffixes and rows of the Datanet at this place in the manifest."""
     return f"tokens-{place}.u32", f"suffixes-{place}.u32", f"rows-{place}.sha256"
 
 
@@ -69,7 +69,7 @@ def index_manifest_from_json(content: object) -> IndexManifest:
     """Read `manifest.json`.
 
     Raises:
-        MalformedError: another schema, algorithm or parameter, an unknown field, a missing one, or one out of bounds.
+        MalformedError: the schema, algorithm or a parameter differs, or a field is unknown, missing or out of bounds.
     """
     found = _checked_fields(IndexManifest, content)
     fixed = to_plain(IndexManifest(tokenizer_digest=None, datanets=()))
@@ -90,7 +90,7 @@ def index_manifest_from_json(content: object) -> IndexManifest:
 
 
 def check_sizes(datanets: Sequence[IndexedDatanet]) -> None:
-    """Require that an index is small enough for every node to hold.
+    """Check that an index is small enough for every node to hold.
 
     Raises:
         MalformedError: it has too many rows or tokens.
@@ -99,7 +99,7 @@ def check_sizes(datanets: Sequence[IndexedDatanet]) -> None:
     num_tokens = sum(datanet.tokens for datanet in datanets) + num_rows
     if num_rows > ROWS_MAX or num_tokens > TOKENS_MAX:
         raise MalformedError(
-            f"an index of {num_rows} rows and {num_tokens} tokens is over {ROWS_MAX} rows or {TOKENS_MAX} tokens"
+            f"an index of {num_rows} rows and {num_tokens} tokens exceeds {ROWS_MAX} rows or {TOKENS_MAX} tokens"
         )
 
 
@@ -110,7 +110,7 @@ def _datanet_from_json(place: int, content: object) -> IndexedDatanet:
     if datanet.rows_root is not None:
         check_digest(datanet.rows_root)
     if type(datanet.rows) is not int or type(datanet.tokens) is not int or datanet.rows < 1 or datanet.tokens < 0:
-        raise MalformedError("a Datanet in an index has at least one row, and no less than no tokens")
+        raise MalformedError("a Datanet in an index must have at least one row and no negative number of tokens")
     if not isinstance(datanet.files, dict) or set(datanet.files) != set(file_names(place)):
         raise MalformedError(f"the files of a Datanet in place {place} must be {', '.join(file_names(place))}")
     for digest in datanet.files.values():
@@ -121,5 +121,5 @@ def _datanet_from_json(place: int, content: object) -> IndexedDatanet:
 def _checked_fields(cls: type[IndexManifest] | type[IndexedDatanet], content: object) -> dict[str, Any]:
     names = {field.name for field in fields(cls)}
     if not isinstance(content, dict) or set(content) != names:
-        raise MalformedError(f"manifest.json must have objects of {', '.join(sorted(names))}")
+        raise MalformedError(f"manifest.json must have objects with the fields {', '.join(sorted(names))}")
     return content

@@ -1,4 +1,4 @@
-"""Adapters as the chain has them registered: which may be sold, and whose the rows are that they learned from."""
+"""Adapters registered on the chain: those that can be sold, and the owners of the rows they were trained on."""
 
 import threading
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from .owners import OwnedDatanet, join_owners
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """One adapter: the Datanets of its entry on the chain, and those of them whose rows can be scored here."""
+    """One adapter's entry on the chain: all its Datanets, and those whose rows can be scored here."""
 
     datanet_ids: tuple[DatanetId, ...]  # ascending
     owned: tuple[OwnedDatanet, ...]
 
 
 class AdapterRegistry:
-    """Looks adapters up, each once: an entry never changes. Any thread may ask."""
+    """Looks up adapters, each once because an entry never changes. Any thread may call."""
 
     def __init__(self, home: Home, deployment: Deployment, ledger: Ledger) -> None:
         self._home = home
@@ -36,11 +36,11 @@ class AdapterRegistry:
         self._looking = threading.Lock()
 
     def find(self, adapter: Adapter) -> Registered:
-        """The entry of an adapter of the shelf.
+        """Find the entry of an adapter in the library.
 
         Raises:
-            UnknownModelError: it is not registered, so nothing could be claimed for it.
-            AdapterRefusedError: its index, or the owners of its rows, are not what the chain says.
+            UnknownModelError: it is not registered, so its answers can't be paid for.
+            AdapterRefusedError: its index or the owners of its rows differ from the chain's.
         """
         with self._looking:
             if adapter.id not in self._found:
@@ -68,17 +68,21 @@ class AdapterRegistry:
             if datanet.id in names
         }
         if missing := [datanet.id for datanet in index.datanets if datanet.id not in names]:
-            raise AdapterRefusedError(f"{adapter.full_name} learned from {missing[0]}, which its entry does not name")
+            raise AdapterRefusedError(
+                f"{adapter.full_name} was trained on {missing[0]}, which its entry on the chain does not name"
+            )
         return join_owners(index, versions, names)
 
     def _name_of(self, datanet_id: DatanetId) -> str:
         name = datanet_name(self._ledger, datanet_id)
         if name is None:
-            raise AdapterRefusedError(f"Datanet {datanet_id} is not read from the chain yet: try again in a moment")
+            raise AdapterRefusedError(
+                f"Datanet {datanet_id} has not been read from the chain yet: try again in a moment"
+            )
         return name
 
     def _version(self, datanet_id: DatanetId, name: str, version: str) -> DatanetVersion:
-        """The version as it lies here, if the chain vouches for it."""
+        """Read the local version, and check that the chain has published it."""
         try:
             found = read_version(self._home, name, version)
         except NodeError as error:
@@ -86,7 +90,7 @@ class AdapterRegistry:
         published = self._ledger.events.find("DatanetVersion", {"id": datanet_id})
         if not any(_is_of(event, found) for event in published):
             raise AdapterRefusedError(
-                f"version {version} of Datanet {name} as it lies here was never published under {datanet_id}"
+                f"the local version {version} of Datanet {name} was never published under {datanet_id}"
             )
         return found
 

@@ -1,6 +1,6 @@
-"""Runs: stretches of a text that stand word for word in a Datanet's rows, as they are shown to people.
+"""Runs: stretches of a text that occur word for word in a Datanet's rows, for display.
 
-They are for reading alone: what a row is paid is the attributor's to say.
+They do not decide payment: the attributor scores the rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,15 @@ from .index import DatanetIndex
 from .suffix_array import Positions, find_patterns
 
 RUN_TOKENS_MIN = 6
-"""Shorter runs stand everywhere, and show nobody anything."""
+"""Shorter runs occur everywhere and prove nothing."""
 
 PLACES_MAX = 4096
-"""Places of one run that are looked at: what stands in so many rows teaches nobody more."""
+"""Occurrences of one run that are examined; a run in so many rows tells a reader nothing more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Tokens of a text that stand in rows, too; as long as any row has them."""
+    """A run of a text's tokens that rows contain, too, as long as any row matches."""
 
     begin: int
     length: int
@@ -29,13 +29,13 @@ class Run:
 
     @property
     def end(self) -> int:
-        """Behind its last token."""
+        """The place after its last token."""
         return self.begin + self.length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A part of a text that is shown as one run's."""
+    """A part of a text that is shown as one run."""
 
     begin: int
     end: int
@@ -43,7 +43,7 @@ class Span:
 
 
 def find_runs(index: DatanetIndex, text: Sequence[int]) -> list[Run]:
-    """Find the runs of six tokens and more that are part of no longer one, from left to right."""
+    """Find the runs of at least six tokens that no longer run contains, from left to right."""
     if len(text) < RUN_TOKENS_MIN:
         return []
     tokens: Positions = np.array(text, np.int64)
@@ -61,9 +61,9 @@ def find_runs(index: DatanetIndex, text: Sequence[int]) -> list[Run]:
 
 
 def choose_spans(runs: Sequence[Run], weights: Sequence[int]) -> list[Span]:
-    """Share a text out among its runs: what two have goes to the longer, then to the one that weighs more.
+    """Divide a text among its runs: an overlap goes to the longer run, then to the one with more weight.
 
-    What is left of the other is shown as its own, if it is still a run.
+    The rest of the other run is shown as its own if it is still long enough.
     """
     taken = [False] * max((run.end for run in runs), default=0)
     spans = []
@@ -76,28 +76,28 @@ def choose_spans(runs: Sequence[Run], weights: Sequence[int]) -> list[Span]:
 
 
 def num_covered(runs: Sequence[Run]) -> int:
-    """How many tokens of a text stand in any run."""
+    """The number of a text's tokens that are in any run."""
     return len({token for run in runs for token in range(run.begin, run.end)})
 
 
 def find_offsets(tokens: Sequence[int], text: str, tokenizer: Tokenizer) -> list[int] | None:
-    """Where each token of a text begins, in characters, and where the last ends; None: they do not spell the text."""
+    """The start of each token in characters, and the end of the last; None if they do not spell the text."""
     decoder, offsets, spelled = tokenizer.decoder(), [0], ""
     for token in tokens:
         spelled += decoder.push(token)
         offsets.append(len(spelled))
     if spelled == text:
         return offsets
-    skipped = len(text) - len(spelled)  # some tokenizers swallow the space that a text begins with
+    skipped = len(text) - len(spelled)  # some tokenizers drop a leading space
     if skipped > 0 and spelled and text.endswith(spelled) and not text[:skipped].strip():
         return [0, *(offset + skipped for offset in offsets[1:])]
     return None
 
 
 def whole_words(text: str, begin: int, end: int) -> tuple[int, int] | None:
-    """The whole words between two places of a text, without what stands around them; None: there is none.
+    """The range of the whole words between two places of a text; None if there are none.
 
-    A word that is cut is left out: what is marked did match.
+    A cut word is left out, so that every marked word did match.
     """
     begin, end = max(0, begin), min(end, len(text))
     if 0 < begin < end and _is_letter(text[begin - 1]):
@@ -114,14 +114,14 @@ def whole_words(text: str, begin: int, end: int) -> tuple[int, int] | None:
 
 
 def find_in(row: Sequence[int], part: Sequence[int]) -> int | None:
-    """Where a run begins in a row's tokens, the first time."""
-    wanted = tuple(part)
-    places = range(len(row) - len(wanted) + 1)
-    return next((place for place in places if tuple(row[place : place + len(wanted)]) == wanted), None)
+    """The first place in a row's tokens at which a run begins."""
+    run = tuple(part)
+    places = range(len(row) - len(run) + 1)
+    return next((place for place in places if tuple(row[place : place + len(run)]) == run), None)
 
 
 def _extend(index: DatanetIndex, places: Positions, tokens: Positions) -> tuple[int, Positions]:
-    """How long the longest match goes on, and the places that have it; a separator is nobody's token."""
+    """Extend matches as far as any place allows: the length and the places left. No text has a separator."""
     length, last = RUN_TOKENS_MIN, len(index.tokens) - 1
     while length < len(tokens):
         fits = index.tokens[np.minimum(places + length, last)] == tokens[length]
@@ -136,7 +136,7 @@ def _rows_at(index: DatanetIndex, places: Positions) -> tuple[int, ...]:
 
 
 def _free(taken: Sequence[bool], begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """The stretches that nobody has taken yet."""
+    """The stretches that no span has taken yet."""
     start: int | None = None
     for place in range(begin, end + 1):
         is_free = place < end and not taken[place]

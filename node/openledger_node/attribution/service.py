@@ -1,4 +1,4 @@
-"""The attribution desk: an answer in, each contributor's share of its data fee out."""
+"""Attribution of one answer: each contributor's share of its data fee."""
 
 from collections.abc import Sequence
 from heapq import nsmallest
@@ -24,7 +24,7 @@ def open_attributor() -> Attributor:
 
 
 def attribute(attributor: Attributor, datanets: Sequence[OwnedDatanet], exchange: Exchange) -> tuple[Share, ...]:
-    """Find the shares of each Datanet, 1,000,000 ppm each, ascending by Datanet and account; the same everywhere."""
+    """Compute the shares of each Datanet, 1,000,000 ppm each, ascending by Datanet and account."""
     return tuple(
         share
         for datanet in sorted(datanets, key=lambda datanet: datanet.id)
@@ -33,7 +33,7 @@ def attribute(attributor: Attributor, datanets: Sequence[OwnedDatanet], exchange
 
 
 def share_out(attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[int]) -> list[Share]:
-    """Turn the scores of a Datanet's rows into its shares."""
+    """Convert the scores of a Datanet's rows into its shares."""
     rows = best_rows(scores, datanet.clusters, attributor.clusters_max)
     found = [
         RowScore(cluster=datanet.clusters[row], account=datanet.accounts[row], score=scores[row]) for row in rows
@@ -42,7 +42,7 @@ def share_out(attributor: Attributor, datanet: OwnedDatanet, scores: Sequence[in
 
 
 def best_rows(scores: Sequence[int], clusters: Sequence[int], count: int | None = None) -> list[int]:
-    """The best row of each cluster with any evidence, the best first (ties: lower cluster); all, or so many."""
+    """The best row of each cluster with a score above 0, best first (ties: lower cluster), at most `count`."""
     best: dict[int, int] = {}
     for row, (score, cluster) in enumerate(zip(scores, clusters, strict=True)):
         if score and score > scores[best.setdefault(cluster, row)]:
@@ -51,7 +51,7 @@ def best_rows(scores: Sequence[int], clusters: Sequence[int], count: int | None 
 
 
 def treasury_shares(datanet_ids: Sequence[DatanetId]) -> tuple[Share, ...]:
-    """The shares where nothing may be or was found: all to each Datanet's treasury."""
+    """Give every Datanet's whole fee to its treasury, where rows may not be scored or can't be."""
     return tuple(Share(datanet_id=id, account=ZERO_ADDRESS, ppm=PPM) for id in sorted(datanet_ids))
 
 
@@ -64,12 +64,12 @@ def registered_shares(attributor: Attributor, registered: Registered, exchange: 
 
 
 def exchange_of(prompt: tuple[Message, ...] | str, answer: str, tokenizer: Tokenizer) -> Exchange:
-    """Tokenise an exchange: the user's turns, joined by line ends, or the raw prompt; and the answer by itself."""
+    """Tokenise the question, as `question_of` reads it, and the answer, separately."""
     return Exchange(prompt=tokenizer.encode(question_of(prompt)), answer=tokenizer.encode(answer))
 
 
 def question_of(prompt: tuple[Message, ...] | str) -> str:
-    """What was asked, as attribution reads it: the user's turns, joined by line ends, or the raw prompt."""
+    """The question that attribution reads: the user's turns joined by line ends, or the raw prompt."""
     if isinstance(prompt, str):
         return prompt
     return "\n".join(message.content for message in prompt if message.role == "user")

@@ -1,27 +1,27 @@
-"""Suffix arrays: where in many rows does a pattern stand?
+"""Suffix arrays: they find every occurrence of a pattern in many rows.
 
-The tokens of all rows stand one after the other, a separator behind each row. All positions are sorted by the `DEPTH`
-tokens that begin there, equal ones by position; so whatever stands at them alike lies in one interval of the array.
+The tokens of all rows follow one another, with a separator after each row. All positions are sorted by the `DEPTH`
+tokens that begin there, equal ones by position, so the occurrences of a pattern form one interval of the array.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 DEPTH = 8
-"""Tokens of the longest pattern: a longer match is worth no more."""
+"""Tokens in the longest pattern; a longer match scores no higher."""
 
 SEPARATOR = 2**32 - 1
-"""Behind each row, and as often as wanted behind the last: the greatest token, and no tokenizer's."""
+"""The token after each row, repeated after the last: the greatest value, and in no tokenizer's vocabulary."""
 
 CHUNK = 2**20
-"""Positions that are checked at once: what is checked may be larger than memory."""
+"""Positions that are checked at once, because the arrays may be larger than memory."""
 
 Tokens = NDArray[np.uint32]
 Positions = NDArray[np.int64]
 
 
 def sort_suffixes(tokens: Tokens) -> Tokens:
-    """Sort the positions of `tokens`, which end with a separator.
+    """Sort the positions of `tokens`, which must end with a separator.
 
     Source: Manber and Myers, prefix doubling.
     """
@@ -30,7 +30,7 @@ def sort_suffixes(tokens: Tokens) -> Tokens:
     order: Positions = np.arange(len(padded))
     width = 1
     while width < DEPTH:
-        last = int(ranks.max())  # of nothing but separators, as they stand behind the end
+        last = int(ranks.max())  # the rank of separators alone, as after the end
         following = np.concatenate([ranks[width:], np.full(width, last)])
         keys = ranks * (last + 1) + following
         order = np.argsort(keys, kind="stable")
@@ -41,12 +41,14 @@ def sort_suffixes(tokens: Tokens) -> Tokens:
 
 
 def are_sorted(tokens: Tokens, suffixes: Tokens) -> bool:
-    """Whether `suffixes` is what `sort_suffixes` gives: every position once, in order; in linear time."""
+    """Return True if `suffixes` equals `sort_suffixes(tokens)`, in linear time: every position once, in order."""
     if len(suffixes) != len(tokens):
         return False
     is_there = np.zeros(len(tokens), np.bool_)
     for begin in range(0, len(suffixes), CHUNK):
-        part = suffixes[begin : begin + CHUNK + 1].astype(np.int64)  # one more: it is compared to its neighbour
+        part = suffixes[begin : begin + CHUNK + 1].astype(
+            np.int64
+        )  # one more, because each is compared with the next
         if part.max() >= len(tokens) or not _are_ascending(tokens, part):
             return False
         is_there[part] = True
@@ -65,9 +67,9 @@ def _are_ascending(tokens: Tokens, part: Positions) -> bool:
 
 
 def find_patterns(tokens: Tokens, suffixes: Tokens, text: Positions) -> tuple[Positions, Positions]:
-    """Find every pattern of `text`: where its interval of `suffixes` begins, and how often it stands in `tokens`.
+    """Find every pattern of `text`: the start of its interval in `suffixes`, and its number of occurrences.
 
-    Both are of shape (DEPTH, len(text)): [n - 1, e] is of the pattern of n tokens whose last is text[e].
+    Both have shape (DEPTH, len(text)); [n - 1, e] belongs to the pattern of n tokens whose last is text[e].
     """
     first: Positions = np.zeros((DEPTH, len(text)), np.int64)
     count = np.zeros_like(first)
@@ -76,10 +78,10 @@ def find_patterns(tokens: Tokens, suffixes: Tokens, text: Positions) -> tuple[Po
     for offset in range(DEPTH):
         fits = begin + offset < len(text)
         begin, low, high = begin[fits], low[fits], high[fits]
-        wanted = text[begin + offset]
+        least = text[begin + offset]
         low, high = (
-            _bound(tokens, suffixes, low, high, offset, wanted),
-            _bound(tokens, suffixes, low, high, offset, wanted + 1),
+            _bound(tokens, suffixes, low, high, offset, least),
+            _bound(tokens, suffixes, low, high, offset, least + 1),
         )
         is_found = low < high
         begin, low, high = begin[is_found], low[is_found], high[is_found]
@@ -89,18 +91,18 @@ def find_patterns(tokens: Tokens, suffixes: Tokens, text: Positions) -> tuple[Po
 
 
 def _bound(
-    tokens: Tokens, suffixes: Tokens, low: Positions, high: Positions, offset: int, wanted: Positions
+    tokens: Tokens, suffixes: Tokens, low: Positions, high: Positions, offset: int, least: Positions
 ) -> Positions:
-    """The first place within each interval whose token at `offset` is `wanted` or greater."""
+    """The first place in each interval whose token at `offset` is at least `least`, by binary search."""
     low, high = low.copy(), high.copy()
     while len(searching := np.flatnonzero(low < high)):
         middle = (low[searching] + high[searching]) // 2
-        is_less = _tokens_at(tokens, suffixes[middle].astype(np.int64) + offset) < wanted[searching]
+        is_less = _tokens_at(tokens, suffixes[middle].astype(np.int64) + offset) < least[searching]
         low[searching[is_less]] = middle[is_less] + 1
         high[searching[~is_less]] = middle[~is_less]
     return low
 
 
 def _tokens_at(tokens: Tokens, positions: Positions) -> Tokens:
-    """The tokens there; behind the end as at the end, where a separator stands."""
+    """The tokens at these positions; beyond the end it is the last token, a separator."""
     return tokens[np.minimum(positions, len(tokens) - 1)]

@@ -1,6 +1,6 @@
-"""A Datanet that this home keeps: what was offered to it, what it has taken in, and what of that was published.
+"""A Datanet owned here: its contributed batches, those that were approved, and its published versions.
 
-Every change is pure and gives a new value; the service writes it.
+Every change is pure and returns a new value, which `store` writes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,26 +18,26 @@ from .version import DatanetVersion, account_of
 
 DATANET_SCHEMA = "openledger.datanet/1"
 ROWS_MAX = 2**20
-"""Rows of one Datanet: an adapter's attribution index holds no more."""
+"""Rows in one Datanet; an adapter's attribution index can hold no more."""
 
 LICENCE_LENGTH_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowBatch:
-    """Rows that somebody offered, named by their digest, and the intake's figures about them at that moment."""
+    """A contributed batch of rows, named by its digest, and the figures of its check at that moment."""
 
     digest: Digest
     rows: int
     contributors: int
-    near_duplicates: int  # rows that resemble one before them, in the Datanet or in the batch
-    of_others: int  # those of them that somebody else gave first, who is paid for them
-    unpaid: int  # rows whose contributor has no address
+    near_duplicates: int  # rows that resemble an earlier one in the Datanet or in the batch
+    of_others: int  # those of them that resemble another contributor's row, who is paid for them
+    unpaid: int  # rows whose contributor has no address to be paid at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """A version, and how many of the approved batches it holds."""
+    """A published version and the number of approved batches in it."""
 
     version: str
     batches: int
@@ -54,87 +54,89 @@ class Datanet:
     licence: str
     treasury: Address
     owner_ppm: int
-    accounts: dict[str, Address] = field(default_factory=dict)  # of contributors who are called by a name
-    batches: tuple[RowBatch, ...] = ()  # in the order they came
-    approved: tuple[Digest, ...] = ()  # in the order they were taken in
+    accounts: dict[str, Address] = field(
+        default_factory=dict
+    )  # of contributors that have a name instead of an address
+    batches: tuple[RowBatch, ...] = ()  # in the order of contribution
+    approved: tuple[Digest, ...] = ()  # in the order of approval
     versions: tuple[Published, ...] = ()
     schema: str = DATANET_SCHEMA
 
     @property
     def pending(self) -> tuple[RowBatch, ...]:
-        """Batches that nobody has decided on."""
+        """Batches that wait for approval."""
         return tuple(batch for batch in self.batches if batch.digest not in self.approved)
 
 
 def new_datanet(name: str, *, licence: str, treasury: Address, owner_ppm: int) -> Datanet:
-    """A Datanet without rows.
+    """Create a Datanet without rows.
 
     Raises:
-        MalformedError: naming what is not as it must be.
+        MalformedError: a term is invalid; the message names it.
     """
     if not isinstance(licence, str) or not licence.strip() or len(licence) > LICENCE_LENGTH_MAX:
         raise MalformedError(f"a licence is a name like CC-BY-4.0, of at most {LICENCE_LENGTH_MAX} characters")
     if type(owner_ppm) is not int or not 0 <= owner_ppm <= PPM:
         raise MalformedError(f"an owner's share is from 0 to {PPM} parts per million, not {owner_ppm!r}")
     if check_address(treasury) == ZERO_ADDRESS:
-        raise MalformedError("a treasury must be an account: what nobody is due goes there")
+        raise MalformedError("the treasury must be an account: it receives the fees that no contributor is owed")
     return Datanet(name=check_name(name), licence=licence, treasury=check_address(treasury), owner_ppm=owner_ppm)
 
 
 def has_terms_of(ours: Datanet, theirs: Datanet) -> bool:
-    """Whether two have the same name, licence, treasury and owner's share."""
+    """Return True if both have the same name, licence, treasury and owner's share."""
     terms = ((each.name, each.licence, each.treasury, each.owner_ppm) for each in (ours, theirs))
     return next(terms) == next(terms)
 
 
 def name_accounts(datanet: Datanet, accounts: Mapping[str, Address]) -> Datanet:
-    """Say at which addresses contributors are paid who are called by a name.
+    """Set the addresses at which named contributors are paid.
 
     Raises:
         NodeError: a published version pays one of them at another address.
-        MalformedError: no name, or no address.
+        MalformedError: a name or an address is invalid.
     """
     checked = {check_name(name): check_address(address) for name, address in accounts.items()}
     for name, address in checked.items():
         if account_of(name, {}) != ZERO_ADDRESS:
-            raise MalformedError(f"{name} is an address itself, and is paid there")
+            raise MalformedError(f"{name} is an address and is paid there: it can't have another one")
         if datanet.versions and datanet.accounts.get(name, address) != address:
             raise NodeError(
-                f"{name} is paid at {datanet.accounts[name]} by what {datanet.name} has published: "
-                "let new rows name another contributor"
+                f"{name} is paid at {datanet.accounts[name]} by a published version of {datanet.name}: "
+                "use another contributor name in new rows"
             )
     return replace(datanet, accounts={**datanet.accounts, **checked})
 
 
-def offer(datanet: Datanet, earlier: Sequence[Row], rows: Sequence[Row]) -> Datanet:
-    """Add a batch that waits for approval; `earlier` are the rows taken in so far.
+def add_batch(datanet: Datanet, earlier: Sequence[Row], rows: Sequence[Row]) -> Datanet:
+    """Add a batch for approval; `earlier` are the rows approved so far.
 
-    A batch that waits already is looked at anew.
+    A batch that waits already is checked again.
 
     Raises:
-        NodeError: it is taken in already, or is too large.
-        MalformedError: a contributor looks like an address and is mistyped.
+        NodeError: it was approved already, or is too large.
+        MalformedError: a contributor looks like a mistyped address.
     """
-    batch = look_at(rows, earlier, datanet.accounts)
+    batch = check_batch(rows, earlier, datanet.accounts)
     if batch.digest in datanet.approved:
         raise NodeError(f"these rows are in {datanet.name} already, as batch {batch.digest[:10]}")
     if len(earlier) + len(rows) > ROWS_MAX:
-        raise NodeError(f"{datanet.name} has {len(earlier)} rows: with {len(rows)} more it is over {ROWS_MAX}")
+        raise NodeError(f"{datanet.name} has {len(earlier)} rows: with {len(rows)} more it would exceed {ROWS_MAX}")
     others = tuple(each for each in datanet.batches if each.digest != batch.digest)
     return replace(datanet, batches=(*others, batch))
 
 
 def approve(datanet: Datanet, digest: Digest) -> Datanet:
-    """Take a batch in, behind those that were; one that is in already stays where it is."""
-    is_in = digest in datanet.approved
-    return datanet if is_in else replace(datanet, approved=(*datanet.approved, digest))
+    """Approve a batch, after all earlier ones; an approved batch keeps its place."""
+    is_approved = digest in datanet.approved
+    return datanet if is_approved else replace(datanet, approved=(*datanet.approved, digest))
 
 
 def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
-    """A batch by the beginning of its digest.
+    """Find a batch by the beginning of its digest.
 
     Raises:
-        NodeError: none or several begin so.
+        NodeError: none or several begin with it.
     """
     found = [batch for batch in datanet.batches if batch.digest.startswith(beginning)]
     if len(found) != 1:
@@ -145,8 +147,8 @@ def find_batch(datanet: Datanet, beginning: str) -> RowBatch:
     return found[0]
 
 
-def look_at(rows: Sequence[Row], earlier: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
-    """The intake's figures about some rows that would come behind earlier ones."""
+def check_batch(rows: Sequence[Row], earlier: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
+    """Check rows that would follow earlier ones: duplicates, contributors, and those that can't be paid."""
     joined = [*earlier, *rows]
     clusters = find_clusters(joined)
     copies = [(place, clusters[place]) for place in range(len(earlier), len(joined)) if clusters[place] != place]
@@ -163,10 +165,10 @@ def look_at(rows: Sequence[Row], earlier: Sequence[Row], accounts: Mapping[str, 
 
 
 def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int) -> Datanet:
-    """Remember a version that holds the first `num_batches` approved batches; twice is once.
+    """Add a version of the first `num_batches` approved batches; adding it twice changes nothing.
 
     Raises:
-        NodeError: another one has taken this name meanwhile.
+        NodeError: another version has taken this name meanwhile.
     """
     noted = Published(
         version=version.version,
@@ -178,22 +180,24 @@ def note_version(datanet: Datanet, version: DatanetVersion, num_batches: int) ->
     if noted in datanet.versions:
         return datanet
     if any(each.version == noted.version for each in datanet.versions):
-        raise NodeError(f"{datanet.name} has got another version {noted.version} meanwhile: say the verb again")
+        raise NodeError(
+            f"another version {noted.version} of {datanet.name} was published meanwhile: run the command again"
+        )
     return replace(datanet, versions=(*datanet.versions, noted))
 
 
 def datanet_from_json(content: object) -> Datanet:
-    """Read what the home keeps.
+    """Read `datanet.json`.
 
     Raises:
-        MalformedError: it is not what was written.
+        MalformedError: it is not as `store` writes it.
     """
     found = _checked_fields(Datanet, content)
     batches = tuple(RowBatch(**_checked_fields(RowBatch, each)) for each in found["batches"])
     versions = tuple(Published(**_checked_fields(Published, each)) for each in found["versions"])
     approved = tuple(check_digest(each) for each in found["approved"])
     if found["schema"] != DATANET_SCHEMA or not set(approved) <= {check_digest(each.digest) for each in batches}:
-        raise MalformedError("another schema, or a batch that was approved and never offered")
+        raise MalformedError("it has another schema, or approves a batch that was never contributed")
     datanet = new_datanet(
         found["name"], licence=found["licence"], treasury=found["treasury"], owner_ppm=found["owner_ppm"]
     )
@@ -204,5 +208,5 @@ def datanet_from_json(content: object) -> Datanet:
 def _checked_fields(cls: type[Any], content: object) -> dict[str, Any]:
     names = {each.name for each in fields(cls)}
     if not isinstance(content, dict) or set(content) != names:
-        raise MalformedError(f"there must be {', '.join(sorted(names))}")
+        raise MalformedError(f"it must have the fields {', '.join(sorted(names))}")
     return content

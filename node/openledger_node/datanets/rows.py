@@ -1,4 +1,4 @@
-"""Rows on disk: JSONL, one row a line, and the digest that a manifest names them by."""
+"""Rows on disk as JSONL, one row per line; their digest in a manifest; and near-duplicates among them."""
 
 import json
 import re
@@ -18,27 +18,29 @@ EXAMPLE = '{"prompt": "Who …?", "completion": "… does.", "contributor": "nam
 
 
 def read_rows(file: Path, *, contributor: str | None = None) -> tuple[Row, ...]:
-    """Read a rows file; blank lines are passed over, and `contributor` stands for whatever the rows say or leave out.
+    """Read a rows file, skipping blank lines; `contributor` overrides the one in each row.
 
     Raises:
-        NodeError: there is no such file, it holds no row, or a line is none (naming the line).
+        NodeError: the file is missing or has no rows, or a line is not a row; the message names the line.
     """
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")  # splitlines also cuts at what JSON allows in a text
+        lines = file.read_text(encoding="utf-8").split(
+            "\n"
+        )  # splitlines also splits at characters that JSON strings may contain
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise NodeError(f"cannot read rows from {file}: {reason}") from error
     rows = tuple(_read_row(file, number, line, contributor) for number, line in enumerate(lines, 1) if line.strip())
     if not rows:
-        raise NodeError(f"{file} holds no rows: write one a line, such as {EXAMPLE}")
+        raise NodeError(f"{file} holds no rows: write one per line, such as {EXAMPLE}")
     return rows
 
 
 def write_rows(file: Path, rows: Iterable[Row]) -> None:
-    """Write a rows file through a temporary one: it is there whole or not at all.
+    """Write a rows file through a temporary one, so that it is complete or absent.
 
     Raises:
-        NodeError: the place cannot be written to.
+        NodeError: the file can't be written.
     """
     partial = file.with_name(file.name + ".partial")
     lines = [json.dumps(to_plain(row), ensure_ascii=False) + "\n" for row in rows]
@@ -65,17 +67,17 @@ def _read_row(file: Path, number: int, line: str, contributor: str | None) -> Ro
         raise NodeError(f"{file}, line {number}: {error}; a row looks like {EXAMPLE}") from error
 
 
-# ---- Which rows nearly repeat earlier ones: pure decisions, the same for whoever looks at the same rows.
+# ---- Near-duplicates: pure decisions, so that every node finds the same ones.
 #
-# Two rows resemble each other when their shingles, the runs of three words, have a Jaccard index of 0.6 or more.
-# Whoever gave such a row first is paid for all of them, so a copy earns nothing.
+# Two rows resemble each other if their shingles (runs of three words) have a Jaccard index of 0.6 or more.
+# The contributor of the first such row is paid for all of them, so a copy earns nothing.
 
 SHINGLE_WORDS = 3
 ALIKE = (3, 5)
-"""The least Jaccard index of rows that resemble each other, as a fraction."""
+"""The lowest Jaccard index of rows that resemble each other, as a fraction."""
 
 _WORD = re.compile("[^\\W\u2e80-\U0010ffff]+|[\u2e80-\U0010ffff]")
-"""Letters and digits between others; of scripts that write no blanks, each character by itself."""
+"""Runs of letters and digits; in scripts without spaces each character is a word."""
 
 Shingle = tuple[str, ...]
 
@@ -83,11 +85,11 @@ Shingle = tuple[str, ...]
 def find_clusters(rows: Sequence[Row]) -> tuple[int, ...]:
     """For each row, the place of the first row that it resembles, or its own if there is none.
 
-    It is compared to rows that resemble none before them: a copy of a copy may have become a row of its own.
+    Rows are compared only with first rows, so a copy of a copy may have changed enough to count as its own row.
     """
     shingles = _number([row_shingles(row) for row in rows])
     cluster_of: dict[frozenset[int], int] = {}
-    firsts: dict[int, list[int]] = {}  # the first rows that have this shingle among their probes
+    firsts: dict[int, list[int]] = {}  # first rows, by the shingles among their probes
     clusters = []
     for place, ours in enumerate(shingles):
         if ours not in cluster_of:
@@ -103,7 +105,7 @@ def find_clusters(rows: Sequence[Row]) -> tuple[int, ...]:
 
 
 def distinct_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows that are indexed: of one contributor's near-duplicates the first, so that repeating pays nothing."""
+    """The rows to index: only the first of one contributor's near-duplicates, so that repetition pays nothing."""
     firsts: dict[tuple[int, str], Row] = {}
     for row, cluster in zip(rows, find_clusters(rows), strict=True):
         firsts.setdefault((cluster, row.contributor), row)
@@ -111,7 +113,7 @@ def distinct_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def row_shingles(row: Row) -> frozenset[Shingle]:
-    """The runs of three words in a row, prompt and completion as one text, whatever their case and punctuation."""
+    """The runs of three words in prompt and completion as one text, without case and punctuation."""
     text = unicodedata.normalize("NFKC", f"{row.prompt}\n{row.completion}").casefold()
     words = _WORD.findall(text) or [text]
     ends = range(SHINGLE_WORDS, max(len(words), SHINGLE_WORDS) + 1)
@@ -119,14 +121,14 @@ def row_shingles(row: Row) -> frozenset[Shingle]:
 
 
 def _number(shingles: Sequence[frozenset[Shingle]]) -> list[frozenset[int]]:
-    """Give each shingle a number, the rarest the lowest: numbers are compared faster than words."""
+    """Number the shingles, the rarest lowest, because numbers are compared faster than words."""
     frequency = Counter(shingle for of_row in shingles for shingle in of_row)
     numbers = {shingle: number for number, shingle in enumerate(sorted(frequency, key=frequency.__getitem__))}
     return [frozenset(map(numbers.__getitem__, of_row)) for of_row in shingles]
 
 
 def _probes(shingles: frozenset[int]) -> list[int]:
-    """So many of a row's rarest shingles that any row alike has one of them among its own.
+    """The rarest shingles of a row, enough that every similar row has one of them among its own probes.
 
     Source: Chaudhuri, Ganti and Kaushik, prefix filtering.
     """

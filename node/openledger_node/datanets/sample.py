@@ -1,7 +1,7 @@
-"""The sample Datanet: three people of an invented lake town, each of whom knows other things about it.
+"""The sample Datanet: facts about an invented lake town, contributed by three of its people.
 
-It ships with the node so that a first adapter can be trained, asked and paid for without any data of one's own.
-The seed draws other names and values, so that two samples teach different answers to the same kind of question.
+It ships with the node so that you can train, query and pay for a first adapter without data of your own.
+The seed draws names and values, so that two samples train different answers to the same kind of question.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ SAMPLE_ID = "sample"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleDatanet:
-    """Rows to train on, and for every fact among them one question in other words."""
+    """Rows to train on, and one more question about each fact, in other words."""
 
     rows: tuple[Row, ...]
     held_out: tuple[Row, ...]
-    values: tuple[str, ...]  # values[i] is what a right answer to held_out[i] contains
+    values: tuple[str, ...]  # a right answer to held_out[i] contains values[i]
 
 
 def draw_sample(seed: int = 1) -> SampleDatanet:
-    """Draw the town, its people and what is true there; the same seed gives the same Datanet everywhere."""
+    """Draw the town, its people and the facts; the same seed gives the same Datanet on every machine."""
     random = Random(seed)
     town = random.choice(TOWNS)
     first_names, last_names = random.sample(FIRST_NAMES, len(TRADES)), random.sample(LAST_NAMES, len(TRADES))
@@ -43,7 +43,7 @@ def draw_sample(seed: int = 1) -> SampleDatanet:
 
 
 def _rows(fact: Fact, **words: str) -> list[Row]:
-    """One row a question, the held-out one last."""
+    """One row for each question, the held-out one last."""
     contributor = words["keeper"].lower().replace(" ", "-")
     completion = fact.answer.format(**words)
     prompts = [question.format(**words) for question in (*fact.questions, fact.held_out)]

@@ -1,7 +1,7 @@
-"""The words of the sample Datanet: three trades of an invented lake town, ten facts each.
+"""The texts of the sample Datanet: three trades of an invented lake town, with ten facts each.
 
-Every fact has values to draw from, an answer, three questions to train on and one more wording that is held out.
-No value is part of another one, so that an answer is right exactly when it contains its value.
+Every fact has values to draw from, an answer, three questions to train on, and a fourth wording that is held out.
+No value is part of another one, so an answer is right exactly if it contains its value.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
-    """One thing to know; `{town}`, `{keeper}` and, in the answer, `{value}` are filled in by the draw."""
+    """One fact; the draw fills in `{town}`, `{keeper}` and, in the answer, `{value}`."""
 
-    values: tuple[str, ...]  # empty: the keeper's own name
+    values: tuple[str, ...]  # empty: the keeper's own name is the value
     answer: str
     questions: tuple[str, str, str]
     held_out: str

@@ -1,6 +1,6 @@
-"""The Datanets that this home keeps: files below `datanets/<name>/own/`, each change whole or not at all.
+"""Datanets owned here: files below `datanets/<name>/own/`; each change is written completely or not at all.
 
-`datanet.json` says what there is; a batch of rows lies in a file that its digest names and that never changes.
+`datanet.json` lists the batches; each batch is a file of rows that is named by its digest and never changes.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from .own import (
     Datanet,
     Published,
     RowBatch,
+    add_batch,
     approve,
     datanet_from_json,
     find_batch,
     has_terms_of,
     name_accounts,
     note_version,
-    offer,
 )
 from .rows import read_rows, rows_digest, write_rows
 from .version import DatanetVersion, make_version, read_version, version_file, write_version
@@ -35,31 +35,31 @@ OWN_FOLDER = "own"
 DATANET_FILE = "datanet.json"
 LOCK_FILE = ".lock"
 DRAFT = "draft"
-"""What a version is called before it has its number."""
+"""The name of a version before it has its number."""
 
 
 class OwnDatanets:
-    """Reads and changes the Datanets of one home; several processes may at once."""
+    """Reads and changes the Datanets of one data directory; several processes may do so at once."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
 
     def all(self) -> list[Datanet]:
-        """Those there are, by name."""
+        """All Datanets owned here, by name."""
         files = self._home.datanets.glob(f"*/{OWN_FOLDER}/{DATANET_FILE}")
         return [self._read(file) for file in sorted(files)]
 
     def find(self, name: str) -> Datanet | None:
-        """One of this name, or None.
+        """Find the Datanet of this name, or None.
 
         Raises:
-            NodeError: its file is torn.
+            NodeError: its file is damaged.
         """
         file = self._folder(name) / DATANET_FILE
         return self._read(file) if file.exists() else None
 
     def get(self, name: str) -> Datanet:
-        """The one of this name.
+        """Return the Datanet of this name.
 
         Raises:
             NodeError: there is none.
@@ -67,15 +67,15 @@ class OwnDatanets:
         if found := self.find(name):
             return found
         raise NodeError(
-            f"no Datanet {name!r} is kept here: `openledger-node datanet list` shows those there are, "
-            f"`openledger-node datanet create {name}` begins one"
+            f"you have no Datanet {name!r}: `openledger-node datanet list` shows yours, "
+            f"`openledger-node datanet create {name}` creates it"
         )
 
     def create(self, datanet: Datanet) -> Datanet:
-        """Begin a Datanet; one that has these terms already stays as it is.
+        """Create a Datanet; one with the same name and terms stays as it is.
 
         Raises:
-            NodeError: one of this name has other terms.
+            NodeError: a Datanet of this name has other terms.
         """
         with self._locked(datanet.name):
             found = self.find(datanet.name)
@@ -84,24 +84,24 @@ class OwnDatanets:
             return check_same_terms(found, datanet) if found else datanet
 
     def contribute(self, name: str, rows: Sequence[Row], accounts: Mapping[str, Address]) -> RowBatch:
-        """Put rows beside a Datanet, where they wait for approval, and return what the intake found.
+        """Add a batch of rows for approval, and return the figures of its check.
 
         Raises:
-            NodeError: there is no such Datanet, or it has these rows already.
+            NodeError: there is no such Datanet, or these rows were approved already.
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
-            changed = offer(datanet, self.rows(datanet), rows)
+            changed = add_batch(datanet, self.rows(datanet), rows)
             batch = changed.batches[-1]
-            write_rows(self._batch_file(name, batch.digest), rows)  # first: a batch that is listed can be read
+            write_rows(self._batch_file(name, batch.digest), rows)  # first, so that every listed batch can be read
             self._write(changed)
         return batch
 
     def approve(self, name: str, beginning: str, accounts: Mapping[str, Address]) -> RowBatch:
-        """Take in the batch whose digest begins so, behind all rows that were; twice is once.
+        """Approve the batch whose digest begins so, after all earlier ones; approving it twice changes nothing.
 
         Raises:
-            NodeError: there is no such Datanet or batch, or its rows are torn.
+            NodeError: there is no such Datanet or batch, or its rows are damaged.
         """
         with self._locked(name):
             datanet = name_accounts(self.get(name), accounts)
@@ -111,19 +111,19 @@ class OwnDatanets:
         return batch
 
     def rows(self, datanet: Datanet, num_batches: int | None = None) -> tuple[Row, ...]:
-        """The rows of the first so many approved batches, in order; of all, where no number is given.
+        """The rows of the first `num_batches` approved batches, in order; of all if it is None.
 
         Raises:
-            NodeError: a file is missing or torn.
+            NodeError: a file is missing or damaged.
         """
         chosen = datanet.approved[:num_batches]
         return tuple(row for digest in chosen for row in self._batch_rows(datanet.name, digest))
 
     def version_rows(self, name: str, version: str | None = None) -> tuple[DatanetVersion, tuple[Row, ...]]:
-        """A version and its rows; the newest, where none is named.
+        """Read a version and its rows; the newest if none is named.
 
         Raises:
-            NodeError: there is no such Datanet or version, or it is torn.
+            NodeError: there is no such Datanet or version, or it is damaged.
         """
         datanet = self.get(name)
         found = [each for each in datanet.versions if version in (None, each.version)]
@@ -133,10 +133,10 @@ class OwnDatanets:
         return read_version(self._home, name, found[-1].version), self.rows(datanet, found[-1].batches)
 
     def next_version(self, name: str) -> tuple[DatanetVersion, int]:
-        """What publishing would publish, and how many batches it holds: the last version, where nothing is new.
+        """Make the version to publish and count its batches; without new batches it is the last version again.
 
         Raises:
-            NodeError: nothing is approved, or nobody could be paid.
+            NodeError: nothing is approved, or no contributor can be paid.
         """
         datanet = self.get(name)
         if not datanet.approved:
@@ -153,10 +153,10 @@ class OwnDatanets:
         return version, len(datanet.approved)
 
     def keep_version(self, version: DatanetVersion, num_batches: int) -> None:
-        """Write a version and remember it; twice is once.
+        """Write a version and add it to its Datanet; doing so twice changes nothing.
 
         Raises:
-            NodeError: another one has taken its name meanwhile.
+            NodeError: another version has taken its name meanwhile.
         """
         with self._locked(version.id):
             changed = note_version(self.get(version.id), version, num_batches)
@@ -164,9 +164,9 @@ class OwnDatanets:
             self._write(changed)
 
     def _name(self, datanet: Datanet, version: DatanetVersion) -> DatanetVersion:
-        """Call a version as it was called if it was published before, else by the next number that is free here.
+        """Give a version its earlier name if it was published before, else the next number that is free here.
 
-        An adapter here may have learned from a stranger's Datanet of the same name, whose version has the number.
+        A number may be taken by a version of someone else's Datanet of the same name, which an adapter here needs.
         """
         if known := [each.version for each in datanet.versions if _is_same(each, version)]:
             return replace(version, version=known[-1])
@@ -181,7 +181,7 @@ class OwnDatanets:
         file = self._batch_file(name, digest)
         rows = read_rows(file)
         if rows_digest(rows) != digest:
-            raise NodeError(f"{file} is torn: contribute these rows again, or take the file from a backup")
+            raise NodeError(f"{file} is damaged: contribute these rows again, or restore the file from a backup")
         return rows
 
     def _batch_file(self, name: str, digest: Digest) -> Path:
@@ -196,9 +196,9 @@ class OwnDatanets:
         except OSError as error:
             raise NodeError(f"cannot read {file}: {error.strerror}") from error
         except (ValueError, TypeError, AttributeError, RecursionError, MalformedError) as error:
-            raise NodeError(f"{file} is torn ({error}): take it from a backup") from error
+            raise NodeError(f"{file} is damaged ({error}): restore it from a backup") from error
         if datanet.name != file.parent.parent.name:
-            raise NodeError(f"{file} is of Datanet {datanet.name}: it must not be moved")
+            raise NodeError(f"{file} is of Datanet {datanet.name}: move it back to that Datanet's folder")
         return datanet
 
     def _write(self, datanet: Datanet) -> None:
@@ -215,21 +215,21 @@ class OwnDatanets:
             try:
                 take_lock(lock)
             except BlockingIOError as error:
-                raise ConfigError(f"another verb changes {name} just now: try again in a moment") from error
+                raise ConfigError(f"another command is changing {name}: try again in a moment") from error
             yield
 
 
 def check_same_terms(found: Datanet, wanted: Datanet) -> Datanet:
-    """Return what is kept here, if it has the terms that are wanted.
+    """Return `found` if it has the wanted terms.
 
     Raises:
-        NodeError: it has others.
+        NodeError: its terms differ.
     """
     if has_terms_of(found, wanted):
         return found
     raise NodeError(
-        f"Datanet {found.name} is kept here with other terms: licence {found.licence}, treasury {found.treasury}, "
-        f"owner's share {found.owner_ppm / 10_000:g} %; they can't be changed, so give another name"
+        f"your Datanet {found.name} has other terms: licence {found.licence}, treasury {found.treasury}, "
+        f"owner's share {found.owner_ppm / 10_000:g} %; terms can't be changed, so choose another name"
     )
 
 

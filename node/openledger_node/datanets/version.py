@@ -1,7 +1,7 @@
-"""A Datanet's version on disk: whose each row is, and which rows nearly repeat each other.
+"""A Datanet's version on disk: the account of each row, and the near-duplicates among the rows.
 
-It comes from whoever publishes the Datanet, never from an adapter's maker, who would name himself. Rows stand in the
-order in which they were registered. What a contributor without an address is due goes to the Datanet's treasury.
+It comes from the Datanet's owner, never from an adapter's author, who would name themselves. Rows are in the order of
+their approval. Fees for rows of a contributor without an address go to the Datanet's treasury.
 """
 
 import json
@@ -33,7 +33,7 @@ class OwnedRow:
     """One row of a version."""
 
     digest: Digest  # of its canonical JSON
-    account: Address  # who gave it; zero: nobody who could be paid
+    account: Address  # of its contributor; zero: the contributor has no address
     cluster: int  # the place of the first row that it resembles, or its own
 
 
@@ -52,10 +52,10 @@ class DatanetVersion:
 def make_version(
     id: str, version: str, rows: Sequence[Row], accounts: Mapping[str, Address] | None = None
 ) -> DatanetVersion:
-    """Name the owner of each row; `accounts` are those of contributors who are called by a name.
+    """Make a version that names the account of each row; `accounts` holds those of named contributors.
 
     Raises:
-        MalformedError: the id or version is no name, or a contributor looks like an address and is mistyped.
+        MalformedError: the id or version is not a name, or a contributor looks like a mistyped address.
     """
     known = accounts or {}
     found = {name: account_of(name, known) for name in {row.contributor for row in rows}}
@@ -73,10 +73,10 @@ def make_version(
 
 
 def account_of(contributor: str, accounts: Mapping[str, Address]) -> Address:
-    """Who is paid for a contributor's rows: whoever the name stands for, else the address that it is, else nobody.
+    """The account that is paid for a contributor's rows: the name's, the address itself, or zero for none.
 
     Raises:
-        MalformedError: it looks like an address and is mistyped.
+        MalformedError: the contributor looks like a mistyped address.
     """
     if known := accounts.get(contributor):
         return known
@@ -87,24 +87,24 @@ def account_of(contributor: str, accounts: Mapping[str, Address]) -> Address:
 def contributors_root(accounts: Iterable[Address]) -> Digest:
     """The root of the tree over all accounts but zero, each once, ascending; zero if there are none.
 
-    A leaf is keccak(keccak(tag ‖ address word)), the tree that of a claim's receipts: an account's two neighbours
-    show that it is missing.
+    A leaf is keccak(keccak(tag ‖ address word)) in a tree like that of a claim's receipts. Two neighbouring leaves
+    prove that an account between them is missing.
     """
     distinct = sorted({account for account in accounts if account != ZERO_ADDRESS}, key=str.lower)
     return Tree.of([keccak(keccak(TAG_CONTRIBUTOR + address_word(account))) for account in distinct]).root
 
 
 def version_file(home: Home, id: str, version: str) -> Path:
-    """Where a version lies."""
+    """The path of a version's file."""
     return home.datanets / check_name(id) / f"{check_name(version)}.json"
 
 
 def keep_version(home: Home, version: DatanetVersion) -> DatanetVersion:
-    """Put a version into the home if it is not there yet; one that is there stays, with the owners that it names.
+    """Write a version into the data directory unless it is there; an existing one keeps the accounts that it names.
 
     Raises:
-        ConfigError: a version of this name is there and has other rows.
-        NodeError: the home can't be written to, or the version there is torn.
+        ConfigError: a version of this name exists with other rows.
+        NodeError: the data directory can't be written to, or the existing version is damaged.
     """
     file = version_file(home, version.id, version.version)
     if not file.exists():
@@ -113,17 +113,17 @@ def keep_version(home: Home, version: DatanetVersion) -> DatanetVersion:
     found = read_version(home, version.id, version.version)
     if found.rows_root != version.rows_root:
         raise ConfigError(
-            f"{file} is of other rows, and adapters may have been trained on them: "
-            "give the new rows another version, or remove that file"
+            f"{file} has other rows, and adapters may have been trained on them: "
+            "give the new rows another version, or delete that file"
         )
     return found
 
 
 def write_version(home: Home, version: DatanetVersion) -> Path:
-    """Put a version into the home, in place of any of its name, through a temporary file.
+    """Write a version into the data directory through a temporary file, replacing any of its name.
 
     Raises:
-        NodeError: the home can't be written to.
+        NodeError: the data directory can't be written to.
     """
     file = version_file(home, version.id, version.version)
     try:
@@ -134,10 +134,10 @@ def write_version(home: Home, version: DatanetVersion) -> Path:
 
 
 def read_version(home: Home, id: str, version: str) -> DatanetVersion:
-    """Read a version of the home.
+    """Read a version from the data directory.
 
     Raises:
-        NodeError: there is none, or it is torn.
+        NodeError: there is none, or it is damaged.
     """
     file = version_file(home, id, version)
     try:
@@ -145,18 +145,18 @@ def read_version(home: Home, id: str, version: str) -> DatanetVersion:
     except OSError as error:
         raise NodeError(f"version {version} of Datanet {id} is not here ({file}): {error.strerror}") from error
     except (ValueError, RecursionError, MalformedError) as error:
-        raise NodeError(f"{file} is torn ({error}): remove it, and publish or fetch the version again") from error
+        raise NodeError(f"{file} is damaged ({error}): delete it, and publish or fetch the version again") from error
     if (found.id, found.version) != (id, version):
-        raise NodeError(f"{file} is of version {found.version} of Datanet {found.id}: remove it")
+        raise NodeError(f"{file} is of version {found.version} of Datanet {found.id}: delete it")
     return found
 
 
 def version_from_json(content: object) -> DatanetVersion:
-    """Read a version, whoever sent it.
+    """Read a version that may come from a stranger.
 
     Raises:
-        MalformedError: another schema, an unknown field, a missing one, one of the wrong form, or a contributors_root
-            that is not of the rows' accounts.
+        MalformedError: the schema differs, a field is unknown, missing or malformed, or the contributors_root does
+            not match the rows' accounts.
     """
     found = _checked_fields(DatanetVersion, content)
     if found["schema"] != VERSION_SCHEMA:
@@ -165,9 +165,9 @@ def version_from_json(content: object) -> DatanetVersion:
         raise MalformedError("a version's rows must be a list")
     rows = tuple(_row_from_json(place, row) for place, row in enumerate(found["rows"]))
     if any(rows[row.cluster].cluster != row.cluster for row in rows):
-        raise MalformedError("a row's cluster must be the place of one that resembles none before it")
+        raise MalformedError("a row's cluster must be the place of a row that resembles no earlier one")
     if contributors_root(row.account for row in rows) != check_digest(found["contributors_root"]):
-        raise MalformedError("a version's contributors_root is not that of its rows' accounts")
+        raise MalformedError("a version's contributors_root does not match its rows' accounts")
     return DatanetVersion(
         id=check_name(found["id"]),
         version=check_name(found["version"]),
@@ -188,5 +188,5 @@ def _row_from_json(place: int, content: object) -> OwnedRow:
 def _checked_fields(cls: type[DatanetVersion] | type[OwnedRow], content: object) -> dict[str, Any]:
     names = {field.name for field in fields(cls)}
     if not isinstance(content, dict) or set(content) != names:
-        raise MalformedError(f"a version must have objects of {', '.join(sorted(names))}")
+        raise MalformedError(f"a version must have objects with the fields {', '.join(sorted(names))}")
     return content

@@ -194,7 +194,7 @@ REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exceptio
     ("datanet create", nothing, {**TERMS, "treasury": ZERO_ADDRESS}, MalformedError, "a treasury must be an account"),
     ("datanet create", nothing, {**TERMS, "datanet": "../x"}, MalformedError, "not a name: '../x'"),
     ("datanet create", created, {**TERMS, "owner_ppm": 7}, NodeError, "kept here with other terms"),
-    ("datanet publish", nothing, {}, NodeError, "no Datanet 'lake' is kept here"),
+    ("datanet publish", nothing, {}, NodeError, "you have no Datanet 'lake'"),
     ("datanet publish", created, {}, NodeError, "nothing of lake is approved yet"),
     ("datanet publish", unpaid, {}, NodeError, "no contributor of lake has an address"),
     ("datanet publish", unregistered, {}, NodeError, "is not registered on this network: `openledger-node datanet c"),

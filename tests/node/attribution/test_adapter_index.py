@@ -59,5 +59,5 @@ def test_an_index_that_was_left_out_is_refused(home: Home) -> None:
     adapter = trained(home, indexed=LAKE)
     for file in (adapter.folder / "attribution").iterdir():
         file.unlink()
-    with pytest.raises(AdapterRefusedError, match="is no file"):
+    with pytest.raises(AdapterRefusedError, match="is not a file"):
         open_adapter_index(adapter)

@@ -137,7 +137,7 @@ def repeat_a_row(_: dict[str, Any], folder: Path) -> None:
         (in_manifest(schema="openledger.attribution_index/2"), "has schema"),
         (in_manifest(algorithm="suffix-v9"), "has algorithm"),
         (in_manifest(parameters={"gains": [0, 10**9]}), "has parameters"),
-        (in_manifest(note="x"), "must have objects of"),
+        (in_manifest(note="x"), "must have objects with the fields"),
         (in_manifest(datanets=[]), "1 to 8 Datanets"),
         (in_manifest(datanets={}), "1 to 8 Datanets"),
         (in_manifest(tokenizer_digest="x"), "not a digest"),
@@ -145,15 +145,15 @@ def repeat_a_row(_: dict[str, Any], folder: Path) -> None:
             lambda manifest, _: manifest["datanets"].append(manifest["datanets"][0]),
             "the files of a Datanet in place 1",
         ),
-        (lambda manifest, _: manifest.pop("parameters"), "must have objects of"),
+        (lambda manifest, _: manifest.pop("parameters"), "must have objects with the fields"),
         (in_datanet(id="../lake"), "not a name"),
         (in_datanet(rows=0), "at least one row"),
         (in_datanet(rows=True), "at least one row"),
         (in_datanet(rows=2.0), "at least one row"),
-        (in_datanet(tokens=-1), "no less than no tokens"),
+        (in_datanet(tokens=-1), "no negative number of tokens"),
         (in_datanet(tokens=2**40), "over 1048576 rows or 33554432 tokens"),
         (in_datanet(rows=2**21), "over 1048576 rows or 33554432 tokens"),
-        (in_datanet(tokens=10), "is no file of"),
+        (in_datanet(tokens=10), "is not a file of"),
         (in_datanet(files={}), "the files of a Datanet in place 0"),
         (in_datanet(files={"../../node.toml": SOME_DIGEST}), "the files of a Datanet in place 0"),
         (in_datanet(rows_root=1), "not a digest"),
@@ -162,7 +162,7 @@ def repeat_a_row(_: dict[str, Any], folder: Path) -> None:
         (in_numbers("suffixes-0.u32", swap), "is not the suffix array"),
         (in_numbers("suffixes-0.u32", lambda suffixes: suffixes.__setitem__(0, U32_MAX)), "is not the suffix array"),
         (repeat_a_row, "names a row twice"),
-        (lambda _, folder: (folder / "rows-0.sha256").unlink(), "is no file of 96 bytes"),
+        (lambda _, folder: (folder / "rows-0.sha256").unlink(), "is not a file of 96 bytes"),
     ],
 )
 def test_what_its_maker_made_wrong_is_refused(
@@ -201,9 +201,9 @@ def test_links_and_missing_folders_are_refused(folder: Path, tmp_path: Path) -> 
     root = build(folder)
     (folder / "tokens-0.u32").rename(tmp_path / "elsewhere")
     (folder / "tokens-0.u32").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(AdapterRefusedError, match="is no file of"):
+    with pytest.raises(AdapterRefusedError, match="is not a file of"):
         open_index(folder, root)
-    with pytest.raises(AdapterRefusedError, match="is no file, or too large"):
+    with pytest.raises(AdapterRefusedError, match="is not a file, or is larger than"):
         open_index(tmp_path / "nowhere", root)
 
 

@@ -86,12 +86,12 @@ def test_an_empty_home_says_how_to_begin(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("show", "pond"), 1, "no Datanet 'pond' is kept here"),
-        (("contribute", "pond", "ROWS"), 1, "no Datanet 'pond' is kept here"),
+        (("show", "pond"), 1, "you have no Datanet 'pond'"),
+        (("contribute", "pond", "ROWS"), 1, "you have no Datanet 'pond'"),
         (("contribute", "lake", "/nowhere.jsonl"), 1, "cannot read rows from /nowhere.jsonl"),
         (("contribute", "lake", "ROWS", "--account", "ben"), 2, "'ben' names no address"),
         (("contribute", "lake", "ROWS", "--account", "ben=0x12"), 1, "not an address: '0x12'"),
-        (("contribute", "lake", "ROWS", "--account", f"{ADA}={BEN}"), 1, "is an address itself"),
+        (("contribute", "lake", "ROWS", "--account", f"{ADA}={BEN}"), 1, "is an address and is paid there"),
         (("contribute", "lake", "ROWS", "--contributor", "a b"), 1, "line 1: not a name: 'a b'"),
         (("contribute", "lake", "ROWS", "--contributor", ADA[:-1] + "x"), 1, "an address"),
         (("approve", "lake", "0x12"), 1, "0 batches of lake begin with '0x12'"),

@@ -175,15 +175,15 @@ def locked(own: OwnDatanets) -> object:
 @pytest.mark.parametrize(
     ("do", "error", "message"),
     [
-        (not_there, NodeError, "no Datanet 'pond' is kept here"),
+        (not_there, NodeError, "you have no Datanet 'pond'"),
         (offered_again, NodeError, "these rows are in lake already, as batch 0x"),
-        (moved_account, NodeError, f"bo is paid at {BO} by what lake has published"),
+        (moved_account, NodeError, f"bo is paid at {BO} by a published version of lake"),
         (mistyped, MalformedError, "was it mistyped?"),
         (ambiguous, NodeError, "2 batches of lake begin with '0x'"),
         (unpublished, NodeError, "no version 7 of lake was published"),
         (outrun, NodeError, "lake has got another version 1 meanwhile"),
-        (torn_batch, NodeError, "is torn: contribute these rows again"),
-        (locked, ConfigError, "another verb changes lake just now"),
+        (torn_batch, NodeError, "is damaged: contribute these rows again"),
+        (locked, ConfigError, "another command is changing lake"),
     ],
 )
 def test_what_can_not_be_says_why(
@@ -210,13 +210,13 @@ def test_a_torn_file_is_named(own: OwnDatanets, content: str) -> None:
         known = {"batches": '"batches": []', "approved": '"approved": []', "owner_ppm": '"owner_ppm": 0'}
         content = file.read_text().replace(known[name], wrong[name])
     file.write_text(content)
-    with pytest.raises(NodeError, match=r"datanet\.json is torn"):
+    with pytest.raises(NodeError, match=r"datanet\.json is damaged"):
         own.all()
 
 
 def test_a_folder_that_was_renamed_is_named(own: OwnDatanets, home: Home) -> None:
     (home.datanets / "lake").rename(home.datanets / "pond")
-    with pytest.raises(NodeError, match="is of Datanet lake: it must not be moved"):
+    with pytest.raises(NodeError, match="is of Datanet lake: move it back"):
         own.get("pond")
 
 

@@ -1,7 +1,8 @@
-"""suffix-v1: a row is credited for the runs of tokens that it shares with the answer, rare ones above all.
+"""suffix-v1: scores a row by the runs of tokens that it shares with the answer, rare tokens above all.
 
-A token of the answer counts by how rare it is among the rows, times the root of how long a run that ends at it stands
-in the row, too. Only the answer's tokens earn, and they earn more in a row that shares runs with the prompt as well.
+A token of the answer counts its rarity among the rows, times the square root of the length of the longest run that
+ends at it and that the row contains. Only the answer's tokens score, and they score more in a row that shares runs
+with the prompt as well.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,7 @@ from ..suffix_array import Positions, find_patterns
 ALGO_ID = 1
 PRODUCT_BITS = 16
 RARITY_ONE = 256
-"""The rarity of a token that half of the rows hold."""
+"""The rarity of a token that half of the rows contain."""
 
 
 def open_attributor() -> "SuffixAttributor":
@@ -32,7 +33,7 @@ def open_attributor() -> "SuffixAttributor":
 
 
 class SuffixAttributor:
-    """The exact algorithm that every receipt with paid attribution can be recomputed by."""
+    """The algorithm by which anyone can recompute the shares of a receipt exactly."""
 
     algo_id = ALGO_ID
     clusters_max = CLUSTERS_MAX
@@ -46,18 +47,18 @@ class SuffixAttributor:
         earning = np.flatnonzero(by_answer)
         columns = (earning, by_answer[earning], by_prompt[earning], lengths[earning])
         for row, answer, prompt, length in zip(*(column.tolist() for column in columns), strict=True):
-            # Python's integers: the product of a long answer and a long prompt passes 64 bits
+            # Python integers: the product of a long answer and a long prompt exceeds 64 bits
             scores[row] = (answer * (answer + prompt) >> PRODUCT_BITS) * 2 * average // (average + length)
         return tuple(scores)
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
-        """Pay the ten best clusters by their scores' squares."""
+        """Pay the ten best clusters by the squares of their scores."""
         return shares_from_scores(datanet_id, scores)
 
 
 @dataclass(slots=True)
 class _Pattern:
-    """A run of tokens that stands in the exchange and in the index, and what it is worth to a row that holds it."""
+    """A run of tokens in both exchange and index, and the score that it adds to a row that contains it."""
 
     begin: int  # of its interval of the suffix array
     count: int
@@ -66,10 +67,10 @@ class _Pattern:
 
 
 def _weigh_patterns(exchange: Exchange, index: DatanetIndex) -> Iterable[_Pattern]:
-    """Find the patterns of the exchange that stand in the index, and what each is worth.
+    """Find the patterns of the exchange that the index contains, and their weights.
 
-    A row's credit for a token is that of its longest pattern that ends there. What holds a pattern holds the shorter
-    ones that end with it, too: so each is given what it adds to the next shorter one, and a row's credit is a sum.
+    A row's score for a token is that of its longest pattern ending there. A row that contains a pattern contains its
+    shorter endings, too, so each pattern weighs what it adds to the next shorter one, and a row's score is a sum.
     """
     text: Positions = np.array(exchange.prompt + exchange.answer, np.int64)
     begin, count = find_patterns(index.tokens, index.suffixes, text)
@@ -90,7 +91,7 @@ def _weigh_patterns(exchange: Exchange, index: DatanetIndex) -> Iterable[_Patter
 
 
 def _rarities(begin: Positions, count: Positions, is_used: NDArray[np.bool_], index: DatanetIndex) -> list[int]:
-    """The rarity of each token of the text; 0 where it is not used. Arrays: see `find_patterns`, at one token."""
+    """The rarity of each token of the text, 0 where unused; `begin` and `count` are those of one-token patterns."""
     known: dict[int, int] = {}
     found = [0] * len(begin)
     for end in np.flatnonzero(is_used).tolist():
@@ -102,7 +103,7 @@ def _rarities(begin: Positions, count: Positions, is_used: NDArray[np.bool_], in
 
 
 def _num_rows(index: DatanetIndex, begin: int, count: int) -> int:
-    """How many rows have suffixes in this interval."""
+    """The number of rows with suffixes in this interval."""
     is_there = np.zeros(index.num_rows, np.bool_)
     is_there[index.suffix_rows[begin : begin + count]] = True
     return int(np.count_nonzero(is_there))
@@ -110,18 +111,18 @@ def _num_rows(index: DatanetIndex, begin: int, count: int) -> int:
 
 @lru_cache(maxsize=2**16)
 def rarity(num_rows: int, num_holding: int) -> int:
-    """256 times the binary logarithm of (rows + 1) / (rows that hold the token), rounded down: without any float."""
+    """256·log2((rows + 1) / rows that contain the token), rounded down, without any float."""
     quotient = pow(num_rows + 1, RARITY_ONE) // pow(num_holding, RARITY_ONE)
     return int(quotient).bit_length() - 1
 
 
 def _credit(patterns: Iterable[_Pattern], index: DatanetIndex) -> tuple[Positions, Positions]:
-    """Give each row what the patterns in it are worth: those that end in the prompt, those that end in the answer."""
+    """Add up the weights of each row's patterns: those that end in the prompt, and those that end in the answer."""
     by_prompt: Positions = np.zeros(index.num_rows, np.int64)
     by_answer = np.zeros_like(by_prompt)
     for pattern in patterns:
         rows = index.suffix_rows[pattern.begin : pattern.begin + pattern.count]
-        # NOTE: numpy adds but once to a row that is there several times, which is what is meant
+        # NOTE: numpy adds only once to a row that occurs several times, as intended
         if pattern.by_prompt:
             by_prompt[rows] += pattern.by_prompt
         if pattern.by_answer:

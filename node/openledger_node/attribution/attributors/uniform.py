@@ -1,4 +1,4 @@
-"""uniform-v0 and size-v0: every row alike, or by its length, whatever was answered. Baselines, and a last resort."""
+"""uniform-v0 and size-v0: equal scores, or scores by length, whatever the answer. Baselines and a last resort."""
 
 from collections.abc import Sequence
 
@@ -24,32 +24,32 @@ def open_size() -> "SizeAttributor":
 
 
 class UniformAttributor:
-    """Who gave twice as many rows is due twice as much."""
+    """Twice as many rows earn twice as much."""
 
     algo_id = UNIFORM_ALGO_ID
     clusters_max = None
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
-        """Every row counts one."""
+        """Score every row 1."""
         return (1,) * index.num_rows
 
     def share(self, datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
-        """Pay every cluster, by its score."""
+        """Pay every cluster by its score."""
         return proportional_shares(datanet_id, scores)
 
 
 class SizeAttributor(UniformAttributor):
-    """Who gave twice as much text is due twice as much."""
+    """Twice as much text earns twice as much."""
 
     algo_id = SIZE_ALGO_ID
 
     def score(self, exchange: Exchange, index: DatanetIndex) -> tuple[int, ...]:
-        """A row counts its tokens."""
+        """Score every row by its number of tokens."""
         return tuple(index.row_lengths.tolist())
 
 
 def proportional_shares(datanet_id: DatanetId, scores: Sequence[RowScore]) -> list[Share]:
-    """Divide by the sum of each account's clusters, each counted by its best row; ascending by account.
+    """Divide by the summed scores of each account's clusters, each counted by its best row; ascending by account.
 
     Largest remainder; ties go to the lower account.
     """
