@@ -16,7 +16,7 @@ from openledger_node.audit.claims import read_all
 from openledger_node.audit.events import EventLog
 from openledger_node.audit.report import Report, audit
 from openledger_node.audit.storage import read_storage
-from openledger_node.audit.storage_layout import Spot, layout_of
+from openledger_node.audit.storage_layout import StorageKey, layout_of
 from openledger_protocol.primitives import Address
 from openledger_protocol.signatures import address_of
 
@@ -54,21 +54,21 @@ def session() -> Iterator[Economy]:
 
 
 @pytest.fixture(scope="module")
-def spots(session: Economy) -> dict[str, list[Spot]]:
+def keys(session: Economy) -> dict[str, list[StorageKey]]:
     """All that the audit reads, by variable."""
     chain = pin_chain(session.client, session.network)
-    said = EventLog(chain.events())
-    claims = list(read_all(said.events, PROTOCOL).stories.values())
-    values = read_storage(chain, books_of(said, claims), claims).values
-    found: dict[str, list[Spot]] = {}
-    for spot in sorted(values, key=lambda spot: values[spot] == 0):  # those that hold something first
-        found.setdefault(name_of(spot), []).append(spot)
+    log = EventLog(chain.events())
+    claims = list(read_all(log.events, PROTOCOL).claims.values())
+    values = read_storage(chain, books_of(log, claims), claims).values
+    found: dict[str, list[StorageKey]] = {}
+    for key in sorted(values, key=lambda key: values[key] == 0):  # those that hold something first
+        found.setdefault(name_of(key), []).append(key)
     return found
 
 
-def name_of(spot: Spot) -> str:
+def name_of(key: StorageKey) -> str:
     """A spot's variable, its keys left out."""
-    return ".".join(str(step) for step in spot if isinstance(step, str) and not step.startswith("0x"))
+    return ".".join(str(step) for step in key if isinstance(step, str) and not step.startswith("0x"))
 
 
 def variables() -> Iterator[str]:
@@ -147,9 +147,9 @@ def test_every_variable_is_judged() -> None:
 
 
 @pytest.mark.parametrize("name", MONEY)
-def test_a_planted_wei_is_named(session: Economy, spots: dict[str, list[Spot]], name: str) -> None:
-    spot = spots[name][0]
-    report = audit_with_planted(session, spot, 1)
+def test_a_planted_wei_is_named(session: Economy, keys: dict[str, list[StorageKey]], name: str) -> None:
+    key = keys[name][0]
+    report = audit_with_planted(session, key, 1)
     assert not report.holds
     contract, variable, *_ = name.split(".")
     named = [fault for fault in report.faults if fault.startswith(f"{contract}.{variable}")]
@@ -163,16 +163,18 @@ def test_what_was_planted_is_gone_again(session: Economy) -> None:
 
 @pytest.mark.parametrize("name", ["PaymentChannels._channels.deposit", "AttributionRewards.balanceOf"])
 def test_a_wei_that_is_missing_is_named_with_its_key(
-    session: Economy, spots: dict[str, list[Spot]], name: str
+    session: Economy, keys: dict[str, list[StorageKey]], name: str
 ) -> None:
-    spot = spots[name][-1] if name.startswith("Payment") else spots[name][0]
-    report = audit_with_planted(session, spot, -1)
-    assert [fault for fault in report.faults if str(spot[2]) in fault]
+    key = keys[name][-1] if name.startswith("Payment") else keys[name][0]
+    report = audit_with_planted(session, key, -1)
+    assert [fault for fault in report.faults if str(key[2]) in fault]
     assert [line.id for line in report.lines if not line.holds]
 
 
-def test_a_wei_moved_from_one_account_to_another_is_named(session: Economy, spots: dict[str, list[Spot]]) -> None:
-    giver, taker = spots["AttributionRewards.balanceOf"][:2]
+def test_a_wei_moved_from_one_account_to_another_is_named(
+    session: Economy, keys: dict[str, list[StorageKey]]
+) -> None:
+    giver, taker = keys["AttributionRewards.balanceOf"][:2]
     plant_at(session, giver, -1)
     report = audit_with_planted(session, taker, 1)
     plant_at(session, giver, 1)
@@ -181,22 +183,22 @@ def test_a_wei_moved_from_one_account_to_another_is_named(session: Economy, spot
 
 
 def test_a_contract_that_is_wired_to_another_is_named(session: Economy) -> None:
-    spot: Spot = ("PaymentChannels", "rewards")
-    report = audit_with_planted(session, spot, 1)
+    key: StorageKey = ("PaymentChannels", "rewards")
+    report = audit_with_planted(session, key, 1)
     assert [fault for fault in report.faults if fault.startswith("PaymentChannels.rewards is ")]
 
 
-def audit_with_planted(session: Economy, spot: Spot, more: int) -> Report:
+def audit_with_planted(session: Economy, key: StorageKey, more: int) -> Report:
     """Audit a chain on which a value is other by so much, and put it right again."""
-    plant_at(session, spot, more)
+    plant_at(session, key, more)
     try:
         return audit(session.client, session.network)
     finally:
-        plant_at(session, spot, -more)
+        plant_at(session, key, -more)
 
 
-def plant_at(session: Economy, spot: Spot, more: int) -> None:
-    contract, variable, *path = spot
+def plant_at(session: Economy, key: StorageKey, more: int) -> None:
+    contract, variable, *path = key
     place = layout_of(str(contract)).place(str(variable), *path)
     plant(session, str(contract), place.slot, lambda word: word + (more << (8 * place.offset)))
 

@@ -9,7 +9,7 @@ from audited_economy import Economy, run_economy
 from support.stage import ADAPTERS, PROTOCOL
 
 from openledger_node.audit.chain import PinnedChain, is_code_of, pin_chain
-from openledger_node.audit.claims import Chronicle, claim_faults, read_all
+from openledger_node.audit.claims import ClaimReader, claim_faults, read_all
 from openledger_node.audit.splits import ADAPTER_OWNERS, DATANET_OWNERS, check_split
 from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.contracts import load_contract
@@ -31,7 +31,7 @@ def chain(session: Economy) -> PinnedChain:
 
 
 @pytest.fixture(scope="module")
-def chronicle(chain: PinnedChain) -> Chronicle:
+def reader(chain: PinnedChain) -> ClaimReader:
     return read_all(chain.events(), PROTOCOL)
 
 
@@ -76,8 +76,8 @@ def test_code_is_ours_but_for_what_the_constructor_wrote(session: Economy, name:
 # ---- how a claim divides
 
 
-def test_each_credit_has_its_role(session: Economy, chronicle: Chronicle) -> None:
-    split = check_split(session.records[4], chronicle.registry)
+def test_each_credit_has_its_role(session: Economy, reader: ClaimReader) -> None:
+    split = check_split(session.records[4], reader.registry)
     assert (set(split.roles), split.faults) == ({ADAPTER_OWNERS, DATANET_OWNERS}, ())
 
 
@@ -114,15 +114,15 @@ WRONG: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("how", WRONG)
-def test_a_claim_that_divides_otherwise_is_found_out(session: Economy, chronicle: Chronicle, how: str) -> None:
+def test_a_claim_that_divides_otherwise_is_found_out(session: Economy, reader: ClaimReader, how: str) -> None:
     record = max(reversed(session.records), key=lambda record: len(record.credits))
-    assert check_split(record, chronicle.registry).faults == ()
+    assert check_split(record, reader.registry).faults == ()
     wrong = WRONG[how](record)
-    assert check_split(wrong, chronicle.registry).faults, wrong
+    assert check_split(wrong, reader.registry).faults, wrong
 
 
-def test_a_claim_whose_parts_are_more_than_the_whole_is_found_out(chronicle: Chronicle) -> None:
-    claim = next(claim for claim in chronicle.stories.values() if claim.is_final and claim.record)
+def test_a_claim_whose_parts_are_more_than_the_whole_is_found_out(reader: ClaimReader) -> None:
+    claim = next(claim for claim in reader.claims.values() if claim.is_final and claim.record)
     assert claim_faults(claim) == []
     assert claim.record is not None
     claim = replace(claim, record=moved(claim.record, node_share_wei=1))

@@ -1,1 +1,1 @@
-"""An outside auditor's arithmetic over one network: its events folded, its storage read, and both compared."""
+"""Audit of one network from outside: fold its events, read its storage, and compare both."""

@@ -1,4 +1,4 @@
-"""One network at one block: its events, its storage and its answers, none older or younger than the others."""
+"""One network at one block: its events, storage and views, all read at the same block."""
 
 from typing import Any
 
@@ -12,17 +12,17 @@ from ..chain.identity import check_identity
 from ..chain.watcher import decode_with
 from ..errors import ChainError
 from ..network_file import CONTRACTS, Network
-from .storage_layout import Spot, layout_of
+from .storage_layout import StorageKey, layout_of
 
-# ---- Whether a contract is the one that this release compiles: only then do its layout and events mean anything.
+# ---- Check of deployed code: layout and events are known only for the contracts that this release compiles.
 
 PUSH1, PUSH32 = 0x60, 0x7F
 WORD_BYTES = 32
-HEAD_BYTES = 5  # how a contract begins: it sets its memory up, before any immutable
+HEAD_BYTES = 5  # a contract's first instructions set up memory, before any immutable
 
 
 def is_code_of(deployed: bytes, creation: bytes) -> bool:
-    """Whether creation code leaves this code behind, whatever the constructor wrote into its immutables."""
+    """Return True if creation code deploys this code, whatever values the constructor wrote into immutables."""
     starts = (start for start in range(len(creation)) if creation.startswith(deployed[:HEAD_BYTES], start))
     return bool(deployed) and any(
         _is_same_but_for_immutables(creation[start : start + len(deployed)], deployed) for start in starts
@@ -37,7 +37,7 @@ def _is_same_but_for_immutables(compiled: bytes, deployed: bytes) -> bool:
 
 
 def _immutables(compiled: bytes) -> list[int]:
-    """Where the constructor writes: the compiler leaves 32 zero bytes behind PUSH32 for it, and no constant is so."""
+    """Places of immutables: the compiler writes PUSH32 and 32 zero bytes for them, and for no constant."""
     found, at = [], 0
     while at < len(compiled):
         operation = compiled[at]
@@ -50,11 +50,11 @@ def _immutables(compiled: bytes) -> list[int]:
 # ---- chain
 
 CHUNK_BLOCKS = 1_000
-"""Blocks whose logs are asked for at once; halved where an endpoint finds that too many."""
+"""Blocks in one query for logs; halved when an endpoint refuses so many."""
 
 
 class PinnedChain:
-    """Reads of one block."""
+    """Reads the state and the logs of one block."""
 
     def __init__(self, client: ChainClient, network: Network, block: Block) -> None:
         self._client = client
@@ -64,31 +64,31 @@ class PinnedChain:
         self._words: dict[tuple[Address, int], bytes] = {}
 
     def events(self) -> list[Event]:
-        """All that the contracts have said up to the block, in order."""
+        """All events of the contracts up to the block, in order."""
         decode = decode_with(self.contracts)
         return [event for log in self._logs() if (event := decode(log))]
 
-    def stored(self, spot: Spot) -> int:
-        """A number in storage, by the compiler's description of where it stands."""
-        contract, variable, *path = spot
+    def stored(self, key: StorageKey) -> int:
+        """Read a number from storage, at the place given by the compiler's layout."""
+        contract, variable, *path = key
         place = layout_of(str(contract)).place(str(variable), *path)
         return place.value_in(self._word(self.contracts[str(contract)], place.slot))
 
     def ask(self, contract: str, function: str, *arguments: object) -> Any:
-        """What a view returns: for what lies in code alone."""
+        """Call a view, for values that are in code and not in storage."""
         interface = load_contract(contract)
         call = ContractCall(to=self.contracts[contract], data=interface.encode(function, *arguments))
         return interface.decode_result(function, self._client.call(call, block_number=self.block.number))
 
     def check_still_there(self) -> None:
-        """Require that the block is where it was: what was read belongs together.
+        """Check that the block is still in the chain, so that all reads belong together.
 
         Raises:
-            ChainError: a reorganisation took it away.
+            ChainError: a reorganisation removed it.
         """
         if self._client.block(self.block.number) != self.block:
             raise ChainError(
-                f"the chain took block {self.block.number} back while it was read: ask again, or for an older --block"
+                f"the chain took block {self.block.number} back during the audit: run again, or set an older --block"
             )
 
     def _word(self, address: Address, slot: int) -> bytes:
@@ -115,10 +115,10 @@ class PinnedChain:
 
 
 def pin_chain(client: ChainClient, network: Network, number: int | None = None) -> PinnedChain:
-    """Take the latest block, or the one of that number, of the chain that `network` means.
+    """Pin the network's chain at the latest block, or at the block of this number.
 
     Raises:
-        ChainError: it is another chain, its contracts are none of this release, or the block is not there.
+        ChainError: it is another chain, its contracts are not from this release, or there is no such block.
     """
     check_identity(client, network)
     check_code(client, network)
@@ -127,21 +127,21 @@ def pin_chain(client: ChainClient, network: Network, number: int | None = None) 
         raise ChainError(f"the chain has no block {number}: its latest is {client.head().number}")
     if block.number < network.deploy_block:
         raise ChainError(
-            f"{network.network} begins with block {network.deploy_block}: there is nothing in block {number}"
+            f"{network.network} begins with block {network.deploy_block}: block {number} is before its contracts"
         )
     return PinnedChain(client, network, block)
 
 
 def check_code(client: ChainClient, network: Network) -> None:
-    """Require that the contracts are those of this release.
+    """Check that the contracts are those of this release.
 
     Raises:
-        ChainError: they are not; the message names them.
+        ChainError: some are not; the message names them.
     """
     others = [name for name in CONTRACTS if not _is_ours(client, name, network.contracts[name])]
     if others:
         raise ChainError(
-            f"{', '.join(others)} of {network.network} is other code than this release compiles: "
+            f"{', '.join(others)} of {network.network} differs from the code that this release compiles: "
             "audit with the release that deployed it"
         )
 

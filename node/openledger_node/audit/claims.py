@@ -1,4 +1,4 @@
-"""Each claim's story, from its record to what was credited, told by events in their order."""
+"""The history of each claim, from its record to its credits, built from events in their order."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -26,32 +26,32 @@ TERMS = {
 
 @dataclass(slots=True, kw_only=True)
 class ClaimHistory:
-    """What the chain has said of one claim."""
+    """The events of one claim, and the credits that it should have."""
 
     node: Address
     seq: int
-    record: ClaimRecord | None = None  # None: its `Claimed` is not there
+    record: ClaimRecord | None = None  # None: its `Claimed` event is missing
     split: Split | None = None
     proposed: Event | None = None
     credited: list[Credited] = field(default_factory=list)
-    expected: list[Credited] | None = None  # None: not final, or it can't be computed
+    expected: list[Credited] | None = None  # None: not final, or not computable
     is_final: bool = False
     is_late: bool = False
     released_wei: int | None = None
 
     @property
     def name(self) -> str:
-        """What it is called here."""
+        """The claim's name in faults."""
         return claim_name(self.node, self.seq)
 
     @property
     def record_word(self) -> int:
-        """The word that stands for its record in storage."""
+        """The storage word of its record, which is the record's hash."""
         return int(record_hash(self.record), 16) if self.record else -1
 
     @property
     def roles(self) -> list[str]:
-        """The term of each of its credits, in their order."""
+        """The term to which each of its credits counts, in order."""
         owners = iter(self.split.roles if self.split else ())
         return [
             next(owners, ADAPTER_OWNERS) if each.role == CreditRole.OWNER else TERMS[each.role]
@@ -59,21 +59,21 @@ class ClaimHistory:
         ]
 
 
-class Chronicle:
-    """Reads events and remembers what a claim depends on: registries, parameters, payout addresses and stakes."""
+class ClaimReader:
+    """Builds claim histories, and tracks what they depend on: registries, parameters, payout accounts and stakes."""
 
     def __init__(self, protocol_treasury: Address) -> None:
-        self.stories: dict[str, ClaimHistory] = {}
+        self.claims: dict[str, ClaimHistory] = {}
         self._protocol_treasury = protocol_treasury
         self.registry = RegistryState()
         self._payouts: dict[str, Address] = {}
         self._bonded = 0
 
     def read(self, event: Event) -> None:
-        """Go on by one event."""
+        """Process the next event."""
         match event.name:
             case "Claimed" | "Proposed" | "Credited" | "Finalized" | "Released":
-                self._tell(event)
+                self._update(event)
             case "Bonded":
                 self._bonded += amount_of(event)
             case "UnbondStarted":
@@ -83,37 +83,37 @@ class Chronicle:
             case _:
                 register(self.registry, event)
 
-    def _tell(self, event: Event) -> None:
+    def _update(self, event: Event) -> None:
         node, seq = Address(text(event, "node")), integer(event, "seq")
-        story = self.stories.setdefault(claim_name(node, seq), ClaimHistory(node=node, seq=seq))
+        claim = self.claims.setdefault(claim_name(node, seq), ClaimHistory(node=node, seq=seq))
         match event.name:
             case "Claimed":
-                story.record = record_of(event)
-                story.split = check_split(story.record, self.registry)
+                claim.record = record_of(event)
+                claim.split = check_split(claim.record, self.registry)
             case "Proposed":
-                story.proposed = event
+                claim.proposed = event
             case "Credited":
-                story.credited.append(_credited(event))
+                claim.credited.append(_credited(event))
             case "Finalized":
-                story.is_final, story.is_late = True, bool(event.arguments["late"])
-                story.expected = self._expected(story)
+                claim.is_final, claim.is_late = True, bool(event.arguments["late"])
+                claim.expected = self._expected(claim)
             case "Released":
-                story.released_wei = amount_of(event)
+                claim.released_wei = amount_of(event)
 
-    def _expected(self, story: ClaimHistory) -> list[Credited] | None:
-        """What the claim must credit, computed apart from the contract."""
-        if story.record is None or (story.proposed is None) != story.is_late:
+    def _expected(self, claim: ClaimHistory) -> list[Credited] | None:
+        """Compute the credits that the claim must make, independently of the contract."""
+        if claim.record is None or (claim.proposed is None) != claim.is_late:
             return None
         to = Beneficiaries(
-            node=self._payout_of(story.node),
+            node=self._payout_of(claim.node),
             protocol=self._protocol_treasury,
             treasuries={id_: terms.treasury for id_, terms in self.registry.datanets.items()},
             has_stakers=self._bonded > 0,
         )
-        if story.proposed is None:
-            return late_amounts(story.record, to)
+        if claim.proposed is None:
+            return late_amounts(claim.record, to)
         try:
-            return payout_amounts(story.record, payouts_of(story.proposed), to)
+            return payout_amounts(claim.record, payouts_of(claim.proposed), to)
         except (ProtocolError, KeyError):
             return None
 
@@ -122,38 +122,40 @@ class Chronicle:
         return node if int(payout, 16) == 0 else payout
 
 
-def read_all(events: Sequence[Event], protocol_treasury: Address) -> Chronicle:
-    """Read a network's events to their end."""
-    chronicle = Chronicle(protocol_treasury)
+def read_all(events: Sequence[Event], protocol_treasury: Address) -> ClaimReader:
+    """Process all events of a network."""
+    reader = ClaimReader(protocol_treasury)
     for event in events:
-        chronicle.read(event)
-    return chronicle
+        reader.read(event)
+    return reader
 
 
 def claim_name(node: str, seq: object) -> str:
-    """What a claim is called here."""
+    """The name of a claim in faults."""
     return f"{node}/{seq}"
 
 
 def claim_faults(claim: ClaimHistory) -> list[str]:
-    """What is wrong with a claim by what is said of it."""
+    """List the faults of a claim's history."""
     if claim.record is None:
-        return [f"claim {claim.name} is spoken of, and nothing says that it was made"]
+        return [f"claim {claim.name} has events, but none that it was made"]
     record = claim.record
     faults = list(claim.split.faults if claim.split else ())
     if (parts := sum(record_parts(record).values())) != record.gross_wei:
         faults.append(f"its parts sum to {parts} wei, not to its gross of {record.gross_wei}")
     if claim.released_wei != (record.gross_wei if claim.is_final else None):
-        faults.append(f"of {record.gross_wei} wei {claim.released_wei} left it, and final is {claim.is_final}")
+        faults.append(
+            f"{claim.released_wei} of its {record.gross_wei} wei were released, and final is {claim.is_final}"
+        )
     if claim.is_final and claim.expected is None:
-        faults.append("it is final, and what is said of it does not show for whom")
+        faults.append("it is final, and its events do not show whom it must credit")
     elif claim.credited != (claim.expected or []):
-        faults.append("what it credited is not what its record and its list make")
+        faults.append("its credits differ from those computed from its record and payout list")
     return [f"claim {claim.name}: {fault}" for fault in faults]
 
 
 def record_parts(record: ClaimRecord) -> dict[str, int]:
-    """Into what a claim's gross is divided."""
+    """The parts into which a claim's gross is divided."""
     return {
         "protocol": record.protocol_wei,
         "stakers": record.stakers_wei,
@@ -164,7 +166,7 @@ def record_parts(record: ClaimRecord) -> dict[str, int]:
 
 
 def register(registry: RegistryState, event: Event) -> None:
-    """Take over what a registry or the parameters announce."""
+    """Apply a registry's or the parameters' announcement."""
     given: Any = event.arguments
     match event.name:
         case "AdapterRegistered":

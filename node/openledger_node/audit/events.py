@@ -1,4 +1,4 @@
-"""All that a network's contracts have said, and sums over it."""
+"""All events of a network's contracts, and sums over them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,25 +12,25 @@ AMOUNTS = {
     "Released": ("gross",),
     "AdapterRegistered": ("adapter", "bond"),
 }
-"""Where an event says how much; others call it `amount`."""
+"""The path to the amount in an event; in others it is `amount`."""
 
 
 class EventLog:
-    """Events in the chain's order."""
+    """A network's events in the chain's order."""
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.events = events
 
     def of(self, *names: str) -> Iterator[Event]:
-        """Those of some names."""
+        """The events of these names."""
         return (event for event in self.events if event.name in names)
 
     def total(self, *names: str) -> int:
-        """What events of these names sum to."""
+        """The sum over events of these names."""
         return sum(map(amount_of, self.of(*names)))
 
     def by(self, field: str, *, plus: Sequence[str], minus: Sequence[str] = ()) -> dict[str, int]:
-        """The same by an argument that they share, less what other events take away."""
+        """Sum `plus` events by an argument that they share, and subtract `minus` events."""
         sums: Counter[str] = Counter()
         for event in self.of(*plus, *minus):
             sums[text(event, field)] += amount_of(event) if event.name in plus else -amount_of(event)
@@ -38,7 +38,7 @@ class EventLog:
 
 
 def amount_of(event: Event) -> int:
-    """The amount that an event tells of."""
+    """The amount in an event."""
     value: Any = event.arguments
     for step in AMOUNTS.get(event.name, ("amount",)):
         value = value[step]
@@ -46,5 +46,5 @@ def amount_of(event: Event) -> int:
 
 
 def text(event: Event, name: str) -> str:
-    """An argument that is an account, an id or a digest."""
+    """Return an argument that is an account, an id or a digest."""
     return str(event.arguments[name])

@@ -1,4 +1,4 @@
-"""The conservation lines: what is said on one side, and on the other what storage holds."""
+"""Conservation lines: sums of the logs on one side, and of storage on the other."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,17 +10,17 @@ from .claims import ClaimHistory, record_parts
 from .events import EventLog, amount_of, text
 from .storage import Stored
 
-# ---- Where all that was paid in has gone: one term for each role, and none of them is what the others leave.
+# ---- Terms: the way of everything paid in, one term for each role; none is computed as the rest of the others.
 
 Terms = Mapping[str, int | Mapping[str, int]]
 
 ROLES = ("nodes", "adapter_owners", "datanet_owners", "treasuries", "protocol")
 
 
-def terms_of(said: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Terms:
-    """What came in, what was credited to whom, what went back to payers, and what is still held.
+def terms_of(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Terms:
+    """Deposits, credits by role, refunds to payers, and the amounts still held.
 
-    What is credited counts as paid, taken out or not. Contributors are told apart by their accounts.
+    A credit counts as paid whether it was withdrawn or not. Contributors are listed by account.
     """
     sums: Counter[str] = Counter()
     contributors: Counter[str] = Counter()
@@ -30,24 +30,24 @@ def terms_of(said: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> 
             if role == "contributors":
                 contributors[credited.account] += credited.amount_wei
     return {
-        "paid_in": said.total("ChannelOpened", "ToppedUp"),
+        "paid_in": log.total("ChannelOpened", "ToppedUp"),
         **{role: sums[role] for role in ROLES},
         "contributors": dict(sorted(contributors.items())),
-        "stakers": said.total("RewardsNotified"),
-        "refunded": said.total("Refunded"),
-        "payer_withdrawn": said.total("WithdrawFinished"),
+        "stakers": log.total("RewardsNotified"),
+        "refunded": log.total("Refunded"),
+        "payer_withdrawn": log.total("WithdrawFinished"),
         "in_channels": stored.in_channels,
         "in_claims": stored.live,
     }
 
 
 def where_it_went(terms: Terms) -> int:
-    """The sum of all terms but what was paid in."""
+    """The sum of all terms but `paid_in`."""
     return sum(_total(term) for name, term in terms.items() if name != "paid_in")
 
 
 def terms_to_json(terms: Terms) -> dict[str, object]:
-    """Wei as decimal strings."""
+    """Convert terms for JSON, with wei as decimal strings."""
     return {
         name: str(term) if isinstance(term, int) else {account: str(wei) for account, wei in term.items()}
         for name, term in terms.items()
@@ -63,7 +63,7 @@ def _total(term: int | Mapping[str, int]) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """Two sums that must be the same wei."""
+    """Two sums that must be equal to the wei."""
 
     id: str
     meaning: str
@@ -72,40 +72,40 @@ class Line:
 
     @property
     def holds(self) -> bool:
-        """Whether they are."""
+        """True if the sums are equal."""
         return self.left == self.right
 
 
 def conservation_lines(
-    said: EventLog,
+    log: EventLog,
     stored: Stored,
     claims: Sequence[ClaimHistory],
     terms: Terms,
     contracts: Mapping[str, Address],
     donations: Mapping[str, int],
 ) -> list[Line]:
-    """Every line, in the order in which money moves."""
+    """Compute every line, in the order in which money moves."""
     return [
-        *_payment_lines(said, stored, claims),
-        *_stake_lines(said, stored, contracts["NodeStaking"]),
-        _bond_line(said, stored),
-        *_token_lines(said, stored, contracts, donations),
+        *_payment_lines(log, stored, claims),
+        *_stake_lines(log, stored, contracts["NodeStaking"]),
+        _bond_line(log, stored),
+        *_token_lines(log, stored, contracts, donations),
         Line(
             id="terms",
             meaning="paid in (logs) = all the other terms",
-            left=said.total("ChannelOpened", "ToppedUp"),
+            left=log.total("ChannelOpened", "ToppedUp"),
             right=where_it_went(terms),
         ),
     ]
 
 
-def _payment_lines(said: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Iterator[Line]:
+def _payment_lines(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Iterator[Line]:
     value = stored.values
     back = value["PaymentChannels", "_refunded"] + value["PaymentChannels", "_withdrawn"]
     yield Line(
         id="channels",
         meaning="opened + topped up (logs) = refunded + withdrawn + in channels + in claims + released (storage)",
-        left=said.total("ChannelOpened", "ToppedUp"),
+        left=log.total("ChannelOpened", "ToppedUp"),
         right=back + stored.in_channels + stored.live + value["PaymentChannels", "_released"],
     )
     yield Line(
@@ -118,44 +118,44 @@ def _payment_lines(said: EventLog, stored: Stored, claims: Sequence[ClaimHistory
         id="releases",
         meaning="gross released (storage) = credited + notified to stakers (logs)",
         left=value["PaymentChannels", "_released"],
-        right=said.total("Credited", "StakersNotified"),
+        right=log.total("Credited", "StakersNotified"),
     )
     yield Line(
         id="credits",
         meaning="credited (logs) = paid out + balances (storage)",
-        left=said.total("Credited"),
+        left=log.total("Credited"),
         right=value["AttributionRewards", "_totals", "paidOut"] + stored.sum("AttributionRewards", "balanceOf"),
     )
 
 
-def _stake_lines(said: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:
+def _stake_lines(log: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:
     bonded, unbonding = stored.sum("NodeStaking", "_nodes", "bonded"), stored.sum("NodeStaking", "_requests")
     withdrawn, paid = (stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "rewardsPaid"))
     yield Line(
         id="stakes",
         meaning="bonded in + notified (logs) = bonded + unbonding + withdrawn + rewards and their dust (storage)",
-        left=said.total("Bonded", "RewardsNotified"),
+        left=log.total("Bonded", "RewardsNotified"),
         right=bonded + unbonding + withdrawn + paid + stored.accrued + stored.dust,
     )
     yield Line(
         id="slashes",
         meaning="tokens that left NodeStaking (logs) = withdrawn + rewards paid (storage): none were slashed",
-        left=sum(amount_of(event) for event in said.of("Transfer") if text(event, "from") == staking),
+        left=sum(amount_of(event) for event in log.of("Transfer") if text(event, "from") == staking),
         right=withdrawn + paid,
     )
 
 
-def _bond_line(said: EventLog, stored: Stored) -> Line:
+def _bond_line(log: EventLog, stored: Stored) -> Line:
     return Line(
         id="adapter-bonds",
         meaning="adapter bonds put up (logs) = bonds held + reclaimed (storage)",
-        left=said.total("AdapterRegistered"),
+        left=log.total("AdapterRegistered"),
         right=stored.values["ModelRegistry", "_bondsOut"] + stored.sum("ModelRegistry", "_adapters", "bond"),
     )
 
 
 def _token_lines(
-    said: EventLog, stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]
+    log: EventLog, stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]
 ) -> Iterator[Line]:
     yield Line(
         id="supply",
@@ -173,7 +173,7 @@ def _token_lines(
 
 
 def held_by(stored: Stored) -> dict[str, int]:
-    """What each contract that takes money owes to somebody."""
+    """The amount that each contract owes to accounts, by contract."""
     bonded, unbonding = stored.sum("NodeStaking", "_nodes", "bonded"), stored.sum("NodeStaking", "_requests")
     return {
         "PaymentChannels": stored.in_channels + stored.live,

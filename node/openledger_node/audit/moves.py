@@ -1,4 +1,4 @@
-"""Each token that a contract took or gave, by what the contract says of it; the rest is a gift or a loss."""
+"""Token transfers of the contracts, matched with their events; the rest are donations or losses."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -26,45 +26,45 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "AdapterRegistered": ("owner", "ModelRegistry"),
     "BondReclaimed": ("ModelRegistry", "owner"),
 }
-"""From whom to whom an event's amount goes: contracts, or arguments of the event."""
+"""Sender and receiver of an event's amount: contracts, or arguments of the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moves:
     """Transfers to and from contracts, matched with their events."""
 
-    donations: Mapping[str, int]  # by contract: given without asking anything for it
+    donations: Mapping[str, int]  # by contract: sent without any matching event
     faults: tuple[str, ...]
 
 
-def match_moves(said: EventLog, contracts: Mapping[str, Address]) -> Moves:
-    """Match within each transaction."""
+def match_moves(log: EventLog, contracts: Mapping[str, Address]) -> Moves:
+    """Match transfers and events within each transaction."""
     names = {address: name for name, address in contracts.items()}
-    payers = {text(event, "channelId"): text(event, "payer") for event in said.of("ChannelOpened")}
-    explained = Counter(_move(event, contracts, payers) for event in said.of(*ENDS) if amount_of(event))
-    seen = Counter(move for event in said.of("Transfer") if (move := _transfer(event, names)))
-    faults = [f"{_show(move, names)} is said, and no token moved" for move in (explained - seen).elements()]
-    donations = _sent_astray(said, names)
+    payers = {text(event, "channelId"): text(event, "payer") for event in log.of("ChannelOpened")}
+    explained = Counter(_move(event, contracts, payers) for event in log.of(*ENDS) if amount_of(event))
+    seen = Counter(move for event in log.of("Transfer") if (move := _transfer(event, names)))
+    faults = [f"{_show(move, names)} is in an event, but no token moved" for move in (explained - seen).elements()]
+    donations = _sent_astray(log, names)
     for move in (seen - explained).elements():
         _, sender, to, amount = move
         if sender in names:
-            faults.append(f"{_show(move, names)} moved, and nothing says why")
+            faults.append(f"{_show(move, names)} moved without any event that explains it")
         else:
             donations[names[Address(to)]] += amount
     return Moves(donations={name: donations[name] for name in contracts}, faults=tuple(faults))
 
 
-def _sent_astray(said: EventLog, names: Mapping[Address, str]) -> Counter[str]:
-    """What owners had paid out to one of the contracts: no contract books that as anybody's."""
+def _sent_astray(log: EventLog, names: Mapping[Address, str]) -> Counter[str]:
+    """Amounts that owners had paid out to one of the contracts, which books them for nobody."""
     donations: Counter[str] = Counter()
-    for event in said.of("Withdrawn", "RewardsPaid"):
+    for event in log.of("Withdrawn", "RewardsPaid"):
         if name := names.get(Address(text(event, "to"))):
             donations[name] += amount_of(event)
     return donations
 
 
 def _move(event: Event, contracts: Mapping[str, Address], payers: Mapping[str, str]) -> Move:
-    """The transfer that an event goes with."""
+    """The transfer that an event announces."""
     sender, to = (_end(event, end, contracts, payers) for end in ENDS[event.name])
     return event.transaction_hash, sender, to, amount_of(event)
 

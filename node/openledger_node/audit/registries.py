@@ -1,4 +1,4 @@
-"""Whether registries, parameters and contracts answer as the logs make them: claims were divided by what they say."""
+"""Check that registries, parameters and contracts answer as the logs say, because claims are divided by them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -19,20 +19,20 @@ WIRES = (
     ("PaymentChannels", "models", "ModelRegistry"),
     ("AttributionRewards", "channels", "PaymentChannels"),
 )
-"""Which contract calls which other one what."""
+"""Addresses that contracts hold of one another: the holder, its view, and the contract that it must name."""
 
-Known = tuple[str, Callable[[], Any], Any]  # what, ask for it, what it must be
+Known = tuple[str, Callable[[], Any], Any]  # name, query, expected answer
 
 
 def wiring_faults(chain: PinnedChain) -> list[str]:
-    """Where a contract trusts another one than network.json names."""
+    """List the addresses in contracts that differ from network.json."""
     return _faults(
         (f"{name}.{role}", partial(chain.ask, name, role), chain.contracts[other]) for name, role, other in WIRES
     )
 
 
 def registry_faults(chain: PinnedChain, registry: RegistryState, epochs: Iterable[int]) -> list[str]:
-    """Where registries and parameters say other than was announced."""
+    """List the answers of registries and parameters that differ from the announced ones."""
     return _faults([*_adapters(chain, registry), *_datanets(chain, registry), *_terms(chain, registry, epochs)])
 
 

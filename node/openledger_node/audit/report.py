@@ -1,4 +1,4 @@
-"""The audit of one network at one block, from its storage and its logs alone."""
+"""The audit of one network at one block, from its storage and logs alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ..chain.client import ChainClient
 from ..network_file import Network
 from .books import books_of
 from .chain import PinnedChain, pin_chain
-from .claims import Chronicle, claim_faults, read_all
+from .claims import ClaimReader, claim_faults, read_all
 from .events import EventLog
 from .lines import Line, Terms, conservation_lines, terms_of, terms_to_json
 from .moves import match_moves
@@ -21,53 +21,53 @@ SCHEMA = "openledger.audit/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was found."""
+    """The result of an audit."""
 
     network: str
     block: int
     lines: Sequence[Line]
     terms: Terms
-    donations: Mapping[str, int]  # by contract: tokens that strangers sent it, and nobody can take out
-    faults: Sequence[str]  # each names what is not as it must be
+    donations: Mapping[str, int]  # by contract: tokens that strangers sent it, which nobody can withdraw
+    faults: Sequence[str]  # each names a value that is wrong
 
     @property
     def holds(self) -> bool:
-        """Whether every line holds, and nothing else is wrong."""
+        """True if every line holds and there are no faults."""
         return not self.faults and all(line.holds for line in self.lines)
 
 
 def audit(client: ChainClient, network: Network, block: int | None = None) -> Report:
-    """Compare all that the contracts have said with all that they hold; by default at the latest block.
+    """Compare all events of the contracts with their storage, by default at the latest block.
 
     Raises:
-        ChainError: the endpoint does not answer, is of another chain or of other contracts, or the chain took the
-            block back meanwhile.
-        MalformedError: it answers with what no chain says.
+        ChainError: the endpoint does not answer, is on another chain, has other contracts, or a reorganisation
+            removed the block during the audit.
+        MalformedError: an answer of the endpoint is malformed.
     """
     chain = pin_chain(client, network, block)
-    said = EventLog(chain.events())
-    chronicle = read_all(said.events, Address(chain.ask("AttributionRewards", "protocolTreasury")))
-    report = _compare(chain, said, chronicle)
+    log = EventLog(chain.events())
+    reader = read_all(log.events, Address(chain.ask("AttributionRewards", "protocolTreasury")))
+    report = _compare(chain, log, reader)
     chain.check_still_there()
     return report
 
 
-def _compare(chain: PinnedChain, said: EventLog, chronicle: Chronicle) -> Report:
-    claims = list(chronicle.stories.values())
-    books = books_of(said, claims)
+def _compare(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Report:
+    claims = list(reader.claims.values())
+    books = books_of(log, claims)
     stored = read_storage(chain, books, claims)
-    moves = match_moves(said, chain.contracts)
-    terms = terms_of(said, stored, claims)
+    moves = match_moves(log, chain.contracts)
+    terms = terms_of(log, stored, claims)
     epochs = sorted({claim.record.epoch for claim in claims if claim.record})
     return Report(
         network=chain.network.network,
         block=chain.block.number,
-        lines=conservation_lines(said, stored, claims, terms, chain.contracts, moves.donations),
+        lines=conservation_lines(log, stored, claims, terms, chain.contracts, moves.donations),
         terms=terms,
         donations={name: amount for name, amount in moves.donations.items() if amount},
         faults=(
             *wiring_faults(chain),
-            *registry_faults(chain, chronicle.registry, epochs),
+            *registry_faults(chain, reader.registry, epochs),
             *books.faults,
             *storage_faults(books, stored),
             *(fault for claim in claims for fault in claim_faults(claim)),
@@ -77,7 +77,7 @@ def _compare(chain: PinnedChain, said: EventLog, chronicle: Chronicle) -> Report
 
 
 def report_to_json(report: Report) -> dict[str, object]:
-    """The object that `--json` prints: wei as decimal strings."""
+    """The object that `--json` prints, with wei as decimal strings."""
     return {
         "schema": SCHEMA,
         "network": report.network,
@@ -99,13 +99,13 @@ def report_to_json(report: Report) -> dict[str, object]:
     }
 
 
-# ---- A report for people: one row a line, then what is wrong and what was given away.
+# ---- A report for people: a table of the lines, then faults and donations.
 
 GAP = "  "
 
 
 def render_report(report: Report) -> str:
-    """Columns as wide as what stands in them."""
+    """Render the report as text; columns fit their contents."""
     rows = [("line", "left wei", "right wei", "")]
     rows += [(line.id, f"{line.left:,}", f"{line.right:,}", "ok" if line.holds else "NO") for line in report.lines]
     id_width, left_width, right_width = (max(len(row[column]) for row in rows) for column in range(3))

@@ -1,8 +1,7 @@
-"""Whether a claim's record divides its gross as the registries and parameters of its time say.
+"""Check that a claim's record divides its gross by the registries and parameters of its time.
 
-What is known of an adapter's gross is what its pots say. The base, and adapters that name no Datanet, leave none: of
-what they earned together the fees are checked within the rounding, and a royalty must be one that an owner of such an
-adapter may have earned.
+An adapter's gross is known from its pots. The base, and adapters without a Datanet, have no pots: the fees on their
+joint gross are checked within rounding, and a royalty must be one that an owner of such an adapter can have earned.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ ADAPTER_OWNERS, DATANET_OWNERS = "adapter_owners", "datanet_owners"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeeTerms:
-    """What a claim's epoch takes of every fee, in ppm."""
+    """Shares of every fee in a claim's epoch, in ppm."""
 
     protocol_ppm: int
     stakers_ppm: int
@@ -28,14 +27,16 @@ class FeeTerms:
 
 @dataclass(slots=True, kw_only=True)
 class RegistryState:
-    """What registries and parameters say at one point of the chain."""
+    """Registries and parameters at one point of the chain."""
 
     adapters: dict[AdapterId, AdapterTerms] = field(default_factory=dict)
     datanets: dict[DatanetId, DatanetTerms] = field(default_factory=dict)
-    terms: list[tuple[int, FeeTerms]] = field(default_factory=list)  # from which epoch on; the last that fits counts
+    terms: list[tuple[int, FeeTerms]] = field(
+        default_factory=list
+    )  # (first epoch, terms); the last one that applies counts
 
     def terms_at(self, epoch: int) -> FeeTerms:
-        """The terms by which an epoch's claims are computed.
+        """The terms that apply to an epoch's claims.
 
         Raises:
             KeyError: none were announced.
@@ -48,7 +49,7 @@ class RegistryState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """As what each of a record's credits is owed, and what is wrong with the record."""
+    """The role of each of a record's credits, and the record's faults."""
 
     roles: tuple[str, ...]
     faults: tuple[str, ...]
@@ -62,7 +63,7 @@ class _Owed:
 
 
 def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
-    """Compute anew what can be computed of a record."""
+    """Recompute a record as far as its pots allow."""
     groups = [list(pots) for _, pots in groupby(record.pots, key=lambda pot: pot.adapter_id)]
     try:
         terms = registry.terms_at(record.epoch)
@@ -71,21 +72,21 @@ def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
     except KeyError:
         return Split(
             roles=(ADAPTER_OWNERS,) * len(record.credits),
-            faults=("an adapter, a Datanet or parameters that nothing has announced",),
+            faults=("it uses an adapter, a Datanet or parameters that no event has announced",),
         )
     gross = [pots[0].gross_wei for pots in groups]
     roles, unfound, others = _match(record, owed)
     faults = [f"{each.amount} wei for {each.account} ({each.role}) are missing" for each in unfound]
     faults += _royalty_faults(others, record.gross_wei - sum(pots[0].gross_wei for pots in groups), registry)
     if tuple(expected) != record.pots:
-        faults.append("its pots are not what its adapters' Datanets and weights make")
+        faults.append("its pots differ from those computed from its adapters' Datanets and weights")
     faults += _fee_faults("protocol", record.protocol_wei, terms.protocol_ppm, record.gross_wei, gross)
     faults += _fee_faults("stakers", record.stakers_wei, terms.stakers_ppm, record.gross_wei, gross)
     return Split(roles=roles, faults=tuple(faults))
 
 
 def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: RegistryState) -> Iterator[_Owed]:
-    """What an adapter's owner, and then the owners of its Datanets, are owed."""
+    """The amounts owed to an adapter's owner and then to the owners of its Datanets."""
     adapter = registry.adapters[pots[0].adapter_id]
     royalty = part_down(pots[0].gross_wei, adapter.royalty_ppm)
     owed = [_Owed(account=adapter.owner, amount=royalty, role=ADAPTER_OWNERS)]
@@ -96,7 +97,7 @@ def _owed_with(pots: Sequence[Pot], terms: FeeTerms, registry: RegistryState) ->
 
 
 def _pots_like(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Iterator[Pot]:
-    """All pots of the adapter of one of them."""
+    """Recompute all pots of the adapter that one pot belongs to."""
     for datanet_id, (whole, datanet) in _shares(pot, terms, registry).items():
         yield Pot(
             adapter_id=pot.adapter_id,
@@ -107,16 +108,16 @@ def _pots_like(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Iterator[P
 
 
 def _shares(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Mapping[DatanetId, tuple[int, DatanetTerms]]:
-    """What each of an adapter's Datanets earned, its owner's part included."""
+    """The earnings of each of an adapter's Datanets, its owner's part included."""
     data = part_down(pot.gross_wei, terms.data_ppm)
     weights = registry.adapters[pot.adapter_id].datanets
     return {id_: (part_down(data, weight), registry.datanets[id_]) for id_, weight in weights}
 
 
 def _match(record: ClaimRecord, owed: Sequence[_Owed]) -> tuple[tuple[str, ...], Sequence[_Owed], Sequence[Credit]]:
-    """The credits' roles, what is owed and not among them, and those that nothing here explains.
+    """Match credits with owed amounts: return roles, owed amounts without a credit, and unexplained credits.
 
-    What is owed comes in its order; between it stand royalties of other adapters.
+    Owed amounts come in order; royalties of adapters without pots are between them.
     """
     left, roles, others = list(owed), [], []
     for credit in record.credits:
@@ -129,21 +130,21 @@ def _match(record: ClaimRecord, owed: Sequence[_Owed]) -> tuple[tuple[str, ...],
 
 
 def _royalty_faults(credits: Sequence[Credit], gross: int, registry: RegistryState) -> list[str]:
-    """Royalties of adapters without a Datanet: their gross is only known together with the base's."""
+    """Check royalties of adapters without a Datanet, whose gross is known only together with the base's."""
     most = {
         each.owner: part_down(gross, each.royalty_ppm)
         for each in sorted(registry.adapters.values(), key=lambda each: each.royalty_ppm)
         if not each.datanets
-    }  # the highest of an owner's comes last
+    }  # an owner's highest royalty comes last, and stays
     return [
-        f"{credit.account} gets {credit.amount_wei} wei, and no adapter owes it that much"
+        f"{credit.account} gets {credit.amount_wei} wei, but no adapter owes that account so much"
         for credit in credits
         if credit.amount_wei > most.get(credit.account, 0)
     ]
 
 
 def _fee_faults(name: str, found: int, ppm: int, gross: int, known: Sequence[int]) -> list[str]:
-    """A fee is rounded down adapter by adapter, so that the unknown ones lose less than a wei each."""
+    """Check a fee, which is rounded down for each adapter, so that unknown ones lose less than a wei each."""
     sure = sum(part_down(each, ppm) for each in known)
     most = sure + part_down(gross - sum(known), ppm)
     least = max(sure, most - CLAIM_ADAPTERS_MAX + 1)

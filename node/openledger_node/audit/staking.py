@@ -1,4 +1,4 @@
-"""The stakers' share of fees, replayed event by event as NodeStaking divides it."""
+"""The stakers' share of fees, recomputed event by event as NodeStaking divides it."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,12 +9,12 @@ from openledger_protocol.events import Event
 from .events import amount_of, text
 
 WEI_PARTS = 10**18
-"""What is earned on a bonded wei is counted in parts of a wei, so that nothing is lost by dividing."""
+"""Parts in a wei: rewards per bonded wei are counted in parts, so that division loses nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rewards:
-    """What bonds have earned and not taken out, as the contract keeps it: counted up to a node's last step."""
+    """Rewards that were not withdrawn, as the contract stores them: counted up to each node's last action."""
 
     per_wei: int  # earned on each bonded wei since the start, in parts
     remainder: int  # parts that could not be divided yet
@@ -36,19 +36,19 @@ class _Accumulator:
         self.count(node)
         self.bonded[node] += amount
 
-    def notify(self, amount: int, told: object) -> None:
+    def notify(self, amount: int, announced: object) -> None:
         if not (bonded := self.bonded.total()):
-            self.faults.append(f"{amount} wei were shared out while nobody had bonded")
+            self.faults.append(f"{amount} wei were divided while nobody had bonded")
             return
         more, self.remainder = divmod(amount * WEI_PARTS + self.remainder, bonded)
         self.per_wei += more
-        if told != self.per_wei:
-            self.faults.append(f"accPerShare is said to be {told}, and by what was bonded it is {self.per_wei}")
+        if announced != self.per_wei:
+            self.faults.append(f"accPerShare is announced as {announced}, but by the bonds it is {self.per_wei}")
 
     def pay(self, node: str, amount: int) -> None:
         self.count(node)
         if amount != (owed := self.parts[node] // WEI_PARTS):
-            self.faults.append(f"{node} was paid {amount} wei and had earned {owed}")
+            self.faults.append(f"{node} was paid {amount} wei, but had earned {owed}")
         self.parts[node] -= amount * WEI_PARTS
 
     def count(self, node: str) -> None:
@@ -57,7 +57,7 @@ class _Accumulator:
 
 
 def replay_rewards(events: Iterable[Event]) -> Rewards:
-    """Divide what was notified over what was bonded at the time."""
+    """Divide each notified amount over the bonds of its time."""
     books = _Accumulator()
     for event in events:
         match event.name:

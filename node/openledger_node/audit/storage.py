@@ -1,4 +1,4 @@
-"""The other side: what storage holds, read under every key that the logs have named."""
+"""The other side of the audit: storage, read under every key that the logs name."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,53 +8,53 @@ from .books import Books
 from .chain import PinnedChain
 from .claims import ClaimHistory
 from .staking import WEI_PARTS
-from .storage_layout import Spot, show_spot, show_value, sum_of
+from .storage_layout import StorageKey, show_key, show_value, sum_of
 
-REQUESTS: Spot = ("NodeStaking", "_requests")
+REQUESTS: StorageKey = ("NodeStaking", "_requests")
 REQUESTS_MAX = 16
-"""The contract's own bound, so that no false length sends us reading for ever."""
+"""The contract's own limit, so that a false length can't make us read for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """Values by spot, and sums over them that the conservation lines need."""
+    """Values by storage key, and the sums of them that the conservation lines need."""
 
-    values: Mapping[Spot, int]
-    live: int  # the gross of claims whose record is kept, and is the one that was said
+    values: Mapping[StorageKey, int]
+    live: int  # the gross of claims whose stored record is the one in the logs
     claimed: Mapping[str, int]  # by node
     unbonding: Mapping[str, int]  # by node
 
     def sum(self, contract: str, variable: str, member: str | None = None) -> int:
-        """All values of a variable, or of a member of it."""
+        """Sum all values of a variable, or of one member."""
         return sum_of(self.values, contract, variable, member)
 
     @property
     def in_channels(self) -> int:
-        """Σ (deposit − claimed)."""
+        """Σ (deposit − claimed) over all channels."""
         return sum(
-            deposit - self.values[(*spot[:-1], "claimed")]
-            for spot, deposit in self.values.items()
-            if spot[:2] == ("PaymentChannels", "_channels") and spot[-1] == "deposit"
+            deposit - self.values[(*key[:-1], "claimed")]
+            for key, deposit in self.values.items()
+            if key[:2] == ("PaymentChannels", "_channels") and key[-1] == "deposit"
         )
 
     @property
     def accrued_parts(self) -> list[int]:
-        """What each node's bond has earned up to now, in 1e-18 wei."""
-        nodes = {spot[:3] for spot in self.values if spot[:2] == ("NodeStaking", "_nodes")}
+        """Rewards of each node's bond up to now, in 1e-18 wei."""
+        nodes = {key[:3] for key in self.values if key[:2] == ("NodeStaking", "_nodes")}
         return [self._earned(node) for node in nodes]
 
     @property
     def accrued(self) -> int:
-        """What nodes could take out of that: whole wei."""
+        """Rewards that nodes could withdraw, in whole wei."""
         return sum(parts // WEI_PARTS for parts in self.accrued_parts)
 
     @property
     def dust(self) -> int:
-        """What is left of the stakers' share: fractions of nodes, and what could not be divided yet."""
+        """The rest of the stakers' share: fractions of a wei by node, and an amount not divided yet."""
         fractions = sum(parts % WEI_PARTS for parts in self.accrued_parts)
         return (fractions + self.values["NodeStaking", "accRemainder"]) // WEI_PARTS
 
-    def _earned(self, node: Spot) -> int:
+    def _earned(self, node: StorageKey) -> int:
         bonded, rewards, fraction, counted = (
             self.values[(*node, member)] for member in ("bonded", "rewards", "fraction", "accPaid")
         )
@@ -63,11 +63,11 @@ class Stored:
 
 
 def read_storage(chain: PinnedChain, books: Books, claims: Sequence[ClaimHistory]) -> Stored:
-    """Read each spot of the books, and those behind their sums."""
-    spots: list[Spot] = [*books.spots]
-    spots += [("PaymentChannels", "_channels", channel, "claimed") for channel in books.nodes_of]
-    spots += [spot for node in books.unbonding for spot in _requests_of(chain, node)]
-    values = {spot: chain.stored(spot) for spot in spots}
+    """Read every storage key of the books, and those behind their sums."""
+    keys: list[StorageKey] = [*books.expected]
+    keys += [("PaymentChannels", "_channels", channel, "claimed") for channel in books.nodes_of]
+    keys += [key for node in books.unbonding for key in _requests_of(chain, node)]
+    values = {key: chain.stored(key) for key in keys}
     claimed: Counter[str] = Counter()
     for channel, node in books.nodes_of.items():
         claimed[node] += values["PaymentChannels", "_channels", channel, "claimed"]
@@ -85,29 +85,29 @@ def read_storage(chain: PinnedChain, books: Books, claims: Sequence[ClaimHistory
 
 
 def storage_faults(books: Books, stored: Stored) -> list[str]:
-    """Where storage is not what the logs make it, by name."""
+    """List the storage keys whose value differs from the books."""
     faults = [
-        f"{show_spot(spot)} is {show_value(stored.values[spot])}, and by the logs {show_value(said)}"
-        for spot, said in books.spots.items()
-        if stored.values[spot] != said
+        f"{show_key(key)} is {show_value(stored.values[key])}, and by the logs {show_value(expected)}"
+        for key, expected in books.expected.items()
+        if stored.values[key] != expected
     ]
-    for name, said_by_node, found in (
+    for name, expected_by_node, found in (
         ("PaymentChannels._channels[…].claimed of node", books.claimed, stored.claimed),
         ("NodeStaking._requests[…].amount of node", books.unbonding, stored.unbonding),
     ):
         faults += [
-            f"{name} {node} sums to {found.get(node, 0)}, and by the logs to {said_by_node.get(node, 0)}"
-            for node in sorted({*said_by_node, *found})
-            if found.get(node, 0) != said_by_node.get(node, 0)
+            f"{name} {node} sums to {found.get(node, 0)}, and by the logs to {expected_by_node.get(node, 0)}"
+            for node in sorted({*expected_by_node, *found})
+            if found.get(node, 0) != expected_by_node.get(node, 0)
         ]
     return faults
 
 
-def _unbonding_of(values: Mapping[Spot, int], node: str) -> int:
-    """What a node's unbonding requests hold."""
-    return sum(value for spot, value in values.items() if spot[:3] == (*REQUESTS, node))
+def _unbonding_of(values: Mapping[StorageKey, int], node: str) -> int:
+    """The sum of a node's unbonding requests."""
+    return sum(value for key, value in values.items() if key[:3] == (*REQUESTS, node))
 
 
-def _requests_of(chain: PinnedChain, node: str) -> list[Spot]:
+def _requests_of(chain: PinnedChain, node: str) -> list[StorageKey]:
     count = chain.stored((*REQUESTS, node))
     return [(*REQUESTS, node, index, "amount") for index in range(min(count, REQUESTS_MAX))]

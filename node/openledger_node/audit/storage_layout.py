@@ -1,4 +1,4 @@
-"""Where a contract keeps what: slots of storage, by the compiler's own description of them.
+"""Places of contract variables in storage slots, by the compiler's own layout.
 
 Source: the layout of state variables in storage, as Solidity's documentation fixes it.
 """
@@ -19,31 +19,31 @@ SIZES = {"address": 20, "bool": 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageValue:
-    """A value within a slot."""
+    """The place of a value within a slot."""
 
     slot: int
     offset: int  # bytes from the slot's low end
     size_bytes: int
 
     def value_in(self, word: bytes) -> int:
-        """The value that the slot's 32 bytes hold."""
+        """Extract the value from the slot's 32 bytes."""
         end = WORD_BYTES - self.offset
         return int.from_bytes(word[end - self.size_bytes : end], "big")
 
 
 class Layout:
-    """One contract's variables."""
+    """The storage layout of one contract's variables."""
 
     def __init__(self, described: Mapping[str, Any]) -> None:
         self._variables = {each["label"]: each for each in described["variables"]}
         self._structs = described["structs"]
 
     def place(self, variable: str, *path: str | int) -> StorageValue:
-        """Where a value is; `path` leads to it by keys of mappings, indices of arrays and names of members.
+        """Find a value's place; `path` holds keys of mappings, indices of arrays and names of members.
 
-        A list without an index is its length.
+        The path of a list without an index leads to its length.
         """
-        assert variable in self._variables, f"no variable {variable}: whoever renames one tells the audit"
+        assert variable in self._variables, f"no variable {variable}: rename it in the audit, too"
         found = self._variables[variable]
         slot, offset, kind = found["slot"], found["offset"], found["type"]
         for step in path:
@@ -61,17 +61,17 @@ class Layout:
         return slot + member["slot"], member["offset"], member["type"]
 
     def _element(self, first_slot: int, kind: str, index: int) -> tuple[int, int, str]:
-        """Elements of half a slot and less share slots; larger ones, and structs, begin new ones."""
+        """Find an array's element: small ones share slots; structs and elements above half a slot start new ones."""
         if kind in self._structs:
             return first_slot + index * (int(self._structs[kind]["bytes"]) // WORD_BYTES), 0, kind
-        assert not kind.endswith("]"), "a list of lists, which nobody needs yet"
+        assert not kind.endswith("]"), "lists of lists are not supported: no contract has one"
         each_slot = WORD_BYTES // _size(kind)
         return first_slot + index // each_slot, index % each_slot * _size(kind), kind
 
 
 @lru_cache
 def layout_of(contract: str) -> Layout:
-    """The layout of a contract of this release."""
+    """Read the layout of a contract of this release."""
     file = files("openledger_node.chain").joinpath("artifacts", f"{contract}.json")
     return Layout(json.loads(file.read_text(encoding="utf-8"))["storageLayout"])
 
@@ -91,33 +91,33 @@ def _hash(*words: bytes) -> int:
     return int.from_bytes(keccak(b"".join(words)), "big")
 
 
-# ---- Spots: the values in storage that count money, each by a name that says where it stands.
+# ---- Storage keys: names of the values in storage that count money.
 
-Spot = tuple[str | int, ...]
+StorageKey = tuple[str | int, ...]
 """A contract, one of its variables, and the path to a value within: keys, indices, members of structs."""
 
 LONG_DIGITS = 40
 
 
-def show_spot(spot: Spot) -> str:
-    """As a programmer would write it: `NodeStaking._nodes[0x…].bonded`."""
-    contract, variable, *path = spot
+def show_key(key: StorageKey) -> str:
+    """Write a storage key as Solidity would: `NodeStaking._nodes[0x…].bonded`."""
+    contract, variable, *path = key
     steps = (f"[{step}]" if _is_key(step) else f".{step}" for step in path)
     return f"{contract}.{variable}{''.join(steps)}"
 
 
 def show_value(value: int) -> str:
-    """A hash in hex, and all else as a number."""
+    """Write a hash in hex, and other values as numbers."""
     digits = str(value)
     return digits if len(digits) <= LONG_DIGITS else f"0x{value:064x}"
 
 
-def sum_of(values: Mapping[Spot, int], contract: str, variable: str, member: str | None = None) -> int:
-    """All values of one variable, or those of one member."""
+def sum_of(values: Mapping[StorageKey, int], contract: str, variable: str, member: str | None = None) -> int:
+    """Sum all values of one variable, or of one member."""
     return sum(
         value
-        for spot, value in values.items()
-        if spot[:2] == (contract, variable) and (member is None or spot[-1] == member)
+        for key, value in values.items()
+        if key[:2] == (contract, variable) and (member is None or key[-1] == member)
     )
 
 

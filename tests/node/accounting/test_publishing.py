@@ -193,7 +193,7 @@ REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exceptio
     ("datanet create", nothing, {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
     ("datanet create", nothing, {**TERMS, "treasury": ZERO_ADDRESS}, MalformedError, "a treasury must be an account"),
     ("datanet create", nothing, {**TERMS, "datanet": "../x"}, MalformedError, "not a name: '../x'"),
-    ("datanet create", created, {**TERMS, "owner_ppm": 7}, NodeError, "kept here with other terms"),
+    ("datanet create", created, {**TERMS, "owner_ppm": 7}, NodeError, "your Datanet lake has other terms"),
     ("datanet publish", nothing, {}, NodeError, "you have no Datanet 'lake'"),
     ("datanet publish", created, {}, NodeError, "nothing of lake is approved yet"),
     ("datanet publish", unpaid, {}, NodeError, "no contributor of lake has an address"),

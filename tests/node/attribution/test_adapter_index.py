@@ -45,7 +45,7 @@ def test_an_adapter_without_an_index_has_none(home: Home) -> None:
     [replace(LAKE, id="hill"), replace(LAKE, version="2"), replace(LAKE, rows_root=Digest("0x" + "0" * 64))],
 )
 def test_an_index_of_another_datanet_is_refused(home: Home, indexed: DatanetReference) -> None:
-    with pytest.raises(AdapterRefusedError, match="is of other Datanets"):
+    with pytest.raises(AdapterRefusedError, match="covers other Datanets"):
         open_adapter_index(trained(home, indexed=indexed))
 
 

@@ -118,7 +118,7 @@ def test_a_crash_changes_nothing_or_all(own: OwnDatanets, monkeypatch: pytest.Mo
 
 def test_terms_can_be_said_again_and_not_changed(own: OwnDatanets) -> None:
     assert own.create(LAKE) == LAKE
-    with pytest.raises(NodeError, match="kept here with other terms: licence"):
+    with pytest.raises(NodeError, match="your Datanet lake has other terms: licence"):
         own.create(replace(LAKE, owner_ppm=1))
 
 
@@ -181,7 +181,7 @@ def locked(own: OwnDatanets) -> object:
         (mistyped, MalformedError, "was it mistyped?"),
         (ambiguous, NodeError, "2 batches of lake begin with '0x'"),
         (unpublished, NodeError, "no version 7 of lake was published"),
-        (outrun, NodeError, "lake has got another version 1 meanwhile"),
+        (outrun, NodeError, "another version 1 of lake was published meanwhile"),
         (torn_batch, NodeError, "is damaged: contribute these rows again"),
         (locked, ConfigError, "another command is changing lake"),
     ],

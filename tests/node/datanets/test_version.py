@@ -115,10 +115,10 @@ Change = Callable[[dict[str, Any]], object]
         (lambda fields: fields["rows"][0].update(cluster=1), "row 0: its cluster"),
         (lambda fields: fields["rows"][1].update(cluster=-1), "row 1: its cluster"),
         (lambda fields: fields["rows"][1].update(cluster=True), "row 1: its cluster"),
-        (lambda fields: fields["rows"][2].update(cluster=1), "resembles none before it"),
+        (lambda fields: fields["rows"][2].update(cluster=1), "resembles no earlier one"),
         (lambda fields: fields["rows"][0].update(digest="x"), "not a digest"),
         (lambda fields: fields["rows"][0].update(account="eve"), "not an address"),
-        (lambda fields: fields["rows"][0].update(account=BO), "contributors_root is not that"),
+        (lambda fields: fields["rows"][0].update(account=BO), "contributors_root does not match"),
     ],
 )
 def test_a_version_of_another_form_is_refused(version: DatanetVersion, change: Change, says: str) -> None:
@@ -131,7 +131,7 @@ def test_a_version_of_another_form_is_refused(version: DatanetVersion, change: C
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("{torn", "torn"), ("[" * 100_000, "torn"), ("[]", "torn"), (None, "is not here")],
+    [("{torn", "is damaged"), ("[" * 100_000, "is damaged"), ("[]", "is damaged"), (None, "is not here")],
 )
 def test_a_file_that_is_no_version_is_told_to_the_operator(home: Home, content: str | None, says: str) -> None:
     file = version_file(home, "lake", "7")
