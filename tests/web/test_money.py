@@ -246,7 +246,9 @@ def test_a_password_is_tried_once_and_a_refusal_asks_again(page: Page, seen: Any
     def answer(route: Route) -> None:
         tried.append(route.request.post_data_json["password"])
         if tried[-1] is None:
-            route.fulfill(status=400, json={"error": {"message": "wallet is locked: this verb needs its password"}})
+            route.fulfill(
+                status=400, json={"error": {"message": "wallet is locked: this command needs its password"}}
+            )
         else:
             held.append(route)
 

@@ -1,4 +1,4 @@
-"""Accounting: questions about money, and plans of transactions, over one ledger and one chain.
+"""Accounting: queries about money, and plans of transactions, over one ledger and one chain.
 
 queries, earnings, money trail, attribution report, receipt check, publishing, transactions.
 """

@@ -1,6 +1,6 @@
-"""Who taught an answer: the spans of it that stand in rows, the rows, whose they are, and what a receipt pays them.
+"""Attribution of one answer: its spans that occur in rows, the rows, their contributors, and the payment of each.
 
-Shares are the receipt's own; spans are for reading, and rows are ranked by the attributor that was paid by.
+Shares are the receipt's own. Spans are for reading; the attributor that computed the shares also ranks the rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ from .plain import plain_of
 ALSO_IN_MAX = 8
 
 Place = tuple[int, int]
-"""A row: its Datanet's place among those that are looked at, and its own in the index."""
+"""A row: its Datanet's place in the report, and its own place in the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Texts:
-    """What was asked and answered, as long as it is here."""
+    """Question and answer of a receipt, while its text is stored here."""
 
     question: str
     answer: str
@@ -45,7 +45,7 @@ class Texts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Holder:
-    """A run and the row that is named for it."""
+    """A run and the row that is shown for it."""
 
     run: Run
     datanet: int
@@ -63,14 +63,13 @@ def teaching_of(
     attributor: Attributor,
     tokenizer: Tokenizer | None,
 ) -> dict[str, Any]:
-    """All that is known of who taught an answer; `registered` and `texts` are None where they are not here."""
+    """Report who taught an answer; `registered` and `texts` are None if they are not stored here."""
     division = division_of(session, row)
     found = [datanet_name(session.ledger, part.datanet_id) for part in division.datanets]
     people = people_of(division, row.shares, names_of(home, [name for name in found if name]))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
     if registered and texts and tokenizer:
-        look = AttributionReport(home, session, registered.owned, people, texts, attributor, tokenizer)
-        shown = look.show()
+        shown = AttributionReport(home, session, registered.owned, people, texts, attributor, tokenizer).show()
     return {
         **state_of(row),
         "algorithm": ALGORITHMS.get(row.receipt.algo_id, str(row.receipt.algo_id)),
@@ -104,7 +103,7 @@ def _datanets(division: Division, names: Sequence[str | None], registered: Regis
 
 
 class AttributionReport:
-    """One look at an answer beside its adapter's rows."""
+    """Compares one answer with the rows that its adapter was trained on."""
 
     def __init__(
         self,
@@ -125,7 +124,7 @@ class AttributionReport:
         self._tokenizer = tokenizer
 
     def show(self) -> dict[str, Any]:
-        """Spans and rows."""
+        """Return spans and rows as JSON values."""
         exchange, texts = self._texts.exchange, self._texts
         spans = self._spans(exchange.answer, texts.answer)
         asked = self._spans(exchange.prompt, texts.question)
@@ -138,7 +137,7 @@ class AttributionReport:
             "rows": sorted((self._row(place) for place in places), key=lambda row: -row["ppm"]),
         }
 
-    # ---- what is paid
+    # ---- paid rows
 
     @cached_property
     def _scores(self) -> list[tuple[int, ...]]:
@@ -146,7 +145,7 @@ class AttributionReport:
 
     @cached_property
     def _paid(self) -> dict[Place, int]:
-        """The rows that are paid for, the best of each cluster, and their part of all shares."""
+        """The paid rows, one for each of the best clusters, and their parts of all shares in ppm."""
         count = self._attributor.clusters_max or CLUSTERS_MAX
         found = [
             (at, row)
@@ -171,7 +170,7 @@ class AttributionReport:
         return [find_runs(datanet.index, self._texts.exchange.answer) for datanet in self._owned]
 
     def _spans(self, tokens: Sequence[int], text: str) -> list[tuple[_Holder, Span, tuple[int, int]]]:
-        """What is marked in a text, with its place there in characters."""
+        """The spans to mark in a text, each with its row and its range in characters."""
         offsets = find_offsets(tokens, text, self._tokenizer)
         if offsets is None:
             return []
@@ -234,28 +233,28 @@ class AttributionReport:
     def _row_text(
         self, tokens: Sequence[int], prompt: str | None, runs: Sequence[Run]
     ) -> tuple[str, list[dict[str, int]]]:
-        """A row as people read it, and what of it the answer has, in characters."""
+        """A row's text for display, and the ranges of it that the answer contains, in characters."""
         decoder = self._tokenizer.decoder()
         pieces = [decoder.push(token) for token in tokens]
         offsets = [0]
         for piece in pieces:
             offsets.append(offsets[-1] + len(piece))
-        text, parted = "".join(pieces), None
+        text, question_end = "".join(pieces), None
         if prompt and text.startswith(prompt) and len(text) > len(prompt):
-            parted = len(prompt)  # the line end between question and answer, which no token says
-            text = f"{text[:parted]}\n{text[parted:]}"
+            question_end = len(prompt)  # the index has no token for the line end between question and answer
+            text = f"{text[:question_end]}\n{text[question_end:]}"
         marks = []
         for run in runs:
             begin = find_in(tokens, self._texts.exchange.answer[run.begin : run.end])
             if begin is None:
                 continue
             ends = [offsets[begin], offsets[begin + run.length]]
-            word = whole_words(text, *(at + (parted is not None and at >= parted) for at in ends))
+            word = whole_words(text, *(at + (question_end is not None and at >= question_end) for at in ends))
             marks += [{"begin": word[0], "end": word[1]}] if word else []
         return text, _apart(marks)
 
     def _prompts(self, at: int) -> dict[Digest, str]:
-        """The questions of rows that this home has itself: an index has no mark between question and answer."""
+        """Questions of rows that are stored here: an index does not separate question and answer."""
         if at not in self._known_prompts:
             self._known_prompts[at] = _own_prompts(self._home, self._owned[at])
         return self._known_prompts[at]
@@ -266,7 +265,7 @@ class AttributionReport:
 
     @cached_property
     def _published(self) -> list[str | None]:
-        """When each Datanet published the version, by the chain."""
+        """The time on the chain at which each Datanet published its version."""
         return [self._published_at(datanet) for datanet in self._owned]
 
     def _published_at(self, datanet: OwnedDatanet) -> str | None:
@@ -277,7 +276,7 @@ class AttributionReport:
 
 
 def _apart(marks: Sequence[dict[str, int]]) -> list[dict[str, int]]:
-    """Marks that do not overlap, in order: what two have in common is marked once."""
+    """Merge overlapping marks, in order."""
     apart: list[dict[str, int]] = []
     for mark in sorted(marks, key=lambda mark: (mark["begin"], -mark["end"])):
         if apart and mark["begin"] < apart[-1]["end"]:
@@ -288,7 +287,7 @@ def _apart(marks: Sequence[dict[str, int]]) -> list[dict[str, int]]:
 
 
 def holder_place(holder: _Holder) -> Place:
-    """The row that is named for a run."""
+    """The row that is shown for a run."""
     return holder.datanet, holder.row
 
 

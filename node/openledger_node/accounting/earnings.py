@@ -1,4 +1,4 @@
-"""What this node has earned since a moment, each sum made of rows of the ledger and of events of the chain."""
+"""Earnings of this node since a moment, summed from rows of the ledger and events of the chain."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +20,22 @@ NS = 10**9
 
 
 def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s: float) -> dict[str, Any]:
-    """Earnings since `given["since"]` (all, where it is missing), and what they took in power where a price is given.
+    """Report earnings since `given["since"]`, or all, and the cost of power if a price is given.
 
-    A claim counts once, by the last that became of it: as settled from its claim on, as claimed from its credit on.
-    What no claim holds yet is everybody's: the node's part of it hangs on which receipts a claim will take together,
-    since it gets the dust, and on what governance has set by then. So it is in no sum with the rest.
+    A claim counts once: as settled from the time of its claim, and as claimed from the time of its credit.
+    Unclaimed receipts are in no sum with the rest. The node's part of them is unknown until the claim: it depends on
+    the receipts that the claim combines, because the node gets the dust, and on the parameters of that epoch.
 
     Raises:
-        MalformedError: an argument is not understood.
+        MalformedError: an argument is invalid.
         ChainError: the chain can't be asked.
     """
     since_s = since_of(given.get("since"), now_s=now_s)
     seen, when = session.treasury.earnings(), _clock(session)
     credits = [(when(credit), credit) for credit in seen.credits]
-    done = {credit.seq: (at_s, credit) for at_s, credit in credits}  # a claim's row hears of its end a step later
+    done = {
+        credit.seq: (at_s, credit) for at_s, credit in credits
+    }  # a claim's row becomes final a step after its events
     claims = list(zip(seen.settlements, seen.claimed_at_s, strict=True))
     under_way = [(claim, at_s) for claim, at_s in claims if claim.state in ON_CHAIN and claim.seq not in done]
     settled = sum(claim.node_share_wei or 0 for claim, at_s in under_way if at_s >= since_s)
@@ -59,10 +61,10 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
 
 
 def since_of(text: object, *, now_s: float) -> float:
-    """A moment in seconds since 1970 from `30d`, `12h`, `2026-01-31` or RFC 3339; 0 where nothing is said.
+    """Convert `30d`, `12h`, `2026-01-31` or RFC 3339 into seconds since 1970; 0 without a text.
 
     Raises:
-        MalformedError: it is no moment.
+        MalformedError: the text is none of these.
     """
     if text in (None, ""):
         return 0.0
@@ -71,7 +73,7 @@ def since_of(text: object, *, now_s: float) -> float:
     try:
         at = datetime.fromisoformat(str(text))
     except ValueError as error:
-        raise MalformedError(f"{text!r} is no moment: write `30d`, `12h` or `2026-01-31`") from error
+        raise MalformedError(f"{text!r} is not a time: write `30d`, `12h` or `2026-01-31`") from error
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
@@ -81,7 +83,7 @@ def busy_hours(sums: Sums, since_s: float) -> float:
 
 
 def _power(given: Mapping[str, Any], sums: Sums, since_s: float) -> dict[str, Any] | None:
-    """Power in the owner's own currency; it is never mixed into OPEN."""
+    """The cost of power in the owner's currency, which is never mixed with OPEN."""
     if given.get("power_price") is None or given.get("watts") is None:
         return None
     try:
@@ -100,7 +102,7 @@ def _power(given: Mapping[str, Any], sums: Sums, since_s: float) -> dict[str, An
 
 
 def _clock(session: NetworkSession) -> Callable[[Movement], float]:
-    """Tell when a movement was, in chain time: by our own transaction, or else by asking the chain for its block."""
+    """Return a clock of movements in chain time: by our own transaction, or else by their block on the chain."""
     blocks: dict[int, float] = {}
 
     def when(movement: Movement) -> float:
@@ -118,10 +120,10 @@ def _clock(session: NetworkSession) -> Callable[[Movement], float]:
 def _settlements(
     claims: Sequence[tuple[ClaimView, int]], done: Mapping[int | None, tuple[float, Movement]], since_s: float
 ) -> list[dict[str, Any]]:
-    """Every claim that was made since then or, where it is over, credited since then; each with when and by what."""
+    """Claims made since then, or credited since then if they are final, with times and transactions."""
     shown = []
     for claim, claimed_at_s in claims:
-        is_refused = claim.state == "refused"  # the next claim has its number, and its credit
+        is_refused = claim.state == "refused"  # the next claim reuses its number, and gets the credit
         credited_s, credit = (None, None) if is_refused else done.get(claim.seq, (None, None))
         if claim.state == "final" and credit is None and since_s:
             continue

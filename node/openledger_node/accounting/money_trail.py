@@ -1,4 +1,4 @@
-"""The way of one receipt's money in seven steps, each as the ledger and the chain have it."""
+"""The way of one receipt's money in seven steps, each read from the ledger and the chain."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,15 +26,15 @@ StepName = Literal["deposit", "voucher", "receipt", "claim", "payout list", "win
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoneyStep:
-    """One step; those after the first that is not done wait for it."""
+    """One step; the first that is not done holds up those after it."""
 
     step: StepName
     is_done: bool
     amount_wei: Wei | None
-    who: str  # who signs it, or may
+    who: str  # the party that signs it, or may
     account: Address | None
     says: str
-    at: str | None = None  # RFC 3339: when it was done, or when it may be
+    at: str | None = None  # RFC 3339: the time at which it was done, or can be
     hash: Digest | None = None
     is_on_chain: bool = True
 
@@ -68,7 +68,7 @@ def _state(step: MoneyStep, *, is_first: bool) -> str:
 
 
 def _plain_division(division: Division, row: ReceiptRow, names: dict[Address, str]) -> dict[str, Any]:
-    """An amount by who gets it: `parts` sum to it, `people` and the dust to the contributors' part."""
+    """Split an amount by recipient: `parts` sum to it; `people` and the dust sum to the contributors' part."""
     parts = [
         ("node", division.node_wei),
         ("adapter owner", division.adapter_owner_wei),
@@ -91,7 +91,7 @@ def _plain_division(division: Division, row: ReceiptRow, names: dict[Address, st
 
 
 class MoneyTrail:
-    """Where one receipt's money has been."""
+    """Derives the seven steps of one receipt's money."""
 
     def __init__(self, session: NetworkSession, row: ReceiptRow, division: Division) -> None:
         self._session = session
@@ -109,7 +109,7 @@ class MoneyTrail:
         self._finalized = self._last("Finalized") if self._claimed else None
 
     def steps(self) -> list[MoneyStep]:
-        """All seven."""
+        """All seven steps, in order."""
         return [
             self._deposit(),
             self._voucher(),
@@ -130,7 +130,7 @@ class MoneyTrail:
             amount_wei=balance.deposit_wei,
             who="payer",
             account=self._channel.config.payer,
-            says="opens a channel, and takes back what it does not spend",
+            says="opens a channel, and gets back what it does not spend",
             **self._place(paid_in[0] if paid_in else None),
         )
 
@@ -177,7 +177,7 @@ class MoneyTrail:
         )
 
     def _is_claimed_elsewhere(self) -> bool:
-        """Of a receipt that another node signed we see no more than what its channel has paid."""
+        """Check another node's receipt, of which we see only the amount that its channel has paid."""
         if self._node == self._session.accounts.wallet:
             return False
         claimed = self._session.deployment.channel(self._row.receipt.channel_id).claimed_wei
@@ -220,21 +220,21 @@ class MoneyTrail:
             amount_wei=self._division.node_wei,
             who="each account",
             account=payout,
-            says="takes its balance out when it likes; nothing expires. Here: the node's part",
+            says="withdraws its balance at any time; nothing expires. Shown here: the node's part",
             **self._place(after[0] if after else None),
         )
 
-    # ---- what the chain says
+    # ---- events
 
     def _last(self, name: str, *, items_hash: Digest | None = None) -> Event | None:
-        assert self._claim is not None, "what is asked is of its claim"
+        assert self._claim is not None, "only a claimed receipt has these events"
         found = self._events.find(name, {"node": self._node, "seq": self._claim.seq})
         if items_hash is not None:
             found = [event for event in found if record_of(event).items_hash == items_hash]
         return found[-1] if found else None
 
     def _place(self, event: Event | None) -> dict[str, Any]:
-        """When and by which transaction."""
+        """The time and transaction of an event."""
         if event is None:
             return {"at": None, "hash": None}
         block = self._session.client.block(event.block.number)

@@ -1,4 +1,4 @@
-"""Whom a receipt names: people in the order of their shares, the names that are known for them, and what they get."""
+"""Payees of a receipt: people by their shares, their names as far as known here, and their amounts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ from ..ledger.receipts import ReceiptRow
 from ..settlement.session import NetworkSession
 
 COLOURS = 4
-"""So many people are told apart by colour; the rest are the others."""
+"""People with a colour of their own; the rest are shown as others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Somebody whom a receipt names."""
+    """One payee of a receipt."""
 
     number: int  # 1 to 4, by share; 0: one of the others, or the treasury
     account: Address
-    name: str | None  # as this home's Datanets call the account
+    name: str | None  # of the account, by the Datanets owned here
     pays: str  # "contributor" or "treasury"
     ppm: int  # of all Datanets of the adapter together
     amount_wei: Wei  # of this receipt
 
 
 def division_of(session: NetworkSession, row: ReceiptRow, amount_wei: Wei | None = None) -> Division:
-    """A receipt's price, or another amount by the same rules, divided as the chain's terms say.
+    """Divide a receipt's price, or another amount, by the chain's terms and the receipt's shares.
 
     Raises:
         ChainError: the chain can't be asked.
@@ -52,7 +52,7 @@ def division_of(session: NetworkSession, row: ReceiptRow, amount_wei: Wei | None
 
 
 def people_of(division: Division, shares: Sequence[Share], names: Mapping[Address, str]) -> list[Person]:
-    """Those whom a receipt names, the greatest share first and the treasury last."""
+    """List a receipt's payees, the greatest share first and the treasury last."""
     ppm_of = join_ppm(shares, {part.datanet_id: part.weight_ppm for part in division.datanets})
     amounts: dict[Address, int] = {}
     for payee in (payee for part in division.datanets for payee in part.payees):
@@ -72,12 +72,12 @@ def people_of(division: Division, shares: Sequence[Share], names: Mapping[Addres
 
 
 def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
-    """The names under which this home's own Datanets know their contributors."""
+    """Names of contributors in the Datanets owned here, by account."""
     own, names = OwnDatanets(home), dict[Address, str]()
     for datanet in datanets:
         try:
             found = own.find(datanet)
-        except NodeError:  # torn: `datanet show` says so, and a name is no evidence
+        except NodeError:  # damaged: `datanet show` reports it, and a name is optional here
             continue
         for name, account in (found.accounts if found else {}).items():
             names.setdefault(account, name)
@@ -85,24 +85,24 @@ def names_of(home: Home, datanets: Sequence[str]) -> dict[Address, str]:
 
 
 def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:
-    """Whose parameters count: those of the claim's epoch, once there is one."""
+    """The epoch whose parameters apply: the claim's, or the current one before the claim."""
     claim = session.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
     return claim.epoch if claim else epoch_at(session.client.head().timestamp_s, session.windows)
 
 
-# ---- How far the scores of a receipt have come: its shares are signed before anybody knows whether it is drawn.
+# ---- State of a receipt's scores: its shares are signed before anyone knows whether it is drawn for a check.
 
 ALGORITHMS = {1: "suffix-v1", 2: "grad-v1", 3: "poa-v1", 4: "size-v0", 5: "uniform-v0", 6: "poa-v2"}
 SCORED_BY_DRAW = (2, 3, 6)
-"""Algorithms whose scores wait for the payer's nonce: one receipt in eight is scored by gradients, too."""
+"""Algorithms whose scores wait for the payer's nonce: it draws one receipt in eight for scoring by gradients."""
 
 
 def state_of(row: ReceiptRow) -> dict[str, str]:
-    """How far the scores of a receipt have come, in a word and in words."""
+    """The state of a receipt's scores, as a key and as a sentence."""
     state = _state(row)
     says = {
         "base": "the base alone answered: it pays no Datanet",
-        "not_auditable": "its payer lets nobody audit it, so its data shares go to treasuries",
+        "not_auditable": "its payer does not allow audits, so its data shares go to treasuries",
         "text_match": "text match, in the receipt",
         "waits": "text match, in the receipt; waits for the draw",
         "not_drawn": "not drawn, text match stands",

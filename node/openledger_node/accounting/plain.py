@@ -1,4 +1,4 @@
-"""Values for JSON: amounts of wei become decimal texts, since JSON's numbers lose digits."""
+"""Values for JSON: amounts of wei become decimal texts, because JSON numbers lose digits."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from openledger_protocol.codec import to_plain
 
 
 def plain_of(value: Any) -> dict[str, Any]:
-    """A dataclass as an object whose fields that end in `_wei` are texts."""
+    """Convert a dataclass to an object whose `_wei` fields are decimal texts."""
     assert dataclasses.is_dataclass(value)
     plain = _texts(to_plain(value))
     assert isinstance(plain, dict)

@@ -1,7 +1,7 @@
-"""Registering Datanets, their versions and adapters: what is there already, what is missing, and what it takes.
+"""Plans that register Datanets, their versions and adapters, skipping what is on the chain already.
 
-A Datanet is found on the chain by its name and by what was published: a version's number means nothing there, since
-a fresh network counts anew.
+A Datanet is found on the chain by its name and by its published roots. Version numbers mean nothing there, because
+every network counts its own.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,17 +30,17 @@ from ..settlement.actions import Action, CreateDatanet, PublishDatanet, Register
 from ..settlement.session import NetworkSession
 
 ROYALTY_PPM = 100_000
-"""An adapter's maker asks a tenth of what its answers earn, unless he says otherwise."""
+"""Default royalty of an adapter's author: a tenth of the earnings of its answers."""
 
 SELECTOR_BYTES, WORD_BYTES = 4, 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
-    """What a verb has to send, and what is written in this home once its owner has said yes."""
+    """The transactions of a command, and its writes to the data directory once the operator has confirmed."""
 
     actions: tuple[Action, ...] = ()
-    note: str | None = None  # why there is nothing to send
+    note: str | None = None  # the reason why there is nothing to send
     keep: Callable[[], object] = lambda: None
 
 
@@ -50,20 +50,20 @@ Planner = Callable[[Home, NetworkSession, Address, Mapping[str, Any]], Publicati
 def create_datanet(
     home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
 ) -> Publication:
-    """Begin a Datanet here and register it; what is left out of its terms is as it is kept here.
+    """Plan to create a Datanet here and register it; terms that are not given default to those stored here.
 
     Raises:
-        NodeError: it has other terms, here or on the chain.
+        NodeError: it has other terms here or on the chain.
     """
     own = OwnDatanets(home)
-    datanet = _wanted_datanet(own, account, arguments)
+    datanet = _datanet_of(own, account, arguments)
     keep = partial(own.create, datanet)
     terms = session.deployment.datanet(datanet_id(account, datanet.name))
     if terms is not None:
         if (terms.treasury, terms.owner_ppm) != (datanet.treasury, datanet.owner_ppm):
             raise NodeError(
                 f"Datanet {datanet.name} of {account} is registered with treasury {terms.treasury} and owner's share "
-                f"{terms.owner_ppm / 10_000:g} %: say so with --treasury and --owner-share, or give another name"
+                f"{terms.owner_ppm / 10_000:g} %: pass these to --treasury and --owner-share, or choose another name"
             )
         return Publication(note=f"Datanet {datanet.name} is registered already", keep=keep)
     action = CreateDatanet(
@@ -78,10 +78,10 @@ def create_datanet(
 def publish_datanet(
     home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
 ) -> Publication:
-    """Publish all that is approved as a version.
+    """Plan to publish all approved rows as a version.
 
     Raises:
-        NodeError: nothing is approved, nobody could be paid, or the Datanet is not registered.
+        NodeError: nothing is approved, no contributor can be paid, or the Datanet is not registered.
     """
     own, name = OwnDatanets(home), arguments["datanet"]
     version, num_batches = own.next_version(name)
@@ -106,18 +106,20 @@ def publish_datanet(
 def publish_adapter(
     home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]
 ) -> Publication:
-    """Register an adapter of the shelf under a bond, with the Datanets that it learned from.
+    """Plan to register an adapter of the library under a bond, with the Datanets that it was trained on.
 
     Raises:
-        NodeError: a Datanet of it is not published, somebody else registered it, or the account lacks the bond.
+        NodeError: one of its Datanets is not published, another account registered it, or the bond is not covered.
         UnknownModelError: no adapter here has this name.
-        MalformedError: a royalty or weights out of bounds.
+        MalformedError: the royalty or the weights are out of bounds.
     """
     adapter = find_adapter(list_adapters(home), arguments["adapter"])
     terms = session.deployment.adapter(adapter.id)
     if terms is not None:
         if terms.owner != account:
-            raise NodeError(f"{adapter.full_name} was registered by {terms.owner}: its entry can't be changed")
+            raise NodeError(
+                f"{adapter.full_name} was registered by {terms.owner}: an entry can't be changed, so train it again"
+            )
         return Publication(note=f"{adapter.full_name} is registered already")
     if _is_under_way(session, lambda sent: _names(sent, session, adapter)):
         return Publication(note=f"the registration of {adapter.full_name} is on its way already")
@@ -132,8 +134,8 @@ def publish_adapter(
     )
     if (balance := session.deployment.token_balance(account)) < action.bond_wei:
         raise NodeError(
-            f"an adapter is registered under a bond of {open_text(action.bond_wei)}, and {account} has "
-            f"{open_text(balance)}: bring it there first, or name another account with --wallet"
+            f"registering an adapter takes a bond of {open_text(action.bond_wei)}, but {account} has "
+            f"{open_text(balance)}: send it more OPEN first, or choose another account with --wallet"
         )
     return Publication(actions=(action,))
 
@@ -146,27 +148,27 @@ PUBLISHERS: Mapping[str, Planner] = {
 
 
 def datanet_id(creator: Address, name: str) -> DatanetId:
-    """The id under which an account's Datanet of a name is registered."""
+    """The id on the chain of an account's Datanet with this name."""
     return DatanetId("0x" + keccak(encode(["address", "string"], [creator, name])).hex())
 
 
 def find_published(events: EventRows, version: DatanetVersion) -> list[DatanetId]:
-    """The Datanets of the chain that have this version's name and published its rows and owners, earliest first."""
+    """Find the Datanets on the chain that have this version's name and published its roots, earliest first."""
     named = {event.arguments["id"] for event in events.find("DatanetCreated", {"name": version.id})}
     roots = {"rowsRoot": version.rows_root, "contributorsRoot": version.contributors_root}
     found = [DatanetId(str(event.arguments["id"])) for event in events.find("DatanetVersion", roots)]
     return [each for each in dict.fromkeys(found) if each in named]
 
 
-def _wanted_datanet(own: OwnDatanets, account: Address, arguments: Mapping[str, Any]) -> Datanet:
-    """The terms that were given, the rest as it is kept here, or usual."""
+def _datanet_of(own: OwnDatanets, account: Address, arguments: Mapping[str, Any]) -> Datanet:
+    """The given terms, completed by those stored here and by defaults."""
     name = arguments["datanet"]
     found = own.find(name)
     given = {key: arguments[key] for key in ("licence", "treasury", "owner_ppm") if arguments.get(key) is not None}
     kept = {"licence": found.licence, "treasury": found.treasury, "owner_ppm": found.owner_ppm} if found else {}
     terms: dict[str, Any] = {"treasury": account, "owner_ppm": 0, **kept, **given}
     if "licence" not in terms:
-        raise NodeError(f"under which licence may the rows of {name} be used? Say so, like --licence CC-BY-4.0")
+        raise NodeError(f"Datanet {name} needs a licence for its rows: pass one, such as --licence CC-BY-4.0")
     terms["treasury"] = check_address(terms["treasury"])
     wanted = new_datanet(name, **terms)
     return check_same_terms(found, wanted) if found else wanted
@@ -175,7 +177,7 @@ def _wanted_datanet(own: OwnDatanets, account: Address, arguments: Mapping[str, 
 def _weights(
     home: Home, session: NetworkSession, account: Address, adapter: Adapter, chosen: tuple[str, ...] | list[str]
 ) -> tuple[tuple[DatanetId, int], ...]:
-    """The Datanets of an adapter's manifest by their ids, ascending, and their weights."""
+    """Datanets of an adapter's manifest by their ids on the chain, ascending, with their weights."""
     datanets = adapter.manifest.datanets or ()
     ids = [DatanetId(check_digest(each)) for each in chosen]
     weights: dict[DatanetId, int] = {}
@@ -193,21 +195,23 @@ def _weights(
 def _resolve(
     home: Home, session: NetworkSession, account: Address, datanet: DatanetReference, chosen: list[DatanetId]
 ) -> DatanetId:
-    """The id of the Datanet that an adapter means: the one that published the version as it lies here."""
+    """The id of the Datanet that published the local version on which the adapter was trained."""
     version = read_version(home, datanet.id, datanet.version)
     what = f"version {datanet.version} of Datanet {datanet.id}"
     if datanet.rows_root not in (None, version.rows_root):
-        raise NodeError(f"{what} as it lies here has other rows than the adapter learned from")
+        raise NodeError(f"the local {what} has other rows than the adapter was trained on")
     found = find_published(session.ledger.events, version)
     if not found:
         raise NodeError(
-            f"{what} is not published on this network, as it lies here: `openledger-node datanet publish "
-            f"{datanet.id}` does it where the Datanet is yours; if you just did, try again in a moment"
+            f"{what} is not published on this network with the local rows: if the Datanet is yours, run "
+            f"`openledger-node datanet publish {datanet.id}`; if you just did, try again in a moment"
         )
     ours = [each for each in found if each == datanet_id(account, datanet.id)]
     wanted = [each for each in found if each in chosen] or ours or found
     if len(wanted) > 1:
-        raise NodeError(f"{what} was published by several: choose one with --datanet-id: {', '.join(wanted)}")
+        raise NodeError(
+            f"{what} was published by several Datanets: choose one with --datanet-id, of {', '.join(wanted)}"
+        )
     return wanted[0]
 
 
@@ -222,11 +226,11 @@ def _royalty_ppm(session: NetworkSession, given: object) -> int:
 
 
 def _is_under_way(session: NetworkSession, is_it: Callable[[ContractCall], bool]) -> bool:
-    """Whether such a call waits to be mined: the chain does not say so, the outbox does."""
+    """True if such a call waits to be mined; only the outbox knows."""
     return any(is_it(found.intent.call) for found in session.ledger.outbox.unfinished())
 
 
 def _names(call: ContractCall, session: NetworkSession, adapter: Adapter) -> bool:
-    """Whether a call to the registry begins with an adapter's id; the permit in it differs each time."""
+    """True if a call registers this adapter; the rest can't be compared, because each has another permit."""
     word = call.data[SELECTOR_BYTES : SELECTOR_BYTES + WORD_BYTES]
     return call.to == session.deployment.addresses["ModelRegistry"] and word.hex() == adapter.id[2:]

@@ -1,4 +1,4 @@
-"""All that a verb may ask of the money, by name: the same whether the daemon answers, or the verb itself does."""
+"""Queries about money by name; the daemon answers them, or a command itself without a daemon."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -27,61 +27,61 @@ OUTBOX_SHOWN = 50
 
 
 class QuestionArguments(dict[str, Any]):
-    """Arguments of a question; one that is missing is the asker's mistake, and says so."""
+    """Arguments of a query; a missing one is the client's mistake, not a KeyError of ours."""
 
     def __missing__(self, name: str) -> Any:
-        """Refuse."""
+        """Refuse the query, naming the argument."""
         raise MalformedError(f"the argument {name!r} is missing")
 
 
 class MoneyQueries:
-    """Answers questions as plain values for JSON."""
+    """Answers queries with plain values for JSON."""
 
     def __init__(
-        self, home: Home, session: NetworkSession, verbs: TransactionPlanner, inspector: ReceiptChecker
+        self, home: Home, session: NetworkSession, planner: TransactionPlanner, checker: ReceiptChecker
     ) -> None:
         self._session = session
-        self._verbs = verbs
-        self._inspector = inspector
+        self._planner = planner
+        self._checker = checker
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
-            "stake": lambda _: verbs.stake(),
-            "channels": lambda _: verbs.channels(),
-            "rewards": lambda _: verbs.rewards(),
+            "stake": lambda _: planner.stake(),
+            "channels": lambda _: planner.channels(),
+            "rewards": lambda _: planner.rewards(),
             "earnings": lambda given: earnings_report(session, given, now_s=time.time()),
-            "plan": lambda given: verbs.plan(
+            "plan": lambda given: planner.plan(
                 given["verb"], QuestionArguments(given["arguments"]), given.get("password")
             ),
-            "act": lambda given: {"transactions": verbs.act(given["plan"])},
-            "claim": lambda _: verbs.claim_now(),
-            "transactions": lambda given: {"transactions": verbs.find_transactions(given["keys"])},
+            "act": lambda given: {"transactions": planner.act(given["plan"])},
+            "claim": lambda _: planner.claim_now(),
+            "transactions": lambda given: {"transactions": planner.find_transactions(given["keys"])},
             "receipts": lambda given: {"receipts": self._receipts(min(int(given["limit"]), RECEIPTS_MAX))},
             "receipt": lambda given: self._receipt(given["receipt"]),
-            "follow": lambda given: follow(home, session, inspector.find(given["receipt"])),
+            "follow": lambda given: follow(home, session, checker.find(given["receipt"])),
             "outbox": lambda given: {
-                "transactions": verbs.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
+                "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
             "verify": lambda given: self._verify(given["receipt"]),
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:
-        """Answer one question.
+        """Answer one query.
 
         Raises:
             NodeError: the operator must act.
-            ProtocolError: it is refused, or there is no such question.
+            ProtocolError: it is refused, or there is no such query.
         """
         if question not in self._answers:
             raise MalformedError(f"no question is called {question!r}: there are {', '.join(self._answers)}")
         return self._answers[question](QuestionArguments(arguments))
 
     def lock(self) -> None:
-        """Forget the keys that were opened for a verb, once nothing waits for them."""
-        self._verbs.lock()
+        """Lock the keys that were unlocked for a command, once nothing needs them."""
+        self._planner.lock()
 
     def _network(self) -> dict[str, Any]:
-        """Where the money is, and the chain's time, by which everything is due."""
+        """The network, and the chain's time, by which everything is due."""
         session = self._session
         head = session.client.head()
         return {
@@ -104,7 +104,7 @@ class MoneyQueries:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]
 
     def _summary(self, row: ReceiptRow) -> dict[str, Any]:
-        """A receipt in a line."""
+        """A receipt's row in the list of receipts."""
         receipt = row.receipt
         return {
             "digest": row.digest,
@@ -123,11 +123,11 @@ class MoneyQueries:
         return {"seq": claim.seq, "state": claim.state} if claim else None
 
     def _receipt(self, beginning: str) -> dict[str, Any]:
-        """A receipt whole, with the rows that speak for its shares where its texts are still here."""
-        row = self._inspector.find(beginning)
+        """A whole receipt, with the evidence for its shares if its texts are still stored."""
+        row = self._checker.find(beginning)
         channel = self._session.ledger.channels.find(row.receipt.channel_id)
         assert channel is not None, "a receipt is charged to a channel"
-        found = self._inspector.evidence(row)
+        found = self._checker.evidence(row)
         return {
             **self._summary(row),
             "payer": channel.config.payer,
@@ -136,14 +136,14 @@ class MoneyQueries:
             "is_sampled": is_sampled(row.nonce, digest_word(row.digest)) if row.nonce else None,
             "receipt": plain_of(row.receipt),
             "shares": [{**plain_of(share), "pays": _payee(share.account)} for share in row.shares],
-            "answer": self._inspector.text(row),
+            "answer": self._checker.text(row),
             "evidence": None if found is None else [plain_of(each) for each in found],
-            "teaching": self._inspector.teaching(row),
+            "teaching": self._checker.teaching(row),
         }
 
     def _verify(self, beginning: str) -> dict[str, Any]:
-        row = self._inspector.find(beginning)
-        checks = self._inspector.check(row)
+        row = self._checker.find(beginning)
+        checks = self._checker.check(row)
         return {
             "digest": row.digest,
             "holds": all(check.holds is not False for check in checks),
@@ -159,32 +159,32 @@ def open_questions(
     tokenizer: Callable[[], Tokenizer],
     unseal: Callable[[bytes], bytes],
 ) -> MoneyQueries:
-    """Compose what answers."""
-    inspector = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, unseal=unseal)
-    return MoneyQueries(home, session, TransactionPlanner(home, session), inspector)
+    """Compose the queries over one session."""
+    checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, unseal=unseal)
+    return MoneyQueries(home, session, TransactionPlanner(home, session), checker)
 
 
 def _payee(account: str) -> str:
     return "treasury" if account == ZERO_ADDRESS else "contributor"
 
 
-# ---- What of the money waits for its owner, counted from ledger and memory alone: no chain is asked.
+# ---- Money that waits for the operator, counted from ledger and memory without asking the chain.
 
 
 def num_waiting(session: NetworkSession) -> int:
-    """Transactions that are parked, and one more where stake is ready to be withdrawn."""
+    """Count parked transactions, and one more if stake can be withdrawn."""
     return num_parked(session) + (stake_ready_wei(session) > 0)
 
 
 def num_parked(session: NetworkSession) -> int:
-    """Transactions that go on only when somebody acts: the outbox holds them up, or their sender's key is locked."""
+    """Count transactions that wait for the operator: the outbox holds them, or their sender's key is locked."""
     unsent = (found for found in session.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
     num_locked = sum(found.intent.sender not in session.ring.keys for found in unsent)
     return len(session.outbox.alerts) + num_locked
 
 
 def stake_ready_wei(session: NetworkSession) -> Wei:
-    """What may leave the bond by now: a withdrawal takes all that is ready, so the sums say what is left."""
+    """The stake that can be withdrawn by now: a withdrawal takes all that is ready, so the sums give the rest."""
     head, whose = session.watcher.head, {"node": session.accounts.wallet}
     if head is None:
         return Wei(0)

@@ -1,8 +1,8 @@
-"""One receipt looked at from all sides: each thing that it says is computed anew, and held against what is signed.
+"""Verification of one receipt: recompute each of its statements, and compare with the signed one.
 
-What is proven here is the arithmetic, the signatures, the texts' match and the claim's place on the chain. Scores are
-executed again, by the same algorithm over the same index: that shows that the node did not make them up, not that
-they are just.
+This proves the arithmetic, the signatures, the match of the texts and the claim's place on the chain. Scores are
+recomputed by the same algorithm over the same index, which proves that the node did not invent them, but not that
+they are fair.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,7 @@ from .attribution_report import Texts, teaching_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptCheck:
-    """One thing that a receipt says, and whether it holds; None: it can't be told here, and `detail` says why."""
+    """The check of one statement; `holds` is None if it can't be checked here, and `detail` says why."""
 
     what: str
     holds: bool | None
@@ -44,7 +44,7 @@ class ReceiptCheck:
 
 
 class ReceiptChecker:
-    """Looks at receipts of this home."""
+    """Verifies and explains the receipts stored here."""
 
     def __init__(
         self,
@@ -67,10 +67,10 @@ class ReceiptChecker:
         return self._open_tokenizer()
 
     def find(self, beginning: str) -> ReceiptRow:
-        """The receipt whose digest or request id begins so.
+        """Find the receipt whose digest or request id begins with this text.
 
         Raises:
-            NodeError: none does, or several do.
+            NodeError: none or several do.
         """
         found = self._session.ledger.receipts.find(beginning)
         if len(found) == 1:
@@ -80,14 +80,14 @@ class ReceiptChecker:
         )
 
     def evidence(self, row: ReceiptRow) -> tuple[RowEvidence, ...] | None:
-        """The rows that speak for its shares; None where its texts are not here any more, or never were."""
+        """The evidence for a receipt's shares; None if its texts or its adapter's rows are not here."""
         opening, (registered, _) = self._opening(row), self._registered(row)
         if opening is None or registered is None:
             return None
         return evidence(self._attributor, registered.owned, self._exchange(opening), self._tokenizer)
 
     def teaching(self, row: ReceiptRow) -> dict[str, Any]:
-        """Who taught its answer, and what they get of its price."""
+        """Report who taught a receipt's answer, and their parts of its price."""
         opening, (registered, why_no_rows) = self._opening(row), self._registered(row)
         texts = None
         if opening is not None:
@@ -105,12 +105,12 @@ class ReceiptChecker:
         return {**found, "why_no_rows": why_no_rows if texts else _why_no_text(row)}
 
     def text(self, row: ReceiptRow) -> str | None:
-        """The answer, where its text is still here."""
+        """The answer, if its text is still stored."""
         opening = self._opening(row)
         return opening.text if opening else None
 
     def check(self, row: ReceiptRow) -> list[ReceiptCheck]:
-        """Everything that can be checked of a receipt."""
+        """Check every statement of a receipt."""
         return [_checked(what, find) for what, find in self._checks(row)]
 
     def _checks(self, row: ReceiptRow) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -133,7 +133,7 @@ class ReceiptChecker:
             raise _UnknownError("not signed yet: the next start signs it")
         signer, node = recover_address(digest_word(row.digest), row.signature), self._config(row).node
         is_signer = signer == self._session.accounts.signer or self._session.deployment.is_signer(node, signer)
-        _require(is_signer, f"{signer} signed it, who may not sign for {node}")
+        _require(is_signer, f"{signer} signed it, but may not sign for {node}")
         return f"by {signer} for node {node}"
 
     def _countersignature(self, row: ReceiptRow) -> str:
@@ -147,7 +147,7 @@ class ReceiptChecker:
         check_shares(row.shares, {share.datanet_id for share in row.shares})
         found = shares_hash(row.shares)
         _require(
-            found == row.receipt.shares_hash, f"they hash to {found}, the receipt says {row.receipt.shares_hash}"
+            found == row.receipt.shares_hash, f"they hash to {found}, but the receipt has {row.receipt.shares_hash}"
         )
         datanets = {share.datanet_id for share in row.shares}
         return f"{counted(len(row.shares), 'share')} of {counted(len(datanets), 'Datanet')}, as signed"
@@ -158,14 +158,14 @@ class ReceiptChecker:
 
     def _attribution(self, row: ReceiptRow) -> str:
         if row.receipt.adapter_id == BASE_ONLY:
-            _require(not row.shares, "the base alone answered, and shares are named")
+            _require(not row.shares, "the base alone answered, but the receipt has shares")
             return "the base alone answered: nobody's data is paid"
         adapter = self._adapter(row)
         if adapter is None:
             raise _UnknownError(f"adapter {row.receipt.adapter_id} is not here: `openledger-node adapters list`")
         expected = self._expected(row, self._registry.find(adapter))
-        _require(expected == row.shares, "computed again, the shares are others")
-        return f"computed again by {type(self._attributor).__name__}: the same integers"
+        _require(expected == row.shares, "recomputed shares differ")
+        return f"recomputed by {type(self._attributor).__name__}: the same integers"
 
     def _expected(self, row: ReceiptRow, registered: Registered) -> tuple[Share, ...]:
         if not row.receipt.flags & FLAG_AUDITABLE:
@@ -177,7 +177,7 @@ class ReceiptChecker:
 
     def _claim(self, row: ReceiptRow) -> str:
         proof = self._proof(row)
-        _require(proof.is_in_root, "the claim's root on the chain is of other receipts")
+        _require(proof.is_in_root, "the claim's root on the chain has other receipts")
         return (
             f"receipt {proof.index} of {proof.record.count} in claim {proof.record.seq}, epoch {proof.record.epoch}"
         )
@@ -185,13 +185,16 @@ class ReceiptChecker:
     def _payouts(self, row: ReceiptRow) -> str:
         proof = self._proof(row)
         if proof.proposed is None:
-            raise _UnknownError("the claim's list of who is owed is not on the chain yet")
-        _require(proof.proposed == proof.payouts, "the list on the chain is not what the receipts make")
-        return f"{len(proof.payouts)} payouts on the chain, as the receipts make them"
+            raise _UnknownError("the claim's payout list is not on the chain yet")
+        _require(
+            proof.proposed == proof.payouts,
+            "the payout list on the chain differs from the one computed from the receipts",
+        )
+        return f"{len(proof.payouts)} payouts on the chain, as computed from the receipts"
 
     def _proof(self, row: ReceiptRow) -> ClaimProof:
         if self._config(row).node != self._session.accounts.wallet:
-            raise _UnknownError("it is the node's to claim, and its claims are kept there")
+            raise _UnknownError("another node issued it, and only that node stores its claims")
         proof = find_proof(self._session.ledger, row)
         if proof is None:
             raise _UnknownError("no claim on the chain holds it yet")
@@ -207,7 +210,7 @@ class ReceiptChecker:
         return next(found, None)
 
     def _registered(self, row: ReceiptRow) -> tuple[Registered | None, str | None]:
-        """The rows that its adapter learned from, or why they can't be looked at here."""
+        """The rows that its adapter was trained on, or the reason why they are not available here."""
         if row.receipt.adapter_id == BASE_ONLY:
             return None, "the base alone answered"
         if (adapter := self._adapter(row)) is None:
@@ -227,11 +230,11 @@ class ReceiptChecker:
 
 
 class _UnknownError(Exception):
-    """Something that can't be told here."""
+    """A statement that can't be checked here."""
 
 
 class _FalseError(Exception):
-    """Something that does not hold."""
+    """A statement that is false."""
 
 
 def _require(condition: bool, why_not: str) -> None:
@@ -250,5 +253,5 @@ def _checked(what: str, find: Callable[[], str]) -> ReceiptCheck:
 
 def _why_no_text(row: ReceiptRow) -> str:
     if not row.receipt.flags & FLAG_AUDITABLE:
-        return "the payer lets nobody audit it, so its text was not kept"
+        return "its payer does not allow audits, so its text was not stored"
     return "its text is not here: it was deleted when its claim became final, or it is the payer's"

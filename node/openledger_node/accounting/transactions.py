@@ -1,6 +1,6 @@
-"""What money verbs ask and do, as plain values for JSON: the same whether a daemon answers or the verb itself does.
+"""Commands that move money, with plain values for JSON; the daemon runs them, or a command itself without a daemon.
 
-Doing something takes two steps: a plan shows what it will be and cost, and only then it is wanted.
+Each takes two steps: a plan shows its transactions and their cost, and only the confirmed plan is carried out.
 """
 
 import secrets
@@ -41,42 +41,42 @@ from .plain import plain_of
 from .publishing import PUBLISHERS, Publication
 
 PLANS_MAX = 100
-"""Plans that were shown and not yet confirmed; the oldest go first."""
+"""Plans that are kept for confirmation; beyond that the oldest are dropped."""
 
 PLAN_S = 600.0
-"""So long a plan waits for its yes, and the key that it takes stays open."""
+"""A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
 Arguments = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What was shown to the operator, and waits for his yes."""
+    """A plan that was shown to the operator and waits for confirmation."""
 
     actions: tuple[Action, ...]
     steps: tuple[PlannedTransaction, ...]
     account: Address
     made_s: float  # monotonic
-    keep: Callable[[], object]  # writes to the home what goes with it
+    keep: Callable[[], object]  # writes what belongs to it to the data directory
 
 
 class TransactionPlanner:
-    """The money verbs over one economy."""
+    """Plans and runs the commands that move money, over one session."""
 
     def __init__(self, home: Home, session: NetworkSession) -> None:
         self._home = home
         self._session = session
         self._plans: dict[str, Plan] = {}
-        self._opened: set[Address] = set()  # keys that a password has opened, and that are to be forgotten
+        self._opened: set[Address] = set()  # keys unlocked by a password, to be locked again
 
-    # ---- what there is
+    # ---- balances
 
     def stake(self) -> dict[str, Any]:
-        """What is bonded."""
+        """The bond and the wallet."""
         return plain_of(self._session.treasury.stake())
 
     def channels(self) -> dict[str, Any]:
-        """Channels of either side, and what is left in those that this node pays from."""
+        """Channels of both sides, and the money left in those that this node pays from."""
         views = self._session.treasury.channels()
         left = [view.left_wei for view in views if view.role == "payer"]
         return {
@@ -86,7 +86,7 @@ class TransactionPlanner:
         }
 
     def rewards(self) -> dict[str, Any]:
-        """What is on its way, and what this UTC day's gas has cost of its budget."""
+        """Earnings that are not withdrawn yet, and the part of the gas budget spent this UTC day."""
         session = self._session
         today_s = day_start_s(session.client.head().timestamp_s)
         return {
@@ -99,32 +99,32 @@ class TransactionPlanner:
         """The newest transactions."""
         return [transaction_to_plain(found) for found in self._session.ledger.outbox.newest(limit=limit)]
 
-    # ---- what is wanted
+    # ---- plans
 
-    def plan(self, verb: str, arguments: Arguments, password: str | None) -> dict[str, Any]:
-        """What a verb would do and cost; an argument `wallet` names another account of the home.
+    def plan(self, command: str, arguments: Arguments, password: str | None) -> dict[str, Any]:
+        """Plan a command and show its cost; the argument `wallet` names another account of the data directory.
 
         Raises:
-            NodeError: the verb has nothing to do, or the wallet can't be opened.
+            NodeError: the command has nothing to do, or the wallet can't be unlocked.
             RevertedError: a contract would refuse it.
         """
-        if verb not in (*_PLANNERS, *PUBLISHERS):
+        if command not in (*_PLANNERS, *PUBLISHERS):
             known = ", ".join([*_PLANNERS, *PUBLISHERS])
-            raise MalformedError(f"no verb {verb!r} can be planned: there are {known}")
+            raise MalformedError(f"no command {command!r} can be planned: the commands are {known}")
         account = self._unlock(arguments.get("wallet") or WALLET, password)
         name = secrets.token_hex(8)
-        wanted = self._publication(verb, account, arguments)
+        publication = self._publication(command, account, arguments)
         sign = self._session.ring.signer(account)
         try:
-            steps = self._session.treasury.plan(wanted.actions, account, sign, key=f"{verb}:{name}")
+            steps = self._session.treasury.plan(publication.actions, account, sign, key=f"{command}:{name}")
         except RevertedError as error:
             raise explain_revert(error) from error
         self._plans[name] = Plan(
-            actions=wanted.actions,
+            actions=publication.actions,
             steps=tuple(steps),
             account=account,
             made_s=time.monotonic(),
-            keep=wanted.keep,
+            keep=publication.keep,
         )
         while len(self._plans) > PLANS_MAX:
             self._plans.pop(next(iter(self._plans)))
@@ -135,12 +135,12 @@ class TransactionPlanner:
                 {"summary": step.intent.summary, "gas": step.gas, "fee_wei": str(step.fee_wei)} for step in steps
             ],
             "fee_wei": str(sum(step.fee_wei for step in steps)),
-            "note": wanted.note,
-            **self._afterwards(account, wanted.actions, Wei(sum(step.fee_wei for step in steps))),
+            "note": publication.note,
+            **self._afterwards(account, publication.actions, Wei(sum(step.fee_wei for step in steps))),
         }
 
     def _afterwards(self, account: Address, actions: Sequence[Action], fee_wei: Wei) -> dict[str, Any]:
-        """What the account and the day's gas budget have once a plan is carried out."""
+        """The account's balance and the day's gas budget after a plan."""
         session = self._session
         change = change_wei(actions, account)
         spent = session.ledger.outbox.spent_wei(day_start_s(session.client.head().timestamp_s))
@@ -150,31 +150,31 @@ class TransactionPlanner:
         }
 
     def act(self, name: str) -> list[dict[str, Any]]:
-        """Have a plan carried out.
+        """Carry out a confirmed plan.
 
         Raises:
-            NodeError: it is not known: it was carried out, or is too old.
+            NodeError: there is no such plan: it was carried out already, or is too old.
         """
         plan = self._plans.pop(name, None)
         if plan is None:
-            raise NodeError("this plan is not known any more: say the verb again")
+            raise NodeError("this plan was carried out already or is too old: run the command again")
         self._remember_channels(plan.actions)
         plan.keep()
         return [transaction_to_plain(found) for found in self._session.send(plan.steps)]
 
     def find_transactions(self, keys: list[str]) -> list[dict[str, Any]]:
-        """How far some transactions are."""
+        """Report the state of transactions by their keys."""
         found = [self._session.ledger.outbox.find(key) for key in keys]
         return [transaction_to_plain(each) for each in found if each]
 
     def claim_now(self) -> dict[str, Any]:
-        """Claim, propose and finalise whatever is due, without waiting for the interval."""
+        """Claim, propose and finalise everything that is due, without waiting for the interval."""
         self._session.settlement.hurry()
         self._session.step()
         return self.rewards()
 
     def lock(self) -> None:
-        """Forget the keys that were opened for a verb, once nothing waits for them; throwaway ones stay."""
+        """Lock the keys that were unlocked for a command, once nothing needs them; throwaway keys stay."""
         oldest_s = time.monotonic() - PLAN_S
         self._plans = {name: plan for name, plan in self._plans.items() if plan.made_s > oldest_s}
         waiting = {found.intent.sender for found in self._session.ledger.outbox.unfinished()}
@@ -184,7 +184,7 @@ class TransactionPlanner:
         self._opened &= waiting
 
     def _unlock(self, name: str, password: str | None) -> Address:
-        """Open an account's key for what comes next.
+        """Unlock an account's key for a plan.
 
         Raises:
             KeyFileError: there is no such account, or the password is missing or wrong.
@@ -194,7 +194,7 @@ class TransactionPlanner:
         if is_unattended(network, name):
             key = unlock_unattended(account)
         elif password is None:
-            raise KeyFileError(f"{name} is locked: this verb needs its password")
+            raise KeyFileError(f"{name} is locked: this command needs its password")
         else:
             key = unlock(account, Password(text=password))
             self._opened.add(account.address)
@@ -202,19 +202,19 @@ class TransactionPlanner:
         return account.address
 
     def _remember_channels(self, actions: Sequence[Action]) -> None:
-        """A channel is known before it is paid into: its config is nowhere else."""
+        """Store new channels before their deposits are sent, because their configs are nowhere else."""
         for action in actions:
             if isinstance(action, OpenChannel):
                 key = channel_id(action.config, self._session.deployment.payments)
                 self._session.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
 
-    def _publication(self, verb: str, account: Address, arguments: Arguments) -> Publication:
-        """What a verb sends; those that publish also write to the home."""
-        if verb in PUBLISHERS:
-            return PUBLISHERS[verb](self._home, self._session, account, arguments)
-        return Publication(actions=tuple(_PLANNERS[verb](self, account, arguments)))
+    def _publication(self, command: str, account: Address, arguments: Arguments) -> Publication:
+        """The actions of a command; publishing commands also write to the data directory."""
+        if command in PUBLISHERS:
+            return PUBLISHERS[command](self._home, self._session, account, arguments)
+        return Publication(actions=tuple(_PLANNERS[command](self, account, arguments)))
 
-    # ---- the verbs
+    # ---- commands
 
     def _add_stake(self, account: Address, arguments: Arguments) -> list[Action]:
         actions: list[Action] = [AddStake(amount_wei=wei_from_text(arguments["amount_wei"]))]
@@ -230,7 +230,7 @@ class TransactionPlanner:
         return [WithdrawStake()]
 
     def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
-        """Earnings, and what the bond has earned, where there is either."""
+        """Withdraw earnings and the bond's rewards, whichever there are."""
         deployment = self._session.deployment
         to = check_address(arguments["to"]) if arguments.get("to") else account
         balance = deployment.rewards_balance(account)
@@ -239,7 +239,7 @@ class TransactionPlanner:
         if deployment.stake(account).rewards_wei:
             actions.append(TakeStakerRewards())
         if not actions:
-            raise NodeError("there is nothing to withdraw: `openledger-node rewards show` says what is on its way")
+            raise NodeError("there is nothing to withdraw: `openledger-node rewards show` lists earnings under way")
         return actions
 
     def _set_payout(self, _: Address, arguments: Arguments) -> list[Action]:
@@ -272,7 +272,7 @@ class TransactionPlanner:
         return [WithdrawChannel(channel_id=key, config=config)]
 
     def _channel(self, arguments: Arguments) -> tuple[ChannelId, ChannelConfig]:
-        """A channel of ours by the beginning of its id."""
+        """Find a channel of ours by the beginning of its id."""
         beginning = str(arguments["channel_id"])
         found = [row for row in self._session.ledger.channels.all() if row.channel_id.startswith(beginning)]
         if len(found) != 1:
@@ -296,7 +296,7 @@ _PLANNERS: dict[str, Callable[[TransactionPlanner, Address, Arguments], list[Act
 
 
 def transaction_to_plain(found: Transaction) -> dict[str, Any]:
-    """A transaction for JSON."""
+    """Convert a transaction for JSON."""
     return {
         "key": found.intent.key,
         "summary": found.intent.summary,

@@ -187,7 +187,7 @@ def poor(keeper: Keeper) -> None:
 
 
 REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exception], str]] = [
-    ("datanet create", nothing, {}, NodeError, "under which licence may the rows of lake be used"),
+    ("datanet create", nothing, {}, NodeError, "Datanet lake needs a licence for its rows"),
     ("datanet create", nothing, {"licence": " "}, MalformedError, "a licence is a name like CC-BY-4.0"),
     ("datanet create", nothing, {**TERMS, "owner_ppm": PPM + 1}, MalformedError, "from 0 to 1000000 parts"),
     ("datanet create", nothing, {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
@@ -205,7 +205,7 @@ REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exceptio
     ("adapters publish", trained, {"royalty_ppm": "10"}, MalformedError, "a royalty is from 0 to"),
     ("adapters publish", trained, {"datanet_ids": ["lake"]}, MalformedError, "not a digest: 'lake'"),
     ("adapters publish", by_somebody_else, {}, NodeError, "its entry can't be changed"),
-    ("adapters publish", poor, {}, NodeError, "is registered under a bond of 10 OPEN, and"),
+    ("adapters publish", poor, {}, NodeError, "takes a bond of 10 OPEN, but"),
 ]
 
 

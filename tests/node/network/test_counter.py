@@ -148,7 +148,7 @@ async def test_a_version_that_was_never_published_names_nobody(shop: Shop, adapt
     [
         ("riches", {}, "no question is called 'riches'"),
         ("plan", {}, "the argument 'verb' is missing"),
-        ("plan", {"verb": "steal", "arguments": {}}, "no verb 'steal' can be planned"),
+        ("plan", {"verb": "steal", "arguments": {}}, "no command 'steal' can be planned"),
         ("plan", {"verb": "stake add", "arguments": {}}, "the argument 'amount_wei' is missing"),
         ("plan", {"verb": "stake add", "arguments": {"amount_wei": 5}}, "an amount is a decimal text of wei, not 5"),
     ],
