@@ -3,7 +3,7 @@
 Shares are the receipt's own. Spans are for reading; the attributor that computed the shares also ranks the rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -52,6 +52,11 @@ class _Holder:
     row: int  # the one with the greatest share
     others: tuple[int, ...]
 
+    @property
+    def place(self) -> Place:
+        """The place of that row."""
+        return self.datanet, self.row
+
 
 def teaching_of(
     home: Home,
@@ -73,17 +78,19 @@ def teaching_of(
     return {
         **state_of(row),
         "algorithm": ALGORITHMS.get(row.receipt.algo_id, str(row.receipt.algo_id)),
-        "people": [{**plain_of(person), "rows": _num_rows(shown["rows"], person)} for person in people],
+        "people": [
+            {
+                **plain_of(person),
+                "rows": sum(row["account"] == person.account and row["ppm"] > 0 for row in shown["rows"]),
+            }
+            for person in people
+        ],
         **shown,
         "datanets": _datanets(division, found, registered),
         "part_wei": str(division.contributors_wei),
         "part_ppm": division.contributors_wei * 1_000_000 // (division.amount_wei or 1),
         "dust_wei": str(sum(part.dust_wei for part in division.datanets)),
     }
-
-
-def _num_rows(rows: Sequence[Mapping[str, Any]], person: Person) -> int:
-    return sum(row["account"] == person.account and row["ppm"] > 0 for row in rows)
 
 
 def _datanets(division: Division, names: Sequence[str | None], registered: Registered | None) -> list[dict[str, Any]]:
@@ -128,7 +135,7 @@ class AttributionReport:
         exchange, texts = self._texts.exchange, self._texts
         spans = self._spans(exchange.answer, texts.answer)
         asked = self._spans(exchange.prompt, texts.question)
-        places = list(dict.fromkeys([*self._paid, *(holder_place(each) for each, _, _ in [*spans, *asked])]))
+        places = list(dict.fromkeys([*self._paid, *(each.place for each, _, _ in [*spans, *asked])]))
         return {
             "tokens": len(exchange.answer),
             "tokens_matched": num_covered([run for runs in self._runs for run in runs]),
@@ -189,11 +196,11 @@ class AttributionReport:
         return _Holder(run=run, datanet=at, row=best, others=tuple(row for row in run.rows if row != best))
 
     def _people_ppm(self, holder: _Holder) -> int:
-        person = self._people.get(self._account(holder_place(holder)))
+        person = self._people.get(self._account(holder.place))
         return person.ppm if person else 0
 
     def _span(self, holder: _Holder, span: Span, word: tuple[int, int]) -> dict[str, Any]:
-        account = self._account(holder_place(holder))
+        account = self._account(holder.place)
         digests = self._owned[holder.datanet].index.row_digests
         return {
             "begin": word[0],
@@ -214,7 +221,7 @@ class AttributionReport:
         digest = datanet.index.row_digests[row]
         tokens = datanet.index.row_tokens(row)
         runs = [run for run in self._runs[at] if row in run.rows]
-        text, marks = self._row_text(tokens, self._prompts(at).get(digest), runs)
+        text, marks = self._row_text(tokens, self._prompts[at].get(digest), runs)
         return {
             "row": digest,
             "datanet_id": datanet.id,
@@ -253,15 +260,10 @@ class AttributionReport:
             marks += [{"begin": word[0], "end": word[1]}] if word else []
         return text, _apart(marks)
 
-    def _prompts(self, at: int) -> dict[Digest, str]:
-        """Questions of rows that are stored here: an index does not separate question and answer."""
-        if at not in self._known_prompts:
-            self._known_prompts[at] = _own_prompts(self._home, self._owned[at])
-        return self._known_prompts[at]
-
     @cached_property
-    def _known_prompts(self) -> dict[int, dict[Digest, str]]:
-        return {}
+    def _prompts(self) -> list[dict[Digest, str]]:
+        """Questions of rows that are stored here: an index does not separate question and answer."""
+        return [_own_prompts(self._home, datanet) for datanet in self._owned]
 
     @cached_property
     def _published(self) -> list[str | None]:
@@ -284,11 +286,6 @@ def _apart(marks: Sequence[dict[str, int]]) -> list[dict[str, int]]:
         else:
             apart.append(dict(mark))
     return apart
-
-
-def holder_place(holder: _Holder) -> Place:
-    """The row that is shown for a run."""
-    return holder.datanet, holder.row
 
 
 def _own_prompts(home: Home, datanet: OwnedDatanet) -> dict[Digest, str]:

@@ -191,7 +191,7 @@ class MoneyTrail:
             amount_wei=Wei(sum(pot.amount_wei for pot in pots)) if self._claimed else None,
             who="node",
             account=self._node,
-            says="names who is owed for the data; its own share stands behind the list",
+            says="names who is owed for the data; its own share is credited only when the list is final",
             **self._place(self._proposed),
         )
 

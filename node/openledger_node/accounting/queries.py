@@ -56,7 +56,7 @@ class MoneyQueries:
             "act": lambda given: {"transactions": planner.act(given["plan"])},
             "claim": lambda _: planner.claim_now(),
             "transactions": lambda given: {"transactions": planner.find_transactions(given["keys"])},
-            "receipts": lambda given: {"receipts": self._receipts(min(int(given["limit"]), RECEIPTS_MAX))},
+            "receipts": lambda given: {"receipts": self._receipts(limit=min(int(given["limit"]), RECEIPTS_MAX))},
             "receipt": lambda given: self._receipt(given["receipt"]),
             "follow": lambda given: follow(home, session, checker.find(given["receipt"])),
             "outbox": lambda given: {
@@ -100,7 +100,7 @@ class MoneyQueries:
         self._session.step()
         return self._network()
 
-    def _receipts(self, limit: int) -> list[dict[str, Any]]:
+    def _receipts(self, *, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]
 
     def _summary(self, row: ReceiptRow) -> dict[str, Any]:
@@ -135,7 +135,10 @@ class MoneyQueries:
             "is_auditable": bool(row.receipt.flags & FLAG_AUDITABLE),
             "is_sampled": is_sampled(row.nonce, digest_word(row.digest)) if row.nonce else None,
             "receipt": plain_of(row.receipt),
-            "shares": [{**plain_of(share), "pays": _payee(share.account)} for share in row.shares],
+            "shares": [
+                {**plain_of(share), "pays": "treasury" if share.account == ZERO_ADDRESS else "contributor"}
+                for share in row.shares
+            ],
             "answer": self._checker.text(row),
             "evidence": None if found is None else [plain_of(each) for each in found],
             "teaching": self._checker.teaching(row),
@@ -162,10 +165,6 @@ def open_questions(
     """Compose the queries over one session."""
     checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, unseal=unseal)
     return MoneyQueries(home, session, TransactionPlanner(home, session), checker)
-
-
-def _payee(account: str) -> str:
-    return "treasury" if account == ZERO_ADDRESS else "contributor"
 
 
 # ---- Money that waits for the operator, counted from ledger and memory without asking the chain.

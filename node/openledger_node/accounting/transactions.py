@@ -296,14 +296,15 @@ _PLANNERS: dict[str, Callable[[TransactionPlanner, Address, Arguments], list[Act
 
 
 def transaction_to_plain(found: Transaction) -> dict[str, Any]:
-    """Convert a transaction for JSON."""
+    """Convert a transaction for JSON; `at` is the chain time of its block, or else of its first sending."""
+    at_s = found.mined_s or next((each.sent_s for each in found.variants if each.sent_s), None)
     return {
         "key": found.intent.key,
         "summary": found.intent.summary,
         "kind": found.intent.kind,
         "sender": found.intent.sender,
         "state": found.state,
-        "at": _moment(found.mined_s or next((each.sent_s for each in found.variants if each.sent_s), None)),
+        "at": None if at_s is None else rfc3339(at_s),
         "hash": found.mined_hash or (found.variants[-1].hash if found.variants else None),
         "times_raised": max(0, len(found.variants) - 1),
         "block": found.block_number,
@@ -311,8 +312,3 @@ def transaction_to_plain(found: Transaction) -> dict[str, Any]:
         "fee_wei": None if found.fee_wei is None else str(found.fee_wei),
         "error": found.error,
     }
-
-
-def _moment(at_s: int | None) -> str | None:
-    """Chain time as RFC 3339."""
-    return None if at_s is None else rfc3339(at_s)

@@ -55,7 +55,8 @@ def find_runs(index: DatanetIndex, text: Sequence[int]) -> list[Run]:
         places = index.suffixes[low : low + min(int(count[level, end]), PLACES_MAX)].astype(np.int64)
         length, places = _extend(index, places, tokens[begin:])
         if begin + length > reached:
-            runs.append(Run(begin=begin, length=length, rows=_rows_at(index, places)))
+            rows = np.unique(np.searchsorted(index.starts, places, side="right") - 1)
+            runs.append(Run(begin=begin, length=length, rows=tuple(rows.tolist())))
             reached = begin + length
     return runs
 
@@ -129,10 +130,6 @@ def _extend(index: DatanetIndex, places: Positions, tokens: Positions) -> tuple[
             break
         places, length = places[fits], length + 1
     return length, places
-
-
-def _rows_at(index: DatanetIndex, places: Positions) -> tuple[int, ...]:
-    return tuple(np.unique(np.searchsorted(index.starts, places, side="right") - 1).tolist())
 
 
 def _free(taken: Sequence[bool], begin: int, end: int) -> Iterator[tuple[int, int]]:

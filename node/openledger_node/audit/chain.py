@@ -138,13 +138,13 @@ def check_code(client: ChainClient, network: Network) -> None:
     Raises:
         ChainError: some are not; the message names them.
     """
-    others = [name for name in CONTRACTS if not _is_ours(client, name, network.contracts[name])]
+    others = [
+        name
+        for name in CONTRACTS
+        if not is_code_of(client.code(network.contracts[name]), load_contract(name).bytecode)
+    ]
     if others:
         raise ChainError(
             f"{', '.join(others)} of {network.network} differs from the code that this release compiles: "
             "audit with the release that deployed it"
         )
-
-
-def _is_ours(client: ChainClient, name: str, address: Address) -> bool:
-    return is_code_of(client.code(address), load_contract(name).bytecode)

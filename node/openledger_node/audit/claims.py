@@ -21,7 +21,7 @@ TERMS = {
     CreditRole.TREASURY: "treasuries",
     CreditRole.PROTOCOL: "protocol",
 }
-"""As what an account is credited; owners are told apart by the record's split."""
+"""Terms by the role of a credit; the record's split tells the two kinds of owners apart."""
 
 
 @dataclass(slots=True, kw_only=True)

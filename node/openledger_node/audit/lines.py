@@ -43,7 +43,8 @@ def terms_of(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> T
 
 def where_it_went(terms: Terms) -> int:
     """The sum of all terms but `paid_in`."""
-    return sum(_total(term) for name, term in terms.items() if name != "paid_in")
+    spent = [term for name, term in terms.items() if name != "paid_in"]
+    return sum(term if isinstance(term, int) else sum(term.values()) for term in spent)
 
 
 def terms_to_json(terms: Terms) -> dict[str, object]:
@@ -52,10 +53,6 @@ def terms_to_json(terms: Terms) -> dict[str, object]:
         name: str(term) if isinstance(term, int) else {account: str(wei) for account, wei in term.items()}
         for name, term in terms.items()
     }
-
-
-def _total(term: int | Mapping[str, int]) -> int:
-    return term if isinstance(term, int) else sum(term.values())
 
 
 # ---- lines

@@ -1,6 +1,5 @@
 """Claims: the receipts that went to the chain together, and the state of each claim there."""
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -86,12 +85,9 @@ class Claims:
         return next(iter(self._found("WHERE claim_id = ?", claim_id)), None)
 
     def _found(self, condition: str, *values: object) -> list[Claim]:
-        return [_claim(row) for row in self._store.rows(f"SELECT * FROM claim {condition}", values)]
+        rows = self._store.rows(f"SELECT * FROM claim {condition}", values)
+        return [Claim(**{**dict(row), "gross_wei": Wei(int(row["gross_wei"]))}) for row in rows]
 
 
 def _limit(limit: int | None) -> int:
     return -1 if limit is None else limit  # SQLite takes a negative limit for none
-
-
-def _claim(row: sqlite3.Row) -> Claim:
-    return Claim(**{**dict(row), "gross_wei": Wei(int(row["gross_wei"]))})

@@ -63,7 +63,7 @@ class Receipts:
                 digest=draft.digest(receipt),
                 receipt=receipt,
                 shares=draft.shares,
-                unsecured_wei=_unsecured(cumulative, draft.amount_wei, draft.secured_wei),
+                unsecured_wei=Wei(max(0, min(draft.amount_wei, cumulative - draft.secured_wei))),
                 opening=draft.opening,
             )
             self.insert(row)
@@ -192,10 +192,6 @@ class Receipts:
 
     def _found(self, query: str, *values: object) -> list[ReceiptRow]:
         return [_receipt_row(row) for row in self._store.rows(query, values)]
-
-
-def _unsecured(cumulative: Wei, amount: Wei, secured: Wei) -> Wei:
-    return Wei(max(0, min(amount, cumulative - secured)))
 
 
 def _receipt_row(row: sqlite3.Row) -> ReceiptRow:

@@ -68,17 +68,14 @@ def prepare_development(session: NetworkSession, *, is_bonding: bool = True) -> 
         actions.append(AddStake(amount_wei=Wei(min_stake - stake.bonded_wei)))
     if not session.deployment.is_signer(wallet, signer):
         actions.append(AppointSigner(signer=signer))
-    if actions and not _is_under_way(session):
+    # The bonding transactions of an earlier start may still be under way.
+    is_under_way = any(found.intent.key.startswith("start:") for found in session.ledger.outbox.unfinished())
+    if actions and not is_under_way:
         sign = session.ring.signer(wallet)
         steps = session.treasury.plan(actions, wallet, sign, key=f"start:{time.time_ns()}")
         session.send(steps)
         done += [step.intent.summary for step in steps]
     return done
-
-
-def _is_under_way(session: NetworkSession) -> bool:
-    """True if the bonding transactions of an earlier start are under way."""
-    return any(found.intent.key.startswith("start:") for found in session.ledger.outbox.unfinished())
 
 
 # ---- open

@@ -10,7 +10,8 @@ from openledger_protocol.settlement import ClaimRecord, Credit, Payout, Pot
 
 def record_of(claimed: Event) -> ClaimRecord:
     """The claim record in a `Claimed` event; the contract stores only its hash."""
-    fields: Mapping[str, Any] = _mapping(claimed.arguments["record"])
+    fields: Any = claimed.arguments["record"]
+    assert isinstance(fields, Mapping), "a struct is decoded to its fields"
     return ClaimRecord(
         node=Address(fields["node"]),
         seq=fields["seq"],
@@ -49,9 +50,4 @@ def integer(event: Event, name: str) -> int:
     """Return an argument that is a number."""
     value = event.arguments[name]
     assert type(value) is int, f"{event.name}.{name} is a number in the ABI"
-    return value
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    assert isinstance(value, Mapping), "a struct comes as its fields"
     return value
