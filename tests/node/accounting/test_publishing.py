@@ -191,7 +191,13 @@ REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exceptio
     ("datanet create", nothing, {"licence": " "}, MalformedError, "a licence is a name like CC-BY-4.0"),
     ("datanet create", nothing, {**TERMS, "owner_ppm": PPM + 1}, MalformedError, "from 0 to 1000000 parts"),
     ("datanet create", nothing, {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
-    ("datanet create", nothing, {**TERMS, "treasury": ZERO_ADDRESS}, MalformedError, "a treasury must be an account"),
+    (
+        "datanet create",
+        nothing,
+        {**TERMS, "treasury": ZERO_ADDRESS},
+        MalformedError,
+        "the treasury must be an account",
+    ),
     ("datanet create", nothing, {**TERMS, "datanet": "../x"}, MalformedError, "not a name: '../x'"),
     ("datanet create", created, {**TERMS, "owner_ppm": 7}, NodeError, "your Datanet lake has other terms"),
     ("datanet publish", nothing, {}, NodeError, "you have no Datanet 'lake'"),
@@ -200,11 +206,11 @@ REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exceptio
     ("datanet publish", unregistered, {}, NodeError, "is not registered on this network: `openledger-node datanet c"),
     ("adapters publish", nothing, {}, UnknownModelError, "no adapter 'lake' here"),
     ("adapters publish", unpublished, {}, NodeError, "version 1 of Datanet lake is not published on this network"),
-    ("adapters publish", of_others, {}, NodeError, "torn"),
+    ("adapters publish", of_others, {}, NodeError, "is damaged"),
     ("adapters publish", trained, {"royalty_ppm": PPM}, MalformedError, "a royalty is from 0 to"),
     ("adapters publish", trained, {"royalty_ppm": "10"}, MalformedError, "a royalty is from 0 to"),
     ("adapters publish", trained, {"datanet_ids": ["lake"]}, MalformedError, "not a digest: 'lake'"),
-    ("adapters publish", by_somebody_else, {}, NodeError, "its entry can't be changed"),
+    ("adapters publish", by_somebody_else, {}, NodeError, "an entry can't be changed"),
     ("adapters publish", poor, {}, NodeError, "takes a bond of 10 OPEN, but"),
 ]
 

@@ -107,7 +107,7 @@ async def test_a_receipt_shows_the_rows_that_speak_for_its_shares(shop: Shop, ad
 
 def tampered(shop: Shop, digest: str, **changes: object) -> dict[str, bool | None]:
     """What the checks say of a receipt that was altered in the ledger."""
-    inspector = shop.questions._inspector
+    inspector = shop.questions._checker
     row = inspector.find(digest)
     receipt = replace(row.receipt, **{name: value for name, value in changes.items() if hasattr(row.receipt, name)})
     own = {name: value for name, value in changes.items() if not hasattr(row.receipt, name)}
@@ -123,7 +123,7 @@ async def test_a_receipt_that_was_altered_is_found_out(shop: Shop, adapter: Adap
     other = tuple(replace(share, account=ADA if share.account != ADA else BEN) for share in bought.shares[:1])
     found = tampered(shop, digest, shares=other)
     assert (found["shares"], found["attribution"]) == (False, False)
-    opening = shop.questions._inspector.find(digest).opening
+    opening = shop.questions._checker.find(digest).opening
     assert opening is not None
     altered = opening.replace(b'"text":"', b'"text":"x')
     assert tampered(shop, digest, opening=altered)["text"] is False
@@ -139,7 +139,7 @@ async def test_an_adapter_that_nobody_registered_is_not_sold(shop: Shop) -> None
 async def test_a_version_that_was_never_published_names_nobody(shop: Shop, adapter: Adapter) -> None:
     file = version_file(shop.home, LAKE.id, LAKE.version)
     file.write_text(file.read_text().replace(ADA, BEN))
-    with pytest.raises(AdapterRefusedError, match=r"was never published|torn"):
+    with pytest.raises(AdapterRefusedError, match=r"was never published|is damaged"):
         await shop.ask("hello", model="lake")
 
 

@@ -137,7 +137,7 @@ def test_each_point_that_is_passed_is_one_that_is_tried() -> None:
     named = set(re.findall(r"\"((?:claim|propose|finalize):[a-z-]+)\"", source))
     made = {f"{kind}:{when}" for kind in ("propose", "finalize") for when in re.findall(r"{point}:([a-z]+)", source)}
     assert named | made == set(FAIL_POINTS)
-    assert set(re.findall(r"_want\(claim, \"([a-z]+)", source)) == {"propose", "finalize"}
+    assert set(re.findall(r"_intend\(claim, \"([a-z]+)", source)) == {"propose", "finalize"}
 
 
 # ---- what must hold whenever all claims are over
