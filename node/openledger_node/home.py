@@ -175,7 +175,7 @@ def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
     """Take the home's lock and write down who has it; it goes with the returned file, or with the process.
 
     Raises:
-        VerbAtWorkError: a verb holds it.
+        CommandRunningError: a verb holds it.
         ConfigError: another daemon holds it, or the home's path is too long for its control socket.
     """
     if len(os.fsencode(home.socket)) > SOCKET_PATH_BYTES_MAX:

@@ -142,7 +142,7 @@ def test_kills_in_the_middle_lose_nothing_and_verbs_work_without_a_daemon(home: 
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        (("stake", "add", "much"), 2, "'much' is no amount: say how many, like 12 or 0.5"),
+        (("stake", "add", "much"), 2, "'much' is not an amount: give a number such as 12 or 0.5"),
         (("stake", "add", "5000000"), 1, "and this takes 5,000,000 OPEN: bring more there, or say less"),
         (("stake", "remove", "5000000"), 1, "less than 5,000,000 OPEN: say less"),
         (("stake", "withdraw"), 1, "the contract refuses: no stake can be taken out yet"),

@@ -36,15 +36,15 @@ app = typer.Typer(help="LoRA adapters on this machine.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 PULL_TIMEOUT_S = 3600.0
-"""For a whole adapter over a slow line; what has come is kept, and the next pull goes on from there."""
+"""Limit for a whole adapter over a slow connection. An interrupted download resumes at the next pull."""
 
 REMOVE_TIMEOUT_S = 60.0
-"""For the files of a large adapter on a slow disk."""
+"""Limit for deleting the files of a large adapter on a slow disk."""
 
 
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
-    """List the adapters that requests may name."""
+    """List the adapters that requests can name."""
     home = open_node_home()
     cap_bytes = load_settings(home).limits.disk_bytes
     found = ask_daemon(home, "GET", "/adapters") or _stopped_library(home, cap_bytes)
@@ -63,7 +63,7 @@ def list_all(as_json: Json = False) -> None:
         ]
         for adapter in found["adapters"]
     ]
-    empty = "no adapter is here yet: `openledger-node factory train --sample --name NAME`, or `adapters add FOLDER`"
+    empty = "no adapter yet: `openledger-node factory train --sample --name NAME`, or `adapters add FOLDER`"
     show_table(["adapter", "base", "rank", "size", "where"], rows, empty=empty)
     if (memory := found["memory"]) and rows:
         taken, budget = megabytes(memory["resident_bytes"]), megabytes(memory["budget_bytes"])
@@ -73,12 +73,12 @@ def list_all(as_json: Json = False) -> None:
 
 @app.command()
 def add(
-    folder: Annotated[Path, typer.Argument(help="A folder in PEFT format.", exists=True, file_okay=False)],
-    name: Annotated[str | None, typer.Option(help="What to call it; the folder's name if not given.")] = None,
-    base: Annotated[str | None, typer.Option(help="The base it was made for, if it does not say so.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Folder in PEFT format.", exists=True, file_okay=False)],
+    name: Annotated[str | None, typer.Option(help="Name of the adapter; by default the folder's name.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base it was trained for, if the files do not name it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check an adapter and put it on the shelf; a running node serves it at once."""
+    """Check an adapter and add it to the library; a running node serves it right away."""
     home = open_node_home()
     settings = load_settings(home)
     chosen = find_base(home, base or settings.inference.base)
@@ -90,46 +90,46 @@ def add(
         emit_json("adapter_details", adapter_to_json(adapter))
         return
     name_here = shortest_name(adapter, list_adapters(home))
-    say(f"[bold]{adapter.full_name}[/] is on the shelf: `openledger-node chat --model {name_here}`")
+    say(f"[bold]{adapter.full_name}[/] is in the library; try it: `openledger-node chat --model {name_here}`")
 
 
 @transaction_command(app, "adapters publish")
 def publish(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")],
-    royalty: Annotated[str, typer.Option(help="Percent of what its answers earn, for its maker.")] = "10",
+    royalty: Annotated[str, typer.Option(help="Percent of its answers' earnings that goes to you.")] = "10",
     datanet_id: Annotated[
         list[str] | None,
-        typer.Option(help="A Datanet's id, where several on the chain fit its name and rows.", show_default=False),
+        typer.Option(help="Id of a Datanet, if several on the chain match its name and rows.", show_default=False),
     ] = None,
 ) -> dict[str, Any]:
-    """Register an adapter under a bond, so that its answers can be paid for; its Datanets must be published."""
+    """Register an adapter on the chain with a bond, so that its answers can be paid. Publish its Datanets first."""
     return {"adapter": name, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
 
 
 @app.command()
 def pull(
-    adapter: Annotated[str, typer.Argument(help="The name that peers offer it under, or its id.")],
+    adapter: Annotated[str, typer.Argument(help="Name that peers offer it under, or its id.")],
     as_json: Json = False,
 ) -> None:
-    """Fetch an adapter from peers, check all of it, and put it on the shelf; a running node does it."""
+    """Download an adapter from peers, check it, and add it to the library. The node must be running."""
     pulled = ask_daemon(open_node_home(), "POST", "/money/pull", {"adapter": adapter}, timeout_s=PULL_TIMEOUT_S)
     if pulled is None:
-        raise NodeError("only a running node has peers to fetch from: `openledger-node start`")
+        raise NodeError("only a running node has peers to download from: start it with `openledger-node start`")
     if as_json:
         emit_json("pulled_adapter", pulled)
         return
     if not pulled["bytes"]:
-        say(f"[bold]{plain(pulled['adapter'])}[/] was on the shelf already")
+        say(f"[bold]{plain(pulled['adapter'])}[/] is in the library already")
         return
     size, seconds, peer = megabytes(pulled["bytes"]), pulled["duration_s"], plain(pulled["from_peer"])
-    say(f"[bold]{plain(pulled['adapter'])}[/] is on the shelf: {size} in {seconds:.1f} s from {peer}")
+    say(f"[bold]{plain(pulled['adapter'])}[/] is in the library: {size} in {seconds:.1f} s from {peer}")
 
 
 @app.command()
 def pin(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
 ) -> None:
-    """Keep an adapter in memory, so that no request waits for it: in a running node at once, and at each start."""
+    """Keep an adapter in memory, now and after each start, so that no request waits for it to load."""
     home = open_node_home()
     adapters, settings = list_adapters(home), load_settings(home).inference
     adapter = find_adapter(adapters, name)
@@ -145,7 +145,7 @@ def pin(
 def unpin(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
 ) -> None:
-    """Let an adapter leave memory again when another one needs the room."""
+    """Let an adapter leave memory when another one needs the space."""
     home = open_node_home()
     adapter = find_adapter(list_adapters(home), name)
     _unpin(home, adapter)
@@ -158,7 +158,7 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take an adapter off the shelf and delete its files; answers that run on it already are not harmed."""
+    """Remove an adapter from the library and delete its files. Running answers finish."""
     home = open_node_home()
     adapter = find_adapter(list_adapters(home), name)
     confirm(_loss(adapter, read_bonds(home, network_id(home), [adapter]).get(adapter.id)), yes=yes)
@@ -176,7 +176,7 @@ def remove(
 def inspect(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")], as_json: Json = False
 ) -> None:
-    """Show what an adapter is: base, ranks, what it was trained on, and its checks."""
+    """Show an adapter's base, ranks, training data and checks."""
     home = open_node_home()
     adapter = find_adapter(list_adapters(home), name)
     layout = read_layout(adapter.folder)
@@ -189,7 +189,7 @@ def inspect(
 
 
 def served_base(home: Home) -> Base | None:
-    """The base that this home serves, if it is here."""
+    """Return the base that this node serves, if it is on this machine."""
     with suppress(ModelError):
         return find_base(home, load_settings(home).inference.base)
     return None
@@ -202,16 +202,16 @@ def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
 
 
 def _loss(adapter: Adapter, bond_wei: Wei | None) -> str:
-    """What is asked before an adapter is removed."""
+    """Build the confirmation question: what is deleted, and what is lost."""
     what = f"delete {adapter.full_name}, {megabytes(adapter.size_bytes)}"
     if bond_wei is None:
         return f"{what}? Only a new training or another copy brings it back."
     bond = f"under a bond of {open_amount(bond_wei)}" if bond_wei else "and its bond was taken back"
-    return f"{what}? It is published {bond}; that stays, but its answers then need a new training or a peer's copy."
+    return f"{what}? It is published {bond} and stays so, but to serve it again you need a new training or a copy."
 
 
 def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
-    """What `inspect` shows, line by line."""
+    """Collect the facts that `inspect` prints."""
     manifest, ranks = adapter.manifest, ranks_of_modules(layout)
     kind = "DoRA" if layout.is_dora else "LoRA"
     evaluation = [
@@ -243,5 +243,5 @@ def _show_pin(adapter: Adapter, *, as_json: bool, is_pinned: bool) -> None:
     if as_json:
         emit_json("pin", {"adapter": adapter.full_name, "id": adapter.id, "is_pinned": is_pinned})
         return
-    where = "stays in memory" if is_pinned else "leaves memory when another needs the room"
+    where = "stays in memory" if is_pinned else "leaves memory when another adapter needs the space"
     say(f"[bold]{adapter.full_name}[/] {where}")

@@ -1,4 +1,4 @@
-"""`attribution`: who taught an answer, and whether what its receipt says can be computed again."""
+"""`attribution`: the contributors who taught an answer, and a check of its receipt."""
 
 from typing import Annotated, Any
 
@@ -10,13 +10,13 @@ from ..text import rfc3339
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
 
-# ---- Who taught an answer, for a terminal: people with their shares, and the rows with what the answer has of them.
+# ---- Contributors with their shares, and the rows with the words that the answer has in common with them
 
 PPM_PER_PERCENT = 10_000
 
 
 def show_people(teaching: dict[str, Any], *, empty: str) -> None:
-    """Whom a receipt pays, and how much of its own price."""
+    """Show the contributors that a receipt pays, with their parts of its price."""
     rows = [
         [
             str(person["number"] or "…"),
@@ -31,7 +31,7 @@ def show_people(teaching: dict[str, Any], *, empty: str) -> None:
 
 
 def show_row(row: dict[str, Any]) -> None:
-    """A row that speaks for a share, with the words that the answer has in common with it."""
+    """Show a row that accounts for a share, with the words that the answer has in common with it."""
     runs = ", ".join(f"“{row['text'][mark['begin'] : mark['end']]}”" for mark in row["marks"]) or "no run of words"
     out_console.print(
         f"\n[bold]{plain(row['datanet'])}[/] row {row['row'][:10]}… of {row['account']}, "
@@ -42,13 +42,13 @@ def show_row(row: dict[str, Any]) -> None:
 
 
 def name_of(person: dict[str, Any]) -> str:
-    """What a person is called here: by name, else by address; nobody's share is the treasury's."""
+    """Return a contributor's name and address; a share without a contributor goes to the treasury."""
     if person["pays"] == "treasury":
         return "the Datanet's treasury"
     return f"{person['name']} {person['account']}" if person["name"] else str(person["account"])
 
 
-# ---- attribution
+# ---- The commands
 
 app = typer.Typer(help="Who taught an answer, and whether its receipt is right.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -61,15 +61,17 @@ STEP_MARKS = {"done": ("green", "●"), "now": ("bold yellow", "○"), "next": (
 def show(
     receipt: Annotated[
         str | None,
-        typer.Argument(help="A receipt's digest or request id, or how it begins.", show_default=False),
+        typer.Argument(help="Digest or request id of a receipt, or the start of either.", show_default=False),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show the way of its money, from the deposit to the withdrawal.")
+        bool, typer.Option("--follow", help="Follow the receipt's money, from the deposit to the withdrawal.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="Without a receipt: how many, newest first.", min=1, max=1000)] = 20,
+    limit: Annotated[
+        int, typer.Option(help="Without a receipt: number of receipts, newest first.", min=1, max=1000)
+    ] = 20,
     as_json: Json = False,
 ) -> None:
-    """Show a receipt: what was done, what it cost, and whose data taught the answer; without one, list the newest."""
+    """Show a receipt: the work, the price, and whose data taught the answer. Without a receipt, list the newest."""
     if follow and receipt is None:
         raise typer.BadParameter("--follow needs a receipt", param_hint="RECEIPT")
     if follow:
@@ -84,17 +86,17 @@ def show(
     else:
         columns = ["receipt", "signed (UTC)", "adapter", "in", "out", "amount", "countersigned", "claim"]
         rows = [_cells(each) for each in found["receipts"]]
-        show_table(columns, rows, empty="no receipt yet: one is made for each answer that is paid for")
+        show_table(columns, rows, empty="no receipt yet: each paid answer gets one")
 
 
 @app.command()
 def verify(
-    receipt: Annotated[str, typer.Argument(help="A receipt's digest or request id, or how it begins.")],
+    receipt: Annotated[str, typer.Argument(help="Digest or request id of a receipt, or the start of either.")],
     as_json: Json = False,
 ) -> int:
-    """Compute again all that a receipt says: signatures, texts, shares, claim, payouts; exit 1 if any is false.
+    """Recompute everything in a receipt: signatures, texts, shares, claim and payouts. Exit code 1 if any is false.
 
-    Signatures, sums and the texts' match are proven by that; scores are only executed again.
+    This proves the signatures, the sums and the match of the texts. Scores are only computed a second time.
     """
     with open_money() as money:
         found = money.ask("verify", receipt=receipt)
@@ -122,7 +124,7 @@ def _cells(found: dict[str, Any]) -> list[str]:
 
 
 def _signed(seq: int) -> str:
-    """A receipt's place in its signer's order is the time in ns."""
+    """Format a receipt's sequence number, which is the time of signing in ns."""
     return rfc3339(seq / 1e9, "auto")
 
 
@@ -144,9 +146,9 @@ def _show_receipt(found: dict[str, Any]) -> None:
     )
     teaching = found["teaching"]
     show_lines({"shares": _scored(teaching)})
-    show_people(teaching, empty="nobody's data is paid: the base alone answered")
+    show_people(teaching, empty="no contributor is paid: the base alone answered")
     if found["answer"] is not None:
-        say("\n[dim]the answer, as long as its text is here[/]")
+        say("\n[dim]the answer, while its text is stored[/]")
         out_console.print(shown(found["answer"]), markup=False)
     for row in teaching["rows"]:
         show_row(row)
@@ -154,14 +156,14 @@ def _show_receipt(found: dict[str, Any]) -> None:
 
 def _audit(found: dict[str, Any]) -> str:
     if not found["is_auditable"]:
-        return "the payer lets nobody audit it: data shares go to treasuries"
+        return "the payer does not allow audits, so the data shares go to the treasuries"
     if found["is_sampled"] is None:
         return "not countersigned: its text can be demanded"
     return "sampled: its text can be demanded" if found["is_sampled"] else "countersigned, not sampled"
 
 
 def _scored(teaching: dict[str, Any]) -> str:
-    """How the shares were found, and how far their scores have come."""
+    """Describe how the shares were found, and the state of their scores."""
     if not teaching["tokens"]:
         return str(teaching["says"])
     percent = round(100 * teaching["tokens_matched"] / teaching["tokens"])
@@ -187,4 +189,4 @@ def _follow(receipt: str, *, as_json: bool) -> None:
         for part in found["as_paid"]["parts"]
     ]
     show_table(["to", "share", "amount"], rows, empty="")
-    show_people(found["as_paid"], empty="nobody's data is paid")
+    show_people(found["as_paid"], empty="no contributor is paid")

@@ -1,4 +1,4 @@
-"""`benchmark`: what this base does on this machine, through the engine that the daemon would start."""
+"""`benchmark`: speed of this base on this machine, through the engine that the daemon would start."""
 
 import os
 from dataclasses import asdict
@@ -20,22 +20,24 @@ RANK_MAX = 512
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `benchmark` on the root."""
+    """Add `benchmark` to the root command."""
     app.command(rich_help_panel="Node")(benchmark)
 
 
 def benchmark(
-    prompt_tokens: Annotated[int, typer.Option("--prompt-tokens", help="Of each prompt.", min=1)] = 64,
-    answer_tokens: Annotated[int, typer.Option("--answer-tokens", help="Of each answer, at most.", min=1)] = 32,
-    rank: Annotated[int, typer.Option(help="Of the adapters, which are made for it.", min=1, max=RANK_MAX)] = 16,
+    prompt_tokens: Annotated[int, typer.Option("--prompt-tokens", help="Tokens of each prompt.", min=1)] = 64,
+    answer_tokens: Annotated[int, typer.Option("--answer-tokens", help="Most tokens of each answer.", min=1)] = 32,
+    rank: Annotated[
+        int, typer.Option(help="Rank of the adapters, which are made for the benchmark.", min=1, max=RANK_MAX)
+    ] = 16,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure this machine with the base and the engine of your settings; the node must not be running.
+    """Measure this machine with the base and the engine of your settings. Stop the node first.
 
-    Batches of 1, 8 and 32 requests, up to batch_max, on the bare base and with every request on an adapter of its
-    own. Prompts and adapters are random numbers; adapters are written to the home and removed again.
+    It runs batches of 1, 8 and 32 requests, up to batch_max, on the bare base and with a different adapter for every
+    request. Prompts and adapters are random numbers. The adapters are written to the data directory and then removed.
     """
-    from ..daemon import engine_options  # the web framework takes half a second to import: only here
+    from ..daemon import engine_options  # imported here because the web framework takes half a second
 
     home = open_node_home()
     config, _ = load_config(home.config_file)
@@ -56,7 +58,7 @@ def benchmark(
 
 
 class StepBar:
-    """Shows how far it is, on a terminal; elsewhere nothing, for it takes less than a minute."""
+    """Progress bar on a terminal; nothing elsewhere."""
 
     def __init__(self) -> None:
         columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -64,21 +66,21 @@ class StepBar:
         self._task = self._bar.add_task("", total=None)
 
     def __enter__(self) -> "StepBar":
-        """Begin."""
+        """Show the bar."""
         self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Show the step that begins."""
+        """Show the step that is starting."""
         self._bar.update(self._task, description=what, completed=done, total=total)
 
 
 def benchmark_to_json(base: Base, work: BenchmarkWork, figures: Figures, load: float) -> dict[str, Any]:
-    """The figures as `--json` shows them."""
+    """Convert the figures for `--json`."""
     profile = figures.profile
     return {
         "base": base.name,
@@ -105,15 +107,15 @@ def benchmark_to_json(base: Base, work: BenchmarkWork, figures: Figures, load: f
 
 
 def verdict(figures: Figures) -> str:
-    """One sentence: how many readers, how fast, how soon, and what adapters cost."""
+    """Sum up batch size, speed, time to first token and the cost of adapters in one sentence."""
     best = max(figures.batches, key=lambda one: (one.batch, one.adapters))
     bare = next(one for one in figures.batches if one.batch == best.batch)
     who = f"{best.batch} requests at once" if best.batch > 1 else "one request at a time"
     speed = f"{best.tokens_per_s:,.0f} tokens/s, the first after {_time(best.ttft_p95_ms)}"
     if not best.adapters:
-        return f"This machine answers {who} with {speed}."
-    left = f"{best.tokens_per_s / bare.tokens_per_s:.0%} of what the bare base gives"
-    return f"This machine answers {who}, each on an adapter of its own, with {speed}: {left}."
+        return f"This machine answers {who} at {speed}."
+    left = f"{best.tokens_per_s / bare.tokens_per_s:.0%} of the speed of the bare base"
+    return f"This machine answers {who}, each with a different adapter, at {speed}: {left}."
 
 
 def _show(base: Base, work: BenchmarkWork, figures: Figures, load: float) -> None:
@@ -130,7 +132,7 @@ def _show(base: Base, work: BenchmarkWork, figures: Figures, load: float) -> Non
     ]
     show_lines(_machine(base, work, figures, load))
     out_console.print()
-    show_table(["batch", "adapters", "tokens/s", "of each", "first token", "of 95 in 100"], rows, empty="")
+    show_table(["batch", "adapters", "tokens/s", "per request", "first token", "95th percentile"], rows, empty="")
     out_console.print()
     show_lines(_costs(work, figures))
     out_console.print(f"\n[bold]{plain(verdict(figures))}[/]")
@@ -153,7 +155,7 @@ def _machine(base: Base, work: BenchmarkWork, figures: Figures, load: float) -> 
 def _costs(work: BenchmarkWork, figures: Figures) -> dict[str, str]:
     lines = {"loading the base": f"{figures.start_s:.1f} s"}
     if figures.load_ms is not None and figures.load_p95_ms is not None:
-        lines["loading an adapter"] = f"{_time(figures.load_ms)}, 95 in 100 within {_time(figures.load_p95_ms)}"
+        lines["loading an adapter"] = f"{_time(figures.load_ms)}, 95 % within {_time(figures.load_p95_ms)}"
     if figures.adapter_bytes:
         lines["memory of an adapter"] = megabytes(figures.adapter_bytes)
     lines["largest batch"] = f"{figures.batch_fits} sequences of {work.num_tokens} tokens"

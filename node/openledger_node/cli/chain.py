@@ -1,4 +1,4 @@
-"""What verbs ask the chain themselves: whether it is there, and what an account has."""
+"""Direct queries of the chain by commands: is it reachable, and what does an account hold."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +17,7 @@ from ..plugs import load_plug
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountBalances:
-    """What an account has at the latest block."""
+    """Balances of an account at the latest block."""
 
     coin_wei: Wei
     token_wei: Wei
@@ -25,17 +25,17 @@ class AccountBalances:
 
 @contextmanager
 def open_endpoint(url: str) -> Iterator[ChainClient]:
-    """Talk to one endpoint."""
+    """Open a client of one endpoint."""
     with closing(load_plug("chain", "evm")(url)) as client:
         yield client
 
 
 @contextmanager
 def open_chain(network: Network) -> Iterator[ChainClient]:
-    """Talk to the first of a network's endpoints that answers and is on its chain.
+    """Open a client of the first endpoint that answers and is on the network's chain.
 
     Raises:
-        ChainError: none does; the message says what each had.
+        ChainError: no endpoint can be used; the message gives the reason for each.
     """
     refused = []
     for url in network.rpc:
@@ -53,22 +53,22 @@ def open_chain(network: Network) -> Iterator[ChainClient]:
 
 
 def read_balances(client: ChainClient, network: Network, account: Address) -> AccountBalances:
-    """Ask what an account has.
+    """Read the balances of an account.
 
     Raises:
-        ChainError: the endpoint does not answer, or the token is not there.
+        ChainError: the endpoint does not answer, or the token is not deployed there.
     """
-    from ..chain.contracts import load_contract  # with it comes what decodes answers, a third of a second
+    from ..chain.contracts import load_contract  # imports the ABI decoder, a third of a second
 
     token = load_contract("OpenToken")
     try:
         answer = client.call(ContractCall(to=network.contracts["OpenToken"], data=token.encode("balanceOf", account)))
         token_wei = token.decode_result("balanceOf", answer)
     except (MalformedError, RevertedError) as error:
-        raise ChainError(f"the token of {network.network} is not on its chain: did the chain begin anew?") from error
+        raise ChainError(f"the token of {network.network} is not on its chain: was the chain reset?") from error
     return AccountBalances(coin_wei=client.coin_balance(account), token_wei=Wei(token_wei))
 
 
 def balances_to_json(balances: AccountBalances) -> dict[str, Any]:
-    """Balances for machines: amounts are decimal strings, since JSON numbers lose digits."""
+    """Convert balances for JSON: amounts are decimal strings, because JSON numbers lose digits."""
     return {"coin_wei": str(balances.coin_wei), "open_wei": str(balances.token_wei)}

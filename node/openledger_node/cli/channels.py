@@ -1,4 +1,4 @@
-"""`channels`: deposits that this node pays from, and those that it is paid from."""
+"""`channels`: deposits that this node pays from, and deposits that pay it."""
 
 from typing import Annotated, Any
 
@@ -7,14 +7,14 @@ import typer
 from .render import emit_json, show_table
 from .transactions import Json, in_s, open_amount, open_money, transaction_command, wei_of
 
-app = typer.Typer(help="Deposits that this node pays from, and is paid from.", no_args_is_help=True)
-Channel = Annotated[str, typer.Argument(help="A channel's id, or how it begins.")]
-Amount = Annotated[str, typer.Argument(help="How many OPEN, like 10 or 0.5.")]
+app = typer.Typer(help="Deposits that this node pays from, and deposits that pay it.", no_args_is_help=True)
+Channel = Annotated[str, typer.Argument(help="Id of a channel, or the start of it.")]
+Amount = Annotated[str, typer.Argument(help="Amount of OPEN, such as 10 or 0.5.")]
 
 
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
-    """List the channels of either side."""
+    """List the channels in which this node pays or is paid."""
     with open_money() as money:
         found, now_s = money.ask("channels"), money.ask("network")["chain_time_s"]
     if as_json:
@@ -22,40 +22,38 @@ def list_all(as_json: Json = False) -> None:
         return
     channels = found["channels"]
     columns = ["channel", "as", "with", "deposit", "charged", "claimed", "signed up to", "left", "withdrawing"]
-    empty = "no channel yet: `openledger-node channels open NODE AMOUNT` opens one, and payers open theirs"
+    empty = "no channel yet: open one with `openledger-node channels open NODE AMOUNT`; payers open theirs"
     show_table(columns, [_cells(channel, now_s) for channel in channels], empty=empty)
 
 
 @transaction_command(app, "channels open")
 def open_(
-    node: Annotated[str, typer.Argument(help="The node to be paid.")],
+    node: Annotated[str, typer.Argument(help="Node to pay.")],
     amount: Amount,
     withdraw_delay_s: Annotated[
         int | None,
-        typer.Option(
-            help="Seconds from asking for the rest to having it; the usual if not given.", show_default=False
-        ),
+        typer.Option(help="Seconds between `close` and `withdraw`; by default the network's.", show_default=False),
     ] = None,
 ) -> dict[str, Any]:
-    """Open a channel with a node and pay in; what it does not earn comes back."""
+    """Open a channel with a node and pay a deposit. You get back what the node does not earn."""
     return {"node": node, "amount_wei": wei_of(amount), "withdraw_delay_s": withdraw_delay_s}
 
 
 @transaction_command(app, "channels topup")
 def topup(channel: Channel, amount: Amount) -> dict[str, Any]:
-    """Pay more into a channel."""
+    """Add to the deposit of a channel."""
     return {"channel_id": channel, "amount_wei": wei_of(amount)}
 
 
 @transaction_command(app, "channels close")
 def close(channel: Channel) -> dict[str, Any]:
-    """Ask for what is left of a channel; `withdraw` takes it when its delay is over."""
+    """Start to take back the rest of a channel; run `channels withdraw` after the delay."""
     return {"channel_id": channel}
 
 
 @transaction_command(app, "channels withdraw")
 def withdraw(channel: Channel) -> dict[str, Any]:
-    """Take out what `close` has asked for."""
+    """Take back the rest of a channel after `close` and its delay."""
     return {"channel_id": channel}
 
 

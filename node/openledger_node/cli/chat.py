@@ -20,35 +20,40 @@ Ask = Callable[..., tuple[str, dict[str, Any]]]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `chat` on the root."""
+    """Add `chat` to the root command."""
     app.command(rich_help_panel="Models")(chat)
 
 
 def chat(
-    question: Annotated[str | None, typer.Argument(help="Ask once and leave; without it, a conversation.")] = None,
-    model: Annotated[str | None, typer.Option(help="Base or adapter; the base if not given.")] = None,
+    question: Annotated[
+        str | None, typer.Argument(help="Ask this once and exit; without it, start a conversation.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Base or adapter; by default the base.")] = None,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0, max=2)] = 0.2,
-    max_tokens: Annotated[int, typer.Option(help="Longest answer.", min=1)] = 512,
-    seed: Annotated[int | None, typer.Option(help="Draw the same answer again.")] = None,
+    temperature: Annotated[float, typer.Option(help="0 always takes the likeliest token.", min=0, max=2)] = 0.2,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of an answer.", min=1)] = 512,
+    seed: Annotated[int | None, typer.Option(help="Seed for sampling; the same seed gives the same answer.")] = None,
     base_too: Annotated[
         str | None,
-        typer.Option(help="Ask this adapter, and the base beside it, in two columns.", show_default=False),
+        typer.Option(help="Ask this adapter and the base, and show both answers side by side.", show_default=False),
     ] = None,
     as_guest: Annotated[
-        bool, typer.Option("--as-guest", help="Let a throwaway requester pay this node; development networks only.")
+        bool,
+        typer.Option(
+            "--as-guest", help="Ask as a paying guest with its own throwaway account; development networks only."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; needs a question.")] = False,
 ) -> None:
-    """Talk to the running node; answers stream as they are written.
+    """Chat with the running node; answers stream as they are written.
 
-    With `--as-guest` a requester within the daemon asks, and pays as a stranger would. The node that answers can
-    read your words.
+    With `--as-guest`, a requester inside the daemon asks and pays as any other requester would. The node that answers
+    can read your text.
 
     Examples: `openledger-node chat`, `openledger-node chat "Who keeps the harbour?" --base-too harbour`
     """
     if base_too and model:
-        raise typer.BadParameter("it names the adapter already: leave out --model", param_hint="--base-too")
+        raise typer.BadParameter("it names the adapter already; leave out --model", param_hint="--base-too")
     if as_json and question is None:
         raise typer.BadParameter("--json needs a question", param_hint="QUESTION")
     home = open_node_home()
@@ -62,7 +67,7 @@ def chat(
         body["seed"] = seed
     history = [{"role": "system", "content": system}] if system else []
     if question is None:
-        say(f"[dim]{plain(body['model'])} · /new begins anew, /bye ends · the node that answers can read this[/]")
+        say(f"[dim]{plain(body['model'])} · /new starts over, /bye ends · the node that answers can read this[/]")
     for text in [question] if question is not None else _questions():
         if text == NEW_WORD and question is None:
             del history[1 if system else 0 :]
@@ -73,7 +78,7 @@ def chat(
         except (NodeError, KeyboardInterrupt) as error:
             if question is not None:
                 raise
-            say(f"\n[yellow]{plain(str(error) or 'interrupted')}[/]  [dim]/new begins anew[/]")
+            say(f"\n[yellow]{plain(str(error) or 'interrupted')}[/]  [dim]/new starts over[/]")
             history.pop()
             continue
         history.append({"role": "assistant", "content": answer})
@@ -94,7 +99,7 @@ def _ask(address: ApiAddress, body: dict[str, Any], *, is_quiet: bool) -> tuple[
 def _ask_beside(
     home: Home, address: ApiAddress, body: dict[str, Any], *, as_guest: bool, is_quiet: bool
 ) -> tuple[str, dict[str, Any]]:
-    """Ask adapter and base the same at once; both draw by one seed, so that only the adapter makes a difference."""
+    """Ask adapter and base at the same time, with the same seed, so that only the adapter makes a difference."""
     body = {"seed": 0, **body}
     bought = dict[str, Any]()
 
@@ -117,7 +122,7 @@ def _ask_beside(
 
 
 def _ask_as_guest(home: Home, body: dict[str, Any], *, is_quiet: bool) -> tuple[str, dict[str, Any]]:
-    """Have the guest ask, and say what it paid."""
+    """Ask as the guest, and print its payment."""
     texts, bought = [], dict[str, Any]()
     for line in stream_guest(home, body):
         if "text" in line:
@@ -148,7 +153,7 @@ def _show(text: str, *, is_quiet: bool) -> None:
 
 
 def _questions() -> Iterator[str]:
-    """Read questions until the end of input, Ctrl-D, Ctrl-C or a word that ends it."""
+    """Read questions until the end of input, Ctrl-D, Ctrl-C or an exit word."""
     while True:
         try:
             text = input("» " if sys.stdin.isatty() else "").strip()

@@ -1,4 +1,4 @@
-"""A client of this machine's own API, as any other program would be one."""
+"""Client of the node's own HTTP API, as any other program would use it."""
 
 import json
 import threading
@@ -19,12 +19,12 @@ from .daemon_client import answer_of, ask_daemon, open_socket, raise_refusal
 from .render import out_console, shown
 
 CONNECT_TIMEOUT_S = 5.0
-CHUNK_TIMEOUT_S = 600.0  # a big model on a small card may think for long before its first token
+CHUNK_TIMEOUT_S = 600.0  # a large model on a small GPU may take minutes to its first token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiAddress:
-    """Where the API is, and the key to it."""
+    """URL and key of the API, and the name of the base."""
 
     url: str
     key: str
@@ -35,11 +35,11 @@ def find_api(home: Home) -> ApiAddress:
     """Find the running node's API.
 
     Raises:
-        NodeError: no node runs, or it is still loading.
+        NodeError: no node is running, or it is still loading.
     """
     status = ask_daemon(home, "GET", "/status")
     if status is None:
-        raise NodeError("no node runs on this home: start one with `openledger-node start` in another terminal")
+        raise NodeError("no node is running here: start one with `openledger-node start` in another terminal")
     if status["state"] in ("starting", "draining"):
         raise NodeError(f"the node is {status['state']}: try again in a moment")
     return ApiAddress(url=status["api"]["url"], key=load_api_key(home), base=status["base"])
@@ -49,7 +49,7 @@ def stream_chat(address: ApiAddress, body: dict[str, Any]) -> Iterator[dict[str,
     """Send a chat request and yield the events of its stream.
 
     Raises:
-        NodeError: the node refused it, or the connection broke.
+        NodeError: the node refused the request, or the connection broke.
     """
     timeout = httpx.Timeout(CHUNK_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     headers = {"Authorization": f"Bearer {address.key}"}
@@ -68,10 +68,10 @@ def stream_chat(address: ApiAddress, body: dict[str, Any]) -> Iterator[dict[str,
 
 
 def stream_guest(home: Home, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Have the daemon's guest buy an answer: pieces of text, then what was paid.
+    """Have the daemon's guest buy an answer; yield pieces of text, then the payment.
 
     Raises:
-        NodeError: it was refused, or the daemon went away.
+        NodeError: the request was refused, or the daemon stopped.
     """
     try:
         with (
@@ -85,11 +85,11 @@ def stream_guest(home: Home, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 raise_refusal(found := json.loads(line))
                 yield found
     except httpx.HTTPError as error:
-        raise NodeError(f"the daemon went away: {error}") from error
+        raise NodeError(f"the connection to the daemon broke: {error}") from error
 
 
 def text_of(event: dict[str, Any]) -> str:
-    """The text that one event adds to the answer."""
+    """Return the text that one event adds to the answer."""
     return event["choices"][0]["delta"].get("content", "") if event["choices"] else ""
 
 
@@ -104,7 +104,7 @@ def _events(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
         yield event
 
 
-# ---- An adapter's answer beside the base's: both asked the same at once, with the same seed, in two columns.
+# ---- The answers of adapter and base side by side, in two columns
 
 REDRAWS_PER_S = 8
 Pieces = Callable[[], Iterator[str]]
@@ -112,7 +112,7 @@ Pieces = Callable[[], Iterator[str]]
 
 @dataclass(kw_only=True)
 class ColumnAnswer:
-    """One column as it is written; its thread writes, everybody may read."""
+    """One column while its answer arrives; its own thread writes, any thread may read."""
 
     title: str
     pieces: Pieces
@@ -125,9 +125,11 @@ class ColumnAnswer:
     thread: threading.Thread = field(init=False)
 
     def begin(self) -> None:
-        """Ask."""
+        """Start the thread that asks."""
         self.began_s = time.monotonic()
-        self.thread = threading.Thread(target=self._read, daemon=True)  # Ctrl-C leaves it behind
+        self.thread = threading.Thread(
+            target=self._read, daemon=True
+        )  # a daemon thread, so that Ctrl-C does not wait for it
         self.thread.start()
 
     def _read(self) -> None:
@@ -143,19 +145,19 @@ class ColumnAnswer:
 
     @property
     def figures(self) -> str:
-        """How fast it comes; pieces are tokens, as nearly as a reader can tell."""
+        """Describe the speed so far. A piece counts as one token, which is nearly true."""
         if self.first_s is None:
-            return "waits for its first token"
+            return "waiting for the first token"
         took_s = (self.ended_s or time.monotonic()) - self.first_s
         speed = f" · {(self.num_pieces - 1) / took_s:.0f} tokens/s" if took_s > 0 and self.num_pieces > 1 else ""
         return f"{self.num_pieces} tokens · {self.first_s - self.began_s:.2f} s to first{speed}"
 
 
 def ask_both(base: ColumnAnswer, adapter: ColumnAnswer, *, is_quiet: bool) -> None:
-    """Ask both at once, and show them side by side where the terminal can, one below the other where not.
+    """Ask both at the same time; show them side by side on a terminal, else one below the other.
 
     Raises:
-        NodeError: one of them was refused, or broke.
+        NodeError: one of the answers was refused, or broke off.
     """
     both = (base, adapter)
     for answer in both:

@@ -1,4 +1,4 @@
-"""The table of commands: one module for each first word, so that a call loads one module and not all."""
+"""The table of commands. It names the module of each first word, so that a call imports only that module."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`config`: the settings, and where each came from."""
+"""`config`: the settings and their sources."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -14,10 +14,10 @@ app = typer.Typer(help="Show the settings.", no_args_is_help=True)
 
 @app.command()
 def show(
-    origin: Annotated[bool, typer.Option("--origin", help="Say where each value came from.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Show the source of each value.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show every setting as this node would use it: flag, environment, node.toml, default."""
+    """Show the value of every setting: from a flag, the environment, node.toml or the default."""
     home = open_node_home()
     config, origins = load_config(home.config_file)
     if as_json:

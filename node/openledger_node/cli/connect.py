@@ -1,4 +1,4 @@
-"""`connect`: how other programs reach this node."""
+"""`connect`: settings for programs that use this node."""
 
 from typing import Annotated
 
@@ -12,15 +12,15 @@ TITLES = {"curl": "curl", "openai": "Python, openai", "environment": "shell", "o
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `connect` on the root."""
+    """Add `connect` to the root command."""
     app.command(rich_help_panel="Node")(connect)
 
 
 def connect(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Show what another program needs to use this node: address, key file, model names, lines to paste."""
+    """Show the settings for programs that use this node: address, key file, model names and lines to paste."""
     found = ask_daemon(open_node_home(), "GET", "/connect")
     if found is None:
-        raise NodeError("no node runs on this home: `openledger-node start`")
+        raise NodeError("no node is running here: start one with `openledger-node start`")
     if as_json:
         emit_json("connection", found)
         return

@@ -1,4 +1,4 @@
-"""What every verb needs first: the home, the settings, and the daemon if one runs."""
+"""Data directory, settings and a client of the running daemon: the first steps of every command."""
 
 import json
 import socket
@@ -21,54 +21,54 @@ if TYPE_CHECKING:
 BAD_REQUEST, SERVER_ERROR = 400, 500
 TIMEOUT_S = 5.0
 UP_WITHIN_S = 10.0
-"""From a daemon's lock to its socket, on a busy machine; nobody waits longer than for an answer."""
+"""A starting daemon takes its lock first and opens its socket later; on a busy machine it may take this long."""
 
 POLL_S = 0.05
 
 DAEMON_ALONE: Final = ("/connect", "/money/", "/open", "/status")
-"""What nobody but a daemon answers; verbs that ask anything else do it themselves while none runs."""
+"""Paths that only a daemon answers. For all other paths, a command does the work itself while no daemon runs."""
 
 _home_flag: list[Path | None] = [None]
 
 
 def set_home(home: Path | None) -> None:
-    """Remember `--home`, which stands before the verb."""
+    """Remember `--home`, which is given before the command."""
     _home_flag[0] = home
 
 
 def open_node_home() -> Home:
-    """The home of this call."""
+    """Open the data directory of this call."""
     return open_home(_home_flag[0])
 
 
 def load_settings(home: Home | None = None, **flags: object) -> Config:
-    """Read the settings; flags are `table_key=value`, with None for those that were not given."""
+    """Read the settings. Flags are `table_key=value`; the value is None for a flag that was not given."""
     file = (home or open_node_home()).config_file
     config, _ = load_config(file, flags={name.replace("_", ".", 1): value for name, value in flags.items()})
     return config
 
 
 def network_id(home: Home) -> str:
-    """The network that this home is on, on which its ledger hangs."""
+    """Return the id of the current network, which selects the ledger."""
     network = current_network(home, load_settings(home).node.network)
     return network.network if network else LOCAL_NETWORK
 
 
 class RefusedError(NodeError):
-    """What the daemon would not do; it says with which exit code the verb is to end."""
+    """The daemon refused a request; its answer carries the exit code for the command."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code  # in place of its class's own
+        self.exit_code = exit_code  # overrides the exit code of the class
 
 
 class SilentError(NodeError):
-    """A daemon holds the home and says nothing."""
+    """A daemon holds the data directory and does not answer."""
 
     def __init__(self, home: Home, holder: Holder, error: Exception) -> None:
         super().__init__(
             f"a daemon holds {home.root} but does not answer (process {holder.process or 'unknown'}, "
-            f"{type(error).__name__}): wait a moment if it has just started, else end it and start it again"
+            f"{type(error).__name__}): wait a moment if it has just started; otherwise end it and start it again"
         )
         self.holder = holder
         self.is_not_listening = is_not_listening(error)
@@ -83,13 +83,15 @@ def ask_daemon(
     timeout_s: float = TIMEOUT_S,
     up_within_s: float = UP_WITHIN_S,
 ) -> Any:
-    """Ask the running daemon over its control socket; None if none runs. One that starts or ends is waited for.
+    """Send a request to the running daemon over its control socket; return None if no daemon runs.
+
+    While a daemon is starting or ending, this waits for it.
 
     Raises:
-        RefusedError: it says no, and why.
-        VerbAtWorkError: none runs, nobody else can answer, and none can start before a verb has ended.
-        SilentError: one runs, but does not answer.
-        NodeError: it has failed.
+        RefusedError: the daemon refuses the request and says why.
+        CommandRunningError: only a daemon can answer, and none can start until a running command ends.
+        SilentError: a daemon runs but does not answer.
+        NodeError: the daemon failed.
     """
     deadline_s = time.monotonic() + min(timeout_s, up_within_s)
     while holder := find_holder(home):
@@ -107,12 +109,12 @@ def ask_daemon(
 
 
 def is_not_listening(error: Exception) -> bool:
-    """Whether a daemon has not heard the question: its socket comes after the lock and goes before it."""
+    """Return True if the daemon does not listen: it opens its socket after it takes the lock and closes it before."""
     return isinstance(error, FileNotFoundError | ConnectionRefusedError)
 
 
 def _ask(home: Home, method: str, path: str, body: Mapping[str, Any] | None, timeout_s: float) -> Any:
-    """One question by the standard library's HTTP: a client that can more takes longer to load than to answer."""
+    """Send one request with the standard library's HTTP client: importing httpx takes longer than the request."""
     connection = SocketConnection(home.socket, timeout_s)
     try:
         content = None if body is None else json.dumps(body)
@@ -125,13 +127,13 @@ def _ask(home: Home, method: str, path: str, body: Mapping[str, Any] | None, tim
         raise_refusal(json.loads(answer))
     if response.status >= SERVER_ERROR:
         raise NodeError(
-            f"the daemon has failed at {method} {path} (status {response.status}): "
-            "what went wrong is in its log: `openledger-node logs`"
+            f"the daemon failed at {method} {path} (status {response.status}); "
+            "to see why, read its log: `openledger-node logs`"
         )
     if response.status >= BAD_REQUEST:
         raise NodeError(
-            f"the daemon refuses {method} {path} (status {response.status}): it may be of another version, "
-            "so end it by `openledger-node stop` and start it again"
+            f"the daemon refuses {method} {path} (status {response.status}): it may be of another version. "
+            "Stop it with `openledger-node stop` and start it again"
         )
     return json.loads(answer)
 
@@ -144,14 +146,14 @@ class SocketConnection(HTTPConnection):
         self._file = file
 
     def connect(self) -> None:
-        """Connect with whoever listens there."""
+        """Connect to the socket file."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._file))
 
 
 def open_socket(home: Home, timeout_s: float) -> "httpx.Client":
-    """A client of the control socket that can stream."""
+    """Open an httpx client of the control socket, which can stream."""
     import httpx
 
     transport = httpx.HTTPTransport(uds=str(home.socket))
@@ -159,10 +161,10 @@ def open_socket(home: Home, timeout_s: float) -> "httpx.Client":
 
 
 def answer_of(response: "httpx.Response") -> Any:
-    """What an answer says.
+    """Return the JSON of a response.
 
     Raises:
-        RefusedError: that the daemon would not.
+        RefusedError: the daemon refused the request.
     """
     if response.status_code == BAD_REQUEST:
         raise_refusal(response.json())
@@ -171,6 +173,6 @@ def answer_of(response: "httpx.Response") -> Any:
 
 
 def raise_refusal(answer: Any) -> None:
-    """Raise what the daemon says went wrong, if this is that."""
+    """Raise RefusedError if the answer is a refusal."""
     if isinstance(answer, dict) and "error" in answer:
         raise RefusedError(answer["error"]["message"], answer["error"]["exit_code"])

@@ -1,4 +1,4 @@
-"""`datanet`: rows that people give, taken in and published by whoever keeps the Datanet."""
+"""`datanet`: rows from contributors, approved and published by the owner of the Datanet."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +16,11 @@ from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, transaction_command
 from .units import ppm_of
 
-app = typer.Typer(help="Datanets: rows that people give, taken in and published here.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="The Datanet's name.")]
+app = typer.Typer(help="Datanets: rows from contributors that you approve and publish.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(help="Name of the Datanet.")]
 Accounts = Annotated[
     list[str] | None,
-    typer.Option("--account", help="NAME=0x…: where a contributor of that name is paid.", show_default=False),
+    typer.Option("--account", help="NAME=0x…: address that pays the contributor of that name.", show_default=False),
 ]
 
 
@@ -28,16 +28,17 @@ Accounts = Annotated[
 def create(
     name: Name,
     licence: Annotated[
-        str | None, typer.Option(help="Under which the rows may be used, like CC-BY-4.0.", show_default=False)
+        str | None, typer.Option(help="Licence of the rows, such as CC-BY-4.0.", show_default=False)
     ] = None,
     treasury: Annotated[
-        str | None, typer.Option(help="Is paid what nobody is due; the wallet if not given.", show_default=False)
+        str | None,
+        typer.Option(help="Account for shares without a contributor; by default the wallet.", show_default=False),
     ] = None,
     owner_share: Annotated[
         str | None, typer.Option(help="Percent of the data's share that its owner keeps.", show_default="0")
     ] = None,
 ) -> dict[str, Any]:
-    """Begin a Datanet here and register it; said again on another network, it is registered there, too.
+    """Create a Datanet and register it. Run it again on another network to register it there, too.
 
     Example: `openledger-node datanet create lake --licence CC-BY-4.0 --owner-share 5`
     """
@@ -47,19 +48,19 @@ def create(
 
 @app.command("list")
 def list_all(as_json: Json = False) -> None:
-    """List the Datanets that are kept here."""
+    """List your Datanets."""
     datanets = OwnDatanets(open_node_home()).all()
     if as_json:
         emit_json("datanets", {"datanets": [to_plain(datanet) for datanet in datanets]})
         return
     columns = ["datanet", "licence", "rows", "batches", "waiting", "published"]
-    empty = "no Datanet is kept here: `openledger-node datanet create NAME --licence LICENCE` begins one"
+    empty = "no Datanet yet: create one with `openledger-node datanet create NAME --licence LICENCE`"
     show_table(columns, [_cells(datanet) for datanet in datanets], empty=empty)
 
 
 @app.command()
 def show(name: Name, as_json: Json = False) -> None:
-    """Show a Datanet: its terms, its batches and what the intake found in them, and its versions."""
+    """Show a Datanet: terms, batches with their checks, and versions."""
     datanet = OwnDatanets(open_node_home()).get(name)
     if as_json:
         emit_json("datanet", to_json(datanet))
@@ -76,22 +77,22 @@ def show(name: Name, as_json: Json = False) -> None:
     )
     columns = ["batch", "rows", "contributors", "near-duplicates", "of others", "unpaid", "state"]
     rows = [[*_figures(batch), _state(datanet, batch)] for batch in datanet.batches]
-    empty = f"no batch yet: `openledger-node datanet contribute {plain(name)} FILE`"
+    empty = f"no batch yet: add one with `openledger-node datanet contribute {plain(name)} FILE`"
     show_table(columns, rows, empty=empty)
 
 
 @app.command()
 def contribute(
     name: Name,
-    rows: Annotated[Path, typer.Argument(help="JSONL of prompt, completion and contributor.")],
+    rows: Annotated[Path, typer.Argument(help="JSONL file with prompt, completion and contributor.")],
     contributor: Annotated[
         str | None,
-        typer.Option(help="Name or address that gave all of them, whatever the rows say.", show_default=False),
+        typer.Option(help="Name or address of the contributor of all rows; overrides the rows.", show_default=False),
     ] = None,
     account: Accounts = None,
     as_json: Json = False,
 ) -> None:
-    """Offer rows: they wait beside the Datanet until they are approved.
+    """Add a batch of rows, which waits until it is approved.
 
     Example: `openledger-node datanet contribute lake notes.jsonl --account odile=0x5f4a…`
     """
@@ -99,17 +100,17 @@ def contribute(
     batch = own.contribute(name, read_rows(rows, contributor=contributor), _accounts(account))
     _show_batch(own.get(name), batch, as_json=as_json)
     if not as_json:
-        say(f"take it in: `openledger-node datanet approve {plain(name)} {batch.digest[:10]}`")
+        say(f"approve it: `openledger-node datanet approve {plain(name)} {batch.digest[:10]}`")
 
 
 @app.command()
 def approve(
     name: Name,
-    batch: Annotated[str, typer.Argument(help="A batch's digest, or how it begins.")],
+    batch: Annotated[str, typer.Argument(help="Digest of a batch, or the start of it.")],
     account: Accounts = None,
     as_json: Json = False,
 ) -> None:
-    """Take a batch in, behind all rows that were taken in before; the next version has it."""
+    """Approve a batch: its rows follow those approved before, and the next version contains them."""
     own = OwnDatanets(open_node_home())
     found = own.approve(name, batch, _accounts(account))
     _show_batch(own.get(name), found, as_json=as_json)
@@ -117,12 +118,12 @@ def approve(
 
 @transaction_command(app, "datanet publish")
 def publish(name: Name) -> dict[str, Any]:
-    """Publish all that is approved as the next version, with who gave each row."""
+    """Publish all approved rows as the next version, with the contributor of each row."""
     return {"datanet": name}
 
 
 def to_json(datanet: Datanet) -> dict[str, Any]:
-    """A Datanet as `--json` shows it, which is how it is kept."""
+    """Convert a Datanet for `--json`, in the form in which it is stored."""
     content = to_plain(datanet)
     assert isinstance(content, dict)
     return content
@@ -131,7 +132,7 @@ def to_json(datanet: Datanet) -> dict[str, Any]:
 def _accounts(given: list[str] | None) -> dict[str, Address]:
     pairs = [text.partition("=") for text in given or ()]
     if wrong := [name for name, separator, _ in pairs if not separator]:
-        raise typer.BadParameter(f"{wrong[0]!r} names no address: say --account NAME=0x…")
+        raise typer.BadParameter(f"{wrong[0]!r} has no address: give --account NAME=0x…")
     return {name: check_address(address) for name, _, address in pairs}
 
 
@@ -160,6 +161,7 @@ def _show_batch(datanet: Datanet, batch: RowBatch, *, as_json: bool) -> None:
         return
     out_console.print(f"batch [bold]{batch.digest[:10]}[/] of {plain(datanet.name)} is {state}: {batch.rows} rows")
     if batch.near_duplicates:
-        say(f"{batch.near_duplicates} nearly repeat earlier ones, {batch.of_others} of these somebody else's")
+        others = f"{batch.of_others} of them of other contributors"
+        say(f"{batch.near_duplicates} are near-duplicates of earlier rows, {others}")
     if batch.unpaid:
-        say(f"[yellow]{batch.unpaid} are of contributors without an address:[/] what they earn goes to the treasury")
+        say(f"[yellow]{batch.unpaid} have a contributor without an address:[/] their earnings go to the treasury")

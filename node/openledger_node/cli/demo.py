@@ -1,4 +1,4 @@
-"""`demo`: the whole economy on this machine, in one run."""
+"""`demo`: the whole economy on this machine in one run."""
 
 from typing import Annotated
 
@@ -15,18 +15,18 @@ from .transactions import open_amount
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `demo` on the root."""
+    """Add `demo` to the root command."""
     app.command(rich_help_panel="Node")(demo)
 
 
 def demo(
-    seed: Annotated[int, typer.Option(help="Draws the names and values of the sample Datanets.", min=0)] = 1,
+    seed: Annotated[int, typer.Option(help="Seed for the names and values of the sample Datanets.", min=0)] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Show the whole economy in one run: three nodes that do not know each other, one chain, all on this machine.
+    """Run the whole economy on this machine: three nodes that find each other, and one chain.
 
-    Two Datanets are filled and published, an adapter is trained on each, one moves from peer to peer, questions are
-    asked and paid for, and the chain is audited at the end. Nothing of it is kept.
+    The demo fills and publishes two Datanets, trains an adapter on each, moves one adapter from peer to peer, asks
+    questions and pays for them, and audits the chain at the end. It keeps nothing.
     """
     home = open_node_home()
     if not is_here(home, DEMO_BASE_NAME):

@@ -1,4 +1,4 @@
-"""`doctor`: read-only checks, each with what it found and, where it fails, what to do."""
+"""`doctor`: read-only checks, each with its finding and, if it fails, with the fix."""
 
 from contextlib import closing
 from dataclasses import asdict
@@ -18,23 +18,26 @@ MARKS = {True: "[green]ok  [/]", False: "[red]FAIL[/]", None: "[dim]–   [/]"}
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `doctor` on the root."""
+    """Add `doctor` to the root command."""
     app.command(rich_help_panel="Node")(doctor)
 
 
 def doctor(
     only: Annotated[
         list[str] | None,
-        typer.Option(help="machine, home, model, chain or network; may be given more than once.", show_default=False),
+        typer.Option(
+            help="Run only this section: machine, home, model, chain or network. Can be given more than once.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check this machine and this node; nothing is changed. Exit code 8 if something needs you.
+    """Check this machine and this node without changing anything. Exit code 8 if something needs you.
 
-    It takes 10 seconds at most, whether the node runs or not.
+    The check takes at most 10 seconds, whether the node runs or not.
     """
     if wrong := set(only or ()) - set(SECTIONS):
-        raise typer.BadParameter(f"no section is called {min(wrong)!r}: there are {', '.join(SECTIONS)}")
+        raise typer.BadParameter(f"no section is called {min(wrong)!r}: choose from {', '.join(SECTIONS)}")
     home = open_node_home()
 
     def ask(method: str, path: str) -> Any:

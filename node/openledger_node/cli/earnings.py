@@ -1,4 +1,4 @@
-"""`earnings`: what this node has earned, equal to ledger and chain to the wei."""
+"""`earnings`: the earnings of this node, equal to ledger and chain to the wei."""
 
 import csv
 import sys
@@ -14,28 +14,28 @@ COLUMNS = ("time_utc", "claim", "epoch", "receipts", "gross_open", "amount_open"
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `earnings` on the root."""
+    """Add `earnings` to the root command."""
     app.command(rich_help_panel="Money")(earnings)
 
 
 def earnings(
     since: Annotated[
-        str | None, typer.Option(help="Only since then: 30d, 12h, or 2026-01-31.", show_default=False)
+        str | None, typer.Option(help="Only since this time: 30d, 12h or 2026-01-31.", show_default=False)
     ] = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Print a table for a spreadsheet, a row a settlement.")
+        bool, typer.Option("--csv", help="Print a table for a spreadsheet, one row per settlement.")
     ] = False,
     power_price: Annotated[
-        float | None, typer.Option(help="What a kWh costs you, in your own currency.", min=0.0, show_default=False)
+        float | None, typer.Option(help="Price of a kWh in your currency.", min=0.0, show_default=False)
     ] = None,
     watts: Annotated[
-        float | None, typer.Option(help="What the machine draws while it answers.", min=0.0, show_default=False)
+        float | None, typer.Option(help="Watts that the machine draws while it answers.", min=0.0, show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what this node has earned, from receipts to withdrawals, to the wei."""
+    """Show the earnings of this node, from receipts to withdrawals, to the wei."""
     if as_csv and as_json:
-        raise typer.BadParameter("--csv and --json are two forms: say one of them")
+        raise typer.BadParameter("give either --csv or --json, not both")
     if (power_price is None) != (watts is None):
         raise typer.BadParameter("--power-price and --watts go together")
     with open_money() as money:
@@ -49,7 +49,7 @@ def earnings(
 
 
 def write_csv(found: dict[str, Any]) -> None:
-    """A row for each settlement that was credited, the oldest first."""
+    """Write one row for each settlement that was credited, the oldest first."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(COLUMNS)
     for each in sorted((each for each in found["settlements"] if each["credited_at"]), key=lambda each: each["seq"]):
@@ -69,20 +69,20 @@ def write_csv(found: dict[str, Any]) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     lines = {
-        "pending": f"{open_amount(found['pending_wei'])} gross, before the others' parts; no claim holds it yet",
-        "settled": f"{open_amount(found['settled_wei'])} of your own, claimed and not final",
-        "claimed": f"{open_amount(found['claimed_wei'])} of your own, credited",
-        "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it, {open_amount(found['gas_open_wei'])} to you",
-        "net": f"{open_amount(found['net_wei'])}: settled and claimed, less gas",
+        "pending": f"{open_amount(found['pending_wei'])} gross, not claimed yet; others get their parts of it",
+        "settled": f"{open_amount(found['settled_wei'])} yours, claimed and not final yet",
+        "claimed": f"{open_amount(found['claimed_wei'])} yours, credited",
+        "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it, worth {open_amount(found['gas_open_wei'])}",
+        "net": f"{open_amount(found['net_wei'])}, settled and claimed less gas",
         "withdrawn": open_amount(found["withdrawn_wei"]),
-        "balance": f"{open_amount(found['balance_wei'])} to withdraw",
+        "balance": f"{open_amount(found['balance_wei'])} ready to withdraw",
     }
     if found["since"]:
         lines = {"since": found["since"], **lines}
     if power := found["power"]:
         lines["power"] = (
-            f"{power['cost']:.2f} of your money: {power['kwh']:.3f} kWh in the {power['hours']:.2f} h in which "
-            "something was answered"
+            f"{power['cost']:.2f} in your currency: {power['kwh']:.3f} kWh in the {power['hours']:.2f} h in which "
+            "the node answered"
         )
     show_lines(lines)
     rows = [_row(each) for each in found["settlements"]]

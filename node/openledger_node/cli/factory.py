@@ -1,4 +1,4 @@
-"""`factory`: training adapters, and looking after a training while it runs."""
+"""`factory`: train adapters, and watch and control a training."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,36 +29,40 @@ from .render import emit_json, plain, say
 from .transactions import TransactionFlags, carry_out
 from .units import ppm_of
 
-# ---- The flags that say what is to be trained, and how they are read.
+# ---- Flags of an order
 
-Seed = Annotated[int, typer.Option(help="Draws the sample, and seeds the training.")]
-Run = Annotated[int | None, typer.Argument(help="A training's number; the newest if not given.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of the sample and of the training.")]
+Run = Annotated[int | None, typer.Argument(help="Number of a training; by default the newest.", show_default=False)]
 DEFAULTS = TrainingJob(name="defaults")
 
-RowsFile = Annotated[Path | None, typer.Option(help="JSONL of prompt, completion and contributor.")]
-Sample = Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet instead.")]
+RowsFile = Annotated[Path | None, typer.Option(help="JSONL file with prompt, completion and contributor.")]
+Sample = Annotated[bool, typer.Option("--sample", help="Train on the sample Datanet.")]
 Datanet = Annotated[
-    str | None, typer.Option(help="Train on a Datanet that is kept here: NAME, or NAME@VERSION.", show_default=False)
+    str | None, typer.Option(help="Train on one of your Datanets: NAME or NAME@VERSION.", show_default=False)
 ]
 HeldOut = Annotated[
     Path | None,
-    typer.Option(help="JSONL to measure on; a tenth of the rows if not given."),
+    typer.Option(help="JSONL file to measure on; by default a tenth of the rows."),
 ]
 BaseName = Annotated[
-    str | None, typer.Option(help="The base to teach; the one that is served if not given.", show_default=False)
+    str | None, typer.Option(help="Base to train on; by default the one that is served.", show_default=False)
 ]
 Preset = Annotated[
-    str | None, typer.Option(help=f"{', '.join(PRESETS)}; `balanced` if not given.", show_default=False)
+    str | None, typer.Option(help=f"Preset: {', '.join(PRESETS)}; by default balanced.", show_default=False)
 ]
-Rank = Annotated[int | None, typer.Option(help="Rank of the adapter; its alpha is twice that.", show_default=False)]
-Layers = Annotated[int | None, typer.Option(help="Layers that learn, from the top; 0 is all.", show_default=False)]
-Epochs = Annotated[int | None, typer.Option(help="Times that every row is seen.", show_default=False)]
-BatchSize = Annotated[int, typer.Option(help="Rows of one step.")]
-TokensMax = Annotated[int, typer.Option(help="Longer rows are left out.")]
+Rank = Annotated[
+    int | None, typer.Option(help="Rank of the adapter; its alpha is twice the rank.", show_default=False)
+]
+Layers = Annotated[
+    int | None, typer.Option(help="Layers to adapt, counted from the top; 0 is all.", show_default=False)
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over all rows.", show_default=False)]
+BatchSize = Annotated[int, typer.Option(help="Rows per step.")]
+TokensMax = Annotated[int, typer.Option(help="Most tokens of a row; longer rows are left out.")]
 
 
 def source(rows: Path | None, held_out: Path | None, *, sample: bool, datanet: str | None) -> dict[str, Any]:
-    """Where the rows come from; files by whole paths, since a node reads them from where it stands."""
+    """Return the row source of an order; paths are absolute because the node reads them from its own folder."""
     if (rows is not None) + sample + (datanet is not None) != 1:
         raise typer.BadParameter(ONE_SOURCE)
     return {
@@ -69,15 +73,15 @@ def source(rows: Path | None, held_out: Path | None, *, sample: bool, datanet: s
     }
 
 
-# ---- factory
+# ---- The commands
 
-app = typer.Typer(help="Train adapters on rows that people gave.", no_args_is_help=True)
+app = typer.Typer(help="Train adapters on the rows of a Datanet or a file.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()
 def train(
-    name: Annotated[str, typer.Option(help="What to call the adapter.")],
+    name: Annotated[str, typer.Option(help="Name of the adapter.")],
     rows: RowsFile = None,
     sample: Sample = False,
     datanet: Datanet = None,
@@ -88,19 +92,21 @@ def train(
     layers: Layers = None,
     epochs: Epochs = None,
     batch_size: BatchSize = DEFAULTS.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = DEFAULTS.learning_rate,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = DEFAULTS.learning_rate,
     seed: Seed = DEFAULTS.seed,
     tokens_max: TokensMax = DEFAULTS.tokens_max,
     evaluate: Annotated[
-        int, typer.Option(help="Held-out rows that base and adapter answer at the end; 0: none.")
+        int, typer.Option(help="Held-out rows that base and adapter answer at the end; 0 is none.")
     ] = ROWS_USUAL,
     trainer: Annotated[
-        str | None, typer.Option(help="What trains, if not the one in node.toml.", show_default=False)
+        str | None, typer.Option(help="Trainer; by default the one in node.toml.", show_default=False)
     ] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave once a running node has begun it.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return as soon as the running node has started it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train an adapter and put it on the shelf: a running node does it and serves it at once, else this verb does.
+    """Train an adapter and add it to the library. A running node trains and serves it; else this command trains it.
 
     Examples: `openledger-node factory train --sample --name harbour`,
     `openledger-node factory train --rows notes.jsonl --name notes --epochs 10`,
@@ -142,10 +148,10 @@ def preview(
     batch_size: BatchSize = DEFAULTS.batch_size,
     seed: Seed = DEFAULTS.seed,
     tokens_max: TokensMax = DEFAULTS.tokens_max,
-    offset: Annotated[int, typer.Option(help="Show three rows from this one on.")] = 0,
+    offset: Annotated[int, typer.Option(help="First of the three rows to show.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show three rows as the model would see them, and what training on all of them would take."""
+    """Show three rows as the model sees them, and the memory and time that a training would need."""
     order = {
         "batch_size": batch_size,
         "seed": seed,
@@ -169,10 +175,10 @@ def preview(
 @app.command()
 def status(
     run: Run = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends or waits.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the training until it ends or pauses.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how a training goes, and those before it."""
+    """Show the progress of a training, and earlier trainings."""
     home = open_node_home()
     found = show_factory(home, run)
     if watch and found["run"]:
@@ -188,7 +194,7 @@ def status(
 
 @app.command()
 def pause(as_json: Json = False) -> None:
-    """Have the training write down where it is and free its memory."""
+    """Pause the training: it writes a checkpoint and frees its memory."""
     home = open_node_home()
     asked = answer(home, "/factory/pause", {}, lambda own: own.pause())
     with TrainingReport() as report:
@@ -198,16 +204,16 @@ def pause(as_json: Json = False) -> None:
 
 @app.command()
 def resume(as_json: Json = False) -> None:
-    """Go on with a training that is paused, or was cut off, from its last checkpoint."""
+    """Resume a training that was paused or interrupted, from its last checkpoint."""
     work(open_node_home(), "/factory/resume", {}, lambda own: own.resumable().number, as_json=as_json)
 
 
 @app.command()
 def stop(
-    keep: Annotated[bool, typer.Option("--keep", help="Put what it has learned so far on the shelf.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Add what it has learned so far to the library.")] = False,
     as_json: Json = False,
 ) -> None:
-    """End a training; nothing of it is kept without --keep."""
+    """End a training. Without --keep, nothing of it is kept."""
     home = open_node_home()
     if keep and is_left(home):
         work(home, "/factory/stop", {"keep": True}, lambda own: own.keep_left().number, as_json=as_json)
@@ -221,10 +227,10 @@ def stop(
 @app.command()
 def evaluate(
     run: Run = None,
-    limit: Annotated[int, typer.Option(help="Held-out rows that both answer, at most.")] = ROWS_USUAL,
+    limit: Annotated[int, typer.Option(help="Most held-out rows that both answer.")] = ROWS_USUAL,
     as_json: Json = False,
 ) -> None:
-    """Have base and adapter answer held-out rows, and measure what was gained and what was forgotten."""
+    """Let base and adapter answer held-out rows, and measure what was learned and what was forgotten."""
     wanted = {"run": run, "limit": limit}
     home = open_node_home()
     number = carry_on(home, "/factory/evaluate", wanted, lambda own: own.evaluable(run, limit).number)
@@ -238,18 +244,20 @@ def evaluate(
 @app.command()
 def publish(
     run: Run = None,
-    royalty: Annotated[str, typer.Option(help="Percent of what its answers earn, for its maker.")] = "10",
+    royalty: Annotated[str, typer.Option(help="Percent of its answers' earnings that goes to you.")] = "10",
     datanet_id: Annotated[
         list[str] | None,
-        typer.Option(help="A Datanet's id, where several on the chain fit its name and rows.", show_default=False),
+        typer.Option(help="Id of a Datanet, if several on the chain match its name and rows.", show_default=False),
     ] = None,
-    wallet: Annotated[str, typer.Option(help="The account that acts.")] = WALLET,
+    wallet: Annotated[str, typer.Option(help="Account that sends the transaction.")] = WALLET,
     password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave once it is sent; it goes on by itself.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Register a training's adapter under a bond, as `adapters publish` does."""
+    """Register a training's adapter on the chain with a bond, as `adapters publish` does."""
     adapter = training_service(open_node_home()).adapter_of(run)
     arguments = {"adapter": adapter, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
     how = TransactionFlags(wallet=wallet, password_file=password_file, yes=yes, no_wait=no_wait, as_json=as_json)
@@ -258,12 +266,12 @@ def publish(
 
 @app.command("sample")
 def write_sample(
-    out: Annotated[Path, typer.Option(help="Where the rows to train on go, as JSONL.")],
-    held_out: Annotated[Path, typer.Option(help="Where the other wordings go, as JSONL.")],
+    out: Annotated[Path, typer.Option(help="JSONL file for the rows to train on.")],
+    held_out: Annotated[Path, typer.Option(help="JSONL file for the held-out rows.")],
     seed: Seed = DEFAULTS.seed,
     as_json: Json = False,
 ) -> None:
-    """Write the sample Datanet to files: to look at it, or to train on your own version of it."""
+    """Write the sample Datanet to files, to look at it or to train on your own version of it."""
     drawn = draw_sample(seed)
     write_rows(out, drawn.rows)
     write_rows(held_out, drawn.held_out)
@@ -271,4 +279,4 @@ def write_sample(
         counts = {"rows": len(drawn.rows), "held_out": len(drawn.held_out)}
         emit_json("sample", {"seed": seed, "out": str(out), "held_out_file": str(held_out), **counts})
         return
-    say(f"{len(drawn.rows)} rows are in {plain(str(out))}, {len(drawn.held_out)} in {plain(str(held_out))}")
+    say(f"wrote {len(drawn.rows)} rows to {plain(str(out))}, and {len(drawn.held_out)} to {plain(str(held_out))}")

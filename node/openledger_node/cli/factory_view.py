@@ -1,4 +1,4 @@
-"""What `factory` shows of trainings: how they go, what they gained, and what their rows look like to a model."""
+"""Output of `factory`: progress and results of trainings, and rows as the model sees them."""
 
 import time
 from collections.abc import Callable
@@ -27,9 +27,9 @@ GAINS: Final = (
 
 
 def show_run(run: dict[str, Any] | None, *, only_evaluation: bool = False) -> None:
-    """One training, and what its adapter gained over the base."""
+    """Show a training, and the gains of its adapter over the base."""
     if run is None:
-        out_console.print("nothing has been trained here yet: `openledger-node factory train --sample --name NAME`")
+        out_console.print("no training yet: start one with `openledger-node factory train --sample --name NAME`")
         return
     if not only_evaluation:
         show_lines(_lines(run))
@@ -38,7 +38,7 @@ def show_run(run: dict[str, Any] | None, *, only_evaluation: bool = False) -> No
 
 
 def show_runs(runs: list[dict[str, Any]]) -> None:
-    """Those before it."""
+    """Show a table of all trainings, if there are several."""
     if len(runs) < 2:
         return
     rows = [
@@ -58,7 +58,7 @@ def show_runs(runs: list[dict[str, Any]]) -> None:
 
 
 def show_preview(found: dict[str, Any]) -> None:
-    """Three rows, their counts, and what training would take."""
+    """Show three rows, the counts of all rows, and the estimate."""
     for row in found["rows"]:
         pieces = [_styled(piece) for piece in row["pieces"]]
         out_console.print(f"[dim]{plain(row['contributor'])}, {row['tokens']} tokens[/]")
@@ -93,7 +93,7 @@ def _lines(run: dict[str, Any]) -> dict[str, str]:
         if run["state"] == "training" and progress["time_left_s"] is not None:
             lines["left"] = f"{progress['time_left_s']:,.0f} s"
     for restart in run["restarts"][-3:]:
-        where = f"went on from step {restart['step']}" if restart["step"] else "began again from the start"
+        where = f"resumed from step {restart['step']}" if restart["step"] else "restarted from the beginning"
         lines[f"at {restart['at'][11:19]}"] = f"{where}: {restart['why']}"
     if run["adapter"]:
         lines["adapter"] = run["adapter"]
@@ -104,7 +104,7 @@ def _state(run: dict[str, Any]) -> str:
     if run["error"]:
         return f"{run['state']}: {run['error']}"
     if run["is_cut_off"]:
-        return f"{run['state']}, and nobody works on it: `openledger-node factory resume` goes on"
+        return f"{run['state']}, interrupted: continue it with `openledger-node factory resume`"
     return f"{run['state']} by another process" if run["who"] == "elsewhere" else run["state"]
 
 
@@ -141,7 +141,7 @@ def _styled(piece: dict[str, str]) -> str:
 
 
 def show_state(run: dict[str, Any], *, as_json: bool) -> None:
-    """How a training is."""
+    """Show the state of a training."""
     if as_json:
         emit_json("training_run", run)
     else:
@@ -149,7 +149,7 @@ def show_state(run: dict[str, Any], *, as_json: bool) -> None:
 
 
 def show_adapter(home: Home, run: dict[str, Any], *, as_json: bool) -> None:
-    """What a training has put on the shelf."""
+    """Show the adapter of a training, with its losses."""
     adapters = list_adapters(home)
     adapter: Adapter = find_adapter(adapters, run["adapter"])
     training: dict[str, Any] = adapter.manifest.training or {}
@@ -177,21 +177,21 @@ def show_adapter(home: Home, run: dict[str, Any], *, as_json: bool) -> None:
         return
     out_console.print(f"[bold]{adapter.full_name}[/] was trained on {training['rows']} rows in {seconds:.0f} s")
     if run["dropped"]:
-        say(f"{run['dropped']} rows were left out: they have more than {run['job']['tokens_max']} tokens")
+        say(f"{run['dropped']} rows were left out because they have more than {run['job']['tokens_max']} tokens")
     out_console.print(f"held-out loss: {before:.3f} before, {after:.3f} after ({evaluation['rows']} rows)")
     if after >= before:
-        say("[yellow]it learned nothing that carries over:[/] give more rows, or fewer epochs")
+        say("[yellow]the adapter does not generalise:[/] try more rows, or fewer epochs")
     show_run(run, only_evaluation=True)
-    out_console.print(f"ask it: `openledger-node chat --model {shortest_name(adapter, adapters)}`")
+    out_console.print(f"try it: `openledger-node chat --model {shortest_name(adapter, adapters)}`")
 
 
-# ---- What a person sees while an adapter is trained: a bar on a terminal, a few lines elsewhere.
+# ---- Progress of a training: a bar on a terminal, a few lines elsewhere
 
 LINES_MAX = 16
 
 
 class TrainingReport:
-    """Shows step, losses and the time that is left; call it with each progress."""
+    """Shows step, losses and time left; call it with each progress report."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -206,18 +206,18 @@ class TrainingReport:
         self._held_out_loss: float | None = None
 
     def __enter__(self) -> "TrainingReport":
-        """Begin."""
+        """Show the bar."""
         if err_console.is_terminal:
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if err_console.is_terminal:
             self._bar.stop()
 
     def __call__(self, progress: TrainingProgress) -> None:
-        """Show how far it is."""
+        """Show a progress report."""
         if progress.held_out_loss is not None:
             self._held_out_loss = progress.held_out_loss
         text = describe(progress, self._held_out_loss)
@@ -234,9 +234,9 @@ def follow(
     *,
     poll_s: float,
 ) -> dict[str, Any]:
-    """Report how a training goes that another process works on, until it ends, waits, or nobody works on it."""
+    """Report the progress of a training in another process until it ends, pauses or is interrupted."""
     is_measured = False
-    said = run["step"] if run["state"] == "evaluating" else -1  # what is measured now was learned before
+    said = run["step"] if run["state"] == "evaluating" else -1  # the training steps were made before this call
     while True:
         for step, loss, held_out_loss in run["history"]:
             if step > said:
@@ -264,11 +264,11 @@ def _progress(run: dict[str, Any], step: int, loss: float | None, held_out_loss:
 
 
 def describe(progress: TrainingProgress, held_out_loss: float | None) -> str:
-    """The losses and the time left, those that are known; the held-out loss is the last that was measured."""
+    """Describe the known losses and the time left; the held-out loss is the newest measurement."""
     known = {"loss {:.3f}": progress.loss, "held-out {:.3f}": held_out_loss, "{:.0f} s left": progress.time_left_s}
     return " · ".join(form.format(value) for form, value in known.items() if value is not None)
 
 
 def is_worth_a_line(step: int, steps: int) -> bool:
-    """Whether to print a line: at the start, and then `LINES_MAX` times at most, the last at the end."""
+    """Return True to print a line: at the start, then at most `LINES_MAX` times, the last at the end."""
     return step == 0 or step * LINES_MAX // steps > (step - 1) * LINES_MAX // steps

@@ -1,4 +1,4 @@
-"""What a start says: what runs, where the API is, how to talk to it, and a first answer of the model itself."""
+"""Greeting of a start: the base, the API's address, commands to try, and a first answer of the model."""
 
 import os
 import shutil
@@ -20,36 +20,36 @@ ANSWER_TOKENS_MAX = 48
 
 
 def greet(listening: Listening, *, hello: bool) -> None:
-    """Print where everything is; with `hello`, a first answer follows while the node already serves."""
+    """Print the greeting; with `hello`, a first answer follows while the node already serves."""
     if listening.num_recovered:
-        say(f"recovered: {counted(listening.num_recovered, 'request')} cut off with the last run")
+        say(f"recovered: {counted(listening.num_recovered, 'request')} of the last run had been cut off")
     say(f"  base      [bold]{plain(listening.base.name)}[/] {_where(listening.engine)}")
     say(f"  adapters  {listening.num_adapters} here")
     say(f"  API       [bold]{listening.url}/v1[/]   (any OpenAI client; key in {plain(str(listening.key_file))})")
-    say(f"  page      [bold]{plain(listening.page)}[/]   (opens it once; `openledger-node open` makes another)")
+    say(f"  page      [bold]{plain(listening.page)}[/]   (works once; `openledger-node open` prints another)")
     say("\nTry it from another terminal:\n")
     say(f"  {plain(curl_line(listening))}\n")
     say(f"  {plain(program())} chat\n")
-    say("Ctrl-C stops the node; running answers end first.\n")
+    say("Ctrl-C stops the node; running answers finish first.\n")
     if hello and listening.engine.profile:
         address = ApiAddress(url=listening.url, key=load_api_key(open_node_home()), base=listening.base.name)
         threading.Thread(target=_hello, args=(address,), daemon=True).start()
 
 
 def _where(engine: Engine) -> str:
-    """What answers with the base."""
+    """Describe the device or the nodes that answer with the base."""
     if profile := engine.profile:
         return f"on {profile.device}, {profile.dtype}, {profile.backend}"
     return "once the node is resumed" if engine.state == "paused" else "by the nodes of the network"
 
 
 def program() -> str:
-    """How the person at this terminal calls us: by name if the shell would find it, else by its path."""
+    """Return the program as the user can type it: its name if it is on PATH, else its path."""
     return "openledger-node" if shutil.which("openledger-node") else os.path.relpath(sys.argv[0])
 
 
 def curl_line(listening: Listening) -> str:
-    """A request that can be pasted as it is; the key stays in its file."""
+    """Build a request to paste as it is; the key stays in its file."""
     body = f'{{"model": "{listening.base.name}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
     return (
         f'curl {listening.url}/v1/chat/completions -H "Authorization: Bearer $(cat {quote(str(listening.key_file))})"'
@@ -58,12 +58,12 @@ def curl_line(listening: Listening) -> str:
 
 
 def _hello(address: ApiAddress) -> None:
-    """Ask through the API, as any client would: when this line appears, the whole path works."""
+    """Ask through the API as any client would, so that a printed answer proves that the whole path works."""
     messages = [{"role": "user", "content": QUESTION}]
     body = {"model": address.base, "messages": messages, "max_tokens": ANSWER_TOKENS_MAX, "temperature": 0}
     try:
         answer = "".join(text_of(event) for event in stream_chat(address, body))
-        # In one piece: the money desk has lines of its own to say meanwhile.
+        # Printed in one piece, because other parts of the node print lines in the meantime.
         err_console.print(f"first answer: {shown(answer)}", markup=False)
     except NodeError as error:
         say(f"[yellow]the first answer failed[/]: {plain(str(error))}")

@@ -17,24 +17,28 @@ __all__ = ["job_to_json", "jobs"]
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `jobs` on the root."""
+    """Add `jobs` to the root command."""
     app.command(rich_help_panel="Node")(jobs)
 
 
 def jobs(
-    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=JOBS_MAX)] = 20,
+    limit: Annotated[int, typer.Option(help="Number of requests, newest first.", min=1, max=JOBS_MAX)] = 20,
     state: Annotated[
-        str | None, typer.Option(help="Only running, completed, failed or interrupted ones.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Only requests in this state: running, completed, failed or interrupted.", show_default=False
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Only of this adapter, or of this base alone.", show_default=False)
+        str | None,
+        typer.Option(help="Only requests for this adapter, or for this base without an adapter.", show_default=False),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only since then: 30d, 12h, or 2026-01-31.", show_default=False)
+        str | None, typer.Option(help="Only since this time: 30d, 12h or 2026-01-31.", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List the requests that this node has answered; their texts are never kept."""
+    """List the requests that this node has answered. Their texts are never stored."""
     home = open_node_home()
     wanted = job_filter(limit=limit, state=state, model=model, since=since, now_s=time.time())
     asked = {"limit": limit, "state": state, "model": model, "since": since}
@@ -44,7 +48,7 @@ def jobs(
         emit_json("jobs", found)
         return
     is_narrowed = any(value is not None for value in (state, model, since))
-    empty = "no request here was like that" if is_narrowed else "no request has been answered yet"
+    empty = "no request matches" if is_narrowed else "no request has been answered yet"
     columns = ["received (UTC)", "model", "state", "why", "in", "out", "first token", "total", "paid", "receipt"]
     show_table(columns, [_cells(job) for job in found["jobs"]], empty=empty)
 

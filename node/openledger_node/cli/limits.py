@@ -1,4 +1,4 @@
-"""`limits`: how much of this machine and of your money the node may take."""
+"""`limits`: how much of this machine and of your money the node may use."""
 
 from typing import Annotated, Any
 
@@ -12,43 +12,53 @@ from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, say, show_lines
 from .units import bytes_of, open_amount, size, wei_of
 
-app = typer.Typer(help="How much of this machine and of your money the node may take.", no_args_is_help=True)
+app = typer.Typer(help="How much of this machine and of your money the node may use.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 CAPS = ("vram_bytes", "ram_bytes", "disk_bytes")
 CAP_BYTES_MIN = 64 << 20
-"""The demonstration base needs more than this."""
+"""Even the demo base needs more than this."""
 
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show the limits, and how much of each is taken."""
+    """Show the limits, and how much of each is in use."""
     home = open_node_home()
     _print(ask_daemon(home, "GET", "/limits") or stopped_limits(home), as_json=as_json)
 
 
 @app.command("set")
 def set_limits(
-    vram: Annotated[str | None, typer.Option(help="GPU memory for the engine, like 20GB; 0: no cap.")] = None,
-    ram: Annotated[str | None, typer.Option(help="Main memory for the engine; 0: no cap.")] = None,
-    disk: Annotated[str | None, typer.Option(help="Disk for models, adapters and caches; 0: no cap.")] = None,
+    vram: Annotated[
+        str | None, typer.Option(help="Most GPU memory for the engine, such as 20GB; 0 is no limit.")
+    ] = None,
+    ram: Annotated[str | None, typer.Option(help="Most main memory for the engine; 0 is no limit.")] = None,
+    disk: Annotated[
+        str | None, typer.Option(help="Most disk for models, adapters and caches; 0 is no limit.")
+    ] = None,
     hours: Annotated[
         str | None,
-        typer.Option(help="When it may serve, like '22:00-07:00' or 'mon-fri 18:00-23:00, sat-sun'; '': always."),
+        typer.Option(
+            help="Hours to serve in, such as '22:00-07:00' or 'mon-fri 18:00-23:00, sat-sun'; '' is always."
+        ),
     ] = None,
     pause_when_busy: Annotated[
-        bool | None, typer.Option(help="Pause while another program uses the GPU, or the CPU without one.")
+        bool | None, typer.Option(help="Pause while another program uses the GPU; without a GPU, the CPU.")
     ] = None,
-    busy_gpu: Annotated[str | None, typer.Option(help="GPU memory from which on another program counts.")] = None,
-    busy_cpu: Annotated[int | None, typer.Option(help="Percent of the CPU from which on others count.")] = None,
-    busy_quiet: Annotated[float | None, typer.Option(help="Seconds of quiet before it goes on.")] = None,
-    request_max: Annotated[str | None, typer.Option(help="OPEN that one request to others may cost.")] = None,
-    day_max: Annotated[str | None, typer.Option(help="OPEN that a UTC day's requests may cost.")] = None,
+    busy_gpu: Annotated[str | None, typer.Option(help="GPU memory at which another program counts as busy.")] = None,
+    busy_cpu: Annotated[
+        int | None, typer.Option(help="Percent of the CPU at which other programs count as busy.")
+    ] = None,
+    busy_quiet: Annotated[float | None, typer.Option(help="Seconds of quiet before the node resumes.")] = None,
+    request_max: Annotated[str | None, typer.Option(help="Most OPEN that one request to others may cost.")] = None,
+    day_max: Annotated[
+        str | None, typer.Option(help="Most OPEN that requests to others may cost per UTC day.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Let the node take more, or less: from now on, and after each start.
+    """Change limits, now and for later starts.
 
-    Less memory is taken as soon as nothing runs: the engine starts anew.
+    A lower memory limit takes effect when no request is running, because the engine restarts for it.
     """
     wanted: dict[str, Any] = {
         "vram_bytes": bytes_of(vram) if vram else None,
@@ -63,18 +73,18 @@ def set_limits(
         "day_max_wei": wei_of(day_max) if day_max else None,
     }
     if all(value is None for value in wanted.values()):
-        raise typer.BadParameter("say a limit: `openledger-node limits set --help` lists them")
+        raise typer.BadParameter("give a limit to set; `openledger-node limits set --help` lists them")
     home = open_node_home()
     found = ask_daemon(home, "POST", "/limits", wanted)
     if found is None:
         found = _set_stopped(home, wanted)
     _print(found, as_json=as_json)
     for variable in found["overridden_by"]:
-        say(f"[yellow]{variable} is set, and goes before node.toml at the next start[/]")
+        say(f"[yellow]{variable} is set and overrides node.toml at the next start[/]")
 
 
 def stopped_limits(home: Home) -> dict[str, Any]:
-    """The limits of a home whose daemon is down."""
+    """Return the limits of a stopped node."""
     config = load_settings(home)
     return {
         **limits_to_plain(config.limits, config.payer, serves=config.node.serve),
@@ -93,9 +103,9 @@ def _set_stopped(home: Home, wanted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_cap(size_bytes: int | None) -> None:
-    """Refuse a cap under which nothing could run; a running node refuses by what its base takes."""
+    """Refuse a cap that is too small for any base; a running node compares it with its own base."""
     if size_bytes and size_bytes < CAP_BYTES_MIN:
-        meant = f"did you mean {size_bytes}GB?" if size_bytes < 1000 else "say more, or 0 for no cap"
+        meant = f"did you mean {size_bytes}GB?" if size_bytes < 1000 else "give more, or 0 for no limit"
         raise typer.BadParameter(f"{size(size_bytes)} is less than the smallest base needs: {meant}")
 
 
@@ -107,7 +117,7 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
     lines = {"disk": f"{size(used['disk_bytes'])} of {_cap(found['disk_bytes'])}"}
     if found["serve"]:
         if used["memory_bytes"] is not None:
-            lines["engine"] = f"{size(used['memory_bytes'])} of GPU memory, or of memory where there is no GPU"
+            lines["engine"] = f"{size(used['memory_bytes'])} in use (GPU memory; RAM without a GPU)"
         lines |= {
             "GPU memory": _cap(found["vram_bytes"]),
             "memory": _cap(found["ram_bytes"]),
@@ -123,13 +133,13 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _cap(size_bytes: int) -> str:
-    return size(size_bytes) if size_bytes else "no cap"
+    return size(size_bytes) if size_bytes else "no limit"
 
 
 def _busy(found: dict[str, Any]) -> str:
     if not found["pause_when_busy"]:
-        return "goes on: `openledger-node limits set --pause-when-busy` lets it stand aside"
+        return "keeps running; to pause instead: `openledger-node limits set --pause-when-busy`"
     return (
-        f"stands aside while another program has {size(found['busy_gpu_bytes'])} of the GPU, or without one "
-        f"{found['busy_cpu_percent']} % of the CPU; goes on after {found['busy_quiet_s']:g} s of quiet"
+        f"pauses while another program has {size(found['busy_gpu_bytes'])} of the GPU, or without one "
+        f"{found['busy_cpu_percent']} % of the CPU; resumes after {found['busy_quiet_s']:g} s of quiet"
     )

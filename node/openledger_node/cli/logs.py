@@ -1,4 +1,4 @@
-"""`logs`: what the node, its engine and its chain have said."""
+"""`logs`: the logs of the node, its engine and its chain."""
 
 import time
 from pathlib import Path
@@ -14,17 +14,19 @@ LOOK_EVERY_S = 0.3
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `logs` on the root."""
+    """Add `logs` to the root command."""
     app.command(rich_help_panel="Node")(logs)
 
 
 def logs(
-    lines: Annotated[int, typer.Option("--lines", "-n", help="How many of the newest.", min=0, max=10_000)] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-    source: Annotated[str, typer.Option(help="node, engine or chain.")] = "node",
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", help="Number of lines, from the newest.", min=0, max=10_000)
+    ] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
+    source: Annotated[str, typer.Option(help="Log to show: node, engine or chain.")] = "node",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what was said last, whether the node runs or not; no prompt and no answer is ever in it."""
+    """Show the newest lines of a log, whether the node runs or not. Logs never contain prompts or answers."""
     home = open_node_home()
     file = log_file(home, source)
     end = file.stat().st_size if file.exists() else 0
@@ -33,7 +35,7 @@ def logs(
         emit_json("logs", found)
         return
     if not found["lines"] and not follow:
-        say(f"nothing is in {file} yet")
+        say(f"{file} is empty")
     for line in found["lines"]:
         _print(line)
     if follow:
@@ -41,7 +43,7 @@ def logs(
 
 
 def _follow(file: Path, position: int) -> None:
-    """Print whole lines as they come; a file that was begun anew is read from its beginning."""
+    """Print whole lines as they arrive; a file that was rotated is read from its beginning."""
     rest = b""
     try:
         while True:

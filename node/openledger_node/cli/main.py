@@ -1,4 +1,4 @@
-"""`openledger-node`: the verbs, their shared flags, and exit codes."""
+"""Entry point of `openledger-node`: commands, their shared flags and exit codes."""
 
 import os
 import sys
@@ -18,26 +18,26 @@ from .render import plain, say
 
 INTERRUPTED = 130
 WRONG_WORDS: Any = typer.BadParameter.__mro__[2]
-"""ClickException, the base of all usage errors; found this way, since newer typers carry a click of their own."""
+"""ClickException, the base of all usage errors. It is looked up here because newer versions of typer bundle click."""
 
 
 COMPLETION: Final = "_OPENLEDGER_NODE_COMPLETE"
-"""In the environment while a shell asks how a line may go on."""
+"""Set in the environment while a shell asks for completions of a line."""
 
 
 def common(
     home: Annotated[
-        Path | None, typer.Option(help="The node's home folder.", envvar="OPENLEDGER_HOME", show_default=False)
+        Path | None, typer.Option(help="The node's data directory.", envvar="OPENLEDGER_HOME", show_default=False)
     ] = None,
 ) -> None:
-    """Flags that every verb has."""
+    """Handle the flags that every command has."""
     set_home(home)
 
 
 def build_app(words: Sequence[str] = ()) -> typer.Typer:
-    """The verbs that a line may mean: one module's where its first word says which, else all.
+    """Build the commands of one module if the first word names it, else of all modules.
 
-    Loading all of them takes a second, and a status should not.
+    Importing all of them takes a second, too long for a command such as `status`.
     """
     made = typer.Typer(
         name="openledger-node",
@@ -59,14 +59,14 @@ def build_app(words: Sequence[str] = ()) -> typer.Typer:
 
 
 def __getattr__(name: str) -> typer.Typer:
-    """All verbs as `app`, for whoever wants to walk them."""
+    """Build all commands as `app`, so that the reference and the tests can walk them."""
     if name != "app":
         raise AttributeError(name)
     return build_app()
 
 
 def main() -> None:
-    """Run one verb; every failure that somebody can act on is one line that says how."""
+    """Run one command. A failure that the operator can fix is printed as one line that says how."""
     try:
         status = build_app(sys.argv[1:])(standalone_mode=False)
     except WRONG_WORDS as error:
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def exit_code(error: NodeError | ProtocolError) -> int:
-    """The documented exit code of a failure."""
+    """Return the documented exit code of a failure."""
     if isinstance(error, NodeError):
         return error.exit_code
     return ModelError.exit_code if isinstance(error, AdapterRefusedError) else NodeError.exit_code

@@ -18,13 +18,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def hub_name(base: str) -> str:
-    """OWNER/NAME of a base that is called OWNER--NAME here, as messages about it say; the hub allows no `--`."""
+    """Return OWNER/NAME for a base that is stored as OWNER--NAME; the hub allows no `--` in names."""
     return base if "/" in base else base.replace("--", "/", 1)
 
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
-    """List the bases that are here; the one that `start` serves is marked."""
+    """List the bases on this machine; the one that `start` serves is marked."""
     home = open_node_home()
     served = load_settings(home).inference.base
     bases = list_bases(home)
@@ -43,11 +43,11 @@ def pull(
         str, typer.Argument(help="The demo base, or a Hugging Face model as OWNER/NAME or OWNER/NAME@REVISION.")
     ] = DEMO_BASE_NAME,
     source: Annotated[
-        Path | None, typer.Option("--from", help="The demo base's GGUF file, if it is on this machine already.")
+        Path | None, typer.Option("--from", help="GGUF file of the demo base, if it is already on this machine.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a base: resumed where it stopped, checked, and converted once."""
+    """Download a base, check it and convert it. A download that was interrupted resumes."""
     home = open_node_home()
     check_disk_room(home, load_settings(home).limits.disk_bytes)
     with StageReport() as report:

@@ -1,4 +1,4 @@
-"""`network`: the chain and the contracts that this node works with."""
+"""`network`: the chain and the contracts that this node uses."""
 
 import json
 from dataclasses import replace
@@ -38,7 +38,7 @@ from .render import emit_json, out_console, plain, say
 from .transactions import open_money
 from .units import amount
 
-app = typer.Typer(help="The chain and the contracts that this node works with.", no_args_is_help=True)
+app = typer.Typer(help="The chain and the contracts that this node uses.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -56,30 +56,30 @@ REAL_WINDOWS = Windows(
     withdraw_delay_max_s=30 * DAY_S,
     withdraw_period_s=7 * DAY_S,
 )
-"""What a network for real money gives its people to notice and to answer in."""
+"""Periods of a network for real money: long enough for people to notice a problem and to react."""
 
 
 @app.command()
 def init(
-    rpc: Annotated[list[str], typer.Option(help="A JSON-RPC endpoint of the chain; more than one may be named.")],
+    rpc: Annotated[list[str], typer.Option(help="JSON-RPC endpoint of the chain; can be given more than once.")],
     out: Annotated[Path, typer.Option(help="The network.json to write.")],
     key: Annotated[
         str | None,
-        typer.Option(help="The wallet that deploys; not needed on a development chain.", show_default=False),
+        typer.Option(help="Account that deploys; not needed on a development chain.", show_default=False),
     ] = None,
     password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
     name: Annotated[
-        str | None, typer.Option(help="The id of a network that is not for development.", show_default=False)
+        str | None, typer.Option(help="Id of the network; development networks choose their own.", show_default=False)
     ] = None,
     bootstrap: Annotated[
-        list[str] | None, typer.Option(help="A peer to ask first, /ip4/…/p2p/…; more than one may be named.")
+        list[str] | None, typer.Option(help="Address of a bootstrap node, /ip4/…/p2p/…; can be given more than once.")
     ] = None,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Deploy the contracts on a chain, and write the network.json that nodes join by."""
+    """Deploy the contracts on a chain, and write the network.json that nodes join with."""
     if out.exists():
-        raise ConfigError(f"{out} exists already, and a network is not made twice: name another file")
+        raise ConfigError(f"{out} exists already, and a network is never overwritten: name another file")
     with open_endpoint(rpc[0]) as client:
         is_development = is_development_chain(client)
         network = _plan(
@@ -94,7 +94,7 @@ def init(
     if as_json:
         emit_json("network", _json(network))
         return
-    say(f"[bold]{plain(network.network)}[/] is deployed: `openledger-node network join {plain(str(out))}`")
+    say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {plain(str(out))}`")
 
 
 @app.command()
@@ -103,7 +103,7 @@ def join(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Check a network.json against the chain that it names, and make it this node's network."""
+    """Check a network.json against its chain, and make it this node's network."""
     home = open_node_home()
     network = fetch_network(source)
     if not as_json:
@@ -113,16 +113,16 @@ def join(
     if as_json:
         emit_json("network", _json(network))
         return
-    say(f"this node is on [bold]{plain(network.network)}[/] from its next start on")
+    say(f"this node joins [bold]{plain(network.network)}[/] at its next start")
     _warn_of_setting(home, network)
 
 
 def fetch_network(source: str) -> Network:
-    """Read a network.json from a file or a URL, and hold it against the chain that it names.
+    """Read a network.json from a file or a URL, and check it against its chain.
 
     Raises:
-        ConfigError: it is none.
-        ChainError: its chain does not answer, or is another one.
+        ConfigError: the content is not a network.json.
+        ChainError: the chain does not answer, or is a different chain.
     """
     network = _fetch(source) if source.startswith(("http://", "https://")) else read_network(Path(source))
     with open_chain(network) as client:
@@ -132,16 +132,16 @@ def fetch_network(source: str) -> Network:
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show the network that this node is on; with --json as the network.json that others can join by."""
+    """Show this node's network. With --json, print the network.json that others can join with."""
     home = open_node_home()
     choice = load_settings(home).node.network
     network = current_network(home, choice)
     if network is None:
         raise ConfigError(
-            "no network yet: `openledger-node start` makes a development network, "
-            "`openledger-node network join FILE` joins another"
+            "no network yet: `openledger-node start` creates a development network, "
+            "`openledger-node network join FILE` joins another one"
             if is_embedded(home, choice)
-            else f"[node] network is {choice!r}: this node serves this machine alone"
+            else f"[node] network is {choice!r}: this node serves only this machine"
         )
     if as_json:
         emit_json("network", _json(network))
@@ -151,9 +151,9 @@ def show(as_json: Json = False) -> None:
 
 @app.command()
 def rescan(yes: Yes = False, as_json: Json = False) -> None:
-    """Read the chain anew after a halt, and let money move again: once you trust the endpoint.
+    """Read the chain again after a halt, and let money move again. Do this only if you trust the endpoint.
 
-    A chain that takes back more than 64 blocks is no honest one, or another one: compare it with a second endpoint.
+    An honest chain does not take back more than 64 blocks, so compare this one with a second endpoint first.
     """
     confirm("do two endpoints agree on this chain?", yes=yes)
     with open_money() as money:
@@ -165,7 +165,7 @@ def rescan(yes: Yes = False, as_json: Json = False) -> None:
 
 
 def _plan(client: ChainClient, rpc: list[str], bootstrap: list[str], name: str | None) -> Network:
-    """The network to be made, its contracts yet to come: what was typed is checked before anything is paid for."""
+    """Check what was typed before anything is paid; the contracts have placeholder addresses."""
     genesis = genesis_hash(client)
     fields = {
         "schema": NETWORK_SCHEMA,
@@ -178,7 +178,7 @@ def _plan(client: ChainClient, rpc: list[str], bootstrap: list[str], name: str |
         "bootstrap": bootstrap,
         "token": {"symbol": "OPEN", "decimals": 18},
     }
-    return network_from_json(json.dumps(fields), source="what was asked for")
+    return network_from_json(json.dumps(fields), source="the network to deploy")
 
 
 def _deployer(name: str | None, password_file: Path | None, *, is_development: bool) -> Key:
@@ -188,19 +188,19 @@ def _deployer(name: str | None, password_file: Path | None, *, is_development: b
 
 
 def _announce(client: ChainClient, network: Network, deployer: Key) -> None:
-    """Say what a deployment does and costs, before it does.
+    """Print what a deployment does and costs.
 
     Raises:
         ChainError: the account can't pay for it.
     """
-    from ..chain.dev.deploy import CREATION_GAS, WIRING_GAS  # with it comes what encodes calls, a third of a second
+    from ..chain.dev.deploy import CREATION_GAS, WIRING_GAS  # imports the call encoder, a third of a second
 
     fees = client.fees()
     gas_most = len(CONTRACTS) * CREATION_GAS + 2 * WIRING_GAS
     cost_most_wei = gas_most * (2 * fees.base_wei + fees.tip_wei)
     has_wei = client.coin_balance(deployer.address)
-    say(f"deploys {len(CONTRACTS)} contracts on chain {network.chain_id} from {deployer.address},")
-    say("which then has all OPEN, sets the parameters and gets the protocol's share;")
+    say(f"deploys {len(CONTRACTS)} contracts on chain {network.chain_id} from {deployer.address};")
+    say("this account then has all OPEN, sets the parameters and gets the protocol's share")
     say(f"gas: at most {amount(cost_most_wei)} coins")
     if has_wei < cost_most_wei:
         raise ChainError(
@@ -217,7 +217,7 @@ def _deploy(client: ChainClient, network: Network, deployer: Key) -> Network:
 
 
 def _fetch(url: str) -> Network:
-    """Read a network.json from the web; what it says is then held against the chain itself."""
+    """Download a network.json; the caller checks it against the chain."""
     content = b""
     try:
         with httpx.stream("GET", url, timeout=FETCH_TIMEOUT_S, follow_redirects=True) as response:
@@ -232,14 +232,14 @@ def _fetch(url: str) -> Network:
 
 
 def _json(network: Network) -> dict[str, Any]:
-    """All but the schema, which stands in front of every object."""
+    """Convert a network for `--json` without its schema, because `emit_json` writes one."""
     fields = network_to_json(network)
     del fields["schema"]
     return fields
 
 
 def _show(network: Network) -> None:
-    kind = "development: coins and keys are thrown away" if network.is_development else "real"
+    kind = "development: coins are worth nothing, keys are throwaway" if network.is_development else "real"
     facts = {
         "network": f"{network.network} ({kind})",
         "chain": f"{network.chain_id}, begins with block {network.genesis_hash[:18]}…",
@@ -258,4 +258,4 @@ def _warn_of_setting(home: Home, network: Network) -> None:
     if choice not in ("auto", network.network):
         say(f"[yellow]but[/] \\[node] network is {plain(choice)}: set it to auto, or to {plain(network.network)}")
     if is_claimed(home):
-        say("a daemon runs: stop it and start it again")
+        say("a daemon is running; stop it and start it again")

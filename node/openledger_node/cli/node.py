@@ -1,4 +1,4 @@
-"""The node itself: start, stop, version."""
+"""`start`, `stop` and `version`."""
 
 import logging
 import platform
@@ -31,35 +31,39 @@ told = logging.getLogger("openledger_node.told")
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang the node's verbs on the root."""
+    """Add `start`, `stop` and `version` to the root command."""
     for verb in (start, stop, version):
         app.command(rich_help_panel=PANEL)(verb)
 
 
 def start(
     base: Annotated[str | None, typer.Option(help="Base model to serve.", show_default=False)] = None,
-    backend: Annotated[str | None, typer.Option(help="What runs it.", show_default=False)] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.", show_default=False)] = None,
-    port: Annotated[int | None, typer.Option(help="Port of the API; 0: any.", show_default=False)] = None,
-    hello: Annotated[bool, typer.Option(help="Let the model say hello once it is ready.")] = True,
+    backend: Annotated[str | None, typer.Option(help="Backend that runs the model.", show_default=False)] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Number format: auto, float32 or bfloat16.", show_default=False)
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the API; 0 takes any free port.", show_default=False)
+    ] = None,
+    hello: Annotated[bool, typer.Option(help="Send the model a first question once it is ready.")] = True,
 ) -> None:
-    """Run the node in the foreground until Ctrl-C, which lets running answers end first.
+    """Run the node in the foreground until Ctrl-C; running answers finish first.
 
-    Without any configuration it serves the demo model, which it fetches on the first start.
+    Without any configuration it serves the demo model, which it downloads on the first start.
     """
     home = open_node_home()
     if backend == "fake" and base is None:
-        base = FAKE_BASE_NAME  # it has no other
+        base = FAKE_BASE_NAME  # the only base that this backend has
     config = load_settings(home, inference_base=base, inference_backend=backend, inference_dtype=dtype, api_port=port)
     keep_log(home)
     say(f"[bold]openledger-node[/] {__version__}   home {plain(str(home.root))}")
     _fetch_demo_base(home, config)
     run_daemon_to_its_end(home, config, hello=hello)
-    say("stopped: every answer is recorded")
+    say("stopped; every answer is recorded")
 
 
 def keep_log(home: Home) -> None:
-    """Say warnings on the terminal, and keep them with what else is said in logs/node.log."""
+    """Log warnings to the terminal, and all messages to logs/node.log."""
     home.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = RotatingFileHandler(home.logs / SOURCES["node"], maxBytes=LOG_BYTES_MAX, backupCount=1, encoding="utf-8")
     screen = logging.StreamHandler(sys.stderr)
@@ -71,12 +75,12 @@ def keep_log(home: Home) -> None:
 
 
 def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
-    """Run the daemon; a failure in any of its tasks comes out as that failure alone."""
+    """Run the daemon until it ends. If one of its tasks fails, raise that failure, not the group around it."""
     from ..daemon import (
         Listening,
         OperatorOutput,
         run_daemon,
-    )  # the web framework takes half a second to import: only here
+    )  # imported here because the web framework takes half a second
     from .greeting import greet
 
     def announce(listening: Listening) -> None:
@@ -98,12 +102,12 @@ def run_daemon_to_its_end(home: Home, config: Config, *, hello: bool) -> None:
 
 
 def stop(as_json: Json = False) -> None:
-    """Drain the running node and end it."""
+    """Stop the running node; running answers finish first."""
     answer = ask_daemon(open_node_home(), "POST", "/stop")
     if as_json:
         emit_json("stop", answer or {"state": "stopped"})
         return
-    say("no node runs on this home" if answer is None else "stopping: running answers end first")
+    say("no node is running here" if answer is None else "stopping; running answers finish first")
 
 
 def version(as_json: Json = False) -> None:
@@ -115,9 +119,9 @@ def version(as_json: Json = False) -> None:
 
 
 def _fetch_demo_base(home: Home, config: Config) -> None:
-    """The first start brings the demo base along; any other base is the operator's own choice to pull."""
+    """Download the demo base on the first start; the operator pulls any other base."""
     if config.inference.base == DEMO_BASE_NAME and not is_here(home, DEMO_BASE_NAME):
-        say("the demo base is not here yet: 93 MB to download, once")
+        say("downloading the demo base, 93 MB, this once")
         with StageReport() as report:
             pull_base(home, DEMO_BASE_NAME, source=None, report=report)
 

@@ -1,4 +1,4 @@
-"""`open`: the local page, in a browser."""
+"""`open`: the node's page in a browser."""
 
 import os
 import sys
@@ -13,21 +13,21 @@ from .render import emit_json, out_console, plain, say
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `open` on the root."""
+    """Add `open` to the root command."""
     app.command("open", rich_help_panel="Node")(open_page)
 
 
 def open_page(
-    browser: Annotated[bool, typer.Option(help="Open it in the desktop's browser, where there is one.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, and open nothing.")] = False,
+    browser: Annotated[bool, typer.Option(help="Open the link in the desktop's browser.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and open nothing.")] = False,
 ) -> None:
-    """Print a link that opens the node's page, and open it where there is a desktop.
+    """Print a link to the node's page, and open it in a browser where there is a desktop.
 
-    A link counts once and for ten minutes; a browser that it has let in stays in until the node ends.
+    A link works once, for ten minutes. A browser that has used it stays signed in until the node stops.
     """
     found: dict[str, Any] | None = ask_daemon(open_node_home(), "POST", "/open")
     if found is None:
-        raise NodeError("no node runs on this home: `openledger-node start` runs one, and prints the link")
+        raise NodeError("no node is running here: `openledger-node start` starts one and prints the link")
     if as_json:
         emit_json("page", found)
         return
@@ -37,7 +37,7 @@ def open_page(
 
 
 def has_desktop() -> bool:
-    """Whether a browser could show itself to whoever typed this."""
+    """Return True if a browser can open on the desktop of this terminal."""
     if not sys.stdout.isatty():
         return False
     return sys.platform in ("darwin", "win32") or any(os.environ.get(n) for n in ("DISPLAY", "WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""`pause` and `resume`: the node stands aside, and goes on."""
+"""`pause` and `resume`."""
 
 import re
 import time
@@ -17,21 +17,21 @@ WHY = "this node is paused by its owner: run `openledger-node resume` to continu
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang both on the root."""
+    """Add both commands to the root command."""
     for verb in (pause, resume):
         app.command(rich_help_panel="Node")(verb)
 
 
 def pause(
     for_: Annotated[
-        str | None, typer.Option("--for", help="Go on by itself after so long: 30m, 2h.", show_default=False)
+        str | None, typer.Option("--for", help="Resume by itself after this time: 30m, 2h.", show_default=False)
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Cut off the answers that run; else they are finished.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Cut off running answers instead of finishing them.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take no requests and make no bids from now on, and give the engine's memory back; a restart changes nothing.
+    """Stop taking requests and making bids, and free the engine's memory. The node stays paused after a restart.
 
-    Answers that run are finished first, for as long as the setting `node.drain_grace_s` allows.
+    Running answers finish first, for as long as the setting `node.drain_grace_s` allows.
     """
     home, duration_s = open_node_home(), _seconds(for_) if for_ else None
     answer = ask_daemon(home, "POST", "/pause", {"for_s": duration_s, "now": now}) or _pause_stopped(home, duration_s)
@@ -43,7 +43,7 @@ def pause(
 
 
 def resume(as_json: Json = False) -> None:
-    """Take requests again, whatever the pause was for."""
+    """Take requests again, whatever the reason for the pause."""
     home = open_node_home()
     answer = ask_daemon(home, "POST", "/resume", {})
     if answer is None:
@@ -52,11 +52,11 @@ def resume(as_json: Json = False) -> None:
     if as_json:
         emit_json("pause", answer)
         return
-    say(plain(answer["paused"]["why"]) if answer["paused"] else f"not paused any more: {answer['state']}")
+    say(plain(answer["paused"]["why"]) if answer["paused"] else f"resumed: {answer['state']}")
 
 
 def _pause_stopped(home: Home, duration_s: float | None) -> dict[str, Any]:
-    """The next start is paused."""
+    """Store the pause, so that the next start is paused."""
     now_s = time.time()
     until_s = None if duration_s is None else now_s + duration_s
     asked = Pause(by="owner", why=WHY, since_s=now_s, until_s=until_s)
@@ -67,5 +67,5 @@ def _pause_stopped(home: Home, duration_s: float | None) -> dict[str, Any]:
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if not found:
-        raise typer.BadParameter(f"{text!r} is no duration: write 30m or 2h")
+        raise typer.BadParameter(f"{text!r} is not a duration: give one such as 30m or 2h")
     return float(int(found[1]) * UNITS_S[found[2]])

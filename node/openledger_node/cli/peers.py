@@ -1,4 +1,4 @@
-"""`peers`: whom this node's network consists of."""
+"""`peers`: the nodes of this node's network, and bootstrap nodes."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,41 +12,43 @@ from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, out_console, plain, say, show_table
 
 app = typer.Typer(help="The peers of the network that this node is on.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once it listens.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object once the node listens.")]
 PEERS_TIMEOUT_S = 40.0
 LOOPBACK = "/ip4/127.0.0.1/tcp/4001"
 
 
 @app.command("list")
 def list_all(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """List the peers that this node knows: where it learned of each, and what they offer."""
+    """List the peers that this node knows, where it learned of each, and what they offer."""
     found = ask_daemon(open_node_home(), "POST", "/money/peers", {}, timeout_s=PEERS_TIMEOUT_S)
     if found is None:
-        raise NetworkError("no node runs on this home: `openledger-node start` puts it among its peers")
+        raise NetworkError("no node is running here: start one with `openledger-node start`")
     if as_json:
         emit_json("peers", found)
         return
-    say(f"we are [bold]{plain(found['peer_id'])}[/]")
+    say(f"this node is [bold]{plain(found['peer_id'])}[/]")
     columns = ["peer", "connected", "learned from", "serves", "adapters"]
-    show_table(columns, [_cells(peer) for peer in found["peers"]], empty="nobody is known yet")
+    show_table(columns, [_cells(peer) for peer in found["peers"]], empty="no peers yet")
 
 
 @app.command()
 def bootstrap(
     listen: Annotated[
-        list[str] | None, typer.Option(help="Address of one interface, as /ip4/…/tcp/…; may be given more than once.")
+        list[str] | None, typer.Option(help="Address to listen on, as /ip4/…/tcp/…; can be given more than once.")
     ] = None,
     network: Annotated[
         str | None,
-        typer.Option(help="Id of the network; the one that this home is on if not given.", show_default=False),
+        typer.Option(help="Id of the network; by default the current one.", show_default=False),
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(help="Where its identity lies; `bootstrap` in the home if not given.", show_default=False),
+        typer.Option(
+            help="Folder of its identity; by default `bootstrap` in the data directory.", show_default=False
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a bootstrap point in the foreground until Ctrl-C: where the peers of a network find each other.
+    """Run a bootstrap node in the foreground until Ctrl-C. The peers of a network find each other through it.
 
     It needs no model, no account and no money. Its addresses go into `bootstrap` of network.json.
     """
@@ -57,9 +59,9 @@ def bootstrap(
         try:
             status = point.wait()
         except KeyboardInterrupt:
-            say("stopped: it keeps its identity")
+            say("stopped; the identity is kept")
             return
-    raise NetworkError(f"the bootstrap point ended by itself with status {status}")
+    raise NetworkError(f"the bootstrap node ended by itself with status {status}")
 
 
 def _cells(peer: dict[str, Any]) -> list[str]:
@@ -71,7 +73,7 @@ def _current_network_id() -> str:
     home = open_node_home()
     network = current_network(home, load_settings(home).node.network)
     if network is None:
-        raise ConfigError("this home is on no network: say which with --network")
+        raise ConfigError("this node is on no network: name one with --network")
     return network.network
 
 
@@ -88,4 +90,4 @@ def _announce(point: BootstrapNode, network: str, folder: Path, *, as_json: bool
     for label, value in fields.items():
         text = "  ".join(value) if isinstance(value, list) else str(value)
         out_console.print(f"[dim]{label.replace('_', ' '):<13}[/] {plain(text)}")
-    say("peers may come; Ctrl-C ends it")
+    say("listening for peers; Ctrl-C stops it")

@@ -1,4 +1,4 @@
-"""`price`: what answers cost here, and what others ask."""
+"""`price`: the prices of this node, and those of others."""
 
 from typing import Annotated, Any
 
@@ -11,17 +11,17 @@ from .daemon_client import ask_daemon, load_settings, open_node_home
 from .render import emit_json, say, show_lines, show_table
 from .units import open_amount, wei_of
 
-app = typer.Typer(help="What answers cost here, and what others ask.", no_args_is_help=True)
+app = typer.Typer(help="The prices of this node, and those of others.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 SUGGESTED_WEI = MarketConfig().price_in_wei + MarketConfig().price_out_wei
 PRICE_FACTOR_MAX = 100
-"""Times the former or the suggested price; above it, somebody has most likely mistyped."""
+"""A price this many times above the former and the suggested price is most likely a typing error."""
 
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show the prices and, while the node runs, their place among those of others."""
+    """Show the prices and, while the node runs, their rank among those of others."""
     home = open_node_home()
     _print(ask_daemon(home, "GET", "/price") or _stopped(home).show(), as_json=as_json)
 
@@ -42,14 +42,14 @@ def set_price(
         str | None, typer.Option("--out", help="OPEN for 1,000 answer tokens.", show_default=False)
     ] = None,
     load_surcharge: Annotated[
-        int | None, typer.Option(help="Percent dearer where the queue is full.", show_default=False)
+        int | None, typer.Option(help="Percent added when the queue is full.", show_default=False)
     ] = None,
     cold_surcharge: Annotated[
-        int | None, typer.Option(help="Percent dearer for an adapter that is not in memory.", show_default=False)
+        int | None, typer.Option(help="Percent added for an adapter that is not in memory.", show_default=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Sell at other prices from the next bid on, and after each start; bids that stand are kept."""
+    """Change the prices, from the next bid on and for later starts. Open bids keep their price."""
     wanted = {
         "price_wei": wei_of(price) if price else None,
         "price_in_wei": wei_of(price_in) if price_in else None,
@@ -58,7 +58,7 @@ def set_price(
         "cold_surcharge_percent": cold_surcharge,
     }
     if all(value is None for value in wanted.values()):
-        raise typer.BadParameter("say a price, like 0.005")
+        raise typer.BadParameter("give a price, such as 0.005")
     home = open_node_home()
     former = ask_daemon(home, "GET", "/price") or _stopped(home).show()
     found = ask_daemon(home, "POST", "/price", wanted)
@@ -68,21 +68,21 @@ def set_price(
     if doubt := price_warning(int(found["price_wei"]), int(former["price_wei"])):
         say(f"[yellow]{doubt}[/]")
     for variable in found["overridden_by"]:
-        say(f"[yellow]{variable} is set, and goes before node.toml at the next start[/]")
+        say(f"[yellow]{variable} is set and overrides node.toml at the next start[/]")
 
 
 def price_warning(price_wei: int, former_wei: int) -> str | None:
-    """What makes a price look mistyped, if anything does."""
+    """Return a warning if the price looks like a typing error."""
     if price_wei == 0:
-        return "at a price of 0 answers earn nothing: `openledger-node price set` takes another"
+        return "at a price of 0, answers earn nothing: change it with `openledger-node price set`"
     usual_wei = max(former_wei, SUGGESTED_WEI)
     if price_wei > PRICE_FACTOR_MAX * usual_wei:
-        return f"that is {price_wei // usual_wei:,} times {open_amount(usual_wei)}: nobody may want to pay it"
+        return f"that is {price_wei // usual_wei:,} times {open_amount(usual_wei)}: nobody may want to pay that"
     return None
 
 
 def _stopped(home: Home) -> Prices:
-    """The desk of a home whose daemon is down."""
+    """Open the prices of a stopped node."""
     return Prices(home, load_settings(home).market)
 
 
@@ -95,8 +95,8 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
             "in": f"{open_amount(found['price_in_wei'])} for 1,000 prompt tokens",
             "out": f"{open_amount(found['price_out_wei'])} for 1,000 answer tokens",
             "together": open_amount(found["price_wei"]),
-            "when full": f"{found['load_surcharge_percent']} % more, in between in proportion",
-            "when cold": f"{found['cold_surcharge_percent']} % more",
+            "when full": f"+{found['load_surcharge_percent']} %, rising as the queue fills",
+            "when cold": f"+{found['cold_surcharge_percent']} % if the adapter is not in memory",
         }
     )
     rows = [
@@ -110,4 +110,4 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
         for each in found["market"]
     ]
     if rows:
-        show_table(["model", "place", "yours", "cheapest of others", "median of others"], rows, empty="")
+        show_table(["model", "rank", "yours", "cheapest of others", "median of others"], rows, empty="")

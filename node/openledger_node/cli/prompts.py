@@ -1,4 +1,4 @@
-"""A yes before something that is not easily undone."""
+"""Questions at the terminal: confirmations and passwords."""
 
 import sys
 from pathlib import Path
@@ -20,27 +20,27 @@ from ..keystore import (
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something that is not easily undone.
+    """Ask for confirmation of something that is hard to undo.
 
     Raises:
-        ConfigError: there is nobody to ask, and `--yes` was not given.
+        ConfigError: there is no terminal, and `--yes` was not given.
         Abort: the answer is no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigError(f"no terminal to ask at: {question} Say --yes")
+        raise ConfigError(f"no terminal to ask at: {question} Give --yes to confirm")
     typer.confirm(question, abort=True, err=True)
 
 
-# ---- Passwords of wallets: from a file, or from the person at the terminal; never from argv or the environment.
+# ---- Passwords of wallets come from a file or the terminal, never from argv or the environment.
 
 LENGTH_MIN = 8
-PASSWORD_FILE_HELP = "A file whose one line is the password; without it you are asked."
+PASSWORD_FILE_HELP = "File that contains the password on one line; by default you are asked."
 
 
 def open_account(home: Home, network: str, name: str, password_file: Path | None) -> Key:
-    """Open an account of a network; only those that the node can't open by itself take a password.
+    """Open an account of a network; ask for a password only if the node can't open the account by itself.
 
     Raises:
         KeyFileError: there is no such account, or its password is wrong or missing.
@@ -52,10 +52,10 @@ def open_account(home: Home, network: str, name: str, password_file: Path | None
 
 
 def new_account_password(home: Home, network: str, name: str, password_file: Path | None) -> Password:
-    """What a new account of a network is to be locked under.
+    """Choose the password that locks a new account of a network.
 
     Raises:
-        KeyFileError: the chosen password is too short, or there is nobody to choose one.
+        KeyFileError: the chosen password is too short, or there is no terminal to ask at.
     """
     if is_unattended(network, name):
         return ensure_node_password(home.network_keys(network))
@@ -63,10 +63,10 @@ def new_account_password(home: Home, network: str, name: str, password_file: Pat
 
 
 def password_of(file: Path, password_file: Path | None) -> Password:
-    """The password that opens `file`.
+    """Read or ask for the password that opens `file`.
 
     Raises:
-        KeyFileError: the password file is not one, or there is nobody to ask.
+        KeyFileError: the password file can't be used, or there is no terminal to ask at.
     """
     if password_file:
         return read_password_file(password_file)
@@ -74,14 +74,14 @@ def password_of(file: Path, password_file: Path | None) -> Password:
 
 
 def new_password(question: str, password_file: Path | None) -> Password:
-    """A password that its operator chooses; typed twice, since a slip of the finger would lock the key for good.
+    """Read or ask for a new password; it is typed twice, because a typing error would lock the key for good.
 
     Raises:
-        KeyFileError: it is too short, or there is nobody to choose one.
+        KeyFileError: the password is too short, or there is no terminal to ask at.
     """
     chosen = read_password_file(password_file) if password_file else Password(text=_ask(question, is_new=True))
     if len(chosen.text) < LENGTH_MIN:
-        raise KeyFileError(f"the password is too short: at least {LENGTH_MIN} characters")
+        raise KeyFileError(f"the password is too short: use at least {LENGTH_MIN} characters")
     return chosen
 
 

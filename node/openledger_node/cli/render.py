@@ -1,4 +1,4 @@
-"""What the command line prints: data on stdout, everything else on stderr."""
+"""Printing for the command line: data on stdout, everything else on stderr."""
 
 import json
 import sys
@@ -15,27 +15,27 @@ from ..text import on_one_line
 from ..text import shown as shown
 
 PIPE_WIDTH = 200
-"""Columns where there is no terminal: a table in a pipe or a log is not folded."""
+"""Columns where there is no terminal, so that a table in a pipe or a log is not folded."""
 
 out_console = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err_console = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 LINE_EVERY_PPM = 200_000
-"""Progress without a terminal: a line each fifth of the way."""
+"""Without a terminal, progress is one line per fifth of the work."""
 
 
 def emit_json(noun: str, fields: dict[str, Any]) -> None:
-    """Print one object for machines."""
+    """Print one JSON object."""
     print(json.dumps({"schema": f"openledger.{noun}/1", **fields}, indent=2))
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal something that is not data; `[bold]` and the like are styles."""
+    """Print a message on stderr; `[bold]` and the like are styles."""
     err_console.print(text)
 
 
 def show_table(columns: list[str], rows: list[list[str]], *, empty: str) -> None:
-    """Print a table, or the sentence that says why there is none."""
+    """Print a table, or the sentence `empty` if there are no rows."""
     if not rows:
         out_console.print(empty)
         return
@@ -48,24 +48,24 @@ def show_table(columns: list[str], rows: list[list[str]], *, empty: str) -> None
 
 
 def show_lines(lines: Mapping[str, str]) -> None:
-    """Print facts, one a line, their names in a column."""
+    """Print one fact per line, with the names in a column."""
     width = max(map(len, lines))
     for label, value in lines.items():
         out_console.print(f"[dim]{plain(label):<{width}}[/]  {plain(value)}")
 
 
 def plain(text: str) -> str:
-    """Make a text safe to print on one line between styles: neither markup nor control characters do anything."""
+    """Escape markup and control characters, so that a text prints safely on one line between styles."""
     return escape(on_one_line(text))
 
 
 def megabytes(size_bytes: int) -> str:
-    """A size for people."""
+    """Format a size in MB."""
     return f"{size_bytes / 1e6:,.1f} MB"
 
 
 class StageReport:
-    """Shows the stages of a long piece of work: a bar on a terminal, a few lines elsewhere."""
+    """Progress of a long task: a bar on a terminal, a few lines elsewhere."""
 
     def __init__(self) -> None:
         self._bar = Progress(
@@ -82,18 +82,18 @@ class StageReport:
         self._said_ppm = 0
 
     def __enter__(self) -> "StageReport":
-        """Begin."""
+        """Show the bar."""
         if err_console.is_terminal:
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if err_console.is_terminal:
             self._bar.stop()
 
     def __call__(self, stage: Stage) -> None:
-        """Show how far it is."""
+        """Show a new stage, or progress within the stage."""
         if stage.what != self._stage:
             self._stage, self._said_ppm = stage.what, 0
             if stage.what != "downloading":

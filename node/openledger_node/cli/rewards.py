@@ -1,4 +1,4 @@
-"""`rewards`: what this node earned, and its way to the wallet."""
+"""`rewards`: the earnings of this node, from receipts to the wallet."""
 
 import time
 from typing import Annotated, Any
@@ -9,13 +9,13 @@ from ..text import counted
 from .render import emit_json, say, show_lines, show_table
 from .transactions import POLL_S, Json, MoneyQueries, in_s, open_amount, open_money, transaction_command, wei_of
 
-app = typer.Typer(help="What this node earned, and its way to the wallet.", no_args_is_help=True)
+app = typer.Typer(help="The earnings of this node, from receipts to the wallet.", no_args_is_help=True)
 OVER = ("final", "refused")
 
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show what was earned and not taken out, at each stage of its way."""
+    """Show the earnings that are not withdrawn yet, by stage."""
     with open_money() as money:
         rewards, now_s = money.ask("rewards"), money.ask("network")["chain_time_s"]
     if as_json:
@@ -26,10 +26,12 @@ def show(as_json: Json = False) -> None:
 
 @app.command()
 def claim(
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave once it is sent; it goes on by itself.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Do what is due: claim receipts, say who is owed for their data, and make final what nobody objected to."""
+    """Take the steps that are due: claim receipts, propose payout lists, finalize those that nobody challenged."""
     with open_money() as money:
         rewards, now_s = money.ask("claim"), money.ask("network")["chain_time_s"]
         if not no_wait:
@@ -43,18 +45,19 @@ def claim(
 @transaction_command(app, "rewards withdraw")
 def withdraw(
     amount: Annotated[
-        str | None, typer.Argument(help="How many OPEN; all that is credited if not given.", show_default=False)
+        str | None, typer.Argument(help="Amount of OPEN; by default everything that is credited.", show_default=False)
     ] = None,
     to: Annotated[
-        str | None, typer.Option(help="The account to pay; the acting one if not given.", show_default=False)
+        str | None,
+        typer.Option(help="Account to pay; by default the one that sends the transaction.", show_default=False),
     ] = None,
 ) -> dict[str, Any]:
-    """Take out what is credited, and what the bond has earned."""
+    """Withdraw what is credited, and what the bond has earned."""
     return {"amount_wei": wei_of(amount) if amount else None, "to": to}
 
 
 def _follow(money: MoneyQueries, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:
-    """Wait until nothing more is due now; Ctrl-C leaves the rest to the daemon."""
+    """Wait until nothing more is due. After Ctrl-C the daemon does the rest."""
     said: dict[int, str] = {}
     try:
         while True:
@@ -67,12 +70,12 @@ def _follow(money: MoneyQueries, rewards: dict[str, Any], now_s: int) -> tuple[d
             time.sleep(POLL_S)
             rewards, now_s = money.ask("rewards"), money.ask("network")["chain_time_s"]
     except KeyboardInterrupt:
-        say("what is under way goes on with the daemon")
+        say("the daemon finishes what is under way")
         return rewards, now_s
 
 
 def _is_due(claim: dict[str, Any], now_s: int) -> bool:
-    """Whether something about a claim is under way or can be done now."""
+    """Return True if a step of the claim is under way or can be taken now."""
     if claim["state"] == "proposed":
         return bool(claim["ready_at_s"] <= now_s and "finalize" not in claim["transactions"])
     return claim["state"] in ("sent", "claimed")
@@ -81,7 +84,7 @@ def _is_due(claim: dict[str, Any], now_s: int) -> bool:
 def _show(rewards: dict[str, Any], now_s: int) -> None:
     lines = {
         "unclaimed": f"{open_amount(rewards['unclaimed_wei'])} in {counted(rewards['num_unclaimed'], 'receipt')}",
-        "balance": f"{open_amount(rewards['balance_wei'])} credited to the payout account, to be withdrawn",
+        "balance": f"{open_amount(rewards['balance_wei'])} credited to the payout account and ready to withdraw",
         "payout": rewards["payout"],
     }
     if rewards["why_not_claimed"]:
@@ -89,11 +92,11 @@ def _show(rewards: dict[str, Any], now_s: int) -> None:
     show_lines(lines)
     rows = [_settlement(claim, now_s) for claim in rewards["claims"]]
     columns = ["claim", "state", "receipts", "gross", "this node's", "transactions"]
-    show_table(columns, rows, empty="no claim yet: receipts are claimed once an epoch, or by `rewards claim`")
+    show_table(columns, rows, empty="no claim yet: receipts are claimed once per epoch, or with `rewards claim`")
 
 
 def _settlement(claim: dict[str, Any], now_s: int | None = None) -> list[str]:
-    """A claim in a row."""
+    """Format a claim as a table row."""
     state = claim["state"]
     if now_s is not None and state == "proposed":
         state += f", final {in_s(claim['ready_at_s'], now_s)}"

@@ -1,4 +1,4 @@
-"""`setup`: three questions, each with an answer proposed; said again, it shows and changes the settings."""
+"""`setup`: three questions with proposed answers; run again, it shows and changes the settings."""
 
 import sys
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from .units import amount, bytes_of, size, wei_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetupAnswers:
-    """What is to be set; None: as it is, or as it is proposed."""
+    """Answers from flags or prompts; None keeps the setting, or takes the proposal."""
 
     base: str | None
     network: str | None
@@ -45,14 +45,17 @@ class SetupAnswers:
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `setup` on the root."""
+    """Add `setup` to the root command."""
     app.command(rich_help_panel="Node")(setup)
 
 
 def setup(
     base: Annotated[
         str | None,
-        typer.Option(help="The base to serve: a name below, or OWNER/NAME of the hub.", show_default=False),
+        typer.Option(
+            help="Base to serve: a name from `models list`, or OWNER/NAME on the Hugging Face hub.",
+            show_default=False,
+        ),
     ] = None,
     network: Annotated[
         str | None,
@@ -61,30 +64,31 @@ def setup(
     price: Annotated[
         str | None,
         typer.Option(
-            help="OPEN for 1,000 tokens in and 1,000 out; none: serve nothing, only ask.", show_default=False
+            help="OPEN for 1,000 tokens in and 1,000 out together; none serves nothing and only asks others.",
+            show_default=False,
         ),
     ] = None,
     serve: Annotated[
         bool | None, typer.Option(help="Serve and sell, or only ask the network.", show_default=False)
     ] = None,
     day_max: Annotated[
-        str | None, typer.Option(help="OPEN that a UTC day's requests to others may cost.", show_default=False)
+        str | None, typer.Option(help="Most OPEN that requests to others may cost per UTC day.", show_default=False)
     ] = None,
     vram: Annotated[
-        str | None, typer.Option(help="GPU memory that the engine may take, like 20GB.", show_default=False)
+        str | None, typer.Option(help="Most GPU memory for the engine, such as 20GB.", show_default=False)
     ] = None,
     password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
-    pull: Annotated[bool, typer.Option(help="Fetch the base if it is not here.")] = True,
-    yes: Annotated[bool, typer.Option("--yes", help="Take every proposal, and ask nothing.")] = False,
+    pull: Annotated[bool, typer.Option(help="Download the base if it is not on this machine.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Take every proposal without asking.")] = False,
     no_input: Annotated[
-        bool, typer.Option("--no-input", help="The same, for scripts: what a flag does not say stays as it is.")
+        bool, typer.Option("--no-input", help="Ask nothing and change only what the flags say; for scripts.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Set the node up in three questions; said again, show the settings and change them.
+    """Set up the node in three questions. Run it again to see the settings and change them.
 
-    The questions are: which base, which network and under which password, and at what price, or none. Each has an
-    answer proposed, and a flag. Comments in node.toml stay.
+    The questions are: which base, which network, and what price. Each has a proposed answer and a flag. Comments in
+    node.toml are kept.
     """
     home = open_node_home()
     config, origins = load_config(home.config_file)
@@ -92,7 +96,7 @@ def setup(
     _check_flags(home, config, wanted)
     if not (yes or no_input or as_json):
         if not sys.stdin.isatty():
-            raise ConfigError("no terminal to ask at: say --yes to take what is proposed, or --no-input and flags")
+            raise ConfigError("no terminal to ask at: give --yes to take the proposals, or --no-input with flags")
         _show_settings(origins)
         wanted = _ask(home, config, look_at_machine(), wanted)
     elif yes and base is None and not home.config_file.exists():
@@ -107,11 +111,11 @@ def setup(
     _report(home, after, changes, as_json=as_json)
 
 
-# ---- the questions
+# ---- The questions
 
 
 def _check_flags(home: Home, config: Config, wanted: SetupAnswers) -> None:
-    """Refuse what a flag says before anything is asked."""
+    """Check the flags before anything is asked."""
     if wanted.base is not None:
         check_base(home, wanted.base)
     if wanted.network is not None:
@@ -125,28 +129,27 @@ def _check_flags(home: Home, config: Config, wanted: SetupAnswers) -> None:
 
 
 def _ask(home: Home, config: Config, machine: Machine, wanted: SetupAnswers) -> SetupAnswers:
-    """Ask what no flag has said."""
+    """Ask for what no flag has set."""
     if wanted.base is None:
         _show_machine(machine)
         usual = config.inference.base if home.config_file.exists() else propose(machine)
         wanted = replace(wanted, base=_prompt("1 of 3  base", usual, lambda base: check_base(home, base)))
     if wanted.network is None:
-        say("\ndevelopment: a chain in the node, its money is worth nothing; or the FILE or URL of a network.json;")
-        say(
-            "local: no chain at all. For a network for real money you choose a password next, which locks the wallet."
-        )
+        say("\ndevelopment: a private test chain inside the node; its money is worth nothing")
+        say("local: no chain and no money")
+        say("FILE or URL of a network.json: that network; with real money you choose a password for the wallet next")
         usual = _network_now(home, config)
         network = _prompt("2 of 3  network", usual, lambda network: check_network(home, network))
         wanted = replace(wanted, network=network)
     if wanted.price is None and wanted.serve is None:
-        say("\nOPEN for 1,000 tokens of a prompt and 1,000 of an answer; none: serve nothing, only ask others")
+        say("\nOPEN for 1,000 tokens of a prompt and 1,000 of an answer; none serves nothing and only asks others")
         price = _prompt("3 of 3  price", _price_now(config), lambda price: check_price(config.market, price))
         wanted = replace(wanted, price=price)
     return wanted
 
 
 def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:
-    """Ask until the answer can be taken; what is proposed always can."""
+    """Ask until the answer is valid; the proposal always is."""
     while True:
         answer = str(typer.prompt(question, default=usual, err=True)).strip()
         try:
@@ -154,7 +157,7 @@ def _prompt(question: str, usual: str, check: Callable[[str], None]) -> str:
                 check(answer)
             return answer
         except (NodeError, ProtocolError, typer.BadParameter, OSError) as error:
-            say(f"[bold red]not taken[/] {plain(str(error))}")
+            say(f"[bold red]not accepted[/] {plain(str(error))}")
 
 
 def _network_now(home: Home, config: Config) -> str:
@@ -172,11 +175,11 @@ def _price_now(config: Config) -> str:
     return amount(config.market.price_in_wei + config.market.price_out_wei).replace(",", "")
 
 
-# ---- what they change
+# ---- The changes
 
 
 def _changes(home: Home, config: Config, wanted: SetupAnswers) -> dict[str, object]:
-    """What of node.toml becomes another than it is."""
+    """Collect the settings whose values change."""
     settings: dict[str, object] = {}
     if wanted.base is not None:
         settings["inference.base"] = _base_setting(wanted.base)
@@ -203,7 +206,7 @@ def _value_of(config: Config, name: str) -> object:
 
 
 def _base_setting(base: str) -> str:
-    """OWNER/NAME of the hub is OWNER--NAME here; a folder's path stays one."""
+    """Turn OWNER/NAME of the hub into OWNER--NAME; the path of a folder stays as it is."""
     return base if Path(base).expanduser().is_dir() or base.count("/") != 1 else base.replace("/", "--")
 
 
@@ -212,23 +215,23 @@ def _network_setting(home: Home, config: Config, network: str) -> str:
         return LOCAL_NETWORK
     if network == DEVELOPMENT:
         return config.node.network if config.node.network in (AUTO, EMBEDDED) else EMBEDDED
-    return network if home.network_file(network).exists() else AUTO  # the one that was joined last
+    return network if home.network_file(network).exists() else AUTO  # auto takes the network that was joined last
 
 
 def _join(home: Home, network: str | None, password_file: Path | None) -> None:
-    """Be on the network of a network.json, with a wallet there."""
+    """Join the network of a network.json, and create a wallet for it if there is none."""
     if network is None or network in (DEVELOPMENT, LOCAL_NETWORK) or home.network_file(network).exists():
         return
     joined = fetch_network(network)
     folder = home.network_keys(joined.network)
     if not account_file(folder, WALLET).exists():
         account = create_account(folder, WALLET, new_account_password(home, joined.network, WALLET, password_file))
-        say(f"wallet {account.address} is made, in {plain(str(account.file))}: back it up")
+        say(f"created wallet {account.address} in {plain(str(account.file))}; back it up")
     join_network(home, joined)
 
 
 def _bring_base(home: Home, base: str | None, *, pull: bool) -> None:
-    """Fetch a base of the hub that was chosen just now; the demo base comes with the first start."""
+    """Download a base of the hub that was just chosen; the first start downloads the demo base."""
     if base is None or not pull or base in (DEMO_BASE_NAME, FAKE_BASE_NAME) or hub_name(base).count("/") != 1:
         return
     if Path(base).expanduser().is_dir() or is_here(home, _base_setting(base)):
@@ -238,7 +241,7 @@ def _bring_base(home: Home, base: str | None, *, pull: bool) -> None:
         pull_base(home, hub_name(base), source=None, report=report)
 
 
-# ---- what is shown
+# ---- The output
 
 
 def _show_machine(machine: Machine) -> None:
@@ -250,7 +253,7 @@ def _show_machine(machine: Machine) -> None:
 
 
 def _show_settings(origins: list[Origin]) -> None:
-    """What is set already, where the home is not new."""
+    """Show the settings that differ from the defaults."""
     changed = [origin for origin in origins if origin.source != "default"]
     if changed:
         show_table(["setting", "value", "from"], [[o.key, str(o.value), o.source] for o in changed], empty="")
@@ -266,13 +269,13 @@ def _report(home: Home, after: Config, changes: dict[str, object], *, as_json: b
     for name, value in changes.items():
         say(f"  {name} = {value}")
     if not changes:
-        say("nothing is changed")
-    serves = "serves and sells" if after.node.serve else "only asks the network, and serves nothing"
+        say("nothing changed")
+    serves = "serves and sells" if after.node.serve else "only asks the network"
     say(f"{plain(after.inference.base)}; this node {serves}; settings in {plain(str(home.config_file))}")
-    say(f"next: {_next_step(runs=runs, restart=restart)}; `openledger-node doctor` looks whether all is well")
+    say(f"next: {_next_step(runs=runs, restart=restart)}; to check everything: `openledger-node doctor`")
 
 
 def _next_step(*, runs: bool, restart: bool) -> str:
     if restart:
         return "`openledger-node stop`, then `openledger-node start`"
-    return "`openledger-node status`, the node runs" if runs else "`openledger-node start`"
+    return "`openledger-node status`, the node is running" if runs else "`openledger-node start`"

@@ -1,4 +1,4 @@
-"""`stake`: what this node bonds, so that it may claim what it earned."""
+"""`stake`: the bond that lets this node claim its earnings."""
 
 from typing import Annotated, Any
 
@@ -7,13 +7,13 @@ import typer
 from .render import emit_json, show_lines
 from .transactions import Json, in_s, open_amount, open_money, transaction_command, wei_of
 
-app = typer.Typer(help="What this node bonds, so that it may claim what it earned.", no_args_is_help=True)
-Amount = Annotated[str, typer.Argument(help="How many OPEN, like 100 or 0.5.")]
+app = typer.Typer(help="The bond that lets this node claim its earnings.", no_args_is_help=True)
+Amount = Annotated[str, typer.Argument(help="Amount of OPEN, such as 100 or 0.5.")]
 
 
 @app.command()
 def show(as_json: Json = False) -> None:
-    """Show what is bonded, what must be, and what is on its way out."""
+    """Show the bond, the minimum, and the amounts that are being withdrawn."""
     with open_money() as money:
         stake, now_s = money.ask("stake"), money.ask("network")["chain_time_s"]
     if as_json:
@@ -24,27 +24,27 @@ def show(as_json: Json = False) -> None:
 
 @transaction_command(app, "stake add")
 def add(amount: Amount) -> dict[str, Any]:
-    """Bond more; the first time the node's hot key is appointed to sign for it, too."""
+    """Bond more OPEN. The first time, this also appoints the node's hot key as its signer."""
     return {"amount_wei": wei_of(amount)}
 
 
 @transaction_command(app, "stake remove")
 def remove(amount: Amount) -> dict[str, Any]:
-    """Begin to take stake out; `withdraw` ends it when the network's time for it is over."""
+    """Start to withdraw stake; run `stake withdraw` after the network's unbonding period."""
     return {"amount_wei": wei_of(amount)}
 
 
 @transaction_command(app, "stake withdraw")
 def withdraw() -> dict[str, Any]:
-    """Take out stake whose time is over."""
+    """Withdraw stake whose unbonding period has passed."""
     return {}
 
 
 @transaction_command(app, "stake payout")
 def payout(
-    address: Annotated[str, typer.Argument(help="The account that earnings are credited to.")],
+    address: Annotated[str, typer.Argument(help="Account that earnings are credited to.")],
 ) -> dict[str, Any]:
-    """Have earnings credited to another account, those of claims too that are not final yet."""
+    """Credit earnings to another account, including those of claims that are not final yet."""
     return {"payout": address}
 
 
@@ -53,10 +53,10 @@ def _lines(stake: dict[str, Any]) -> dict[str, str]:
     is_enough = int(stake["bonded_wei"]) >= int(stake["min_stake_wei"])
     return {
         "node": stake["node"],
-        "bonded": bonded if is_enough else f"{bonded}, but {needed} are needed to claim",
-        "signer": stake["signer"] + ("" if stake["is_appointed"] else ": not appointed yet, `stake add` does it"),
+        "bonded": bonded if is_enough else f"{bonded}; claiming needs {needed}",
+        "signer": stake["signer"] + ("" if stake["is_appointed"] else ": not appointed yet, `stake add` does this"),
         "payout": stake["payout"],
-        "rewards": f"{open_amount(stake['rewards_wei'])} that the bond has earned",
+        "rewards": f"{open_amount(stake['rewards_wei'])} earned by the bond",
         "wallet": f"{open_amount(stake['wallet_open_wei'])}, {open_amount(stake['wallet_coin_wei'], 'coins')}",
     }
 

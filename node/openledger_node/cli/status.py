@@ -1,4 +1,4 @@
-"""`status`: one screen on what the node does, and why nothing, also when it is down."""
+"""`status`: one screen about the node, running or stopped, with the reasons if it is idle."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -16,18 +16,18 @@ from .units import open_amount
 
 MARKS = {True: "ok", False: "NO", None: "–"}
 GIB = 1 << 30
-LABEL_WIDTH = 9  # or the widest that there is
+LABEL_WIDTH = 9  # or the width of the longest label
 UP_WITHIN_S: Final = 0.5
-"""How long a daemon that has just started is waited for: the screen is there within a second."""
+"""Longest wait for a daemon that is starting, so that the screen appears within a second."""
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Hang `status` on the root."""
+    """Add `status` to the root command."""
     app.command(rich_help_panel="Node")(status)
 
 
 def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """Show what the node is doing and, if it is nothing, why; also when it is down."""
+    """Show what the node is doing or, if it is idle, why. This works while the node is stopped."""
     home = open_node_home()
     fields = look_at_node(home)
     if as_json:
@@ -42,10 +42,10 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
 
 
 def look_at_node(home: Home) -> dict[str, Any]:
-    """What the daemon says of itself, or what can be seen of a home whose daemon says nothing yet or is down.
+    """Return the daemon's status, or read the files of a node that is starting or stopped.
 
     Raises:
-        NodeError: it runs, but does not answer.
+        NodeError: the daemon runs but does not answer.
     """
     try:
         return ask_daemon(home, "GET", "/status", up_within_s=UP_WITHIN_S) or stopped_status(home)
@@ -58,19 +58,19 @@ def look_at_node(home: Home) -> dict[str, Any]:
 
 
 def status_while_command_runs(home: Home, verb: Holder) -> dict[str, Any]:
-    """The status of a home where a verb works while the daemon is down, so that it can't be started just now."""
-    why = f"the daemon is not running, and {verb} is at work in this home: it ends by itself, so wait"
+    """Return the status of a stopped node while a command holds its data directory and keeps it from starting."""
+    why = f"the daemon is not running, and {verb} is at work in this home; wait until it ends"
     return {**stopped_status(home), "why_idle": why, "suggestion": None}
 
 
 def starting_status(home: Home, daemon: Holder) -> dict[str, Any]:
-    """The status of a home whose daemon has the lock and does not listen."""
-    why = f"{daemon} has just started, or is just ending, and does not listen: look again in a moment"
+    """Return the status of a node whose daemon holds the lock and does not listen."""
+    why = f"{daemon} is starting or ending and does not listen; look again in a moment"
     return {**stopped_status(home), "state": "starting", "why_idle": why, "suggestion": None}
 
 
 def stopped_status(home: Home) -> dict[str, Any]:
-    """The status of a home whose daemon is down."""
+    """Return the status of a stopped node."""
     config, pause = load_settings(home), kept_pause(home)
     start = "`openledger-node start` starts it paused" if pause else "`openledger-node start`"
     return {
@@ -95,7 +95,7 @@ def stopped_status(home: Home) -> dict[str, Any]:
 
 
 def status_lines(fields: dict[str, Any]) -> dict[str, str]:
-    """What a person reads, line by line; at most a screen."""
+    """Turn a status into the lines of one screen, label to text."""
     lines = {"state": fields["state"] + (f": {fields['why_idle']}" if fields["why_idle"] else "")}
     if (paused := fields["paused"]) and paused["until"]:
         lines["until"] = paused["until"]
@@ -127,7 +127,7 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
 
 
 def _usage_lines(fields: dict[str, Any]) -> dict[str, str]:
-    """What was asked of the node in the last day and week, where anything was."""
+    """Summarise the requests of the last day and week; no line for a span without requests."""
     spans = ((label, fields.get("usage", {}).get(name)) for label, name in (("24 h", "day"), ("7 days", "week")))
     return {label: _used(usage) for label, usage in spans if usage and usage["jobs"]}
 
@@ -144,7 +144,7 @@ def _used(usage: dict[str, Any]) -> str:
 
 
 def _waiting_lines(fields: dict[str, Any]) -> dict[str, str]:
-    """What goes on only when its owner acts."""
+    """List what waits for the owner."""
     if not (number := fields.get("waiting", {}).get("money")):
         return {}
     return {"waits": f"{counted(number, 'thing')} of your money: see `wallet history` and `stake show`"}
@@ -164,15 +164,13 @@ def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:
     ]
     requests = fields["requests"]
     return {
-        "engine": ", ".join(filter(None, parts))
-        if engine["state"] != "paused"
-        else "paused: its memory is given back",
+        "engine": ", ".join(filter(None, parts)) if engine["state"] != "paused" else "paused; its memory is free",
         "requests": f"{requests['running']} running, {requests['waiting']} waiting",
     }
 
 
 def _why_lines(fields: dict[str, Any]) -> dict[str, str]:
-    """The checks behind the sentence, and the bids that were lost last."""
+    """List the checks behind an idle state, and the newest lost bids."""
     lines = {}
     if fields["state"] in ("idle", "paused"):
         for check in fields["checks"]:

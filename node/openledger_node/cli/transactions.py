@@ -1,4 +1,4 @@
-"""What every money verb does: it asks the daemon where one runs, else the chain itself, and shows before it acts."""
+"""Shared steps of the money commands: ask the daemon or the chain, show the plan and its cost, confirm, send."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +22,7 @@ from .units import open_amount as open_amount
 from .units import wei_of as wei_of
 
 TIMEOUT_S: Final = 90.0
-"""For one answer: the daemon may still connect, and the chain may be slow."""
+"""Limit for one answer: the daemon may still be connecting, and the chain may be slow."""
 
 POLL_S: Final = 0.5
 DONE: Final = ("mined", "final", "reverted", "failed", "refused")
@@ -33,17 +33,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionFlags:
-    """The flags that every verb has that moves money."""
+    """Flags of every command that moves money."""
 
-    wallet: Annotated[str, typer.Option(help="The account that acts.")] = WALLET
+    wallet: Annotated[str, typer.Option(help="Account that sends the transaction.")] = WALLET
     password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave once it is sent; it goes on by itself.")] = False
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")
+    ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 
 
 def transaction_command(app: typer.Typer, verb: str) -> Callable[[Callable[..., dict[str, Any]]], None]:
-    """Make a verb of a function that returns what is to be done: the flags of `TransactionFlags` come with it."""
+    """Make a command of a function that returns a plan's arguments, with the options of `TransactionFlags`."""
 
     def add(arguments_of: Callable[..., dict[str, Any]]) -> None:
         flags = {spec.name for spec in fields(TransactionFlags)}
@@ -69,19 +71,19 @@ def transaction_command(app: typer.Typer, verb: str) -> Callable[[Callable[..., 
 
 
 class MoneyQueries(Protocol):
-    """What answers questions about money."""
+    """Answers queries about money."""
 
     def ask(self, question: str, **arguments: Any) -> Any:
-        """Answer one.
+        """Answer one query.
 
         Raises:
             NodeError: the operator must act.
-            ProtocolError: it is refused.
+            ProtocolError: the query is refused.
         """
 
 
 class DaemonQueries:
-    """The running daemon."""
+    """Queries that the running daemon answers."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -90,30 +92,30 @@ class DaemonQueries:
         """Ask over the control socket."""
         answer = ask_daemon(self._home, "POST", f"/money/{question}", arguments, timeout_s=TIMEOUT_S)
         if answer is None:
-            raise NodeError("the daemon has ended meanwhile: say the verb again")
+            raise NodeError("the daemon stopped in the meantime; run the command again")
         return answer
 
 
 class LocalQueries:
-    """This process itself, while no daemon runs: each question first brings ledger and chain on."""
+    """Queries that this process answers while no daemon runs; each first reads the chain up to its latest block."""
 
     def __init__(self, session: Any, questions: Any) -> None:
         self._session = session
         self._questions = questions
 
     def ask(self, question: str, **arguments: Any) -> Any:
-        """Look at the chain, send what waits, and answer."""
+        """Read the chain, send waiting transactions, and answer."""
         self._session.step()
         return self._questions.answer(question, arguments)
 
 
 @contextmanager
 def open_money(home: Home | None = None) -> Iterator[MoneyQueries]:
-    """Whoever can answer: the daemon, which keeps the ledger's one writer; else we are it for as long.
+    """Open queries through the daemon, or in this process if none runs: the ledger has one writer at a time.
 
     Raises:
-        VerbAtWorkError: a verb is it just now.
-        NodeError: this home is on no network, or its chain does not answer.
+        CommandRunningError: another command holds the data directory.
+        NodeError: the node is on no network, or its chain does not answer.
     """
     home = home or open_node_home()
     if is_claimed(home):
@@ -130,7 +132,7 @@ def _open_own(home: Home) -> Iterator[MoneyQueries]:
     from ..ledger.ledger import open_ledger
     from ..models.bases import find_base
     from ..payments.receipts import open_seal
-    from ..settlement.open import connect, open_home_network  # with it comes what encodes calls, half a second
+    from ..settlement.open import connect, open_home_network  # imports the call encoder, half a second
 
     config = load_settings(home)
     with open_home_network(home, config) as place:
@@ -151,10 +153,10 @@ def _open_own(home: Home) -> Iterator[MoneyQueries]:
 
 
 def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) -> None:
-    """Show what a verb would do and cost, ask, do it, and show what has become of it.
+    """Show what a command would do and cost, ask for confirmation, send it, and show the result.
 
     Raises:
-        NodeError: it was refused, or failed on the chain.
+        NodeError: the command was refused, or a transaction failed on the chain.
     """
     home = open_node_home()
     with open_money(home) as money:
@@ -170,19 +172,19 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) ->
 
 
 def wait_for(money: MoneyQueries, keys: list[str]) -> list[dict[str, Any]]:
-    """Wait until blocks hold some transactions; Ctrl-C leaves them to whoever sends them on."""
+    """Wait until the transactions are in blocks. After Ctrl-C the daemon sees them through."""
     found: list[dict[str, Any]] = money.ask("transactions", keys=keys)["transactions"]
     try:
         while not all(each["state"] in DONE for each in found):
             time.sleep(POLL_S)
             found = money.ask("transactions", keys=keys)["transactions"]
     except KeyboardInterrupt:
-        say("it is kept, and goes on with the daemon")
+        say("the transactions are stored, and the daemon sees them through")
     return found
 
 
 def transaction_line(found: Mapping[str, Any]) -> str:
-    """What has become of a transaction."""
+    """Describe the state of a transaction in one line."""
     where = f" in block {found['block']}" if found["block"] is not None else ""
     style = "red" if found["state"] in BAD else "bold"
     why = f": {plain(found['error'])}" if found["error"] else ""
@@ -192,7 +194,7 @@ def transaction_line(found: Mapping[str, Any]) -> str:
 
 
 def in_s(ready_at_s: int | None, chain_time_s: int) -> str:
-    """How long until something is due, by the chain's time."""
+    """Describe the time left until `ready_at_s` on the chain's clock: `now`, `in 40 s` or `in 2 h 5 min`."""
     if ready_at_s is None:
         return ""
     left = ready_at_s - chain_time_s
@@ -212,7 +214,7 @@ def _show_plan(plan: Mapping[str, Any], where: Mapping[str, Any]) -> None:
     if plan["note"]:
         say(f"  {plain(plan['note'])}")
     if len(plan["steps"]) > 1:
-        say(f"  [dim]in all {amount(int(plan['fee_wei']))} coins of gas[/]")
+        say(f"  [dim]gas in total: {amount(int(plan['fee_wei']))} coins[/]")
 
 
 def _show_transactions(found: list[dict[str, Any]], *, as_json: bool) -> None:

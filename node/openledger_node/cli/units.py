@@ -1,4 +1,4 @@
-"""Amounts and sizes, as people write and read them."""
+"""Amounts, sizes and percentages as people write and read them."""
 
 import re
 from typing import Final
@@ -20,67 +20,65 @@ UNITS: Final = {
 
 
 def amount(wei: int, decimals: int = DECIMALS) -> str:
-    """An exact amount for people: as many digits behind the point as it has."""
+    """Format an exact amount, without trailing zeros."""
     whole, rest = divmod(wei, 10**decimals)
     digits = f"{rest:0{decimals}d}".rstrip("0") if rest else ""
     return f"{whole:,}.{digits}" if digits else f"{whole:,}"
 
 
 def open_amount(wei: str | int, symbol: str = "OPEN") -> str:
-    """An amount for people, exact to the wei."""
+    """Format an amount with its symbol, exact to the wei."""
     value = int(wei)
     return f"{'-' if value < 0 else ''}{amount(abs(value))} {symbol}"
 
 
 def wei_of(text: str) -> str:
-    """An amount that somebody typed, in wei, as JSON carries it: `12`, `0.5`; never more digits than wei have.
+    """Parse a typed amount such as `12` or `0.5` into wei, as a decimal string for JSON.
 
     Raises:
-        BadParameter: it is no amount.
+        BadParameter: the text is not an amount, or has more decimals than wei.
     """
     if re.fullmatch(r"\d{1,30}\.\d{19,}", text):
-        raise typer.BadParameter(
-            f"{text!r} has parts smaller than one wei: give at most {DECIMALS} digits behind the point"
-        )
+        raise typer.BadParameter(f"{text!r} is finer than one wei: give at most {DECIMALS} digits after the point")
     if not re.fullmatch(r"\d{1,30}(\.\d{1,18})?", text):
-        raise typer.BadParameter(f"{text!r} is no amount: say how many, like 12 or 0.5")
+        raise typer.BadParameter(f"{text!r} is not an amount: give a number such as 12 or 0.5")
     whole, _, rest = text.partition(".")
     return str(int(whole + rest.ljust(DECIMALS, "0")))
 
 
 def bytes_of(text: str) -> int:
-    """A size that somebody typed: `20GB`, `512MiB`, `0`.
+    """Parse a typed size such as `20GB`, `512MiB` or `0` into bytes.
 
     Raises:
-        BadParameter: it is no size.
+        BadParameter: the text is not a size.
     """
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt]?i?)b?", text.strip().lower())
     if not found or found[2] == "i":
-        raise typer.BadParameter(f"{text!r} is no size: say how much, like 20GB or 512MiB")
+        raise typer.BadParameter(f"{text!r} is not a size: give one such as 20GB or 512MiB")
     return int(float(found[1]) * UNITS[found[2]])
 
 
 def size(size_bytes: int) -> str:
-    """A size for people, in the unit that fits."""
+    """Format a size in the largest unit that fits."""
     for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size_bytes >= factor:
             return f"{size_bytes / factor:,.1f} {unit}"
     return f"{size_bytes} B"
 
 
-# ---- Percentages that somebody types.
+# ---- Percentages
 
 DIGITS_BEHIND: int = 4
 """A percentage is in steps of one part per million."""
 
 
 def ppm_of(text: str) -> int:
-    """A percentage in parts per million, exactly: `10`, `2.5`.
+    """Parse a typed percentage such as `10` or `2.5` into parts per million, exactly.
 
     Raises:
-        BadParameter: it is none.
+        BadParameter: the text is not a percentage.
     """
     if not re.fullmatch(rf"\d{{1,3}}(\.\d{{1,{DIGITS_BEHIND}}})?", text) or float(text) > 100:
-        raise typer.BadParameter(f"{text!r} is no percentage: say 10 or 2.5")
+        raise typer.BadParameter(f"{text!r} is not a percentage: give a number such as 10 or 2.5")
     whole, _, rest = text.partition(".")
     return int(whole + rest.ljust(DIGITS_BEHIND, "0"))

@@ -1,4 +1,4 @@
-"""`wallet`: the accounts of this node, each a key file."""
+"""`wallet`: the accounts of this node, one key file each."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,58 +35,61 @@ from .units import amount
 
 app = typer.Typer(help="The accounts of this node.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Name = Annotated[str, typer.Argument(help="Which account.")]
+Name = Annotated[str, typer.Argument(help="Name of the account.")]
 PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)]
 NetworkId = Annotated[
     str | None,
-    typer.Option("--network", help="Whose accounts, in place of the current network's; local: all real ones'."),
+    typer.Option(
+        "--network",
+        help="Network of the account; by default the current one. local has the accounts of all real networks.",
+    ),
 ]
 
 ROLES = {
-    WALLET: ("node", "cold: this node's name on the chain; holds its stake, pays, is paid"),
-    SIGNER: ("signer", "hot: signs the node's receipts, sends its claims"),
+    WALLET: ("node", "cold: identifies this node on the chain, holds its stake, pays and is paid"),
+    SIGNER: ("signer", "hot: signs the node's receipts and sends its claims"),
     AUTHORIZER: ("authorizer", "hot: signs vouchers for what this node pays"),
 }
-OTHER_ROLE = ("other", "cold: used where a verb is given its name")
+OTHER_ROLE = ("other", "cold: used when a command names it")
 
 
 @app.command()
 def create(
     name: Name = WALLET, password_file: PasswordFile = None, network: NetworkId = None, as_json: Json = False
 ) -> None:
-    """Draw a new key and lock it in a file, under a password of yours; on a development network under the node's."""
+    """Create a key and lock it with your password; on a development network, with the node's own password."""
     home = open_node_home()
     network_id = _id_of(_network(home, network))
     folder = home.network_keys(network_id)
     check_is_free(account_file(folder, name))
     account = create_account(folder, name, new_account_password(home, network_id, name, password_file))
-    _tell(account, network_id, "is made", as_json=as_json)
+    _tell(account, network_id, "created", as_json=as_json)
 
 
 @app.command("import")
 def import_key(
-    key_file: Annotated[Path, typer.Option(help="A key: 64 hex digits, or a Web3 keystore V3 object.")],
+    key_file: Annotated[Path, typer.Option(help="File with a key: 64 hex digits, or a Web3 keystore V3 object.")],
     name: Name = WALLET,
     key_password_file: Annotated[
-        Path | None, typer.Option(help="The same for the password of KEY_FILE.", show_default=False)
+        Path | None, typer.Option(help="File that contains the password of KEY_FILE on one line.", show_default=False)
     ] = None,
     password_file: PasswordFile = None,
     network: NetworkId = None,
     as_json: Json = False,
 ) -> None:
-    """Keep a copy of a key that another program made; KEY_FILE stays as it is."""
+    """Import a copy of a key that another program made; KEY_FILE is not changed."""
     home = open_node_home()
     network_id = _id_of(_network(home, network))
     folder = home.network_keys(network_id)
     check_is_free(account_file(folder, name))
     key = read_key(key_file, lambda: password_of(key_file, key_password_file))
     account = import_account(folder, name, key, new_account_password(home, network_id, name, password_file))
-    _tell(account, network_id, "is imported", as_json=as_json)
+    _tell(account, network_id, "imported", as_json=as_json)
 
 
 @app.command()
 def show(name: Name = WALLET, network: NetworkId = None, as_json: Json = False) -> None:
-    """Show an account: its address, its file, what it is for, and what it has if the chain answers."""
+    """Show an account: address, file, role and, if the chain answers, balances."""
     home = open_node_home()
     joined = _network(home, network)
     folder = home.network_keys(_id_of(joined))
@@ -106,16 +109,16 @@ def show(name: Name = WALLET, network: NetworkId = None, as_json: Json = False) 
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    out: Annotated[Path, typer.Option(help="File to write.")],
     name: Name = WALLET,
     password_file: PasswordFile = None,
     out_password_file: Annotated[
-        Path | None, typer.Option(help="The same for the new password of OUT.", show_default=False)
+        Path | None, typer.Option(help="File that contains the new password of OUT on one line.", show_default=False)
     ] = None,
     network: NetworkId = None,
     as_json: Json = False,
 ) -> None:
-    """Write a copy of a key under a new password, as a Web3 keystore V3 file, which every wallet program reads."""
+    """Write a copy of a key with a new password, as a Web3 keystore V3 file that every wallet program reads."""
     home = open_node_home()
     network_id = _id_of(_network(home, network))
     check_is_free(out)
@@ -126,25 +129,26 @@ def export(
         emit_json("wallet", {**account_to_json(copy, network_id, None), "has_own_password": True})
         return
     say(f"[bold]{plain(str(out))}[/] holds the key of {key.address}, as Web3 keystore V3")
-    say("who has this file and its password has the account: keep them apart")
+    say("anyone with this file and its password controls the account; keep them apart")
 
 
 @app.command()
 def history(
-    limit: Annotated[int, typer.Option(help="How many, newest first.", min=1, max=1000)] = 50, as_json: Json = False
+    limit: Annotated[int, typer.Option(help="Number of transactions, newest first.", min=1, max=1000)] = 50,
+    as_json: Json = False,
 ) -> None:
-    """List what this node has sent to the chain, or wants to: each is written down here before it is sent."""
+    """List the transactions that this node has sent or is about to send. It stores each one before it sends it."""
     with open_money() as money:
         found = money.ask("outbox", limit=limit)
     if as_json:
         emit_json("transactions", found)
         return
     rows = [_transaction_cells(each) for each in found["transactions"]]
-    show_table(["when (UTC)", "what", "state", "gas", "hash"], rows, empty="nothing was sent yet")
+    show_table(["when (UTC)", "what", "state", "gas", "hash"], rows, empty="no transaction yet")
 
 
 def account_to_json(account: Account, network: str, balances: AccountBalances | None) -> dict[str, Any]:
-    """What `--json` prints of an account."""
+    """Convert an account for `--json`."""
     return {
         "name": account.name,
         "address": account.address,
@@ -172,7 +176,7 @@ def _network(home: Home, chosen: str | None) -> Network | None:
 
 
 def _id_of(network: Network | None) -> str:
-    """Where no network is joined or made yet, accounts are those of real ones."""
+    """Return the network's id, or `local`, which has the accounts of real networks, if there is no network yet."""
     return network.network if network else LOCAL_NETWORK
 
 
@@ -201,6 +205,6 @@ def _tell(account: Account, network: str, what: str, *, as_json: bool) -> None:
     if as_json:
         emit_json("wallet", account_to_json(account, network, None))
         return
-    say(f"{plain(account.name)} [bold]{account.address}[/] {what}: {plain(str(account.file))}")
+    say(f"{what} {plain(account.name)} [bold]{account.address}[/] in {plain(str(account.file))}")
     if not is_unattended(network, account.name):
-        say("keep a copy of this file and of its password: nobody can restore either")
+        say("keep a copy of this file and of its password; nobody can restore either")

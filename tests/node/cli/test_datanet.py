@@ -60,12 +60,12 @@ def test_rows_are_offered_taken_in_and_shown(run: Run, lake: OwnDatanets, rows: 
 def test_people_are_told_what_the_intake_found_and_what_comes_next(run: Run, lake: OwnDatanets, rows: str) -> None:
     offered = run("datanet", "contribute", "lake", rows)
     assert "is pending: 3 rows" in offered.stdout
-    assert "1 are of contributors without an address" in offered.stderr
+    assert "1 have a contributor without an address" in offered.stderr
     assert "openledger-node datanet approve lake 0x" in offered.stderr
     (batch,) = lake.get("lake").batches
     assert "is approved" in run("datanet", "approve", "lake", batch.digest).stdout
     again = run("datanet", "contribute", "lake", rows, "--contributor", "eve")
-    assert "3 nearly repeat earlier ones, 3 of these somebody else's" in again.stderr
+    assert "3 are near-duplicates of earlier rows, 3 of them of other contributors" in again.stderr
     shown = run("datanet", "show", "lake").stdout
     assert "CC-BY-4.0" in shown
     assert ("approved" in shown, "pending" in shown) == (True, True)
@@ -122,7 +122,7 @@ def test_a_percentage_is_exact(text: str, ppm: int) -> None:
 
 def test_a_pull_needs_a_running_node(run: Run) -> None:
     ran = run("adapters", "pull", "lake")
-    assert (ran.status, "only a running node has peers to fetch from" in ran.stderr) == (1, True)
+    assert (ran.status, "only a running node has peers to download from" in ran.stderr) == (1, True)
 
 
 def test_an_adapter_learns_from_a_published_version_and_names_it(

@@ -158,7 +158,7 @@ def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
     out = tmp_path / "network.json"
     asked = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich)
     assert asked.status == 3
-    assert "no terminal to ask at: deploy harbour-net? Say --yes" in asked.stderr
+    assert "no terminal to ask at: deploy harbour-net? Give --yes to confirm" in asked.stderr
     ran = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, "--yes")
     assert ran.status == 0, ran.stderr
     network = read_network(out)
@@ -193,9 +193,12 @@ def test_a_network_is_joined_and_shown(run: Run, home: Home, network_file: Path)
     assert ran.status == 0
     network = read_network(network_file)
     assert current_network(home, AUTO) == network
-    assert f"this node is on {network.network} from its next start on" in ran.stderr
+    assert f"this node joins {network.network} at its next start" in ran.stderr
     assert all(f"{name:<18} {address}" in ran.stdout for name, address in network.contracts.items())
-    assert f"{network.network} (development: coins and keys are thrown away)" in run("network", "show").stdout
+    assert (
+        f"{network.network} (development: coins are worth nothing, keys are throwaway)"
+        in run("network", "show").stdout
+    )
 
 
 def test_what_show_prints_is_a_network_json_that_others_join_by(run: Run, network_file: Path, tmp_path: Path) -> None:
@@ -315,10 +318,10 @@ def test_nobody_there_is_told(run: Run) -> None:
 def test_a_fresh_home_says_how_it_comes_to_a_network(run: Run, home: Home) -> None:
     ran = run("network", "show", "--json")
     assert (ran.status, ran.stdout) == (3, "")
-    assert "`openledger-node start` makes a development network" in ran.stderr
+    assert "`openledger-node start` creates a development network" in ran.stderr
     assert list(home.root.iterdir()) == []
 
 
 def test_a_home_that_is_on_none_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
-    assert "[node] network is 'local': this node serves this machine alone" in run("network", "show").stderr
+    assert "[node] network is 'local': this node serves only this machine" in run("network", "show").stderr

@@ -82,10 +82,10 @@ def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
     ran = type_on_terminal(home, "setup", "--no-pull", answers=answers)
     assert ran.status == 0, ran.stdout
     for refused in (
-        "no base is called 'smolm' here: say smollm2-135m-instruct, OWNER/NAME",
-        "'developmnt' is no network: say development, local, or the FILE or URL",
-        "'0,01' is no amount: say how many, like 12 or 0.5; or none",
-        "is too large for a price: say OPEN of 1,000 tokens, like 0.005",
+        "no base is called 'smolm' here: give smollm2-135m-instruct, OWNER/NAME",
+        "'developmnt' is not a network: give development, local, or the FILE or URL",
+        "'0,01' is not an amount: give a number such as 12 or 0.5, or none to serve nothing",
+        "is too large for a price: give OPEN for 1,000 tokens, such as 0.005",
     ):
         assert ran.stdout.count(refused) == 1, refused
     assert settings(home)["market"] == {"price_in_wei": 2 * 10**15, "price_out_wei": 8 * 10**15}
@@ -97,7 +97,7 @@ def test_setup_asks_again_only_what_it_can_not_take(home: Home) -> None:
     [
         (("--base", "smolm"), "no base is called 'smolm' here"),
         (("--base", "./nothing"), "no base is called './nothing' here"),
-        (("--base", "{home}/"), "is no base model: it has no config.json"),
+        (("--base", "{home}/"), "is not a base model: it has no config.json"),
         (("--network", "developmnt"), "say development, local, or the FILE or URL"),
         (("--network", "{home}/node.toml"), "node.toml"),
         (("--price", "cheap"), "like 12 or 0.5; or none, to serve nothing"),
@@ -206,8 +206,8 @@ def test_prices_and_limits_are_set_and_shown_without_a_daemon(run: Run, home: Ho
     run("limits", "set", "--hours", "", "--no-pause-when-busy", "--disk", "0")
     shown = run("limits", "show", "--json").json
     assert (shown["hours"], shown["pause_when_busy"], shown["disk_bytes"]) == ("", False, 0)
-    assert "no cap" in run("limits", "show").stdout
-    assert "engine      0 B of GPU memory, or of memory where there is no GPU" in run("limits", "show").stdout
+    assert "no limit" in run("limits", "show").stdout
+    assert "engine      0 B in use (GPU memory; RAM without a GPU)" in run("limits", "show").stdout
 
 
 @pytest.mark.parametrize(
@@ -232,11 +232,11 @@ def test_a_wrong_word_is_a_usage_error_and_changes_nothing(run: Run, home: Home,
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["price", "set", "0"], "at a price of 0 answers earn nothing"),
+        (["price", "set", "0"], "at a price of 0, answers earn nothing"),
         (["price", "set", "5"], "that is 1,000 times 0.005 OPEN"),
         (["price", "set", "0.0000000000000000001"], "has parts smaller than one wei"),
         (["limits", "set", "--ram", "10"], "10 B is less than the smallest base needs: did you mean 10GB?"),
-        (["limits", "set", "--disk", "3MB"], "say more, or 0 for no cap"),
+        (["limits", "set", "--disk", "3MB"], "give more, or 0 for no limit"),
     ],
 )
 def test_what_looks_mistyped_is_said(run: Run, words: list[str], says: str) -> None:
@@ -271,7 +271,7 @@ def test_logs_are_shown_whether_the_node_runs_or_not(run: Run, home: Home) -> No
     (home.logs / "engine.log").write_text("".join(f"line {number}\n" for number in range(50)))
     assert run("logs", "--source", "engine", "-n", "2").stdout == "line 48\nline 49\n"
     assert run("logs", "--source", "engine", "--lines", "1", "--json").json["lines"] == ["line 49"]
-    assert "nothing is in" in run("logs").stderr
+    assert "is empty" in run("logs").stderr
     assert run("logs", "--source", "weather").status == 1
 
 

@@ -200,7 +200,7 @@ def test_an_adapter_for_people_is_told_on_stderr_and_shown_on_stdout(
 ) -> None:
     added = run("adapters", "add", str(make_adapter_folder("checkpoint-9")), "--name", "harbour")
     assert added.stdout == ""
-    assert re.search(r"harbour@\w{8} is on the shelf: `openledger-node chat --model harbour`", added.stderr)
+    assert re.search(r"harbour@\w{8} is in the library; try it: `openledger-node chat --model harbour`", added.stderr)
     assert re.search(r"harbour@\w{8} +fake +2 +0\.0 MB", run("adapters", "list").stdout)
     shown = run("adapters", "inspect", "harbour").stdout
     assert re.search(r"^changes +q_proj in 1 layers$", shown, re.MULTILINE)
@@ -210,7 +210,7 @@ def test_an_adapter_for_people_is_told_on_stderr_and_shown_on_stdout(
 def test_an_empty_home_has_answered_nothing(run: Run) -> None:
     assert run("jobs", "--json").json == {"schema": "openledger.jobs/1", "jobs": []}
     assert run("jobs").stdout == "no request has been answered yet\n"
-    assert run("jobs", "--model", "harbour").stdout == "no request here was like that\n"
+    assert run("jobs", "--model", "harbour").stdout == "no request matches\n"
 
 
 def test_jobs_are_read_from_the_ledger_when_no_daemon_runs(run: Run, home: Home) -> None:
@@ -386,7 +386,7 @@ def test_chat_and_stop_without_a_daemon_say_so(run: Run) -> None:
     assert (asked.status, asked.stdout) == (1, "")
     assert "start one with `openledger-node start`" in asked.stderr
     stopped = run("stop")
-    assert (stopped.status, stopped.stderr) == (0, "no node runs on this home\n")
+    assert (stopped.status, stopped.stderr) == (0, "no node is running here\n")
 
 
 def test_one_bad_folder_on_the_shelf_breaks_no_other_verb(run: Run, home: Home) -> None:

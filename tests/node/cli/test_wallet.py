@@ -66,11 +66,11 @@ def test_a_wallet_is_made_and_shown(run: Run, home: Home, password_file: str) ->
 def test_a_wallet_for_people_is_told_on_stderr_with_what_to_do(run: Run, home: Home, password_file: str) -> None:
     made = run("wallet", "create", "savings", "--password-file", password_file)
     assert made.stdout == ""
-    assert f"is made: {home.keys / 'savings.json'}" in made.stderr
-    assert "keep a copy of this file and of its password: nobody can restore either" in made.stderr
+    assert f" in {home.keys / 'savings.json'}" in made.stderr
+    assert "keep a copy of this file and of its password; nobody can restore either" in made.stderr
     lines = dict(line.split(maxsplit=1) for line in run("wallet", "show", "savings").stdout.splitlines())
     assert lines["wallet"] == "savings"
-    assert lines["role"] == "cold: used where a verb is given its name"
+    assert lines["role"] == "cold: used when a command names it"
     assert lines["network"] == "none yet"
 
 
@@ -138,7 +138,7 @@ def test_a_wrong_password_ends_with_4(run: Run, tmp_path: Path, password_file: s
 def test_a_short_password_is_refused(run: Run, home: Home, tmp_path: Path) -> None:
     ran = run("wallet", "create", "--password-file", secret(tmp_path / "short", "horse"))
     assert ran.status == 4
-    assert "the password is too short: at least 8 characters" in ran.stderr
+    assert "the password is too short: use at least 8 characters" in ran.stderr
     assert not home.keys.exists()
 
 
@@ -228,4 +228,4 @@ def test_a_chain_without_the_token_is_told(run: Run, home: Home, network: Networ
     contracts = {**network.contracts, "OpenToken": check_address("0x" + "9" * 40)}
     join_network(home, replace(network, contracts=contracts))
     run("wallet", "create")
-    assert "is not on its chain: did the chain begin anew?" in run("wallet", "show").stderr
+    assert "is not on its chain: was the chain reset?" in run("wallet", "show").stderr

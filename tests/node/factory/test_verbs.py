@@ -113,7 +113,7 @@ def test_a_line_holds_what_is_known() -> None:
 
 
 def test_a_training_is_shown_with_those_before_it(tmp_path: Path) -> None:
-    assert "nothing has been trained here yet" in verb(tmp_path, "status").stdout
+    assert "no training yet" in verb(tmp_path, "status").stdout
     for name in ("--preset", "--epochs"):
         words = {"--preset": "quick", "--epochs": "1"}[name]
         assert train(tmp_path, "--sample", name, words, "--evaluate", "0").returncode == 0
