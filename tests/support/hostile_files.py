@@ -244,8 +244,14 @@ HOSTILE_FILES: dict[str, Case] = {
     ),
     "a million tiny tensors": (tiny_tensors(1_000_000), "a header of"),
     "too many tiny tensors": (tiny_tensors(66_000), "tensors are over|fit|overlap|a header of"),
-    "metadata that is a list": (header({"__metadata__": [], **sound_header()}), "__metadata__ is no map"),
-    "metadata of numbers": (header({"__metadata__": {"x": 1}, **sound_header()}), "__metadata__ is no map"),
+    "metadata that is a list": (
+        header({"__metadata__": [], **sound_header()}),
+        "__metadata__ is not a map of strings",
+    ),
+    "metadata of numbers": (
+        header({"__metadata__": {"x": 1}, **sound_header()}),
+        "__metadata__ is not a map of strings",
+    ),
     "metadata of five megabytes": (header({"__metadata__": {"x": "y" * (5 << 20)}, **sound_header()}), "a header of"),
     # its entries
     "entry that is text": (changed(A, "F32"), "an invalid header entry"),

@@ -19,7 +19,7 @@ from ..models.adapters import (
     add_adapter,
     find_adapter,
     list_adapters,
-    read_shelf,
+    read_library,
     remove_adapter,
     shortest_name,
 )
@@ -196,7 +196,7 @@ def served_base(home: Home) -> Base | None:
 
 
 def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
-    shelf = read_shelf(home)
+    shelf = read_library(home)
     bonds = read_bonds(home, network_id(home), shelf.adapters)
     return shelf_to_plain(home, None, shelf=shelf, bonds=bonds, disk_cap_bytes=cap_bytes)
 

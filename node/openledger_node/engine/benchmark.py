@@ -118,15 +118,15 @@ def run_benchmark(options: EngineOptions, work: BenchmarkWork, scratch: Path, re
     base_folder = options.settings.base_folder
     sizes = batch_sizes(options.settings.batch_max)
     with TemporaryDirectory(prefix=".benchmark-", dir=scratch) as folder:
-        ours = _cache_beside(options, Path(folder))
+        options = _cache_beside(options, Path(folder))
         linears = read_linears(Path(base_folder) if base_folder else None)
-        bench = _Bench(ours, work, sizes, report)
+        bench = _Bench(options, work, sizes, report)
         bench.step("writing adapters")
         for seed in range(max(sizes) if linears else 0):
             bench.sources.append(write_random_adapter(Path(folder) / f"a{seed}", linears, rank=work.rank, seed=seed))
         _forget(Path(folder))
         bench.step("loading the base")
-        return run_engine(ours, partial(bench.measure, time.monotonic()))
+        return run_engine(options, partial(bench.measure, time.monotonic()))
 
 
 def batch_sizes(batch_max: int) -> tuple[int, ...]:

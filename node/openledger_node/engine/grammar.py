@@ -47,7 +47,7 @@ class Grammar:
         """
         mask = np.frombuffer(self._matcher.compute_bitmask(), dtype="<u4")[: self._num_words]
         if self._matcher.is_error():
-            raise MalformedError(f"this answer can't go on within its schema: {_reason(self._matcher)}")
+            raise MalformedError(f"this answer can't continue within its schema: {_reason(self._matcher)}")
         return mask
 
     def push(self, token_id: int) -> None:

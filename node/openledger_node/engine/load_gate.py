@@ -17,7 +17,7 @@ from ..models.adapter_files.header import HEADER_BYTES_MAX
 from ..models.adapter_files.known_files import KnownFiles, Stamp, stamp_of
 from ..models.adapter_files.layout import WEIGHTS_FILE
 from ..models.adapter_source import AdapterSource
-from ..models.adapters import CHECKED_FOLDER, MANIFEST_FILE, SHELF_FILES, artifact_digest, read_manifest
+from ..models.adapters import CHECKED_FOLDER, LIBRARY_FILES, MANIFEST_FILE, artifact_digest, read_manifest
 from .backend import HostAdapter
 
 FILE_BYTES_PER_SERVED_MAX = 4
@@ -61,7 +61,7 @@ class LoadGate:
         stamps = [self._check(folder, source) for folder in folders]
         yield
         for folder, stamp in zip(folders, stamps, strict=True):
-            if stamp_of(folder, SHELF_FILES) != stamp:
+            if stamp_of(folder, LIBRARY_FILES) != stamp:
                 raise AdapterRefusedError(f"the files in {folder} were changed while they were read")
             self._known.note(folder, stamp)
 
@@ -78,7 +78,7 @@ class LoadGate:
             )
 
     def _check(self, folder: Path, source: AdapterSource) -> Stamp:
-        stamp = stamp_of(folder, SHELF_FILES)
+        stamp = stamp_of(folder, LIBRARY_FILES)
         if (folder / MANIFEST_FILE).exists():
             manifest = read_manifest(folder)
             self._check_manifest(folder, manifest, source)
@@ -89,7 +89,7 @@ class LoadGate:
     def _check_manifest(self, folder: Path, manifest: AdapterManifest, source: AdapterSource) -> None:
         is_alone = len(source.parts) == 1 and source.parts[0].weight == 1
         if is_alone and adapter_id(manifest) != source.id:
-            raise AdapterRefusedError(f"{folder} holds {adapter_id(manifest)}, not {source.id} that was asked for")
+            raise AdapterRefusedError(f"{folder} holds {adapter_id(manifest)}, not {source.id}, which was requested")
         if self.base_digest not in (None, manifest.base.digest):
             raise AdapterRefusedError(
                 f"{manifest.name} was made for base {manifest.base.name} ({manifest.base.digest[:10]}…), "

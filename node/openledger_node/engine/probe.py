@@ -77,7 +77,7 @@ class Prober:
 
         Raises:
             AdapterRefusedError: it answers exactly like the base, overflows or differs from its manifest, or the
-                manifest's prompt is no text to this base.
+                manifest's prompt is empty or has tokens that the base does not.
         """
         if len(source.parts) > 1 or source.parts[0].weight != 1:
             return True
@@ -99,7 +99,9 @@ class Prober:
         name, profile = manifest.name if manifest else source.id, self._backend.profile
         prompt_ids = self._tokenizer.render(stated["prompt"] if stated else PROBE_PROMPTS[0])
         if not prompt_ids or max(prompt_ids) >= profile.vocab_size:  # a stranger's prompt would crash the engine
-            raise AdapterRefusedError(f"{name} states a probe that is no text to this base")
+            raise AdapterRefusedError(
+                f"the probe prompt in the manifest of {name} is empty or has tokens that this base does not"
+            )
         fitting = prompt_ids[: max(1, min(PROMPT_TOKENS_MAX, profile.context_max - PROBE_TOKENS))]
         is_comparable = fitting == prompt_ids and _is_exact(profile)
         return _Trial(

@@ -121,7 +121,9 @@ class Residency:
         if error := self._refused.get(source.id):
             raise error
         if source.id not in self.device:
-            reading = self._ready.get(source.id) or self._from_ram(source)
+            reading = self._ready.get(source.id)
+            if reading is None and source.id in self._ram:
+                reading = Reading(source=source, outcome=self._copies[source.id], took_s=0.0)
             if reading is None:
                 if not self.loader.pending or self._num_ahead < READ_AHEAD_MAX:
                     self.loader.request(source)
@@ -151,11 +153,6 @@ class Residency:
     @property
     def _num_ahead(self) -> int:
         return len(self._ready) + len(self.loader.pending)
-
-    def _from_ram(self, source: AdapterSource) -> Reading | None:
-        if source.id not in self._ram:
-            return None
-        return Reading(source=source, outcome=self._copies[source.id], took_s=0.0)
 
     def _load_early(self, reading: Reading, in_use: Collection[AdapterId]) -> None:
         """Load an adapter before its turn; if that fails, the sequences that need it are refused with the reason."""

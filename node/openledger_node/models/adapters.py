@@ -24,7 +24,7 @@ from .decoder_config import check_fits_base
 MANIFEST_FILE = "adapter.json"
 INDEX_FOLDER = "attribution"
 ARTIFACT_FILES = (CONFIG_FILE, WEIGHTS_FILE)
-SHELF_FILES = (MANIFEST_FILE, *ARTIFACT_FILES)
+LIBRARY_FILES = (MANIFEST_FILE, *ARTIFACT_FILES)
 CHECKED_FOLDER = "checked"
 """The cache folder that lists files whose digest was checked, so that the engine need not check it again."""
 
@@ -108,14 +108,14 @@ def _stamp(folder: Path) -> _Stamp | None:
         return None
 
 
-def read_shelf(home: Home) -> LibraryListing:
+def read_library(home: Home) -> LibraryListing:
     """Read the library once."""
     return AdapterLibrary(home).read()
 
 
 def list_adapters(home: Home) -> list[Adapter]:
     """Adapters that can be served, by name."""
-    return read_shelf(home).adapters
+    return read_library(home).adapters
 
 
 def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None) -> Adapter:
@@ -137,7 +137,7 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
     found = read_adapter(target)
     if found.id != adapter_id(manifest):
         raise AdapterRefusedError(f"{target} is another adapter, whose id begins alike: remove it first")
-    _known_files(home).note(target, stamp_of(target, SHELF_FILES))
+    _known_files(home).note(target, stamp_of(target, LIBRARY_FILES))
     return found
 
 
@@ -278,18 +278,16 @@ def _copy_whole(source: Path, target: Path, manifest: AdapterManifest) -> None:
         for file in ARTIFACT_FILES:
             copy_plain(source / file, partial / file)
         _copy_index(source / INDEX_FOLDER, partial / INDEX_FOLDER)
-        _check_copy(partial, manifest)
+        if (found := artifact_digest(partial)) != manifest.artifact_digest:
+            raise AdapterRefusedError(
+                f"the files have digest {found}, their manifest says {manifest.artifact_digest}"
+            )
+        check_numbers(partial, read_layout(partial))
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     (partial / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
     partial.rename(target)
-
-
-def _check_copy(folder: Path, manifest: AdapterManifest) -> None:
-    if (found := artifact_digest(folder)) != manifest.artifact_digest:
-        raise AdapterRefusedError(f"the files have digest {found}, their manifest says {manifest.artifact_digest}")
-    check_numbers(folder, read_layout(folder))
 
 
 def _copy_index(source: Path, target: Path) -> None:

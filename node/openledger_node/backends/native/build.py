@@ -70,8 +70,8 @@ def find_compiler() -> str | None:
 def _version(compiler: str) -> str:
     """A compiler's version text; empty if it can't be run, which its first build will report."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        asked = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=ASK_TIMEOUT_S)
-        return asked.stdout.decode(errors="replace")
+        run = subprocess.run([compiler, "--version"], capture_output=True, check=False, timeout=ASK_TIMEOUT_S)
+        return run.stdout.decode(errors="replace")
     return ""
 
 

@@ -65,9 +65,9 @@ def check_shapes(tensors: Tensors, config: DecoderConfig) -> None:
     Raises:
         ModelError: names the first tensor that is missing or has another shape.
     """
-    for name, wanted in _shapes(config):
-        if (found := tensors.shape(name)) != wanted:
-            raise ModelError(f"{name} has the shape {found}, where config.json says {wanted}: pull the base again")
+    for name, expected in _shapes(config):
+        if (found := tensors.shape(name)) != expected:
+            raise ModelError(f"{name} has the shape {found}, where config.json says {expected}: pull the base again")
 
 
 def _shapes(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -61,9 +61,9 @@ def main() -> None:
     """Compare the logits, and fail by exit status."""
     model = _random_model()
     ids = np.random.default_rng(2).integers(0, CONFIG.vocab_size, TOKENS).astype(np.int32)
-    found, wanted = _run(Library(Path(sys.argv[1])), model, ids), _logits(model, ids)
-    error = float(np.abs(found - wanted).max())
-    if not error < TOLERANCE * float(wanted.std()):
+    found, expected = _run(Library(Path(sys.argv[1])), model, ids), _logits(model, ids)
+    error = float(np.abs(found - expected).max())
+    if not error < TOLERANCE * float(expected.std()):
         sys.exit(f"the compiled step computes logits that are {error:.3g} off")
 
 

@@ -95,7 +95,11 @@ class AdapterReader:
             else:
                 each, scale = by_site[part.layer, part.module], scales[part.layer, part.module]
                 where = each.site.path
-                wide = _scale_less_one(scale) if part.is_scale else _scaled_b(each.b, scale)
+                if part.is_scale:
+                    assert scale is not None, "only DoRA has that part"
+                    wide = scale - 1
+                else:
+                    wide = each.b.T if scale is None else each.b.T * scale
             view.copy_(narrowed(wide, self._dtype, where))
         return blob
 
@@ -107,12 +111,3 @@ class AdapterReader:
         group = next(group for group, modules in GROUPS.items() if module in modules)
         fused = self._weights.layers[numbers.site.layer].maps[group].wide()
         return dora_scale(numbers, fused[columns_of(module, self._config)].float().cpu())
-
-
-def _scale_less_one(scale: Tensor | None) -> Tensor:
-    assert scale is not None, "only DoRA has that part"
-    return scale - 1
-
-
-def _scaled_b(b: Tensor, scale: Tensor | None) -> Tensor:
-    return b.T if scale is None else b.T * scale

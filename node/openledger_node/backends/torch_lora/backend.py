@@ -15,7 +15,7 @@ from openledger_node.errors import ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
 from openledger_node.models.decoder_config import DecoderConfig, read_config
-from openledger_node.models.packed import Array, PackedFile, open_packed, write_packed
+from openledger_node.models.packed import Array, open_packed, write_packed
 from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name
 from openledger_protocol.primitives import AdapterId
 
@@ -82,11 +82,11 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
     Raises:
         ModelError: not even one block fits.
     """
-    wanted = settings.batch_max * -(-context_max // BLOCK_TOKENS)
+    needed = settings.batch_max * -(-context_max // BLOCK_TOKENS)
     if settings.kv_cache_bytes:
         found = settings.kv_cache_bytes // block_bytes
     else:
-        found = min(wanted, available_bytes // block_bytes)
+        found = min(needed, available_bytes // block_bytes)
     if found < 1:
         raise ModelError(
             f"the KV cache has no room for one block of {block_bytes >> 10} KiB: raise [inference] kv_cache_bytes"
@@ -127,17 +127,13 @@ def load_tensors(folder: Path, config: DecoderConfig, placement: Placement, cach
     if packed is None:
         return load_tensors(folder, config, placement, None)
     note_use(file)
-    return _mapped(packed, placement)
+    arrays = packed.map()
+    return {name: from_bits(array, placement.dtype).to(placement.device) for name, array in arrays.items()}
 
 
 def _bits(folder: Path, config: DecoderConfig, placement: Placement) -> Iterator[tuple[str, Array]]:
     for name, tensor in read_tensors(folder, config, placement.dtype):
         yield name, to_bits(tensor)
-
-
-def _mapped(packed: PackedFile, placement: Placement) -> dict[str, Tensor]:
-    arrays = packed.map()
-    return {name: from_bits(array, placement.dtype).to(placement.device) for name, array in arrays.items()}
 
 
 # ---- backend

@@ -79,16 +79,12 @@ def build_batch(
         num_decoded=len(decoding),
         decoding=tuple(_decoding_rows(decoding, tensor)),
         prompts=tuple(_prompts(prompts, len(decoding), tensor)),
-        lora=() if is_merged else _lora(decoding, prompts, stacks, tensor),
+        lora=()
+        if is_merged
+        else (*plan_decoding(decoding, stacks, tensor), *plan_prompts(prompts, len(decoding), stacks)),
         drawn=tuple(row for row in ordered if row.draw),
         drawn_at=tensor([end - 1 for row, end in zip(ordered, ends, strict=True) if row.draw]),
     )
-
-
-def _lora(
-    decoding: list[BatchRow], prompts: list[BatchRow], stacks: LoraStacks, tensor: Callable[[list[int]], Tensor]
-) -> tuple[LoraRows, ...]:
-    return *plan_decoding(decoding, stacks, tensor), *plan_prompts(prompts, len(decoding), stacks)
 
 
 def _ends(rows: list[BatchRow]) -> list[int]:

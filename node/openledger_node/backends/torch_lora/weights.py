@@ -110,17 +110,17 @@ def weights_from(tensors: dict[str, Tensor], config: DecoderConfig, quantisation
 
 
 def _layer_tensors(read: Reader, config: DecoderConfig, number: int) -> Iterator[tuple[str, Tensor]]:
-    theirs, ours = f"model.layers.{number}", f"layers.{number}"
-    yield f"{ours}.attention_norm", read(f"{theirs}.input_layernorm.weight")
-    yield f"{ours}.mlp_norm", read(f"{theirs}.post_attention_layernorm.weight")
+    source, layer = f"model.layers.{number}", f"layers.{number}"
+    yield f"{layer}.attention_norm", read(f"{source}.input_layernorm.weight")
+    yield f"{layer}.mlp_norm", read(f"{source}.post_attention_layernorm.weight")
     if config.has_qk_norm:
-        yield f"{ours}.q_norm", read(f"{theirs}.self_attn.q_norm.weight")
-        yield f"{ours}.k_norm", read(f"{theirs}.self_attn.k_norm.weight")
+        yield f"{layer}.q_norm", read(f"{source}.self_attn.q_norm.weight")
+        yield f"{layer}.k_norm", read(f"{source}.self_attn.k_norm.weight")
     has_bias = {"qkv": config.has_qkv_bias, "o": config.has_o_bias}
     for group, modules in GROUPS.items():
         for kind in ("weight", "bias") if has_bias.get(group, config.has_mlp_bias) else ("weight",):
-            parts = [read(f"{theirs}.{BLOCK_OF[group]}.{module}.{kind}") for module in modules]
-            yield f"{ours}.{group}.{kind}", torch.cat(parts) if len(parts) > 1 else parts[0]
+            parts = [read(f"{source}.{BLOCK_OF[group]}.{module}.{kind}") for module in modules]
+            yield f"{layer}.{group}.{kind}", torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _open_reader(folder: Path, dtype: torch.dtype) -> Reader:

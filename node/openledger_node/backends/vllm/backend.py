@@ -158,7 +158,7 @@ class VllmBackend:
     def _take(self, row: BatchRow) -> Draw | None:
         """Append a row's tokens, and drop the stream if it generated others."""
         text = self._texts[row.sequence_id]
-        assert row.position <= len(text.ids), "a row goes on where the one before it ended"
+        assert row.position <= len(text.ids), "a row continues where the last one ended"
         text.ids[row.position :] = row.token_ids
         if text.stream and (text.stream.position, text.stream.last) != (len(text.ids), text.ids[-1]):
             _stop(text)
@@ -221,7 +221,7 @@ def _find_base(client: Client, names: tuple[str, ...]) -> tuple[str, int]:
 
 
 def _check_loading(client: Client) -> None:
-    """Require that adapters can be loaded at run time; then the server answers an empty request with 400, not 404."""
+    """Require that adapters can be loaded at run time; if not, the server answers an empty request with 404."""
     reply: Reply = client.ask("POST", LOAD, {"lora_name": "", "lora_path": ""})
     if reply.status == 404:
         raise ModelError(

@@ -60,7 +60,7 @@ class Client:
             response = connection.getresponse()
             return Reply(status=response.status, text=response.read().decode(errors="replace"))
         except (OSError, HTTPException) as error:
-            raise ServerLostError(f"the vLLM server hung up on {path}: {error!r}") from error
+            raise ServerLostError(f"the vLLM server closed the connection during {path}: {error!r}") from error
         finally:
             connection.close()
 

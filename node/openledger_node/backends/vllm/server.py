@@ -153,11 +153,11 @@ def reason_in(lines: list[str]) -> str:
 
 
 def _environment(settings: BackendSettings) -> dict[str, str]:
-    ours = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
+    defaults = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "VLLM_NO_USAGE_STATS": "1", "PYTHONUNBUFFERED": "1"}
     if settings.threads:
-        ours["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else its CPU build uses one thread for each core
+        defaults["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"  # else its CPU build uses one thread for each core
     others = {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
-    return {**ours, **others, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
+    return {**defaults, **others, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 
 
 def _is_healthy(client: Client) -> bool:

@@ -3,7 +3,7 @@
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ...engine.budget import LEAST_BYTES, base_bytes_on_disk
-from ...models.adapters import read_shelf
+from ...models.adapters import read_library
 from ...models.bases import folder_digest, is_here
 from .finding import Verdict, unknown
 from .scene import Scene
@@ -40,7 +40,7 @@ def digest(scene: Scene) -> Verdict:
 
 def adapters(scene: Scene) -> Verdict:
     """Every adapter in the library is intact and made for the base."""
-    library = read_shelf(scene.home)
+    library = read_library(scene.home)
     count = f"{len(library.adapters)} here"
     if library.refused:
         folder, reason = next(iter(library.refused.items()))
