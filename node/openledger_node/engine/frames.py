@@ -37,7 +37,7 @@ class Submit:
     resumed_ids: tuple[int, ...] = ()  # tokens of the answer that an earlier engine has already sent
     sampling: SamplingParams
     adapter: AdapterSource | None
-    payer: str = ""  # its turn is charged to them; empty: this machine's owner
+    payer: str = ""  # the turn is charged to this payer; empty: this machine's owner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

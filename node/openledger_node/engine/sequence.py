@@ -19,7 +19,7 @@ class Sequence:
     prompt_ids: tuple[int, ...]
     sampling: SamplingParams
     adapter: AdapterSource | None = None
-    payer: str = ""  # its turn is charged to them; empty: this machine's owner
+    payer: str = ""  # the turn is charged to this payer; empty: this machine's owner
     output_ids: list[int] = field(default_factory=list)  # not empty at the start if it resumes after a crash
     num_cached: int = 0  # tokens, from the front, whose keys and values are in the cache
     num_passed_by: int = 0  # sequences that overtook it

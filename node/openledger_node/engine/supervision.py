@@ -28,8 +28,8 @@ def why_kill(seen: Vitals, limits: EngineLimits) -> str | None:
     if limits.memory_max_bytes and (seen.rss_bytes or 0) > limits.memory_max_bytes:
         return (
             f"engine takes {_mib(seen.rss_bytes or 0)} of memory, and [inference] memory_max_bytes is "
-            f"{_mib(limits.memory_max_bytes)}: restarting it; where this comes again, lower batch_max, "
-            "kv_cache_bytes or adapter_cache_bytes, or raise the bound"
+            f"{_mib(limits.memory_max_bytes)}: restarting it; if this happens again, lower batch_max, "
+            "kv_cache_bytes or adapter_cache_bytes, or raise memory_max_bytes"
         )
     if not seen.is_ready and seen.silent_s > limits.load_timeout_s:
         return f"engine is not ready after {seen.silent_s:.0f} s: killing it"
