@@ -1,4 +1,4 @@
-"""Refusals in OpenAI's form, whoever refuses: the guard, a route that is not there, a body, or a desk."""
+"""Refusals in OpenAI's form, for the guard, unknown routes, invalid bodies and the services alike."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ CODES: Mapping[int, str] = {
     413: "body_too_large",
     503: "too_many_connections",
 }
-"""What `code` says of a refusal that no desk has made."""
+"""The `code` of a refusal that comes from HTTP rather than from a service."""
 
 NO_EMBEDDINGS = (
     "this node serves no embeddings: its bases generate text. Point the client's embeddings at another server, "
@@ -33,12 +33,12 @@ NO_EMBEDDINGS = (
 
 
 def add_refusals(app: FastAPI) -> None:
-    """Have all that can go wrong in the routes answered in one form."""
+    """Make every failure in the routes answer in the same form."""
 
     @app.exception_handler(ProtocolError)
     async def refuse(_: Request, error: ProtocolError) -> JSONResponse:
         status, _kind = openai.HTTP_STATUS.get(type(error), (400, ""))
-        is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # waiting brings no money
+        is_passing = error.retryable and status != openai.PAYMENT_REQUIRED  # money does not come by waiting
         headers = {"Retry-After": str(openai.RETRY_AFTER_S)} if is_passing else None
         return JSONResponse(openai.error_body(error), status_code=status, headers=headers)
 
@@ -46,7 +46,7 @@ def add_refusals(app: FastAPI) -> None:
     async def refuse_fields(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return refusal(400, f"the body is no JSON: {first['ctx']['error']}")
+            return refusal(400, f"the body is not valid JSON: {first['ctx']['error']}")
         name = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
         return refusal(400, f"{name}: {first['msg']}", param=name)
 
@@ -63,7 +63,7 @@ def refusal(
     code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """A refusal by its HTTP status."""
+    """Build the response of a refusal."""
     error = {
         "message": openai.sendable(message),
         "type": "invalid_request_error" if status < 500 else "server_error",
@@ -73,13 +73,13 @@ def refusal(
     return JSONResponse({"error": error}, status_code=status, headers=dict(headers or {}))
 
 
-# ---- The API described in OpenAPI, as /openapi.json serves it and the docs keep it.
+# ---- The OpenAPI description that /openapi.json serves and the docs keep.
 
 SCHEME = "key"
 
 
 class ErrorInside(BaseModel):
-    """What is wrong."""
+    """The failure of a request."""
 
     message: str
     type: str
@@ -97,7 +97,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorBody, "de
 
 
 def describe(app: FastAPI, *, open_paths: frozenset[str]) -> dict[str, Any]:
-    """The description; `open_paths` want no key."""
+    """Build the OpenAPI description; `open_paths` need no key."""
     described = get_openapi(
         title=app.title,
         version=app.version,

@@ -1,7 +1,7 @@
-"""What has changed, told as it happens: one stream of events for every page that looks.
+"""Live updates for the page as server-sent events.
 
-The stream says what the routes say: it asks them, and passes on each answer that differs from the one before. So
-what a page hears and what a verb prints are the same objects.
+The stream polls the control routes and sends each answer that differs from the one before, so the page and the
+command line show the same objects.
 """
 
 import json
@@ -22,23 +22,23 @@ from .guard import App
 
 POINT_EVERY_S = 10.0
 POINTS_MAX = 360
-"""An hour of the engine."""
+"""One hour of the engine's figures."""
 
 BUFFERED_MAX = 64
-"""Events that may wait for one reader; who lets more pile up is dropped, and asks by itself from then on."""
+"""Events that may wait for one reader. A slower reader is dropped, and its page polls from then on."""
 
 READERS_MAX = 16
 QUIET_S = 10.0
-"""After so long without an event the stream says that it lives."""
+"""After this long without an event the stream sends a sign of life."""
 
 ASK_TIMEOUT_S = 5.0
 VOLATILE = frozenset({"uptime_s"})
-"""What differs at each look and tells nobody anything."""
+"""Fields that differ each time and make no event on their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """One kind of event: which route it repeats, and how often that is looked at."""
+    """One kind of event: the route that it repeats, and the interval between polls."""
 
     name: str
     method: str
@@ -60,23 +60,23 @@ Ask = Callable[[Topic], Awaitable[Any]]
 
 
 class EventStream:
-    """Looks at the routes while somebody reads, and at the engine always."""
+    """Polls the routes while a page reads, and the engine always."""
 
     def __init__(self, ask: Ask, *, topics: tuple[Topic, ...] = TOPICS) -> None:
         self._ask = ask
         self._topics = topics
-        self._said: dict[str, Any] = {}  # topic → the answer that was passed on last
+        self._sent: dict[str, Any] = {}  # topic → the answer that was sent last
         self._readers: set[trio.MemorySendChannel[str]] = set()
-        self._somebody = trio.Event()
+        self._has_reader = trio.Event()
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS_MAX)
 
     @property
     def points(self) -> list[dict[str, Any]]:
-        """The engine's last hour, oldest first."""
+        """The engine's figures of the last hour, oldest first."""
         return list(self._points)
 
     async def run(self, stopping: Callable[[], Awaitable[None]]) -> None:
-        """Look until `stopping` returns; then every reader hears the end."""
+        """Poll until `stopping` returns, then end every stream."""
         async with trio.open_nursery() as nursery:
             for topic in self._topics:
                 nursery.start_soon(self._follow, topic)
@@ -87,18 +87,20 @@ class EventStream:
             self._drop(reader)
 
     async def read(self) -> AsyncGenerator[str]:
-        """The stream of one reader, from what was last said on; it ends with the node, or when the reader is slow.
+        """Open the stream of one reader, which begins with the latest answers.
+
+        It ends with the node, or when the reader is too slow.
 
         Raises:
-            HTTPException: too many read already.
+            HTTPException: there are too many readers.
         """
         if len(self._readers) >= READERS_MAX:
             raise HTTPException(503, f"{READERS_MAX} pages follow this node already: close one")
         send, receive = trio.open_memory_channel[str](BUFFERED_MAX)
-        for name, answer in {**self._said, "engine": {"points": self.points}}.items():
+        for name, answer in {**self._sent, "engine": {"points": self.points}}.items():
             send.send_nowait(event_text(name, answer))
         self._readers.add(send)
-        self._somebody.set()
+        self._has_reader.set()
         return self._pass_on(send, receive)
 
     async def _pass_on(
@@ -120,8 +122,8 @@ class EventStream:
         reader.close()
         self._readers.discard(reader)
         if not self._readers:
-            self._somebody = trio.Event()
-            self._said.clear()  # what the next one hears first is looked at anew
+            self._has_reader = trio.Event()
+            self._sent.clear()  # the next reader starts with fresh answers
 
     def _tell(self, event: str) -> None:
         for reader in list(self._readers):
@@ -132,10 +134,10 @@ class EventStream:
 
     async def _follow(self, topic: Topic) -> None:
         while True:
-            await self._somebody.wait()
+            await self._has_reader.wait()
             found = await self._ask(topic)
-            if found is not None and is_news(self._said.get(topic.name), found):
-                self._said[topic.name] = found
+            if found is not None and is_news(self._sent.get(topic.name), found):
+                self._sent[topic.name] = found
                 self._tell(event_text(topic.name, found))
             await trio.sleep(topic.every_s)
 
@@ -149,22 +151,22 @@ class EventStream:
 
 
 def add_events(app: FastAPI, stream: EventStream) -> None:
-    """Hang the stream, and the engine's last hour, on the operator's routes."""
+    """Add the event stream and the engine's last hour to the control API."""
 
     @app.get("/events", response_model=None)
     async def follow() -> StreamingResponse:
-        """What changes, as it happens: `state`, `jobs`, `money`, `peers`, `chain`, `factory`; each 10 s `engine`."""
+        """Changes as they happen: `state`, `jobs`, `money`, `peers`, `chain`, `factory`; every 10 s `engine`."""
         headers = {"Cache-Control": "no-store"}
         return StreamingResponse(await stream.read(), media_type="text/event-stream", headers=headers)
 
     @app.get("/engine")
     async def show_points() -> dict[str, Any]:
-        """The engine's last hour, a point each ten seconds, oldest first."""
+        """The engine's last hour, one point every 10 s, oldest first."""
         return {"points": stream.points}
 
 
 def ask_app(app: App) -> Ask:
-    """Ask the routes of `app` as a verb would, without a socket between; None for what it cannot answer just now."""
+    """Return a function that asks the routes of `app` in this process; it returns None for a failure or a timeout."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
 
     async def ask(topic: Topic) -> Any:
@@ -178,12 +180,12 @@ def ask_app(app: App) -> Ask:
 
 
 def is_news(before: Any, now: Any) -> bool:
-    """Whether an answer says something that the one before did not."""
+    """Return True if an answer differs from the one before in more than volatile fields."""
     return _without_volatile(before) != _without_volatile(now)
 
 
 def point_of(status: Mapping[str, Any], *, at: datetime) -> dict[str, Any]:
-    """The engine's figures at one moment; what a status does not say is None."""
+    """The engine's figures at one moment; a figure that is missing from the status is None."""
     engine, requests = status.get("engine") or {}, status.get("requests") or {}
     ttft = engine.get("ttft_ms") or {}
     return {
@@ -197,7 +199,7 @@ def point_of(status: Mapping[str, Any], *, at: datetime) -> dict[str, Any]:
 
 
 def event_text(name: str, content: Any) -> str:
-    """An event as a browser reads it."""
+    """One server-sent event as text."""
     return f"event: {name}\ndata: {json.dumps(content, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 

@@ -1,4 +1,4 @@
-"""Readings as the text that Prometheus scrapes, with each family declared before it is used.
+"""Prometheus's text format, with each metric family declared before its readings.
 
 prometheus-client is installed with libp2p and could write this text. It would save few lines, and change nearly every
 line of a scrape: it writes integers as floats (1.0, 1.23456789e+08), sorts labels, and puts _count before _sum.
@@ -17,7 +17,7 @@ Buckets = Sequence[tuple[float, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """One metric: all its series have these labels."""
+    """One metric; all its series have these labels."""
 
     name: str  # without the prefix
     kind: Kind
@@ -39,7 +39,7 @@ class Distribution:
     """One histogram of a family."""
 
     family: str
-    buckets: Buckets  # bound, and how many were not over it; the last bound is infinite
+    buckets: Buckets  # upper bound, number of values up to it; the last bound is infinite
     sum: float
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -48,7 +48,7 @@ Reading = Sample | Distribution
 
 
 def exposition(families: Iterable[Family], readings: Iterable[Reading]) -> str:
-    """Write all readings, family by family; a family without one is left out."""
+    """Write all readings, family by family; families without readings are left out."""
     by_family: dict[str, list[Reading]] = {}
     for reading in readings:
         by_family.setdefault(reading.family, []).append(reading)

@@ -1,7 +1,7 @@
-"""One guard over every route: who may call, from where, and how much they may send.
+"""The guard in front of every route: checks of caller, origin and size.
 
-A web page in the operator's browser can reach loopback too: the Host check stops DNS rebinding, the Origin check
-stops foreign pages, and the bearer key, or the page's own session, stops everybody else on the machine.
+A web page in the operator's browser can reach loopback too. The Host check stops DNS rebinding, the Origin check
+stops foreign pages, and the bearer key or the page's own session stops other users of the machine.
 """
 
 import re
@@ -15,14 +15,14 @@ from starlette.exceptions import HTTPException
 from .errors import refusal
 from .page import TOKEN_HEADER, Sessions, has_token
 
-# ---- How much of a body is taken, and for how long it is waited: counted as it arrives, whatever its head says.
+# ---- Limits of a body's size and time, counted as it arrives, whatever its headers say.
 
 Message = MutableMapping[str, Any]
 Incoming = Callable[[], Awaitable[Message]]
 Outgoing = Callable[[Message], Awaitable[None]]
 
 BODY_S = 30.0
-"""From a request's head to the end of its body; over loopback the longest that is allowed comes in milliseconds."""
+"""From a request's headers to the end of its body; over loopback the largest body takes milliseconds."""
 
 
 class Intake:
@@ -38,14 +38,14 @@ class Intake:
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of it has been read."""
+        """True once the whole body has been read."""
         return self._is_whole
 
     async def __call__(self) -> Message:
-        """The next piece, or the word that the client has hung up: that is waited for without an end.
+        """Return the next piece of the body, and after the last one wait for the client's disconnect.
 
         Raises:
-            HTTPException: it is too long, or too slow.
+            HTTPException: the body is too long or too slow.
         """
         if self._is_whole:
             return await self._receive()
@@ -59,13 +59,14 @@ class Intake:
     async def _next_piece(self) -> Message:
         with trio.move_on_at(self._until):
             return await self._receive()
-        raise HTTPException(408, f"the body was not whole after {self._body_s:g} s", {"Connection": "close"})
+        raise HTTPException(408, f"the body did not arrive within {self._body_s:g} s", {"Connection": "close"})
 
 
-def telling_of_the_close(send: Outgoing, intake: Intake) -> Outgoing:
-    """An answer that goes out before the body was read says that the connection ends with it.
+def closing_after_unread_body(send: Outgoing, intake: Intake) -> Outgoing:
+    """Add `Connection: close` to an answer that is sent before the body was read.
 
-    The server hangs up over an unread body; a client that was not told so sends its next request into a closed door.
+    The server closes the connection over an unread body, and a client that is not told would send its next request
+    into a closed connection.
     """
 
     async def answer(message: Message) -> None:
@@ -83,23 +84,23 @@ Scope = MutableMapping[str, Any]
 App = Callable[[Scope, Incoming, Outgoing], Awaitable[None]]
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/version"})
-"""Routes without a key: they tell a supervisor whether to restart us, and nothing else."""
+"""Routes without a key, which tell a supervisor whether to restart the node and nothing else."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OWN_FETCHES = frozenset({"", "same-origin", "none"})
-"""What Sec-Fetch-Site says of our own page, of an address that was typed, and, left out, of a program."""
+"""Values of Sec-Fetch-Site: our own page, a typed address, and missing for a program."""
 
-NO_KEY = "send the key as 'Authorization: Bearer …'; `openledger-node status` says where it lies"
-NO_SESSION = "the operator's routes open to the page alone: open the link that `openledger-node status` prints"
+NO_KEY = "send the key as 'Authorization: Bearer …'; `openledger-node status` shows the key file"
+NO_SESSION = "only the page may use the operator's routes: open the link that `openledger-node status` prints"
 
 OPERATOR = "/operator/"
-"""What lies below is the operator's: the key is handed to programs that ask for answers, and must not move money."""
+"""Routes for the operator alone. Other programs get the API key, which must not be able to move money."""
 
 EVENTS = "/operator/events"
-"""Opens by the cookie alone, since a browser's EventSource sends no headers; it tells figures, never key or text."""
+"""Needs only the cookie, since a browser's EventSource sends no headers; it shows figures, never keys or texts."""
 
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE | re.ASCII)
-"""A Host that names this machine's loopback: nothing before it, nothing behind it but a port."""
+"""A Host header that names loopback, with nothing else but a port."""
 
 LENGTH_DIGITS_MAX = 18
 
@@ -125,17 +126,17 @@ class Guard:
         self._open_paths = OPEN_PATHS | open_paths
 
     async def __call__(self, scope: Scope, receive: Incoming, send: Outgoing) -> None:
-        """Let a request through, or answer it with its refusal."""
+        """Pass a request on, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            await send({"type": "websocket.close"})  # there is none here
+            await send({"type": "websocket.close"})  # no route is a websocket
             return
         headers = _headers(scope["headers"])
         intake = Intake(receive, bytes_max=self._body_bytes_max, body_s=self._body_s)
         if _has_body(headers):
-            send = telling_of_the_close(send, intake)
+            send = closing_after_unread_body(send, intake)
         if refused := self._refusal(scope["method"], scope["path"], headers):
             status, message = refused
             challenge = {"WWW-Authenticate": "Bearer"} if status == 401 else None
@@ -147,7 +148,7 @@ class Guard:
         if not is_loopback(headers.get("host", "")):
             return 403, "this API answers only under a loopback name"
         if not is_same_origin(headers.get("origin"), headers["host"]):
-            return 403, "pages from elsewhere may not call this API"
+            return 403, "pages of other origins may not call this API"
         if refused := self._caller_refusal(method, path, headers):
             return refused
         if _declared_bytes(headers) > self._body_bytes_max:
@@ -155,7 +156,7 @@ class Guard:
         return None
 
     def _caller_refusal(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, str] | None:
-        """Why neither the key nor the page's session lets a request in."""
+        """The refusal if neither the key nor the page's session permits the request, else None."""
         if method in SAFE_METHODS and path in self._open_paths:
             return None
         is_operators = path.startswith(OPERATOR)
@@ -165,7 +166,7 @@ class Guard:
         if session is None:
             return 401, NO_SESSION if is_operators else NO_KEY
         if headers.get("sec-fetch-site", "") not in OWN_FETCHES:
-            return 403, "pages from elsewhere may not call this API"
+            return 403, "pages of other origins may not call this API"
         is_stream = method == "GET" and path == EVENTS
         if not is_stream and not has_token(session, headers.get(TOKEN_HEADER, "")):
             return 401, NO_SESSION
@@ -177,12 +178,12 @@ class Guard:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a Host header names this machine's loopback, on any port."""
+    """Return True if a Host header names loopback, on any port."""
     return LOOPBACK.fullmatch(host) is not None
 
 
 def is_same_origin(origin: str | None, host: str) -> bool:
-    """Whether a page's Origin is this very server; programs send none."""
+    """Return True if the Origin is this server; programs send none."""
     return origin is None or origin.lower() == f"http://{host.lower()}"
 
 
@@ -198,4 +199,4 @@ def _declared_bytes(headers: dict[str, str]) -> int:
     length = headers.get("content-length", "0")
     if not (length.isascii() and length.isdigit()):
         return 0
-    return int(length.lstrip("0")[:LENGTH_DIGITS_MAX] or "0")  # a longer one is too long all the same
+    return int(length.lstrip("0")[:LENGTH_DIGITS_MAX] or "0")  # more digits than these are too large in any case

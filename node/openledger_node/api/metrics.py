@@ -1,4 +1,4 @@
-"""The figures of /metrics, read from the node's parts when somebody asks; no text, name of an adapter or address."""
+"""The metrics of /metrics, read from the node's parts at each scrape; no texts, adapter names or addresses."""
 
 import os
 import time
@@ -20,19 +20,24 @@ from ..serving.measures import Histogram, Measures
 from .exposition import Distribution, Family, Reading, Sample, exposition
 from .traffic import Traffic
 
-# ---- Every metric that /metrics can show: docs/reference/metrics.md is written from this table.
+# ---- Every metric of /metrics; docs/reference/metrics.md is generated from this table.
 
 FAMILIES: Final = (
-    Family(name="build_info", kind="gauge", help="1; which version runs on which base.", labels=("version", "base")),
-    Family(name="uptime_seconds", kind="gauge", help="Since the daemon's start."),
-    Family(name="ready", kind="gauge", help="1 while a request would be let in."),
+    Family(
+        name="build_info",
+        kind="gauge",
+        help="Always 1; the labels name the version and the base.",
+        labels=("version", "base"),
+    ),
+    Family(name="uptime_seconds", kind="gauge", help="Seconds since the daemon's start."),
+    Family(name="ready", kind="gauge", help="1 while the node accepts requests."),
     Family(name="process_resident_bytes", kind="gauge", help="Memory of the daemon itself; the engine has its own."),
-    Family(name="process_open_fds", kind="gauge", help="Descriptors that the daemon has open."),
+    Family(name="process_open_fds", kind="gauge", help="Open file descriptors of the daemon."),
     # HTTP
     Family(
         name="http_requests_total",
         kind="counter",
-        help="Requests over loopback; route none: the page's files, no such path, or refused by the guard.",
+        help="Requests over loopback; route none: the page's files, unknown paths, or refused by the guard.",
         labels=("route", "code"),
     ),
     Family(name="http_requests_in_flight", kind="gauge", help="Requests over loopback that are being answered."),
@@ -40,69 +45,85 @@ FAMILIES: Final = (
     Family(
         name="requests_total",
         kind="counter",
-        help="Requests that have ended. Origin: local (asked here), sold (to a payer), bought (of another node).",
+        help="Requests that have ended. Origin: local (sent here), sold (to a payer), bought (from another node).",
         labels=("origin", "outcome"),
     ),
     Family(
         name="tokens_total",
         kind="counter",
-        help="Tokens of those requests: prompt or completion, as they are billed.",
+        help="Tokens of those requests as billed, by kind: prompt or completion.",
         labels=("origin", "kind"),
     ),
-    Family(name="ttft_seconds", kind="histogram", help="From a request to its first token."),
-    Family(name="tpot_seconds", kind="histogram", help="Between two tokens of an answer, its mean."),
-    Family(name="request_seconds", kind="histogram", help="From a request to its last token."),
+    Family(name="ttft_seconds", kind="histogram", help="Seconds from a request to its first token."),
+    Family(name="tpot_seconds", kind="histogram", help="Mean seconds between two tokens of an answer."),
+    Family(name="request_seconds", kind="histogram", help="Seconds from a request to its last token."),
     Family(name="requests_running", kind="gauge", help="Requests in the engine's batch."),
-    Family(name="requests_waiting", kind="gauge", help="Requests that wait for a place in it."),
-    Family(name="requests_remote", kind="gauge", help="Requests that other nodes answer for this one."),
-    Family(name="queue_slots", kind="gauge", help="Requests that may run or wait at once: [inference] queue_max."),
+    Family(name="requests_waiting", kind="gauge", help="Requests that wait for a place in the batch."),
+    Family(name="requests_remote", kind="gauge", help="Requests that other nodes are answering for this one."),
+    Family(
+        name="queue_slots",
+        kind="gauge",
+        help="The most requests that may run or wait at once: [inference] queue_max.",
+    ),
     # the engine
-    Family(name="engine_up", kind="gauge", help="1 while the engine takes requests."),
-    Family(name="engine_restarts_total", kind="counter", help="Times that it was started anew."),
-    Family(name="engine_tokens_per_second", kind="gauge", help="Of all answers together, over the last seconds."),
-    Family(name="engine_resident_bytes", kind="gauge", help="The most memory that the engine's process has held."),
+    Family(name="engine_up", kind="gauge", help="1 while the engine accepts requests."),
+    Family(name="engine_restarts_total", kind="counter", help="Restarts of the engine since the daemon's start."),
+    Family(
+        name="engine_tokens_per_second",
+        kind="gauge",
+        help="Tokens per second of all answers together, over the last seconds.",
+    ),
+    Family(name="engine_resident_bytes", kind="gauge", help="Peak memory of the engine's process."),
     Family(name="batch_slots", kind="gauge", help="Sequences that one step may hold: [inference] batch_max."),
     Family(name="kv_blocks", kind="gauge", help="Blocks of the KV cache: used, cached or free.", labels=("state",)),
     Family(name="kv_block_bytes", kind="gauge", help="Size of one block."),
-    Family(name="preemptions_total", kind="counter", help="Times that a sequence lost its place for want of blocks."),
+    Family(name="preemptions_total", kind="counter", help="Sequences that lost their place because blocks ran out."),
     Family(name="prefix_reused_tokens_total", kind="counter", help="Prompt tokens found in the KV cache."),
     # adapters
-    Family(name="adapters_registered", kind="gauge", help="Adapters of this base on the shelf."),
+    Family(name="adapters_registered", kind="gauge", help="Adapters of this base in the library."),
     Family(name="adapters_resident", kind="gauge", help="Adapters on the device."),
-    Family(name="adapter_cache_bytes", kind="gauge", help="What they take."),
-    Family(name="adapter_cache_bytes_max", kind="gauge", help="What they may take: [inference] adapter_cache_bytes."),
+    Family(name="adapter_cache_bytes", kind="gauge", help="Memory that the adapters on the device use."),
+    Family(
+        name="adapter_cache_bytes_max",
+        kind="gauge",
+        help="Memory that they may use: [inference] adapter_cache_bytes.",
+    ),
     Family(name="adapter_hits_total", kind="counter", help="Sequences that found their adapter on the device."),
-    Family(name="adapter_misses_total", kind="counter", help="Sequences that had to wait for it."),
-    Family(name="adapter_loads_total", kind="counter", help="Adapters brought from disk to device."),
+    Family(name="adapter_misses_total", kind="counter", help="Sequences that had to wait for their adapter."),
+    Family(name="adapter_loads_total", kind="counter", help="Adapters loaded from disk to the device."),
     Family(
         name="adapter_load_seconds",
         kind="gauge",
-        help="How long the last loads took, by quantile.",
+        help="Seconds that the last loads took, by quantile.",
         labels=("quantile",),
     ),
     # the market
-    Family(name="peers", kind="gauge", help="Peers that this node is connected with."),
-    Family(name="peers_serving", kind="gauge", help="Peers whose advertisement counts just now."),
+    Family(name="peers", kind="gauge", help="Connected peers."),
+    Family(name="peers_serving", kind="gauge", help="Peers with a valid advertisement."),
     Family(
         name="calls_last_hour",
         kind="gauge",
-        help="Calls heard in the last hour: foreign (no model of ours), refused, bid, won (an award) or lost.",
+        help="Calls received in the last hour: foreign (no model of ours), refused, bid, won (an award) or lost.",
         labels=("fate",),
     ),
     # money
     Family(name="chain_up", kind="gauge", help="1 while the chain answers and money moves."),
-    Family(name="chain_height", kind="gauge", help="The newest block that was seen."),
-    Family(name="chain_head_age_seconds", kind="gauge", help="Since that block's time."),
+    Family(name="chain_height", kind="gauge", help="Number of the newest block that was seen."),
+    Family(name="chain_head_age_seconds", kind="gauge", help="Seconds since that block's time."),
     Family(
         name="receipts",
         kind="gauge",
         help="Receipts written here: unsigned, unclaimed or claimed.",
         labels=("state",),
     ),
-    Family(name="receipts_unclaimed_open", kind="gauge", help="What the unclaimed come to, in OPEN."),
+    Family(name="receipts_unclaimed_open", kind="gauge", help="Sum of the unclaimed receipts, in OPEN."),
     Family(name="claims", kind="gauge", help="Claims by state.", labels=("state",)),
     Family(name="transactions", kind="gauge", help="Transactions of this node by state.", labels=("state",)),
-    Family(name="transaction_replacements_total", kind="counter", help="Times that one's fees were raised."),
+    Family(
+        name="transaction_replacements_total",
+        kind="counter",
+        help="Transactions that were sent again with higher fees.",
+    ),
     Family(name="gas_coins_total", kind="counter", help="Fees paid, in the chain's own coin."),
     Family(
         name="earnings_open",
@@ -113,18 +134,18 @@ FAMILIES: Final = (
 )
 
 
-# ---- metrics
+# ---- the readings
 
 OPEN_WEI: Final = 10**18
 EARNINGS_S: Final = 60.0
-"""So long an answer about earnings is good: it asks the chain, and whoever scrapes asks often."""
+"""Time for which an answer about earnings is reused: it asks the chain, and scrapes are frequent."""
 
 EARNINGS_TIMEOUT_S: Final = 3.0
 STATES: Final = ("pending", "settled", "claimed", "withdrawn", "net")
 
 
 class Metering:
-    """Writes down how the node does."""
+    """Reads the node's metrics."""
 
     def __init__(self, parts: NodeParts, traffic: Traffic) -> None:
         self._parts = parts
@@ -134,7 +155,7 @@ class Metering:
         self._earnings_at_s = float("-inf")
 
     async def text(self) -> str:
-        """All figures, as Prometheus reads them."""
+        """All metrics in Prometheus's text format."""
         parts = self._parts
         num_adapters = len(await trio.to_thread.run_sync(parts.serving.adapters))
         status, view = parts.network.status(), parts.network.view()
@@ -160,7 +181,7 @@ class Metering:
                 try:
                     self._earnings = await self._parts.network.ask("earnings", {})
                 except (NodeError, ProtocolError):
-                    self._earnings = None  # the chain is down: no figure is better than an old one
+                    self._earnings = None  # the chain is down, and a missing figure is better than an old one
         return self._earnings
 
     def _process(self) -> Iterator[Reading]:

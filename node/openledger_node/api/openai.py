@@ -1,7 +1,7 @@
-"""OpenAI's JSON to and from protocol types: pure mapping.
+"""Mapping between OpenAI's JSON and protocol types, without side effects.
 
-Unknown fields are ignored, as OpenAI's own clients expect; known ones that this node can't honour are refused by
-name, since silently ignoring them would give another answer than the one asked for.
+Unknown fields are ignored, as OpenAI's own clients expect. Known fields that this node can't honour are refused by
+name, since ignoring them would change the answer.
 """
 
 import json
@@ -34,16 +34,16 @@ from openledger_protocol.primitives import RequestId, check_text
 from .schemas import ChatBody, ChatMessage, CompletionBody
 
 DEFAULT_MAX_TOKENS = 1024
-"""Of an answer whose request names none; a prompt that leaves less room gets what is left."""
+"""The answer's length if the request names none; less if the prompt leaves less room."""
 
 ANY_OBJECT = '{"type":"object"}'
 """The schema of `response_format: json_object`."""
 
 OWN_NAMES = {"json_schema": "response_format"}
-"""Fields that are called otherwise inside."""
+"""Protocol names of fields that OpenAI calls differently."""
 
 MESSAGE_MAX = 1_000
-"""Characters of a refusal: it may quote what was sent, and need not send all of it back."""
+"""The most characters of a refusal, which may quote a long request."""
 
 RETRY_AFTER_S = 2
 PAYMENT_REQUIRED = 402
@@ -64,7 +64,7 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "tools": (None, []),
     "web_search_options": (None,),
 }
-"""Fields of the API that are not served, with the values that ask for nothing."""
+"""Fields of the API that are not supported, with the values that have no effect."""
 
 ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 
@@ -84,7 +84,7 @@ Kind = Literal["chat", "completion"]
 
 
 def request_from_chat(body: ChatBody, *, request_id: RequestId, seed: int) -> InferenceRequest:
-    """Read a chat request; `seed` is used where it brings none.
+    """Read a chat request; `seed` applies if the request has none.
 
     Raises:
         MalformedError: a field is out of bounds, or not served.
@@ -101,7 +101,7 @@ def request_from_completion(body: CompletionBody, *, request_id: RequestId, seed
     """
     prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
     if len(prompts) != 1:
-        raise MalformedError("prompt must be one text: send a request for each")
+        raise MalformedError("prompt must be one text: send one request per prompt")
     return _request(body, check_text(prompts[0]), request_id, seed)
 
 
@@ -131,7 +131,7 @@ def stream_chunk(
     logprobs: dict[str, Any] | None = None,
     created_s: int,
 ) -> dict[str, Any]:
-    """One event of a stream; `last` closes it with the reason."""
+    """One event of a stream; with `last` the final one, which gives the reason of the end."""
     finish = _finish(last) if last else None
     if kind == "chat":
         delta = {"content": text} if text else {}
@@ -148,13 +148,13 @@ def role_chunk(request: InferenceRequest, *, created_s: int) -> dict[str, Any]:
 
 
 def usage_chunk(request: InferenceRequest, kind: Kind, last: Completion, *, created_s: int) -> dict[str, Any]:
-    """A stream's usage event, for those who asked for it."""
+    """A stream's usage event, for clients that request it."""
     name = "chat.completion.chunk" if kind == "chat" else "text_completion"
     return {**_head(request, name, created_s), "choices": [], "usage": usage(last)}
 
 
 def usage(completion: Completion) -> dict[str, int]:
-    """Tokens of a request, as they would be billed."""
+    """Token counts of a request, as they are billed."""
     return {
         "prompt_tokens": completion.tokens_in,
         "completion_tokens": completion.tokens_out,
@@ -173,18 +173,18 @@ def error_body(error: ProtocolError) -> dict[str, Any]:
 
 
 def sendable(text: str) -> str:
-    """What a refusal may quote: a part of a long text, and half a character, which is no UTF-8, by its number."""
+    """Cut a long text, and write lone surrogates, which are not UTF-8, as escapes."""
     short = text if len(text) <= MESSAGE_MAX else f"{text[:MESSAGE_MAX]} …"
     return short.encode(errors="backslashreplace").decode()
 
 
 def models_response(models: Sequence[ServedModel]) -> dict[str, Any]:
-    """`GET /v1/models`: what may be asked, each by a name that is unique here."""
+    """The body of `GET /v1/models`, where each name is unique."""
     return {"object": "list", "data": [model_response(model) for model in models]}
 
 
 def model_response(model: ServedModel) -> dict[str, Any]:
-    """One of them."""
+    """One entry of the list of models."""
     return {
         "id": model.name,
         "object": "model",
@@ -224,10 +224,10 @@ def _request(
 
 
 def _json_schema(response_format: dict[str, Any] | None) -> str | None:
-    """The schema that a response format asks for, its keys in their order.
+    """The schema of a response format, with the order of its keys kept.
 
     Raises:
-        MalformedError: it is none of OpenAI's forms.
+        MalformedError: it has none of OpenAI's forms.
     """
     match response_format:
         case None | {"type": "text"}:
@@ -248,7 +248,7 @@ def _refuse_unsupported(extra: dict[str, Any]) -> None:
 
 
 def _message(message: ChatMessage) -> Message:
-    """Read one turn; roles and parts that mean something else than text are refused by name."""
+    """Read one message; roles and parts other than text are refused by name."""
     if message.role not in ROLES:
         raise MalformedError(f"a message with role {message.role!r} is not supported", param="messages")
     return Message(role=ROLES[message.role], content=check_text(_content(message.content)))
@@ -266,7 +266,7 @@ def _content(content: str | list[dict[str, Any]] | None) -> str:
 
 
 def _finish(completion: Completion) -> str:
-    """OpenAI knows no `cancelled`; whoever left does not read it, and a stopping node cuts answers short."""
+    """OpenAI has no `cancelled`; a client sees it only if a stopping node cuts an answer short."""
     return "length" if completion.finish_reason == "cancelled" else completion.finish_reason
 
 

@@ -1,4 +1,4 @@
-"""The local page: its files, read once and served from memory, and the door through which a browser gets in."""
+"""The local page: its files, served from memory, and the sessions of its browsers."""
 
 import gzip
 import hashlib
@@ -13,51 +13,51 @@ from urllib.parse import quote
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 
-# ---- Sessions of the local page: a one-time link opens one, a cookie keeps it, and a token goes with each request.
+# ---- Sessions: a one-time link opens a session, a cookie keeps it, and each request carries a token.
 #
-# A cookie goes to every port of its host: any other server on this machine that the browser visits reads it and could
-# send it here. So it counts only with the token, which this port's own page keeps and nobody else is sent. A key in a
-# link would lie in the browser's history for good: the link carries a code that counts once, the token opens nothing
-# without the cookie, and both live as long as the daemon.
+# Browsers send a cookie to every port of its host, so another server on this machine could read it and use it here.
+# Therefore the cookie is valid only together with a token that only this port's own page knows. A key in a link would
+# stay in the browser's history, so the link carries a code that works once. The token is useless without the cookie,
+# and both are valid only until the daemon stops.
 
 CODE_S = 600.0
-"""So long a link waits to be opened."""
+"""Time in which a link can be opened."""
 
 CODES_MAX = 16
-"""Links that wait; the oldest go first."""
+"""Unused links that stay valid; the oldest expire first."""
 
 SESSIONS_MAX = 32
-"""Browsers that are let in; the oldest go first."""
+"""Open sessions; the oldest end first."""
 
 TOKEN_HEADER = "x-openledger-token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One browser that was let in."""
+    """One browser's session."""
 
     cookie: str = field(repr=False)
     token: str = field(repr=False)
 
 
 class Sessions:
-    """Who may use the page; forgotten when the daemon ends."""
+    """The open sessions of the page, in memory only."""
 
     def __init__(self, *, port: int, now_s: Callable[[], float]) -> None:
         self._now_s = now_s
-        self._codes: dict[str, float] = {}  # code → until when it counts
+        self._codes: dict[str, float] = {}  # code → its expiry
         self._sessions: dict[str, Session] = {}
         self.cookie_name = f"openledger-{port}"  # browsers share cookies among the ports of one host
 
     def draw_code(self) -> str:
-        """Make the code of a link, which counts once."""
+        """Create the code of a link, which works once."""
         code = secrets.token_urlsafe(24)
         self._codes[code] = self._now_s() + CODE_S
         _drop_oldest(self._codes, CODES_MAX)
         return code
 
     def open(self, code: str) -> Session | None:
-        """Let a browser in for a code; None if it was used, is too old, or never was one."""
+        """Open a session for a code; None if the code was used, has expired, or never existed."""
         good_until_s = self._codes.pop(code, None)
         if good_until_s is None or good_until_s < self._now_s():
             return None
@@ -67,8 +67,8 @@ class Sessions:
         return session
 
     def find(self, cookie_header: str) -> Session | None:
-        """The session of a request, by its Cookie header."""
-        # Other local programs' cookies stand in the same header, in whatever form: they must shut nobody out.
+        """Find the session of a request by its Cookie header."""
+        # The header also carries cookies of other local programs; malformed ones must not block our own.
         for part in cookie_header.split(";"):
             name, _, value = part.strip().partition("=")
             if name == self.cookie_name and (session := self._sessions.get(value)):
@@ -76,12 +76,12 @@ class Sessions:
         return None
 
     def cookie_line(self, session: Session) -> str:
-        """The Set-Cookie header of a session: out of scripts' reach, and never sent along from another site."""
+        """The Set-Cookie header of a session: unreadable for scripts, and never sent from another site."""
         return f"{self.cookie_name}={session.cookie}; Path=/; HttpOnly; SameSite=Strict"
 
 
 def has_token(session: Session, given: str) -> bool:
-    """Whether a request comes with the session's own token."""
+    """Return True if the given token is the session's own."""
     return secrets.compare_digest(given.encode(), session.token.encode())
 
 
@@ -110,16 +110,16 @@ HEADERS: Mapping[str, str] = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # asked anew each time; the ETag makes that cheap, and an update is seen at once
+    "Cache-Control": "no-cache",  # the ETag makes a check at each load cheap, and an update shows at once
 }
 
 OPEN_PATH, SESSION_PATH = "/open", "/session"
 TOKEN_MARK = "t="
-"""What the page knows its token by, behind the # of its address."""
+"""Prefix of the token behind the # of the page's address."""
 
 USED_UP = (
-    "This link was used or is too old: `openledger-node status` prints a new one. "
-    "Each opens the page once, within ten minutes."
+    "This link was used or is too old. `openledger-node status` prints a new one. "
+    "Each link opens the page once, within ten minutes."
 )
 
 
@@ -134,7 +134,7 @@ class PageFile:
 
 
 class Page:
-    """All that a browser gets before it asks the node anything."""
+    """The page's files and the routes that open a session."""
 
     def __init__(self, sessions: Sessions) -> None:
         self.sessions = sessions
@@ -142,21 +142,21 @@ class Page:
 
     @property
     def open_paths(self) -> frozenset[str]:
-        """What is served without a session: the empty shell, and the way in."""
+        """Paths without a session: the page's files, and the link that opens a session."""
         return frozenset({OPEN_PATH, *self._files})
 
     @property
     def screens(self) -> list[str]:
-        """The screens that there are: the navigation shows no others."""
+        """The names of the screens, which the navigation shows."""
         names = (path.removeprefix("/screens/") for path in self._files if path.startswith("/screens/"))
         return sorted(name.removesuffix(".js") for name in names)
 
     def add_to(self, app: FastAPI) -> None:
-        """Hang the page on the API's routes; no program asks for these, so no schema names them."""
+        """Add the page to the API, outside its schema since no program uses these routes."""
 
         @app.get(OPEN_PATH, include_in_schema=False, response_model=None)
         async def open_page(code: str = "") -> Response:
-            """Let a browser in, once for each code; its token goes behind the #, which a browser sends to nobody."""
+            """Open a session, once per code; the token goes behind the #, which browsers never send to a server."""
             session = self.sessions.open(code)
             if session is None:
                 return Response(USED_UP, status_code=403, media_type="text/plain", headers=dict(HEADERS))
@@ -165,27 +165,27 @@ class Page:
 
         @app.get(SESSION_PATH, include_in_schema=False)
         async def show_session() -> JSONResponse:
-            """What the page needs before it draws anything: whether it is let in, and which screens there are."""
+            """The page's first request: it checks the session and lists the screens."""
             return JSONResponse({"screens": self.screens}, headers={"Cache-Control": "no-store"})
 
         for path, file in self._files.items():
             app.router.add_route(path, _endpoint(file), methods=["GET"], include_in_schema=False)
 
     def add_links(self, operator: FastAPI, url: str) -> None:
-        """Hang what makes a link on the operator's routes."""
+        """Add the route that creates links to the control API."""
 
         @operator.post("/open")
         async def draw_link() -> dict[str, Any]:
-            """A link that opens the page at `url` in one browser, once."""
+            """A link that opens the page in one browser, once."""
             return {"url": self.draw_link(url), "valid_s": CODE_S}
 
     def draw_link(self, url: str) -> str:
-        """What to open in a browser, once."""
+        """Create a link that opens the page once."""
         return f"{url}{OPEN_PATH}?code={quote(self.sessions.draw_code())}"
 
 
 def read_files() -> dict[str, PageFile]:
-    """The page's files by their paths on the server."""
+    """Read the page's files, by their paths on the server."""
     found = dict(_walk(files("openledger_node.api") / "web", ""))
     return {"/": found.pop("/index.html"), **found}
 
@@ -212,5 +212,5 @@ def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, PageFile]]:
 
 
 def _read(content: bytes, kind: str) -> PageFile:
-    etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'  # weak: it names both forms
+    etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'  # weak, since it names the plain and the compressed form
     return PageFile(content=content, zipped=gzip.compress(content, mtime=0), type=kind, etag=etag)

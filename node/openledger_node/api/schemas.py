@@ -1,4 +1,4 @@
-"""The bodies of OpenAI's two endpoints, as far as their fields are served here."""
+"""Bodies of OpenAI's two endpoints, with the fields that this node supports."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,26 +10,26 @@ from openledger_protocol.inference import TokenLogprob
 
 
 class StreamOptions(BaseModel):
-    """What a stream carries beside text."""
+    """Options of a stream."""
 
     include_usage: bool = False
 
 
 class AdapterWeight(BaseModel):
-    """One adapter of a set that adds up."""
+    """One adapter of a weighted sum."""
 
     name: str
     weight: float = 1.0
 
 
 class OwnFields(BaseModel):
-    """What this node has beyond OpenAI's API."""
+    """Fields beyond OpenAI's API."""
 
     adapters: list[AdapterWeight] = []
 
 
 class RequestBody(BaseModel):
-    """What both endpoints share."""
+    """Fields that both endpoints share."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -52,7 +52,7 @@ class RequestBody(BaseModel):
 
 
 class ChatMessage(BaseModel):
-    """One turn; content is a text, or parts that are all texts."""
+    """One message; its content is a text, or a list of text parts."""
 
     role: str
     content: str | list[dict[str, Any]] | None = None
@@ -67,7 +67,7 @@ class ChatBody(RequestBody):
 
     @property
     def num_logprobs(self) -> int | None:
-        """How many likeliest tokens to name beside each; None: no probabilities."""
+        """Number of likeliest tokens to list beside each; None for no probabilities."""
         if self.top_logprobs and not self.logprobs:
             raise MalformedError("top_logprobs needs logprobs to be true", param="top_logprobs")
         return self.top_logprobs or 0 if self.logprobs else None
@@ -81,44 +81,44 @@ class CompletionBody(RequestBody):
 
     @property
     def num_logprobs(self) -> int | None:
-        """How many likeliest tokens to name beside each; None: no probabilities."""
+        """Number of likeliest tokens to list beside each; None for no probabilities."""
         return None if self.logprobs is None or self.logprobs is False else int(self.logprobs)
 
 
-# ---- Probabilities of tokens in OpenAI's two forms: a list of objects for chat, lists side by side for completions.
+# ---- Token probabilities in OpenAI's two forms: a list of objects for chat, parallel lists for completions.
 
 Spell = Callable[[int], tuple[str, bytes | None]]
-"""A token's name, and the bytes that it stands for; None: it is no text."""
+"""Maps a token id to the token's text and bytes; the bytes are None for a special token."""
 
 
 def chat_logprobs(spell: Spell, logprobs: Iterable[TokenLogprob]) -> dict[str, Any]:
-    """`logprobs` of a chat's choice; tokens that end an answer are left out, as they are no content."""
+    """`logprobs` of a chat choice, without special tokens, which are not content."""
     return {"content": [_entry(spell, each) for each in logprobs if spell(each.id)[1] is not None], "refusal": None}
 
 
 class CompletionLogprobs:
-    """`logprobs` of a plain completion's choice, of one piece after another: offsets count from its beginning."""
+    """`logprobs` of a completion choice, piece by piece; offsets count from the beginning of the answer."""
 
     def __init__(self, spell: Spell) -> None:
         self._spell = spell
         self._offset = 0
 
     def of(self, logprobs: Iterable[TokenLogprob]) -> dict[str, Any]:
-        """The next piece's."""
-        said = [(self._spell(each.id)[0], each) for each in logprobs if self._spell(each.id)[1] is not None]
+        """The `logprobs` of the next piece."""
+        spelled = [(self._spell(each.id)[0], each) for each in logprobs if self._spell(each.id)[1] is not None]
         offsets = []
-        for name, _ in said:
+        for name, _ in spelled:
             offsets.append(self._offset)
             self._offset += len(name)
         return {
-            "tokens": [name for name, _ in said],
-            "token_logprobs": [each.logprob for _, each in said],
-            "top_logprobs": [self._top(each) for _, each in said],
+            "tokens": [name for name, _ in spelled],
+            "token_logprobs": [each.logprob for _, each in spelled],
+            "top_logprobs": [self._top(each) for _, each in spelled],
             "text_offset": offsets,
         }
 
     def _top(self, logprob: TokenLogprob) -> dict[str, float]:
-        """The likeliest by name, and the token itself; of parts of characters that have one name the likelier."""
+        """The likeliest tokens by name, and the token itself; of tokens with the same name the likeliest counts."""
         named: dict[str, float] = {}
         for token_id, chance in (*logprob.top, (logprob.id, logprob.logprob)):
             named.setdefault(self._spell(token_id)[0], chance)

@@ -1,4 +1,4 @@
-"""Listening: sockets that are bound before anything is announced, served by hypercorn under trio."""
+"""HTTP servers: sockets that are bound at the start, served by hypercorn under trio."""
 
 import contextlib
 import logging
@@ -21,13 +21,13 @@ from hypercorn.utils import wrap_app
 
 from ..errors import ConfigError
 
-# ---- One HTTP connection: hypercorn's, but that it ends with its client, and that a refusal arrives.
+# ---- One HTTP connection, with two fixes of hypercorn's.
 #
-# Hypercorn keeps a connection that its client has closed, and its descriptor, for as long as it might have been idle;
-# and it closes over a body that nobody read, which takes the refusal away from a client that still sends.
+# Hypercorn keeps a connection and its descriptor for the whole idle timeout after the client has closed it. It also
+# closes a connection whose body was not read, so that a client that still sends never sees the refusal.
 
 LINGER_S: Final = 1.0
-"""So long what a client still sends is read, and thrown away, once it has had its answer."""
+"""Time in which the rest of a body is read and discarded after the answer was sent."""
 
 
 class Connection(TCPServer):
@@ -38,7 +38,7 @@ class Connection(TCPServer):
     _has_ended = False
 
     async def protocol_send(self, event: Event) -> None:
-        """Send what the protocol says; its close lets the client read first."""
+        """Send an event; a close lets the client read the answer first."""
         if not isinstance(event, Closed) or self._reading is None or self._is_lingering:
             await super().protocol_send(event)
             return
@@ -49,7 +49,7 @@ class Connection(TCPServer):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._reading.cancel()  # the client is gone
         except trio.BusyResourceError:
-            pass  # another task still writes; the deadline ends them both
+            pass  # another task is still writing; the deadline ends both
         await self.protocol.handle(Closed())
 
     async def _read_data(self) -> None:
@@ -67,7 +67,7 @@ class Connection(TCPServer):
         await self.idle_task.stop()
 
     async def _idle_timeout(self) -> None:
-        if not self._has_ended:  # an answer may come to its end after its client has gone
+        if not self._has_ended:  # an answer may still run after its client has left
             await super()._idle_timeout()
 
 
@@ -76,10 +76,10 @@ class Connection(TCPServer):
 BACKLOG = 256
 CLOSE_GRACE_S = 2.0
 FULL_S = 1.0
-"""So long one that finds no room may take to read why."""
+"""Time for a client that is turned away to read the reason."""
 
 WHY_FULL: Final = (
-    b'{"error":{"message":"this node has as many connections open as it serves: close some, or use them again",'
+    b'{"error":{"message":"this node has its maximum of connections open: close some, or reuse them",'
     b'"type":"server_error","param":null,"code":"too_many_connections"}}'
 )
 FULL: Final = (
@@ -90,10 +90,10 @@ FULL: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What one listener holds at most."""
+    """Limits of one listener."""
 
-    connections_max: int = 256  # each takes a descriptor, and a process has 1,024 as a rule
-    idle_s: float = 75.0  # without a request, and for the head of one; clients keep theirs for less
+    connections_max: int = 256  # each takes a descriptor, and a process usually has 1,024
+    idle_s: float = 75.0  # without a request, or for a request's headers; clients close theirs sooner
 
 
 def bind_tcp(host: str, port: int) -> socket.socket:
@@ -118,7 +118,7 @@ def bind_tcp(host: str, port: int) -> socket.socket:
 
 
 def bind_unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket that only its owner may open; the home's lock says that nobody else does."""
+    """Listen on a Unix socket that only its owner may open; the data directory's lock excludes other daemons."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     earlier = os.umask(0o177)
@@ -131,7 +131,7 @@ def bind_unix(path: Path) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Where a TCP listener is reached."""
+    """The URL of a TCP listener."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -139,14 +139,14 @@ def url_of(listener: socket.socket) -> str:
 async def serve_app(
     app: Any, listener: socket.socket, stopping: Callable[[], Awaitable[None]], bounds: Bounds | None = None
 ) -> None:
-    """Serve until `stopping` returns; connections then get a moment to end.
+    """Serve until `stopping` returns; open connections then get a moment to end.
 
-    Hypercorn's own acceptor takes any number of connections; so this one accepts, and hypercorn serves each.
+    Hypercorn's own acceptor has no limit of connections, so this one accepts and hypercorn serves each.
     """
     bounds = bounds or Bounds()
     context, address = WorkerContext(None), listener.getsockname()
     serve = partial(Connection, wrap_app(app, 0, "asgi"), _config(bounds), context, ConnectionState({}))
-    doorway = ConnectionGate(serve, bounds.connections_max)
+    gate = ConnectionGate(serve, bounds.connections_max)
 
     async def hang_up_late() -> None:
         await stopping()
@@ -156,7 +156,7 @@ async def serve_app(
     async with trio.open_nursery() as watching:
         watching.start_soon(hang_up_late)
         async with trio.open_nursery() as connections:
-            await _accept(listener, doorway, connections, stopping)
+            await _accept(listener, gate, connections, stopping)
             await context.terminated.set()
             connections.cancel_scope.deadline = trio.current_time() + CLOSE_GRACE_S
         watching.cancel_scope.cancel()
@@ -164,20 +164,20 @@ async def serve_app(
 
 async def _accept(
     listener: socket.socket,
-    doorway: "ConnectionGate",
+    gate: "ConnectionGate",
     connections: trio.Nursery,
     stopping: Callable[[], Awaitable[None]],
 ) -> None:
-    """Take connections in until `stopping` returns; the listener is closed then."""
+    """Accept connections until `stopping` returns, then close the listener."""
     listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
     async with trio.open_nursery() as accepting:
-        accepting.start_soon(partial(trio.serve_listeners, doorway.serve, listeners, handler_nursery=connections))
+        accepting.start_soon(partial(trio.serve_listeners, gate.serve, listeners, handler_nursery=connections))
         await stopping()
         accepting.cancel_scope.cancel()
 
 
 class ConnectionGate:
-    """Lets as many connections in as there is room for."""
+    """Limits the number of open connections."""
 
     def __init__(self, serve: Callable[[Any], Awaitable[None]], connections_max: int) -> None:
         self._serve = serve
@@ -185,7 +185,7 @@ class ConnectionGate:
         self.num_open = 0
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """Serve one to its end, or say at once that there is no room."""
+        """Serve one connection to its end, or refuse it at once if there are too many."""
         if self.num_open >= self._connections_max:
             await _turn_away(stream)
             return
@@ -200,7 +200,7 @@ async def _turn_away(stream: trio.SocketStream) -> None:
     with trio.move_on_after(FULL_S), contextlib.suppress(trio.BrokenResourceError):
         await stream.send_all(FULL)
         await stream.send_eof()
-        while await stream.receive_some():  # closing over what is unread would take the answer with it
+        while await stream.receive_some():  # a close with unread data would discard the answer
             pass
     await trio.aclose_forcefully(stream)
 
@@ -208,18 +208,18 @@ async def _turn_away(stream: trio.SocketStream) -> None:
 def _config(bounds: Bounds) -> Config:
     config = Config()
     config.keep_alive_timeout = bounds.idle_s
-    config.accesslog = None  # a path may name a model, and nobody asked for a list of who called when
+    config.accesslog = None  # for privacy: a path may name a model
     config.errorlog = logging.getLogger("hypercorn.error")
     return config
 
 
 def hang_up(address: object) -> None:
-    """Shut every connection that was made to `address`.
+    """Shut down every connection to `address`.
 
-    A client that has stopped reading holds hypercorn in a send that no cancellation reaches: only its socket ends it.
+    A client that has stopped reading blocks hypercorn in a send that no cancellation reaches, so its socket must end.
     """
     for descriptor in map(int, os.listdir("/dev/fd")):
-        with contextlib.suppress(OSError):  # the one that listed them is closed by now
+        with contextlib.suppress(OSError):  # the descriptor that listed the folder is closed by now
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 with socket.socket(fileno=os.dup(descriptor)) as connection:
                     if connection.getsockname() == address:

@@ -1,4 +1,4 @@
-"""What comes over HTTP, counted at the door: by route and status, never by path, caller or text."""
+"""Counts of HTTP requests by route and status, never by path, caller or text."""
 
 from collections import Counter
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from .guard import App, Incoming, Outgoing, Scope
 
 NO_ROUTE = "none"
-"""The page's files, what the guard refused, and paths that lead nowhere: a path is the caller's text."""
+"""The route of the page's files, of refusals by the guard, and of unknown paths, which are the caller's text."""
 
 
 class Traffic:
@@ -17,14 +17,14 @@ class Traffic:
         self.num_in_flight = 0
 
     def around(self, app: App) -> App:
-        """The same app, counted."""
+        """Wrap an app so that its requests are counted."""
 
         async def counted(scope: Scope, receive: Incoming, send: Outgoing) -> None:
             if scope["type"] != "http":
                 await app(scope, receive, send)
                 return
             self.num_in_flight += 1
-            status = 500  # unless it says another
+            status = 500  # if the app fails before it answers
 
             async def watch(message: Any) -> None:
                 nonlocal status
@@ -41,7 +41,7 @@ class Traffic:
 
 
 def _route(scope: Scope) -> str:
-    """The route's own path, as the app declares it."""
+    """The route's path as the app declares it."""
     route = scope.get("route")
     path = getattr(route, "path", None)
     return f"{scope.get('root_path', '')}{path}" if path else NO_ROUTE

@@ -1,4 +1,4 @@
-"""Adapters from peers, put on the shelf: files by content, admission as for any other, owners by the chain's word."""
+"""Adapters from peers: fetched by content, checked like any other, with Datanet owners confirmed by the chain."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ from ..p2p.provider import OpenStream
 from ..p2p.transport import PeerId
 
 IsPublished = Callable[[DatanetVersion], bool]
-"""Whether a Datanet of the version's name has published its very rows and owners; asks the ledger."""
+"""True if a Datanet with the version's name has published exactly its rows and owners; asks the ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ class Fetched:
     """An adapter that came from peers."""
 
     adapter: Adapter
-    size_bytes: int  # that came this time; 0 where it was here
+    size_bytes: int  # fetched this time; 0 if the adapter was here already
     duration_s: float
-    from_peer: PeerId | None  # who sent most of it
-    dropped: dict[PeerId, str]  # peers that were left alone, and why
-    missing_versions: dict[str, str]  # versions of its Datanets that are not here, and why: it can't be sold
+    from_peer: PeerId | None  # the peer that sent most of it
+    dropped: dict[PeerId, str]  # peers that were given up, and why
+    missing_versions: dict[str, str]  # Datanet versions that are missing, and why; without them it can't be sold
 
 
 async def fetch_adapter(
@@ -51,12 +51,12 @@ async def fetch_adapter(
     is_published: IsPublished,
     limits: FetchLimits | None = None,
 ) -> Fetched:
-    """Fetch an adapter from up to three of these peers at once, check all of it, and put it on the shelf.
+    """Fetch an adapter from up to three peers at once, check all of it, and add it to the library.
 
-    What was fetched before a crash is not fetched again. One that is here stays as it is.
+    After a crash the fetch resumes where it stopped. An adapter that is here already stays as it is.
 
     Raises:
-        NetworkError: nobody sent it; the message says what each had. What came stays for the next time.
+        NetworkError: no peer sent it; the message gives each peer's reason. Fetched parts are kept for the next time.
         AdapterRefusedError: it is for another base, or can't be served.
         NodeError: it is being fetched already, or the disk has no room.
     """
@@ -80,7 +80,7 @@ async def fetch_adapter(
 
 
 def fetched_to_plain(fetched: Fetched) -> dict[str, Any]:
-    """What came, for JSON."""
+    """The result for JSON."""
     return {
         "adapter": fetched.adapter.full_name,
         "digest": fetched.adapter.id,
@@ -92,30 +92,32 @@ def fetched_to_plain(fetched: Fetched) -> dict[str, Any]:
 
 
 class _Versions:
-    """Versions of an adapter's Datanets, kept if the chain vouches for them."""
+    """Versions of an adapter's Datanets; only those published on the chain are kept."""
 
     def __init__(self, home: Home, is_published: IsPublished) -> None:
         self._home = home
         self._is_published = is_published
-        self.in_the_way: dict[str, str] = {}
+        self.in_the_way: dict[str, str] = {}  # other versions that occupy the place, and why they stay
 
     def wanted(self, manifest: AdapterManifest) -> list[DatanetReference]:
-        """Those that are not here as the chain has them, and whose place is free."""
+        """The versions that are missing here and whose place is free."""
         return [datanet for datanet in manifest.datanets or () if self._is_wanted(datanet)]
 
     def keep(self, datanet: DatanetReference, content: bytes) -> None:
-        """Write a version that a peer sent.
+        """Store a version that a peer sent.
 
         Raises:
-            MalformedError: it is none.
-            AdapterRefusedError: it is of other rows, or the chain does not vouch for it.
+            MalformedError: it can't be read.
+            AdapterRefusedError: it has other rows, or was never published.
         """
         try:
             version = version_from_json(json.loads(content))
         except (ValueError, RecursionError) as error:
-            raise MalformedError(f"its {version_path(datanet)} is no JSON") from error
+            raise MalformedError(f"its {version_path(datanet)} is not valid JSON") from error
         if (version.id, version.version) != (datanet.id, datanet.version) or not _has_rows_of(version, datanet):
-            raise AdapterRefusedError(f"its {version_path(datanet)} is another one than the adapter learned from")
+            raise AdapterRefusedError(
+                f"its {version_path(datanet)} is not the version that the adapter was trained on"
+            )
         if not self._is_published(version):
             raise AdapterRefusedError(f"its {version_path(datanet)} was never published on this network")
         write_version(self._home, version)
@@ -129,7 +131,7 @@ class _Versions:
         except MalformedError as error:
             self.in_the_way[f"{datanet.id} {datanet.version}"[:80]] = str(error)
             return False
-        except NodeError:  # torn
+        except NodeError:  # damaged
             return True
         if _has_rows_of(found, datanet) and self._is_published(found):
             return False
@@ -156,7 +158,10 @@ def _check_base(base: Base, manifest: AdapterManifest) -> None:
 
 
 def _admit(home: Home, base: Base, files: FetchedFiles, place: Partial) -> Adapter:
-    """Put files on the shelf that are all as the id says, if they can be served; else nobody's would be."""
+    """Add files that match the adapter's id to the library.
+
+    A refusal deletes them: with the same id every peer's copy would be refused.
+    """
     try:
         if files.manifest.index_root is not None:
             open_index(files.folder / INDEX_FOLDER, files.manifest.index_root)
@@ -165,6 +170,6 @@ def _admit(home: Home, base: Base, files: FetchedFiles, place: Partial) -> Adapt
         place.remove()
         raise
     except OSError as error:
-        raise NodeError(f"cannot put {files.manifest.name} on the shelf: {error.strerror}") from error
+        raise NodeError(f"cannot add {files.manifest.name} to the adapter library: {error.strerror}") from error
     place.remove()
     return adapter

@@ -1,4 +1,4 @@
-"""This node among others: who is there, what it offers them, and what it buys of them."""
+"""The buying half of a node: its transport, its connections, and the requester that buys and pays for answers."""
 
 import secrets
 import socket
@@ -34,27 +34,27 @@ from ..settlement.session import NetworkSession
 
 AUTO = "auto"
 NOBODYS_ADDRESS = ("192.0.2.1", 9)
-"""An address that nobody has (RFC 5737): asking the system for the way there sends nothing, and names our own."""
+"""A documentation address (RFC 5737). Asking for a route to it sends nothing and reveals our own address."""
 
 
 class Buying:
-    """The network as the door sees it: names, and answers that are paid for."""
+    """The network as the router sees it: model names, and answers for money."""
 
-    def __init__(self, requester: Requester, board: AdTable, serving: Serving, *, auditable: bool) -> None:
+    def __init__(self, requester: Requester, ads: AdTable, serving: Serving, *, auditable: bool) -> None:
         self._requester = requester
-        self._board = board
+        self._ads = ads
         self._serving = serving
         self._auditable = auditable
 
     @property
     def spending_limit(self) -> SpendingLimit:
-        """What may be spent."""
+        """The spending limit."""
         return self._requester.spending_limit
 
     def models(self) -> list[ServedModel]:
-        """What others offer of our base, by names that mean one thing."""
+        """Adapters of this node's base that other nodes offer, by unambiguous names."""
         base = self._serving.base
-        names = [listed.adapter for listed in self._board.adapters() if listed.base == base.digest]
+        names = [listed.adapter for listed in self._ads.adapters() if listed.base == base.digest]
         counts = [each.name for each in names]
         return [
             ServedModel(
@@ -64,29 +64,29 @@ class Buying:
         ]
 
     def want(self, request: InferenceRequest) -> NetworkRequest:
-        """What a request's model means on the network.
+        """Resolve a request's model on the network.
 
         Raises:
-            UnknownModelError: nothing that somebody offers, or several things.
-            UnavailableError: our base, and nobody serves it just now.
+            UnknownModelError: no node offers it, or the name is ambiguous.
+            UnavailableError: it is this node's base, and no other node serves it now.
         """
-        found = self._board.resolve(request.model)
+        found = self._ads.resolve(request.model)
         return NetworkRequest(request=request, base=found.base, adapter=found.adapter, auditable=self._auditable)
 
     async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
-        """Have it answered.
+        """Have the request answered.
 
         Raises:
-            ProtocolError: nobody could.
+            ProtocolError: no node could answer it.
         """
         return await self._requester.answer(wanted, show)
 
 
 def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport:
-    """Our place on a network, with the identity that lies beside its keys.
+    """Open the libp2p transport with the identity stored beside the network's keys.
 
     Raises:
-        ConfigError: an address to listen on is none of this machine.
+        ConfigError: an address to listen on does not belong to this machine.
         KeyFileError: the identity can't be read.
     """
     identity = ensure_identity(home.network_keys(network.network))
@@ -96,8 +96,8 @@ def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport
     return transport
 
 
-def open_keeper(home: Home, network: Network, transport: Transport) -> Connections:
-    """What keeps us connected."""
+def open_connections(home: Home, network: Network, transport: Transport) -> Connections:
+    """Open the service that keeps this node connected to peers."""
     return Connections(
         transport,
         network=network.network,
@@ -112,11 +112,11 @@ def open_requester(
     config: Config,
     *,
     transport: Transport,
-    board: AdTable,
+    ads: AdTable,
     serving: Serving,
     tokenizer: Tokenizer,
 ) -> Requester:
-    """What has requests answered by others, and pays them."""
+    """Open the requester, which has requests answered by other nodes and pays them."""
     payer = config.payer
     sign, domain = session.ring.signer(session.accounts.authorizer), session.deployment.payments
     wallet = PayerChannels(
@@ -125,7 +125,7 @@ def open_requester(
     return Requester(
         network=session.network.network,
         transport=transport,
-        table=board,
+        table=ads,
         payer=Payer(
             wallet=wallet,
             domain=domain,
@@ -174,14 +174,14 @@ def _entry_of(session: NetworkSession, adapter_id: AdapterId) -> AdapterEntry:
     terms = session.deployment.adapter(adapter_id)
     if terms is None:
         raise UnknownModelError(
-            f"adapter {adapter_id} is not registered on this network: nobody could be paid for it"
+            f"adapter {adapter_id} is not registered on this network, so nobody can be paid for it"
         )
     index_root = session.deployment.index_root(adapter_id)
     return AdapterEntry(index_root=index_root, datanet_ids=tuple(datanet for datanet, _ in terms.datanets))
 
 
 def _listen(config: P2pConfig) -> tuple[str, ...]:
-    """Addresses to listen on, each of one interface: a wildcard would be told to others, who can't dial it."""
+    """Addresses to listen on, one per interface: peers would be told a wildcard, which they can't dial."""
     if config.listen != AUTO:
         return tuple(config.listen.replace(",", " ").split())
     hosts = dict.fromkeys((_own_address(), "127.0.0.1"))
@@ -189,7 +189,7 @@ def _listen(config: P2pConfig) -> tuple[str, ...]:
 
 
 def _own_address() -> str:
-    """Where this machine is in the network that it reaches others by; loopback without one."""
+    """This machine's address on its default route; loopback if it has no route."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(NOBODYS_ADDRESS)

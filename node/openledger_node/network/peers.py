@@ -1,4 +1,4 @@
-"""The neighbourhood: this node's place among peers, with all that speaks to them hung on it."""
+"""Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
 import time
 from collections.abc import Iterator
@@ -34,17 +34,17 @@ from ..p2p.transport import Handler, PeerId
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
-from .buying import Buying, open_keeper, open_requester, open_transport
+from .buying import Buying, open_connections, open_requester, open_transport
 from .selling import Offer
 
-LOOK_EVERY_S: Final = 3.0
+REFRESH_EVERY_S: Final = 3.0
 
 PRICED_MAX: Final = 64
-"""Adapters whose place among others' is worked out."""
+"""The most adapters whose price is compared with other nodes'."""
 
 
 class PeerService:
-    """All that this node is to its peers."""
+    """The node's services for its peers."""
 
     def __init__(
         self,
@@ -66,11 +66,11 @@ class PeerService:
         self._registry = registry
         self._speeds = Speeds()
         self._sellable: tuple[Adapter, ...] = ()
-        self._offer: Offer | None = None  # what is sold here, if anything is
+        self._offer: Offer | None = None  # None: this node sells nothing
         network, ledger = session.network, session.ledger
         self._transport = open_transport(home, network, config.p2p)
-        self._keeper = open_keeper(home, network, self._transport)
-        self._board = AdTable(
+        self._connections = open_connections(home, network, self._transport)
+        self._ads = AdTable(
             network.network,
             time.time,
             ledger.peers,
@@ -79,44 +79,44 @@ class PeerService:
         )
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
         requester = open_requester(
-            session, config, transport=self._transport, board=self._board, serving=serving, tokenizer=tokenizer
+            session, config, transport=self._transport, ads=self._ads, serving=serving, tokenizer=tokenizer
         )
-        self.market = Buying(requester, self._board, serving, auditable=config.payer.auditable)
+        self.market = Buying(requester, self._ads, serving, auditable=config.payer.auditable)
         self._advertiser = self._open_advertiser()
         self._adapters = AdapterServer(home)
 
     @property
     def peer_id(self) -> PeerId:
-        """Our own."""
+        """This node's peer id."""
         return self._transport.peer_id
 
     @property
     def num_peers(self) -> int:
-        """Peers that we are connected with."""
+        """The number of connected peers."""
         return len(self._transport.connected())
 
     def terms_of(self, request_id: RequestId) -> Terms | None:
-        """The terms of a bid of ours that is still good."""
+        """The terms of this node's bid on a request, if the bid is still valid."""
         return self._bidder.terms_of(request_id)
 
     def sell(self, offer: Offer, serve: Handler) -> None:
-        """Bid for calls, and serve those who come with an award."""
+        """Bid on calls, and serve requesters that come with an award."""
         self._offer = offer
         network = self._session.network.network
         self._transport.handle(wire_name(network, "call"), self._bidder.serve)
         self._transport.handle(wire_name(network, "infer"), serve)
 
     def reprice(self, offer: Offer | None, market: MarketConfig) -> None:
-        """Bid and advertise at other prices from now on; bids that stand are kept."""
+        """Bid and advertise at other prices from now on; bids that were already made keep theirs."""
         self._offer, self._market = offer, market
 
     def view(self) -> MarketView:
-        """What is known of the market."""
-        serving = [ad for ad in self._board.live() if ad.serves]
+        """An overview of the market as this node knows it."""
+        serving = [ad for ad in self._ads.live() if ad.serves]
         return MarketView(
             num_peers=self.num_peers,
             num_serving=len(serving),
-            was_dialled=any(peer.learned_from == INBOUND for peer in self._keeper.known()),
+            was_dialled=any(peer.learned_from == INBOUND for peer in self._connections.known()),
             addresses=tuple(self._transport.addresses),
             calls=self._bidder.book.last_hour(),
             now_s=trio.current_time(),
@@ -124,24 +124,24 @@ class PeerService:
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be among peers until cancelled."""
+        """Take part in the peer network until cancelled."""
         network = self._session.network.network
         self._transport.handle(wire_name(network, "adapter"), self._adapters.serve)
         async with trio.open_nursery() as nursery:
             await nursery.start(self._transport.run)
-            nursery.start_soon(self._keeper.run)
+            nursery.start_soon(self._connections.run)
             nursery.start_soon(self._advertiser.run)
-            nursery.start_soon(self._look)
+            nursery.start_soon(self._refresh)
             task_status.started()
 
     def peers(self) -> dict[str, Any]:
-        """Whom we have heard of, and what they offer."""
-        known = {peer.peer_id: peer for peer in self._keeper.known()}
+        """The known peers, their offers, and the bids that this node lost, for JSON."""
+        known = {peer.peer_id: peer for peer in self._connections.known()}
         return {
             "peer_id": self.peer_id,
             "addresses": list(self._transport.addresses),
             "peers": [
-                peer_to_plain(peer, self._board.find(peer.peer_id), base=self._serving.base.digest)
+                peer_to_plain(peer, self._ads.find(peer.peer_id), base=self._serving.base.digest)
                 for peer in known.values()
             ],
             "lost_bids": [
@@ -151,16 +151,18 @@ class PeerService:
         }
 
     async def pull(self, name: str) -> dict[str, Any]:
-        """Fetch an adapter from whoever offers it.
+        """Fetch an adapter from the peers that offer it.
 
         Raises:
-            UnknownModelError: nobody offers it.
-            NodeError: nobody's copy could be fetched, or put on the shelf.
+            UnknownModelError: no peer offers it.
+            NodeError: no copy could be fetched, or added to the library.
         """
-        found = self._board.resolve(name)
+        found = self._ads.resolve(name)
         if found.adapter == BASE_ONLY:
-            raise UnknownModelError(f"{name!r} is a base: `openledger-node models pull` fetches those")
-        offers = {PeerId(ad.peer_id): ad for ad in self._board.offers(found.base, found.adapter)}
+            raise UnknownModelError(
+                f"{name!r} is a base model, not an adapter: `openledger-node models pull` downloads bases"
+            )
+        offers = {PeerId(ad.peer_id): ad for ad in self._ads.offers(found.base, found.adapter)}
         protocol = wire_name(self._session.network.network, "adapter")
         events = self._session.ledger.events
         fetched = await fetch_adapter(
@@ -173,20 +175,20 @@ class PeerService:
         )
         return fetched_to_plain(fetched)
 
-    # ---- what we say of ourselves
+    # ---- what this node tells its peers
 
     def _priced(self) -> Iterator[Priced]:
-        """Each model that is sold here, the base first."""
+        """The models that are sold here with their prices, the base first."""
         if self._offer is None:
             return
         base, terms = self._serving.base, self._offer.terms
         named = [(base.name, BASE_ONLY), *((each.name, each.id) for each in self._sellable[:PRICED_MAX])]
         for name, adapter in named:
-            yield priced(name, adapter, terms, self._board.offers(base.digest, adapter))
+            yield priced(name, adapter, terms, self._ads.offers(base.digest, adapter))
 
     def _state(self) -> SellerState:
         offer, profile, inference = self._offer, self._engine.profile, self._config.inference
-        assert offer is not None, "nobody hears a call where nothing is sold"
+        assert offer is not None, "a node that sells nothing receives no calls"
         market = self._market
         return SellerState(
             wallet=offer.node,
@@ -233,7 +235,7 @@ class PeerService:
         return Advertiser(
             network=network,
             transport=self._transport,
-            table=self._board,
+            table=self._ads,
             peers=session.ledger.peers,
             seed=ensure_identity(self._home.network_keys(network)),
             snapshot=lambda: self._snapshot(binding),
@@ -241,11 +243,11 @@ class PeerService:
         )
 
     def _snapshot(self, binding: bytes) -> Snapshot | None:
-        """What is sold here just now; who sells nothing has nothing to advertise."""
+        """The offer to advertise now; None for a node that sells nothing."""
         if self._offer is None:
             return None
         state, resident = self._state(), self._engine.beat.resident
-        # Names travel with these alone, so that those on the disk follow those in memory: a bid says which it is.
+        # Only `warm` carries names, so adapters on disk follow those in memory. A bid says which ones are warm.
         known = sorted(self._sellable, key=lambda adapter: adapter.id not in resident)
         return Snapshot(
             wallet=state.wallet,
@@ -265,12 +267,12 @@ class PeerService:
             binding=binding,
         )
 
-    async def _look(self) -> None:
-        """Look now and then how fast we are, and what of the shelf may be sold."""
+    async def _refresh(self) -> None:
+        """Measure the node's speeds and find the adapters that it may sell, every few seconds."""
         while True:
             self._speeds = speeds_of(await self._serving.jobs(NEWEST))
             self._sellable = await trio.to_thread.run_sync(self._find_all_sellable)
-            await trio.sleep(LOOK_EVERY_S)
+            await trio.sleep(REFRESH_EVERY_S)
 
     def _find_all_sellable(self) -> tuple[Adapter, ...]:
         return tuple(adapter for adapter in self._serving.adapters() if self._is_sellable(adapter))
@@ -279,5 +281,5 @@ class PeerService:
         try:
             self._registry.find(adapter)
         except (ProtocolError, NodeError):
-            return False  # not registered, or not yet; asked anew at the next look
+            return False  # not registered yet; the next look asks again
         return True

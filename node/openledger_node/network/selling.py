@@ -1,4 +1,4 @@
-"""The node's counter: the paid door composed from the serving desk, the chain's word on payers, and attribution."""
+"""The selling half of a node: paid streams over the serving service, with credit by the chain, and attribution."""
 
 import time
 from collections.abc import Callable
@@ -30,16 +30,16 @@ from ..settlement.session import NetworkSession
 SAMPLER = "gumbel-max/1"
 NOISE = "philox4x64/1"
 STANDING_AGE_S = 1.0
-"""What the chain said of a payer counts for so long: about a block."""
+"""The chain's answer about a payer is reused for this long, about one block."""
 
 STANDINGS_MAX = 4096
 CHAIN_QUESTIONS_MAX = 8
-"""Threads that ask the chain at once."""
+"""The most threads that ask the chain at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """What a payer must know of this node to buy from it."""
+    """The facts that a payer needs to buy from this node."""
 
     node: Address
     signer: Address
@@ -52,7 +52,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SellerStack:
-    """The paid door, and what hangs beside it."""
+    """The seller of paid streams, with its receipts, its offer and the adapter registry."""
 
     paid: StreamSeller
     receipts: ReceiptMaker
@@ -72,7 +72,7 @@ def open_seller(
     nursery: trio.Nursery,
     terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
 ) -> SellerStack:
-    """Open the paid door; `terms_of` are those of a bid that is still good, where they are not the usual ones."""
+    """Open the seller; `terms_of` returns the terms of a bid that is still valid, which override the usual ones."""
     market = config.market
     attributor = open_attributor()
     offer = Offer(
@@ -101,7 +101,7 @@ def open_seller(
     async def check_sellable(adapter: Adapter) -> None:
         await trio.to_thread.run_sync(registry.find, adapter)
 
-    shop = SellerTerms(
+    seller_terms = SellerTerms(
         node=offer.node,
         terms=offer.terms,
         windows=session.windows,
@@ -110,7 +110,7 @@ def open_seller(
     )
     paid = StreamSeller(
         serving=serving,
-        seller_terms=shop,
+        seller_terms=seller_terms,
         accounts=accounts,
         receipts=receipts,
         check_sellable=check_sellable,
@@ -122,13 +122,15 @@ def open_seller(
 
 
 class ChannelStandings:
-    """What the chain says of channels and payers, asked at most once a block."""
+    """Channels and payers as the chain knows them, asked at most once a block."""
 
     def __init__(self, deployment: Deployment, finalized_number: Callable[[], int]) -> None:
         self._deployment = deployment
         self._finalized_number = finalized_number
         self._limiter = trio.CapacityLimiter(CHAIN_QUESTIONS_MAX)
-        self._known: dict[ChannelId, tuple[float, Standing]] = {}  # a stranger may name any number of channels
+        self._known: dict[
+            ChannelId, tuple[float, Standing]
+        ] = {}  # bounded: a stranger may name any number of channels
 
     async def ask(self, channel_id: ChannelId, config: ChannelConfig) -> Standing:
         """The standing of a channel.
@@ -161,7 +163,7 @@ class ChannelStandings:
 def shares_of(
     delivered: Delivered, attributor: Attributor, registry: AdapterRegistry, tokenizer: Tokenizer
 ) -> tuple[Share, ...]:
-    """Whose data an answer came from; what its payer lets nobody audit is paid to treasuries alone."""
+    """The shares of an answer among contributors; if the payer forbids audits, the treasuries get everything."""
     if delivered.adapter is None:
         return ()
     registered = registry.find(delivered.adapter)
@@ -173,7 +175,7 @@ def shares_of(
 
 
 def profile_hash(base: Base, profile: Profile) -> Digest:
-    """Names what decides an answer, beside request and adapter: base, number formats, engine, sampler and noise."""
+    """Hash of everything that decides an answer besides request and adapter: base, dtype, engine, sampler …"""
     return canonical_digest(
         {
             "base": base.digest,

@@ -53,7 +53,7 @@ IDLE_STEP_S = 2.0
 """The shortest pause of a node that waits for no block, as most nodes do most of the time."""
 
 READY_TIMEOUT_S = 30.0
-"""How long a command waits for a node that is still connecting."""
+"""Longest wait of a command for a node that is still connecting."""
 
 NODE: Final = PeerId("node")
 
