@@ -89,7 +89,7 @@ def test_without_a_guest_the_answer_is_free_and_the_page_says_why_nobody_is_name
     before = command_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"]
     page.locator("#question").fill("Free?")
     page.locator("[data-key=send]").click()
-    expect(page.locator("main")).to_contain_text("Your own questions are free, and leave no receipt")
+    expect(page.locator("main")).to_contain_text("Your own requests are free and leave no receipt")
     assert command_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"] == before
 
 

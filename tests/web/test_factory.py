@@ -50,7 +50,7 @@ def drawn(page: Page) -> list[str]:
 
 def test_a_training_is_begun_on_the_page_and_ends_with_a_drawn_curve(untouched: Node, open_page: OpenPage) -> None:
     page = open_page(untouched, "factory")
-    expect(page.locator(".state-box")).to_contain_text("No training has been begun here")
+    expect(page.locator(".state-box")).to_contain_text("No training yet")
     start = page.get_by_role("button", name="Start training")
     expect(start).to_be_disabled()
     page.get_by_label("Name", exact=True).fill("lake")

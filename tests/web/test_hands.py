@@ -262,4 +262,4 @@ def test_a_page_that_is_shut_out_says_nothing_of_the_node_any_more(
 def test_hours_say_which_clock_they_are_of(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     page.locator("main button", has_text="Change limits").click()
-    expect(page.get_by_label("Works in these hours of this machine’s clock, not UTC")).to_be_visible()
+    expect(page.get_by_label("Hours of service by this machine’s clock, not UTC")).to_be_visible()

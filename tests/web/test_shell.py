@@ -140,7 +140,7 @@ def test_a_node_that_hangs_leaves_its_last_figures_and_turns_buttons_off_until_i
         expect(gone).to_be_empty()
         page.clock.run_for(ANSWERS_WITHIN_MS)
         expect(gone).to_contain_text("The node is not running")
-        expect(gone).to_contain_text("buttons are off until it is back")
+        expect(gone).to_contain_text("buttons are off until the node is back")
         expect(page.locator(".sentence")).to_contain_text("Nothing to answer")
         expect(change).to_be_disabled()
     finally:

@@ -75,7 +75,7 @@ def test_a_node_on_no_network_says_that_no_money_moves_and_chat_needs_none(
 
 def test_a_node_on_a_chain_of_its_own_says_that_nobody_can_find_it(earner: Node, open_page: OpenPage) -> None:
     page = open_page(earner, "peers")
-    expect(page.locator(".state-box")).to_contain_text("alone on its development chain")
+    expect(page.locator(".state-box")).to_contain_text("on a private development chain")
 
 
 @pytest.mark.parametrize(

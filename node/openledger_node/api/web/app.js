@@ -132,7 +132,7 @@ function drawLink() {
   const age = Math.round((Date.now() - (link.heardAt ?? link.since)) / 1000);
   put(place, emptyState({
     where: "Any page · daemon stopped", tone: "bad", title: "The node is not running",
-    text: `This page lost it ${age} s ago and tries again each 3 s. What you see is from ${link.heardAt ? new Date(link.heardAt).toISOString().slice(11, 19) : "before"} UTC; buttons are off until it is back.`,
+    text: `The page lost contact ${age} s ago and tries again every 3 s. The data shown is from ${link.heardAt ? new Date(link.heardAt).toISOString().slice(11, 19) : "before"} UTC; buttons are off until the node is back.`,
     buttons: [button("Try now", poll, { kind: "primary", changes: false })], words: "start",
   }));
 }
@@ -144,7 +144,7 @@ function showShutOut() {
   put(bar);
   put(main, h("div", {}, h("h1", {}, "openledger-node"), h("p", {}, ""), emptyState({
     where: "Page · no session", title: "Open the link that openledger-node status prints",
-    text: "This page shows a node's money, so it opens only by a link that its owner printed. Each link opens it once, in one browser, until the node ends.", words: "status",
+    text: "This page shows a node's money, so it opens only with a link that its operator printed. Each link works once. The session ends when the node stops.", words: "status",
   })));
 }
 

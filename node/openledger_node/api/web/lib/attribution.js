@@ -208,4 +208,4 @@ export function verify(receipt) {
 }
 
 // Why there is no panel under an answer.
-export const noReceipt = (why) => emptyState({ where: "Attribution · no receipt", title: "Your own questions are free, and leave no receipt", text: why, words: "attribution show" });
+export const noReceipt = (why) => emptyState({ where: "Attribution · no receipt", title: "Your own requests are free and leave no receipt", text: why, words: "attribution show" });

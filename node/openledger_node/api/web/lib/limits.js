@@ -15,7 +15,7 @@ export function limitsDialog(now, isGpu) {
   const busy = h("input", { type: "checkbox", id: "limit-busy", checked: Boolean(now.pause_when_busy), onchange: change });
   const line = cliLine("limits set"), why = h("div", { role: "alert" });
   const dialog = openDialog("Change limits",
-    labelled(isGpu ? "VRAM, GB" : "Main memory, GB", cap), labelled("Disk, GB", disk), labelled("Works in these hours of this machine’s clock, not UTC, like 22:00-07:00", hours),
+    labelled(isGpu ? "VRAM, GB" : "Main memory, GB", cap), labelled("Disk, GB", disk), labelled("Hours of service by this machine’s clock, not UTC, like 22:00-07:00", hours),
     h("p", {}, h("label", { for: "limit-busy" }, busy, " Pause while another program needs the machine")), why, line,
     h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button("Set limits", set, { kind: "primary" })));
   change();
@@ -33,10 +33,10 @@ export function limitsDialog(now, isGpu) {
 
   async function set() {
     try {
-      if (Number.isNaN(bytesOf(cap.value)) || Number.isNaN(bytesOf(disk.value))) throw new Error("A cap is a number of GB, like 20 or 1.5; empty is no cap.");
+      if (Number.isNaN(bytesOf(cap.value)) || Number.isNaN(bytesOf(disk.value))) throw new Error("A limit is a number of GB, like 20 or 1.5. Leave it empty for no limit.");
       await post("/limits", wanted());
       dialog.close();
-      toast("The limits count from now on");
+      toast("The new limits apply now");
       poll();
     } catch (error) {
       put(why, note("bad", error.message));

@@ -15,7 +15,7 @@ export function weiOf(text) {
 export async function setPrice(price) {
   try {
     await post("/price", { price_wei: weiOf(price) });
-    toast(`The price is ${price} OPEN from the next bid on`);
+    toast(`The price will be ${price} OPEN from the next bid on`);
     poll();
   } catch (error) {
     const dialog = openDialog("The price stays as it was", note("bad", error.message), h("div", { class: "buttons" }, button("Close", () => dialog.close(), { changes: false })));

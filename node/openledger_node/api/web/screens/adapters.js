@@ -28,7 +28,7 @@ export function mount(root, params) {
     const isGpu = status.engine?.device === "cuda";
     tiles.show({ memory: shelf.memory, disk: shelf.disk, n: shelf.adapters.length, offered: offered(), isGpu }, drawTiles);
     empty.show(rows.length === 0, (isEmpty) => isEmpty && emptyState({
-      where: "Adapters · none", title: "No adapter is here yet", text: "The base answers meanwhile. The factory makes an adapter of rows in minutes; the sample's rows are here already. What peers offer can be fetched below.",
+      where: "Adapters · none", title: "No adapter is here yet", text: "The base answers requests meanwhile. The factory trains an adapter in minutes, and sample rows are included. Below you can fetch adapters that peers offer.",
       buttons: [h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory")], words: "factory train --sample --name harbour",
     }));
     list.show(rows.length > 0 && { rows, chosen: chosen?.key, filter: held.filter, all: held.all, price: held.price, isGpu }, (seen) => seen && drawList(seen, held, { draw, choose, pin }));
@@ -81,7 +81,7 @@ export function mount(root, params) {
       try {
         await post("/adapters/remove", { adapter: row.key });
         dialog.close();
-        toast(`${row.key} is removed`);
+        toast(`Removed ${row.key}`);
         held.chosen = held.details = held.asked = null;
         await look();
       } catch (failure) {
@@ -99,7 +99,7 @@ export function mount(root, params) {
     draw();
     try {
       const found = await money("pull", { adapter: name });
-      held.came = { tone: "", text: found.bytes ? `${found.adapter} is on the shelf: ${bytes(found.bytes)} in ${span(found.duration_s)} from ${short(found.from_peer, 6)}.` : `${found.adapter} was on the shelf already.` };
+      held.came = { tone: "", text: found.bytes ? `${found.adapter} was added: ${bytes(found.bytes)} in ${span(found.duration_s)} from ${short(found.from_peer, 6)}.` : `${found.adapter} was on the shelf already.` };
       held.chosen = found.adapter;
     } catch (failure) {
       held.came = { tone: "bad", text: failure.message };
@@ -113,7 +113,7 @@ export function mount(root, params) {
     held.came = null;
     try {
       const found = await post("/adapters/add", { folder });
-      held.came = { tone: "", text: `${found.full_name} is on the shelf: ${bytes(found.size_bytes)}, rank ${found.rank_max}. Its shapes, numbers and base were checked.` };
+      held.came = { tone: "", text: `${found.full_name} was added: ${bytes(found.size_bytes)}, rank ${found.rank_max}. Its shapes, numbers and base were checked.` };
       held.chosen = found.full_name;
     } catch (failure) {
       held.came = { tone: "bad", text: `Nothing was added. ${failure.message}` };
@@ -241,8 +241,8 @@ function drawBring({ pulling, came, offers, network }, held, { pull, add }) {
     turn(go, pulling !== null || !wanted || isFolder());
     turn(take, !wanted || !isFolder());
     line.change(isFolder() ? `adapters add ${quoted(wanted)}` : `adapters pull ${wanted ? quoted(wanted) : "NAME"}`);
-    put(hint, isFolder() ? "A folder in PEFT format on the node's machine: it is copied, and checked before it is served." : n ? `${n} ${n === 1 ? "peer offers" : "peers offer"} it. Nothing is loaded before it is checked.`
-      : network === "local" ? "This node is on no network: it has nobody to fetch from. A folder on its disk can be added." : "A name that peers offer or an adapter's id; each piece is checked as it comes, and a kill resumes there.");
+    put(hint, isFolder() ? "A folder in PEFT format on the node's machine: it is copied and checked before it is served." : n ? `${n} ${n === 1 ? "peer offers" : "peers offer"} it. Everything is checked before it is loaded.`
+      : network === "local" ? "This node is on no network, so it can't fetch adapters. You can add a folder on its disk." : "A name that peers offer, or an adapter's id. Each piece is checked on arrival, and an interrupted fetch resumes.");
   }
 
   return panel({ class: "fill" }, "Add or pull", null, h("div", { class: "field" }, h("label", { for: "bring" }, "Name or id that peers offer, or a folder here"), field), hint,

@@ -194,7 +194,7 @@ const TONES = { waiting: "accent", training: "accent", paused: "warn", evaluatin
 
 function drawTrain({ run, runs }, order) {
   if (!run) {
-    return emptyState({ where: "2 Train · nothing yet", title: "No training has been begun here", text: "Its loss is drawn here while it runs: falling together is learning, held-out rising alone is learning by heart. It may be paused, or stopped with what it has learned so far." });
+    return emptyState({ where: "2 Train · nothing yet", title: "No training yet", text: "The loss of a training appears here. Both curves falling means that it learns; only the held-out curve rising means overfitting. You can pause a training, or stop it and keep the adapter so far." });
   }
   const line = cliLine(`factory status ${run.number}${OPEN.includes(run.state) ? " --watch" : ""}`), seen = run.progress;
   const points = (n) => run.history.filter((point) => point[n] !== null).map((point) => [point[0], point[n]]);
@@ -289,10 +289,10 @@ function gain([name, key, isShare, better], found) {
 function drawPublish({ run, chain, network }) {
   const words = `factory publish ${run?.number ?? ""}`.trim(), line = cliLine(words);
   const go = () => act({
-    title: `Publish ${run.adapter}`, sentence: "Registers its digest, the Datanets that taught it and your royalty of 10 % on the chain, under a bond. It can't be changed afterwards, only followed by another one.",
+    title: `Publish ${run.adapter}`, sentence: "Registers its digest, the Datanets that taught it and your royalty of 10 % on the chain, under a bond. Published versions are final: to change one, publish a new version.",
     verb: "adapters publish", args: { adapter: run.adapter }, words, does: "Publish",
   });
-  const why = !run ? "The adapter of the training above is published here." : chain === null ? network === "local" ? "This node is on no network, so there is nobody to sell to. The adapter serves this machine all the same." : "The chain was not reached yet." : chain !== "ok" ? `The chain is ${chain}: publishing waits until it answers.` : null;
-  return panel({ class: "fill" }, "4 Publish", run?.adapter, h("p", { class: "dim" }, "Peers fetch the adapter and its attribution index from this node; the chain keeps its digest, its Datanets and your royalty. A version can't be changed afterwards, only followed."),
+  const why = !run ? "When training ends, publish the adapter here." : chain === null ? network === "local" ? "This node is on no network, so nobody can buy answers. The adapter still serves this machine." : "The chain has not answered yet." : chain !== "ok" ? `The chain is ${chain}: publishing waits until it answers.` : null;
+  return panel({ class: "fill" }, "4 Publish", run?.adapter, h("p", { class: "dim" }, "Peers fetch the adapter and its attribution index from this node; the chain keeps its digest, its Datanets and your royalty. Published versions are final: to change one, publish a new version."),
     why && h("p", { class: "note12 above" }, why), h("span", { class: "fill" }), h("div", { class: "buttons" }, says(button("Publish…", go, { kind: "primary", disabled: !run || chain !== "ok" }), line, words)), line);
 }

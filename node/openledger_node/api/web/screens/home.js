@@ -153,7 +153,7 @@ function drawTiles(facts) {
   const found = facts.earnings, none = !facts.noMoney ? "asking the chain" : facts.isAlone ? "no money moves here" : "the chain does not answer";
   const { day, week } = facts.usage ?? {};
   return strip("tiles",
-    tile({ label: "Net earned, 7 days", unit: "OPEN", value: found && amount(found.net_wei), context: found ? `gas ${openAmount(found.gas_open_wei)} OPEN taken off` : none }),
+    tile({ label: "Net earned, 7 days", unit: "OPEN", value: found && amount(found.net_wei), context: found ? `after ${openAmount(found.gas_open_wei)} OPEN of gas` : none }),
     tile({ label: "Not yet claimed", unit: "OPEN", value: found && amount(found.pending_wei), context: found ? "gross, before the others’ parts" : none }),
     tile({ label: "Jobs, 24 h", value: day && count(day.jobs), context: day && unanswered(day) }),
     tile({ label: "Tokens, 24 h", value: day && count(day.tokens_out), context: day && (day.tokens_out ? `${decimal(day.adapter_percent)} % with an adapter` : "none written yet") }),
@@ -197,9 +197,9 @@ const ROWS = [["Pending, gross", "before the others’ parts; all there is now",
 
 function drawEarnings({ by, noMoney, network, address }) {
   if (noMoney && network === "local") {
-    return emptyState({ where: "Money · this machine alone", title: "No network, and none needed to chat", text: "This node answers this machine's own requests, and no money moves. On a network it is found by others and paid by them.", words: "network join network.json" });
+    return emptyState({ where: "Money · this machine alone", title: "No network, and none needed to chat", text: "This node answers this machine's own requests, and no money moves. On a network, other nodes find it and pay for its answers.", words: "network join network.json" });
   }
-  if (noMoney && !by) return emptyState({ where: "Money · not to be had", tone: "warn", title: "What was earned can't be read just now", text: noMoney, words: "earnings" });
+  if (noMoney && !by) return emptyState({ where: "Money · not available", tone: "warn", title: "Earnings can't be read now", text: noMoney, words: "earnings" });
   const isNone = by && ["pending_wei", "settled_wei", "claimed_wei"].every((name) => by[""][name] === "0");
   const wei = (name, since) => !by ? null : name === "gas_open_wei" ? (-BigInt(by[since][name])).toString() : by[since][name];
   return panel({ class: "fill earnings" }, "Earnings", "OPEN · the ledger's and the chain's own figures", table({

@@ -85,21 +85,21 @@ export function mount(root, params) {
 // ---- what there is not
 
 function whyNone({ chain, network, why, has }) {
-  if (network === "local" || chain === null) return emptyState({ where: "Money · this machine alone", title: "No money moves on this machine alone", text: "This node is on no network, so nobody pays it and it pays nobody. Chat, adapters and the factory work all the same.", words: "network join network.json" });
-  if (chain === "halted") return note("bad", `No money moves until you act: ${why ?? "the chain took back more than an honest one does"}. Claims and withdrawals wait here; answers on this machine go on.`, null, "network rescan");
-  if (chain === "down" || why) return note("bad", `The chain does not answer: ${why ?? "no reason was given"}. What is wanted is kept and sent when it is back${has ? "; the figures below are the last that were read" : ""}.`, null, "doctor --only chain");
+  if (network === "local" || chain === null) return emptyState({ where: "Money · this machine alone", title: "No money moves on this machine alone", text: "This node is on no network, so it neither earns nor pays. Chat, adapters and the factory still work.", words: "network join network.json" });
+  if (chain === "halted") return note("bad", `No money moves until you act: ${why ?? "the chain took back more than an honest one does"}. Claims and withdrawals wait; answers on this machine continue.`, null, "network rescan");
+  if (chain === "down" || why) return note("bad", `The chain does not answer: ${why ?? "no reason was given"}. Pending transactions are kept and sent when it is back${has ? "; the figures below are the last known ones" : ""}.`, null, "doctor --only chain");
   return null;
 }
 
-const noWay = (error) => error ? emptyState({ where: "Money · receipt", tone: "warn", title: "This receipt can’t be followed", text: error, words: "attribution show" })
-  : emptyState({ where: "Money · no receipt yet", title: "No answer was paid for yet", text: "The first paid answer makes a receipt, and its way is shown here from the payer’s deposit to the withdrawals. On a development network the guest can pay for one.", buttons: [h("a", { class: "button", href: "#/chat", dataset: { key: "ask something" } }, "Ask something")], words: "chat hello --as-guest" });
+const noWay = (error) => error ? emptyState({ where: "Money · receipt", tone: "warn", title: "This receipt can’t be shown", text: error, words: "attribution show" })
+  : emptyState({ where: "Money · no receipt yet", title: "No paid answer yet", text: "The first paid answer creates a receipt. This screen then shows its path from the payer’s deposit to the withdrawals. On a development network, the guest can pay for an answer.", buttons: [h("a", { class: "button", href: "#/chat", dataset: { key: "ask something" } }, "Ask something")], words: "chat hello --as-guest" });
 
 function drawTiles({ stake, rewards, channels }) {
   const needs = BigInt(stake.bonded_wei) < BigInt(stake.min_stake_wei);
   return strip("tiles",
     tile({ label: "Wallet", unit: "OPEN", value: amount(stake.wallet_open_wei), context: [id(stake.node), ` · ${openAmount(stake.wallet_coin_wei, 4)} coins for gas`] }),
-    tile({ label: "Ready to withdraw", unit: "OPEN", value: amount(rewards.balance_wei), context: rewards.num_unclaimed ? `${openAmount(rewards.unclaimed_wei)} more in ${count(rewards.num_unclaimed)} receipts` : "nothing waits for a claim" }),
-    tile({ label: "Staked", unit: "OPEN", value: amount(stake.bonded_wei), context: needs ? `${openAmount(stake.min_stake_wei, 0)} are needed to claim` : "enough to claim" }),
+    tile({ label: "Ready to withdraw", unit: "OPEN", value: amount(rewards.balance_wei), context: rewards.num_unclaimed ? `${openAmount(rewards.unclaimed_wei)} more in ${count(rewards.num_unclaimed)} receipts` : "nothing to claim" }),
+    tile({ label: "Staked", unit: "OPEN", value: amount(stake.bonded_wei), context: needs ? `${openAmount(stake.min_stake_wei, 0)} needed to claim` : "enough to claim" }),
     tile({ label: "In channels", unit: "OPEN", value: amount(channels.left_as_payer_wei), context: `left as payer, ${channels.num_as_payer} ${channels.num_as_payer === 1 ? "channel" : "channels"}` }),
     tile({ label: "Gas today", unit: "coins", value: amount(rewards.gas_today_wei), context: `of ${openAmount(rewards.gas_budget_wei)} budget` }));
 }
@@ -137,7 +137,7 @@ function claimNow(rewards, again) {
     try {
       await money("claim");
       dialog.close();
-      toast("What was due is on its way");
+      toast("The claim is on its way");
     } catch (error) {
       put(why, note("bad", error.message));
     }

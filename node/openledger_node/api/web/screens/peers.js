@@ -43,12 +43,12 @@ const check = (status, name) => (status.checks ?? []).find((each) => each.check 
 
 // Why there is nobody, and the way to somebody; null where there is.
 function whyNone(status, peers) {
-  if (status.network === "local") return { where: "Peers · this machine alone", title: "This node is on no network", text: "It answers this machine's own requests. On a network it finds peers by itself, serves them and is paid by them; the network's file comes from whoever runs it.", words: "network join network.json" };
-  if (!peers && status.chain === "ok") return { where: "Peers · a chain of its own", title: "This node is alone on its development chain", text: "Its guest can pay it, so that receipts and earnings can be seen. Nobody else can find it here: a network that others are on has peers.", words: "network join network.json" };
-  if (!peers) return { where: "Peers · waiting", tone: "warn", title: "Peers come once the chain answers", text: check(status, "chain")?.says ?? "The node still connects.", buttons: [button("Try again", poll, { kind: "primary" })], words: "doctor --only network" };
+  if (status.network === "local") return { where: "Peers · this machine alone", title: "This node is on no network", text: "It answers this machine's own requests. On a network it finds peers, serves them and earns. The operator of a network provides its network.json.", words: "network join network.json" };
+  if (!peers && status.chain === "ok") return { where: "Peers · a chain of its own", title: "This node is on a private development chain", text: "Only you can send requests here. The built-in guest can pay for answers, so that you see receipts and earnings. Join a network to find peers.", words: "network join network.json" };
+  if (!peers) return { where: "Peers · waiting", tone: "warn", title: "Waiting for the chain before peers can connect", text: check(status, "chain")?.says ?? "The node is still connecting.", buttons: [button("Try again", poll, { kind: "primary" })], words: "doctor --only network" };
   if (!peers.peers.some((peer) => peer.is_connected)) {
     const tried = peers.peers.length ? `${count(peers.peers.length)} addresses were tried: ${[...new Set(peers.peers.map((peer) => word(peer.learned_from)))].join(", ")}.` : "No address of a peer is known.";
-    return { where: "Peers · none", tone: "warn", title: "No peers yet", text: `${tried} The node tries again by itself; a firewall that blocks outgoing TCP is the likely cause. Chat works here meanwhile.`, buttons: [button("Try again", poll, { kind: "primary" })], words: "doctor --only network" };
+    return { where: "Peers · none", tone: "warn", title: "No peers yet", text: `${tried} The node keeps trying. The likely cause is a firewall that blocks outgoing TCP. Chat works meanwhile.`, buttons: [button("Try again", poll, { kind: "primary" })], words: "doctor --only network" };
   }
   return null;
 }
@@ -59,9 +59,9 @@ function drawTiles({ peers, n, reach, market, base }) {
   return strip("tiles",
     tile({ label: "Connected", value: count(n), context: peers ? `${count(peers.length)} known` : "no network to be on" }),
     tile({ label: "Reached from outside", value: reach.word, context: reach.says }),
-    tile({ label: "Serving", value: peers && count(serving.length), after: serving.length === 1 ? "peer" : "peers", context: peers ? "that advertise just now" : "nobody advertises here" }),
-    tile({ label: "Adapters on offer", value: peers && count(adapters.size), context: peers ? "in the memory of others" : "none but yours" }),
-    tile({ label: "Your price", value: own && (own.offers > 1 ? `${own.rank}` : "alone"), after: own?.offers > 1 ? `of ${own.offers}` : "", context: own ? `for ${own.model}` : "nothing is sold here" }));
+    tile({ label: "Serving", value: peers && count(serving.length), after: serving.length === 1 ? "peer" : "peers", context: peers ? "that advertise now" : "nobody advertises here" }),
+    tile({ label: "Adapters on offer", value: peers && count(adapters.size), context: peers ? "in other nodes' memory" : "none but yours" }),
+    tile({ label: "Your price", value: own && (own.offers > 1 ? `${own.rank}` : "alone"), after: own?.offers > 1 ? `of ${own.offers}` : "", context: own ? `for ${own.model}` : "this node sells nothing" }));
 }
 
 // ---- who is there
