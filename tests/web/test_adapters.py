@@ -117,7 +117,7 @@ def test_a_folder_is_added_from_the_page_and_removed_again(keeper: Node, open_pa
     bring = page.locator(".panel", has_text="Add or pull")
     expect(bring.locator(".cli code")).to_have_text(f"openledger-node adapters add {copy}")
     bring.get_by_role("button", name="Add from disk").click()
-    expect(bring).to_contain_text("is on the shelf")
+    expect(bring).to_contain_text("was added")
     name = full_name(keeper, "pond")
     page.get_by_role("button", name="Remove from disk").click()
     dialog = page.locator("dialog")

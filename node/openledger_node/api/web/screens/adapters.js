@@ -88,7 +88,7 @@ export function mount(root, params) {
         put(why, note("bad", failure.message));
       }
     };
-    const dialog = openDialog(`Remove ${row.name}`, h("p", {}, `Its ${bytes(row.size)} are deleted from this disk. Answers that run on it are not harmed; whoever fetched it has it.`),
+    const dialog = openDialog(`Remove ${row.name}`, h("p", {}, `Its ${bytes(row.size)} are deleted from this disk. Running answers are not interrupted. Peers that fetched it keep their copies.`),
       h("p", {}, row.bond_wei === null ? "It is not published: only a new training or another copy brings it back." : `It is published${row.bond_wei === "0" ? "" : ` under a bond of ${openAmount(row.bond_wei)} OPEN`}: that stays, but its answers then need a new training or a peer’s copy.`), why,
       cliLine(`adapters remove ${quoted(row.key)}`), h("div", { class: "buttons" }, button("Cancel", () => dialog.close(), { changes: false }), button(`Remove ${short(row.name, 20)}`, go, { kind: "danger" })));
   }
@@ -99,7 +99,7 @@ export function mount(root, params) {
     draw();
     try {
       const found = await money("pull", { adapter: name });
-      held.came = { tone: "", text: found.bytes ? `${found.adapter} was added: ${bytes(found.bytes)} in ${span(found.duration_s)} from ${short(found.from_peer, 6)}.` : `${found.adapter} was on the shelf already.` };
+      held.came = { tone: "", text: found.bytes ? `${found.adapter} was added: ${bytes(found.bytes)} in ${span(found.duration_s)} from ${short(found.from_peer, 6)}.` : `${found.adapter} was in the library already.` };
       held.chosen = found.adapter;
     } catch (failure) {
       held.came = { tone: "bad", text: failure.message };
@@ -195,7 +195,7 @@ const about = (row) => `${row.manifest.base.name} · ${(row.manifest.datanets ??
 
 // ---- 3 the chosen one
 
-const drawGone = (name) => panel({ class: "fill" }, name, "not here", note("warn", [h("b", {}, `${name} was removed. `), "Its files are not on this disk any more. A new training makes it again, or a peer that offers it has a copy."]), cliLine("adapters list"));
+const drawGone = (name) => panel({ class: "fill" }, name, "not here", note("warn", [h("b", {}, `${name} was removed. `), "Its files are no longer on this disk. Train it again, or fetch it from a peer that offers it."]), cliLine("adapters list"));
 
 function drawDetails({ row, details, chain, base }, { look, remove }) {
   if (row.why) {

@@ -73,7 +73,7 @@ export function mount(root, params) {
   function words() {
     const parts = [];
     if (pays() && held.price) parts.push(`At most ${openAmount(BigInt(held.price.price_out_wei) * BigInt(TOKENS_MAX) / 1000n)} OPEN for ${TOKENS_MAX} tokens and ${openAmount(held.price.price_in_wei)} for each 1,000 of your question, in money of the development chain`);
-    else parts.push(isHere(chosen()) && !held.states.has(chosen()) ? `${TOKENS_MAX} tokens at most, paid to whoever answers, within [payer] request_max_wei` : `${TOKENS_MAX} tokens at most, free on this machine`);
+    else parts.push(isHere(chosen()) && !held.states.has(chosen()) ? `${TOKENS_MAX} tokens at most, paid to the node that answers, within [payer] request_max_wei` : `${TOKENS_MAX} tokens at most, free on this machine`);
     return [...parts, WORDS.privacy].join(" · ");
   }
 
@@ -121,7 +121,7 @@ export function mount(root, params) {
   }
 
   async function look(found) {
-    if (latest.state?.chain !== "ok") return put(below, latest.state?.chain === null ? noReceipt("This machine is on no network, so no money moves and no receipt says who taught the answer. Chat works all the same.") : noReceipt("The chain does not answer just now. What was answered is shown; a receipt can be looked at once it is back."));
+    if (latest.state?.chain !== "ok") return put(below, latest.state?.chain === null ? noReceipt("This machine is on no network, so no money moves and no receipt says who taught the answer. Chat still works.") : noReceipt("The chain does not answer now. The answer is shown; its receipt becomes available when the chain is back."));
     let digest = found.receipt;
     try {
       digest ??= (await money("receipts", { limit: 20 })).receipts.find((each) => each.request_id === found.requestId)?.digest;
@@ -155,7 +155,7 @@ export function mount(root, params) {
       const { receipt } = held;
       put(heard, held.question ? heard.textContent : ["The answer of receipt ", h("code", {}, short(receipt.digest))]);
       base.none("Not asked: an older answer is shown beside.");
-      if (receipt.answer === null) adapter.none("Its text is not here any more: it is deleted when its claim is final. Shares and amounts stay.");
+      if (receipt.answer === null) adapter.none("Its text was deleted, as always when a claim is final. Shares and amounts stay.");
       adapter.figures(`${count(receipt.tokens_out)} tokens · paid ${openAmount(receipt.amount_wei)} OPEN`);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;

@@ -244,7 +244,7 @@ function askStop(run, canKeep, order) {
 // The dialog's title, and what will be.
 function stopWords({ name, number, adapter, progress }, canKeep) {
   const step = progress?.step ?? 0;
-  if (adapter) return ["Stop the evaluation", h("p", {}, `${adapter} stays on the shelf.`)];
+  if (adapter) return ["Stop the evaluation", h("p", {}, `${adapter} stays in the library.`)];
   return [step ? `Stop and discard ${count(step)} ${step === 1 ? "step" : "steps"}` : "Stop the training",
     h("p", {}, `What run ${number} of ${name} has learned is thrown away for good. `, canKeep ? "To keep makes an adapter of it." : "There is nothing to keep just now.")];
 }

@@ -144,7 +144,7 @@ function claimNow(rewards, again) {
     again();
   }, { kind: "primary" });
   const back = button("Cancel", () => dialog.close(), { changes: false });
-  const dialog = openDialog("Claim what is due", h("p", {}, `Brings ${count(rewards.num_unclaimed)} receipts with ${openAmount(rewards.unclaimed_wei)} OPEN to the chain, names who is owed, and makes final what nobody challenged. The node does the same by itself once an epoch; its own key signs, within the day’s gas budget.`),
+  const dialog = openDialog("Claim what is due", h("p", {}, `Brings ${count(rewards.num_unclaimed)} receipts with ${openAmount(rewards.unclaimed_wei)} OPEN to the chain, submits the payout list, and finalizes unchallenged lists after their review period. The node does this once an epoch anyway. Its own key signs, within the day’s gas budget.`),
     facts([["Gas left of today’s budget", `${openAmount(BigInt(rewards.gas_budget_wei) - BigInt(rewards.gas_today_wei))} coins`]]), why, cliLine("rewards claim"), h("div", { class: "buttons" }, back, go));
   back.focus();
 }

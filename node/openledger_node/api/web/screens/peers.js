@@ -71,10 +71,10 @@ const PRIVATE = /^\/ip4\/(10\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|127\.)|^\/ip
 function path(peer) {
   if (!peer.is_connected) return chip("known", "");
   if (peer.address?.includes("/p2p-circuit")) return chip("relay", "warn");
-  return PRIVATE.test(peer.address ?? "") ? chip("LAN", "ok") : chip(peer.address ? "direct" : "came by itself", "ok");
+  return PRIVATE.test(peer.address ?? "") ? chip("LAN", "ok") : chip(peer.address ? "direct" : "dialled in", "ok");
 }
 
-const word = (learned) => learned.startsWith("rendezvous") ? "rendezvous" : learned === "inbound" ? "came by itself" : learned;
+const word = (learned) => learned.startsWith("rendezvous") ? "rendezvous" : learned === "inbound" ? "dialled in" : learned;
 
 function drawList({ peers, filter, all }, held, draw) {
   const wanted = filter.toLowerCase();
