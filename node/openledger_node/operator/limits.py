@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -13,10 +13,12 @@ from ..config import LimitsConfig, PayerConfig
 from ..engine.budget import disk_bytes
 from ..engine.engine import Engine
 from ..home import Home
-from ..network.service import NetworkService
 from ..settings_file import check_value, write_settings
 from .pause_rules import read_hours
 from .prices import overriding
+
+if TYPE_CHECKING:  # commands use this module too, and the network takes a second to import
+    from ..network.service import NetworkService
 
 MACHINE = tuple(spec.name for spec in fields(LimitsConfig))
 MONEY = ("request_max_wei", "day_max_wei")
@@ -33,7 +35,7 @@ class Limits:
         payer: PayerConfig,
         *,
         engine: Engine,
-        network: NetworkService,
+        network: "NetworkService",
         serves: bool,
         refit: Callable[[LimitsConfig], None],
     ) -> None:

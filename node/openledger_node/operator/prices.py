@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from statistics import median_low
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -14,8 +14,10 @@ from openledger_protocol.primitives import wei_from_text
 from ..config import MarketConfig
 from ..home import Home
 from ..market.overview import MarketView
-from ..network.service import NetworkService
 from ..settings_file import check_value, write_settings
+
+if TYPE_CHECKING:  # commands use this module too, and the network takes a second to import
+    from ..network.service import NetworkService
 
 PRICES = ("price_in_wei", "price_out_wei")
 SURCHARGES = ("load_surcharge_percent", "cold_surcharge_percent")
@@ -24,7 +26,7 @@ SURCHARGES = ("load_surcharge_percent", "cold_surcharge_percent")
 class Prices:
     """Shows and changes the prices."""
 
-    def __init__(self, home: Home, market: MarketConfig, network: NetworkService | None = None) -> None:
+    def __init__(self, home: Home, market: MarketConfig, network: "NetworkService | None" = None) -> None:
         self._home = home
         self._network = network  # None: the daemon is down
         self.market = market
