@@ -154,7 +154,7 @@ class Router:
     def _admit_remote(self, request: InferenceRequest) -> RemoteRequest:
         check_for_sale(request)
         if self._serving.is_draining:
-            raise UnavailableError("this node is shutting down and takes no new requests")
+            raise UnavailableError("this node is stopping and takes no new requests")
         if (market := self._market()) is None:
             raise UnavailableError(
                 "this node has not reached the network yet, or is on none: run `openledger-node status`"

@@ -32,7 +32,7 @@ def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int)
         MalformedError: the prompt is empty.
     """
     if capacity.is_draining:
-        raise UnavailableError("this node is shutting down and takes no new requests")
+        raise UnavailableError("this node is stopping and takes no new requests")
     if capacity.num_live >= capacity.queue_max:
         raise OverloadedError(f"{capacity.num_live} requests wait or run here already: try again soon")
     if num_prompt_tokens == 0:
