@@ -102,7 +102,7 @@ def wei_from_text(text: object, *, name: str = "an amount") -> Wei:
         MalformedError: it is no decimal text, or above 2^128 - 1; the message calls the amount `name`.
     """
     if not isinstance(text, str) or not text.isdecimal() or len(text) > WEI_DIGITS_MAX:
-        raise MalformedError(f"{name} is a decimal text of wei, not {text!r}")
+        raise MalformedError(f"{name} is a decimal text of wei, not {repr(text)[:80]}")
     return check_wei(int(text))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from openledger_protocol.constants import NAME_LENGTH_MAX
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import check_digest, check_name
+from openledger_protocol.primitives import UINT128_MAX, check_digest, check_name, wei_from_text
 
 
 @pytest.mark.parametrize("text", ["a", "7b", "smollm2-135m-instruct", "A.b_c-9", "x" * NAME_LENGTH_MAX])
@@ -55,3 +55,22 @@ def test_a_digest_of_64_lower_case_digits_passes() -> None:
 def test_what_is_no_digest_is_refused(text: str) -> None:
     with pytest.raises(MalformedError, match="not a digest"):
         check_digest(text)
+
+
+@pytest.mark.parametrize("amount", [0, 1, 10**18, UINT128_MAX])
+def test_wei_come_back_from_their_decimal_text(amount: int) -> None:
+    assert wei_from_text(str(amount)) == amount
+
+
+@pytest.mark.parametrize(
+    "text", [None, 5, 5.0, "", "-1", "1.0", "1e18", "0x10", " 1", str(UINT128_MAX + 1), "9" * 39, "9" * 5_000]
+)
+def test_what_is_no_decimal_text_of_wei_is_refused_and_quoted_in_part_only(text: object) -> None:
+    with pytest.raises(MalformedError) as refusal:
+        wei_from_text(text, name="deposit_wei")
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_refused_amount_is_called_by_its_name() -> None:
+    with pytest.raises(MalformedError, match="deposit_wei is a decimal text of wei, not 5"):
+        wei_from_text(5, name="deposit_wei")
