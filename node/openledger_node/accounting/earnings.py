@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from math import ceil
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -33,9 +32,8 @@ def earnings_report(session: NetworkSession, given: Mapping[str, Any], *, now_s:
     since_s = since_of(given.get("since"), now_s=now_s)
     seen, when = session.treasury.earnings(), _clock(session)
     credits = [(when(credit), credit) for credit in seen.credits]
-    done = {
-        credit.seq: (at_s, credit) for at_s, credit in credits
-    }  # a claim's row becomes final a step after its events
+    # By events, because a claim's row becomes final a step later.
+    done = {credit.seq: (at_s, credit) for at_s, credit in credits}
     claims = list(zip(seen.settlements, seen.claimed_at_s, strict=True))
     under_way = [(claim, at_s) for claim, at_s in claims if claim.state in ON_CHAIN and claim.seq not in done]
     settled = sum(claim.node_share_wei or 0 for claim, at_s in under_way if at_s >= since_s)
@@ -79,7 +77,7 @@ def since_of(text: object, *, now_s: float) -> float:
 
 def busy_hours(sums: Sums, since_s: float) -> float:
     """The hours in which at least one request ran."""
-    return sums.busy_ns(since_ns=ceil(since_s * NS)) / NS / 3_600
+    return sums.busy_ns(since_ns=since_s * NS) / NS / 3_600
 
 
 def _power(given: Mapping[str, Any], sums: Sums, since_s: float) -> dict[str, Any] | None:

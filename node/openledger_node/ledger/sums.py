@@ -97,7 +97,7 @@ class Sums:
         rows = "FROM outbox WHERE sender = ? AND COALESCE(mined_s, 0) >= ?"
         return self._store.sum_wei("fee_wei", rows, (sender, since_s))
 
-    def busy_ns(self, *, since_ns: int = 0) -> int:
+    def busy_ns(self, *, since_ns: float = 0) -> int:
         """The time in which at least one job received since then ran; parallel jobs count once."""
         (row,) = self._store.rows(
             "SELECT COALESCE(SUM(MAX(0, ended_ns - MAX(received_ns, covered_ns))), 0) AS busy_ns FROM ("

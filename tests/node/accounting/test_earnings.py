@@ -167,6 +167,7 @@ def test_hours_in_which_several_ran_count_once(tmp_path: Path) -> None:
             add_job(ledger, received_s, ended_s)
         assert busy_hours(ledger.sums, 0) == 2.0
         assert busy_hours(ledger.sums, 8_000) == 0.5
+        assert busy_hours(ledger.sums, since_of("9999-12-31", now_s=NOW_S)) == 0  # over 64 bits of ns
 
 
 @pytest.mark.parametrize(
