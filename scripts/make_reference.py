@@ -1,6 +1,6 @@
-"""Write docs/reference/{cli,config,metrics}.md and openapi.json anew: `python scripts/make_reference.py`.
+"""Write docs/reference/{cli,config,metrics}.md and openapi.json: `python scripts/make_reference.py`.
 
-A test compares the files with what this prints, so no page can say what the program does not do.
+A test compares the files with the output of this script, so that the pages always match the program.
 """
 
 import json
@@ -25,11 +25,11 @@ KINDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
 CLI_HEAD = """\
 # Command line
 
-Every verb, written by `scripts/make_reference.py` from the code. [Exit codes](exit-codes.md) ·
-[settings](config.md) · [JSON that `--json` prints](formats.md).
+All commands. `scripts/make_reference.py` writes this page from the code. See also [exit codes](exit-codes.md) ·
+[settings](config.md) · [the JSON of `--json`](formats.md).
 
-Data goes to stdout; progress, warnings and errors go to stderr. `--home` stands before the verb:
-`openledger-node --home FOLDER status`. `NO_COLOR=1` switches colours off.
+Data goes to stdout. Progress, warnings and errors go to stderr. `--home` goes before the command:
+`openledger-node --home FOLDER status`. `NO_COLOR=1` turns off colours.
 """
 
 METRICS_HEAD = """\
@@ -57,12 +57,12 @@ money on a node without a network.
 CONFIG_HEAD = """\
 # Settings
 
-Every setting, written by `scripts/make_reference.py` from the code. How to change one:
-[settings](../how-to/settings.md).
+All settings. `scripts/make_reference.py` writes this page from the code. [Settings](../how-to/settings.md) shows how
+to change one.
 
-A value comes from, in this order: flag, environment variable, `node.toml` in the node's home, default. The variable
-of `[table] key` is `OPENLEDGER_TABLE_KEY`. An unknown key or a value out of bounds stops the start with exit code 3.
-`openledger-node config show --origin` says what holds here and why.
+A flag overrides an environment variable, which overrides `node.toml` in the data directory, which overrides the
+default. The variable of `[table] key` is `OPENLEDGER_TABLE_KEY`. With an unknown key or a value out of bounds, the
+node does not start, and the exit code is 3. `openledger-node config show --origin` shows values and sources.
 """
 
 
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def render_reference() -> dict[str, str]:
-    """File name → content of every generated page."""
+    """Return the content of every generated page by file name."""
     return {
         "cli.md": render_cli(),
         "config.md": render_config(),
@@ -83,15 +83,15 @@ def render_reference() -> dict[str, str]:
 
 
 def render_cli() -> str:
-    """One section a command that can be run, in the order of `--help`."""
+    """Render one section per command, in the order of `--help`."""
     root = get_command(app)
-    sections = [f"## Flags of every verb\n\n{_table('option', root)}"]
+    sections = [f"## Flags of every command\n\n{_table('option', root)}"]
     sections += [_section(path, command) for path, command in walk(root) if not is_group(command)]
     return "\n".join([CLI_HEAD, *sections])
 
 
 def walk(command: Any, path: str = PROGRAM) -> Iterator[tuple[str, Any]]:
-    """Yield each command below `command`, itself first, with the words that call it."""
+    """Yield `command` and every command below it, each with the words that call it."""
     yield path, command
     for name, below in getattr(command, "commands", {}).items():
         if not below.hidden:
@@ -99,23 +99,23 @@ def walk(command: Any, path: str = PROGRAM) -> Iterator[tuple[str, Any]]:
 
 
 def is_group(command: Any) -> bool:
-    """Whether a command only holds others."""
+    """Return True for a group of commands."""
     return hasattr(command, "commands")
 
 
 def render_config() -> str:
-    """One section a table of node.toml."""
+    """Render one section per table of node.toml."""
     return "\n".join([CONFIG_HEAD, *(_config_section(table, cls) for table, cls in TABLES.items())])
 
 
 def render_metrics() -> str:
-    """One row a family."""
+    """Render one row per metric family."""
     head = ["| metric | type | labels | |", "|---|---|---|---|"]
     return METRICS_HEAD + "\n".join([*head, *map(_metric_row, FAMILIES), ""])
 
 
 def render_openapi() -> str:
-    """What /openapi.json says."""
+    """Render the content of /openapi.json."""
 
     async def no_metrics() -> str:
         return ""
@@ -187,7 +187,7 @@ def _config_row(spec: "Field[Any]", hint: type) -> str:
 
 
 def _bounds(low: float | None, high: float | None) -> str:
-    """The least and the most of a number in words; empty where there is no bound."""
+    """Describe the bounds of a number; empty if there are none."""
     least = "" if low is None else f"from {low:,.10g}"
     most = "" if high is None else f"to {high:,.10g}"
     return f"{least} {most}".strip()

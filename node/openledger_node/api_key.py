@@ -1,4 +1,4 @@
-"""The API key: what a local program shows to be let in."""
+"""The API key that local programs authenticate with."""
 
 import os
 import secrets
@@ -11,12 +11,12 @@ KEY_BYTES = 32
 
 
 def api_key_file(home: Home) -> Path:
-    """Where the key lies: readable by its owner alone, so that local clients can be pointed at it."""
+    """Return the path of the key file. Only its owner can read it, so local clients can be pointed at it."""
     return home.keys / "api.key"
 
 
 def load_api_key(home: Home) -> str:
-    """Read the API key, or draw one on the first start.
+    """Read the API key; the first start draws it.
 
     Raises:
         ConfigError: others can read the file, or it is empty.
@@ -28,12 +28,12 @@ def load_api_key(home: Home) -> str:
         raise ConfigError(f"{file} can be read by others: run `chmod 600 {file}`")
     key = file.read_text().strip()
     if not key:
-        raise ConfigError(f"{file} is empty: delete it, and the next start draws a new key")
+        raise ConfigError(f"{file} is empty: delete it, and the next start creates a new key")
     return key
 
 
 def _write_secret(file: Path, secret: str) -> None:
-    """Write through a temporary file, so that a crash leaves either no key or a whole one."""
+    """Write through a temporary file, so that a crash leaves either no key or a complete one."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     partial.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A process of ours that runs beside us: it says in one line of JSON when it is ready, and ends when we do."""
+"""A child process that prints one line of JSON when it is ready, and ends with its parent."""
 
 import json
 import os
@@ -14,30 +14,30 @@ LOG_BYTES_MAX = 1 << 20
 
 
 class ChildProcess:
-    """One such process; what it said of itself is a subclass's to read."""
+    """One child process; a subclass reads its line of JSON."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Return the process itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """End the process."""
         self.close()
 
     @property
     def process_id(self) -> int:
-        """Of the process that we started."""
+        """Process id of the child."""
         return self._process.pid
 
     def wait(self) -> int:
-        """Wait until it ends by itself, and return its exit status."""
+        """Wait until the process ends by itself, and return its exit status."""
         return self._process.wait()
 
     def close(self) -> None:
-        """Hang up, which ends it, and wait for that."""
+        """Close its stdin, which ends the process, and wait for the end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -52,12 +52,12 @@ class ChildProcess:
 def start_process(
     module: str, words: list[str], *, what: str, failure: type[NodeError], log_file: Path | None = None
 ) -> "tuple[subprocess.Popen[str], dict[str, Any]]":
-    """Start a module of ours, and return it with what it says of itself once it is ready.
+    """Start one of our modules, and return the process with its line of JSON once it is ready.
 
-    What it prints goes to `log_file`, or where our own errors go.
+    Its stderr goes to `log_file`, or to our own stderr.
 
     Raises:
-        NodeError: as `failure`: it can't be started; the message says why.
+        NodeError: of class `failure`, if the process can't be started; the message says why.
     """
     with _open_log(log_file) as log:
         process = subprocess.Popen(
@@ -67,7 +67,7 @@ def start_process(
             stderr=log,
             text=True,
             encoding="utf-8",
-            start_new_session=True,  # the terminal's Ctrl-C is for us
+            start_new_session=True,  # so that the terminal's Ctrl-C reaches the parent only
         )
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -1,7 +1,7 @@
-"""Every setting: one frozen dataclass a TOML table, with default, unit and bound beside the field.
+"""All settings: one frozen dataclass per TOML table, with default, unit and bounds beside each field.
 
-A value comes from, in this order: flag, environment (`OPENLEDGER_<TABLE>_<KEY>`), node.toml, default.
-Secrets never are settings.
+A flag overrides the environment (`OPENLEDGER_<TABLE>_<KEY>`), which overrides node.toml, which overrides the default.
+Secrets are never settings.
 """
 
 import os
@@ -20,7 +20,7 @@ from .plugs import plug_names
 from .setting import Setting, checked, setting, toml_of, value_from_text
 
 KEY_VARIABLE = "OPENLEDGER_API_KEY"
-"""Clients of ours are often given the key under this name; it is no setting, and no error."""
+"""Clients often read the API key from this variable. It is not a setting, and it is not an error either."""
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
@@ -31,7 +31,7 @@ class ApiConfig:
     """The OpenAI-compatible API."""
 
     host: str = setting("127.0.0.1", "Address to listen on; only loopback is allowed.")
-    port: int = setting(8420, "TCP port; 0 takes any free one.", low=0, high=65535)
+    port: int = setting(8420, "TCP port; 0 takes any free port.", low=0, high=65535)
     body_bytes_max: int = setting(2 * MIB, "Largest request body, in bytes.", low=1024, high=64 * MIB)
 
 
@@ -39,86 +39,95 @@ class ApiConfig:
 class InferenceConfig:
     """The engine: one base model, many adapters, one child process."""
 
-    base: str = setting(DEMO_BASE_NAME, "Base model: a name of `models list`, or a folder in Hugging Face format.")
-    backend: str = setting("torch_lora", "What runs the model.", choices=lambda: plug_names("backend"))
-    device: str = setting("auto", "Where it runs.", choices=lambda: ["auto", "cpu", "cuda", "mps"])
+    base: str = setting(DEMO_BASE_NAME, "Base model: a name from `models list`, or a folder in Hugging Face format.")
+    backend: str = setting("torch_lora", "Backend that runs the model.", choices=lambda: plug_names("backend"))
+    device: str = setting("auto", "Device that the model runs on.", choices=lambda: ["auto", "cpu", "cuda", "mps"])
     dtype: str = setting(
         "auto",
-        "Number format of weights and KV cache; auto is bfloat16 where the device is fast at it.",
+        "Number format of weights and KV cache; auto takes bfloat16 if the device is fast at it.",
         choices=lambda: ["auto", "float32", "bfloat16"],
     )
-    threads: int = setting(0, "CPU threads of the engine; 0 takes all cores that it may use.", low=0, high=512)
+    threads: int = setting(0, "CPU threads of the engine; 0 takes all available cores.", low=0, high=512)
     wait_policy: str = setting(
         "auto",
-        "How idle engine threads wait: active is faster on an idle machine and ruinous on a busy one.",
+        "How idle engine threads wait; active is faster on an idle machine, and much slower on a busy one.",
         choices=lambda: ["auto", "active", "passive"],
     )
-    batch_max: int = setting(16, "Sequences that run at once.", low=1, high=1024)
-    queue_max: int = setting(256, "Requests that may run or wait; one more is told to come back.", low=1, high=65536)
+    batch_max: int = setting(16, "Sequences that run at the same time.", low=1, high=1024)
+    queue_max: int = setting(
+        256, "Requests that can run or wait; the node refuses further requests for the moment.", low=1, high=65536
+    )
     context_max: int = setting(
         2048,
-        "Tokens of prompt and answer together; the model's own bound holds as well.",
+        "Most tokens of prompt and answer together; the model's own limit applies as well.",
         low=16,
         high=1 << 20,
     )
-    prefill_tokens_max: int = setting(512, "Prompt tokens worked on in one step.", low=16, high=65536)
+    prefill_tokens_max: int = setting(512, "Most prompt tokens processed in one step.", low=16, high=65536)
     kv_cache_bytes: int = setting(
-        0, "Memory for keys and values, in bytes; 0: what batch_max sequences of context_max tokens may need.", low=0
+        0, "Memory for the KV cache, in bytes; 0 takes enough for batch_max sequences of context_max tokens.", low=0
     )
     quantisation: str = setting(
-        "none", "How the base's weights are kept: int8 and nf4 take less.", choices=lambda: ["none", "int8", "nf4"]
+        "none",
+        "Quantisation of the base's weights; int8 and nf4 take less memory.",
+        choices=lambda: ["none", "int8", "nf4"],
     )
     acceleration: str = setting(
-        "auto", "Compiled code for processors that have what it needs.", choices=lambda: ["auto", "off"]
+        "auto", "Compiled kernels, on processors that support them.", choices=lambda: ["auto", "off"]
     )
     adapter_cache_bytes: int = setting(
-        GIB, "Memory for adapters on the device, in bytes; those least worth their place go first.", low=MIB
+        GIB, "Memory for adapters on the device, in bytes; the least valuable adapters are evicted first.", low=MIB
     )
     adapter_ram_bytes: int = setting(
-        2 * GIB, "On a GPU: main memory for copies of adapters, in bytes; without one they lie there anyhow.", low=0
+        2 * GIB, "Main memory for copies of adapters, in bytes; used only with a GPU.", low=0
     )
     merge_after_steps: int = setting(
-        0, "Steps that one adapter has the engine to itself before it is merged into the base; 0: never.", low=0
+        0, "Steps with one adapter only after which the engine merges it into the base; 0 never merges.", low=0
     )
     memory_max_bytes: int = setting(
-        0, "Resident memory of the engine's process, in bytes, over which it is restarted; 0: no bound.", low=0
+        0, "Resident memory at which the engine's process is restarted, in bytes; 0 is no limit.", low=0
     )
     load_timeout_s: float = setting(
-        600.0, "Seconds that the engine may take to load the base before it is restarted.", low=10.0, high=86_400.0
+        600.0, "Seconds to load the base before the engine is restarted.", low=10.0, high=86_400.0
     )
     stall_timeout_s: float = setting(
-        120.0, "Seconds of silence from a busy engine after which it is restarted.", low=1.0, high=3600.0
+        120.0, "Seconds without output from a busy engine before it is restarted.", low=1.0, high=3600.0
     )
     server_command: str = setting(
-        "vllm", "Backend vllm: the program that the node starts, and arguments to add, as in a shell."
+        "vllm", "Backend vllm: the program that the node starts, with extra arguments, as in a shell."
     )
-    server_url: str = setting("", "Backend vllm: URL of a server that you run; empty: the node starts one.")
+    server_url: str = setting("", "Backend vllm: URL of a server that you run; if empty, the node starts one.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactoryConfig:
     """ModelFactory: training an adapter on the rows of a Datanet."""
 
-    trainer: str = setting("peft_lora", "What trains.", choices=lambda: plug_names("trainer"))
+    trainer: str = setting("peft_lora", "Trainer that trains adapters.", choices=lambda: plug_names("trainer"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketConfig:
-    """What answers cost, and how far payers are trusted. Amounts are wei: 10^18 are one OPEN."""
+    """Prices of answers, and credit for payers. Amounts are in wei; 10^18 wei are one OPEN."""
 
-    price_in_wei: int = setting(10**15, "Price of 1,000 prompt tokens: no bid goes below it.", low=0)
-    price_out_wei: int = setting(4 * 10**15, "Price of 1,000 answer tokens: no bid goes below it.", low=0)
+    price_in_wei: int = setting(10**15, "Price of 1,000 prompt tokens, in wei; no bid goes below it.", low=0)
+    price_out_wei: int = setting(4 * 10**15, "Price of 1,000 answer tokens, in wei; no bid goes below it.", low=0)
     load_surcharge_percent: int = setting(
-        50, "Percent that a bid is dearer where the queue is full; in between in proportion.", low=0, high=10_000
+        50,
+        "Percent added to a bid when the queue is full; a part-full queue adds a proportional part.",
+        low=0,
+        high=10_000,
     )
     cold_surcharge_percent: int = setting(
-        0, "Percent that a bid is dearer for an adapter that is not in memory.", low=0, high=10_000
+        0, "Percent added to a bid for an adapter that is not in memory.", low=0, high=10_000
     )
-    credit_tokens_max: int = setting(32, "Tokens of one chunk: a payer pays so far ahead.", low=1, high=4096)
+    credit_tokens_max: int = setting(32, "Tokens of one chunk; a payer pays one chunk ahead.", low=1, high=4096)
     unsecured_credit_wei: int = setting(
-        10**16, "What a payer without a channel is served for, a UTC day; 0: nothing.", low=0
+        10**16, "Credit of one payer without a channel per UTC day, in wei; 0 gives none.", low=0
     )
-    unsecured_total_wei: int = setting(10**17, "The same for all such payers together.", low=0)
+    unsecured_total_wei: int = setting(
+        10**17, "Credit of all payers without a channel together per UTC day, in wei.", low=0
+    )
     voucher_timeout_s: float = setting(
         10.0, "Seconds to wait for a payer's next voucher before the answer ends.", low=0.1, high=600.0
     )
@@ -126,54 +135,56 @@ class MarketConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PayerConfig:
-    """What this node asks for when it pays others."""
+    """Terms and limits for this node's purchases from others."""
 
     auditable: bool = setting(
         True,
-        "Let contributors be paid; text of an answer may then be demanded in clear where it is sampled for a check.",
+        "Let contributors be paid; if an answer is then sampled for an audit, its plain text can be demanded.",
     )
-    deposit_wei: int = setting(10**18, "Paid into a channel with a node when it is first needed.", low=1)
+    deposit_wei: int = setting(10**18, "Deposit of a new channel with a node, in wei.", low=1)
     request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)
     day_max_wei: int = setting(10**18, "Most that all requests of a UTC day may cost together, in wei.", low=0)
-    candidates_max: int = setting(8, "Nodes that are asked for a bid, the most promising first.", low=1, high=64)
-    bid_timeout_s: float = setting(1.5, "Seconds that nodes have for a bid.", low=0.05, high=60.0)
+    candidates_max: int = setting(8, "Most nodes to ask for a bid, the most promising first.", low=1, high=64)
+    bid_timeout_s: float = setting(1.5, "Seconds to wait for bids.", low=0.05, high=60.0)
     stall_timeout_s: float = setting(
-        15.0, "Seconds without a piece of the answer after which another node goes on with it.", low=0.1, high=600.0
+        15.0, "Seconds without a chunk of the answer before another node continues it.", low=0.1, high=600.0
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettlementConfig:
-    """Bringing receipts to the chain."""
+    """Claims of receipts on the chain."""
 
     claim_interval_s: float = setting(
-        0.0, "Seconds between claims; 0: once an epoch of the network.", low=0.0, high=604_800.0
+        0.0, "Seconds between claims; 0 claims once per epoch of the network.", low=0.0, high=604_800.0
     )
     coin_price_wei: int = setting(
-        10**18, "What one whole coin of gas is worth in wei of OPEN: nothing is claimed at a loss.", low=0
+        10**18, "Value of one whole coin of gas in wei of OPEN; the node does not claim at a loss.", low=0
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainConfig:
-    """The chain that money moves on. Amounts are wei of its own coin: 10^18 are one."""
+    """The chain that money moves on. Amounts are in wei of its own coin; 10^18 wei are one coin."""
 
-    rpc: str = setting("", "URL of the JSON-RPC endpoint; empty: the network's own list.")
-    timeout_s: float = setting(10.0, "Seconds to wait for one answer of it.", low=0.1, high=120.0)
-    fee_max_wei: int = setting(5 * 10**16, "Most that one transaction may cost, unless more is at risk.", low=0)
+    rpc: str = setting("", "URL of the JSON-RPC endpoint; if empty, the endpoints in network.json.")
+    timeout_s: float = setting(10.0, "Seconds to wait for one answer of the endpoint.", low=0.1, high=120.0)
+    fee_max_wei: int = setting(
+        5 * 10**16, "Most that one transaction may cost, in wei, unless more money is at risk.", low=0
+    )
     gas_budget_wei: int = setting(
-        2 * 10**17, "Most that a day's transactions may cost; urgent claims go past it.", low=0
+        2 * 10**17, "Most that a day's transactions may cost, in wei; urgent claims may exceed it.", low=0
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class P2pConfig:
-    """The network of nodes; a home on its own embedded chain is alone, and needs none."""
+    """The network of nodes. A node on its own embedded chain is alone and does not use it."""
 
     listen: str = setting(
-        "auto", "Addresses to be reached at, like /ip4/192.168.1.7/tcp/4120; auto: each one of this machine."
+        "auto", "Addresses to listen on, such as /ip4/192.168.1.7/tcp/4120; auto takes every address of this machine."
     )
-    port: int = setting(0, "TCP port where listen is auto; 0 takes any free one.", low=0, high=65535)
+    port: int = setting(0, "TCP port if listen is auto; 0 takes any free port.", low=0, high=65535)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,47 +193,45 @@ class NodeConfig:
 
     network: str = setting(
         "auto",
-        "A network's id; auto: the one joined last, else embedded; embedded: a chain in the daemon; local: none.",
+        "Id of a network, or auto (joined last, else embedded), embedded (chain in the daemon) or local (no chain).",
     )
     serve: bool = setting(
-        True, "Answer and sell; false: no engine and no stake, requests go to the nodes of the network."
+        True, "Answer and sell; if false, the node has no engine and no stake, and sends requests to the network."
     )
     auto_bond: bool = setting(
-        True, "On a development network: bond the minimum stake at a start, so that earnings can be claimed."
+        True, "Bond the minimum stake at the start, so that earnings can be claimed; on development networks only."
     )
     drain_grace_s: float = setting(
-        30.0, "Seconds that running answers get to finish when the daemon is stopped.", low=0.0, high=3600.0
+        30.0, "Seconds for running answers to finish when the daemon stops.", low=0.0, high=3600.0
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsConfig:
-    """What this machine's owner keeps for himself: the node takes no more, and stands aside when he works."""
+    """Limits on what the node uses of this machine, and when it pauses for its owner."""
 
-    vram_bytes: int = setting(0, "Most of the GPU's memory that the engine may take, in bytes; 0: no cap.", low=0)
-    ram_bytes: int = setting(0, "Most main memory that the engine may take, in bytes; 0: no cap.", low=0)
-    disk_bytes: int = setting(0, "Most that models, adapters and caches may take, in bytes; 0: no cap.", low=0)
+    vram_bytes: int = setting(0, "Most GPU memory for the engine, in bytes; 0 is no limit.", low=0)
+    ram_bytes: int = setting(0, "Most main memory for the engine, in bytes; 0 is no limit.", low=0)
+    disk_bytes: int = setting(0, "Most disk space for models, adapters and caches, in bytes; 0 is no limit.", low=0)
     hours: str = setting(
-        "", "When it may serve, in local time, like `22:00-07:00` or `mon-fri 18:00-23:00, sat-sun`; empty: always."
+        "", "Hours to serve in, local time, such as `22:00-07:00` or `mon-fri 18:00-23:00, sat-sun`; empty is always."
     )
-    pause_when_busy: bool = setting(False, "Pause while another program uses the GPU; without one, the CPU.")
+    pause_when_busy: bool = setting(False, "Pause while another program uses the GPU; without a GPU, the CPU.")
     busy_gpu_bytes: int = setting(
-        512 * MIB, "GPU memory of another program from which on it counts; a desktop takes less.", low=MIB
+        512 * MIB, "GPU memory at which another program counts as busy, in bytes; a desktop takes less.", low=MIB
     )
     busy_cpu_percent: int = setting(
-        50, "Percent of all cores that other programs use from which on they count.", low=1, high=100
+        50, "Percent of all cores at which other programs count as busy.", low=1, high=100
     )
-    busy_quiet_s: float = setting(
-        60.0, "Seconds of quiet after which the node goes on by itself.", low=1.0, high=86_400.0
-    )
+    busy_quiet_s: float = setting(60.0, "Seconds of quiet before the node resumes by itself.", low=1.0, high=86_400.0)
     busy_grace_s: float = setting(
-        5.0, "Seconds that running answers get when another program comes.", low=0.0, high=600.0
+        5.0, "Seconds for running answers to finish when another program becomes busy.", low=0.0, high=600.0
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All settings, a field a TOML table."""
+    """All settings, one field per TOML table."""
 
     node: NodeConfig = field(default_factory=NodeConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
@@ -238,7 +247,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where one value came from."""
+    """The source of one value."""
 
     key: str  # "inference.base"
     value: object
@@ -251,10 +260,10 @@ TABLES: dict[str, type] = get_type_hints(Config)
 def load_config(
     file: Path, *, environment: Mapping[str, str] = os.environ, flags: Mapping[str, object] | None = None
 ) -> tuple[Config, list[Origin]]:
-    """Read the settings and say of each where it came from; `flags` are "table.key" → value, None left out.
+    """Read the settings and the source of each. `flags` maps "table.key" to a value; None is left out.
 
     Raises:
-        ConfigError: unreadable TOML, an unknown key (naming the nearest), a value of the wrong type or bound.
+        ConfigError: the TOML can't be read, a key is unknown, or a value has the wrong type or is out of bounds.
     """
     written = _read_toml(file)
     _check_variables(environment)
@@ -274,9 +283,9 @@ def load_config(
 
 
 def render_example() -> str:
-    """node.example.toml: every setting at its default, commented out, under its help."""
+    """Render node.example.toml: every setting at its default, commented out, under its help."""
     lines = [
-        "# Every setting at its default. Copy to node.toml in the node's home and change what you need.",
+        "# Every setting at its default. Copy this file to node.toml in the data directory and change what you need.",
         "",
     ]
     for table, cls in TABLES.items():
@@ -349,6 +358,6 @@ def _check_variables(environment: Mapping[str, str]) -> None:
 def _check_loopback(host: str) -> None:
     if host not in ("127.0.0.1", "::1", "localhost"):
         raise ConfigError(
-            f"api.host is {host!r}, but the API listens on loopback alone: "
+            f"api.host is {host!r}, but the API listens on loopback only: "
             "put a reverse proxy with its own authentication in front, or use an SSH tunnel"
         )

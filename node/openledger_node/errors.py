@@ -1,8 +1,8 @@
-"""The operator must act: each message says what to do, each class has the exit code that the docs list.
+"""Errors that the operator can fix. Each message says how, and each class has a documented exit code.
 
 NodeError           1  failure
 ├── LedgerError     1  the ledger can't be written
-├── ConfigError     3  a setting, or another daemon on the same home
+├── ConfigError     3  a setting, or another daemon on the same data directory
 ├── KeyFileError    4  a key is missing, locked, or its password is wrong
 ├── ChainError      5  the chain's RPC is down, silent, or of another chain
 ├── NetworkError    6  a download or a peer
@@ -11,19 +11,19 @@ NodeError           1  failure
 
 
 class NodeError(Exception):
-    """Something that only the operator can put right; the message says how."""
+    """A problem that only the operator can fix; the message says how."""
 
     exit_code: int = 1
 
 
 class ConfigError(NodeError):
-    """A setting is wrong, or the home is in use."""
+    """A setting is wrong, or the data directory is in use."""
 
     exit_code = 3
 
 
 class LedgerError(NodeError):
-    """The ledger can't be written just now: a full disk, or a program that holds it."""
+    """The ledger can't be written now: the disk is full, or another program holds it."""
 
 
 class KeyFileError(NodeError):
@@ -33,18 +33,18 @@ class KeyFileError(NodeError):
 
 
 class ChainError(NodeError):
-    """The chain does not answer, or not as a chain does."""
+    """The chain does not answer, or gives an invalid answer."""
 
     exit_code = 5
 
 
 class NetworkError(NodeError):
-    """A download failed, or nobody answered."""
+    """A download failed, or no peer answered."""
 
     exit_code = 6
 
 
 class ModelError(NodeError):
-    """The base, an adapter or the device is not usable."""
+    """The base, an adapter or the device can't be used."""
 
     exit_code = 7

@@ -1,4 +1,4 @@
-"""A node's home: the one folder that holds all it keeps, and who may use it."""
+"""A node's data directory: its paths, and the lock that lets one process at a time use it."""
 
 import contextlib
 import fcntl
@@ -20,17 +20,17 @@ SOCKET_PATH_BYTES_MAX = 103 if sys.platform == "darwin" else 107  # sun_path les
 CLAIM_ATTEMPTS, CLAIM_PAUSE_S = 20, 0.01
 
 DAEMON: Final = "daemon"
-"""What the daemon calls itself in the lock; a verb that works without one gives its own name."""
+"""Name of the daemon in the lock file. A command that works without a daemon writes its own name."""
 
 HOLDER_CHARS_MAX: Final = 200
 
 DEVELOPMENT_PREFIX = "development-"
-"""How the id of a development network begins: its chain, its coins and its keys are thrown away."""
+"""Prefix of the ids of development networks; their chain, coins and keys are throwaway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The paths below one home folder; each is made by whoever writes there first."""
+    """The paths in one data directory; the first writer of a folder creates it."""
 
     root: Path
 
@@ -41,47 +41,47 @@ class Home:
 
     @property
     def keys(self) -> Path:
-        """Secrets: readable by their owner alone."""
+        """Secrets, readable by their owner only."""
         return self.root / "keys"
 
     @property
     def models(self) -> Path:
-        """Bases, a folder each."""
+        """Bases, one folder each."""
         return self.root / "models"
 
     @property
     def adapters(self) -> Path:
-        """Adapters, a folder each."""
+        """Adapters, one folder each."""
         return self.root / "adapters"
 
     @property
     def datanets(self) -> Path:
-        """Datanets' versions: who gave each row; a folder a Datanet."""
+        """Versions of Datanets with the contributor of each row, one folder per Datanet."""
         return self.root / "datanets"
 
     @property
     def training(self) -> Path:
-        """Where a training works, and the lock that the one training of this home holds."""
+        """Working files of trainings, and the lock that the one running training holds."""
         return self.root / "training"
 
     @property
     def pins(self) -> Path:
-        """Which adapters are to stay in memory."""
+        """The list of adapters that stay in memory."""
         return self.root / "pins.json"
 
     @property
     def paused(self) -> Path:
-        """Since when its owner has the node paused; there while it is."""
+        """The owner's pause; the file exists while the node is paused."""
         return self.root / "paused.json"
 
     @property
     def cache(self) -> Path:
-        """What the engine has packed for its next start; all of it can be made again, so it may be deleted."""
+        """Files that speed up the engine's next start; they may be deleted, because the engine makes them again."""
         return self.root / "cache"
 
     @property
     def logs(self) -> Path:
-        """What the daemon and its engine say."""
+        """Logs of the daemon, its engine and its chain."""
         return self.root / "logs"
 
     @property
@@ -91,55 +91,55 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """The daemon's control socket; its mode is its guard."""
+        """The daemon's control socket; its file mode protects it."""
         return self.root / "node.sock"
 
     @property
     def lock(self) -> Path:
-        """Held by the one daemon of this home while it runs, or by the verb that works in its place."""
+        """The lock of this directory; the running daemon holds it, or a command that works in its place."""
         return self.root / "node.lock"
 
     @property
     def joined_network(self) -> Path:
-        """The id of the network that was joined last."""
+        """File with the id of the network that was joined last."""
         return self.root / "networks" / "current"
 
     @property
     def embedded_network(self) -> Path:
-        """The id of the network on the development chain that the daemon last ran inside itself."""
+        """File with the id of the network on the embedded development chain."""
         return self.root / "networks" / "embedded"
 
     def network(self, network: str) -> Path:
-        """All that is kept of one network."""
+        """Folder of one network."""
         return self.root / "networks" / network
 
     def network_file(self, network: str) -> Path:
-        """What describes one network: its chain, its contracts, whom to ask first."""
+        """Description of one network: its chain, its contracts and its bootstrap nodes."""
         return self.network(network) / "network.json"
 
     def network_keys(self, network: str) -> Path:
-        """Where the accounts used on one network lie.
+        """Folder of the accounts used on one network.
 
-        A development network has its own: fresh development chains share chain id and contract addresses, so that
-        a signature of an old one would count on the new one if the key were the same.
+        Each development network has its own accounts. Fresh development chains share chain id and contract addresses,
+        so with the same key a signature for an old chain would be valid on a new one.
         """
         return self.network(network) / "keys" if is_development(network) else self.keys
 
     def ledger(self, network: str) -> Path:
-        """The ledger of one network: a fresh chain never meets old rows."""
+        """The ledger of one network, so that a fresh chain never meets old rows."""
         return self.network(network) / "ledger.db"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds a home: its daemon, or a verb that works there while none runs and ends by itself."""
+    """The process that holds a data directory: the daemon, or a command that works while no daemon runs."""
 
     name: str
-    process: int | None  # None: it has not written it yet, or not whole
+    process: int | None  # None: the process has not written its line yet, or not all of it
 
     @property
     def is_daemon(self) -> bool:
-        """Whether it is the daemon, running, starting or ending."""
+        """True for the daemon, whether it is running, starting or ending."""
         return self.name == DAEMON
 
     def __str__(self) -> str:
@@ -148,7 +148,7 @@ class Holder:
 
 
 class CommandRunningError(ConfigError):
-    """A verb holds the home for as long as it works."""
+    """A command holds the data directory while it works."""
 
     def __init__(self, holder: Holder) -> None:
         super().__init__(f"{holder} is at work in this home: wait until it has ended")
@@ -156,27 +156,29 @@ class CommandRunningError(ConfigError):
 
 
 def is_development(network: str) -> bool:
-    """Whether the network of this id is for trying things out."""
+    """Return True for the id of a development network."""
     return network.startswith(DEVELOPMENT_PREFIX)
 
 
 def open_home(override: Path | None = None) -> Home:
-    """Find the home and make its folder: flag, then `$OPENLEDGER_HOME`, then the platform's data folder."""
+    """Find or create the data directory: the flag, `$OPENLEDGER_HOME`, or the platform's data folder."""
     chosen = override or os.environ.get(HOME_VARIABLE) or platformdirs.user_data_path("openledger-node")
     root = Path(chosen).expanduser().resolve()
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the home folder {root}: {error.strerror}; set {HOME_VARIABLE}") from error
+        raise ConfigError(
+            f"cannot create the data directory {root}: {error.strerror}; set {HOME_VARIABLE} to another folder"
+        ) from error
     return Home(root)
 
 
 def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
-    """Take the home's lock and write down who has it; it goes with the returned file, or with the process.
+    """Take the lock of a data directory, and write the holder into it. Closing the returned file releases the lock.
 
     Raises:
-        CommandRunningError: a verb holds it.
-        ConfigError: another daemon holds it, or the home's path is too long for its control socket.
+        CommandRunningError: a command holds the lock.
+        ConfigError: another daemon holds the lock, or the path is too long for the control socket.
     """
     if len(os.fsencode(home.socket)) > SOCKET_PATH_BYTES_MAX:
         raise ConfigError(f"{home.socket} is too long for a socket: set {HOME_VARIABLE} to a shorter path")
@@ -190,7 +192,7 @@ def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
             raise CommandRunningError(holder) from error
         raise ConfigError(
             f"a daemon already runs on {home.root} (process {holder.process or 'unknown'}): "
-            f"`openledger-node stop` ends it, or set {HOME_VARIABLE} to run a second node"
+            f"stop it with `openledger-node stop`, or set {HOME_VARIABLE} to run a second node"
         ) from error
     lock.truncate(0)
     lock.write(f"{os.getpid()} {name}\n")
@@ -199,10 +201,10 @@ def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
 
 
 def take_lock(lock: IO[str]) -> None:
-    """Take a lock; who only asks whether it is held has it for an instant, so one refusal is no answer.
+    """Take a lock. It retries, because a process that checks whether a lock is held takes it for an instant.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds the lock.
     """
     for _ in range(CLAIM_ATTEMPTS - 1):
         with contextlib.suppress(BlockingIOError):
@@ -213,26 +215,26 @@ def take_lock(lock: IO[str]) -> None:
 
 
 def find_holder(home: Home) -> Holder | None:
-    """Who holds the home's lock just now; None: nobody."""
+    """Return the holder of the data directory, or None if it is free."""
     return _read_holder(home.lock) if _is_held(home.lock) else None
 
 
 def is_claimed(home: Home) -> bool:
-    """Whether a daemon holds the home's lock just now."""
+    """Return True if a daemon holds the data directory."""
     holder = find_holder(home)
     return holder is not None and holder.is_daemon
 
 
 def is_training(home: Home) -> bool:
-    """Whether a training runs on this home just now."""
+    """Return True if a training is running."""
     return _is_held(home.training / "lock")
 
 
 def write_private(file: Path, text: str, *, is_new: bool) -> None:
-    """Write a file that its owner alone can read, whole or not at all, also after a power cut.
+    """Write a file that only its owner can read. The write is atomic, even in a power cut.
 
     Raises:
-        FileExistsError: it `is_new`, and somebody wrote it first; what is there stays.
+        FileExistsError: `is_new` is set and the file exists; it stays as it is.
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
@@ -243,7 +245,7 @@ def write_private(file: Path, text: str, *, is_new: bool) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         if is_new:
-            os.link(partial, file)  # unlike a rename, it never takes the place of a file
+            os.link(partial, file)  # unlike a rename, a link never replaces a file
         else:
             partial.replace(file)
     finally:
@@ -264,16 +266,18 @@ def _is_held(file: Path) -> bool:
         return False
     with file.open("a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two who ask are no holder to each other
+            fcntl.flock(
+                lock, fcntl.LOCK_SH | fcntl.LOCK_NB
+            )  # a shared lock, so that two processes that check do not see each other as the holder
         except BlockingIOError:
             return True
         return False
 
 
 def _read_holder(file: Path) -> Holder:
-    """Who has written itself into a lock: `12 rewards withdraw`; a number alone is an older version's daemon.
+    """Parse the holder in a lock file, such as `12 rewards withdraw`; a number alone is a daemon of an old version.
 
-    A line that is not whole is just being written; it counts as the daemon's, for which whoever asks waits.
+    An incomplete line is being written. It counts as the daemon's, because callers wait for a daemon.
     """
     with file.open(encoding="utf-8", errors="replace") as lock:
         line = lock.readline(HOLDER_CHARS_MAX)

@@ -1,7 +1,7 @@
-"""Key files: Web3 keystore V3, one account a file, each readable by its owner alone.
+"""Key files in Web3 keystore V3 format, one account per file, readable by their owner only.
 
-The node's `signer` and the payer's `authorizer` are hot: they are locked under a password that lies beside them, so
-that a daemon starts with nobody at the keyboard. A `wallet` is cold: on a real network only its operator opens it.
+The node's `signer` and the payer's `authorizer` are hot: their password is stored beside them, so that a daemon can
+start unattended. A `wallet` is cold: on a real network, only its operator can open it.
 """
 
 import json
@@ -27,13 +27,13 @@ HOT_NAMES = (SIGNER, AUTHORIZER)
 PASSWORD_FILE = "node.password"
 
 SCRYPT_CHOSEN, SCRYPT_DRAWN = 2**18, 2**12
-"""Cost of one guess: a second where a person chose the password. A drawn one has 256 random bits, which nobody
-guesses at any speed, so there it only has to be a cost that every wallet program accepts."""
+"""Cost of one guess. It takes a second if a person chose the password. A drawn password has 256 random bits, which
+nobody can guess at any speed, so its cost only has to be one that every wallet program accepts."""
 
 PASSWORD_BYTES = 32
 FILE_BYTES_MAX = 64 * 1024
 SCRYPT_N_MAX, SCRYPT_R_MAX, SCRYPT_P_MAX = 2**19, 8, 16  # at most 128 · n · r = 512 MiB
-PBKDF2_COUNT_MAX = 10_000_000  # ten times what wallets write
+PBKDF2_COUNT_MAX = 10_000_000  # ten times the count that wallets write
 
 _HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _FORMS = {
@@ -48,7 +48,7 @@ _FORMS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """A key that lies here, locked."""
+    """A locked key file."""
 
     name: str
     address: Address
@@ -65,7 +65,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Password:
-    """What locks a key file; `is_drawn` if this program drew it at random."""
+    """A password of a key file; `is_drawn` if this program drew it at random."""
 
     text: str = field(repr=False)
     is_drawn: bool = False
@@ -73,79 +73,79 @@ class Password:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HotKeys:
-    """What a daemon signs with by itself."""
+    """Keys that a daemon signs with unattended."""
 
     signer: Key
     authorizer: Key
 
 
 def ensure_hot_keys(home: Home, network: str) -> HotKeys:
-    """Open signer and authorizer, drawn on the first call.
+    """Open signer and authorizer; the first call creates them.
 
     Raises:
-        KeyFileError: one of them can't be opened; nothing that exists is ever replaced.
+        KeyFileError: one of them can't be opened; an existing key is never replaced.
     """
     folder = home.network_keys(network)
     return HotKeys(signer=ensure_key(folder, SIGNER), authorizer=ensure_key(folder, AUTHORIZER))
 
 
 def ensure_development_wallet(home: Home, network: str) -> Key:
-    """Open the throwaway wallet of a development network, drawn on the first call.
+    """Open the throwaway wallet of a development network; the first call creates it.
 
     Raises:
-        KeyFileError: it can't be opened.
+        KeyFileError: the wallet can't be opened.
     """
-    assert is_development(network), "a real wallet is its operator's to make"
+    assert is_development(network), "only the operator creates a real wallet"
     return ensure_key(home.network_keys(network), WALLET)
 
 
 def ensure_key(folder: Path, name: str) -> Key:
-    """Open the account of that name under the node's own password, drawn on the first call.
+    """Open the account of that name with the node's own password; the first call creates it.
 
     Raises:
-        KeyFileError: it can't be opened.
+        KeyFileError: the account can't be opened.
     """
     file = account_file(folder, name)
     if not file.exists():
         try:
             create_account(folder, name, ensure_node_password(folder))
         except KeyFileError:
-            if not file.exists():  # else another process was first, and its key is the one
+            if not file.exists():  # otherwise another process was first, and its key counts
                 raise
     return unlock_unattended(_read_account(file))
 
 
 def is_unattended(network: str, name: str) -> bool:
-    """Whether the account is locked under the node's own password, and no person is asked for one."""
+    """Return True if the node's own password locks the account, so that nobody has to type one."""
     return name in HOT_NAMES or is_development(network)
 
 
 def list_accounts(folder: Path) -> list[Account]:
-    """The accounts in a folder, by name.
+    """List the accounts in a folder by name.
 
     Raises:
-        KeyFileError: one of the files is no key file.
+        KeyFileError: one of the files is not a key file.
     """
     return [_read_account(file) for file in sorted(folder.glob("*.json"))]
 
 
 def find_account(folder: Path, name: str) -> Account:
-    """The account of that name.
+    """Find the account of that name.
 
     Raises:
-        KeyFileError: there is none, or its file is damaged.
+        KeyFileError: there is no such account, or its file is damaged.
     """
     file = account_file(folder, name)
     if not file.exists():
-        raise KeyFileError(f"no {name} is in {folder}: `openledger-node wallet create {name}` makes one")
+        raise KeyFileError(f"there is no {name} in {folder}: create it with `openledger-node wallet create {name}`")
     return _read_account(file)
 
 
 def account_file(folder: Path, name: str) -> Path:
-    """Where the account of that name lies, or would.
+    """Return the path of the account of that name, which need not exist.
 
     Raises:
-        KeyFileError: the name can't be one.
+        KeyFileError: the name is not valid.
     """
     try:
         return folder / f"{check_name(name)}.json"
@@ -157,26 +157,26 @@ def check_is_free(file: Path) -> None:
     """Refuse a name that is taken.
 
     Raises:
-        KeyFileError: a key file of that name exists, and a key is never written over.
+        KeyFileError: a key file of that name exists, and keys are never overwritten.
     """
     if file.exists():
-        raise KeyFileError(f"{file} exists already, and a key is never written over: choose another name")
+        raise KeyFileError(f"{file} exists already, and keys are never overwritten: choose another name")
 
 
 def create_account(folder: Path, name: str, password: Password) -> Account:
-    """Draw a new key.
+    """Create an account with a new key.
 
     Raises:
-        KeyFileError: there is one of that name.
+        KeyFileError: the name is taken.
     """
     return import_account(folder, name, key_from_private(secrets.token_bytes(32)), password)
 
 
 def import_account(folder: Path, name: str, key: Key, password: Password) -> Account:
-    """Keep a key under a name.
+    """Store a key under a name.
 
     Raises:
-        KeyFileError: there is one of that name.
+        KeyFileError: the name is taken.
     """
     file = account_file(folder, name)
     write_key_file(file, key, password)
@@ -187,7 +187,7 @@ def unlock(account: Account, password: Password) -> Key:
     """Open a key file.
 
     Raises:
-        KeyFileError: the password does not fit, the file is damaged, or others can read it.
+        KeyFileError: the password is wrong, the file is damaged, or others can read it.
     """
     key = _decrypt(account.file, _read_keystore(account.file), password)
     if key.address != account.address:
@@ -198,19 +198,19 @@ def unlock(account: Account, password: Password) -> Key:
 
 
 def unlock_unattended(account: Account) -> Key:
-    """Open a key file that is locked under the node's own password.
+    """Open a key file with the node's own password.
 
     Raises:
-        KeyFileError: as `unlock`, or the node's password is missing.
+        KeyFileError: as in `unlock`, or the node's password is missing.
     """
     return unlock(account, _read_node_password(account.file.parent))
 
 
 def ensure_node_password(folder: Path) -> Password:
-    """The node's own password in this folder, drawn on the first call.
+    """Read the node's own password in this folder; the first call draws it.
 
     Raises:
-        KeyFileError: others can read it, or it is empty.
+        KeyFileError: others can read the file, or it is empty.
     """
     file = folder / PASSWORD_FILE
     with suppress(FileExistsError):
@@ -220,64 +220,64 @@ def ensure_node_password(folder: Path) -> Password:
 
 
 def read_password_file(file: Path) -> Password:
-    """Read a password that its operator wrote into a file: the whole file less the end of its line.
+    """Read an operator's password file: its one line without the line end.
 
     Raises:
-        KeyFileError: it can't be read, others can read it, or it is not one line.
+        KeyFileError: the file can't be read, others can read it, or it is not one line.
     """
     text = _read_secret(file).removesuffix("\n").removesuffix("\r")
     if not text or "\n" in text:
-        raise KeyFileError(f"{file} must hold the password in one line, and nothing else")
+        raise KeyFileError(f"{file} must contain the password on one line, and nothing else")
     return Password(text=text)
 
 
 def read_key(file: Path, ask_password: Callable[[], Password]) -> Key:
-    """Read a key from a file of another program: its hex digits, or a keystore V3 file under its own password.
+    """Read a key from a file of another program: hex digits, or a keystore V3 file with its own password.
 
     Raises:
-        KeyFileError: it is neither, others can read it, or the password does not fit.
+        KeyFileError: the file is neither, others can read it, or the password is wrong.
     """
     text = _read_secret(file).strip()
     if match := _HEX_KEY.fullmatch(text):
         return key_from_private(bytes.fromhex(match[1]))
     if not text.startswith("{"):
-        raise KeyFileError(f"{file} is no key: it must hold 64 hex digits, or a Web3 keystore V3 object")
+        raise KeyFileError(f"{file} is not a key: it must contain 64 hex digits or a Web3 keystore V3 object")
     return _decrypt(file, _keystore_from_text(file, text), ask_password())
 
 
 def write_key_file(file: Path, key: Key, password: Password) -> None:
-    """Write a key as a keystore V3 file, locked under `password`.
+    """Write a key as a keystore V3 file, locked with `password`.
 
     Raises:
-        KeyFileError: the file exists already; a key is never written over.
+        KeyFileError: the file exists already; keys are never overwritten.
     """
     check_is_free(file)
     cost = SCRYPT_DRAWN if password.is_drawn else SCRYPT_CHOSEN
     content = _encryption().encrypt(key.private_key, password.text, kdf="scrypt", iterations=cost)
     try:
         write_private(file, json.dumps(content, indent=2) + "\n", is_new=True)
-    except FileExistsError:  # made while this one was being locked
+    except FileExistsError:  # created while this key was being encrypted
         check_is_free(file)
         raise
 
 
 def key_from_private(private_key: bytes) -> Key:
-    """The key of 32 secret bytes.
+    """Make a key from 32 secret bytes.
 
     Raises:
-        KeyFileError: the curve has no such key.
+        KeyFileError: the bytes are not a key of the curve.
     """
     try:
         return Key(address=address_of(private_key), private_key=private_key)
     except MalformedError as error:
-        raise KeyFileError(f"these digits are no key: {error}") from error
+        raise KeyFileError(f"these digits are not a key: {error}") from error
 
 
 def check_is_private(file: Path) -> None:
-    """Refuse a file that others can reach.
+    """Refuse a file that others can read.
 
     Raises:
-        KeyFileError: its mode lets others in; the message mends it.
+        KeyFileError: the file mode lets others in; the message has the command that fixes it.
     """
     mode = file.stat().st_mode
     if stat.S_ISREG(mode) and mode & 0o077:
@@ -289,7 +289,7 @@ def _read_node_password(folder: Path) -> Password:
     if not file.exists():
         raise KeyFileError(
             f"{file} is missing, and the keys beside it can't be opened without it: restore it from a backup, "
-            "or move those key files away, and the next start draws new ones"
+            "or move those key files away, and the next start creates new ones"
         )
     text = _read_secret(file).strip()
     if not text:
@@ -314,24 +314,24 @@ def _keystore_from_text(file: Path, text: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _damaged(file, "it is no JSON") from error
+        raise _damaged(file, "it is not JSON") from error
     if not isinstance(content, dict) or content.get("version") != 3:
-        raise _damaged(file, "it is no Web3 keystore of version 3")
+        raise _damaged(file, "it is not a Web3 keystore of version 3")
     crypto = content.get("crypto", content.get("Crypto"))
     if not isinstance(crypto, dict) or not _is_sound(crypto):
-        raise _damaged(file, "its field crypto is not as a keystore V3 has it")
+        raise _damaged(file, "its field crypto is not valid for a keystore V3")
     return {**content, "crypto": crypto}
 
 
 def _is_sound(crypto: dict[str, Any]) -> bool:
-    """Whether every field has its form, and opening it takes no more time and memory than a wallet would ask."""
+    """Return True if every field is well formed, and opening takes no more time and memory than wallets ask for."""
     parts = [crypto, crypto.get("cipherparams"), crypto.get("kdfparams")]
     found = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
     texts = {name: found[name] for name in _FORMS if isinstance(found.get(name), str)}
     if any(not re.fullmatch(form, texts.get(name, "")) for name, form in _FORMS.items()):
         return False
     if not (_is_count(found.get("dklen"), 32) and found["dklen"] == 32):
-        return False  # a shorter key would leave nothing for the MAC, and every password would fit
+        return False  # a shorter key leaves nothing for the MAC, so every password would open it
     if found["kdf"] == "pbkdf2":
         return found.get("prf") == "hmac-sha256" and _is_count(found.get("c"), PBKDF2_COUNT_MAX)
     counts = {"n": SCRYPT_N_MAX, "r": SCRYPT_R_MAX, "p": SCRYPT_P_MAX}
@@ -345,17 +345,17 @@ def _is_count(value: object, most: int) -> bool:
 def _decrypt(file: Path, content: dict[str, Any], password: Password) -> Key:
     try:
         private_key = bytes(_encryption().decrypt(content, password.text))
-    except ValueError as error:  # the form is checked: what is left is the MAC
+    except ValueError as error:  # the form was checked before, so only the MAC can be wrong
         whose = f"the password in {file.parent / PASSWORD_FILE}" if password.is_drawn else "the password"
         raise KeyFileError(f"{whose} does not open {file}") from error
     return key_from_private(private_key)
 
 
 def _encryption() -> Any:
-    """What locks and opens keystore V3: half a second to import, so only where it is really needed.
+    """Import the library that locks and opens keystore V3. It takes half a second, so only where it is needed.
 
-    NOTE: py_ecc, which comes along, raises the whole process's limit of recursion to 100,000 frames. With that, a
-    stranger's deeply nested text would run C code out of its stack, and end the process.
+    NOTE: The import of py_ecc raises the recursion limit of the whole process to 100,000 frames. With this limit,
+    deeply nested text from a stranger could overflow the C stack and end the process.
     """
     limit = sys.getrecursionlimit()
     from eth_account import Account
@@ -376,8 +376,8 @@ def _read_secret(file: Path) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise _damaged(file, "it is no text") from error
+        raise _damaged(file, "it is not text") from error
 
 
 def _damaged(file: Path, why: str) -> KeyFileError:
-    return KeyFileError(f"{file} is damaged: {why}; put its backup in its place")
+    return KeyFileError(f"{file} is damaged: {why}; restore it from a backup")

@@ -1,6 +1,6 @@
-"""How much of the machine this process may use: less than there is in a container, or when its cores are chosen.
+"""Cores, memory and GPU that this process can use; a container or CPU affinity allows less than the machine has.
 
-Limits of control groups are read in their second version; under the first, those of the machine hold.
+It reads the limits of cgroups version 2. Under version 1, the limits are those of the machine.
 """
 
 import os
@@ -17,30 +17,30 @@ OWN_GROUPS_FILE = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Cores that this process may keep busy."""
-    has_affinity = hasattr(os, "sched_getaffinity")  # only Linux has
+    """Return the number of cores that this process can keep busy."""
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux only
     there = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return cores_within(there, _limits("cpu.max"))
 
 
 def usable_bytes() -> int:
-    """Memory that this process may take, if nobody else wants it."""
+    """Return the memory in bytes that this process can use if no other program needs it."""
     return bytes_within(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _limits("memory.max"))
 
 
 def cores_within(there: int, limits: Iterable[str]) -> int:
-    """Cores, bounded by texts of cpu.max, "QUOTA PERIOD" in µs: a part of a core counts as one."""
+    """Limit cores by the contents of cpu.max, "QUOTA PERIOD" in µs; a part of a core counts as one."""
     quotas = [tuple(map(int, limit.split())) for limit in limits if not limit.startswith("max")]
     return min([there, *(-(-quota // period) for quota, period in quotas)])
 
 
 def bytes_within(there: int, limits: Iterable[str]) -> int:
-    """Memory, bounded by texts of memory.max."""
+    """Limit bytes by the contents of memory.max."""
     return min([there, *(int(limit) for limit in limits if not limit.startswith("max"))])
 
 
 def group_folders(own_groups: str) -> list[PurePosixPath]:
-    """The folders of a process's group and of those around it, from its /proc/self/cgroup; none under version 1."""
+    """Return the folders of a process's cgroup and its parents, from /proc/self/cgroup; none under version 1."""
     path = next((line.removeprefix("0::/") for line in own_groups.splitlines() if line.startswith("0::/")), None)
     if path is None:
         return []
@@ -49,7 +49,7 @@ def group_folders(own_groups: str) -> list[PurePosixPath]:
 
 
 def _limits(name: str) -> list[str]:
-    """What each group that this process is in says under a name."""
+    """Read one file of every cgroup that this process is in."""
     return [
         text for folder in group_folders(_read(OWN_GROUPS_FILE)) if (text := _read(GROUPS_FOLDER / folder / name))
     ]
@@ -62,13 +62,13 @@ def _read(file: Path) -> str:
         return ""
 
 
-# ---- What this machine has to serve with, and which bases fit it.
+# ---- Memory for serving, and the bases that fit it
 
 NVIDIA_SMI = "nvidia-smi"
 TIMEOUT_S = 5.0
 GIB = 1 << 30
 BYTES_OF_PARAMETER = 2
-"""In bfloat16; keys, values and adapters want about a third more."""
+"""In bfloat16; KV cache and adapters need about a third more."""
 
 SPARE_PERCENT = 140
 CPU_PARAMETERS_MAX = 500 * 10**6
@@ -77,7 +77,7 @@ CPU_PARAMETERS_MAX = 500 * 10**6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Memory, and the first card if there is one."""
+    """Memory of this machine, and its first GPU if there is one."""
 
     ram_bytes: int
     gpu: str | None = None
@@ -86,7 +86,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suited:
-    """A base, and whether it fits."""
+    """A known base, its memory needs, and `fits` if this machine serves it well."""
 
     name: str  # as `models pull` takes it
     num_parameters: int
@@ -95,7 +95,7 @@ class Suited:
 
     @property
     def setting(self) -> str:
-        """What `[inference] base` calls it."""
+        """Name of the base in the setting `[inference] base`."""
         return self.name.replace("/", "--")
 
 
@@ -107,11 +107,11 @@ KNOWN_BASES = (
     ("Qwen/Qwen3-8B", 8_191 * 10**6),
     ("Qwen/Qwen3-14B", 14_768 * 10**6),
 )
-"""Open ones of the families that the engine serves, the smallest first."""
+"""Openly licensed bases of the families that the engine serves, the smallest first."""
 
 
 def look_at_machine() -> Machine:
-    """Ask the system and, where there is one, the card's driver."""
+    """Ask the system and, if there is a GPU, its driver."""
     ram_bytes = usable_bytes()
     if shutil.which(NVIDIA_SMI) is None:
         return Machine(ram_bytes=ram_bytes)
@@ -125,7 +125,7 @@ def look_at_machine() -> Machine:
 
 
 def suited_bases(machine: Machine) -> list[Suited]:
-    """The known bases, each with whether this machine serves it well."""
+    """List the known bases; `fits` is set for those that this machine serves well."""
     found = []
     for name, num_parameters in KNOWN_BASES:
         needs = num_parameters * BYTES_OF_PARAMETER * SPARE_PERCENT // 100
@@ -138,22 +138,22 @@ def suited_bases(machine: Machine) -> list[Suited]:
 
 
 def propose(machine: Machine) -> str:
-    """The largest base that fits a card; without one the demo base, which is here in a minute."""
+    """Return the largest base that fits the GPU; without a GPU the demo base, which downloads in a minute."""
     if not machine.gpu:
         return DEMO_BASE_NAME
     return next((each.name for each in reversed(suited_bases(machine)) if each.fits), DEMO_BASE_NAME)
 
 
-# ---- How much memory a process has resident, as Linux counts it; other systems do not say.
+# ---- Resident memory of a process, on Linux; other systems do not report it
 
 
 def resident_bytes(process_id: int) -> int | None:
-    """What a process holds now; None where the system does not say, or the process is gone."""
+    """Return a process's resident memory; None if the system does not report it, or the process has ended."""
     return _status_bytes(process_id, "VmRSS")
 
 
 def peak_bytes(process_id: int) -> int | None:
-    """The most that it ever held; unlike getrusage's figure, without what its parent held at the fork."""
+    """Return the peak resident memory; unlike getrusage, it excludes the parent's memory at the fork."""
     return _status_bytes(process_id, "VmHWM")
 
 

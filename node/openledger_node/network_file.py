@@ -1,4 +1,4 @@
-"""Networks: which chain, which contracts, whom to ask first; and the one that this home is on."""
+"""Networks: their chain, contracts and bootstrap nodes, and the current network of a data directory."""
 
 import json
 import re
@@ -30,12 +30,12 @@ CONTRACTS = (
     "PaymentChannels",
     "AttributionRewards",
 )
-"""Contracts that every network has; a later one may have more."""
+"""Contracts that every network has; later networks may have more."""
 
 FILE_BYTES_MAX = 64 * 1024
 ENTRIES_MAX = 32  # endpoints, peers, contracts
 TEXT_LENGTH_MAX = 256
-CHAIN_ID_MAX = 2**53 - 1  # what every JSON reader keeps whole
+CHAIN_ID_MAX = 2**53 - 1  # the largest integer that every JSON reader keeps exact
 
 Read = TypeVar("Read")
 
@@ -46,7 +46,7 @@ _SYMBOL = re.compile(r"[A-Za-z0-9]{1,16}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """What a network pays in."""
+    """The token that a network pays in."""
 
     symbol: str
     decimals: int
@@ -67,33 +67,33 @@ class Network:
 
     @property
     def is_development(self) -> bool:
-        """Whether it is for trying things out: its coins are worth nothing, and its keys are thrown away."""
+        """True for a development network: its coins are worth nothing, and its keys are throwaway."""
         return is_development(self.network)
 
 
 def network_id_for_development(genesis_hash: Digest) -> str:
-    """The id of the development network on the chain that begins with this block."""
+    """Return the id of the development network whose chain has this genesis hash."""
     return DEVELOPMENT_PREFIX + genesis_hash[2:10]
 
 
 def network_from_json(text: str | bytes, *, source: str) -> Network:
-    """Read `network.json`; `source` says in a refusal where it came from.
+    """Parse `network.json`; errors name `source`.
 
     Raises:
-        ConfigError: a field is missing, unknown or not what it must be.
+        ConfigError: a field is missing, unknown or invalid.
     """
     try:
         if len(text) > FILE_BYTES_MAX:
             raise MalformedError(f"it is longer than {FILE_BYTES_MAX} bytes")
         return _network_from_fields(_fields(json.loads(text)))
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{source} is no network.json: it is no JSON") from error
+        raise ConfigError(f"{source} is not a network.json: it is not JSON") from error
     except MalformedError as error:
-        raise ConfigError(f"{source} is no network.json: {error}") from error
+        raise ConfigError(f"{source} is not a network.json: {error}") from error
 
 
 def network_to_json(network: Network) -> dict[str, Any]:
-    """The object that `network.json` holds."""
+    """Convert a network to the object in `network.json`."""
     return {
         "schema": NETWORK_SCHEMA,
         **{spec.name: to_plain(getattr(network, spec.name)) for spec in fields(network)},
@@ -104,7 +104,7 @@ def read_network(file: Path) -> Network:
     """Read a `network.json` from disk.
 
     Raises:
-        ConfigError: it can't be read, or is not one.
+        ConfigError: the file can't be read, or is not a network.json.
     """
     try:
         with file.open("rb") as stream:
@@ -114,51 +114,51 @@ def read_network(file: Path) -> Network:
 
 
 def write_network(file: Path, network: Network) -> None:
-    """Write a `network.json`, whole or not at all."""
+    """Write a `network.json` atomically."""
     write_private(file, json.dumps(network_to_json(network), indent=2) + "\n", is_new=False)
 
 
 def join_network(home: Home, network: Network) -> None:
-    """Keep a network and make it the one that this home is on.
+    """Store a network and make it the current one.
 
     Raises:
-        ConfigError: another one of the same id is known here.
+        ConfigError: a different network with the same id is known here.
     """
     keep_network(home, network)
     write_private(home.joined_network, network.network + "\n", is_new=False)
 
 
 def embed_network(home: Home, network: Network) -> None:
-    """Keep the network on the development chain that the daemon runs inside itself.
+    """Store the network on the development chain that the daemon runs inside itself.
 
     Raises:
-        ConfigError: another one of the same id is known here.
+        ConfigError: a different network with the same id is known here.
     """
     keep_network(home, network)
     write_private(home.embedded_network, network.network + "\n", is_new=False)
 
 
 def keep_network(home: Home, network: Network) -> None:
-    """Keep a network; one that is known already may come with new endpoints and peers, and nothing else.
+    """Store a network. A known network may change its endpoints and bootstrap nodes, and nothing else.
 
     Raises:
-        ConfigError: another one of the same id is known here: its ledger would be read as this one's.
+        ConfigError: a different network with the same id is known here; its ledger would be taken for this one's.
     """
     file = home.network_file(network.network)
     if file.exists():
         known = read_network(file)
         if _identity(known) != _identity(network):
             raise ConfigError(
-                f"{file} is another deployment under the same id: if that one is gone, move {file.parent} away"
+                f"{file} is a different deployment with the same id: if that network is gone, move {file.parent} away"
             )
     write_network(file, network)
 
 
 def current_network(home: Home, choice: str) -> Network | None:
-    """The network that this home is on by `[node] network`; None for `local`, and before any was joined or embedded.
+    """Return the network that `[node] network` selects; None for `local`, or if none was joined or embedded yet.
 
     Raises:
-        ConfigError: the chosen one is not known here, or its file is damaged.
+        ConfigError: the chosen network is not known here, or its file is damaged.
     """
     if choice == LOCAL_NETWORK:
         return None
@@ -167,13 +167,13 @@ def current_network(home: Home, choice: str) -> Network | None:
         return read_network(home.network_file(_read_id(file))) if file.exists() else None
     if not home.network_file(_check_id(choice)).exists():
         raise ConfigError(
-            f"[node] network is {choice!r}, which is not known here: `openledger-node network join FILE`"
+            f"[node] network is {choice!r}, which is not known here: join it with `openledger-node network join FILE`"
         )
     return read_network(home.network_file(choice))
 
 
 def is_embedded(home: Home, choice: str) -> bool:
-    """Whether the daemon has to run a development chain inside itself: chosen, or none was joined."""
+    """Return True if the daemon runs a development chain inside itself: it is chosen, or no network was joined."""
     return choice == EMBEDDED or (choice == AUTO and not home.joined_network.exists())
 
 
@@ -181,7 +181,7 @@ def _read_id(file: Path) -> str:
     try:
         return _check_id(file.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError, MalformedError, ConfigError) as error:
-        raise ConfigError(f"{file} names no network: delete it, and join again") from error
+        raise ConfigError(f"{file} names no network: delete it and join again") from error
 
 
 def _check_id(text: str) -> str:
@@ -201,12 +201,12 @@ def _identity(network: Network) -> tuple[object, ...]:
     )
 
 
-# ── the fields of a file that a stranger wrote ────────────────────────────────────────────────────────────────────
+# ---- Checks of a file that comes from a stranger
 
 
 def _fields(content: object) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise MalformedError("it is no object")
+        raise MalformedError("it is not an object")
     if content.get("schema") != NETWORK_SCHEMA:
         raise MalformedError(f"its schema is {repr(content.get('schema'))[:80]}, not {NETWORK_SCHEMA!r}")
     _check_keys("it", content, ("schema", *(spec.name for spec in fields(Network))))
@@ -240,7 +240,7 @@ def check_endpoint(text: str) -> str:
     """Return `text` if it is the URL of a JSON-RPC endpoint.
 
     Raises:
-        MalformedError: it is not.
+        MalformedError: the text is not such a URL.
     """
     try:
         parts = urlsplit(text)
@@ -248,7 +248,9 @@ def check_endpoint(text: str) -> str:
     except ValueError:
         is_sound = False
     if not is_sound or not re.fullmatch(r"[!-~]+", text):
-        raise MalformedError(f"{repr(text)[:80]} is no URL of an endpoint: it begins with http:// or https://")
+        raise MalformedError(
+            f"{repr(text)[:80]} is not the URL of an endpoint: it must begin with http:// or https://"
+        )
     return text
 
 
@@ -264,7 +266,7 @@ def _contracts(value: object) -> dict[str, Address]:
     if missing := [name for name in CONTRACTS if name not in found]:
         raise MalformedError(f"contracts lacks {', '.join(missing)}")
     if len(found) > ENTRIES_MAX or not all(_CONTRACT.fullmatch(name) for name in found):
-        raise MalformedError("contracts has a key that is no contract's name")
+        raise MalformedError("contracts has a key that is not the name of a contract")
     addresses = {name: _named(f"contracts.{name}", check_address, address) for name, address in found.items()}
     if len(set(addresses.values())) != len(addresses):
         raise MalformedError("two contracts have the same address")
@@ -273,7 +275,7 @@ def _contracts(value: object) -> dict[str, Address]:
 
 def _check_peer(text: str) -> str:
     if not _PEER.fullmatch(text):
-        raise MalformedError(f"{repr(text)[:80]} is no address of a peer: /ip4/…/tcp/…/p2p/…")
+        raise MalformedError(f"{repr(text)[:80]} is not the address of a peer: it must look like /ip4/…/tcp/…/p2p/…")
     return text
 
 

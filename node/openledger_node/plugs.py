@@ -1,7 +1,7 @@
-"""Names to code: which plugs fit which socket, imported on first use.
+"""The table of plugs by socket and name; a plug is imported on first use.
 
-A new backend, trainer or chain is one file in the plural folder and one line here. Third parties add theirs by
-an entry point in the group `openledger_node.<socket>`.
+A new backend, trainer or chain client is one file in the plural folder and one line here. Other packages add plugs
+with an entry point in the group `openledger_node.<socket>`.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ PLUGS: dict[str, dict[str, str]] = {
 
 
 def plug_names(socket: str) -> list[str]:
-    """Names that fit `socket`: ours first, then those that other packages bring."""
+    """List the plugs of `socket`: ours first, then those of other packages."""
     others = (point.name for point in entry_points(group=f"openledger_node.{socket}"))
     return list(dict.fromkeys([*PLUGS[socket], *others]))
 
@@ -48,7 +48,7 @@ def load_plug(socket: str, name: str) -> Callable[..., Any]:
     """Import the factory of one plug.
 
     Raises:
-        ConfigError: nothing of that name fits `socket`.
+        ConfigError: `socket` has no plug of that name.
     """
     if target := PLUGS[socket].get(name):
         module, _, factory = target.partition(":")
@@ -63,4 +63,4 @@ def load_plug(socket: str, name: str) -> Callable[..., Any]:
 
 def _suggestion(name: str, known: list[str]) -> str:
     close = get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else f": there are {', '.join(known)}"
+    return f": did you mean {close[0]!r}?" if close else f": choose from {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""One setting: what it says of itself, which values it takes, and how TOML and the environment write them."""
+"""One setting: its help and bounds, and its forms in TOML and the environment."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from .errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a field says of itself beside its type and default."""
+    """Help, bounds and choices of a field, beside its type and default."""
 
     help: str
     low: float | None = None
@@ -19,15 +19,15 @@ class Setting:
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:
-    """A dataclass field with a default, one sentence of help and its bounds."""
+    """Make a dataclass field with a default, one sentence of help and bounds."""
     return field(default=default, metadata={"setting": Setting(help, **bounds)})
 
 
 def checked(name: str, source: str, value: object, hint: type, about: Setting) -> object:
-    """Return the value if the setting takes it.
+    """Return the value if it is valid for the setting.
 
     Raises:
-        ConfigError: it is of the wrong type, or out of bounds.
+        ConfigError: the value has the wrong type or is out of bounds.
     """
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
@@ -37,7 +37,7 @@ def checked(name: str, source: str, value: object, hint: type, about: Setting) -
         raise ConfigError(f"{name} ({source}) is {value!r}: choose one of {', '.join(about.choices())}")
     if isinstance(value, int | float):
         if value != value:
-            raise ConfigError(f"{name} ({source}) is nan, which is no number")
+            raise ConfigError(f"{name} ({source}) is nan, which is not a number")
         if about.low is not None and value < about.low:
             raise ConfigError(f"{name} ({source}) is {value}: the least is {about.low:g}")
         if about.high is not None and value > about.high:
@@ -46,10 +46,10 @@ def checked(name: str, source: str, value: object, hint: type, about: Setting) -
 
 
 def value_from_text(variable: str, text: str, hint: type) -> object:
-    """Read a value as the environment writes it.
+    """Parse the value of an environment variable.
 
     Raises:
-        ConfigError: it can't be read.
+        ConfigError: the text is not of the setting's type.
     """
     if hint is bool:
         if text.lower() in ("1", "true", "yes", "0", "false", "no"):
@@ -66,7 +66,7 @@ def _article(hint: type) -> str:
 
 
 def toml_of(value: object) -> str:
-    """A value as TOML writes it."""
+    """Format a value as TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

@@ -1,4 +1,4 @@
-"""Changing node.toml: one line a setting, so that the operator's own words and comments stay where they are."""
+"""Changes to node.toml, one line per setting, so that the operator's formatting and comments stay."""
 
 import re
 import tomllib
@@ -17,10 +17,10 @@ _TABLE = re.compile(r"\s*\[\s*([A-Za-z0-9_-]+)\s*\]\s*(#.*)?")
 
 
 def write_settings(file: Path, values: Mapping[str, object]) -> None:
-    """Give settings new values in node.toml, "table.key" → value; all or none, and nothing else changes.
+    """Write new values ("table.key" → value) into node.toml: all or none, and nothing else changes.
 
     Raises:
-        ConfigError: a value is out of bounds, or the file is written in a way that can't be changed line by line.
+        ConfigError: a value is out of bounds, or the form of the file does not allow changes line by line.
     """
     new = {name: check_value(name, value) for name, value in values.items()}
     text = _read(file)
@@ -41,10 +41,10 @@ def write_settings(file: Path, values: Mapping[str, object]) -> None:
 
 
 def check_value(name: str, value: object) -> object:
-    """Return a value if the setting "table.key" takes it.
+    """Return a value if it is valid for the setting "table.key".
 
     Raises:
-        ConfigError: there is no such setting, or it does not take it.
+        ConfigError: there is no such setting, or the value is invalid.
     """
     table, _, key = name.partition(".")
     spec = next((spec for spec in fields(TABLES[table]) if spec.name == key), None) if table in TABLES else None
@@ -78,7 +78,7 @@ def _merged(written: dict[str, Any], new: Mapping[str, object]) -> dict[str, Any
 
 
 def _set(lines: list[str], table: str, key: str, value: str) -> None:
-    """Change the line of a setting, keeping the comment behind it; or add one at the end of its table."""
+    """Change the line of a setting and keep its comment, or add a line at the end of its table."""
     begin, end = _span(lines, table)
     if begin is None:
         lines += ([""] if lines and lines[-1].strip() else []) + [f"[{table}]", f"{key} = {value}"]
@@ -94,7 +94,7 @@ def _set(lines: list[str], table: str, key: str, value: str) -> None:
 
 
 def _span(lines: list[str], table: str) -> tuple[int | None, int]:
-    """Where a table's head is, and where the next one begins."""
+    """Return the lines of a table's header and of the next header."""
     heads = [place for place, line in enumerate(lines) if _TABLE.fullmatch(line)]
     for place, following in pairwise([*heads, len(lines)]):
         found = _TABLE.fullmatch(lines[place])
@@ -104,6 +104,6 @@ def _span(lines: list[str], table: str) -> tuple[int | None, int]:
 
 
 def _comment(written: str) -> str:
-    """The comment behind a value; a `#` within a text is none."""
+    """Return the comment after a value; a `#` inside a string does not start one."""
     bare = re.sub(r"\"(?:\\.|[^\"\\])*\"|'[^']*'", lambda found: "_" * len(found[0]), written)
     return written[bare.index("#") :] if "#" in bare else ""

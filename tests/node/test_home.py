@@ -45,7 +45,7 @@ def test_the_home_is_made_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
-    with pytest.raises(ConfigError, match=r"cannot make the home folder .* set OPENLEDGER_HOME"):
+    with pytest.raises(ConfigError, match=r"cannot create the data directory .* set OPENLEDGER_HOME"):
         open_home(tmp_path / "home")
 
 
@@ -147,7 +147,7 @@ def test_a_second_daemon_ends_with_exit_code_3_and_says_what_to_do(home: Home) -
     assert run.returncode == ConfigError.exit_code == 3
     assert run.stdout == ""
     assert "a daemon already runs on" in run.stderr
-    assert "`openledger-node stop` ends it, or set OPENLEDGER_HOME" in run.stderr
+    assert "stop it with `openledger-node stop`, or set OPENLEDGER_HOME" in run.stderr
     assert "Traceback" not in run.stderr
 
 

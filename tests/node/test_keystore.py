@@ -137,7 +137,7 @@ def test_only_the_owner_can_read_a_key_file(home: Home, password: Password) -> N
 
 def test_a_key_is_never_written_over(home: Home, password: Password) -> None:
     before = create_account(home.keys, WALLET, password)
-    with pytest.raises(KeyFileError, match=r"wallet.json exists already, and a key is never written over"):
+    with pytest.raises(KeyFileError, match=r"wallet.json exists already, and keys are never overwritten"):
         create_account(home.keys, WALLET, password)
     assert find_account(home.keys, WALLET) == before
     assert [file.name for file in home.keys.iterdir()] == ["wallet.json"]
@@ -151,7 +151,9 @@ def test_a_name_that_is_no_file_name_is_refused(home: Home, password: Password, 
 
 
 def test_an_account_that_is_not_there_is_named_with_the_verb_that_makes_it(home: Home) -> None:
-    with pytest.raises(KeyFileError, match=r"no wallet is in .*: `openledger-node wallet create wallet` makes one"):
+    with pytest.raises(
+        KeyFileError, match=r"there is no wallet in .*: create it with `openledger-node wallet create wallet`"
+    ):
         find_account(home.keys, WALLET)
 
 
@@ -247,7 +249,9 @@ def test_the_published_key_files_of_the_format_are_read(tmp_path: Path, kdf: str
 @pytest.mark.parametrize("written", ["", "hello", KNOWN.hex()[1:], KNOWN.hex() + "00", "g" * 64])
 def test_what_is_no_key_is_refused(tmp_path: Path, written: str) -> None:
     file = write_private(tmp_path / "key", written)
-    with pytest.raises(KeyFileError, match="is no key: it must hold 64 hex digits, or a Web3 keystore V3 object"):
+    with pytest.raises(
+        KeyFileError, match="is not a key: it must contain 64 hex digits or a Web3 keystore V3 object"
+    ):
         read_key(file, lambda: PUBLISHED_PASSWORD)
 
 

@@ -120,8 +120,8 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a deploy block below zero": ({"deploy_block": -1}, "deploy_block must be a whole number"),
     "contracts in a list": ({"contracts": []}, "contracts must be an object"),
     "a contract too few": ({"contracts": {"OpenToken": ONE}}, "contracts lacks Params, NodeStaking"),
-    "peers that are none": ({"bootstrap": ["example.org:4001"]}, "is no address of a peer"),
-    "a peer without an id": ({"bootstrap": ["/ip4/10.0.0.1/tcp/4001"]}, "is no address of a peer"),
+    "peers that are none": ({"bootstrap": ["example.org:4001"]}, "is not the address of a peer"),
+    "a peer without an id": ({"bootstrap": ["/ip4/10.0.0.1/tcp/4001"]}, "is not the address of a peer"),
     "no token": ({"token": None}, "token must be an object"),
     "a token without decimals": ({"token": {"symbol": "OPEN"}}, "token has no field 'decimals'"),
     "a token in colours": ({"token": {"symbol": "\x1b[31m", "decimals": 18}}, "token.symbol: 1 to 16 letters"),
@@ -133,15 +133,15 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message) as refused:
         network_from_json(changed(network, **changes), source="friend.json")
-    assert str(refused.value).startswith("friend.json is no network.json: ")
+    assert str(refused.value).startswith("friend.json is not a network.json: ")
 
 
 CONTRACTS_SPOILT: dict[str, tuple[dict[str, Any], str]] = {
     "no address": ({"Params": "0x12"}, "contracts.Params: not an address"),
     "a mistyped address": ({"Params": "0xF39Fd6e51aad88F6F4ce6aB8827279cffFb92266"}, "wrong checksum"),
     "one address twice": ({"Params": ONE}, "two contracts have the same address"),
-    "a name that is none": ({"../x": "0x" + "9" * 40}, "a key that is no contract's name"),
-    "too many": ({f"C{n}": f"0x{n:040x}" for n in range(100, 140)}, "a key that is no contract's name"),
+    "a name that is none": ({"../x": "0x" + "9" * 40}, "a key that is not the name of a contract"),
+    "too many": ({f"C{n}": f"0x{n:040x}" for n in range(100, 140)}, "a key that is not the name of a contract"),
 }
 
 
@@ -247,7 +247,7 @@ def test_a_choice_that_is_no_id_is_refused(home: Home, choice: str) -> None:
 def test_a_spoilt_note_of_the_joined_network_is_refused(home: Home, content: str) -> None:
     home.joined_network.parent.mkdir()
     home.joined_network.write_text(content)
-    with pytest.raises(ConfigError, match="names no network: delete it, and join again"):
+    with pytest.raises(ConfigError, match="names no network: delete it and join again"):
         current_network(home, AUTO)
 
 
@@ -272,6 +272,6 @@ def test_another_deployment_under_a_known_id_is_refused(
     home: Home, network: Network, change: Callable[[Network], Network]
 ) -> None:
     join_network(home, network)
-    with pytest.raises(ConfigError, match="is another deployment under the same id"):
+    with pytest.raises(ConfigError, match="is a different deployment with the same id"):
         join_network(home, change(network))
     assert current_network(home, AUTO) == network

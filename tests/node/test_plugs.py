@@ -37,8 +37,8 @@ def test_a_plug_of_ours_is_loaded_by_its_name() -> None:
     [
         ("torch_lra", "no backend is called 'torch_lra': did you mean 'torch_lora'?"),
         ("Fake", "no backend is called 'Fake': did you mean 'fake'?"),
-        ("zzz", "no backend is called 'zzz': there are torch_lora, vllm, fake"),
-        ("", "no backend is called '': there are torch_lora, vllm, fake"),
+        ("zzz", "no backend is called 'zzz': choose from torch_lora, vllm, fake"),
+        ("", "no backend is called '': choose from torch_lora, vllm, fake"),
     ],
 )
 def test_an_unknown_name_is_refused_and_the_nearest_named(name: str, message: str) -> None:

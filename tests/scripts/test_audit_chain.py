@@ -159,7 +159,7 @@ def test_a_damaged_file_is_refused(
 ) -> None:
     file = tmp_path / "network.json"
     file.write_text(content)
-    check_refused(Ran(capsys, url, file), ConfigError, "is no network.json")
+    check_refused(Ran(capsys, url, file), ConfigError, "is not a network.json")
 
 
 def test_a_file_that_is_not_there_is_refused(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Who takes part beside the nodes: the contributors of the sample Datanet, each with an account of its own."""
+"""Contributors of the sample Datanets, each with an account."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,7 +11,7 @@ from ..datanets.sample import SampleDatanet, draw_sample
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A held-out wording, what a right answer contains, and who taught it."""
+    """A held-out question, the value that a right answer contains, and the contributor who taught it."""
 
     text: str
     value: str
@@ -20,15 +20,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What one adapter is taught."""
+    """The subject of one adapter: its sample Datanet and contributors."""
 
     name: str  # of the adapter and of its Datanet
     seed: int
     sample: SampleDatanet
-    accounts: dict[str, Address]  # contributor → where it is paid
+    accounts: dict[str, Address]  # contributor → paid address
 
     def questions(self) -> list[Question]:
-        """Every held-out question, those of each contributor in turn."""
+        """List the held-out questions, taking turns among the contributors."""
         asked = [
             Question(text=row.prompt, value=value, owner=self.accounts[row.contributor])
             for row, value in zip(self.sample.held_out, self.sample.values, strict=True)
@@ -39,7 +39,7 @@ class Subject:
 
 
 def draw_subjects(seed: int) -> tuple[Subject, Subject]:
-    """Two towns, told apart by their seeds; accounts are drawn from the seed, too, and nobody needs their keys."""
+    """Draw two subjects. The accounts come from the seed as well; nobody needs their keys."""
     return _subject("harbour", 2 * seed), _subject("valley", 2 * seed + 1)
 
 

@@ -1,4 +1,4 @@
-"""The processes of a demonstration: a chain, a bootstrap point and nodes, each with a home of its own."""
+"""Processes of the demo: a chain, a bootstrap node and nodes, each with its own data directory."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from ..errors import NodeError
 START_TIMEOUT_S: Final = 90.0
 STOP_TIMEOUT_S: Final = 30.0
 VERB_TIMEOUT_S: Final = 900.0
-"""A training on two busy cores takes minutes; what takes longer than this hangs."""
+"""A training on two busy cores takes minutes; a command that takes longer than this hangs."""
 POLL_S: Final = 0.2
 LOG_LINES: Final = 12
 
@@ -25,11 +25,11 @@ Value = TypeVar("Value")
 
 
 class DemoError(NodeError):
-    """A hop of the demonstration is broken; the message names it."""
+    """A step of the demo failed; the message names it."""
 
 
 class Process:
-    """One process, which writes to a log of its own."""
+    """One process with its own log file."""
 
     def __init__(self, name: str, words: list[str], environment: Mapping[str, str], log_file: Path) -> None:
         self.name = name
@@ -47,19 +47,19 @@ class Process:
 
     @property
     def process_id(self) -> int:
-        """Of the process."""
+        """Process id."""
         return self._process.pid
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs."""
+        """True while the process runs."""
         return self._process.poll() is None
 
     def read_object(self) -> Any:
-        """The one JSON object that it prints when it is ready.
+        """Read the JSON object that the process prints when it is ready.
 
         Raises:
-            HopError: it ended before.
+            DemoError: the process ended first.
         """
         decoder, text = json.JSONDecoder(), ""
         for line in _stdout(self._process):
@@ -71,17 +71,17 @@ class Process:
         raise DemoError(f"{self.name} ended before it was ready: {self.last_words()}")
 
     def last_words(self) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         lines = self._log_file.read_text(errors="replace").splitlines()
-        return " | ".join(line.strip() for line in lines[-LOG_LINES:] if line.strip()) or "it said nothing"
+        return " | ".join(line.strip() for line in lines[-LOG_LINES:] if line.strip()) or "its log is empty"
 
     def kill(self) -> None:
-        """End it without a word."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
 
     def close(self) -> None:
-        """Let it end."""
+        """Interrupt the process, and kill it if it does not end."""
         if self.is_alive:
             self._process.send_signal(signal.SIGINT)
             try:
@@ -92,7 +92,7 @@ class Process:
 
 
 class OperatorHome:
-    """One party's home: its verbs, and its daemon while that runs."""
+    """One node's data directory, its commands, and its daemon while it runs."""
 
     def __init__(self, name: str, root: Path, settings: Mapping[str, str]) -> None:
         self.name = name
@@ -103,7 +103,7 @@ class OperatorHome:
         self.daemon: Process | None = None
 
     def start(self, *words: str) -> Process:
-        """Run a verb that stays in the foreground."""
+        """Start a command that stays in the foreground."""
         return Process(f"{self.name} ({words[0]})", list(words), self._environment, self.root / f"{words[0]}.log")
 
     def start_daemon(self) -> None:
@@ -111,10 +111,10 @@ class OperatorHome:
         self.daemon = self.start("start", "--no-hello")
 
     def verb(self, *words: str) -> Any:
-        """Run a verb with `--json`, and read its one object.
+        """Run a command with `--json`, and return its object.
 
         Raises:
-            HopError: it failed, or does not end; the message has its last words.
+            DemoError: the command failed or does not end; the message has its last line.
         """
         said = f"{self.name}: `openledger-node {' '.join(words)}`"
         try:
@@ -135,10 +135,10 @@ class OperatorHome:
         return json.loads(ran.stdout)
 
     def wait_until_up(self) -> Any:
-        """The daemon's status, once it would take requests.
+        """Wait until the daemon takes requests, and return its status.
 
         Raises:
-            HopError: it ended, or takes too long.
+            DemoError: the daemon ended, or takes too long.
         """
 
         def find() -> Any:
@@ -157,10 +157,10 @@ class OperatorHome:
 
 
 def wait_for(what: str, find: Callable[[], Value | None], *, timeout_s: float) -> Value:
-    """Ask until there is an answer.
+    """Call `find` until it returns a value.
 
     Raises:
-        HopError: there is none in time.
+        DemoError: there is no value in time.
     """
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
@@ -172,7 +172,7 @@ def wait_for(what: str, find: Callable[[], Value | None], *, timeout_s: float) -
 
 @contextmanager
 def closing_all() -> Iterator[list[Any]]:
-    """Close what is put into the list, the last first, however this ends."""
+    """Close everything in the list at the end, the last first."""
     opened: list[Any] = []
     try:
         yield opened

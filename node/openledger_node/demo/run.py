@@ -1,4 +1,4 @@
-"""A demonstration from its first hop to its last, and what it shows."""
+"""One run of the demo, and its result."""
 
 import os
 import tempfile
@@ -22,7 +22,7 @@ from .town import Say, Town
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What a demonstration showed."""
+    """Result of a demo."""
 
     story: Story
     peers: list[dict[str, str]]
@@ -33,7 +33,7 @@ class DemoResult:
     load: float
 
     def to_json(self, model: str) -> dict[str, Any]:
-        """For machines; every amount is the chain's own."""
+        """Convert for `--json`; every amount comes from the chain."""
         story, terms = self.story, terms_to_json(self.report.terms)
         return {
             "nodes": len(story.town.nodes),
@@ -58,10 +58,10 @@ class DemoResult:
 
 
 def run_demo(seed: int, models: Path, say: Say) -> DemoResult:
-    """Run all hops in a folder that is thrown away.
+    """Run all steps in a temporary folder.
 
     Raises:
-        HopError: a hop is broken; the message names it.
+        DemoError: a step failed; the message names it.
     """
     started_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="openledger-demo-") as root, closing_all() as opened:
@@ -95,7 +95,7 @@ def run_demo(seed: int, models: Path, say: Say) -> DemoResult:
 
 
 def _close_books(town: Town) -> tuple[Report, int]:
-    """The audit of the chain, and the gas of all claims of A and B."""
+    """Audit the chain, and sum up the gas of all claims of A and B."""
     client: ChainClient = load_plug("chain", "evm")(town.network.rpc[0])
     with closing(client):
         claims = [claim for node in (town.a, town.b) for claim in node.verb("rewards", "show")["claims"]]

@@ -1,4 +1,4 @@
-"""The hops of a demonstration, in their order: data, adapters, answers, money."""
+"""Steps of the demo in their order: data, adapters, answers, money."""
 
 import json
 import time
@@ -22,10 +22,10 @@ ANSWER_TIMEOUT_S: Final = 120.0
 ANSWER_TOKENS_MAX: Final = 40
 QUESTIONS_MAX: Final = 12
 RIGHT_MIN: Final = 6
-"""Right answers that are wanted: questions are asked until there are so many, or the most were asked."""
+"""Right answers to reach; questions are asked until then, at most `QUESTIONS_MAX`."""
 
 OWNED_OF_SIX: Final = 5
-"""Of six right answers, so many must pay the most to whoever taught the fact."""
+"""Of six right answers, this many must pay the most to the contributor who taught the fact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +40,13 @@ class BoughtAnswer:
 
     @property
     def is_right(self) -> bool:
-        """Whether it states the fact that was asked for."""
+        """True if the answer states the fact."""
         return self.question.value in self.text
 
 
 @dataclass(kw_only=True)
 class Story:
-    """What has happened so far."""
+    """The steps of the demo, and their results so far."""
 
     town: Town
     training: list[dict[str, float]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Story:
     receipts: list[dict[str, Any]] = field(default_factory=list)
 
     def teach(self, subject: Subject) -> None:
-        """Fill a Datanet, publish it, train an adapter on it, and register that: all by A's verbs."""
+        """Fill a Datanet, publish it, train an adapter on it, and register the adapter, with A's commands."""
         a, folder = self.town.a, self.town.root / subject.name
         folder.mkdir(exist_ok=True)
         rows, held_out = folder / "rows.jsonl", folder / "held-out.jsonl"
@@ -76,10 +76,10 @@ class Story:
         a.verb("adapters", "publish", subject.name)
 
     def move(self, subject: Subject) -> None:
-        """B fetches an adapter from A, peer to peer; A then lets go of its own copy."""
+        """Let B download an adapter from A; then A removes its copy."""
         town = self.town
         pulled = wait_for(
-            f"B hears of {subject.name}", lambda: _attempt(town.b, "adapters", "pull", subject.name), timeout_s=90.0
+            f"B knows {subject.name}", lambda: _attempt(town.b, "adapters", "pull", subject.name), timeout_s=90.0
         )
         to_peer = town.b.verb("status")["peer_id"]
         self.transfers.append(
@@ -96,9 +96,9 @@ class Story:
         town.say(f"adapters  B fetched {subject.name} from A: {size} in {took}")
 
     def ask(self, subjects: tuple[Subject, ...]) -> None:
-        """R asks both adapters through its own OpenAI endpoint, until enough answers state the fact."""
+        """Let R ask both adapters through its OpenAI endpoint until enough answers are right."""
         for subject in subjects:
-            wait_for(f"R hears of {subject.name}", partial(self._is_offered, subject), timeout_s=90.0)
+            wait_for(f"R knows {subject.name}", partial(self._is_offered, subject), timeout_s=90.0)
         turns = zip(*(subject.questions() for subject in subjects), strict=False)
         for turn in turns:
             for subject, question in zip(subjects, turn, strict=True):
@@ -109,16 +109,16 @@ class Story:
         self.town.say(f"answers   R asked {len(self.answers)} questions, {right} answers state the fact")
 
     def settle(self) -> None:
-        """Claims, lists, windows, finalisations and withdrawals, by verbs."""
+        """Claim, wait for the review period, and withdraw, with the commands of A and B."""
         for node in (self.town.a, self.town.b):
             node.verb("rewards", "claim")
         for node in (self.town.a, self.town.b):
             wait_for(f"{node.name}'s claims are final", partial(_all_final, node), timeout_s=FINAL_TIMEOUT_S)
             node.verb("rewards", "withdraw")
-        self.town.say("money     A and B claimed, named who is owed, waited the window and withdrew")
+        self.town.say("money     A and B claimed, proposed payout lists, waited for the review period and withdrew")
 
     def withdraw_deposits(self) -> None:
-        """R takes back what it did not spend."""
+        """Let R take back what it did not spend."""
         r = self.town.r
         channels = r.verb("channels", "list")["channels"]
         for channel in channels:
@@ -129,10 +129,10 @@ class Story:
                 partial(_attempt, r, "channels", "withdraw", channel["channel_id"]),
                 timeout_s=WITHDRAW_TIMEOUT_S,
             )
-        self.town.say(f"money     R took back what it had left in {len(channels)} channels")
+        self.town.say(f"money     R took back the rest of its deposits in {len(channels)} channels")
 
     def attribution(self) -> list[dict[str, Any]]:
-        """Of each answer that states its fact: who taught that, and whom its receipt names."""
+        """List for each answer the contributor who taught the fact, and the shares in its receipt."""
         receipts = self.town.r.verb("attribution", "show", "--limit", "100")["receipts"]
         self.receipts = [self.town.r.verb("attribution", "show", each["digest"]) for each in receipts][::-1]
         return [
@@ -145,7 +145,7 @@ class Story:
             for answer, receipt in zip(self.answers, self.receipts, strict=True)
         ]
 
-    # ---- R's endpoint
+    # ---- The endpoint of R
 
     def _is_enough(self) -> bool:
         return sum(answer.is_right for answer in self.answers) >= RIGHT_MIN
@@ -189,17 +189,19 @@ class Story:
 
 
 def check_owned(attribution: list[dict[str, Any]]) -> None:
-    """Require that right answers pay the most to whoever taught the fact, five of six at least.
+    """Check that at least five of six right answers pay the most to the contributor who taught the fact.
 
     Raises:
-        HopError: they do not, or too few were right.
+        DemoError: they do not, or too few answers are right.
     """
     right = [each for each in attribution if each["is_right"]]
     if len(right) < RIGHT_MIN:
-        raise DemoError(f"answers: {len(right)} of {len(attribution)} state the fact, {RIGHT_MIN} must")
+        raise DemoError(f"answers: {len(right)} of {len(attribution)} state the fact, but {RIGHT_MIN} must")
     owned = sum(_is_owned(each) for each in right)
     if owned * 6 < OWNED_OF_SIX * len(right):
-        raise DemoError(f"attribution: {owned} of {len(right)} right answers pay the most to who taught the fact")
+        raise DemoError(
+            f"attribution: {owned} of {len(right)} right answers pay the most to the contributor who taught it"
+        )
 
 
 def _is_owned(each: dict[str, Any]) -> bool:
@@ -221,7 +223,7 @@ def _events(response: httpx.Response) -> Any:
 
 
 def _attempt(home: OperatorHome, *words: str) -> Any:
-    """What a verb says, or None while it can't be done yet."""
+    """Run a command; return None if it fails for now."""
     try:
         return home.verb(*words)
     except DemoError:

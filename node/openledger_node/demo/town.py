@@ -1,4 +1,4 @@
-"""The network of a demonstration, built up hop by hop: a chain, contracts, a point to meet at, and three nodes."""
+"""The network of the demo, built step by step: a chain, contracts, a bootstrap node and three nodes."""
 
 import os
 import time
@@ -29,11 +29,11 @@ Say = Callable[[str], None]
 
 @dataclass(kw_only=True)
 class Town:
-    """Everybody who takes part."""
+    """All processes of the demo."""
 
     root: Path
     say: Say
-    opened: list[Any]  # what is to be closed
+    opened: list[Any]  # closed at the end
     settings: Mapping[str, str] = field(default_factory=lambda: COMMON)  # of every node
     network: Network = field(init=False)
     network_file: Path = field(init=False)
@@ -51,7 +51,7 @@ class Town:
         return self.a, self.b, self.r
 
     def begin_chain(self) -> None:
-        """One chain, one point to meet at, and the contracts."""
+        """Start the chain and the bootstrap node, and deploy the contracts."""
         self.host = self._home("host", {})
         chain = self.start_chain()
         point = self.start_bootstrap(network_id_for_development(Digest(chain["genesis_hash"])))
@@ -59,26 +59,26 @@ class Town:
         words = ["--rpc", chain["url"], "--out", str(self.network_file), "--yes"]
         self.host.verb("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
         self.network = read_network(self.network_file)
-        self.say(f"chain     {chain['engine']}, {self.network.network}: seven contracts; one point to meet at")
+        self.say(f"chain     {chain['engine']}, {self.network.network}: seven contracts, one bootstrap node")
 
     def start_chain(self, port: int = 0) -> Any:
-        """Start the chain, or let it go on where it ended; what it says of itself."""
+        """Start the chain, or continue it from its last block; return its JSON."""
         self.chain = self._started(self.host.start("devnet", "start", "--port", str(port), "--json"))
         return self.chain.read_object()
 
     def start_bootstrap(self, network: str, listen: str = LOOPBACK) -> Any:
-        """Start the point to meet at, by the identity that it has; what it says of itself."""
+        """Start the bootstrap node with its identity; return its JSON."""
         words = ["peers", "bootstrap", "--network", network, "--listen", listen, "--json"]
         self.point = self._started(self.host.start(*words))
         return self.point.read_object()
 
     def make_nodes(self, models: Path | None = None) -> None:
-        """Three homes; each is given network.json and nothing else."""
+        """Create three data directories; each gets network.json and nothing else."""
         self.a, self.b = self._node("A", models, {}), self._node("B", models, {})
         self.r = self._node("R", models, {"OPENLEDGER_NODE_SERVE": "false"})
 
     def begin_nodes(self, models: Path) -> None:
-        """Three nodes that do not know each other, until they do."""
+        """Start three nodes that do not know each other, and wait until they do."""
         self.make_nodes(models)
         started_s = time.monotonic()
         for node in self.nodes:
@@ -93,16 +93,16 @@ class Town:
                 timeout_s=FOUND_TIMEOUT_S,
             )
         self.discovery_s = time.monotonic() - ready_s
-        self.say(f"nodes     A, B and R are up after {ready_s - started_s:.1f} s, and found each other")
+        self.say(f"nodes     A, B and R are up after {ready_s - started_s:.1f} s and found each other")
 
     def stake(self) -> None:
-        """A and B bond, by their own verbs."""
+        """Bond the stake of A and B."""
         for node in (self.a, self.b):
             node.verb("stake", "add", STAKE)
         self.say(f"stake     A and B bond {STAKE} OPEN each")
 
     def peers(self) -> list[dict[str, str]]:
-        """Whom each node knows, and from where."""
+        """List the peers of each node, and the source that it learned each from."""
         return [
             {"node": node.name, "peer_id": peer["peer_id"], "learned_from": peer["learned_from"]}
             for node in self.nodes
@@ -118,7 +118,7 @@ class Town:
         node = self._home(name, {**self.settings, **settings})
         shared = NodeHome(node.root).models
         if models and not shared.exists():
-            os.symlink(models, shared)  # 270 MB that are the same for all
+            os.symlink(models, shared)  # 270 MB, the same for all nodes
         node.verb("network", "join", str(self.network_file), "--yes")
         return node
 

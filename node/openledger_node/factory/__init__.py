@@ -1,1 +1,1 @@
-"""ModelFactory: training an adapter on the rows of a Datanet."""
+"""ModelFactory: trains adapters on the rows of a Datanet."""

@@ -1,4 +1,4 @@
-"""A trainer in a process of its own: torch's gigabytes come and go with it, and never enter the daemon."""
+"""A trainer in a child process, so that the gigabytes of torch never enter the daemon and are freed at the end."""
 
 import contextlib
 import os
@@ -23,16 +23,16 @@ from .trainer import (
 LOG_TAIL_BYTES = 4096
 
 ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "GOMP_SPINCOUNT": "1000"}
-"""Threads that wait for another spin for microseconds, then sleep: with libgomp's default of milliseconds, a run on
-cores that others use took ten times as long, and asleep at once, a run on idle ones takes 1.4 times as long."""
+"""A waiting thread spins for microseconds, then sleeps. With libgomp's default of milliseconds, a run on busy cores
+took 10 times as long; without spinning, a run on idle cores takes 1.4 times as long."""
 
 
 class DiedError(ModelError):
-    """The training process ended without a word: what its checkpoint holds is not lost."""
+    """The training process ended without a message; its checkpoint is not lost."""
 
 
 class ChildTrainer:
-    """Fits the trainer socket and lets the plug called `name` do the work; Ctrl-C here ends it there."""
+    """A trainer that runs the plug called `name` in a child process; Ctrl-C here ends the child as well."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -41,9 +41,9 @@ class ChildTrainer:
         """Train as the plug does.
 
         Raises:
-            PausedError: it was wished for.
-            DiedError: its process died; the message holds its last words.
-            ModelError: the plug gave up.
+            PausedError: the owner asked for a pause.
+            DiedError: the process died; the message has the last line of its log.
+            ModelError: the plug failed.
         """
         result = self._ask(given, report)
         assert isinstance(result, TrainingResult)
@@ -53,8 +53,8 @@ class ChildTrainer:
         """Evaluate as the plug does.
 
         Raises:
-            DiedError: its process died.
-            ModelError: the plug gave up.
+            DiedError: the process died.
+            ModelError: the plug failed.
         """
         result = self._ask(given, lambda _: None)
         assert isinstance(result, EvaluationResult)
@@ -66,12 +66,12 @@ class ChildTrainer:
             try:
                 return _follow(worker, order, report, log)
             finally:
-                worker.kill()  # nothing happens if it has ended
+                worker.kill()  # does nothing if it has ended
                 _hang_up(worker)
 
 
 def _start_worker(log: IO[bytes]) -> subprocess.Popen[str]:
-    """Start it in a session of its own, so that the terminal's Ctrl-C reaches this process alone."""
+    """Start the worker in its own session, so that the terminal's Ctrl-C reaches only this process."""
     return subprocess.Popen(
         [sys.executable, "-m", "openledger_node.factory.worker"],
         stdin=subprocess.PIPE,
@@ -88,7 +88,7 @@ def _follow(
     worker: subprocess.Popen[str], order: StartMessage, report: Report, log: IO[bytes]
 ) -> TrainingResult | EvaluationResult:
     assert worker.stdout is not None
-    _say(worker, encode_start(order))  # its stdin stays open: the end of that tells the worker that we are gone
+    _say(worker, encode_start(order))  # its stdin stays open; when it closes, the worker knows that we are gone
     said: Wish | None = None
     for line in worker.stdout:
         match decode_worker_message(line):
@@ -114,11 +114,11 @@ def _say(worker: subprocess.Popen[str], line: str) -> None:
         worker.stdin.write(line)
         worker.stdin.flush()
     except BrokenPipeError:
-        pass  # it died; its log says of what
+        pass  # the worker died; its log says why
 
 
 def _hang_up(worker: subprocess.Popen[str]) -> None:
-    """Close its stdin; what it has not read any more is for nobody."""
+    """Close the worker's stdin; unread lines are lost, which is harmless."""
     assert worker.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         worker.stdin.close()
@@ -126,4 +126,4 @@ def _hang_up(worker: subprocess.Popen[str]) -> None:
 
 def _last_words(log: IO[bytes]) -> str:
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
-    return (log.read().decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+    return (log.read().decode(errors="replace").strip().splitlines() or ["its log is empty"])[-1]

@@ -1,7 +1,7 @@
-"""What a training will take of this machine, by formula: nothing is loaded, so it costs nothing to ask.
+"""Memory and time that a training will need, by formula. Nothing is loaded, so an estimate is free.
 
-Memory is what the trainer `peft_lora` holds at its largest step. Time is the multiplications that the layers need,
-at a speed that was measured: of a training of this base before this one, or of this machine on a matrix.
+Memory is the peak of the trainer `peft_lora` at its largest step. Time is the number of multiplications divided by a
+measured speed: that of an earlier training of this base, or that of this machine on a matrix.
 """
 
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from .job import TrainingJob, num_steps
 
 FLOAT_BYTES: Final = 4
 RUNTIME_BYTES: Final = 1_300_000_000
-"""torch, transformers and all that they hold besides: what the demo base took in all, less what is known of it."""
+"""torch, transformers and their buffers: the measured total of the demo base minus the parts below."""
 
 KEPT_BYTES_MAX: Final = 2 << 30
-"""The trainer keeps so much of what leaves the lower layers, that no row passes them twice."""
+"""Most memory for kept outputs of the lower layers, which save the rows a second pass through them."""
 
 SHARE: Final = 0.35
-"""Of the speed on one large float32 matrix, so much is reached on the many small ones of a training: measured."""
+"""Measured speed on the many small matrices of a training, as a share of that on one large float32 matrix."""
 
 GAINS: Final = {"float32": 1.0, "bfloat16": 2.0}
-"""How many times faster the trainer multiplies what the processor has instructions for: measured on the demo base."""
+"""Measured speed-up of the trainer if the processor has instructions for the format, on the demo base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTokens:
-    """The rows, as the base's tokenizer counts them."""
+    """Token counts of the rows, by the base's tokenizer."""
 
     num_rows: int
     total: int
@@ -36,7 +36,7 @@ class RowTokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Bytes by use, at the largest step."""
+    """Bytes by use at the largest step."""
 
     base: int
     activations: int
@@ -46,17 +46,17 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all uses."""
         return self.base + self.activations + self.optimizer + self.adapter + self.runtime
 
 
 def memory(job: TrainingJob, config: DecoderConfig, rows: RowTokens, *, weight_bytes: int) -> Memory:
-    """What a training holds; a weight of the base takes `weight_bytes`."""
+    """Compute the peak memory of a training; a weight of the base takes `weight_bytes`."""
     layers, adapter = _adapted_layers(job, config), num_adapter_weights(job, config)
     batch = min(job.batch_size, rows.num_rows)
     widths = 10 * config.d_model + 4 * (config.d_q + 2 * config.d_kv) + 5 * config.d_mlp
     activations = batch * rows.longest * layers * widths * FLOAT_BYTES
-    # Logits are there three times: as they come, softened, and as their gradient.
+    # Logits are stored three times: raw, after the softmax, and as the gradient.
     logits = batch * rows.longest_completion * config.vocab_size * 3 * FLOAT_BYTES
     kept = rows.total * config.d_model * FLOAT_BYTES if layers < config.num_layers else 0
     return Memory(
@@ -68,22 +68,22 @@ def memory(job: TrainingJob, config: DecoderConfig, rows: RowTokens, *, weight_b
 
 
 def num_base_weights(config: DecoderConfig) -> int:
-    """Numbers of the base, norms left out."""
+    """Count the weights of the base without its norms."""
     embeddings = config.vocab_size * config.d_model * (1 if config.is_tied else 2)
     return embeddings + config.num_layers * _layer_weights(config)
 
 
 def num_adapter_weights(job: TrainingJob, config: DecoderConfig) -> int:
-    """Numbers that are learned."""
+    """Count the trained weights."""
     per_layer = sum(job.rank * (d_in + d_out) for d_in, d_out in config.site_dims.values())
     return _adapted_layers(job, config) * per_layer
 
 
 def num_products(job: TrainingJob, config: DecoderConfig, rows: RowTokens) -> int:
-    """Floating-point operations of the whole training.
+    """Count the floating-point operations of the whole training.
 
-    A token costs two a weight to read, and two more to learn from: gradients of frozen weights are never taken. The
-    lower layers are passed once, since what leaves them is kept.
+    Per token and weight, the forward pass costs two operations and the backward pass two more, because frozen weights
+    get no gradients. The lower layers run once, because their outputs are kept.
     """
     upper = _adapted_layers(job, config) * _layer_weights(config) + config.vocab_size * config.d_model
     lower = (config.num_layers - _adapted_layers(job, config)) * _layer_weights(config)
@@ -93,17 +93,17 @@ def num_products(job: TrainingJob, config: DecoderConfig, rows: RowTokens) -> in
 def seconds(
     job: TrainingJob, config: DecoderConfig, rows: RowTokens, *, products_per_s: float, kind: str = "float32"
 ) -> float:
-    """How long it takes where one large float32 matrix is multiplied at such a speed."""
+    """Estimate the time from the speed on one large float32 matrix."""
     return num_products(job, config, rows) / (SHARE * GAINS[kind] * products_per_s)
 
 
 def seconds_at(job: TrainingJob, rows: RowTokens, tokens_per_s: float) -> float:
-    """How long it takes at the speed of a training before this one."""
+    """Estimate the time from the speed of an earlier training."""
     return rows.total * job.epochs / tokens_per_s
 
 
 def steps_of(job: TrainingJob, rows: RowTokens) -> int:
-    """Steps of the optimizer."""
+    """Count the steps of the optimizer."""
     return num_steps(job, rows.num_rows)
 
 

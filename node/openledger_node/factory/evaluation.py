@@ -1,4 +1,4 @@
-"""What an adapter gained over its base, and what it lost: pure figures of answers and losses."""
+"""Figures that compare an adapter with its base, computed from their answers and losses."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -10,18 +10,18 @@ from .trainer import EvaluationResult
 
 ANSWER_TOKENS_MAX: Final = 64
 ROWS_USUAL: Final = 16
-"""Held-out rows that are answered unless the owner says otherwise: half a minute with the demo base on two cores."""
+"""Default number of held-out rows to answer; it takes 30 s with the demo base on two cores."""
 
 ROWS_MAX: Final = 2_000
 WORDS_MAX: Final = 2_000
-"""ROUGE-L compares each word with each: what is longer is cut."""
+"""Longer texts are cut, because ROUGE-L compares every word with every other."""
 
 CONFIDENCE_95: Final = 1.96
-"""Standard errors on either side of a share that hold 95 % of a normal distribution."""
+"""Standard errors on either side that contain 95 % of a normal distribution."""
 
 
 def summarise(rows: Sequence[Row], result: EvaluationResult) -> dict[str, Any]:
-    """The figures for people: of base and adapter, over the same rows."""
+    """Compute the figures of base and adapter over the same rows."""
     wanted = [row.completion for row in rows]
     base = [rouge_l(answer, each) for answer, each in zip(result.answers_base, wanted, strict=True)]
     adapter = [rouge_l(answer, each) for answer, each in zip(result.answers_adapter, wanted, strict=True)]
@@ -36,7 +36,7 @@ def summarise(rows: Sequence[Row], result: EvaluationResult) -> dict[str, Any]:
 
 
 def rouge_l(answer: str, reference: str) -> float:
-    """The harmonic mean of how much of either is in the longest common subsequence of their words; 0 to 1.
+    """Compute the F-measure of the longest common subsequence of words, from 0 to 1.
 
     Source: Lin 2004, ROUGE: A Package for Automatic Evaluation of Summaries, with beta 1.
     """
@@ -46,7 +46,7 @@ def rouge_l(answer: str, reference: str) -> float:
 
 
 def wins(base: Sequence[float], adapter: Sequence[float]) -> dict[str, Any]:
-    """How often the adapter's answer is nearer to the reference than the base's; a tie counts half to each."""
+    """Count the answers of the adapter that are nearer to the reference than the base's; a tie is half a win."""
     won = sum(ours > theirs for ours, theirs in zip(adapter, base, strict=True))
     lost = sum(ours < theirs for ours, theirs in zip(adapter, base, strict=True))
     total = len(base)
@@ -61,7 +61,7 @@ def wins(base: Sequence[float], adapter: Sequence[float]) -> dict[str, Any]:
 
 
 def _margin(share: float, total: int) -> float:
-    """Half the width of the interval that holds a share with 95 %; also of few rows, and where all were won.
+    """Half the width of the 95 % interval of a share; it holds for few rows, and for shares of 0 and 1.
 
     Source: Wilson 1927.
     """
@@ -70,7 +70,7 @@ def _margin(share: float, total: int) -> float:
 
 
 def is_exact(answer: str, reference: str) -> bool:
-    """Whether an answer has the reference's words, whatever its case, spaces and punctuation."""
+    """Return True if an answer has the reference's words, ignoring case, spaces and punctuation."""
     return _words(answer) == _words(reference)
 
 
@@ -92,7 +92,7 @@ def _words(text: str) -> list[str]:
 
 
 def _longest_common(ours: Sequence[str], theirs: Sequence[str]) -> int:
-    """The length of the longest common subsequence, a row of the table at a time."""
+    """Compute the length of the longest common subsequence, one row of the table at a time."""
     row = [0] * (len(theirs) + 1)
     for word in ours:
         corner = 0
@@ -103,7 +103,7 @@ def _longest_common(ours: Sequence[str], theirs: Sequence[str]) -> int:
     return row[-1]
 
 
-# ---- Common knowledge in a few rows that belong to no Datanet: a loss that rises on them tells what was forgotten.
+# ---- General knowledge in rows of no Datanet; if the loss on them rises, the adapter has forgotten something
 
 CONTRIBUTOR = "general"
 

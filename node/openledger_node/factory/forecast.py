@@ -1,4 +1,4 @@
-"""Before a training: its rows as the model sees them, and what it would take of memory and time."""
+"""Preview and estimate of a training: its rows as the model sees them, and its needs of memory and time."""
 
 import threading
 import time
@@ -30,7 +30,7 @@ FORECASTS_MAX: Final = 8
 
 
 class TrainingRoom:
-    """What this machine has for a training, beside what serves on it."""
+    """Memory and speed that this machine has for a training beside serving."""
 
     def __init__(
         self,
@@ -42,21 +42,21 @@ class TrainingRoom:
         self._limits = limits
         self._device = device
         self._products_per_s: float | None = None
-        self.serving_bytes = serving_bytes  # what the engine holds meanwhile, where it would train
+        self.serving_bytes = serving_bytes  # memory of the engine on the device that would train
 
     @cached_property
     def machine(self) -> Machine:
-        """As it was when somebody first asked."""
+        """The machine as it was at the first call."""
         return look_at_machine()
 
     @property
     def is_on_gpu(self) -> bool:
-        """Whether a card would train."""
+        """True if a GPU would train."""
         return self._device != "cpu" and self.machine.gpu is not None
 
     @property
     def cap_bytes(self) -> int:
-        """The owner's cap, else all that there is."""
+        """The owner's limit, or all memory of the device."""
         limits = self._limits()
         if self.is_on_gpu:
             return limits.vram_bytes or self.machine.gpu_bytes
@@ -64,7 +64,7 @@ class TrainingRoom:
 
     @property
     def products_per_s(self) -> float | None:
-        """Floating-point operations a second of the processor on one large matrix, measured once; of a card, None."""
+        """Floating-point operations per second of the CPU on one large matrix, measured once; None with a GPU."""
         if self._products_per_s is None and not self.is_on_gpu:
             matrix = np.ones((MATRIX_SIDE, MATRIX_SIDE), dtype=np.float32)
             fastest_s = min(_seconds_of_product(matrix) for _ in range(MATRICES))
@@ -73,7 +73,7 @@ class TrainingRoom:
 
     @cached_property
     def multiplies(self) -> str:
-        """What the processor has instructions for."""
+        """The fastest number format that the processor has instructions for."""
         try:
             flags = Path("/proc/cpuinfo").read_text()
         except OSError:
@@ -82,7 +82,7 @@ class TrainingRoom:
 
     @property
     def weight_bytes(self) -> int:
-        """What a weight of a frozen base takes: two bytes where bfloat16 is multiplied in hardware."""
+        """Bytes of one weight of a frozen base: two if the hardware multiplies bfloat16, else four."""
         return 2 if self.is_on_gpu or self.multiplies != "float32" else 4
 
 
@@ -94,7 +94,7 @@ def _seconds_of_product(matrix: NDArray[np.float32]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """An order's rows, each with its tokens."""
+    """The rows of an order with their token counts."""
 
     gathered: Gathered
     reader: RowReader
@@ -102,7 +102,7 @@ class Forecast:
 
 
 class Forecaster:
-    """Answers what an order would be; rows that were read last are kept, but for files."""
+    """Previews and estimates of orders. The rows read last are cached, except rows from files."""
 
     def __init__(self, home: Home, config: Config, room: TrainingRoom) -> None:
         self._home = home
@@ -112,7 +112,7 @@ class Forecaster:
         self._reading = threading.Lock()
 
     def preview(self, order: TrainingOrder, offset: int) -> dict[str, Any]:
-        """Three rows from the `offset`th on, and counts of all.
+        """Return three rows from `offset` on, and counts of all rows.
 
         Raises:
             NodeError: the order names no rows, or they can't be read.
@@ -136,7 +136,7 @@ class Forecaster:
         }
 
     def estimate(self, order: TrainingOrder) -> dict[str, Any]:
-        """Memory by use against the cap, and seconds; None where no formula knows the base.
+        """Estimate memory by use against the limit, and seconds; None if no formula covers the base.
 
         Raises:
             NodeError: the order names no rows, or they can't be read.
@@ -188,7 +188,7 @@ class Forecaster:
         return {"seconds": round(took_s, 1), "how": "by formula"}
 
     def _speed_before(self, job: TrainingJob, gathered: Gathered) -> tuple[int, float] | None:
-        """The speed of the newest training here of this base, with as many layers and by this trainer."""
+        """Return the speed of the newest training with the same base, layers and trainer."""
         for run in Runs(self._home).all():
             alike = (run.base, run.trainer, run.job.layers) == (
                 gathered.base.name,
@@ -200,7 +200,7 @@ class Forecaster:
         return None
 
     def _read(self, order: TrainingOrder) -> Forecast:
-        """Rows and their tokens; kept where they can't have changed."""
+        """Read the rows and count their tokens; results are cached if the rows can't have changed."""
         key = TrainingOrder(
             base=order.base,
             datanet=order.datanet,

@@ -1,4 +1,4 @@
-"""What is to be trained and how: pure values and the decisions that follow from them."""
+"""A training job and its rules: states and moves, bounds, split of rows, learning rate. All of it is pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from openledger_protocol.primitives import check_name
 from ..errors import ConfigError
 
 RunState = Literal["waiting", "training", "paused", "evaluating", "done", "stopped", "failed"]
-"""Where a training is. `done`: its adapter is on the shelf; `stopped`: its owner wanted nothing of it."""
+"""State of a training. `done`: its adapter is in the library; `stopped`: its owner discarded it."""
 
 RunEvent = Literal["begin", "pause", "resume", "learned", "evaluated", "evaluate", "stop", "fail"]
 
@@ -32,10 +32,10 @@ MOVES: Final[Mapping[RunState, Mapping[RunEvent, RunState]]] = {
     "stopped": {},
     "failed": {},
 }
-"""Every move there is. `begin` where it trains already: whoever trained it ended, and another one goes on."""
+"""All moves. `begin` while it is training means that its process ended, and another process continues it."""
 
 LIVE: Final[frozenset[RunState]] = frozenset({"waiting", "training", "evaluating"})
-"""States in which somebody works on it, or should."""
+"""States in which a process works on the training, or should."""
 
 CHECKPOINT_STEPS: Final = 50
 CHECKPOINTS_MIN: Final = 10
@@ -43,23 +43,23 @@ CHECKPOINTS_MIN: Final = 10
 RANK_MAX = 512
 SEED_MAX = 2**32 - 1
 WARM_UP_PPM = 60_000
-"""Part of the steps over which the learning rate rises: Adam's first steps know nothing of the gradients' size."""
+"""Part of the steps over which the learning rate rises, because Adam does not know the size of gradients at first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """One run of a trainer; the defaults teach the demo base the sample Datanet in half a minute on two cores."""
+    """One run of a trainer. The defaults train the demo base on the sample Datanet in 30 s on two cores."""
 
     name: str  # of the adapter
     rank: int = 8
     alpha: int = 16
-    layers: int = 12  # how many are adapted, counted from the top; 0 is all of them
+    layers: int = 12  # number of adapted layers, counted from the top; 0 is all
     epochs: int = 6
     batch_size: int = 8
     learning_rate: float = 3e-3
     seed: int = 1
     tokens_max: int = 2048  # of one row, its chat template included
-    held_out_ppm: int = 100_000  # of the rows, where none are given to be held out
+    held_out_ppm: int = 100_000  # of the rows, if no held-out rows are given
     device: str = "auto"
 
 
@@ -70,14 +70,14 @@ PRESETS: Final[Mapping[Preset, Mapping[str, int]]] = {
     "balanced": {"rank": 8, "layers": 12, "epochs": 6},
     "thorough": {"rank": 16, "layers": 0, "epochs": 10},
 }
-"""What most people choose between; whatever else is given goes before it."""
+"""Presets for most people; values that are given separately override them."""
 
 
 def move(state: RunState, event: RunEvent) -> RunState:
-    """Where a training is after an event.
+    """Return the state after an event.
 
     Raises:
-        ConfigError: there is no such move; the message says what there is.
+        ConfigError: the event is not allowed in this state; the message names the states that allow it.
     """
     if event in MOVES[state]:
         return MOVES[state][event]
@@ -86,7 +86,7 @@ def move(state: RunState, event: RunEvent) -> RunState:
 
 
 def is_checkpoint(step: int, steps: int) -> bool:
-    """Whether what was learned is written down after this step: a kill loses at most what came since."""
+    """Return True if a checkpoint is written after this step; a kill loses only the steps since the last one."""
     return step % max(1, min(CHECKPOINT_STEPS, steps // CHECKPOINTS_MIN)) == 0
 
 
@@ -95,7 +95,7 @@ def check_job(job: TrainingJob) -> TrainingJob:
 
     Raises:
         MalformedError: the name can't be an adapter's.
-        ConfigError: naming the first field that is not.
+        ConfigError: a field is out of bounds; the message names the first one.
     """
     check_name(job.name)
     bounds: tuple[tuple[str, bool], ...] = (
@@ -116,15 +116,15 @@ def check_job(job: TrainingJob) -> TrainingJob:
 
 
 def split_rows(rows: Sequence[Row], held_out_ppm: int) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Part the rows into those to train on and those to hold out, at least one each, both in their old order.
+    """Split rows into training rows and held-out rows, at least one each, and keep their order.
 
-    A row's own digest decides, so that a row stays on its side when others join the Datanet.
+    The digest of a row decides, so that a row stays on its side when the Datanet grows.
 
     Raises:
         ConfigError: there are fewer than two rows.
     """
     if len(rows) < 2:
-        raise ConfigError("training needs two rows or more: one to learn and one to be held out")
+        raise ConfigError("training needs at least two rows, one to learn and one to hold out: add more rows")
     draws = [int(canonical_digest(row), 16) * PPM >> 256 for row in rows]  # each from 0 to 999,999
     num_held_out = min(max(sum(draw < held_out_ppm for draw in draws), 1), len(rows) - 1)
     held_out = set(sorted(range(len(rows)), key=draws.__getitem__)[:num_held_out])
@@ -135,12 +135,12 @@ def split_rows(rows: Sequence[Row], held_out_ppm: int) -> tuple[tuple[Row, ...],
 
 
 def num_steps(job: TrainingJob, num_rows: int) -> int:
-    """Steps of the optimizer: every epoch sees every row once."""
+    """Count the steps of the optimizer; every epoch sees every row once."""
     return job.epochs * ceil(num_rows / job.batch_size)
 
 
 def learning_rate_at(job: TrainingJob, step: int, steps: int) -> float:
-    """The rate of step 1, 2, …, `steps`: a linear rise, then half a cosine down towards zero."""
+    """Return the learning rate of a step, from 1 to `steps`: a linear warm-up, then a half cosine towards zero."""
     warm_up = ceil(steps * WARM_UP_PPM / PPM)
     if step <= warm_up:
         return job.learning_rate * (step / warm_up)

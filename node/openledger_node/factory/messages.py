@@ -1,4 +1,4 @@
-"""What the training process is told and what it tells: one line of JSON each, and wishes as bare words."""
+"""Messages to and from the training process: one line of JSON each; wishes are single words."""
 
 import json
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .trainer import EvaluationInput, EvaluationResult, TrainingInput, TrainingP
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartMessage:
-    """The first line that it is told; to train or to evaluate, as what is given says."""
+    """The first line for the worker; the type of `given` tells it to train or to evaluate."""
 
     trainer: str  # a plug's name
     given: TrainingInput | EvaluationInput
@@ -23,12 +23,12 @@ class StartMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    """It wrote a checkpoint and leaves, as was wished."""
+    """The worker wrote a checkpoint and ends, as the owner asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureMessage:
-    """It gives up; the message is for the operator."""
+    """The worker failed; the message is for the operator."""
 
     message: str
 
@@ -45,12 +45,12 @@ WORKER_MESSAGES: dict[str, type[WorkerMessage]] = {
 
 
 def encode_start(order: StartMessage) -> str:
-    """Write the line, its end included."""
+    """Encode the line with its line end."""
     return json.dumps(to_plain(order), default=str) + "\n"
 
 
 def decode_start(line: str) -> StartMessage:
-    """Read the line."""
+    """Decode the line."""
     order: dict[str, Any] = json.loads(line)
     fields = order["given"]
     read = _evaluation_input if "general" in fields else _training_input
@@ -58,18 +58,18 @@ def decode_start(line: str) -> StartMessage:
 
 
 def rows_from_json(rows: list[dict[str, Any]]) -> tuple[Row, ...]:
-    """Rows as `to_plain` writes them."""
+    """Decode rows that `to_plain` encoded."""
     return tuple(Row(**row) for row in rows)
 
 
 def encode_worker_message(news: WorkerMessage) -> str:
-    """Write one line, its end included."""
+    """Encode one message as a line with its line end."""
     kind = next(name for name, cls in WORKER_MESSAGES.items() if type(news) is cls)
     return json.dumps({"t": kind, "news": to_plain(news)}) + "\n"
 
 
 def decode_worker_message(line: str) -> WorkerMessage:
-    """Read one line."""
+    """Decode one line."""
     message: dict[str, Any] = json.loads(line)
     fields = message["news"]
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}

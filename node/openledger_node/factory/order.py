@@ -1,4 +1,4 @@
-"""An order to the factory, read and gathered: which rows, which base, which job; verb and page give the same."""
+"""Orders to the factory, from commands and the page: reading them, and gathering rows, base and job."""
 
 import re
 from collections.abc import Mapping
@@ -26,13 +26,13 @@ from .job import DEFAULT_PRESET, PRESETS, TrainingJob, check_job, split_rows
 from .preview import RowReader, fitting
 from .shelve import BuildIndex
 
-ONE_SOURCE: Final = "give one of --rows FILE and --sample, or --datanet NAME"
+ONE_SOURCE: Final = "give exactly one of --rows FILE, --sample and --datanet NAME"
 NO_NAME: Final = "preview"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingOrder:
-    """What somebody wants trained; None is the usual."""
+    """An order for a training; None takes the default."""
 
     name: str = NO_NAME
     base: str | None = None
@@ -48,13 +48,13 @@ class TrainingOrder:
     learning_rate: float | None = None
     seed: int | None = None
     tokens_max: int | None = None
-    evaluate: int | None = None  # held-out rows to answer before it goes onto the shelf
+    evaluate: int | None = None  # held-out rows to answer before the adapter is added to the library
     trainer: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """An order with all that it names."""
+    """An order with its rows, base and job."""
 
     job: TrainingJob
     base: Base
@@ -67,14 +67,14 @@ class Gathered:
 
 
 def order_from(wanted: Mapping[str, Any]) -> TrainingOrder:
-    """Read an order as a route gets it.
+    """Read an order from the fields of a request.
 
     Raises:
-        MalformedError: a field that there is not, or of another type.
+        MalformedError: a field is unknown or has the wrong type.
     """
     known = {spec.name: spec.type for spec in fields(TrainingOrder)}
     if unknown := wanted.keys() - known.keys():
-        raise MalformedError(f"a training has no {min(unknown)!r}")
+        raise MalformedError(f"a training has no field {min(unknown)!r}")
     given = {name: value for name, value in wanted.items() if value not in (None, "")}
     for name, value in given.items():
         if not isinstance(value, _TYPES.get(name, str)) or (isinstance(value, bool) and name != "sample"):
@@ -90,7 +90,7 @@ _TYPES: Final[Mapping[str, Any]] = {
 
 
 def job_of(order: TrainingOrder, *, device: str) -> TrainingJob:
-    """The job of an order: what is given goes before the preset, and that before what is usual.
+    """Make the job of an order. Given values override the preset, which overrides the defaults.
 
     Raises:
         MalformedError: the name can't be an adapter's.
@@ -98,7 +98,7 @@ def job_of(order: TrainingOrder, *, device: str) -> TrainingJob:
     """
     preset = next((values for name, values in PRESETS.items() if name == (order.preset or DEFAULT_PRESET)), None)
     if preset is None:
-        raise ConfigError(f"no preset is called {order.preset!r}: there are {', '.join(PRESETS)}")
+        raise ConfigError(f"no preset is called {order.preset!r}: choose from {', '.join(PRESETS)}")
     job = TrainingJob(name=order.name, device=device, **preset)
     names = ("rank", "layers", "epochs", "batch_size", "learning_rate", "seed", "tokens_max")
     given = {name: value for name in names if (value := getattr(order, name)) is not None}
@@ -107,11 +107,11 @@ def job_of(order: TrainingOrder, *, device: str) -> TrainingJob:
 
 
 def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> Gathered:
-    """Find base and rows, leave out those that are too long, and hold some out; `keep` writes who gave each row.
+    """Find base and rows, leave out rows that are too long, and hold some out; `keep` stores the contributors.
 
     Raises:
-        ConfigError: the order names no rows or several kinds of them, or none are left.
-        MalformedError: a row is none.
+        ConfigError: the order names no source of rows or several, or no row is left.
+        MalformedError: a row is invalid.
         ModelError: the base is not here.
     """
     job = job_of(order, device=config.inference.device)
@@ -129,7 +129,7 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
         learned, measured = tuple(each.row for each in used), tuple(each.row for each in kept)
         dropped = [*dropped, *long]
     if not learned or not measured:
-        raise ConfigError(f"no row is left that has at most {job.tokens_max} tokens: shorten them, or allow more")
+        raise ConfigError(f"no row has at most {job.tokens_max} tokens: shorten the rows, or raise --tokens-max")
     return Gathered(
         job=job,
         base=base,
@@ -143,10 +143,10 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
 
 
 def index_builder(base: Base, datanet: DatanetReference) -> BuildIndex:
-    """What writes the attribution index of the rows that the adapter learned."""
+    """Return a function that writes the attribution index of the learned rows."""
 
     def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
-        from ..attribution.index import build_index  # numpy takes longer to load than most verbs to run
+        from ..attribution.index import build_index  # importing numpy takes longer than most commands
 
         tokenizer = open_tokenizer(base.folder)
         return build_index(folder, [(datanet, distinct_rows(rows))], tokenizer, base.tokenizer_digest)
@@ -155,14 +155,14 @@ def index_builder(base: Base, datanet: DatanetReference) -> BuildIndex:
 
 
 def datanet_name(rows_file: Path) -> str:
-    """A file's name as a Datanet's: what a name can't hold becomes `-`."""
+    """Turn a file's name into a Datanet's name; characters that are not allowed become `-`."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", rows_file.stem).lstrip("._-")[:NAME_LENGTH_MAX] or "rows"
 
 
 def _read(
     home: Home, order: TrainingOrder, seed: int
 ) -> tuple[tuple[Row, ...], tuple[Row, ...] | None, DatanetVersion]:
-    """The rows to learn, those to measure on if they are given, and the version that they are."""
+    """Read the training rows, the held-out rows if they are given, and the version of the Datanet."""
     if (order.datanet is not None) + (order.rows is not None) + order.sample != 1:
         raise ConfigError(ONE_SOURCE)
     held_out = read_rows(Path(order.held_out)) if order.held_out else None

@@ -1,4 +1,4 @@
-"""Rows as the model sees them, before anything is trained: template, question, and what is learned from."""
+"""Rows as the model sees them: chat template, prompt, and the completion that the loss is taken on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from ..errors import ModelError
 from .estimate import RowTokens
 
 Kind = Literal["template", "text", "learned", "learned_template"]
-"""What a piece is: of the base's template, the row's own, or what the loss is taken on; the end token is the last."""
+"""Kind of a piece: the base's template, the row's prompt, the learned completion, or the learned end token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A run of a row's tokens, as text."""
+    """A run of a row's tokens as text."""
 
     kind: Kind
     text: str
@@ -27,7 +27,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One row and its tokens: of the prompt within the template, and of the completion with its end."""
+    """One row with its token counts: the prompt in its template, and the completion with its end token."""
 
     row: Row
     num_prompt: int
@@ -35,12 +35,12 @@ class Measured:
 
     @property
     def num_tokens(self) -> int:
-        """All that the model reads."""
+        """All tokens that the model reads."""
         return self.num_prompt + self.num_completion
 
 
 class RowReader:
-    """Reads rows by the code that serves and trains."""
+    """Reads rows with the same code that serves and trains."""
 
     def __init__(self, base_folder: Path | None) -> None:
         self._tokenizer: Tokenizer = open_tokenizer(base_folder)
@@ -51,7 +51,7 @@ class RowReader:
         """Count a row's tokens.
 
         Raises:
-            ModelError: the base has no chat template, or that refuses the row.
+            ModelError: the base has no chat template, or the template refuses the row.
         """
         return Measured(
             row=row,
@@ -60,7 +60,7 @@ class RowReader:
         )
 
     def pieces(self, row: Row) -> tuple[Piece, ...]:
-        """A row from its first token to its last; a template that changes the prompt is shown as one piece."""
+        """Split a row into pieces; a template that changes the prompt is one piece."""
         text = self._spell(self._render(row))
         before, found, after = text.partition(row.prompt)
         end = self._end or self._tokenizer.spell(ByteTokenizer.end_id)[0]
@@ -80,7 +80,7 @@ class RowReader:
             raise ModelError(f"rows are learned as conversations, and the base cannot render one: {error}") from error
 
     def _spell(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens by their names; bytes of one character may lie in several tokens."""
+        """Spell ids as text, special tokens by name. Bytes are joined first, since a character may span tokens."""
         spelled = (self._tokenizer.spell(id) for id in ids)
         return b"".join(name.encode() if content is None else content for name, content in spelled).decode(
             errors="replace"
@@ -88,13 +88,13 @@ class RowReader:
 
 
 def fitting(measured: Sequence[Measured], tokens_max: int) -> tuple[list[Measured], list[Measured]]:
-    """The rows that are used, and those that are dropped, since they are longer than the model may see."""
+    """Split rows into those that fit within `tokens_max` and those that are too long."""
     used = [each for each in measured if each.num_tokens <= tokens_max]
     return used, [each for each in measured if each.num_tokens > tokens_max]
 
 
 def row_tokens(measured: Sequence[Measured]) -> RowTokens:
-    """What an estimate needs of rows."""
+    """Sum up the token counts that an estimate needs."""
     return RowTokens(
         num_rows=len(measured),
         total=sum(each.num_tokens for each in measured),

@@ -1,4 +1,4 @@
-"""Carries one training of a home from where it stands to where it ends, or waits for its owner."""
+"""Carries out one training from its current state until it ends or pauses."""
 
 import shutil
 import time
@@ -23,12 +23,12 @@ from .trainer import EvaluationInput, PausedError, Trainer, TrainingInput, Train
 from .training_run import Restart, TrainingRun, moved, progressed
 
 WRITE_EVERY_S: Final = 0.5
-"""How old what other processes read of a training may be."""
+"""Interval at which progress is written for other processes to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingParts:
-    """What a training is made with."""
+    """Base, trainer and callbacks of a training."""
 
     base: Base
     trainer: Trainer
@@ -38,11 +38,11 @@ class TrainingParts:
 
 
 class _StoppedError(Exception):
-    """Its owner wants nothing of it."""
+    """The owner discarded the training."""
 
 
 class Runner:
-    """Works on one training; the thread that calls it is taken for as long as that goes on."""
+    """Works on one training, and blocks the calling thread until it ends or pauses."""
 
     def __init__(self, home: Home, number: int, parts: TrainingParts) -> None:
         self._home = home
@@ -56,10 +56,10 @@ class Runner:
         self._yields = False
 
     def carry_out(self) -> TrainingRun:
-        """Train, evaluate and put on the shelf, as far as that is still to be done; a failure is written down.
+        """Do the remaining steps: train, evaluate, add to the library. A failure is stored with the training.
 
         Raises:
-            ConfigError: another training runs on this home.
+            ConfigError: another training is running.
         """
         with self._runs.hold():
             self._run = self._runs.find(self._run.number)
@@ -88,10 +88,10 @@ class Runner:
             self._move("learned")
         self._shelve(result)
 
-    # ---- training
+    # ---- Training
 
     def _learn(self) -> TrainingResult:
-        """Have the trainer learn; where its process dies, another one goes on from the last checkpoint."""
+        """Train. If the process of the trainer dies, start another one from the last checkpoint."""
         runs, number = self._runs, self._run.number
         folder = runs.folder(number) / ADAPTER_FOLDER
         given = TrainingInput(
@@ -137,14 +137,14 @@ class Runner:
             self._why_cut = None
 
     def _leave(self) -> None:
-        """It has a checkpoint: paused by its owner, or left for whoever goes on after this process."""
+        """Leave after a checkpoint: the owner paused, or the node stops and its next start continues the training."""
         self._runs.forget_wish(self._run.number)
         if self._yields:
             self._write()
         else:
             self._move("pause")
 
-    # ---- what comes after
+    # ---- After training
 
     def _shelve(self, result: TrainingResult) -> None:
         runs, number = self._runs, self._run.number
@@ -167,18 +167,18 @@ class Runner:
         self._end("evaluated", adapter=adapter.full_name, adapter_id=adapter.id, evaluation=figures)
 
     def _evaluate_again(self) -> None:
-        """Measure an adapter that is on the shelf; what its manifest says is part of its id, and stays."""
+        """Measure an adapter of the library. Its manifest stays as it is, because its id depends on it."""
         if self._run.state == "done":
             self._move("evaluate")
         try:
             adapter = find_adapter(list_adapters(self._home), self._run.adapter or "")
             figures = self._figures(adapter.folder)
-        except UnknownModelError as error:  # it was removed meanwhile
+        except UnknownModelError as error:  # it was removed in the meantime
             figures = {"error": str(error)}
         self._move("evaluated", evaluation=figures)
 
     def _figures(self, folder: Path) -> dict[str, Any]:
-        """The figures, or why there are none: an adapter is worth more than its measure."""
+        """Return the figures, or the error: a failed evaluation must not cost the adapter."""
         rows = self._runs.rows(self._run.number, HELD_OUT_FILE)[: self._run.evaluated_rows]
         given = EvaluationInput(
             job=self._run.job,
@@ -193,7 +193,7 @@ class Runner:
         except ModelError as error:
             return {"error": str(error)}
 
-    # ---- writing it down
+    # ---- Storing progress
 
     def _move(self, event: RunEvent, **changes: Any) -> None:
         self._run = moved(self._run, event, now_ns=self._parts.now_ns(), **changes)
@@ -209,17 +209,17 @@ class Runner:
 
 
 def may_go_on(began_at: list[int]) -> bool:
-    """Whether to go on after a process died: once from where it began, again where the one before got further."""
+    """Return True to continue after a process died: once, and again if it started later than the one before."""
     return len(began_at) < 2 or began_at[-1] > began_at[-2]
 
 
 def check_free(runs: Runs, *, is_worked_on: bool) -> None:
-    """Require that no training of this home is open; `is_worked_on` says whether a process is at one.
+    """Check that no training is open; `is_worked_on` is true if a process works on one.
 
     Raises:
-        ConfigError: one is, and which.
+        ConfigError: a training is open; the message names it.
     """
-    resume = "" if is_worked_on else ", `openledger-node factory resume` goes on with it"
+    resume = "" if is_worked_on else ", `openledger-node factory resume` continues it"
     for run in runs.all():
         if run.is_live or run.state == "paused":
             raise ConfigError(

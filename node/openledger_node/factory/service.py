@@ -1,7 +1,7 @@
-"""The factory's desk: what is trained on this home, by whom, how far it is, and the orders that change it.
+"""The training service: trainings of this node, their progress, and the orders that change them.
 
-All of it lies in files, so it answers the same whether a daemon trains, another process does, or nobody; whoever is
-told to train does it in one thread.
+Its state is in files, so the answers are the same whether a daemon trains, another process, or none. The process that
+trains does so in one thread.
 """
 
 import threading
@@ -26,29 +26,29 @@ from .training_run import TrainingRun, newest
 from .views import choices_to_plain, run_to_plain, runs_to_plain
 
 END_WITHIN_S: Final = 20.0
-"""So long a training gets to write its checkpoint when the node ends."""
+"""Time for a training to write its checkpoint when the node stops."""
 
 Report = Callable[[TrainingProgress], None]
 
 
 class TrainingService:
-    """Answers the factory's routes and verbs; every method blocks."""
+    """Serves the routes and commands of the factory. Every method blocks."""
 
     def __init__(self, home: Home, config: Config, room: TrainingRoom | None = None) -> None:
         self._home = home
         self._config = config
         self._runs = Runs(home)
         self._thread: threading.Thread | None = None
-        self._number: int | None = None  # that this process trains
+        self._number: int | None = None  # of the training in this process
         self._ordering = threading.Lock()
         self._forecaster = Forecaster(
             home, config, room or TrainingRoom(lambda: config.limits, device=config.inference.device)
         )
 
-    # ---- what there is
+    # ---- Queries
 
     def show(self, number: int | None = None) -> dict[str, Any]:
-        """The trainings of this home, one of them in full, and what a new one may be made of.
+        """Return all trainings, one of them in full, and the choices for a new one.
 
         Raises:
             NodeError: there is no training of this number.
@@ -65,16 +65,16 @@ class TrainingService:
         }
 
     def run(self, number: int | None = None) -> dict[str, Any]:
-        """One training in full.
+        """Return one training in full.
 
         Raises:
-            NodeError: there is none such.
+            NodeError: there is no such training.
         """
         run = self._runs.find(number)
         return run_to_plain(run, who=self._who(run))
 
     def preview(self, wanted: Mapping[str, Any], offset: int) -> dict[str, Any]:
-        """Three rows as the model sees them, and how many there are.
+        """Return three rows as the model sees them, and the counts of all rows.
 
         Raises:
             NodeError: the order names no rows, or they can't be read.
@@ -82,21 +82,21 @@ class TrainingService:
         return self._forecaster.preview(order_from(wanted), offset)
 
     def estimate(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """What an order would take of memory and time.
+        """Estimate the memory and time of an order.
 
         Raises:
             NodeError: the order names no rows, or they can't be read.
         """
         return self._forecaster.estimate(order_from(wanted))
 
-    # ---- what is wanted
+    # ---- Orders
 
     def begin(self, wanted: Mapping[str, Any]) -> TrainingRun:
-        """Write a training down; nobody works on it yet.
+        """Store a new training; no process works on it yet.
 
         Raises:
-            ConfigError: another one is open, or the order is out of bounds.
-            NodeError: its rows or its base are not as they must be.
+            ConfigError: another training is open, or a value is out of bounds.
+            NodeError: the rows or the base can't be used.
         """
         order = order_from(wanted)
         with self._ordering:
@@ -122,20 +122,20 @@ class TrainingService:
         return run
 
     def train(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Begin a training, and work on it in a thread.
+        """Start a training in a thread.
 
         Raises:
-            NodeError: it can't be begun.
+            NodeError: the training can't start.
         """
         run = self.begin(wanted)
         self._start(run.number)
         return self.run(run.number)
 
     def carry_out(self, number: int, report: Report = lambda _: None) -> TrainingRun:
-        """Work on a training in this thread, until it ends or waits.
+        """Work on a training in this thread until it ends or pauses.
 
         Raises:
-            NodeError: another process trains on this home, or its base is gone.
+            NodeError: another process trains, or the base is gone.
         """
         run = self._runs.find(number)
         base = find_base(self._home, run.base)
@@ -148,10 +148,10 @@ class TrainingService:
         return Runner(self._home, number, parts).carry_out()
 
     def pause(self) -> dict[str, Any]:
-        """Have the training written down and its memory freed.
+        """Pause the training: it writes a checkpoint and frees its memory.
 
         Raises:
-            ConfigError: none is being trained.
+            ConfigError: no training is running.
         """
         run = self._runs.find()
         move(run.state, "pause")
@@ -160,20 +160,20 @@ class TrainingService:
         return self.run(run.number)
 
     def resume(self) -> dict[str, Any]:
-        """Go on with what is paused, or was cut off.
+        """Resume the training that was paused or interrupted.
 
         Raises:
-            ConfigError: nothing is, or another process trains.
+            ConfigError: there is no such training, or another process trains.
         """
         run = self.resumable()
         self._start(run.number)
         return self.run(run.number)
 
     def resumable(self) -> TrainingRun:
-        """What can be gone on with.
+        """Find the training that can be resumed.
 
         Raises:
-            ConfigError: nothing can, or another process trains.
+            ConfigError: there is no such training, or another process trains.
         """
         run = self._runs.find()
         if not run.is_live:
@@ -183,10 +183,10 @@ class TrainingService:
         return run
 
     def stop(self, *, keep: bool) -> dict[str, Any]:
-        """End a training; `keep` puts what it has learned so far on the shelf.
+        """End a training; with `keep`, add what it has learned so far to the library.
 
         Raises:
-            ConfigError: none is open.
+            ConfigError: no training is open.
         """
         run = self._runs.find()
         move(run.state, "stop")
@@ -199,10 +199,10 @@ class TrainingService:
         return self.run(run.number)
 
     def keep_left(self) -> TrainingRun:
-        """Have what nobody works on end with what it has learned, once it is carried out.
+        """Mark an interrupted training so that `carry_out` ends it and keeps what it has learned.
 
         Raises:
-            ConfigError: none is open, or somebody works on it.
+            ConfigError: no training is open, or a process works on it.
         """
         run = self._runs.find()
         move(run.state, "stop")
@@ -211,7 +211,7 @@ class TrainingService:
         return run
 
     def evaluate(self, number: int | None, rows: int | None) -> dict[str, Any]:
-        """Have base and adapter of a training answer held-out rows, in a thread.
+        """Evaluate base and adapter of a training on held-out rows, in a thread.
 
         Raises:
             NodeError: there is no such adapter, or something is trained just now.
@@ -221,36 +221,36 @@ class TrainingService:
         return self.run(run.number)
 
     def evaluable(self, number: int | None, rows: int | None) -> TrainingRun:
-        """Write down that a training's adapter is to be evaluated.
+        """Store that a training's adapter is to be evaluated.
 
         Raises:
             NodeError: there is no such adapter, or something is trained just now.
         """
         run = self._runs.find(number)
         if run.adapter is None:
-            raise ConfigError(f"training {run.number} is {run.state}: it left no adapter that could be evaluated")
+            raise ConfigError(f"training {run.number} is {run.state} and has no adapter to evaluate")
         wanted = ROWS_USUAL if rows is None else rows
         if not 1 <= wanted <= ROWS_MAX:
-            raise ConfigError(f"rows to evaluate on are from 1 to {ROWS_MAX}")
+            raise ConfigError(f"the number of rows to evaluate must be from 1 to {ROWS_MAX}")
         self._check_nobody_trains()
         held_out = len(self._runs.rows(run.number, HELD_OUT_FILE))
         return self._runs.order_evaluation(run, min(wanted, held_out), now_ns=time.time_ns())
 
     def adapter_of(self, number: int | None) -> str:
-        """The full name of what a training has put on the shelf.
+        """Return the full name of a training's adapter.
 
         Raises:
-            NodeError: there is none.
+            NodeError: the training has no adapter.
         """
         run = self._runs.find(number)
         if run.adapter is None:
-            raise NodeError(f"training {run.number} is {run.state}: it has no adapter to publish")
+            raise NodeError(f"training {run.number} is {run.state} and has no adapter to publish")
         return run.adapter
 
-    # ---- the daemon's
+    # ---- Start and end of the daemon
 
     def go_on(self) -> int | None:
-        """Take up what a process before this one left; returns which."""
+        """Continue the training that an earlier process left; return its number."""
         run = newest(self._runs.all())
         if run is None or not run.is_live or is_training(self._home):
             return None
@@ -259,7 +259,7 @@ class TrainingService:
         return run.number
 
     def close(self) -> None:
-        """Leave the training to the next process, with a checkpoint if there is time for one."""
+        """Stop the training so that the next process continues it, with a checkpoint if there is time."""
         thread, number = self._thread, self._number
         if thread and thread.is_alive() and number is not None:
             self._runs.wish(number, "yield")
@@ -274,11 +274,11 @@ class TrainingService:
     def _work(self, number: int) -> None:
         try:
             self.carry_out(number)
-        except (ConfigError, ModelError) as error:  # another process was faster, or the base is gone
+        except (ConfigError, ModelError) as error:  # another process was first, or the base is gone
             self._runs.fail(number, str(error), now_ns=time.time_ns())
 
     def _who(self, run: TrainingRun | None) -> str | None:
-        """Who works on a training: `here`, `elsewhere`, or None: nobody."""
+        """Return `here` or `elsewhere` for the process that works on a training, or None."""
         if run is None or not (run.is_live or run.state == "paused"):
             return None
         if self._thread and self._thread.is_alive() and self._number == run.number:
@@ -291,13 +291,13 @@ class TrainingService:
     def _check_nobody_trains(self) -> None:
         if self._is_worked_on():
             raise ConfigError(
-                f"another training runs on {self._home.root}: wait until it has ended, "
-                "or end it by `openledger-node factory stop`"
+                f"another training is running in {self._home.root}: wait until it ends, "
+                "or end it with `openledger-node factory stop`"
             )
 
     def _check_somebody_trains(self, run: TrainingRun) -> None:
         if self._who(run) is None:
             raise ConfigError(
-                f"nobody works on training {run.number}: the process that trained it has ended; "
-                "`openledger-node factory resume` goes on with it"
+                f"training {run.number} is not running, because its process has ended: "
+                "continue it with `openledger-node factory resume`"
             )

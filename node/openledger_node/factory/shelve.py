@@ -1,4 +1,4 @@
-"""From a folder that a trainer wrote to an adapter in the library, with its manifest."""
+"""Adding a trained adapter to the library, with its manifest."""
 
 import json
 from collections.abc import Callable
@@ -23,30 +23,30 @@ from .job import TrainingJob
 from .trainer import TrainingResult
 
 BuildIndex = Callable[[Path, tuple[Row, ...]], Digest]
-"""Writes the attribution index of the rows that were learned into a new folder, and returns its root."""
+"""Writes the attribution index of the learned rows into a new folder, and returns its root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What a folder with a fresh adapter has to be described by."""
+    """A new adapter's job, base, result and rows, for its manifest."""
 
     job: TrainingJob
     base: Base
     result: TrainingResult
     datanet: DatanetReference
-    rows: tuple[Row, ...]  # that were learned
+    rows: tuple[Row, ...]  # learned rows
     held_out: tuple[Row, ...]
     started_ns: int
     build_index: BuildIndex | None = None
-    figures: dict[str, Any] | None = None  # of its evaluation beside the base
+    figures: dict[str, Any] | None = None  # of the evaluation
 
 
 def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
-    """Describe what was trained and add it; if that fails, hours of work are kept for another try.
+    """Write the manifest and add the adapter. If this fails, the trained files are kept for another try.
 
     Raises:
-        AdapterRefusedError: what the trainer wrote is no adapter that can be served.
-        NodeError: it could not be put on the shelf; the message says where it is kept.
+        AdapterRefusedError: the trainer wrote an adapter that can't be served.
+        NodeError: the adapter could not be added; the message says where it is kept.
     """
     read_layout(folder)
     base, build_index = trained.base, trained.build_index
@@ -68,8 +68,8 @@ def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
     except (OSError, ProtocolError) as error:
         kept = folder.rename(home.training / f"{trained.job.name}-{trained.started_ns}")
         raise NodeError(
-            f"trained, but not on the shelf ({error}): the adapter is kept; "
-            f"`openledger-node adapters add {kept}` tries again"
+            f"the training is complete, but its adapter could not be added to the library ({error}): "
+            f"try again with `openledger-node adapters add {kept}`"
         ) from error
 
 
@@ -85,7 +85,7 @@ def _training(trained: Trained) -> dict[str, Any]:
 
 
 def _evaluation(trained: Trained) -> dict[str, Any]:
-    """Losses are nats a completion token; the digest tells on which rows they were measured."""
+    """Losses in nats per completion token; the digest identifies the rows they were measured on."""
     figures = {"figures": trained.figures} if trained.figures else {}
     return {
         "loss_before": round(trained.result.loss_before, 6),

@@ -1,4 +1,4 @@
-"""One training as it is written down: what it is of, how far it is, and what came of it; every change is pure."""
+"""The record of one training: job, progress and result. Every change is a pure function."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +11,11 @@ from .trainer import TrainingProgress
 
 RUN_SCHEMA = "openledger.training_run/1"
 HISTORY_MAX: Final = 400
-"""Points of the loss curve that are kept: a step's stands for those around it where there are more."""
+"""Most points of the loss curve; with more steps, one point stands for several steps."""
 
 
 class LossPoint(NamedTuple):
-    """The losses at a step, those that were measured."""
+    """The measured losses at a step."""
 
     step: int
     loss: float | None
@@ -24,16 +24,16 @@ class LossPoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """The training was cut off, and went on."""
+    """An interruption after which the training continued."""
 
     at: str  # RFC 3339
-    step: int  # that it went on from: 0 is the beginning
+    step: int  # step it continued from; 0 is the beginning
     why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRun:
-    """The whole of `training/runs/<number>/run.json`."""
+    """The content of `training/runs/<number>/run.json`."""
 
     number: int
     state: RunState
@@ -44,13 +44,13 @@ class TrainingRun:
     num_rows: int
     num_held_out: int
     num_dropped: int  # rows that were too long
-    evaluated_rows: int  # held-out rows that base and adapter are asked before it goes onto the shelf
+    evaluated_rows: int  # held-out rows that base and adapter answer at the end
     started_ns: int
     changed_ns: int
     progress: TrainingProgress | None = None
     history: tuple[LossPoint, ...] = ()
     restarts: tuple[Restart, ...] = ()
-    adapter: str | None = None  # its full name, once it is on the shelf
+    adapter: str | None = None  # its full name, once it is in the library
     adapter_id: str | None = None
     evaluation: dict[str, Any] | None = None
     error: str | None = None
@@ -58,21 +58,21 @@ class TrainingRun:
 
     @property
     def is_live(self) -> bool:
-        """Whether somebody works on it, or should."""
+        """True if a process works on the training, or should."""
         return self.state in LIVE
 
 
 def moved(run: TrainingRun, event: RunEvent, *, now_ns: int, **changes: Any) -> TrainingRun:
-    """The run after an event.
+    """Return the run after an event.
 
     Raises:
-        ConfigError: there is no such move.
+        ConfigError: the state does not allow the event.
     """
     return replace(run, state=move(run.state, event), changed_ns=now_ns, **changes)
 
 
 def progressed(run: TrainingRun, progress: TrainingProgress, *, now_ns: int) -> TrainingRun:
-    """The run one report further: the last losses that were measured stay."""
+    """Apply a progress report to the run; losses that the report lacks keep their last value."""
     before = run.progress
     loss, held_out = progress.loss, progress.held_out_loss
     if before and progress.step >= before.step:
@@ -88,7 +88,7 @@ def progressed(run: TrainingRun, progress: TrainingProgress, *, now_ns: int) -> 
 
 
 def with_point(history: tuple[LossPoint, ...], point: LossPoint, steps: int) -> tuple[LossPoint, ...]:
-    """The curve with one more point; what a run that was cut off had made beyond it is taken back."""
+    """Add a point to the curve; points of later steps, from before an interruption, are removed."""
     kept = history
     while kept and kept[-1].step > point.step:
         kept = kept[:-1]
@@ -101,10 +101,10 @@ def with_point(history: tuple[LossPoint, ...], point: LossPoint, steps: int) -> 
 
 
 def run_from_json(fields: dict[str, Any]) -> TrainingRun:
-    """Read `run.json`.
+    """Read a run from the content of `run.json`.
 
     Raises:
-        TypeError, KeyError: it is none.
+        TypeError, KeyError: the content is not a run.
     """
     return TrainingRun(
         **{
@@ -119,11 +119,11 @@ def run_from_json(fields: dict[str, Any]) -> TrainingRun:
 
 
 def newest(runs: Sequence[TrainingRun]) -> TrainingRun | None:
-    """The one that matters most: the one that is worked on or paused, else the last."""
+    """Return the run that is live or paused, or else the newest."""
     open_runs = [run for run in runs if run.is_live or run.state == "paused"]
     return max(open_runs or runs, key=lambda run: run.number, default=None)
 
 
 def _bucket(step: int, steps: int) -> int:
-    """Steps share a point where there are more of them than points; the first and the last have their own."""
+    """Return the point of a step. With more steps than points, only the first and last step have their own."""
     return step if steps < HISTORY_MAX else -(-step * (HISTORY_MAX - 1) // steps)

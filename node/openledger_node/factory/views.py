@@ -1,4 +1,4 @@
-"""The factory in plain values for JSON: trainings, and what a new one may be made of."""
+"""The factory as plain values for JSON: trainings, and the choices for a new one."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -18,7 +18,7 @@ RUNS_SHOWN: Final = 20
 
 
 def run_to_plain(run: TrainingRun, *, who: str | None) -> dict[str, Any]:
-    """A training in full; `who` works on it."""
+    """Convert a training in full; `who` is the process that works on it."""
     progress = run.progress
     return {
         **summary(run),
@@ -39,7 +39,7 @@ def run_to_plain(run: TrainingRun, *, who: str | None) -> dict[str, Any]:
 
 
 def summary(run: TrainingRun) -> dict[str, Any]:
-    """A training on one line."""
+    """Convert a training to a short form for lists."""
     return {
         "number": run.number,
         "name": run.job.name,
@@ -58,12 +58,12 @@ def summary(run: TrainingRun) -> dict[str, Any]:
 
 
 def runs_to_plain(runs: Sequence[TrainingRun]) -> list[dict[str, Any]]:
-    """The newest trainings."""
+    """Convert the newest trainings."""
     return [summary(run) for run in runs[:RUNS_SHOWN]]
 
 
 def choices_to_plain(home: Home, config: Config) -> dict[str, Any]:
-    """Bases, Datanets and presets that there are; the sample is always there."""
+    """List bases, Datanets and presets; the sample Datanet is always available."""
     bases = [base.name for base in list_bases(home)]
     if config.inference.base not in bases:
         bases.append(config.inference.base)
@@ -89,7 +89,7 @@ def choices_to_plain(home: Home, config: Config) -> dict[str, Any]:
 
 
 def usual_to_plain() -> dict[str, Any]:
-    """What an order is where it says nothing, and no preset does."""
+    """Return the defaults of the fields that neither an order nor a preset sets."""
     job = TrainingJob(name="usual")
     names = ("batch_size", "learning_rate", "tokens_max", "seed")
     return {**{name: getattr(job, name) for name in names}, "evaluate": ROWS_USUAL}

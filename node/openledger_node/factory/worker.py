@@ -1,7 +1,7 @@
-"""The training process: `python -m openledger_node.factory.worker` reads one order and tells how it goes.
+"""The training process: `python -m openledger_node.factory.worker` reads one order and reports its progress.
 
-What follows the order on its stdin are wishes, a word a line. It ends when its stdin does, however the parent went,
-so that no training is left running for nobody.
+The order on stdin is followed by wishes, one word per line. The process ends when its stdin closes, so that no
+training outlives its parent, however the parent ended.
 """
 
 import os
@@ -29,7 +29,7 @@ STDOUT, STDERR = 1, 2
 
 
 def main() -> None:
-    """Do what the first line orders."""
+    """Carry out the order on the first line."""
     channel = _claim_stdout()
     order = decode_start(sys.stdin.readline())
     wishes = Wishes()
@@ -59,20 +59,20 @@ def _carry_out(order: StartMessage, report: Report) -> TrainingResult | Evaluati
 
 
 class Wishes:
-    """What the parent wants, as it was said last."""
+    """The newest wish of the parent."""
 
     def __init__(self) -> None:
         self.newest: Wish | None = None
 
     def listen(self) -> None:
-        """Listen until the parent is gone, and go with it."""
+        """Read wishes until the parent is gone, then end this process."""
         for line in sys.stdin:
             self.newest = next((wish for wish in get_args(Wish) if wish == line.strip()), self.newest)
         os._exit(1)
 
 
 def _claim_stdout() -> IO[str]:
-    """Keep stdout for our lines: what libraries print goes to stderr with the rest."""
+    """Keep stdout for our messages; output of libraries goes to stderr."""
     channel = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8")
     os.dup2(STDERR, STDOUT)
     return channel

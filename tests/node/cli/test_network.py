@@ -101,8 +101,12 @@ def test_a_network_is_not_made_over_another_file(run: Run, network_file: Path, r
     [
         (["--rpc", "http://127.0.0.1:1"], 5, "the endpoint at 127.0.0.1:1 does not answer"),
         (["--rpc", "ftp://chain"], 5, "not an address of an endpoint"),
-        (["--rpc", "RPC", "--rpc", "file:///etc/passwd"], 3, "rpc: 'file:///etc/passwd' is no URL of an endpoint"),
-        (["--rpc", "RPC", "--bootstrap", "example.org"], 3, "bootstrap: 'example.org' is no address of a peer"),
+        (
+            ["--rpc", "RPC", "--rpc", "file:///etc/passwd"],
+            3,
+            "rpc: 'file:///etc/passwd' is not the URL of an endpoint",
+        ),
+        (["--rpc", "RPC", "--bootstrap", "example.org"], 3, "bootstrap: 'example.org' is not the address of a peer"),
         (["--rpc", "RPC", "--key", "savings"], 4, "no savings is in"),
     ],
 )

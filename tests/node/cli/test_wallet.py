@@ -146,13 +146,16 @@ def test_a_name_that_is_taken_is_told_before_a_password_is_asked_for(run: Run, p
     run("wallet", "create", "--password-file", password_file)
     ran = run("wallet", "create")
     assert ran.status == 4
-    assert "a key is never written over" in ran.stderr
+    assert "keys are never overwritten" in ran.stderr
 
 
 def test_a_missing_wallet_ends_with_4_and_the_verb_that_makes_it(run: Run, home: Home) -> None:
     ran = run("wallet", "show", "--json")
     assert (ran.status, ran.stdout) == (4, "")
-    assert ran.stderr == f"error no wallet is in {home.keys}: `openledger-node wallet create wallet` makes one\n"
+    assert (
+        ran.stderr
+        == f"error there is no wallet in {home.keys}: create it with `openledger-node wallet create wallet`\n"
+    )
     assert list(home.root.iterdir()) == []
 
 

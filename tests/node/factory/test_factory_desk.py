@@ -174,7 +174,7 @@ def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: Tr
         desk.evaluate(1, None)
     with pytest.raises(NodeError, match="no adapter to publish"):
         desk.adapter_of(1)
-    with pytest.raises(NodeError, match="no training here has number 9"):
+    with pytest.raises(NodeError, match="no training has number 9"):
         desk.run(9)
 
 

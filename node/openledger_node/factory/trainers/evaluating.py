@@ -1,4 +1,4 @@
-"""Base and adapter beside each other: the likeliest answers of both, and their losses."""
+"""Evaluation: greedy answers and losses of adapter and base, and the probe of a new adapter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ BATCH_MAX = 8
 
 
 def evaluate_adapter(model: Any, given: EvaluationInput, base_folder: Path) -> EvaluationResult:
-    """Measure the adapter in the given folder on `model`, its base, then the base without it."""
+    """Measure the adapter in the given folder on its base `model`, then the base without it."""
     rows = encode_rows(given.rows, base_folder, given.job.tokens_max)
     general = encode_rows(given.general, base_folder, given.job.tokens_max)
     adapted = PeftModel.from_pretrained(model, given.folder, local_files_only=True).eval()
@@ -46,18 +46,18 @@ def evaluate_adapter(model: Any, given: EvaluationInput, base_folder: Path) -> E
 def _measure(
     model: Any, rows: Sequence[Example], general: Sequence[Example], tokens_max: int
 ) -> tuple[float, float, list[list[int]]]:
-    """Loss over the rows, loss over the general ones, and the ids that the rows' prompts are answered with."""
+    """Return the loss over the rows, the loss over the general rows, and the ids of the answers to the rows."""
     losses = [SplitModel(model, 0).mean_loss(in_batches(each, BATCH_MAX)) for each in (rows, general)]
     batches = [rows[first : first + BATCH_MAX] for first in range(0, len(rows), BATCH_MAX)]
     return losses[0], losses[1], [ids for batch in batches for ids in _answer(model, batch, tokens_max)]
 
 
 def _answer(model: Any, batch: Sequence[Example], tokens_max: int) -> list[list[int]]:
-    """The likeliest token again and again, until the end token that the rows have, or so many."""
+    """Answer prompts greedily until the rows' end token or `tokens_max`."""
     end_id = batch[0].completion_ids[-1]
     longest = max(len(example.prompt_ids) for example in batch)
     padding = [longest - len(example.prompt_ids) for example in batch]
-    # (rows, longest): prompts end together at the right, so that every row's next token is the last one's
+    # (rows, longest), padded on the left, so that the next token of every row follows the last column
     ids = torch.tensor(
         [[end_id] * n + list(example.prompt_ids) for n, example in zip(padding, batch, strict=True)],
         device=model.device,
@@ -84,20 +84,20 @@ def _read(ids: Sequence[int], tokenizer: Tokenizer) -> str:
     return "".join(decoder.push(id) for id in ids)
 
 
-# ---- What a freshly trained adapter answers first, in float32, for its manifest: whoever serves it compares.
+# ---- The probe in the manifest: a first answer in float32, which every node that serves the adapter compares
 
-FRESH_ID = AdapterId("fresh")  # its real id hangs on the manifest, which the probe is a part of
+FRESH_ID = AdapterId("fresh")  # the real id depends on the manifest, which contains the probe
 FLOAT32_SHARE = 2
-"""Float32 takes up to twice what the files do."""
+"""In float32 the weights take up to twice the size of the files."""
 
 RAM_SHARE = 0.5
 EXACT_BACKEND = "torch_lora"
 
 
 def probe_trained(base_folder: Path, folder: Path) -> dict[str, str] | None:
-    """Run the probe of the adapter in `folder`; None if that can't be done here, for the training is worth more.
+    """Run the probe of the adapter in `folder`; None if this machine can't, so that the training is not lost.
 
-    So it is where the base has no exact path, or its memory would be short in float32.
+    This happens if no exact backend serves the base, or memory is too small for float32.
     """
     files_bytes = sum(file.stat().st_size for file in base_folder.glob("*.safetensors"))
     if FLOAT32_SHARE * files_bytes > RAM_SHARE * usable_bytes():

@@ -1,4 +1,4 @@
-"""Rows as a model sees them: the ids of a prompt, the ids of its completion, and the order they are learned in."""
+"""Training examples: the token ids of prompts and completions, and their batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from ...engine.tokenizer import Tokenizer, open_tokenizer, special_tokens
 from ...errors import ModelError
 
 BUCKET_BATCHES = 4
-"""Batches whose rows are sorted by length together: little padding, and still another mix in every epoch."""
+"""Batches per bucket. Rows are sorted by length within a bucket: little padding, and a new mix in every epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Example:
-    """One row; each is only equal to itself, so that it can be a key."""
+    """One row. An example equals only itself, so that it can be a dictionary key."""
 
     prompt_ids: tuple[int, ...]  # the base's chat template up to where the answer begins
-    completion_ids: tuple[int, ...]  # the end token included: an adapter must learn when to stop
+    completion_ids: tuple[int, ...]  # with the end token, because an adapter must learn when to stop
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """All that the model reads."""
+        """All token ids that the model reads."""
         return self.prompt_ids + self.completion_ids
 
 
 def encode_rows(rows: Sequence[Row], base_folder: Path, tokens_max: int) -> list[Example]:
-    """Tokenise by the same code that serves, so that a prompt is learned as it will be asked.
+    """Tokenise with the code that serves, so that prompts are learned as they will be asked.
 
     Raises:
         ModelError: the base has no chat template or no end token, or a row is too long.
@@ -47,7 +47,7 @@ def encode_rows(rows: Sequence[Row], base_folder: Path, tokens_max: int) -> list
 
 
 def draw_batches(examples: Sequence[Example], batch_size: int, random: Random) -> list[list[Example]]:
-    """One epoch: every example once, with others of about its length, in random order."""
+    """Draw the batches of one epoch: every example once, with others of similar length, in random order."""
     shuffled = random.sample(examples, len(examples))
     buckets = _chunks(shuffled, batch_size * BUCKET_BATCHES)
     batches = [batch for bucket in buckets for batch in in_batches(bucket, batch_size)]
@@ -55,7 +55,7 @@ def draw_batches(examples: Sequence[Example], batch_size: int, random: Random) -
 
 
 def in_batches(examples: Sequence[Example], batch_size: int) -> list[list[Example]]:
-    """Every example once, from the shortest to the longest."""
+    """Make batches of all examples, from the shortest to the longest."""
     return _chunks(sorted(examples, key=lambda example: len(example.ids)), batch_size)
 
 

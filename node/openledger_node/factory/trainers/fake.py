@@ -1,4 +1,4 @@
-"""A trainer without a model: a tiny adapter drawn from the seed, and losses that fall as they should."""
+"""A trainer without a model: it writes a tiny adapter drawn from the seed, and reports falling losses."""
 
 import json
 from array import array
@@ -22,7 +22,7 @@ D_MODEL = 8
 LOSS_BEFORE = 4.0
 HALVINGS = 3
 MEASURED = 10
-"""Times that the held-out loss is told, the base's own not counted."""
+"""Number of held-out losses to report, without that of the base."""
 
 STEP_S = 0.01
 MODULES = ("q_proj", "v_proj")
@@ -30,15 +30,15 @@ UNKNOWN = "I do not know."
 
 
 def open_trainer() -> "FakeTrainer":
-    """Open the fake."""
+    """Open the fake trainer."""
     return FakeTrainer()
 
 
 class FakeTrainer:
-    """Learns nothing, in no time."""
+    """Learns nothing and takes no time."""
 
     def train(self, given: TrainingInput, report: Report) -> TrainingResult:
-        """Let the loss fall to an eighth and write a sound adapter that fits no real base."""
+        """Let the loss fall to an eighth, and write a valid adapter that fits no real base."""
         steps = num_steps(given.job, len(given.rows))
         first = int(given.checkpoint.read_text()) if given.checkpoint and given.checkpoint.exists() else 0
         for step in range(first, steps + 1):
@@ -53,7 +53,7 @@ class FakeTrainer:
         return TrainingResult(steps=step, loss_before=LOSS_BEFORE, loss_after=_loss(step, steps))
 
     def evaluate(self, given: EvaluationInput) -> EvaluationResult:
-        """The base knows nothing; the adapter says each second completion word for word."""
+        """Answer every second row correctly with the adapter, and none with the base."""
         return EvaluationResult(
             loss_base=LOSS_BEFORE,
             loss_adapter=LOSS_BEFORE / 4,
@@ -87,14 +87,14 @@ def _keep(checkpoint: Path, step: int) -> None:
 
 
 def write_adapter(job: TrainingJob, folder: Path) -> None:
-    """Write what a trainer leaves."""
+    """Write the adapter files."""
     config = {"peft_type": "LORA", "r": job.rank, "lora_alpha": job.alpha, "target_modules": list(MODULES)}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
     (folder / WEIGHTS_FILE).write_bytes(_draw_weights(job))
 
 
 def _draw_weights(job: TrainingJob) -> bytes:
-    """A safetensors file: the header's length, the header, then every tensor's float32 numbers."""
+    """Build a safetensors file: the length of the header, the header, then the float32 numbers of every tensor."""
     random, header, tensors, offset = Random(job.seed), {}, [], 0
     for key, shape in _shapes(job.rank).items():
         tensors.append(array("f", [random.uniform(-1, 1) for _ in range(prod(shape))]).tobytes())

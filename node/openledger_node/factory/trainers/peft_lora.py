@@ -1,4 +1,4 @@
-"""LoRA by PEFT on a transformers model: the upper layers learn, everything below them is frozen."""
+"""LoRA with PEFT on a transformers model: the upper layers are trained, the rest is frozen."""
 
 import os
 import time
@@ -39,7 +39,7 @@ GRADIENT_NORM_MAX = 1.0
 
 
 def open_trainer() -> "PeftLoraTrainer":
-    """Open the trainer; the base is loaded when a run starts and freed when it ends."""
+    """Open the trainer. It loads the base when a run starts, and frees it when the run ends."""
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     return PeftLoraTrainer()
 
@@ -48,7 +48,7 @@ class PeftLoraTrainer:
     """Trains on the GPU if there is one, else on the CPU."""
 
     def train(self, given: TrainingInput, report: Report) -> TrainingResult:
-        """Train as the socket says; the adapter is written in float32."""
+        """Train as `Trainer.train` describes; the adapter is written in float32."""
         job, base = given.job, given.base
         if base.folder is None:
             raise ModelError(f"base {base.name!r} has no weights: choose another base, or the trainer `fake`")
@@ -62,11 +62,11 @@ class PeftLoraTrainer:
         run = Run(job, SplitModel(model, first_adapted), weights, examples, measured, report, given.checkpoint)
         result = run.run()
         save(adapted, given.folder)
-        del model, adapted, weights  # the base is loaded once more, in float32
+        del model, adapted, weights  # free memory, because the probe loads the base again, in float32
         return replace(result, probe=probe_trained(base.folder, given.folder))
 
     def evaluate(self, given: EvaluationInput) -> EvaluationResult:
-        """Evaluate as the socket says, on the hardware that trains."""
+        """Evaluate as `Trainer.evaluate` describes, on the device that trains."""
         base = given.base
         if base.folder is None:
             raise ModelError(f"base {base.name!r} has no weights: choose another base, or the trainer `fake`")
@@ -75,7 +75,7 @@ class PeftLoraTrainer:
 
 
 def choose_placement(device_name: str) -> tuple[torch.device, torch.dtype]:
-    """Where to train, and how the frozen weights are written: bfloat16 where the hardware multiplies it."""
+    """Choose the device, and the format of the frozen weights: bfloat16 if the hardware multiplies it."""
     has_gpu = torch.cuda.is_available()
     if device_name == "cuda" and not has_gpu:
         raise ModelError('device is "cuda", but torch finds none: set it to "auto" or "cpu"')
@@ -88,21 +88,21 @@ def load_base(name: str, folder: Path, device: torch.device, dtype: torch.dtype)
     """Load the frozen base.
 
     Raises:
-        ModelError: transformers can't.
+        ModelError: transformers can't load it.
     """
     try:
-        # NOTE: SplitModel passes no mask, which only this attention reads as causal.
+        # NOTE: SplitModel passes no mask; only this attention implementation is then causal.
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
         )
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot load base {name} from {folder}: {error}") from error
-    model.name_or_path = name  # PEFT writes it down, and a path of this machine means nothing elsewhere
-    return model.to(device).eval()  # eval: no dropout, so that a run can be repeated
+    model.name_or_path = name  # PEFT writes it into the files, and a local path means nothing elsewhere
+    return model.to(device).eval()  # eval disables dropout, so that a run can be repeated
 
 
 def adapt(model: Any, job: TrainingJob, first_adapted: int) -> Any:
-    """Put LoRA, in float32, beside every linear map of the layers from `first_adapted` on."""
+    """Add LoRA in float32 to every linear map of the layers from `first_adapted` on."""
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=job.rank,
@@ -115,13 +115,13 @@ def adapt(model: Any, job: TrainingJob, first_adapted: int) -> Any:
 
 
 def save(adapted: Any, folder: Path) -> None:
-    """Write the adapter, the same bytes in every process: PEFT keeps the modules in a set, which has no order."""
+    """Write the adapter with the same bytes in every process; PEFT keeps the modules in a set, which has no order."""
     adapted.peft_config["default"].target_modules = list(MODULES)
     adapted.save_pretrained(folder, save_embedding_layers=False)
 
 
 class Run:
-    """One training: epochs of steps, the held-out loss after each epoch, and a checkpoint now and then."""
+    """One training: epochs of steps, the held-out loss after each epoch, and checkpoints."""
 
     def __init__(
         self,
@@ -150,8 +150,8 @@ class Run:
         """Train, and report every step.
 
         Raises:
-            PausedError: it was wished for, and there is a checkpoint.
-            ModelError: the loss is no number any more.
+            PausedError: the owner asked for a pause, and a checkpoint is written.
+            ModelError: the loss diverged.
         """
         if not self._go_on():
             self._loss_before = self._loss_after = self._measure()
@@ -173,7 +173,7 @@ class Run:
         return TrainingResult(steps=step, loss_before=self._loss_before, loss_after=self._loss_after)
 
     def _go_on(self) -> bool:
-        """Go on from a checkpoint, if there is one."""
+        """Load the checkpoint, and return True if there is one."""
         found = read_checkpoint(self._checkpoint, self._weights) if self._checkpoint else None
         if found is None:
             return False
@@ -198,7 +198,7 @@ class Run:
             write_checkpoint(self._checkpoint, kept, self._weights)
 
     def _schedule(self) -> Iterator[tuple[list[Example], bool]]:
-        """The batch of every step, and whether an epoch ends with it."""
+        """Yield the batch of every step, with True for the last one of an epoch."""
         random = Random(self._job.seed)
         for _ in range(self._job.epochs):
             *batches, last = draw_batches(self._examples, self._job.batch_size, random)
@@ -235,21 +235,21 @@ class Run:
         )
 
 
-# ---- Checkpoints: the weights of the adapter, the state of the optimizer and the step, so that a run can resume.
+# ---- Checkpoints: adapter weights, optimizer state and step, so that a run can resume
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """Where a training stood, beside its weights."""
+    """State of a training without its weights."""
 
     step: int
     loss_before: float
-    loss_after: float  # the held-out loss, as it was measured last
+    loss_after: float  # newest held-out loss
     optimizer: dict[str, Any]
 
 
 def write_checkpoint(file: Path, checkpoint: Checkpoint, weights: Sequence[nn.Parameter]) -> None:
-    """Write it whole or not at all, also where the power goes."""
+    """Write a checkpoint atomically, even in a power cut."""
     content = {
         "step": checkpoint.step,
         "loss_before": checkpoint.loss_before,
@@ -266,7 +266,7 @@ def write_checkpoint(file: Path, checkpoint: Checkpoint, weights: Sequence[nn.Pa
 
 
 def read_checkpoint(file: Path, weights: Sequence[nn.Parameter]) -> Checkpoint | None:
-    """Put the weights back as they were; None where there is no checkpoint, or none of this adapter."""
+    """Restore the weights; return None if there is no checkpoint, or it is of another adapter."""
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
         kept = content.pop("weights")
@@ -274,7 +274,7 @@ def read_checkpoint(file: Path, weights: Sequence[nn.Parameter]) -> Checkpoint |
             return None
         checkpoint = Checkpoint(**content)
     except (OSError, UnpicklingError, RuntimeError, KeyError, TypeError, EOFError):
-        return None  # not there, or torn: the run starts from the beginning
+        return None  # missing or damaged, so the run starts from the beginning
     with torch.no_grad():
         for weight, value in zip(weights, kept, strict=True):
             weight.copy_(value)

@@ -1,4 +1,4 @@
-"""A model cut below its first adapted layer: what lies below never changes, so a row passes it only once."""
+"""A model split below its first adapted layer. The lower part never changes, so each row passes it only once."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 from .examples import Example
 
 KEPT_BYTES_MAX = 2 << 30
-"""Memory for what came out of the lower layers; rows that no longer fit pass them again in every epoch."""
+"""Memory for kept outputs of the lower layers; rows that do not fit pass those layers again in every epoch."""
 
 
 class SplitModel:
-    """Computes losses of a causal language model of the Llama family whose layers from `first_adapted` on learn."""
+    """Computes losses of a Llama-family language model whose layers from `first_adapted` on are trained."""
 
     def __init__(self, model: Any, first_adapted: int) -> None:
         decoder = model.model
@@ -31,7 +31,7 @@ class SplitModel:
         self._kept_bytes = 0
 
     def token_losses(self, batch: Sequence[Example]) -> Tensor:
-        """Cross-entropy of every completion token of the batch, in nats: (completion tokens,), float32."""
+        """Compute the cross-entropy of every completion token in nats: (completion tokens,), float32."""
         hidden = pad_sequence(self._pass_lower(batch), batch_first=True)  # (rows, longest, d_model)
         rows, places, targets = self._targets(batch)
         with self._mixed_precision():
@@ -40,13 +40,13 @@ class SplitModel:
         return cross_entropy(logits.float(), targets, reduction="none")
 
     def mean_loss(self, batches: Iterable[Sequence[Example]]) -> float:
-        """Mean over all completion tokens of all batches, without learning from them."""
+        """Compute the mean loss over all completion tokens of all batches, without gradients."""
         with torch.no_grad():
             losses = torch.cat([self.token_losses(batch) for batch in batches])
         return losses.mean().item()
 
     def _pass_lower(self, batch: Sequence[Example]) -> list[Tensor]:
-        """What enters the first adapted layer: (tokens, d_model) a row."""
+        """Return the input of the first adapted layer, (tokens, d_model) per row."""
         missing = [example for example in batch if example not in self._kept]
         fresh = dict(zip(missing, self._run_lower(missing), strict=True)) if missing else {}
         for example, hidden in fresh.items():
@@ -59,12 +59,12 @@ class SplitModel:
     def _run_lower(self, batch: Sequence[Example]) -> list[Tensor]:
         ids = pad_sequence([torch.tensor(example.ids) for example in batch], batch_first=True).to(self._device)
         with self._mixed_precision():
-            # The residual stream stays float32 whatever the weights are: only products are rounded.
+            # The residual stream stays float32 for any weight format; only products are rounded.
             hidden = self._run(self._lower, self._embed(ids).float())
         return [row[: len(example.ids)].clone() for row, example in zip(hidden, batch, strict=True)]
 
     def _run(self, layers: Sequence[nn.Module], hidden: Tensor) -> Tensor:
-        """Without a mask, attention is causal: padding on the right is seen by nobody, and nobody reads it."""
+        """Run layers without a mask, so attention is causal: no token sees the padding on the right."""
         positions = torch.arange(hidden.shape[1], device=self._device)[None]
         rotation = self._rotary(hidden, positions)
         for layer in layers:
@@ -72,7 +72,7 @@ class SplitModel:
         return hidden
 
     def _targets(self, batch: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each completion token: its row, the place whose output predicts it (the one before), and its id."""
+        """Return row, position and id of each completion token; the output at that position predicts the token."""
         triples = [
             (row, len(example.prompt_ids) - 1 + offset, token_id)
             for row, example in enumerate(batch)
