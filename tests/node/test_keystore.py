@@ -174,7 +174,7 @@ def test_a_key_file_that_others_can_reach_is_refused_with_the_line_that_mends_it
 
 
 SPOILT: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "another version": (lambda c: c.update(version=4), "is no Web3 keystore of version 3"),
+    "another version": (lambda c: c.update(version=4), "is not a Web3 keystore of version 3"),
     "no address": (lambda c: c.pop("address"), "names no address"),
     "another address": (lambda c: c.update(address="00" * 20), "it names 0x0000000000000000000000000000000000000000"),
     "no crypto": (lambda c: c.pop("crypto"), "its field crypto"),
@@ -258,7 +258,7 @@ def test_what_is_no_key_is_refused(tmp_path: Path, written: str) -> None:
 @pytest.mark.parametrize("number", [0, ORDER, ORDER + 1, 2**256 - 1])
 def test_a_number_that_the_curve_does_not_have_is_refused(tmp_path: Path, number: int) -> None:
     file = write_private(tmp_path / "key", f"{number:064x}")
-    with pytest.raises(KeyFileError, match="are no key"):
+    with pytest.raises(KeyFileError, match="are not a key"):
         read_key(file, lambda: PUBLISHED_PASSWORD)
 
 
@@ -298,7 +298,7 @@ def test_blanks_belong_to_a_password(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("written", ["", "\n", "one\ntwo\n"])
 def test_a_password_file_of_no_or_several_lines_is_refused(tmp_path: Path, written: str) -> None:
-    with pytest.raises(KeyFileError, match="must hold the password in one line"):
+    with pytest.raises(KeyFileError, match="must contain the password on one line"):
         read_password_file(write_private(tmp_path / "password", written))
 
 

@@ -111,10 +111,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "one endpoint not in a list": ({"rpc": "http://x"}, "rpc must be a list"),
     "too many endpoints": ({"rpc": ["http://x"] * 33}, "rpc must be a list of at most 32"),
     "an endless endpoint": ({"rpc": ["http://" + "x" * 300]}, "rpc must hold texts of at most 256"),
-    "a file as endpoint": ({"rpc": ["file:///etc/passwd"]}, "rpc: 'file:///etc/passwd' is no URL"),
-    "an endpoint without host": ({"rpc": ["http://"]}, "is no URL"),
-    "an endpoint with a bad port": ({"rpc": ["http://x:99999"]}, "is no URL"),
-    "an endpoint with a line break": ({"rpc": ["http://x/\nHost: y"]}, "is no URL"),
+    "a file as endpoint": ({"rpc": ["file:///etc/passwd"]}, "rpc: 'file:///etc/passwd' is not the URL"),
+    "an endpoint without host": ({"rpc": ["http://"]}, "is not the URL"),
+    "an endpoint with a bad port": ({"rpc": ["http://x:99999"]}, "is not the URL"),
+    "an endpoint with a line break": ({"rpc": ["http://x/\nHost: y"]}, "is not the URL"),
     "an endpoint that is no text": ({"rpc": [7]}, "rpc must hold texts"),
     "a short genesis hash": ({"genesis_hash": "0x1a2b3c4d"}, "genesis_hash: not a digest"),
     "a deploy block below zero": ({"deploy_block": -1}, "deploy_block must be a whole number"),
@@ -168,7 +168,7 @@ def test_a_missing_field_is_named(network: Network, field: str) -> None:
     ids=lambda text: ascii(text[:8]),
 )
 def test_what_is_no_object_is_refused(text: str | bytes) -> None:
-    with pytest.raises(ConfigError, match=r"friend\.json is no network\.json: it is no"):
+    with pytest.raises(ConfigError, match=r"friend\.json is not a network\.json: it is not"):
         network_from_json(text, source="friend.json")
 
 
@@ -232,7 +232,7 @@ def test_a_network_can_be_chosen_by_its_id(home: Home, network: Network, real: N
 @pytest.mark.parametrize("choice", ["openledger-1", "AUTO", "development-00000000"])
 def test_an_unknown_network_is_named_with_the_verb_that_brings_it(home: Home, choice: str) -> None:
     with pytest.raises(
-        ConfigError, match=f"network is '{choice}', which is not known here: `openledger-node network"
+        ConfigError, match=f"network is '{choice}', which is not known here: join it with `openledger-node network"
     ):
         current_network(home, choice)
 

@@ -69,9 +69,9 @@ def write_csv(found: dict[str, Any]) -> None:
 
 def _print(found: dict[str, Any]) -> None:
     lines = {
-        "pending": f"{open_amount(found['pending_wei'])} gross, not claimed yet; others get their parts of it",
-        "settled": f"{open_amount(found['settled_wei'])} yours, claimed and not final yet",
-        "claimed": f"{open_amount(found['claimed_wei'])} yours, credited",
+        "pending": f"{open_amount(found['pending_wei'])} gross, not claimed yet; the parts of others are still in it",
+        "settled": f"{open_amount(found['settled_wei'])} for you, claimed but not final yet",
+        "claimed": f"{open_amount(found['claimed_wei'])} for you, credited",
         "gas": f"{open_amount(found['gas_wei'], 'coins')} paid for it, worth {open_amount(found['gas_open_wei'])}",
         "net": f"{open_amount(found['net_wei'])}, settled and claimed less gas",
         "withdrawn": open_amount(found["withdrawn_wei"]),

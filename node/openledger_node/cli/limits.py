@@ -114,7 +114,8 @@ def _print(found: dict[str, Any], *, as_json: bool) -> None:
         emit_json("limits", found)
         return
     used = found["used"]
-    lines = {"disk": f"{size(used['disk_bytes'])} of {_cap(found['disk_bytes'])}"}
+    joint = " of " if found["disk_bytes"] else ", "
+    lines = {"disk": f"{size(used['disk_bytes'])}{joint}{_cap(found['disk_bytes'])}"}
     if found["serve"]:
         if used["memory_bytes"] is not None:
             lines["engine"] = f"{size(used['memory_bytes'])} in use (GPU memory; RAM without a GPU)"

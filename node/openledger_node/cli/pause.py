@@ -39,7 +39,7 @@ def pause(
         emit_json("pause", answer)
         return
     until = answer["paused"]["until"]
-    say(f"paused{f' until {until}' if until else ''}: `openledger-node resume` lets it go on")
+    say(f"paused{f' until {until}' if until else ''}; to take requests again: `openledger-node resume`")
 
 
 def resume(as_json: Json = False) -> None:

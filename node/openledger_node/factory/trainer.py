@@ -88,7 +88,7 @@ class Trainer(Protocol):
         The same job, rows and base give the same bytes on the same machine. `report` is called at step 0 with the
         held-out loss of the base, then after every step, the last time with step == steps and a held-out loss.
         Held-out rows are measured and never learned. Nothing is downloaded. A request that `report` returns is
-        carried out after the reported step. A run that continues from a checkpoint reports the checkpoint's step first.
+        carried out after the reported step. A run that continues from a checkpoint reports that step first.
 
         Raises:
             PausedError: `report` returned "pause", and a checkpoint is written.

@@ -63,7 +63,7 @@ def test_rows_that_are_too_long_are_left_out_and_counted(desk: TrainingService, 
     found = desk.preview(order, 0)
     assert (found["dropped"], found["used"] + found["held_out"]) == (3, 17)
     assert found["tokens"]["longest"] <= 100
-    with pytest.raises(ConfigError, match="two rows or more"):
+    with pytest.raises(ConfigError, match="at least two rows"):
         desk.preview({**order, "tokens_max": 16}, 0)
 
 
@@ -98,13 +98,13 @@ def test_what_is_given_goes_before_the_preset() -> None:
 @pytest.mark.parametrize(
     ("wanted", "error", "says"),
     [
-        ({"speed": 1}, MalformedError, "no 'speed'"),
+        ({"speed": 1}, MalformedError, "no field 'speed'"),
         ({"rank": "8"}, MalformedError, "rank is"),
         ({"rank": True}, MalformedError, "rank is"),
         ({"name": "a:b"}, MalformedError, "name"),
         ({"preset": "huge"}, ConfigError, "balanced"),
-        ({"sample": False}, ConfigError, "give one of"),
-        ({"datanet": "x"}, ConfigError, "give one of"),
+        ({"sample": False}, ConfigError, "give exactly one of"),
+        ({"datanet": "x"}, ConfigError, "give exactly one of"),
         ({"evaluate": -1}, ConfigError, "evaluate"),
         ({"epochs": 0}, ConfigError, "epochs"),
     ],
@@ -160,7 +160,7 @@ def test_a_node_that_ends_lets_the_training_write_where_it_is(
 
 
 def test_a_pause_wants_somebody_who_trains(desk: TrainingService) -> None:
-    with pytest.raises(NodeError, match="no training has been begun"):
+    with pytest.raises(NodeError, match="there is no training yet"):
         desk.pause()
     desk.begin(ORDER)
     with pytest.raises(ConfigError, match="only one that is training"):
@@ -170,7 +170,7 @@ def test_a_pause_wants_somebody_who_trains(desk: TrainingService) -> None:
 def test_only_a_training_that_left_an_adapter_is_evaluated_or_published(desk: TrainingService) -> None:
     desk.begin(ORDER)
     desk.stop(keep=False)
-    with pytest.raises(ConfigError, match="left no adapter"):
+    with pytest.raises(ConfigError, match="has no adapter to evaluate"):
         desk.evaluate(1, None)
     with pytest.raises(NodeError, match="no adapter to publish"):
         desk.adapter_of(1)

@@ -87,7 +87,7 @@ def test_a_datanet_is_called_after_its_file_as_far_as_a_name_can(stem: str, name
 def test_rows_or_the_sample_must_be_given(tmp_path: Path, words: tuple[str, ...]) -> None:
     run = train(tmp_path, *words)
     assert run.returncode == 2
-    assert "give one of --rows FILE and --sample" in run.stderr
+    assert "give exactly one of --rows FILE, --sample and" in run.stderr
 
 
 def test_a_bad_row_is_named_and_nothing_is_trained(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_training_that_is_cut_off_is_gone_on_with(tmp_path: Path) -> None:
     cut.communicate()
     refused = train(tmp_path, "--sample")
     assert refused.returncode == 3
-    assert "openledger-node factory resume`" in refused.stderr
+    assert "`openledger-node factory resume` continues it" in refused.stderr
     kept = verb(tmp_path, "stop", "--keep", "--json")
     assert kept.returncode == 0, kept.stderr
     run = json.loads(verb(tmp_path, "status", "--json").stdout)["run"]
