@@ -143,8 +143,12 @@ def test_kills_in_the_middle_lose_nothing_and_verbs_work_without_a_daemon(home: 
     ("words", "status", "message"),
     [
         (("stake", "add", "much"), 2, "'much' is not an amount: give a number such as 12 or 0.5"),
-        (("stake", "add", "5000000"), 1, "and this takes 5,000,000 OPEN: bring more there, or say less"),
-        (("stake", "remove", "5000000"), 1, "less than 5,000,000 OPEN: say less"),
+        (
+            ("stake", "add", "5000000"),
+            1,
+            "and this needs 5,000,000 OPEN; send OPEN to that account, or use a smaller amount",
+        ),
+        (("stake", "remove", "5000000"), 1, "less than 5,000,000 OPEN; use a smaller amount"),
         (("stake", "withdraw"), 1, "the contract refuses: no stake can be taken out yet"),
         (("rewards", "withdraw"), 1, "there is nothing to withdraw"),
         (("channels", "topup", "0xdead", "1"), 1, "0 channels begin with '0xdead'"),

@@ -1,1 +1,1 @@
-"""The chain: one client socket, an outbox that sends each intent once, and a watcher that survives reorgs."""
+"""The chain: one client socket, an outbox that sends each transaction once, and a watcher that survives reorgs."""

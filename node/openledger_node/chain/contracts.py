@@ -1,8 +1,8 @@
-"""The contracts as this node knows them: calls in, answers, events and errors out, by the ABI that ships with it.
+"""Encoding and decoding of calls, results, events and errors, by the contracts' ABIs that ship with this node.
 
-What comes out is plain: integers, texts, 0x-hex for bytes and addresses, lists, and structs as dicts by the names of
-their fields. What goes in may be that, too, or bytes, tuples, and our dataclasses: their fields are the struct's in
-Python's spelling, with our units behind (`withdraw_delay_s` is `withdrawDelay`).
+Decoded values are plain: integers, strings, 0x-hex for bytes and addresses, lists, and structs as dicts by field
+name. Arguments of calls may be the same, or bytes, tuples and our dataclasses. A dataclass has the struct's fields in
+snake case, with units as suffixes (`withdraw_delay_s` is `withdrawDelay`).
 """
 
 import dataclasses
@@ -25,23 +25,23 @@ from openledger_protocol.primitives import checksum_address
 
 from ..network_file import CONTRACTS
 
-# ---- What contracts refuse, in words: amounts in OPEN, times on this machine's clock, and what to do.
+# ---- Contract errors in words: amounts in OPEN, times on this machine's clock, and what to do
 
 
 def open_text(amount_wei: int) -> str:
-    """An amount for people, exact to the wei: `1.25 OPEN`."""
+    """Format an amount in OPEN, exact to the wei, such as `1.25 OPEN`."""
     whole, rest = divmod(amount_wei, 10**18)
     decimals = f"{rest:018d}".rstrip("0")
     return f"{whole:,}{'.' + decimals if decimals else ''} OPEN"
 
 
 def time_text(at_s: int) -> str:
-    """A moment by this machine's clock: `2026-01-31 10:00:00 UTC`."""
+    """Format a time in this machine's time zone, such as `2026-01-31 10:00:00 UTC`."""
     return datetime.fromtimestamp(at_s).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def refusal_text(name: str, arguments: Mapping[str, Any]) -> str:
-    """A contract's error for people; one without words of its own as it is, with its values."""
+    """A contract's error in words; an error without an entry in `WORDS` by its name and values."""
     if name in WORDS:
         return WORDS[name](*arguments.values())
     shown = ", ".join(f"{key} {value}" for key, value in arguments.items())
@@ -50,49 +50,52 @@ def refusal_text(name: str, arguments: Mapping[str, Any]) -> str:
 
 WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "ERC20InsufficientBalance": lambda sender, balance, needed: (
-        f"{sender} has {open_text(balance)}, and this takes {open_text(needed)}: bring more there, or say less"
+        f"{sender} has {open_text(balance)}, and this needs {open_text(needed)}; "
+        "send OPEN to that account, or use a smaller amount"
     ),
     "InsufficientBond": lambda bonded, amount: (
-        f"the stake is {open_text(bonded)}, less than {open_text(amount)}: say less"
+        f"the stake is {open_text(bonded)}, less than {open_text(amount)}; use a smaller amount"
     ),
     "NothingMatured": lambda now_s: (
-        f"no stake can be taken out yet, at {time_text(now_s)} by the chain's clock: `openledger-node stake remove` "
-        "begins it, `openledger-node stake show` says when it can"
+        f"no stake can be taken out yet, at {time_text(now_s)} by the chain's clock; `openledger-node stake remove` "
+        "starts to unbond it, and `openledger-node stake show` says when it is due"
     ),
     "TooManyRequests": lambda most: (
-        f"{most} parts of the stake are on their way out already, and no more can be: "
+        f"{most} parts of the stake are unbonding already, which is the limit; "
         "`openledger-node stake withdraw` takes out those that are due"
     ),
-    "NothingAccrued": lambda node: f"the bond of {node} has earned nothing that could be taken out yet",
+    "NothingAccrued": lambda node: f"the bond of {node} has not earned anything that can be taken out",
     "StakeTooSmall": lambda bonded, least: (
-        f"the stake is {open_text(bonded)}, and must be {open_text(least)}: `openledger-node stake add`"
+        f"the stake is {open_text(bonded)}, but must be at least {open_text(least)}; run `openledger-node stake add`"
     ),
     "DepositTooSmall": lambda amount, least: (
-        f"a channel takes no less than {open_text(least)}, and this is {open_text(amount)}: pay in more"
+        f"a channel needs at least {open_text(least)}, and this is {open_text(amount)}; pay in more"
     ),
     "InsufficientBalance": lambda account, balance, amount: (
-        f"{account} has {open_text(balance)} to withdraw, less than {open_text(amount)}: say less"
+        f"{account} has {open_text(balance)} to withdraw, less than {open_text(amount)}; use a smaller amount"
     ),
-    "NotReady": lambda ready_s: f"this claim can't be final before {time_text(ready_s)} by the chain's clock: wait",
+    "NotReady": lambda ready_s: f"this claim can't be final before {time_text(ready_s)} by the chain's clock; wait",
     "WithdrawalNotReady": lambda ready_s: (
-        f"the channel's rest can't be withdrawn before {time_text(ready_s)} by the chain's clock: say it again then"
+        f"the channel's rest can't be withdrawn before {time_text(ready_s)} by the chain's clock; run this again then"
     ),
     "WithdrawalExpired": lambda expired_s: (
-        f"the channel's rest could be withdrawn until {time_text(expired_s)}: `openledger-node channels close` "
-        "asks for it anew"
+        f"the channel's rest could be withdrawn until {time_text(expired_s)}; `openledger-node channels close` "
+        "requests it again"
     ),
     "WithdrawalPending": lambda channel_id, until_s: (
-        f"the rest of channel {channel_id} is asked for already: `openledger-node channels withdraw` takes it out; "
-        f"after {time_text(until_s)} it can be asked for anew"
+        f"the rest of channel {channel_id} is already requested; take it out with "
+        f"`openledger-node channels withdraw`, or request it again after {time_text(until_s)}"
     ),
     "NothingToWithdraw": lambda channel_id: (
-        f"channel {channel_id} has nothing to withdraw: `openledger-node channels list` shows what is left in it"
+        f"channel {channel_id} has nothing to withdraw; `openledger-node channels list` shows what is left in it"
     ),
-    "BondLocked": lambda until_s: f"the adapter's bond can't be taken back before {time_text(until_s)}: wait",
-    "AdapterExists": lambda adapter_id: f"adapter {adapter_id} is registered already, and its entry can't be changed",
-    "ZeroAmount": lambda: "the amount is 0: say how much",
+    "BondLocked": lambda until_s: (
+        f"the adapter's bond can't be taken back before {time_text(until_s)}; wait until then"
+    ),
+    "AdapterExists": lambda adapter_id: f"adapter {adapter_id} is already registered, and its entry can't be changed",
+    "ZeroAmount": lambda: "the amount is 0; use a larger amount",
 }
-"""By the error's name; each takes its values in the contract's order."""
+"""By error name; each function takes the error's values in the contract's order."""
 
 
 # ---- contracts
@@ -107,11 +110,11 @@ SOLIDITY_ERRORS: Final[tuple[Abi, ...]] = (
     {"name": "Error", "inputs": [{"name": "reason", "type": "string"}]},
     {"name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]},
 )
-"""What the compiler itself says: require with a text, and a broken assertion."""
+"""Errors of the compiler itself: `require` with a string, and a failed assertion."""
 
 
 class ContractInterface:
-    """One contract's ABI, and the code that creates it."""
+    """One contract's ABI, and its creation code."""
 
     def __init__(self, name: str, abi: Sequence[Abi], bytecode: bytes) -> None:
         self.name = name
@@ -122,29 +125,29 @@ class ContractInterface:
         self._creation: Abi = next((entry for entry in abi if entry["type"] == "constructor"), {"inputs": []})
 
     def encode(self, function: str, *arguments: object) -> bytes:
-        """The bytes that call a function."""
+        """Encode a call of a function."""
         abi = self._function(function)
         return _topic(abi)[:SELECTOR_BYTES] + _encode(abi["inputs"], arguments)
 
     def encode_creation(self, *arguments: object) -> bytes:
-        """The bytes that create the contract."""
+        """Encode the creation of the contract."""
         return self.bytecode + _encode(self._creation["inputs"], arguments)
 
     def decode_result(self, function: str, data: bytes) -> Any:
-        """What a call returned: the value where there is one, else a dict by the names of the values.
+        """Decode the result of a call: a single value as it is, several as a dict by name.
 
         Raises:
-            MalformedError: it is nothing that this function returns, as where no contract is.
+            MalformedError: the function can't have returned this; usually there is no contract at the address.
         """
         outputs = self._function(function)["outputs"]
-        values = _decode(outputs, data, f"what {self.name}.{function} returned")
+        values = _decode(outputs, data, f"the result of {self.name}.{function}")
         return next(iter(values.values())) if len(outputs) == 1 else values
 
     def decode_log(self, log: Log) -> Event | None:
-        """What a log of this contract says; None where it is no event that we know.
+        """Decode a log of this contract; None for an unknown event.
 
         Raises:
-            MalformedError: it is not what its first topic says.
+            MalformedError: the log does not fit the event that its first topic names.
         """
         abi = self._events.get(log.topics[0]) if log.topics else None
         if abi is None:
@@ -179,15 +182,15 @@ class ContractInterface:
 
 @lru_cache
 def load_contract(name: str) -> ContractInterface:
-    """One of the contracts that ship with this node."""
+    """Load one of the contracts that ship with this node."""
     artifact = json.loads(files(__package__).joinpath("artifacts", f"{name}.json").read_text(encoding="utf-8"))
     return ContractInterface(name, artifact["abi"], bytes.fromhex(artifact["bytecode"][2:]))
 
 
 def explain_revert(error: RevertedError) -> RevertedError:
-    """The same refusal with the contract's own error in it; unchanged where no contract of ours has such an error.
+    """Add the contract's own error to a revert; return it unchanged if none of our contracts has such an error.
 
-    The ABIs of all contracts are one here: an error may come from another contract than the one that was called.
+    The errors of all contracts are searched, because the called contract may have called another one that reverted.
     """
     abi = _errors().get(error.data[:SELECTOR_BYTES])
     if abi is None:
@@ -211,7 +214,7 @@ def _topic(abi: Abi) -> bytes:
 
 
 def _type(parameter: Abi) -> str:
-    """The type as signatures write it: a struct as its fields' types."""
+    """The type as function signatures write it, with a struct as its fields' types."""
     name: str = parameter["type"]
     if not name.startswith("tuple"):
         return name
@@ -219,7 +222,7 @@ def _type(parameter: Abi) -> str:
 
 
 def _as_topic(parameter: Abi) -> Abi:
-    """As a topic, what does not fit one word is there by its hash only."""
+    """A parameter as its topic encodes it; a value that does not fit one word is there only by its hash."""
     is_word = re.fullmatch(r"u?int\d+|bytes\d+|address|bool", parameter["type"])
     return parameter if is_word else {"name": parameter["name"], "type": "bytes32"}
 
@@ -231,11 +234,11 @@ def _encode(parameters: Sequence[Abi], arguments: Sequence[object]) -> bytes:
     try:
         return encode(list(map(_type, parameters)), values)
     except EncodingError as error:
-        raise MalformedError(f"{names} can't be these values: {error}") from error
+        raise MalformedError(f"these values don't fit {names}: {error}") from error
 
 
 def _decode(parameters: Sequence[Abi], data: bytes, what: str) -> dict[str, Argument]:
-    """Values by name; one without a name by its place."""
+    """Values by name; a value without a name by its position."""
     try:
         values = decode(list(map(_type, parameters)), data)
     except (DecodingError, UnicodeDecodeError, OverflowError) as error:
@@ -247,7 +250,7 @@ def _decode(parameters: Sequence[Abi], data: bytes, what: str) -> dict[str, Argu
 
 
 def _inward(parameter: Abi, value: Any) -> Any:
-    """As the encoder wants it: bytes for hex, tuples for structs."""
+    """Convert a value for the encoder: hex to bytes, structs to tuples."""
     name = parameter["type"]
     if name.endswith("]"):
         element = {**parameter, "type": name[: name.rindex("[")]}
@@ -263,7 +266,7 @@ def _inward(parameter: Abi, value: Any) -> Any:
 
 
 def _field(value: Any, name: str) -> Any:
-    """A struct's field, from a dict or from a dataclass."""
+    """Read a struct's field from a dict or a dataclass."""
     if isinstance(value, Mapping):
         return value[name]
     ours = _CAPITAL.sub(r"_\1", name).lower()
@@ -283,4 +286,4 @@ def _outward(parameter: Abi, value: Any) -> Argument:
         return checksum_address(bytes.fromhex(value[2:]))
     if isinstance(value, bytes):
         return "0x" + value.hex()
-    return value  # type: ignore[no-any-return]  # an integer, a truth or a text
+    return value  # type: ignore[no-any-return]  # an int, a bool or a str

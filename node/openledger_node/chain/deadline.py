@@ -1,7 +1,7 @@
 """One time limit for a whole HTTP exchange.
 
-httpx limits each read by itself, so that an endpoint which sends a byte now and then, in its headers even, could hold
-a thread for as long as it likes.
+httpx limits each read separately. An endpoint that sends a byte now and then, even in its headers, could hold a
+thread for as long as it likes.
 """
 
 import threading
@@ -15,32 +15,32 @@ import httpx
 
 
 class Deadline:
-    """When the exchange of the present thread must be over."""
+    """The time by which the current thread's exchange must be over."""
 
     def __init__(self) -> None:
         self._of_thread = threading.local()
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Give the present thread that long from now on."""
+        """Give the current thread that long from now on."""
         self._of_thread.deadline_s = time.monotonic() + seconds
         yield
 
     def left(self, error: type[Exception]) -> float:
-        """Seconds that are left.
+        """Seconds left for the current thread.
 
         Raises:
-            Exception: none is; it is an `error`.
+            Exception: no time is left; its type is `error`.
         """
         left_s: float = self._of_thread.deadline_s - time.monotonic()
         if left_s <= 0:
-            raise error("it takes too long as a whole")
+            raise error("the whole exchange takes too long")
         return left_s
 
 
 def hold_to(client: httpx.Client, deadline: Deadline) -> None:
-    """Make all that a client does on the network end at the deadline."""
-    # NOTE: neither httpx nor its transports take a network backend from outside.
+    """Make every network operation of a client end at the deadline."""
+    # NOTE: neither httpx nor its transports accept a network backend from outside.
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
             pool: Any = transport._pool

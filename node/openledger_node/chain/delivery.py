@@ -1,4 +1,4 @@
-"""How a transaction with a nonce gets out: signed, stored, handed in, and made dearer where it waits too long."""
+"""Delivery of a transaction that has a nonce: sign, store and send it, and raise its fee if it is stuck."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from ..ledger.outbox import OutboxRows
 from .client import ChainClient, Refusal, SendRefusedError
 from .encoding import UnsignedTransaction, encode_signed, signing_digest, transaction_hash
 
-# ---- The outbox's steps that last, each between two points where a crash is tried.
+# ---- The outbox's durable steps, each between two points at which tests crash the process
 
 STEPS: Final = (
     "refuse",
@@ -39,24 +39,24 @@ STEPS: Final = (
 FAIL_POINTS: Final = tuple(f"{when}_{step}" for step in STEPS for when in ("before", "after"))
 
 FailPoint = Callable[[str], None]
-"""Is told each point as it is passed; a test's ends the process there."""
+"""Called at each point; a test ends the process there."""
 
 P = ParamSpec("P")
 
 
 def pass_by(name: str) -> None:
-    """Do nothing: the fail point of every day."""
+    """Do nothing; the fail point in production."""
 
 
 class Steps:
-    """Takes steps, and knows whether any was taken."""
+    """Takes durable steps, and records whether any was taken."""
 
     def __init__(self, fail_point: FailPoint) -> None:
         self.pass_point = fail_point
         self.has_moved = False
 
     def take(self, step: str, write: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Write what lasts."""
+        """Write to the journal, between two fail points."""
         self.pass_point(f"before_{step}")
         write(*args, **kwargs)
         self.pass_point(f"after_{step}")
@@ -66,12 +66,12 @@ class Steps:
 # ---- delivery
 
 Sign = Callable[[Address, bytes], bytes]
-"""A sender's signature over 32 bytes: r ‖ s ‖ v."""
+"""Signs 32 bytes as a sender and returns r ‖ s ‖ v."""
 
 
 @dataclass(slots=True, kw_only=True)
 class View:
-    """The chain as one step sees it, and what it found to hold things up."""
+    """The chain as one step sees it, and the reasons for which transactions wait."""
 
     head: Block
     finalized: int
@@ -80,10 +80,10 @@ class View:
     is_budget_used: bool = False
     blocks: dict[int, Block | None] = field(default_factory=dict)
     nonces: dict[Address, int] = field(default_factory=dict)
-    held: dict[str, str] = field(default_factory=dict)  # reason → the first transaction that it holds up
+    held: dict[str, str] = field(default_factory=dict)  # reason → the first transaction that waits for it
 
     def hold(self, transaction: Transaction, why: str) -> None:
-        """Note what the operator should know of."""
+        """Record for the operator why a transaction waits."""
         self.held.setdefault(why, transaction.intent.summary)
 
 
@@ -106,18 +106,18 @@ class TransactionDelivery:
         self._sign = sign
         self._limits = limits
         self._steps = steps
-        self._taken: dict[int, int] = {}  # transactions whose nonce another one has, and the head when that was seen
+        self._taken: dict[int, int] = {}  # transaction whose nonce another one has → the head when that was seen
 
     def first_price(self, transaction: Transaction, gas_limit: int, view: View) -> GasPrice | None:
-        """The price to begin with; None while gas costs more than the transaction may."""
+        """The gas price of the first variant; None while gas costs more than the transaction may spend."""
         cap_wei = fee_cap_wei(transaction.intent, self._limits)
         price = first_price(view.fees, gas_limit=gas_limit, cap_wei=cap_wei)
         if price is None:
-            view.hold(transaction, "gas costs more than its cap just now: wait, or raise [chain] fee_max_wei")
+            view.hold(transaction, "gas currently costs more than its cap: wait, or raise [chain] fee_max_wei")
         return price
 
     def sign_and_send(self, reserved: Transaction, view: View) -> bool:
-        """Send it for the first time; whether the next nonce may follow: not while this one is not out."""
+        """Sign and send a transaction for the first time; return True if the next nonce may follow."""
         assert reserved.gas_limit is not None
         price = self.first_price(reserved, reserved.gas_limit, view)
         variant = self._sign_and_store(reserved, price, view) if price else None
@@ -126,17 +126,21 @@ class TransactionDelivery:
         return self.send(replace(reserved, state="signed", variants=(variant,)), view)
 
     def deliver(self, transaction: Transaction, view: View) -> None:
-        """See to one that should be in the pool: send it if it is not there, make it dearer if it is stuck."""
+        """Keep a transaction in the endpoint's pool: send it if it is missing, and raise its fee if it is stuck."""
         newest = transaction.variants[-1]
         if transaction.state == "signed" or not self._client.is_known(newest.hash):
             self.send(transaction, view)
-        elif is_stuck(newest, view.head, self._limits) and self._is_next(transaction):
+        elif (
+            is_stuck(newest, view.head, self._limits)
+            # A transaction with a later nonce waits for this one, and a higher fee would not help it.
+            and self._client.nonce(transaction.intent.sender) == transaction.nonce
+        ):
             self._bump(transaction, view)
 
     def send(self, transaction: Transaction, view: View, *, may_bump: bool = True) -> bool:
-        """Hand in the newest variant; whether it is out, or another one has its nonce."""
+        """Send the newest variant; return True if it is out, or if another transaction has its nonce."""
         variant = transaction.variants[-1]
-        reason = self._hand_in(variant)
+        reason = self._submit(variant)
         match reason:
             case "taken" | "known":
                 self._steps.take("mark_sent", self._journal.mark_sent, transaction.id, variant.hash, view.head)
@@ -145,12 +149,12 @@ class TransactionDelivery:
             case "underpriced" if may_bump:
                 return self._bump(transaction, view)
             case "no_funds":
-                view.hold(transaction, f"{transaction.intent.sender} has too little coin for gas: send it some")
+                view.hold(transaction, f"{transaction.intent.sender} has too few coins for gas: send some to it")
             case _:
-                view.hold(transaction, "the endpoint does not take it: look at its log, or use another one")
+                view.hold(transaction, "the endpoint rejects it: look at the endpoint's log, or use another endpoint")
         return reason in ("taken", "known", "nonce_too_low")
 
-    def _hand_in(self, variant: Variant) -> Refusal | Literal["taken"]:
+    def _submit(self, variant: Variant) -> Refusal | Literal["taken"]:
         self._steps.pass_point("before_send")
         try:
             name = self._client.send(variant.raw)
@@ -159,12 +163,8 @@ class TransactionDelivery:
         finally:
             self._steps.pass_point("after_send")
         if name != variant.hash:
-            raise ChainError("the endpoint answers with the hash of another transaction: use another endpoint")
+            raise ChainError("the endpoint returned the hash of another transaction: use another endpoint")
         return "taken"
-
-    def _is_next(self, transaction: Transaction) -> bool:
-        """Whether the chain waits for this one: those behind it wait for it, not for their price."""
-        return self._client.nonce(transaction.intent.sender) == transaction.nonce
 
     def _bump(self, transaction: Transaction, view: View) -> bool:
         assert transaction.gas_limit is not None
@@ -176,20 +176,20 @@ class TransactionDelivery:
         )
         if price is None:
             view.hold(
-                transaction, "it waits in the pool, and its fee is at its cap: wait, or raise [chain] fee_max_wei"
+                transaction, "it is stuck in the pool, and its fee is at its cap: wait, or raise [chain] fee_max_wei"
             )
             return False
         variant = self._sign_and_store(transaction, price, view)
         if variant is None:
             return False
-        dearer = replace(transaction, variants=(*transaction.variants, variant))
-        return self.send(dearer, view, may_bump=False)
+        bumped = replace(transaction, variants=(*transaction.variants, variant))
+        return self.send(bumped, view, may_bump=False)
 
     def _note_nonce_lost(self, transaction: Transaction, view: View) -> None:
-        """Give up a nonce that another transaction has for good: none of our variants can be mined any more.
+        """Release a nonce that another transaction has for good, so that none of our variants can be mined.
 
-        They were looked for in blocks before, and may have got into one since. So this is believed only when the
-        chain itself has counted beyond the nonce, the block at which that was seen is final, and still none is known.
+        A variant may have been mined since we last searched the blocks. The nonce is therefore released only once the
+        account's nonce on the chain is higher, the block at which that was seen is final, and no variant is known.
         """
         assert transaction.nonce is not None
         if self._client.nonce(transaction.intent.sender) <= transaction.nonce:

@@ -1,4 +1,4 @@
-"""The contracts of one network, typed: what they say, and calls of what they do."""
+"""The contracts of one network, typed: their state, and calls that change it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from .contracts import explain_revert, load_contract
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChannelDeposit:
-    """What was paid into a channel and not taken back, and how much of that is claimed."""
+    """A channel's deposit without what was withdrawn, and the part of it that is claimed."""
 
     deposit_wei: Wei
     claimed_wei: Wei
@@ -35,7 +35,7 @@ class ChannelDeposit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawal:
-    """What a payer has asked back; amount 0: nothing."""
+    """A payer's request to withdraw from a channel; the amount is 0 if there is none."""
 
     amount_wei: Wei
     ready_at_s: int
@@ -43,7 +43,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stake:
-    """What a node has bonded, and what its bond has earned."""
+    """A node's bond, and the rewards that the bond has earned."""
 
     bonded_wei: Wei
     unbonding_wei: Wei
@@ -53,7 +53,7 @@ class Stake:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnbondRequest:
-    """Stake on its way out."""
+    """Stake that is unbonding."""
 
     amount_wei: Wei
     ready_at_s: int
@@ -61,19 +61,19 @@ class UnbondRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """A permit of the token, signed."""
+    """A signed permit of the token."""
 
     deadline_s: int
     signature: bytes  # r ‖ s ‖ v
 
     @property
     def words(self) -> tuple[int, int, bytes, bytes]:
-        """deadline, v, r, s as contracts take them."""
+        """Deadline, v, r and s, as contracts expect them."""
         return self.deadline_s, self.signature[64], self.signature[:32], self.signature[32:64]
 
 
 class Deployment:
-    """One network's contracts, by their addresses."""
+    """One network's contracts at their addresses."""
 
     def __init__(
         self, client: ChainClient, *, chain_id: int, addresses: Mapping[str, Address], deploy_block: int
@@ -86,10 +86,10 @@ class Deployment:
         self.rewards = rewards_domain(chain_id, addresses["AttributionRewards"])
         self.token = Domain(name="OpenLedger", chain_id=chain_id, verifying_contract=addresses["OpenToken"])
 
-    # ---- what they say
+    # ---- state
 
     def windows(self) -> Windows:
-        """How long each step lasts on this network."""
+        """Durations of each settlement step on this network."""
         row = self._ask("Params", "windows")
         return Windows(
             epoch_s=row["epoch"],
@@ -104,7 +104,7 @@ class Deployment:
         )
 
     def params(self, epoch: int) -> Params:
-        """What governance has set for an epoch."""
+        """The parameters that governance has set for an epoch."""
         row = self._ask("Params", "valuesAt", epoch)
         return Params(
             protocol_ppm=row["protocolPpm"],
@@ -118,32 +118,32 @@ class Deployment:
         )
 
     def fees(self) -> Fees:
-        """What gas costs now."""
+        """Current gas prices."""
         return self._client.fees()
 
     def channel(self, channel_id: ChannelId, *, block_number: int | None = None) -> ChannelDeposit:
-        """A channel's balance, at the latest block or at an older one; zeros where there is none."""
+        """A channel's balance at the latest block or an older one; zeros if there is no such channel."""
         if block_number is not None and block_number < self._deploy_block:
             return ChannelDeposit(deposit_wei=ZERO_WEI, claimed_wei=ZERO_WEI)
         row = self._ask("PaymentChannels", "channelOf", channel_id, block_number=block_number)
         return ChannelDeposit(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
 
     def withdrawal(self, channel_id: ChannelId) -> Withdrawal:
-        """What the payer has asked back of a channel."""
+        """The payer's request to withdraw from a channel."""
         row = self._ask("PaymentChannels", "withdrawalOf", channel_id)
         return Withdrawal(amount_wei=Wei(row["amount"]), ready_at_s=row["readyAt"])
 
     def next_seq(self, node: Address) -> int:
-        """The seq of a node's next claim."""
+        """The sequence number of a node's next claim."""
         seq: int = self._ask("PaymentChannels", "nextSeq", node)
         return seq
 
     def token_balance(self, account: Address) -> Wei:
-        """OPEN at an account."""
+        """An account's balance in OPEN."""
         return Wei(self._ask("OpenToken", "balanceOf", account))
 
     def coin_balance(self, account: Address) -> Wei:
-        """The chain's own coin at an account."""
+        """An account's balance in the chain's own coin."""
         return self._client.coin_balance(account)
 
     def permit_nonce(self, owner: Address) -> int:
@@ -152,7 +152,7 @@ class Deployment:
         return nonce
 
     def stake(self, node: Address) -> Stake:
-        """What a node has bonded."""
+        """A node's bond and its rewards."""
         row = self._ask("NodeStaking", "nodeOf", node)
         return Stake(
             bonded_wei=Wei(row["bonded"]),
@@ -162,24 +162,24 @@ class Deployment:
         )
 
     def payout_of(self, node: Address) -> Address:
-        """Where a node's earnings are credited."""
+        """The account to which a node's earnings are credited."""
         return Address(self._ask("NodeStaking", "payoutOf", node))
 
     def unbond_requests(self, node: Address) -> list[UnbondRequest]:
-        """Stake that is on its way out."""
+        """A node's stake that is unbonding."""
         rows = self._ask("NodeStaking", "unbondRequests", node)
         return [UnbondRequest(amount_wei=Wei(row["amount"]), ready_at_s=row["readyAt"]) for row in rows]
 
     def is_signer(self, node: Address, key: Address) -> bool:
-        """Whether a key may sign for a node just now."""
+        """Return True if a key may currently sign for a node."""
         return bool(self._ask("NodeStaking", "isSigner", node, key))
 
     def rewards_balance(self, account: Address) -> Wei:
-        """What is credited to an account and not taken out."""
+        """Rewards that are credited to an account and not yet withdrawn."""
         return Wei(self._ask("AttributionRewards", "balanceOf", account))
 
     def adapter(self, adapter_id: AdapterId) -> AdapterTerms | None:
-        """What the registry says of an adapter; None if it is not there."""
+        """The registry's entry of an adapter; None if it is not registered."""
         row = self._look_up("ModelRegistry", "adapterOf", adapter_id)
         if row is None:
             return None
@@ -195,13 +195,13 @@ class Deployment:
         return Digest(self._ask("ModelRegistry", "adapterOf", adapter_id)["indexRoot"])
 
     def datanet(self, datanet_id: DatanetId) -> DatanetTerms | None:
-        """What the registry says of a Datanet; None if it is not there."""
+        """The registry's entry of a Datanet; None if it is not registered."""
         row = self._look_up("DatanetRegistry", "datanetOf", datanet_id)
         if row is None:
             return None
         return DatanetTerms(owner=Address(row["owner"]), owner_ppm=row["ownerPpm"], treasury=Address(row["treasury"]))
 
-    # ---- calls of what they do: the payer's
+    # ---- calls of a payer
 
     def open_channel(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance) -> ContractCall:
         """Pay into a new channel."""
@@ -212,65 +212,65 @@ class Deployment:
         return self._call("PaymentChannels", "topUpWithPermit", config, amount_wei, *allowance.words)
 
     def start_withdraw(self, config: ChannelConfig, amount_wei: Wei) -> ContractCall:
-        """Ask for what is left of a channel."""
+        """Request to withdraw the rest of a channel."""
         return self._call("PaymentChannels", "startWithdraw", config, amount_wei)
 
     def finish_withdraw(self, config: ChannelConfig) -> ContractCall:
-        """Take out what was asked for."""
+        """Withdraw the requested amount."""
         return self._call("PaymentChannels", "finishWithdraw", config)
 
-    # ---- the node's
+    # ---- calls of a node
 
     def bond(self, amount_wei: Wei, allowance: Allowance) -> ContractCall:
         """Bond stake."""
         return self._call("NodeStaking", "bondWithPermit", amount_wei, *allowance.words)
 
     def unbond(self, amount_wei: Wei) -> ContractCall:
-        """Begin to take stake out."""
+        """Start to unbond stake."""
         return self._call("NodeStaking", "unbond", amount_wei)
 
     def withdraw_stake(self) -> ContractCall:
-        """Take out stake whose time is over."""
+        """Withdraw stake whose unbonding period is over."""
         return self._call("NodeStaking", "withdraw")
 
     def set_signer(self, signer: Address) -> ContractCall:
-        """Appoint a hot key."""
+        """Set the hot key that signs for the node."""
         return self._call("NodeStaking", "setSigner", signer)
 
     def set_payout(self, payout: Address) -> ContractCall:
-        """Say where earnings are to be credited."""
+        """Set the account to which earnings are credited."""
         return self._call("NodeStaking", "setPayout", payout)
 
     def claim_staker_rewards(self) -> ContractCall:
-        """Take out what the bond has earned."""
+        """Withdraw the rewards of the bond."""
         return self._call("NodeStaking", "claimStakerRewards")
 
     def claim(self, claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> ContractCall:
-        """Claim what channels owe; a signer of the node sends it, so no signature is needed."""
+        """Claim what channels owe. A signer of the node sends this, so it needs no signature."""
         return self._call("PaymentChannels", "claim", claim, adapters, items, b"")
 
     def propose(
         self, record: ClaimRecord, attribution_root: Digest, leaf_count: int, payouts: Sequence[Payout]
     ) -> ContractCall:
-        """Name who is owed; as above."""
+        """Propose the payout list of a claim. A signer of the node sends this, so it needs no signature."""
         return self._call("AttributionRewards", "propose", record, attribution_root, leaf_count, payouts, b"")
 
     def finalize(self, record: ClaimRecord, payouts: Sequence[Payout]) -> ContractCall:
-        """Credit everybody."""
+        """Credit everybody on the payout list."""
         return self._call("AttributionRewards", "finalize", record, payouts)
 
     def finalize_late(self, record: ClaimRecord) -> ContractCall:
-        """Close a claim for which nobody was named in time."""
+        """Close a claim whose payout list was not proposed in time."""
         return self._call("AttributionRewards", "finalizeLate", record)
 
     def withdraw_rewards(self, to: Address, amount_wei: Wei) -> ContractCall:
-        """Take a balance out."""
+        """Withdraw rewards."""
         return self._call("AttributionRewards", "withdraw", to, amount_wei)
 
-    # ---- owners' of adapters and Datanets
+    # ---- calls of the owners of adapters and Datanets
 
     def create_datanet(self, name: str, treasury: Address, owner_ppm: int, licence: str) -> ContractCall:
-        """Make a Datanet; its id is a hash of its owner and name."""
+        """Create a Datanet; its id is a hash of its owner and name."""
         return self._call("DatanetRegistry", "create", name, treasury, owner_ppm, licence)
 
     def publish_datanet(self, datanet_id: DatanetId, rows_root: Digest, contributors_root: Digest) -> ContractCall:
@@ -288,7 +288,7 @@ class Deployment:
         royalty_ppm: int,
         allowance: Allowance,
     ) -> ContractCall:
-        """Register an adapter, with the Datanets that it learned from and their weights, under a bond."""
+        """Register an adapter under a bond, with the Datanets that it was trained on and their weights."""
         ids, weights = [datanet for datanet, _ in datanets], [weight for _, weight in datanets]
         arguments = (adapter_id, base, artifact, index_root, ids, weights, royalty_ppm, allowance.words)
         return self._call("ModelRegistry", "registerWithPermit", *arguments)
@@ -299,7 +299,7 @@ class Deployment:
         return interface.decode_result(function, answer)
 
     def _look_up(self, contract: str, function: str, name: str) -> Any:
-        """What a registry says of a name; None where it knows none such."""
+        """A registry's entry of a name; None if there is none."""
         try:
             return self._ask(contract, function, name)
         except RevertedError as error:

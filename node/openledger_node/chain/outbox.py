@@ -1,7 +1,7 @@
-"""The outbox: every transaction is a row before it is sent, and is mined once whatever happens in between.
+"""The outbox: every transaction is a row before it is sent, and is mined exactly once, even after a crash.
 
-A crash at any point is answered by the next step: what is stored is looked up, and sent again as it is. It blocks, so
-under trio a step runs in a thread; one outbox at a time uses a journal.
+The next step recovers from a crash at any point: it looks up what is stored, and sends it again unchanged. A step
+blocks, so under trio it runs in a thread. Only one outbox at a time may use a journal.
 """
 
 from collections.abc import Collection
@@ -26,14 +26,15 @@ from ..ledger.outbox import OutboxRows
 from .client import OK, ChainClient, ChainState
 from .contracts import explain_revert
 from .delivery import FailPoint, Sign, Steps, TransactionDelivery, View, pass_by
+from .identity import check_chain_id
 
 
 class _DeepReorgError(Exception):
-    """More of the chain is gone than an honest one loses."""
+    """The chain took back more blocks than an honest chain does."""
 
 
 class Outbox:
-    """Takes the transactions of some senders to the chain."""
+    """Brings the transactions of some senders to the chain."""
 
     def __init__(
         self,
@@ -55,33 +56,34 @@ class Outbox:
         self._delivery = TransactionDelivery(
             client=client, journal=journal, chain_id=chain_id, sign=sign, limits=self._limits, steps=self._steps
         )
-        self._head: Block | None = None  # of the step before
+        self._head: Block | None = None  # of the previous step
         self.state: ChainState = OK
         self.alerts: tuple[str, ...] = ()
-        """Why something waits that the operator should know of, as the last step found it."""
+        """Reasons for which transactions wait, for the operator, as of the last step."""
 
     def halt(self, why: str) -> None:
-        """Move no money until the node is started anew, or told to go on."""
+        """Move no money until the node is restarted, or `resume` is called."""
         self.state = ChainState(health="halted", why=why)
 
     def resume(self) -> None:
-        """Go on after a halt: what was sent is looked up anew."""
+        """Continue after a halt; the next step looks up again what was sent."""
         self._head, self.state = None, OK
 
     def step(self) -> bool:
-        """Take every transaction as far as it goes just now; returns whether any was moved.
+        """Bring every transaction as far as it can go now; return True if any of them moved.
 
         Raises:
-            LedgerError: the journal can't be written; the next step goes on where this one was.
+            LedgerError: the journal can't be written; the next step resumes where this one stopped.
         """
         self._steps.has_moved = False
         if self.state.health == "halted":
             return False
         try:
-            head = self._look()
-            self._doubt_finished(head)
+            check_chain_id(self._client, self._chain_id)
+            head = self._client.head()
+            self._check_finished(head)
             own = self._own()
-            self.alerts = self._go_on(own, head) if own else ()  # nodes are idle most of the time: few questions then
+            self.alerts = self._advance(own, head) if own else ()  # an idle node sends few requests
             self._head, self.state = head, OK
         except ChainError as error:
             self.state = ChainState(health="down", why=str(error))
@@ -89,16 +91,8 @@ class Outbox:
             self.halt(str(error))
         return self._steps.has_moved
 
-    def _look(self) -> Block:
-        found = self._client.chain_id()
-        if found != self._chain_id:
-            raise ChainError(
-                f"the endpoint is of chain {found}, not {self._chain_id}: set [chain] rpc to the right one"
-            )
-        return self._client.head()
-
-    def _go_on(self, own: list[Transaction], head: Block) -> tuple[str, ...]:
-        """Take our transactions as far as they go; returns why some wait."""
+    def _advance(self, own: list[Transaction], head: Block) -> tuple[str, ...]:
+        """Bring our transactions as far as they can go; return why some wait."""
         spent_wei = self._journal.spent_wei(day_start_s(head.timestamp_s))
         view = View(
             head=head, finalized=self._client.finalized_number(), fees=self._client.fees(), spent_wei=spent_wei
@@ -112,18 +106,21 @@ class Outbox:
     def _own(self) -> list[Transaction]:
         return [found for found in self._journal.unfinished() if found.intent.sender in self._senders]
 
-    def _doubt_finished(self, head: Block) -> None:
-        """Look again at what was finished, should the chain have taken back what it called final."""
+    def _check_finished(self, head: Block) -> None:
+        """Reopen finished transactions if the chain took back a block that it had called final."""
         last = self._journal.last_finished()
         if last is None:
             return
         if head.number < last.number:
-            raise ChainError(f"the endpoint is at block {head.number}, and {last.number} was final already")
+            raise ChainError(
+                f"the endpoint is only at block {head.number}, but block {last.number} was final: "
+                "wait, or use another endpoint"
+            )
         block = self._client.block(last.number)
         if block is None or block.hash != last.hash:
             self._steps.take("reopen", self._journal.reopen, last.number - REORG_DEPTH_MAX)
 
-    # ---- one that may be out there
+    # ---- transactions that may have been sent
 
     def _follow(self, transaction: Transaction, view: View) -> None:
         if transaction.state in MINED and self._is_in_chain(transaction, view):
@@ -154,40 +151,40 @@ class Outbox:
     def _note_mined(self, transaction: Transaction, receipt: TransactionReceipt, view: View) -> None:
         block = self._client.block(receipt.block_number)
         if block is None or block.hash != receipt.block_hash:
-            return  # the chain moves while we look: the next step will see
+            return  # the chain changed between the requests; the next step looks again
         error = None if receipt.is_ok else self._why_reverted(transaction, receipt)
         mark = self._journal.mark_mined
         self._steps.take("mark_mined", mark, transaction.id, receipt, mined_s=block.timestamp_s, error=error)
         self._finish_if_final(replace(transaction, block_number=block.number), view)
 
     def _why_reverted(self, transaction: Transaction, receipt: TransactionReceipt) -> str:
-        """The contract's reason, which no receipt has: the call is tried again on the block before."""
+        """The contract's error, which a receipt lacks; the call is simulated again on the previous block."""
         if receipt.gas_used == transaction.gas_limit:
-            return f"it ran out of its {receipt.gas_used} gas"
+            return f"it ran out of gas, at {receipt.gas_used}"
         intent = transaction.intent
         try:
             self._client.call(intent.call, sender=intent.sender, block_number=receipt.block_number - 1)
         except RevertedError as error:
             return explain_revert(error).message
         except ChainError as error:
-            return f"it was refused, and the endpoint can't tell why ({error})"
-        return "it was refused because of what came before it in its block"
+            return f"it was reverted, and the endpoint can't tell why ({error})"
+        return "it was reverted because of an earlier transaction in the same block"
 
     def _note_unmined(self, transaction: Transaction, view: View) -> None:
         number = transaction.block_number
         assert number is not None
         if view.head.number < number:
-            return  # an endpoint that is behind, or a branch that will grow
+            return  # the endpoint is behind, or on a branch that will grow
         depth = self._head.number - number + 1 if self._head else 0
         if depth > REORG_DEPTH_MAX:
             raise _DeepReorgError(
                 f"the chain took back {depth} blocks, and {transaction.intent.summary!r} with them: no money moves "
-                "until you have compared [chain] rpc with another endpoint, and said `openledger-node network rescan`"
+                "until you have compared [chain] rpc with another endpoint, and run `openledger-node network rescan`"
             )
         self._steps.take("unmine", self._journal.unmine, transaction.id)
         self._delivery.send(replace(transaction, state="sent"), view)
 
-    # ---- one that is not
+    # ---- transactions that have not been sent
 
     def _begin(self, view: View) -> None:
         own = self._own()
@@ -195,7 +192,7 @@ class Outbox:
             self._begin_sender([found for found in own if found.intent.sender == sender], view)
 
     def _begin_sender(self, own: list[Transaction], view: View) -> None:
-        """Reserve, sign and send as many as may be on their way at once; no nonce while an earlier one is not out."""
+        """Reserve, sign and send up to `in_flight_max` at once; no nonce before the earlier ones are out."""
         for transaction in own:
             if transaction.state == "reserved" and not self._delivery.sign_and_send(transaction, view):
                 return
@@ -204,7 +201,7 @@ class Outbox:
         room = self._limits.in_flight_max - sum(transaction.state in IN_FLIGHT for transaction in own)
         is_first = room == self._limits.in_flight_max
         for transaction in own:
-            if room <= 0:  # below, too: a reorg may have brought back more than there is room for
+            if room <= 0:  # a reorg may have brought back more than there is room for
                 return
             if transaction.state == "intended":
                 reserved = self._reserve(transaction, view, is_first=is_first)
@@ -214,7 +211,7 @@ class Outbox:
                 is_first = False
 
     def _reserve(self, transaction: Transaction, view: View, *, is_first: bool) -> Transaction | None:
-        """Give it a nonce, if it would do what it shall and may cost what it does."""
+        """Give a transaction a nonce, if its simulation succeeds and its cost is within the limits."""
         if self._is_held(transaction, view):
             return None
         gas_limit = self._simulate(transaction, view, is_first=is_first)
@@ -232,13 +229,14 @@ class Outbox:
         num_failures = self._journal.num_paid_failures(kind)
         if num_failures >= self._limits.paid_failures_max:
             view.hold(
-                transaction, f"{num_failures} {kind} transactions were refused after their gas was paid: no more"
+                transaction,
+                f"{num_failures} {kind} transactions were reverted after their gas was paid: no more are sent",
             )
             return True
         return view.is_budget_used and transaction.intent.deadline_s is None
 
     def _simulate(self, transaction: Transaction, view: View, *, is_first: bool) -> int | None:
-        """The gas that it needs; refused here, it costs nothing. What comes before it may be what it waits for."""
+        """The gas limit that it needs. A revert here is free, and counts only if no other transaction is ahead."""
         intent = transaction.intent
         try:
             return gas_limit_from_estimate(self._client.estimate_gas(intent.call, sender=intent.sender))
@@ -246,7 +244,7 @@ class Outbox:
             if is_first:
                 self._steps.take("refuse", self._journal.refuse, transaction.id, explain_revert(error).message)
         except ChainError as error:
-            self._client.chain_id()  # else the endpoint itself is down, and this says so
+            self._client.chain_id()  # raises if the endpoint itself is down
             view.hold(transaction, f"its gas can't be estimated ({error})")
         return None
 

@@ -1,4 +1,4 @@
-"""JSON-RPC's errors and its way to write numbers and bytes, for those who answer and those who ask."""
+"""JSON-RPC error codes and its encoding of numbers and bytes, for the client and the server."""
 
 import json
 import re
@@ -14,10 +14,10 @@ INVALID_PARAMS: Final = -32602
 INTERNAL_ERROR: Final = -32603
 SERVER_ERROR: Final = -32000
 REVERTED: Final = 3
-"""The code beside which `data` holds what a contract said when it refused."""
+"""With this code, `data` holds the contract's error."""
 
 DEPTH_MAX: Final = 64
-"""Of lists within lists; an access list within a transaction within a block within a batch has seven."""
+"""Nesting depth; an access list within a transaction within a block within a batch has seven levels."""
 
 _OPENING: Final = b"[{"
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -26,7 +26,7 @@ _BYTES = re.compile(r"0x(?:[0-9a-fA-F]{2})*")
 
 
 class RpcError(Exception):
-    """An answer that is an error."""
+    """A response that is an error."""
 
     def __init__(self, code: int, message: str, data: object = None) -> None:
         super().__init__(message)
@@ -36,23 +36,23 @@ class RpcError(Exception):
 
 
 def parse_json(body: bytes) -> Any:
-    """Read what came over the network.
+    """Parse JSON that came over the network.
 
     Raises:
-        ValueError: it is no JSON, or nests deeper than any question or answer does.
+        ValueError: it is not JSON, or nests deeper than any request or response.
     """
-    # NOTE: py-evm raises its process's recursion limit so far that deep nesting would overflow the stack, and end it.
+    # NOTE: py-evm raises the recursion limit of its process so far that deep nesting would overflow the stack.
     brackets = body.translate(None, delete=_NO_BRACKETS)
     if max(accumulate(1 if each in _OPENING else -1 for each in brackets), default=0) > DEPTH_MAX:
-        raise ValueError(f"it nests deeper than {DEPTH_MAX}")
+        raise ValueError(f"it nests deeper than {DEPTH_MAX} levels")
     return json.loads(body)
 
 
 def parse_quantity(value: object) -> int:
-    """Read a number.
+    """Parse a number.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the value is not a 0x-hex number.
     """
     if not isinstance(value, str) or not _QUANTITY.fullmatch(value):
         raise ValueError(f"not a number: {shorten(value)}")
@@ -60,47 +60,47 @@ def parse_quantity(value: object) -> int:
 
 
 def parse_bytes(value: object, *, length: int | None = None) -> bytes:
-    """Read bytes, `length` of them where that is given.
+    """Parse bytes, exactly `length` of them if it is given.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: the value is not 0x-hex bytes, or not that many.
     """
     if not isinstance(value, str) or not _BYTES.fullmatch(value):
         raise ValueError(f"not 0x-hex bytes: {shorten(value)}")
     raw = bytes.fromhex(value[2:])
     if length is not None and len(raw) != length:
-        raise ValueError(f"{len(raw)} bytes in place of {length}: {shorten(value)}")
+        raise ValueError(f"{len(raw)} bytes instead of {length}: {shorten(value)}")
     return raw
 
 
 def parse_digest(value: object) -> Digest:
-    """Read 32 bytes.
+    """Parse 32 bytes.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: the value is not 32 bytes.
     """
     return Digest(hex_bytes(parse_bytes(value, length=32)))
 
 
 def parse_address(value: object) -> Address:
-    """Read an account's address.
+    """Parse an account's address.
 
     Raises:
-        ValueError: it is not 20 bytes.
+        ValueError: the value is not 20 bytes.
     """
     return checksum_address(parse_bytes(value, length=20))
 
 
 def hex_quantity(number: int) -> str:
-    """Write a number."""
+    """Encode a number."""
     return hex(number)
 
 
 def hex_bytes(raw: bytes) -> str:
-    """Write bytes."""
+    """Encode bytes."""
     return "0x" + raw.hex()
 
 
 def shorten(value: object) -> str:
-    """What a message shows of a value that somebody else wrote."""
+    """The beginning of a foreign value, short enough for a message."""
     return repr(value)[:80]

@@ -1,7 +1,7 @@
-"""A chain's client over JSON-RPC, however the questions travel. It believes no answer before its form is checked.
+"""A chain client over JSON-RPC, independent of the transport. It checks the form of every response.
 
-What an endpoint says decides what is signed and paid, so a wrong type, another chain's id or answers that contradict
-each other are refused by name.
+An endpoint's responses decide what is signed and paid. A wrong type, another chain's id and responses that contradict
+each other are therefore refused, each with its own message.
 """
 
 import re
@@ -17,7 +17,7 @@ from .client import Refusal, SendRefusedError
 from .encoding import transaction_hash
 from .rpc import REVERTED, RpcError, hex_bytes, hex_quantity, parse_address, parse_bytes, parse_digest, parse_quantity
 
-# ---- Why an endpoint does not take a transaction: each says it in words of its own, and no code tells it.
+# ---- Reasons to reject a transaction. Each endpoint has its own wording, and no error code tells them apart.
 
 REFUSALS: Final[tuple[tuple[str, Refusal], ...]] = (
     ("already known", "known"),
@@ -33,13 +33,13 @@ REFUSALS: Final[tuple[tuple[str, Refusal], ...]] = (
     ("insufficientfunds", "no_funds"),
     ("upfront cost exceeds", "no_funds"),
 )
-"""How geth, anvil, Nethermind and Besu say why they do not take a transaction, in lower case."""
+"""Rejection messages of geth, anvil, Nethermind and Besu, in lower case."""
 
 
 def refusal_of(message: str) -> Refusal:
-    """What an endpoint means by the words with which it does not take a transaction."""
+    """Classify the message with which an endpoint rejects a transaction."""
     words = message.lower()
-    # From a word's beginning: an unknown transaction type is no known transaction.
+    # Match at the start of a word: "unknown transaction type" is not "known transaction".
     return next((refusal for part, refusal in REFUSALS if re.search(f"(?<![a-z]){part}", words)), "other")
 
 
@@ -48,42 +48,42 @@ def refusal_of(message: str) -> Refusal:
 T = TypeVar("T")
 
 FINALITY_DEPTH: Final = 64
-"""Blocks below the head that count as final where an endpoint does not say: two epochs of Ethereum."""
+"""Blocks below the head that count as final if an endpoint does not say. Source: two epochs of Ethereum."""
 
 REVERT_WORD: Final = "revert"
 
 
 class Endpoint(Protocol):
-    """Carries one question to whoever answers it."""
+    """A transport of JSON-RPC requests: HTTP, or a chain in this process."""
 
     @property
     def name(self) -> str:
-        """What a message may call it: no secret of its address."""
+        """A name for messages, without the secrets that its address may hold."""
 
     def ask(self, method: str, params: list[Any]) -> Any:
-        """The result.
+        """Send one request and return its result.
 
         Raises:
-            RpcError: the answer is an error.
-            ChainError: there is no answer.
+            RpcError: the response is an error.
+            ChainError: there is no response.
         """
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close its connections."""
 
 
 class RpcClient:
-    """Fits the chain's socket."""
+    """Implements ChainClient over any endpoint."""
 
     def __init__(self, endpoint: Endpoint, *, chain_id: int | None = None) -> None:
         self._endpoint = endpoint
-        self._chain_id = chain_id  # None: the one that is found first
+        self._chain_id = chain_id  # None: the first one that it reports
 
     def chain_id(self) -> int:
-        """The chain's own id.
+        """The chain's id.
 
         Raises:
-            ChainError: it is not the one that was expected, or that it was before.
+            ChainError: it is not the expected one, or has changed.
         """
         found = self._ask("eth_chainId", [], parse_quantity)
         expected = self._chain_id = found if self._chain_id is None else self._chain_id
@@ -94,7 +94,7 @@ class RpcClient:
         return found
 
     def head(self) -> Block:
-        """The latest block, and still of the same chain."""
+        """The latest block, after a check that the chain is still the same."""
         self.chain_id()
         block = self._block("latest")
         if block is None:
@@ -102,7 +102,7 @@ class RpcClient:
         return block
 
     def finalized_number(self) -> int:
-        """What the endpoint calls final, or 64 blocks below the head where it knows no such thing."""
+        """The endpoint's finalized block, or 64 blocks below the head if it does not have that tag."""
         try:
             answer = self._endpoint.ask("eth_getBlockByNumber", ["finalized", False])
         except RpcError:
@@ -114,18 +114,18 @@ class RpcClient:
         """The block of that number."""
         block = self._block(hex_quantity(number))
         if block is not None and block.number != number:
-            raise self._garbled("eth_getBlockByNumber", f"block {block.number} in place of {number}")
+            raise self._garbled("eth_getBlockByNumber", f"block {block.number} instead of {number}")
         return block
 
     def logs(self, addresses: Sequence[Address], first: int, last: int) -> list[Log]:
-        """Logs of these contracts, in order, each in a block that the endpoint still holds to be the one."""
+        """Logs of these contracts, in order, each from a block that the endpoint still shows."""
         wanted = {"address": list(addresses), "fromBlock": hex_quantity(first), "toBlock": hex_quantity(last)}
         logs = self._ask("eth_getLogs", [wanted], lambda answer: [_log(fields) for fields in _list(answer)])
         self._check_logs(logs, frozenset(addresses), first, last)
         return logs
 
     def call(self, call: ContractCall, *, sender: Address | None = None, block_number: int | None = None) -> bytes:
-        """What a call returns."""
+        """Simulate a call and return its result."""
         return self._ask("eth_call", [_message(call, sender), _block_name(block_number)], parse_bytes)
 
     def estimate_gas(self, call: ContractCall, *, sender: Address) -> int:
@@ -133,17 +133,17 @@ class RpcClient:
         return self._ask("eth_estimateGas", [_message(call, sender)], parse_quantity)
 
     def fees(self) -> Fees:
-        """The base fee of the next block, and the tip that the endpoint advises."""
+        """The base fee of the next block, and the tip that the endpoint suggests."""
         base_wei = self._ask("eth_feeHistory", [hex_quantity(1), "latest", []], _next_base_fee)
         tip_wei = self._ask("eth_maxPriorityFeePerGas", [], parse_quantity)
         return Fees(base_wei=Wei(base_wei), tip_wei=Wei(tip_wei))
 
     def coin_balance(self, address: Address) -> Wei:
-        """What an account has of the chain's own coin."""
+        """An account's balance in the chain's own coin."""
         return Wei(self._ask("eth_getBalance", [address, "latest"], parse_quantity))
 
     def nonce(self, address: Address) -> int:
-        """Transactions of an account that are mined."""
+        """The number of an account's mined transactions."""
         return self._ask("eth_getTransactionCount", [address, "latest"], parse_quantity)
 
     def code(self, address: Address) -> bytes:
@@ -159,7 +159,7 @@ class RpcClient:
         )
 
     def send(self, raw: bytes) -> Digest:
-        """Hand a signed transaction in, once."""
+        """Submit a signed transaction, once."""
         expected = transaction_hash(raw)
         try:
             answer = self._endpoint.ask("eth_sendRawTransaction", [hex_bytes(raw)])
@@ -167,11 +167,11 @@ class RpcClient:
             raise SendRefusedError(refusal_of(error.message), error.message) from error
         found = self._read("eth_sendRawTransaction", answer, parse_digest)
         if found != expected:
-            raise self._garbled("eth_sendRawTransaction", f"hash {found} in place of {expected}")
+            raise self._garbled("eth_sendRawTransaction", f"hash {found} instead of {expected}")
         return found
 
     def is_known(self, transaction_hash: Digest) -> bool:
-        """Whether the endpoint has a transaction, mined or waiting."""
+        """Return True if the endpoint has a transaction, mined or pending."""
 
         def is_same(fields: Any) -> bool:
             return fields is not None and _same_hash(fields["hash"], transaction_hash)
@@ -179,7 +179,7 @@ class RpcClient:
         return self._ask("eth_getTransactionByHash", [transaction_hash], is_same)
 
     def receipt(self, transaction_hash: Digest) -> TransactionReceipt | None:
-        """What came of a transaction."""
+        """The receipt of a transaction, if it is mined."""
 
         def read(fields: Any) -> TransactionReceipt | None:
             if fields is None:
@@ -190,23 +190,23 @@ class RpcClient:
         return self._ask("eth_getTransactionReceipt", [transaction_hash], read)
 
     def close(self) -> None:
-        """Let go of the endpoint."""
+        """Close the endpoint."""
         self._endpoint.close()
 
     def _block(self, name: str) -> Block | None:
         return self._ask("eth_getBlockByNumber", [name, False], _header_if_any)
 
     def _check_logs(self, logs: list[Log], addresses: frozenset[Address], first: int, last: int) -> None:
-        """An endpoint that has seen a reorganisation in one half only, or a balancer over two, shows here."""
+        """Refuse logs that do not fit the blocks: the endpoint is amid a reorg, or a balancer over two endpoints."""
         places = [(log.block_number, log.log_index) for log in logs]
         if places != sorted(set(places)):
-            raise self._garbled("eth_getLogs", "logs that are not in order")
+            raise self._garbled("eth_getLogs", "logs out of order")
         if any(log.address not in addresses or not first <= log.block_number <= last for log in logs):
-            raise self._garbled("eth_getLogs", "a log that was not asked for")
+            raise self._garbled("eth_getLogs", "a log that was not requested")
         for number in sorted({log.block_number for log in logs}):
             block = self.block(number)
             if any(log.block_hash != (block and block.hash) for log in logs if log.block_number == number):
-                raise self._garbled("eth_getLogs", f"a log of another block {number} than it shows")
+                raise self._garbled("eth_getLogs", f"a log of a block {number} that it does not show")
 
     def _ask(self, method: str, params: list[Any], read: Callable[[Any], T]) -> T:
         try:
@@ -228,7 +228,7 @@ class RpcClient:
     def _garbled(self, method: str, what: str) -> ChainError:
         return ChainError(
             f"{self._endpoint.name} answers {method} as no chain does ({what[:200]}): "
-            "try again, and if it stays so, name another endpoint in network.json"
+            "try again, and if it happens again, name another endpoint in network.json"
         )
 
 
@@ -288,17 +288,17 @@ def _receipt(fields: Any) -> TransactionReceipt:
 
 def _same_hash(value: Any, expected: Digest) -> bool:
     if (found := parse_digest(value)) != expected:
-        raise ValueError(f"transaction {found} in place of {expected}")
+        raise ValueError(f"transaction {found} instead of {expected}")
     return True
 
 
 def _next_base_fee(answer: Any) -> int:
-    """The history's last entry is that of the block to come."""
+    """The last entry of a fee history, which is for the next block."""
     return parse_quantity(_list(answer["baseFeePerGas"])[-1])
 
 
 def _revert_data(value: Any) -> bytes:
-    """What the contract said: plain, within an object, or behind a word, as endpoints differ."""
+    """The contract's error, which endpoints send plain, inside an object or after a word."""
     if isinstance(value, dict):
         value = value.get("data")
     try:

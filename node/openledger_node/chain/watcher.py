@@ -1,6 +1,6 @@
-"""The watcher: reads what our contracts say, and takes back what a reorganisation took back.
+"""The watcher: reads the events of our contracts, and undoes them after a reorg.
 
-It knows the chain again by the last blocks that it read. What was not final when it was read is read a second time
+It recognises the chain by the last blocks that it read. Blocks that were not final when they were read are read again
 later, since an endpoint may show a block before it has the block's logs.
 """
 
@@ -18,18 +18,19 @@ from ..errors import ChainError
 from ..ledger.events import EventRows
 from .client import OK, ChainClient, ChainState
 from .contracts import load_contract
+from .identity import check_chain_id
 
 CHUNK_BLOCKS_MAX: Final = 1_000
-"""Blocks whose logs are asked for at once; halved while an endpoint finds that too many."""
+"""Blocks whose logs are requested at once; halved while an endpoint refuses that many."""
 
 Decode = Callable[[Log], Event | None]
-"""What a log says; None where it says nothing that we know."""
+"""Decodes a log; None for an unknown event."""
 
 log = logging.getLogger(__name__)
 
 
 def decode_with(contracts: Mapping[str, Address]) -> Decode:
-    """Read logs by the ABI of the contract that stands at their address."""
+    """Decode each log by the ABI of the contract at its address."""
     known = {address: load_contract(name) for name, address in contracts.items()}
     return lambda found: known[found.address].decode_log(found)
 
@@ -56,15 +57,17 @@ class Watcher:
         self._decode = decode
         self._chunk_blocks_max = chunk_blocks_max
         self._chunk_blocks = chunk_blocks_max
-        self._doubted = -1  # up to where two readings were not the same: nothing there counts by one reading alone
+        self._doubted = -1  # up to here two readings differed, so that one reading is not enough
         self.head: Block | None = None
         self.state: ChainState = OK
 
     def step(self) -> bool:
-        """Read on by one chunk, or go back to where the chain is still the one that was read; whether there is more.
+        """Read the next chunk, or go back to the last block that is still on the chain.
+
+        Returns True if there is more to read.
 
         Raises:
-            LedgerError: the journal can't be written; the next step goes on where this one was.
+            LedgerError: the journal can't be written; the next step resumes where this one stopped.
         """
         if self.state.health == "halted":
             return False
@@ -78,16 +81,12 @@ class Watcher:
         return has_more
 
     def rescan(self) -> None:
-        """Forget all, and read the chain anew: the way out of a halt for an operator who trusts the endpoint."""
+        """Forget everything and read the chain again, which ends a halt. The operator must trust the endpoint."""
         self._journal.rewind(self._first_block - 1)
         self.state = OK
 
     def _step(self) -> bool:
-        found = self._client.chain_id()
-        if found != self._chain_id:
-            raise ChainError(
-                f"the endpoint is of chain {found}, not {self._chain_id}: set [chain] rpc to the right one"
-            )
+        check_chain_id(self._client, self._chain_id)
         finalized = self._client.finalized_number()
         head = self.head = self._client.head()
         kept = self._journal.last_blocks()
@@ -98,37 +97,34 @@ class Watcher:
         return self._read_again(finalized) or has_more
 
     def _leads_to(self, head: Block, known: BlockId) -> bool:
-        """Whether a block is on the chain of `head`: its last two blocks tell without a question."""
+        """Return True if a block is on the chain of `head`; the last two blocks need no request."""
         return known.hash in (head.hash, head.parent_hash) or self._is_on_chain(known)
 
     def _is_on_chain(self, known: BlockId) -> bool:
         block = self._client.block(known.number)
         return block is not None and block.hash == known.hash
 
-    # ---- back
+    # ---- going back after a reorg
 
     def _go_back(self, kept: Sequence[BlockId], head: Block) -> bool:
         newest, oldest = kept[0], kept[-1]
         if any(known.number == head.number and known.hash == head.hash for known in kept):
-            return False  # no other branch, only an endpoint that is behind
+            return False  # not a reorg: the endpoint is only behind
         is_all = oldest.number == self._first_block
         start = oldest.number - 1 if is_all else None
         ancestor = next((known.number for known in kept[1:] if self._is_on_chain(known)), start)
         if ancestor is None or newest.number - ancestor > REORG_DEPTH_MAX:
-            self._halt(newest)
+            why = (
+                f"the chain took back more than {REORG_DEPTH_MAX} blocks below block {newest.number}: no money moves "
+                "until you have compared [chain] rpc with another endpoint, and set it to the one that is right"
+            )
+            self.state = ChainState(health="halted", why=why)
             return False
-        log.warning("the chain took back %d blocks: read anew from block %d", newest.number - ancestor, ancestor + 1)
+        log.warning("the chain took back %d blocks: reading from block %d", newest.number - ancestor, ancestor + 1)
         self._journal.rewind(ancestor)
         return True
 
-    def _halt(self, newest: BlockId) -> None:
-        why = (
-            f"the chain took back more than {REORG_DEPTH_MAX} blocks below block {newest.number}: no money moves "
-            "until you have compared [chain] rpc with another endpoint, and set it to the one that is right"
-        )
-        self.state = ChainState(health="halted", why=why)
-
-    # ---- on
+    # ---- reading new blocks
 
     def _read_on(self, last: BlockId | None, head: Block, finalized: int) -> bool:
         first = self._first_block if last is None else last.number + 1
@@ -138,14 +134,14 @@ class Watcher:
         blocks = self._read_blocks(first, until, head)
         logs = self._read_logs(first, until)
         if not _are_one_chain(last, blocks, logs):
-            return False  # the chain moves while we look: the next step will see where it stays
+            return False  # the chain changed between the requests; the next step reads it again
         self._journal.append([_id(block) for block in blocks], self._events(logs))
         if until <= finalized and first > self._doubted and first == self._done() + 1:
             self._journal.finalize(until)
         return until < head.number
 
     def _read_blocks(self, first: int, until: int, head: Block) -> list[Block]:
-        """The blocks to know the chain by: those that a reorg may still change, and the last one always."""
+        """The blocks by which to recognise the chain: the last one, and those that a reorg may still change."""
         numbers = [*range(max(first, head.number - BLOCKS_KEPT + 1), until), until]
         found = [head if number == head.number else self._client.block(number) for number in numbers]
         return [block for block in found if block is not None]
@@ -162,7 +158,7 @@ class Watcher:
     def _events(self, logs: Sequence[Log]) -> list[Event]:
         return [event for event in map(self._decode, logs) if event is not None]
 
-    # ---- again, once it is final
+    # ---- reading again, once blocks are final
 
     def _read_again(self, finalized: int) -> bool:
         done = self._done()
@@ -176,7 +172,7 @@ class Watcher:
         if _places(known) == _places(found):
             self._journal.finalize(until)
             return until < target
-        log.warning("the endpoint's logs of blocks %d to %d have changed: they are read anew", done + 1, until)
+        log.warning("the endpoint's logs of blocks %d to %d have changed: reading them again", done + 1, until)
         self._doubted = until
         self._journal.rewind(done)
         return True
@@ -186,7 +182,7 @@ class Watcher:
 
 
 def _are_one_chain(last: BlockId | None, blocks: Sequence[Block], logs: Sequence[Log]) -> bool:
-    """Whether blocks and logs belong together and go on from the last block, as far as their hashes tell."""
+    """Return True if blocks and logs belong together and follow the last block, as far as their hashes tell."""
     hashes = {block.number: block.hash for block in blocks}
     parents = hashes if last is None else {**hashes, last.number: last.hash}
     return (

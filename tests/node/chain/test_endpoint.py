@@ -158,16 +158,16 @@ BROKEN = {
     "page": (saying(http(b"<html>hello</html>")), "does not speak JSON-RPC"),
     "nothing": (saying(http(b"")), "does not speak JSON-RPC"),
     "deep": (saying(http(b"[" * 100_000)), "does not speak JSON-RPC"),
-    "another answer": (saying(http(b'{"jsonrpc":"2.0","id":-1,"result":"0x1"}')), "no answer to the question"),
-    "a list": (saying(http(b"[]")), "no answer to the question"),
+    "another answer": (saying(http(b'{"jsonrpc":"2.0","id":-1,"result":"0x1"}')), "not a response to the request"),
+    "a list": (saying(http(b"[]")), "not a response to the request"),
     "no http": (saying(b"220 mail.example ESMTP\r\n"), "does not answer"),
     "hangs up": (saying(b""), "does not answer"),
     "half an answer": (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n{"), "does not answer"),
     "no result": (saying(http(b'{"jsonrpc":"2.0","id":1}')), "no result"),
-    "no error as they are": (saying(http(b'{"jsonrpc":"2.0","id":1,"error":"no"}')), "no error as they are"),
+    "no error as they are": (saying(http(b'{"jsonrpc":"2.0","id":1,"error":"no"}')), "a malformed error"),
     "limited": (
         saying(http(b'{"id":1,"error":{"code":-32005,"message":"slow down"}}')),
-        "limits how much it is asked",
+        "limits the rate of requests",
     ),
     "refuses": (
         saying(http(b'{"id":1,"error":{"code":-32601,"message":"not here"}}')),
@@ -241,7 +241,7 @@ def test_an_endpoint_that_tells_another_hash_is_not_believed() -> None:
     with (
         serving(answering("0x" + "ab" * 32)) as server,
         closing(open_client(server.url, timeout_s=1)) as client,
-        pytest.raises(ChainError, match=r"in place of 0x"),
+        pytest.raises(ChainError, match=r"instead of 0x"),
     ):
         client.send(RAW)
 

@@ -82,7 +82,9 @@ class Pruned:
 
 
 def test_an_endpoint_without_the_first_block_is_told(chain: SimulatedClient, network: Network) -> None:
-    with pytest.raises(ChainError, match="does not know its chain's first block: ask one that keeps all of them"):
+    with pytest.raises(
+        ChainError, match="does not have its chain's first block: use an endpoint that keeps all blocks"
+    ):
         check_identity(Pruned(chain), network)
 
 

@@ -224,7 +224,7 @@ def test_no_coin_holds_up_the_sender_and_says_so(chain: ScriptedChain, ledger: L
     want(ledger, "c", sender=BEN)
     settle(chain, outbox)
     assert states(ledger) == {"a": "signed", "b": "intended", "c": "final"}
-    assert list(outbox.alerts) == [f"a: {ADA} has too little coin for gas: send it some"]
+    assert list(outbox.alerts) == [f"a: {ADA} has too few coins for gas: send some to it"]
     chain.poor.clear()
     settle(chain, outbox)
     assert list(outbox.alerts) == []
@@ -384,7 +384,7 @@ def test_three_paid_failures_stop_their_kind_and_no_other(
     want(ledger, "e", kind="propose")
     settle(chain, outbox)
     assert states(ledger) == {"a": "failed", "b": "failed", "c": "failed", "d": "intended", "e": "final"}
-    assert outbox.alerts == ("d: 3 claim transactions were refused after their gas was paid: no more",)
+    assert outbox.alerts == ("d: 3 claim transactions were reverted after their gas was paid: no more are sent",)
 
 
 def test_a_success_between_failures_starts_the_count_anew(
@@ -507,7 +507,7 @@ def test_nothing_is_sent_to_another_chain(chain: ScriptedChain, ledger: Ledger, 
     outbox.step()
     assert (outbox.state.health, states(ledger)) == ("down", {"a": "intended"})
     assert outbox.state.why is not None
-    assert "is of chain 1, not 7331" in outbox.state.why
+    assert "is on chain 1, not 7331" in outbox.state.why
 
 
 def test_an_endpoint_that_is_behind_is_waited_for(chain: ScriptedChain, ledger: Ledger, outbox: Outbox) -> None:

@@ -350,7 +350,7 @@ def test_another_chain_is_no_reorg(chain: ScriptedChain, ledger: Ledger, watcher
     chain.told_chain_id = 1
     read(watcher)
     assert (watcher.state.health, texts(ledger)) == ("down", ["a"])
-    assert "is of chain 1, not 7331" in (watcher.state.why or "")
+    assert "is on chain 1, not 7331" in (watcher.state.why or "")
 
 
 def test_logs_that_cannot_be_read_are_the_endpoints_fault(chain: ScriptedChain, ledger: Ledger) -> None:

@@ -39,5 +39,5 @@ def test_words_come_out_of_what_a_chain_says() -> None:
     selector = keccak(b"InsufficientBond(uint128,uint128)")[:4]
     error = RevertedError("reverted", data=selector + encode(["uint128", "uint128"], [OPEN, 2 * OPEN]))
     explained = explain_revert(error)
-    assert explained.message == "the contract refuses: the stake is 1 OPEN, less than 2 OPEN: say less"
+    assert explained.message == "the contract refuses: the stake is 1 OPEN, less than 2 OPEN; use a smaller amount"
     assert (explained.name, explained.arguments) == ("InsufficientBond", (OPEN, 2 * OPEN))

@@ -222,7 +222,7 @@ MISFITS: dict[str, tuple[dict[str, Any], int, str]] = {
     "genesis": (
         {"network": "development-11111111", "genesis_hash": "0x" + "1" * 64},
         5,
-        "it is another chain, or a development chain that began anew",
+        "it is another chain, or a development chain that was started afresh",
     ),
     "field": ({"network": "../../keys"}, 3, "network: not a name: '../../keys'"),
 }

@@ -1,4 +1,4 @@
-"""A chain behind a JSON-RPC endpoint, asked over HTTP; nothing is asked twice, for the caller knows what may be."""
+"""A chain behind a JSON-RPC endpoint over HTTP, without retries; the caller knows which request is safe to repeat."""
 
 import itertools
 import json
@@ -14,62 +14,64 @@ from ..rpc_client import RpcClient
 
 TIMEOUT_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 32 << 20
-"""The logs of a few thousand claims; more at once is asked for in smaller steps."""
+"""Enough for the logs of a few thousand claims; the watcher requests more in smaller steps."""
 
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 JSON_STATUSES: Final = frozenset({200, 400})
-"""HTTP statuses with which endpoints answer in JSON-RPC, errors included."""
+"""HTTP statuses whose body is JSON-RPC, errors included."""
 
 LIMITED_CODES: Final = frozenset({-32005, 429})
-"""Codes that mean: too much or too often. That says nothing of the transaction or call that was asked about."""
+"""Rate limits, which say nothing about the transaction or call of the request."""
 
 
 def open_client(url: str, *, timeout_s: float = TIMEOUT_S, chain_id: int | None = None) -> RpcClient:
-    """A client for one endpoint; nothing is asked yet. `chain_id` is the one that every head must be of.
+    """A client of one endpoint, without any request yet. If `chain_id` is given, every head must be of that chain.
 
-    An endpoint is given up after `timeout_s`, whether it is silent or dribbles.
+    A request fails after `timeout_s`, whether the endpoint is silent or sends its answer in drops.
 
     Raises:
-        ChainError: `url` is none.
+        ChainError: `url` is not an http or https URL.
     """
     return RpcClient(HttpEndpoint(url, timeout_s), chain_id=chain_id)
 
 
 class HttpEndpoint:
-    """Carries questions to one address; threads may share it."""
+    """Sends requests to one URL; threads may share it."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
         host = _check_url(url)
-        self.name = f"the endpoint at {host}"  # what else stands in the address may be a key
+        self.name = f"the endpoint at {host}"  # the rest of the URL may hold an API key
         self._url = url
         self._timeout_s = timeout_s
         self._ids = itertools.count(1)
         self._deadline = Deadline()
         self._client = httpx.Client(
             timeout=timeout_s,
-            trust_env=host.rpartition(":")[0].strip("[]") not in LOOPBACK_NAMES,  # no proxy knows our loopback
+            trust_env=host.rpartition(":")[0].strip("[]") not in LOOPBACK_NAMES,  # a proxy can't reach our loopback
         )
         hold_to(self._client, self._deadline)
 
     def ask(self, method: str, params: list[Any]) -> Any:
-        """One question, one answer.
+        """Send one request and return its result.
 
         Raises:
-            RpcError: the answer is an error.
-            ChainError: there is none, or it is not one to this question.
+            RpcError: the response is an error.
+            ChainError: there is no response, or it does not belong to this request.
         """
         request_id = next(self._ids)
         question = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
         status, body = self._post(json.dumps(question).encode())
         if status not in JSON_STATUSES:
-            raise ChainError(f"{self.name} answers {method} with HTTP status {status}: try again, or use another one")
+            raise ChainError(
+                f"{self.name} answers {method} with HTTP status {status}: try again, or use another endpoint"
+            )
         try:
             return _result(parse_json(body), request_id)
         except ValueError as error:
-            raise ChainError(f"{self.name} does not speak JSON-RPC ({error}): is its address right?") from error
+            raise ChainError(f"{self.name} does not speak JSON-RPC ({error}): check its address") from error
         except RpcError as error:
             if error.code in LIMITED_CODES:
-                raise ChainError(f"{self.name} limits how much it is asked: {error.message[:200]}") from error
+                raise ChainError(f"{self.name} limits the rate of requests: {error.message[:200]}") from error
             raise
 
     def close(self) -> None:
@@ -89,16 +91,18 @@ class HttpEndpoint:
                     if len(answer) > ANSWER_BYTES_MAX:
                         raise ChainError(f"{self.name} answers with more than {ANSWER_BYTES_MAX} bytes")
         except httpx.TimeoutException as error:
-            raise ChainError(f"{self.name} does not answer within {self._timeout_s:g} s: is it up?") from error
+            raise ChainError(
+                f"{self.name} does not answer within {self._timeout_s:g} s: check that it is running"
+            ) from error
         except httpx.HTTPError as error:
             raise ChainError(
-                f"{self.name} does not answer ({type(error).__name__}): is it up, and is its address right?"
+                f"{self.name} does not answer ({type(error).__name__}): check that it is running, and its address"
             ) from error
         return response.status_code, bytes(answer)
 
 
 def _check_url(url: str) -> str:
-    """Host and port of an address that can be asked."""
+    """Host and port of a URL."""
     try:
         parts = urlsplit(url)
         port = parts.port or {"http": 80, "https": 443}[parts.scheme]
@@ -106,17 +110,17 @@ def _check_url(url: str) -> str:
             raise ValueError
     except (ValueError, KeyError) as error:
         raise ChainError(
-            f"not an address of an endpoint: it begins with http:// or https://, not {url[:8]!r}"
+            f"not an address of an endpoint: use one that starts with http:// or https://, not {url[:8]!r}"
         ) from error
     return f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
 
 
 def _result(answer: Any, request_id: int) -> Any:
     if not isinstance(answer, dict) or answer.get("id") != request_id:
-        raise ValueError(f"no answer to the question: {shorten(answer)}")
+        raise ValueError(f"not a response to the request: {shorten(answer)}")
     if (error := answer.get("error")) is not None:
         if not isinstance(error, dict) or not isinstance(error.get("code"), int):
-            raise ValueError(f"no error as they are: {shorten(error)}")
+            raise ValueError(f"a malformed error: {shorten(error)}")
         raise RpcError(error["code"], str(error.get("message")), error.get("data"))
     if "result" not in answer:
         raise ValueError(f"no result: {shorten(answer)}")

@@ -1,4 +1,4 @@
-"""The embedded chain within this process, without server, clock or disk: its time moves when it is told to."""
+"""The embedded chain in this process, without server, clock or disk. Its time moves only on request."""
 
 from typing import Any
 
@@ -11,30 +11,30 @@ from ..rpc_client import RpcClient
 NAME = "the simulated chain"
 GENESIS_S = 1_700_000_000
 SEED = bytes(32)
-"""The same for all, so that a test sees the same hashes each time; a test with two chains gives another to one."""
+"""Fixed, so that a test sees the same hashes in each run; a test with two chains gives one of them another seed."""
 
 
 class SimulatedClient(RpcClient):
-    """Fits the chain's socket, and holds the strings of the chain behind it."""
+    """Implements ChainClient, and also mines, moves time and reorganises."""
 
     def __init__(self, chain: EmbeddedChain) -> None:
         self._chain = chain
         self._methods = RpcMethods(chain, "openledger-node/simulated")
-        super().__init__(_Within(self._methods))
+        super().__init__(_InProcessEndpoint(self._methods))
 
     def mine(self, count: int = 1) -> Block:
-        """Mine blocks a second apart; the first holds what waits."""
+        """Mine blocks one second apart; the first holds the pending transactions."""
         for _ in range(count):
             self._mine(1)
         return self.head()
 
     def advance(self, seconds: int) -> Block:
-        """Move the chain's time by mining one block, which is so much later than the one before."""
+        """Mine one block that is `seconds` later than the one before."""
         self._mine(seconds)
         return self.head()
 
     def reorganise(self, depth: int) -> Block:
-        """Replace the newest blocks by others; their transactions wait again, those that still can."""
+        """Replace the newest blocks by empty ones; their transactions become pending again where they still can."""
         with self._methods.lock:
             self._chain.reorganise(depth)
         return self.head()
@@ -45,15 +45,15 @@ class SimulatedClient(RpcClient):
 
 
 def open_client(url: str = "", *, chain_id: int | None = None, seed: bytes = SEED, **_: Any) -> SimulatedClient:
-    """Begin a chain; it ends with its client. What says where an endpoint is means nothing here."""
+    """Start a chain that ends with its client; `url` and the other options of an endpoint are ignored."""
     client = SimulatedClient(open_chain(None, GENESIS_S, seed=seed))
     if chain_id is not None and chain_id != client.chain_id():
         raise AssertionError
     return client
 
 
-class _Within:
-    """Carries a question to the methods of the chain in this process."""
+class _InProcessEndpoint:
+    """Passes requests to the RPC methods of a chain in this process."""
 
     name = NAME
 

@@ -1,6 +1,6 @@
-"""anvil as a development chain: fast, and able to reorganise, where npm has brought it.
+"""anvil as a development chain: fast and able to reorganise, if npm has installed it.
 
-It writes its state each second and when it ends, so that a kill may cost the blocks of the last seconds.
+It writes its state every second and when it ends, so that a kill may lose the blocks of the last seconds.
 """
 
 import fcntl
@@ -32,13 +32,13 @@ WATCH_S: Final = 0.2
 END_S: Final = 5.0
 GAS_LIMIT: Final = 30_000_000
 STATES_KEPT: Final = 512
-"""Of so many of the newest blocks, in memory. Without a bound it moves older ones to the disk, where `anvil_reorg`
-does not find them: the chain goes on without its contracts."""
+"""States of the newest blocks in memory. Without a bound, anvil moves older ones to the disk. `anvil_reorg` does not
+find them there, and the chain continues without its contracts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Genesis:
-    """What makes the first block of this chain another than that of any other, and the same at each start."""
+    """Values that make the first block of this chain unique, and the same at each start."""
 
     timestamp_s: int
     gas_limit: int
@@ -55,14 +55,14 @@ class Anvil:
         """Wait until `stop`.
 
         Raises:
-            ChainError: it ended by itself.
+            ChainError: anvil ended by itself.
         """
         while not stop.wait(WATCH_S):
             if (status := self._process.poll()) is not None:
-                raise ChainError(f"anvil ended with status {status}: its last words are above")
+                raise ChainError(f"anvil ended with status {status}: see its last output above")
 
     def close(self) -> None:
-        """Let it write its state and end."""
+        """Let anvil write its state and end."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(END_S)
@@ -72,10 +72,10 @@ class Anvil:
 
 
 def start_anvil(folder: Path, port: int, interval_s: float) -> Anvil:
-    """Start it on a folder's chain, and return when it answers.
+    """Start anvil with a folder's chain, and return when it answers.
 
     Raises:
-        ChainError: it is not here, or it ends.
+        ChainError: anvil is not installed, or ends.
     """
     if (program := find_anvil()) is None:
         raise ChainError(_why_not_here(folder))
@@ -86,7 +86,7 @@ def start_anvil(folder: Path, port: int, interval_s: float) -> Anvil:
             [program, *_flags(genesis, folder, url, interval_s)],
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
-            pass_fds=[lock.fileno()],  # it is held as long as anvil lives, whatever becomes of us
+            pass_fds=[lock.fileno()],  # anvil holds the lock as long as it lives, even if we are killed
         )
         lock.write(str(process.pid))
     anvil = Anvil(process, url)
@@ -101,15 +101,15 @@ def start_anvil(folder: Path, port: int, interval_s: float) -> Anvil:
 def _why_not_here(folder: Path) -> str:
     if (folder / CHAIN_FILES["anvil"]).exists():
         return (
-            f"anvil began the chain in {folder} and is not here: `npm ci` in contracts/ brings it, "
-            "or take another folder"
+            f"anvil created the chain in {folder}, but is not installed: run `npm ci` in contracts/, "
+            "or use another folder"
         )
-    return "anvil is not installed: `npm ci` in contracts/ brings it, or leave out --engine anvil"
+    return "anvil is not installed: run `npm ci` in contracts/, or leave out --engine anvil"
 
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[IO[str]]:
-    """What one anvil at a time has of a folder: two would write each other's state over. It holds anvil's number."""
+    """Lock a folder for one anvil, since two would overwrite each other's state. The file holds its process id."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / LOCK_FILE).open("a+") as file:
         try:
@@ -117,14 +117,14 @@ def _lock(folder: Path) -> Iterator[IO[str]]:
         except BlockingIOError as error:
             file.seek(0)
             raise ChainError(
-                f"the development chain in {folder} runs already: end the other one first, process {file.read()}"
+                f"the development chain in {folder} is already running in process {file.read()}: end it first"
             ) from error
         file.truncate(0)
         yield file
 
 
 def _explained(error: ChainError, folder: Path) -> ChainError:
-    """Name the state file if it is why anvil does not start: it may have been written to when anvil was killed."""
+    """Blame the state file if it is damaged: anvil may have been killed while writing it."""
     state = folder / STATE_FILE
     try:
         json.loads(state.read_bytes() if state.exists() else b"{}")
@@ -134,14 +134,14 @@ def _explained(error: ChainError, folder: Path) -> ChainError:
 
 
 def _damaged(file: Path) -> ChainError:
-    return ChainError(f"{file} is damaged: move {file.parent} away, and a fresh chain begins")
+    return ChainError(f"{file} is damaged: move {file.parent} away to start a fresh chain")
 
 
 def _flags(genesis: Genesis, folder: Path, url: str, interval_s: float) -> list[str]:
     flags = {
         "--port": url.rpartition(":")[2],
         "--block-time": f"{interval_s:g}",
-        "--slots-in-an-epoch": "1",  # else nothing is ever final
+        "--slots-in-an-epoch": "1",  # otherwise no block is ever final
         "--hardfork": "prague",
         "--accounts": "1",
         "--timestamp": str(genesis.timestamp_s),
@@ -167,7 +167,7 @@ def _genesis(file: Path) -> Genesis:
 
 
 def _free_port(wanted: int) -> int:
-    """That port, or any for 0. Who has it might answer in anvil's place, so this is asked before anvil is."""
+    """The port, or any free one for 0. Checked before the start, as another program there might answer for anvil."""
     try:
         with socket.create_server((HOST, wanted)) as probe:
             port: int = probe.getsockname()[1]
@@ -177,13 +177,13 @@ def _free_port(wanted: int) -> int:
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", url: str) -> None:
-    """Wait for an answer, and set its clock: a chain that was resumed goes on in the time when it ended."""
+    """Wait for an answer, and set the clock, since a resumed chain continues at the time when it ended."""
     deadline_s = time.monotonic() + START_S
     question = {"jsonrpc": "2.0", "id": 1, "method": "evm_setTime", "params": [int(time.time())]}
     with httpx.Client(trust_env=False, timeout=START_S) as client:
         while time.monotonic() < deadline_s:
             if (status := process.poll()) is not None:
-                raise ChainError(f"anvil ended with status {status} at its start: its log says why")
+                raise ChainError(f"anvil ended with status {status} while starting: its log says why")
             try:
                 client.post(url, json=question)
                 return

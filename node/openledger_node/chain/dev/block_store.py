@@ -1,7 +1,7 @@
-"""The development chain's file: all that the EVM writes for a block waits in memory and is committed at once.
+"""The development chain's file: everything that the EVM writes for a block is committed at once.
 
-SQLite in WAL mode with synchronous FULL, as the ledger: after a kill or a power cut the file holds whole blocks only.
-What is stored under 32 bytes is stored under its own hash, so that a damaged row is seen when it is read.
+Like the ledger, it is SQLite in WAL mode with synchronous FULL. After a kill or a power cut, the file holds only
+whole blocks. A value under a 32-byte key is stored under its own hash, so that reading notices a damaged row.
 """
 
 import contextlib
@@ -26,21 +26,21 @@ CREATE TABLE IF NOT EXISTS busy (number INTEGER PRIMARY KEY) STRICT;
 
 
 class BlockStore(BaseDB):
-    """Keys and values as py-evm wants them, and which blocks hold transactions."""
+    """Keys and values for py-evm, and the numbers of the blocks with transactions."""
 
     def __init__(self, connection: sqlite3.Connection, name: str) -> None:
         self._connection = connection
         self._name = name
-        self._waiting: dict[bytes, bytes | None] = {}  # None: to be deleted
+        self._waiting: dict[bytes, bytes | None] = {}  # None: delete the key
 
     @property
     def is_empty(self) -> bool:
-        """Whether no chain was begun here."""
+        """True if no chain was created here."""
         with _explained(self._name):
             return self._connection.execute("SELECT 1 FROM entry LIMIT 1").fetchone() is None
 
     def __getitem__(self, key: bytes) -> bytes:
-        """What is stored under `key`, the waiting writes included."""
+        """The value of `key`, including uncommitted writes."""
         value = self._waiting[key] if key in self._waiting else self._read(key)
         if value is None:
             raise KeyError(key)
@@ -57,7 +57,7 @@ class BlockStore(BaseDB):
         self._waiting[key] = None
 
     def commit(self, *, busy: int | None = None) -> None:
-        """Make all that waits durable, together; `busy` is the number of a block with transactions.
+        """Make all writes durable at once; `busy` is the number of a block with transactions.
 
         Raises:
             ChainError: the file can't be written.
@@ -73,11 +73,11 @@ class BlockStore(BaseDB):
         self._waiting.clear()
 
     def forget_waiting(self) -> None:
-        """Drop what was written since the last commit."""
+        """Drop the writes since the last commit."""
         self._waiting.clear()
 
     def busy_blocks(self, first: int, last: int) -> list[int]:
-        """Numbers from `first` to `last` of blocks that may hold transactions; no other does."""
+        """Numbers from `first` to `last` of the blocks that may hold transactions."""
         query = "SELECT number FROM busy WHERE number BETWEEN ? AND ? ORDER BY number"
         with _explained(self._name):
             return [number for (number,) in self._connection.execute(query, (first, last))]
@@ -98,15 +98,15 @@ class BlockStore(BaseDB):
             return None
         value: bytes = row[0]
         if len(key) == HASH_BYTES and keccak(value) != key:
-            raise damaged(self._name, f"the row 0x{key.hex()} holds something else")
+            raise damaged(self._name, f"the row 0x{key.hex()} does not match its hash")
         return value
 
 
 def open_block_store(file: Path | None) -> BlockStore:
-    """Open the file, checked; None keeps all in memory.
+    """Open and check the file; None keeps everything in memory.
 
     Raises:
-        ChainError: it is damaged, or another program has it open.
+        ChainError: the file is damaged, or another program has it open.
     """
     name = str(file or "in memory")
     if file is not None:
@@ -124,8 +124,8 @@ def open_block_store(file: Path | None) -> BlockStore:
 
 
 def damaged(name: str, why: str) -> ChainError:
-    """The error that refuses a file whose content is not what was written."""
-    return ChainError(f"the development chain {name} is damaged ({why}): move it away, and a fresh chain begins")
+    """The error for a file whose content is not what was written."""
+    return ChainError(f"the development chain {name} is damaged ({why}): move it away to start a fresh chain")
 
 
 def _connect(file: Path | None) -> sqlite3.Connection:
@@ -133,9 +133,9 @@ def _connect(file: Path | None) -> sqlite3.Connection:
     return sqlite3.connect(
         address,
         uri=file is not None,
-        timeout=0,  # who has it keeps it
-        check_same_thread=False,  # the chain's owner takes one call at a time
-        isolation_level=None,  # we say BEGIN ourselves
+        timeout=0,  # fail at once if another process has it open
+        check_same_thread=False,  # the owner of the chain makes one call at a time
+        isolation_level=None,  # we issue BEGIN ourselves
     )
 
 
@@ -154,12 +154,14 @@ def _explained(name: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        # The verdict of SQLite's own check, which we raise, has no code.
+        # The error that we raise after SQLite's own check has no code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & PRIMARY_CODE
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise ChainError(f"the development chain {name} runs already: end the other one first") from error
+            raise ChainError(
+                f"the development chain {name} is already running: end the other process first"
+            ) from error
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise damaged(name, str(error)) from error
         raise ChainError(
-            f"the development chain {name} can't be used ({error}): is the disk full, or not to be written to?"
+            f"the development chain {name} can't be used ({error}): check that the disk is writable and not full"
         ) from error

@@ -1,4 +1,4 @@
-"""Running a message on the development chain without a transaction: calls, and estimates of gas."""
+"""Messages on the development chain without a transaction: calls and gas estimates."""
 
 import sys
 import threading
@@ -18,17 +18,17 @@ from openledger_protocol.errors import RevertedError
 from ..rpc import SERVER_ERROR, RpcError
 from .mempool import intrinsic_gas
 
-# ---- How deep Python may recurse: deep where the EVM runs, for contracts call each other 1,024 times, nowhere else.
+# ---- Python's recursion limit: high only where the EVM runs, since contracts may call each other 1,024 levels deep
 #
-# py-evm sets a limit of 12,288 frames for the whole process when it is imported. With that, C code that recurses,
-# such as json's scanner, runs out of stack before it is stopped, and a stranger's text ends the process. Without it,
-# a contract that calls itself would end the chain. Whoever imports py-evm imports this after it.
+# py-evm sets a limit of 12,288 frames for the whole process when it is imported. With that limit, recursive C code
+# such as json's scanner overflows the stack before Python stops it, and foreign text could crash the process. Without
+# it, a contract that calls itself would end the chain. Modules that import py-evm import this module after it.
 
 FRAMES_MAX: Final = 1_000
-"""Python's own limit."""
+"""Python's default."""
 
 EVM_FRAMES_MAX: Final = 12_288
-"""Twelve frames a call."""
+"""Twelve frames per call."""
 
 _lock = threading.Lock()
 _num_inside = 0
@@ -38,7 +38,7 @@ sys.setrecursionlimit(FRAMES_MAX)
 
 @contextmanager
 def room_for_calls() -> Iterator[None]:
-    """Let the EVM recurse as deep as it may."""
+    """Let the EVM recurse as deep as its rules allow."""
     _enter(1)
     try:
         yield
@@ -57,26 +57,26 @@ def _enter(change: int) -> None:
 
 CALL_STIPEND: Final = 2_300
 TOLERANCE_DIVISOR: Final = 64
-"""An estimate is at most this part above what is needed: a smaller error would take more runs than it is worth."""
+"""An estimate is at most 1/64 too high; a smaller error is not worth the additional runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallMessage:
-    """What is asked of an account, by whom."""
+    """A call of an account, or the creation of a contract."""
 
     sender: bytes
     to: bytes  # empty: create a contract
     data: bytes = b""
     value: int = 0
-    gas: int | None = None  # None: as much as a block has
+    gas: int | None = None  # None: as much as a block may use
 
 
 def call(state: StateAPI, message: CallMessage) -> bytes:
-    """What a message returns; the state is as before afterwards.
+    """Run a message, restore the state, and return the result.
 
     Raises:
-        RevertedError: a contract refused it.
-        RpcError: it ran out of gas, or broke another rule of the machine.
+        RevertedError: a contract reverts.
+        RpcError: it runs out of gas, or breaks another rule of the EVM.
     """
     computation = _run(state, message, message.gas or state.gas_limit)
     check_success(computation)
@@ -87,31 +87,31 @@ def estimate_gas(state: StateAPI, message: CallMessage) -> int:
     """The least gas with which a message succeeds, or a little more.
 
     Raises:
-        RevertedError: a contract refuses it whatever the gas.
-        RpcError: it can't succeed within a block's gas, or not with the sender's coins.
+        RevertedError: a contract reverts with any amount of gas.
+        RpcError: a block's gas or the sender's coins do not suffice.
     """
     most = message.gas or state.gas_limit
     computation = _run(state, message, most)
     check_success(computation)
-    used = most - computation.get_gas_remaining()  # what is given back comes after it was spent
+    used = most - computation.get_gas_remaining()  # refunds are paid after the run, so they don't lower the need
     least = max(used, intrinsic_gas(_transaction(state, message, most)))
     if least < most and not _run(state, message, least).is_error:
         return least
-    likely = least + CALL_STIPEND + least // 63  # a call passes on 63 parts of 64
+    likely = least + CALL_STIPEND + least // 63  # a call passes on at most 63/64 of its gas
     if likely < most and not _run(state, message, likely).is_error:
         most = likely
     return _search(state, message, least, most)
 
 
 def free_state(vm: Any, header: BlockHeaderAPI) -> StateAPI:
-    """The state after a block, seen in that block's own time, where gas costs nothing."""
+    """The state after a block, at that block's time, with a gas price of 0."""
     free: Any = header.copy(base_fee_per_gas=0)
     state: StateAPI = vm.build_state(vm.chaindb.db, free, vm.chain_context, vm.previous_hashes)
     return state
 
 
 def check_success(computation: ComputationAPI) -> None:
-    """Raise what a failed computation failed of."""
+    """Raise the error of a failed computation."""
     if not computation.is_error:
         return
     if isinstance(computation.error, Revert):
@@ -120,7 +120,7 @@ def check_success(computation: ComputationAPI) -> None:
 
 
 def _search(state: StateAPI, message: CallMessage, least: int, most: int) -> int:
-    """Halve what lies between too little and enough."""
+    """Bisect between too little gas and enough."""
     while most - least > 1 and most - least > most // TOLERANCE_DIVISOR:
         middle = (least + most) // 2
         if _run(state, message, middle).is_error:

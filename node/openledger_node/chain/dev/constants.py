@@ -1,4 +1,4 @@
-"""What every development chain has, whichever engine runs it."""
+"""Properties of every development chain, embedded or anvil."""
 
 from typing import Final
 
@@ -8,17 +8,17 @@ from openledger_protocol.primitives import Address, Wei
 from ...errors import ChainError
 
 HOST: Final = "127.0.0.1"
-"""Where it listens: its money is play money, and everybody has the bank's key."""
+"""Loopback only, because the bank's key is public and the money is worthless."""
 
 EMBEDDED_CHAIN_ID: Final = 1337
-"""What wallets know as a chain on this machine; anvil has another, so read it, never assume it."""
+"""The id that wallets use for a local chain. Anvil has another one, so read the id and never assume it."""
 
 BANK_KEY: Final = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 BANK: Final = Address("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
-"""The account that has all coins at first; its key is public: the first of the usual test mnemonic's."""
+"""The account that has all coins at first. Its key is public: the first one of the usual test mnemonic."""
 
 BANK_COINS_WEI: Final = Wei(10_000 * 10**18)
-"""What anvil gives it, too."""
+"""Anvil gives it the same amount."""
 
 BLOCK_INTERVAL_S: Final = 1.0
 FINALITY_DEPTH: Final = 2
@@ -47,9 +47,11 @@ DEVELOPMENT_PARAMS: Final = Params(
     credit_tokens_max=32,
 )
 DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
-"""All the OPEN that there will ever be; the bank has it at first."""
+"""The whole supply of OPEN, which the bank has at first."""
 
 
 def port_taken(port: int, error: OSError) -> ChainError:
-    """The error where another program listens already."""
-    return ChainError(f"can't listen on port {port} ({error.strerror}): end what does, or give another --port")
+    """The error for a port that another program uses."""
+    return ChainError(
+        f"can't listen on port {port} ({error.strerror}): end the program that does, or choose another --port"
+    )

@@ -1,4 +1,4 @@
-"""Putting the seven contracts on a chain and joining them: each knows those below it, and roles are wired once."""
+"""Deployment of the seven contracts: each knows those created before it, and roles are wired once."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,20 +7,20 @@ from typing import Any, Final
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.primitives import Address, Digest, Wei
-from openledger_protocol.signatures import address_of, sign_digest
+from openledger_protocol.signatures import address_of
 from openledger_protocol.transactions import GasPrice
 
 from ...errors import ChainError
 from ..client import ChainClient, SendRefusedError
 from ..contracts import load_contract
-from ..encoding import UnsignedTransaction, created_address, encode_signed, signing_digest
+from ..encoding import UnsignedTransaction, created_address, sign_transaction
 from .constants import DEVELOPMENT_PARAMS, DEVELOPMENT_SUPPLY_WEI, DEVELOPMENT_WINDOWS
 
 CREATE: Final = Address("0x")
-"""Whom a transaction that creates a contract is sent to."""
+"""The empty recipient of a transaction that creates a contract."""
 
 CREATION_GAS: Final = 7_000_000
-"""The largest contract that a chain takes: 24,576 bytes at 200 gas each, and its creation code as call data."""
+"""Enough for the largest contract: 24,576 bytes at 200 gas each, and its creation code as call data."""
 
 WIRING_GAS: Final = 200_000
 POLL_S: Final = 0.2
@@ -39,7 +39,7 @@ BOUNDS: Final[Mapping[str, int]] = {
     "adapterBondMin": 0,
     "adapterBondMax": 10**23,
 }
-"""How far governance may go: the shares leave a node a fifth at the least."""
+"""Bounds on governance: after all shares, at least 20 % is left for the node."""
 
 
 def deploy_network(
@@ -54,54 +54,38 @@ def deploy_network(
     pause: Callable[[], object] = lambda: time.sleep(POLL_S),
     wait_s: float = WAIT_S,
 ) -> tuple[dict[str, Address], int]:
-    """Create the contracts, wire the two that only AttributionRewards may call, and wait until all that is mined.
+    """Create the contracts, wire the two that only AttributionRewards may call, and wait until everything is mined.
 
-    Returns where they are, and the first block that holds one. The deployer gets all OPEN; it is governor and
-    treasury where these are not given. `pause` passes the time between two looks at the chain.
+    Returns their addresses, and the first block that holds one. The deployer gets all OPEN. It is also governor and
+    treasury if these are not given. `pause` waits between two looks at the chain.
 
     Raises:
-        ChainError: the deployer has no coins, a transaction fails, or nothing is mined for `wait_s`.
+        ChainError: the deployer has no coins, a transaction fails, or not everything is mined within `wait_s`.
     """
     deployer = address_of(deployer_key)
     sender = _Sender(client, deployer_key)
-    addresses = _create_all(
-        sender,
-        deployer,
-        {
-            "OpenToken": [deployer, supply_wei],
-            "Params": [governor or deployer, params, BOUNDS, windows],
-        },
-        treasury or deployer,
-    )
+    addresses: dict[str, Address] = {}
+
+    def create(name: str, *arguments: Any) -> Address:
+        address = addresses[name] = created_address(deployer, sender.nonce)
+        sender.send(ContractCall(to=CREATE, data=load_contract(name).encode_creation(*arguments)), CREATION_GAS)
+        return address
+
+    token = create("OpenToken", deployer, supply_wei)
+    rules = create("Params", governor or deployer, params, BOUNDS, windows)
+    staking = create("NodeStaking", token, rules)
+    datanets = create("DatanetRegistry")
+    models = create("ModelRegistry", token, rules, datanets)
+    channels = create("PaymentChannels", token, rules, staking, models, datanets)
+    rewards = create("AttributionRewards", token, rules, channels, staking, datanets, treasury or deployer)
     for name in ("NodeStaking", "PaymentChannels"):
-        wiring = load_contract(name).encode("wire", addresses["AttributionRewards"])
+        wiring = load_contract(name).encode("wire", rewards)
         sender.send(ContractCall(to=addresses[name], data=wiring), WIRING_GAS)
     return addresses, min(sender.wait(pause, wait_s))
 
 
-def _create_all(
-    sender: "_Sender", deployer: Address, independent: Mapping[str, list[Any]], treasury: Address
-) -> dict[str, Address]:
-    at: dict[str, Address] = {}
-
-    def create(name: str, *arguments: Any) -> None:
-        at[name] = created_address(deployer, sender.nonce)
-        sender.send(ContractCall(to=CREATE, data=load_contract(name).encode_creation(*arguments)), CREATION_GAS)
-
-    for name, arguments in independent.items():
-        create(name, *arguments)
-    token, params = at["OpenToken"], at["Params"]
-    create("NodeStaking", token, params)
-    create("DatanetRegistry")
-    create("ModelRegistry", token, params, at["DatanetRegistry"])
-    create("PaymentChannels", token, params, at["NodeStaking"], at["ModelRegistry"], at["DatanetRegistry"])
-    paying = [at["PaymentChannels"], at["NodeStaking"], at["DatanetRegistry"]]
-    create("AttributionRewards", token, params, *paying, treasury)
-    return at
-
-
 class _Sender:
-    """Sends one transaction after the other from a key that nobody else uses meanwhile."""
+    """Sends one transaction after the other from a key that nobody else uses at the same time."""
 
     def __init__(self, client: ChainClient, key: bytes) -> None:
         self._client = client
@@ -117,21 +101,21 @@ class _Sender:
             chain_id=self._chain_id, nonce=self.nonce, price=self._price, gas_limit=gas_limit, call=call
         )
         try:
-            digest = self._client.send(encode_signed(unsigned, sign_digest(self._key, signing_digest(unsigned))))
+            digest = self._client.send(sign_transaction(unsigned, self._key))
         except SendRefusedError as error:
-            raise ChainError(f"the chain takes no contracts from {address_of(self._key)}: {error}") from error
+            raise ChainError(f"the chain rejects contracts of {address_of(self._key)}: {error}") from error
         self._sent.append(digest)
         self.nonce += 1
 
     def wait(self, pause: Callable[[], object], wait_s: float) -> list[int]:
-        """The blocks that hold what was sent."""
+        """Wait until everything is mined, and return the blocks that hold it."""
         deadline_s = time.monotonic() + wait_s
         while time.monotonic() < deadline_s:
             receipts = [self._client.receipt(digest) for digest in self._sent]
             if failed := [receipt for receipt in receipts if receipt and not receipt.is_ok]:
-                raise ChainError(f"the chain refuses a contract: see transaction {failed[0].transaction_hash}")
+                raise ChainError(f"the chain reverted a contract: see transaction {failed[0].transaction_hash}")
             mined = [receipt.block_number for receipt in receipts if receipt]
             if len(mined) == len(receipts):
                 return mined
             pause()
-        raise ChainError(f"the contracts are not mined after {wait_s:.0f} s: does the chain mine?")
+        raise ChainError(f"the contracts are not mined after {wait_s:.0f} s: check that the chain is mining")

@@ -1,6 +1,6 @@
 """The embedded development chain: py-evm on a block store, one block at a time.
 
-A block is stored in one commit. Its time is the one that whoever mines gives, and always later than its parent's.
+A block is stored in one commit. The caller of `mine` sets its time, which is always later than the parent's.
 """
 
 import secrets
@@ -27,7 +27,7 @@ from .mempool import Pool
 GAS_LIMIT: Final = 30_000_000
 CACHED_BLOCKS: Final = 16
 CHECKED_BLOCKS: Final = 256
-"""So many of the newest headers are looked at when a chain is opened: as many as a contract can see."""
+"""Newest headers that are checked when a chain is opened: as many as a contract can see."""
 
 
 class _Chain(Chain):
@@ -37,7 +37,7 @@ class _Chain(Chain):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinedTransaction:
-    """A transaction, where it is, and what came of it."""
+    """A mined transaction, its place and its receipt."""
 
     header: BlockHeaderAPI
     index: int
@@ -49,7 +49,7 @@ class MinedTransaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MinedLog:
-    """A log and where it is."""
+    """A log and its place."""
 
     mined: MinedTransaction
     log: LogAPI
@@ -63,11 +63,13 @@ class EmbeddedChain:
         self._store = store
         self._chain = chain
         self._pool = Pool(chain.chain_id)
-        self._mined_in = lru_cache(CACHED_BLOCKS)(self._read_block)  # a block is read for each of its receipts
+        self._mined_in = lru_cache(CACHED_BLOCKS)(
+            self._read_block
+        )  # otherwise a block would be read for each of its receipts
 
     @property
     def chain_id(self) -> int:
-        """What goes into every signature."""
+        """The chain's id, which is part of every signature."""
         return self._chain.chain_id
 
     @property
@@ -77,7 +79,7 @@ class EmbeddedChain:
 
     @property
     def finalized_number(self) -> int:
-        """The highest block that is called final."""
+        """The highest block that counts as final."""
         return max(0, self.head.block_number - FINALITY_DEPTH)
 
     def header(self, number: int) -> BlockHeaderAPI | None:
@@ -88,7 +90,7 @@ class EmbeddedChain:
             return None
 
     def header_by_hash(self, block_hash: bytes) -> BlockHeaderAPI | None:
-        """The header of that hash, on the present chain."""
+        """The header of that hash, if it is on the current chain."""
         try:
             header = self._chain.get_block_header_by_hash(block_hash)  # type: ignore[arg-type]
         except HeaderNotFound:
@@ -97,32 +99,32 @@ class EmbeddedChain:
         return header if present is not None and present.hash == block_hash else None
 
     def state(self, header: BlockHeaderAPI) -> StateAPI:
-        """Accounts and contracts as a block left them."""
+        """The state of accounts and contracts after a block."""
         return free_state(self._chain.get_vm(header), header)
 
     def send(self, raw: bytes) -> bytes:
-        """Let a signed transaction wait for the next block, and return its hash.
+        """Add a signed transaction to the pool, and return its hash.
 
         Raises:
-            SendRefusedError: it is not one that a block could hold.
+            SendRefusedError: no block could hold it.
         """
         transaction = self._pool.add(raw, self.state(self.head), gas_limit=GAS_LIMIT)
         return bytes(transaction.hash)
 
     def waiting(self, transaction_hash: bytes) -> SignedTransactionAPI | None:
-        """The transaction of that hash, if it waits."""
+        """The pending transaction of that hash."""
         return self._pool.find(transaction_hash)
 
     def pending_nonce(self, sender: bytes) -> int:
-        """A sender's next nonce, the waiting transactions included."""
+        """A sender's next nonce, after the pending transactions."""
         nonce: int = self.state(self.head).get_nonce(sender)  # type: ignore[arg-type]
         return self._pool.next_nonce(sender, nonce)
 
     def mine(self, timestamp_s: int) -> BlockHeaderAPI:
-        """Put what waits into a block and commit it; its time is `timestamp_s`, or one second after its parent's.
+        """Mine the pending transactions; the block's time is `timestamp_s`, but at least 1 s after the parent's.
 
         Raises:
-            ChainError: the block can't be stored; the chain is as before.
+            ChainError: the block can't be stored; the chain is unchanged.
         """
         state = self.state(self.head)
         base_fee = self.next_base_fee(self.head)
@@ -131,7 +133,7 @@ class EmbeddedChain:
         return header
 
     def reorganise(self, depth: int) -> BlockHeaderAPI:
-        """Replace the newest `depth` blocks by empty ones, and one more; their transactions wait again."""
+        """Replace the newest `depth` blocks by `depth` + 1 empty ones; their transactions become pending again."""
         parent = self.header(self.head.block_number - depth)
         assert parent is not None, "a chain can't lose its genesis"
         lost = self._transactions_after(parent)
@@ -143,7 +145,7 @@ class EmbeddedChain:
         return parent
 
     def next_base_fee(self, header: BlockHeaderAPI) -> int:
-        """What a unit of gas costs at least in the block after this one."""
+        """The base fee of the block after this one."""
         child: Any = self._chain.create_header_from_parent(header, gas_limit=header.gas_limit)
         base_fee: int = child.base_fee_per_gas
         return base_fee
@@ -153,17 +155,17 @@ class EmbeddedChain:
         return self._mined_in(header.hash)
 
     def mined(self, transaction_hash: bytes) -> MinedTransaction | None:
-        """A transaction of the present chain."""
+        """A transaction of the current chain, by its hash."""
         try:
             number, index = self._chain.get_canonical_transaction_index(transaction_hash)  # type: ignore[arg-type]
         except TransactionNotFound:
             return None
         header = self.header(number)
-        assert header is not None, "a transaction's block is there"
+        assert header is not None, "an indexed transaction has a block"
         return self.mined_in(header)[index]
 
     def logs(self, first: int, last: int) -> Iterator[MinedLog]:
-        """Logs of blocks `first` to `last`, in order."""
+        """Logs of blocks `first` to `last`, inclusive, in order."""
         for number in self._store.busy_blocks(first, last):
             header = self.header(number)
             if header is None:
@@ -173,7 +175,7 @@ class EmbeddedChain:
                     yield MinedLog(mined=mined, log=log, log_index=index)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._store.close()
 
     def _read_block(self, block_hash: bytes) -> list[MinedTransaction]:
@@ -228,7 +230,7 @@ class EmbeddedChain:
             try:
                 with room_for_calls():
                     receipt, _ = vm.apply_transaction(header, transaction)
-            except ValidationError:  # what came before it took the coins that it needs
+            except ValidationError:  # an earlier transaction spent the coins that it needs
                 self._pool.drop(transaction)
                 held_back.add(transaction.sender)
                 continue
@@ -244,9 +246,9 @@ class EmbeddedChain:
 
 
 def open_chain(file: Path | None, genesis_s: int, *, seed: bytes | None = None) -> EmbeddedChain:
-    """Open the chain of a file, or begin one; None begins one that is kept in memory.
+    """Open the chain in a file, or create one; None creates one in memory.
 
-    Each chain has a genesis hash of its own: `seed`, random if it is not given, is part of it.
+    `seed`, which is random if it is not given, makes the genesis hash of each chain unique.
 
     Raises:
         ChainError: the file is damaged, or another program has it open.
@@ -255,14 +257,16 @@ def open_chain(file: Path | None, genesis_s: int, *, seed: bytes | None = None) 
     try:
         database = AtomicDB(store)
         if b"v1:canonical_head_hash" in database:
-            chain = EmbeddedChain(store, _Chain(database))
-            _check_newest(chain, str(file))
-            return chain
+            found = EmbeddedChain(store, _Chain(database))
+            _check_newest(found, str(file))
+            return found
         if not store.is_empty:
-            raise damaged(str(file), "it has no newest block")
-        begun: Any = _Chain.from_genesis(database, _genesis(genesis_s, seed or secrets.token_bytes(32)), _accounts())
+            raise damaged(str(file), "it has no latest block")
+        bank = {"balance": BANK_COINS_WEI, "nonce": 0, "code": b"", "storage": {}}
+        accounts: dict[Any, Any] = {bytes.fromhex(BANK[2:]): bank}
+        chain: Any = _Chain.from_genesis(database, _genesis(genesis_s, seed or secrets.token_bytes(32)), accounts)
         store.commit()
-        return EmbeddedChain(store, begun)
+        return EmbeddedChain(store, chain)
     except BaseException:
         store.close()
         raise
@@ -280,12 +284,8 @@ def _genesis(genesis_s: int, seed: bytes) -> dict[str, Any]:
     }
 
 
-def _accounts() -> dict[Any, Any]:
-    return {bytes.fromhex(BANK[2:]): {"balance": BANK_COINS_WEI, "nonce": 0, "code": b"", "storage": {}}}
-
-
 def _check_newest(chain: EmbeddedChain, name: str) -> None:
-    """Walk back from the head: each block is there, and the head's state, too."""
+    """Check that the head's state and the newest blocks are there."""
     try:
         header = chain.head
         chain.state(header).get_balance(bytes.fromhex(BANK[2:]))  # type: ignore[arg-type]
@@ -295,4 +295,4 @@ def _check_newest(chain: EmbeddedChain, name: str) -> None:
                 raise damaged(name, f"block {number} does not fit the one after it")
             header = parent
     except (HeaderNotFound, KeyError) as error:
-        raise damaged(name, f"something is missing: {error}") from error
+        raise damaged(name, f"an entry is missing: {error}") from error

@@ -1,4 +1,4 @@
-"""Starting and ending a development chain in a process of its own: its engine's memory is never the daemon's."""
+"""Start and end a development chain in a process of its own, so that its memory is never the daemon's."""
 
 import shutil
 import subprocess
@@ -11,36 +11,36 @@ from ...child_process import ChildProcess, start_process
 from ...errors import ChainError
 from .constants import BLOCK_INTERVAL_S
 
-# ---- What can run a development chain: the engine inside this package, or anvil where somebody has put it.
+# ---- Engines: the one in this package, or anvil if it is installed
 
 Engine = Literal["embedded", "anvil"]
 
 CHAIN_FILES: Final[dict[Engine, str]] = {"embedded": "chain.db", "anvil": "anvil.json"}
-"""What a folder holds of each engine's chain; a chain stays with the engine that began it."""
+"""The file of each engine's chain in its folder; a chain stays with the engine that created it."""
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 
 
 def engine_of(folder: Path, wanted: str) -> Engine:
-    """The engine for a chain's folder; `auto` is the one that began it, else the embedded one.
+    """The engine for a chain's folder; `auto` is the engine that created the chain, or else the embedded one.
 
     Raises:
-        ChainError: no engine is called so, or another one began the chain.
+        ChainError: there is no such engine, or another one created the chain.
     """
-    begun: list[Engine] = [engine for engine, name in CHAIN_FILES.items() if (folder / name).exists()]
+    created: list[Engine] = [engine for engine, name in CHAIN_FILES.items() if (folder / name).exists()]
     if wanted == "auto":
-        return begun[0] if begun else "embedded"
+        return created[0] if created else "embedded"
     for engine in CHAIN_FILES:
         if engine == wanted:
-            if begun and engine not in begun:
-                raise ChainError(f"{begun[0]} began the chain in {folder}: use it, or take another folder")
+            if created and engine not in created:
+                raise ChainError(f"{created[0]} created the chain in {folder}: use that engine, or another folder")
             return engine
-    raise ChainError(f"no engine is called {wanted!r}: there are auto, {', '.join(CHAIN_FILES)}")
+    raise ChainError(f"there is no engine {wanted!r}: use auto, {' or '.join(CHAIN_FILES)}")
 
 
 def find_anvil() -> Path | None:
-    """The program, if it is here: in this checkout by `npm ci`, or on the path."""
-    # npm's own way in is a script that starts the program as a child and would leave it behind when it is killed.
+    """The anvil program, from `npm ci` in this checkout or from PATH; None if it is not installed."""
+    # Not npm's launcher: it starts anvil as a child process, and would leave it running when it is killed.
     packages = CHECKOUT / "contracts" / "node_modules" / "@foundry-rs"
     for program in sorted(packages.glob("anvil-*/bin/anvil")):
         return program
@@ -52,14 +52,14 @@ def find_anvil() -> Path | None:
 
 
 class Devnet(ChildProcess):
-    """One running development chain: where it listens and what it is."""
+    """One running development chain: its URL and identity."""
 
-    def __init__(self, process: "subprocess.Popen[str]", told: dict[str, Any]) -> None:
+    def __init__(self, process: "subprocess.Popen[str]", ready: dict[str, Any]) -> None:
         super().__init__(process)
-        self.url: str = told["url"]
-        self.chain_id: int = told["chain_id"]
-        self.genesis_hash = Digest(told["genesis_hash"])
-        self.engine: Engine = told["engine"]
+        self.url: str = ready["url"]
+        self.chain_id: int = ready["chain_id"]
+        self.genesis_hash = Digest(ready["genesis_hash"])
+        self.engine: Engine = ready["engine"]
 
 
 def start_devnet(
@@ -70,12 +70,12 @@ def start_devnet(
     interval_s: float = BLOCK_INTERVAL_S,
     log_file: Path | None = None,
 ) -> Devnet:
-    """Start the chain that lies in `folder`, or begin one there, and return when it answers.
+    """Start the chain in `folder`, or create one there, and return when it answers.
 
-    What the process prints goes to `log_file`, or where our own errors go. It ends with us, whatever ends us.
+    The output of the process goes to `log_file`, or to our stderr. The process ends when ours does, even by a kill.
 
     Raises:
-        ChainError: it can't be started; the message says why.
+        ChainError: it can't start; the message says why.
     """
     words = ["--folder", str(folder), "--port", str(port), "--engine", engine, "--interval-s", f"{interval_s:g}"]
     what = "the development chain"

@@ -1,6 +1,6 @@
-"""Transactions that wait for a block of the development chain: which are taken in, and which go next.
+"""Pending transactions of the development chain: which are accepted, and which go into the next block.
 
-They wait in memory. A kill loses them, as it does on any endpoint: whoever sent one sends it again.
+They are kept in memory. A kill loses them, as on any endpoint, and the sender sends them again.
 """
 
 from collections.abc import Callable
@@ -14,37 +14,37 @@ from eth.vm.forks.prague.transactions import PragueTransactionBuilder
 from ..client import SendRefusedError
 
 WAITING_MAX: Final = 4096
-"""A development chain takes some thousand transactions a minute; more is a loop that went wild."""
+"""A development chain mines a few thousand transactions a minute; more pending ones come from a runaway loop."""
 
 BUMP_PERCENT: Final = 10
 GAS_TRANSACTION: Final = 21_000
-TYPES: Final = frozenset({None, 1, 2})  # None: the oldest form, before types
+TYPES: Final = frozenset({None, 1, 2})  # None: legacy, before types
 
 Transaction = SignedTransactionAPI
 NonceOf = Callable[[bytes], int]
 
 
 class Pool:
-    """Transactions by sender and nonce, one each."""
+    """Pending transactions, one per sender and nonce."""
 
     def __init__(self, chain_id: int) -> None:
         self._chain_id = chain_id
         self._waiting: dict[bytes, dict[int, Transaction]] = {}
-        self._arrivals: dict[bytes, int] = {}  # by hash, as its keys are all that wait
+        self._arrivals: dict[bytes, int] = {}  # by hash, for all pending ones
         self._clock = count()
 
     def find(self, transaction_hash: bytes) -> Transaction | None:
-        """The waiting transaction of that hash."""
+        """The pending transaction of that hash."""
         if transaction_hash not in self._arrivals:
             return None
         of_all = (transaction for of_one in self._waiting.values() for transaction in of_one.values())
         return next(transaction for transaction in of_all if transaction.hash == transaction_hash)
 
     def add(self, raw: bytes, state: StateAPI, *, gas_limit: int) -> Transaction:
-        """Take a transaction in, or let it replace a cheaper one of the same nonce.
+        """Accept a transaction, or let it replace a cheaper one with the same nonce.
 
         Raises:
-            SendRefusedError: the next block could not hold it, or its place is taken.
+            SendRefusedError: no block could hold it, or its nonce is taken.
         """
         transaction = _decode(raw)
         if transaction.hash in self._arrivals:
@@ -52,17 +52,25 @@ class Pool:
         _check_form(transaction, self._chain_id, gas_limit)
         of_sender = self._waiting.get(transaction.sender, {})
         replaced = of_sender.get(transaction.nonce)
-        _check_nonce(transaction, state.get_nonce(transaction.sender))
-        _check_replacement(transaction, replaced)
-        others = sum(_cost(other) for other in of_sender.values() if other is not replaced)
-        _check_funds(transaction, state.get_balance(transaction.sender), others)
-        if replaced is None and len(self._arrivals) >= WAITING_MAX:
+        if transaction.nonce < (nonce := state.get_nonce(transaction.sender)):
+            message = f"nonce too low: next nonce {nonce}, tx nonce {transaction.nonce}"
+            raise SendRefusedError("nonce_too_low", message)
+        if replaced is not None and not _may_replace(transaction, replaced):
+            raise SendRefusedError("underpriced", "replacement transaction underpriced")
+        cost = _cost(transaction) + sum(_cost(other) for other in of_sender.values() if other is not replaced)
+        if (balance := state.get_balance(transaction.sender)) < cost:
+            message = f"insufficient funds for gas * price + value: balance {balance}, tx cost {cost}"
+            raise SendRefusedError("no_funds", message)
+        if replaced is not None:
+            self.drop(replaced)
+        elif len(self._arrivals) >= WAITING_MAX:
             raise SendRefusedError("other", "txpool is full")
-        self._put(transaction, replaced)
+        self._waiting.setdefault(transaction.sender, {})[transaction.nonce] = transaction
+        self._arrivals[transaction.hash] = next(self._clock)
         return transaction
 
     def ready(self, nonce_of: NonceOf, base_fee: int) -> list[Transaction]:
-        """What the next block may hold, first come, first served; of one sender without a gap in its nonces."""
+        """Transactions for the next block, first come, first served, without a gap in a sender's nonces."""
         ordered: list[tuple[int, int, Transaction]] = []
         for sender in self._waiting:
             arrival = 0
@@ -74,18 +82,18 @@ class Pool:
         return [transaction for _, _, transaction in sorted(ordered, key=lambda entry: entry[:2])]
 
     def next_nonce(self, sender: bytes, nonce: int) -> int:
-        """The nonce that follows `nonce` mined transactions of a sender and those that wait behind them."""
+        """The nonce after a sender's `nonce` mined transactions and the pending ones behind them."""
         return nonce + len(self._consecutive(sender, nonce))
 
     def drop(self, transaction: Transaction) -> None:
-        """Let one go."""
+        """Remove a transaction."""
         del self._arrivals[transaction.hash]
         del self._waiting[transaction.sender][transaction.nonce]
         if not self._waiting[transaction.sender]:
             del self._waiting[transaction.sender]
 
     def drop_mined(self, nonce_of: NonceOf) -> None:
-        """Let those go whose nonce is used."""
+        """Remove the transactions whose nonce is used."""
         for sender, of_sender in list(self._waiting.items()):
             mined = nonce_of(sender)
             for transaction in [transaction for nonce, transaction in of_sender.items() if nonce < mined]:
@@ -98,15 +106,9 @@ class Pool:
             found.append(transaction)
         return found
 
-    def _put(self, transaction: Transaction, replaced: Transaction | None) -> None:
-        if replaced is not None:
-            self.drop(replaced)
-        self._waiting.setdefault(transaction.sender, {})[transaction.nonce] = transaction
-        self._arrivals[transaction.hash] = next(self._clock)
-
 
 def intrinsic_gas(transaction: SignedTransactionAPI) -> int:
-    """Gas that a transaction needs before anything runs, or for its bytes alone if that is more.
+    """The gas that a transaction needs before any code runs, or the floor for its data if that is more.
 
     Source: EIP-7623.
     """
@@ -121,7 +123,7 @@ def _decode(raw: bytes) -> Transaction:
         transaction = PragueTransactionBuilder.decode(raw)
         transaction.validate()
         transaction.check_signature_validity()
-    except Exception as error:  # the decoder's own bestiary: of rlp, of py-evm, TypeError, IndexError
+    except Exception as error:  # rlp and py-evm raise many types, TypeError and IndexError among them
         raise SendRefusedError("other", f"not a valid transaction: {error}") from error
     return transaction
 
@@ -140,27 +142,13 @@ def _check_form(transaction: Transaction, chain_id: int, gas_limit: int) -> None
         raise SendRefusedError("other", message)
 
 
-def _check_nonce(transaction: Transaction, nonce: int) -> None:
-    if transaction.nonce < nonce:
-        message = f"nonce too low: next nonce {nonce}, tx nonce {transaction.nonce}"
-        raise SendRefusedError("nonce_too_low", message)
-
-
-def _check_replacement(transaction: Transaction, replaced: Transaction | None) -> None:
-    if replaced is None:
-        return
+def _may_replace(transaction: Transaction, replaced: Transaction) -> bool:
+    """Return True if both prices are at least 10 % higher."""
     prices = (
         (transaction.max_fee_per_gas, replaced.max_fee_per_gas),
         (transaction.max_priority_fee_per_gas, replaced.max_priority_fee_per_gas),
     )
-    if any(100 * new < (100 + BUMP_PERCENT) * old or new <= old for new, old in prices):
-        raise SendRefusedError("underpriced", "replacement transaction underpriced")
-
-
-def _check_funds(transaction: Transaction, balance: int, others: int) -> None:
-    if balance < (cost := _cost(transaction) + others):
-        message = f"insufficient funds for gas * price + value: balance {balance}, tx cost {cost}"
-        raise SendRefusedError("no_funds", message)
+    return all(100 * new >= (100 + BUMP_PERCENT) * old and new > old for new, old in prices)
 
 
 def _cost(transaction: Transaction) -> int:

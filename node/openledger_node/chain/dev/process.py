@@ -1,7 +1,7 @@
 """The development chain's process: `python -m openledger_node.chain.dev.process --folder … --port …`.
 
-It says on stdout in one line of JSON where it listens, or why it can't, and ends when its stdin does, however its
-parent went.
+It writes one line of JSON to stdout: its URL, or why it can't start. It ends when its stdin does, so that it never
+outlives its parent.
 """
 
 import argparse
@@ -28,17 +28,17 @@ INTERVAL_S_MIN: Final = 0.01
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What it is started with."""
+    """Command-line options of the process."""
 
     folder: Path
-    port: int  # 0: any that is free
+    port: int  # 0: any free port
     engine: str
     interval_s: float  # from block to block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainReady:
-    """What is told when questions are answered."""
+    """The line for the parent once the chain answers requests."""
 
     url: str
     chain_id: int
@@ -47,7 +47,7 @@ class ChainReady:
 
 
 class Parent:
-    """Whoever started us: told one line, and the end of its pipe is ours, too."""
+    """The parent process: it reads one line, and when its pipe ends, so do we."""
 
     def __init__(self, channel: IO[str]) -> None:
         self._channel = channel
@@ -61,14 +61,14 @@ class Parent:
         self._has_been_told = True
 
     def fail(self, why: str) -> None:
-        """Say why it ends: in the line, or after that where errors go, for nobody reads a second one."""
+        """Report why the chain ends: in the line, or on stderr after it, since nobody reads a second line."""
         if self._has_been_told:
             print(f"the development chain ends: {why}", file=sys.stderr)
         else:
             self.tell({"error": why})
 
     def watch(self) -> None:
-        """Notice its end, and signals, which mean the same."""
+        """Notice the end of the parent; a signal counts as the same."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self.is_gone.set())
         threading.Thread(target=self._read_to_the_end, daemon=True).start()
@@ -94,8 +94,8 @@ def main() -> None:
 
 
 def run_embedded(options: Options, parent: Parent) -> None:
-    """Serve the embedded chain and mine it."""
-    from .embedded import open_chain  # the machine takes 50 MB and most of a second: not where anvil runs
+    """Serve and mine the embedded chain."""
+    from .embedded import open_chain  # imported late: the EVM takes 50 MB and almost 1 s, which anvil does not need
     from .rpc_methods import RpcMethods
     from .rpc_server import open_server
 
@@ -104,7 +104,7 @@ def run_embedded(options: Options, parent: Parent) -> None:
     server = open_server(options.port, methods.answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     genesis = chain.header(0)
-    assert genesis is not None, "a chain begins with a block"
+    assert genesis is not None, "a chain has a first block"
     ready = ChainReady(
         url=server.url, chain_id=chain.chain_id, genesis_hash="0x" + genesis.hash.hex(), engine="embedded"
     )
@@ -114,19 +114,19 @@ def run_embedded(options: Options, parent: Parent) -> None:
         with methods.lock:
             chain.mine(int(time.time()))
         due_s = max(due_s + options.interval_s, time.monotonic())
-    with methods.lock:  # an answer that is under way ends first
+    with methods.lock:  # a request that is being answered ends first
         chain.close()
 
 
 def run_anvil(options: Options, parent: Parent) -> None:
-    """Let anvil do it."""
+    """Run the chain with anvil."""
     from .anvil import start_anvil
 
     anvil = start_anvil(options.folder, options.port, options.interval_s)
     try:
         client: ChainClient = load_plug("chain", "evm")(anvil.url)
         genesis = client.block(0)
-        assert genesis is not None, "a chain begins with a block"
+        assert genesis is not None, "a chain has a first block"
         ready = ChainReady(url=anvil.url, chain_id=client.chain_id(), genesis_hash=genesis.hash, engine="anvil")
         client.close()
         parent.tell(asdict(ready))
@@ -137,17 +137,17 @@ def run_anvil(options: Options, parent: Parent) -> None:
 
 def _parse(words: list[str]) -> Options:
     parser = argparse.ArgumentParser(prog="openledger_node.chain.dev.process", description=__doc__)
-    parser.add_argument("--folder", type=Path, required=True, help="Where the chain lies.")
-    parser.add_argument("--port", type=int, default=0, help="0 takes any free one.")
-    parser.add_argument("--engine", default="embedded", help="auto, embedded or anvil.")
-    parser.add_argument("--interval-s", type=float, default=BLOCK_INTERVAL_S, help="From block to block.")
+    parser.add_argument("--folder", type=Path, required=True, help="Folder of the chain.")
+    parser.add_argument("--port", type=int, default=0, help="Port to listen on; 0 takes any free one.")
+    parser.add_argument("--engine", default="embedded", help="Engine: auto, embedded or anvil.")
+    parser.add_argument("--interval-s", type=float, default=BLOCK_INTERVAL_S, help="Seconds between blocks.")
     found = parser.parse_args(words)
     interval_s = max(INTERVAL_S_MIN, found.interval_s)
     return Options(folder=found.folder, port=found.port, engine=found.engine, interval_s=interval_s)
 
 
 def _claim_stdout() -> IO[str]:
-    """Keep stdout for our line: what libraries print goes to stderr with the rest."""
+    """Reserve stdout for our line, and send everything that libraries print to stderr."""
     channel = os.fdopen(os.dup(STDOUT), "w", encoding="utf-8")
     os.dup2(STDERR, STDOUT)
     return channel

@@ -1,4 +1,4 @@
-"""Blocks, transactions, receipts and logs of the embedded chain, as JSON-RPC writes them."""
+"""JSON-RPC forms of the embedded chain's blocks, transactions, receipts and logs, and checked parameters."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ NUMBER_FIELDS = {
 
 
 def block_shape(header: BlockHeaderAPI, mined: list[MinedTransaction], *, is_full: bool) -> dict[str, Any]:
-    """A block; its transactions whole or by their hashes."""
+    """A block, with its transactions in full or by hash."""
     transactions = [
         transaction_shape(each.transaction, each) if is_full else hex_bytes(each.transaction.hash) for each in mined
     ]
@@ -69,7 +69,7 @@ def block_shape(header: BlockHeaderAPI, mined: list[MinedTransaction], *, is_ful
 
 
 def transaction_shape(transaction: SignedTransactionAPI, mined: MinedTransaction | None) -> dict[str, Any]:
-    """A transaction; `mined` says where, None that it waits."""
+    """A transaction; `mined` is its place, and None while it is pending."""
     type_id = transaction.type_id or 0
     shape: dict[str, Any] = {
         "type": hex_quantity(type_id),
@@ -99,7 +99,7 @@ def transaction_shape(transaction: SignedTransactionAPI, mined: MinedTransaction
 
 
 def receipt_shape(mined: MinedTransaction) -> dict[str, Any]:
-    """What came of a transaction."""
+    """The receipt of a transaction."""
     transaction, receipt = mined.transaction, mined.receipt
     sender = checksum_address(transaction.sender)
     logs = [
@@ -122,7 +122,7 @@ def receipt_shape(mined: MinedTransaction) -> dict[str, Any]:
 
 
 def log_shape(mined_log: MinedLog) -> dict[str, Any]:
-    """A log and where it is."""
+    """A log and its place."""
     return {
         **_place(mined_log.mined),
         "address": checksum_address(mined_log.log.address),
@@ -135,7 +135,7 @@ def log_shape(mined_log: MinedLog) -> dict[str, Any]:
 
 
 def is_ok(mined: MinedTransaction) -> bool:
-    """Whether it was not refused."""
+    """Return True if the transaction was not reverted."""
     return bytes(mined.receipt.state_root) == b"\x01"
 
 
@@ -149,12 +149,12 @@ def _place(mined: MinedTransaction) -> dict[str, Any]:
 
 
 def _price(transaction: SignedTransactionAPI, mined: MinedTransaction | None) -> int:
-    """What a unit of gas cost, or may cost at most while the transaction waits."""
+    """The gas price that was paid, or the highest one allowed while the transaction is pending."""
     most: int = transaction.max_fee_per_gas
     if mined is None:
         return most
     base_fee = mined.header.base_fee_per_gas
-    assert base_fee is not None, "every block here has one"
+    assert base_fee is not None, "every block has one since EIP-1559"
     return min(most, base_fee + transaction.max_priority_fee_per_gas)
 
 
@@ -167,28 +167,28 @@ def _bloom(bloom: int) -> str:
     return hex_bytes(bloom.to_bytes(BLOOM_BYTES, "big"))
 
 
-# ---- What callers of the embedded chain ask for, read and checked.
+# ---- parameters of requests, parsed and checked
 
 T = TypeVar("T")
 
 LATEST_TAGS: Final = frozenset({"latest", "pending"})
-"""What waits is no block here: it shows in the pending nonce alone."""
+"""There is no pending block here; pending transactions count only in the nonce."""
 
 FINAL_TAGS: Final = frozenset({"safe", "finalized"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFilter:
-    """Which logs are wanted."""
+    """A filter of logs."""
 
-    first: str  # a block's name, as `latest` or a number
+    first: str  # a block's name, such as `latest`, or its number
     last: str
     block_hash: bytes | None
     addresses: frozenset[bytes]  # empty: any
     topics: tuple[frozenset[int], ...]  # by position; empty: any
 
-    def wants(self, address: bytes, topics: tuple[int, ...]) -> bool:
-        """Whether a log passes."""
+    def matches(self, address: bytes, topics: tuple[int, ...]) -> bool:
+        """Return True if a log passes the filter."""
         if self.addresses and address not in self.addresses:
             return False
         if len(self.topics) > len(topics):
@@ -197,10 +197,10 @@ class LogFilter:
 
 
 def checked(read: Callable[[Any], T], value: object) -> T:
-    """What `read` makes of a parameter.
+    """Parse a parameter by `read`.
 
     Raises:
-        RpcError: it is malformed.
+        RpcError: the parameter is malformed.
     """
     try:
         return read(value)
@@ -229,7 +229,7 @@ def read_filter(value: object) -> LogFilter:
 
 
 def block_name(value: object) -> str:
-    """A block's tag, number or hash; objects of EIP-1898 are unpacked. Nothing is the latest.
+    """A block's tag, number or hash, also from an EIP-1898 object; None is the latest block.
 
     Raises:
         RpcError: it is none of these.
@@ -277,5 +277,5 @@ def _topic(value: object) -> int:
 
 
 def unknown_block(name: object) -> RpcError:
-    """The answer for a block that is not there."""
+    """The error for a block that does not exist."""
     return RpcError(INVALID_PARAMS, f"unknown block: {shorten(name)}")

@@ -1,4 +1,4 @@
-"""The JSON-RPC methods of the embedded chain: those that our client, wallets and the usual tools ask for."""
+"""The JSON-RPC methods of the embedded chain that our client, wallets and the usual tools need."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -29,15 +29,15 @@ from .embedded import EmbeddedChain
 from .rpc_json import block_shape, log_shape, receipt_shape, transaction_shape
 
 TIP_WEI: Final = 10**9
-"""The tip that we advise: blocks are never full here, and wallets don't like zero."""
+"""The tip that we suggest. Blocks are never full here, but wallets expect more than 0."""
 
 HISTORY_BLOCKS_MAX: Final = 1024
-HASH_CHARACTERS: Final = 66  # a number has at most 66, too, and would be a block far ahead
+HASH_CHARACTERS: Final = 66  # a number may be as long, but would name a block far ahead
 Params = list[Any]
 
 
 class RpcMethods:
-    """Answers one question at a time, whoever asks: the chain is for one thread at a time."""
+    """Answers one request at a time, because the chain is for one thread at a time."""
 
     def __init__(self, chain: EmbeddedChain, client_version: str) -> None:
         self.lock = threading.RLock()
@@ -65,10 +65,10 @@ class RpcMethods:
         }
 
     def answer(self, method: str, params: Params) -> object:
-        """The result of one call.
+        """The result of one method.
 
         Raises:
-            RpcError: it has none.
+            RpcError: the method fails, or does not exist.
         """
         if method not in self._methods:
             raise RpcError(NO_METHOD, f"the method {method} does not exist")
@@ -81,7 +81,7 @@ class RpcMethods:
             raise RpcError(REVERTED, "execution reverted", hex_bytes(error.data)) from error
         except SendRefusedError as error:
             raise RpcError(SERVER_ERROR, str(error)) from error
-        except ChainError as error:  # its file is damaged, or the disk is
+        except ChainError as error:  # the file or the disk is damaged
             raise RpcError(INTERNAL_ERROR, str(error)) from error
 
     def _header(self, name: str) -> BlockHeaderAPI | None:
@@ -127,27 +127,27 @@ class RpcMethods:
         return hex_bytes(self._chain.send(read.checked(parse_bytes, params[0])))
 
     def _transaction(self, params: Params) -> object:
-        wanted = read.read_hash(params[0])
-        if mined := self._chain.mined(wanted):
+        transaction_hash = read.read_hash(params[0])
+        if mined := self._chain.mined(transaction_hash):
             return transaction_shape(mined.transaction, mined)
-        waiting = self._chain.waiting(wanted)
-        return waiting and transaction_shape(waiting, None)
+        pending = self._chain.waiting(transaction_hash)
+        return pending and transaction_shape(pending, None)
 
     def _receipt(self, params: Params) -> object:
         mined = self._chain.mined(read.read_hash(params[0]))
         return mined and receipt_shape(mined)
 
     def _logs(self, params: Params) -> list[object]:
-        wanted = read.read_filter(params[0])
-        if wanted.block_hash is None:
-            first, last = self._number(wanted.first), self._number(wanted.last)
+        log_filter = read.read_filter(params[0])
+        if log_filter.block_hash is None:
+            first, last = self._number(log_filter.first), self._number(log_filter.last)
         else:
-            first = last = int(self._known_header(hex_bytes(wanted.block_hash)).block_number)
+            first = last = int(self._known_header(hex_bytes(log_filter.block_hash)).block_number)
         found = self._chain.logs(first, last)
-        return [log_shape(each) for each in found if wanted.wants(each.log.address, tuple(each.log.topics))]
+        return [log_shape(each) for each in found if log_filter.matches(each.log.address, tuple(each.log.topics))]
 
     def _number(self, name: str) -> int:
-        """A block's number; numbers beyond the head are taken as they are."""
+        """A block's number; numbers beyond the head stay as they are."""
         if name.startswith("0x"):
             return read.checked(parse_quantity, name)
         return self._known_header(name).block_number

@@ -1,4 +1,4 @@
-"""JSON-RPC over HTTP on loopback: who may ask, in what form, and how answers and errors go back."""
+"""JSON-RPC over HTTP on loopback: checks of requests, batches, and the form of results and errors."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from .constants import HOST, port_taken
 
 LOOPBACK_NAMES: Final = frozenset({HOST, "localhost", "::1"})
 BODY_BYTES_MAX: Final = 4 << 20
-LENGTH_DIGITS_MAX: Final = 20  # Python refuses to read a number of thousands
+LENGTH_DIGITS_MAX: Final = 20  # Python refuses to parse a number of thousands of digits
 BATCH_MAX: Final = 1_000
 IDLE_S: Final = 60.0
 
@@ -21,10 +21,10 @@ Answer = Callable[[str, list[Any]], object]
 
 
 class RpcServer(ThreadingHTTPServer):
-    """Answers by `answer`, one thread a connection."""
+    """Answers each request by `answer`, with one thread per connection."""
 
     daemon_threads = True
-    request_queue_size = 128  # more than come at once: one that finds it full would wait for a second
+    request_queue_size = 128  # connections at once; if the queue is full, the next one waits 1 s
 
     def __init__(self, port: int, answer: Answer) -> None:
         self.answer = answer
@@ -32,17 +32,17 @@ class RpcServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The server's URL."""
         return f"http://{HOST}:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that broke is its client's affair; all else is a mistake of ours, and is shown."""
+        """Ignore broken connections, which are the client's affair; show everything else, which is our bug."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
 
 def open_server(port: int, answer: Answer) -> RpcServer:
-    """Listen; 0 takes any port that is free.
+    """Listen on a port; 0 takes any free one.
 
     Raises:
         ChainError: the port is taken.
@@ -54,7 +54,7 @@ def open_server(port: int, answer: Answer) -> RpcServer:
 
 
 def respond(body: bytes, answer: Answer) -> bytes:
-    """The body that answers a body: of one question, or of a batch; empty where nobody wants an answer."""
+    """The response body for a request or a batch; empty if it holds only notifications."""
     try:
         asked = parse_json(body)
     except ValueError:
@@ -62,7 +62,7 @@ def respond(body: bytes, answer: Answer) -> bytes:
     if not isinstance(asked, list):
         return _encoded(_respond_one(asked, answer))
     if not 0 < len(asked) <= BATCH_MAX:
-        return _encoded(_failure(None, RpcError(INVALID_REQUEST, f"a batch has 1 to {BATCH_MAX} questions")))
+        return _encoded(_failure(None, RpcError(INVALID_REQUEST, f"a batch has 1 to {BATCH_MAX} requests")))
     answers = [found for each in asked if (found := _respond_one(each, answer))]
     return _encoded(answers or None)
 
@@ -84,7 +84,7 @@ def _question(asked: Any) -> tuple[str, list[Any]]:
         raise RpcError(INVALID_REQUEST, f"invalid request: {shorten(asked)}")
     params = asked.get("params") or []
     if not isinstance(params, list):
-        raise RpcError(INVALID_REQUEST, "params by name are not taken: send a list")
+        raise RpcError(INVALID_REQUEST, "params by name are not supported: send a list")
     return asked["method"], params
 
 
@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: RpcServer
 
     def do_POST(self) -> None:
-        """Answer a question."""
+        """Answer one request."""
         if refusal := self._refusal():
             self.close_connection = True  # the body is not read
             self._send(refusal, b"")

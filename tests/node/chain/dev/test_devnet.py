@@ -154,7 +154,7 @@ def test_after_a_pause_of_months_its_time_is_the_clocks_again(tmp_path: Path) ->
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, engine: str) -> None:
     with start(tmp_path, engine=engine) as devnet, closing(PatientClient(devnet.url)) as client:
-        with pytest.raises(ChainError, match="runs already: end the other one first"):
+        with pytest.raises(ChainError, match=r"is already running.*: end .* first"):
             start(tmp_path, engine=engine)
         client.mine()
 
@@ -163,9 +163,7 @@ def test_a_second_process_on_the_same_folder_is_refused(tmp_path: Path, engine: 
 def test_a_port_that_is_taken_is_named_whoever_has_it(tmp_path: Path, engine: str) -> None:
     with start(tmp_path / "first") as other:
         port = int(other.url.rpartition(":")[2])
-        with pytest.raises(
-            ChainError, match=f"can't listen on port {port} .*: end what does, or give another --port"
-        ):
+        with pytest.raises(ChainError, match=f"can't listen on port {port} .*: end the program that does, or choose"):
             start(tmp_path / "second", engine=engine, port=port)
 
 
@@ -183,7 +181,7 @@ def test_a_file_that_was_cut_off_is_refused_with_what_to_do(tmp_path: Path, size
     file = tmp_path / CHAIN_FILES["embedded"]
     open_chain(file, 0).close()
     os.truncate(file, size)
-    with pytest.raises(ChainError, match=r"is damaged .*: move it away, and a fresh chain begins"):
+    with pytest.raises(ChainError, match=r"is damaged .*: move it away to start a fresh chain"):
         start(tmp_path)
 
 
@@ -198,7 +196,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_anvils_files_that_were_cut_off_are_refused_with_what_to_do(tmp_path: Path, name: str) -> None:
     start(tmp_path, engine="anvil").close()
     (tmp_path / name).write_text('{"times')
-    with pytest.raises(ChainError, match=rf"{name} is damaged: move .* away, and a fresh chain begins"):
+    with pytest.raises(ChainError, match=rf"{name} is damaged: move .* away to start a fresh chain"):
         start(tmp_path, engine="auto")
 
 
@@ -258,7 +256,7 @@ def test_anvil_whose_keeper_was_killed_is_not_started_twice(tmp_path: Path) -> N
     devnet.close()
     with closing(PatientClient(devnet.url)) as client:
         client.mine()
-        with pytest.raises(ChainError, match="runs already"):
+        with pytest.raises(ChainError, match="is already running in process"):
             start(tmp_path, engine="anvil")
         os.kill(int((tmp_path / LOCK_FILE).read_text()), signal.SIGTERM)
         wait_until_down(client)
@@ -278,7 +276,7 @@ def test_what_it_says_is_one_line(tmp_path: Path) -> None:
 
 def test_why_it_does_not_start_is_said_once(tmp_path: Path) -> None:
     told, errors, status = run_once(tmp_path, "ganache")
-    assert json.loads(told) == {"error": "no engine is called 'ganache': there are auto, embedded, anvil"}
+    assert json.loads(told) == {"error": "there is no engine 'ganache': use auto, embedded or anvil"}
     assert (errors, status) == ("", ChainError.exit_code)
 
 
@@ -307,7 +305,7 @@ def test_a_block_that_cannot_be_stored_ends_it_and_says_why(tmp_path: Path) -> N
         url = json.loads(process.stdout.readline())["url"]
         with closing(PatientClient(url)) as client:
             told = [client.mine() for _ in range(3)]
-        assert "is the disk full, or not to be written to?" in process.stderr.read()
+        assert "check that the disk is writable and not full" in process.stderr.read()
         assert process.wait() == ChainError.exit_code
     with start(tmp_path) as devnet, closing(PatientClient(devnet.url)) as client:
         assert [client.block(block.number) for block in told] == told

@@ -78,7 +78,10 @@ def test_each_fresh_chain_is_another_network() -> None:
 
 
 def test_a_chain_is_for_one_program_at_a_time(file: Path) -> None:
-    with closing(open_chain(file, GENESIS_S)), pytest.raises(ChainError, match="runs already: end the other one"):
+    with (
+        closing(open_chain(file, GENESIS_S)),
+        pytest.raises(ChainError, match="is already running: end the other process"),
+    ):
         open_chain(file, GENESIS_S)
     open_chain(file, GENESIS_S).close()
 
@@ -119,7 +122,7 @@ def test_time_never_stands_still_or_goes_back_whatever_the_clock_does(now_s: int
 def test_a_truncated_file_is_refused_with_what_to_do(kept: tuple[Path, list[Block]], file: Path, part: float) -> None:
     whole = kept[0].read_bytes()
     file.write_bytes(whole[: int(len(whole) * part)])
-    with pytest.raises(ChainError, match=r"is damaged .*: move it away, and a fresh chain begins"):
+    with pytest.raises(ChainError, match=r"is damaged .*: move it away to start a fresh chain"):
         open_chain(file, GENESIS_S)
 
 
@@ -180,7 +183,7 @@ def crammed(file: Path) -> Iterator[EmbeddedChain]:
 def test_a_block_that_cannot_be_stored_was_never_there(crammed: EmbeddedChain, file: Path) -> None:
     client = Simulation(crammed)
     digest = send_call(client, ContractCall(to=BANK, value_wei=Wei(1)))
-    with pytest.raises(ChainError, match="is the disk full, or not to be written to"):
+    with pytest.raises(ChainError, match="check that the disk is writable and not full"):
         mine_until_full(client)
     head = client.head()
     assert client.block(head.number + 1) is None

@@ -29,7 +29,7 @@ def test_without_anvil_a_chain_runs_on_the_embedded_engine(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("no_anvil")
 def test_without_anvil_whoever_asks_for_it_hears_how_to_get_it(tmp_path: Path) -> None:
-    with pytest.raises(ChainError, match=r"anvil is not installed: `npm ci` in contracts/ brings it, or leave out"):
+    with pytest.raises(ChainError, match=r"anvil is not installed: run `npm ci` in contracts/, or leave out"):
         start_anvil(tmp_path, 0, 1.0)
 
 
@@ -37,7 +37,9 @@ def test_without_anvil_whoever_asks_for_it_hears_how_to_get_it(tmp_path: Path) -
 def test_without_anvil_a_chain_that_it_began_waits_for_it(tmp_path: Path) -> None:
     begin(tmp_path, "anvil")
     assert engine_of(tmp_path, "auto") == "anvil"
-    with pytest.raises(ChainError, match=r"anvil began the chain in .* and is not here: .* or take another folder"):
+    with pytest.raises(
+        ChainError, match=r"anvil created the chain in .* but is not installed: .* or use another folder"
+    ):
         start_anvil(tmp_path, 0, 1.0)
 
 
@@ -63,7 +65,7 @@ def test_a_chain_stays_with_the_engine_that_began_it(tmp_path: Path, engine: Eng
     begin(tmp_path, engine)
     assert engine_of(tmp_path, "auto") == engine_of(tmp_path, engine) == engine
     (other,) = set(CHAIN_FILES) - {engine}
-    with pytest.raises(ChainError, match=f"{engine} began the chain in .*: use it, or take another folder"):
+    with pytest.raises(ChainError, match=f"{engine} created the chain in .*: use that engine, or another folder"):
         engine_of(tmp_path, other)
 
 
@@ -73,5 +75,5 @@ def test_a_fresh_folder_takes_the_engine_that_is_wanted(tmp_path: Path, engine: 
 
 
 def test_an_engine_that_nobody_knows_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ChainError, match="no engine is called 'ganache': there are auto, embedded, anvil"):
+    with pytest.raises(ChainError, match="there is no engine 'ganache': use auto, embedded or anvil"):
         engine_of(tmp_path, "ganache")

@@ -146,8 +146,8 @@ class Refusing(Overtaken):
     ("reason", "message", "times"),
     [
         ("no_funds", f"the bank {BANK} has too few coins: is this a development chain?", 1),
-        ("other", "the chain refuses a transfer: not today", 1),
-        ("underpriced", "the chain does not mine: 256 transfers of the bank wait already", PLACES_MAX),
+        ("other", "the chain rejects a transfer: not today", 1),
+        ("underpriced", "the chain does not mine: 256 transfers of the bank are pending", PLACES_MAX),
     ],
 )
 def test_a_refusal_is_told_and_never_tried_without_end(
@@ -166,14 +166,14 @@ def test_a_chain_that_does_not_mine_is_told(chain: SimulatedClient, network: Net
 
 
 def test_more_open_than_there_is_is_told(chain: SimulatedClient, network: Network) -> None:
-    with pytest.raises(ChainError, match="has too few OPEN for this"):
+    with pytest.raises(ChainError, match="has too little OPEN for this"):
         fund(chain, network, account(304), coin_wei=0, open_wei=2**100, pause=mining(chain))
 
 
 def test_nobody_gives_money_away_on_a_real_network(chain: SimulatedClient, network: Network) -> None:
     nonce = chain.nonce(BANK)
-    with pytest.raises(ChainError, match="openledger-1 is no development network"):
+    with pytest.raises(ChainError, match="openledger-1 is not a development network"):
         fund(chain, replace(network, network="openledger-1"), account(305), coin_wei=1, open_wei=1)
-    with pytest.raises(ChainError, match=r"the endpoint is on chain 1337, and development-.* on 7"):
+    with pytest.raises(ChainError, match=r"the endpoint is on chain 1337, but development-.* on 7"):
         fund(chain, replace(network, chain_id=7), account(305), coin_wei=1, open_wei=1)
     assert chain.nonce(BANK) == nonce
