@@ -1,6 +1,6 @@
-"""Audit a network from outside, by its chain alone: `python scripts/audit_chain.py RPC network.json [--json]`.
+"""Audit a network from its chain alone: `python scripts/audit_chain.py RPC network.json [--json]`.
 
-Every conservation line is computed from logs on one side and from storage on the other; no node's ledger is asked.
+Each conservation line compares logs with storage. No node's ledger is read.
 """
 
 import argparse
@@ -37,11 +37,11 @@ def run_audit(rpc: str, file: Path, block: int | None) -> Report:
         try:
             return audit(client, network, block)
         except ProtocolError as error:
-            raise ChainError(f"the endpoint's answers can't be read: {error}") from error
+            raise ChainError(f"the endpoint's answers can't be parsed: {error}") from error
 
 
 def one_line(text: str) -> str:
-    """What an endpoint has put into a message must not move the cursor."""
+    """Replace control characters, so that an endpoint's message can't move the cursor."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
@@ -49,14 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Audit a network's money from its chain alone.")
     parser.add_argument("rpc", metavar="RPC", help="JSON-RPC endpoint of the network's chain")
     parser.add_argument("network", metavar="network.json", type=Path, help="the network's description")
-    parser.add_argument("--block", type=_block_number, help="audit as of this block; by default the latest")
+    parser.add_argument("--block", type=_block_number, help="audit as of this block; default: the latest")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
 def _block_number(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no block's number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a block number")
     return int(text)
 
 

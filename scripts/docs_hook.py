@@ -1,7 +1,7 @@
-"""What mkdocs asks of us while it builds the site: pages that lie outside docs/, and the list of decisions.
+"""mkdocs hooks: pages from outside docs/, and the list of decisions.
 
-README.md, CONTRIBUTING.md, SECURITY.md and CHANGELOG.md are pages of the site too, where GitHub and the package have
-them at the root; links to them from docs/ lead there. A folder is no page: what links to decisions/ gets their list.
+README.md, CONTRIBUTING.md, SECURITY.md and CHANGELOG.md are at the root for GitHub and the package. They become pages
+of the site, and links from docs/ lead to them. Links to the folder decisions/ lead to the list of decisions.
 """
 
 import posixpath
@@ -28,7 +28,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_config(config: Any) -> Any:
-    """Put what is generated into the navigation: decisions under their own title, the project's pages behind all."""
+    """Add the generated pages to the navigation: decisions under their own title, and the project's pages last."""
     decisions = sorted((Path(config["docs_dir"]) / "decisions").glob("*.md"))
     config["nav"][-1] = {"Decisions": [DECISIONS, *(f"decisions/{file.name}" for file in decisions)]}
     config["nav"].append({"Project": list(OUTSIDE.values())})
@@ -50,14 +50,14 @@ def moved(text: str, folder: str, page: str) -> str:
         file = posixpath.normpath(posixpath.join(folder, target))
         found = site_page(file)
         if not found:
-            return label.lstrip("!")[1:-1]  # it is in the repository, and not on the site
+            return label.lstrip("!")[1:-1]  # the file is in the repository, but not on the site
         return f"{label}({posixpath.relpath(found, posixpath.dirname(page) or '.')}{anchor})"
 
     return LINK.sub(link, text)
 
 
 def site_page(file: str) -> str | None:
-    """Where a file of the repository is among the site's sources; None if it is not."""
+    """The path of a repository file among the site's sources; None if it is not on the site."""
     if file == "docs/decisions":
         return DECISIONS
     return file.removeprefix("docs/") if file.startswith("docs/") else OUTSIDE.get(file)

@@ -1,7 +1,7 @@
-"""`make start` as a newcomer types it: an empty home, no configuration, to the first answer and the first earning.
+"""Run `make start` as a newcomer does: from an empty data directory to the first answer and the first earning.
 
-Exits 0 only if the real model answered by itself, answered a question, sold an answer to a guest whose payment was
-claimed, made final and withdrawn, an outside audit of the chain holds, and the node ended with status 0.
+Exits with 0 only if the real model gave its first answer, answered a question and sold an answer to a guest, if
+that payment was claimed, finalized and withdrawn, if an audit of the chain holds, and the node ended with status 0.
 """
 
 import json
@@ -49,7 +49,7 @@ def start_once(number: str, environment: dict[str, str]) -> None:
 
 
 def earn(environment: dict[str, str]) -> None:
-    """Sell one answer to the guest, and follow the money to the wallet."""
+    """Sell one answer to the guest, and follow the money into the wallet."""
     started_s = time.monotonic()
     bought = verb(environment, "chat", QUESTION, "--as-guest")
     print(f"{time.monotonic() - started_s:5.1f} s: the guest paid {bought['receipt']['amount_wei']} wei")
@@ -65,11 +65,11 @@ def earn(environment: dict[str, str]) -> None:
         print(f"{time.monotonic() - started_s:5.1f} s: {done['summary']}: {done['state']} in {done['hash']}")
     audit(environment)
     if not verb(environment, "attribution", "verify", bought["digest"])["holds"]:
-        sys.exit("the receipt can't be computed again")
+        sys.exit("the receipt can't be reproduced")
 
 
 def audit(environment: dict[str, str]) -> None:
-    """Have the chain audited by somebody who knows nothing but an endpoint and network.json."""
+    """Audit the chain with nothing but an endpoint and network.json."""
     network = verb(environment, "network", "show")
     file = Path(environment["OPENLEDGER_HOME"]) / "networks" / network["network"] / "network.json"
     command = [sys.executable, str(ROOT / "scripts" / "audit_chain.py"), network["rpc"][0], str(file), "--json"]
@@ -78,7 +78,7 @@ def audit(environment: dict[str, str]) -> None:
 
 
 def verb(environment: dict[str, str], *words: str) -> Any:
-    """Run a verb and read its one object."""
+    """Run a command and parse its JSON object."""
     return json.loads(subprocess.check_output([str(NODE), *words, "--json"], env=environment, text=True))
 
 
@@ -89,7 +89,7 @@ def wait_for_answer(node: "subprocess.Popen[str]", started_s: float) -> str:
             return match[1]
         if time.monotonic() - started_s > START_TIMEOUT_S:
             break
-    sys.exit("the node ended, or took too long, before its first answer")
+    sys.exit("the node ended or took too long before its first answer")
 
 
 if __name__ == "__main__":

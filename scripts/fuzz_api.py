@@ -1,7 +1,7 @@
-"""Throw requests at the API that fit its OpenAPI description, and many that do not: `make fuzz-api`.
+"""Send requests to the API that fit its OpenAPI description, and many that do not: `make fuzz-api`.
 
-Schemathesis draws them. Half are mended so far that they reach the engine: the model's name, roles, and a short
-answer. Nothing that is sent may be answered with a 5xx, or with a refusal that is not in OpenAI's form.
+Schemathesis generates them. Half get a valid model, valid roles and a short answer, so that they reach the engine. No
+answer may be a 5xx status, or an error that is not in OpenAI's format.
 """
 
 import argparse
@@ -31,14 +31,14 @@ SETTINGS |= {"OPENLEDGER_NODE_NETWORK": "local"}
 START_TIMEOUT_S, ANSWER_TIMEOUT_S = 60.0, 30.0
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 BODIES = 0.9
-"""The part of all cases that goes to operations with a body."""
+"""The share of cases for operations with a body."""
 
 FAILURES_MAX = 5
 
 
 @dataclass
 class Report:
-    """What came of it."""
+    """Counts and failures."""
 
     num_cases: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -46,7 +46,7 @@ class Report:
     failures: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, sent: str, response: httpx.Response) -> None:
-        """Count an answer, and keep one that no client may get."""
+        """Count an answer, and record it if no client should get it."""
         self.num_cases += 1
         self.statuses[response.status_code] += 1
         self.num_answered += response.is_success and '"finish_reason"' in response.text
@@ -55,7 +55,7 @@ class Report:
 
 
 def wrong_with(response: httpx.Response) -> str:
-    """Why an answer is none that a client may get; empty if it is."""
+    """The reason for which no client should get an answer; empty if it is fine."""
     if response.status_code >= 500:
         return f"status {response.status_code}"
     if response.status_code < 400:
@@ -63,15 +63,15 @@ def wrong_with(response: httpx.Response) -> str:
     try:
         error = response.json()["error"]
     except (ValueError, KeyError, TypeError):
-        return "a refusal in another form"
+        return "an error in another format"
     is_whole = set(error) == {"message", "type", "param", "code"} and error["message"] and error["code"]
-    return "" if is_whole else "a refusal without its parts"
+    return "" if is_whole else "an error with missing fields"
 
 
 def fuzz(
     client: httpx.Client, *, cases: int, seed_of_all: int, say: Callable[[str], None] = lambda _: None
 ) -> Report:
-    """Send about so many cases, the same each time for one seed."""
+    """Send about this number of cases; a seed always gives the same ones."""
     report = Report()
     schema = schemathesis.openapi.from_dict(client.get("/openapi.json").raise_for_status().json())
     operations = [found.ok() for found in schema.get_all_operations()]
@@ -102,9 +102,7 @@ def throw(client: httpx.Client, operation: Any, mode: Any, cases: int, seed_of_a
             case.body = mended(case.body)
         request = case.as_transport_kwargs(base_url=str(client.base_url))
         content = json.dumps(request["json"]) if "json" in request else request.get("data")
-        headers = {
-            "Content-Type": "application/json"
-        }  # the key is the client's: what goes without is tested elsewhere
+        headers = {"Content-Type": "application/json"}  # always with the client's key; other tests leave it out
         response = client.request(
             request["method"], request["url"], headers=headers, params=request.get("params"), content=content
         )
@@ -112,12 +110,12 @@ def throw(client: httpx.Client, operation: Any, mode: Any, cases: int, seed_of_a
 
     try:
         send()
-    except Unsatisfiable:  # what takes no input has no wrong one
+    except Unsatisfiable:  # an operation without input has no invalid input
         return
 
 
 def mended(body: dict[str, Any]) -> dict[str, Any]:
-    """A body whose model, roles and length are good, whatever else is in it."""
+    """Replace model, roles and length of a body by valid ones, and keep everything else."""
     better = {**body, "model": MODEL, "max_tokens": 4, "max_completion_tokens": None}
     if isinstance(messages := body.get("messages"), list):
         roles = [{**one, "role": "user"} if isinstance(one, dict) else one for one in messages[:4]]
@@ -126,7 +124,7 @@ def mended(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def url_of(home: OperatorHome) -> str | None:
-    """Where a daemon's API is, once it would take requests."""
+    """The URL of a daemon's API, once it accepts requests."""
     try:
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(NodeHome(home.root).socket))) as client:
             status = client.get("http://node/status").json()

@@ -1,6 +1,6 @@
-"""Write requirements/*.lock: every package with its hashes, torch and what only torch needs left out.
+"""Write requirements/*.lock: every package with its hashes, without torch and its own dependencies.
 
-torch is installed first, as a range, so that an operator may bring the build that fits the card.
+torch is installed first, from a range of versions, so that operators can choose the build for their GPU.
 """
 
 import re
@@ -31,7 +31,7 @@ def compile_lock(arguments: list[str]) -> str:
 
 
 def only_needed_by(root: str, resolution: str) -> set[str]:
-    """Return `root` and each package that nothing outside the returned set asks for."""
+    """Return `root` and each package that no package outside the returned set requires."""
     wanted_by = parse_annotations(resolution)
     left_out = {root}
     while more := {p for p, parents in wanted_by.items() if parents <= left_out} - left_out:
@@ -40,7 +40,7 @@ def only_needed_by(root: str, resolution: str) -> set[str]:
 
 
 def parse_annotations(resolution: str) -> dict[str, set[str]]:
-    """Read uv's "# via" comments: package → the packages that ask for it."""
+    """Parse uv's "# via" comments: package → the packages that require it."""
     wanted_by: dict[str, set[str]] = {}
     package = ""
     for line in resolution.splitlines():

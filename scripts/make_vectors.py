@@ -1,6 +1,6 @@
-"""Write tests/vectors/*.json: what each rule of the protocol gives for chosen inputs, for every language to check.
+"""Write tests/vectors/*.json: results of the protocol's rules for chosen inputs, as tests for any language.
 
-A case is {name, why, input, output | error}: `error` is the wire code of the refusal. Bytes are 0x-hex.
+A case is {name, why, input, output | error}: `error` is the wire code of the error. Bytes are 0x-hex.
 """
 
 import json
@@ -43,7 +43,7 @@ FILES: dict[str, Rules] = {
 
 
 def render(name: str) -> str:
-    """The text of one file."""
+    """The text of one vector file."""
     rules = {rule: [answer(case, apply) for case in cases] for rule, (apply, cases) in FILES[name].items()}
     return json.dumps({"schema": SCHEMA, "rules": rules}, indent=2) + "\n"
 

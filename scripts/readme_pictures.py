@@ -1,7 +1,7 @@
 """Write the README's pictures, docs/pictures/{home,chat}-light-1280.png, from a node as the tutorial leaves it.
 
-`python scripts/readme_pictures.py HOME`: the node of that home runs, with the real demo model, and has the adapter
-`harbour` of docs/tutorial/first-hour.md, published. A guest asks it on the page; what is seen is what the node says.
+Start it with `python scripts/readme_pictures.py HOME` while the node of that data directory runs, with the real demo
+model and the published adapter `harbour` of docs/tutorial/first-hour.md. The guest chats on the page.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.pages import enter, open_browser, open_context, show  # noqa: E402  # what tests look at, too
+from support.pages import enter, open_browser, open_context, show  # noqa: E402  # as the tests do
 
 from openledger_node.home import Home  # noqa: E402
 
@@ -26,7 +26,7 @@ WIDTH, LONGEST_PX, COLOURS = 1280, 1_000, 96
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("home", type=Path, help="of a running node")
+    parser.add_argument("home", type=Path, help="data directory of a running node")
     home = Home(parser.parse_args().home)
     with open_browser() as browser, open_context(browser, width=WIDTH) as context:
         page = context.new_page()
@@ -34,12 +34,12 @@ def main() -> None:
         ask(page)
         take(page, "chat")
         show(page, "home")
-        page.wait_for_timeout(SETTLED_MS)  # so that the charts have some points
+        page.wait_for_timeout(SETTLED_MS)  # so that the charts have a few points
         take(page, "home")
 
 
 def ask(page: Page) -> None:
-    """Ask base and adapter, and wait for who taught the answer."""
+    """Ask base and adapter, and wait for the contributors of the answer."""
     page.locator("#adapter option[value^=harbour]").first.wait_for(state="attached")
     page.fill("#question", QUESTION)
     page.get_by_role("button", name="Send").click()

@@ -1,7 +1,7 @@
 """Write docs/pictures/page-*.png: every screen of the local page, light and dark, wide and narrow, from real nodes.
 
-Three nodes on one development chain, with the fake model: one of them has sold answers, was paid for them, and loses
-its bids to a cheaper one just now. What is seen is theirs; nothing is drawn in.
+Three nodes with the fake model run on one development chain. One of them has sold answers, was paid for them, and now
+loses its bids to a cheaper node. Nothing in the pictures is edited.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.page_towns import buy, open_page_town  # noqa: E402  # what tests look at, too
+from support.page_towns import buy, open_page_town  # noqa: E402  # as the tests do
 from support.pages import enter, open_browser, open_context, show  # noqa: E402
 
 from openledger_node.home import Home  # noqa: E402
@@ -39,8 +39,8 @@ SYSTEM = ("system-ui", "sans-serif", "sans", "DejaVu Sans")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--screens", nargs="*", help="these alone")
-    parser.add_argument("--rounds", type=int, default=40, help="answers that are bought meanwhile")
+    parser.add_argument("--screens", nargs="*", help="only these screens")
+    parser.add_argument("--rounds", type=int, default=40, help="answers to buy meanwhile")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, open_page_town(Path(folder), cheap_wei=PRICE_WEI) as town:
         buy(town, tuple(20 + 7 * n % 90 for n in range(asked.rounds)))
@@ -64,7 +64,7 @@ def take_all(home: Home, wanted: list[str] | None) -> None:
 
 
 def compress(file: Path) -> int:
-    """Few colours are enough for a page without pictures; returns the bytes left."""
+    """Reduce the colours, since a page has no photos, and return the size in bytes."""
     with Image.open(file) as picture:
         cut = picture.crop((0, 0, picture.width, min(picture.height, LONGEST_PX)))
         few = cut.convert("RGB").quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
@@ -74,7 +74,7 @@ def compress(file: Path) -> int:
 
 @contextmanager
 def common_font() -> Iterator[None]:
-    """The same letters wherever this runs: Inter in the system font's place, where it is installed."""
+    """Use Inter for the system font if it is installed, so that pictures are the same on every machine."""
     lists = shutil.which("fc-list")
     if lists is None or "Inter" not in subprocess.check_output([lists, ":family=Inter"], text=True):
         yield

@@ -1,6 +1,6 @@
-"""How long attribution takes: an answer of 256 tokens on 10,000 rows, and building and opening the index.
+"""Attribution times: an answer of 256 tokens on 10,000 rows, and building and opening the index.
 
-`--json` prints one object on its last line; `--quick` is a short form whose figures mean nothing.
+`--json` prints one object on the last line; `--quick` is a short form whose figures mean nothing.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address, DatanetId, checksum_address
 
 ROWS, ROW_TOKENS, PROMPT_TOKENS, ANSWER_TOKENS, CONTRIBUTORS = 10_000, 250, 64, 256, 50
-RUN_TOKENS = 20  # an answer repeats rows in runs of so many
+RUN_TOKENS = 20  # an answer repeats rows in runs of this length
 VOCABULARY = 49_152  # the demo base's
 ANSWERS, QUICK_ANSWERS, QUICK_ROWS = 50, 5, 500
 SAMPLE_SEEDS = range(1, 6)
@@ -43,7 +43,7 @@ LAKE = DatanetReference(id="lake", version="1", rows_root=None, weight_ppm=PPM)
 
 
 class NumberTokenizer(ByteTokenizer):
-    """Texts that are written as numbers: rows can be drawn with the frequencies of a real text."""
+    """A tokenizer of texts that are numbers, so that rows can have the token frequencies of real text."""
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Read the numbers."""
@@ -55,7 +55,7 @@ def account(number: int) -> Address:
 
 
 def draw_rows(num_rows: int) -> list[Row]:
-    """Rows whose tokens are as unevenly frequent as words are."""
+    """Rows whose tokens are as unevenly frequent as words."""
     drawn = np.minimum(np.random.default_rng(1).zipf(1.1, (num_rows, ROW_TOKENS)), VOCABULARY)
     texts = [" ".join(map(str, row)) for row in drawn.tolist()]
     return [
@@ -65,7 +65,7 @@ def draw_rows(num_rows: int) -> list[Row]:
 
 
 def draw_exchanges(index: AttributionIndex, count: int) -> list[Exchange]:
-    """Prompts and answers made of runs of many rows, as those of an adapter that knows them."""
+    """Prompts and answers made of runs of many rows, as an adapter trained on them gives."""
     random, datanet = np.random.default_rng(2), index.datanets[0]
 
     def runs(size: int) -> tuple[int, ...]:
@@ -110,7 +110,7 @@ def measure_answers(owned: tuple[OwnedDatanet, ...], exchanges: list[Exchange]) 
 
 
 def measure_owners(tokenizer: Tokenizer) -> list[int]:
-    """What the true owner gets of a million, for right answers to the sample's held-out questions."""
+    """The true owner's share in ppm, for correct answers to the sample's held-out questions."""
     found = []
     for seed in SAMPLE_SEEDS:
         sample = draw_sample(seed)
@@ -152,7 +152,7 @@ def measure(home: Home, *, is_quick: bool) -> dict[str, Any]:
     has_base = is_here(home, DEMO_BASE_NAME)
     owners = measure_owners(open_tokenizer(home.models / DEMO_BASE_NAME if has_base else None))
     millions = times["tokens"] / 1e6
-    tokenised = "tokens of the demo base" if has_base else "the demo base is not here: tokens are bytes"
+    tokenised = "tokens of the demo base" if has_base else "the demo base is not installed: tokens are bytes"
     bars = [
         bar("answer_ms", statistics.median(times["answers_ms"]), "ms", 50, 20, better="lower"),
         bar("build_s_per_million_tokens", times["build_s"] / millions, "s", 5, 1, better="lower"),

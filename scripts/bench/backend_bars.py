@@ -1,4 +1,4 @@
-"""Bars 1 to 3 and 5: the backend beside its peers, in one interleaved run."""
+"""Bars 1 to 3 and 5: the backend against other engines, in one interleaved run."""
 
 import math
 import statistics
@@ -18,7 +18,7 @@ ALONE = "one"
 
 
 def measure_backends(setting: Setting, field: Field, others_max: float) -> Found:
-    """Everybody's batches, in turns: `name/kN` with N adapters in the batch, `name/oneN` for a batch of one."""
+    """Batches of all contenders, in turns: `name/kN` has N adapters in the batch, `name/oneN` is a batch of one."""
     cases = cases_of(setting, field)
     for name, case in cases.items() if setting.shape == FULL else ():
         try:  # what compiles or allocates at a first run does so now
@@ -48,7 +48,7 @@ def case_of(setting: Setting, contender: Any, batch: int, distinct: int) -> Case
 
 
 def first_tokens_of_vllm(setting: Setting, field: Field) -> dict[str, Any]:
-    """Its time to the first token, which its offline API tells only by answers of one token; no bar needs it."""
+    """Time to the first token, which vLLM's offline API shows only by one-token answers; no bar needs it."""
     contender, shape = field.contenders.get("vllm"), setting.shape
     if contender is None:
         return {}
@@ -61,7 +61,7 @@ def first_tokens_of_vllm(setting: Setting, field: Field) -> dict[str, Any]:
 
 
 class Figures:
-    """What the samples say, and why they do not where they do not."""
+    """Results from the samples, and the reasons for missing ones."""
 
     def __init__(self, found: Found, field: Field, wanted: int) -> None:
         self._found = found
@@ -69,44 +69,44 @@ class Figures:
         self._absent = field.absent
 
     def rate(self, name: str) -> float | None:
-        """Tokens a second."""
+        """Tokens per second."""
         samples = self._found.get(name)
         return samples.median(lambda one: one["tokens"] / one["wall_s"]) if samples else None
 
     def first(self, name: str) -> float | None:
-        """Seconds until 95 of 100 have their first token."""
+        """Seconds until 95 % of the rows have their first token."""
         samples = self._found.get(name)
         return samples.median(lambda one: percentile(one["first_s"])) if samples else None
 
     def step(self, name: str) -> float | None:
-        """Seconds of a step that only decodes."""
+        """Seconds of a decode-only step."""
         samples = self._found.get(name)
         return samples.median(lambda one: statistics.median(one["steps_s"])) if samples else None
 
     def why(self, *names: str) -> str:
-        """Why one of these is missing."""
+        """The reason for which one of these is missing."""
         for name in names:
             player = name.partition("/")[0]
             samples = self._found.get(name)
             if player in self._absent:
                 return self._absent[player]
             if samples is None:
-                return f"{player} was not asked to take part"
+                return f"{player} was not selected"
             if samples.error:
                 return f"{player}: {samples.error}"
             if not samples.kept:
-                return f"no sample of {name} was taken in peace: {samples.dropped} were dropped"
+                return f"no sample of {name} was undisturbed: {samples.dropped} were dropped"
             if len(samples.kept) < self._wanted:
-                return f"only {len(samples.kept)} of {self._wanted} samples of {name} were taken in peace"
+                return f"only {len(samples.kept)} of {self._wanted} samples of {name} were undisturbed"
         return ""
 
     def ratio(self, of: Callable[[str], float | None], one: str, other: str) -> tuple[float | None, str]:
-        """One case over another, or why there is no such figure."""
+        """The ratio of two cases, or the reason for which it is missing."""
         over, under = of(one), of(other)
         return (over / under if over is not None and under else None), self.why(one, other)
 
     def summary(self) -> dict[str, Any]:
-        """Every case in numbers."""
+        """The figures of every case."""
         return {name: self._line(name, samples) for name, samples in self._found.items()}
 
     def _line(self, name: str, samples: Samples) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Figures:
 
 
 def backend_bars(setting: Setting, figures: Figures) -> list[Bar]:
-    """Ratios within this one run; 8 and 32 in a bar's name are a quarter of the batch and all of it."""
+    """Ratios within this run; 8 and 32 in a bar's name are a quarter of the batch and the whole batch."""
     few, every = f"k{setting.shape.few}", f"k{setting.shape.batch}"
     goals: list[tuple[str, str, str, float, float | None]] = [
         ("torch_base_over_transformers", "torch/k0", "transformers/k0", 1.25, None),
@@ -159,7 +159,7 @@ def floor_bars(
     for id, many in counts.items():
         samples = found.get(id, Samples(error=figures.why(f"accelerated/k{many}")))
         value = samples.median(lambda one: one["step_s"] / one["floor_s"] if one["floor_s"] else math.inf)
-        why = samples.error or f"no step was timed in peace: {samples.dropped} dropped"
+        why = samples.error or f"no step was undisturbed: {samples.dropped} were dropped"
         why = samples.kept[0]["why"] or beside_products(samples.kept[0]) if samples.kept else why
         value = value if value is not None and value < math.inf else None
         bars.append(bar(f"decode_over_floor_{id}", value, "ratio", 1.6, 1.3, better="lower", why=why))
@@ -167,7 +167,7 @@ def floor_bars(
 
 
 def beside_products(sample: dict[str, Any]) -> str:
-    """Where the processor multiplies more slowly than memory reads, that is the floor."""
+    """A remark if the processor, and not the memory, limits the step."""
     if not sample["multiply_s"] or sample["multiply_s"] <= sample["floor_s"]:
         return ""
     return (
@@ -177,7 +177,7 @@ def beside_products(sample: dict[str, Any]) -> str:
 
 
 def beside_floor(setting: Setting, contender: Any, distinct: int) -> dict[str, Any]:
-    """The floor, and a step right behind it: both drift with the machine."""
+    """Measure the floor and then a step at once, because both drift with the machine."""
     shape = setting.shape
     adapters = [folder_of(source) for source in spread(setting.sources, shape.batch, distinct)]
     floor = contender.ask("floor", adapters=adapters, context=shape.prompt_tokens + shape.answer_tokens // 2)
@@ -186,7 +186,7 @@ def beside_floor(setting: Setting, contender: Any, distinct: int) -> dict[str, A
 
 
 def load_bars(setting: Setting, field: Field, others_max: float) -> tuple[list[Bar], dict[str, Any]]:
-    """Cold loads of rank 16 by whichever of our backends is the fastest here; files dropped from the cache."""
+    """Cold loads of rank 16 by our fastest backend on this machine, with the files dropped from the page cache."""
     name = "accelerated" if "accelerated" in field.contenders else "torch"
     contender = field.contenders.get(name)
     if contender is None:
@@ -201,7 +201,7 @@ def load_bars(setting: Setting, field: Field, others_max: float) -> tuple[list[B
     times_ms = [1000 * one["wall_s"] for samples in found.values() for one in samples.kept]
     dropped = sum(samples.dropped for samples in found.values())
     values = (statistics.median(times_ms), percentile(times_ms)) if times_ms else (None, None)
-    why = "" if times_ms else f"no load was timed in peace: {dropped} were dropped"
+    why = "" if times_ms else f"no load was undisturbed: {dropped} were dropped"
     bars = [
         bar(id, value, "ms", *goal, better="lower", why=why)
         for (id, goal), value in zip(LOAD_GOALS.items(), values, strict=True)

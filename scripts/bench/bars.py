@@ -1,4 +1,4 @@
-"""A benchmark's bars: one figure each, with the goal that it is held against and why it is missing where it is."""
+"""A benchmark's bars: one figure each, with its goal and the reason if it could not be measured."""
 
 import os
 import platform
@@ -25,7 +25,7 @@ def bar(
     better: str = "higher",
     why: str = "",
 ) -> Bar:
-    """One bar; a value that could not be measured is None, is not met, and `why` says why."""
+    """One bar. A value that could not be measured is None and not met, and `why` gives the reason."""
     is_met = value is not None and (value <= goal if better == "lower" else value >= goal)
     rounded = None if value is None else float(f"{value:.4g}")
     named = {"id": id, "value": rounded, "unit": unit, "goal": goal, "stretch": stretch}
@@ -37,7 +37,7 @@ def percentile(values: list[float], part: float = 0.95) -> float:
 
 
 def environment(load: float, threads: int, **more: Any) -> dict[str, Any]:
-    """The machine, what it was doing, and what ran on it."""
+    """The machine, its load and the versions in use."""
     names = ("numpy", "torch", "transformers", "peft", "safetensors", "trio")
     versions = {"openledger-node": __version__, "python": platform.python_version()}
     versions |= {name: found for name in names if (found := version_of(name))}
@@ -54,7 +54,7 @@ def version_of(package: str) -> str | None:
 
 
 def cpu_name() -> str:
-    """As the kernel calls it; platform.processor() says "x86_64"."""
+    """The processor's name from the kernel; platform.processor() says only "x86_64"."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.exists() else []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -62,7 +62,7 @@ def cpu_name() -> str:
 
 
 def show_bars(title: str, bars: list[Bar]) -> None:
-    """A table for people."""
+    """Print the bars as a table."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name in ("bar", "measured", "goal", "stretch", "", "remark"):
         table.add_column(name, justify="right" if name in ("measured", "goal", "stretch") else "left")

@@ -1,4 +1,4 @@
-"""The two charts of the serving benchmark, readable on paper, in grey, and by eyes that tell few colours apart."""
+"""The two charts of the serving benchmark, readable on paper, in grey and with colour blindness."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
 Line = Mapping[int, float]
-"""x → tokens a second."""
+"""x → tokens per second."""
 
 LOOKS: dict[str, tuple[str, str]] = {
     "openledger, accelerated": ("#0072B2", "o"),
@@ -21,11 +21,11 @@ LOOKS: dict[str, tuple[str, str]] = {
     "vLLM": ("#D55E00", "^"),
     "PEFT": ("#555555", "D"),
 }
-"""Colours by Okabe and Ito, and a mark each."""
+"""A colour by Okabe and Ito and a mark for each line."""
 
 TEXT, FAINT = "#222222", "#dddddd"
 APART = 0.045
-"""Of the height: two labels closer than this are moved apart."""
+"""Share of the height; two labels closer than this are moved apart."""
 
 SIZE_INCHES = (8.0, 4.6)
 DPI = 160
@@ -33,7 +33,7 @@ TICKS = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 def draw_distinct(lines: Mapping[str, Line], batch: int, file: Path) -> None:
-    """Throughput against how many adapters share a batch; a log scale, on which the same factor is the same step."""
+    """Throughput against the number of adapters in a batch, on a log scale."""
     figure, axes = plt.subplots(figsize=SIZE_INCHES, dpi=DPI)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
@@ -50,7 +50,7 @@ def draw_distinct(lines: Mapping[str, Line], batch: int, file: Path) -> None:
 
 
 def draw_registered(line: Line, cached: int, file: Path) -> None:
-    """Throughput against how many adapters traffic is spread over; from zero, for there is one line."""
+    """Throughput against the number of adapters in the traffic, on a scale from zero."""
     figure, axes = plt.subplots(figsize=SIZE_INCHES, dpi=DPI)
     axes.set_xscale("log", base=2)
     colour, mark = LOOKS["openledger, accelerated"]
@@ -88,7 +88,7 @@ def _dress(axes: Axes, label: str, places: list[int]) -> None:
 
 
 def _label_ends(axes: Axes, lines: Mapping[str, Line]) -> None:
-    """Each line is named at its end; names that would lie on each other are moved apart."""
+    """Name each line at its end, and move names that would overlap apart."""
     to_axes = (axes.transData + axes.transAxes.inverted()).transform
     ends: dict[str, Any] = {name: to_axes((max(line), line[max(line)])) for name, line in lines.items()}
     height = -1.0

@@ -1,4 +1,4 @@
-"""Files that the machine has forgotten: the next read of one comes from the disk."""
+"""Files dropped from the page cache, so that the next read comes from the disk."""
 
 import os
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def forget(files: Iterable[Path]) -> None:
-    """Drop files from the machine's cache."""
+    """Drop files from the kernel's page cache."""
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""A process that is timed: it is awake while it is its turn, and stopped while it is not."""
+"""A timed process, which runs only during its turn and is stopped otherwise."""
 
 import json
 import os
@@ -45,7 +45,7 @@ class Contender:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What it says of itself once it is open; waits for that."""
+        """Its description of itself, after waiting until it is open."""
         if self._about is None:
             self._about = self._read()
             self.stop()
@@ -63,7 +63,7 @@ class Contender:
             return self._read()
 
     def stop(self) -> None:
-        """Let it use nothing until it is asked."""
+        """Stop it, so that it uses no processor until its turn."""
         os.killpg(self._process.pid, signal.SIGSTOP)
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Contender:
 
     def _last_words(self) -> str:
         lines = self._log_file.read_text(errors="replace").splitlines()
-        return f"it ended: {' / '.join(lines[-TAIL_LINES:]) or 'it said nothing'}"
+        return f"it ended: {' / '.join(lines[-TAIL_LINES:]) or 'it printed nothing'}"
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

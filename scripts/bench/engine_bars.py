@@ -13,11 +13,11 @@ from openledger_node.engine.stopwatch import run_engine
 from openledger_node.machine import resident_bytes
 
 FEW_CACHED = 1.5
-"""Room for one adapter of any rank: of those asked for in turns, each finds itself gone."""
+"""Room for one adapter of any rank, so that adapters used in turns are always evicted."""
 
 
 def measure_engines(setting: Setting, others_max: float) -> Engines:
-    """A first engine with room for few adapters, and a second that finds what the first has packed."""
+    """Run a first engine with room for few adapters, and a second that finds the packed files of the first."""
     found = Engines()
     for cached, visit in ((FEW_CACHED, visit_first), (setting.shape.cached, visit_second)):
         wait_until_calm(setting)
@@ -28,7 +28,7 @@ def measure_engines(setting: Setting, others_max: float) -> Engines:
 
 
 async def visit_first(room: "Room", engine: Engine) -> None:
-    """Cold loads while few adapters are registered, of which fewer fit."""
+    """Cold loads while few adapters are registered, which still do not all fit."""
     room.enter(engine)
     few = room.of_one_rank(room.setting.sources)
     await room.touch(few)
@@ -36,7 +36,7 @@ async def visit_first(room: "Room", engine: Engine) -> None:
 
 
 async def visit_second(room: "Room", engine: Engine) -> None:
-    """Everything else: traffic over many adapters, the whole batch cold, a neighbour, cold loads among many."""
+    """All other cases: traffic over many adapters, a cold batch, a neighbour, and cold loads among many."""
     room.enter(engine)
     shape, setting = room.setting.shape, room.setting
     for _ in range(2):
@@ -59,7 +59,7 @@ async def visit_second(room: "Room", engine: Engine) -> None:
 
 
 def engine_bars(setting: Setting, found: Engines) -> list[Bar]:
-    """The bars of the engine's process."""
+    """The bars of the engine process."""
     least, most = min(setting.shape.registered), max(setting.shape.registered)
     few, many = f"registered {least}", f"registered {most}"
     memory, failed = (
@@ -92,7 +92,7 @@ def over(
 
 
 def growth_bar(found: Engines) -> Bar:
-    """What a cold adapter adds to a lone first token: among many against among few."""
+    """Ratio of the time that a cold adapter adds to a lone first token, among many adapters and among few."""
     names = ("cold many", "cold few", "lone")
     many, few, lone = (found.median(name, "first_s") for name in names)
     value = (many - lone) / (few - lone) if many and few and lone and few > lone else None
@@ -106,7 +106,7 @@ def loss_bar(found: Engines) -> Bar:
 
 
 def stall_bar(found: Engines) -> Bar:
-    """The longest wait for a token beside a neighbour over the longest without one, which is for others' prompts."""
+    """Ratio of the longest wait for a token with a neighbour and without one, when it is for others' prompts."""
     longest, alone = found.median("neighbour", "longest_gap_s"), found.median("warm", "longest_gap_s")
     value = longest / alone if longest and alone else None
     return bar("neighbour_longest_gap", value, "ratio", 10, 5, better="lower", why=found.why("neighbour", "warm"))

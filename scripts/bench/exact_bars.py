@@ -1,4 +1,4 @@
-"""Bar 7: whether answers are right, and whether the neighbours in a batch change them."""
+"""Bar 7: correctness of answers, alone and in a batch."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from quiet import PlayerError
 from work import folder_of, spread
 
 ALONE = 4
-"""Rows that are answered once more by themselves."""
+"""Rows that are answered again alone."""
 
-PROBABILITIES = "the largest difference of log probabilities, of the tokens that ours names"
+PROBABILITIES = "the largest difference of log probabilities, over the tokens that ours reports"
 
 
 def measure_exactness(setting: Setting) -> tuple[list[Bar], dict[str, Any]]:
-    """One process that holds PEFT's model in float32 and ours in both formats, one after the other."""
+    """Run one process that opens PEFT's model in float32, and then ours in both formats."""
     shape, words = setting.shape, {**setting.words, "cache_folder": str(setting.packed)}
     contender = Contender("exact.py", words, setting.scratch / "exact.log")
     try:
@@ -36,7 +36,9 @@ def measure_exactness(setting: Setting) -> tuple[list[Bar], dict[str, Any]]:
 def exact_bars(found: dict[str, Any], why: str) -> list[Bar]:
     full, torch, fast = (found.get(name, {}) for name in ("float32", "torch", "accelerated"))
     is_same = torch.get("kernel") == fast.get("kernel")
-    missing = why or ("this machine has no accelerated path: its processor, or no compiler" if is_same else "")
+    missing = why or (
+        "this machine has no accelerated path, because of its processor or a missing compiler" if is_same else ""
+    )
     tokens = min(full["tokens_as_peft"], full["tokens_alone"]) if full else None
     error = fast["error_mean"] / torch["error_mean"] if fast and not is_same else None
     bitwise = float(fast["is_bitwise"]) if fast and not is_same else None

@@ -1,4 +1,4 @@
-"""Who is compared: each contender a process of its own, at the OpenMP setting that it is fastest with."""
+"""The contenders: each runs in a process of its own, with its fastest OpenMP setting."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ WAITS: dict[str, dict[str, str]] = {
     "active": {"OMP_WAIT_POLICY": "ACTIVE"},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
 }
-"""How OpenMP's threads may wait. Spinning hurts nobody here: whose turn it is not is stopped."""
+"""OpenMP wait policies. Spinning disturbs nobody here, because a process is stopped outside its turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Entry:
 
 @dataclass(slots=True, kw_only=True)
 class Field:
-    """Those that run, how they wait, and why others do not."""
+    """The running contenders, their wait policies, and the reasons for absent ones."""
 
     contenders: dict[str, Contender] = field(default_factory=dict)
     waits: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What all contenders share."""
+    """Settings that all contenders share."""
 
     base: Path
     scratch: Path
@@ -55,12 +55,12 @@ class Setting:
 
     @property
     def packed(self) -> Path:
-        """Where our backends keep what they compile and pack."""
+        """The folder of our backends for compiled and packed files."""
         return self.scratch / "packed"
 
     @property
     def words(self) -> dict[str, Any]:
-        """What every player is opened with."""
+        """Arguments that every player is opened with."""
         shape = self.shape
         return {
             "base": str(self.base),
@@ -73,7 +73,7 @@ class Setting:
     def run(
         self, contender: Contender, batch: int, distinct: int, answer_tokens: int | None = None
     ) -> dict[str, Any]:
-        """One batch of fresh prompts over so many adapters."""
+        """One batch of fresh prompts over this number of adapters."""
         adapters = [folder_of(source) for source in spread(self.sources, batch, distinct)]
         contender.ask("load", folders=[folder for folder in dict.fromkeys(adapters) if folder]) if distinct else None
         prompts = [prompt.ids for prompt in self.prompts.draw(batch)]
@@ -82,7 +82,7 @@ class Setting:
 
 
 def entries(setting: Setting, peers: list[str]) -> dict[str, Entry]:
-    """All that may take part."""
+    """All possible contenders."""
     cache = {"cache_folder": str(setting.packed)}
     ours = {
         "torch": Entry(script="ours.py", words={"acceleration": "off", **cache}),
@@ -99,7 +99,7 @@ def entries(setting: Setting, peers: list[str]) -> dict[str, Entry]:
 
 @contextmanager
 def open_field(setting: Setting, peers: list[str]) -> Iterator[Field]:
-    """Start everybody, at the best of its OpenMP settings; all are ended at the end."""
+    """Start all contenders with their best OpenMP settings, and end them afterwards."""
     found = Field()
     try:
         for name, entry in entries(setting, peers).items():
@@ -118,7 +118,7 @@ def open_field(setting: Setting, peers: list[str]) -> Iterator[Field]:
 
 
 def check_accelerated(found: Field) -> None:
-    """Where the processor has no accelerated path, our two contenders are the same: keep one."""
+    """Keep one of our two contenders if the processor has no accelerated path, because they are the same then."""
     contender = found.contenders.get("accelerated")
     if contender and contender.about["kernel"] == "torch":
         found.contenders.pop("accelerated").close()
@@ -126,7 +126,7 @@ def check_accelerated(found: Field) -> None:
 
 
 def open_best(setting: Setting, name: str, entry: Entry) -> tuple[Contender, str]:
-    """Try each way of waiting once and keep the fastest; the short form takes one that disturbs nobody."""
+    """Try each wait policy once and keep the fastest; the short form uses a passive one."""
     if setting.shape != FULL:
         return start(setting, name, entry, WAITS["passive"]), "passive"
     best: tuple[float, Contender, str] | None = None
@@ -158,7 +158,7 @@ def start(setting: Setting, name: str, entry: Entry, waiting: dict[str, str]) ->
 
 
 def try_out(setting: Setting, contender: Contender, entry: Entry) -> float:
-    """Seconds of a batch, after one that warms up."""
+    """Seconds of a batch, after a warm-up batch."""
     distinct = setting.shape.few if entry.has_adapters else 0
     setting.run(contender, setting.shape.batch, distinct)
     return float(setting.run(contender, setting.shape.batch, distinct)["wall_s"])

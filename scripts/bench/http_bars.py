@@ -1,4 +1,4 @@
-"""Bar 4: what is left of the backend's own figure behind a real daemon: HTTP, scheduler and engine process."""
+"""Bar 4: throughput through a real daemon (HTTP, scheduler and engine process) over the backend alone."""
 
 import json
 import time
@@ -27,7 +27,7 @@ CONTENDERS = ("accelerated", "torch")
 
 
 def measure_http(setting: Setting, field: Field, others_max: float) -> tuple[Bar, dict[str, Any]]:
-    """The fastest of our backends alone, and the daemon around it, in turns."""
+    """Our fastest backend alone and behind the daemon, in turns."""
     name = next((one for one in CONTENDERS if one in field.contenders), None)
     if name is None:
         return http_bar(None, "our backend did not start"), {}
@@ -53,9 +53,7 @@ def measure_http(setting: Setting, field: Field, others_max: float) -> tuple[Bar
 
 def why_not(found: dict[str, Samples]) -> str:
     missing = [
-        samples.error or f"no sample of {name} was taken in peace"
-        for name, samples in found.items()
-        if not samples.kept
+        samples.error or f"no sample of {name} was undisturbed" for name, samples in found.items() if not samples.kept
     ]
     return "; ".join(missing)
 
@@ -76,11 +74,11 @@ class Door:
         self.base = base
 
     def engine_status(self) -> Any:
-        """What the daemon says of its engine."""
+        """The engine's status from the daemon."""
         return self._home.verb("status")["engine"]
 
     def batch(self, prompts: list[Prompt], models: list[str]) -> dict[str, Any]:
-        """All at once, streamed, each on a connection of its own."""
+        """Send all requests at once, streamed, each on a connection of its own."""
         try:
             return trio.run(self._batch, prompts, models)
         except BaseExceptionGroup as group:
@@ -124,26 +122,26 @@ class Door:
         assert first_s is not None, "it has said something"
         found.append((first_s, usage["completion_tokens"]))
 
-    answer_tokens = 0  # set by who opens it
+    answer_tokens = 0  # set by the caller that opens it
 
 
 def status_of(home: OperatorHome) -> Any:
-    """What it says once it would take requests."""
+    """The status once the daemon accepts requests."""
     if home.daemon and not home.daemon.is_alive:
         raise DemoError(f"the daemon ended: {home.daemon.last_words()}")
     try:
         status = home.verb("status")
-    except DemoError:  # it holds its home, and does not listen yet
+    except DemoError:  # it has locked its data directory, and does not listen yet
         return None
     return status if status["state"] in ("idle", "serving") else None
 
 
 @contextmanager
 def running_daemon(setting: Setting) -> Iterator[Door]:
-    """A daemon in a home of its own, which serves the batch's adapters from its shelf."""
+    """A daemon with a data directory of its own, which serves the batch's adapters from its library."""
     wait_until_calm(setting)
     root = setting.scratch / "home"
-    models = fill_shelf(setting, root)
+    models = fill_library(setting, root)
     home = OperatorHome("daemon", root, settings_of(setting))
     try:
         home.start_daemon()
@@ -154,8 +152,8 @@ def running_daemon(setting: Setting) -> Iterator[Door]:
         home.close()
 
 
-def fill_shelf(setting: Setting, root: Path) -> list[str]:
-    """Put the batch's adapters on the shelf, and say what they are called."""
+def fill_library(setting: Setting, root: Path) -> list[str]:
+    """Add the batch's adapters to the library, and return their names."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (root / "cache").exists():
         (root / "cache").symlink_to(setting.packed)

@@ -1,8 +1,8 @@
-"""What HTTP costs under load, and whether anything is lost or grows: many streams for minutes at one daemon.
+"""The cost of HTTP under load, lost requests and memory growth, with many streams at one daemon for minutes.
 
-The fake engine answers as fast as it can, so the daemon is the bottleneck: `--streams` readers ask it at once, and
-one in sixteen of them leaves in the middle. Before that the same engine runs as many sequences alone, in a process of
-its own as in the daemon. `--json` prints one object on its last line; under a minute the figures mean little.
+The fake engine answers as fast as it can, so the daemon is the bottleneck. `--streams` readers use it at once, and
+one in sixteen leaves in the middle of an answer. Before that, the same engine runs as many sequences alone, in a
+process of its own. `--json` prints one object on the last line; under 1 minute the figures mean little.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from openledger_node.machine import resident_bytes
 MINUTES, STREAMS = 10.0, 64
 ALONE_S, SETTLE_S = 10.0, 3.0
 WARM_PART = 0.2
-"""Of the time, at the beginning, in which memory may still grow: buffers, caches and the ledger's pages."""
+"""Share of the time, at the start, in which memory may still grow for buffers, caches and ledger pages."""
 
 ADDED_MS_MAX, GROWTH_PERCENT_MAX, DESCRIPTORS_MAX = 15.0, 2.0, 2
 START_TIMEOUT_S = 60.0
@@ -34,7 +34,7 @@ SETTINGS |= {"OPENLEDGER_NODE_NETWORK": "local"}
 
 
 class Watched:
-    """The daemon's and its engine's processes, looked at from outside."""
+    """The processes of the daemon and its engine, observed from outside."""
 
     def __init__(self, home: OperatorHome) -> None:
         assert home.daemon is not None
@@ -42,11 +42,11 @@ class Watched:
         self.engine: int = home.verb("status")["engine"]["process_id"]
 
     def resident(self) -> dict[str, int]:
-        """Memory of each."""
+        """Memory of each process."""
         return {name: resident_bytes(getattr(self, name)) or 0 for name in ("daemon", "engine")}
 
     def descriptors(self) -> int:
-        """What the daemon has open."""
+        """Open file descriptors of the daemon."""
         return len(os.listdir(f"/proc/{self.daemon}/fd"))
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, closing_all() as opened:
         alone = trio.run(read_engine, Path(folder), words.streams, min(ALONE_S, words.minutes * 60))
-        print(f"the engine alone: {alone.rate:,.0f} tokens a second", flush=True)
+        print(f"the engine alone: {alone.rate:,.0f} tokens per second", flush=True)
         home = OperatorHome(
             "loaded", Path(folder) / "home", {**SETTINGS, "OPENLEDGER_INFERENCE_BATCH_MAX": str(words.streams)}
         )
@@ -77,12 +77,12 @@ def main() -> None:
 
 
 def under_load(home: OperatorHome, streams: int, seconds: float) -> dict[str, Any]:
-    """Read from the daemon for so long; what it held before, after the warm-up, at the end, and afterwards."""
+    """Read from the daemon, and note what it held before, after the warm-up, at the end and afterwards."""
     status = wait_for("the daemon is up", lambda: status_of(home), timeout_s=START_TIMEOUT_S)
     address = status["api"]["url"].removeprefix("http://").rpartition(":")
     host, port, key = address[0], int(address[2]), load_api_key(NodeHome(home.root))
     watched = Watched(home)
-    trio.run(read_http, host, port, key, 1, 1.0)  # what is opened once, is
+    trio.run(read_http, host, port, key, 1, 1.0)  # files that are opened only once are open from here on
     settle()
     before = watched.descriptors()
     warm = trio.run(read_http, host, port, key, streams, seconds * WARM_PART)
@@ -100,17 +100,17 @@ def under_load(home: OperatorHome, streams: int, seconds: float) -> dict[str, An
 
 
 def settle() -> None:
-    """Let answers whose reader has left come to their end."""
+    """Wait until answers whose reader has left have ended."""
     time.sleep(SETTLE_S)
 
 
 def status_of(home: OperatorHome) -> Any:
-    """What it says once it would take requests; None before."""
+    """The status once the daemon accepts requests; None before."""
     if home.daemon and not home.daemon.is_alive:
         raise DemoError(f"the daemon ended: {home.daemon.last_words()}")
     try:
         status = home.verb("status")
-    except DemoError:  # it holds its home, and does not listen yet
+    except DemoError:  # it has locked its data directory, and does not listen yet
         return None
     return status if status["state"] == "idle" else None
 
@@ -129,7 +129,7 @@ def bars_of(alone: Reading, runs: dict[str, Any]) -> list[Bar]:
 
 
 def added_ms(reading: Reading, alone: Reading, part: float) -> float:
-    """How much later a token comes than by the engine alone."""
+    """Additional delay of a token, compared with the engine alone."""
     return 1_000 * (percentile(reading.gaps_s, part) - percentile(alone.gaps_s, part))
 
 

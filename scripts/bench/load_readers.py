@@ -1,4 +1,4 @@
-"""Readers of streams, as many as wanted for so long: of an engine alone, or of a daemon over HTTP."""
+"""Concurrent readers of streams for a given time, from an engine alone or from a daemon over HTTP."""
 
 import itertools
 import json
@@ -21,14 +21,14 @@ from openledger_protocol.inference import SamplingParams
 PROMPT, TOKENS, CONTEXT = "on and on...", 400, 2_048
 LEAVES_ONE_IN = 16
 GAPS_MAX = 1_000_000
-"""Gaps that are kept; of more, each newer one takes the place of one drawn at random."""
+"""Gaps that are kept; after that, each new one replaces a random one."""
 
 END = b"\n\n"
 
 
 @dataclass
 class Reading:
-    """What readers saw."""
+    """Counts of all readers."""
 
     num_tokens: int = 0
     num_answers: int = 0
@@ -41,16 +41,16 @@ class Reading:
 
     @property
     def rate(self) -> float:
-        """Tokens a second, all together."""
+        """Tokens per second of all readers."""
         return self.num_tokens / self.seconds if self.seconds else 0.0
 
     @property
     def first_error(self) -> str:
-        """What went wrong first."""
+        """The first error, or an empty string."""
         return self.errors[0] if self.errors else ""
 
     def note(self, num_tokens: int, gap_s: float) -> None:
-        """Count tokens that came together, so long after those before."""
+        """Count tokens that arrived together, `gap_s` after the previous ones."""
         self.num_tokens += num_tokens
         for gap in (gap_s, *[0.0] * (num_tokens - 1)):
             self._seen += 1
@@ -60,14 +60,14 @@ class Reading:
                 self.gaps_s[place] = gap
 
     def figures(self) -> dict[str, Any]:
-        """For the report."""
+        """Figures for the report."""
         gaps = {f"gap_p{round(part * 100)}_ms": 1_000 * percentile(self.gaps_s, part) for part in (0.5, 0.99)}
         counts = {"answers": self.num_answers, "left": self.num_left, "tokens": self.num_tokens}
         return {**counts, "tokens_per_s": self.rate, **gaps, "errors": self.errors[:5]}
 
 
 async def read_engine(folder: Path, streams: int, seconds: float) -> Reading:
-    """Answers of the fake engine, in its own process, without a daemon."""
+    """Read answers of the fake engine in its own process, without a daemon."""
     settings = BackendSettings(
         base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=streams, context_max=CONTEXT
     )
@@ -111,7 +111,7 @@ async def read_engine(folder: Path, streams: int, seconds: float) -> Reading:
 
 
 async def read_http(host: str, port: int, key: str, streams: int, seconds: float) -> Reading:
-    """Answers of a daemon, streamed, a connection for each reader that is kept from answer to answer."""
+    """Read streamed answers of a daemon; each reader keeps its connection."""
     reading, number = Reading(), itertools.count(1)
     asked = {"model": "fake", "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0, "stream": True}
     body = json.dumps(asked).encode()
@@ -139,7 +139,7 @@ async def read_http(host: str, port: int, key: str, streams: int, seconds: float
 
 
 async def _read_events(stream: trio.SocketStream, reading: Reading, until_s: float, *, leaves: bool) -> bool:
-    """Read one answer; whether its connection can be used again. HTTP is not parsed: its events are counted."""
+    """Read one answer and return True if its connection can be reused. Events are counted without parsing HTTP."""
     tail, last_s, num_events = b"", None, 0
     while True:
         piece = await stream.receive_some(65_536)
@@ -166,7 +166,7 @@ async def _read_events(stream: trio.SocketStream, reading: Reading, until_s: flo
 async def _for_so_long(
     streams: int, seconds: float, reading: Reading, answer: Callable[[float], Awaitable[None]]
 ) -> None:
-    """Have so many answered at a time, one after the other, until the time is up."""
+    """Keep a fixed number of readers busy, one answer after the other, until the time is up."""
     began_s = time.perf_counter()
     until_s = began_s + seconds
 

@@ -1,8 +1,8 @@
-"""How a network of nodes on one machine does: found how soon, how many calls served, what an idle node costs.
+"""A network of nodes on one machine: time to discovery, calls served, and the cost of an idle node.
 
-One chain, one point to meet at, N nodes that sell answers of the fake engine and one that only asks, each a process
-with a home of its own that is given network.json and nothing else. `--json` prints one object on its last line;
-`--quick` is a short form whose figures mean nothing.
+The network has one chain, one bootstrap node, N nodes that sell answers of the fake engine, and one requester. Each
+node is a process with its own data directory, and knows only network.json. `--json` prints one object on the last
+line; `--quick` is a short form whose figures mean nothing.
 """
 
 import argparse
@@ -49,10 +49,10 @@ CALLS, QUICK_CALLS, CALLS_AT_ONCE = 60, 12, 6
 AUCTIONS, QUICK_AUCTIONS = 40, 5
 IDLE_S, QUICK_IDLE_S = 20.0, 5.0
 SETTLE_S, QUICK_SETTLE_S = 30.0, 2.0
-"""Between the last newcomer and the look at idle processes: till then all ask each other, and bonds become final."""
+"""Wait before idle processes are measured; until then nodes still query each other, and bonds become final."""
 
 STARTING_AT_ONCE = 4
-"""A start is seconds of imports: twelve at once on two cores would all be late, and tell nothing of the network."""
+"""Starts at once. A start is seconds of imports, so twelve at once on two cores would measure only themselves."""
 
 UP_TIMEOUT_S, FOUND_TIMEOUT_S, CALL_TIMEOUT_S = 120.0, 60.0, 60.0
 ANSWER_TOKENS = 24
@@ -69,7 +69,7 @@ MIB = 2**20
 
 
 class Town:
-    """The processes, from the first to the last."""
+    """All processes of the network."""
 
     def __init__(self, root: Path, opened: list[Any]) -> None:
         self._root = root
@@ -88,7 +88,7 @@ class Town:
         self.sellers: list[OperatorHome] = []
 
     def add_nodes(self, count: int) -> None:
-        """`count` that sell and one that asks, a few starting at a time."""
+        """Start `count` sellers and one requester, a few at a time."""
         self.sellers = [self._home(f"node-{number}", SETTINGS) for number in range(1, count + 1)]
         self.asker = self._home("asker", {**SETTINGS, "OPENLEDGER_NODE_SERVE": "false"})
         with ThreadPoolExecutor(STARTING_AT_ONCE) as pool:
@@ -96,20 +96,20 @@ class Town:
 
     @property
     def nodes(self) -> list[OperatorHome]:
-        """All that run a daemon."""
+        """All nodes that run a daemon."""
         return [*self.sellers, self.asker]
 
     def wait_until_found(self) -> None:
-        """Return when every node knows every other seller, and that it serves."""
+        """Wait until every node knows every other seller as serving."""
         ids = {home.name: ask(home, "/status")["peer_id"] for home in self.nodes}
         wanted = {ids[home.name] for home in self.sellers}
         for home in self.nodes:
             others = wanted - {ids[home.name]}
-            what = f"{home.name} knows all {len(others)} that sell"
+            what = f"{home.name} knows all {len(others)} sellers"
             wait_for(what, lambda h=home, o=others: o <= serving(h), timeout_s=FOUND_TIMEOUT_S)
 
     def num_connections(self) -> list[int]:
-        """Of each node, the point counted."""
+        """Connections of each node, including the bootstrap node."""
         return [sum(peer["is_connected"] for peer in peers(home)) for home in self.nodes]
 
     def _bring_up(self, home: OperatorHome) -> None:
@@ -128,7 +128,7 @@ class Town:
 
 
 def ask(home: OperatorHome, path: str, words: dict[str, Any] | None = None) -> Any:
-    """One question to a daemon's control socket, without a process for it; one with words is posted."""
+    """Send a request to a daemon's control socket from this process; a request with a body is a POST."""
     socket = str(NodeHome(home.root).socket)
     with httpx.Client(transport=httpx.HTTPTransport(uds=socket), timeout=60) as client:
         response = client.request("GET" if words is None else "POST", f"http://node{path}", json=words)
@@ -160,7 +160,7 @@ def serving(home: OperatorHome) -> set[str]:
 
 
 def cpu_s(process_id: int) -> float:
-    """What a process has used of a core since it began, threads that have ended included; in ticks of 10 ms."""
+    """CPU time of a process since its start, including ended threads, in ticks of 10 ms."""
     fields = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -171,13 +171,13 @@ def rss_mib(process_id: int) -> float:
 
 
 def pss_mib(process_id: int) -> float:
-    """Its memory, of what it shares with others only its part."""
+    """Memory of a process, with its proportional part of shared pages."""
     lines = Path(f"/proc/{process_id}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 / MIB for line in lines if line.startswith("Pss:"))
 
 
 def worker_of(process: Process) -> int:
-    """The process that does the work of a verb: its child, which ends with it."""
+    """The process that does a command's work: its child, which ends with it."""
     threads = Path(f"/proc/{process.process_id}/task").glob("*/children")
     return next((int(child) for thread in threads for child in thread.read_text().split()), process.process_id)
 
@@ -193,7 +193,7 @@ def engine_id(home: OperatorHome) -> int:
 
 
 def measure_idle(town: Town, idle_s: float) -> dict[str, Any]:
-    """What processes use of a core while nobody asks anything, and what memory they hold."""
+    """CPU share and memory of processes without any requests."""
     groups = {
         "daemon": [daemon_id(home) for home in town.nodes],
         "engine": [engine_id(home) for home in town.sellers],
@@ -216,7 +216,7 @@ def measure_idle(town: Town, idle_s: float) -> dict[str, Any]:
 
 
 def measure_calls(town: Town, count: int) -> dict[str, Any]:
-    """Ask through one node's own API, several at once."""
+    """Send requests through one node's own API, several at once."""
     url, key = ask(town.asker, "/status")["api"]["url"], load_api_key(NodeHome(town.asker.root))
     load, began_s = os.getloadavg()[0], time.monotonic()
     headers = {"Authorization": f"Bearer {key}"}
@@ -256,7 +256,7 @@ def ask_once(client: httpx.Client, number: int) -> tuple[float, str | None]:
 
 
 def answered_by(town: Town) -> dict[str, int]:
-    """How many receipts each seller has signed."""
+    """The number of receipts that each seller has signed."""
     words = {"limit": CALLS}
     found = {home.name: len(ask(home, "/money/receipts", words)["receipts"]) for home in town.sellers}
     return {name: count for name, count in found.items() if count}
@@ -266,7 +266,7 @@ def answered_by(town: Town) -> dict[str, int]:
 
 
 async def measure_auctions(town: Town, count: int, folder: Path) -> dict[str, Any]:
-    """Call and award as a requester does, from a peer in this process, one auction after the other."""
+    """Run auctions as a requester does, one after the other, from a peer in this process."""
     network = town.network.network
     transport: Transport = load_plug("transport", "libp2p")(
         identity=secrets.token_bytes(32), listen=(LOOPBACK,), serve_rendezvous=False
@@ -305,7 +305,7 @@ async def measure_auctions(town: Town, count: int, folder: Path) -> dict[str, An
 
 
 async def hold_auction(transport: Transport, board: AdTable, network: str) -> int:
-    """One call to as many nodes as a requester asks, and its award; how many bid."""
+    """Send one call to as many nodes as a requester does, award it, and return the number of bids."""
     ads = board.offers(FAKE_BASE.digest, BASE_ONLY)
     SystemRandom().shuffle(ads)
     call = Call(
@@ -327,17 +327,17 @@ async def hold_auction(transport: Transport, board: AdTable, network: str) -> in
 
 
 class NoSeqs(Peers):
-    """Nothing is kept over a restart: there is none."""
+    """A store of sequence numbers that keeps nothing, because nothing restarts here."""
 
     def __init__(self) -> None:
         pass
 
     def seqs(self) -> dict[str, int]:
-        """None."""
+        """Return None."""
         return {}
 
     def keep_seqs(self, seqs: Any, *, now_ns: int) -> None:
-        """Keep none."""
+        """Keep nothing."""
 
 
 # ---- all of it
@@ -369,7 +369,7 @@ def measure(num_nodes: int, *, is_quick: bool, say: Callable[[str], None]) -> di
 
 @contextmanager
 def noted(runs: dict[str, Any], name: str, say: Callable[[str], None]) -> Iterator[dict[str, Any]]:
-    """Keep what a part has found, or why it found nothing: the others are measured all the same."""
+    """Keep a part's result, or its error, so that the other parts are still measured."""
     found: dict[str, Any] = {"load": os.getloadavg()[0]}
     try:
         yield found
@@ -428,7 +428,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     parser.add_argument("--quick", action="store_true", help="the short form")
-    parser.add_argument("--nodes", type=int, help=f"that sell; {NODES} unless told otherwise")
+    parser.add_argument("--nodes", type=int, help=f"number of sellers; default: {NODES}")
     words = parser.parse_args()
     num_nodes = words.nodes or (QUICK_NODES if words.quick else NODES)
     found = measure(num_nodes, is_quick=words.quick, say=lambda line: print(line, flush=True))

@@ -1,4 +1,4 @@
-"""Whether a sample was taken in peace: what of the cores everybody else used meanwhile."""
+"""Detection of disturbed samples, by the processor time that other processes used meanwhile."""
 
 import os
 import statistics
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 OTHERS_MAX_CORES = 0.12
-"""A sample beside more than this is dropped: spinning threads lose several times what a neighbour takes."""
+"""A sample is dropped above this, since spinning threads lose several times as much as a neighbour takes."""
 
 TRIES = 3
-"""Rounds beyond those wanted that may be spent on making up for dropped samples, a sample wanted."""
+"""Additional rounds per requested sample to replace dropped samples."""
 
 TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)
 class Samples:
-    """What one case gave: samples taken in peace, and those that were not."""
+    """Samples of one case, and the number of dropped ones."""
 
     kept: list[dict[str, Any]] = field(default_factory=list)
     others_cores: list[float] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Samples:
     error: str = ""
 
     def median(self, value: Callable[[dict[str, Any]], float]) -> float | None:
-        """Of something that each sample says; None if there is none."""
+        """The median of a figure over the samples; None without samples."""
         return statistics.median(map(value, self.kept)) if self.kept else None
 
 
@@ -37,7 +37,7 @@ Case = Callable[[], dict[str, Any]]
 def gather(
     cases: dict[str, Case], wanted: int, *, others_max: float, say: Callable[[str], None]
 ) -> dict[str, Samples]:
-    """Take samples of all cases in turn, round by round, until each has as many as wanted or was tried too often."""
+    """Sample all cases in turn, round by round, until each has enough samples or was tried too often."""
     found = {name: Samples() for name in cases}
     for _ in range(wanted * (1 + TRIES)):
         missing = [name for name, samples in found.items() if len(samples.kept) < wanted and not samples.error]
@@ -51,7 +51,7 @@ def gather(
 
 
 def take(samples: Samples, case: Case, others_max: float) -> None:
-    """One sample, kept or dropped; a case that fails is not tried again."""
+    """Take one sample and keep or drop it; a case that fails is not tried again."""
     cores = OthersMeter()
     try:
         sample = case()
@@ -67,24 +67,24 @@ def take(samples: Samples, case: Case, others_max: float) -> None:
 
 
 class PlayerError(Exception):
-    """A process that was to be timed failed; the message says how."""
+    """A timed process failed; the message says how."""
 
 
 class OthersMeter:
-    """Cores that processes outside our own tree have used since it was made."""
+    """Processor time that processes outside our own tree have used since its creation."""
 
     def __init__(self) -> None:
         self._began_s, self._machine_s, self._ours_s = time.monotonic(), machine_cpu_s(), tree_cpu_s(os.getpid())
 
     def read(self) -> float:
-        """So many cores on average."""
+        """The average number of cores."""
         took_s = max(time.monotonic() - self._began_s, 1e-3)
         machine_s, ours_s = machine_cpu_s() - self._machine_s, tree_cpu_s(os.getpid()) - self._ours_s
         return max(0.0, (machine_s - ours_s) / took_s)
 
 
 def machine_cpu_s() -> float:
-    """Busy time of all cores since boot; what a hypervisor stole counts as somebody's."""
+    """Busy time of all cores since boot, including time that a hypervisor stole."""
     user, nice, system, _, _, irq, softirq, steal = map(
         int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
     )
@@ -92,7 +92,7 @@ def machine_cpu_s() -> float:
 
 
 def tree_cpu_s(root: int) -> float:
-    """What a process, its children and theirs have used, also those that have ended and were waited for."""
+    """Processor time of a process and its descendants, including those that have ended and were waited for."""
     stats = dict(_stats())
     children: dict[int, list[int]] = {}
     for process_id, (parent_id, _) in stats.items():
@@ -106,7 +106,7 @@ def tree_cpu_s(root: int) -> float:
 
 
 def _stats() -> Iterable[tuple[int, tuple[int, float]]]:
-    """Process → its parent, and its CPU time with that of the children it has buried."""
+    """Process → its parent, and its CPU time with that of its reaped children."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:

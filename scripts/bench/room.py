@@ -35,17 +35,17 @@ FEW_REGISTERED = 8
 POOL_BATCHES = 3
 
 LAST_BEAT_S = 0.3
-"""An engine that falls idle says its figures once more: so long after the last answer they are here."""
+"""An idle engine reports its figures again, which arrive within this time after the last answer."""
 
 CALM_WITHIN_S = 120.0
-"""The engine looks at the load when it starts and chooses how to wait by it: our own load must have gone by then."""
+"""The engine chooses its wait policy by the load at its start, so our own load must have gone by then."""
 
 CALM_POLL_S = 2.0
 
 
 @dataclass(slots=True, kw_only=True)
 class Engines:
-    """What was found."""
+    """Samples and figures."""
 
     samples: dict[str, Samples] = field(default_factory=dict)
     starts: list[dict[str, Any]] = field(default_factory=list)
@@ -53,13 +53,13 @@ class Engines:
     kernel: str = ""
 
     def median(self, name: str, field: str) -> float | None:
-        """Of one figure of a case."""
+        """The median of one figure of a case."""
         return self.samples[name].median(lambda one: one[field]) if name in self.samples else None
 
     def why(self, *names: str) -> str:
-        """Why a case has no figure."""
+        """The reason for which a case has no figure."""
         missing = [name for name in names if name not in self.samples or not self.samples[name].kept]
-        return f"no sample of {', '.join(missing)} was taken in peace" if missing else ""
+        return f"no sample of {', '.join(missing)} was undisturbed" if missing else ""
 
 
 class Room:
@@ -83,7 +83,7 @@ class Room:
         return self._engine.process_id
 
     def enter(self, engine: Engine) -> None:
-        """Note how long it took to be ready."""
+        """Record the time until it was ready."""
         self._engine = engine
         start_s = time.monotonic() - self.began_s
         rss = resident_bytes(self.process_id)
@@ -94,7 +94,7 @@ class Room:
         )
 
     async def gather(self, cases: dict[str, Callable[[], Awaitable[dict[str, Any]]]]) -> None:
-        """Take samples of all cases in turn; the engine's client is trio's, so each is run back here."""
+        """Sample all cases in turn; each runs in this trio thread, where the engine's client lives."""
         in_thread = {name: partial(trio.from_thread.run, case) for name, case in cases.items()}
         work = partial(
             gather, in_thread, self.setting.shape.samples, others_max=self._others_max, say=self.setting.say
@@ -102,30 +102,30 @@ class Room:
         self.found.samples |= await trio.to_thread.run_sync(work)
 
     async def batch(self, adapters: Items[AdapterSource | None], answer_tokens: int | None = None) -> dict[str, Any]:
-        """Fresh prompts, all at once."""
+        """A batch of fresh prompts, all at once."""
         return summary(await self._time(adapters, answer_tokens))
 
     async def warm(self, adapters: list[AdapterSource | None]) -> dict[str, Any]:
-        """The same when every adapter is on the device."""
+        """A batch whose adapters are all on the device."""
         await self.touch([source for source in adapters if source])
         return await self.batch(adapters)
 
     async def beside_neighbour(self, adapters: list[AdapterSource | None]) -> dict[str, Any]:
-        """The same while another process takes one core."""
+        """A warm batch while another process uses one core."""
         await self.touch([source for source in adapters if source])
         with neighbour():
             return await self.batch(adapters)
 
     async def all_cold(self) -> dict[str, Any]:
-        """A batch whose adapters are all on the disk alone."""
+        """A batch whose adapters are all only on the disk."""
         return await self.batch(await self._not_here(self.setting.shape.batch))
 
     async def lone_cold(self) -> dict[str, Any]:
-        """One after the other, each with an adapter that is on the disk alone."""
+        """Requests one after the other, each with an adapter that is only on the disk."""
         return await self.lone(self.of_one_rank(await self._not_here(len(self.pool))))
 
     async def lone(self, adapters: Items[AdapterSource | None]) -> dict[str, Any]:
-        """One order after the other, a token each."""
+        """Requests one after the other, with one token each."""
         times = []
         for source in adapters:
             forget(files_below(folder_of(source), self.options.settings.cache_folder if source else None))
@@ -133,11 +133,11 @@ class Room:
         return {"first_s": statistics.median(times)}
 
     async def touch(self, sources: list[AdapterSource]) -> None:
-        """Have each adapter on the device once: what is done at a first sight of it is done then."""
+        """Load each adapter once, so that its one-time work is done."""
         await self._time(sources, 1)
 
     async def traffic(self, registered: int) -> dict[str, Any]:
-        """Zipf's traffic over so many adapters: a first half that fills the cache, and a second that is timed."""
+        """Zipf traffic over a number of adapters: the first half fills the cache, and the second is timed."""
         requests = self.setting.shape.requests
         drawn = [self.setting.sources[one] for one in draw_zipf(registered, 2 * requests, seed=next(self._numbers))]
         await self._time(drawn[:requests], None)
@@ -149,7 +149,7 @@ class Room:
         return {**summary(timing), **counted, **loads, "resident": len(self._engine.beat.resident)}
 
     async def memory(self, before: int) -> dict[str, Any]:
-        """What adapters have taken, beside their budget; and the most that the process ever had."""
+        """Memory that adapters took, their budget, and the peak of the process."""
         figures = await self._figures()
         return {
             "budget_bytes": self.budget_bytes,
@@ -165,17 +165,17 @@ class Room:
         return {name: getattr(beat, name) for name in BEAT_FIELDS}
 
     def of_one_rank(self, sources: list[AdapterSource]) -> list[AdapterSource]:
-        """A few of the first rank, so that loads are of one size."""
+        """A few adapters of the first rank, so that loads have one size."""
         firsts = {source.id for source in self.setting.sources[:: len(RANKS)]}
         return [source for source in sources if source.id in firsts][:FEW_REGISTERED]
 
     @property
     def pool(self) -> list[AdapterSource]:
-        """Adapters to be cold: so many that there always are enough of them, since fewer fit."""
+        """Enough adapters that some are always cold, since fewer fit."""
         return self.setting.sources[-POOL_BATCHES * self.setting.shape.batch :]
 
     async def _not_here(self, many: int) -> list[AdapterSource]:
-        """Adapters that were on the device once and are not now; their files are forgotten."""
+        """Adapters that were evicted from the device; their files are dropped from the page cache."""
         await self._figures()
         resident = set(self._engine.beat.resident)
         absent = [source for source in self.pool if source.id not in resident][:many]
@@ -208,7 +208,7 @@ BEAT_FIELDS = (
 
 
 def options_of(setting: Setting, adapter_cache_bytes: int) -> EngineOptions:
-    """As an operator's daemon would start it on this base, with a batch and a context of the shape."""
+    """Open the engine as a daemon would on this base, with the shape's batch and context."""
     return EngineOptions(
         backend="torch_lora",
         settings=BackendSettings(
@@ -229,7 +229,7 @@ def options_of(setting: Setting, adapter_cache_bytes: int) -> EngineOptions:
 
 
 def wait_until_calm(setting: Setting) -> None:
-    """Wait until the load of the last minute has gone; the short form does not."""
+    """Wait until the load average has fallen; the short form does not."""
     deadline_s = time.monotonic() + (CALM_WITHIN_S if setting.shape == FULL else 0)
     while os.getloadavg()[0] >= (os.cpu_count() or 1) / 2 and time.monotonic() < deadline_s:
         time.sleep(CALM_POLL_S)
@@ -237,7 +237,7 @@ def wait_until_calm(setting: Setting) -> None:
 
 @contextmanager
 def neighbour() -> Iterator[None]:
-    """A process that wants a core for itself."""
+    """A process that uses one core."""
     process = subprocess.Popen([sys.executable, "-c", NEIGHBOUR])
     try:
         yield

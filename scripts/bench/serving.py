@@ -1,8 +1,8 @@
 """The engine's bars: our backends beside transformers, PEFT and vLLM, and the node's own engine and daemon at work.
 
-Everything runs on the CPU, in turns, in one run: samples of all contenders interleave, each contender is a process of
-its own that is stopped while it is not its turn, and a sample beside a busy neighbour is dropped. `--json` prints one
-object on its last line; `--quick` is a short form whose figures mean nothing. Wants a machine that nobody else uses.
+Everything runs on the CPU in one run, and the samples of all contenders interleave. Each contender is a process of
+its own that is stopped outside its turn, and a sample disturbed by other processes is dropped. `--json` prints one
+object on the last line; `--quick` is a short form whose figures mean nothing. Use an otherwise idle machine.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = Home(ROOT / ".home")
-"""Where `make test` keeps the demo base."""
+"""The folder in which `make test` keeps the demo base."""
 
 PEERS = ("peft", "vllm")
 ANYBODY = float("inf")
@@ -44,7 +44,7 @@ Part = Callable[[Setting, float], tuple[list[Bar], Found]]
 
 
 def measure(setting: Setting, peers: list[str], others_max: float, only: list[str]) -> Found:
-    """The bars of the parts asked for; each part is closed before the next one begins."""
+    """Measure the bars of the selected parts; each part is closed before the next one starts."""
     load, began_s, bars, runs = os.getloadavg()[0], time.monotonic(), [], {}
     parts: dict[str, Part] = {"exact": exact_part, "engines": engines_part}
     versions: dict[str, str] = {}
@@ -64,7 +64,7 @@ def measure(setting: Setting, peers: list[str], others_max: float, only: list[st
 
 
 def add(name: str, part: Part, setting: Setting, others_max: float, bars: list[Bar], runs: Found) -> None:
-    """Let one part run; if it breaks, what the others measured is not lost."""
+    """Run one part; if it fails, the results of the others are kept."""
     try:
         found, more = part(setting, others_max)
     except (PlayerError, NodeError, OSError) as error:
@@ -98,7 +98,7 @@ def engines_part(setting: Setting, others_max: float) -> tuple[list[Bar], Found]
 
 
 def versions_of(contenders: dict[str, Any]) -> dict[str, str]:
-    """What the contenders say that ours does not know: the versions of another environment."""
+    """Versions that the contenders report from other environments."""
     return {name: one for each in contenders.values() for name, one in each.about.get("versions", {}).items()}
 
 
@@ -127,7 +127,7 @@ def prepare(scratch: Path, *, is_quick: bool, say: Callable[[str], None]) -> Set
     base = find_base(HOME, DEMO_BASE_NAME).folder
     assert base is not None, "the demo base has files"
     sources = write_adapters(scratch / "adapters", base, max(shape.registered), say)
-    os.sync()  # else the kernel writes gigabytes while the first samples are taken
+    os.sync()  # otherwise the kernel writes gigabytes during the first samples
     return Setting(
         base=base,
         scratch=scratch,
@@ -143,12 +143,12 @@ def read_words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object on the last line")
     parser.add_argument("--quick", action="store_true", help="the short form")
-    parser.add_argument("--peers", help="beside transformers: peft,vllm, as the long form has; the short has peft")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts of it, by commas; unless told otherwise all")
+    parser.add_argument("--peers", help="in addition to transformers; default: peft,vllm, or peft with --quick")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts to run, separated by commas; default: all")
     parser.add_argument(
         "--work",
         type=Path,
-        help="a folder for 15 GB of adapters and what is packed of them; a temporary one unless told otherwise",
+        help="a folder for 15 GB of adapters and their packed files; default: a temporary one",
     )
     parser.add_argument(
         "--write-docs", type=Path, nargs="?", const=ROOT / "docs", help="write figures and charts into the docs"
@@ -157,10 +157,10 @@ def read_words() -> argparse.Namespace:
 
 
 def names_of(words: str, known: Sequence[str]) -> list[str]:
-    """Names written with commas between them, in the order in which they are known."""
+    """Parse comma-separated names, in the order in which they are known."""
     named = {name for name in words.split(",") if name}
     if unknown := named - set(known):
-        raise SystemExit(f"{', '.join(sorted(unknown))}: there are {', '.join(known)}")
+        raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
     return [name for name in known if name in named]
 
 
@@ -169,13 +169,13 @@ def main() -> None:
     usual = PEERS[0] if words.quick else ",".join(PEERS)
     peers, only = names_of(usual if words.peers is None else words.peers, PEERS), names_of(words.only, PARTS)
     if words.write_docs and only != list(PARTS):
-        raise SystemExit("the page has all parts: leave out --only")
+        raise SystemExit("--write-docs needs all parts: leave out --only")
     with tempfile.TemporaryDirectory() if words.work is None else nullcontext(words.work) as folder:
         setting = prepare(Path(folder), is_quick=words.quick, say=lambda line: print(line, flush=True))
         found = measure(setting, peers, ANYBODY if words.quick else OTHERS_MAX_CORES, only)
     show_bars("Serving", found["bars"])
     if words.write_docs:
-        from serving_page import write_page  # draws: only here
+        from serving_page import write_page  # imported late: it needs the drawing library
 
         write_page(found, words.write_docs)
     if words.json:

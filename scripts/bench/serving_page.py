@@ -1,4 +1,4 @@
-"""What docs/reference/benchmarks.md says of the engine, and its charts: written from one run's own object."""
+"""The engine's part of docs/reference/benchmarks.md and its charts, written from the result of one run."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ MEANINGS = {
 
 
 def write_page(found: dict[str, Any], docs: Path) -> None:
-    """Put the figures between the page's two marks, draw the charts, and keep the run beside them."""
+    """Write the figures between the page's two marks, draw the charts, and store the run beside them."""
     page, pictures = docs / "reference" / "benchmarks.md", docs / "pictures"
     pictures.mkdir(exist_ok=True)
     runs = found["runs"]
@@ -64,7 +64,7 @@ def write_page(found: dict[str, Any], docs: Path) -> None:
 
 
 def render(found: dict[str, Any]) -> str:
-    """All that stands between the marks."""
+    """The text between the marks."""
     runs = found["runs"]
     parts = [
         machine(found),
@@ -99,7 +99,7 @@ def bars_table(bars: list[dict[str, Any]]) -> str:
 
 
 def rates_table(backends: dict[str, Any]) -> str:
-    """Contenders down, adapters in the batch across, a batch of one last."""
+    """A row for each contender and a column for each number of adapters, with a batch of one last."""
     cases = sorted(
         {name.partition("/")[2] for name in backends}, key=lambda case: (case[0] == "o", adapters_in(case))
     )
@@ -112,7 +112,7 @@ def rates_table(backends: dict[str, Any]) -> str:
 
 
 def adapters_in(case: str) -> int:
-    """Of "k32" and "one1": 32 and 1."""
+    """The number of adapters of a case: 32 for "k32", and 1 for "one1"."""
     return int(case.lstrip("kone"))
 
 
@@ -131,7 +131,7 @@ def remarks(runs: dict[str, Any]) -> str:
 
 
 def traffic_table(cases: dict[str, Any]) -> str:
-    """What each number of registered adapters came to, by the last sample's own counters."""
+    """Results for each number of registered adapters, by the counters of the last sample."""
     rows = [
         "| registered | tokens a second | found on the device | loads | a load, median; p95 | failed |",
         "|---|---|---|---|---|---|",
@@ -167,7 +167,7 @@ def mib(size_bytes: float) -> str:
 
 
 def distinct_lines(backends: dict[str, Any]) -> dict[str, dict[int, float]]:
-    """Contender → adapters in the batch → tokens a second."""
+    """Contender → adapters in the batch → tokens per second."""
     lines: dict[str, dict[int, float]] = {}
     for case, figures in backends.items():
         player, _, kind = case.partition("/")
@@ -183,7 +183,7 @@ def distinct_lines(backends: dict[str, Any]) -> dict[str, dict[int, float]]:
 
 
 def registered_line(cases: dict[str, Any]) -> dict[int, float]:
-    """Registered adapters → tokens a second, the median of its samples."""
+    """Registered adapters → tokens per second, the median of the samples."""
     kept = {name: case["kept"] for name, case in cases.items() if name.startswith("registered ") and case["kept"]}
     rates = {int(name.split()[1]): sorted(one["tokens_per_s"] for one in runs) for name, runs in kept.items()}
     return {many: each[len(each) // 2] for many, each in sorted(rates.items())}

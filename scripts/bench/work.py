@@ -1,4 +1,4 @@
-"""What everybody is asked to do: the same prompts, and the same adapters spread over them in the same way."""
+"""The work of all contenders: the same prompts, with the same adapters spread over them in the same way."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ WORD_LETTERS_MIN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How much work a sample is."""
+    """The amount of work in a sample."""
 
     batch: int
     prompt_tokens: int
@@ -32,7 +32,7 @@ class Shape:
 
     @property
     def few(self) -> int:
-        """The batch's adapters where they are not all different: 8 of 32."""
+        """Distinct adapters in a batch where they are not all different: 8 of 32."""
         return self.batch // 4
 
     @property
@@ -69,14 +69,14 @@ QUICK = Shape(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """Words that are a token each, so that the text and the ids are of the same length to everybody."""
+    """Words of one token each, so that text and ids have the same length for all contenders."""
 
     ids: list[int]
     text: str
 
 
 class PromptDrawer:
-    """Draws prompts that nobody has seen before."""
+    """Draws prompts that no contender has seen before."""
 
     def __init__(self, base: Path, tokens: int) -> None:
         self._tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
@@ -89,7 +89,7 @@ class PromptDrawer:
         self._draws = np.random.default_rng(7)
 
     def draw(self, count: int) -> list[Prompt]:
-        """So many more."""
+        """Draw the next prompts."""
         return [self._draw_one() for _ in range(count)]
 
     def _draw_one(self) -> Prompt:
@@ -101,7 +101,7 @@ class PromptDrawer:
 
 
 def write_adapters(folder: Path, base: Path, count: int, say: Callable[[str], None]) -> list[AdapterSource]:
-    """So many adapters, half of them of one rank and half of the other."""
+    """Write adapters, half of them of one rank and half of the other."""
     linears = read_linears(base)
     sources = []
     for number in range(count):
@@ -117,7 +117,7 @@ def spread(sources: list[AdapterSource], batch: int, distinct: int) -> list[Adap
 
 
 def draw_zipf(registered: int, count: int, seed: int) -> list[int]:
-    """Which adapter each request names: the r-th most loved is asked for as 1 / r^1.1."""
+    """The adapter of each request; the r-th most popular has a weight of 1 / r^1.1."""
     odds = 1 / np.arange(1, registered + 1) ** ZIPF
     return [int(one) for one in np.random.default_rng(seed).choice(registered, count, p=odds / odds.sum())]
 

@@ -1,4 +1,4 @@
-"""Peers' names and signatures, filters, and advertisements as they travel; and those that are refused."""
+"""Peer ids and signatures, filters, and encoded advertisements, valid and refused."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ CONTENT = content_of(AD)
 
 
 def enveloped(body: bytes, seed: bytes = SEED, **changes: Any) -> str:
-    """Any body, rightly signed, in an envelope of which something may be changed."""
+    """A correctly signed body in an envelope, parts of which may be changed."""
     signed = sign_as_peer(seed, b"openledger.advertisement/1" + bytes_of(sha256_digest(body)))
     fields = SignedAdvertisement(body=body, public_key=public_key_of(seed), signature=signed)
     return hex_of(pack_map({"v": 1, "t": "ad", **to_fields(fields), **changes}))

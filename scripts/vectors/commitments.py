@@ -1,4 +1,4 @@
-"""What a receipt says of prompt, answer and tokens."""
+"""Commitments of a receipt to prompt, answer and tokens."""
 
 from typing import Any
 

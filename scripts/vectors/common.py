@@ -1,7 +1,7 @@
-"""What all vectors share: their form, and the accounts and digests that stand in them.
+"""Common parts of all vectors: their form, and the accounts and digests in them.
 
-Inputs of the money path are flat objects, or lists of such: hex texts, numbers below 2^53 as they are, and all other
-integers as decimal text, so that a contract's test reads them as well.
+Inputs of the money path are flat objects or lists of them, with bytes as hex strings, integers below 2^53 as numbers
+and other integers as decimal strings, so that the contract tests can read them, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,7 +55,7 @@ def rewards(given: Mapping[str, Any]) -> Domain:
 
 
 def read(cls: type[T], given: Mapping[str, Any], **more: object) -> T:
-    """Build `cls` from a flat object that holds its fields, and those of the dataclasses in it."""
+    """Build `cls` from a flat object with its fields and those of the dataclasses in it."""
     values: dict[str, Any] = dict(more)
     for spec in fields(cls):  # type: ignore[arg-type]  # always a dataclass
         kind: Any = spec.type
@@ -69,7 +69,7 @@ def read(cls: type[T], given: Mapping[str, Any], **more: object) -> T:
 
 
 def write(value: object) -> Any:
-    """Write dataclasses, lists and numbers as the vectors hold them; dataclasses within are not flattened."""
+    """Convert dataclasses, lists and numbers to the form in the vectors; nested dataclasses are not flattened."""
     return _written(to_plain(value))
 
 

@@ -1,4 +1,4 @@
-"""The frames of the streams `call`, `ads` and `adapter`, who wins a call, and files in chunks."""
+"""Frames of the streams `call`, `ads` and `adapter`, the award of a call, and files in chunks."""
 
 from typing import Any
 
@@ -112,7 +112,7 @@ BYTES = ("data",)
 
 
 def unwritten(value: Any) -> Any:
-    """JSON to what a frame holds: chunks and advertisements are bytes."""
+    """Convert JSON to the content of a frame: chunks and advertisements are bytes."""
     if isinstance(value, list):
         return [unwritten(entry) for entry in value]
     if not isinstance(value, dict):
@@ -137,11 +137,11 @@ def read_back(protocol: Any) -> Rule:
 
 
 def reads(frames: list[Case], refused: list[Case]) -> list[Case]:
-    """What is read: each frame that is written, and some that are not what they must be."""
+    """Frames to read: each written frame, and some invalid ones."""
     return [(name, why, hex_of(encode_frame(unwritten(given)))) for name, why, given in (*frames, *refused)]
 
 
-# ---- who wins
+# ---- the award
 
 
 def offer(

@@ -1,4 +1,4 @@
-"""Claims and payouts: what contracts keep by hash, and who earns what."""
+"""Claims and payouts: the records that contracts keep by hash, and the earnings of each account."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -82,7 +82,7 @@ REGISTRY = {
 
 
 def item(salt: str, *amounts: int, start: int = 0, **changes: Any) -> dict[str, Any]:
-    """A sound item of a channel of its own; `amounts` are its parts by adapter."""
+    """A valid item of a channel of its own; `amounts` are its parts by adapter."""
     config = {"payer": PAYER, "authorizer": AUTHORIZER, "node": NODE, "withdraw_delay_s": 40, "salt": digest(salt)}
     total = str(start + sum(amounts))
     voucher = {

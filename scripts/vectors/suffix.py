@@ -1,6 +1,6 @@
-"""suffix-v1 and what it stands on: near-duplicates, suffix arrays, rarity, scores, the roots of index and owners.
+"""suffix-v1 and its parts: near-duplicates, suffix arrays, rarity, scores, and the roots of index and owners.
 
-Rows are lists of token ids; where they are texts, a token is a byte of their UTF-8. Scores are decimal texts.
+Rows are lists of token ids, or strings, whose tokens are their UTF-8 bytes. Scores are decimal strings.
 """
 
 from collections.abc import Mapping

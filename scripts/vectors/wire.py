@@ -102,7 +102,7 @@ LONG_NUMBERS = ("seed", "seq", "withdraw_delay_s")
 
 
 def unwritten(value: Any) -> Any:
-    """JSON to what a frame holds: signatures are bytes, long numbers integers."""
+    """Convert JSON to the content of a frame: signatures are bytes, and long numbers are integers."""
     if isinstance(value, list):
         return [unwritten(entry) for entry in value]
     if not isinstance(value, dict):

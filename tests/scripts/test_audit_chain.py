@@ -146,7 +146,7 @@ def test_a_wrong_chain_is_refused(file: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_an_endpoint_that_is_down_is_refused(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    check_refused(Ran(capsys, "http://127.0.0.1:9", file), ChainError, "is it up")
+    check_refused(Ran(capsys, "http://127.0.0.1:9", file), ChainError, "check that it is running")
 
 
 def test_what_an_endpoint_says_can_not_move_the_cursor() -> None:

@@ -1,4 +1,4 @@
-"""Our backend without scheduler, process or HTTP around it: prompts in pieces, then a token of everybody a step."""
+"""Our backend without scheduler, process or HTTP: chunked prompts, then one token of every row per step."""
 
 import time
 from collections.abc import Sequence as Items
@@ -9,12 +9,12 @@ from openledger_node.models.adapter_source import AdapterSource
 from openledger_protocol.inference import SamplingParams
 
 PREFILL_TOKENS_MAX = 512
-"""Of one step: what the node's own scheduler takes unless it is told otherwise."""
+"""Tokens of one step: the default of the node's scheduler."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """What came of a batch."""
+    """The result of a batch."""
 
     wall_s: float = 0.0
     first_s: list[float] = field(default_factory=list)  # of each row, from the start
@@ -23,13 +23,13 @@ class Run:
 
     @property
     def tokens(self) -> int:
-        """Of all answers."""
+        """Tokens of all answers."""
         return sum(map(len, self.drawn))
 
 
 @dataclass(slots=True, kw_only=True)
 class Line:
-    """One sequence, and the blocks that are its own."""
+    """One sequence, and its own blocks."""
 
     id: str
     prompt: tuple[int, ...]
@@ -38,7 +38,7 @@ class Line:
     drawn: list[Drawn] = field(default_factory=list)
 
     def row(self, position: int, token_ids: tuple[int, ...]) -> BatchRow:
-        """Its part of a step; a token is drawn once nothing of the prompt follows."""
+        """Its part of a step; a token is drawn once the prompt is complete."""
         end = position + len(token_ids)
         output_ids = tuple(one.token for one in self.drawn)
         is_last = end == len(self.prompt) + len(output_ids)
@@ -60,7 +60,7 @@ def run_batch(
     *,
     logprobs: int | None = None,
 ) -> Run:
-    """Answer all prompts greedily, whatever token would end a text."""
+    """Answer all prompts greedily, and ignore tokens that would end the text."""
     sampling = SamplingParams(max_tokens=answer_tokens, seed=0, temperature=0.0, logprobs=logprobs)
     count = -(-(max(map(len, prompts)) + answer_tokens) // BLOCK_TOKENS)
     lines = [
@@ -100,7 +100,7 @@ def _prefill(backend: Backend, lines: list[Line], run: Run, began_s: float) -> N
 
 
 def _pieces(left: list[tuple[Line, int]]) -> tuple[list[BatchRow], int, list[tuple[Line, int]]]:
-    """The next step's pieces of prompts, in order, and what is left behind them."""
+    """The prompt chunks of the next step, in order, and the tokens left after them."""
     rows, room, after = [], PREFILL_TOKENS_MAX, []
     for line, done in left:
         count = min(room, len(line.prompt) - done)

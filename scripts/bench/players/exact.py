@@ -1,6 +1,6 @@
-"""Correctness: our logits and tokens against PEFT's in float32, alone and in a batch, and what bfloat16 loses.
+"""Correctness: our logits and tokens against PEFT's in float32, alone and in a batch, and the loss by bfloat16.
 
-Both say log probabilities: PEFT of every token, ours of the likeliest. They are compared where ours says something.
+PEFT reports the log probability of every token, ours only of the likeliest. They are compared where ours has one.
 """
 
 import gc
@@ -20,7 +20,7 @@ from openledger_protocol.constants import LOGPROBS_MAX
 
 
 def reference(base: str, prompts: list[list[int]], adapters: list[str], answer_tokens: int) -> list[Any]:
-    """PEFT's own answers in float32: a row's tokens, and the log probabilities of each step's whole vocabulary."""
+    """PEFT's answers in float32: each row's tokens, and the log probabilities of each step's whole vocabulary."""
     model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     names = {folder: f"a{number}" for number, folder in enumerate(dict.fromkeys(adapters))}
     for folder, name in names.items():
@@ -55,7 +55,7 @@ def answer_alone(model: Any, prompt: list[int], answer_tokens: int) -> tuple[lis
 
 
 def errors(theirs: list[Any], ours: list[list[Drawn]]) -> list[float]:
-    """How far our log probabilities are from PEFT's, as long as both have said the same so far."""
+    """Difference of our log probabilities from PEFT's, as long as both have produced the same tokens."""
     found = []
     for (tokens, chances), drawn in zip(theirs, ours, strict=True):
         for step, one in enumerate(drawn):
@@ -66,13 +66,13 @@ def errors(theirs: list[Any], ours: list[list[Drawn]]) -> list[float]:
 
 
 def identical(theirs: list[list[int]], ours: list[list[int]]) -> float:
-    """The share of tokens that are the same."""
+    """The share of equal tokens."""
     same = [a == b for one, other in zip(theirs, ours, strict=True) for a, b in zip(one, other, strict=True)]
     return sum(same) / len(same)
 
 
 def answer_with(backend: Backend, words: dict[str, Any]) -> tuple[list[list[Drawn]], list[list[Drawn]]]:
-    """Every row's answer in one batch, and each of the first rows' alone."""
+    """Answer every row in one batch, and each of the first rows alone."""
     sources = [source_of(folder) for folder in words["adapters"]]
     for source in set(sources):
         backend.load_adapter(source.id, backend.read_adapter(source))

@@ -1,4 +1,4 @@
-"""Our backend in a process of its own: throughput, cold loads, and what memory could deliver at best."""
+"""Our backend in a process of its own: throughput, cold loads, and the limit of memory bandwidth."""
 
 import time
 from typing import Any
@@ -15,7 +15,7 @@ from openledger_protocol.primitives import AdapterId
 
 
 def open_backend(words: dict[str, Any], **changes: Any) -> Backend:
-    """The node's own plug, as the engine would open it."""
+    """Open the node's own plug as the engine does."""
     settings: dict[str, Any] = {
         "base_folder": words["base"],
         "device": "cpu",
@@ -46,7 +46,7 @@ class Player:
         self._loaded: dict[str, HostAdapter] = {}
 
     def load(self, folders: list[str]) -> dict[str, Any]:
-        """Bring adapters into memory, before anything is timed."""
+        """Load adapters before anything is timed."""
         began_s = time.perf_counter()
         for folder in folders:
             if folder not in self._loaded:
@@ -60,7 +60,7 @@ class Player:
         return {"wall_s": run.wall_s, "first_s": run.first_s, "steps_s": run.steps_s, "tokens": run.tokens}
 
     def cold(self, folder: str) -> dict[str, Any]:
-        """Load one adapter whose files the machine has forgotten, and unload it again."""
+        """Load one adapter whose files are not in the page cache, and unload it again."""
         forget(files_below(folder, self._cache_folder))
         began_s = time.perf_counter()
         adapter = self._bring(folder)
@@ -69,13 +69,13 @@ class Player:
         return {"wall_s": wall_s, "bytes": adapter.size_bytes}
 
     def floor(self, adapters: list[str | None], context: int) -> dict[str, Any]:
-        """What a decode step must read, and multiply, and how fast this machine does either just now."""
+        """The bytes and multiplications of a decode step, and the machine's current speed of both."""
         profile = self.backend.profile
         lora = sum(self._loaded[folder].size_bytes for folder in {one for one in adapters if one})
         cached = len(adapters) * context * profile.block_bytes // BLOCK_TOKENS
         total = profile.base_bytes + lora + cached
         rate, why = read_bandwidth(self._cache_folder, profile.threads, total)
-        # Each number of the weights meets each row that uses it once: a multiplication and an addition.
+        # Each weight is multiplied once for each row that uses it: one multiplication and one addition.
         operations = len(adapters) * profile.base_bytes + sum(self._loaded[one].size_bytes for one in adapters if one)
         speed = multiply_rate(self._cache_folder, profile.threads)
         return {

@@ -1,4 +1,4 @@
-"""The peers that everybody has: transformers' batched generate, and PEFT's mixed batch (`adapter_names`)."""
+"""The common alternatives: transformers' batched generate, and PEFT's mixed batch (`adapter_names`)."""
 
 import time
 from typing import Any
@@ -14,7 +14,7 @@ BASE_ROW = "__base__"
 
 
 class Clock(LogitsProcessor):
-    """Notes when each step's logits are there; changes nothing."""
+    """Records the time of each step's logits, and changes nothing."""
 
     def __init__(self) -> None:
         self.times_s: list[float] = []
@@ -26,7 +26,7 @@ class Clock(LogitsProcessor):
 
 
 class Player:
-    """One model, and the adapters it was asked for so far."""
+    """One model, and the adapters loaded so far."""
 
     def __init__(self, base: str, dtype: str, threads: int) -> None:
         torch.set_num_threads(threads)
@@ -34,7 +34,7 @@ class Player:
         self._names: dict[str, str] = {}  # folder → PEFT's name
 
     def load(self, folders: list[str]) -> dict[str, Any]:
-        """Bring adapters into memory, before anything is timed."""
+        """Load adapters before anything is timed."""
         began_s = time.perf_counter()
         for folder in folders:
             if folder not in self._names:

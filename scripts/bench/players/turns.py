@@ -1,4 +1,4 @@
-"""A player's side of its pipe: one JSON object a line in, one out. Standard library only: packages differ."""
+"""A player's side of the pipe: one JSON object per line in, and one out. Standard library only."""
 
 import ctypes
 import json
@@ -15,10 +15,10 @@ PR_SET_PDEATHSIG = 1
 def take_turns(
     open_player: Callable[[dict[str, Any]], tuple[dict[str, Any], Mapping[str, Callable[..., Any]]]],
 ) -> None:
-    """Open the player with the words of the command line, then do what each line says until there is none.
+    """Open the player with the words of the command line, and then do each line's request until the input ends.
 
-    Lines are answered on what was standard output; whatever libraries print goes to standard error. A player that is
-    stopped (SIGSTOP) would not see its starter go: the kernel ends it then.
+    Answers go to the original stdout, and everything that libraries print goes to stderr. A player that is stopped
+    by SIGSTOP can't notice the end of its parent, so the kernel kills it then.
     """
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w")

@@ -1,4 +1,4 @@
-"""vLLM on the CPU, by its offline API, in an environment of its own: nothing here imports the node's packages."""
+"""vLLM on the CPU, by its offline API. It runs in another environment, so it imports none of the node's packages."""
 
 import os
 import time
@@ -30,7 +30,7 @@ class Player:
         self._numbers: dict[str, int] = {}  # folder → vLLM's id, from 1
 
     def load(self, folders: list[str]) -> dict[str, Any]:
-        """Bring adapters into memory, as a first request for each would."""
+        """Load adapters, as a first request for each would."""
         began_s = time.perf_counter()
         for folder in folders:
             self._llm.llm_engine.add_lora(self._request(folder))
@@ -42,7 +42,7 @@ class Player:
         return {"wall_s": wall_s, "first_s": [], "steps_s": [], "tokens": tokens}
 
     def first(self, prompts: list[list[int]], adapters: list[str | None]) -> dict[str, Any]:
-        """The time to everybody's first token: an answer of one token each."""
+        """The time to the first token of all rows, by answers of one token."""
         wall_s, _ = self._generate(prompts, adapters, 1)
         return {"first_s": [wall_s] * len(prompts)}
 
