@@ -38,9 +38,9 @@ REFUSALS: Final[tuple[tuple[str, Refusal], ...]] = (
 
 def refusal_of(message: str) -> Refusal:
     """Classify the message with which an endpoint rejects a transaction."""
-    words = message.lower()
+    lowered = message.lower()
     # Match at the start of a word: "unknown transaction type" is not "known transaction".
-    return next((refusal for part, refusal in REFUSALS if re.search(f"(?<![a-z]){part}", words)), "other")
+    return next((refusal for part, refusal in REFUSALS if re.search(f"(?<![a-z]){part}", lowered)), "other")
 
 
 # ---- rpc client
@@ -119,8 +119,8 @@ class RpcClient:
 
     def logs(self, addresses: Sequence[Address], first: int, last: int) -> list[Log]:
         """Logs of these contracts, in order, each from a block that the endpoint still shows."""
-        wanted = {"address": list(addresses), "fromBlock": hex_quantity(first), "toBlock": hex_quantity(last)}
-        logs = self._ask("eth_getLogs", [wanted], lambda answer: [_log(fields) for fields in _list(answer)])
+        log_filter = {"address": list(addresses), "fromBlock": hex_quantity(first), "toBlock": hex_quantity(last)}
+        logs = self._ask("eth_getLogs", [log_filter], lambda answer: [_log(fields) for fields in _list(answer)])
         self._check_logs(logs, frozenset(addresses), first, last)
         return logs
 

@@ -166,14 +166,14 @@ def _genesis(file: Path) -> Genesis:
     return genesis
 
 
-def _free_port(wanted: int) -> int:
+def _free_port(requested: int) -> int:
     """The port, or any free one for 0. Checked before the start, as another program there might answer for anvil."""
     try:
-        with socket.create_server((HOST, wanted)) as probe:
+        with socket.create_server((HOST, requested)) as probe:
             port: int = probe.getsockname()[1]
             return port
     except OSError as error:
-        raise port_taken(wanted, error) from error
+        raise port_taken(requested, error) from error
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", url: str) -> None:

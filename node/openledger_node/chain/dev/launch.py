@@ -21,21 +21,21 @@ CHAIN_FILES: Final[dict[Engine, str]] = {"embedded": "chain.db", "anvil": "anvil
 CHECKOUT = Path(__file__).resolve().parents[4]
 
 
-def engine_of(folder: Path, wanted: str) -> Engine:
+def engine_of(folder: Path, requested: str) -> Engine:
     """The engine for a chain's folder; `auto` is the engine that created the chain, or else the embedded one.
 
     Raises:
         ChainError: there is no such engine, or another one created the chain.
     """
     created: list[Engine] = [engine for engine, name in CHAIN_FILES.items() if (folder / name).exists()]
-    if wanted == "auto":
+    if requested == "auto":
         return created[0] if created else "embedded"
     for engine in CHAIN_FILES:
-        if engine == wanted:
+        if engine == requested:
             if created and engine not in created:
                 raise ChainError(f"{created[0]} created the chain in {folder}: use that engine, or another folder")
             return engine
-    raise ChainError(f"there is no engine {wanted!r}: use auto, {' or '.join(CHAIN_FILES)}")
+    raise ChainError(f"there is no engine {requested!r}: use auto, {' or '.join(CHAIN_FILES)}")
 
 
 def find_anvil() -> Path | None:

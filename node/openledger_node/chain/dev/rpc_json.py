@@ -193,7 +193,7 @@ class LogFilter:
             return False
         if len(self.topics) > len(topics):
             return False
-        return all(not wanted or topic in wanted for wanted, topic in zip(self.topics, topics, strict=False))
+        return all(not allowed or topic in allowed for allowed, topic in zip(self.topics, topics, strict=False))
 
 
 def checked(read: Callable[[Any], T], value: object) -> T:

@@ -153,9 +153,9 @@ class RpcMethods:
         return self._known_header(name).block_number
 
     def _fee_history(self, params: Params) -> dict[str, object]:
-        wanted, newest = read.checked(parse_quantity, params[0]), self._known_header(params[1])
+        requested, newest = read.checked(parse_quantity, params[0]), self._known_header(params[1])
         percentiles = params[2] if len(params) > 2 and params[2] else []
-        count = min(wanted, newest.block_number + 1, HISTORY_BLOCKS_MAX)
+        count = min(requested, newest.block_number + 1, HISTORY_BLOCKS_MAX)
         headers: list[Any] = [self._chain.header(newest.block_number - ago) for ago in reversed(range(count))]
         base_fees = [header.base_fee_per_gas for header in headers] + [self._chain.next_base_fee(newest)]
         return {

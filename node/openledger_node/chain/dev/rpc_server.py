@@ -56,36 +56,36 @@ def open_server(port: int, answer: Answer) -> RpcServer:
 def respond(body: bytes, answer: Answer) -> bytes:
     """The response body for a request or a batch; empty if it holds only notifications."""
     try:
-        asked = parse_json(body)
+        request = parse_json(body)
     except ValueError:
         return _encoded(_failure(None, RpcError(PARSE_ERROR, "parse error")))
-    if not isinstance(asked, list):
-        return _encoded(_respond_one(asked, answer))
-    if not 0 < len(asked) <= BATCH_MAX:
+    if not isinstance(request, list):
+        return _encoded(_respond_one(request, answer))
+    if not 0 < len(request) <= BATCH_MAX:
         return _encoded(_failure(None, RpcError(INVALID_REQUEST, f"a batch has 1 to {BATCH_MAX} requests")))
-    answers = [found for each in asked if (found := _respond_one(each, answer))]
+    answers = [found for each in request if (found := _respond_one(each, answer))]
     return _encoded(answers or None)
 
 
-def _respond_one(asked: Any, answer: Answer) -> dict[str, Any] | None:
+def _respond_one(request: Any, answer: Answer) -> dict[str, Any] | None:
     try:
-        method, params = _question(asked)
+        method, params = _method_and_params(request)
     except RpcError as error:
         return _failure(None, error)
     try:
-        found = {"jsonrpc": "2.0", "id": asked.get("id"), "result": answer(method, params)}
+        found = {"jsonrpc": "2.0", "id": request.get("id"), "result": answer(method, params)}
     except RpcError as error:
-        found = _failure(asked.get("id"), error)
-    return found if "id" in asked else None
+        found = _failure(request.get("id"), error)
+    return found if "id" in request else None
 
 
-def _question(asked: Any) -> tuple[str, list[Any]]:
-    if not isinstance(asked, dict) or not isinstance(asked.get("method"), str):
-        raise RpcError(INVALID_REQUEST, f"invalid request: {shorten(asked)}")
-    params = asked.get("params") or []
+def _method_and_params(request: Any) -> tuple[str, list[Any]]:
+    if not isinstance(request, dict) or not isinstance(request.get("method"), str):
+        raise RpcError(INVALID_REQUEST, f"invalid request: {shorten(request)}")
+    params = request.get("params") or []
     if not isinstance(params, list):
         raise RpcError(INVALID_REQUEST, "params by name are not supported: send a list")
-    return asked["method"], params
+    return request["method"], params
 
 
 def _failure(request_id: Any, error: RpcError) -> dict[str, Any]:
@@ -117,10 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, respond(body, self.server.answer))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads a line for each question."""
+        """Log nothing: nobody reads a line per request."""
 
     def _refusal(self) -> HTTPStatus | None:
-        """Pages from elsewhere are stopped by the name that they call us, and by the type that they may not send."""
+        """Refuse web pages of other sites, by their Host header and by the content type that they can't send."""
         if not _is_loopback(self.headers.get("Host", "")):
             return HTTPStatus.FORBIDDEN
         if self.headers.get_content_type() != "application/json":
