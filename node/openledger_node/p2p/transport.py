@@ -23,7 +23,7 @@ GOSSIP_WAITING_MAX = 256
 """Messages of a topic that wait to be read. Beyond that the oldest are dropped, because only news matter."""
 
 GOSSIP_MEMORY_S = 120.0
-"""How long content is remembered: in this time it is received once and passed on once."""
+"""The time for which content is remembered: in it, content is received once and passed on once."""
 
 
 @dataclass(frozen=True, slots=True)
