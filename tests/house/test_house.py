@@ -38,7 +38,9 @@ SOCKETS = {
 CRUMBS_ALLOWED: dict[str, str] = {}
 """A socket, a plug or a pure rule may be short and have one importer: its path, and which of these it is."""
 
-PROTOCOLS_ALLOWED: dict[str, str] = {}
+PROTOCOLS_ALLOWED = {
+    "NetworkMarket": "the router is below network.buying, which implements it, in the order of imports",
+}
 """Protocols with one implementation in the packages: the name, and why the class can't be named in its place."""
 
 Sources = Mapping[str, str]

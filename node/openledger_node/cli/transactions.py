@@ -70,7 +70,7 @@ def transaction_command(app: typer.Typer, verb: str) -> Callable[[Callable[..., 
     return add
 
 
-class MoneyQueries(Protocol):
+class Queries(Protocol):
     """Answers queries about money."""
 
     def ask(self, question: str, **arguments: Any) -> Any:
@@ -110,7 +110,7 @@ class LocalQueries:
 
 
 @contextmanager
-def open_money(home: Home | None = None) -> Iterator[MoneyQueries]:
+def open_money(home: Home | None = None) -> Iterator[Queries]:
     """Open queries through the daemon, or in this process if none runs: the ledger has one writer at a time.
 
     Raises:
@@ -125,7 +125,7 @@ def open_money(home: Home | None = None) -> Iterator[MoneyQueries]:
         yield from _open_own(home)
 
 
-def _open_own(home: Home) -> Iterator[MoneyQueries]:
+def _open_own(home: Home) -> Iterator[Queries]:
     from ..accounting.queries import open_questions
     from ..attribution.registry import AdapterRegistry
     from ..engine.tokenizer import open_tokenizer
@@ -171,7 +171,7 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) ->
     _show_transactions(found, as_json=how.as_json)
 
 
-def wait_for(money: MoneyQueries, keys: list[str]) -> list[dict[str, Any]]:
+def wait_for(money: Queries, keys: list[str]) -> list[dict[str, Any]]:
     """Wait until the transactions are in blocks. After Ctrl-C the daemon sees them through."""
     found: list[dict[str, Any]] = money.ask("transactions", keys=keys)["transactions"]
     try:
