@@ -130,24 +130,26 @@ class Daemon:
         self._page = Page(Sessions(port=self._address[1], now_s=time.monotonic))
         self._stop_requested = trio.Event()
         self._drained = trio.Event()
-        parts = NodeParts(
-            home=home,
-            config=config,
+        self._operator = open_operator(self._parts(home_network), self._refit)
+        limits = self._operator.limits
+        room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
+        self._factory = TrainingService(home, config, room)
+        self._traffic = Traffic()
+        self._metering = Metering(self._operator.parts, self._traffic)
+
+    def _parts(self, home_network: HomeNetwork) -> NodeParts:
+        return NodeParts(
+            home=self._home,
+            config=self._config,
             home_network=home_network,
             url=self._url,
-            ledger=ledger,
+            ledger=self._ledger,
             engine=self._engine,
             serving=self._serving,
             network=self._network,
             router=self._router,
             pins=self._pins,
         )
-        self._operator = open_operator(parts, self._refit)
-        limits = self._operator.limits
-        room = TrainingRoom(lambda: limits.limits, device=config.inference.device, serving_bytes=limits.held_bytes)
-        self._factory = TrainingService(home, config, room)
-        self._traffic = Traffic()
-        self._metering = Metering(parts, self._traffic)
 
     async def run(self) -> None:
         """Start, announce, serve, drain."""
