@@ -75,7 +75,7 @@ class Door:
 
     def engine_status(self) -> Any:
         """The engine's status from the daemon."""
-        return self._home.verb("status")["engine"]
+        return self._home.run("status")["engine"]
 
     def batch(self, prompts: list[Prompt], models: list[str]) -> dict[str, Any]:
         """Send all requests at once, streamed, each on a connection of its own."""
@@ -130,7 +130,7 @@ def status_of(home: OperatorHome) -> Any:
     if home.daemon and not home.daemon.is_alive:
         raise DemoError(f"the daemon ended: {home.daemon.last_words()}")
     try:
-        status = home.verb("status")
+        status = home.run("status")
     except DemoError:  # it has locked its data directory, and does not listen yet
         return None
     return status if status["state"] in ("idle", "serving") else None

@@ -39,7 +39,7 @@ class Watched:
     def __init__(self, home: OperatorHome) -> None:
         assert home.daemon is not None
         self.daemon = home.daemon.process_id
-        self.engine: int = home.verb("status")["engine"]["process_id"]
+        self.engine: int = home.run("status")["engine"]["process_id"]
 
     def resident(self) -> dict[str, int]:
         """Memory of each process."""
@@ -109,7 +109,7 @@ def status_of(home: OperatorHome) -> Any:
     if home.daemon and not home.daemon.is_alive:
         raise DemoError(f"the daemon ended: {home.daemon.last_words()}")
     try:
-        status = home.verb("status")
+        status = home.run("status")
     except DemoError:  # it has locked its data directory, and does not listen yet
         return None
     return status if status["state"] == "idle" else None

@@ -82,7 +82,7 @@ class Town:
         self.point: Process = self._started(host.start("peers", "bootstrap", *words))
         self.file = root / "network.json"
         meet = [word for address in self.point.read_object()["addresses"] for word in ("--bootstrap", address)]
-        host.verb("network", "init", "--rpc", chain["url"], "--out", str(self.file), "--yes", *meet)
+        host.run("network", "init", "--rpc", chain["url"], "--out", str(self.file), "--yes", *meet)
         self.engine = chain["engine"]
         self.network = read_network(self.file)
         self.sellers: list[OperatorHome] = []
@@ -113,7 +113,7 @@ class Town:
         return [sum(peer["is_connected"] for peer in peers(home)) for home in self.nodes]
 
     def _bring_up(self, home: OperatorHome) -> None:
-        home.verb("network", "join", str(self.file), "--yes")
+        home.run("network", "join", str(self.file), "--yes")
         home.start_daemon()
         wait_for(f"{home.name} is up", lambda: is_up(home), timeout_s=UP_TIMEOUT_S)
 

@@ -194,7 +194,7 @@ def test_after_all_of_it_nothing_was_paid_twice_and_the_books_hold(
     check_receipts(town, ledgers)
     earners = [node for node in town.sellers if ledgers[node.name].claims.newest(limit=1)]
     assert earners, "somebody was paid for all those answers"
-    in_parallel(*(partial(node.verb, "rewards", "withdraw") for node in earners))
+    in_parallel(*(partial(node.run, "rewards", "withdraw") for node in earners))
     for node in earners:
         earned = wait_for(partial(withdrawn, node))
         assert (earned["withdrawn_wei"], earned["balance_wei"]) == (earned["credited_wei"], "0")

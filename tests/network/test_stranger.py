@@ -45,7 +45,7 @@ class Place:
         point = self._read(host.start("peers", "bootstrap", *words))
         self.file = root / "network.json"
         flags = ["--rpc", chain["url"], "--out", str(self.file), "--bootstrap", point["addresses"][0], "--yes"]
-        host.verb("network", "init", *flags)
+        host.run("network", "init", *flags)
 
     @property
     def network(self) -> Network:
@@ -54,7 +54,7 @@ class Place:
     def begin_node(self, name: str) -> OperatorHome:
         """A node that bonds itself and sells; nobody waits for it."""
         node = self._home(name, NODE)
-        node.verb("network", "join", str(self.file), "--yes")
+        node.run("network", "join", str(self.file), "--yes")
         node.start_daemon()
         return node
 

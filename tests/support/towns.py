@@ -118,8 +118,8 @@ class FakeTown(Town):
         for node in self.nodes:
             self.wait_until_among_others(node)
         wallets = [status_of(node)["address"] for node in self.sellers]
-        stake = [partial(node.verb, "stake", "add", STAKE) for node in self.sellers]
-        in_parallel(*stake, lambda: [self.r.verb("channels", "open", wallet, DEPOSIT) for wallet in wallets])
+        stake = [partial(node.run, "stake", "add", STAKE) for node in self.sellers]
+        in_parallel(*stake, lambda: [self.r.run("channels", "open", wallet, DEPOSIT) for wallet in wallets])
         self.wait_for_blocks(FINAL_BLOCKS)
         self.whole = self._ask_locally(self.a, WHOLE_TOKENS)
 

@@ -32,8 +32,8 @@ told = logging.getLogger("openledger_node.told")
 
 def add_commands(app: typer.Typer) -> None:
     """Add `start`, `stop` and `version` to the root command."""
-    for verb in (start, stop, version):
-        app.command(rich_help_panel=PANEL)(verb)
+    for command in (start, stop, version):
+        app.command(rich_help_panel=PANEL)(command)
 
 
 def start(

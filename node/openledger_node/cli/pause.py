@@ -18,8 +18,8 @@ WHY = "this node is paused by its owner: run `openledger-node resume` to continu
 
 def add_commands(app: typer.Typer) -> None:
     """Add both commands to the root command."""
-    for verb in (pause, resume):
-        app.command(rich_help_panel="Node")(verb)
+    for command in (pause, resume):
+        app.command(rich_help_panel="Node")(command)
 
 
 def pause(

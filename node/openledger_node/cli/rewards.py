@@ -7,7 +7,7 @@ import typer
 
 from ..text import counted
 from .render import emit_json, say, show_lines, show_table
-from .transactions import POLL_S, Json, Queries, in_s, open_amount, open_money, transaction_command, wei_of
+from .transactions import POLL_S, Json, MoneyClient, in_s, open_amount, open_money, transaction_command, wei_of
 
 app = typer.Typer(help="The earnings of this node, from receipts to the wallet.", no_args_is_help=True)
 OVER = ("final", "refused")
@@ -56,7 +56,7 @@ def withdraw(
     return {"amount_wei": wei_of(amount) if amount else None, "to": to}
 
 
-def _follow(money: Queries, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:
+def _follow(money: MoneyClient, rewards: dict[str, Any], now_s: int) -> tuple[dict[str, Any], int]:
     """Wait until nothing more is due. After Ctrl-C the daemon does the rest."""
     said: dict[int, str] = {}
     try:

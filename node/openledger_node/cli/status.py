@@ -57,9 +57,9 @@ def look_at_node(home: Home) -> dict[str, Any]:
         return starting_status(home, error.holder)
 
 
-def status_while_command_runs(home: Home, verb: Holder) -> dict[str, Any]:
+def status_while_command_runs(home: Home, command: Holder) -> dict[str, Any]:
     """Return the status of a stopped node while a command holds its data directory and keeps it from starting."""
-    why = f"the daemon is not running, and {verb} is at work in this home; wait until it ends"
+    why = f"the daemon is not running, and {command} is at work in this home; wait until it ends"
     return {**stopped_status(home), "why_idle": why, "suggestion": None}
 
 

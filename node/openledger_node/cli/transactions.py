@@ -70,7 +70,7 @@ def transaction_command(app: typer.Typer, verb: str) -> Callable[[Callable[..., 
     return add
 
 
-class Queries(Protocol):
+class MoneyClient(Protocol):
     """Answers queries about money."""
 
     def ask(self, question: str, **arguments: Any) -> Any:
@@ -82,7 +82,7 @@ class Queries(Protocol):
         """
 
 
-class DaemonQueries:
+class DaemonMoneyClient:
     """Queries that the running daemon answers."""
 
     def __init__(self, home: Home) -> None:
@@ -96,7 +96,7 @@ class DaemonQueries:
         return answer
 
 
-class LocalQueries:
+class LocalMoneyClient:
     """Queries that this process answers while no daemon runs; each first reads the chain up to its latest block."""
 
     def __init__(self, session: Any, questions: Any) -> None:
@@ -110,7 +110,7 @@ class LocalQueries:
 
 
 @contextmanager
-def open_money(home: Home | None = None) -> Iterator[Queries]:
+def open_money(home: Home | None = None) -> Iterator[MoneyClient]:
     """Open queries through the daemon, or in this process if none runs: the ledger has one writer at a time.
 
     Raises:
@@ -119,13 +119,13 @@ def open_money(home: Home | None = None) -> Iterator[Queries]:
     """
     home = home or open_node_home()
     if is_claimed(home):
-        yield DaemonQueries(home)
+        yield DaemonMoneyClient(home)
         return
     with claim_home(home, typed_command()):
         yield from _open_own(home)
 
 
-def _open_own(home: Home) -> Iterator[Queries]:
+def _open_own(home: Home) -> Iterator[MoneyClient]:
     from ..accounting.queries import open_questions
     from ..attribution.registry import AdapterRegistry
     from ..engine.tokenizer import open_tokenizer
@@ -149,7 +149,7 @@ def _open_own(home: Home) -> Iterator[Queries]:
                 tokenizer=lambda: open_tokenizer(find_base(home, config.inference.base).folder),
                 unseal=open_seal(home.network(place.network_id)).open,
             )
-            yield LocalQueries(session, questions)
+            yield LocalMoneyClient(session, questions)
 
 
 def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) -> None:
@@ -171,7 +171,7 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) ->
     _show_transactions(found, as_json=how.as_json)
 
 
-def wait_for(money: Queries, keys: list[str]) -> list[dict[str, Any]]:
+def wait_for(money: MoneyClient, keys: list[str]) -> list[dict[str, Any]]:
     """Wait until the transactions are in blocks. After Ctrl-C the daemon sees them through."""
     found: list[dict[str, Any]] = money.ask("transactions", keys=keys)["transactions"]
     try:

@@ -110,7 +110,7 @@ class OperatorHome:
         """Start the node."""
         self.daemon = self.start("start", "--no-hello")
 
-    def verb(self, *words: str) -> Any:
+    def run(self, *words: str) -> Any:
         """Run a command with `--json`, and return its object.
 
         Raises:
@@ -144,7 +144,7 @@ class OperatorHome:
         def find() -> Any:
             if self.daemon and not self.daemon.is_alive:
                 raise DemoError(f"{self.name} ended: {self.daemon.last_words()}")
-            status = self.verb("status")
+            status = self.run("status")
             return status if status["state"] in ("idle", "serving") and status["chain"] == "ok" else None
 
         return wait_for(f"{self.name} is up", find, timeout_s=START_TIMEOUT_S)

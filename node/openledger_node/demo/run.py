@@ -98,6 +98,6 @@ def _close_books(town: Town) -> tuple[Report, int]:
     """Audit the chain, and sum up the gas of all claims of A and B."""
     client: ChainClient = load_plug("chain", "evm")(town.network.rpc[0])
     with closing(client):
-        claims = [claim for node in (town.a, town.b) for claim in node.verb("rewards", "show")["claims"]]
+        claims = [claim for node in (town.a, town.b) for claim in node.run("rewards", "show")["claims"]]
         receipts = [client.receipt(Digest(claim["transactions"]["claim"])) for claim in claims]
         return audit(client, town.network), sum(receipt.gas_used for receipt in receipts if receipt)

@@ -62,18 +62,18 @@ class Story:
         write_rows(rows, subject.sample.rows)
         write_rows(held_out, subject.sample.held_out)
         accounts = [word for who, account in subject.accounts.items() for word in ("--account", f"{who}={account}")]
-        a.verb("datanet", "create", subject.name, "--licence", "CC0-1.0", "--owner-share", "10")
-        batch = a.verb("datanet", "contribute", subject.name, str(rows), *accounts)
-        a.verb("datanet", "approve", subject.name, batch["digest"])
-        a.verb("datanet", "publish", subject.name)
+        a.run("datanet", "create", subject.name, "--licence", "CC0-1.0", "--owner-share", "10")
+        batch = a.run("datanet", "contribute", subject.name, str(rows), *accounts)
+        a.run("datanet", "approve", subject.name, batch["digest"])
+        a.run("datanet", "publish", subject.name)
         people = f"{batch['rows']} rows of {len(subject.accounts)} people"
         self.town.say(f"datanet   {subject.name}: {people} are published")
         words = ["--datanet", subject.name, "--held-out", str(held_out), "--seed", str(subject.seed)]
-        trained = a.verb("factory", "train", "--name", subject.name, "--evaluate", "0", *words)
+        trained = a.run("factory", "train", "--name", subject.name, "--evaluate", "0", *words)
         self.training.append({"loss_before": trained["loss_before"], "loss_after": trained["loss_after"]})
         losses = f"held-out loss {trained['loss_before']:.3f} → {trained['loss_after']:.3f}"
         self.town.say(f"factory   {subject.name} in {trained['duration_s']:.0f} s: {losses}")
-        a.verb("adapters", "publish", subject.name)
+        a.run("adapters", "publish", subject.name)
 
     def move(self, subject: Subject) -> None:
         """Let B download an adapter from A; then A removes its copy."""
@@ -81,7 +81,7 @@ class Story:
         pulled = wait_for(
             f"B knows {subject.name}", lambda: _attempt(town.b, "adapters", "pull", subject.name), timeout_s=90.0
         )
-        to_peer = town.b.verb("status")["peer_id"]
+        to_peer = town.b.run("status")["peer_id"]
         self.transfers.append(
             {
                 "digest": pulled["digest"],
@@ -91,7 +91,7 @@ class Story:
                 "s": pulled["duration_s"],
             }
         )
-        town.a.verb("adapters", "remove", subject.name, "--yes")
+        town.a.run("adapters", "remove", subject.name, "--yes")
         size, took = f"{pulled['bytes']:,} bytes", f"{pulled['duration_s']:.2f} s"
         town.say(f"adapters  B fetched {subject.name} from A: {size} in {took}")
 
@@ -111,18 +111,18 @@ class Story:
     def settle(self) -> None:
         """Claim, wait for the review period, and withdraw, with the commands of A and B."""
         for node in (self.town.a, self.town.b):
-            node.verb("rewards", "claim")
+            node.run("rewards", "claim")
         for node in (self.town.a, self.town.b):
             wait_for(f"{node.name}'s claims are final", partial(_all_final, node), timeout_s=FINAL_TIMEOUT_S)
-            node.verb("rewards", "withdraw")
+            node.run("rewards", "withdraw")
         self.town.say("money     A and B claimed, proposed payout lists, waited for the review period and withdrew")
 
     def withdraw_deposits(self) -> None:
         """Let R take back what it did not spend."""
         r = self.town.r
-        channels = r.verb("channels", "list")["channels"]
+        channels = r.run("channels", "list")["channels"]
         for channel in channels:
-            r.verb("channels", "close", channel["channel_id"])
+            r.run("channels", "close", channel["channel_id"])
         for channel in channels:
             wait_for(
                 "R's deposit is free",
@@ -133,8 +133,8 @@ class Story:
 
     def attribution(self) -> list[dict[str, Any]]:
         """List for each answer the contributor who taught the fact, and the shares in its receipt."""
-        receipts = self.town.r.verb("attribution", "show", "--limit", "100")["receipts"]
-        self.receipts = [self.town.r.verb("attribution", "show", each["digest"]) for each in receipts][::-1]
+        receipts = self.town.r.run("attribution", "show", "--limit", "100")["receipts"]
+        self.receipts = [self.town.r.run("attribution", "show", each["digest"]) for each in receipts][::-1]
         return [
             {
                 "request_id": receipt["request_id"],
@@ -211,7 +211,7 @@ def _is_owned(each: dict[str, Any]) -> bool:
 
 def _client(home: OperatorHome) -> httpx.Client:
     key = load_api_key(NodeHome(Path(home.root)))
-    url = home.verb("status")["api"]["url"]
+    url = home.run("status")["api"]["url"]
     return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=ANSWER_TIMEOUT_S)
 
 
@@ -225,12 +225,12 @@ def _events(response: httpx.Response) -> Any:
 def _attempt(home: OperatorHome, *words: str) -> Any:
     """Run a command; return None if it fails for now."""
     try:
-        return home.verb(*words)
+        return home.run(*words)
     except DemoError:
         return None
 
 
 def _all_final(home: OperatorHome) -> bool:
-    rewards = home.verb("rewards", "show")
+    rewards = home.run("rewards", "show")
     states = {claim["state"] for claim in rewards["claims"]}
     return states <= {"final", "refused"} and "final" in states and not rewards["num_unclaimed"]

@@ -57,7 +57,7 @@ class Town:
         point = self.start_bootstrap(network_id_for_development(Digest(chain["genesis_hash"])))
         self.network_file = self.root / "network.json"
         words = ["--rpc", chain["url"], "--out", str(self.network_file), "--yes"]
-        self.host.verb("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
+        self.host.run("network", "init", *words, *_flags("--bootstrap", point["addresses"]))
         self.network = read_network(self.network_file)
         self.say(f"chain     {chain['engine']}, {self.network.network}: seven contracts, one bootstrap node")
 
@@ -98,7 +98,7 @@ class Town:
     def stake(self) -> None:
         """Bond the stake of A and B."""
         for node in (self.a, self.b):
-            node.verb("stake", "add", STAKE)
+            node.run("stake", "add", STAKE)
         self.say(f"stake     A and B bond {STAKE} OPEN each")
 
     def peers(self) -> list[dict[str, str]]:
@@ -106,12 +106,12 @@ class Town:
         return [
             {"node": node.name, "peer_id": peer["peer_id"], "learned_from": peer["learned_from"]}
             for node in self.nodes
-            for peer in node.verb("peers", "list")["peers"]
+            for peer in node.run("peers", "list")["peers"]
         ]
 
     def _knows_all(self, node: OperatorHome) -> bool:
-        known = {peer["peer_id"] for peer in node.verb("peers", "list")["peers"] if peer["is_connected"]}
-        others = {other.verb("status")["peer_id"] for other in self.nodes if other is not node}
+        known = {peer["peer_id"] for peer in node.run("peers", "list")["peers"] if peer["is_connected"]}
+        others = {other.run("status")["peer_id"] for other in self.nodes if other is not node}
         return others <= known
 
     def _node(self, name: str, models: Path | None, settings: dict[str, str]) -> OperatorHome:
@@ -119,7 +119,7 @@ class Town:
         shared = NodeHome(node.root).models
         if models and not shared.exists():
             os.symlink(models, shared)  # 270 MB, the same for all nodes
-        node.verb("network", "join", str(self.network_file), "--yes")
+        node.run("network", "join", str(self.network_file), "--yes")
         return node
 
     def _home(self, name: str, settings: Mapping[str, str]) -> OperatorHome:
