@@ -78,7 +78,7 @@ def test_nothing_is_removed_before_somebody_said_yes(run: Run, home: Home, adapt
     ran = run("adapters", "remove", "harbour")
     assert (ran.status, list_adapters(home)) == (3, [adapter])
     assert f"no terminal to ask at: delete {adapter.full_name}" in ran.stderr
-    assert "Only a new training or another copy brings it back. Say --yes" in ran.stderr
+    assert "Only a new training or another copy brings it back. Give --yes" in ran.stderr
     typed = type_on_terminal(home, "adapters", "remove", "harbour", answers=[("[y/N]", "")])
     assert (typed.status, list_adapters(home)) == (130, [adapter])
 
@@ -87,7 +87,7 @@ def test_who_removes_a_published_adapter_is_told_of_its_bond(run: Run, home: Hom
     register(home, adapter, bond_wei=10**19)
     assert run("adapters", "list", "--json").json["adapters"][0]["bond_wei"] == str(10**19)
     ran = run("adapters", "remove", "harbour")
-    assert "It is published under a bond of 10 OPEN; that stays, but its answers then need a new" in ran.stderr
+    assert "It is published under a bond of 10 OPEN and stays so, but to serve it again you need a new" in ran.stderr
 
 
 def test_inspect_says_how_an_adapter_was_made(run: Run, home: Home, tmp_path: Path) -> None:

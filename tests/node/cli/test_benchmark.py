@@ -32,14 +32,14 @@ def test_machines_read_every_figure(run: Run, home: Home) -> None:
 def test_people_read_a_table_and_a_verdict(run: Run) -> None:
     said = run(*SHORT).stdout
     assert "4 different" in said
-    assert "This machine answers 4 requests at once, each on an adapter of its own" in said
+    assert "This machine answers 4 requests at once, each with a different adapter" in said
 
 
 def test_beside_a_node_that_runs_nothing_is_measured(run: Run, home: Home) -> None:
     with claim_home(home):
         ran = run(*SHORT)
     assert ran.status == 3
-    assert "`openledger-node stop` ends it" in ran.stderr
+    assert "stop it with `openledger-node stop`" in ran.stderr
 
 
 def test_more_tokens_than_the_context_are_refused(run: Run) -> None:

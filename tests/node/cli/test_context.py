@@ -77,7 +77,7 @@ def test_a_daemon_that_never_listens_is_named_with_what_to_do(home: Home, monkey
 @pytest.mark.parametrize(
     ("daemon", "says"),
     [
-        (FailedDaemon, r"has failed at GET /limits \(status 500\): what went wrong .* `openledger-node logs`$"),
+        (FailedDaemon, r"failed at GET /limits \(status 500\); to see why, .* `openledger-node logs`$"),
         (OlderDaemon, r"refuses GET /limits \(status 404\): it may be of another version"),
     ],
 )

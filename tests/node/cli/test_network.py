@@ -92,7 +92,7 @@ def test_a_network_is_not_made_over_another_file(run: Run, network_file: Path, r
     before = network_file.read_text()
     ran = run("network", "init", "--rpc", rpc, "--out", str(network_file))
     assert ran.status == 3
-    assert "exists already, and a network is not made twice" in ran.stderr
+    assert "exists already, and a network is never overwritten" in ran.stderr
     assert network_file.read_text() == before
 
 
@@ -107,7 +107,7 @@ def test_a_network_is_not_made_over_another_file(run: Run, network_file: Path, r
             "rpc: 'file:///etc/passwd' is not the URL of an endpoint",
         ),
         (["--rpc", "RPC", "--bootstrap", "example.org"], 3, "bootstrap: 'example.org' is not the address of a peer"),
-        (["--rpc", "RPC", "--key", "savings"], 4, "no savings is in"),
+        (["--rpc", "RPC", "--key", "savings"], 4, "there is no savings in"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_deployed(
@@ -256,7 +256,7 @@ def test_an_endpoint_that_is_down_is_passed_over(run: Run, network_file: Path, r
 def test_without_yes_a_person_is_asked_and_a_script_is_told_so(run: Run, home: Home, network_file: Path) -> None:
     ran = run("network", "join", str(network_file))
     assert ran.status == 3
-    assert "Say --yes" in ran.stderr
+    assert "Give --yes" in ran.stderr
     refused = type_on_terminal(home, "network", "join", str(network_file), answers=[("join development", "n")])
     assert refused.status == 130
     assert current_network(home, AUTO) is None
