@@ -50,7 +50,7 @@ export function act({ title, sentence, verb, args = {}, words, does, wei = null,
     const go = once(does, "Sending…", () => carryOut(found));
     const back = cancel();
     put(body, sums(rows), found.note && h("p", {}, found.note), cliLine(words),
-      h("p", { class: "note12" }, "You may leave the page while it is pending; it goes on and stands under Money, Transactions."),
+      h("p", { class: "note12" }, "You may leave the page while it is pending. Money, Transactions shows it."),
       h("div", { class: "buttons" }, back, found.steps.length > 0 && go));
     back.focus();
   }

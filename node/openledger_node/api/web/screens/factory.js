@@ -215,7 +215,7 @@ function notes(run) {
   const last = run.restarts.at(-1);
   return [
     run.error && note("bad", [h("b", {}, "It gave up. "), run.error]),
-    run.is_cut_off && note("warn", `Nobody works on it: the process that trained it has ended. It goes on from its last checkpoint, or begins again where there is none.`, null, "factory resume"),
+    run.is_cut_off && note("warn", `This training is not running, because its process has ended. It can continue from its last checkpoint, or start again if there is none.`, null, "factory resume"),
     last && note("", `${time(last.at)}: ${last.step ? `it went on from step ${count(last.step)}` : "it began again from the start"}, since ${last.why}.`),
     run.state === "evaluating" && note("", `Base and adapter answer ${count(Math.min(run.evaluated_rows, run.held_out))} held-out rows.`),
   ];
