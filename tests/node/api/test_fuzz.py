@@ -38,9 +38,9 @@ def test_nothing_that_is_drawn_from_the_description_makes_the_api_fail(node: Nod
     [
         (httpx.Response(500), "status 500"),
         (httpx.Response(503, json={"error": {}}), "status 503"),
-        (httpx.Response(400, text="no"), "a refusal in another form"),
-        (httpx.Response(404, json={"detail": "Not Found"}), "a refusal in another form"),
-        (httpx.Response(400, json={"error": {"message": "x", "type": "y"}}), "a refusal without its parts"),
+        (httpx.Response(400, text="no"), "an error in another format"),
+        (httpx.Response(404, json={"detail": "Not Found"}), "an error in another format"),
+        (httpx.Response(400, json={"error": {"message": "x", "type": "y"}}), "an error with missing fields"),
         (httpx.Response(400, json={"error": {"message": "x", "type": "y", "param": None, "code": "z"}}), ""),
         (httpx.Response(200, text="anything"), ""),
     ],
