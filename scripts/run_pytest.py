@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
+SLOWEST = 20
+"""As many tests are reported with their seconds."""
+
 
 class Recorder:
-    """Seconds by file, failed tests, and the reasons of those that were skipped."""
+    """Seconds by file and by test, counts, failed tests, and the reasons of those that were skipped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seconds: Counter[str] = Counter()
+        self._tests: Counter[str] = Counter()
+        self._num_passed = 0
         self._failed: dict[str, None] = {}
         self._skipped: Counter[str] = Counter()
         self._num_left_out = 0
@@ -24,6 +29,8 @@ class Recorder:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Setup, call or teardown of a test."""
         self._seconds[report.nodeid.partition("::")[0]] += report.duration  # type: ignore[assignment]
+        self._tests[report.nodeid] += report.duration  # type: ignore[assignment]
+        self._num_passed += report.when == "call" and report.passed
         self._note(report)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -38,6 +45,8 @@ class Recorder:
         """Write the report."""
         report = {
             "seconds": self._seconds,
+            "slowest": dict(self._tests.most_common(SLOWEST)),
+            "passed": self._num_passed,
             "failed": list(self._failed),
             "skipped": self._skipped,
             "left_out": self._num_left_out,

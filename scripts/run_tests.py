@@ -51,6 +51,9 @@ ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", **os.environ}
 UNSTEADY_MAX = 3
 """More failures than these are no accident."""
 
+SLOWEST_MAX = 20
+"""As many of the slowest tests are printed."""
+
 PASSED, TESTS_FAILED, NOTHING_RAN = 0, 1, 5
 """Exit statuses of pytest."""
 
@@ -197,6 +200,23 @@ def are_good(outcomes: list[Outcome]) -> bool:
         return False
     print("UNSTEADY, passed alone:", *failed, sep="\n  ", flush=True)
     return True
+
+
+def slowest(outcomes: Iterable[Outcome]) -> list[str]:
+    """The tests that took longest, with their seconds, setup and teardown included."""
+    tests: Counter[str] = Counter()
+    for outcome in outcomes:
+        tests.update(outcome.report.get("slowest", {}))
+    return ["slowest tests:", *(f"{seconds:7.1f} s  {test}" for test, seconds in tests.most_common(SLOWEST_MAX))]
+
+
+def counts(outcomes: Iterable[Outcome]) -> str:
+    """One line with the numbers of tests that passed, that failed at first, and that were skipped."""
+    reports = [outcome.report for outcome in outcomes]
+    passed = sum(report.get("passed", 0) for report in reports)
+    failed = sum(len(report.get("failed", ())) for report in reports)
+    skipped = sum(sum(report.get("skipped", {}).values()) for report in reports)
+    return f"{passed} passed, {failed} failed, {skipped} skipped"
 
 
 def not_tested(outcomes: Iterable[Outcome]) -> list[str]:

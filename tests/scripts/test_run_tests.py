@@ -120,6 +120,8 @@ def test_what_passes_alone_is_forgiven_and_named_and_what_did_not_run_is_counted
         "NOT TESTED: the contracts",
         "NOT TESTED: no such processor (2 tests)",
     ]
+    assert runner.counts(outcomes) == "1 passed, 2 failed, 2 skipped"
+    assert any("test_unsteady.py::test_it[0]" in line for line in runner.slowest(outcomes))
     assert set(runner.recorded(outcomes)) <= {"check", "test_skips.py", "test_unsteady.py"}
 
 
