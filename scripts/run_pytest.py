@@ -3,7 +3,9 @@
 The report is written only at the end of the run. A run that dies, or that a hanging test ends, leaves none.
 """
 
+import atexit
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -62,4 +64,7 @@ class Recorder:
 
 
 if __name__ == "__main__":
-    sys.exit(pytest.main(sys.argv[2:], plugins=[Recorder(Path(sys.argv[1]))]))
+    status = pytest.main(sys.argv[2:], plugins=[Recorder(Path(sys.argv[1]))])
+    sys.stdout.flush()
+    atexit._run_exitfuncs()
+    os._exit(status)  # a thread that a failed test left running would keep this process alive for ever

@@ -38,9 +38,11 @@ def listening(home: Home, daemon: type[Daemon]) -> Iterator[None]:
     with socketserver.UnixStreamServer(str(home.socket), daemon) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield
-        server.shutdown()
-        thread.join()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def instead_of_waiting(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
