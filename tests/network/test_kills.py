@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from support.depth import depth
 from support.towns import (
     POLL_S,
     FakeTown,
@@ -34,7 +35,7 @@ from openledger_node.plugs import load_plug
 
 pytestmark = pytest.mark.slow
 
-STREAMS = (3_000, 4_000, 3_000, 4_000)
+STREAMS = depth(light=(3_000, 4_000), deep=(3_000, 4_000, 3_000, 4_000))
 TRIES_MAX = 5
 RETRYABLE = {"unavailable", "engine_failed", "rate_limit_exceeded"}
 RECEIPTS_MAX = 1_000
