@@ -97,14 +97,14 @@ class Outcome:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 1, help="jobs at a time")
+    parser.add_argument("--workers", type=int, default=(os.cpu_count() or 1) + 2, help="jobs at a time")
     parser.add_argument("--record", action="store_true", help=f"write {DURATIONS} from this run")
     words = parser.parse_args()
     began_s = time.monotonic()
     durations: dict[str, float] = json.loads(DURATIONS.read_text()) if DURATIONS.exists() else {}
     outcomes = list(run_all([*checks(durations), *bundles(test_files(), durations)], words.workers))
     holds = are_good(outcomes)
-    for line in not_tested(outcomes):
+    for line in (*slowest(outcomes), *not_tested(outcomes), counts(outcomes)):
         print(line)
     if words.record:
         DURATIONS.write_text(json.dumps(recorded(outcomes), indent=1) + "\n")

@@ -132,3 +132,19 @@ def test_a_run_that_ends_halfway_or_fails_again_has_failed(runner: Any, folder: 
     failing = runner.run(runner.Job(name="fails", paths=("test_file.py",)))
     assert failing.is_worth_a_second_look
     assert not runner.are_good([failing])
+
+
+def test_a_whole_run_prints_its_slowest_tests_and_counts_and_records_its_seconds(
+    runner: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "tests").mkdir()
+    (folder / "tests" / "test_some.py").write_text(PASSES_AND_SKIPS)
+    monkeypatch.setattr(runner, "CHECKS", {"lint": ("true",)})
+    monkeypatch.setattr("sys.argv", ["run_tests.py", "--record"])
+    with pytest.raises(SystemExit) as ended:
+        runner.main()
+    assert not ended.value.code
+    printed = capsys.readouterr().out
+    assert "s  tests/test_some.py::test_it\n" in printed
+    assert "NOT TESTED: no such processor (2 tests)\n1 passed, 0 failed, 2 skipped\npassed in " in printed
+    assert (folder / runner.DURATIONS).exists()
