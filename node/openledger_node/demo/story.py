@@ -91,6 +91,10 @@ class Story:
                 "s": pulled["duration_s"],
             }
         )
+        # R may still have A's older advertisement, so B's must have arrived before A can't serve the adapter.
+        wait_for(
+            f"R knows that B offers {subject.name}", partial(self._is_offered_by, to_peer, subject), timeout_s=90.0
+        )
         town.a.run("adapters", "remove", subject.name, "--yes")
         size, took = f"{pulled['bytes']:,} bytes", f"{pulled['duration_s']:.2f} s"
         town.say(f"adapters  B fetched {subject.name} from A: {size} in {took}")
@@ -154,6 +158,10 @@ class Story:
         with _client(self.town.r) as client:
             models = client.get("/v1/models").json()["data"]
         return any(model["id"] == subject.name for model in models)
+
+    def _is_offered_by(self, peer_id: str, subject: Subject) -> bool:
+        peers = self.town.r.run("peers", "list")["peers"]
+        return any(peer["peer_id"] == peer_id and subject.name in peer["adapters"] for peer in peers)
 
     def _ask(self, subject: Subject, question: Question) -> BoughtAnswer:
         body = {
