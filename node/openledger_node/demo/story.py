@@ -117,7 +117,15 @@ class Story:
         for node in (self.town.a, self.town.b):
             node.run("rewards", "claim")
         for node in (self.town.a, self.town.b):
-            wait_for(f"{node.name}'s claims are final", partial(_all_final, node), timeout_s=FINAL_TIMEOUT_S)
+            try:
+                wait_for(f"{node.name}'s claims are final", partial(_all_final, node), timeout_s=FINAL_TIMEOUT_S)
+            except DemoError as error:
+                rewards = node.run("rewards", "show")
+                states = (
+                    ", ".join(f"claim {claim['seq']} {claim['state']}" for claim in rewards["claims"]) or "no claim"
+                )
+                waiting = f"{rewards['num_unclaimed']} receipts in no claim ({rewards['why_not_claimed']})"
+                raise DemoError(f"{error}: {states}; {waiting}") from error
             node.run("rewards", "withdraw")
         self.town.say("money     A and B claimed, proposed payout lists, waited for the review period and withdrew")
 
