@@ -3,6 +3,7 @@
 import secrets
 import threading
 import time
+from collections.abc import Callable
 
 from openledger_protocol.errors import PaymentRequiredError
 from openledger_protocol.payments import ChannelConfig, channel_id
@@ -16,13 +17,19 @@ LOW_DIVISOR = 4
 """A channel with less than 1 / 4 of a deposit left is topped up."""
 
 DELAY_S = 2 * 86_400
+DEPOSIT = "deposit:"
+PAUSE_S, PAUSES_MAX = 0.2, 75
+"""15 s in all, more than a block takes. If the deposit is still refused, the next request repeats it."""
 
 
 class Deposits:
     """Keeps channels funded, so that sellers can be paid. Methods ask the chain and block; any thread may call."""
 
-    def __init__(self, session: NetworkSession, *, deposit_wei: Wei) -> None:
+    def __init__(
+        self, session: NetworkSession, *, deposit_wei: Wei, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         self._session = session
+        self._pause = pause
         self._deposit_wei = deposit_wei
         self._opening = threading.Lock()  # so that two streams to one node do not open two channels
 
@@ -74,10 +81,11 @@ class Deposits:
         action = TopUp if is_open else OpenChannel
         self._pay_in(action(config=config, amount_wei=self._deposit_wei), key)
 
-    def _is_deposit_under_way(self, key: ChannelId) -> bool:
-        """True if a deposit to the channel is under way."""
+    def _is_deposit_under_way(self, key: ChannelId | None = None) -> bool:
+        """True if a deposit to the channel, or to any channel, is in no block yet."""
+        start = _deposit_key(key) if key else DEPOSIT
         unfinished = self._session.ledger.outbox.unfinished()
-        return any(found.state != "mined" and found.intent.key.startswith(_deposit_key(key)) for found in unfinished)
+        return any(found.state != "mined" and found.intent.key.startswith(start) for found in unfinished)
 
     def _check_funds(self) -> None:
         session, wallet = self._session, self._session.accounts.wallet
@@ -92,7 +100,16 @@ class Deposits:
             )
 
     def _pay_in(self, action: Action, key: ChannelId) -> None:
+        """Send a deposit, after the previous one is in a block.
+
+        Each deposit has a permit with the wallet's next nonce on the chain. Two at once would have the same nonce,
+        and the contract would refuse the second one.
+        """
         session, wallet = self._session, self._session.accounts.wallet
+        for _ in range(PAUSES_MAX):
+            if not self._is_deposit_under_way():
+                break
+            self._pause(PAUSE_S)
         name = f"{_deposit_key(key)}{time.time_ns()}"
         session.send(session.treasury.plan([action], wallet, session.ring.signer(wallet), key=name))
 
@@ -106,4 +123,4 @@ def usual_delay_s(session: NetworkSession) -> int:
 
 
 def _deposit_key(key: ChannelId) -> str:
-    return f"deposit:{key}:"
+    return f"{DEPOSIT}{key}:"
