@@ -1,15 +1,15 @@
 #!/usr/bin/env node
-// Compile src/ and write what the node ships: one small JSON file a contract, the same bytes on every machine.
+// Compile with forge and write what the node ships: one small JSON file a contract, the same bytes on every machine.
+// The tests deploy the very code that is shipped, since both are one compilation.
 //
 //   node build.mjs            write ../node/openledger_node/chain/artifacts/*.json
 //   node build.mjs --check    write nothing; fail if a byte would differ
 
 import fs from "node:fs";
 import path from "node:path";
-import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
+import { runForge } from "./tools/forge.mjs";
 
-const solc = createRequire(import.meta.url)("solc");
 const here = path.dirname(fileURLToPath(import.meta.url));
 const artifacts = path.join(here, "../node/openledger_node/chain/artifacts");
 
@@ -22,42 +22,24 @@ const CONTRACTS = [
   "Params",
   "PaymentChannels",
 ];
-// The same as in foundry.toml, so that what is tested is what is shipped.
-const SETTINGS = {
-  optimizer: { enabled: true, runs: 1_000_000 },
-  viaIR: true,
-  evmVersion: "cancun",
-  metadata: { bytecodeHash: "none", appendCBOR: false },
-};
-const IGNORED = new Set(["6335"]); // OpenZeppelin has a function `at`, a keyword to come
 const CODE_SIZE_MAX = 24_576; // bytes; no network takes a larger contract
 
-function compile() {
-  const selection = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object", "storageLayout"];
-  const input = {
-    language: "Solidity",
-    sources: Object.fromEntries(CONTRACTS.map((name) => [`src/${name}.sol`, { content: read(`src/${name}.sol`) }])),
-    settings: {
-      ...SETTINGS,
-      remappings: ["@openzeppelin/=node_modules/@openzeppelin/"],
-      outputSelection: { "*": { "*": selection } },
-    },
-  };
-  const output = JSON.parse(solc.compile(JSON.stringify(input), { import: (file) => ({ contents: read(file) }) }));
-  const errors = (output.errors ?? []).filter((error) => !IGNORED.has(error.errorCode));
-  if (errors.length > 0) fail(errors.map((error) => error.formattedMessage).join("\n"));
-  return output.contracts;
-}
-
-function artifactOf(name, compiled) {
-  const size = compiled.evm.deployedBytecode.object.length / 2;
+function artifactOf(name) {
+  const compiled = JSON.parse(fs.readFileSync(path.join(here, `out/${name}.sol/${name}.json`), "utf8"));
+  const { compiler, settings } = compiled.metadata;
+  const size = (compiled.deployedBytecode.object.length - 2) / 2;
   if (size > CODE_SIZE_MAX) fail(`${name} has ${size} bytes, and ${CODE_SIZE_MAX} are allowed: split it`);
   return {
     contract: name,
     abi: compiled.abi,
-    bytecode: `0x${compiled.evm.bytecode.object}`,
-    compiler: solc.version().split(".Emscripten")[0],
-    settings: SETTINGS,
+    bytecode: compiled.bytecode.object,
+    compiler: compiler.version,
+    settings: {
+      optimizer: settings.optimizer,
+      viaIR: settings.viaIR,
+      evmVersion: settings.evmVersion,
+      metadata: settings.metadata,
+    },
     storageLayout: layoutOf(compiled.storageLayout),
   };
 }
@@ -74,21 +56,18 @@ function layoutOf(layout) {
   return { variables: layout.storage.map(place), structs: Object.fromEntries(structs) };
 }
 
-function read(file) {
-  return fs.readFileSync(path.join(here, file), "utf8");
-}
-
 function fail(message) {
   console.error(message);
   process.exit(1);
 }
 
 const check = process.argv.includes("--check");
-const contracts = compile();
+const status = runForge(["build", "--quiet"]);
+if (status !== 0) process.exit(status);
 fs.mkdirSync(artifacts, { recursive: true });
 const stale = CONTRACTS.filter((name) => {
   const file = path.join(artifacts, `${name}.json`);
-  const text = JSON.stringify(artifactOf(name, contracts[`src/${name}.sol`][name])) + "\n";
+  const text = JSON.stringify(artifactOf(name)) + "\n";
   const same = fs.existsSync(file) && fs.readFileSync(file, "utf8") === text;
   if (!same && !check) fs.writeFileSync(file, text);
   return !same;

@@ -3,8 +3,10 @@
 
 import { spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 const require = createRequire(import.meta.url);
+const here = fileURLToPath(new URL("..", import.meta.url));
 const CPUS = { x64: "amd64", arm64: "arm64" };
 
 function binary() {
@@ -14,6 +16,11 @@ function binary() {
   return createRequire(require.resolve("@foundry-rs/forge/package.json")).resolve(name);
 }
 
-const run = spawnSync(binary(), process.argv.slice(2), { stdio: "inherit" });
-if (run.error) throw run.error;
-process.exit(run.status ?? 1);
+/** Run forge on these contracts and return its exit status. */
+export function runForge(args) {
+  const run = spawnSync(binary(), args, { cwd: here, stdio: "inherit" });
+  if (run.error) throw run.error;
+  return run.status ?? 1;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) process.exit(runForge(process.argv.slice(2)));
