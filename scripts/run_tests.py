@@ -76,6 +76,7 @@ class Outcome:
     status: int
     output: str = ""
     seconds: float = 0.0
+    processor_s: float = 0.0  # of the job and of what it started and waited for
     report: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -163,7 +164,8 @@ def run_all(jobs: list[Job], num_workers: int) -> Iterator[Outcome]:
             if not outcome.is_passed:
                 print(outcome.output, flush=True)
             verdict = "passed" if outcome.is_passed else "FAILED"
-            print(f"{number:3}/{len(jobs)} {verdict} {outcome.seconds:5.0f} s  {outcome.job.name}", flush=True)
+            took = f"{outcome.seconds:5.0f} s, {outcome.processor_s:4.0f} s of the processor"
+            print(f"{number:3}/{len(jobs)} {verdict} {took}  {outcome.job.name}", flush=True)
             yield outcome
 
 
@@ -172,7 +174,7 @@ def run(job: Job) -> Outcome:
         report = Path(folder) / "report.json"
         pytest_run = (*RUN_PYTEST, str(report), *PYTEST_FLAGS, *job.paths)
         began_s = time.monotonic()
-        ran = subprocess.run(
+        with subprocess.Popen(
             pytest_run if job.paths else job.command,
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
@@ -180,11 +182,21 @@ def run(job: Job) -> Outcome:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            check=False,
-        )
+        ) as process:
+            assert process.stdout
+            output = process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
         found = json.loads(report.read_text()) if report.exists() else {}
     seconds = time.monotonic() - began_s
-    return Outcome(job=job, status=ran.returncode, output=ran.stdout, seconds=seconds, report=found)
+    return Outcome(
+        job=job,
+        status=process.returncode,
+        output=output,
+        seconds=seconds,
+        processor_s=used.ru_utime + used.ru_stime,
+        report=found,
+    )
 
 
 def are_good(outcomes: list[Outcome]) -> bool:
