@@ -17,6 +17,13 @@ ARGUMENTS = [
     *("--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--force-color-profile=srgb"),
 ]
 TIMEOUT_MS = 30_000
+KEEP_INTERVALS = """() => {
+    const original = window.setInterval;
+    window.intervals = [];
+    window.setInterval = (run, ...rest) => { intervals.push(run); return original(run, ...rest); };
+}"""
+"""Makes what a page does every second callable at once."""
+
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -91,3 +98,8 @@ def enter(page: Page, home: Home, screen: str = "home") -> None:
 def show(page: Page, screen: str) -> None:
     page.evaluate("(screen) => { location.hash = `#/${screen}`; }", screen)
     page.locator(f'#nav a[href="#/{screen}"][aria-current="page"]').wait_for(state="attached")
+
+
+def draw_again(page: Page) -> None:
+    """Have the page do at once what it does every second."""
+    page.evaluate("() => intervals.forEach((run) => run())")

@@ -27,7 +27,17 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support.nodes import Node, command_json, running_node
 from support.page_towns import open_page_town
-from support.pages import CHROMIUM, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context, operator_of
+from support.pages import (
+    CHROMIUM,
+    KEEP_INTERVALS,
+    LOOPBACK,
+    TIMEOUT_MS,
+    Seen,
+    enter,
+    open_browser,
+    open_context,
+    operator_of,
+)
 from support.taught import buy, taught_node
 from support.towns import in_parallel, status_of, wait_for
 
@@ -263,6 +273,7 @@ def open_page(browser: Browser, shared: BrowserContext, seen: Seen) -> Iterator[
             context = shared
             context.clear_cookies()
         page = context.new_page()
+        page.add_init_script(f"({KEEP_INTERVALS})()")
         forget(page, node.url)
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # one of three words

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Locator, Page, expect
 from support.nodes import Node
-from support.pages import Seen, operator_of
+from support.pages import Seen, draw_again, operator_of
 
 OpenPage = Callable[..., Page]
-REDRAWN_MS = 1_300  # the bar changes each second
 
 # A place of the test's own at the top of the page, with `draw(text)` that puts a button there; `clicks` are heard.
 PLACE = """async () => {
@@ -73,7 +72,7 @@ def place(alone: Node, open_page: OpenPage) -> Locator:
 def test_a_slow_click_on_pause_counts_though_the_bar_changes_each_second(alone: Node, open_page: OpenPage) -> None:
     page = open_page(alone)
     press(page, page.locator("#bar button", has_text="Pause"))
-    page.wait_for_timeout(REDRAWN_MS)
+    draw_again(page)
     page.mouse.up()
     expect(page.locator("#bar .state")).to_have_text("Paused")
     page.locator("#bar button", has_text="Resume").click()
@@ -109,7 +108,7 @@ def test_what_a_click_puts_is_there_at_once_and_what_waited_does_not_undo_it(pla
     page.evaluate("() => { draw('second'); draw('third'); }")
     expect(place).to_have_text("first beside")
     page.mouse.up()
-    page.wait_for_timeout(REDRAWN_MS)
+    draw_again(page)
     assert page.evaluate("() => clicks") == ["first", "clicked first"]
     expect(place).to_have_text("clicked first")
 
@@ -232,10 +231,10 @@ def test_a_change_of_state_is_said_once_and_its_figures_are_not(alone: Node, ope
     }""")
     with operator_of(alone.home) as operator:
         try:
-            page.wait_for_timeout(REDRAWN_MS)
+            draw_again(page)
             operator.post("/pause", json={}).raise_for_status()
             expect(page.locator("#bar .state")).to_have_text("Paused")
-            page.wait_for_timeout(REDRAWN_MS)
+            draw_again(page)
         finally:
             operator.post("/resume").raise_for_status()
         expect(page.locator("#bar .state")).to_contain_text("Idle")
@@ -251,10 +250,10 @@ def test_a_page_that_is_shut_out_says_nothing_of_the_node_any_more(
     page.context.route("**/operator/status", lambda route: route.fulfill(status=401, json={}))
     page.reload()
     expect(page.locator("main")).to_contain_text("Open the link that openledger-node status prints")
-    page.wait_for_timeout(REDRAWN_MS)
+    draw_again(page)
     expect(page.locator("#bar")).to_be_empty()
     page.evaluate("() => { location.hash = '#/peers'; }")
-    page.wait_for_timeout(REDRAWN_MS)
+    draw_again(page)
     expect(page.locator("h1")).to_have_text("openledger-node")
     expect(page.locator("#nav")).to_be_empty()
 
