@@ -24,8 +24,7 @@ from ..p2p.address_book import AddressBook
 from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
 from ..p2p.transport import Transport
-from ..payments.payer import Payer
-from ..payments.payer_channels import PayerChannels
+from ..payments.payer import open_payer
 from ..payments.spending_limit import SpendingLimit
 from ..plugs import load_plug
 from ..serving.service import Serving
@@ -118,19 +117,15 @@ def open_requester(
 ) -> Requester:
     """Open the requester, which has requests answered by other nodes and pays them."""
     payer = config.payer
-    sign, domain = session.ring.signer(session.accounts.authorizer), session.deployment.payments
-    wallet = PayerChannels(
-        ledger=session.ledger, domain=domain, sign=sign, now_ns=time.time_ns, fail_point=session.fail_point
-    )
     return Requester(
         network=session.network.network,
         transport=transport,
         table=ads,
-        payer=Payer(
-            wallet=wallet,
-            domain=domain,
+        payer=open_payer(
+            session.ledger,
+            domain=session.deployment.payments,
             tokenizer=tokenizer,
-            sign=sign,
+            sign=session.ring.signer(session.accounts.authorizer),
             now_ns=time.time_ns,
             fail_point=session.fail_point,
         ),

@@ -26,8 +26,7 @@ from ..keystore import AUTHORIZER, SIGNER, WALLET, ensure_key
 from ..ledger.ledger import open_ledger
 from ..models.adapters import Adapter, resolve_model
 from ..p2p.transport import PeerId
-from ..payments.payer import Bought, Payer, Purchase
-from ..payments.payer_channels import PayerChannels
+from ..payments.payer import Bought, Purchase, open_payer
 from ..serving.service import Serving
 from ..serving.weighted import check_for_sale
 from ..settlement.deposits import Deposits
@@ -58,10 +57,13 @@ class Guest:
         self._seller = seller
         self._serving = serving
         self._auditable = auditable
-        sign = session.ring.signer(session.accounts.authorizer)
-        domain = session.deployment.payments
-        wallet = PayerChannels(ledger=session.ledger, domain=domain, sign=sign, now_ns=time.time_ns)
-        self._payer = Payer(wallet=wallet, domain=domain, tokenizer=tokenizer, sign=sign, now_ns=time.time_ns)
+        self._payer = open_payer(
+            session.ledger,
+            domain=session.deployment.payments,
+            tokenizer=tokenizer,
+            sign=session.ring.signer(session.accounts.authorizer),
+            now_ns=time.time_ns,
+        )
         self._deposits = Deposits(session, deposit_wei=DEPOSIT_WEI)
 
     async def ask(

@@ -30,6 +30,7 @@ from openledger_protocol.wire.inference import (
 )
 
 from ..engine.tokenizer import Tokenizer
+from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
@@ -46,7 +47,7 @@ from .purchase import (
     within_means,
 )
 
-__all__ = ["Bought", "Payer", "Purchase"]
+__all__ = ["Bought", "Payer", "Purchase", "open_payer"]
 
 RECEIPT_TURN_TIMEOUT_S = 5.0
 FAIL_POINTS: Final = (
@@ -59,6 +60,20 @@ FAIL_POINTS: Final = (
 """Points at which a crash test may kill the payer, in order."""
 
 Show = Callable[[str], Awaitable[None]]
+
+
+def open_payer(
+    ledger: Ledger,
+    *,
+    domain: Domain,
+    tokenizer: Tokenizer,
+    sign: Callable[[bytes], bytes],
+    now_ns: Callable[[], int],
+    fail_point: Callable[[str], None] = lambda _: None,
+) -> "Payer":
+    """Open the payer whose channels are in `ledger`."""
+    wallet = PayerChannels(ledger=ledger, domain=domain, sign=sign, now_ns=now_ns, fail_point=fail_point)
+    return Payer(wallet=wallet, domain=domain, tokenizer=tokenizer, sign=sign, now_ns=now_ns, fail_point=fail_point)
 
 
 @dataclass(slots=True, kw_only=True)
