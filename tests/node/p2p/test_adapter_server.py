@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.sharing import ADAPTER, ANN, US, share_adapter
+from support.market_world.swarm import ADAPTER, ANN, US, share_adapter
 
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.adapter_liars import LIARS, UNKNOWN, changed_chunk, swapped_chunks
-from support.sharing import (
+from support.market_world.adapter_liars import LIARS, UNKNOWN, changed_chunk, swapped_chunks
+from support.market_world.swarm import (
     ANN,
     BOB,
     CYD,
     DOT,
     WEIGHTS,
-    Crowd,
+    Swarm,
     contents,
     is_bulk,
-    open_crowd,
+    open_swarm,
     share_adapter,
 )
 
@@ -38,14 +38,14 @@ from openledger_protocol.wire.transfer import GetChunk
 
 
 @pytest.fixture
-async def crowd(tmp_path: Path) -> AsyncIterator[Crowd]:
-    async with open_crowd(tmp_path) as opened:
+async def swarm(tmp_path: Path) -> AsyncIterator[Swarm]:
+    async with open_swarm(tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
-def adapter(crowd: Crowd) -> Adapter:
-    return share_adapter(crowd.shared)
+def adapter(swarm: Swarm) -> Adapter:
+    return share_adapter(swarm.shared)
 
 
 def partials(home: Home) -> list[Path]:
@@ -55,15 +55,15 @@ def partials(home: Home) -> list[Path]:
 # ---- honest peers
 
 
-async def test_an_adapter_comes_whole_from_three_peers_at_once(crowd: Crowd, adapter: Adapter) -> None:
+async def test_an_adapter_comes_whole_from_three_peers_at_once(swarm: Swarm, adapter: Adapter) -> None:
     for peer in (ANN, BOB, CYD):
-        await crowd.add(peer)
-    fetched = await crowd.fetch(adapter.id, ANN, BOB, CYD)
+        await swarm.add(peer)
+    fetched = await swarm.fetch(adapter.id, ANN, BOB, CYD)
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
-    assert [found.id for found in list_adapters(crowd.ours)] == [adapter.id]
-    assert (fetched.dropped, fetched.missing_versions, partials(crowd.ours)) == ({}, {}, [])
-    assert read_version(crowd.ours, "lake", "1") == read_version(crowd.shared, "lake", "1")
-    assert all(any(map(is_bulk, crowd.asked[peer])) for peer in (ANN, BOB, CYD))
+    assert [found.id for found in list_adapters(swarm.ours)] == [adapter.id]
+    assert (fetched.dropped, fetched.missing_versions, partials(swarm.ours)) == ({}, {}, [])
+    assert read_version(swarm.ours, "lake", "1") == read_version(swarm.shared, "lake", "1")
+    assert all(any(map(is_bulk, swarm.asked[peer])) for peer in (ANN, BOB, CYD))
     sizes = sum(map(len, contents(adapter.folder).values()))
     assert fetched.size_bytes > sizes - 1
     assert fetched_to_plain(fetched) == {
@@ -76,20 +76,20 @@ async def test_an_adapter_comes_whole_from_three_peers_at_once(crowd: Crowd, ada
     }
 
 
-async def test_an_adapter_that_is_here_is_not_fetched_again(crowd: Crowd, adapter: Adapter) -> None:
-    await crowd.add(ANN)
-    await crowd.fetch(adapter.id, ANN)
-    asked = len(crowd.asked[ANN])
-    again = await crowd.fetch(adapter.id, ANN)
-    assert (again.size_bytes, again.from_peer, len(crowd.asked[ANN])) == (0, None, asked)
+async def test_an_adapter_that_is_here_is_not_fetched_again(swarm: Swarm, adapter: Adapter) -> None:
+    await swarm.add(ANN)
+    await swarm.fetch(adapter.id, ANN)
+    asked = len(swarm.asked[ANN])
+    again = await swarm.fetch(adapter.id, ANN)
+    assert (again.size_bytes, again.from_peer, len(swarm.asked[ANN])) == (0, None, asked)
 
 
-async def test_an_adapter_without_index_or_datanet_comes_too(crowd: Crowd) -> None:
-    plain = share_adapter(crowd.shared, with_index=False, datanets=None)
-    await crowd.add(ANN)
-    fetched = await crowd.fetch(plain.id, ANN)
+async def test_an_adapter_without_index_or_datanet_comes_too(swarm: Swarm) -> None:
+    plain = share_adapter(swarm.shared, with_index=False, datanets=None)
+    await swarm.add(ANN)
+    fetched = await swarm.fetch(plain.id, ANN)
     assert contents(fetched.adapter.folder) == contents(plain.folder)
-    assert not crowd.ours.datanets.exists()
+    assert not swarm.ours.datanets.exists()
 
 
 # ---- peers that are not
@@ -97,90 +97,90 @@ async def test_an_adapter_without_index_or_datanet_comes_too(crowd: Crowd) -> No
 
 @pytest.mark.parametrize("name", LIARS)
 async def test_a_peer_that_lies_stalls_or_dies_is_left_for_the_next(
-    crowd: Crowd, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
+    swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
 ) -> None:
     answer, reason = LIARS[name]
-    await crowd.add(ANN, answer)
-    await crowd.add(BOB)
-    fetched = await crowd.fetch(adapter.id, ANN, DOT, BOB)
+    await swarm.add(ANN, answer)
+    await swarm.add(BOB)
+    fetched = await swarm.fetch(adapter.id, ANN, DOT, BOB)
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
     assert set(fetched.dropped) - {ANN} == {DOT}
     assert reason in fetched.dropped.get(ANN, "never asked for what it lies about")
-    assert partials(crowd.ours) == []
+    assert partials(swarm.ours) == []
 
 
 @pytest.mark.parametrize("name", LIARS)
 async def test_of_liars_alone_nothing_reaches_the_shelf(
-    crowd: Crowd, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
+    swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock, name: str
 ) -> None:
     answer, reason = LIARS[name]
-    await crowd.add(ANN, answer)
+    await swarm.add(ANN, answer)
     with pytest.raises(NetworkError) as refusal:
-        await crowd.fetch(adapter.id, ANN)
+        await swarm.fetch(adapter.id, ANN)
     assert "(ann: " in str(refusal.value)
     assert reason in str(refusal.value)
-    shelf = read_library(crowd.ours)
+    shelf = read_library(swarm.ours)
     assert (shelf.adapters, shelf.refused) == ([], {})
-    assert not crowd.ours.datanets.exists()
+    assert not swarm.ours.datanets.exists()
 
 
-async def test_a_lie_that_most_tell_is_found_out_when_the_file_is_whole(crowd: Crowd, adapter: Adapter) -> None:
+async def test_a_lie_that_most_tell_is_found_out_when_the_file_is_whole(swarm: Swarm, adapter: Adapter) -> None:
     for peer in (ANN, BOB):
-        await crowd.add(peer, swapped_chunks)
-    await crowd.add(CYD)
-    fetched = await crowd.fetch(adapter.id, ANN, BOB, CYD)
+        await swarm.add(peer, swapped_chunks)
+    await swarm.add(CYD)
+    fetched = await swarm.fetch(adapter.id, ANN, BOB, CYD)
     assert (set(fetched.dropped), fetched.from_peer) == ({ANN, BOB}, CYD)
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
 
 
-async def test_a_chunk_of_garbage_does_not_spoil_what_others_sent(crowd: Crowd, adapter: Adapter) -> None:
-    await crowd.add(ANN, LIARS["sends another chunk"][0])
-    await crowd.add(BOB)
-    fetched = await crowd.fetch(adapter.id, ANN, BOB)
+async def test_a_chunk_of_garbage_does_not_spoil_what_others_sent(swarm: Swarm, adapter: Adapter) -> None:
+    await swarm.add(ANN, LIARS["sends another chunk"][0])
+    await swarm.add(BOB)
+    fetched = await swarm.fetch(adapter.id, ANN, BOB)
     assert set(fetched.dropped) == {ANN}
-    chunks = [each.index for each in crowd.asked[BOB] if isinstance(each, GetChunk) and each.path == WEIGHTS]
+    chunks = [each.index for each in swarm.asked[BOB] if isinstance(each, GetChunk) and each.path == WEIGHTS]
     assert len(chunks) == len(set(chunks)), "none is asked twice of an honest peer"
 
 
-async def test_nobody_who_offers_it_is_said_so(crowd: Crowd) -> None:
+async def test_nobody_who_offers_it_is_said_so(swarm: Swarm) -> None:
     with pytest.raises(NetworkError, match="no peer offers it"):
-        await crowd.fetch(UNKNOWN)
-    await crowd.add(ANN)
+        await swarm.fetch(UNKNOWN)
+    await swarm.add(ANN)
     with pytest.raises(NetworkError, match=r"dot: no peer dot .*; ann: the other side"):
-        await crowd.fetch(UNKNOWN, ANN, DOT)
+        await swarm.fetch(UNKNOWN, ANN, DOT)
 
 
 # ---- our own end
 
 
 async def test_what_came_before_an_end_is_not_fetched_again(
-    crowd: Crowd, adapter: Adapter, autojump_clock: trio.testing.MockClock
+    swarm: Swarm, adapter: Adapter, autojump_clock: trio.testing.MockClock
 ) -> None:
     numbers = count()
-    await crowd.add(ANN, changed_chunk(WEIGHTS, lambda chunk: chunk if next(numbers) < 3 else None))
+    await swarm.add(ANN, changed_chunk(WEIGHTS, lambda chunk: chunk if next(numbers) < 3 else None))
     with pytest.raises(NetworkError):
-        await crowd.fetch(adapter.id, ANN)
-    assert list_adapters(crowd.ours) == []
-    await crowd.add(BOB)
-    fetched = await crowd.fetch(adapter.id, BOB)
+        await swarm.fetch(adapter.id, ANN)
+    assert list_adapters(swarm.ours) == []
+    await swarm.add(BOB)
+    fetched = await swarm.fetch(adapter.id, BOB)
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
-    asked = {each.index for each in crowd.asked[BOB] if isinstance(each, GetChunk) and each.path == WEIGHTS}
+    asked = {each.index for each in swarm.asked[BOB] if isinstance(each, GetChunk) and each.path == WEIGHTS}
     assert asked == {3, 4}
 
 
-async def test_what_lies_there_and_is_not_right_is_fetched_anew(crowd: Crowd, adapter: Adapter) -> None:
-    with Partial.opened(crowd.ours, adapter.id) as place:
+async def test_what_lies_there_and_is_not_right_is_fetched_anew(swarm: Swarm, adapter: Adapter) -> None:
+    with Partial.opened(swarm.ours, adapter.id) as place:
         place.write_small(WEIGHTS, b"x" * 2_000_000)
         place.write_small("attribution/rows-0.sha256", b"short")
         place.write_small("attribution/strange", b"not listed")
-    await crowd.add(ANN)
-    fetched = await crowd.fetch(adapter.id, ANN)
+    await swarm.add(ANN)
+    fetched = await swarm.fetch(adapter.id, ANN)
     assert (fetched.adapter.folder / WEIGHTS).read_bytes() == (adapter.folder / WEIGHTS).read_bytes()
 
 
 @pytest.mark.parametrize("step", ["add_adapter", "open_index", "write_version"])
 async def test_a_crash_leaves_nothing_on_the_shelf_and_the_next_pull_goes_on(
-    crowd: Crowd, adapter: Adapter, monkeypatch: pytest.MonkeyPatch, step: str
+    swarm: Swarm, adapter: Adapter, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     class PowerCutError(BaseException):
         pass
@@ -188,33 +188,33 @@ async def test_a_crash_leaves_nothing_on_the_shelf_and_the_next_pull_goes_on(
     def crash(*_: object, **__: object) -> None:
         raise PowerCutError
 
-    await crowd.add(ANN)
+    await swarm.add(ANN)
     with monkeypatch.context() as patch:
         patch.setattr(pulling, step, crash)
         with pytest.raises(PowerCutError):
-            await crowd.fetch(adapter.id, ANN)
-    assert (list_adapters(crowd.ours), len(partials(crowd.ours))) == ([], 1)
-    crowd.asked[ANN].clear()
-    fetched = await crowd.fetch(adapter.id, ANN)
-    assert not any(map(is_bulk, crowd.asked[ANN]))
+            await swarm.fetch(adapter.id, ANN)
+    assert (list_adapters(swarm.ours), len(partials(swarm.ours))) == ([], 1)
+    swarm.asked[ANN].clear()
+    fetched = await swarm.fetch(adapter.id, ANN)
+    assert not any(map(is_bulk, swarm.asked[ANN]))
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
-    assert partials(crowd.ours) == []
+    assert partials(swarm.ours) == []
 
 
-async def test_one_adapter_is_fetched_once_at_a_time(crowd: Crowd, adapter: Adapter) -> None:
-    await crowd.add(ANN)
+async def test_one_adapter_is_fetched_once_at_a_time(swarm: Swarm, adapter: Adapter) -> None:
+    await swarm.add(ANN)
     with (
-        Partial.opened(crowd.ours, adapter.id),
+        Partial.opened(swarm.ours, adapter.id),
         pytest.raises(ConfigError, match="is being fetched already"),
     ):
-        await crowd.fetch(adapter.id, ANN)
+        await swarm.fetch(adapter.id, ANN)
 
 
-async def test_what_was_begun_long_ago_makes_room(crowd: Crowd) -> None:
+async def test_what_was_begun_long_ago_makes_room(swarm: Swarm) -> None:
     for number in range(PARTIALS_MAX + 3):
-        with Partial.opened(crowd.ours, AdapterId(f"0x{number:064x}")):
+        with Partial.opened(swarm.ours, AdapterId(f"0x{number:064x}")):
             pass
-    assert len(partials(crowd.ours)) == PARTIALS_MAX
+    assert len(partials(swarm.ours)) == PARTIALS_MAX
 
 
 # ---- what we do not want, whoever has it
@@ -228,24 +228,24 @@ async def test_what_was_begun_long_ago_makes_room(crowd: Crowd) -> None:
     ],
 )
 async def test_what_takes_too_much_is_not_fetched(
-    crowd: Crowd, adapter: Adapter, limits: FetchLimits, error: type[Exception], message: str
+    swarm: Swarm, adapter: Adapter, limits: FetchLimits, error: type[Exception], message: str
 ) -> None:
-    await crowd.add(ANN)
+    await swarm.add(ANN)
     with pytest.raises(error) as refusal:
-        await crowd.fetch(adapter.id, ANN, limits=limits)
+        await swarm.fetch(adapter.id, ANN, limits=limits)
     assert message in str(refusal.value)
-    assert not any(map(is_bulk, crowd.asked[ANN]))
-    assert list_adapters(crowd.ours) == []
+    assert not any(map(is_bulk, swarm.asked[ANN]))
+    assert list_adapters(swarm.ours) == []
 
 
-async def test_an_adapter_of_another_base_is_refused_before_it_is_fetched(crowd: Crowd, adapter: Adapter) -> None:
-    await crowd.add(ANN)
+async def test_an_adapter_of_another_base_is_refused_before_it_is_fetched(swarm: Swarm, adapter: Adapter) -> None:
+    await swarm.add(ANN)
     with pytest.raises(AdapterRefusedError, match="was made for base fake"):
-        await crowd.fetch(adapter.id, ANN, base=replace(FAKE_BASE, name="other", digest=Digest("0x" + "ab" * 32)))
-    assert not any(map(is_bulk, crowd.asked[ANN]))
+        await swarm.fetch(adapter.id, ANN, base=replace(FAKE_BASE, name="other", digest=Digest("0x" + "ab" * 32)))
+    assert not any(map(is_bulk, swarm.asked[ANN]))
 
 
-async def test_an_adapter_that_can_not_be_served_is_refused_and_not_kept(crowd: Crowd, adapter: Adapter) -> None:
+async def test_an_adapter_that_can_not_be_served_is_refused_and_not_kept(swarm: Swarm, adapter: Adapter) -> None:
     """Its maker himself wrote these files: all are as the id says."""
     config = adapter.folder / "adapter_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "peft_type": "PROMPT_TUNING"}))
@@ -254,7 +254,7 @@ async def test_an_adapter_that_can_not_be_served_is_refused_and_not_kept(crowd: 
     (adapter.folder / "adapter.json").write_text(json.dumps(made))
     id = adapter_id(manifest_from_json(made))
     adapter.folder.rename(adapter.folder.with_name(f"lake@{id[2:10]}"))
-    await crowd.add(ANN)
+    await swarm.add(ANN)
     with pytest.raises(AdapterRefusedError):
-        await crowd.fetch(id, ANN)
-    assert (list_adapters(crowd.ours), partials(crowd.ours)) == ([], [])
+        await swarm.fetch(id, ANN)
+    assert (list_adapters(swarm.ours), partials(swarm.ours)) == ([], [])

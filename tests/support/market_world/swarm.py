@@ -1,4 +1,4 @@
-"""An adapter of several chunks with its index and Datanet, and peers that offer it: honest ones and others."""
+"""Peers that offer an adapter of several chunks, with its index and Datanet, to one node that fetches it."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -27,8 +27,8 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.transfer import GetChunk, TransferMessage, decode, encode
 
-from .keepers import ADA, CONTRIBUTED
-from .peft_folders import pair, write_adapter
+from ..keepers import ADA, CONTRIBUTED
+from ..peft_folders import pair, write_adapter
 
 WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "/openledger/test/adapter/1"
@@ -37,7 +37,7 @@ SIDE = 4096
 """Of a changed linear map: at rank 32 the weights have a MiB, which is five chunks with their header."""
 
 Answer = Callable[[TransferMessage, TransferMessage], object]
-"""What a peer sends in place of an honest answer to a question: a message, bytes, None for silence; or it raises."""
+"""Returns, from question and honest answer, a message, bytes, or None for silence; or raises."""
 
 
 def share_adapter(home: Home, *, name: str = "lake", with_index: bool = True, **changes: Any) -> Adapter:
@@ -63,8 +63,8 @@ def share_adapter(home: Home, *, name: str = "lake", with_index: bool = True, **
 
 
 @dataclass
-class Crowd:
-    """Us, and peers that offer what lies in the shared home."""
+class Swarm:
+    """One node, and peers that offer the adapters of a home that they share."""
 
     network: MemoryNetwork
     nursery: trio.Nursery
@@ -74,7 +74,7 @@ class Crowd:
     asked: dict[PeerId, list[TransferMessage]] = field(default_factory=dict)
 
     async def add(self, peer_id: PeerId, answer: Answer = lambda _, honest: honest) -> None:
-        """Have a peer that answers so."""
+        """Add a peer, which sends `answer` in place of each honest answer."""
         server = AdapterServer(self.shared)
         asked = self.asked.setdefault(peer_id, [])
 
@@ -112,12 +112,12 @@ class Crowd:
 
 
 @asynccontextmanager
-async def open_crowd(root: Path) -> AsyncIterator[Crowd]:
+async def open_swarm(root: Path) -> AsyncIterator[Swarm]:
     network = MemoryNetwork()
     transport = MemoryTransport(network, US)
     async with trio.open_nursery() as nursery:
         await nursery.start(transport.run)
-        yield Crowd(network, nursery, Home(root / "ours"), Home(root / "shared"), transport)
+        yield Swarm(network, nursery, Home(root / "ours"), Home(root / "shared"), transport)
         nursery.cancel_scope.cancel()
 
 

@@ -20,7 +20,7 @@ from openledger_protocol.wire.transfer import (
     chunk_digests,
 )
 
-from .sharing import WEIGHTS, Answer, is_bulk
+from .swarm import WEIGHTS, Answer, is_bulk
 
 INDEX = "attribution/manifest.json"
 UNKNOWN = AdapterId("0x" + "12" * 32)
