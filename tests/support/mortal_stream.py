@@ -18,14 +18,17 @@ from typing import Literal
 
 import trio
 
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.errors import NetworkError
 from openledger_node.ledger.ledger import open_ledger
+from openledger_node.payments.payer import open_payer
 from openledger_protocol.errors import ProtocolError
 
 from .lives import mortal_at
-from .local_engine import LocalEngine
+from .market_world.requests import purchase
+from .market_world.seller import open_seller
+from .market_world.terms import DOMAIN, Clock, peer_id_of, sign_as
 from .nodes import ROOT
-from .sides import PAYER_PEER, SIGN_AS_AUTHORIZER, SIGN_AS_SIGNER, open_buyer, open_seller, purchase
 
 STREAMS = 2
 LIFE_S = 20.0
@@ -117,26 +120,34 @@ async def _sell(folder: Path, _: int, ends: list[socket.socket], fail_point: Cal
     with closing(open_ledger(folder / "node.db")) as ledger:
         ledger.jobs.recover()
         async with trio.open_nursery() as nursery:
-            engine = LocalEngine()
-            await nursery.start(engine.run)
-            sign = noted(folder / "node.signed", SIGN_AS_SIGNER)
-            seller = open_seller(folder, ledger, engine, nursery, sign=sign, fail_point=fail_point)
+            sign = noted(folder / "node.signed", sign_as("node signer"))
+            seller = open_seller(
+                "node", folder, ledger, nursery, voucher_timeout_s=0.5, sign=sign, fail_point=fail_point
+            )
+            await nursery.start(seller.engine.run)
             seller.receipts.recover()
             for end in ends:
                 stream = _stream(end)
-                await seller.paid.serve(PAYER_PEER, stream)
+                await seller.paid.serve(peer_id_of("buyer"), stream)
                 await stream.aclose()
-            await seller.desk.wait_idle()
+            await seller.serving.wait_idle()
             nursery.cancel_scope.cancel()
 
 
 async def _buy(folder: Path, number: int, ends: list[socket.socket], fail_point: Callable[[str], None]) -> None:
     with closing(open_ledger(folder / "payer.db")) as ledger:
-        buyer = open_buyer(ledger, sign=noted(folder / "payer.signed", SIGN_AS_AUTHORIZER), fail_point=fail_point)
+        payer = open_payer(
+            ledger,
+            domain=DOMAIN,
+            tokenizer=ByteTokenizer(),
+            sign=noted(folder / "payer.signed", sign_as("authorizer")),
+            now_ns=Clock(),
+            fail_point=fail_point,
+        )
         for place, end in enumerate(ends):
             wanted = purchase(f"life {number} stream {place}", prompt=f"life {number}.{place} ...", max_tokens=20)
             try:
-                await buyer.buy(wanted, _stream(end), _show)
+                await payer.buy(wanted, _stream(end), _show)
             except (ProtocolError, NetworkError) as error:
                 with (folder / "payer.errors").open("a") as notes:
                     notes.write(f"{type(error).__name__} {error}\n")

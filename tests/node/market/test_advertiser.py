@@ -9,22 +9,23 @@ from pathlib import Path
 
 import trio
 import trio.testing
-from support.liars import messages_of
-from support.markets import (
+from support.market_world.liars import messages_of
+from support.market_world.seller import ad_of, signed_ad
+from support.market_world.terms import (
     ADS,
     BASE,
     NETWORK,
     NOW_S,
-    ad_of,
+    PROFILE,
+    TERMS,
     key_of,
     peer_id_of,
     priced,
     seed_of,
-    signed_ad,
     signer_of,
     wallet_of,
+    word,
 )
-from support.sides import PROFILE, TERMS, word
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.advertiser import Advertiser, Snapshot

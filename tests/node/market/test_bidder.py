@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import trio
 import trio.testing
-from support.liars import messages_of
-from support.markets import BASE, CALL, peer_id_of, seller_state
-from support.sides import TERMS, word
+from support.market_world.liars import messages_of
+from support.market_world.seller import seller_state
+from support.market_world.terms import BASE, CALL, TERMS, peer_id_of, word
 
 from openledger_node.errors import ChainError
 from openledger_node.market import bidder as bidding

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.markets import BASE, NETWORK, NOW_S, ad_of, peer_id_of, priced, seed_of, signed_ad
-from support.sides import TERMS, word
+from support.market_world.seller import ad_of, signed_ad
+from support.market_world.terms import BASE, NETWORK, NOW_S, TERMS, peer_id_of, priced, seed_of, word
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.peers import PEERS_MAX

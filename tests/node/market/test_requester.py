@@ -8,29 +8,19 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.liars import messages_of
-from support.markets import (
-    CALL,
-    Stand,
-    Street,
-    names_of,
-    now_s,
-    open_street,
-    peer_id_of,
-    priced,
-    signed_ad,
-    wallet_of,
-)
+from support.market_world.liars import messages_of
+from support.market_world.market import Market, open_market
+from support.market_world.seller import Seller, signed_ad
+from support.market_world.terms import CALL, TERMS, now_s, peer_id_of, priced, wallet_of, word
 from support.peft_folders import write_adapter
-from support.sides import TERMS, word
 
-from openledger_node.errors import ChainError
 from openledger_node.home import Home
 from openledger_node.market.request import AdapterEntry
 from openledger_node.market.requester import RequesterLimits
 from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
+from openledger_node.payments.credit import Standing
 from openledger_protocol.advertisement import OfferedAdapter
 from openledger_protocol.errors import (
     PaymentRequiredError,
@@ -49,42 +39,38 @@ def price(tokens_in: int, tokens_out: int, times: float = 1) -> int:
     return price_wei(tokens_in, tokens_out, priced(TERMS, times))
 
 
-def bid_instead(stand: Stand, change: Change) -> None:
+def bid_instead(seller: Seller, change: Change) -> None:
     """Change what a node bids."""
 
     async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
         messages = messages_of(stream)
         call = decode(await messages.receive())
         assert isinstance(call, Call)
-        bid = await stand.bidder._bid(peer_id_of("asker"), call)
+        bid = await seller.bidder._bid(peer_id_of("buyer"), call)
         await messages.send(encode(change(bid)))
         told.append(decode(await messages.receive()))
 
     told: list[Any] = []
-    stand.told = told  # type: ignore[attr-defined]
-    stand.transport.handle(CALL, serve)
+    seller.told = told  # type: ignore[attr-defined]
+    seller.transport.handle(CALL, serve)
 
 
-def answer_calls(stand: Stand, answer: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:
+def answer_calls(seller: Seller, answer: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:
     async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
         await answer(stream)
 
-    stand.transport.handle(CALL, serve)
-
-
-def who(street: Street, answered: Any) -> list[str]:
-    return names_of(answered, list(street.stands.values()))
+    seller.transport.handle(CALL, serve)
 
 
 async def test_the_cheapest_of_equal_nodes_answers_and_is_paid_to_the_token(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {"dear": 3, "cheap": 1, "middling": 2}) as street:
+    async with open_market(tmp_path, {"dear": 3, "cheap": 1, "middling": 2}) as market:
         shown: list[str] = []
-        answered = await street.ask("hello...", show=shown.append)
-        await street.stands["cheap"].wait_served(1)
-        theirs = street.stands["cheap"].amounts()
-        paid = street.paid()
-        lost = {name: [bid.reason for bid in stand.bidder.lost] for name, stand in street.stands.items()}
-        num_won = street.stands["cheap"].bidder.num_won
+        answered = await market.ask("hello...", show=shown.append)
+        await market.sellers["cheap"].wait_served(1)
+        theirs = market.sellers["cheap"].amounts()
+        paid = market.paid()
+        lost = {name: [bid.reason for bid in seller.bidder.lost] for name, seller in market.sellers.items()}
+        num_won = market.sellers["cheap"].bidder.num_won
     assert (answered.paid_wei, paid, theirs) == (price(8, 30), {"cheap": [price(8, 30)]}, [price(8, 30)])
     assert answered.text == "".join(shown)
     assert (len(answered.text), answered.tokens_in, answered.tokens_out) == (30, 8, 30)
@@ -97,20 +83,20 @@ async def test_the_cheapest_of_equal_nodes_answers_and_is_paid_to_the_token(tmp_
 
 
 async def test_a_busy_node_asks_more_and_takes_longer_so_that_an_idle_one_answers(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {"busy": 1, "idle": 1.2}) as street:
-        busy = street.stands["busy"]
+    async with open_market(tmp_path, {"busy": 1, "idle": 1.2}) as market:
+        busy = market.sellers["busy"]
         busy.state = replace(busy.state, num_live=40, slots=8, answer_ms=5_000)
-        answered = await street.ask("hello...")
+        answered = await market.ask("hello...")
         (reason,) = [bid.reason for bid in busy.bidder.lost]
-    assert who(street, answered) == ["idle"]
+    assert market.names_of(answered) == ["idle"]
     assert "1200000 wei in" in reason
 
 
 async def test_a_dearer_bid_than_the_floor_is_paid_as_it_was_bid(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {"busy": 1}) as street:
-        busy = street.stands["busy"]
+    async with open_market(tmp_path, {"busy": 1}) as market:
+        busy = market.sellers["busy"]
         busy.state = replace(busy.state, num_live=32)  # of 64: a quarter more
-        answered = await street.ask("hello...")
+        answered = await market.ask("hello...")
         await busy.wait_served(1)
         amounts = busy.amounts()
     assert answered.paid_wei == price(8, 30, 1.25)
@@ -118,27 +104,27 @@ async def test_a_dearer_bid_than_the_floor_is_paid_as_it_was_bid(tmp_path: Path)
 
 
 async def test_who_was_reliable_is_preferred_to_who_is_a_little_cheaper(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {"known": 1.1, "new": 1}) as street:
+    async with open_market(tmp_path, {"known": 1.1, "new": 1}) as market:
         for _ in range(20):
-            street.ledger.peers.note(street.stands["known"].peer_id, "successes", now_ns=0)
-        answered = await street.ask("hello...")
-    assert who(street, answered) == ["known"]
+            market.buyer.ledger.peers.note(market.sellers["known"].peer_id, "successes", now_ns=0)
+        answered = await market.ask("hello...")
+    assert market.names_of(answered) == ["known"]
 
 
 async def test_an_adapter_is_asked_of_those_who_have_it(tmp_path: Path) -> None:
     adapter = add_adapter(Home(tmp_path / "with"), write_adapter(tmp_path / "source" / "harbour"), FAKE_BASE)
-    async with open_street(tmp_path, {"with": 3, "without": 1}, load_percent=0) as street:
-        stand = street.stands["with"]
-        stand.warm = (OfferedAdapter(id=adapter.id, name="harbour"),)
-        assert street.board.learn(stand.ad(seq=1 << 62))
-        resolved = street.board.resolve("harbour")
-        street.entries[resolved.adapter] = AdapterEntry()
-        answered = await street.ask("hello...", adapter=resolved.adapter, model="harbour")
-        stand.cold = (AdapterId(word("ferry")),)
-        assert street.board.learn(stand.ad(seq=(1 << 62) + 1))
+    async with open_market(tmp_path, {"with": 3, "without": 1}, load_percent=0) as market:
+        seller = market.sellers["with"]
+        seller.warm = (OfferedAdapter(id=adapter.id, name="harbour"),)
+        assert market.buyer.ads.learn(seller.ad(seq=1 << 62))
+        resolved = market.buyer.ads.resolve("harbour")
+        market.chain.entries[resolved.adapter] = AdapterEntry()
+        answered = await market.ask("hello...", adapter=resolved.adapter, model="harbour")
+        seller.cold = (AdapterId(word("ferry")),)
+        assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1))
         with pytest.raises(UnknownModelError, match=f"adapter {word('ferry')} is not registered"):
-            await street.ask("hello...", adapter=AdapterId(word("ferry")), model="ferry", name="r2")
-    assert who(street, answered) == ["with"]
+            await market.ask("hello...", adapter=AdapterId(word("ferry")), model="ferry", name="r2")
+    assert market.names_of(answered) == ["with"]
     assert answered.parts[0].bought is not None
     assert answered.parts[0].bought.receipt.adapter_id == adapter.id
 
@@ -146,17 +132,17 @@ async def test_an_adapter_is_asked_of_those_who_have_it(tmp_path: Path) -> None:
 async def test_fifty_requests_at_once_are_all_answered_and_the_books_agree(tmp_path: Path) -> None:
     texts: dict[int, str] = {}
 
-    async def ask(street: Street, number: int) -> None:
-        answered = await street.ask(f"{number} says...", name=f"r{number}", max_tokens=12)
+    async def ask(market: Market, number: int) -> None:
+        answered = await market.ask(f"{number} says...", name=f"r{number}", max_tokens=12)
         texts[number] = answered.text
 
-    async with open_street(tmp_path, {"a": 1, "b": 1, "c": 1}, patience=RequesterLimits(bid_timeout_s=20)) as street:
+    async with open_market(tmp_path, {"a": 1, "b": 1, "c": 1}, limits=RequesterLimits(bid_timeout_s=20)) as market:
         async with trio.open_nursery() as nursery:
             for number in range(50):
-                nursery.start_soon(ask, street, number)
-        served = {name: stand.amounts() for name, stand in street.stands.items()}
-        paid = street.paid()
-        spent = street.ledger.peers.paid_wei(street.requester._spending_limit._payer, since_ns=0)
+                nursery.start_soon(ask, market, number)
+        served = {name: seller.amounts() for name, seller in market.sellers.items()}
+        paid = market.paid()
+        spent = market.buyer.ledger.peers.paid_wei(market.buyer.requester._spending_limit._payer, since_ns=0)
     assert [len(texts[number]) for number in range(50)] == [12] * 50
     assert sum(map(len, served.values())) == 50
     assert {name: sorted(amounts) for name, amounts in served.items() if amounts} == {
@@ -192,14 +178,14 @@ BAD_BIDS: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize("case", BAD_BIDS)
 async def test_a_bid_that_does_not_count_is_passed_over_and_its_bidder_hears_why(tmp_path: Path, case: str) -> None:
     change, why = BAD_BIDS[case]
-    async with open_street(tmp_path, {"bad": 1, "good": 2}) as street:
-        bad = street.stands["bad"]
+    async with open_market(tmp_path, {"bad": 1, "good": 2}) as market:
+        bad = market.sellers["bad"]
         bid_instead(bad, change)
-        answered = await street.ask("hello...")
+        answered = await market.ask("hello...")
         await trio.testing.wait_all_tasks_blocked()
         (told,) = bad.told  # type: ignore[attr-defined]
         amounts = bad.amounts()
-    assert who(street, answered) == ["good"]
+    assert market.names_of(answered) == ["good"]
     assert amounts == []
     assert why in told.reason
 
@@ -237,74 +223,72 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
     why: str,
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_street(tmp_path, {"odd": 1, "good": 2}) as street:
-        answer_calls(street.stands["odd"], answer)
+    async with open_market(tmp_path, {"odd": 1, "good": 2}) as market:
+        answer_calls(market.sellers["odd"], answer)
         began = trio.current_time()
-        answered = await street.ask("hello...")
+        answered = await market.ask("hello...")
         took_s = trio.current_time() - began
-        record = street.ledger.peers.find(street.stands["odd"].peer_id)
-    assert who(street, answered) == ["good"]
+        record = market.buyer.ledger.peers.find(market.sellers["odd"].peer_id)
+    assert market.names_of(answered) == ["good"]
     assert took_s < 2.5
     assert record.failures == 1
-    async with open_street(tmp_path / "alone", {"odd": 1}) as street:
-        answer_calls(street.stands["odd"], answer)
+    async with open_market(tmp_path / "alone", {"odd": 1}) as market:
+        answer_calls(market.sellers["odd"], answer)
         with pytest.raises(UnavailableError, match=f"nobody could answer 'fake': 12D3Koo.*{why}"):
-            await street.ask("hello...")
+            await market.ask("hello...")
 
 
 async def test_a_late_bid_is_not_waited_for(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
-    async with open_street(tmp_path, {"late": 1, "good": 2}) as street:
-        late = street.stands["late"]
+    async with open_market(tmp_path, {"late": 1, "good": 2}) as market:
+        late = market.sellers["late"]
 
         async def bid_late(stream: trio.abc.Stream) -> None:
             await trio.sleep(1.6)
-            await late.bidder.serve(peer_id_of("asker"), stream)
+            await late.bidder.serve(peer_id_of("buyer"), stream)
 
         answer_calls(late, bid_late)
-        answered = await street.ask("hello...")
-    assert who(street, answered) == ["good"]
+        answered = await market.ask("hello...")
+    assert market.names_of(answered) == ["good"]
 
 
 # ---- nobody
 
 
 async def test_what_nobody_offers_is_refused_by_its_name(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {"a": 1}) as street:
+    async with open_market(tmp_path, {"a": 1}) as market:
         with pytest.raises(UnknownModelError, match="nobody on the network offers 'ferry' just now"):
-            await street.ask(adapter=AdapterId(word("ferry")), model="ferry")
+            await market.ask(adapter=AdapterId(word("ferry")), model="ferry")
         with pytest.raises(UnknownModelError, match=f"'gemma' is for base {word('gemma')}, whose tokenizer is not"):
-            await street.ask(base=Digest(word("gemma")), model="gemma")
+            await market.ask(base=Digest(word("gemma")), model="gemma")
 
 
 async def test_our_own_advertisement_is_no_offer_to_us(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {}) as street:
-        street.board._own = None
-        assert street.board.learn(signed_ad("asker", at_s=now_s()))
+    async with open_market(tmp_path, {}) as market:
+        market.buyer.ads._own = None
+        assert market.buyer.ads.learn(signed_ad("buyer", at_s=now_s()))
         with pytest.raises(UnavailableError, match="nobody could answer 'fake': no other node offers it"):
-            await street.ask()
+            await market.ask()
 
 
 async def test_a_prompt_that_fits_nobodys_context_is_refused_with_the_longest(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {"a": 1}) as street:
+    async with open_market(tmp_path, {"a": 1}) as market:
         with pytest.raises(RequestTooLongError, match="has 4096 tokens; with its answer it may have 4096 on the net"):
-            await street.ask("x" * 4_096)
-        answered = await street.ask("x" * 4_090 + "...", name="r2", max_tokens=500)
+            await market.ask("x" * 4_096)
+        answered = await market.ask("x" * 4_090 + "...", name="r2", max_tokens=500)
     assert len(answered.text) == 3
 
 
 async def test_a_chain_that_does_not_answer_is_said_and_costs_nothing(tmp_path: Path) -> None:
-    async def no_chain(*_: object) -> Any:
-        raise ChainError("the endpoint does not answer")
-
-    async with open_street(tmp_path, {"a": 1, "b": 2}) as street:
-        backing = street.requester._backing
-        street.requester._backing = replace(backing, channel_with=no_chain, find_entry=no_chain)
+    async with open_market(tmp_path, {"a": 1, "b": 2}) as market:
+        market.chain.is_down = True
         with pytest.raises(UnavailableError, match=r"nobody could answer.*the endpoint does not answer"):
-            await street.ask("hello...")
-        stand = street.stands["a"]
-        assert street.board.learn(stand.ad(seq=1 << 62, warm=(OfferedAdapter(id=AdapterId(word("h")), name="h"),)))
+            await market.ask("hello...")
+        seller = market.sellers["a"]
+        assert market.buyer.ads.learn(
+            seller.ad(seq=1 << 62, warm=(OfferedAdapter(id=AdapterId(word("h")), name="h"),))
+        )
         with pytest.raises(UnavailableError, match="the chain can't be asked for the adapter's entry"):
-            await street.ask("hello...", adapter=AdapterId(word("h")), model="h")
+            await market.ask("hello...", adapter=AdapterId(word("h")), model="h")
 
 
 # ---- what it may cost
@@ -312,57 +296,57 @@ async def test_a_chain_that_does_not_answer_is_said_and_costs_nothing(tmp_path: 
 
 async def test_when_all_are_too_dear_for_the_request_each_says_so(tmp_path: Path) -> None:
     limit = price(8, 20)
-    async with open_street(tmp_path, {"a": 1, "b": 2}, request_max_wei=limit) as street:
+    async with open_market(tmp_path, {"a": 1, "b": 2}, request_max_wei=limit) as market:
         with pytest.raises(PaymentRequiredError, match=f"for what this request may cost, {limit} wei: 12D3.*12D3"):
-            await street.ask("hello...", max_tokens=100)
-        assert street.ledger.channels.all() == []
+            await market.ask("hello...", max_tokens=100)
+        assert market.buyer.ledger.channels.all() == []
 
 
 async def test_an_answer_ends_where_the_request_may_cost_no_more(tmp_path: Path) -> None:
     limit = price(8, 50)
-    async with open_street(tmp_path, {"a": 1, "b": 2}, request_max_wei=limit) as street:
-        answered = await street.ask("hello...", max_tokens=100)
+    async with open_market(tmp_path, {"a": 1, "b": 2}, request_max_wei=limit) as market:
+        answered = await market.ask("hello...", max_tokens=100)
     assert (len(answered.text), answered.finish_reason, answered.paid_wei) == (50, "length", limit)
     assert isinstance(answered.why_cut, PaymentRequiredError)
-    assert who(street, answered) == ["a"]
+    assert market.names_of(answered) == ["a"]
 
 
 async def test_a_day_may_cost_so_much_over_restarts_too_and_the_next_begins_anew(tmp_path: Path) -> None:
     limit = 2 * price(8, 30) + price(8, 10)
-    async with open_street(tmp_path, {"a": 1}, day_max_wei=limit) as street:
-        await street.ask("hello...")
-    async with open_street(tmp_path, {"a": 1}, day_max_wei=limit) as street:
-        await street.ask("hello...", name="r2")
+    async with open_market(tmp_path, {"a": 1}, day_max_wei=limit) as market:
+        await market.ask("hello...")
+    async with open_market(tmp_path, {"a": 1}, day_max_wei=limit) as market:
+        await market.ask("hello...", name="r2")
         with pytest.raises(PaymentRequiredError, match=r"of today's [0-9]+ wei are left: raise \[payer\]"):
-            await street.ask("hello...", name="r3")
-        street.requester._spending_limit._now_ns.now_ns += 86_400 * 10**9  # type: ignore[attr-defined]
-        await street.ask("hello...", name="r4")
+            await market.ask("hello...", name="r3")
+        market.clock.now_ns += 86_400 * 10**9
+        await market.ask("hello...", name="r4")
 
 
 async def test_requests_beside_each_other_share_one_day(tmp_path: Path) -> None:
     outcomes: list[str] = []
 
-    async def ask(street: Street, number: int) -> None:
+    async def ask(market: Market, number: int) -> None:
         try:
-            await street.ask("hello...", name=f"r{number}")
+            await market.ask("hello...", name=f"r{number}")
             outcomes.append("answered")
         except PaymentRequiredError:
             outcomes.append("refused")
 
     limit = 3 * price(8, 30)
-    async with open_street(tmp_path, {"a": 1}, day_max_wei=limit, load_percent=0) as street:
+    async with open_market(tmp_path, {"a": 1}, day_max_wei=limit, load_percent=0) as market:
         async with trio.open_nursery() as nursery:
             for number in range(10):
-                nursery.start_soon(ask, street, number)
-        spent = sum(street.stands["a"].amounts())
+                nursery.start_soon(ask, market, number)
+        spent = sum(market.sellers["a"].amounts())
     assert sorted(outcomes) == ["answered"] * 3 + ["refused"] * 7
     assert spent == limit
 
 
 async def test_who_can_not_pay_is_told_so_and_no_node_is_blamed(tmp_path: Path) -> None:
-    async with open_street(tmp_path, {"a": 1}) as street:
-        street.chain.other = type(street.chain.other)()
+    async with open_market(tmp_path, {"a": 1}) as market:
+        market.chain.other = Standing()
         with pytest.raises(PaymentRequiredError, match="there is no channel, and the payer holds less"):
-            await street.ask("hello...")
-        record = street.ledger.peers.find(street.stands["a"].peer_id)
+            await market.ask("hello...")
+        record = market.buyer.ledger.peers.find(market.sellers["a"].peer_id)
     assert (record.failures, record.aborted) == (0, 0)

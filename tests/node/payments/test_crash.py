@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, TERMS
 from support.mortal_stream import DONE, Live, open_lives
-from support.sides import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, TERMS
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow

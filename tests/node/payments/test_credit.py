@@ -6,9 +6,10 @@ from typing import Any
 
 import trio
 import trio.testing
-from support.liars import open_of, script, voucher_of
-from support.paid import Market, open_market
-from support.sides import CHUNK_TOKENS, CONFIG, DOMAIN, TERMS, purchase, word
+from support.market_world.liars import open_of, script, voucher_of
+from support.market_world.market import Market, open_market
+from support.market_world.requests import purchase
+from support.market_world.terms import CHUNK_TOKENS, CONFIG, DOMAIN, TERMS, word
 
 from openledger_node.payments.credit import CreditPolicy, Standing
 from openledger_protocol.payments import channel_id, price_wei
@@ -35,7 +36,7 @@ def channel_of(name: str, payer: str | None = None) -> dict[str, Any]:
 async def count_served(market: Market, channels: list[dict[str, Any]], ceiling_wei: int) -> tuple[int, list[str]]:
     """Open LONG on many channels at once, pay nothing more, and see what all of them were given and told."""
     told: list[str] = []
-    num_served = market.num_served
+    num_served = market.seller.num_served
 
     async def open_one(number: int, changes: dict[str, Any]) -> None:
         wanted = purchase(f"{num_served} {number}", prompt="on...", max_tokens=1000)
@@ -47,13 +48,13 @@ async def count_served(market: Market, channels: list[dict[str, Any]], ceiling_w
     async with trio.open_nursery() as nursery:
         for number, changes in enumerate(channels):
             nursery.start_soon(open_one, number, changes)
-    await market.wait_served(num_served + len(channels))
-    rows = market.node_ledger.receipts.newest(limit=999)
+    await market.seller.wait_served(num_served + len(channels))
+    rows = market.seller.ledger.receipts.newest(limit=999)
     return sum(row.receipt.amount_wei for row in rows), told
 
 
 async def test_a_payer_with_many_channels_has_one_credit(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True, policy=credit(2 * FIRST), voucher_timeout_s=0.1) as market:
+    async with open_market(tmp_path, policy=credit(2 * FIRST), voucher_timeout_s=0.1) as market:
         market.chain.other = ABLE
         served, told = await count_served(market, [channel_of(f"c{n}") for n in range(8)], 2 * FIRST)
     token_wei = price_wei(0, 1, TERMS)
@@ -63,7 +64,7 @@ async def test_a_payer_with_many_channels_has_one_credit(tmp_path: Path) -> None
 
 async def test_many_payers_have_one_credit_in_all(tmp_path: Path) -> None:
     policy = credit(2 * FIRST, 3 * FIRST)
-    async with open_market(tmp_path, is_local=True, policy=policy, voucher_timeout_s=0.1) as market:
+    async with open_market(tmp_path, policy=policy, voucher_timeout_s=0.1) as market:
         market.chain.other = ABLE
         channels = [channel_of(f"c{n}", f"payer {n}") for n in range(8)]
         served, _ = await count_served(market, channels, 2 * FIRST)
@@ -72,7 +73,7 @@ async def test_many_payers_have_one_credit_in_all(tmp_path: Path) -> None:
 
 
 async def test_a_payer_that_left_a_days_answers_unpaid_gets_no_credit_the_next_day(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True, policy=credit(3 * FIRST), voucher_timeout_s=0.1) as market:
+    async with open_market(tmp_path, policy=credit(3 * FIRST), voucher_timeout_s=0.1) as market:
         market.chain.other = ABLE
         served, _ = await count_served(market, [channel_of("c1")], FIRST)
         market.clock.now_ns += 86_400 * 10**9

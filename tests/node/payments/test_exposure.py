@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.sides import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, word
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, word
 
 from openledger_node.payments.payer_channels import PayerChannel
 from openledger_protocol.channel_tab import Tab

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import trio
-from support.liars import Tamper, buy_through, change, receipt
-from support.paid import Market, open_market
-from support.sides import CHANNEL, CHUNK_TOKENS, NOW_NS, TERMS, purchase, word
+from support.market_world.liars import Tamper, buy_through, change, receipt
+from support.market_world.market import Market, open_market
+from support.market_world.requests import purchase
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, NOW_NS, TERMS, word
 
 from openledger_node.payments.payer import Purchase
 from openledger_protocol.attribution import Share, shares_hash
@@ -170,8 +171,8 @@ async def refused(
     with pytest.raises(error, match=why):
         await buy_through(market, wanted, by_node=by_node, by_payer=listen)
     assert not any(isinstance(message, Countersign) for message in said)
-    assert market.payer_ledger.receipts.newest(limit=10) == []
-    (row,) = market.node_ledger.receipts.newest(limit=10)
+    assert market.buyer.ledger.receipts.newest(limit=10) == []
+    (row,) = market.seller.ledger.receipts.newest(limit=10)
     assert row.countersignature is None
     return said
 
@@ -179,9 +180,9 @@ async def refused(
 @pytest.mark.parametrize("lie", CHUNKS)
 async def test_a_node_that_miscounts_is_left_at_once(tmp_path: Path, lie: str) -> None:
     tamper, why = CHUNKS[lie]
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         await refused(market, tamper, ReceiptRefusedError, why, purchase(prompt="to...", max_tokens=5))
-        channel = market.node_ledger.channels.find(CHANNEL)
+        channel = market.seller.ledger.channels.find(CHANNEL)
     assert channel is not None
     assert channel.charged_wei <= channel.ceiling_wei <= price_wei(5, CHUNK_TOKENS, TERMS) + 10
 
@@ -189,14 +190,14 @@ async def test_a_node_that_miscounts_is_left_at_once(tmp_path: Path, lie: str) -
 @pytest.mark.parametrize("lie", RECEIPTS)
 async def test_a_receipt_that_says_other_than_was_done_is_not_countersigned(tmp_path: Path, lie: str) -> None:
     tamper, why = RECEIPTS[lie]
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         await refused(market, tamper, ReceiptRefusedError, why, purchase())
 
 
 @pytest.mark.parametrize("lie", SHARES)
 async def test_shares_that_do_not_add_up_are_not_countersigned(tmp_path: Path, lie: str) -> None:
     tamper, changes, error, why = SHARES[lie]
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         await refused(market, tamper, error, why, purchase(datanet_ids=(DATANET,), **changes))
 
 
@@ -210,12 +211,12 @@ async def test_shares_that_do_not_add_up_are_not_countersigned(tmp_path: Path, l
 async def test_a_receipt_that_the_announced_key_did_not_sign_is_worth_nothing(
     tmp_path: Path, tamper: Tamper, error: type[ProtocolError], why: str
 ) -> None:
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         await refused(market, tamper, error, why, purchase())
 
 
 async def test_a_payer_tells_the_node_why_it_does_not_countersign(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         lie = receipt(algo_id=lambda _: 9)
         said = await refused(market, lie, ReceiptRefusedError, "algo_id 9 is not 1", purchase())
     assert "algo_id 9 is not 1" in str(said[-1])
@@ -241,7 +242,7 @@ async def test_a_receipt_of_the_same_range_is_countersigned_for_one_stream_alone
         except ReceiptRefusedError as error:
             outcomes.append(error.message)
 
-    async with open_market(tmp_path, is_local=True) as market, trio.open_nursery() as nursery:
+    async with open_market(tmp_path) as market, trio.open_nursery() as nursery:
         nursery.start_soon(buy, market, "r1")
         nursery.start_soon(buy, market, "r2")
     assert len(first) == 2
@@ -251,7 +252,7 @@ async def test_a_receipt_of_the_same_range_is_countersigned_for_one_stream_alone
 
 
 async def test_a_receipt_sent_again_for_the_next_stream_is_refused(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         old = (await market.buy(purchase("r1"))).receipt
         back = receipt(seq=lambda _: old.seq)
         with pytest.raises(ReceiptRefusedError, match=f"seq {old.seq} is not over the last one's {old.seq}"):
@@ -261,7 +262,7 @@ async def test_a_receipt_sent_again_for_the_next_stream_is_refused(tmp_path: Pat
 async def test_a_node_that_charges_a_stream_that_never_was_gets_no_countersignature(tmp_path: Path) -> None:
     """The payer knows of no lost stream that would explain the gap."""
     extra = receipt(cumulative_wei=lambda told: told.cumulative_wei + 7)
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         await market.buy(purchase("r1"))
         with pytest.raises(ReceiptRefusedError, match=r"cumulative_wei .* is not"):
             await buy_through(market, purchase("r2"), by_node=extra)
@@ -277,10 +278,10 @@ async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(tmp_pat
         return (Chunk(text="e" * 100, ids=ids, tokens=100, cumulative=price_wei(5, 100, TERMS)),)
 
     ceiling = price_wei(5, CHUNK_TOKENS, TERMS)
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         with pytest.raises(ReceiptRefusedError, match=f"wei are owed, and {ceiling} is the most"):
             await buy_through(market, purchase(prompt="on...", max_tokens=200), by_node=flood)
-        known = market.payer_ledger.channels.find(CHANNEL)
+        known = market.buyer.ledger.channels.find(CHANNEL)
     assert known is not None
     assert known.ceiling_wei == ceiling
 
@@ -289,6 +290,6 @@ async def test_a_node_sends_chunks_a_receipt_and_errors_and_nothing_else(tmp_pat
     def ping(message: InferenceMessage) -> Iterable[InferenceMessage]:
         return (Ping(), message)
 
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         with pytest.raises(MalformedError, match="a node sends chunks, a receipt and errors, and nothing else"):
             await buy_through(market, purchase(), by_node=ping)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.liars import Script, messages_of, open_of, script, voucher_of
-from support.paid import open_market
-from support.sides import CHANNEL, CHUNK_TOKENS, CONFIG, RICH, TERMS, purchase, sign_as, word
+from support.market_world.chain import RICH
+from support.market_world.liars import Script, messages_of, open_of, script, voucher_of
+from support.market_world.market import open_market
+from support.market_world.requests import purchase
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, sign_as, word
 
 from openledger_node.payments.credit import Standing
 from openledger_protocol.payments import price_wei
@@ -43,8 +45,8 @@ VOUCHERS: dict[str, tuple[VoucherMessage, str]] = {
 @pytest.mark.parametrize("kind", VOUCHERS)
 async def test_a_voucher_that_is_refused_moves_nothing_and_ends_nothing(tmp_path: Path, kind: str) -> None:
     message, why = VOUCHERS[kind]
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=5) as market:
-        market.standings[CHANNEL] = DEPOSIT
+    async with open_market(tmp_path, voucher_timeout_s=5) as market:
+        market.chain.standings[CHANNEL] = DEPOSIT
         async with script(market) as stream:
             await begin(stream)
             await stream.say(message)
@@ -56,20 +58,20 @@ async def test_a_voucher_that_is_refused_moves_nothing_and_ends_nothing(tmp_path
 
 @pytest.mark.parametrize("ceiling_wei", [0, 1, FIRST - 1, FIRST])
 async def test_a_voucher_that_is_not_higher_changes_nothing(tmp_path: Path, ceiling_wei: int) -> None:
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.2) as market:
+    async with open_market(tmp_path, voucher_timeout_s=0.2) as market:
         async with script(market) as stream:
             await begin(stream)
             await stream.raise_to(ceiling_wei)
             _, told = await stream.hear_receipt()
-        row = market.node_ledger.channels.find(CHANNEL)
+        row = market.seller.ledger.channels.find(CHANNEL)
     assert row is not None
     assert (row.ceiling_wei, row.charged_wei) == (FIRST, told.receipt.cumulative_wei)
 
 
 async def test_a_payer_that_begins_to_withdraw_gets_what_it_has_paid_and_no_more(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.2) as market, script(market) as stream:
+    async with open_market(tmp_path, voucher_timeout_s=0.2) as market, script(market) as stream:
         await begin(stream)
-        market.standings[CHANNEL] = replace(RICH, withdrawing_wei=Wei(1))
+        market.chain.standings[CHANNEL] = replace(RICH, withdrawing_wei=Wei(1))
         await stream.raise_to(2 * FIRST)
         error = await stream.hear_error()
         _, told = await stream.hear_receipt()
@@ -82,12 +84,12 @@ async def test_a_payer_that_stops_paying_has_got_what_its_voucher_covers(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, num_chunks: int
 ) -> None:
     paid = price_wei(5, num_chunks * CHUNK_TOKENS, TERMS)
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         async with script(market) as stream:
             await stream.say(open_of(LONG, voucher_of(paid)))
             error = await stream.hear_error()
             chunks, told = await stream.hear_receipt()
-        await market.desk.wait_idle()
+        await market.seller.serving.wait_idle()
     next_wei = price_wei(5, num_chunks * CHUNK_TOKENS + 1, TERMS)
     assert error.message == f"the next step needs a voucher for {next_wei} wei in all, and the last one allows {paid}"
     assert chunks == []
@@ -98,30 +100,30 @@ async def test_a_payer_that_stops_paying_has_got_what_its_voucher_covers(
 async def test_a_payer_that_reads_nothing_is_left_with_a_receipt(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_market(tmp_path, is_local=True, timeout_s=600) as market, script(market) as stream:
+    async with open_market(tmp_path) as market, script(market) as stream:
         await stream.say(open_of(LONG, voucher_of(price_wei(5, 1000, TERMS))))
-        await market.wait_served(1)
-        (row,) = market.node_ledger.receipts.newest(limit=9)
-        await market.desk.wait_idle()
+        await market.seller.wait_served(1)
+        (row,) = market.seller.ledger.receipts.newest(limit=9)
+        await market.seller.serving.wait_idle()
     assert 0 < row.receipt.work.tokens_out < 1000
     assert row.signature is not None
 
 
 async def test_a_payer_whose_chain_goes_down_meanwhile_still_owes_a_receipt(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.2) as market:
+    async with open_market(tmp_path, voucher_timeout_s=0.2) as market:
         async with script(market) as stream:
             await begin(stream)
             market.chain.is_down = True
             await stream.raise_to(2 * FIRST)
             error = await stream.hear_error()
             _, told = await stream.hear_receipt()
-        (row,) = market.node_ledger.receipts.newest(limit=9)
+        (row,) = market.seller.ledger.receipts.newest(limit=9)
     assert error.message == "this node can't ask the chain just now: try again soon"
     assert (told.receipt.amount_wei, row.unsecured_wei) == (FIRST, 0)
 
 
 async def test_a_word_that_does_not_belong_there_ends_the_payers_say(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.2) as market, script(market) as stream:
+    async with open_market(tmp_path, voucher_timeout_s=0.2) as market, script(market) as stream:
         await begin(stream)
         await stream.say(Chunk(text="", ids=(), tokens=0, cumulative=Wei(0)))
         assert (await stream.hear_error()).message == "only vouchers and a countersignature follow `open`"
@@ -131,12 +133,12 @@ async def test_a_word_that_does_not_belong_there_ends_the_payers_say(tmp_path: P
 
 
 async def test_a_node_that_is_stopped_in_the_middle_has_made_its_receipt(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True) as market:
+    async with open_market(tmp_path) as market:
         raw = await market.open_stream()
         stream = Script(raw, messages_of(raw))
         await begin(stream)
-    async with open_market(tmp_path, is_local=True) as market:
-        (row,) = market.node_ledger.receipts.newest(limit=9)
+    async with open_market(tmp_path) as market:
+        (row,) = market.seller.ledger.receipts.newest(limit=9)
     assert (row.receipt.amount_wei, row.signature is not None) == (FIRST, True)
 
 
@@ -150,12 +152,12 @@ async def test_a_stream_whose_money_another_has_used_waits_until_that_one_pays(t
     """A voucher for both may come by the first stream, which then runs on what the second was to have."""
     other = purchase("other", prompt="on...", max_tokens=CHUNK_TOKENS)
     async with (
-        open_market(tmp_path, is_local=True, voucher_timeout_s=5) as market,
+        open_market(tmp_path, voucher_timeout_s=5) as market,
         script(market) as first,
         script(market) as second,
     ):
         await begin(first, 2 * FIRST)
-        account = await market.accounts.open(CONFIG)
+        account = await market.seller.accounts.open(CONFIG)
         while account.tab.owed_wei < 2 * FIRST - price_wei(0, 1, TERMS):
             await trio.lowlevel.checkpoint()
         await second.say(open_of(other, voucher_of(2 * FIRST + 1)))
@@ -168,13 +170,13 @@ async def test_a_stream_whose_money_another_has_used_waits_until_that_one_pays(t
 
 async def test_a_stream_whose_money_another_has_used_is_refused_in_the_end(tmp_path: Path) -> None:
     other = purchase("other", prompt="on...", max_tokens=CHUNK_TOKENS)
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.3) as market:
+    async with open_market(tmp_path, voucher_timeout_s=0.3) as market:
         async with script(market) as first, script(market) as second:
             await begin(first, 2 * FIRST)
             await second.say(open_of(other, voucher_of(2 * FIRST + 1)))
             error = await second.hear_error()
             _, told = await first.hear_receipt()
-        await market.wait_served(2)
+        await market.seller.wait_served(2)
     assert "the next step needs a voucher for" in error.message
     assert told.receipt.cumulative_wei <= 2 * FIRST
 
@@ -191,33 +193,33 @@ COUNTERSIGNS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("lie", COUNTERSIGNS)
 async def test_a_countersignature_that_is_none_is_not_kept(tmp_path: Path, lie: str) -> None:
     changes, why = COUNTERSIGNS[lie]
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.1) as market:
+    async with open_market(tmp_path, voucher_timeout_s=0.1) as market:
         async with script(market) as stream:
             await stream.say(open_of(LONG, voucher_of(FIRST)))
             _, told = await stream.hear_receipt()
             await stream.countersign(told.receipt, **{"nonce": LONG.nonce, **changes})
             error = await stream.hear_error()
-        (row,) = market.node_ledger.receipts.newest(limit=9)
+        (row,) = market.seller.ledger.receipts.newest(limit=9)
     assert why in error.message
     assert (row.countersignature, row.nonce) == (None, None)
 
 
 async def test_a_countersignature_before_the_receipt_is_refused(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.2) as market, script(market) as stream:
+    async with open_market(tmp_path, voucher_timeout_s=0.2) as market, script(market) as stream:
         await begin(stream)
         await stream.say(Countersign(signature=sign_as("authorizer")(bytes(32)), nonce=LONG.nonce))
         assert (await stream.hear_error()).message == "there is no receipt to countersign yet"
 
 
 async def test_a_second_countersignature_changes_nothing(tmp_path: Path) -> None:
-    async with open_market(tmp_path, is_local=True, voucher_timeout_s=0.1) as market:
+    async with open_market(tmp_path, voucher_timeout_s=0.1) as market:
         async with script(market) as stream:
             await stream.say(open_of(LONG, voucher_of(FIRST)))
             _, told = await stream.hear_receipt()
             await stream.countersign(told.receipt, LONG.nonce)
-            await market.wait_served(1)
-        (row,) = market.node_ledger.receipts.newest(limit=9)
-        market.node_ledger.receipts.countersign(row.digest, bytes(65), Nonce(word("second")))
-        (after,) = market.node_ledger.receipts.newest(limit=9)
+            await market.seller.wait_served(1)
+        (row,) = market.seller.ledger.receipts.newest(limit=9)
+        market.seller.ledger.receipts.countersign(row.digest, bytes(65), Nonce(word("second")))
+        (after,) = market.seller.ledger.receipts.newest(limit=9)
     assert row.nonce == LONG.nonce
     assert after == row

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.sides import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_NS, SIGN_AS_AUTHORIZER, Clock, word
+from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_NS, Clock, sign_as, word
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
@@ -26,7 +26,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def wallet_of(ledger: Ledger) -> PayerChannels:
-    return PayerChannels(ledger=ledger, domain=DOMAIN, sign=SIGN_AS_AUTHORIZER, now_ns=Clock())
+    return PayerChannels(ledger=ledger, domain=DOMAIN, sign=sign_as("authorizer"), now_ns=Clock())
 
 
 def channel_of(**amounts: int) -> PayerChannel:

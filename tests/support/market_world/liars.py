@@ -1,4 +1,4 @@
-"""Somebody between a payer and a node who changes what they say, and a payer that says what a script tells it."""
+"""Messages of a paid stream that are changed on the way, and a payer that follows a script."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -10,9 +10,9 @@ import trio.testing
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream
+from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.payer import Bought, Purchase
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
-from openledger_protocol.errors import ProtocolError
 from openledger_protocol.payments import Receipt, SignedVoucher, Voucher, nonce_commit, receipt_digest, voucher_digest
 from openledger_protocol.primitives import ChannelId, Nonce, Wei
 from openledger_protocol.wire.inference import (
@@ -27,42 +27,41 @@ from openledger_protocol.wire.inference import (
     encode,
 )
 
-from .paid import Market
-from .sides import CHANNEL, DOMAIN, sign_as
+from .market import Market
+from .seller import Seller
+from .terms import CHANNEL, DOMAIN, INFER, sign_as
 
 Tamper = Callable[[InferenceMessage], Iterable[InferenceMessage]]
-"""What is said instead of a message."""
-
-
-async def buy_through(
-    market: Market, wanted: Purchase, *, by_node: Tamper | None = None, by_payer: Tamper | None = None
-) -> Bought:
-    """Buy from a node whose words, or to whom ours, are changed on the way."""
-    ours, theirs = trio.testing.memory_stream_pair()
-    num_served = market.num_served
-    outcome: Bought | ProtocolError | NetworkError | None = None
-
-    async def show(_: str) -> None:
-        return
-
-    async with trio.open_nursery() as nursery:
-        node, payer = messages_of(await market.open_stream()), messages_of(theirs)
-        nursery.start_soon(_relay, node, payer, by_node or as_it_is)
-        nursery.start_soon(_relay, payer, node, by_payer or as_it_is)
-        try:
-            outcome = await market.buyer.buy(wanted, ours, show)
-        except (ProtocolError, NetworkError) as error:
-            outcome = error  # raised below: a nursery would wrap it
-        await market.wait_served(num_served + 1)
-        nursery.cancel_scope.cancel()
-    if isinstance(outcome, Bought):
-        return outcome
-    assert outcome is not None
-    raise outcome
+"""Returns the messages that are sent in place of one."""
 
 
 def as_it_is(message: InferenceMessage) -> Iterable[InferenceMessage]:
     return (message,)
+
+
+def tamper_with(seller: Seller, by_node: Tamper = as_it_is, by_payer: Tamper = as_it_is) -> None:
+    """Change on the way, from now on, the messages of a seller's paid streams."""
+
+    async def serve(peer: PeerId, stream: trio.abc.Stream) -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_relay, stream, theirs, by_payer)
+            nursery.start_soon(_relay, theirs, stream, by_node)
+            await seller.serve(peer, ours)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+    seller.transport.handle(INFER, serve)
+
+
+async def buy_through(market: Market, wanted: Purchase, **tampers: Tamper) -> Bought:
+    """Buy while messages are changed on the way, and wait until the node has ended the stream."""
+    num_served = market.seller.num_served
+    tamper_with(market.seller, **tampers)
+    try:
+        return await market.buy(wanted)
+    finally:
+        await market.seller.wait_served(num_served + 1)
 
 
 def change(kind: type[Any], **changes: Callable[[Any], Any]) -> Tamper:
@@ -76,7 +75,7 @@ def change(kind: type[Any], **changes: Callable[[Any], Any]) -> Tamper:
     return tamper
 
 
-def receipt(signer: str = "signer", **changes: Callable[[Receipt], Any]) -> Tamper:
+def receipt(signer: str = "node signer", **changes: Callable[[Receipt], Any]) -> Tamper:
     """Change fields of the receipt, `work__x` those of its work, and sign it anew."""
 
     def tamper(message: InferenceMessage) -> Iterable[InferenceMessage]:
@@ -91,11 +90,12 @@ def receipt(signer: str = "signer", **changes: Callable[[Receipt], Any]) -> Tamp
     return tamper
 
 
-async def _relay(source: MessageStream, target: MessageStream, tamper: Tamper) -> None:
+async def _relay(source: trio.abc.Stream, target: trio.abc.Stream, tamper: Tamper) -> None:
+    receiving, sending = messages_of(source), messages_of(target)
     try:
         while True:
-            for told in tamper(decode(await source.receive())):
-                await target.send(encode(told))
+            for told in tamper(decode(await receiving.receive())):
+                await sending.send(encode(told))
     except NetworkError:
         await target.aclose()
 
@@ -168,8 +168,8 @@ class Script:
 @asynccontextmanager
 async def script(market: Market) -> AsyncIterator[Script]:
     """Open a stream; when it ends, so has the node's side of it."""
-    num_served = market.num_served
+    num_served = market.seller.num_served
     stream = await market.open_stream()
     yield Script(stream, messages_of(stream))
     await stream.aclose()
-    await market.wait_served(num_served + 1)
+    await market.seller.wait_served(num_served + 1)

@@ -1,0 +1,48 @@
+"""Chain that a test dictates: it says the same of every channel, signer and adapter until the test says otherwise."""
+
+import trio
+
+from openledger_node.errors import ChainError
+from openledger_node.market.request import AdapterEntry
+from openledger_node.payments.credit import Standing
+from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.payments import ChannelConfig
+from openledger_protocol.primitives import AdapterId, Address, ChannelId, Wei
+
+from .terms import config_with
+
+RICH = Standing(deposit_final_wei=Wei(10**18), deposit_latest_wei=Wei(10**18))
+
+
+class Chain:
+    """The chain as sellers and the buyer ask it."""
+
+    def __init__(self) -> None:
+        self.standings: dict[ChannelId, Standing] = {}
+        self.other = RICH  # of channels that are not named
+        self.entries: dict[AdapterId, AdapterEntry] = {}
+        self.strangers: set[Address] = set()  # signers that it does not know
+        self.is_down = False
+
+    async def standing(self, key: ChannelId, _: ChannelConfig) -> Standing:
+        await self._answer()
+        return self.standings.get(key, self.other)
+
+    async def channel_with(self, node: Address) -> ChannelConfig:
+        await self._answer()
+        return config_with(node)
+
+    async def may_sign(self, signer: Address, _: Address) -> bool:
+        await self._answer()
+        return signer not in self.strangers
+
+    async def find_entry(self, adapter: AdapterId) -> AdapterEntry:
+        await self._answer()
+        if adapter not in self.entries:
+            raise UnknownModelError(f"adapter {adapter} is not registered")
+        return self.entries[adapter]
+
+    async def _answer(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.is_down:
+            raise ChainError("the endpoint does not answer")

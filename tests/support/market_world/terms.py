@@ -1,0 +1,106 @@
+"""Terms of the market: keys and peers by name, one payer with its channels, prices, protocols and the time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import trio
+
+from openledger_node.models.bases import FAKE_BASE
+from openledger_node.p2p.transport import PeerId
+from openledger_node.payments.credit import CreditPolicy
+from openledger_protocol.eip712 import payments_domain
+from openledger_protocol.epoch import Windows
+from openledger_protocol.payments import ChannelConfig, Terms, channel_id
+from openledger_protocol.peers import peer_id_from_public_key, public_key_of
+from openledger_protocol.primitives import Address, Digest, Salt, Wei
+from openledger_protocol.signatures import address_of, sign_digest
+
+NETWORK = "development-1a2b3c4d"
+CALL, INFER, ADS = (f"/openledger/{NETWORK}/{name}/1" for name in ("call", "infer", "ads"))
+BASE = FAKE_BASE.digest
+PROFILE = Digest("0x" + "ab" * 32)
+DOMAIN = payments_domain(1337, Address("0x" + "11" * 20))
+TERMS = Terms(price_in_wei=Wei(1_000_000), price_out_wei=Wei(4_000_000))
+CHUNK_TOKENS = 8
+WINDOWS = Windows(
+    epoch_s=30,
+    propose_s=30,
+    window_s=10,
+    response_s=10,
+    pause_max_s=30,
+    unbonding_s=90,
+    withdraw_delay_min_s=10,
+    withdraw_delay_max_s=3600,
+    withdraw_period_s=600,
+)
+POLICY = CreditPolicy(unsecured_wei=Wei(0), unsecured_total_wei=Wei(0), min_deposit_wei=Wei(1000))
+NOW_S = 1_800_000_000
+NOW_NS = NOW_S * 10**9
+
+
+def now_s() -> float:
+    """The wall clock of advertisements, which goes with the test's."""
+    return NOW_S + trio.current_time() % 10**6
+
+
+@dataclass(kw_only=True)
+class Clock:
+    """Nanoseconds that pass as they are asked for."""
+
+    now_ns: int = NOW_NS
+
+    def __call__(self) -> int:
+        self.now_ns += 1000
+        return self.now_ns
+
+
+def priced(terms: Terms, times: float) -> Terms:
+    return Terms(
+        price_in_wei=Wei(int(terms.price_in_wei * times)), price_out_wei=Wei(int(terms.price_out_wei * times))
+    )
+
+
+# ---- keys, peers and channels
+
+
+def key_of(name: str) -> bytes:
+    return sha256(name.encode()).digest()
+
+
+def word(name: str) -> str:
+    return "0x" + key_of(name).hex()
+
+
+def sign_as(name: str) -> Callable[[bytes], bytes]:
+    return lambda digest: sign_digest(key_of(name), digest)
+
+
+def seed_of(name: str) -> bytes:
+    return key_of(f"{name} peer")
+
+
+def peer_id_of(name: str) -> PeerId:
+    return PeerId(peer_id_from_public_key(public_key_of(seed_of(name))))
+
+
+def wallet_of(name: str) -> Address:
+    return address_of(key_of(f"{name} wallet"))
+
+
+def signer_of(name: str) -> Address:
+    return address_of(key_of(f"{name} signer"))
+
+
+PAYER, AUTHORIZER = (address_of(key_of(name)) for name in ("payer", "authorizer"))
+
+
+def config_with(node: Address) -> ChannelConfig:
+    """The payer's channel with a node."""
+    salt = Salt(word(f"with {node}"))
+    return ChannelConfig(payer=PAYER, authorizer=AUTHORIZER, node=node, withdraw_delay_s=40, salt=salt)
+
+
+NODE, SIGNER = wallet_of("node"), signer_of("node")
+CONFIG = config_with(NODE)
+CHANNEL = channel_id(CONFIG, DOMAIN)
