@@ -15,10 +15,10 @@ from support.market_world.terms import (
     ADS,
     BASE,
     NETWORK,
-    NOW_S,
     PROFILE,
     TERMS,
     key_of,
+    now_s,
     peer_id_of,
     priced,
     seed_of,
@@ -37,10 +37,6 @@ from openledger_protocol.wire.ads import ADS_MAX, Ads, GetAds, decode, encode
 from openledger_protocol.wire.inference import ErrorMessage
 
 HARBOUR = AdapterId(word("harbour"))
-
-
-def now_s() -> float:
-    return NOW_S + trio.current_time()
 
 
 @dataclass(kw_only=True)
@@ -191,15 +187,13 @@ async def test_a_sequence_grows_though_the_clock_was_set_back(
         first = _own(nodes["a"])
     async with open_nodes(tmp_path, "a", clock_s=-3_600) as nodes:
         await trio.sleep(2)
-        second = _own(nodes["a"], now_s=int(now_s()) - 3_600)
+        second = _own(nodes["a"], at_s=int(now_s()) - 3_600)
     assert second.seq == first.seq + 1
 
 
-def _own(node: Node, now_s: int | None = None):  # type: ignore[no-untyped-def]
+def _own(node: Node, at_s: int | None = None):  # type: ignore[no-untyped-def]
     assert node.advertiser.own is not None
-    return open_advertisement(
-        node.advertiser.own, network=NETWORK, now_s=now_s or int(NOW_S + trio.current_time()), seq_last=None
-    )
+    return open_advertisement(node.advertiser.own, network=NETWORK, now_s=at_s or int(now_s()), seq_last=None)
 
 
 async def test_a_node_without_an_offer_says_nothing_and_hears_all(

@@ -1,4 +1,4 @@
-"""What counts as an advertisement, for how long, and what its names mean."""
+"""Advertisements: which ones count, for how long, and the meaning of their names."""
 
 import sys
 from collections.abc import Iterator

@@ -11,21 +11,16 @@ from support.market_world.liars import change, receipt, tamper_with
 from support.market_world.market import Market, open_market
 from support.market_world.requests import network_request
 from support.market_world.seller import Seller
-from support.market_world.terms import INFER, TERMS
+from support.market_world.terms import INFER, TERMS, price
 
 from openledger_node.engine.engine import Submit
 from openledger_node.market.request import RemoteAnswer
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.payments import price_wei
 from openledger_protocol.wire.inference import Chunk, InferenceMessage, ReceiptMessage, error_message
 
 PRICES = {"first": 1, "second": 2, "third": 3}
 Serve = Callable[[PeerId, trio.abc.Stream], Awaitable[None]]
-
-
-def price(tokens_in: int, tokens_out: int, times: int = 1) -> int:
-    return price_wei(tokens_in, tokens_out, TERMS) * times
 
 
 async def whole(tmp_path: Path, prompt: str = "tell...", **changes: object) -> str:

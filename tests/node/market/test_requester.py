@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -11,7 +10,7 @@ import trio.testing
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.seller import Seller, signed_ad
-from support.market_world.terms import CALL, TERMS, now_s, peer_id_of, priced, wallet_of, word
+from support.market_world.terms import CALL, now_s, peer_id_of, price, wallet_of, word
 from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
@@ -28,19 +27,15 @@ from openledger_protocol.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import AdapterId, Digest, Wei
-from openledger_protocol.wire.market import BidMessage, Call, Won, decode, encode
+from openledger_protocol.wire.market import BidMessage, Call, Lost, MarketMessage, Won, decode, encode
 
 Change = Callable[[BidMessage], BidMessage]
 
 
-def price(tokens_in: int, tokens_out: int, times: float = 1) -> int:
-    return price_wei(tokens_in, tokens_out, priced(TERMS, times))
-
-
-def bid_instead(seller: Seller, change: Change) -> None:
-    """Change what a node bids."""
+def bid_instead(seller: Seller, change: Change) -> list[MarketMessage]:
+    """Change a node's bids. Returns the replies that it receives, which grow."""
+    replies: list[MarketMessage] = []
 
     async def serve(_: PeerId, stream: trio.abc.Stream) -> None:
         messages = messages_of(stream)
@@ -48,11 +43,10 @@ def bid_instead(seller: Seller, change: Change) -> None:
         assert isinstance(call, Call)
         bid = await seller.bidder._bid(peer_id_of("buyer"), call)
         await messages.send(encode(change(bid)))
-        told.append(decode(await messages.receive()))
+        replies.append(decode(await messages.receive()))
 
-    told: list[Any] = []
-    seller.told = told  # type: ignore[attr-defined]
     seller.transport.handle(CALL, serve)
+    return replies
 
 
 def answer_calls(seller: Seller, answer: Callable[[trio.abc.Stream], Awaitable[None]]) -> None:
@@ -180,10 +174,11 @@ async def test_a_bid_that_does_not_count_is_passed_over_and_its_bidder_hears_why
     change, why = BAD_BIDS[case]
     async with open_market(tmp_path, {"bad": 1, "good": 2}) as market:
         bad = market.sellers["bad"]
-        bid_instead(bad, change)
+        replies = bid_instead(bad, change)
         answered = await market.ask("hello...")
         await trio.testing.wait_all_tasks_blocked()
-        (told,) = bad.told  # type: ignore[attr-defined]
+        (told,) = replies
+        assert isinstance(told, Lost)
         amounts = bad.amounts()
     assert market.names_of(answered) == ["good"]
     assert amounts == []

@@ -1,4 +1,4 @@
-"""What a peer may have of this home: files of adapters and versions, and not a byte besides."""
+"""Files of a home that a peer may have: those of adapters and versions, and not a byte besides."""
 
 import os
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is served without a deposit: one credit a payer and one in all, whatever is opened at once."""
+"""Service without a deposit: one credit a payer and one in all, whatever is opened at once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,16 +8,12 @@ import trio
 import trio.testing
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import Market, open_market
-from support.market_world.requests import purchase
-from support.market_world.terms import CHUNK_TOKENS, CONFIG, DOMAIN, TERMS, word
+from support.market_world.requests import FIRST, purchase
+from support.market_world.terms import CONFIG, DOMAIN, TERMS, word
 
 from openledger_node.payments.credit import CreditPolicy, Standing
 from openledger_protocol.payments import channel_id, price_wei
 from openledger_protocol.primitives import Address, Salt, Wei
-
-LONG = purchase(prompt="on...", max_tokens=1000)
-FIRST = price_wei(5, CHUNK_TOKENS, TERMS)
-"""The prompt and one chunk of LONG."""
 
 
 def credit(each: int, total: int = 10**18) -> CreditPolicy:

@@ -180,7 +180,7 @@ class Channel(RuleBasedStateMachine):
         assert self.payer.tab.ceiling_wei <= seen + streams * (FIRST_WEI + CHUNK_WEI) + ended + 1000
 
     def overpaid(self, stream: Stream) -> int:
-        """What was paid ahead in a stream that is over counts for the next one."""
+        """The amount that was paid ahead in a stream that is over, which counts for the next one."""
         return max(0, self.price(stream.num_paid) - (self.price(stream.num_seen) if stream.num_seen else 0))
 
 

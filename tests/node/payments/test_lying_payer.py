@@ -8,27 +8,23 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.market_world.chain import RICH
+from support.market_world.chain import RICH, deposited
 from support.market_world.liars import Script, open_of, script, voucher_of
 from support.market_world.market import Market, open_market
-from support.market_world.requests import purchase
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, NODE, TERMS, word
+from support.market_world.requests import FIRST, LONG, purchase
+from support.market_world.terms import CHANNEL, CONFIG, NODE, word
 
 from openledger_node.payments.credit import Standing
 from openledger_protocol.codec import encode_frame
 from openledger_protocol.inference import SamplingParams
-from openledger_protocol.payments import Terms, price_wei
+from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, ChannelId, Digest, Wei
 from openledger_protocol.wire.inference import Award, Ping
-
-LONG = purchase(prompt="on...", max_tokens=1000)
-FIRST = price_wei(5, CHUNK_TOKENS, TERMS)
-"""The prompt and one chunk of LONG."""
 
 SHORT = SamplingParams(max_tokens=30, seed=7, temperature=0, stop=("e", "t", "a", " "))
 """Ends long before its first chunk does: its payer has paid ahead."""
 
-DEPOSIT = Standing(deposit_final_wei=Wei(2 * FIRST), deposit_latest_wei=Wei(2 * FIRST))
+DEPOSIT = deposited(2 * FIRST)
 
 
 def award(**changes: Any) -> Award:

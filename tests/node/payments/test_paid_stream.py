@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import trio
 from support.local_engine import child_engine
-from support.market_world.chain import RICH
+from support.market_world.chain import RICH, deposited
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
 from support.market_world.terms import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, POLICY, TERMS, word
@@ -116,9 +116,9 @@ async def test_who_is_not_good_for_the_first_chunk_is_told_so_before_any_work(tm
     ("standing", "message"),
     [
         (Standing(deposit_latest_wei=Wei(10**18)), "not final yet"),
-        (Standing(deposit_final_wei=Wei(10), deposit_latest_wei=Wei(10)), "used up: top it up"),
+        (deposited(10), "used up: top it up"),
         (
-            Standing(deposit_final_wei=Wei(10**18), deposit_latest_wei=Wei(10**18), withdrawing_wei=Wei(10**18)),
+            replace(RICH, withdrawing_wei=Wei(10**18)),
             "being withdrawn from",
         ),
     ],

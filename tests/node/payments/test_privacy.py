@@ -1,4 +1,4 @@
-"""What is said between a payer and a node is in no file of either; over the memory transport, so that it is quick."""
+"""Texts between a payer and a node, which no file of either holds; over the memory transport, so that it is quick."""
 
 from pathlib import Path
 

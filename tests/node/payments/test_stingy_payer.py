@@ -7,22 +7,17 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.market_world.chain import RICH
+from support.market_world.chain import RICH, deposited
 from support.market_world.liars import Script, messages_of, open_of, script, voucher_of
 from support.market_world.market import open_market
-from support.market_world.requests import purchase
+from support.market_world.requests import FIRST, LONG, purchase
 from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, sign_as, word
 
-from openledger_node.payments.credit import Standing
 from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import ChannelId, Nonce, Wei
 from openledger_protocol.wire.inference import Chunk, Countersign, VoucherMessage
 
-LONG = purchase(prompt="on...", max_tokens=1000)
-FIRST = price_wei(5, CHUNK_TOKENS, TERMS)
-"""The prompt and one chunk of LONG."""
-
-DEPOSIT = Standing(deposit_final_wei=Wei(2 * FIRST), deposit_latest_wei=Wei(2 * FIRST))
+DEPOSIT = deposited(2 * FIRST)
 
 
 async def begin(stream: Script, ceiling_wei: int = FIRST) -> None:

@@ -1,4 +1,4 @@
-"""Chain that a test dictates: it says the same of every channel, signer and adapter until the test says otherwise."""
+"""Chain whose answers a test sets: every channel is rich and every signer known until the test says otherwise."""
 
 import trio
 
@@ -11,7 +11,13 @@ from openledger_protocol.primitives import AdapterId, Address, ChannelId, Wei
 
 from .terms import config_with
 
-RICH = Standing(deposit_final_wei=Wei(10**18), deposit_latest_wei=Wei(10**18))
+
+def deposited(wei: int) -> Standing:
+    """A channel whose deposit is final."""
+    return Standing(deposit_final_wei=Wei(wei), deposit_latest_wei=Wei(wei))
+
+
+RICH = deposited(10**18)
 
 
 class Chain:

@@ -8,7 +8,7 @@ from openledger_protocol.inference import InferenceRequest, SamplingParams
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Digest, Nonce, RequestId, Salt, Wei
 from openledger_protocol.wire.inference import Award, Salts
 
-from .terms import BASE, CHUNK_TOKENS, CONFIG, PROFILE, SIGNER, TERMS, word
+from .terms import BASE, CHUNK_TOKENS, CONFIG, PROFILE, SIGNER, TERMS, price, word
 
 
 def network_request(
@@ -53,3 +53,8 @@ def purchase(name: str = "r1", *, prompt: str = "hello", max_tokens: int = 30, *
         cost_max_wei=Wei(10**18),
     )
     return replace(wanted, **changes)  # type: ignore[arg-type]  # a test's own words
+
+
+LONG = purchase(prompt="on...", max_tokens=1000)
+FIRST = price(5, CHUNK_TOKENS)
+"""The price of LONG's prompt and first chunk."""

@@ -11,7 +11,7 @@ from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.credit import CreditPolicy
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Windows
-from openledger_protocol.payments import ChannelConfig, Terms, channel_id
+from openledger_protocol.payments import ChannelConfig, Terms, channel_id, price_wei
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
 from openledger_protocol.primitives import Address, Digest, Salt, Wei
 from openledger_protocol.signatures import address_of, sign_digest
@@ -53,6 +53,11 @@ class Clock:
     def __call__(self) -> int:
         self.now_ns += 1000
         return self.now_ns
+
+
+def price(tokens_in: int, tokens_out: int, times: float = 1) -> Wei:
+    """The price of an answer at so many times the usual terms."""
+    return price_wei(tokens_in, tokens_out, priced(TERMS, times))
 
 
 def priced(terms: Terms, times: float) -> Terms:
