@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, TERMS
+from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, SIGNER, price
 from support.mortal_stream import DONE, Live, open_lives
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
@@ -21,7 +21,7 @@ from openledger_node.payments import payer_channels as wallet
 from openledger_node.settlement.batcher import Claimable, batch
 from openledger_node.settlement.settler import earned_of
 from openledger_protocol.eip712 import digest_word
-from openledger_protocol.payments import price_wei, receipt_digest, voucher_digest
+from openledger_protocol.payments import receipt_digest, voucher_digest
 from openledger_protocol.primitives import Wei
 from openledger_protocol.signatures import check_signer
 
@@ -97,7 +97,7 @@ def check_chain(rows: list[ReceiptRow]) -> None:
     """Each receipt is charged once, on the one before it, for what was counted."""
     charged = 0
     for row in rows:
-        assert row.receipt.amount_wei == price_wei(row.receipt.work.tokens_in, row.receipt.work.tokens_out, TERMS)
+        assert row.receipt.amount_wei == price(row.receipt.work.tokens_in, row.receipt.work.tokens_out)
         charged += row.receipt.amount_wei
         assert row.receipt.cumulative_wei == charged
     assert all(left.receipt.seq < right.receipt.seq for left, right in pairwise(rows))

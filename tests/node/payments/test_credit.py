@@ -9,10 +9,10 @@ import trio.testing
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import Market, open_market
 from support.market_world.requests import FIRST, purchase
-from support.market_world.terms import CONFIG, DOMAIN, TERMS, word
+from support.market_world.terms import CONFIG, DOMAIN, price, word
 
 from openledger_node.payments.credit import CreditPolicy, Standing
-from openledger_protocol.payments import channel_id, price_wei
+from openledger_protocol.payments import channel_id
 from openledger_protocol.primitives import Address, Salt, Wei
 
 
@@ -53,7 +53,7 @@ async def test_a_payer_with_many_channels_has_one_credit(tmp_path: Path) -> None
     async with open_market(tmp_path, policy=credit(2 * FIRST), voucher_timeout_s=0.1) as market:
         market.chain.other = ABLE
         served, told = await count_served(market, [channel_of(f"c{n}") for n in range(8)], 2 * FIRST)
-    token_wei = price_wei(0, 1, TERMS)
+    token_wei = price(0, 1)
     assert 2 * FIRST - token_wei < served <= 2 * FIRST
     assert sum("credit without a channel is used up" in message for message in told) == 7
 

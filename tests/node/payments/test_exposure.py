@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, word
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, price, word
 
 from openledger_node.payments.payer_channels import PayerChannel
 from openledger_protocol.channel_tab import Tab
-from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import RequestId, Wei
 
 TOKENS_IN, TOKENS_MAX = 5, 40
-FIRST_WEI = price_wei(TOKENS_IN, CHUNK_TOKENS, TERMS)
-CHUNK_WEI = price_wei(0, CHUNK_TOKENS, TERMS)
+FIRST_WEI = price(TOKENS_IN, CHUNK_TOKENS)
+CHUNK_WEI = price(0, CHUNK_TOKENS)
 STREAMS_MAX = 4
 
 
@@ -50,7 +49,7 @@ class Channel(RuleBasedStateMachine):
         return [stream for stream in self.streams if not stream.is_done]
 
     def price(self, tokens: int) -> Wei:
-        return price_wei(TOKENS_IN, tokens, TERMS)
+        return price(TOKENS_IN, tokens)
 
     def pay(self, stream: Stream, tokens: int) -> None:
         tab = self.payer.tab

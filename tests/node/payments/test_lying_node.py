@@ -10,7 +10,7 @@ import trio
 from support.market_world.liars import Tamper, buy_through, change, receipt
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, NOW_NS, TERMS, word
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, NOW_NS, price, word
 
 from openledger_node.payments.payer import Purchase
 from openledger_protocol.attribution import Share, shares_hash
@@ -21,7 +21,6 @@ from openledger_protocol.errors import (
     ProtocolError,
     ReceiptRefusedError,
 )
-from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId, Digest
 from openledger_protocol.wire.inference import (
     Chunk,
@@ -62,8 +61,8 @@ def with_token_more(message: InferenceMessage) -> Iterable[InferenceMessage]:
     """After the last token that was agreed on comes one more."""
     yield message
     if isinstance(message, Chunk) and message.tokens == 5:
-        price = price_wei(5, 6, TERMS)
-        yield Chunk(text="e", ids=(101,), tokens=6, cumulative=price)
+        owed_wei = price(5, 6)
+        yield Chunk(text="e", ids=(101,), tokens=6, cumulative=owed_wei)
 
 
 CHUNKS: dict[str, tuple[Tamper, str]] = {
@@ -71,11 +70,11 @@ CHUNKS: dict[str, tuple[Tamper, str]] = {
     "counts a token less": (change(Chunk, tokens=more("tokens", -1)), "the node counts 0 tokens, and has sent 1"),
     "asks for a wei more": (
         change(Chunk, cumulative=more("cumulative")),
-        f"the node says {price_wei(5, 1, TERMS) + 1} wei are owed, and {price_wei(5, 1, TERMS)} is the most",
+        f"the node says {price(5, 1) + 1} wei are owed, and {price(5, 1)} is the most",
     ),
     "asks for a wei less": (
         change(Chunk, cumulative=more("cumulative", -1)),
-        f"the node says {price_wei(5, 1, TERMS) - 1} wei are owed, and {price_wei(5, 1, TERMS)} is the least",
+        f"the node says {price(5, 1) - 1} wei are owed, and {price(5, 1)} is the least",
     ),
     "sends more than agreed": (with_token_more, "the node has sent 6 tokens, and 5 were agreed on"),
     "other text than its ids": (
@@ -184,7 +183,7 @@ async def test_a_node_that_miscounts_is_left_at_once(tmp_path: Path, lie: str) -
         await refused(market, tamper, ReceiptRefusedError, why, purchase(prompt="to...", max_tokens=5))
         channel = market.seller.ledger.channels.find(CHANNEL)
     assert channel is not None
-    assert channel.charged_wei <= channel.ceiling_wei <= price_wei(5, CHUNK_TOKENS, TERMS) + 10
+    assert channel.charged_wei <= channel.ceiling_wei <= price(5, CHUNK_TOKENS) + 10
 
 
 @pytest.mark.parametrize("lie", RECEIPTS)
@@ -275,9 +274,9 @@ async def test_a_node_that_asks_for_more_than_the_vouchers_allow_is_left(tmp_pat
         if not isinstance(message, Chunk):
             return (message,)
         ids = (101,) * 100
-        return (Chunk(text="e" * 100, ids=ids, tokens=100, cumulative=price_wei(5, 100, TERMS)),)
+        return (Chunk(text="e" * 100, ids=ids, tokens=100, cumulative=price(5, 100)),)
 
-    ceiling = price_wei(5, CHUNK_TOKENS, TERMS)
+    ceiling = price(5, CHUNK_TOKENS)
     async with open_market(tmp_path) as market:
         with pytest.raises(ReceiptRefusedError, match=f"wei are owed, and {ceiling} is the most"):
             await buy_through(market, purchase(prompt="on...", max_tokens=200), by_node=flood)

@@ -9,7 +9,7 @@ from support.local_engine import child_engine
 from support.market_world.chain import RICH, deposited
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
-from support.market_world.terms import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, POLICY, TERMS, word
+from support.market_world.terms import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, POLICY, TERMS, price, word
 
 from openledger_node.payments.credit import Standing
 from openledger_protocol.eip712 import digest_word
@@ -28,7 +28,7 @@ async def test_an_answer_is_paid_to_the_token_and_countersigned(tmp_path: Path) 
         (theirs,) = market.seller.ledger.receipts.newest(limit=10)
         await market.seller.serving.wait_idle()
     work = bought.receipt.work
-    assert bought.receipt.amount_wei == price_wei(work.tokens_in, work.tokens_out, TERMS) > 0
+    assert bought.receipt.amount_wei == price(work.tokens_in, work.tokens_out) > 0
     assert work.tokens_out == len(bought.text.encode())
     assert theirs.digest == ours.digest == bought.digest
     assert theirs.countersignature is not None
@@ -133,7 +133,7 @@ async def test_only_what_no_reorg_and_no_withdrawal_takes_away_counts(
 
 
 async def test_a_payer_whose_purse_ends_gets_a_receipt_for_what_it_was_given(tmp_path: Path) -> None:
-    limit = price_wei(7, 20, TERMS)
+    limit = price(7, 20)
     async with open_market(tmp_path, open_engine=child_engine, voucher_timeout_s=0.1) as market:
         bought = await market.buy(purchase(prompt="long...", max_tokens=100_000, cost_max_wei=limit))
         await market.seller.serving.wait_idle()
@@ -156,8 +156,8 @@ async def test_an_adapter_that_is_not_here_is_refused_by_its_id(tmp_path: Path) 
 
 
 async def test_first_contact_is_served_on_credit_until_that_is_used_up(tmp_path: Path) -> None:
-    price = price_wei(5, 30, TERMS)
-    policy = type(POLICY)(unsecured_wei=Wei(2 * price), unsecured_total_wei=Wei(10**18), min_deposit_wei=Wei(1000))
+    price_wei = price(5, 30)
+    policy = replace(POLICY, unsecured_wei=Wei(2 * price_wei), unsecured_total_wei=Wei(10**18))
     async with open_market(tmp_path, open_engine=child_engine, policy=policy) as market:
         market.chain.standings[CHANNEL] = Standing(payer_balance_wei=Wei(1000))
         number_served = await _buy_until_refused(market, "used up")
@@ -165,7 +165,7 @@ async def test_first_contact_is_served_on_credit_until_that_is_used_up(tmp_path:
         market.chain.standings[CHANNEL] = RICH
         await market.buy(purchase("with a channel"))
     assert len(served) == number_served > 0
-    assert sum(row.receipt.amount_wei for row in served) <= 2 * price
+    assert sum(row.receipt.amount_wei for row in served) <= 2 * price_wei
     assert all(row.unsecured_wei == row.receipt.amount_wei for row in served)
 
 

@@ -11,9 +11,8 @@ from support.market_world.chain import RICH, deposited
 from support.market_world.liars import Script, messages_of, open_of, script, voucher_of
 from support.market_world.market import open_market
 from support.market_world.requests import FIRST, LONG, purchase
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, sign_as, word
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, price, sign_as, word
 
-from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import ChannelId, Nonce, Wei
 from openledger_protocol.wire.inference import Chunk, Countersign, VoucherMessage
 
@@ -78,14 +77,14 @@ async def test_a_payer_that_begins_to_withdraw_gets_what_it_has_paid_and_no_more
 async def test_a_payer_that_stops_paying_has_got_what_its_voucher_covers(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, num_chunks: int
 ) -> None:
-    paid = price_wei(5, num_chunks * CHUNK_TOKENS, TERMS)
+    paid = price(5, num_chunks * CHUNK_TOKENS)
     async with open_market(tmp_path) as market:
         async with script(market) as stream:
             await stream.say(open_of(LONG, voucher_of(paid)))
             error = await stream.hear_error()
             chunks, told = await stream.hear_receipt()
         await market.seller.serving.wait_idle()
-    next_wei = price_wei(5, num_chunks * CHUNK_TOKENS + 1, TERMS)
+    next_wei = price(5, num_chunks * CHUNK_TOKENS + 1)
     assert error.message == f"the next step needs a voucher for {next_wei} wei in all, and the last one allows {paid}"
     assert chunks == []
     assert told.receipt.work.tokens_out == num_chunks * CHUNK_TOKENS
@@ -96,7 +95,7 @@ async def test_a_payer_that_reads_nothing_is_left_with_a_receipt(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with open_market(tmp_path) as market, script(market) as stream:
-        await stream.say(open_of(LONG, voucher_of(price_wei(5, 1000, TERMS))))
+        await stream.say(open_of(LONG, voucher_of(price(5, 1000))))
         await market.seller.wait_served(1)
         (row,) = market.seller.ledger.receipts.newest(limit=9)
         await market.seller.serving.wait_idle()
@@ -153,7 +152,7 @@ async def test_a_stream_whose_money_another_has_used_waits_until_that_one_pays(t
     ):
         await begin(first, 2 * FIRST)
         account = await market.seller.accounts.open(CONFIG)
-        while account.tab.owed_wei < 2 * FIRST - price_wei(0, 1, TERMS):
+        while account.tab.owed_wei < 2 * FIRST - price(0, 1):
             await trio.lowlevel.checkpoint()
         await second.say(open_of(other, voucher_of(2 * FIRST + 1)))
         while len(account.tab.running) < 2:
