@@ -12,6 +12,7 @@ import openai
 import pytest
 import torch
 from peft import PeftModel
+from support.depth import depth
 from support.nodes import Node, running_node
 from support.tiny import greedy, make_adapter
 from transformers import AutoModelForCausalLM
@@ -26,7 +27,7 @@ from openledger_protocol.inference import Message
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NUM_STREAMS = 16
-NUM_TOKENS = 24
+NUM_TOKENS = depth(light=12, deep=24)
 END_ID = 2
 ADAPTERS: dict[str, dict[str, Any]] = {
     "rank4": {"r": 4},

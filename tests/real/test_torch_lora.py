@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from support.depth import depth
 from support.tiny import make_adapter
 from transformers import AutoModelForCausalLM
 
@@ -26,7 +27,8 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 PROMPTS = [tuple(range(1000 + 37 * n, 1000 + 37 * n + 5 + n % 11)) for n in range(32)]
 TABLE_BLOCKS = 2
-NUM_TOKENS = 8
+NUM_TOKENS = depth(light=4, deep=8)
+NUM_ALONE = depth(light=5, deep=8)  # one of each kind, and the base
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def generate(backend: TorchLoraBackend, numbers: list[int]) -> dict[int, list[in
 
 def test_tokens_are_the_same_alone_and_among_thirty_one_mates(backend: TorchLoraBackend) -> None:
     together = generate(backend, list(range(32)))
-    for number in range(8):
+    for number in range(NUM_ALONE):
         assert generate(backend, [number]) == {number: together[number]}
 
 
