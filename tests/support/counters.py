@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from openledger_node.accounting.queries import MoneyQueries, open_questions
+from openledger_node.accounting.queries import MoneyQueries, open_queries
 from openledger_node.api.openai import ChatBody, ChatMessage, request_from_chat
 from openledger_node.attribution.index import build_index
 from openledger_node.attribution.registry import AdapterRegistry
@@ -117,7 +117,7 @@ async def open_shop(root: Path, world: World, *, auditable: bool = True) -> Asyn
                 config=Config(),
                 nursery=nursery,
             )
-            questions = open_questions(
+            questions = open_queries(
                 home, world.node, registry=registry, tokenizer=lambda: tokenizer, unseal=lambda content: content
             )
             guest = Guest(world.payer, seller=counter, serving=serving, tokenizer=tokenizer, auditable=auditable)

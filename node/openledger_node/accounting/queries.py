@@ -154,7 +154,7 @@ class MoneyQueries:
         }
 
 
-def open_questions(
+def open_queries(
     home: Home,
     session: NetworkSession,
     *,

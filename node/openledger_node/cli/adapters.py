@@ -25,7 +25,7 @@ from ..models.adapters import (
 )
 from ..models.bases import Base, find_base
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
-from ..operator.adapters import details_to_plain, ranks_of_modules, read_bonds, shelf_to_plain
+from ..operator.adapters import adapters_to_plain, details_to_plain, ranks_of_modules, read_bonds
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home
 from .prompts import confirm
 from .render import emit_json, megabytes, out_console, plain, say, show_table
@@ -196,9 +196,9 @@ def served_base(home: Home) -> Base | None:
 
 
 def _stopped_library(home: Home, cap_bytes: int) -> dict[str, Any]:
-    shelf = read_library(home)
-    bonds = read_bonds(home, network_id(home), shelf.adapters)
-    return shelf_to_plain(home, None, shelf=shelf, bonds=bonds, disk_cap_bytes=cap_bytes)
+    listing = read_library(home)
+    bonds = read_bonds(home, network_id(home), listing.adapters)
+    return adapters_to_plain(home, None, listing=listing, bonds=bonds, disk_cap_bytes=cap_bytes)
 
 
 def _loss(adapter: Adapter, bond_wei: Wei | None) -> str:

@@ -126,7 +126,7 @@ def open_money(home: Home | None = None) -> Iterator[MoneyClient]:
 
 
 def _open_own(home: Home) -> Iterator[MoneyClient]:
-    from ..accounting.queries import open_questions
+    from ..accounting.queries import open_queries
     from ..attribution.registry import AdapterRegistry
     from ..engine.tokenizer import open_tokenizer
     from ..ledger.ledger import open_ledger
@@ -142,7 +142,7 @@ def _open_own(home: Home) -> Iterator[MoneyClient]:
             closing(open_ledger(home.ledger(place.network_id))) as ledger,
             closing(connect(home, config, place.network, ledger)) as session,
         ):
-            questions = open_questions(
+            questions = open_queries(
                 home,
                 session,
                 registry=AdapterRegistry(home, session.deployment, ledger),

@@ -44,7 +44,7 @@ class NetworkMarket(Protocol):
     def models(self) -> list[ServedModel]:
         """Models that other nodes advertise."""
 
-    def want(self, request: InferenceRequest) -> NetworkRequest:
+    def resolve(self, request: InferenceRequest) -> NetworkRequest:
         """Resolve a request's model among the models that other nodes advertise.
 
         Raises:
@@ -102,7 +102,7 @@ class Router:
         except UnknownModelError:
             if (market := self._market()) is None:
                 raise
-            requested = market.want(_name_query(name))
+            requested = market.resolve(_name_query(name))
             return ServedModel(name=name, parent=None if requested.adapter == BASE_ONLY else self._serving.base.name)
 
     async def admit(self, request: InferenceRequest) -> Admitted | RemoteRequest:
@@ -161,7 +161,7 @@ class Router:
             )
         if self.num_live >= REMOTE_MAX:
             raise OverloadedError(f"{self.num_live} requests are with the network already: try again soon")
-        requested = market.want(request)
+        requested = market.resolve(request)
         self._live.enter()
         return RemoteRequest(request=request, requested=requested)
 

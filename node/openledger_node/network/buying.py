@@ -62,7 +62,7 @@ class Buying:
             for each in names
         ]
 
-    def want(self, request: InferenceRequest) -> NetworkRequest:
+    def resolve(self, request: InferenceRequest) -> NetworkRequest:
         """Resolve a request's model on the network.
 
         Raises:
@@ -72,13 +72,13 @@ class Buying:
         found = self._ads.resolve(request.model)
         return NetworkRequest(request=request, base=found.base, adapter=found.adapter, auditable=self._auditable)
 
-    async def answer(self, wanted: NetworkRequest, show: Show) -> RemoteAnswer:
+    async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have the request answered.
 
         Raises:
             ProtocolError: no node could answer it.
         """
-        return await self._requester.answer(wanted, show)
+        return await self._requester.answer(requested, show)
 
 
 def open_transport(home: Home, network: Network, config: P2pConfig) -> Transport:

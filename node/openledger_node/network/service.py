@@ -19,7 +19,7 @@ from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, Wei
 
-from ..accounting.queries import MoneyQueries, num_waiting, open_questions
+from ..accounting.queries import MoneyQueries, num_waiting, open_queries
 from ..attribution.registry import AdapterRegistry
 from ..chain.client import Health
 from ..config import Config, LimitsConfig, MarketConfig, PayerConfig
@@ -134,7 +134,7 @@ class NetworkService:
                 )
                 await nursery.start(self._peers.run)
             seal = open_seal(self._home.network(session.network.network))
-            self._queries = open_questions(
+            self._queries = open_queries(
                 self._home, session, registry=registry, tokenizer=lambda: self._tokenizer, unseal=seal.open
             )
             self._open_seller_late = partial(self._open_seller, session, registry, seal, nursery)

@@ -17,12 +17,12 @@ from ..models.pins import read_pins
 Usage = Mapping[str, Mapping[str, Any]]
 
 
-def shelf_to_plain(
+def adapters_to_plain(
     home: Home,
     memory: dict[str, Any] | None,
     usage: Usage | None = None,
     *,
-    shelf: LibraryListing | None = None,
+    listing: LibraryListing | None = None,
     bonds: Mapping[AdapterId, Wei] | None = None,
     disk_cap_bytes: int = 0,
 ) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def shelf_to_plain(
 
     `memory` and `usage` come from the running node, if there is one; `bonds` are those of published adapters.
     """
-    shelf, pinned, bonds = shelf or read_library(home), read_pins(home), bonds or {}
+    listing, pinned, bonds = listing or read_library(home), read_pins(home), bonds or {}
     return {
         "adapters": [
             {
@@ -40,12 +40,12 @@ def shelf_to_plain(
                 "usage": None if usage is None else usage.get(each.id),
                 "bond_wei": str(bonds[each.id]) if each.id in bonds else None,
             }
-            for each in shelf.adapters
+            for each in listing.adapters
         ],
-        "refused": {folder.name: reason for folder, reason in shelf.refused.items()},
+        "refused": {folder.name: reason for folder, reason in listing.refused.items()},
         "memory": memory,
         "disk": {
-            "adapters_bytes": sum(each.size_bytes for each in shelf.adapters),
+            "adapters_bytes": sum(each.size_bytes for each in listing.adapters),
             "used_bytes": disk_bytes(home),
             "cap_bytes": disk_cap_bytes or None,
         },

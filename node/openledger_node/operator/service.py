@@ -15,7 +15,7 @@ from ..api_key import api_key_file
 from ..config import LimitsConfig
 from ..models.adapters import AdapterLibrary
 from .access import connection, read_logs
-from .adapters import models_to_plain, published_bonds, shelf_to_plain
+from .adapters import adapters_to_plain, models_to_plain, published_bonds
 from .jobs import job_filter, list_jobs
 from .limits import Limits
 from .other_processes import ProcessWatch
@@ -87,7 +87,7 @@ class OperatorService:
         listing = await trio.to_thread.run_sync(self.library.read)
         bonds = await trio.to_thread.run_sync(published_bonds, parts.ledger.events, listing.adapters)
         memory = parts.pins.warmth()
-        show = partial(shelf_to_plain, parts.home, memory, usage, shelf=listing, bonds=bonds, disk_cap_bytes=cap)
+        show = partial(adapters_to_plain, parts.home, memory, usage, listing=listing, bonds=bonds, disk_cap_bytes=cap)
         return await trio.to_thread.run_sync(show)
 
     async def models(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from support.counters import ADA, BEN, LAKE, TREASURY, Shop, open_shop, publish,
 from support.economies import World, open_world
 
 from openledger_node.accounting.money_trail import follow
-from openledger_node.accounting.queries import open_questions
+from openledger_node.accounting.queries import open_queries
 from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.datanets.version import version_file
 from openledger_node.engine.tokenizer import ByteTokenizer
@@ -164,7 +164,7 @@ async def test_a_version_that_is_gone_takes_rows_away_and_leaves_shares(shop: Sh
     bought = await shop.ask(QUESTION, model="lake")
     version_file(shop.home, LAKE.id, LAKE.version).unlink()
     registry = AdapterRegistry(shop.home, shop.world.node.deployment, shop.world.node.ledger)
-    questions = open_questions(
+    questions = open_queries(
         shop.home, shop.world.node, registry=registry, tokenizer=ByteTokenizer, unseal=lambda content: content
     )
     found = questions.answer("receipt", {"receipt": bought.digest})

@@ -16,17 +16,17 @@ export const title = "Adapters";
 const LOOK_MS = 4000, SHOWN = 50;
 
 export function mount(root, params) {
-  const held = { shelf: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", pulling: null, came: null };
+  const held = { listing: null, price: null, chosen: params.adapter ?? null, details: null, filter: "", all: false, wanted: "", pulling: null, came: null };
   const tiles = part(), empty = part(), list = part(), details = part({ class: "w7" }), bring = part({ class: "w5" });
   const error = h("div", { role: "alert" });
   root.append(heading("Adapters", "What this node can serve, where each one lies, and what it earns.", "adapters list"), h("div", { class: "grid" }, tiles, empty, error, list, details, bring));
 
   const draw = () => {
-    const { shelf } = held, status = latest.state;
-    if (!shelf || !status) return;
-    const rows = rowsOf(shelf), chosen = rows.find((row) => row.key === held.chosen) ?? (held.chosen ? null : rows.find((row) => !row.why) ?? rows[0] ?? null);
+    const { listing } = held, status = latest.state;
+    if (!listing || !status) return;
+    const rows = rowsOf(listing), chosen = rows.find((row) => row.key === held.chosen) ?? (held.chosen ? null : rows.find((row) => !row.why) ?? rows[0] ?? null);
     const isGpu = status.engine?.device === "cuda";
-    tiles.show({ memory: shelf.memory, disk: shelf.disk, n: shelf.adapters.length, offered: offered(), isGpu }, drawTiles);
+    tiles.show({ memory: listing.memory, disk: listing.disk, n: listing.adapters.length, offered: offered(), isGpu }, drawTiles);
     empty.show(rows.length === 0, (isEmpty) => isEmpty && emptyState({
       where: "Adapters · none", title: "No adapter is here yet", text: "The base answers requests meanwhile. The factory trains an adapter in minutes, and sample rows are included. Below you can fetch adapters that peers offer.",
       buttons: [h("a", { class: "button", href: "#/factory", dataset: { key: "open factory" } }, "Open the factory")], words: "factory train --sample --name harbour",
@@ -39,7 +39,7 @@ export function mount(root, params) {
 
   async function look() {
     await attempt(async () => {
-      [held.shelf, held.price] = await Promise.all([get("/adapters"), get("/price")]);
+      [held.listing, held.price] = await Promise.all([get("/adapters"), get("/price")]);
       draw();
     }, false);
   }

@@ -31,9 +31,9 @@ export function mount(root, params) {
 
   async function readModels() {
     try {
-      const [models, shelf, price] = await Promise.all([fetchApi("GET", "/v1/models").then((answer) => answer.json()), get("/adapters"), get("/price")]);
+      const [models, listing, price] = await Promise.all([fetchApi("GET", "/v1/models").then((answer) => answer.json()), get("/adapters"), get("/price")]);
       held.models = models.data;
-      held.states = new Map(shelf.adapters.flatMap((each) => [[each.name, each.state], [each.full_name, each.state]]));
+      held.states = new Map(listing.adapters.flatMap((each) => [[each.name, each.state], [each.full_name, each.state]]));
       held.price = price;
     } catch (error) {
       if (!(error instanceof Refused) && !(error instanceof TypeError)) throw error; // the node is gone: the frame says so
