@@ -19,8 +19,8 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from support.page_towns import buy, open_page_town  # noqa: E402  # as the tests do
-from support.pages import enter, open_browser, open_context, show  # noqa: E402
+from support.pages import enter, open_browser, open_context, show  # noqa: E402  # as the tests do
+from support.processes.network import network_with_sales  # noqa: E402
 
 from openledger_node.home import Home  # noqa: E402
 
@@ -42,10 +42,10 @@ def main() -> None:
     parser.add_argument("--screens", nargs="*", help="only these screens")
     parser.add_argument("--rounds", type=int, default=40, help="answers to buy meanwhile")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, open_page_town(Path(folder), cheap_wei=PRICE_WEI) as town:
-        buy(town, tuple(20 + 7 * n % 90 for n in range(asked.rounds)))
+    with tempfile.TemporaryDirectory() as folder, network_with_sales(Path(folder), cheap_wei=PRICE_WEI) as running:
+        running.buy(*(20 + 7 * n % 90 for n in range(asked.rounds)))
         with common_font():
-            take_all(Home(town.a.root), asked.screens)
+            take_all(Home(running.a.root), asked.screens)
 
 
 def take_all(home: Home, wanted: list[str] | None) -> None:

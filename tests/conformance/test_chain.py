@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from eth_hash.auto import keccak
-from support.chains import PRICE, DeployedChain, deployed_chain, refusal, send_call, signed_call
-from support.networks import WAYS, TamedClient, tamed_chain
+from support.chain_world.deployed import PRICE, DeployedChain, deployed_chain, refusal, send_call, signed_call
+from support.chain_world.ways import WAYS, TamedClient, tamed_chain
 
 from openledger_node.chain.contracts import explain_revert, load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY

@@ -8,9 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.depth import depth
-from support.signed import NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, account, configs, digest, uints
-from support.stage import (
+from support.chain_world.contract_world import (
     ADAPTERS,
     DEPOSIT_WEI,
     OWNER_KEYS,
@@ -18,14 +16,16 @@ from support.stage import (
     PROTOCOL,
     STRANGER_KEY,
     WITHDRAW_DELAY_S,
-    Stage,
-    staged,
+    ContractWorld,
+    open_contract_world,
 )
+from support.depth import depth
+from support.signed import NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, account, configs, digest, uints
 
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_protocol.attribution import RowScore, shares_from_scores
 from openledger_protocol.chain import TransactionReceipt
-from openledger_protocol.claims import SkipCode, compute_claim, skip_codes, skipped_mask
+from openledger_protocol.claims import SkipCode
 from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.epoch import epoch_at, is_claimable_epoch, propose_until_s, ready_at_s, withdrawal_s
 from openledger_protocol.merkle import attribution_tree
@@ -46,13 +46,11 @@ from openledger_protocol.payouts import (
     payout_amounts,
     payouts_for,
 )
-from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, Address, Wei
 from openledger_protocol.settlement import (
     ClaimFor,
-    ClaimRecord,
     Item,
     Part,
-    Payout,
     Proposal,
     claim_digest,
     claim_for_digest,
@@ -67,59 +65,19 @@ WINDOWS = DEVELOPMENT_WINDOWS
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    stage = staged()
-    yield stage
-    stage.chain.client.close()
+def world() -> Iterator[ContractWorld]:
+    world = open_contract_world()
+    yield world
+    world.chain.client.close()
 
 
-def item(stage: Stage, amounts: Sequence[int], *, start: int = 0, config: ChannelConfig | None = None) -> Item:
-    """A sound item; `amounts` are its parts by adapter."""
-    config, total = config or stage.open(), start + sum(amounts)
-    return Item(
-        config=config,
-        max_claimable_wei=Wei(total),
-        signature=stage.voucher(config, total).signature,
-        from_wei=Wei(start),
-        to_wei=Wei(total),
-        parts=tuple(Part(adapter=i, amount_wei=Wei(amount)) for i, amount in enumerate(amounts) if amount),
-    )
-
-
-def send_claim(
-    stage: Stage, items: Sequence[Item], *, adapters: Sequence[AdapterId] = ADAPTERS
-) -> tuple[ClaimRecord, list[SkipCode | None], TransactionReceipt]:
-    """Claim, and return our own record of it, our codes, and the transaction."""
-    balances = {stage.id_of(entry.config): stage.balance(entry.config) for entry in items}
-    codes = skip_codes(NODE, items, len(adapters), balances, stage.payments)
-    claim = stage.claim_of(items, adapters)
-    receipt = stage.must("PaymentChannels", "claim", claim, adapters, items, b"", key=SIGNER_KEY)
-    record = compute_claim(
-        claim,
-        adapters,
-        items,
-        skipped=skipped_mask(codes),
-        claimed_at_s=stage.now_s,
-        params=stage.params,
-        registry=stage.registry,
-        datanets=stage.datanets,
-    )
-    return record, codes, receipt
-
-
-def beneficiaries(stage: Stage, *, has_stakers: bool = True) -> Beneficiaries:
-    treasuries = {id_: terms.treasury for id_, terms in stage.datanets.items()}
+def beneficiaries(world: ContractWorld, *, has_stakers: bool = True) -> Beneficiaries:
+    treasuries = {id_: terms.treasury for id_, terms in world.datanets.items()}
     return Beneficiaries(node=PAYOUT, protocol=PROTOCOL, treasuries=treasuries, has_stakers=has_stakers)
 
 
-def propose(stage: Stage, record: ClaimRecord, payouts: Sequence[Payout], *, leaves: int = 0, root: str = "") -> None:
-    count = leaves or len(payouts)
-    root = root or (digest("9") if count else ZERO_DIGEST)
-    stage.must("AttributionRewards", "propose", record, root, count, payouts, b"", key=SIGNER_KEY)
-
-
-def credited_in(stage: Stage, receipt: TransactionReceipt) -> list[tuple[Any, ...]]:
-    events = [event for event in stage.events_of(receipt, "AttributionRewards") if event.name == "Credited"]
+def credited_in(world: ContractWorld, receipt: TransactionReceipt) -> list[tuple[Any, ...]]:
+    events = [event for event in world.events_of(receipt, "AttributionRewards") if event.name == "Credited"]
     return [(e.arguments["account"], e.arguments["amount"], e.arguments["role"]) for e in events]
 
 
@@ -131,37 +89,37 @@ def told(credited: Sequence[Credited]) -> list[tuple[Any, ...]]:
 
 
 @given(config=configs)
-def test_a_channels_id_is_the_contracts(stage: Stage, config: ChannelConfig) -> None:
-    assert stage.chain.read("PaymentChannels", "channelId", config) == channel_id(config, stage.payments)
+def test_a_channels_id_is_the_contracts(world: ContractWorld, config: ChannelConfig) -> None:
+    assert world.chain.read("PaymentChannels", "channelId", config) == channel_id(config, world.payments)
 
 
 @pytest.mark.parametrize("name", ["PaymentChannels", "AttributionRewards"])
-def test_a_domain_is_the_contracts(stage: Stage, name: str) -> None:
-    domain = stage.payments if name == "PaymentChannels" else stage.rewards
-    said = stage.chain.read(name, "eip712Domain")
+def test_a_domain_is_the_contracts(world: ContractWorld, name: str) -> None:
+    domain = world.payments if name == "PaymentChannels" else world.rewards
+    said = world.chain.read(name, "eip712Domain")
     assert (said["name"], said["version"], said["chainId"]) == (domain.name, domain.version, domain.chain_id)
-    assert said["verifyingContract"] == domain.verifying_contract == stage.chain.contracts[name]
+    assert said["verifyingContract"] == domain.verifying_contract == world.chain.contracts[name]
 
 
-def token_domain(stage: Stage) -> Domain:
-    token = stage.chain.contracts["OpenToken"]
-    return Domain(name="OpenLedger", chain_id=stage.chain.client.chain_id(), verifying_contract=token)
+def token_domain(world: ContractWorld) -> Domain:
+    token = world.chain.contracts["OpenToken"]
+    return Domain(name="OpenLedger", chain_id=world.chain.client.chain_id(), verifying_contract=token)
 
 
-def test_the_tokens_domain_is_the_tokens(stage: Stage) -> None:
-    said = stage.chain.read("OpenToken", "DOMAIN_SEPARATOR")
-    assert said == hex_digest(token_domain(stage).separator)
+def test_the_tokens_domain_is_the_tokens(world: ContractWorld) -> None:
+    said = world.chain.read("OpenToken", "DOMAIN_SEPARATOR")
+    assert said == hex_digest(token_domain(world).separator)
 
 
-def test_a_permit_of_ours_is_an_allowance(stage: Stage) -> None:
+def test_a_permit_of_ours_is_an_allowance(world: ContractWorld) -> None:
     permit = Permit(
         owner=PAYER,
         spender=account(0x77),
         value_wei=123,
-        nonce=stage.chain.read("OpenToken", "nonces", PAYER),
-        deadline_s=stage.now_s + 100,
+        nonce=world.chain.read("OpenToken", "nonces", PAYER),
+        deadline_s=world.now_s + 100,
     )
-    signed = sign_digest(PAYER_KEY, permit_digest(permit, token_domain(stage)))
+    signed = sign_digest(PAYER_KEY, permit_digest(permit, token_domain(world)))
     words = (
         permit.owner,
         permit.spender,
@@ -171,41 +129,43 @@ def test_a_permit_of_ours_is_an_allowance(stage: Stage) -> None:
         signed[:32],
         signed[32:64],
     )
-    stage.must("OpenToken", "permit", *words, key=STRANGER_KEY)
-    assert stage.chain.read("OpenToken", "allowance", PAYER, account(0x77)) == 123
+    world.must("OpenToken", "permit", *words, key=STRANGER_KEY)
+    assert world.chain.read("OpenToken", "allowance", PAYER, account(0x77)) == 123
 
 
 @pytest.mark.parametrize(("key", "is_taken"), [(NODE_KEY, True), (SIGNER_KEY, True), (PAYER_KEY, False)])
-def test_a_refund_that_the_node_signed_may_be_sent_by_anybody(stage: Stage, key: bytes, is_taken: bool) -> None:
-    config = stage.open()
-    refund = Refund(channel_id=stage.id_of(config), amount_wei=Wei(5), nonce=0)
-    signature = sign_digest(key, refund_digest(refund, stage.payments))
-    sent = stage.chain.send("PaymentChannels", "refund", config, 5, 0, signature, key=STRANGER_KEY)
+def test_a_refund_that_the_node_signed_may_be_sent_by_anybody(
+    world: ContractWorld, key: bytes, is_taken: bool
+) -> None:
+    config = world.open()
+    refund = Refund(channel_id=world.id_of(config), amount_wei=Wei(5), nonce=0)
+    signature = sign_digest(key, refund_digest(refund, world.payments))
+    sent = world.chain.send("PaymentChannels", "refund", config, 5, 0, signature, key=STRANGER_KEY)
     assert sent.is_ok == is_taken
-    assert stage.balance(config).deposit_wei == DEPOSIT_WEI - (5 if is_taken else 0)
+    assert world.channel(config).deposit_wei == DEPOSIT_WEI - (5 if is_taken else 0)
 
 
 @pytest.mark.parametrize(("key", "is_taken"), [(NODE_KEY, True), (SIGNER_KEY, True), (PAYER_KEY, False)])
 def test_a_claim_and_a_proposal_that_the_node_signed_may_be_sent_by_anybody(
-    stage: Stage, key: bytes, is_taken: bool
+    world: ContractWorld, key: bytes, is_taken: bool
 ) -> None:
-    items = [item(stage, [1_000])]
-    claim = stage.claim_of(items, ADAPTERS[:1])
-    signature = sign_digest(key, claim_digest(claim, stage.payments))
-    sent = stage.chain.send("PaymentChannels", "claim", claim, ADAPTERS[:1], items, signature, key=STRANGER_KEY)
+    items = [world.item([1_000])]
+    claim = world.claim_of(items, ADAPTERS[:1])
+    signature = sign_digest(key, claim_digest(claim, world.payments))
+    sent = world.chain.send("PaymentChannels", "claim", claim, ADAPTERS[:1], items, signature, key=STRANGER_KEY)
     assert sent.is_ok == is_taken
-    record = record_in(stage, sent) if is_taken else send_claim(stage, items, adapters=ADAPTERS[:1])[0]
+    record = record_in(world, sent) if is_taken else world.claim(items, adapters=ADAPTERS[:1])[0]
     proposal = Proposal(
         node=NODE, seq=record.seq, attribution_root=ZERO_DIGEST, leaf_count=0, payouts_hash=payouts_hash([])
     )
-    signature = sign_digest(key, proposal_digest(proposal, stage.rewards))
+    signature = sign_digest(key, proposal_digest(proposal, world.rewards))
     arguments = (record, ZERO_DIGEST, 0, [], signature)
-    assert stage.chain.send("AttributionRewards", "propose", *arguments, key=STRANGER_KEY).is_ok == is_taken
+    assert world.chain.send("AttributionRewards", "propose", *arguments, key=STRANGER_KEY).is_ok == is_taken
 
 
-def record_in(stage: Stage, receipt: TransactionReceipt) -> Any:
+def record_in(world: ContractWorld, receipt: TransactionReceipt) -> Any:
     """The record as the contract says it, to be handed back to it."""
-    [claimed] = [event for event in stage.events_of(receipt, "PaymentChannels") if event.name == "Claimed"]
+    [claimed] = [event for event in world.events_of(receipt, "PaymentChannels") if event.name == "Claimed"]
     return Said(claimed.arguments["record"])
 
 
@@ -217,21 +177,19 @@ class Said(dict[str, Any]):
         return int(self["seq"])
 
 
-def test_a_withdrawal_that_its_account_signed_may_be_sent_by_anybody(stage: Stage) -> None:
+def test_a_withdrawal_that_its_account_signed_may_be_sent_by_anybody(world: ContractWorld) -> None:
     owner_key = OWNER_KEYS[2]
-    record, _, _ = send_claim(stage, [item(stage, [0, 0, 0, 10**12])])
-    propose(stage, record, [])
-    stage.chain.client.advance(WINDOWS.window_s)
-    stage.must("AttributionRewards", "finalize", record, [], key=STRANGER_KEY)
+    record, _, _ = world.claim([world.item([0, 0, 0, 10**12])])
+    world.finalize(record, [])
     owner, to = address_of(owner_key), account(0x78)
-    amount = stage.balance_of(owner)
+    amount = world.balance(owner)
     assert amount > 0
-    claim = ClaimFor(account=owner, to=to, amount_wei=Wei(amount), nonce=0, deadline_s=stage.now_s + 100)
-    forged = sign_digest(STRANGER_KEY, claim_for_digest(claim, stage.rewards))
-    signed = sign_digest(owner_key, claim_for_digest(claim, stage.rewards))
-    stage.must("AttributionRewards", "withdrawFor", [claim, claim], [forged, signed], key=STRANGER_KEY)
-    assert stage.chain.read("OpenToken", "balanceOf", to) == amount
-    assert stage.balance_of(owner) == 0
+    claim = ClaimFor(account=owner, to=to, amount_wei=Wei(amount), nonce=0, deadline_s=world.now_s + 100)
+    forged = sign_digest(STRANGER_KEY, claim_for_digest(claim, world.rewards))
+    signed = sign_digest(owner_key, claim_for_digest(claim, world.rewards))
+    world.must("AttributionRewards", "withdrawFor", [claim, claim], [forged, signed], key=STRANGER_KEY)
+    assert world.chain.read("OpenToken", "balanceOf", to) == amount
+    assert world.balance(owner) == 0
 
 
 # ---- claims
@@ -253,7 +211,7 @@ FAULTS = [
 ]
 
 
-def spoiled(stage: Stage, sound: Item, fault: str) -> Item:
+def spoiled(world: ContractWorld, sound: Item, fault: str) -> Item:
     """The same item, wrong in one way."""
     config, last = sound.config, sound.to_wei
     match fault:
@@ -267,7 +225,7 @@ def spoiled(stage: Stage, sound: Item, fault: str) -> Item:
             return replace(sound, max_claimable_wei=Wei(last - 1))
         case "deposit":
             over = DEPOSIT_WEI + 1
-            signature = stage.voucher(config, over).signature
+            signature = world.voucher(config, over).signature
             return replace(sound, to_wei=Wei(over), max_claimable_wei=Wei(over), signature=signature)
         case "parts":
             return replace(sound, parts=(*sound.parts[1:],))
@@ -276,7 +234,7 @@ def spoiled(stage: Stage, sound: Item, fault: str) -> Item:
         case "range":
             return replace(sound, parts=(*sound.parts, Part(adapter=len(ADAPTERS), amount_wei=Wei(0))))
         case "signature":
-            return replace(sound, signature=stage.voucher(config, last, key=PAYER_KEY).signature)
+            return replace(sound, signature=world.voucher(config, last, key=PAYER_KEY).signature)
         case "form":
             return replace(sound, signature=sound.signature[:64] + b"\x00")
     return sound
@@ -288,42 +246,42 @@ faulty = st.lists(st.tuples(amounts, st.sampled_from(FAULTS)), min_size=1, max_s
 
 @FEW
 @given(drawn=faulty)
-def test_a_claims_record_is_the_contracts(stage: Stage, drawn: list[tuple[list[int], str]]) -> None:
-    items = [spoiled(stage, item(stage, list(parts)), fault) for parts, fault in drawn]
-    record, codes, receipt = send_claim(stage, items)
-    assert stage.chain.read("PaymentChannels", "claimOf", NODE, record.seq) == record_hash(record)
-    skipped = [e for e in stage.events_of(receipt, "PaymentChannels") if e.name == "Skipped"]
+def test_a_claims_record_is_the_contracts(world: ContractWorld, drawn: list[tuple[list[int], str]]) -> None:
+    items = [spoiled(world, world.item(list(parts)), fault) for parts, fault in drawn]
+    record, codes, receipt = world.claim(items)
+    assert world.chain.read("PaymentChannels", "claimOf", NODE, record.seq) == record_hash(record)
+    skipped = [e for e in world.events_of(receipt, "PaymentChannels") if e.name == "Skipped"]
     said = [(e.arguments["channelId"], e.arguments["code"]) for e in skipped]
-    expected = [(stage.id_of(entry.config), int(code)) for entry, code in zip(items, codes, strict=True) if code]
+    expected = [(world.id_of(entry.config), int(code)) for entry, code in zip(items, codes, strict=True) if code]
     assert said == expected
     counted = [(entry, code is None) for entry, code in zip(items, codes, strict=True)]
     assert all(
-        (stage.balance(entry.config).claimed_wei == entry.to_wei) == ok for entry, ok in counted if entry.to_wei
+        (world.channel(entry.config).claimed_wei == entry.to_wei) == ok for entry, ok in counted if entry.to_wei
     )
 
 
 @pytest.mark.parametrize("fault", sorted(set(FAULTS)))
-def test_each_fault_is_told_by_the_same_code(stage: Stage, fault: str) -> None:
-    record, codes, receipt = send_claim(stage, [spoiled(stage, item(stage, [5, 7, 11, 13]), fault)])
-    said = [e.arguments["code"] for e in stage.events_of(receipt, "PaymentChannels") if e.name == "Skipped"]
+def test_each_fault_is_told_by_the_same_code(world: ContractWorld, fault: str) -> None:
+    record, codes, receipt = world.claim([spoiled(world, world.item([5, 7, 11, 13]), fault)])
+    said = [e.arguments["code"] for e in world.events_of(receipt, "PaymentChannels") if e.name == "Skipped"]
     assert said == [int(code) for code in codes if code]
     assert bool(record.gross_wei) == (fault == "none")
 
 
-def test_a_channel_claimed_in_steps_goes_on_where_it_was(stage: Stage) -> None:
-    config = stage.open()
-    first, second = item(stage, [5, 7], config=config), item(stage, [3], start=12, config=config)
-    record, codes, _ = send_claim(stage, [first, first, second])
+def test_a_channel_claimed_in_steps_goes_on_where_it_was(world: ContractWorld) -> None:
+    config = world.open()
+    first, second = world.item([5, 7], config=config), world.item([3], start=12, config=config)
+    record, codes, _ = world.claim([first, first, second])
     assert codes == [None, SkipCode.NOT_FROM_CLAIMED, None]
-    assert stage.chain.read("PaymentChannels", "claimOf", NODE, record.seq) == record_hash(record)
-    later, codes, _ = send_claim(stage, [item(stage, [0, 0, 0, 4], start=15, config=config)])
+    assert world.chain.read("PaymentChannels", "claimOf", NODE, record.seq) == record_hash(record)
+    later, codes, _ = world.claim([world.item([0, 0, 0, 4], start=15, config=config)])
     assert (later.seq, codes) == (record.seq + 1, [None])
 
 
 @pytest.mark.parametrize("change", ["items_hash", "seq", "epoch", "early epoch", "adapters"])
-def test_a_claim_that_we_refuse_is_refused_by_the_contract(stage: Stage, change: str) -> None:
-    items = [item(stage, [5])]
-    claim, adapters = stage.claim_of(items), list(ADAPTERS)
+def test_a_claim_that_we_refuse_is_refused_by_the_contract(world: ContractWorld, change: str) -> None:
+    items = [world.item([5])]
+    claim, adapters = world.claim_of(items), list(ADAPTERS)
     epoch = claim.epoch
     match change:
         case "items_hash":
@@ -336,21 +294,21 @@ def test_a_claim_that_we_refuse_is_refused_by_the_contract(stage: Stage, change:
             claim = replace(claim, epoch=epoch - 2)
         case "adapters":
             adapters = adapters[::-1]
-            claim = stage.claim_of(items, adapters)
-    sent = stage.chain.send("PaymentChannels", "claim", claim, adapters, items, b"", key=SIGNER_KEY)
+            claim = world.claim_of(items, adapters)
+    sent = world.chain.send("PaymentChannels", "claim", claim, adapters, items, b"", key=SIGNER_KEY)
     assert not sent.is_ok
 
 
 # ---- payouts
 
 
-def attributed(stage: Stage, record_items: Sequence[Item], scores: Sequence[int]) -> list[AttributedReceipt]:
+def attributed(world: ContractWorld, record_items: Sequence[Item], scores: Sequence[int]) -> list[AttributedReceipt]:
     """A receipt for each part, its shares from these scores."""
     receipts = []
     for entry in record_items:
         for part in entry.parts:
             adapter = ADAPTERS[part.adapter]
-            terms = stage.registry.get(adapter)
+            terms = world.registry.get(adapter)
             rows = [
                 RowScore(cluster=cluster, account=account(0x100 + (cluster * 7 + len(receipts)) % 9), score=score)
                 for cluster, score in enumerate(scores)
@@ -370,23 +328,21 @@ def attributed(stage: Stage, record_items: Sequence[Item], scores: Sequence[int]
     unlisted=st.sampled_from([None, None, 0, 1]),
 )
 def test_a_final_claim_pays_what_we_compute(
-    stage: Stage, parts: list[list[int]], scores: list[int], unlisted: int | None
+    world: ContractWorld, parts: list[list[int]], scores: list[int], unlisted: int | None
 ) -> None:
-    items = [item(stage, list(row)) for row in parts]
-    record, _, _ = send_claim(stage, items)
-    receipts = attributed(stage, items, scores)
+    items = [world.item(list(row)) for row in parts]
+    record, _, _ = world.claim(items)
+    receipts = attributed(world, items, scores)
     leaves = attribution_leaves(record.pots, receipts)
     root = attribution_tree(leaves, node=NODE, claim_seq=record.seq).root
     payouts = [payout for payout in payouts_for(record.pots, receipts) if payout.pot != unlisted]
-    expected = payout_amounts(record, payouts, beneficiaries(stage))
-    before = {credit.account: stage.balance_of(credit.account) for credit in expected}
-    propose(stage, record, payouts, leaves=len(leaves), root=root if payouts else "")
-    stage.chain.client.advance(WINDOWS.window_s)
-    receipt = stage.must("AttributionRewards", "finalize", record, payouts, key=STRANGER_KEY)
-    assert credited_in(stage, receipt) == told(expected)
-    gained = {owner: stage.balance_of(owner) - amount for owner, amount in before.items()}
+    expected = payout_amounts(record, payouts, beneficiaries(world))
+    before = {credit.account: world.balance(credit.account) for credit in expected}
+    receipt = world.finalize(record, payouts, leaves=len(leaves), root=root if payouts else "")
+    assert credited_in(world, receipt) == told(expected)
+    gained = {owner: world.balance(owner) - amount for owner, amount in before.items()}
     assert gained == sums(expected)
-    assert_conserved(stage)
+    assert_conserved(world)
 
 
 def sums(credited: Sequence[Credited]) -> dict[Address, int]:
@@ -398,34 +354,32 @@ def sums(credited: Sequence[Credited]) -> dict[Address, int]:
 
 @FEW
 @given(parts=amounts)
-def test_a_late_claim_pays_what_we_compute(stage: Stage, parts: list[int]) -> None:
-    record, _, _ = send_claim(stage, [item(stage, list(parts))])
-    stage.chain.client.advance(WINDOWS.propose_s + 1)
-    receipt = stage.must("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
-    assert credited_in(stage, receipt) == told(late_amounts(record, beneficiaries(stage)))
-    assert_conserved(stage)
+def test_a_late_claim_pays_what_we_compute(world: ContractWorld, parts: list[int]) -> None:
+    record, _, _ = world.claim([world.item(list(parts))])
+    world.wait(WINDOWS.propose_s + 1)
+    receipt = world.must("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
+    assert credited_in(world, receipt) == told(late_amounts(record, beneficiaries(world)))
+    assert_conserved(world)
 
 
 def test_where_nobody_has_bonded_the_protocol_is_paid_the_stakers_part() -> None:
-    stage = staged()
-    record, _, _ = send_claim(stage, [item(stage, [10**6])])
-    stage.must("NodeStaking", "unbond", DEVELOPMENT_PARAMS.min_stake_wei, key=NODE_KEY)
-    propose(stage, record, [])
-    stage.chain.client.advance(WINDOWS.window_s)
-    receipt = stage.must("AttributionRewards", "finalize", record, [], key=STRANGER_KEY)
-    expected = payout_amounts(record, [], beneficiaries(stage, has_stakers=False))
-    assert credited_in(stage, receipt) == told(expected)
-    stage.chain.client.close()
+    world = open_contract_world()
+    record, _, _ = world.claim([world.item([10**6])])
+    world.must("NodeStaking", "unbond", DEVELOPMENT_PARAMS.min_stake_wei, key=NODE_KEY)
+    receipt = world.finalize(record, [])
+    expected = payout_amounts(record, [], beneficiaries(world, has_stakers=False))
+    assert credited_in(world, receipt) == told(expected)
+    world.chain.client.close()
 
 
-def assert_conserved(stage: Stage) -> None:
+def assert_conserved(world: ContractWorld) -> None:
     """Every wei that was paid in is somewhere, and is there once."""
-    channels = stage.chain.read("PaymentChannels", "totals")
+    channels = world.chain.read("PaymentChannels", "totals")
     parts = ("refunded", "withdrawn", "escrowed", "live", "released")
     assert channels["paidIn"] == sum(channels[part] for part in parts)
-    rewards = stage.chain.read("AttributionRewards", "totals")
+    rewards = world.chain.read("AttributionRewards", "totals")
     assert channels["released"] == rewards["released"] == rewards["credited"] + rewards["notified"]
-    token = {name: stage.chain.read("OpenToken", "balanceOf", at) for name, at in stage.chain.contracts.items()}
+    token = {name: world.chain.read("OpenToken", "balanceOf", at) for name, at in world.chain.contracts.items()}
     assert token["PaymentChannels"] == channels["escrowed"] + channels["live"]
     assert token["AttributionRewards"] == rewards["credited"] - rewards["paidOut"]
 
@@ -434,47 +388,47 @@ def assert_conserved(stage: Stage) -> None:
 
 
 @given(timestamp_s=st.integers(0, 2**40))
-def test_an_epoch_is_the_contracts(stage: Stage, timestamp_s: int) -> None:
-    assert stage.chain.read("Params", "epochAt", timestamp_s) == epoch_at(timestamp_s, WINDOWS)
+def test_an_epoch_is_the_contracts(world: ContractWorld, timestamp_s: int) -> None:
+    assert world.chain.read("Params", "epochAt", timestamp_s) == epoch_at(timestamp_s, WINDOWS)
 
 
 @pytest.mark.parametrize("age", [-1, 0, 1, 2])
-def test_an_epoch_can_be_claimed_when_we_say_so(stage: Stage, age: int) -> None:
-    items = [item(stage, [5])]
-    claim = replace(stage.claim_of(items), epoch=epoch_at(stage.now_s + 1, WINDOWS) - age)
-    sent = stage.chain.send("PaymentChannels", "claim", claim, ADAPTERS, items, b"", key=SIGNER_KEY)
-    assert sent.is_ok == is_claimable_epoch(claim.epoch, stage.now_s, WINDOWS)
+def test_an_epoch_can_be_claimed_when_we_say_so(world: ContractWorld, age: int) -> None:
+    items = [world.item([5])]
+    claim = replace(world.claim_of(items), epoch=epoch_at(world.now_s + 1, WINDOWS) - age)
+    sent = world.chain.send("PaymentChannels", "claim", claim, ADAPTERS, items, b"", key=SIGNER_KEY)
+    assert sent.is_ok == is_claimable_epoch(claim.epoch, world.now_s, WINDOWS)
 
 
 @pytest.mark.parametrize("late_s", [0, 1])
-def test_the_last_second_of_a_proposal_is_ours(stage: Stage, late_s: int) -> None:
-    record, _, _ = send_claim(stage, [item(stage, [5])])
+def test_the_last_second_of_a_proposal_is_ours(world: ContractWorld, late_s: int) -> None:
+    record, _, _ = world.claim([world.item([5])])
     last_s = propose_until_s(record.claimed_at_s, WINDOWS)
-    stage.chain.client.advance(last_s + late_s - 1 - stage.now_s)
-    sent = stage.chain.send("AttributionRewards", "propose", record, ZERO_DIGEST, 0, [], b"", key=SIGNER_KEY)
-    assert stage.now_s == last_s + late_s
+    world.wait(last_s + late_s - 1 - world.now_s)
+    sent = world.chain.send("AttributionRewards", "propose", record, ZERO_DIGEST, 0, [], b"", key=SIGNER_KEY)
+    assert world.now_s == last_s + late_s
     assert sent.is_ok == (late_s == 0)
-    late = stage.chain.send("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
+    late = world.chain.send("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
     assert late.is_ok == (late_s == 1)
 
 
 @pytest.mark.parametrize("early_s", [1, 0])
-def test_the_first_second_of_finality_is_ours(stage: Stage, early_s: int) -> None:
-    record, _, _ = send_claim(stage, [item(stage, [5])])
-    propose(stage, record, [])
-    first_s = ready_at_s(stage.now_s, WINDOWS)
-    stage.chain.client.advance(first_s - early_s - 1 - stage.now_s)
-    sent = stage.chain.send("AttributionRewards", "finalize", record, [], key=STRANGER_KEY)
-    assert stage.now_s == first_s - early_s
+def test_the_first_second_of_finality_is_ours(world: ContractWorld, early_s: int) -> None:
+    record, _, _ = world.claim([world.item([5])])
+    world.propose(record, [])
+    first_s = ready_at_s(world.now_s, WINDOWS)
+    world.wait(first_s - early_s - 1 - world.now_s)
+    sent = world.chain.send("AttributionRewards", "finalize", record, [], key=STRANGER_KEY)
+    assert world.now_s == first_s - early_s
     assert sent.is_ok == (early_s == 0)
 
 
 @pytest.mark.parametrize(("edge", "shift_s", "is_taken"), [(0, -1, False), (0, 0, True), (1, 0, True), (1, 1, False)])
-def test_the_edges_of_a_withdrawal_are_ours(stage: Stage, edge: int, shift_s: int, is_taken: bool) -> None:
-    config = stage.open()
-    stage.must("PaymentChannels", "startWithdraw", config, 7, key=PAYER_KEY)
-    at_s = withdrawal_s(stage.now_s, WITHDRAW_DELAY_S, WINDOWS)[edge] + shift_s
-    stage.chain.client.advance(at_s - 1 - stage.now_s)
-    sent = stage.chain.send("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
-    assert stage.now_s == at_s
+def test_the_edges_of_a_withdrawal_are_ours(world: ContractWorld, edge: int, shift_s: int, is_taken: bool) -> None:
+    config = world.open()
+    world.must("PaymentChannels", "startWithdraw", config, 7, key=PAYER_KEY)
+    at_s = withdrawal_s(world.now_s, WITHDRAW_DELAY_S, WINDOWS)[edge] + shift_s
+    world.wait(at_s - 1 - world.now_s)
+    sent = world.chain.send("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
+    assert world.now_s == at_s
     assert sent.is_ok == is_taken

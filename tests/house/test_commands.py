@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.commands import write_shell_command
-from support.nodes import ROOT, Node, command_json, node_environment, running_node
+from support.processes.nodes import ROOT, Node, command_json, node_environment, running_node
 
 from openledger_node.home import Home
 

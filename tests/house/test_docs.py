@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.nodes import ROOT
+from support.processes.nodes import ROOT
 from typer.main import get_command
 
 from openledger_node.api import openai

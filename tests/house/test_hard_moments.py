@@ -15,10 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.chain_world.deployed import deploy_over
+from support.chain_world.ways import served_chain
 from support.commands import run_command
-from support.networks import deploy_over, served_chain
-from support.nodes import ROOT, ask_status, node_environment
 from support.peft_folders import write_adapter
+from support.processes.nodes import ROOT, ask_status, node_environment, wait_for
 from support.tiny import make_base
 
 from openledger_node.demo.processes import OperatorHome as Party
@@ -113,15 +114,8 @@ def node(home: Home, *flags: str, before: Callable[[], None] | None = None, **en
 def joined(home: Home, network: Network) -> Iterator[None]:
     join_network(home, network)
     with node(home):
-        wait_for_status(home)
+        wait_for(lambda: ask_status(home))
         yield
-
-
-def wait_for_status(home: Home) -> None:
-    deadline_s = time.monotonic() + SEEN_TIMEOUT_S
-    while ask_status(home) is None:
-        assert time.monotonic() < deadline_s
-        time.sleep(POLL_S)
 
 
 def test_there_are_eleven_moments_and_each_says_what_to_do() -> None:
@@ -143,18 +137,11 @@ def test_the_chain_is_killed(home: Home, tmp_path: Path) -> None:
         opened.append(host := Party("host", tmp_path / "host", {}))
         opened.append(chain := host.start("devnet", "start", "--port", "0", "--json"))
         with joined(home, deploy_over(chain.read_object()["url"])):
-            wait_for_chain(home)
+            wait_for(lambda: (ask_status(home) or {}).get("chain") == "ok")
             chain.kill()
             check("the chain is down", lambda: verb(home, *table_verb("the chain is down"), **FAKE))
             answered = verb(home, "chat", "still there?", **FAKE)
             assert "error" not in answered
-
-
-def wait_for_chain(home: Home) -> None:
-    deadline_s = time.monotonic() + SEEN_TIMEOUT_S
-    while (ask_status(home) or {}).get("chain") != "ok":
-        assert time.monotonic() < deadline_s
-        time.sleep(POLL_S)
 
 
 def test_another_chain_answers_than_network_json_means(home: Home) -> None:

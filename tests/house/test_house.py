@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 
 import pytest
-from support.nodes import ROOT
+from support.processes.nodes import ROOT
 
 from openledger_node.plugs import PLUGS
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.nodes import ROOT
+from support.processes.nodes import ROOT
 
 IMPORTS = "import libp2p, libp2p.crypto.ecc, fastecdsa.curve, coincurve, tokenizers, fastapi; print('whole')"
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from support.nodes import ROOT
+from support.processes.nodes import ROOT
 
 PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.svg"))
 FORMS = re.compile(r"https?://|@import|<script|<image|<foreignObject", re.IGNORECASE)

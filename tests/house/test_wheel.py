@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.nodes import ROOT
+from support.processes.nodes import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.nodes import Node, command_json, node_environment, running_node, start_process, wait_for_status
+from support.processes.nodes import (
+    Node,
+    command_json,
+    is_alive,
+    node_environment,
+    running_node,
+    start_process,
+    wait_for,
+    wait_for_status,
+)
 
 from openledger_node.home import Home
 
@@ -24,22 +33,6 @@ ENDLESS = [{"role": "user", "content": "on and on..."}]
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
-
-
-def is_alive(process_id: int) -> bool:
-    """Whether a process runs; one that has ended and waits for its parent does not."""
-    try:
-        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until_gone(process_id: int) -> None:
-    for _ in range(1000):
-        if not is_alive(process_id):
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError(f"process {process_id} still runs")
 
 
 def stream(node: Node, max_tokens: int, on_start: threading.Event, seen: list[str]) -> None:
@@ -135,7 +128,7 @@ def test_a_killed_daemon_leaves_nothing_running_and_the_next_start_recovers(home
         node.signal(signal.SIGKILL)
         node.wait()
         reader.join(20)
-        wait_until_gone(engine_id)
+        wait_for(lambda: not is_alive(engine_id), within_s=10)
     assert command_json(home, "status")["state"] == "stopped"
     with running_node(home, "--backend", "fake") as node:
         assert [job["state"] for job in node.jobs()] == ["interrupted"]

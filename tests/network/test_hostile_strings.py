@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from support.hostile_strings import HOSTILE, acting
-from support.nodes import Node, command_json, running_node
 from support.peft_folders import write_adapter
 from support.poisoned import poisoned_socket
+from support.processes.nodes import Node, command_json, running_node
 
 from openledger_node.cli.main import main
 from openledger_node.cli.render import plain, show_lines, show_table

@@ -14,17 +14,16 @@ from typing import Any
 
 import pytest
 from support.depth import depth
-from support.towns import (
-    POLL_S,
-    FakeTown,
-    Reply,
+from support.processes.network import (
+    RunningNetwork,
     ask,
-    fake_town,
     in_parallel,
     kill_with_children,
+    running_network,
     status_of,
-    wait_for,
 )
+from support.processes.nodes import POLL_S, wait_for
+from support.processes.replies import Reply
 
 from openledger_node.audit.report import audit
 from openledger_node.demo.processes import OperatorHome
@@ -44,18 +43,18 @@ RISKED_TOKENS = 32 * len(STREAMS)
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeTown]:
-    with fake_town(tmp_path_factory.mktemp("town")) as found:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
+    with running_network(tmp_path_factory.mktemp("running")) as found:
         yield found
 
 
 # ---- what must hold of every request
 
 
-def check_replies(town: FakeTown, replies: list[Reply]) -> None:
+def check_replies(running: RunningNetwork, replies: list[Reply]) -> None:
     """Require that each was served whole, or failed with an error that says to try again."""
     for reply in replies:
-        assert town.whole.startswith(reply.text), "nothing is missing in the middle, and nothing came twice"
+        assert running.whole.startswith(reply.text), "nothing is missing in the middle, and nothing came twice"
         assert reply.is_whole or is_retryable(reply), reply
 
 
@@ -63,19 +62,19 @@ def is_retryable(reply: Reply) -> bool:
     return bool(reply.error) and reply.error["code"] in RETRYABLE and reply.status in (200, 429, 503)
 
 
-def served(town: FakeTown, *max_tokens: int) -> list[Reply]:
+def served(running: RunningNetwork, *max_tokens: int) -> list[Reply]:
     """Have requests served with nobody in the way."""
-    with town.asking(*max_tokens) as replies:
+    with running.asking(*max_tokens) as replies:
         pass
     assert all(reply.is_whole for reply in replies), replies
     return replies
 
 
-def retried(town: FakeTown, max_tokens: int) -> Reply:
+def retried(running: RunningNetwork, max_tokens: int) -> Reply:
     """Ask as a client does that tries again for as long as it is told to."""
 
     def find() -> Reply | None:
-        with town.asking(max_tokens) as (reply,):
+        with running.asking(max_tokens) as (reply,):
             pass
         return None if is_retryable(reply) else reply
 
@@ -83,15 +82,15 @@ def retried(town: FakeTown, max_tokens: int) -> Reply:
 
 
 @contextmanager
-def answering(town: FakeTown) -> Iterator[tuple[OperatorHome, list[Reply]]]:
+def answering(running: RunningNetwork) -> Iterator[tuple[OperatorHome, list[Reply]]]:
     """A seller whose engine is at work, and the requests that run; asked anew if no engine was seen at work.
 
     What an engine does shows half a second late, and the fake one is soon ahead of those that are being paid for.
     """
     for _ in range(TRIES_MAX):
-        with town.asking(*STREAMS) as replies:
+        with running.asking(*STREAMS) as replies:
             while not all(reply.has_ended for reply in replies):
-                if victim := next((node for node in town.sellers if is_answering(node)), None):
+                if victim := next((node for node in running.sellers if is_answering(node)), None):
                     yield victim, replies
                     return
                 threading.Event().wait(POLL_S)
@@ -105,65 +104,67 @@ def is_answering(node: OperatorHome) -> bool:
 # ---- the kills
 
 
-def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_when_it_is_back(town: FakeTown) -> None:
-    with answering(town) as (victim, replies):
-        town.kill_node(victim)
-    check_replies(town, replies)
+def test_answers_of_a_killed_node_go_on_at_the_other_and_it_serves_again_when_it_is_back(
+    running: RunningNetwork,
+) -> None:
+    with answering(running) as (victim, replies):
+        running.kill_node(victim)
+    check_replies(running, replies)
     assert any(reply.is_whole for reply in replies)
     victim.start_daemon()
-    town.wait_until_among_others(victim)
-    served(town, 500, 500, 500)
+    running.wait_until_among_others(victim)
+    served(running, 500, 500, 500)
 
 
-def test_a_killed_engine_is_replaced_and_its_answers_go_on(town: FakeTown) -> None:
-    with answering(town) as (victim, replies):
+def test_a_killed_engine_is_replaced_and_its_answers_go_on(running: RunningNetwork) -> None:
+    with answering(running) as (victim, replies):
         engine = status_of(victim)["engine"]
         os.kill(engine["process_id"], signal.SIGKILL)
-    check_replies(town, replies)
+    check_replies(running, replies)
     wait_for(lambda: status_of(victim)["engine"]["restarts"] == engine["restarts"] + 1)
     wait_for(lambda: status_of(victim)["engine"]["state"] == "ready")
-    served(town, 500, 500)
+    served(running, 500, 500)
 
 
-def test_a_requester_that_was_killed_asks_on_by_the_channels_that_it_had(town: FakeTown) -> None:
-    before = {channel["channel_id"] for channel in ask(town.r, "channels")["channels"]}
-    with town.asking(*STREAMS) as replies:
-        town.kill_node(town.r)
-    assert all(reply.is_cut and town.whole.startswith(reply.text) for reply in replies)
-    town.r.start_daemon()
-    check_replies(town, [retried(town, 500)])
-    town.wait_until_among_others(town.r)
-    served(town, 500, 500, 500, 500)
-    assert {channel["channel_id"] for channel in ask(town.r, "channels")["channels"]} == before
+def test_a_requester_that_was_killed_asks_on_by_the_channels_that_it_had(running: RunningNetwork) -> None:
+    before = {channel["channel_id"] for channel in ask(running.r, "channels")["channels"]}
+    with running.asking(*STREAMS) as replies:
+        running.kill_node(running.r)
+    assert all(reply.is_cut and running.whole.startswith(reply.text) for reply in replies)
+    running.r.start_daemon()
+    check_replies(running, [retried(running, 500)])
+    running.wait_until_among_others(running.r)
+    served(running, 500, 500, 500, 500)
+    assert {channel["channel_id"] for channel in ask(running.r, "channels")["channels"]} == before
 
 
-def test_without_their_bootstrap_point_nodes_answer_each_other_and_find_it_again(town: FakeTown) -> None:
-    (address,) = town.network.bootstrap
+def test_without_their_bootstrap_point_nodes_answer_each_other_and_find_it_again(running: RunningNetwork) -> None:
+    (address,) = running.network.bootstrap
     listen, _, peer_id = address.partition("/p2p/")
-    with town.asking(*STREAMS) as replies:
-        kill_with_children(town.point)
-        served(town, 500)
-        assert town.start_bootstrap(town.network.network, listen)["peer_id"] == peer_id
-    check_replies(town, replies)
+    with running.asking(*STREAMS) as replies:
+        kill_with_children(running.point)
+        served(running, 500)
+        assert running.start_bootstrap(running.network.network, listen)["peer_id"] == peer_id
+    check_replies(running, replies)
     assert all(reply.is_whole for reply in replies), "nobody needs it to answer"
-    for node in town.nodes:
+    for node in running.nodes:
         wait_for(partial(is_connected, node, peer_id))
 
 
-def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it(town: FakeTown) -> None:
-    port = int(town.network.rpc[0].rpartition(":")[2])
-    with town.asking(*STREAMS) as replies:
-        kill_with_children(town.chain)
-    check_replies(town, replies)
-    with town.asking(3_000, 3_000) as without:
+def test_while_the_chain_is_away_answers_end_retryably_and_money_goes_on_with_it(running: RunningNetwork) -> None:
+    port = int(running.network.rpc[0].rpartition(":")[2])
+    with running.asking(*STREAMS) as replies:
+        kill_with_children(running.chain)
+    check_replies(running, replies)
+    with running.asking(3_000, 3_000) as without:
         pass
-    check_replies(town, without)
-    wait_for(lambda: status_of(town.r)["chain"] == "down")
-    block = town.start_chain(port)
-    assert block["genesis_hash"] == town.network.genesis_hash
-    for node in town.nodes:
+    check_replies(running, without)
+    wait_for(lambda: status_of(running.r)["chain"] == "down")
+    block = running.start_chain(port)
+    assert block["genesis_hash"] == running.network.genesis_hash
+    for node in running.nodes:
         wait_for(lambda node=node: status_of(node)["chain"] == "ok")
-    served(town, 500, 500)
+    served(running, 500, 500)
 
 
 def is_connected(node: OperatorHome, peer_id: str) -> bool:
@@ -174,44 +175,44 @@ def is_connected(node: OperatorHome, peer_id: str) -> bool:
 
 
 @pytest.fixture
-def ledgers(town: FakeTown) -> Iterator[dict[str, Ledger]]:
+def ledgers(running: RunningNetwork) -> Iterator[dict[str, Ledger]]:
     """What A, B and R have written, by their names."""
     with ExitStack() as opened:
         yield {
             node.name: opened.enter_context(
-                closing(open_ledger(NodeHome(node.root).ledger(town.network.network), is_writer=False))
+                closing(open_ledger(NodeHome(node.root).ledger(running.network.network), is_writer=False))
             )
-            for node in town.nodes
+            for node in running.nodes
         }
 
 
 def test_after_all_of_it_nothing_was_paid_twice_and_the_books_hold(
-    town: FakeTown, ledgers: dict[str, Ledger]
+    running: RunningNetwork, ledgers: dict[str, Ledger]
 ) -> None:
-    wait_for(lambda: is_agreed(town, ledgers))
-    for node in town.sellers:
+    wait_for(lambda: is_agreed(running, ledgers))
+    for node in running.sellers:
         wait_for(partial(all_is_final, node))
         check_claims(ledgers[node.name])
-    check_receipts(town, ledgers)
-    earners = [node for node in town.sellers if ledgers[node.name].claims.newest(limit=1)]
+    check_receipts(running, ledgers)
+    earners = [node for node in running.sellers if ledgers[node.name].claims.newest(limit=1)]
     assert earners, "somebody was paid for all those answers"
     in_parallel(*(partial(node.run, "rewards", "withdraw") for node in earners))
     for node in earners:
         earned = wait_for(partial(withdrawn, node))
         assert (earned["withdrawn_wei"], earned["balance_wei"]) == (earned["credited_wei"], "0")
-    with closing(load_plug("chain", "evm")(town.network.rpc[0])) as client:
-        report = audit(client, town.network)
+    with closing(load_plug("chain", "evm")(running.network.rpc[0])) as client:
+        report = audit(client, running.network)
     assert report.holds, report
 
 
-def is_agreed(town: FakeTown, ledgers: dict[str, Ledger]) -> bool:
+def is_agreed(running: RunningNetwork, ledgers: dict[str, Ledger]) -> bool:
     """Whether R knows all that it was charged; a receipt that it lost shows with the next one on its channel."""
-    sold = {row.channel_id: row.charged_wei for node in town.sellers for row in ledgers[node.name].channels.all()}
+    sold = {row.channel_id: row.charged_wei for node in running.sellers for row in ledgers[node.name].channels.all()}
     bought = {row.channel_id: row.charged_wei for row in ledgers["R"].channels.all()}
     assert sold.keys() == bought.keys()
     assert all(bought[key] <= sold[key] for key in sold)
     if sold != bought:
-        served(town, 100, 100, 100)
+        served(running, 100, 100, 100)
     return sold == bought
 
 
@@ -234,9 +235,9 @@ def check_claims(ledger: Ledger) -> None:
     assert sum(claim.gross_wei for claim in counting) == sum(row.receipt.amount_wei for row in receipts)
 
 
-def check_receipts(town: FakeTown, ledgers: dict[str, Ledger]) -> None:
+def check_receipts(running: RunningNetwork, ledgers: dict[str, Ledger]) -> None:
     """Require that payer and node keep the same receipts, and that no answer was charged twice."""
-    sold = [row for node in town.sellers for row in receipts_of(ledgers[node.name])]
+    sold = [row for node in running.sellers for row in receipts_of(ledgers[node.name])]
     bought = {row.digest: row.receipt for row in receipts_of(ledgers["R"])}
     assert bought.items() <= {row.digest: row.receipt for row in sold}.items()
     for channel in ledgers["R"].channels.all():
@@ -246,7 +247,7 @@ def check_receipts(town: FakeTown, ledgers: dict[str, Ledger]) -> None:
     charged = Counter[str]()
     for row in sold:
         charged[row.receipt.work.request_id] += row.receipt.work.tokens_out
-    for reply in town.replies:
+    for reply in running.replies:
         assert charged[reply.request_id or ""] <= reply.max_tokens + RISKED_TOKENS
 
 

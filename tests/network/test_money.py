@@ -5,9 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,15 +12,12 @@ from typing import Any
 import httpx
 import pytest
 from support.commands import run_command
-from support.nodes import ROOT, Node, command_json, node_environment, running_node
+from support.processes.nodes import EMBEDDED, ROOT, Node, ask, command_json, node_environment, running_node, wait_for
 
 from openledger_node.home import Home
 
 pytestmark = pytest.mark.slow
 
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
-DEADLINE_S = 60.0
-POLL_S = 0.2
 ASK = ("chat", "hello", "--as-guest", "--max-tokens", "20")
 
 
@@ -38,22 +32,6 @@ def verb(home: Home, *words: str) -> dict[str, Any]:
 
 def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":
     return run_command(*words, env=node_environment(home, **EMBEDDED))
-
-
-def ask(home: Home, question: str) -> dict[str, Any]:
-    """What a verb would hear, without a process for each question."""
-    with httpx.Client(transport=httpx.HTTPTransport(uds=str(home.socket)), timeout=60) as client:
-        found: dict[str, Any] = client.post(f"http://node/money/{question}", json={}).json()
-        return found
-
-
-def wait_for(find: Callable[[], Any]) -> Any:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s:
-        if found := find():
-            return found
-        threading.Event().wait(POLL_S)
-    raise AssertionError("it never came to be")
 
 
 def wait_until_all_is_final(home: Home) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,15 @@ from typing import Any
 import httpx
 import pytest
 from support.commands import run_command
-from support.nodes import (
+from support.processes.nodes import (
     Node,
     ask_status,
     command_json,
+    is_alive,
     node_environment,
     running_node,
     start_process,
+    wait_for,
     wait_for_status,
 )
 
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.slow
 
 EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 STATUS_S, DOCTOR_S, FREED_S = 1.0, 15.0, 10.0
-POLL_S = 0.1
 PAUSED = "this node is paused by its owner"
 
 
@@ -43,15 +43,6 @@ def verb(home: Home, *words: str) -> dict[str, Any]:
 
 def run(home: Home, *words: str) -> "subprocess.CompletedProcess[str]":
     return run_command(*words, env=node_environment(home, **EMBEDDED))
-
-
-def wait_for(find: Callable[[], Any], within_s: float) -> Any:
-    deadline_s = time.monotonic() + within_s
-    while time.monotonic() < deadline_s:
-        if found := find():
-            return found
-        threading.Event().wait(POLL_S)
-    raise AssertionError("it never came to be")
 
 
 def answer(node: Node) -> httpx.Response:
@@ -69,17 +60,10 @@ def quickest_s(times: int, act: Callable[[], object]) -> float:
     return min(took)
 
 
-def is_alive(process_id: int) -> bool:
-    try:
-        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_status_and_doctor_are_quick_and_well_on_a_node_that_runs(home: Home) -> None:
     with running_node(home, "--backend", "fake", **EMBEDDED) as node:
-        wait_for(lambda: node.status()["address"], 60)
-        wait_for(lambda: int(verb(home, "stake", "show")["bonded_wei"]), 60)
+        wait_for(lambda: node.status()["address"], within_s=60)
+        wait_for(lambda: int(verb(home, "stake", "show")["bonded_wei"]), within_s=60)
         assert quickest_s(5, lambda: run(home, "status")) < STATUS_S
         began_s = time.monotonic()
         ran = run(home, "doctor", "--json")
@@ -118,7 +102,7 @@ def test_a_pause_frees_the_engine_survives_a_restart_and_ends_by_resume(home: Ho
         assert paused["paused"]["by"] == "owner"
         refused = answer(node)
         assert (refused.status_code, PAUSED in refused.text) == (503, True)
-        wait_for(lambda: not is_alive(engine), FREED_S)
+        wait_for(lambda: not is_alive(engine), within_s=FREED_S)
         status = node.status()
         assert (status["state"], status["engine"]["state"], status["engine"]["restarts"]) == ("paused", "paused", 0)
         assert status["why_idle"].startswith(PAUSED)
@@ -128,7 +112,7 @@ def test_a_pause_frees_the_engine_survives_a_restart_and_ends_by_resume(home: Ho
     try:
         status = wait_for_status(home, process, lambda found: found["state"] == "paused")
         assert status["engine"]["process_id"] is None
-        wait_for(lambda: "once the node is resumed" in (home.root / "start.log").read_text(), 30)
+        wait_for(lambda: "once the node is resumed" in (home.root / "start.log").read_text(), within_s=30)
         assert command_json(home, "resume")["paused"] is None
         status = wait_for_status(home, process, lambda found: found["engine"]["state"] == "ready")
         node = Node(home=home, process=process, url=status["api"]["url"], key=load_api_key(home))
@@ -146,7 +130,7 @@ def test_a_node_that_was_paused_at_its_start_sells_once_it_is_resumed(home: Home
         wait_for_status(home, process, lambda found: found["state"] == "paused" and found["address"])
         assert "sells nothing" in run(home, "chat", "hello", "--as-guest").stderr
         verb(home, "resume")
-        wait_for(lambda: run(home, "chat", "hello", "--as-guest", "--max-tokens", "4").returncode == 0, 30)
+        wait_for(lambda: run(home, "chat", "hello", "--as-guest", "--max-tokens", "4").returncode == 0, within_s=30)
     finally:
         process.terminate()
         process.wait(30)
@@ -163,7 +147,7 @@ def test_limits_count_at_once_and_the_engine_starts_anew_within_them(home: Home)
             now = status["engine"] if status else {}
             return bool(now and now["state"] == "ready" and now["process_id"] not in (None, engine))
 
-        wait_for(is_renewed, 30)
+        wait_for(is_renewed, within_s=30)
         assert node.status()["engine"]["restarts"] == 0
         refused = run(home, "limits", "set", "--ram", "1MB")
         assert (refused.returncode, "`openledger-node limits set --vram SIZE --ram SIZE`" in refused.stderr) == (
@@ -176,7 +160,7 @@ def test_limits_count_at_once_and_the_engine_starts_anew_within_them(home: Home)
 
 def test_what_the_node_says_is_in_its_log_and_no_prompt_is(home: Home) -> None:
     with running_node(home, "--backend", "fake", **EMBEDDED) as node:
-        wait_for(lambda: node.status()["address"], 60)
+        wait_for(lambda: node.status()["address"], within_s=60)
         assert answer(node).status_code == 200
         found = verb(home, "logs", "--lines", "50")
         assert any("money" in line for line in found["lines"])

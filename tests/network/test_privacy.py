@@ -12,15 +12,14 @@ import httpx
 import pytest
 from support.canary import files_with, forms
 from support.commands import run_command
-from support.nodes import Node, node_environment, running_node, start_process, wait_for_status
-from support.towns import FakeTown, fake_town, status_of
+from support.processes.network import RunningNetwork, node_of, running_network
+from support.processes.nodes import EMBEDDED, Node, node_environment, running_node, start_process, wait_for_status
 
 from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
 
 pytestmark = pytest.mark.slow
 
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
 PROMPT, ANSWER = "Zq7-prompt-plover-4471", "Zq7-answer-kestrel-9038"
 SCHEMA = {"type": "json_schema", "json_schema": {"name": "said", "schema": {"const": ANSWER}}}
 
@@ -121,20 +120,17 @@ def test_a_node_that_is_killed_in_an_answer_leaves_none_of_it_either(home: Home)
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeTown]:
-    with fake_town(tmp_path_factory.mktemp("town")) as opened:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork]:
+    with running_network(tmp_path_factory.mktemp("running")) as opened:
         yield opened
 
 
-def test_what_is_bought_of_another_node_is_in_no_file_of_either(town: FakeTown) -> None:
+def test_what_is_bought_of_another_node_is_in_no_file_of_either(running: RunningNetwork) -> None:
     """Both keep what was said for an audit: sealed."""
-    asker = town.r
-    status = status_of(asker)
-    with httpx.Client(base_url=status["api"]["url"], timeout=60) as client:
-        client.headers["Authorization"] = f"Bearer {load_api_key(Home(asker.root))}"
+    with node_of(running.r).client() as client:
         answer = client.post("/v1/chat/completions", json=body())
         streamed = client.post("/v1/chat/completions", json=body(stream=True))
     assert answer.status_code == 200, answer.text
     assert ANSWER in answer.text
     assert "data: [DONE]" in streamed.text
-    assert files_with(PROMPT, town.root) == files_with(ANSWER, town.root) == []
+    assert files_with(PROMPT, running.root) == files_with(ANSWER, running.root) == []

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 from support.commands import run_command
-from support.nodes import Node, node_environment
-from support.taught import ANSWER, EMBEDDED, NAME, buy, taught_node
+from support.processes.nodes import Node, node_environment
+from support.processes.taught import ANSWER, NAME, UNBONDED, buy_as_guest, taught_node
 
 from openledger_node.home import Home
 
@@ -24,11 +24,11 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
 
 
 def run(node: Node, *words: str) -> "subprocess.CompletedProcess[str]":
-    return run_command(*words, env=node_environment(node.home, COLUMNS="200", **EMBEDDED))
+    return run_command(*words, env=node_environment(node.home, COLUMNS="200", **UNBONDED))
 
 
 def test_a_receipt_names_people_their_shares_and_the_words_of_their_rows(node: Node) -> None:
-    digest = buy(node.home, ANSWER)["digest"]
+    digest = buy_as_guest(node.home, ANSWER)["digest"]
     shown = run(node, "attribution", "show", digest[:14])
     assert shown.returncode == 0, shown.stderr
     for name in PEOPLE:
@@ -39,7 +39,7 @@ def test_a_receipt_names_people_their_shares_and_the_words_of_their_rows(node: N
 
 
 def test_a_receipts_money_is_followed_in_seven_lines(node: Node) -> None:
-    digest = buy(node.home, ANSWER)["digest"]
+    digest = buy_as_guest(node.home, ANSWER)["digest"]
     followed = run(node, "attribution", "show", digest[:14], "--follow")
     assert followed.returncode == 0, followed.stderr
     places = [followed.stdout.index(f" {step} ") for step in STEPS]

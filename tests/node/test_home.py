@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.nodes import node_environment
+from support.processes.nodes import node_environment
 
 from openledger_node.errors import ConfigError
 from openledger_node.home import (

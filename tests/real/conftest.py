@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from support.nodes import TEST_HOME
+from support.processes.nodes import TEST_HOME
 
 from openledger_node.home import Home
 from openledger_node.models.download import pull_base

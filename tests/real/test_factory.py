@@ -6,7 +6,7 @@ from pathlib import Path
 import openai
 import pytest
 from support.indexes import ACCOUNTS, LAKE_ID
-from support.nodes import running_node
+from support.processes.nodes import running_node
 from support.trained import SEED, trained_home
 
 from openledger_node.attribution.attributors.suffix import SuffixAttributor

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.nodes import Node, running_node
+from support.processes.nodes import Node, running_node
 from support.tiny import make_adapter
 
 from openledger_node.home import Home

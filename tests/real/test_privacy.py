@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from support.canary import files_with
-from support.nodes import running_node
+from support.processes.nodes import running_node
 
 from openledger_node.home import Home
 

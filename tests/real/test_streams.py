@@ -13,7 +13,7 @@ import pytest
 import torch
 from peft import PeftModel
 from support.depth import depth
-from support.nodes import Node, running_node
+from support.processes.nodes import Node, running_node
 from support.tiny import greedy, make_adapter
 from transformers import AutoModelForCausalLM
 

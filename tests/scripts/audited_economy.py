@@ -5,19 +5,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eth.abc import BlockHeaderAPI
-from support.networks import network_of
-from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account, digest
-from support.stage import ADAPTERS, OWNER_KEYS, STRANGER_KEY, Stage, staged
+from support.chain_world.contract_world import (
+    ADAPTERS,
+    DEPOSIT_WEI,
+    OPEN,
+    OWNER_KEYS,
+    STRANGER_KEY,
+    ContractWorld,
+    open_contract_world,
+)
+from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account
 
 from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_node.network_file import Network
-from openledger_protocol.claims import compute_claim, skip_codes, skipped_mask
 from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
-from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Address, Wei
-from openledger_protocol.settlement import ClaimFor, ClaimRecord, Item, Part, Payout, claim_for_digest
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Wei
+from openledger_protocol.settlement import ClaimFor, ClaimRecord, Item, Payout, claim_for_digest
 from openledger_protocol.signatures import address_of, sign_digest
 
-OPEN = 10**18
 NODE2_KEY = b"\x31" * 32
 NODE2, PAYOUT2 = address_of(NODE2_KEY), account(0x61)
 HEIR_KEY = b"\x32" * 32
@@ -25,77 +30,38 @@ CONTRIBUTORS = [account(0x100), account(0x101)]
 WINDOWS = DEVELOPMENT_WINDOWS
 
 
-@dataclass
-class Economy:
-    """What came of it, as far as a test wants to know it."""
+@dataclass(kw_only=True)
+class Economy(ContractWorld):
+    """A world with its sums, as far as a test wants to know them."""
 
-    stage: Stage
     paid_in: int = 0
     taken_out: dict[Address, int] = field(default_factory=dict)  # of balances
     records: list[ClaimRecord] = field(default_factory=list)
 
     @property
     def client(self) -> Any:
-        return self.stage.chain.client
+        return self.chain.client
 
     @property
     def network(self) -> Network:
-        return network_of(self.client, self.stage.chain.contracts, self.stage.chain.deploy_block)
+        return self.chain.network
 
-    def send(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
-        self.stage.must(contract, function, *arguments, key=key)
+    def open(self, amount_wei: int = DEPOSIT_WEI, **changes: Any) -> ChannelConfig:
+        self.paid_in += amount_wei
+        return super().open(amount_wei, **changes)
 
-    def wait(self, seconds: int) -> None:
-        self.client.advance(seconds)
+    def owed(self, config: ChannelConfig, amounts: Sequence[int]) -> Item:
+        """The item of what a channel owes next; `amounts` by adapter."""
+        return self.item(amounts, start=self.channel(config).claimed_wei, config=config)
 
-    def open(self, amount: int) -> ChannelConfig:
-        self.paid_in += amount
-        return self.stage.open(amount)
-
-    def item(self, config: ChannelConfig, amounts: Sequence[int]) -> Item:
-        """What a channel owes next; `amounts` by adapter."""
-        start = self.stage.balance(config).claimed_wei
-        end = Wei(start + sum(amounts))
-        return Item(
-            config=config,
-            max_claimable_wei=end,
-            signature=self.stage.voucher(config, end).signature,
-            from_wei=start,
-            to_wei=end,
-            parts=tuple(Part(adapter=i, amount_wei=Wei(amount)) for i, amount in enumerate(amounts) if amount),
-        )
-
-    def claim(self, *items: Item) -> ClaimRecord:
-        stage = self.stage
-        claim = stage.claim_of(items)
-        balances = {stage.id_of(item.config): stage.balance(item.config) for item in items}
-        codes = skip_codes(claim.node, items, len(ADAPTERS), balances, stage.payments)
-        self.send("PaymentChannels", "claim", claim, ADAPTERS, items, b"", key=SIGNER_KEY)
-        record = compute_claim(
-            claim,
-            ADAPTERS,
-            items,
-            skipped=skipped_mask(codes),
-            claimed_at_s=stage.now_s,
-            params=stage.params,
-            registry=stage.registry,
-            datanets=stage.datanets,
-        )
+    def record(self, *items: Item) -> ClaimRecord:
+        """Claim, and keep our own record of it."""
+        record, _, _ = self.claim(items)
         self.records.append(record)
         return record
 
-    def propose(self, record: ClaimRecord, payouts: Sequence[Payout]) -> None:
-        root = digest("9") if payouts else ZERO_DIGEST
-        arguments = (record, root, len(payouts), payouts, b"")
-        self.send("AttributionRewards", "propose", *arguments, key=SIGNER_KEY)
-
-    def finalize(self, record: ClaimRecord, payouts: Sequence[Payout]) -> None:
-        self.propose(record, payouts)
-        self.wait(WINDOWS.window_s)
-        self.send("AttributionRewards", "finalize", record, payouts, key=STRANGER_KEY)
-
     def take_out(self, key: bytes, to: Address, amount: int) -> None:
-        self.send("AttributionRewards", "withdraw", to, amount, key=key)
+        self.must("AttributionRewards", "withdraw", to, amount, key=key)
         self.taken_out[address_of(key)] = self.taken_out.get(address_of(key), 0) + amount
 
 
@@ -116,13 +82,13 @@ def _weights(whole: int) -> list[tuple[Address, int]]:
 
 def run_economy() -> Economy:
     """Let it all happen."""
-    session = Economy(stage=staged())
+    session = open_contract_world(Economy)
     bond_another(session)
     first, second, third = (session.open(OPEN + odd) for odd in (1, 22, 333))
-    session.send("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
+    session.must("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
     session.paid_in += 77
-    session.send("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
-    session.send("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
+    session.must("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
+    session.must("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
     _settle_all_ways(session, first, second)
     _earn_by_bonds(session)
     _give_back(session, second, third)
@@ -134,89 +100,86 @@ def run_economy() -> Economy:
 
 
 def bond_another(session: Economy) -> None:
-    stage = session.stage
-    stage.chain.fund(NODE2, open_wei=1_000 * OPEN)
-    stage.chain.fund(address_of(HEIR_KEY))
-    session.send("OpenToken", "approve", stage.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
-    session.send("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
-    session.send("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
+    session.chain.fund(NODE2, open_wei=1_000 * OPEN)
+    session.chain.fund(address_of(HEIR_KEY))
+    session.must("OpenToken", "approve", session.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
+    session.must("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
+    session.must("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
 
 
 def _settle_all_ways(session: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
     """A list that names all but one pot, a claim of the base alone, one that is late, and one of nothing."""
-    wrong = replace(session.item(second, [5, 0, 0, 0]), from_wei=Wei(1))
-    record = session.claim(session.item(first, [10_007, 200_003, 30_011, 400_001]), wrong)
+    wrong = replace(session.owed(second, [5, 0, 0, 0]), from_wei=Wei(1))
+    record = session.record(session.owed(first, [10_007, 200_003, 30_011, 400_001]), wrong)
     session.finalize(record, payouts_of(record, unlisted=[1]))
-    session.finalize(session.claim(session.item(second, [999_983, 0, 0, 0])), [])
-    late = session.claim(session.item(first, [0, 500_009, 1, 700_001]))
+    session.finalize(session.record(session.owed(second, [999_983, 0, 0, 0])), [])
+    late = session.record(session.owed(first, [0, 500_009, 1, 700_001]))
     session.wait(WINDOWS.propose_s + 1)
-    session.send("AttributionRewards", "finalizeLate", late, key=STRANGER_KEY)
-    session.finalize(session.claim(wrong), [])
+    session.must("AttributionRewards", "finalizeLate", late, key=STRANGER_KEY)
+    session.finalize(session.record(wrong), [])
 
 
 def _earn_by_bonds(session: Economy) -> None:
     """One node takes out what it has earned; the other one's is counted, for it bonds more."""
-    session.send("NodeStaking", "claimStakerRewards", key=NODE2_KEY)
-    session.send("NodeStaking", "bond", 5, key=NODE_KEY)
+    session.must("NodeStaking", "claimStakerRewards", key=NODE2_KEY)
+    session.must("NodeStaking", "bond", 5, key=NODE_KEY)
 
 
 def _give_back(session: Economy, second: ChannelConfig, third: ChannelConfig) -> None:
     """A withdrawal that is finished, and one that a refund makes smaller."""
-    stage = session.stage
     for config, amount in ((second, 5_000), (third, 10**17 + 3)):
-        session.send("PaymentChannels", "startWithdraw", config, amount, key=PAYER_KEY)
-    refund = Refund(channel_id=stage.id_of(second), amount_wei=Wei(1_234), nonce=0)
-    signature = sign_digest(SIGNER_KEY, refund_digest(refund, stage.payments))
-    session.send("PaymentChannels", "refund", second, 1_234, 0, signature, key=STRANGER_KEY)
+        session.must("PaymentChannels", "startWithdraw", config, amount, key=PAYER_KEY)
+    refund = Refund(channel_id=session.id_of(second), amount_wei=Wei(1_234), nonce=0)
+    signature = sign_digest(SIGNER_KEY, refund_digest(refund, session.payments))
+    session.must("PaymentChannels", "refund", second, 1_234, 0, signature, key=STRANGER_KEY)
     session.wait(50)
-    session.send("PaymentChannels", "finishWithdraw", third, key=PAYER_KEY)
+    session.must("PaymentChannels", "finishWithdraw", third, key=PAYER_KEY)
 
 
 def _change_the_rules(session: Economy) -> None:
     """Other fees, and a Datanet of another owner."""
-    stage = session.stage
-    stage.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=12_345, stakers_ppm=67_891, data_ppm=111_111)
-    session.send("Params", "set", stage.params, key=BANK_KEY)
-    [datanet] = [id_ for id_, terms in stage.datanets.items() if terms.owner == address_of(OWNER_KEYS[0])]
-    session.send("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])
-    session.send("DatanetRegistry", "acceptOwnership", datanet, key=HEIR_KEY)
-    stage.datanets[datanet] = replace(stage.datanets[datanet], owner=address_of(HEIR_KEY))
+    session.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=12_345, stakers_ppm=67_891, data_ppm=111_111)
+    session.must("Params", "set", session.params, key=BANK_KEY)
+    [datanet] = [id_ for id_, terms in session.datanets.items() if terms.owner == address_of(OWNER_KEYS[0])]
+    session.must("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])
+    session.must("DatanetRegistry", "acceptOwnership", datanet, key=HEIR_KEY)
+    session.datanets[datanet] = replace(session.datanets[datanet], owner=address_of(HEIR_KEY))
     session.wait(2 * WINDOWS.epoch_s)
 
 
 def _settle_by_new_rules(session: Economy, first: ChannelConfig) -> None:
-    record = session.claim(session.item(first, [3, 1_000_003, 777_777, 312_345]))
+    record = session.record(session.owed(first, [3, 1_000_003, 777_777, 312_345]))
     session.finalize(record, payouts_of(record))
 
 
 def _end(session: Economy) -> None:
-    """What had to wait is over: stake and an adapter's bond come back, balances are taken out, one by relay."""
-    stage, owner = session.stage, OWNER_KEYS[2]
-    session.send("NodeStaking", "withdraw", key=NODE2_KEY)
-    session.send("ModelRegistry", "reclaimBond", ADAPTERS[3], key=owner)
+    """All waiting is over: stake and an adapter's bond come back, balances are taken out, one by relay."""
+    owner = OWNER_KEYS[2]
+    session.must("NodeStaking", "withdraw", key=NODE2_KEY)
+    session.must("ModelRegistry", "reclaimBond", ADAPTERS[3], key=owner)
     session.take_out(owner, account(0x78), 100)
     claim = ClaimFor(
-        account=address_of(owner), to=account(0x78), amount_wei=Wei(11), nonce=0, deadline_s=stage.now_s + 100
+        account=address_of(owner), to=account(0x78), amount_wei=Wei(11), nonce=0, deadline_s=session.now_s + 100
     )
-    signature = sign_digest(owner, claim_for_digest(claim, stage.rewards))
-    session.send("AttributionRewards", "withdrawFor", [claim], [signature], key=STRANGER_KEY)
+    signature = sign_digest(owner, claim_for_digest(claim, session.rewards))
+    session.must("AttributionRewards", "withdrawFor", [claim], [signature], key=STRANGER_KEY)
     session.taken_out[address_of(owner)] += 11
 
 
 def _leave_undone(session: Economy, first: ChannelConfig) -> None:
     """A claim that nobody has listed yet, a list that is not final, stake on its way, a withdrawal that waits."""
-    record = session.claim(session.item(first, [0, 40_009, 0, 0]))
+    record = session.record(session.owed(first, [0, 40_009, 0, 0]))
     session.propose(record, payouts_of(record))
-    session.claim(session.item(first, [50_021, 0, 60_013, 0]))
+    session.record(session.owed(first, [50_021, 0, 60_013, 0]))
     for amount in (OPEN + 7, 11):
-        session.send("NodeStaking", "unbond", amount, key=NODE2_KEY)
-    session.send("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
+        session.must("NodeStaking", "unbond", amount, key=NODE2_KEY)
+    session.must("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
 
 
 def plant(session: Economy, contract: str, slot: int, change: Callable[[int], int]) -> BlockHeaderAPI:
     """Mine a block in which one word of storage is another, as no transaction could make it."""
     embedded = session.client._chain
-    address = bytes.fromhex(session.stage.chain.contracts[contract][2:])
+    address = bytes.fromhex(session.chain.contracts[contract][2:])
     header = embedded._chain.create_header_from_parent(
         embedded.head, timestamp=embedded.head.timestamp + 1, gas_limit=embedded.head.gas_limit
     )

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant, run_economy
-from support.nodes import ROOT
+from support.chain_world.contract_world import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
+from support.processes.nodes import ROOT
 from support.signed import PAYER_KEY
-from support.stage import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
 
 from openledger_node.audit.books import books_of
 from openledger_node.audit.chain import pin_chain
@@ -117,7 +117,7 @@ def test_at_every_point_of_its_history_it_holds(session: Economy) -> None:
 
 def test_the_terms_are_what_the_accounts_of_each_role_have_got(session: Economy) -> None:
     terms = audit(session.client, session.network).terms
-    got = {each: session.stage.balance_of(each) + session.taken_out.get(each, 0) for each in everybody()}
+    got = {each: session.balance(each) + session.taken_out.get(each, 0) for each in everybody()}
     assert terms["paid_in"] == session.paid_in
     assert terms["nodes"] == got[PAYOUT]
     assert terms["adapter_owners"] == got[address_of(OWNER_KEYS[2])] + got[address_of(OWNER_KEYS[3])]
@@ -204,10 +204,10 @@ def plant_at(session: Economy, key: StorageKey, more: int) -> None:
 
 
 def test_gifts_are_named_and_break_nothing(session: Economy) -> None:
-    contracts = session.stage.chain.contracts
+    contracts = session.chain.contracts
     owner = OWNER_KEYS[2]
     for name, amount in (("PaymentChannels", 5), ("Params", 7), ("NodeStaking", 11)):
-        assert session.stage.chain.send("OpenToken", "transfer", contracts[name], amount).is_ok
+        assert session.chain.send("OpenToken", "transfer", contracts[name], amount).is_ok
     session.take_out(owner, contracts["AttributionRewards"], 3)
     session.take_out(owner, contracts["PaymentChannels"], 2)
     report = audit(session.client, session.network)
@@ -217,8 +217,8 @@ def test_gifts_are_named_and_break_nothing(session: Economy) -> None:
 
 def test_a_payer_who_is_gone_leaves_a_channel_of_nothing(session: Economy) -> None:
     config = session.open(10**16)
-    session.send("PaymentChannels", "startWithdraw", config, 10**16, key=PAYER_KEY)
+    session.must("PaymentChannels", "startWithdraw", config, 10**16, key=PAYER_KEY)
     session.wait(41)
-    session.send("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
-    assert session.stage.balance(config).deposit_wei == 0
+    session.must("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
+    assert session.channel(config).deposit_wei == 0
     assert audit(session.client, session.network).holds

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 from audited_economy import NODE2_KEY, OPEN, WINDOWS, Economy, bond_another, payouts_of
+from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, STRANGER_KEY, open_contract_world
 from support.depth import depth
 from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account
-from support.stage import ADAPTERS, OWNER_KEYS, STRANGER_KEY, staged
 
 from openledger_node.audit.report import audit
 from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
@@ -51,7 +51,7 @@ class Walk:
         self.session.wait(self.random.choice([1, 1, 7, 12, 45]))
 
     def attempt(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
-        self.num_done += self.session.stage.chain.send(contract, function, *arguments, key=key).is_ok
+        self.num_done += self.session.chain.send(contract, function, *arguments, key=key).is_ok
 
     def amount(self) -> int:
         return self.random.choice([1, 999_983, self.random.randrange(1, OPEN)])
@@ -73,25 +73,25 @@ class Walk:
             self.attempt("PaymentChannels", "finishWithdraw", config, key=PAYER_KEY)
 
     def refund(self) -> None:
-        config, stage = self.channel(), self.session.stage
-        nonce = stage.chain.read("PaymentChannels", "refundNonceOf", stage.id_of(config))
-        refund = Refund(channel_id=stage.id_of(config), amount_wei=Wei(self.amount() // 9 + 1), nonce=nonce)
-        signature = sign_digest(SIGNER_KEY, refund_digest(refund, stage.payments))
+        config, session = self.channel(), self.session
+        nonce = session.chain.read("PaymentChannels", "refundNonceOf", session.id_of(config))
+        refund = Refund(channel_id=session.id_of(config), amount_wei=Wei(self.amount() // 9 + 1), nonce=nonce)
+        signature = sign_digest(SIGNER_KEY, refund_digest(refund, session.payments))
         self.attempt("PaymentChannels", "refund", config, refund.amount_wei, nonce, signature, key=STRANGER_KEY)
 
     def claim(self) -> None:
-        if self.session.stage.chain.read("NodeStaking", "bondedOf", address_of(NODE_KEY)) < 100 * OPEN:
+        if self.session.chain.read("NodeStaking", "bondedOf", address_of(NODE_KEY)) < 100 * OPEN:
             return
         chosen = self.random.sample(self.channels, min(len(self.channels), 3))
         amounts = [[self.random.choice([0, self.amount() // 100]) for _ in ADAPTERS] for _ in chosen]
-        items = [self.session.item(config, row) for config, row in zip(chosen, amounts, strict=True)]
-        self.claims.append(self.session.claim(*items))
+        items = [self.session.owed(config, row) for config, row in zip(chosen, amounts, strict=True)]
+        self.claims.append(self.session.record(*items))
 
     def propose(self) -> None:
         if not self.claims:
             return
         record = self.claims.pop(self.random.randrange(len(self.claims)))
-        if self.session.stage.now_s + 1 > record.claimed_at_s + WINDOWS.propose_s:
+        if self.session.now_s + 1 > record.claimed_at_s + WINDOWS.propose_s:
             self.attempt("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
             return
         unlisted = [index for index in range(len(record.pots)) if self.random.random() < 0.2]
@@ -106,7 +106,7 @@ class Walk:
     def bond(self) -> None:
         """Bonds come and go; at times nobody has one left."""
         key = self.random.choice([NODE_KEY, NODE2_KEY])
-        all_of_it = self.session.stage.chain.read("NodeStaking", "bondedOf", address_of(key))
+        all_of_it = self.session.chain.read("NodeStaking", "bondedOf", address_of(key))
         deeds: list[tuple[object, ...]] = [
             ("bond", self.amount() + 60 * OPEN),
             ("unbond", self.amount()),
@@ -120,7 +120,7 @@ class Walk:
 
     def withdraw(self) -> None:
         key = self.random.choice(OWNER_KEYS)
-        has = self.session.stage.balance_of(address_of(key))
+        has = self.session.balance(address_of(key))
         to = self.random.choice([address_of(key), *self.session.network.contracts.values()])
         self.attempt("AttributionRewards", "withdraw", to, self.random.randrange(has + 1), key=key)
 
@@ -131,7 +131,7 @@ class Walk:
 
 @pytest.mark.parametrize("seed", range(1, depth(light=3, deep=11)))
 def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
-    session = Economy(stage=staged())
+    session = open_contract_world(Economy)
     bond_another(session)
     walk = Walk(session, Random(seed))
     walk.open()

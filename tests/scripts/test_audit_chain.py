@@ -13,8 +13,8 @@ from typing import Any
 import audit_chain
 import pytest
 from audited_economy import Economy, plant, run_economy
-from support.networks import served_chain
-from support.nodes import ROOT
+from support.chain_world.ways import served_chain
+from support.processes.nodes import ROOT
 
 from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.dev.rpc_methods import RpcMethods

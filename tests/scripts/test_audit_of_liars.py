@@ -124,7 +124,7 @@ def with_a_wei_more(session: Economy, contract: str, event: str) -> Tell:
 
 def of(session: Economy, logs: list[Log], contract: str, event: str) -> list[Log]:
     topic = load_contract(contract).topic_of(event)
-    at = session.stage.chain.contracts[contract]
+    at = session.chain.contracts[contract]
     found = [log for log in logs if log.address == at and log.topics[0] == topic]
     assert found, f"the economy has no {event}"
     return found
@@ -166,7 +166,7 @@ def test_blocks_that_come_meanwhile_change_nothing(session: Economy) -> None:
     before = session.client.mine().number
 
     def meanwhile() -> None:
-        assert session.stage.chain.send("OpenToken", "transfer", session.network.contracts["Params"], 5).is_ok
+        assert session.chain.send("OpenToken", "transfer", session.network.contracts["Params"], 5).is_ok
 
     report = audit(Liar(session.client, meanwhile=meanwhile), session.network)
     assert (report.block, report.holds, report.donations) == (before, True, {})

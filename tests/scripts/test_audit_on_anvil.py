@@ -11,9 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from support.chains import send_call
-from support.networks import deploy_over
-from support.nodes import ROOT
+from support.chain_world.deployed import deploy_over, send_call
+from support.processes.nodes import ROOT
 
 from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.clients.evm import open_client

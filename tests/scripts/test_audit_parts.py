@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from audited_economy import Economy, run_economy
-from support.stage import ADAPTERS, PROTOCOL
+from support.chain_world.contract_world import ADAPTERS, PROTOCOL
 
 from openledger_node.audit.chain import PinnedChain, is_code_of, pin_chain
 from openledger_node.audit.claims import ClaimReader, claim_faults, read_all

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from support.nodes import ROOT
+from support.processes.nodes import ROOT
 
 BENCH = ROOT / "scripts" / "bench"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.depth import depth
-from support.nodes import ROOT, TEST_HOME
+from support.processes.nodes import ROOT, TEST_HOME
 
 from openledger_node.models.download import pull_base
 from openledger_protocol.constants import DEMO_BASE_NAME

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.nodes import ROOT
+from support.processes.nodes import ROOT
 
 UNSTEADY = """
 from pathlib import Path

@@ -4,6 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from openledger_node.attribution.index import build_index
+from openledger_node.datanets.rows import distinct_rows
+from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.shelve import Trained, add_to_library
 from openledger_node.factory.trainer import Report, Trainer, TrainingInput
@@ -47,3 +50,12 @@ def train_adapter(
         return add_to_library(home, folder, trained)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def train_indexed_adapter(home: Home, datanet: DatanetReference, rows: tuple[Row, ...]) -> Adapter:
+    """Train an adapter with the index of its rows, named `lake`."""
+
+    def index(folder: Path, learned: tuple[Row, ...]) -> Digest:
+        return build_index(folder, [(datanet, distinct_rows(learned))], ByteTokenizer(), None)
+
+    return train_adapter(home, "lake", datanet=datanet, rows=rows, build_index=index)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .nodes import ROOT
+from .processes.nodes import ROOT
 
 DONE, STUCK = 0, 3
 

@@ -28,7 +28,7 @@ from .lives import mortal_at
 from .market_world.requests import purchase
 from .market_world.seller import open_seller
 from .market_world.terms import DOMAIN, Clock, peer_id_of, sign_as
-from .nodes import ROOT
+from .processes.nodes import ROOT
 
 STREAMS = 2
 LIFE_S = 20.0

@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, P
 
 from openledger_node.home import Home
 
+from .processes.nodes import operator_of
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = [
     *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
@@ -57,12 +59,6 @@ def open_browser() -> Iterator[Browser]:
 
 def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, headless=True)
-
-
-def operator_of(home: Home) -> httpx.Client:
-    """A client of a node's control socket."""
-    transport = httpx.HTTPTransport(uds=str(home.socket))
-    return httpx.Client(transport=transport, base_url="http://node", timeout=60)
 
 
 def link_of(home: Home) -> str:

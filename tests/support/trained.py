@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from openledger_node.home import Home
-from support.nodes import ROOT, TEST_HOME, command_json
+from support.processes.nodes import ROOT, TEST_HOME, command_json
 
 SEED = 2
 NAME = "lake"

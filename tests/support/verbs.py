@@ -11,7 +11,7 @@ from typing import Any
 
 from openledger_node.home import Home
 
-from .nodes import node_environment
+from .processes.nodes import node_environment
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pytest
 import torch
 import trio
 from peft import PeftModel
-from support.living_peer import wait_until
+from support.processes.living_peer import wait_until
 from support.real_vllm import ARGUMENTS, VLLM_VARIABLE, tiny_settings
 from support.tiny import END_ID, greedy, make_adapter, make_base
 from tokenizers import Tokenizer

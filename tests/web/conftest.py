@@ -9,7 +9,7 @@ of its own while the tests before it run. Choose the first that has what your te
     teacher       the same node; what a test trains on it is stopped and removed after the test
     earner        a development chain of its own; its guest has paid it twice, and its claims are final
     taught        the same, without a bond; people with names have taught the adapter that it has published
-    among_others  the first of three nodes on one chain: it has peers, sales and lost bids (support.page_towns)
+    among_others  the first of three nodes on one chain: it has peers, sales and lost bids (`network_with_sales`)
     broke         a development chain of its own, but no gas to spend, so that something waits for its owner
 
 A test leaves its node as it found it, with one exception: test_money spends what `earner` has, after the files that
@@ -25,27 +25,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
-from support.nodes import Node, command_json, running_node
-from support.page_towns import open_page_town
-from support.pages import (
-    CHROMIUM,
-    KEEP_INTERVALS,
-    LOOPBACK,
-    TIMEOUT_MS,
-    Seen,
-    enter,
-    open_browser,
-    open_context,
-    operator_of,
-)
-from support.taught import buy, taught_node
-from support.towns import in_parallel, status_of, wait_for
+from support.pages import CHROMIUM, KEEP_INTERVALS, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context
+from support.processes.network import in_parallel, network_with_sales, node_of
+from support.processes.nodes import EMBEDDED, Node, command_json, operator_of, running_node, wait_for
+from support.processes.taught import buy_as_guest, taught_node
 
-from openledger_node.api_key import load_api_key
 from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
 TRAINS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
 ADAPTERS = ("lake", "harbour")
 OPENED_AT_ONCE = 2
@@ -95,7 +82,7 @@ def open_earner(root: Path) -> Iterator[Node]:
     home = Home(root)
     with running_node(home, "--backend", "fake", **EMBEDDED, **TRAINS) as node:
         for _ in range(2):
-            buy(home, model="fake")
+            buy_as_guest(home, model="fake")
         with operator_of(home) as operator:
             wait_for(lambda: is_all_claimed(operator.post("/money/earnings", json={}).json()))
         yield node
@@ -109,9 +96,8 @@ def open_taught(root: Path) -> Iterator[Node]:
 
 @contextmanager
 def open_among_others(root: Path) -> Iterator[Node]:
-    with open_page_town(root) as town:
-        home, status = Home(town.a.root), status_of(town.a)
-        yield Node(home=home, process=None, url=status["api"]["url"], key=load_api_key(home))  # type: ignore[arg-type]
+    with network_with_sales(root) as running:
+        yield node_of(running.a)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from support.nodes import Node, command_json
-from support.pages import operator_of, show
+from support.pages import show
+from support.processes.nodes import Node, command_json, operator_of
 
 OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}

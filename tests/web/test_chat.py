@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 from support.commands import run_command
-from support.nodes import Node, command_json, node_environment
-from support.taught import ANSWER, EMBEDDED, HOSTILE, HOSTILE_ANSWER, NAME, buy
+from support.processes.nodes import Node, command_json, node_environment
+from support.processes.taught import ANSWER, HOSTILE, HOSTILE_ANSWER, NAME, UNBONDED, buy_as_guest
 
 OpenPage = Callable[..., Page]
 OPEN_WEI = 10**18
@@ -20,8 +20,8 @@ AUDIT = (Path(__file__).parent / "audit.js").read_text()
 @pytest.fixture(scope="module")
 def answered(taught: Node) -> dict[str, Any]:
     """An answer's receipt, as `attribution show --json` prints it."""
-    digest = buy(taught.home, ANSWER)["digest"]
-    return command_json(taught.home, "attribution", "show", digest, **EMBEDDED)
+    digest = buy_as_guest(taught.home, ANSWER)["digest"]
+    return command_json(taught.home, "attribution", "show", digest, **UNBONDED)
 
 
 def show(open_page: OpenPage, node: Node, screen: str, **options: Any) -> Page:
@@ -66,8 +66,8 @@ def test_both_columns_answer_and_the_guests_receipt_says_who_taught_the_one(
     expect(page.locator(".taught")).to_contain_text("Who taught this answer")
     wait_for_both(page)
     expect(page.locator(".question")).to_have_text("What do I check first?")
-    newest = command_json(taught.home, "attribution", "show", "--limit", "1", **EMBEDDED)["receipts"][0]
-    receipt = command_json(taught.home, "attribution", "show", newest["digest"], **EMBEDDED)
+    newest = command_json(taught.home, "attribution", "show", "--limit", "1", **UNBONDED)["receipts"][0]
+    receipt = command_json(taught.home, "attribution", "show", newest["digest"], **UNBONDED)
     shown_answer = (
         page.locator(".answer").nth(1).evaluate("(e) => [...e.childNodes].map((n) => n.data ?? '').join('')")
     )
@@ -75,7 +75,7 @@ def test_both_columns_answer_and_the_guests_receipt_says_who_taught_the_one(
     alone = command_json(
         taught.home,
         *("chat", "What do I check first?", "--temperature", "0", "--seed", "0", "--max-tokens", "256"),
-        **EMBEDDED,
+        **UNBONDED,
     )
     assert page.locator(".answer").nth(0).inner_text() == alone["answer"].strip()
     assert receipt["tokens_out"] == int(page.locator(".figures").nth(1).inner_text().split()[0].replace(",", ""))
@@ -86,11 +86,11 @@ def test_without_a_guest_the_answer_is_free_and_the_page_says_why_nobody_is_name
 ) -> None:
     page = show(open_page, taught, "chat")
     page.locator("#guest").uncheck()
-    before = command_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"]
+    before = command_json(taught.home, "attribution", "show", **UNBONDED)["receipts"]
     page.locator("#question").fill("Free?")
     page.locator("[data-key=send]").click()
     expect(page.locator("main")).to_contain_text("Your own requests are free and leave no receipt")
-    assert command_json(taught.home, "attribution", "show", **EMBEDDED)["receipts"] == before
+    assert command_json(taught.home, "attribution", "show", **UNBONDED)["receipts"] == before
 
 
 def test_chat_works_on_a_machine_without_a_wallet_or_an_adapter(alone: Node, open_page: OpenPage) -> None:
@@ -237,14 +237,14 @@ def test_verify_again_warns_and_shows_each_step(shown: Page, answered: dict[str,
     expect(shown.locator("dialog")).to_contain_text("Whoever verifies reads the text")
     shown.locator("dialog button", has_text="Verify").last.click()
     expect(shown.locator("dialog")).to_contain_text("Suffix integers equal")
-    found = command_json(taught.home, "attribution", "verify", answered["digest"], **EMBEDDED)
+    found = command_json(taught.home, "attribution", "verify", answered["digest"], **UNBONDED)
     assert shown.locator("dialog tbody tr").count() == len(found["checks"])
     for check in found["checks"]:
         expect(shown.locator("dialog")).to_contain_text(check["detail"][:60])
 
 
 def test_hostile_text_of_a_row_and_of_an_answer_stays_text(taught: Node, open_page: OpenPage) -> None:
-    digest = buy(taught.home, HOSTILE_ANSWER)["digest"]
+    digest = buy_as_guest(taught.home, HOSTILE_ANSWER)["digest"]
     page = show(open_page, taught, f"chat?receipt={digest}")
     page.locator(".answer .mark").first.wait_for()
     page.locator(".segments button", has_text="Rows").click()
@@ -264,12 +264,12 @@ def test_every_line_for_a_terminal_is_one_that_the_program_takes(shown: Page, ta
     assert any("--base-too" in line for line in lines)
     verbs = {tuple(word for word in shlex.split(line)[1:3] if word[0] not in "-0'") for line in lines}
     for verb in verbs:
-        assert run_command(*verb, "--help", env=node_environment(taught.home, **EMBEDDED)).returncode == 0, verb
+        assert run_command(*verb, "--help", env=node_environment(taught.home, **UNBONDED)).returncode == 0, verb
 
 
 def test_base_too_prints_both_answers_as_one_object(taught: Node) -> None:
     found = command_json(
-        taught.home, "chat", "hello", "--base-too", NAME, "--as-guest", "--max-tokens", "20", **EMBEDDED
+        taught.home, "chat", "hello", "--base-too", NAME, "--as-guest", "--max-tokens", "20", **UNBONDED
     )
     assert found["base"]["answer"]
     assert found["answer"] != found["base"]["answer"]

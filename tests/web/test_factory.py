@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 from support.commands import run_command
-from support.nodes import TEST_HOME, Node, command_json, node_environment, running_node
-from support.pages import operator_of, show
+from support.pages import show
+from support.processes.nodes import (
+    EMBEDDED,
+    TEST_HOME,
+    Node,
+    command_json,
+    node_environment,
+    operator_of,
+    running_node,
+)
 
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.sample import draw_sample
@@ -18,7 +26,6 @@ from openledger_node.home import Home
 
 OpenPage = Callable[..., Page]
 SETTINGS = {"OPENLEDGER_INFERENCE_BASE": "fake", "OPENLEDGER_FACTORY_TRAINER": "fake"}
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
 HOSTILE = "<b onclick=alert(1)>\u202e"
 LONG_MS = 30_000
 REAL_MS = 570_000

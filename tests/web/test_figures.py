@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.nodes import Node, command_json
-from support.pages import operator_of, show
+from support.pages import show
+from support.processes.nodes import EMBEDDED, Node, command_json, operator_of
 from typer.main import get_command
 
 from openledger_node.cli import main as cli
@@ -18,7 +18,6 @@ OpenPage = Callable[..., Page]
 WEI = 10**18
 PERIODS = (None, "7d", "30d", "")
 NAMES = {"Pending": "pending_wei", "Settled": "settled_wei", "Claimed": "claimed_wei", "Net": "net_wei"}
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>\u202egnp.exe\u0007 ${1}"
 LONG = "x" * 100_000  # wider than any page, and rendered dozens of times
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from support.nodes import Node
-from support.pages import Seen, draw_again, operator_of
+from support.pages import Seen, draw_again
+from support.processes.nodes import Node, operator_of
 
 OpenPage = Callable[..., Page]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from support.nodes import Node
 from support.pages import TIMEOUT_MS, show
+from support.processes.nodes import Node
 
 OpenPage = Callable[..., Page]
 AUDIT = (Path(__file__).parent / "audit.js").read_text()

@@ -1,20 +1,16 @@
 """Money: what the page shows is what the verbs print, and what is done on it is done on the chain."""
 
 import json
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
-from support.nodes import Node, command_json
-from support.pages import operator_of
+from support.processes.nodes import EMBEDDED, Node, ask, command_json, wait_for
 
 OpenPage = Callable[..., Page]
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
 OPEN_WEI = 10**18
-DEADLINE_S, MINED_MS = 60.0, 30_000
+MINED_MS = 30_000
 STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Window", "Withdrawal"]
 
 
@@ -26,20 +22,6 @@ def paid(earner: Node) -> Node:
 
 def verb(node: Node, *words: str) -> dict[str, Any]:
     return command_json(node.home, *words, **EMBEDDED)
-
-
-def ask(node: Node, question: str, **arguments: Any) -> Any:
-    with operator_of(node.home) as operator:
-        return operator.post(f"/money/{question}", json=arguments).json()
-
-
-def wait_for(find: Callable[[], Any]) -> Any:
-    deadline_s = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline_s:
-        if found := find():
-            return found
-        threading.Event().wait(0.2)
-    raise AssertionError("it never came to be")
 
 
 def amount(wei: str | int) -> str:
@@ -198,7 +180,7 @@ def test_what_the_contract_would_refuse_is_said_in_place_of_the_button(page: Pag
 
 
 def test_what_is_typed_as_stake_stays_when_the_chain_goes_on(page: Page, paid: Node) -> None:
-    found, network = ask(paid, "stake"), ask(paid, "network")
+    found, network = ask(paid.home, "stake"), ask(paid.home, "network")
     found["unbonding"] = [{"amount_wei": "1", "ready_at_s": network["chain_time_s"] + 40 * 3600}]
 
     def goes_on(route: Route) -> None:

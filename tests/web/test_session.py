@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect
-from support.nodes import Node
-from support.pages import Seen, link_of, open_context, operator_of
+from support.pages import Seen, link_of, open_context
+from support.processes.nodes import Node, operator_of
 
 OpenPage = Callable[..., Page]
 SHUT_OUT = "Open the link that openledger-node status prints"

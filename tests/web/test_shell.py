@@ -7,8 +7,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
-from support.nodes import Node, command_json
-from support.pages import Seen, let_in, link_of, open_context, operator_of, show
+from support.pages import Seen, let_in, link_of, open_context, show
+from support.processes.nodes import Node, command_json, operator_of
 
 from openledger_node.api.page import TOKEN_HEADER
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from support.nodes import Node
 from support.pages import Seen, show
+from support.processes.nodes import Node
 
 OpenPage = Callable[..., Page]
 Change = Callable[[str, Any], None]

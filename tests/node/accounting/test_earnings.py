@@ -2,14 +2,13 @@
 
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.counters import Shop, open_shop
-from support.economies import World, open_world
+from support.chain_world.seller import Seller
+from support.chain_world.world import World
 
 from openledger_node.accounting.earnings import busy_hours, earnings_report, since_of
 from openledger_node.cli.earnings import COLUMNS, write_csv
@@ -24,35 +23,22 @@ from openledger_protocol.settlement import EpochClaim
 NOW_S = 1_800_000_000.0
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    opened = open_world(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, world: World) -> AsyncIterator[Shop]:
-    async with open_shop(tmp_path, world) as opened:
-        yield opened
-
-
 def report(world: World, **given: Any) -> dict[str, Any]:
     return earnings_report(world.node, given, now_s=float(world.node.client.head().timestamp_s))
 
 
 async def test_a_paid_answer_is_pending_then_claimed_and_each_sum_is_the_ledgers_and_the_chains(
-    shop: Shop, world: World
+    seller: Seller, world: World
 ) -> None:
     node, signer = world.node, world.node.accounts.signer
     coins_before, gas_before = node.client.coin_balance(signer), int(report(world)["gas_wei"])
-    bought = await shop.ask("hello")
+    bought = await seller.ask("hello")
     before = report(world)
     charged = sum(row.receipt.amount_wei for row in node.ledger.receipts.unclaimed())
     assert (before["pending_wei"], before["claimed_wei"]) == (str(charged), "0")
     assert charged == bought.receipt.amount_wei
 
-    shop.settle_all()
+    seller.settle_all()
     after = report(world)
     credited = world.balance(node.accounts.wallet)
     assert credited == bought.receipt.amount_wei * 9 // 10
@@ -62,9 +48,9 @@ async def test_a_paid_answer_is_pending_then_claimed_and_each_sum_is_the_ledgers
     assert int(after["net_wei"]) == credited - int(after["gas_open_wei"])
 
 
-async def test_a_settlement_is_one_row_with_its_moment_amount_and_hash(shop: Shop, world: World) -> None:
-    await shop.ask("hello")
-    shop.settle_all()
+async def test_a_settlement_is_one_row_with_its_moment_amount_and_hash(seller: Seller, world: World) -> None:
+    await seller.ask("hello")
+    seller.settle_all()
     found = report(world)
     (credited,) = world.node.ledger.events.find("Credited", {"node": world.node.accounts.wallet, "role": 0})
     block = world.node.client.block(credited.block.number)
@@ -79,9 +65,9 @@ async def test_a_settlement_is_one_row_with_its_moment_amount_and_hash(shop: Sho
     assert row["time_utc"].endswith("Z")
 
 
-async def test_what_was_earned_before_a_moment_is_not_in_it(shop: Shop, world: World) -> None:
-    await shop.ask("hello")
-    shop.settle_all()
+async def test_what_was_earned_before_a_moment_is_not_in_it(seller: Seller, world: World) -> None:
+    await seller.ask("hello")
+    seller.settle_all()
     tomorrow_s = world.node.client.head().timestamp_s + 86_400
     found = earnings_report(world.node, {"since": "1h"}, now_s=float(tomorrow_s))
     assert (found["claimed_wei"], found["gas_wei"], found["settlements"]) == ("0", "0", [])
@@ -89,8 +75,8 @@ async def test_what_was_earned_before_a_moment_is_not_in_it(shop: Shop, world: W
     assert int(found["claimed_wei"]) == world.balance(world.node.accounts.wallet)
 
 
-async def test_a_claim_is_settled_since_its_claim_and_claimed_since_its_credit(shop: Shop, world: World) -> None:
-    await shop.ask("hello")
+async def test_a_claim_is_settled_since_its_claim_and_claimed_since_its_credit(seller: Seller, world: World) -> None:
+    await seller.ask("hello")
     node = world.node
     world.run(lambda: any(claim.state == "claimed" for claim in node.ledger.claims.unfinished()))
     (claimed,) = node.ledger.events.find("Claimed", {"node": node.accounts.wallet})
@@ -105,22 +91,22 @@ async def test_a_claim_is_settled_since_its_claim_and_claimed_since_its_credit(s
     assert after["settlements"] == []
     assert int(after["net_wei"]) == -int(after["gas_open_wei"])
 
-    shop.settle_all()
+    seller.settle_all()
     over = since(record.claimed_at_s + 1)
     assert (over["settled_wei"], over["claimed_wei"]) == ("0", str(record.node_share_wei))
     assert [each["seq"] for each in over["settlements"]] == [record.seq]
 
 
-async def test_what_no_claim_holds_is_in_no_sum_with_the_nodes_own_part(shop: Shop, world: World) -> None:
+async def test_what_no_claim_holds_is_in_no_sum_with_the_nodes_own_part(seller: Seller, world: World) -> None:
     before = report(world)
-    await shop.ask("hello")
+    await seller.ask("hello")
     after = report(world)
     assert int(after["pending_wei"]) > 0
     assert (after["net_wei"], after["settled_wei"]) == (before["net_wei"], before["settled_wei"])
 
 
-async def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(shop: Shop, world: World) -> None:
-    await shop.ask("hello")
+async def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(seller: Seller, world: World) -> None:
+    await seller.ask("hello")
     ledger, head = world.node.ledger, world.node.client.head()
     claim = EpochClaim(
         node=world.node.accounts.wallet,
@@ -138,8 +124,8 @@ async def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(s
     assert [each["state"] for each in report(world, since="1d")["settlements"]] == ["final"]
 
 
-async def test_power_is_priced_by_the_hours_of_work_and_never_mixed_into_open(shop: Shop, world: World) -> None:
-    await shop.ask("hello")
+async def test_power_is_priced_by_the_hours_of_work_and_never_mixed_into_open(seller: Seller, world: World) -> None:
+    await seller.ask("hello")
     priced, free = report(world, power_price=0.3, watts=200), report(world)
     assert priced["power"]["cost"] == pytest.approx(priced["power"]["kwh"] * 0.3, abs=1e-6)
     assert priced["power"]["hours"] > 0

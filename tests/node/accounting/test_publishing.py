@@ -1,14 +1,15 @@
 """A Datanet and an adapter on the chain, from the first row to who is paid for an answer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.counters import open_shop
-from support.economies import OPEN, World, open_world
-from support.keepers import ADA, BEN, CONTRIBUTED, TERMS, Keeper, open_keeper
+from support.chain_world.datanet_owner import DatanetOwner, open_owner
+from support.chain_world.seller import start_seller
+from support.chain_world.world import OPEN, World
+from support.contributors import ADA, BEN, CONTRIBUTED, TERMS
 
 from openledger_node.accounting.publishing import datanet_id, find_published
 from openledger_node.datanets.version import read_version, version_file, write_version
@@ -21,172 +22,165 @@ from openledger_protocol.primitives import ZERO_ADDRESS
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    opened = open_world(tmp_path)
-    yield opened
-    opened.close()
+def owner(tmp_path: Path, world: World) -> DatanetOwner:
+    return open_owner(Home(tmp_path), world)
 
 
-@pytest.fixture
-def keeper(tmp_path: Path, world: World) -> Keeper:
-    return open_keeper(Home(tmp_path), world)
-
-
-def publish_all(keeper: Keeper) -> None:
-    keeper.do("datanet create", datanet="lake", **TERMS)
-    keeper.take_in()
-    keeper.do("datanet publish", datanet="lake")
+def publish_all(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.approve()
+    owner.do("datanet publish", datanet="lake")
 
 
 async def test_from_the_first_row_to_the_answer_that_pays_its_contributors(
-    tmp_path: Path, world: World, keeper: Keeper
+    tmp_path: Path, world: World, owner: DatanetOwner
 ) -> None:
-    publish_all(keeper)
-    adapter = keeper.train()
-    keeper.do("adapters publish", adapter="lake")
-    lake = datanet_id(keeper.account, "lake")
+    publish_all(owner)
+    adapter = owner.train()
+    owner.do("adapters publish", adapter="lake")
+    lake = datanet_id(owner.account, "lake")
     terms = world.node.deployment.adapter(adapter.id)
     assert terms is not None
-    assert (terms.owner, terms.royalty_ppm, terms.datanets) == (keeper.account, 100_000, ((lake, PPM),))
-    async with open_shop(tmp_path, world) as shop:
-        assert shop.counter.registry.find(adapter).datanet_ids == (lake,)
-        bought = await shop.ask("What does Rurik keep?", model="lake")
+    assert (terms.owner, terms.royalty_ppm, terms.datanets) == (owner.account, 100_000, ((lake, PPM),))
+    async with start_seller(tmp_path, world) as seller:
+        assert seller.stack.registry.find(adapter).datanet_ids == (lake,)
+        bought = await seller.ask("What does Rurik keep?", model="lake")
         assert {share.account for share in bought.shares} <= {ADA, BEN, ZERO_ADDRESS}
-        shop.settle_all()
+        seller.settle_all()
         data = bought.receipt.amount_wei * 200_000 // PPM
         pot = data - data * TERMS["owner_ppm"] // PPM
         expected = {each.account: pot * each.ppm // PPM for each in bought.shares if each.account != ZERO_ADDRESS}
         assert {account: world.balance(account) for account in expected} == expected
 
 
-def test_all_that_is_done_twice_is_done_once(keeper: Keeper) -> None:
-    publish_all(keeper)
-    keeper.train()
-    keeper.do("adapters publish", adapter="lake", royalty_ppm=0)
+def test_all_that_is_done_twice_is_done_once(owner: DatanetOwner) -> None:
+    publish_all(owner)
+    owner.train()
+    owner.do("adapters publish", adapter="lake", royalty_ppm=0)
     notes = [
-        keeper.do("datanet create", datanet="lake", **TERMS),
-        keeper.do("datanet create", datanet="lake"),
-        keeper.do("datanet publish", datanet="lake"),
-        keeper.do("adapters publish", adapter="lake"),
+        owner.do("datanet create", datanet="lake", **TERMS),
+        owner.do("datanet create", datanet="lake"),
+        owner.do("datanet publish", datanet="lake"),
+        owner.do("adapters publish", adapter="lake"),
     ]
     assert [plan["steps"] for plan in notes] == [[]] * 4
     assert [plan["note"] for plan in notes] == [
         "Datanet lake is registered already",
         "Datanet lake is registered already",
         "version 1 of Datanet lake is published already, and nothing new is approved",
-        f"{keeper.train().full_name} is registered already",
+        f"{owner.train().full_name} is registered already",
     ]
-    assert len(keeper.world.node.ledger.events.find("DatanetVersion")) == 1
-    assert [each.version for each in keeper.own.get("lake").versions] == ["1"]
+    assert len(owner.world.node.ledger.events.find("DatanetVersion")) == 1
+    assert [each.version for each in owner.own.get("lake").versions] == ["1"]
 
 
-def test_a_repeated_verb_sends_nothing_while_the_first_is_on_its_way(keeper: Keeper) -> None:
+def test_a_repeated_verb_sends_nothing_while_the_first_is_on_its_way(owner: DatanetOwner) -> None:
     for verb, arguments, before in (
         ("datanet create", {"datanet": "lake", **TERMS}, lambda: None),
-        ("datanet publish", {"datanet": "lake"}, keeper.take_in),
-        ("adapters publish", {"adapter": "lake"}, keeper.train),
+        ("datanet publish", {"datanet": "lake"}, owner.approve),
+        ("adapters publish", {"adapter": "lake"}, owner.train),
     ):
         before()
-        keeper.verbs.act(keeper.verbs.plan(verb, arguments, None)["plan"])
-        again = keeper.verbs.plan(verb, arguments, None)
+        owner.planner.act(owner.planner.plan(verb, arguments, None)["plan"])
+        again = owner.planner.plan(verb, arguments, None)
         assert again["steps"] == [], verb
         assert "is on its way already" in again["note"]
         for _ in range(3):
-            keeper.world.settle()
-    assert len(keeper.world.node.ledger.events.find("AdapterRegistered")) == 1
+            owner.world.settle()
+    assert len(owner.world.node.ledger.events.find("AdapterRegistered")) == 1
 
 
-def test_nothing_is_written_before_somebody_said_yes(keeper: Keeper) -> None:
-    keeper.verbs.plan("datanet create", {"datanet": "lake", **TERMS}, None)
-    assert keeper.own.all() == []
-    keeper.do("datanet create", datanet="lake", **TERMS)
-    keeper.take_in()
-    keeper.verbs.plan("datanet publish", {"datanet": "lake"}, None)
-    assert keeper.own.get("lake").versions == ()
-    assert not version_file(keeper.home, "lake", "1").exists()
+def test_nothing_is_written_before_somebody_said_yes(owner: DatanetOwner) -> None:
+    owner.planner.plan("datanet create", {"datanet": "lake", **TERMS}, None)
+    assert owner.own.all() == []
+    owner.do("datanet create", datanet="lake", **TERMS)
+    owner.approve()
+    owner.planner.plan("datanet publish", {"datanet": "lake"}, None)
+    assert owner.own.get("lake").versions == ()
+    assert not version_file(owner.home, "lake", "1").exists()
 
 
-def test_a_second_version_holds_the_first_ones_rows_and_what_was_added(keeper: Keeper) -> None:
-    publish_all(keeper)
-    keeper.take_in(rows=(Row(prompt="Who bakes?", completion="Wilma bakes.", contributor=BEN),))
-    keeper.do("datanet publish", datanet="lake")
-    version, rows = keeper.own.version_rows("lake")
+def test_a_second_version_holds_the_first_ones_rows_and_what_was_added(owner: DatanetOwner) -> None:
+    publish_all(owner)
+    owner.approve(rows=(Row(prompt="Who bakes?", completion="Wilma bakes.", contributor=BEN),))
+    owner.do("datanet publish", datanet="lake")
+    version, rows = owner.own.version_rows("lake")
     assert (version.version, len(rows), rows[:3]) == ("2", 4, CONTRIBUTED)
-    first, kept = keeper.own.version_rows("lake", "1")
+    first, kept = owner.own.version_rows("lake", "1")
     assert kept == CONTRIBUTED
-    lake = datanet_id(keeper.account, "lake")
-    events = keeper.world.node.ledger.events
+    lake = datanet_id(owner.account, "lake")
+    events = owner.world.node.ledger.events
     assert (find_published(events, first), find_published(events, version)) == ([lake], [lake])
 
 
-def test_terms_that_are_left_out_are_as_they_are_kept(keeper: Keeper) -> None:
+def test_terms_that_are_left_out_are_as_they_are_kept(owner: DatanetOwner) -> None:
     treasury = BEN
-    keeper.do("datanet create", datanet="lake", licence="CC0-1.0", treasury=treasury.lower(), owner_ppm=1)
-    plan = keeper.do("datanet create", datanet="lake")
+    owner.do("datanet create", datanet="lake", licence="CC0-1.0", treasury=treasury.lower(), owner_ppm=1)
+    plan = owner.do("datanet create", datanet="lake")
     assert plan["steps"] == []
-    found = keeper.own.get("lake")
+    found = owner.own.get("lake")
     assert (found.licence, found.treasury, found.owner_ppm) == ("CC0-1.0", treasury, 1)
-    terms = keeper.world.node.deployment.datanet(datanet_id(keeper.account, "lake"))
+    terms = owner.world.node.deployment.datanet(datanet_id(owner.account, "lake"))
     assert terms is not None
     assert (terms.treasury, terms.owner_ppm) == (treasury, 1)
 
 
-def nothing(_: Keeper) -> None:
+def nothing(_: DatanetOwner) -> None:
     pass
 
 
-def created(keeper: Keeper) -> None:
-    keeper.do("datanet create", datanet="lake", **TERMS)
+def created(owner: DatanetOwner) -> None:
+    owner.do("datanet create", datanet="lake", **TERMS)
 
 
-def unpaid(keeper: Keeper) -> None:
-    created(keeper)
-    batch = keeper.own.contribute("lake", (replace(CONTRIBUTED[0], contributor="eve"),), {})
-    keeper.own.approve("lake", batch.digest, {})
+def unpaid(owner: DatanetOwner) -> None:
+    created(owner)
+    batch = owner.own.contribute("lake", (replace(CONTRIBUTED[0], contributor="eve"),), {})
+    owner.own.approve("lake", batch.digest, {})
 
 
-def unregistered(keeper: Keeper) -> None:
-    created(keeper)
-    keeper.take_in()
-    keeper.world.node.deployment.datanet = lambda _: None  # type: ignore[method-assign]  # a network without it
+def unregistered(owner: DatanetOwner) -> None:
+    created(owner)
+    owner.approve()
+    owner.world.node.deployment.datanet = lambda _: None  # type: ignore[method-assign]  # a network without it
 
 
-def unpublished(keeper: Keeper) -> None:
-    created(keeper)
-    keeper.take_in()
-    version, count = keeper.own.next_version("lake")
-    keeper.own.keep_version(version, count)
-    keeper.train()
+def unpublished(owner: DatanetOwner) -> None:
+    created(owner)
+    owner.approve()
+    version, count = owner.own.next_version("lake")
+    owner.own.keep_version(version, count)
+    owner.train()
 
 
-def of_others(keeper: Keeper) -> None:
-    unpublished(keeper)
-    keeper.do("datanet publish", datanet="lake")
-    found = read_version(keeper.home, "lake", "1")
+def of_others(owner: DatanetOwner) -> None:
+    unpublished(owner)
+    owner.do("datanet publish", datanet="lake")
+    found = read_version(owner.home, "lake", "1")
     stolen = tuple(replace(row, account=BEN) for row in found.rows)
-    write_version(keeper.home, replace(found, rows=stolen, contributors_root=found.contributors_root))
+    write_version(owner.home, replace(found, rows=stolen, contributors_root=found.contributors_root))
 
 
-def trained(keeper: Keeper) -> None:
-    publish_all(keeper)
-    keeper.train()
+def trained(owner: DatanetOwner) -> None:
+    publish_all(owner)
+    owner.train()
 
 
-def by_somebody_else(keeper: Keeper) -> None:
-    trained(keeper)
-    keeper.do("adapters publish", adapter="lake")
-    other = keeper.world.node.accounts.wallet
-    terms = keeper.world.node.deployment.adapter(keeper.train().id)
+def by_somebody_else(owner: DatanetOwner) -> None:
+    trained(owner)
+    owner.do("adapters publish", adapter="lake")
+    other = owner.world.node.accounts.wallet
+    terms = owner.world.node.deployment.adapter(owner.train().id)
     assert terms is not None
-    keeper.world.node.deployment.adapter = lambda _: replace(terms, owner=other)  # type: ignore[method-assign]
+    owner.world.node.deployment.adapter = lambda _: replace(terms, owner=other)  # type: ignore[method-assign]
 
 
-def poor(keeper: Keeper) -> None:
-    trained(keeper)
-    keeper.world.node.deployment.token_balance = lambda _: OPEN  # type: ignore[method-assign,return-value,assignment]
+def poor(owner: DatanetOwner) -> None:
+    trained(owner)
+    owner.world.node.deployment.token_balance = lambda _: OPEN  # type: ignore[method-assign,return-value,assignment]
 
 
-REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exception], str]] = [
+REFUSED: list[tuple[str, Callable[[DatanetOwner], None], dict[str, Any], type[Exception], str]] = [
     ("datanet create", nothing, {}, NodeError, "Datanet lake needs a licence for its rows"),
     ("datanet create", nothing, {"licence": " "}, MalformedError, "a licence is a name like CC-BY-4.0"),
     ("datanet create", nothing, {**TERMS, "owner_ppm": PPM + 1}, MalformedError, "from 0 to 1000000 parts"),
@@ -217,14 +211,14 @@ REFUSED: list[tuple[str, Callable[[Keeper], None], dict[str, Any], type[Exceptio
 
 @pytest.mark.parametrize(("verb", "prepare", "arguments", "error", "message"), REFUSED)
 def test_what_can_not_be_published_says_why(
-    keeper: Keeper,
+    owner: DatanetOwner,
     verb: str,
-    prepare: Callable[[Keeper], None],
+    prepare: Callable[[DatanetOwner], None],
     arguments: dict[str, Any],
     error: type[Exception],
     message: str,
 ) -> None:
-    prepare(keeper)
+    prepare(owner)
     with pytest.raises(error) as refusal:
-        keeper.verbs.plan(verb, {"datanet": "lake", "adapter": "lake", **arguments}, None)
+        owner.planner.plan(verb, {"datanet": "lake", "adapter": "lake", **arguments}, None)
     assert message in str(refusal.value)

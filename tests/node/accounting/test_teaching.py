@@ -1,12 +1,9 @@
 """Who taught an answer, and the way of its money: equal to what the chain pays, to the wei."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from support.counters import ADA, BEN, LAKE, TREASURY, Shop, open_shop, publish, train
-from support.economies import World, open_world
+from support.chain_world.seller import LAKE, Seller
+from support.contributors import ADA, BEN, TREASURY
 
 from openledger_node.accounting.money_trail import follow
 from openledger_node.accounting.queries import open_queries
@@ -16,39 +13,19 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.models.adapters import Adapter
 from openledger_node.settlement.actions import WithdrawRewards
 from openledger_protocol.constants import PPM
-from openledger_protocol.primitives import ZERO_ADDRESS
+from openledger_protocol.primitives import ZERO_ADDRESS, Wei
 
 QUESTION = "What does Odile keep?"
 STEPS = ["deposit", "voucher", "receipt", "claim", "payout list", "window", "withdrawal"]
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    opened = open_world(tmp_path)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-async def shop(tmp_path: Path, world: World) -> AsyncIterator[Shop]:
-    async with open_shop(tmp_path, world) as opened:
-        yield opened
-
-
-@pytest.fixture
-def adapter(shop: Shop) -> Adapter:
-    made, version = train(shop.home)
-    publish(shop.world, made, version)
-    return made
-
-
-def shown(shop: Shop, digest: str) -> dict[str, Any]:
-    found: dict[str, Any] = shop.questions.answer("receipt", {"receipt": digest})
+def shown(seller: Seller, digest: str) -> dict[str, Any]:
+    found: dict[str, Any] = seller.questions.answer("receipt", {"receipt": digest})
     return found
 
 
-def followed(shop: Shop, digest: str) -> dict[str, Any]:
-    found: dict[str, Any] = shop.questions.answer("follow", {"receipt": digest})
+def followed(seller: Seller, digest: str) -> dict[str, Any]:
+    found: dict[str, Any] = seller.questions.answer("follow", {"receipt": digest})
     return found
 
 
@@ -57,9 +34,9 @@ def states(found: dict[str, Any]) -> list[str]:
     return [step["state"] for step in found["steps"]]
 
 
-async def test_people_are_the_receipts_shares_and_get_a_part_of_its_price(shop: Shop, adapter: Adapter) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    found = shown(shop, bought.digest)["teaching"]
+async def test_people_are_the_receipts_shares_and_get_a_part_of_its_price(seller: Seller, adapter: Adapter) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    found = shown(seller, bought.digest)["teaching"]
     assert {person["account"]: person["ppm"] for person in found["people"]} == {
         share.account: share.ppm for share in bought.shares
     }
@@ -73,10 +50,10 @@ async def test_people_are_the_receipts_shares_and_get_a_part_of_its_price(shop: 
 
 
 async def test_rows_carry_all_of_their_peoples_shares_and_spans_are_words_of_the_answer(
-    shop: Shop, adapter: Adapter
+    seller: Seller, adapter: Adapter
 ) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    receipt = shown(shop, bought.digest)
+    bought = await seller.ask(QUESTION, model="lake")
+    receipt = shown(seller, bought.digest)
     found, answer = receipt["teaching"], receipt["answer"]
     for person in found["people"]:
         own = [row["ppm"] for row in found["rows"] if row["account"] == person["account"]]
@@ -93,35 +70,34 @@ async def test_rows_carry_all_of_their_peoples_shares_and_spans_are_words_of_the
             assert row["text"][mark["begin"] : mark["end"]] in answer
 
 
-async def test_a_base_answer_names_nobody_and_says_so(shop: Shop) -> None:
-    bought = await shop.ask("hello")
-    found = shown(shop, bought.digest)["teaching"]
+async def test_a_base_answer_names_nobody_and_says_so(seller: Seller) -> None:
+    bought = await seller.ask("hello")
+    found = shown(seller, bought.digest)["teaching"]
     assert (found["state"], found["people"], found["part_wei"]) == ("base", [], "0")
 
 
-async def test_the_ways_seven_steps_are_done_one_after_the_other(shop: Shop, adapter: Adapter) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    world = shop.world
+async def test_the_ways_seven_steps_are_done_one_after_the_other(seller: Seller, adapter: Adapter) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    world = seller.world
     world.run(lambda: world.node.ledger.events.find("ChannelOpened"))
-    assert states(followed(shop, bought.digest)) == ["done", "done", "done", "now", "next", "next", "next"]
-    shop.settle_all()
-    found = followed(shop, bought.digest)
+    assert states(followed(seller, bought.digest)) == ["done", "done", "done", "now", "next", "next", "next"]
+    seller.settle_all()
+    found = followed(seller, bought.digest)
     assert states(found) == [*["done"] * 6, "now"]
     steps = {step["step"]: step for step in found["steps"]}
     assert steps["receipt"]["hash"] == bought.digest
     assert steps["claim"]["amount_wei"] == steps["receipt"]["amount_wei"] == str(bought.receipt.amount_wei)
     assert all(steps[name]["hash"] and steps[name]["at"] for name in ("deposit", "claim", "payout list", "window"))
     wallet = world.node.accounts.wallet
-    action = WithdrawRewards(amount_wei=world.node.deployment.rewards_balance(wallet), to=wallet)
-    world.node.send(world.node.treasury.plan([action], wallet, world.node.ring.signer(wallet), key="out"))
+    world.act(WithdrawRewards(amount_wei=Wei(world.balance(wallet)), to=wallet))
     world.run(lambda: world.node.ledger.events.find("Withdrawn"))
-    assert states(followed(shop, bought.digest)) == ["done"] * 7
+    assert states(followed(seller, bought.digest)) == ["done"] * 7
 
 
-async def test_what_a_receipt_divides_is_what_the_chain_credits(shop: Shop, adapter: Adapter) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    shop.settle_all()
-    found, world = followed(shop, bought.digest)["as_paid"], shop.world
+async def test_what_a_receipt_divides_is_what_the_chain_credits(seller: Seller, adapter: Adapter) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    seller.settle_all()
+    found, world = followed(seller, bought.digest)["as_paid"], seller.world
     parts = {part["to"]: int(part["amount_wei"]) for part in found["parts"]}
     assert sum(parts.values()) == bought.receipt.amount_wei == int(found["amount_wei"])
     own = parts["node"] + parts["adapter owner"] + parts["Datanet owners"]
@@ -133,39 +109,39 @@ async def test_what_a_receipt_divides_is_what_the_chain_credits(shop: Shop, adap
     assert world.balance(TREASURY) == treasury
 
 
-async def test_one_open_is_divided_by_the_same_rules_and_sums_to_one(shop: Shop, adapter: Adapter) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    found = followed(shop, bought.digest)["of_one"]
+async def test_one_open_is_divided_by_the_same_rules_and_sums_to_one(seller: Seller, adapter: Adapter) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    found = followed(seller, bought.digest)["of_one"]
     assert sum(int(part["amount_wei"]) for part in found["parts"]) == 10**18
     assert sum(part["ppm"] for part in found["parts"]) == PPM
 
 
-async def test_a_text_that_is_gone_leaves_shares_and_amounts(shop: Shop, adapter: Adapter) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    shop.settle_all()
-    found = shown(shop, bought.digest)
+async def test_a_text_that_is_gone_leaves_shares_and_amounts(seller: Seller, adapter: Adapter) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    seller.settle_all()
+    found = shown(seller, bought.digest)
     assert found["answer"] is None
     assert "deleted when its claim became final" in found["teaching"]["why_no_rows"]
     assert (found["teaching"]["rows"], found["teaching"]["spans"], found["teaching"]["tokens"]) == ([], [], None)
     assert sum(person["ppm"] for person in found["teaching"]["people"]) == PPM
 
 
-async def test_a_payer_sees_how_far_its_money_has_come_by_the_chain_alone(shop: Shop, adapter: Adapter) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    shop.settle_all()
-    payer = shop.world.payer
+async def test_a_payer_sees_how_far_its_money_has_come_by_the_chain_alone(seller: Seller, adapter: Adapter) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    seller.settle_all()
+    payer = seller.world.payer
     (row,) = payer.ledger.receipts.find(bought.digest)
-    found = follow(shop.home, payer, row)
+    found = follow(seller.home, payer, row)
     assert [step["is_done"] for step in found["steps"]] == [True, True, True, True, False, False, False]
-    assert found["as_paid"] == followed(shop, bought.digest)["as_paid"]
+    assert found["as_paid"] == followed(seller, bought.digest)["as_paid"]
 
 
-async def test_a_version_that_is_gone_takes_rows_away_and_leaves_shares(shop: Shop, adapter: Adapter) -> None:
-    bought = await shop.ask(QUESTION, model="lake")
-    version_file(shop.home, LAKE.id, LAKE.version).unlink()
-    registry = AdapterRegistry(shop.home, shop.world.node.deployment, shop.world.node.ledger)
+async def test_a_version_that_is_gone_takes_rows_away_and_leaves_shares(seller: Seller, adapter: Adapter) -> None:
+    bought = await seller.ask(QUESTION, model="lake")
+    version_file(seller.home, LAKE.id, LAKE.version).unlink()
+    registry = AdapterRegistry(seller.home, seller.world.node.deployment, seller.world.node.ledger)
     questions = open_queries(
-        shop.home, shop.world.node, registry=registry, tokenizer=ByteTokenizer, unseal=lambda content: content
+        seller.home, seller.world.node, registry=registry, tokenizer=ByteTokenizer, unseal=lambda content: content
     )
     found = questions.answer("receipt", {"receipt": bought.digest})
     assert (found["evidence"], found["teaching"]["rows"]) == (None, [])

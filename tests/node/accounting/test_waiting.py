@@ -1,11 +1,10 @@
 """What waits for the owner is counted without asking the chain."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.economies import OPEN, World, key_of, open_world
+from support.chain_world.world import OPEN, World
+from support.contributors import key_of
 
 from openledger_node.accounting.queries import num_parked, num_waiting, stake_ready_wei
 from openledger_node.settlement.actions import Action, RemoveStake, WithdrawStake
@@ -13,17 +12,9 @@ from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.transactions import Intent
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    opened = open_world(tmp_path)
-    yield opened
-    opened.close()
-
-
-def act(world: World, name: str, action: Action) -> None:
-    node, wallet = world.node, world.node.accounts.wallet
-    node.send(node.treasury.plan([action], wallet, node.ring.signer(wallet), key=name))
-    world.run(lambda: node.is_idle)
+def act(world: World, action: Action) -> None:
+    world.act(action)
+    world.run(lambda: world.node.is_idle)
 
 
 def want(world: World, sender: Address) -> None:
@@ -46,15 +37,15 @@ def test_nothing_waits_while_all_goes_by_itself(world: World) -> None:
 
 def test_stake_that_may_leave_waits_until_it_is_withdrawn(world: World) -> None:
     node = world.node
-    act(world, "first", RemoveStake(amount_wei=Wei(3 * OPEN)))
-    act(world, "second", RemoveStake(amount_wei=Wei(2 * OPEN)))
+    act(world, RemoveStake(amount_wei=Wei(3 * OPEN)))
+    act(world, RemoveStake(amount_wei=Wei(2 * OPEN)))
     assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
     world.settle(node.windows.unbonding_s)
     world.settle()
     assert (stake_ready_wei(node), num_waiting(node)) == (5 * OPEN, 1)
-    act(world, "third", RemoveStake(amount_wei=Wei(OPEN)))
+    act(world, RemoveStake(amount_wei=Wei(OPEN)))
     assert stake_ready_wei(node) == 5 * OPEN
-    act(world, "withdrawal", WithdrawStake())
+    act(world, WithdrawStake())
     assert (stake_ready_wei(node), num_waiting(node)) == (0, 0)
     assert [request.amount_wei for request in node.deployment.unbond_requests(node.accounts.wallet)] == [OPEN]
 
@@ -79,7 +70,7 @@ def test_a_transaction_that_the_outbox_holds_up_is_parked(world: World, monkeypa
 
 def test_counting_asks_no_chain(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     node = world.node
-    act(world, "stake", RemoveStake(amount_wei=Wei(OPEN)))
+    act(world, RemoveStake(amount_wei=Wei(OPEN)))
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the chain was asked")

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.nodes import Node, running_node
+from support.processes.nodes import Node, running_node
 
 from openledger_node.home import Home
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 import trio
 from support.apis import open_api
-from support.nodes import Node
 from support.odd_requests import HEAD, ODD_BODIES, ODD_HEADS
+from support.processes.nodes import Node
 
 from openledger_node.api.server import Bounds, bind_tcp, serve_app, url_of
 

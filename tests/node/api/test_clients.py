@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.nodes import ROOT, Node
+from support.processes.nodes import ROOT, Node
 
 REQUESTS = json.loads((ROOT / "tests" / "support" / "client_requests.json").read_text())["requests"]
 MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea."}]

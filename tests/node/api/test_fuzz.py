@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from support.depth import depth
-from support.nodes import ROOT, Node
+from support.processes.nodes import ROOT, Node
 
 CASES = depth(light=100, deep=5_000)
 

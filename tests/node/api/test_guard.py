@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from support.nodes import Node
+from support.processes.nodes import Node
 
 from openledger_node.api.guard import OPEN_PATHS, is_loopback, is_same_origin
 

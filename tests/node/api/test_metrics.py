@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.nodes import Node
+from support.processes.nodes import Node
 
 from openledger_node.api.exposition import PREFIX, Distribution, Family, Sample, exposition
 from openledger_node.api.metrics import FAMILIES

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.nodes import Node
+from support.processes.nodes import Node
 
 MESSAGES: Any = [{"role": "user", "content": "Tell me about the sea."}]
 

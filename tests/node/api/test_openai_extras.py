@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from support.nodes import Node, running_node
 from support.peft_folders import write_adapter
+from support.processes.nodes import Node, running_node
 
 from openledger_node.home import Home
 from openledger_node.models.adapters import add_adapter

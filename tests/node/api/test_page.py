@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.nodes import ROOT, Node
+from support.processes.nodes import ROOT, Node
 
 from openledger_node.api.page import HEADERS, POLICY, read_files
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from support.nodes import Node
 from support.pages import let_in, link_of
+from support.processes.nodes import Node
 
 from openledger_node.api.page import CODE_S, CODES_MAX, SESSIONS_MAX, TOKEN_HEADER, Sessions, has_token
 

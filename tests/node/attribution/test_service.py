@@ -19,7 +19,7 @@ from support.indexes import (
     owned,
     reference,
 )
-from support.nodes import TEST_HOME
+from support.processes.nodes import TEST_HOME
 
 from openledger_node.attribution.attributors.suffix import SuffixAttributor
 from openledger_node.attribution.attributors.uniform import UniformAttributor, proportional_shares

@@ -7,10 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.chain_server import lend
+from support.chain_world.chain_server import lend
+from support.chain_world.mortal_outbox import KEYS, open_lives
 from support.depth import depth
 from support.lives import DONE, Live
-from support.mortal_outbox import KEYS, open_lives
 from support.scripted_chain import ScriptedChain
 
 from openledger_node.chain.delivery import FAIL_POINTS

@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.chains import DeployedChain, deployed_chain, send_call
-from support.networks import network_of
+from support.chain_world.deployed import DeployedChain, deployed_chain, send_call
 
 from openledger_node.chain.client import ChainClient
 from openledger_node.chain.clients.simulated import SimulatedClient
@@ -35,7 +34,7 @@ def chain(deployed: DeployedChain) -> SimulatedClient:
 
 @pytest.fixture
 def network(deployed: DeployedChain) -> Network:
-    return network_of(deployed.client, deployed.contracts, deployed.deploy_block)
+    return deployed.network
 
 
 def test_the_chain_that_is_meant_is_found_sound(chain: SimulatedClient, network: Network) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from eth_hash.auto import keccak
-from support.chains import DeployedChain, deployed_chain
+from support.chain_world.deployed import DeployedChain, deployed_chain
+from support.chain_world.ways import NEEDS_ANVIL, AnvilClient, tamed_chain
 from support.depth import depth as by_depth
-from support.networks import NEEDS_ANVIL, AnvilClient, tamed_chain
 
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.outbox import Outbox

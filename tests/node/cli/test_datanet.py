@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from support.keepers import ADA, BEN, CONTRIBUTED, TERMS
+from support.contributors import ADA, BEN, CONTRIBUTED, TERMS
 from support.verbs import Run
 
 from openledger_node.cli.units import ppm_of

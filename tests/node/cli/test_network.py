@@ -9,8 +9,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from support.chains import send_call
-from support.networks import served_chain
+from support.chain_world.deployed import send_call
+from support.chain_world.ways import served_chain
 from support.verbs import Run, type_on_terminal
 
 from openledger_node.chain.clients.evm import open_client

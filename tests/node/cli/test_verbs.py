@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.nodes import node_environment
 from support.peft_folders import write_manifest
+from support.processes.nodes import node_environment
 
 from openledger_node import __version__
 from openledger_node.api_key import api_key_file, load_api_key

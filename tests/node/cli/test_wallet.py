@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.networks import deploy_over, served_chain
+from support.chain_world.deployed import deploy_over
+from support.chain_world.ways import served_chain
 from support.verbs import Run, type_on_terminal
 
 from openledger_node.chain.dev.faucet import fund

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.commands import run_command
 from support.indexes import ADA
-from support.nodes import node_environment
+from support.processes.nodes import node_environment
 
 from openledger_node.attribution.index import open_adapter_index
 from openledger_node.cli.factory_view import LINES_MAX, describe, follow, is_worth_a_line

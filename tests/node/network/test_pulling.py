@@ -6,8 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.economies import key_of
-from support.keepers import ADA, CONTRIBUTED
+from support.contributors import ADA, CONTRIBUTED, key_of
 from support.market_world.adapter_liars import entry_of
 from support.market_world.swarm import ANN, BOB, Swarm, open_swarm, share_adapter
 

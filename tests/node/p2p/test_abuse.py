@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.living_peer import DEAF, ECHO, RAISING, TOPIC, LivingPeer
 from support.peers import opener
+from support.processes.living_peer import DEAF, ECHO, RAISING, TOPIC, LivingPeer
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.streams import MessageStream

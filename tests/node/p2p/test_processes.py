@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.living_peer import LivingPeer, wait_until
 from support.peers import opener, until
+from support.processes.living_peer import LivingPeer, wait_until
 
 from openledger_node.errors import NetworkError
 from openledger_node.p2p.bootstrap_child import BootstrapNode, start_bootstrap

@@ -5,16 +5,15 @@ import random
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.chain_server import lend
+from support.chain_world.chain_server import lend
+from support.chain_world.mortal_settlement import ADAPTER, open_lives, prepare
+from support.chain_world.world import OPEN, World, open_world
 from support.depth import depth
-from support.economies import OPEN, World, open_world
 from support.lives import DONE, Live
-from support.mortal_settlement import ADAPTER, open_lives, prepare
 
 from openledger_node.settlement import settler as service
 from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
@@ -43,9 +42,9 @@ class Scene:
     def live(self, point: str = "*", count: int = 0) -> int:
         return self.lives(self.folder, self.socket, point, count)
 
-    def earn(self, name: str) -> ChannelId:
+    def earn(self) -> ChannelId:
         """Receipts of the base and of an adapter on a channel of its own."""
-        channel = self.world.open_channel(name=name)
+        channel = self.world.open_channel()
         self.world.earn(channel, OPEN)
         self.world.earn(channel, OPEN // 3, adapter_id=ADAPTER, shares=self.shares)
         return channel
@@ -60,7 +59,7 @@ def lives() -> Iterator[Live]:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, lives: Live) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("node")
-    with closing(open_world(folder)) as world:
+    with open_world(folder) as world:
         shares = prepare(world, folder)
         with lend(world.chain.client) as socket:
             yield Scene(world=world, folder=folder, socket=socket, shares=shares, lives=lives)
@@ -68,7 +67,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, lives: Live) -> Iterator[Sce
 
 @pytest.mark.parametrize("point", [point for point in FAIL_POINTS if point not in UNUSUAL])
 def test_a_claim_whose_node_was_killed_becomes_final_once(scene: Scene, point: str) -> None:
-    channel = scene.earn(point)
+    channel = scene.earn()
     assert scene.live(point, 1) == KILLED
     assert scene.live() == DONE
     assert claimed_wei(scene, channel) == OPEN + OPEN // 3
@@ -76,9 +75,9 @@ def test_a_claim_whose_node_was_killed_becomes_final_once(scene: Scene, point: s
 
 
 def test_a_refused_claims_receipts_go_into_the_next_though_the_node_was_killed(scene: Scene) -> None:
-    channel = scene.earn("refused")
+    channel = scene.earn()
     assert scene.live("claim:stored", 1) == KILLED
-    scene.world.chain.client.advance(100)  # its epoch is over: no contract takes it any more
+    scene.world.wait(100)  # its epoch is over: no contract takes it any more
     assert scene.live("claim:refused", 1) == KILLED
     assert scene.live() == DONE
     assert [claim.state for claim in scene.world.node.ledger.claims.newest(limit=2)] == ["final", "refused"]
@@ -87,7 +86,7 @@ def test_a_refused_claims_receipts_go_into_the_next_though_the_node_was_killed(s
 
 
 def test_a_claim_that_a_reorg_took_back_is_mined_again_though_the_node_was_killed(scene: Scene) -> None:
-    channel = scene.earn("unmined")
+    channel = scene.earn()
     assert scene.live("claim:mined", 1) == KILLED
     scene.world.chain.client.reorganise(1)
     assert scene.live("claim:unmined", 1) == KILLED
@@ -99,18 +98,14 @@ def test_a_claim_that_a_reorg_took_back_is_mined_again_though_the_node_was_kille
 def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene: Scene) -> None:
     """The payer takes its deposit out between the claim's signature and its block: that much is lost, no more."""
     world = scene.world
-    empty, full = scene.earn("empty"), scene.earn("full")
-    payer, config = world.payer, world.configs[empty]
-    wallet = config.payer
-    sign = payer.ring.signer(wallet)
-    close = CloseChannel(channel_id=empty, config=config, amount_wei=Wei(10 * OPEN))
-    payer.treasury.submit(payer.treasury.plan([close], wallet, sign, key="close"))
+    empty, full = scene.earn(), scene.earn()
+    config = world.configs[empty]
+    world.act(CloseChannel(channel_id=empty, config=config, amount_wei=Wei(10 * OPEN)), by=world.payer)
     step_payer(scene, 3)
-    world.chain.client.advance(33)
+    world.wait(33)
     assert scene.live("claim:stored", 1) == KILLED
-    world.chain.client.advance(8)
-    take = WithdrawChannel(channel_id=empty, config=config)
-    payer.treasury.submit(payer.treasury.plan([take], wallet, sign, key="take"))
+    world.wait(8)
+    world.act(WithdrawChannel(channel_id=empty, config=config), by=world.payer)
     step_payer(scene, 2)
     assert scene.live("claim:skips-released", 1) == KILLED
     assert scene.live() == DONE
@@ -123,8 +118,8 @@ def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene
 def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene) -> None:
     deaths, num_killed = random.Random(5), 0
     lost = scene.world.node.ledger.receipts.unclaimed()
-    for number in range(depth(light=2, deep=30)):
-        scene.earn(f"again {number}")
+    for _ in range(depth(light=2, deep=30)):
+        scene.earn()
         while (code := scene.live("*", deaths.randint(1, 12))) != DONE:
             assert code == KILLED
             num_killed += 1
@@ -146,7 +141,7 @@ def test_each_point_that_is_passed_is_one_that_is_tried() -> None:
 def step_payer(scene: Scene, count: int) -> None:
     for _ in range(count):
         scene.world.payer.step()
-        scene.world.chain.client.advance(1)
+        scene.world.wait(1)
 
 
 def claimed_wei(scene: Scene, channel: ChannelId) -> int:

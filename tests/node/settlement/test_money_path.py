@@ -1,13 +1,12 @@
 """From a signed receipt to a withdrawal, on the real contracts: what is signed, claimed, named, credited, paid."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+from support.chain_world.ways import NEEDS_ANVIL, WAYS, tamed_chain
+from support.chain_world.world import OPEN, World, open_world
 from support.depth import depth as by_depth
-from support.economies import OPEN, World, open_world
-from support.networks import NEEDS_ANVIL, WAYS, tamed_chain
 
 from openledger_node.settlement.actions import WithdrawRewards
 from openledger_protocol.primitives import Wei
@@ -16,7 +15,7 @@ from openledger_protocol.transactions import REORG_DEPTH_MAX
 
 @pytest.fixture(params=WAYS)
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    with tamed_chain(request.param, tmp_path / "chain") as client, closing(open_world(tmp_path, client)) as opened:
+    with tamed_chain(request.param, tmp_path / "chain") as client, open_world(tmp_path, client) as opened:
         yield opened
 
 
@@ -30,9 +29,7 @@ def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> No
     assert world.balance(node.accounts.wallet) == share
     assert node.treasury.earnings().credited_wei == share
     before = node.deployment.token_balance(node.accounts.wallet)
-    action = WithdrawRewards(amount_wei=Wei(share), to=node.accounts.wallet)
-    wallet = node.accounts.wallet
-    node.treasury.submit(node.treasury.plan([action], wallet, node.ring.signer(wallet), key="out"))
+    world.act(WithdrawRewards(amount_wei=Wei(share), to=node.accounts.wallet))
     world.run(lambda: node.treasury.earnings().withdrawn_wei == share)
     assert node.deployment.token_balance(node.accounts.wallet) == before + share
     assert world.balance(node.accounts.wallet) == 0
@@ -42,7 +39,7 @@ def test_receipts_of_the_base_go_all_the_way_to_a_withdrawal(world: World) -> No
 @NEEDS_ANVIL
 @pytest.mark.parametrize("depth", by_depth(light=[64], deep=[12, 64]))
 def test_a_reorg_in_the_middle_of_the_path_changes_no_total(tmp_path: Path, depth: int) -> None:
-    with tamed_chain("anvil", tmp_path / "chain") as client, closing(open_world(tmp_path, client)) as world:
+    with tamed_chain("anvil", tmp_path / "chain") as client, open_world(tmp_path, client) as world:
         client.mine(70)  # the contracts and the stake are there to stay
         channel = world.open_channel()
         node = world.node
@@ -61,7 +58,7 @@ def test_a_reorg_in_the_middle_of_the_path_changes_no_total(tmp_path: Path, dept
 @pytest.mark.slow
 @NEEDS_ANVIL
 def test_a_reorg_that_is_too_deep_halts_the_money_of_both_sides(tmp_path: Path) -> None:
-    with tamed_chain("anvil", tmp_path / "chain") as client, closing(open_world(tmp_path, client)) as world:
+    with tamed_chain("anvil", tmp_path / "chain") as client, open_world(tmp_path, client) as world:
         client.mine(70)
         channel = world.open_channel()
         world.earn(channel, OPEN)

@@ -1,13 +1,12 @@
 """What settlement does where the way is not straight, on the real contracts."""
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.economies import OPEN, World, open_world
-from support.mortal_settlement import ADAPTER, prepare
+from support.chain_world.mortal_settlement import ADAPTER, prepare
+from support.chain_world.world import OPEN, World, open_world
 from support.signed import account, digest
 
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
@@ -22,7 +21,7 @@ FEE_PPM = 100_000  # protocol and stakers
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with closing(open_world(tmp_path)) as opened:
+    with open_world(tmp_path) as opened:
         yield opened
 
 
@@ -58,7 +57,7 @@ def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim
     channel = world.open_channel()
     world.earn(channel, OPEN, adapter_id=ADAPTER, shares=shares)
     world.run(lambda: world.node.deployment.next_seq(world.node.accounts.wallet) == 1)
-    world.chain.client.advance(world.node.windows.propose_s + 1)  # the node slept
+    world.wait(world.node.windows.propose_s + 1)  # the node slept
     world.run(lambda: states(world) == ["final"])
     (finalized,) = world.node.ledger.events.find("Finalized")
     record = record_of(world.node.ledger.events.find("Claimed")[0])
@@ -70,9 +69,9 @@ def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim
 def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_path: Path) -> None:
     prepare(world, tmp_path)
     elsewhere = (Share(datanet_id=DatanetId(digest("f")), account=account(9), ppm=PPM),)
-    world.earn(world.open_channel(name="bad"), OPEN, adapter_id=ADAPTER, shares=elsewhere)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=elsewhere)
     world.run(lambda: "claimed" in states(world))
-    world.earn(world.open_channel(name="good"), OPEN)
+    world.earn(world.open_channel(), OPEN)
     world.run(lambda: sorted(states(world)) == ["final", "final"])
     late = [event.arguments["late"] for event in world.node.ledger.events.find("Finalized")]
     assert sorted(late) == [False, True]
@@ -82,8 +81,7 @@ def test_a_node_below_the_minimum_stake_says_so_and_claims_once_it_has_bonded(wo
     node = world.node
     channel = world.open_channel()
     wallet = node.accounts.wallet
-    remove = RemoveStake(amount_wei=Wei(OPEN))
-    node.treasury.submit(node.treasury.plan([remove], wallet, node.ring.signer(wallet), key="remove"))
+    world.act(RemoveStake(amount_wei=Wei(OPEN)))
     world.run(lambda: node.deployment.stake(wallet).bonded_wei == 99 * OPEN)
     world.earn(channel, OPEN)
     for _ in range(3):
@@ -107,7 +105,7 @@ def test_nothing_is_claimed_at_a_loss(world: World) -> None:
 
 
 def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws(world: World) -> None:
-    calm, leaving = world.open_channel(name="calm"), world.open_channel(name="leaving")
+    calm, leaving = world.open_channel(), world.open_channel()
     world.earn(calm, OPEN)
     world.run(lambda: states(world) == ["claimed"])
     world.earn(calm, OPEN)
@@ -115,10 +113,8 @@ def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws
     assert len(states(world)) == 1
     assert "the next claim is due" in (world.node.settlement.why_not or "")
     world.earn(leaving, OPEN)
-    payer, config = world.payer, world.configs[leaving]
-    sign = payer.ring.signer(config.payer)
-    close = CloseChannel(channel_id=leaving, config=config, amount_wei=Wei(10 * OPEN))
-    payer.treasury.submit(payer.treasury.plan([close], config.payer, sign, key="close"))
+    close = CloseChannel(channel_id=leaving, config=world.configs[leaving], amount_wei=Wei(10 * OPEN))
+    world.act(close, by=world.payer)
     world.run(lambda: world.node.deployment.withdrawal(leaving).amount_wei)
     world.settle()
     claim = world.node.ledger.claims.newest(limit=1)[0]

@@ -27,7 +27,7 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.transfer import GetChunk, TransferMessage, decode, encode
 
-from ..keepers import ADA, CONTRIBUTED
+from ..contributors import ADA, CONTRIBUTED
 from ..peft_folders import pair, write_adapter
 
 WEIGHTS = "adapter_model.safetensors"

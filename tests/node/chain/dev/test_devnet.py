@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support.chains import send_call
+from support.chain_world.deployed import send_call
+from support.chain_world.ways import INTERVAL_S, NEEDS_ANVIL, NEVER_S, WAIT_S, AnvilClient, PatientClient
 from support.depth import depth
-from support.networks import INTERVAL_S, NEEDS_ANVIL, NEVER_S, POLL_S, WAIT_S, AnvilClient, PatientClient
+from support.processes.nodes import is_alive, wait_for
 
 from openledger_node.chain.dev.anvil import LOCK_FILE
 from openledger_node.chain.dev.embedded import open_chain
@@ -224,7 +225,7 @@ def test_it_ends_when_its_parent_is_killed(tmp_path: Path, engine: str) -> None:
         parent.kill()
     with closing(PatientClient(url)) as client:
         wait_until_down(client)
-    wait_until_gone(int(process_id))
+    wait_for(lambda: not is_alive(int(process_id)))
     start(tmp_path, engine=engine).close()
 
 
@@ -235,17 +236,6 @@ def wait_until_down(client: PatientClient) -> None:
             client.head()
         except ChainError:
             return
-    raise AssertionError("it lives on")
-
-
-def wait_until_gone(process_id: int) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline_s:
-        try:
-            os.kill(process_id, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(POLL_S)
     raise AssertionError("it lives on")
 
 

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.chains import PRICE, deployed_chain, refusal, send_call, signed_call
-from support.networks import Simulation, network_of
+from support.chain_world.deployed import PRICE, deployed_chain, network_of, refusal, send_call, signed_call
+from support.chain_world.ways import Simulation
 
 from openledger_node.chain.clients.simulated import GENESIS_S
 from openledger_node.chain.dev.constants import BANK, BANK_KEY

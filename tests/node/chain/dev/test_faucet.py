@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from support.chains import DeployedChain, deployed_chain
-from support.networks import network_of
+from support.chain_world.deployed import DeployedChain, deployed_chain
 
 from openledger_node.chain.client import SendRefusedError
 from openledger_node.chain.clients.simulated import SimulatedClient
@@ -34,7 +33,7 @@ def chain(deployed: DeployedChain) -> Iterator[SimulatedClient]:
 
 @pytest.fixture(scope="module")
 def network(deployed: DeployedChain) -> Network:
-    return network_of(deployed.client, deployed.contracts, deployed.deploy_block)
+    return deployed.network
 
 
 def account(number: int) -> Address:

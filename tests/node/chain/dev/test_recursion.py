@@ -6,8 +6,8 @@ import sys
 from contextlib import closing
 
 import pytest
-from support.chains import send_call
-from support.networks import Simulation
+from support.chain_world.deployed import send_call
+from support.chain_world.ways import Simulation
 
 from openledger_node.chain.clients.simulated import GENESIS_S
 from openledger_node.chain.dev.calls import EVM_FRAMES_MAX, FRAMES_MAX, room_for_calls

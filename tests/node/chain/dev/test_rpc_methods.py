@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.chains import send_call
-from support.networks import Simulation
+from support.chain_world.deployed import send_call
+from support.chain_world.ways import Simulation
 
 from openledger_node.chain.clients.simulated import GENESIS_S, SEED
 from openledger_node.chain.dev.constants import BANK

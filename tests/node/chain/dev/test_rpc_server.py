@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.networks import served, served_chain
+from support.chain_world.ways import served, served_chain
 
 from openledger_node.chain.dev.rpc_server import BATCH_MAX, BODY_BYTES_MAX, respond
 

@@ -1,4 +1,4 @@
-"""A node that sells an adapter's answers on a simulated chain, a guest that buys them, and the Datanet's owners."""
+"""A node that sells answers and is paid on the chain, with a guest that buys them."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -10,11 +10,9 @@ import trio
 
 from openledger_node.accounting.queries import MoneyQueries, open_queries
 from openledger_node.api.openai import ChatBody, ChatMessage, request_from_chat
-from openledger_node.attribution.index import build_index
 from openledger_node.attribution.registry import AdapterRegistry
 from openledger_node.config import Config
-from openledger_node.datanets.rows import distinct_rows
-from openledger_node.datanets.version import DatanetVersion, make_version, write_version
+from openledger_node.datanets.version import make_version, write_version
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
@@ -26,36 +24,30 @@ from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.payer import Bought
 from openledger_node.serving.idle_count import IdleCount
 from openledger_node.serving.service import Serving
-from openledger_node.settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
+from openledger_node.settlement.actions import PublishDatanet
 from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import PPM
-from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, Digest, RequestId, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, DatanetId, RequestId
 
-from .economies import OPEN, World, key_of
-from .fake_trained import train_adapter
-from .local_engine import child_engine
+from ..contributors import ROWS
+from ..fake_trained import train_indexed_adapter
+from ..local_engine import child_engine
+from .world import World
 
 NODE = PeerId("node")
 INFER = "/openledger/test/infer/1"
-ADA, BEN = (key_of(name).address for name in ("ada", "ben"))
-TREASURY = Address(key_of("treasury").address)
-ROWS = tuple(
-    Row(prompt=f"What does {name} keep?", completion=f"{name} keeps the {what}.", contributor=account)
-    for account, name, what in ((ADA, "Odile", "harbour"), (BEN, "Rurik", "lighthouse"), (ADA, "Tamsin", "ferry"))
-)
 LAKE = DatanetReference(id="lake", version="1", rows_root=None, weight_ppm=PPM)
+VERSION = make_version(LAKE.id, LAKE.version, ROWS)
 TIMEOUT_S = 30.0
 
 
 @dataclass
-class Shop:
-    """The node's side composed as the daemon composes it, and its guest."""
+class Seller:
+    """The world's node, which sells as the daemon does, and its guest."""
 
     home: Home
     world: World
-    serving: Serving
-    counter: SellerStack
+    stack: SellerStack
     questions: MoneyQueries
     guest: Guest
     peers: MemoryNetwork
@@ -81,14 +73,30 @@ class Shop:
         return bought
 
     def settle_all(self) -> None:
-        """Until every claim is final."""
+        """Settle until every claim is final."""
         ledger = self.world.node.ledger
         self.world.run(lambda: ledger.claims.newest(limit=1) and not ledger.claims.unfinished())
 
+    def train(self) -> Adapter:
+        """Train an adapter of the fake base on ROWS, and keep the Datanet's version."""
+        write_version(self.home, VERSION)
+        return train_indexed_adapter(self.home, LAKE, ROWS)
+
+    def publish(self, adapter: Adapter) -> DatanetId:
+        """Register the Datanet, its version and the adapter, and wait until the chain has them."""
+        world, manifest = self.world, adapter.manifest
+        datanet_id = world.create_datanet()
+        roots = {"rows_root": VERSION.rows_root, "contributors_root": VERSION.contributors_root}
+        world.act(PublishDatanet(datanet_id=datanet_id, **roots))
+        digests = {"artifact": manifest.artifact_digest, "index_root": manifest.index_root or ZERO_DIGEST}
+        world.register(adapter.id, datanet_id, base=FAKE_BASE.digest, **digests)
+        world.run(lambda: world.node.ledger.events.find("DatanetVersion"))
+        return datanet_id
+
 
 @asynccontextmanager
-async def open_shop(root: Path, world: World, *, auditable: bool = True) -> AsyncIterator[Shop]:
-    """Open the node's counter over its engine, and let it be found."""
+async def start_seller(root: Path, world: World, *, auditable: bool = True) -> AsyncIterator[Seller]:
+    """Start the node's engine, and sell its answers over a memory transport."""
     home = Home(root)
     tokenizer = ByteTokenizer()
     engine = child_engine(root)
@@ -107,7 +115,7 @@ async def open_shop(root: Path, world: World, *, auditable: bool = True) -> Asyn
         async with trio.open_nursery() as nursery:
             await nursery.start(engine.run)
             assert engine.profile is not None
-            counter = open_seller(
+            stack = open_seller(
                 world.node,
                 serving=serving,
                 tokenizer=tokenizer,
@@ -120,54 +128,16 @@ async def open_shop(root: Path, world: World, *, auditable: bool = True) -> Asyn
             questions = open_queries(
                 home, world.node, registry=registry, tokenizer=lambda: tokenizer, unseal=lambda content: content
             )
-            guest = Guest(world.payer, seller=counter, serving=serving, tokenizer=tokenizer, auditable=auditable)
+            guest = Guest(world.payer, seller=stack, serving=serving, tokenizer=tokenizer, auditable=auditable)
             peers = MemoryNetwork()
             transport = MemoryTransport(peers, NODE)
             streams = IdleCount()
 
             async def serve(peer: PeerId, stream: trio.abc.Stream) -> None:
                 with streams:
-                    await counter.paid.serve(peer, stream)
+                    await stack.paid.serve(peer, stream)
 
             transport.handle(INFER, serve)
             await nursery.start(transport.run)
-            yield Shop(home, world, serving, counter, questions, guest, peers, streams)
+            yield Seller(home, world, stack, questions, guest, peers, streams)
             nursery.cancel_scope.cancel()
-
-
-def train(home: Home) -> tuple[Adapter, DatanetVersion]:
-    """An adapter of the fake base that learned ROWS, with its index, and the Datanet's version."""
-    version = make_version(LAKE.id, LAKE.version, ROWS)
-    write_version(home, version)
-
-    def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
-        return build_index(folder, [(LAKE, distinct_rows(rows))], ByteTokenizer(), None)
-
-    return train_adapter(home, "lake", datanet=LAKE, rows=ROWS, build_index=build), version
-
-
-def publish(world: World, adapter: Adapter, version: DatanetVersion) -> DatanetId:
-    """Register the Datanet and the adapter, from the node's wallet, and wait until the chain says so."""
-    _act(world, "create", CreateDatanet(name=LAKE.id, treasury=TREASURY, owner_ppm=100_000, licence="CC-BY-4.0"))
-    world.run(lambda: world.node.ledger.events.find("DatanetCreated"))
-    datanet_id = DatanetId(str(world.node.ledger.events.find("DatanetCreated")[-1].arguments["id"]))
-    roots = (version.rows_root, version.contributors_root)
-    _act(world, "version", PublishDatanet(datanet_id=datanet_id, rows_root=roots[0], contributors_root=roots[1]))
-    action = RegisterAdapter(
-        adapter_id=adapter.id,
-        base=FAKE_BASE.digest,
-        artifact=adapter.manifest.artifact_digest,
-        index_root=adapter.manifest.index_root or ZERO_DIGEST,
-        datanets=((datanet_id, PPM),),
-        royalty_ppm=100_000,
-        bond_wei=Wei(10 * OPEN),
-    )
-    _act(world, "adapter", action)
-    world.run(lambda: world.node.deployment.adapter(adapter.id) and world.node.ledger.events.find("DatanetVersion"))
-    return datanet_id
-
-
-def _act(world: World, name: str, action: Action) -> None:
-    wallet = world.node.accounts.wallet
-    world.node.send(world.node.treasury.plan([action], wallet, world.node.ring.signer(wallet), key=name))
-    world.settle()

@@ -1,14 +1,17 @@
-"""A chain with the real contracts on it: simulated in a few milliseconds, or any other that does as it is told."""
+"""The real contracts on a chain, which is simulated in a few milliseconds, or is any other that a test has."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from openledger_node.chain.client import SendRefusedError
+from openledger_node.chain.client import ChainClient, SendRefusedError
+from openledger_node.chain.clients.evm import open_client as open_evm_client
 from openledger_node.chain.clients.simulated import SEED, open_client
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import deploy_network
 from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
+from openledger_node.network_file import Network, Token, network_id_for_development
 from openledger_protocol.chain import ContractCall, TransactionReceipt
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address, Digest, Wei
@@ -30,8 +33,13 @@ class DeployedChain:
     bank: Address = BANK
     bank_key: bytes = BANK_KEY
 
+    @property
+    def network(self) -> Network:
+        """The network that a node would join here."""
+        return network_of(self.client, self.contracts, self.deploy_block)
+
     def read(self, contract: str, function: str, *arguments: object) -> Any:
-        """What a view returns at the latest block."""
+        """Call a view at the latest block."""
         interface = load_contract(contract)
         call = ContractCall(to=self.contracts[contract], data=interface.encode(function, *arguments))
         return interface.decode_result(function, self.client.call(call))
@@ -56,7 +64,7 @@ class DeployedChain:
             assert self.send("OpenToken", "transfer", account, open_wei).is_ok
 
     def events(self, contract: str, *, first: int = 0) -> list[Event]:
-        """All that a contract has said since block `first`."""
+        """Events of a contract since block `first`."""
         interface = load_contract(contract)
         logs = self.client.logs([self.contracts[contract]], first, self.client.head().number)
         return [event for log in logs if (event := interface.decode_log(log))]
@@ -67,6 +75,28 @@ def deployed_chain(client: Any = None, *, seed: bytes = SEED, **settings: Any) -
     client = client or open_client(seed=seed)
     contracts, deploy_block = deploy_network(client, BANK_KEY, pause=client.mine, **settings)
     return DeployedChain(client=client, contracts=contracts, deploy_block=deploy_block)
+
+
+def network_of(client: ChainClient, contracts: dict[str, Address], deploy_block: int, *rpc: str) -> Network:
+    """Describe what was deployed on a chain; a simulated one has no endpoint."""
+    genesis = client.block(0)
+    assert genesis is not None
+    return Network(
+        network=network_id_for_development(genesis.hash),
+        chain_id=client.chain_id(),
+        rpc=rpc or ("http://127.0.0.1:1",),
+        genesis_hash=genesis.hash,
+        deploy_block=deploy_block,
+        contracts=contracts,
+        bootstrap=(),
+        token=Token(symbol="OPEN", decimals=18),
+    )
+
+
+def deploy_over(url: str) -> Network:
+    """Deploy on a development chain behind an endpoint."""
+    with closing(open_evm_client(url)) as client:
+        return network_of(client, *deploy_network(client, BANK_KEY), url)
 
 
 def signed_call(
@@ -96,7 +126,7 @@ def send_call(client: Any, call: ContractCall, *, key: bytes = BANK_KEY, **field
 
 
 def refusal(client: Any, raw: bytes) -> str:
-    """Why a transaction is not taken."""
+    """The reason why a transaction is refused."""
     try:
         client.send(raw)
     except SendRefusedError as error:

@@ -1,4 +1,4 @@
-"""Networks on chains that a test began, and every way to have such a chain: in this process, or in one of its own."""
+"""Chains that do what a test says, in this process or in one of their own."""
 
 import threading
 import time
@@ -10,19 +10,15 @@ from typing import Any, Final, Protocol
 import pytest
 
 from openledger_node.chain.client import ChainClient
-from openledger_node.chain.clients.evm import HttpEndpoint, open_client
+from openledger_node.chain.clients.evm import HttpEndpoint
 from openledger_node.chain.clients.simulated import GENESIS_S, SEED, SimulatedClient
-from openledger_node.chain.dev.constants import BANK_KEY
-from openledger_node.chain.dev.deploy import deploy_network
 from openledger_node.chain.dev.embedded import EmbeddedChain, open_chain
 from openledger_node.chain.dev.launch import find_anvil, start_devnet
 from openledger_node.chain.dev.rpc_methods import RpcMethods
 from openledger_node.chain.dev.rpc_server import RpcServer
 from openledger_node.chain.rpc import RpcError
 from openledger_node.chain.rpc_client import RpcClient
-from openledger_node.network_file import Network, Token, network_id_for_development
 from openledger_protocol.chain import Block
-from openledger_protocol.primitives import Address
 
 TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.005
@@ -49,16 +45,16 @@ WAYS: Final = [
 
 
 class TamedClient(ChainClient, Protocol):
-    """A chain's client, and the chain does what a test says."""
+    """A client of a chain that mines when a test says so."""
 
     def mine(self, count: int = 1) -> Block:
-        """Have that many more blocks; the first holds what waits."""
+        """Mine so many blocks; the first holds the waiting transactions."""
 
     def advance(self, seconds: int) -> Block:
-        """Have one more block, that much later or more."""
+        """Mine one block, so many seconds later or more."""
 
     def ask(self, method: str, params: list[Any]) -> Any:
-        """Any question of JSON-RPC."""
+        """Call any method of JSON-RPC."""
 
 
 class Simulation(SimulatedClient):
@@ -71,6 +67,11 @@ class Simulation(SimulatedClient):
 class _Tamed(RpcClient):
     def __init__(self, url: str) -> None:
         super().__init__(HttpEndpoint(url, TIMEOUT_S))
+
+    def mine(self, count: int = 1) -> Block:
+        for _ in range(count):
+            self.advance(1)
+        return self.head()
 
     def ask(self, method: str, params: list[Any]) -> Any:
         return self._endpoint.ask(method, params)
@@ -103,11 +104,6 @@ LATER_S = (0, 5, 60)
 class AnvilClient(_Tamed):
     """anvil, which mines when it is told to, and reorganises."""
 
-    def mine(self, count: int = 1) -> Block:
-        for _ in range(count):
-            self.advance(1)
-        return self.head()
-
     def advance(self, seconds: int) -> Block:
         for more in LATER_S:
             try:
@@ -130,11 +126,6 @@ class ServedClient(_Tamed):
     def __init__(self, url: str, chain: EmbeddedChain, lock: "threading.RLock") -> None:
         super().__init__(url)
         self._chain, self._lock = chain, lock
-
-    def mine(self, count: int = 1) -> Block:
-        for _ in range(count):
-            self.advance(1)
-        return self.head()
 
     def advance(self, seconds: int) -> Block:
         with self._lock:
@@ -164,28 +155,6 @@ def tamed_chain(way: str, folder: Path) -> Iterator[Any]:
             closing(opened(devnet.url)) as client,
         ):
             yield client
-
-
-def network_of(client: ChainClient, contracts: dict[str, Address], deploy_block: int, *rpc: str) -> Network:
-    """Describe what was deployed on a chain; a simulated one has no endpoint."""
-    genesis = client.block(0)
-    assert genesis is not None
-    return Network(
-        network=network_id_for_development(genesis.hash),
-        chain_id=client.chain_id(),
-        rpc=rpc or ("http://127.0.0.1:1",),
-        genesis_hash=genesis.hash,
-        deploy_block=deploy_block,
-        contracts=contracts,
-        bootstrap=(),
-        token=Token(symbol="OPEN", decimals=18),
-    )
-
-
-def deploy_over(url: str) -> Network:
-    """Deploy on a development chain behind an endpoint."""
-    with closing(open_client(url)) as client:
-        return network_of(client, *deploy_network(client, BANK_KEY), url)
 
 
 @contextmanager

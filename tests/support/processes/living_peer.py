@@ -1,7 +1,8 @@
-"""A peer in a process of its own, told what to do.
+"""A peer in a process of its own, which takes orders from a test.
 
-`python -m support.living_peer FOLDER NETWORK LISTEN [BOOTSTRAP…]` prints a line of JSON with its addresses, then
-answers one line of JSON with another. It keeps itself connected, echoes frames, and notes the gossip that it hears.
+`python -m support.processes.living_peer FOLDER NETWORK LISTEN [BOOTSTRAP…]` prints a line of JSON with its addresses,
+then answers one line of JSON with another. It keeps itself connected, echoes frames, and notes the gossip that it
+hears.
 """
 
 import json
@@ -31,20 +32,20 @@ POLL_S = 0.02
 
 
 class LivingPeer:
-    """The other process, seen from a test."""
+    """The other process, as a test uses it."""
 
     def __init__(
         self, folder: Path, network: str, *, listen: str = LOOPBACK[0], bootstrap: tuple[str, ...] = ()
     ) -> None:
         self.folder = folder
-        words = [sys.executable, "-m", "support.living_peer", str(folder), network, listen, *bootstrap]
+        words = [sys.executable, "-m", "support.processes.living_peer", str(folder), network, listen, *bootstrap]
         self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
         )
 
     @cached_property
     def told(self) -> dict[str, Any]:
-        """What it says once it is up; several start side by side until one is asked for this."""
+        """Its first line, once it is up; several start side by side until one is asked for this."""
         return self._answer()
 
     @property
@@ -95,7 +96,7 @@ async def main(folder: Path, network: str, listen: str, *bootstrap: str) -> None
     transport: Transport = load_plug("transport", "libp2p")(
         identity=ensure_identity(folder), listen=(listen,), serve_rendezvous=True
     )
-    keeper = Connections(
+    connections = Connections(
         transport, network=network, bootstrap=bootstrap, book=AddressBook(folder), random=Random(str(folder))
     )
     for protocol, handler in ((ECHO, echo), (RAISING, _raise), (DEAF, _sleep)):
@@ -105,19 +106,19 @@ async def main(folder: Path, network: str, listen: str, *bootstrap: str) -> None
     async with trio.open_nursery() as nursery:
         await nursery.start(transport.run)
         nursery.start_soon(_note, channel, heard)
-        nursery.start_soon(keeper.run)
+        nursery.start_soon(connections.run)
         _say({"peer_id": transport.peer_id, "addresses": transport.addresses})
         while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
-            _say(await _do(transport, keeper, heard, json.loads(line)))
+            _say(await _do(transport, connections, heard, json.loads(line)))
         nursery.cancel_scope.cancel()
 
 
-async def _do(transport: Transport, keeper: Connections, heard: list[Gossip], told: dict[str, str]) -> Any:
+async def _do(transport: Transport, connections: Connections, heard: list[Gossip], told: dict[str, str]) -> Any:
     match told["do"]:
         case "known":
             return [
                 {"peer_id": peer.peer_id, "learned_from": peer.learned_from, "is_connected": peer.is_connected}
-                for peer in keeper.known()
+                for peer in connections.known()
             ]
         case "publish":
             return await transport.publish(TOPIC, told["text"].encode())

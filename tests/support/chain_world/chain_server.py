@@ -1,4 +1,4 @@
-"""A chain of this process, lent to others: it lives on when they are killed."""
+"""A chain of this process that other processes use over a socket; it lives on when they are killed."""
 
 import tempfile
 import threading
@@ -54,7 +54,7 @@ class RemoteChain:
 
 def _serve(listener: Listener, chain: Any) -> None:
     while True:
-        # Whoever is killed leaves half a question, or an answer that nobody reads.
+        # A process that is killed leaves half a question, or an answer that nobody reads.
         with listener.accept() as connection, suppress(EOFError, OSError):
             while True:
                 method, values, named = connection.recv()

@@ -1,4 +1,4 @@
-"""A real node in a process of its own, for tests that need one."""
+"""A node in a process of its own, as its operator starts and asks it."""
 
 import json
 import os
@@ -7,26 +7,33 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
 from openledger_node.api_key import load_api_key
+from openledger_node.demo.processes import OperatorHome
 from openledger_node.home import Home
 
-from .commands import run_command
+from ..commands import run_command
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TEST_HOME = Home(ROOT / ".home")
-"""Where `make test` keeps the real demo base."""
+"""The data directory in which `make test` keeps the real demo base."""
+
+EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1"}
+"""The settings of a node on a development chain of its own, where what it earns is claimed at once."""
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
+DEADLINE_S = 90.0
 POLL_S = 0.05
+
+Value = TypeVar("Value")
 
 
 @dataclass
@@ -34,7 +41,7 @@ class Node:
     """One running daemon."""
 
     home: Home
-    process: "subprocess.Popen[str]"
+    process: Any  # a Popen; None if somebody else started it
     url: str
     key: str
 
@@ -43,7 +50,7 @@ class Node:
         return {"Authorization": f"Bearer {self.key}"}
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, headers=self.headers, timeout=60)
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=DEADLINE_S)
 
     def status(self) -> dict[str, Any]:
         return command_json(self.home, "status")
@@ -85,25 +92,58 @@ def start_process(home: Home, *flags: str, **environment: str) -> "subprocess.Po
 
 def wait_for_status(home: Home, process: "subprocess.Popen[str]", is_reached: Any) -> dict[str, Any]:
     """Ask the daemon until its status is as wanted."""
-    deadline_s = time.monotonic() + START_TIMEOUT_S
+    read_log = (home.root / "start.log").read_text
+
+    def find() -> dict[str, Any] | None:
+        assert process.poll() is None, read_log()
+        found = ask_status(home)
+        return found if found and is_reached(found) else None
+
+    return wait_for(find, within_s=START_TIMEOUT_S, why=read_log)
+
+
+def wait_for(
+    find: Callable[[], Value | None], *, within_s: float = DEADLINE_S, why: Callable[[], str] = lambda: "not in time"
+) -> Value:
+    """Call a function until it returns a value."""
+    deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s:
-        assert process.poll() is None, (home.root / "start.log").read_text()
-        if (found := ask_status(home)) and is_reached(found):
+        if found := find():
             return found
         time.sleep(POLL_S)
-    raise AssertionError((home.root / "start.log").read_text())
+    raise AssertionError(why())
 
 
-def ask_status(home: Home) -> dict[str, Any] | None:
+def operator_of(home: Home | OperatorHome) -> httpx.Client:
+    """A client of a node's control socket."""
+    transport = httpx.HTTPTransport(uds=str(Home(home.root).socket))
+    return httpx.Client(transport=transport, base_url="http://node", timeout=60)
+
+
+def ask(home: Home | OperatorHome, question: str, /, **arguments: Any) -> Any:
+    """Ask the daemon about money as a command does, without a process for the command."""
+    with operator_of(home) as operator:
+        return operator.post(f"/money/{question}", json=arguments).raise_for_status().json()
+
+
+def is_alive(process_id: int) -> bool:
+    """True while a process runs, whoever started it."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ask_status(home: Home | OperatorHome) -> dict[str, Any] | None:
     """Ask the control socket directly; None while nobody listens there."""
     with socket.socket(socket.AF_UNIX) as probe:  # the HTTP client would leave a socket open that can't connect
         try:
-            probe.connect(str(home.socket))
+            probe.connect(str(Home(home.root).socket))
         except OSError:
             return None
     try:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(home.socket)), timeout=5) as client:
-            found: dict[str, Any] = client.get("http://node/status").json()
+        with operator_of(home) as operator:
+            found: dict[str, Any] = operator.get("/status", timeout=5).json()
             return found
     except httpx.HTTPError:
         return None
@@ -120,6 +160,6 @@ def command_json(home: Home, *words: str, **environment: str) -> dict[str, Any]:
 
 
 def node_environment(home: Home, **more: str) -> dict[str, str]:
-    """Ours, without any setting of the node; on no network, unless `more` says another."""
+    """Our environment without a node's settings; on no network, unless `more` names one."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("OPENLEDGER_")}
     return {**ours, "OPENLEDGER_HOME": str(home.root), "OPENLEDGER_NODE_NETWORK": "local", **more}

@@ -12,10 +12,9 @@ from typing import Any
 from openledger_node.home import Home
 from openledger_protocol.signatures import address_of
 
-from .nodes import Node, command_json, running_node
-from .pages import operator_of
+from .nodes import Node, command_json, operator_of, running_node
 
-EMBEDDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_NODE_AUTO_BOND": "false"}
+UNBONDED = {"OPENLEDGER_NODE_NETWORK": "auto", "OPENLEDGER_NODE_AUTO_BOND": "false"}
 """Without a bond nothing is claimed, so that the answers' texts stay."""
 FAKED = ("--trainer", "fake", "--base", "fake")
 NAME = "inverter-notes"
@@ -75,14 +74,16 @@ def account_of(name: str) -> str:
 
 @contextmanager
 def taught_node(home: Home) -> Iterator[Node]:
-    """A node on a chain of its own with such an adapter, published."""
-    with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+    """A node on a chain of its own that has published such an adapter."""
+    with running_node(home, "--backend", "fake", **UNBONDED) as node:
         _teach(home)
         yield node
 
 
-def buy(home: Home, text: str | None = None, *, model: str = NAME, question: str = QUESTION) -> dict[str, Any]:
-    """Have the guest buy an answer, in these very words where there are any; its receipt."""
+def buy_as_guest(
+    home: Home, text: str | None = None, *, model: str = NAME, question: str = QUESTION
+) -> dict[str, Any]:
+    """Have the guest buy an answer, in these very words where there are any, and return its receipt."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": question}],
@@ -101,7 +102,7 @@ def buy(home: Home, text: str | None = None, *, model: str = NAME, question: str
 
 def _teach(home: Home) -> None:
     def run(*words: str) -> dict[str, Any]:
-        return command_json(home, *words, **EMBEDDED)
+        return command_json(home, *words, **UNBONDED)
 
     folder = home.root / "rows"
     folder.mkdir()

@@ -169,7 +169,7 @@ class Stranger:
                 return body
 
     async def ask_ads(self, first: Fields) -> list[Fields]:
-        """All that offer what we want, by the word of one of them."""
+        """Advertisements that offer what we want, by the word of one of them."""
         stream = await self.open_stream(first, "ads")
         await send(stream, "get", count_max=64)
         found = [open_advertisement(self.id, content) for content in (await receive(stream))["ads"]]
@@ -271,7 +271,7 @@ def calldata(function: str, *values: Any) -> str:
 
 
 def done(bid: Fields, salts: dict[str, str], text: str, ids: list[int]) -> Fields:
-    """What the receipt must say of what was agreed on and given."""
+    """The receipt's fields, by what was agreed on and given."""
     tokens_out = min(len(ids), len(text.encode()))
     amount = str(price(bid["terms"], len(PROMPT), tokens_out))
     asked = {"messages": QUESTION, "sampling": SAMPLING, "seed": "7"}

@@ -1,0 +1,218 @@
+"""Accounts that call the contracts themselves: a payer, a node, owners, and a stranger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
+from openledger_protocol.chain import TransactionReceipt
+from openledger_protocol.claims import (
+    AdapterTerms,
+    ChannelBalance,
+    DatanetTerms,
+    SkipCode,
+    compute_claim,
+    skip_codes,
+    skipped_mask,
+)
+from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain
+from openledger_protocol.epoch import Params, epoch_at
+from openledger_protocol.events import Event
+from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, ChannelId, DatanetId, Salt, Wei
+from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Part, Payout, items_hash
+from openledger_protocol.signatures import address_of, sign_digest
+
+from ..signed import AUTHORIZER, AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER, SIGNER_KEY, account, digest
+from .deployed import DeployedChain, deployed_chain
+
+OWNER_KEYS = [bytes([number]) * 32 for number in range(11, 15)]
+STRANGER_KEY = b"\x21" * 32
+PROTOCOL, PAYOUT, TREASURY_1, TREASURY_2 = (account(number) for number in range(0x51, 0x55))
+
+OPEN = 10**18
+FORTUNE_WEI = 10**7 * OPEN
+DEPOSIT_WEI = 100 * OPEN
+WITHDRAW_DELAY_S = 40
+ADAPTERS = [BASE_ONLY, *(AdapterId(digest(digit)) for digit in "abc")]
+"""The base alone; one of two Datanets; one of one; one of none."""
+
+
+@dataclass(kw_only=True)
+class ContractWorld:
+    """A chain, the channels of its payer, and the registries' entries as values of the protocol."""
+
+    chain: DeployedChain
+    params: Params = DEVELOPMENT_PARAMS
+    registry: dict[AdapterId, AdapterTerms] = field(default_factory=dict)
+    datanets: dict[DatanetId, DatanetTerms] = field(default_factory=dict)
+    num_channels: int = 0
+
+    @property
+    def payments(self) -> Domain:
+        """The domain of PaymentChannels."""
+        return payments_domain(self.chain.client.chain_id(), self.chain.contracts["PaymentChannels"])
+
+    @property
+    def rewards(self) -> Domain:
+        """The domain of AttributionRewards."""
+        return rewards_domain(self.chain.client.chain_id(), self.chain.contracts["AttributionRewards"])
+
+    @property
+    def now_s(self) -> int:
+        """The latest block's time."""
+        return self.chain.client.head().timestamp_s
+
+    def wait(self, seconds: int) -> None:
+        """Mine a block that much later."""
+        self.chain.client.advance(seconds)
+
+    def must(self, contract: str, function: str, *arguments: object, key: bytes) -> TransactionReceipt:
+        """Send what has to succeed."""
+        receipt = self.chain.send(contract, function, *arguments, key=key)
+        assert receipt.is_ok, f"{contract}.{function} was refused"
+        return receipt
+
+    def events_of(self, receipt: TransactionReceipt, contract: str) -> list[Event]:
+        """Events of a contract in one transaction."""
+        found = self.chain.events(contract, first=receipt.block_number)
+        return [event for event in found if event.transaction_hash == receipt.transaction_hash]
+
+    def balance(self, account_: Address) -> int:
+        """The wei credited to an account, to be withdrawn."""
+        found: int = self.chain.read("AttributionRewards", "balanceOf", account_)
+        return found
+
+    # ---- channels
+
+    def new_config(self, **changes: Any) -> ChannelConfig:
+        """A channel that nobody has opened yet."""
+        self.num_channels += 1
+        fields: dict[str, Any] = {
+            "payer": PAYER,
+            "authorizer": AUTHORIZER,
+            "node": NODE,
+            "withdraw_delay_s": WITHDRAW_DELAY_S,
+            "salt": Salt("0x" + self.num_channels.to_bytes(32, "big").hex()),
+        }
+        return ChannelConfig(**{**fields, **changes})
+
+    def open(self, amount_wei: int = DEPOSIT_WEI, **changes: Any) -> ChannelConfig:
+        """Open a channel of the payer's, at once."""
+        config = self.new_config(**changes)
+        self.must("PaymentChannels", "open", config, amount_wei, key=PAYER_KEY)
+        return config
+
+    def id_of(self, config: ChannelConfig) -> ChannelId:
+        """The channel's id on this network."""
+        return channel_id(config, self.payments)
+
+    def channel(self, config: ChannelConfig) -> ChannelBalance:
+        """A channel's deposit and claims on the chain."""
+        row = self.chain.read("PaymentChannels", "channelOf", self.id_of(config))
+        return ChannelBalance(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
+
+    def voucher(self, config: ChannelConfig, max_claimable_wei: int, *, key: bytes = AUTHORIZER_KEY) -> SignedVoucher:
+        """A voucher for a channel."""
+        voucher = Voucher(channel_id=self.id_of(config), max_claimable_wei=Wei(max_claimable_wei))
+        return SignedVoucher(voucher=voucher, signature=sign_digest(key, voucher_digest(voucher, self.payments)))
+
+    # ---- claims
+
+    def item(self, amounts: Sequence[int], *, start: int = 0, config: ChannelConfig | None = None) -> Item:
+        """A sound item, of a new channel if none is given; `amounts` are its parts by adapter."""
+        config, end = config or self.open(), start + sum(amounts)
+        return Item(
+            config=config,
+            max_claimable_wei=Wei(end),
+            signature=self.voucher(config, end).signature,
+            from_wei=Wei(start),
+            to_wei=Wei(end),
+            parts=tuple(Part(adapter=i, amount_wei=Wei(amount)) for i, amount in enumerate(amounts) if amount),
+        )
+
+    def claim_of(self, items: Sequence[Item], adapters: Sequence[AdapterId] = ADAPTERS) -> EpochClaim:
+        """The node's next claim, for these items."""
+        return EpochClaim(
+            node=NODE,
+            seq=self.chain.read("PaymentChannels", "nextSeq", NODE),
+            epoch=epoch_at(self.now_s + 1, DEVELOPMENT_WINDOWS),
+            items_hash=items_hash(adapters, items),
+            receipts_root=digest("e"),
+            count=len(items),
+        )
+
+    def claim(
+        self, items: Sequence[Item], adapters: Sequence[AdapterId] = ADAPTERS
+    ) -> tuple[ClaimRecord, list[SkipCode | None], TransactionReceipt]:
+        """Send the node's next claim, and return our own record of it, our codes, and the transaction."""
+        balances = {self.id_of(item.config): self.channel(item.config) for item in items}
+        codes = skip_codes(NODE, items, len(adapters), balances, self.payments)
+        claim = self.claim_of(items, adapters)
+        receipt = self.must("PaymentChannels", "claim", claim, adapters, items, b"", key=SIGNER_KEY)
+        record = compute_claim(
+            claim,
+            adapters,
+            items,
+            skipped=skipped_mask(codes),
+            claimed_at_s=self.now_s,
+            params=self.params,
+            registry=self.registry,
+            datanets=self.datanets,
+        )
+        return record, codes, receipt
+
+    def propose(self, record: ClaimRecord, payouts: Sequence[Payout], *, leaves: int = 0, root: str = "") -> None:
+        """Propose a claim's payouts, with any root where none is given."""
+        count = leaves or len(payouts)
+        root = root or (digest("9") if count else ZERO_DIGEST)
+        self.must("AttributionRewards", "propose", record, root, count, payouts, b"", key=SIGNER_KEY)
+
+    def finalize(self, record: ClaimRecord, payouts: Sequence[Payout], **proposed: Any) -> TransactionReceipt:
+        """Propose a claim's payouts, and finalize them once they may be."""
+        self.propose(record, payouts, **proposed)
+        self.wait(DEVELOPMENT_WINDOWS.window_s)
+        return self.must("AttributionRewards", "finalize", record, payouts, key=STRANGER_KEY)
+
+
+Kind = TypeVar("Kind", bound=ContractWorld)
+
+
+def open_contract_world(kind: type[Kind] = ContractWorld) -> Kind:  # type: ignore[assignment]  # its own default
+    """Deploy, fund everybody, bond the node, found two Datanets and register three adapters."""
+    world = kind(chain=deployed_chain(params=DEVELOPMENT_PARAMS, treasury=PROTOCOL))
+    people = {PAYER_KEY: "PaymentChannels", NODE_KEY: "NodeStaking", **dict.fromkeys(OWNER_KEYS, "ModelRegistry")}
+    for key, contract in people.items():
+        world.chain.fund(address_of(key), open_wei=FORTUNE_WEI)
+        world.must("OpenToken", "approve", world.chain.contracts[contract], 2**256 - 1, key=key)
+    for key in (SIGNER_KEY, STRANGER_KEY):
+        world.chain.fund(address_of(key))
+    world.must("NodeStaking", "bond", DEVELOPMENT_PARAMS.min_stake_wei, key=NODE_KEY)
+    world.must("NodeStaking", "setSigner", SIGNER, key=NODE_KEY)
+    world.must("NodeStaking", "setPayout", PAYOUT, key=NODE_KEY)
+    _register(world)
+    return world
+
+
+def _register(world: ContractWorld) -> None:
+    first = _found(world, OWNER_KEYS[0], TREASURY_1, 100_000)
+    second = _found(world, OWNER_KEYS[1], TREASURY_2, 0)
+    both = tuple(sorted([(first, 333_333), (second, 666_667)]))
+    for adapter_id, key, royalty_ppm, datanets in (
+        (ADAPTERS[1], OWNER_KEYS[2], 123_457, both),
+        (ADAPTERS[2], OWNER_KEYS[3], 0, ((second, 1_000_000),)),
+        (ADAPTERS[3], OWNER_KEYS[2], 7, ()),
+    ):
+        ids, weights = [id_ for id_, _ in datanets], [ppm for _, ppm in datanets]
+        base, artifact, index = digest("1"), digest("2"), digest("3")
+        arguments = (adapter_id, base, artifact, index, ids, weights, royalty_ppm)
+        world.must("ModelRegistry", "register", *arguments, key=key)
+        world.registry[adapter_id] = AdapterTerms(owner=address_of(key), royalty_ppm=royalty_ppm, datanets=datanets)
+
+
+def _found(world: ContractWorld, key: bytes, treasury: Address, owner_ppm: int) -> DatanetId:
+    receipt = world.must("DatanetRegistry", "create", "harbour", treasury, owner_ppm, "CC-BY-4.0", key=key)
+    [event] = world.events_of(receipt, "DatanetRegistry")
+    datanet_id = DatanetId(str(event.arguments["id"]))
+    world.datanets[datanet_id] = DatanetTerms(owner=address_of(key), owner_ppm=owner_ppm, treasury=treasury)
+    return datanet_id

@@ -1,0 +1,63 @@
+"""An owner of Datanets and adapters, who publishes them by the plans that commands make."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from openledger_node.accounting.transactions import TransactionPlanner
+from openledger_node.datanets.store import OwnDatanets
+from openledger_node.home import Home
+from openledger_node.keystore import ensure_development_wallet
+from openledger_node.models.adapters import Adapter
+from openledger_protocol.adapter import DatanetReference
+from openledger_protocol.constants import PPM
+from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import Address
+
+from ..contributors import ACCOUNTS, CONTRIBUTED
+from ..fake_trained import train_indexed_adapter
+from .world import OPEN, World
+
+
+@dataclass
+class DatanetOwner:
+    """A data directory with a funded wallet, on a world's chain."""
+
+    home: Home
+    world: World
+    planner: TransactionPlanner
+    account: Address
+
+    @property
+    def own(self) -> OwnDatanets:
+        return OwnDatanets(self.home)
+
+    def do(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        """Plan it, agree, and wait until the chain has it and the ledger has read that."""
+        plan = self.planner.plan(verb, arguments, None)
+        sent = self.planner.act(plan["plan"])
+        outbox = self.world.node.ledger.outbox
+        self.world.run(lambda: all(outbox.find(each["key"]).block_number for each in sent))  # type: ignore[union-attr]
+        self.world.settle()
+        found = [outbox.find(each["key"]) for each in sent]
+        assert {each.state for each in found if each} <= {"mined", "final"}
+        return plan
+
+    def approve(self, rows: tuple[Row, ...] = CONTRIBUTED) -> None:
+        """Contribute rows to the Datanet, and approve them."""
+        batch = self.own.contribute("lake", rows, ACCOUNTS)
+        self.own.approve("lake", batch.digest, {})
+
+    def train(self) -> Adapter:
+        """Train an adapter on the newest version."""
+        version, rows = self.own.version_rows("lake")
+        reference = DatanetReference(
+            id=version.id, version=version.version, rows_root=version.rows_root, weight_ppm=PPM
+        )
+        return train_indexed_adapter(self.home, reference, rows)
+
+
+def open_owner(home: Home, world: World) -> DatanetOwner:
+    """An owner with 100 OPEN."""
+    account = ensure_development_wallet(home, world.node.network.network).address
+    world.chain.fund(account, open_wei=100 * OPEN)
+    return DatanetOwner(home=home, world=world, planner=TransactionPlanner(home, world.node), account=account)

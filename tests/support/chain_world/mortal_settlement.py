@@ -1,0 +1,59 @@
+"""A node's money in a process of its own, on a chain that lives on when that process is killed.
+
+`python -m support.chain_world.mortal_settlement` reads lives, a line each: the node's folder, socket of the chain, a
+fail point (or `*`), and how often it may be passed: the last time ends the process by SIGKILL. It answers with the
+exit code.
+"""
+
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from openledger_protocol.attribution import Share
+from openledger_protocol.primitives import AdapterId
+
+from .. import lives
+from ..contributors import ADA, BEN
+from ..lives import DONE, STUCK, run_lives
+from ..signed import digest
+from .chain_server import RemoteChain
+from .world import World, open_session
+
+NETWORK = "network.pickle"
+STEPS_MAX = 400
+STEPS_IDLE = 35
+"""So long after the last claim nothing more may come: an interval between claims is over."""
+
+ADAPTER = AdapterId(digest("a"))
+open_lives = partial(lives.open_lives, "support.chain_world.mortal_settlement")
+
+
+def _live(folder: Path, chain: str, fail_point: Callable[[str], None]) -> int:
+    """Step until all claims are over and no other comes; the chain makes a block after each step."""
+    client = RemoteChain(chain)
+    network = pickle.loads((folder / NETWORK).read_bytes())
+    node = open_session(folder, client, network, "node", fail_point=fail_point)
+    num_idle = 0
+    for _ in range(STEPS_MAX):
+        node.step()
+        client.advance(1)
+        is_over = not node.ledger.claims.unfinished() and not node.ledger.outbox.unfinished()
+        num_idle = num_idle + 1 if is_over and node.ledger.claims.newest(limit=1) else 0
+        if num_idle == (STEPS_IDLE if node.ledger.receipts.unclaimed() else 2):
+            return DONE
+    return STUCK
+
+
+def prepare(world: World, folder: Path) -> tuple[Share, ...]:
+    """Let lives find the network, and register an adapter of one Datanet; returns shares of an answer of it."""
+    (folder / NETWORK).write_bytes(pickle.dumps(world.chain.network))
+    datanet_id = world.create_datanet()
+    world.register(ADAPTER, datanet_id)
+    accounts = sorted((ADA, BEN), key=str.lower)
+    parts = zip(accounts, (400_000, 600_000), strict=True)
+    return tuple(Share(datanet_id=datanet_id, account=account, ppm=ppm) for account, ppm in parts)
+
+
+if __name__ == "__main__":
+    run_lives(_live)

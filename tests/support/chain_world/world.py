@@ -1,0 +1,170 @@
+"""Two nodes' sessions on a chain with the real contracts, the one paying the other, and receipts as they come."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from openledger_node.config import Config
+from openledger_node.keystore import key_from_private
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.ledger.receipts import Draft, ReceiptRow
+from openledger_node.network_file import Network
+from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, RegisterAdapter
+from openledger_node.settlement.open import prepare_development
+from openledger_node.settlement.session import KeyRing, NetworkSession, NodeAccounts
+from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.constants import PPM
+from openledger_protocol.eip712 import digest_word, hex_digest
+from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, ChannelId, DatanetId, RequestId, Wei
+
+from ..contributors import TREASURY
+from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest
+from .contract_world import OPEN, ContractWorld
+from .deployed import deployed_chain
+
+KEYS = {"node": (NODE_KEY, SIGNER_KEY, b"\x05" * 32), "payer": (PAYER_KEY, b"\x06" * 32, AUTHORIZER_KEY)}
+"""The wallet, signer and authorizer of each session."""
+
+STEPS_MAX = 200
+
+
+@dataclass(kw_only=True)
+class World(ContractWorld):
+    """A chain, a node's session on it, and a payer's."""
+
+    node: NetworkSession
+    payer: NetworkSession
+    num_receipts: int = 0
+    num_actions: int = 0
+    configs: dict[ChannelId, ChannelConfig] = field(default_factory=dict)
+
+    def settle(self, seconds: int = 1) -> None:
+        """Let both sides read the chain and act, then mine a block."""
+        self.node.step()
+        self.payer.step()
+        self.wait(seconds)
+
+    def run(self, is_reached: Callable[[], object], *, seconds: int = 1) -> None:
+        """Settle until something is so."""
+        for _ in range(STEPS_MAX):
+            if is_reached():
+                return
+            self.settle(seconds)
+        raise AssertionError("it never came to be")
+
+    def act(self, action: Action, *, by: NetworkSession | None = None) -> None:
+        """Have the node or the payer sign and send what an action takes."""
+        side = by or self.node
+        wallet = side.accounts.wallet
+        self.num_actions += 1
+        steps = side.treasury.plan([action], wallet, side.ring.signer(wallet), key=f"action {self.num_actions}")
+        side.send(steps)
+
+    def open_channel(self, amount_wei: int = 10 * OPEN) -> ChannelId:
+        """Have the payer's session open a channel, and wait until it is final."""
+        config = self.new_config()
+        key = self.id_of(config)
+        self.configs[key] = config
+        for side in (self.node, self.payer):
+            side.ledger.channels.ensure(key, config, now_ns=1)
+        self.act(OpenChannel(config=config, amount_wei=Wei(amount_wei)), by=self.payer)
+        final, channel = self.chain.client.finalized_number, self.node.deployment.channel
+        self.run(lambda: channel(key, block_number=final()).deposit_wei == amount_wei)
+        return key
+
+    def create_datanet(self) -> DatanetId:
+        """Register a Datanet of the node's."""
+        self.act(CreateDatanet(name="lake", treasury=TREASURY, owner_ppm=100_000, licence="CC-BY-4.0"))
+        self.run(lambda: self.node.ledger.events.find("DatanetCreated"))
+        return DatanetId(str(self.node.ledger.events.find("DatanetCreated")[-1].arguments["id"]))
+
+    def register(self, adapter_id: AdapterId, datanet_id: DatanetId, **described: Any) -> None:
+        """Register an adapter of the node's that one Datanet has taught; `described` are its digests."""
+        action = RegisterAdapter(
+            adapter_id=adapter_id,
+            datanets=((datanet_id, PPM),),
+            royalty_ppm=100_000,
+            bond_wei=Wei(10 * OPEN),
+            **{"base": digest("1"), "artifact": digest("2"), "index_root": digest("3"), **described},
+        )
+        self.act(action)
+        self.run(lambda: self.node.deployment.adapter(adapter_id))
+
+    def earn(
+        self,
+        channel: ChannelId,
+        amount_wei: int,
+        *,
+        adapter_id: AdapterId = BASE_ONLY,
+        shares: tuple[Share, ...] = (),
+    ) -> ReceiptRow:
+        """A receipt as serving makes one: covered by a voucher, committed, signed."""
+        self.num_receipts += 1
+        request_id = RequestId("0x" + self.num_receipts.to_bytes(32, "big").hex())
+        ledger = self.node.ledger
+        row = ledger.channels.find(channel)
+        assert row is not None
+        ledger.channels.raise_ceiling(self.voucher(self.configs[channel], row.charged_wei + amount_wei))
+
+        def build(seq: int, cumulative_wei: Wei) -> Receipt:
+            return Receipt(
+                channel_id=channel,
+                seq=seq,
+                adapter_id=adapter_id,
+                amount_wei=Wei(amount_wei),
+                cumulative_wei=cumulative_wei,
+                algo_id=1,
+                flags=1,
+                nonce_commit=ZERO_DIGEST,
+                shares_hash=shares_hash(shares),
+                work=replace(WORK, request_id=request_id),
+            )
+
+        draft = Draft(
+            build=build,
+            digest=lambda receipt: hex_digest(receipt_digest(receipt, self.payments)),
+            channel_id=channel,
+            amount_wei=Wei(amount_wei),
+            shares=shares,
+            secured_wei=Wei(10**30),
+        )
+        kept = ledger.receipts.commit(draft, now_ns=self.num_receipts)
+        ledger.receipts.sign(kept.digest, self.node.ring.sign(self.node.accounts.signer, digest_word(kept.digest)))
+        return kept
+
+
+@contextmanager
+def open_world(root: Path, client: Any = None) -> Iterator[World]:
+    """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client."""
+    chain = deployed_chain(client)
+    node, payer = (open_session(root, chain.client, chain.network, name) for name in KEYS)
+    world = World(chain=chain, node=node, payer=payer)
+    try:
+        for side in (node, payer):
+            chain.fund(side.accounts.wallet, coin_wei=OPEN, open_wei=1_000 * OPEN)
+            chain.fund(side.accounts.signer, coin_wei=OPEN)
+        prepare_development(node)
+        world.run(lambda: node.deployment.is_signer(node.accounts.wallet, node.accounts.signer))
+        yield world
+    finally:
+        for side in (node, payer):
+            side.ledger.close()
+
+
+def open_session(root: Path, client: Any, network: Network, name: str, **options: Any) -> NetworkSession:
+    """The session of the node or of the payer, over a ledger of its own."""
+    wallet, signer, authorizer = keys = [key_from_private(key) for key in KEYS[name]]
+    ring = KeyRing()
+    ring.add(*keys)
+    return NetworkSession(
+        network=network,
+        client=client,
+        ledger=open_ledger(root / f"{name}.db"),
+        accounts=NodeAccounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
+        ring=ring,
+        config=Config(),
+        **options,
+    )

@@ -1,0 +1,233 @@
+"""A network of three nodes on the fake model, whose processes may be killed.
+
+Nodes are asked over their control sockets, since a command takes a second.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from openledger_node.api_key import load_api_key
+from openledger_node.demo.processes import OperatorHome, Process, closing_all
+from openledger_node.demo.town import COMMON, Say, Town
+from openledger_node.home import Home
+from openledger_node.network_file import join_network
+
+from .nodes import DEADLINE_S, Node, ask, ask_status, operator_of, wait_for
+from .replies import Reply
+
+FAKE = {
+    **COMMON,
+    "OPENLEDGER_INFERENCE_BACKEND": "fake",
+    "OPENLEDGER_INFERENCE_BASE": "fake",
+    "OPENLEDGER_INFERENCE_CONTEXT_MAX": "8000",
+    "OPENLEDGER_PAYER_STALL_TIMEOUT_S": "4",
+    "OPENLEDGER_MARKET_VOUCHER_TIMEOUT_S": "3",
+    "OPENLEDGER_SETTLEMENT_CLAIM_INTERVAL_S": "1",
+}
+STAKE_WEI, DEPOSIT_WEI = str(100 * 10**18), str(10**18)
+FINAL_BLOCKS = 4
+"""A deposit counts once no reorg can take it back."""
+
+WHOLE_TOKENS = 7_000
+"""More than any request of a test asks for; the fake answers the same every time."""
+
+OWN_WEI, CHEAP_WEI = str(14 * 10**16), str(2 * 10**16)
+"""The prices of A and of B for 1,000 tokens in and 1,000 out; B is not much faster."""
+
+ROUNDS = (40, 120, 80, 60)
+LOST, ROUNDS_MAX = 5, 40
+
+
+@dataclass(kw_only=True)
+class RunningNetwork(Town):
+    """A chain, a bootstrap node, the sellers A and B, and the requester R."""
+
+    say: Say = lambda _: None
+    settings: Mapping[str, str] = field(default_factory=lambda: FAKE)
+    whole: str = ""  # the answer, undisturbed and longer than any that is asked for
+    replies: list[Reply] = field(default_factory=list)
+
+    @property
+    def sellers(self) -> tuple[OperatorHome, OperatorHome]:
+        """A and B."""
+        return self.a, self.b
+
+    def begin(self) -> None:
+        """Start all processes, and wait until the nodes know each other, have staked and have opened channels."""
+        self.begin_chain()
+        self.make_nodes()
+        for node in self.nodes:
+            node.start_daemon()
+        for node in self.nodes:
+            self.wait_until_among_others(node)
+        for seller in self.sellers:
+            act(seller, "stake add", amount_wei=STAKE_WEI)
+            act(self.r, "channels open", node=status_of(seller)["address"], amount_wei=DEPOSIT_WEI)
+        wait_for(lambda: all(ask(seller, "stake")["bonded_wei"] == STAKE_WEI for seller in self.sellers))
+        wait_for(lambda: len(ask(self.r, "channels")["channels"]) == len(self.sellers))
+        self.wait_for_blocks(FINAL_BLOCKS)
+        self.whole = answer_of(self.a, WHOLE_TOKENS)  # its own engine's, which costs nothing
+        assert len(self.whole) == WHOLE_TOKENS
+
+    def wait_until_among_others(self, node: OperatorHome) -> None:
+        """Wait until a node is connected with both others, and knows that A and B sell."""
+        others = {_peer_id(other) for other in self.nodes if other is not node}
+        sellers = {_peer_id(other) for other in self.sellers if other is not node}
+        _peer_id(node)  # it is on its network, and can be asked
+
+        def find() -> bool:
+            peers = {peer["peer_id"]: peer for peer in ask(node, "peers")["peers"]}
+            connected = {name for name, peer in peers.items() if peer["is_connected"]}
+            return others <= connected and all(peers[name]["serves"] for name in sellers)
+
+        wait_for(find)
+
+    def wait_for_blocks(self, count: int) -> None:
+        """Wait until the chain has so many more blocks."""
+        first: int = ask(self.r, "network")["block"]
+        wait_for(lambda: ask(self.r, "network")["block"] >= first + count)
+
+    def start_node(self, name: str) -> OperatorHome:
+        """Start one more node without waiting for it."""
+        node = self._node(name, None, {})
+        node.start_daemon()
+        return node
+
+    def kill_node(self, node: OperatorHome) -> None:
+        """Kill a daemon in the middle of whatever it does."""
+        assert node.daemon is not None
+        node.daemon.kill()
+        node.close()
+
+    def buy(self, *max_tokens: int) -> None:
+        """Ask for answers as R, one after the other; the market decides who serves them."""
+        for each in max_tokens:
+            answer_of(self.r, each)
+
+    @contextmanager
+    def asking(self, *max_tokens: int) -> Iterator[list[Reply]]:
+        """Requests of R that run meanwhile, each of which has begun; at the end all have ended."""
+        replies = [Reply(max_tokens=each) for each in max_tokens]
+        self.replies += replies
+        node = node_of(self.r)
+        readers = [threading.Thread(target=reply.read, args=(node,)) for reply in replies]
+        for reader in readers:
+            reader.start()
+        try:
+            for reply in replies:
+                assert reply.started.wait(DEADLINE_S)
+            yield replies
+        finally:
+            for reader in readers:
+                reader.join(DEADLINE_S)
+
+    def _node(self, name: str, models: Path | None, settings: dict[str, str]) -> OperatorHome:
+        node = self._home(name, {**self.settings, **settings})
+        join_network(Home(node.root), self.network)  # without a process for the command
+        return node
+
+
+@contextmanager
+def running_network(root: Path) -> Iterator[RunningNetwork]:
+    """Three nodes that know each other; R has channels with A and B."""
+    with closing_all() as opened:
+        running = RunningNetwork(root=root, opened=opened)
+        running.begin()
+        yield running
+
+
+@contextmanager
+def network_with_sales(root: Path, *, cheap_wei: str = CHEAP_WEI) -> Iterator[RunningNetwork]:
+    """The same after a while: A has sold, earned and claimed while B was paused; now it loses its bids to B."""
+    with closing_all() as opened:
+        settings = {**FAKE, "OPENLEDGER_PAYER_DEPOSIT_WEI": DEPOSIT_WEI}
+        running = RunningNetwork(root=root, opened=opened, settings=settings)
+        running.begin()
+        answer_of(running.b, WHOLE_TOKENS)  # so that it knows how fast it is, as A does
+        tell(running.a, "/price", price_wei=OWN_WEI)
+        tell(running.b, "/price", price_wei=cheap_wei)
+        tell(running.b, "/pause")
+        running.buy(*ROUNDS)
+        wait_for(lambda: ask(running.a, "rewards")["claims"])
+        running.buy(ROUNDS[0])
+        tell(running.b, "/resume")
+        _lose_bids(running, cheap_wei)
+        yield running
+        in_parallel(*(node.close for node in running.nodes))
+
+
+def _lose_bids(running: RunningNetwork, cheap_wei: str) -> None:
+    """Buy until A has lost a few bids."""
+    cheap = status_of(running.b)["address"]
+    wait_for(lambda: any(peer["serves"] for peer in ask(running.r, "peers")["peers"] if peer["wallet"] == cheap))
+    for _ in range(ROUNDS_MAX):
+        running.buy(30)
+        lost = status_of(running.a)["bids_lost"]
+        if sum(bid["winner_price_wei"] == cheap_wei for bid in lost) >= LOST:
+            return
+    raise AssertionError(f"A has lost too few bids: {lost}")
+
+
+# ---- one of its nodes
+
+
+def status_of(node: OperatorHome) -> dict[str, Any]:
+    """The status of a daemon, which must not have ended."""
+    assert node.daemon is not None
+    assert node.daemon.is_alive, node.daemon.last_words()
+    return wait_for(lambda: ask_status(node))
+
+
+def node_of(node: OperatorHome) -> Node:
+    """The same node as a `Node`, without its process."""
+    home = Home(node.root)
+    return Node(home=home, process=None, url=status_of(node)["api"]["url"], key=load_api_key(home))
+
+
+def act(node: OperatorHome, command: str, /, **arguments: str) -> None:
+    """Have a node send the transactions of a command; they are on the chain some blocks later."""
+    plan = ask(node, "plan", verb=command, arguments=arguments)
+    ask(node, "act", plan=plan["plan"])
+
+
+def tell(node: OperatorHome, path: str, **wanted: str) -> None:
+    """Give a node an order of its operator's."""
+    with operator_of(node) as operator:
+        answer = operator.post(path, json=wanted)
+    assert answer.is_success, answer.text
+
+
+def answer_of(node: OperatorHome, max_tokens: int) -> str:
+    """Ask a node's API, and return the answer."""
+    reply = Reply(max_tokens=max_tokens)
+    reply.read(node_of(node))
+    assert reply.error is None, reply.error
+    return reply.text
+
+
+def kill_with_children(process: Process) -> None:
+    """Kill a process that works in a child of its own, the child first."""
+    threads = Path(f"/proc/{process.process_id}/task").glob("*/children")
+    for child in [int(child) for thread in threads for child in thread.read_text().split()]:
+        os.kill(child, signal.SIGKILL)
+    process.kill()
+    process.close()
+
+
+def in_parallel(*calls: Callable[[], object]) -> None:
+    """Call all at once."""
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(call) for call in calls]:
+            done.result()
+
+
+def _peer_id(node: OperatorHome) -> str:
+    found: str = wait_for(lambda: status_of(node)["peer_id"])
+    return found

@@ -1,0 +1,76 @@
+"""Streamed answers of a node's API, which may break off at any time."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from .nodes import Node
+
+ENDLESS = "on and on..."
+
+
+@dataclass(kw_only=True)
+class Reply:
+    """A streamed request and its answer so far."""
+
+    max_tokens: int
+    request_id: str | None = None
+    text: str = ""
+    finish_reason: str | None = None
+    status: int | None = None
+    error: dict[str, Any] | None = None
+    is_cut: bool = False  # the connection broke: whoever answered is gone
+    started: threading.Event = field(default_factory=threading.Event)  # its first piece is here, or its end
+
+    @property
+    def is_whole(self) -> bool:
+        """True if it has all the tokens that were asked for."""
+        return self.finish_reason == "length" and len(self.text) == self.max_tokens
+
+    @property
+    def has_ended(self) -> bool:
+        """True if nothing more will come."""
+        return bool(self.finish_reason or self.error or self.is_cut)
+
+    def read(self, node: Node) -> None:
+        """Ask a node, and read to the end."""
+        body = {
+            "model": "fake",
+            "messages": [{"role": "user", "content": ENDLESS}],
+            "max_tokens": self.max_tokens,
+            "temperature": 0,
+            "stream": True,
+        }
+        try:
+            with node.client() as client, client.stream("POST", "/v1/chat/completions", json=body) as response:
+                self.status = response.status_code
+                if response.is_error:
+                    self.error = json.loads(response.read())["error"]
+                for event in _events(response):
+                    self._take(event)
+        except httpx.TransportError:
+            self.is_cut = True
+        finally:
+            self.started.set()
+
+    def _take(self, event: dict[str, Any]) -> None:
+        if "error" in event:
+            self.error = event["error"]
+            return
+        self.request_id = "0x" + event["id"].removeprefix("chatcmpl-")
+        (choice,) = event["choices"]
+        if text := choice["delta"].get("content"):
+            self.text += text
+            self.started.set()
+        self.finish_reason = choice["finish_reason"]
+
+
+def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    for line in response.iter_lines():
+        content = line.removeprefix("data: ")
+        if response.is_success and content and content != "[DONE]":
+            yield json.loads(content)
