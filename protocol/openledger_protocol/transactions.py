@@ -4,6 +4,7 @@ Each one is a row before anything leaves the node. Its nonce is kept while its f
 take only one of its variants.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,9 +25,9 @@ TransactionState = Literal[
 
 NEXT: Final[dict[TransactionState, frozenset[TransactionState]]] = {
     "intended": frozenset({"reserved", "refused"}),
-    "reserved": frozenset({"signed"}),
+    "reserved": frozenset({"signed", "intended"}),  # intended: the nonce is another's for good, or out of reach
     "signed": frozenset({"sent", "mined", "reverted", "intended"}),  # mined: a crash came right after sending
-    "sent": frozenset({"mined", "reverted", "intended"}),  # intended: another transaction used the nonce, finally
+    "sent": frozenset({"mined", "reverted", "intended"}),
     "mined": frozenset({"mined", "reverted", "sent", "final"}),  # in another block, or in none, after a reorg
     "reverted": frozenset({"mined", "reverted", "sent", "failed"}),
     "final": frozenset({"mined"}),  # if a chain reverts what it called final
@@ -129,13 +130,35 @@ def may_follow(new: TransactionState) -> frozenset[TransactionState]:
     return frozenset(state for state, following in NEXT.items() if new in following)
 
 
-def next_nonce(chain_mined: int, journal_max: int | None) -> int:
+def next_nonce(chain_final: int, journal_max: int | None) -> int:
     """The nonce of a sender's next transaction.
 
-    The chain knows what was mined, and is the only source after a restore from a backup. The journal knows what is
-    in flight.
+    The chain knows what was mined for good, and is the only source after a restore from a backup. The journal knows
+    what is in flight.
     """
-    return chain_mined if journal_max is None else max(chain_mined, journal_max + 1)
+    return chain_final if journal_max is None else max(chain_final, journal_max + 1)
+
+
+def missing_nonces(nonces: Sequence[int], chain_next: int) -> list[int]:
+    """The nonces that the chain must take before the last of `nonces`, and that are not among them.
+
+    `chain_next` is the number of the sender's mined transactions, and so the next nonce that the chain takes.
+    """
+    return sorted(set(range(chain_next, max(nonces, default=chain_next))) - set(nonces))
+
+
+def fee_caps_wei(waiting: Sequence[Transaction], limits: OutboxLimits) -> dict[int, Wei]:
+    """The maximum cost of each transaction of one sender, by its id; `waiting` is in the order of their nonces.
+
+    The chain takes nonces in order. So whatever is before a transaction with a deadline may cost as much as that one.
+    """
+    caps, urgent_wei = {}, ZERO_WEI
+    for transaction in reversed(waiting):
+        own_wei = fee_cap_wei(transaction.intent, limits)
+        caps[transaction.id] = max(own_wei, urgent_wei)
+        if transaction.intent.deadline_s is not None:
+            urgent_wei = max(urgent_wei, own_wei)
+    return caps
 
 
 def gas_limit_from_estimate(gas: int) -> int:

@@ -66,6 +66,7 @@ class ScriptedChain:
         self.refusals: deque[Refusal] = deque()  # of the next sends, whatever they hold
         self.num_to_drop = 0  # of the next sends: they are taken, and forgotten
         self.is_hiding_logs = False
+        self.nonce_lie = 0  # added to each nonce that it tells
         self.is_automatic = False  # each send is mined at once
         self.asked: Counter[str] = Counter()
         self.pool: dict[Digest, Sent] = {}
@@ -174,9 +175,11 @@ class ScriptedChain:
         self._answer("coin_balance")
         return ZERO_WEI if address in self.poor else Wei(10**20)
 
-    def nonce(self, address: Address) -> int:
+    def nonce(self, address: Address, *, block_number: int | None = None) -> int:
         self._answer("nonce")
-        return self._num_mined(address)
+        last = len(self.chain) if block_number is None else block_number + 1
+        mined = sum(sent.sender == address for block in self.chain[:last] for sent in block.sent)
+        return mined + self.nonce_lie
 
     def code(self, address: Address) -> bytes:
         return b"\x00"

@@ -46,6 +46,7 @@ class MoneyQueries:
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
+            "forgive": lambda given: self._forgive(given["kind"]),
             "stake": lambda _: planner.stake(),
             "channels": lambda _: planner.channels(),
             "rewards": lambda _: planner.rewards(),
@@ -99,6 +100,11 @@ class MoneyQueries:
         self._session.rescan()
         self._session.step()
         return self._network()
+
+    def _forgive(self, kind: str) -> dict[str, Any]:
+        num_forgiven = self._session.forgive(kind)
+        self._session.step()
+        return {"kind": kind, "num_forgiven": num_forgiven, "alerts": list(self._session.outbox.alerts)}
 
     def _receipts(self, *, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]

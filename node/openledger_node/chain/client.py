@@ -60,8 +60,8 @@ class ChainClient(Protocol):
     def coin_balance(self, address: Address) -> Wei:
         """An account's balance in the chain's own coin, at the latest block."""
 
-    def nonce(self, address: Address) -> int:
-        """The number of an account's mined transactions."""
+    def nonce(self, address: Address, *, block_number: int | None = None) -> int:
+        """The number of an account's mined transactions, at the latest block or at an older one."""
 
     def code(self, address: Address) -> bytes:
         """The code at an address; empty if there is no contract."""

@@ -12,7 +12,6 @@ from openledger_protocol.transactions import (
     Transaction,
     Variant,
     bumped_price,
-    fee_cap_wei,
     first_price,
     is_stuck,
 )
@@ -27,6 +26,7 @@ from .encoding import UnsignedTransaction, encode_signed, signing_digest, transa
 STEPS: Final = (
     "refuse",
     "reserve",
+    "fill",
     "store",
     "send",
     "mark_sent",
@@ -79,7 +79,8 @@ class View:
     spent_wei: Wei  # of today's budget
     is_budget_used: bool = False
     blocks: dict[int, Block | None] = field(default_factory=dict)
-    nonces: dict[Address, int] = field(default_factory=dict)
+    caps: dict[int, Wei] = field(default_factory=dict)  # the most that a transaction may cost, by its id
+    final_nonces: dict[Address, int] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)  # reason → the first transaction that waits for it
 
     def hold(self, transaction: Transaction, why: str) -> None:
@@ -110,8 +111,7 @@ class TransactionDelivery:
 
     def first_price(self, transaction: Transaction, gas_limit: int, view: View) -> GasPrice | None:
         """The gas price of the first variant; None while gas costs more than the transaction may spend."""
-        cap_wei = fee_cap_wei(transaction.intent, self._limits)
-        price = first_price(view.fees, gas_limit=gas_limit, cap_wei=cap_wei)
+        price = first_price(view.fees, gas_limit=gas_limit, cap_wei=view.caps[transaction.id])
         if price is None:
             view.hold(transaction, "gas currently costs more than its cap: wait, or raise [chain] fee_max_wei")
         return price
@@ -172,7 +172,7 @@ class TransactionDelivery:
             transaction.variants[-1].price,
             view.fees,
             gas_limit=transaction.gas_limit,
-            cap_wei=fee_cap_wei(transaction.intent, self._limits),
+            cap_wei=view.caps[transaction.id],
         )
         if price is None:
             view.hold(

@@ -7,17 +7,21 @@ blocks, so under trio it runs in a thread. Only one outbox at a time may use a j
 from collections.abc import Collection
 from dataclasses import replace
 
-from openledger_protocol.chain import Block, TransactionReceipt
+from openledger_protocol.chain import Block, ContractCall, TransactionReceipt
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.transactions import (
     IN_FLIGHT,
     MINED,
     REORG_DEPTH_MAX,
+    Intent,
     OutboxLimits,
     Transaction,
     day_start_s,
+    fee_caps_wei,
     gas_limit_from_estimate,
+    is_stuck,
+    missing_nonces,
     next_nonce,
 )
 
@@ -57,6 +61,7 @@ class Outbox:
             client=client, journal=journal, chain_id=chain_id, sign=sign, limits=self._limits, steps=self._steps
         )
         self._head: Block | None = None  # of the previous step
+        self._gaps: dict[Address, int] = {}  # sender with a gap in its nonces → the head when it was first seen
         self.state: ChainState = OK
         self.alerts: tuple[str, ...] = ()
         """Reasons for which transactions wait, for the operator, as of the last step."""
@@ -97,7 +102,10 @@ class Outbox:
         view = View(
             head=head, finalized=self._client.finalized_number(), fees=self._client.fees(), spent_wei=spent_wei
         )
-        for transaction in own:
+        for sender, waiting in _by_sender(own).items():
+            view.caps |= fee_caps_wei(waiting, self._limits)
+            self._mend_gap(sender, waiting, view)
+        for transaction in self._own():
             if transaction.variants:
                 self._follow(transaction, view)
         self._begin(view)
@@ -119,6 +127,56 @@ class Outbox:
         block = self._client.block(last.number)
         if block is None or block.hash != last.hash:
             self._steps.take("reopen", self._journal.reopen, last.number - REORG_DEPTH_MAX)
+
+    def _mend_gap(self, sender: Address, waiting: list[Transaction], view: View) -> None:
+        """Let the chain reach our nonces, if one below them belongs to no transaction of ours.
+
+        An endpoint that once told a wrong nonce causes this, and so does a reorganisation that removed another
+        program's transaction. An endpoint that is behind looks the same, so this waits as long as a reorganisation
+        may be deep. Few missing nonces are filled, so that no transaction is signed for two nonces. Many would cost
+        too much: there what is beyond them gets new nonces.
+        """
+        pending = [found for found in waiting if found.nonce is not None and found.state in IN_FLIGHT]
+        missing: list[int] = []
+        if any(self._is_suspect(found, view) for found in pending):
+            chain_next = self._client.nonce(sender)
+            missing = missing_nonces(self._journal.nonces(sender, since=chain_next), chain_next)
+        if not missing:
+            self._gaps.pop(sender, None)
+            return
+        mend_at = self._gaps.setdefault(sender, view.head.number) + REORG_DEPTH_MAX
+        beyond = [found for found in pending if found.nonce is not None and found.nonce > missing[0]]
+        if view.head.number < mend_at:
+            view.hold(
+                beyond[0],
+                f"nothing of ours has nonce {missing[0]}, which the chain expects next: unless another program sends "
+                f"it, this is mended at block {mend_at}; if it happens again, use another endpoint",
+            )
+            return
+        if len(missing) <= self._limits.in_flight_max:
+            for nonce in missing:
+                self._fill(sender, nonce, view)
+        else:
+            for transaction in beyond:
+                self._steps.take("release", self._journal.release, transaction.id)
+        del self._gaps[sender]
+
+    def _fill(self, sender: Address, nonce: int, view: View) -> None:
+        """Reserve a missing nonce for a transaction that does nothing."""
+        call = ContractCall(to=sender, data=b"")
+        intent = Intent(
+            key=f"fill:{sender}:{nonce}:{view.head.number}",
+            kind="fill",
+            summary=f"empty transaction, so that nonce {nonce} is not missing",
+            sender=sender,
+            call=call,
+        )
+        gas_limit = gas_limit_from_estimate(self._client.estimate_gas(call, sender=sender))
+        self._steps.take("fill", self._journal.fill, intent, nonce=nonce, gas_limit=gas_limit)
+
+    def _is_suspect(self, pending: Transaction, view: View) -> bool:
+        """Return True if no endpoint has accepted a transaction, or if it waits in the pool for long."""
+        return pending.state != "sent" or is_stuck(pending.variants[-1], view.head, self._limits)
 
     # ---- transactions that may have been sent
 
@@ -187,9 +245,9 @@ class Outbox:
     # ---- transactions that have not been sent
 
     def _begin(self, view: View) -> None:
-        own = self._own()
-        for sender in dict.fromkeys(transaction.intent.sender for transaction in own):
-            self._begin_sender([found for found in own if found.intent.sender == sender], view)
+        for own in _by_sender(self._own()).values():
+            view.caps |= fee_caps_wei(own, self._limits)
+            self._begin_sender(own, view)
 
     def _begin_sender(self, own: list[Transaction], view: View) -> None:
         """Reserve, sign and send up to `in_flight_max` at once; no nonce before the earlier ones are out."""
@@ -218,11 +276,21 @@ class Outbox:
         if gas_limit is None or not self._can_pay(transaction, gas_limit, view):
             return None
         sender = transaction.intent.sender
-        if sender not in view.nonces:
-            view.nonces[sender] = self._client.nonce(sender)
-        nonce = next_nonce(view.nonces[sender], self._journal.nonce_max(sender))
+        if sender not in view.final_nonces:
+            view.final_nonces[sender] = self._final_nonce(sender, view)
+        nonce = next_nonce(view.final_nonces[sender], self._journal.nonce_max(sender))
+        if nonce > (chain_next := self._client.nonce(sender)) + self._limits.in_flight_max:
+            view.hold(transaction, f"its nonce would be {nonce}, but the chain is at {chain_next}: wait")
+            return None
         self._steps.take("reserve", self._journal.reserve, transaction.id, nonce=nonce, gas_limit=gas_limit)
         return replace(transaction, state="reserved", nonce=nonce, gas_limit=gas_limit)
+
+    def _final_nonce(self, sender: Address, view: View) -> int:
+        """A nonce that no reorganisation takes back; the latest one from an endpoint without older states."""
+        try:
+            return self._client.nonce(sender, block_number=view.finalized)
+        except ChainError:
+            return self._client.nonce(sender)
 
     def _is_held(self, transaction: Transaction, view: View) -> bool:
         kind = transaction.intent.kind
@@ -230,7 +298,8 @@ class Outbox:
         if num_failures >= self._limits.paid_failures_max:
             view.hold(
                 transaction,
-                f"{num_failures} {kind} transactions were reverted after their gas was paid: no more are sent",
+                f"{num_failures} {kind} transactions were reverted after their gas was paid: no more are sent until "
+                f"you run `openledger-node network forgive '{kind}'`",
             )
             return True
         return view.is_budget_used and transaction.intent.deadline_s is None
@@ -259,3 +328,11 @@ class Outbox:
             return False
         view.spent_wei = spent_wei
         return True
+
+
+def _by_sender(own: list[Transaction]) -> dict[Address, list[Transaction]]:
+    """Transactions by sender: those with a nonce in its order, then the others in the order of their ids."""
+    found: dict[Address, list[Transaction]] = {}
+    for transaction in sorted(own, key=lambda each: (each.nonce is None, each.nonce or 0, each.id)):
+        found.setdefault(transaction.intent.sender, []).append(transaction)
+    return found

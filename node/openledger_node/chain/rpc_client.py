@@ -142,9 +142,9 @@ class RpcClient:
         """An account's balance in the chain's own coin."""
         return Wei(self._ask("eth_getBalance", [address, "latest"], parse_quantity))
 
-    def nonce(self, address: Address) -> int:
+    def nonce(self, address: Address, *, block_number: int | None = None) -> int:
         """The number of an account's mined transactions."""
-        return self._ask("eth_getTransactionCount", [address, "latest"], parse_quantity)
+        return self._ask("eth_getTransactionCount", [address, _block_name(block_number)], parse_quantity)
 
     def code(self, address: Address) -> bytes:
         """The code at an address."""

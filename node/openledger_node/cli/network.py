@@ -164,6 +164,27 @@ def rescan(yes: Yes = False, as_json: Json = False) -> None:
     say(f"{plain(found['network'])} at block {found['block']}: {found['health']}")
 
 
+@app.command()
+def forgive(
+    kind: Annotated[str, typer.Argument(help="Kind of transaction, as the alert names it: claim, finalize, …")],
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Send a kind of transaction again that was stopped after three of them had cost gas and failed.
+
+    Each may fail and cost its gas again, so look first at why they failed: `openledger-node wallet history`.
+    """
+    confirm(f"send {kind} transactions again, though three have failed?", yes=yes)
+    with open_money() as money:
+        found = money.ask("forgive", kind=kind)
+    if as_json:
+        emit_json("forgiven", found)
+        return
+    say(f"{found['num_forgiven']} failures of {plain(kind)} count no longer")
+    for alert in found["alerts"]:
+        say(plain(alert))
+
+
 def _plan(client: ChainClient, rpc: list[str], bootstrap: list[str], name: str | None) -> Network:
     """Check what was typed before anything is paid; the contracts have placeholder addresses."""
     genesis = genesis_hash(client)

@@ -72,6 +72,11 @@ class OutboxRows:
         nonce: int | None = found["nonce"]
         return nonce
 
+    def nonces(self, sender: Address, *, since: int) -> list[int]:
+        """A sender's nonces from `since` on."""
+        query = "SELECT nonce FROM outbox WHERE sender = ? AND nonce >= ?"
+        return [row["nonce"] for row in self._store.rows(query, (sender, since))]
+
     def spent_wei(self, since_s: int) -> Wei:
         """Fees paid since then, and the most that transactions in flight may still cost."""
         paid = self._store.sum_wei("fee_wei", "FROM outbox WHERE mined_s >= ?", (since_s,))
@@ -80,7 +85,6 @@ class OutboxRows:
 
     def num_paid_failures(self, kind: str) -> int:
         """Count the transactions of a kind that were reverted since the last one that was not."""
-        # Nothing sets is_forgiven yet: the column is for a command that lets a kind of transaction continue.
         query = (
             "SELECT COUNT(*) AS count FROM outbox WHERE kind = ?1 AND state IN ('reverted', 'failed')"
             " AND is_forgiven = 0 AND id > COALESCE("
@@ -90,6 +94,24 @@ class OutboxRows:
         count: int = row["count"]
         return count
 
+    def forgive(self, kind: str) -> int:
+        """Count the failures of a kind no longer; return how many they were."""
+        return self._forgive("kind = ?", kind)
+
+    def forgive_reached(self, key_prefix: str) -> int:
+        """Count failures no longer whose goal another transaction has reached; return how many they were."""
+        return self._forgive("substr(key, 1, length(?1)) = ?1", key_prefix)
+
+    def hasten(self, transaction_id: int, *, deadline_s: int, value_at_risk_wei: Wei) -> None:
+        """Give a transaction under way a deadline, and the larger of both values at risk: others wait for it."""
+        with self._store.transaction() as transaction:
+            (row,) = self._store.rows("SELECT value_at_risk_wei FROM outbox WHERE id = ?", (transaction_id,))
+            transaction.execute(
+                "UPDATE outbox SET deadline_s = MIN(COALESCE(deadline_s, ?1), ?1), value_at_risk_wei = ?2"
+                " WHERE id = ?3",
+                (deadline_s, str(max(int(row["value_at_risk_wei"]), value_at_risk_wei)), transaction_id),
+            )
+
     def refuse(self, transaction_id: int, error: str) -> None:
         """Store that the simulation refused the transaction, and why."""
         self._move(transaction_id, "refused", error=error)
@@ -97,6 +119,11 @@ class OutboxRows:
     def reserve(self, transaction_id: int, *, nonce: int, gas_limit: int) -> None:
         """Reserve a nonce for the transaction."""
         self._move(transaction_id, "reserved", nonce=nonce, gas_limit=gas_limit)
+
+    def fill(self, intent: Intent, *, nonce: int, gas_limit: int) -> None:
+        """Store the intent of a transaction that exists for the sake of its nonce, and reserve that."""
+        with self._store.transaction():
+            self.reserve(self.add(intent).id, nonce=nonce, gas_limit=gas_limit)
 
     def store(self, transaction_id: int, variant: Variant) -> None:
         """Store signed bytes, the first or those with a higher fee; bytes that are stored already stay."""
@@ -164,6 +191,13 @@ class OutboxRows:
                 transaction.execute(
                     "UPDATE outbox SET state = ? WHERE state = ? AND block_number > ?", (mined, finished, above)
                 )
+
+    def _forgive(self, condition: str, value: str) -> int:
+        those = f"WHERE {condition} AND state IN ('reverted', 'failed') AND is_forgiven = 0"
+        if not self._store.rows(f"SELECT 1 FROM outbox {those} LIMIT 1", (value,)):
+            return 0  # mostly so, and then nothing is written
+        with self._store.transaction() as transaction:
+            return transaction.execute(f"UPDATE outbox SET is_forgiven = 1 {those}", (value,)).rowcount
 
     def _move(
         self,

@@ -5,8 +5,9 @@ limits of one transaction. Receipts that do not fit wait for the next claim.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Final
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.constants import CLAIM_ADAPTERS_MAX, CLAIM_ITEMS_MAX, CLAIM_POTS_MAX, PAYOUTS_MAX
@@ -26,6 +27,12 @@ from openledger_protocol.primitives import (
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Part, items_hash
 
 from ..ledger.receipts import ReceiptRow
+
+CLAIM_GAS_MAX: Final = 12_000_000
+"""Of one claim; no transaction may use more than 16,777,216 (EIP-7825)."""
+
+GAS, ITEM_GAS, PART_GAS, ADAPTER_GAS, POT_GAS = 60_000, 24_000, 1_400, 15_000, 15_000
+"""Upper bounds for a claim, and for each of its parts, from the contracts' measurements."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +66,7 @@ class ClaimLimits:
     adapters_max: int = CLAIM_ADAPTERS_MAX
     pots_max: int = CLAIM_POTS_MAX
     payouts_max: int = PAYOUTS_MAX
+    gas_max: int = CLAIM_GAS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +86,10 @@ class ClaimBatch:
 
 @dataclass(frozen=True, slots=True)
 class _Usage:
-    """Adapters, pots and payouts of the receipts chosen so far."""
+    """Gas of the channels, and adapters, pots and payouts of the receipts, chosen so far."""
 
     limits: ClaimLimits
+    gas: int = GAS
     adapters: frozenset[AdapterId] = frozenset()
     pots: frozenset[tuple[AdapterId, DatanetId]] = frozenset()
     payouts: frozenset[tuple[AdapterId, DatanetId, Address]] = frozenset()
@@ -94,7 +103,14 @@ class _Usage:
         limits = self.limits
         if len(adapters) > limits.adapters_max or len(pots) > limits.pots_max or len(payouts) > limits.payouts_max:
             return None
-        return _Usage(limits, adapters, pots, payouts)
+        return _Usage(limits, self.gas, adapters, pots, payouts)
+
+    def with_item(self, num_parts: int) -> "_Usage | None":
+        """Return the usage with one more item of so many parts; None if a block might not have the gas."""
+        gas = self.gas + ITEM_GAS + PART_GAS * num_parts
+        if gas + ADAPTER_GAS * len(self.adapters) + POT_GAS * len(self.pots) > self.limits.gas_max:
+            return None
+        return replace(self, gas=gas)
 
 
 def batch(channels: Iterable[Claimable], limits: ClaimLimits | None = None) -> ClaimBatch | None:
@@ -108,8 +124,9 @@ def batch(channels: Iterable[Claimable], limits: ClaimLimits | None = None) -> C
     for channel in sorted(channels, key=_urgency):
         if len(taken) == limits.items_max:
             break
-        earned, usage_with = _reachable(channel, usage)
-        if earned:
+        earned, usage_with_receipts = _reachable(channel, usage)
+        usage_with = usage_with_receipts.with_item(len({one.receipt.adapter_id for one in earned}))
+        if earned and usage_with:
             taken.append((channel, earned))
             usage = usage_with
     if not taken:

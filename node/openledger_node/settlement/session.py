@@ -178,6 +178,15 @@ class NetworkSession:
             self.watcher.rescan()
             self.outbox.resume()
 
+    def forgive(self, kind: str) -> int:
+        """Send transactions of a kind again after paid failures, and return how many failures were counted.
+
+        Raises:
+            LedgerError: the ledger can't be written.
+        """
+        with self._stepping:
+            return self.ledger.outbox.forgive(kind)
+
     def params(self) -> Params:
         """The parameters that governance has set for the current epoch."""
         return self.deployment.params(epoch_at(self.client.head().timestamp_s, self.windows))

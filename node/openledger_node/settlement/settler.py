@@ -33,6 +33,7 @@ FAIL_POINTS: Final = (
     "claim:planned",
     "claim:stored",
     "claim:refused",
+    "claim:taken-back",
     "claim:unmined",
     "claim:mined",
     "claim:skips-released",
@@ -113,6 +114,7 @@ class Settler:
         self._release_skipped(claim, claimed, record)
         finalized = self._event("Finalized", claim.seq)
         proposed = self._event("Proposed", claim.seq)
+        self._forgive(claim, record, is_proposed=proposed is not None, is_final=finalized is not None)
         if finalized:
             self._close(claim, finalized)
         elif proposed:
@@ -163,6 +165,12 @@ class Settler:
             self._ledger.claims.move(claim.claim_id, "final")
         self._fail_point("claim:final")
 
+    def _forgive(self, claim: Claim, record: ClaimRecord, *, is_proposed: bool, is_final: bool) -> None:
+        """Count no failure of a transaction whose goal somebody else's transaction has reached first."""
+        steps = (("propose", is_proposed or is_final), ("finalize", is_final), ("finalize late", is_final))
+        for key in (claim.key, *(f"{kind}:{record_hash(record)}:" for kind, is_reached in steps if is_reached)):
+            self._ledger.outbox.forgive_reached(key)
+
     def _move(self, claim: Claim, state: ClaimState, fail_point: str) -> None:
         if claim.state != state:
             self._ledger.claims.move(claim.claim_id, state)
@@ -189,9 +197,12 @@ class Settler:
     # ---- the next claim
 
     def _claim(self, head: Block) -> None:
-        if any(claim.state == "sent" for claim in self._ledger.claims.unfinished()):
-            return
         content = batch(self._claimable())
+        sent = next((claim for claim in self._ledger.claims.unfinished() if claim.state == "sent"), None)
+        if sent:
+            if content is None or content.deadline_s is None or not self._take_back(sent, content):
+                return
+            content = batch(self._claimable())  # with the receipts of the other
         if content is None:
             self.why_not = None
             return
@@ -201,6 +212,30 @@ class Settler:
             self._store(content, head)
             self._fail_point("claim:stored")
         self._is_hurried = False
+
+    def _take_back(self, sent: Claim, urgent: ClaimBatch) -> bool:
+        """Make way for a claim that must be mined before a payer's withdrawal; return True if it can be made now.
+
+        A claim that has no nonce yet is taken back. One that is signed can only be hastened: the other follows it.
+        """
+        transaction = self._ledger.outbox.find(sent.key)
+        assert urgent.deadline_s is not None
+        if transaction is None:
+            return False
+        if transaction.state == "intended":
+            with self._ledger.transaction():
+                self._ledger.outbox.refuse(transaction.id, "taken back: its receipts go into one that can't wait")
+                self._ledger.claims.move(sent.claim_id, "refused")
+            self._fail_point("claim:taken-back")
+            return True
+        intent, at_risk_wei = transaction.intent, self._in_coin(urgent.gross_wei)
+        if (
+            intent.deadline_s is None
+            or intent.deadline_s > urgent.deadline_s
+            or intent.value_at_risk_wei < at_risk_wei
+        ):
+            self._ledger.outbox.hasten(transaction.id, deadline_s=urgent.deadline_s, value_at_risk_wei=at_risk_wei)
+        return False
 
     def _claimable(self) -> list[Claimable]:
         found = []

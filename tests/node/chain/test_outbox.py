@@ -9,7 +9,7 @@ from support.scripted_chain import CHAIN_ID, GAS, TIP, ScriptedChain
 
 from openledger_node.chain.delivery import FAIL_POINTS
 from openledger_node.chain.outbox import Outbox
-from openledger_node.errors import KeyFileError
+from openledger_node.errors import ChainError, KeyFileError
 from openledger_node.ledger.ledger import Ledger
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address, Wei
@@ -384,7 +384,9 @@ def test_three_paid_failures_stop_their_kind_and_no_other(
     want(ledger, "e", kind="propose")
     settle(chain, outbox)
     assert states(ledger) == {"a": "failed", "b": "failed", "c": "failed", "d": "intended", "e": "final"}
-    assert outbox.alerts == ("d: 3 claim transactions were reverted after their gas was paid: no more are sent",)
+    (alert,) = outbox.alerts
+    assert alert.startswith("d: 3 claim transactions were reverted after their gas was paid: no more are sent until")
+    assert "network forgive 'claim'" in alert
 
 
 def test_a_success_between_failures_starts_the_count_anew(
@@ -395,6 +397,144 @@ def test_a_success_between_failures_starts_the_count_anew(
         want(ledger, data)
         settle(chain, outbox)
     assert row(ledger, "f").state == "final"
+
+
+def test_a_kind_that_is_forgiven_goes_on(chain: ScriptedChain, ledger: Ledger, outbox: Outbox) -> None:
+    chain.refusing_mined |= {b"a", b"b", b"c"}
+    want(ledger, *"abcd")
+    settle(chain, outbox)
+    assert (ledger.outbox.forgive("propose"), ledger.outbox.forgive("claim"), ledger.outbox.forgive("claim")) == (
+        0,
+        3,
+        0,
+    )
+    settle(chain, outbox)
+    assert row(ledger, "d").state == "final"
+
+
+def test_failures_whose_goal_somebody_else_has_reached_stop_nothing(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox
+) -> None:
+    chain.refusing_mined |= {b"a", b"b", b"c"}
+    for data in "abcd":
+        want(ledger, data)
+        settle(chain, outbox)
+        ledger.outbox.forgive_reached(data)
+    assert row(ledger, "d").state == "final"
+
+
+# ---- wrong nonces
+
+
+@pytest.mark.parametrize("lie", [1, 16])
+def test_a_wrong_nonce_that_an_endpoint_once_told_is_mended_without_a_second_signature(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox, lie: int
+) -> None:
+    chain.nonce_lie = lie
+    want(ledger, *"ab")
+    outbox.step()
+    assert [row(ledger, key).nonce for key in "ab"] == [lie, lie + 1]
+    chain.nonce_lie = 0
+    settle(chain, outbox, blocks=10)
+    assert any("nothing of ours has nonce 0, which the chain expects next" in alert for alert in outbox.alerts)
+    assert chain.mined_calls() == []
+    want(ledger, *"cd")
+    settle(chain, outbox, blocks=100)
+    assert chain.mined_calls() == [b""] * lie + [b"a", b"b", b"c", b"d"]
+    assert chain.nonces(ADA) == list(range(lie + 4))
+    assert outbox.alerts == ()
+    assert set(states(ledger).values()) == {"final"}
+
+
+@pytest.mark.parametrize("lie", [17, 1_000])
+def test_behind_a_nonce_that_is_far_too_high_nothing_waits_for_ever(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox, lie: int
+) -> None:
+    chain.nonce_lie = lie
+    want(ledger, *"ab")
+    outbox.step()
+    chain.nonce_lie = 0
+    want(ledger, *"cd")
+    settle(chain, outbox, blocks=10)
+    assert [row(ledger, key).nonce for key in "abcd"] == [lie, lie + 1, None, None]
+    settle(chain, outbox, blocks=100)
+    assert chain.mined_calls() == [b"a", b"b", b"c", b"d"]
+    assert chain.nonces(ADA) == [0, 1, 2, 3]
+    more = [f"more {number}" for number in range(20)]
+    want(ledger, *more)
+    settle(chain, outbox, blocks=30)
+    assert chain.mined_calls() == [b"a", b"b", b"c", b"d", *(data.encode() for data in more)], "each of them once"
+    assert set(states(ledger).values()) == {"final"}
+
+
+def test_a_nonce_far_beyond_the_chains_is_not_signed(chain: ScriptedChain, ledger: Ledger, outbox: Outbox) -> None:
+    told = chain.nonce
+
+    def lie_about_old_blocks(address: Address, *, block_number: int | None = None) -> int:
+        return told(address) + (0 if block_number is None else 1_000)
+
+    chain.nonce = lie_about_old_blocks  # type: ignore[method-assign]
+    want(ledger, "a")
+    outbox.step()
+    assert outbox.alerts == ("a: its nonce would be 1000, but the chain is at 0: wait",)
+    chain.nonce = told  # type: ignore[method-assign]
+    settle(chain, outbox)
+    assert chain.nonces(ADA) == [0]
+
+
+def test_an_endpoint_that_keeps_no_older_states_tells_its_latest_nonce(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox
+) -> None:
+    told = chain.nonce
+
+    def forget_old_blocks(address: Address, *, block_number: int | None = None) -> int:
+        if block_number is not None:
+            raise ChainError("missing trie node")
+        return told(address)
+
+    chain.nonce = forget_old_blocks  # type: ignore[method-assign]
+    chain.take_nonce(ADA)
+    want(ledger, *"ab")
+    settle(chain, outbox)
+    assert chain.nonces(ADA) == [0, 1, 2]
+
+
+def test_a_reorg_that_removes_another_programs_transaction_leaves_no_gap_for_ever(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox
+) -> None:
+    chain.finality_depth = 0
+    chain.take_nonce(ADA)
+    want(ledger, "a")
+    outbox.step()
+    assert row(ledger, "a").nonce == 1
+    chain.finality_depth = 2
+    chain.reorganise(1)
+    settle(chain, outbox, blocks=100)
+    assert chain.nonces(ADA) == [0, 1]
+    assert chain.mined_calls() == [b"", b"a"]
+
+
+# ---- one that can't wait
+
+
+def test_what_has_a_deadline_raises_the_cap_of_every_nonce_before_it(chain: ScriptedChain, ledger: Ledger) -> None:
+    outbox = open_outbox(chain, ledger, limits=replace(LIMITS, fee_max_wei=Wei(250 * GAS_LIMIT)))
+    want(ledger, "a")
+    outbox.step()
+    chain.base_wei = 10_000
+    settle(chain, outbox, blocks=10)
+    assert row(ledger, "a").state == "sent"
+    want(ledger, "b", deadline_s=1, value_at_risk_wei=Wei(10**12 * GAS_LIMIT))
+    want(ledger, "c")
+    settle(chain, outbox, blocks=10)
+    assert states(ledger) == {"a": "final", "b": "final", "c": "intended"}
+
+
+def test_what_is_hastened_may_cost_more_and_is_never_slowed(chain: ScriptedChain, ledger: Ledger) -> None:
+    want(ledger, "a", deadline_s=7, value_at_risk_wei=Wei(30))
+    for deadline_s, value_wei in ((9, 20), (5, 10)):
+        ledger.outbox.hasten(row(ledger, "a").id, deadline_s=deadline_s, value_at_risk_wei=Wei(value_wei))
+    assert (row(ledger, "a").intent.deadline_s, row(ledger, "a").intent.value_at_risk_wei) == (5, 30)
 
 
 # ---- reorganisations
@@ -555,5 +695,10 @@ def test_each_way_out_passes_fail_points_on_both_its_sides(chain: ScriptedChain,
     chain.reorganise(chain.head().number)
     chain.take_nonce(ADA)
     settle(chain, outbox)
+    chain.nonce_lie = 1
+    want(ledger, "b")
+    outbox.step()
+    chain.nonce_lie = 0
+    settle(chain, outbox, blocks=80)
     assert set(passed) == set(FAIL_POINTS)
-    assert chain.mined_calls() == [b"", b"a"]
+    assert chain.mined_calls() == [b"", b"a", b"", b"b"]
