@@ -9,12 +9,15 @@ from support.chain_world.mortal_settlement import ADAPTER, prepare
 from support.chain_world.world import OPEN, World, open_world
 from support.signed import account, digest
 
+from openledger_node.chain.encoding import transaction_hash
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
-from openledger_node.settlement.records import payouts_of, record_of
+from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_node.settlement.settler import SettlementPolicy, Settler
 from openledger_protocol.attribution import Share
+from openledger_protocol.chain import Fees
 from openledger_protocol.constants import LATE_PPM, PPM
-from openledger_protocol.primitives import ZERO_DIGEST, DatanetId, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, Wei
+from openledger_protocol.transactions import Intent
 
 FEE_PPM = 100_000  # protocol and stakers
 
@@ -180,3 +183,87 @@ def test_each_side_sees_a_channel_in_its_own_role(world: World) -> None:
     assert (ours.deposit_wei, ours.charged_wei, ours.ceiling_wei, ours.claimed_wei) == (10 * OPEN, OPEN, OPEN, 0)
     ours = replace(ours, role="payer", charged_wei=Wei(0), ceiling_wei=Wei(0), last_receipt_at=None)
     assert ours == theirs
+
+
+def finalize_ahead(world: World) -> None:
+    """Let a stranger's `finalize` of the newest claim be mined just before the node's own."""
+    (proposed, *_) = reversed(world.node.ledger.events.find("Proposed"))
+    (claimed, *_) = reversed(world.node.ledger.events.find("Claimed"))
+    while world.chain.client.head().timestamp_s < integer(proposed, "readyAt"):
+        world.settle()
+    stranger = world.payer
+    intent = Intent(
+        key=f"ahead of {claimed.arguments['seq']}",
+        kind="finalize",
+        summary="",
+        sender=stranger.accounts.wallet,
+        call=stranger.deployment.finalize(record_of(claimed), payouts_of(proposed)),
+    )
+    stranger.ledger.outbox.add(intent)
+    stranger.outbox.step()
+    world.settle()
+    assert world.node.ledger.outbox.newest(limit=1)[0].intent.kind == "finalize"
+
+
+def test_strangers_that_finalize_first_stop_no_later_claim(world: World) -> None:
+    channel = world.open_channel()
+    for number in range(1, 5):
+        world.earn(channel, OPEN)
+        world.node.settlement.hurry()
+        world.run(lambda: states(world)[:1] == ["proposed"])
+        if number < 4:
+            finalize_ahead(world)
+        world.run(lambda number=number: states(world) == ["final"] * number)
+    found = [row.state for row in world.node.ledger.outbox.newest(limit=99) if row.intent.kind == "finalize"]
+    assert found[0] in ("mined", "final")
+    assert set(found[1:]) <= {"reverted", "failed"}
+    assert world.node.outbox.alerts == ()
+
+
+def withdraw_from(world: World, channel: ChannelId) -> None:
+    """Let the payer start to take back the whole deposit, and wait until the node sees it."""
+    payer, config = world.payer, world.configs[channel]
+    sign = payer.ring.signer(config.payer)
+    close = CloseChannel(channel_id=channel, config=config, amount_wei=Wei(10 * OPEN))
+    payer.treasury.submit(payer.treasury.plan([close], config.payer, sign, key="close"))
+    world.run(lambda: world.node.deployment.withdrawal(channel).amount_wei)
+
+
+def is_in_time(world: World, channel: ChannelId) -> bool:
+    """Whether what was earned on a channel is claimed before its payer can take it."""
+    ready_at_s = world.node.deployment.withdrawal(channel).ready_at_s
+    claimed_wei = world.node.deployment.channel(channel).claimed_wei
+    return claimed_wei == 9 * OPEN and world.chain.client.head().timestamp_s < ready_at_s
+
+
+def test_a_claim_that_waits_for_cheap_gas_is_taken_back_for_one_that_cannot_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, leaving = world.open_channel(name="small"), world.open_channel(name="leaving")
+    withdraw_from(world, leaving)
+    monkeypatch.setattr(world.node.client, "fees", lambda: Fees(base_wei=Wei(10**12), tip_wei=Wei(10**9)))
+    world.earn(small, OPEN // 1_000)
+    world.settle()
+    assert states(world) == ["sent"]
+    assert "gas currently costs more than its cap" in world.node.outbox.alerts[0]
+    world.earn(leaving, 9 * OPEN)
+    world.run(lambda: is_in_time(world, leaving))
+    assert world.node.deployment.channel(small).claimed_wei == OPEN // 1_000
+    assert states(world)[1:] == ["refused"]
+
+
+def test_a_signed_claim_is_hastened_when_another_cannot_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, leaving = world.open_channel(name="small"), world.open_channel(name="leaving")
+    withdraw_from(world, leaving)
+    with monkeypatch.context() as lost:
+        lost.setattr(world.node.client, "send", transaction_hash)  # taken, and forgotten
+        world.earn(small, OPEN // 1_000)
+        world.settle()
+        world.earn(leaving, 9 * OPEN)
+        world.settle()
+        row = world.node.ledger.outbox.find(world.node.ledger.claims.newest(limit=1)[0].key)
+        assert row is not None
+        assert row.state == "sent"
+        assert row.intent.deadline_s == world.node.deployment.withdrawal(leaving).ready_at_s
+        assert row.intent.value_at_risk_wei >= 9 * OPEN
+    world.run(lambda: is_in_time(world, leaving))
