@@ -213,3 +213,16 @@ def test_a_withdrawal_from_a_channel_that_has_nothing_to_claim_hurries_nobody() 
     content = batch([calm, empty])
     assert content is not None
     assert (len(content.items), content.deadline_s) == (1, None)
+
+
+def test_no_claim_needs_more_gas_than_a_transaction_may_use() -> None:
+    most = ClaimLimits(gas_max=1_000_000)
+    drawn = Spent(
+        tuple((adapter, 1) for adapter in ADAPTERS), 0, ceiling_wei=9, deposit_wei=9, gap_at=None, ready_at_s=None
+    )
+    waiting = [claimable(number, drawn) for number in range(80)]
+    sizes = []
+    while content := batch(waiting, most):
+        sizes.append(len(content.items))
+        waiting = [after(channel, content) for channel in waiting]
+    assert sizes == [28, 28, 24]

@@ -23,7 +23,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.primitives import ChannelId, Wei
 
 KILLED = -signal.SIGKILL
-UNUSUAL = ("claim:refused", "claim:unmined", "claim:skips-released")
+UNUSUAL = ("claim:refused", "claim:taken-back", "claim:unmined", "claim:skips-released")
 """Points that a claim passes only where something went wrong: each has its own way there."""
 
 pytestmark = pytest.mark.slow
@@ -82,6 +82,22 @@ def test_a_refused_claims_receipts_go_into_the_next_though_the_node_was_killed(s
     assert scene.live() == DONE
     assert [claim.state for claim in scene.world.node.ledger.claims.newest(limit=2)] == ["final", "refused"]
     assert claimed_wei(scene, channel) == OPEN + OPEN // 3
+    check_books(scene)
+
+
+def test_a_claim_that_made_way_is_made_again_though_the_node_was_killed(scene: Scene) -> None:
+    world = scene.world
+    leaving = world.open_channel()
+    close = CloseChannel(channel_id=leaving, config=world.configs[leaving], amount_wei=Wei(10 * OPEN))
+    world.act(close, by=world.payer)
+    step_payer(scene, 3)
+    channel = scene.earn()
+    assert scene.live("claim:stored", 1) == KILLED  # before it has a nonce
+    world.earn(leaving, OPEN)
+    assert scene.live("claim:taken-back", 1) == KILLED
+    assert scene.live() == DONE
+    assert (claimed_wei(scene, channel), claimed_wei(scene, leaving)) == (OPEN + OPEN // 3, OPEN)
+    assert [claim.state for claim in world.node.ledger.claims.newest(limit=2)] == ["final", "refused"]
     check_books(scene)
 
 

@@ -222,10 +222,9 @@ def test_strangers_that_finalize_first_stop_no_later_claim(world: World) -> None
 
 def withdraw_from(world: World, channel: ChannelId) -> None:
     """Let the payer start to take back the whole deposit, and wait until the node sees it."""
-    payer, config = world.payer, world.configs[channel]
-    sign = payer.ring.signer(config.payer)
-    close = CloseChannel(channel_id=channel, config=config, amount_wei=Wei(10 * OPEN))
-    payer.treasury.submit(payer.treasury.plan([close], config.payer, sign, key="close"))
+    world.act(
+        CloseChannel(channel_id=channel, config=world.configs[channel], amount_wei=Wei(10 * OPEN)), by=world.payer
+    )
     world.run(lambda: world.node.deployment.withdrawal(channel).amount_wei)
 
 
@@ -239,7 +238,7 @@ def is_in_time(world: World, channel: ChannelId) -> bool:
 def test_a_claim_that_waits_for_cheap_gas_is_taken_back_for_one_that_cannot_wait(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small, leaving = world.open_channel(name="small"), world.open_channel(name="leaving")
+    small, leaving = world.open_channel(), world.open_channel()
     withdraw_from(world, leaving)
     monkeypatch.setattr(world.node.client, "fees", lambda: Fees(base_wei=Wei(10**12), tip_wei=Wei(10**9)))
     world.earn(small, OPEN // 1_000)
@@ -253,7 +252,7 @@ def test_a_claim_that_waits_for_cheap_gas_is_taken_back_for_one_that_cannot_wait
 
 
 def test_a_signed_claim_is_hastened_when_another_cannot_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    small, leaving = world.open_channel(name="small"), world.open_channel(name="leaving")
+    small, leaving = world.open_channel(), world.open_channel()
     withdraw_from(world, leaving)
     with monkeypatch.context() as lost:
         lost.setattr(world.node.client, "send", transaction_hash)  # taken, and forgotten
