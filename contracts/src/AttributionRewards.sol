@@ -5,6 +5,7 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {IAttributionRewards} from "./interfaces/IAttributionRewards.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
@@ -127,13 +128,12 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         if (claims.length != signatures.length) revert LengthMismatch(claims.length, signatures.length);
         for (uint256 i = 0; i < claims.length; ++i) {
             ClaimFor calldata claim = claims[i];
-            uint8 code = _faultOf(claim, signatures[i]);
-            if (code != 0) {
-                emit WithdrawSkipped(claim.account, claim.nonce, code);
-                continue;
+            SkipCode code = _faultOf(claim, signatures[i]);
+            if (code == SkipCode.None) {
+                nonceOf[claim.account] = claim.nonce + 1;
+                if (!_tryPay(claim.account, claim.to, claim.amount)) code = SkipCode.Untransferable;
             }
-            nonceOf[claim.account] = claim.nonce + 1;
-            _pay(claim.account, claim.to, claim.amount);
+            if (code != SkipCode.None) emit WithdrawSkipped(claim.account, claim.nonce, code);
         }
     }
 
@@ -183,7 +183,7 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         returns (uint128 amount)
     {
         if (payout.account == address(0)) return 0;
-        amount = uint128(pot.amount * payout.weight / (PPM * pot.gross));
+        amount = uint128(Math.mulDiv(pot.amount, payout.weight, PPM * pot.gross));
         _credit(record, payout.account, amount, CONTRIBUTOR);
     }
 
@@ -225,14 +225,28 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         token.safeTransfer(to, amount);
     }
 
-    /// @dev The first reason to skip a signed withdrawal, by the codes of {WithdrawSkipped}; 0 if there is none.
-    function _faultOf(ClaimFor calldata claim, bytes calldata signature) private view returns (uint8) {
-        if (block.timestamp > claim.deadline) return 1;
-        if (claim.nonce != nonceOf[claim.account]) return 2;
-        if (claim.amount > balanceOf[claim.account]) return 3;
-        if (claim.to == address(0)) return 4;
+    /// @dev Like {_pay}, but a transfer that fails changes no balance, so that one recipient that the token refuses
+    /// stops no others.
+    function _tryPay(address account, address to, uint128 amount) private returns (bool) {
+        balanceOf[account] -= amount;
+        _totals.paidOut += amount;
+        if (token.trySafeTransfer(to, amount)) {
+            emit Withdrawn(account, to, amount);
+            return true;
+        }
+        balanceOf[account] += amount;
+        _totals.paidOut -= amount;
+        return false;
+    }
+
+    /// @dev The first reason to skip a signed withdrawal, without trying the transfer.
+    function _faultOf(ClaimFor calldata claim, bytes calldata signature) private view returns (SkipCode) {
+        if (block.timestamp > claim.deadline) return SkipCode.PastDeadline;
+        if (claim.nonce != nonceOf[claim.account]) return SkipCode.OtherNonce;
+        if (claim.amount > balanceOf[claim.account]) return SkipCode.OverBalance;
+        if (claim.to == address(0)) return SkipCode.NoRecipient;
         (address signer,,) = ECDSA.tryRecoverCalldata(_hashTypedDataV4(Hashes.ofClaimFor(claim)), signature);
-        return signer != address(0) && signer == claim.account ? 0 : 5;
+        return signer != address(0) && signer == claim.account ? SkipCode.None : SkipCode.BadSignature;
     }
 
     function _requireLive(ClaimRecord calldata record) private view {

@@ -11,6 +11,11 @@ contract Params is IParams {
         Values values;
     }
 
+    /// @dev A longer one, added to a time, could exceed 64 bits, and then what it holds could never leave.
+    uint256 private constant WINDOW_MAX = 3650 days;
+    /// @dev Bit i: governance may choose the attribution algorithm i. These have a public definition.
+    uint256 private constant ALGORITHMS = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7;
+
     /// @inheritdoc IParams
     address public immutable governor;
 
@@ -110,12 +115,16 @@ contract Params is IParams {
     }
 
     function _checkWindows(Windows memory w) private pure {
-        uint256 most = type(uint64).max;
-        _require("epoch", w.epoch, 1, most);
-        _require("propose", w.propose, 1, most);
-        _require("window", w.window, 1, most);
-        _require("withdrawDelayMin", w.withdrawDelayMin, 1, w.withdrawDelayMax);
-        _require("withdrawPeriod", w.withdrawPeriod, 1, most);
+        // Nothing that a node or a payer has to do in time fits into a smaller part of an epoch.
+        _require("epoch", w.epoch, 24, WINDOW_MAX);
+        _require("propose", w.propose, w.epoch, WINDOW_MAX);
+        _require("window", w.window, w.epoch / 24, WINDOW_MAX);
+        _require("response", w.response, w.epoch / 24, WINDOW_MAX);
+        _require("pauseMax", w.pauseMax, w.epoch / 24, WINDOW_MAX);
+        _require("unbonding", w.unbonding, w.epoch, WINDOW_MAX);
+        _require("withdrawDelayMax", w.withdrawDelayMax, w.epoch / 3, WINDOW_MAX);
+        _require("withdrawDelayMin", w.withdrawDelayMin, w.epoch / 3, w.withdrawDelayMax);
+        _require("withdrawPeriod", w.withdrawPeriod, w.epoch, WINDOW_MAX);
         uint256 needed = uint256(w.propose) + w.window + w.response + w.pauseMax;
         if (w.unbonding < needed) revert UnbondingTooShort(w.unbonding, needed);
     }
@@ -128,6 +137,7 @@ contract Params is IParams {
         _require("minDeposit", v.minDeposit, b.minDepositMin, b.minDepositMax);
         _require("adapterBond", v.adapterBond, b.adapterBondMin, b.adapterBondMax);
         _require("creditTokensMax", v.creditTokensMax, 1, b.creditTokensMax);
+        if (v.algoId > 255 || ALGORITHMS >> v.algoId & 1 == 0) revert UnknownAlgorithm(v.algoId);
     }
 
     function _require(string memory what, uint256 value, uint256 min, uint256 max) private pure {

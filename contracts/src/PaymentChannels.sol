@@ -202,6 +202,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     /// @inheritdoc IPaymentChannels
     function withdrawalOf(bytes32 id) external view returns (uint128 amount, uint64 readyAt) {
+        // One that was not finished in time can't be finished any more.
+        if (block.timestamp > _pendingUntil(id)) return (0, 0);
         return (_withdrawals[id].amount, _withdrawals[id].readyAt);
     }
 

@@ -7,6 +7,17 @@ import {ClaimFor, ClaimRecord, Payout} from "./Types.sol";
 /// @notice The node proposes a payout list of contributors. After the review period everything that a claim owes is
 /// credited in one step, including the node's own share. Nobody is paid before that list is final.
 interface IAttributionRewards {
+    /// @notice The first reason not to pay a signed withdrawal. The numbers are in {WithdrawSkipped} and never change.
+    enum SkipCode {
+        None, // 0: it is paid; never emitted
+        PastDeadline, // 1
+        OtherNonce, // 2: not the account's next nonce
+        OverBalance, // 3
+        NoRecipient, // 4: recipient 0
+        BadSignature, // 5: the account did not sign it
+        Untransferable // 6: the token refuses the recipient; the nonce is used, and the balance stays
+    }
+
     /// @notice How far a claim has come. `FinalizedLate`: nothing was proposed for it in time.
     enum State {
         None,
@@ -48,9 +59,7 @@ interface IAttributionRewards {
     event StakersNotified(uint128 amount);
     event Withdrawn(address indexed account, address to, uint128 amount);
     /// @notice A signed withdrawal was not paid.
-    /// @param code The first reason that applies: 1 past its deadline, 2 not the account's next nonce, 3 more than its
-    /// balance, 4 recipient 0, 5 not signed by the account.
-    event WithdrawSkipped(address indexed account, uint256 nonce, uint8 code);
+    event WithdrawSkipped(address indexed account, uint256 nonce, SkipCode code);
 
     error ZeroAddress();
     error UnknownClaim(address node, uint64 seq);

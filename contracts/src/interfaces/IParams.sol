@@ -58,6 +58,7 @@ interface IParams {
 
     error NotGovernor(address caller);
     error OutOfBounds(string what, uint256 value, uint256 min, uint256 max);
+    error UnknownAlgorithm(uint32 algoId);
     /// @dev An unbonding node must stay within reach until everything it claimed is final.
     error UnbondingTooShort(uint256 unbonding, uint256 needed);
 

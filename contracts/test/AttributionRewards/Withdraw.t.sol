@@ -71,7 +71,7 @@ contract WithdrawForTest is Earned {
         _emits(address(rewards));
         emit I.Withdrawn(payer, bob, 1);
         _emits(address(rewards));
-        emit I.WithdrawSkipped(payer, 0, 2);
+        emit I.WithdrawSkipped(payer, 0, I.SkipCode.OtherNonce);
         _emits(address(rewards));
         emit I.Withdrawn(payer, bob, 100);
         rewards.withdrawFor(claims, signatures);
@@ -82,7 +82,7 @@ contract WithdrawForTest is Earned {
         ClaimFor memory claim = _claimFor(7, 0);
         bytes memory signature = _signature(PAYER_KEY, claim);
         vm.warp(claim.deadline + 1);
-        _isSkipped(claim, signature, 1);
+        _isSkipped(claim, signature, I.SkipCode(1));
         vm.warp(claim.deadline);
         _send(claim, signature);
     }
@@ -91,42 +91,42 @@ contract WithdrawForTest is Earned {
         ClaimFor memory claim = _claimFor(7, 0);
         bytes memory signature = _signature(PAYER_KEY, claim);
         _send(claim, signature);
-        _isSkipped(claim, signature, 2);
+        _isSkipped(claim, signature, I.SkipCode(2));
         claim = _claimFor(7, 2);
-        _isSkipped(claim, _signature(PAYER_KEY, claim), 2);
+        _isSkipped(claim, _signature(PAYER_KEY, claim), I.SkipCode(2));
     }
 
     function test_more_than_the_balance_is_skipped() public {
         ClaimFor memory claim = _claimFor(EARNED + 1, 0);
-        _isSkipped(claim, _signature(PAYER_KEY, claim), 3);
+        _isSkipped(claim, _signature(PAYER_KEY, claim), I.SkipCode(3));
     }
 
     function test_recipient_zero_is_skipped() public {
         ClaimFor memory claim = _claimFor(7, 0);
         claim.to = address(0);
-        _isSkipped(claim, _signature(PAYER_KEY, claim), 4);
+        _isSkipped(claim, _signature(PAYER_KEY, claim), I.SkipCode(4));
     }
 
     /// @dev F: a relay that could change the recipient, or sign for others, would take everybody's balance.
     function test_what_the_account_has_not_signed_is_skipped() public {
         ClaimFor memory claim = _claimFor(7, 0);
-        _isSkipped(claim, _signature(STRANGER_KEY, claim), 5);
+        _isSkipped(claim, _signature(STRANGER_KEY, claim), I.SkipCode(5));
         bytes memory signature = _signature(PAYER_KEY, claim);
         claim.to = stranger;
-        _isSkipped(claim, signature, 5);
-        _isSkipped(claim, "", 5);
+        _isSkipped(claim, signature, I.SkipCode(5));
+        _isSkipped(claim, "", I.SkipCode(5));
     }
 
     function test_a_signature_in_another_form_is_skipped() public {
         ClaimFor memory claim = _claimFor(7, 0);
         bytes[4] memory forms = _forms(_signature(PAYER_KEY, claim));
-        for (uint256 i = 0; i < forms.length; ++i) _isSkipped(claim, forms[i], 5);
+        for (uint256 i = 0; i < forms.length; ++i) _isSkipped(claim, forms[i], I.SkipCode(5));
     }
 
     function test_account_zero_signs_nothing() public {
         ClaimFor memory claim = _claimFor(0, 0);
         claim.account = address(0);
-        _isSkipped(claim, new bytes(65), 5);
+        _isSkipped(claim, new bytes(65), I.SkipCode(5));
     }
 
     function test_each_withdrawal_has_a_signature() public {
@@ -157,7 +157,7 @@ contract WithdrawForTest is Earned {
         rewards.withdrawFor(claims, signatures);
     }
 
-    function _isSkipped(ClaimFor memory claim, bytes memory signature, uint8 code) private {
+    function _isSkipped(ClaimFor memory claim, bytes memory signature, I.SkipCode code) private {
         uint256 before = token.balanceOf(address(rewards));
         uint256 nonce = rewards.nonceOf(claim.account);
         _emits(address(rewards));

@@ -47,6 +47,8 @@ contract StartWithdrawTest is World {
         _refuses(I.WithdrawalPending.selector, abi.encode(id, until));
         channels.startWithdraw(config, 2);
         vm.warp(until + 1);
+        (uint128 expired,) = channels.withdrawalOf(id);
+        eq("one that expired is none", expired, 0);
         channels.startWithdraw(config, 2);
         vm.stopPrank();
         (uint128 amount, uint64 readyAt) = channels.withdrawalOf(id);

@@ -85,7 +85,7 @@ abstract contract World is Checks {
         channels.wire(address(rewards));
     }
 
-    function _token() internal returns (IToken) {
+    function _token() internal virtual returns (IToken) {
         return IToken(_new("OpenToken", abi.encode(address(this), 1_000_000_000 * uint256(OPEN))));
     }
 

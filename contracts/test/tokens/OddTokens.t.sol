@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
+import {ChannelConfig, ClaimFor, ClaimRecord, Payout, PPM} from "../../src/interfaces/Types.sol";
+import {IChannels, IToken} from "../support/Contracts.sol";
+import {BlockingToken, CallingToken, IHook} from "../support/OddTokens.sol";
+import {vm} from "../support/Vm.sol";
+import {World} from "../support/World.sol";
+
+/// @notice F: whoever signs a withdrawal to an account that the token refuses could stop 255 others.
+contract BlockingTokenTest is World {
+    address private constant REFUSED = address(0xDEAD);
+
+    function _token() internal override returns (IToken) {
+        return IToken(address(new BlockingToken(address(this), 1_000_000_000 * uint256(OPEN))));
+    }
+
+    function test_a_recipient_that_the_token_refuses_stops_no_others() public {
+        _earn();
+        BlockingToken(address(token)).setBlocked(REFUSED);
+        ClaimFor[] memory claims = new ClaimFor[](3);
+        bytes[] memory signatures = new bytes[](3);
+        (claims[0], claims[1], claims[2]) = (_claimFor(bob, 0), _claimFor(REFUSED, 1), _claimFor(bob, 2));
+        for (uint256 i = 0; i < claims.length; ++i) signatures[i] = _signed(claims[i]);
+        uint128 before = rewards.balanceOf(payer);
+        _emits(address(rewards));
+        emit IAttributionRewards.WithdrawSkipped(payer, 1, IAttributionRewards.SkipCode.Untransferable);
+        rewards.withdrawFor(claims, signatures);
+        eq("paid", token.balanceOf(bob), 2);
+        eq("kept", rewards.balanceOf(payer), before - 2);
+        eq("paid out", rewards.totals().paidOut, 2);
+        eq("each signature is used", rewards.nonceOf(payer), 3);
+    }
+
+    function _earn() private {
+        ClaimRecord memory record = _claimed(ONE);
+        _proposed(record, _payouts(record, payer));
+        rewards.finalize(record, _payouts(record, payer));
+    }
+
+    function _claimFor(address to, uint256 nonce) private view returns (ClaimFor memory) {
+        return ClaimFor({account: payer, to: to, amount: 1, nonce: nonce, deadline: uint64(block.timestamp)});
+    }
+
+    function _signed(ClaimFor memory c) private view returns (bytes memory) {
+        bytes32 kind = keccak256("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)");
+        return _sign(PAYER_KEY, _rewards(keccak256(abi.encode(kind, c))));
+    }
+}
+
+/// @notice F: with so large a supply, a pot times a weight exceeds 256 bits, and the claim could never be closed.
+contract HugeSupplyTest is World {
+    function _token() internal override returns (IToken) {
+        return IToken(address(new BlockingToken(address(this), type(uint128).max)));
+    }
+
+    function test_a_claim_of_nearly_the_whole_supply_becomes_final() public {
+        uint128 amount = type(uint128).max / 16;
+        token.transfer(payer, amount);
+        ChannelConfig memory config = _config(1);
+        vm.startPrank(payer);
+        token.approve(address(channels), type(uint256).max);
+        channels.open(config, amount);
+        vm.stopPrank();
+        ClaimRecord memory record = _claim(_ids(TWO), _items(_item(config, 0, amount, 0)));
+        Payout[] memory payouts = _payouts(record, alice);
+        _proposed(record, payouts);
+        rewards.finalize(record, payouts);
+        uint256 pots = 0;
+        for (uint256 i = 0; i < record.pots.length; ++i) pots += record.pots[i].amount;
+        eq("alice", rewards.balanceOf(alice), pots);
+        eq("gross", rewards.totals().released, amount);
+    }
+}
+
+/// @notice F: a token that calls its holders lets them call the contracts in the middle of a payment.
+contract CallingTokenTest is World {
+    function _token() internal override returns (IToken) {
+        return IToken(address(new CallingToken(address(this), 1_000_000_000 * uint256(OPEN))));
+    }
+
+    function _caller() private returns (Caller caller) {
+        caller = new Caller(channels, CallingToken(address(token)));
+        token.transfer(address(caller), 2 * DEPOSIT);
+        _open(9); // somebody else's money, there to be taken
+    }
+
+    function test_a_deposit_cannot_be_refunded_before_it_is_there() public {
+        Caller caller = _caller();
+        caller.callOn(Caller.Moment.Paying);
+        vm.expectRevert();
+        caller.open(DEPOSIT);
+        eq("nothing is gone", token.balanceOf(address(channels)), DEPOSIT);
+    }
+
+    function test_a_withdrawal_is_finished_once_even_from_within() public {
+        Caller caller = _caller();
+        caller.open(DEPOSIT);
+        caller.startWithdraw(DEPOSIT);
+        vm.warp(block.timestamp + DELAY);
+        caller.callOn(Caller.Moment.BeingPaid);
+        caller.finishWithdraw();
+        eq("the others' money", token.balanceOf(address(channels)), DEPOSIT);
+        eq("its own", token.balanceOf(address(caller)), 2 * DEPOSIT);
+    }
+}
+
+/// @notice A payer, its own node, that calls back in the middle of a transfer, once.
+contract Caller is IHook {
+    enum Moment {
+        Never,
+        Paying,
+        BeingPaid
+    }
+
+    IChannels private immutable _channels;
+    Moment private _moment;
+
+    constructor(IChannels channels, CallingToken token) {
+        _channels = channels;
+        token.approve(address(channels), type(uint256).max);
+        token.setHook(this);
+    }
+
+    function callOn(Moment moment) external {
+        _moment = moment;
+    }
+
+    function open(uint128 amount) external {
+        _channels.open(_config(), amount);
+    }
+
+    function startWithdraw(uint128 amount) external {
+        _channels.startWithdraw(_config(), amount);
+    }
+
+    function finishWithdraw() external {
+        _channels.finishWithdraw(_config());
+    }
+
+    function onTransfer(address from, address, uint256 value) external {
+        Moment moment = _moment;
+        _moment = Moment.Never;
+        if (moment == Moment.Paying && from == address(this)) _channels.refund(_config(), uint128(value), 0, "");
+        if (moment == Moment.BeingPaid && from != address(this)) {
+            try _channels.finishWithdraw(_config()) {} catch {}
+        }
+    }
+
+    function _config() private view returns (ChannelConfig memory) {
+        address self = address(this);
+        return ChannelConfig({payer: self, authorizer: self, node: self, withdrawDelay: 2 days, salt: "caller"});
+    }
+}
