@@ -141,7 +141,9 @@ class ChannelStandings:
         asked_s, standing = self._known.get(channel_id, (-STANDING_AGE_S, Standing()))
         if trio.current_time() - asked_s >= STANDING_AGE_S:
             asked_s = trio.current_time()
-            standing = await trio.to_thread.run_sync(self._ask, channel_id, config, limiter=self._limiter)
+            standing = await trio.to_thread.run_sync(
+                self._ask, channel_id, config, abandon_on_cancel=True, limiter=self._limiter
+            )
             self._known.pop(channel_id, None)
             self._known[channel_id] = (asked_s, standing)
             if len(self._known) > STANDINGS_MAX:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 import trio
@@ -21,13 +22,16 @@ from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, Request
 
 from ..errors import ChainError, LedgerError
 from ..ledger.ledger import Ledger
-from .credit import DAY_S, CreditPolicy, Record, Standing, check_credit, limit_wei, secured_wei
+from .credit import DAY_S, CreditPolicy, Record, Standing, check_credit, is_good_unasked, limit_wei, secured_wei
 
 FAIL_POINTS: Final = ("voucher:checked", "voucher:kept")
 """Points at which a crash test may kill the node, in order."""
 
 SEEN_MAX = 1_000
 """Vouchers remembered per channel, more than can be in transit at once."""
+
+CHAIN_ANSWER_S = 2.0
+"""The chain counts as away after this long, if the node can go on without an answer. A payer waits for its chunks."""
 
 AskStanding = Callable[[ChannelId, ChannelConfig], Awaitable[Standing]]
 
@@ -40,11 +44,17 @@ class ChannelAccount:
     config: ChannelConfig
     tab: Tab
     floor_wei: Wei  # a voucher up to this ceiling opens no stream: it may be a replay
-    secured_wei: Wei = ZERO_WEI  # what the deposit covered at the last answer of the chain
+    told: Standing = field(default_factory=Standing)  # the chain's last answer
+    told_ns: int = 0  # time of the question that it answered
     seen: set[Wei] = field(default_factory=set)  # ceilings above the floor of accepted vouchers
     settling: trio.Lock = field(default_factory=trio.Lock)  # receipts of one channel are made one at a time
     changed: trio.Event = field(default_factory=trio.Event)  # replaced at each change of the tab
     num_users: int = 0  # streams that hold this object
+
+    @property
+    def secured_wei(self) -> Wei:
+        """The total that the deposit covered at the last answer of the chain."""
+        return secured_wei(self.told)
 
     @property
     def unsecured_wei(self) -> Wei:
@@ -185,17 +195,24 @@ class ChannelAccounts:
             raise UnavailableError("this node's ledger can't be written just now: try again soon") from error
 
     async def _ask_chain(self, account: ChannelAccount) -> Standing:
-        """Ask the chain for the account's state.
+        """Ask the chain for the account's state; while it is away, use its last answer as long as that is good.
 
         Raises:
-            UnavailableError: the chain does not answer.
+            UnavailableError: the chain does not answer, and has not answered lately.
         """
-        try:
-            standing = await self._ask_standing(account.channel_id, account.config)
-        except ChainError as error:
-            raise UnavailableError("this node can't ask the chain just now: try again soon") from error
-        account.secured_wei = secured_wei(standing)
-        return standing
+        asked_ns = self._now_ns()
+        age_s = (asked_ns - account.told_ns) / 10**9
+        is_good = is_good_unasked(account.told, age_s=age_s, withdraw_delay_s=account.config.withdraw_delay_s)
+        with trio.move_on_after(CHAIN_ANSWER_S if is_good else inf):
+            try:
+                account.told = await self._ask_standing(account.channel_id, account.config)
+                account.told_ns = asked_ns
+            except ChainError as error:
+                if not is_good:
+                    raise UnavailableError(
+                        "the chain is away, and this node has not seen the channel's deposit lately: try again soon"
+                    ) from error
+        return account.told
 
     async def _assess(self, account: ChannelAccount, standing: Standing, wanted_wei: Wei) -> "_Trust":
         """Combine the ledger's record of a payer with the chain's, unless the deposit alone is enough.

@@ -40,6 +40,16 @@ class Record:
     has_defaulted: bool = False  # was served without a channel, and did not open one within a day
 
 
+def is_good_unasked(standing: Standing, *, age_s: float, withdraw_delay_s: int) -> bool:
+    """True if a standing that the chain told `age_s` ago can be relied on while the chain is away.
+
+    Its deposit was final and no withdrawal was pending, so nothing leaves before the withdraw delay is over. The
+    second half of the delay is left for the claim.
+    """
+    is_safe = standing.deposit_final_wei > 0 and standing.withdrawing_wei == 0
+    return is_safe and 0 <= age_s < withdraw_delay_s / 2  # a clock that was set back tells no age
+
+
 def secured_wei(standing: Standing) -> Wei:
     """The secured part of a channel's deposit. Money that a reorg or a withdrawal may take away does not count."""
     deposit = min(standing.deposit_final_wei, standing.deposit_latest_wei)

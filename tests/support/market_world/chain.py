@@ -29,6 +29,7 @@ class Chain:
         self.entries: dict[AdapterId, AdapterEntry] = {}
         self.strangers: set[Address] = set()  # signers that it does not know
         self.is_down = False
+        self.is_silent = False  # does not even refuse
 
     async def standing(self, key: ChannelId, _: ChannelConfig) -> Standing:
         await self._answer()
@@ -50,5 +51,7 @@ class Chain:
 
     async def _answer(self) -> None:
         await trio.lowlevel.checkpoint()
+        if self.is_silent:
+            await trio.sleep_forever()
         if self.is_down:
             raise ChainError("the endpoint does not answer")
