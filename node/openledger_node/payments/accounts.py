@@ -49,6 +49,7 @@ class ChannelAccount:
     seen: set[Wei] = field(default_factory=set)  # ceilings above the floor of accepted vouchers
     settling: trio.Lock = field(default_factory=trio.Lock)  # receipts of one channel are made one at a time
     changed: trio.Event = field(default_factory=trio.Event)  # replaced at each change of the tab
+    num_uncovered: int = 0  # streams that no voucher covers yet
     num_users: int = 0  # streams that hold this object
 
     @property

@@ -1,14 +1,21 @@
 """The seller's side of paid streams: a request is admitted once everything that can be checked first is right."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import trio
 
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.epoch import check_withdraw_delay
-from openledger_protocol.errors import MalformedError, ProtocolError, UnavailableError, UnknownModelError
+from openledger_protocol.errors import (
+    MalformedError,
+    PaymentRequiredError,
+    ProtocolError,
+    UnavailableError,
+    UnknownModelError,
+)
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import BASE_ONLY, Digest, RequestId
@@ -26,6 +33,12 @@ from .receipts import ReceiptMaker
 __all__ = ["SellerTerms", "StreamSeller", "check_award"]
 
 OPEN_TIMEOUT_S = 10.0
+UNCOVERED_MAX = 64
+"""Streams of one channel that may wait for cover at once: as many as one peer may open.
+
+Streams that an honest payer opens together arrive in any order, and the first ones run on the money of the others
+until the next voucher. With a limit of 2, eight streams at once were refused.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -88,13 +101,15 @@ class StreamSeller:
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, seller_terms.windows)
 
     async def _serve(self, opened: Open, account: ChannelAccount, messages: MessageStream) -> None:
-        """Admit a request and its payment, then answer it.
+        """Admit a request's payment, give it a place in the queue, and answer it.
+
+        Only a stream that is covered has a place. Otherwise a payer of one chunk could keep all places from others.
 
         Raises:
             ProtocolError: it is refused, and nothing is owed.
         """
         request = await trio.to_thread.run_sync(self._request, opened)
-        admitted = await self._serving.admit(request, payer=opened.channel_config.payer)
+        admitted = await self._serving.examine(request, payer=opened.channel_config.payer)
         delivery = StreamDelivery(
             opened=opened,
             account=account,
@@ -105,10 +120,11 @@ class StreamSeller:
             receipts=self._receipts,
             fail_point=self._fail_point,
         )
+        await self._admit_payment(delivery)
         try:
-            await self._admit_payment(delivery)
-        except BaseException:
-            self._serving.release()
+            self._serving.take_place(admitted)
+        except ProtocolError:
+            self._accounts.drop(account, opened.id)
             raise
         send_answers, answers = open_channel(admitted.request)
         self._nursery.start_soon(self._serving.handle, admitted, send_answers)
@@ -147,10 +163,32 @@ class StreamSeller:
         try:
             if len(account.tab.running) == 1:
                 check_covered(account.tab.ceiling_wei, account.tab.owed_wei)  # nothing else will raise it
-            await delivery.wait_covered(first_chunk)
+            with _counted_uncovered(account):
+                await delivery.wait_covered(first_chunk)
         except BaseException:
             self._accounts.drop(account, opened.id)
             raise
+
+
+@contextmanager
+def _counted_uncovered(account: ChannelAccount) -> Iterator[None]:
+    """Count a stream that waits until its channel is covered.
+
+    Raises:
+        PaymentRequiredError: too many streams of the channel wait already.
+    """
+    if account.tab.ceiling_wei >= account.tab.owed_wei:
+        yield
+        return
+    if account.num_uncovered >= UNCOVERED_MAX:
+        raise PaymentRequiredError(
+            f"{account.num_uncovered} streams of this channel wait for a voucher already: send one that covers them"
+        )
+    account.num_uncovered += 1
+    try:
+        yield
+    finally:
+        account.num_uncovered -= 1
 
 
 def _check_sellable_sampling(opened: Open) -> None:

@@ -31,10 +31,7 @@ def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int)
         RequestTooLongError: the prompt leaves no room for an answer.
         MalformedError: the prompt is empty.
     """
-    if capacity.is_draining:
-        raise UnavailableError("this node is stopping and takes no new requests")
-    if capacity.num_live >= capacity.queue_max:
-        raise OverloadedError(f"{capacity.num_live} requests wait or run here already: try again soon")
+    check_place(capacity)
     if num_prompt_tokens == 0:
         raise MalformedError("the prompt is empty")
     room = capacity.context_max - num_prompt_tokens
@@ -45,6 +42,19 @@ def grant_tokens(capacity: Capacity, *, num_prompt_tokens: int, max_tokens: int)
             context_max=capacity.context_max,
         )
     return min(max_tokens, room)
+
+
+def check_place(capacity: Capacity) -> None:
+    """Require a free place in the queue.
+
+    Raises:
+        UnavailableError: the node is shutting down.
+        OverloadedError: the queue is full.
+    """
+    if capacity.is_draining:
+        raise UnavailableError("this node is stopping and takes no new requests")
+    if capacity.num_live >= capacity.queue_max:
+        raise OverloadedError(f"{capacity.num_live} requests wait or run here already: try again soon")
 
 
 def render(tokenizer: Tokenizer, prompt: tuple[Message, ...] | str, prefix: str) -> tuple[int, ...]:

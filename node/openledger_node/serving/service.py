@@ -29,7 +29,7 @@ from ..ledger.jobs import DuplicateJobError, Job, JobState
 from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter, AdapterLibrary, resolve_model, shortest_name
 from ..models.bases import Base
-from .admission import Admitted, Capacity, grant_tokens, render
+from .admission import Admitted, Capacity, check_place, grant_tokens, render
 from .idle_count import IdleCount
 from .measures import Measures, Served
 from .weighted import PARAM, weighted_source
@@ -121,27 +121,38 @@ class Serving:
         Raises:
             ProtocolError: it is refused; nothing was recorded.
         """
-        if self.paused:  # a peer need not learn why the owner paused the node
-            raise UnavailableError("this node is paused: try again later" if payer else self.paused)
-        if self._engine.profile is None:
-            raise UnavailableError("the engine is still loading: try again soon")
+        admitted = await self.examine(request, payer=payer)
+        self.take_place(admitted)
+        return admitted
+
+    async def examine(self, request: InferenceRequest, *, payer: str = "") -> Admitted:
+        """Check a request that could be admitted now. It holds no place in the queue yet, and may lose it to another.
+
+        Raises:
+            ProtocolError: it is refused; nothing was recorded.
+        """
+        self._capacity(payer)  # a node that can't answer reads nothing first
         adapters = await trio.to_thread.run_sync(self.adapters)
         adapter = resolve_model(self.base, adapters, request.model)
         if request.adapters and adapter:
             raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
         weighted = weighted_source(request, adapters) if request.adapters else None
         prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request.prompt, request.prefix)
-        capacity = Capacity(
-            context_max=self._engine.profile.context_max,
-            queue_max=self._queue_max,
-            num_live=self.num_live,
-            is_draining=self.is_draining,
+        max_tokens = grant_tokens(
+            self._capacity(payer), num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens
         )
-        max_tokens = grant_tokens(capacity, num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens)
-        self._live.enter()  # so that a request admitted meanwhile is counted against this one
         sampling = replace(request.sampling, max_tokens=max_tokens)
         request = replace(request, sampling=sampling)
         return Admitted(request=request, prompt_ids=prompt_ids, adapter=adapter, payer=payer, weighted=weighted)
+
+    def take_place(self, admitted: Admitted) -> None:
+        """Take an examined request's place in the queue; `handle` or `release` frees it.
+
+        Raises:
+            ProtocolError: there is none any more.
+        """
+        check_place(self._capacity(admitted.payer))
+        self._live.enter()  # so that a request admitted meanwhile is counted against this one
 
     async def handle(self, admitted: Admitted, send: trio.MemorySendChannel[Outcome]) -> None:
         """Answer a request into `send`, which may be closed at any time, and record it.
@@ -202,6 +213,23 @@ class Serving:
         """The newest jobs, filtered by state, by model name and by time."""
         newest = partial(self._ledger.jobs.newest, limit=limit, state=state, model=model, since_ns=since_ns)
         return await trio.to_thread.run_sync(newest, limiter=self._ledger_thread)
+
+    def _capacity(self, payer: str) -> Capacity:
+        """The limits and the load as of now.
+
+        Raises:
+            UnavailableError: nothing can be answered now.
+        """
+        if self.paused:  # a peer need not learn why the owner paused the node
+            raise UnavailableError("this node is paused: try again later" if payer else self.paused)
+        if self._engine.profile is None:
+            raise UnavailableError("the engine is still loading: try again soon")
+        return Capacity(
+            context_max=self._engine.profile.context_max,
+            queue_max=self._queue_max,
+            num_live=self.num_live,
+            is_draining=self.is_draining,
+        )
 
     async def _generate(
         self, admitted: Admitted, send: trio.MemorySendChannel[Outcome], progress: _Progress

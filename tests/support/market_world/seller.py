@@ -123,6 +123,7 @@ def open_seller(
     now_ns: Callable[[], int] | None = None,
     terms: Terms = TERMS,
     load_percent: int = 50,
+    queue_max: int = 64,
     policy: CreditPolicy = POLICY,
     voucher_timeout_s: float = 5.0,
     open_engine: Callable[[Path], Engine | LocalEngine] = lambda _: LocalEngine(),
@@ -133,7 +134,7 @@ def open_seller(
     """Compose a node that sells; the caller runs its engine and its transport."""
     now_ns, chain = now_ns or Clock(), chain or Chain()
     engine, tokenizer = open_engine(root), ByteTokenizer()
-    state = seller_state(name, PricePolicy(floor=terms, load_percent=load_percent))
+    state = replace(seller_state(name, PricePolicy(floor=terms, load_percent=load_percent)), queue_max=queue_max)
     serving = Serving(
         home=Home(root),
         base=FAKE_BASE,
