@@ -120,5 +120,6 @@ def sequence_of(command: Submit) -> Sequence:
         sampling=command.sampling,
         adapter=command.adapter,
         payer=command.payer,
+        num_allowed=command.num_allowed,
         output_ids=list(command.resumed_ids),
     )

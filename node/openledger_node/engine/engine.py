@@ -24,6 +24,7 @@ from . import frames
 from .backend import BackendSettings, Profile
 from .child import Child, start_child, tail_of
 from .frames import (
+    Allow,
     Beat,
     Cancel,
     EngineChunk,
@@ -95,6 +96,11 @@ class _Live:
     is_cancelled: bool = False
     num_losses: int = 0
 
+    @property
+    def is_parked(self) -> bool:
+        """True if it has used up its allowance, so that no engine works on it."""
+        return self.command.num_allowed is not None and len(self.ids) >= self.command.num_allowed
+
 
 class Engine:
     """Client and supervisor of the engine child; `run` is its task."""
@@ -134,13 +140,20 @@ class Engine:
         frame = frames.encode(command)  # first, because it may raise
         # Every token makes one chunk, and one final event follows. With room for all, a slow reader blocks nobody.
         send, receive = trio.open_memory_channel[Outcome | SequenceLost](command.sampling.max_tokens + 1)
-        if not self._live:
-            self._last_event_at_s = trio.current_time()  # an idle engine sends nothing, so its silence starts here
+        self._note_work()
         self._live[command.sequence_id] = _Live(command, send)
         if self.state == "ready":
             self._command(frame)
         self._woken.set()  # the engine may have been told to rest a moment ago
         return receive
+
+    def allow(self, sequence_id: str, num_tokens: int) -> None:
+        """Let the answer of a sequence that has an allowance grow to `num_tokens`; after a restart too."""
+        if live := self._live.get(sequence_id):
+            self._note_work()
+            live.command = replace(live.command, num_allowed=num_tokens)
+            if self.state == "ready":
+                self._command(frames.encode(Allow(sequence_id=sequence_id, num_tokens=num_tokens)))
 
     def cancel(self, sequence_id: str) -> None:
         """Stop a sequence; `Finished` still follows, unless the sequence has already ended."""
@@ -256,6 +269,15 @@ class Engine:
         """True if the child should end now: it is to rest or to be replaced, and has no work left."""
         return not self._live and (self._is_resting or self._is_stale)
 
+    @property
+    def _has_work(self) -> bool:
+        return any(not live.is_parked for live in self._live.values())
+
+    def _note_work(self) -> None:
+        """Prepare for new work: an idle engine sends nothing, so its silence starts here."""
+        if not self._has_work:
+            self._last_event_at_s = trio.current_time()
+
     async def _watch(self, child: Child) -> None:
         """End a child that should end, is frozen, or takes too much memory."""
         while True:
@@ -265,7 +287,7 @@ class Engine:
                 return
             seen = Vitals(
                 is_ready=self.state == "ready",
-                has_work=bool(self._live),
+                has_work=self._has_work,
                 silent_s=trio.current_time() - self._last_event_at_s,
                 rss_bytes=resident_bytes(child.process.pid),
             )
@@ -315,7 +337,8 @@ class Engine:
     def _count_losses(self) -> None:
         self.beat = Beat()
         for live in list(self._live.values()):
-            live.num_losses += live.is_running  # a sequence that only waited can't have killed it
+            # A sequence that only waited, for its turn or its payer, can't have killed it.
+            live.num_losses += live.is_running and not live.is_parked
             live.is_running = False
             if live.num_losses > LOSSES_MAX:
                 self._end(SequenceLost(sequence_id=live.command.sequence_id))

@@ -56,6 +56,7 @@ class FairQueue:
 
     def __init__(self) -> None:
         self._returned: deque[Sequence] = deque()  # preempted after their turn
+        self._parked: dict[str, Sequence] = {}  # have used up their allowance, and get no turn
         self._lines: dict[
             str, dict[str, deque[Sequence]]
         ] = {}  # payer → adapter → its waiting sequences; never empty
@@ -64,24 +65,30 @@ class FairQueue:
         self._num_live: Counter[tuple[str, str]] = Counter()  # by payer and adapter, including running sequences
 
     def __len__(self) -> int:
-        return len(self._returned) + sum(len(line) for lines in self._lines.values() for line in lines.values())
+        num_lined_up = sum(len(line) for lines in self._lines.values() for line in lines.values())
+        return len(self._returned) + len(self._parked) + num_lined_up
 
     def __iter__(self) -> Iterator[Sequence]:
         yield from self._returned
+        yield from self._parked.values()
         for lines in self._lines.values():
             for line in lines.values():
                 yield from line
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence behind those of its payer and adapter."""
-        payer, adapter = _names(sequence)
-        if payer not in self._lines:
-            self._payers.enter(payer, self._lines)
-        lines = self._lines.setdefault(payer, {})
-        if adapter not in lines:
-            self._adapters.setdefault(payer, TokenCounters()).enter(adapter, lines)
-        lines.setdefault(adapter, deque()).append(sequence)
-        self._num_live[payer, adapter] += 1
+        self._line_up(sequence).append(sequence)
+        self._num_live[_names(sequence)] += 1
+
+    def park(self, sequence: Sequence) -> None:
+        """Set a sequence aside, wherever it is, until `resume`."""
+        self._remove(sequence)
+        self._parked[sequence.sequence_id] = sequence
+
+    def resume(self, sequence: Sequence) -> None:
+        """Queue a sequence before those of its payer and adapter if it is parked; other payers lose no turn by it."""
+        if self._parked.pop(sequence.sequence_id, None):
+            self._line_up(sequence).appendleft(sequence)
 
     def put_back(self, sequence: Sequence) -> None:
         """Queue a preempted sequence before all others, because it has already had its turn."""
@@ -143,6 +150,16 @@ class FairQueue:
                     break  # it was taken and charged, so the order has changed
                 passed_by.add(_names(head))  # the sequences behind it need the same adapter
 
+    def _line_up(self, sequence: Sequence) -> deque[Sequence]:
+        """The line of a sequence that is about to wait in it."""
+        payer, adapter = _names(sequence)
+        if payer not in self._lines:
+            self._payers.enter(payer, self._lines)
+        lines = self._lines.setdefault(payer, {})
+        if adapter not in lines:
+            self._adapters.setdefault(payer, TokenCounters()).enter(adapter, lines)
+        return lines.setdefault(adapter, deque())
+
     def _heads(self, passed_by: set[tuple[str, str]]) -> list[Sequence]:
         """The first sequence of each line, in the order of turns."""
         heads = [
@@ -160,6 +177,8 @@ class FairQueue:
 
     def _remove(self, sequence: Sequence) -> bool:
         """Remove a sequence and return True if it waited in a line."""
+        if self._parked.pop(sequence.sequence_id, None):
+            return False
         if sequence in self._returned:
             self._returned.remove(sequence)
             return False

@@ -38,6 +38,15 @@ class Submit:
     sampling: SamplingParams
     adapter: AdapterSource | None
     payer: str = ""  # the turn is charged to this payer; empty: this machine's owner
+    num_allowed: int | None = None  # tokens of the answer that may be computed before `Allow`; None: all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allow:
+    """Let the answer of a sequence grow to so many tokens in all."""
+
+    sequence_id: str
+    num_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +147,7 @@ class Beat:
     peak_rss_bytes: int = 0
 
 
-Command = OpenEngine | Submit | Cancel | Pin | Unpin | Unload
+Command = OpenEngine | Submit | Allow | Cancel | Pin | Unpin | Unload
 Event = EngineReady | Fatal | Joined | EngineChunk | Finished | Refused | Beat
 
 _TYPES: dict[str, type[Command | Event]] = {
@@ -146,6 +155,7 @@ _TYPES: dict[str, type[Command | Event]] = {
     for cls in (
         OpenEngine,
         Submit,
+        Allow,
         Cancel,
         Pin,
         Unpin,

@@ -74,8 +74,29 @@ class Scheduler:
         return self._queue.adapters()
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence."""
+        """Queue a sequence; one that resumes after a crash may have used up its allowance."""
         self._queue.add(sequence)
+        if not sequence.has_allowance:
+            self._queue.park(sequence)
+
+    def allow(self, sequence_id: str, num_tokens: int) -> None:
+        """Let a sequence's answer grow to `num_tokens`; a parked one waits for its turn again."""
+        if sequence := self._running.get(sequence_id) or self._queue.find(sequence_id):
+            sequence.num_allowed = num_tokens
+            if sequence.has_allowance:
+                self._queue.resume(sequence)
+
+    def park(self) -> list[Sequence]:
+        """Take sequences that have used up their allowance out of the batch, and return them.
+
+        Their blocks can be reused, by themselves too: one that resumes soon recomputes less than two blocks.
+        """
+        parked = [sequence for sequence in self._running.values() if not sequence.has_allowance]
+        for sequence in parked:
+            del self._running[sequence.sequence_id]
+            self._vacate(sequence)
+            self._queue.park(sequence)
+        return parked
 
     def remove(self, sequence_id: str, *, is_tainted: bool = False) -> Sequence | None:
         """Forget a waiting or running sequence and return it, or None if it is unknown.
@@ -126,9 +147,8 @@ class Scheduler:
             for name, sequence in list(self._running.items()):
                 while name in self._running and not self.pool.grow(self._tables[name], sequence.num_tokens):
                     assert len(self._running) > 1, "a sequence that runs alone fits, or it was not admitted"
-                    newest_name, newest = self._running.popitem()
-                    self.pool.free(self._tables.pop(newest_name))
-                    newest.num_cached = 0  # what its blocks hold may still be found when it comes back
+                    _, newest = self._running.popitem()
+                    self._vacate(newest)
                     self._queue.put_back(newest)
                     preempted.append(newest)
         self.num_preempted += len(preempted)
@@ -174,6 +194,12 @@ class Scheduler:
         self._queue.take(sequence)
         self._running[sequence.sequence_id] = sequence
         return True
+
+    def _vacate(self, sequence: Sequence) -> None:
+        """Free a sequence's blocks; what they hold may still be found when it comes back."""
+        sequence.num_cached = 0
+        if self.pool:
+            self.pool.free(self._tables.pop(sequence.sequence_id))
 
     def _row(self, sequence: Sequence, count: int) -> BatchRow:
         table = self._tables.get(sequence.sequence_id)

@@ -20,6 +20,7 @@ class Sequence:
     sampling: SamplingParams
     adapter: AdapterSource | None = None
     payer: str = ""  # the turn is charged to this payer; empty: this machine's owner
+    num_allowed: int | None = None  # tokens that the answer may have by now; None: no limit
     output_ids: list[int] = field(default_factory=list)  # not empty at the start if it resumes after a crash
     num_cached: int = 0  # tokens, from the front, whose keys and values are in the cache
     num_passed_by: int = 0  # sequences that overtook it
@@ -44,6 +45,11 @@ class Sequence:
     def is_full(self) -> bool:
         """True if the answer has all requested tokens."""
         return len(self.output_ids) >= self.sampling.max_tokens
+
+    @property
+    def has_allowance(self) -> bool:
+        """True if the next token of the answer may be computed."""
+        return self.num_allowed is None or len(self.output_ids) < self.num_allowed
 
     @property
     def is_overdue(self) -> bool:

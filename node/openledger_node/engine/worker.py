@@ -24,6 +24,7 @@ from .answer import AnswerSetup, Live, chunk, sequence_of
 from .backend import Backend, BatchRow, Drawn
 from .fit import check_fits, is_out_of_memory
 from .frames import (
+    Allow,
     Cancel,
     Command,
     EngineReady,
@@ -105,12 +106,14 @@ class Worker:
             for command in self._link.receive(wait=not has_rows, bell=self._residency.loader.bell):
                 self._obey(command)
             has_rows = self._step()
-            self._beat()
+            self._beat(is_busy=has_rows)
 
     def _obey(self, command: Command) -> None:
         match command:
             case Submit():
                 self._submit(command)
+            case Allow():
+                self._scheduler.allow(command.sequence_id, command.num_tokens)
             case Cancel():
                 if command.sequence_id in self._live:
                     self._drop(command.sequence_id)
@@ -145,6 +148,8 @@ class Worker:
         self._residency.collect(self._in_use())
         self._unload_removed()
 
+        for sequence in self._scheduler.park():  # first, because each frees a place
+            self._backend.leave(sequence.sequence_id)
         if joined := self._scheduler.admit(self._can_join):
             self._link.send(Joined(sequence_ids=tuple(sequence.sequence_id for sequence in joined)))
         for sequence in joined:
@@ -247,14 +252,14 @@ class Worker:
     def _unload_removed(self) -> None:
         if not self._removed:
             return
-        needed = self._in_use() | {source.id for source in self._scheduler.waiting_adapters()}
+        needed = self._in_use() | {waiting.adapter_id for waiting in self._scheduler.waiting if waiting.adapter_id}
         for adapter_id in self._removed - needed:
             self._residency.unload(adapter_id)
         self._removed &= needed
 
-    def _beat(self) -> None:
+    def _beat(self, *, is_busy: bool) -> None:
         now_s = time.monotonic()
-        if now_s - self._beat_at_s < BEAT_INTERVAL_S and self._live:
+        if now_s - self._beat_at_s < BEAT_INTERVAL_S and is_busy:
             return
         self._beat_at_s = now_s
         self._link.send(beat(self._scheduler, self._residency, tokens_per_s=self._meter.tokens_per_s(now_s)))

@@ -16,6 +16,7 @@ from openledger_node.backends.fake import BLOCK_BYTES, ENDLESS
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings
 from openledger_node.engine.engine import LOSSES_MAX, Engine, EngineOptions, Outcome, SequenceLost, Submit
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, Refused
+from openledger_node.engine.supervision import EngineLimits, Vitals, why_kill
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_protocol.errors import MalformedError, RequestTooLongError
@@ -330,6 +331,87 @@ async def test_the_figures_are_back_at_zero_when_the_last_reader_has_left(option
         await _until(lambda: engine.beat.num_running == 1)
         outcomes.close()
         await _until(lambda: engine.beat.num_running == 0)
+
+
+async def test_an_answer_is_the_same_however_often_it_was_parked(options: EngineOptions) -> None:
+    wanted = order("a", text=b"long" + ENDLESS, max_tokens=100)
+    async with running(options) as engine:
+        undisturbed = await read(engine.submit(wanted))
+        outcomes = engine.submit(replace(wanted, sequence_id="b", num_allowed=10))
+        chunks: list[EngineChunk] = []
+        for num_allowed in (20, 21, 60, 100):
+            chunks += await read_until(outcomes, engine._live["b"].command.num_allowed - len(chunks))  # type: ignore[operator]
+            beat = await last_beat(engine)
+            assert (beat.num_running, beat.num_waiting, beat.blocks_used) == (0, 1, 0)
+            engine.allow("b", num_allowed)
+        ids, text, last = await read(outcomes)
+    assert [*(token for chunk in chunks for token in chunk.ids), *ids] == undisturbed[0]
+    assert "".join(chunk.text for chunk in chunks) + text == undisturbed[1]
+    assert last == Finished(sequence_id="b", reason="length")
+
+
+async def test_a_parked_sequence_is_parked_in_the_next_engine_too_and_is_not_to_blame(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        undisturbed = await read(engine.submit(order("a", text=ENDLESS, max_tokens=50)))
+        outcomes = engine.submit(replace(order("b", text=ENDLESS, max_tokens=50), num_allowed=10))
+        chunks = await read_until(outcomes, 10)
+        for num_restarts in range(LOSSES_MAX + 2):
+            engine.allow("b", 11 + num_restarts)  # it joins in every engine, and is parked when that one dies
+            chunks += await read_until(outcomes, 1)
+            assert engine.process_id is not None
+            os.kill(engine.process_id, signal.SIGKILL)
+            await _until(lambda: engine.num_restarts > num_restarts and engine.state == "ready")  # noqa: B023
+        beat = await last_beat(engine)
+        assert (beat.num_running, beat.num_waiting, beat.blocks_used) == (0, 1, 0)
+        engine.allow("b", 50)
+        ids, _, last = await read(outcomes)
+    assert [*(token for chunk in chunks for token in chunk.ids), *ids] == undisturbed[0]
+    assert last == Finished(sequence_id="b", reason="length")
+
+
+async def test_an_allowance_outlives_the_engine_that_was_told_of_it(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(replace(order("a", text=ENDLESS, max_tokens=50), num_allowed=10))
+        await read_until(outcomes, 10)
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        engine.allow("a", 50)
+        os.kill(engine.process_id, signal.SIGKILL)
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
+
+
+async def test_a_parked_sequence_is_cancelled_with_a_last_word(options: EngineOptions) -> None:
+    async with running(options) as engine:
+        outcomes = engine.submit(replace(order("a", text=ENDLESS), num_allowed=5))
+        await read_until(outcomes, 5)
+        engine.cancel("a")
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="cancelled")
+        beat = await last_beat(engine)
+    assert (beat.num_running, beat.num_waiting, beat.blocks_used, engine.num_live) == (0, 0, 0, 0)
+
+
+async def test_an_engine_whose_sequences_are_all_parked_is_not_taken_for_frozen(
+    options: EngineOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_looks = 0
+
+    def look(seen: Vitals, limits: EngineLimits) -> str | None:
+        nonlocal num_looks
+        num_looks += 1
+        return why_kill(seen, limits)
+
+    monkeypatch.setattr("openledger_node.engine.engine.WATCH_INTERVAL_S", 0.001)
+    monkeypatch.setattr("openledger_node.engine.engine.why_kill", look)
+    async with running(replace(options, stall_timeout_s=5.0)) as engine:
+        outcomes = engine.submit(replace(order("a", text=ENDLESS), num_allowed=5))
+        await read_until(outcomes, 5)
+        await last_beat(engine)
+        engine._last_event_at_s -= 1000.0  # as if its payer had not paid for that long
+        before = num_looks
+        await _until(lambda: num_looks > before + 2)
+        engine.allow("a", 40)
+        assert (await read(outcomes))[2] == Finished(sequence_id="a", reason="length")
+    assert engine.num_restarts == 0
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BackendSettings, Profile
 from openledger_node.engine.frames import (
+    Allow,
     Beat,
     Cancel,
     Command,
@@ -75,6 +76,8 @@ MESSAGES: list[Command | Event] = [
     SUBMIT,
     replace(SUBMIT, sampling=replace(SAMPLING, logprobs=3)),
     replace(SUBMIT, adapter=None),
+    replace(SUBMIT, num_allowed=64),
+    Allow(sequence_id="s", num_tokens=96),
     replace(SUBMIT, prompt_ids=(), resumed_ids=(), sampling=SamplingParams(max_tokens=1, seed=0)),
     Cancel(sequence_id="s"),
     Pin(source=SOURCE),

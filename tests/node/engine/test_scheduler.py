@@ -15,6 +15,7 @@ from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 STEPS_MAX = 2_000
+PAYS_EVERY = 3
 TOKEN = 7
 
 
@@ -27,6 +28,7 @@ def sequence(
     num_resumed: int = 0,
     payer: str = "",
     first: int = 0,
+    num_allowed: int | None = None,
 ) -> Sequence:
     source = AdapterSource(id=AdapterId(adapter), parts=()) if adapter else None
     return Sequence(
@@ -36,6 +38,7 @@ def sequence(
         adapter=source,
         payer=payer,
         output_ids=[TOKEN] * num_resumed,
+        num_allowed=num_allowed,
     )
 
 
@@ -56,6 +59,7 @@ def shape(rows: Iterable[BatchRow]) -> list[tuple[str, int, bool]]:
 
 
 def step(running: Scheduler) -> tuple[BatchRow, ...]:
+    running.park()
     rows = running.schedule().rows
     running.advance(rows, drawn_for(rows))
     return rows
@@ -220,6 +224,7 @@ class Plan:
     leaves: int | None  # cancelled before this step
     payer: str = ""
     first: int = 0  # of its prompt: those of the same may share blocks
+    pays: int | None = None  # tokens that its allowance grows by now and then; None: it has no limit
 
 
 PLANS = st.builds(
@@ -232,6 +237,7 @@ PLANS = st.builds(
     leaves=st.none() | st.integers(0, 30),
     payer=st.sampled_from(["", "p", "q"]),
     first=st.sampled_from([0, 100]),
+    pays=st.none() | st.integers(1, 3),
 )
 
 
@@ -257,6 +263,10 @@ class Run:
             self.removed.add(name)
 
     def step(self) -> None:
+        places = len(self.scheduler.running)
+        places -= len(parked := self.scheduler.park())
+        assert len(self.scheduler.running) == places
+        assert all(one.num_allowed == len(one.output_ids) for one in parked)
         for one in self.scheduler.admit(self.can_join):
             self.num_seen[one.sequence_id] = one.num_cached
         assert len(self.scheduler.running) <= self.batch_max
@@ -270,6 +280,7 @@ class Run:
         grown = self.scheduler.advance(plan.rows, drawn)
         assert [one.sequence_id for one in grown] == list(drawn)
         for one in grown:
+            assert one.num_allowed is None or len(one.output_ids) <= one.num_allowed
             if one.is_full:
                 self.scheduler.remove(one.sequence_id)
                 self.finished.add(one.sequence_id)
@@ -325,6 +336,8 @@ def test_every_sequence_finishes_and_every_step_keeps_the_rules(
                 run.remove(f"s{number}")
             if plan.arrives == num_steps:
                 made.add(planned(number, plan))
+            if plan.pays and num_steps > plan.arrives and num_steps % PAYS_EVERY == 0:
+                made.allow(f"s{number}", plan.num_resumed + plan.pays * (num_steps - plan.arrives))
         run.step()
         num_steps += 1
     assert run.finished | run.removed == {f"s{number}" for number in range(len(plans))}
@@ -342,6 +355,7 @@ def planned(number: int, plan: Plan) -> Sequence:
         num_resumed=num_resumed,
         payer=plan.payer,
         first=plan.first,
+        num_allowed=num_resumed + plan.pays - 1 if plan.pays else None,
     )
 
 
@@ -448,3 +462,108 @@ def test_the_adapters_of_one_payer_take_turns() -> None:
     many = [sequence(f"m{number}", 4, adapter="0xa") for number in range(20)]
     running = scheduler(*many, sequence("f", 4, adapter="0xb"), batch_max=2)
     assert [one.sequence_id for one in running.admit(anybody)] == ["m0", "f"]
+
+
+# ---- allowances
+
+
+def run_until_parked(running: Scheduler) -> list[str]:
+    """Admit and run steps until sequences are parked, and return their names."""
+    while not (parked := running.park()):
+        running.admit(anybody)
+        rows = running.schedule().rows
+        running.advance(rows, drawn_for(rows))
+    return [one.sequence_id for one in parked]
+
+
+def test_a_sequence_without_allowance_gives_its_place_to_the_next() -> None:
+    running = scheduler(sequence("a", 3, max_tokens=9, num_allowed=2), sequence("b", 3, max_tokens=2), batch_max=1)
+    assert run_until_parked(running) == ["a"]
+    assert (running.running, running.num_waiting) == ([], 2)
+    assert [one.sequence_id for one in running.admit(anybody)] == ["b"]
+    assert shape(step(running)) == [("b", 3, True)]
+
+
+def test_a_parked_sequence_draws_exactly_as_many_tokens_as_it_is_allowed() -> None:
+    paid = sequence("a", 3, max_tokens=9, num_allowed=2)
+    running = scheduler(paid)
+    for num_allowed in (2, 3, 7):
+        running.allow("a", num_allowed)
+        assert run_until_parked(running) == ["a"]
+        assert len(paid.output_ids) == num_allowed
+        assert running.admit(anybody) == []
+        assert running.schedule() == Step(preempted=(), rows=())
+
+
+def test_a_sequence_whose_allowance_grows_in_time_is_never_parked() -> None:
+    paid = sequence("a", 3, max_tokens=9, num_allowed=2)
+    running = scheduler(paid)
+    running.admit(anybody)
+    for num_drawn in range(9):
+        running.allow("a", num_drawn + 2)
+        assert running.park() == []
+        step(running)
+    assert paid.is_full
+
+
+def test_a_parked_sequence_computes_again_less_than_two_blocks_while_there_is_room() -> None:
+    paid = sequence("a", 3 * BLOCK_TOKENS + 5, max_tokens=99, num_allowed=1)
+    running = scheduler(paid, prefill_tokens_max=99, num_blocks=8)
+    run_until_parked(running)
+    assert running.pool is not None
+    assert running.pool.num_used == 0
+    running.allow("a", 2)
+    running.admit(anybody)
+    assert shape(step(running)) == [("a", 5 + 1, True)]
+
+
+def test_a_parked_sequence_whose_blocks_were_needed_is_computed_again() -> None:
+    paid, large = sequence("a", 40, max_tokens=9, num_allowed=1), sequence("large", 60, first=100)
+    running = scheduler(paid, prefill_tokens_max=99, num_blocks=4)
+    run_until_parked(running)
+    running.add(large)
+    running.admit(anybody)
+    step(running)
+    running.remove("large")
+    running.allow("a", 2)
+    running.admit(anybody)
+    assert shape(step(running)) == [("a", 40 + 1, True)]
+
+
+def test_a_parked_sequence_that_is_removed_leaves_nothing_behind() -> None:
+    paid = sequence("a", 20, max_tokens=9, num_allowed=1)
+    running = scheduler(paid, prefill_tokens_max=99, num_blocks=4)
+    run_until_parked(running)
+    assert not running.is_running("a")
+    assert running.remove("a") is paid
+    running.allow("a", 9)
+    assert (running.num_waiting, running.running, running.admit(anybody)) == (0, [], [])
+    assert running.pool is not None
+    assert running.pool.num_used == 0
+
+
+def test_a_sequence_that_was_parked_before_a_crash_is_parked_after_it() -> None:
+    paid = sequence("a", 3, max_tokens=9, num_resumed=4, num_allowed=4)
+    running = scheduler(paid)
+    assert (running.admit(anybody), running.num_waiting) == ([], 1)
+    running.allow("a", 5)
+    assert running.admit(anybody) == [paid]
+    assert shape(step(running)) == [("a", 3 + 4, True)]
+
+
+def test_a_payer_that_resumes_many_sequences_takes_no_turn_of_another() -> None:
+    many = [sequence(f"m{number}", 4, max_tokens=99, payer="many", num_allowed=1) for number in range(4)]
+    running = scheduler(*many, batch_max=1)
+    for one in many:
+        assert run_until_parked(running) == [one.sequence_id]
+    running.add(sequence("new", 4, payer="many"))
+    running.add(sequence("f", 4, payer="few"))
+    for one in many:
+        running.allow(one.sequence_id, 2)
+    turns = []
+    for _ in range(6):
+        (joined,) = running.admit(anybody)
+        turns.append(joined.sequence_id)
+        running.remove(joined.sequence_id)
+    assert turns.index("f") <= 1
+    assert turns[-1] == "new"

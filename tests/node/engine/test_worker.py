@@ -13,7 +13,7 @@ from openledger_node.backends.fake import ENDLESS, FakeBackend
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn
 from openledger_node.engine.fit import is_out_of_memory
-from openledger_node.engine.frames import EngineChunk, Event, Finished, OpenEngine, Refused, Submit, Unload
+from openledger_node.engine.frames import Allow, EngineChunk, Event, Finished, OpenEngine, Refused, Submit, Unload
 from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
 from openledger_node.engine.worker_io import Link
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
@@ -47,8 +47,18 @@ class Daemon:
         self._decoder = frames.frame_decoder()
         self._events: list[Event] = []
 
-    def send(self, *commands: Submit | Unload) -> None:
+    def send(self, *commands: Submit | Allow | Unload) -> None:
         self._connection.sendall(b"".join(map(frames.encode, commands)))
+
+    def read_tokens(self, count: int) -> list[int]:
+        """Wait for so many tokens, of a sequence that is then parked."""
+        ids: list[int] = []
+        while len(ids) < count:
+            for fields in self._decoder.feed(self._connection.recv(1 << 16)):
+                event = frames.decode(fields)
+                assert not isinstance(event, Finished | Refused)
+                ids += event.ids if isinstance(event, EngineChunk) else ()
+        return ids
 
     def read_last(self, count: int) -> dict[str, Finished | Refused]:
         """Wait for the last words on so many sequences."""
@@ -167,6 +177,28 @@ def test_a_removed_adapter_leaves_once_nothing_runs_on_it(make_adapter_folder: C
         daemon.send(submit("b"))
         daemon.read_last(1)
     assert seen == [False]
+
+
+def test_a_removed_adapter_stays_while_a_parked_sequence_needs_it(make_adapter_folder: Callable[..., Path]) -> None:
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+    unloaded: list[AdapterId] = []
+
+    class Watched(FakeBackend):
+        def unload_adapter(self, adapter_id: AdapterId) -> None:
+            unloaded.append(adapter_id)
+            super().unload_adapter(adapter_id)
+
+    with working(Watched(SETTINGS)) as (daemon, _):
+        daemon.send(replace(submit("parked"), adapter=source, num_allowed=2))
+        assert len(daemon.read_tokens(2)) == 2
+        daemon.send(Unload(adapter_id=source.id), submit("a"))
+        daemon.read_last(1)
+        assert unloaded == []
+        daemon.send(Allow(sequence_id="parked", num_tokens=5))
+        assert isinstance(daemon.read_last(1)["parked"], Finished)
+        daemon.send(submit("b"))
+        daemon.read_last(1)
+    assert unloaded == [source.id]
 
 
 def test_any_other_error_of_a_step_ends_the_engine() -> None:
