@@ -40,16 +40,29 @@ class LocalEngine:
         self._blocks = itertools.count()  # none comes back: the fake takes no room before it writes
         self._orders, self._new = trio.open_memory_channel[tuple[Submit, trio.MemorySendChannel[EngineOutcome]]](64)
         self._cancelled: set[str] = set()
+        self._allowed: dict[str, int] = {}  # of the sequences that have an allowance
+        self._told = trio.Event()  # replaced at each `allow` and `cancel`
         self.profile = self._backend.profile
         self.state = "ready"
 
     def submit(self, order: Submit) -> "trio.MemoryReceiveChannel[EngineOutcome]":
         send, receive = trio.open_memory_channel[EngineOutcome](order.sampling.max_tokens + 1)
+        if order.num_allowed is not None:
+            self._allowed[order.sequence_id] = order.num_allowed
         self._orders.send_nowait((order, send))
         return receive
 
     def cancel(self, sequence_id: str) -> None:
         self._cancelled.add(sequence_id)
+        self._wake()
+
+    def allow(self, sequence_id: str, num_tokens: int) -> None:
+        self._allowed[sequence_id] = num_tokens
+        self._wake()
+
+    def _wake(self) -> None:
+        told, self._told = self._told, trio.Event()
+        told.set()
 
     async def run(self, *, task_status: "trio.TaskStatus[None]" = trio.TASK_STATUS_IGNORED) -> None:
         async with trio.open_nursery() as nursery:
@@ -71,6 +84,9 @@ class LocalEngine:
         blocks: list[int] = []
         while answer.finish_reason is None and name not in self._cancelled:
             await trio.lowlevel.checkpoint()
+            if position and position + 1 - len(order.prompt_ids) >= self._allowed.get(name, sampling.max_tokens):
+                await self._told.wait()
+                continue
             length = position + len(fed)
             missing = blocks_for(length) - len(blocks)
             blocks += [next(self._blocks) for _ in range(missing)]

@@ -29,9 +29,12 @@ from openledger_protocol.wire.inference import (
 from ..errors import NetworkError
 from ..p2p.streams import MessageStream
 from ..serving.admission import Admitted
-from ..serving.service import Failure, Outcome
+from ..serving.service import Failure, Outcome, Serving
 from .accounts import ChannelAccount, ChannelAccounts
 from .receipts import Delivered, ReceiptMaker
+
+AHEAD_CHUNKS: Final = 2
+"""Chunks that the engine may compute beyond what was delivered, so that it need not wait for a voucher on its way."""
 
 COUNTERSIGN_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 30.0
@@ -58,7 +61,9 @@ class StreamDelivery:
 
     opened: Open
     account: ChannelAccount
+    serving: Serving
     admitted: Admitted
+    num_allowed: int  # tokens of the answer that the engine may compute
     messages: MessageStream
     seller_terms: SellerTerms
     accounts: ChannelAccounts
@@ -83,6 +88,7 @@ class StreamDelivery:
                 async with answers:
                     last = await self._deliver(answers)
             finally:
+                self.serving.abandon(self.admitted)  # a parked sequence would wait for ever
                 with trio.CancelScope(shield=True):
                     await self._finish(last)
             nursery.cancel_scope.cancel()
@@ -106,7 +112,15 @@ class StreamDelivery:
                 return None
             self.texts.append(outcome.text)
             self.ids += outcome.ids
+            self._raise_allowance()
         return None
+
+    def _raise_allowance(self) -> None:
+        """Keep the engine's allowance one to two chunks beyond what was delivered, by one message a chunk."""
+        chunk = self.seller_terms.chunk_tokens
+        if self.num_allowed <= len(self.ids) + (AHEAD_CHUNKS - 1) * chunk:
+            self.num_allowed = len(self.ids) + AHEAD_CHUNKS * chunk
+            self.serving.allow(self.admitted, self.num_allowed)
 
     async def wait_covered(self, num_more: int) -> Wei:
         """Wait until vouchers cover `num_more` tokens more; return the total then owed.

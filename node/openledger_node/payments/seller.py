@@ -27,7 +27,7 @@ from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from ..serving.service import Serving, open_channel
 from .accounts import ChannelAccount, ChannelAccounts
-from .delivery import SEND_TIMEOUT_S, SellerTerms, StreamDelivery
+from .delivery import AHEAD_CHUNKS, SEND_TIMEOUT_S, SellerTerms, StreamDelivery
 from .receipts import ReceiptMaker
 
 __all__ = ["SellerTerms", "StreamSeller", "check_award"]
@@ -109,11 +109,14 @@ class StreamSeller:
             ProtocolError: it is refused, and nothing is owed.
         """
         request = await trio.to_thread.run_sync(self._request, opened)
-        admitted = await self._serving.examine(request, payer=opened.channel_config.payer)
+        num_allowed = AHEAD_CHUNKS * self._seller_terms.chunk_tokens
+        admitted = await self._serving.examine(request, payer=opened.channel_config.payer, num_allowed=num_allowed)
         delivery = StreamDelivery(
             opened=opened,
             account=account,
+            serving=self._serving,
             admitted=admitted,
+            num_allowed=num_allowed,
             messages=messages,
             seller_terms=replace(self._seller_terms, terms=opened.award.terms),
             accounts=self._accounts,

@@ -79,6 +79,7 @@ class Admitted:
     adapter: Adapter | None
     payer: str = ""  # the engine serves payers in turn; empty: this machine's own requests
     weighted: AdapterSource | None = None  # several adapters added together, instead of one
+    num_allowed: int | None = None  # tokens of the answer that may be computed before `Serving.allow`; None: all
 
     @property
     def source(self) -> AdapterSource | None:

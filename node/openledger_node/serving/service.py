@@ -90,7 +90,7 @@ class Serving:
         # SQLite blocks for as long as the disk syncs; a single thread makes it a single writer.
         self._ledger_thread = trio.CapacityLimiter(1)
         self._live = IdleCount()
-        self._running: set[str] = set()  # request ids in the engine
+        self._running: dict[str, Admitted] = {}  # requests in the engine, by id
         self.measures = Measures()
         self.is_draining = False
         self.paused: str | None = None  # the reason, shown to this machine's user
@@ -115,18 +115,22 @@ class Serving:
         adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), name)
         return ServedModel(name=name, parent=self.base.name if adapter else None)
 
-    async def admit(self, request: InferenceRequest, *, payer: str = "") -> Admitted:
-        """Check a request before any work is done on it, and take its place in the queue.
+    async def admit(self, request: InferenceRequest) -> Admitted:
+        """Check this machine's own request before any work is done on it, and take its place in the queue.
 
         Raises:
             ProtocolError: it is refused; nothing was recorded.
         """
-        admitted = await self.examine(request, payer=payer)
+        admitted = await self.examine(request)
         self.take_place(admitted)
         return admitted
 
-    async def examine(self, request: InferenceRequest, *, payer: str = "") -> Admitted:
+    async def examine(
+        self, request: InferenceRequest, *, payer: str = "", num_allowed: int | None = None
+    ) -> Admitted:
         """Check a request that could be admitted now. It holds no place in the queue yet, and may lose it to another.
+
+        `num_allowed`: tokens of its answer that are computed before `allow` raises the number; None: all.
 
         Raises:
             ProtocolError: it is refused; nothing was recorded.
@@ -143,7 +147,14 @@ class Serving:
         )
         sampling = replace(request.sampling, max_tokens=max_tokens)
         request = replace(request, sampling=sampling)
-        return Admitted(request=request, prompt_ids=prompt_ids, adapter=adapter, payer=payer, weighted=weighted)
+        return Admitted(
+            request=request,
+            prompt_ids=prompt_ids,
+            adapter=adapter,
+            payer=payer,
+            weighted=weighted,
+            num_allowed=num_allowed,
+        )
 
     def take_place(self, admitted: Admitted) -> None:
         """Take an examined request's place in the queue; `handle` or `release` frees it.
@@ -175,6 +186,16 @@ class Serving:
         finally:
             send.close()
             self._live.leave()
+
+    def allow(self, admitted: Admitted, num_tokens: int) -> None:
+        """Let a running answer grow to `num_tokens`."""
+        if self._is_running(admitted):
+            self._engine.allow(admitted.request.request_id, num_tokens)
+
+    def abandon(self, admitted: Admitted) -> None:
+        """End an answer that nobody reads any more, if it is running; it is recorded as usual."""
+        if self._is_running(admitted):
+            self._engine.cancel(admitted.request.request_id)
 
     def spell(self, token_id: int) -> tuple[str, bytes | None]:
         """The text of a token and its bytes; None: the token has no text."""
@@ -239,7 +260,7 @@ class Serving:
             outcomes = self._engine.submit(_order(admitted))
         except ProtocolError as error:
             return Failure(error=error)
-        self._running.add(request_id)
+        self._running[request_id] = admitted
         try:
             async for outcome in outcomes:
                 match outcome:
@@ -257,8 +278,12 @@ class Serving:
                 await self._record(admitted, self._completion(admitted, progress, "cancelled"), progress)
             raise
         finally:
-            self._running.discard(request_id)
+            del self._running[request_id]
         raise AssertionError("the engine ends each sequence with a last word")
+
+    def _is_running(self, admitted: Admitted) -> bool:
+        """False too for a request that used the id of a running one, and is refused for that."""
+        return self._running.get(admitted.request.request_id) is admitted
 
     async def _pass_on(
         self, chunk: EngineChunk, send: trio.MemorySendChannel[Outcome], progress: _Progress, request_id: str
@@ -354,6 +379,7 @@ def _order(admitted: Admitted) -> Submit:
         sampling=admitted.request.sampling,
         adapter=admitted.source,
         payer=admitted.payer,
+        num_allowed=admitted.num_allowed,
     )
 
 
