@@ -310,6 +310,7 @@ async def submit_together(
 
 async def last_beat(engine: Engine) -> Beat:
     """What the engine tells of itself after all that was read from it: unloading what it never had makes it speak."""
+    await _until(lambda: engine.state == "ready")  # one that was killed with no work left is told nothing before
     before = engine.beat
     engine.unload(AdapterId("0xnever"))
     await _until(lambda: engine.beat is not before)
