@@ -123,10 +123,7 @@ class MarketConfig:
     )
     credit_tokens_max: int = setting(32, "Tokens of one chunk; a payer pays one chunk ahead.", low=1, high=4096)
     unsecured_credit_wei: int = setting(
-        10**16, "Credit of one payer without a channel per UTC day, in wei; 0 gives none.", low=0
-    )
-    unsecured_total_wei: int = setting(
-        10**17, "Credit of all payers without a channel together per UTC day, in wei.", low=0
+        10**16, "Credit of a channel until its first deposit is final, in wei; 0 gives none.", low=0
     )
     voucher_timeout_s: float = setting(
         10.0, "Seconds to wait for a payer's next voucher before the answer ends.", low=0.1, high=600.0

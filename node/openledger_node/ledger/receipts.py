@@ -182,14 +182,6 @@ class Receipts:
         found = self._found("SELECT * FROM receipt WHERE channel_id = ? ORDER BY seq DESC LIMIT 1", channel_id)
         return found[0] if found else None
 
-    def unsecured(self, *, since_ns: int, payer: Address | None = None) -> Wei:
-        """The amount served since then that no deposit covers, to one payer or to all."""
-        rows = (
-            "FROM receipt JOIN channel USING (channel_id)"
-            " WHERE seq >= ? AND unsecured_wei != '0' AND (? IS NULL OR payer = ?)"
-        )
-        return self._store.sum_wei("unsecured_wei", rows, (since_ns, payer, payer))
-
     def _found(self, query: str, *values: object) -> list[ReceiptRow]:
         return [_receipt_row(row) for row in self._store.rows(query, values)]
 

@@ -52,6 +52,7 @@ class Guest:
         serving: Serving,
         tokenizer: Tokenizer,
         auditable: bool,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._session = session
         self._seller = seller
@@ -64,7 +65,7 @@ class Guest:
             sign=session.ring.signer(session.accounts.authorizer),
             now_ns=time.time_ns,
         )
-        self._deposits = Deposits(session, deposit_wei=DEPOSIT_WEI)
+        self._deposits = Deposits(session, deposit_wei=DEPOSIT_WEI, pause=pause)
 
     async def ask(
         self, request: InferenceRequest, stream_to_node: Callable[[], Awaitable[trio.abc.Stream]], show: Show

@@ -8,7 +8,7 @@ import trio
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.payments import ChannelConfig, Terms
+from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Wei
 
 from ..attribution.attributor import Attributor
@@ -21,7 +21,7 @@ from ..engine.tokenizer import Tokenizer
 from ..models.adapters import Adapter
 from ..models.bases import Base
 from ..payments.accounts import ChannelAccounts
-from ..payments.credit import CreditPolicy, Standing
+from ..payments.credit import Standing
 from ..payments.receipts import Delivered, ReceiptMaker, ReceiptTerms
 from ..payments.seller import SellerTerms, StreamSeller
 from ..serving.service import Serving
@@ -30,7 +30,10 @@ from ..settlement.session import NetworkSession
 SAMPLER = "gumbel-max/1"
 NOISE = "philox4x64/1"
 STANDING_AGE_S = 1.0
-"""The chain's answer about a payer is reused for this long, about one block."""
+"""The chain's answer about a channel is reused for this long, about one block."""
+
+BLOCK_LAG_S = 2.0
+"""The chain is asked again after this long if it has no deposit: the payer's endpoint may be a block ahead."""
 
 STANDINGS_MAX = 4096
 CHAIN_QUESTIONS_MAX = 8
@@ -122,7 +125,7 @@ def open_seller(
 
 
 class ChannelStandings:
-    """Channels and payers as the chain knows them, asked at most once a block."""
+    """Channels as the chain knows them, asked at most once a block."""
 
     def __init__(self, deployment: Deployment, finalized_number: Callable[[], int]) -> None:
         self._deployment = deployment
@@ -132,7 +135,7 @@ class ChannelStandings:
             ChannelId, tuple[float, Standing]
         ] = {}  # bounded: a stranger may name any number of channels
 
-    async def ask(self, channel_id: ChannelId, config: ChannelConfig) -> Standing:
+    async def ask(self, channel_id: ChannelId) -> Standing:
         """The standing of a channel.
 
         Raises:
@@ -142,7 +145,7 @@ class ChannelStandings:
         if trio.current_time() - asked_s >= STANDING_AGE_S:
             asked_s = trio.current_time()
             standing = await trio.to_thread.run_sync(
-                self._ask, channel_id, config, abandon_on_cancel=True, limiter=self._limiter
+                self._ask, channel_id, abandon_on_cancel=True, limiter=self._limiter
             )
             self._known.pop(channel_id, None)
             self._known[channel_id] = (asked_s, standing)
@@ -150,7 +153,7 @@ class ChannelStandings:
                 self._known.pop(next(iter(self._known)))
         return standing
 
-    def _ask(self, channel_id: ChannelId, config: ChannelConfig) -> Standing:
+    def _ask(self, channel_id: ChannelId) -> Standing:
         final = self._deployment.channel(channel_id, block_number=self._finalized_number())
         latest = self._deployment.channel(channel_id)
         return Standing(
@@ -158,7 +161,6 @@ class ChannelStandings:
             deposit_latest_wei=latest.deposit_wei,
             claimed_wei=latest.claimed_wei,
             withdrawing_wei=self._deployment.withdrawal(channel_id).amount_wei,
-            payer_balance_wei=self._deployment.token_balance(config.payer),
         )
 
 
@@ -196,17 +198,9 @@ def _accounts(session: NetworkSession, config: Config) -> ChannelAccounts:
     return ChannelAccounts(
         ledger=session.ledger,
         domain=session.deployment.payments,
-        policy=_credit_policy(session, config),
+        credit_wei=Wei(config.market.unsecured_credit_wei),
         ask_standing=ChannelStandings(session.deployment, session.client.finalized_number).ask,
         now_ns=time.time_ns,
+        block_lag_s=BLOCK_LAG_S,
         fail_point=session.fail_point,
-    )
-
-
-def _credit_policy(session: NetworkSession, config: Config) -> CreditPolicy:
-    params = session.params()
-    return CreditPolicy(
-        unsecured_wei=Wei(config.market.unsecured_credit_wei),
-        unsecured_total_wei=Wei(config.market.unsecured_total_wei),
-        min_deposit_wei=params.min_deposit_wei,
     )

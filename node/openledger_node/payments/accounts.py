@@ -18,11 +18,11 @@ from openledger_protocol.payments import (
     channel_id,
     check_voucher,
 )
-from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, RequestId, Wei
+from openledger_protocol.primitives import ChannelId, RequestId, Wei
 
 from ..errors import ChainError, LedgerError
 from ..ledger.ledger import Ledger
-from .credit import DAY_S, CreditPolicy, Record, Standing, check_credit, is_good_unasked, limit_wei, secured_wei
+from .credit import Standing, check_credit, is_good_unasked, limit_wei, secured_wei
 
 FAIL_POINTS: Final = ("voucher:checked", "voucher:kept")
 """Points at which a crash test may kill the node, in order."""
@@ -33,7 +33,7 @@ SEEN_MAX = 1_000
 CHAIN_ANSWER_S = 2.0
 """The chain counts as away after this long, if the node can go on without an answer. A payer waits for its chunks."""
 
-AskStanding = Callable[[ChannelId, ChannelConfig], Awaitable[Standing]]
+AskStanding = Callable[[ChannelId], Awaitable[Standing]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,13 +57,6 @@ class ChannelAccount:
         """The total that the deposit covered at the last answer of the chain."""
         return secured_wei(self.told)
 
-    @property
-    def unsecured_wei(self) -> Wei:
-        """Credit in use: what live streams may still receive beyond the deposit and what receipts have charged."""
-        if not self.tab.running:
-            return ZERO_WEI
-        return Wei(max(0, self.tab.ceiling_wei - max(self.secured_wei, self.tab.charged_wei)))
-
     def notify(self) -> None:
         """Wake the tasks that wait for a change of the tab."""
         changed, self.changed = self.changed, trio.Event()
@@ -84,19 +77,21 @@ class ChannelAccounts:
         self,
         ledger: Ledger,
         domain: Domain,
-        policy: CreditPolicy,
+        credit_wei: Wei,
         ask_standing: AskStanding,
         now_ns: Callable[[], int],
+        block_lag_s: float = 0.0,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._ledger = ledger
         self._domain = domain
-        self._policy = policy
+        self._credit_wei = credit_wei  # on a deposit that is not final yet
         self._ask_standing = ask_standing
         self._now_ns = now_ns
+        self._block_lag_s = block_lag_s  # of our endpoint behind a payer's
         self._fail_point = fail_point
         self._accounts: dict[ChannelId, ChannelAccount] = {}
-        self._crediting = trio.Lock()  # two requests must not use the same credit
+        self._crediting = trio.Lock()  # two streams must not use the same money
 
     async def open(self, config: ChannelConfig) -> ChannelAccount:
         """Return a channel's account for one stream, which returns it by `close`.
@@ -131,15 +126,16 @@ class ChannelAccounts:
             ProtocolError: it is refused; nothing has changed.
         """
         standing = await self._ask_chain(account)
+        if not standing.deposit_latest_wei and self._block_lag_s:
+            await trio.sleep(self._block_lag_s)  # the payer asks as soon as its own endpoint has the deposit
+            standing = await self._ask_chain(account)
         _check_remembered(account, standing)
         async with self._crediting:
             if request_id in account.tab.running:
                 raise MalformedError(f"request {request_id} runs already: an id names one request")
             needed = account.tab.needed_wei(request_id, price_wei)
-            trust = await self._assess(account, standing, max(needed, signed.voucher.max_claimable_wei))
-            needed = max(needed, account.tab.needed_wei(request_id, price_wei))
-            check_credit(standing, self._policy, trust.record, charged_wei=trust.charged_wei, needed_wei=needed)
-            ceiling = check_voucher(self._state(account, trust), signed, self._domain)
+            check_credit(standing, self._credit_wei, needed_wei=needed)
+            ceiling = check_voucher(self._state(account, standing), signed, self._domain)
             _check_unseen(account, signed.voucher.max_claimable_wei)
             await self._keep(account, signed, ceiling)
             account.tab.run_up(request_id, price_wei)
@@ -152,8 +148,7 @@ class ChannelAccounts:
         """
         standing = await self._ask_chain(account)
         async with self._crediting:
-            trust = await self._assess(account, standing, signed.voucher.max_claimable_wei)
-            ceiling = check_voucher(self._state(account, trust), signed, self._domain)
+            ceiling = check_voucher(self._state(account, standing), signed, self._domain)
             if ceiling > account.tab.ceiling_wei:
                 await self._keep(account, signed, ceiling)
 
@@ -206,7 +201,7 @@ class ChannelAccounts:
         is_good = is_good_unasked(account.told, age_s=age_s, withdraw_delay_s=account.config.withdraw_delay_s)
         with trio.move_on_after(CHAIN_ANSWER_S if is_good else inf):
             try:
-                account.told = await self._ask_standing(account.channel_id, account.config)
+                account.told = await self._ask_standing(account.channel_id)
                 account.told_ns = asked_ns
             except ChainError as error:
                 if not is_good:
@@ -215,64 +210,14 @@ class ChannelAccounts:
                     ) from error
         return account.told
 
-    async def _assess(self, account: ChannelAccount, standing: Standing, wanted_wei: Wei) -> "_Trust":
-        """Combine the ledger's record of a payer with the chain's, unless the deposit alone is enough.
-
-        Running streams are counted before the ledger is read, so a receipt committed in between counts twice
-        rather than not at all.
-        """
-        payer, charged = account.config.payer, account.tab.charged_wei
-        if wanted_wei <= secured_wei(standing):
-            return _Trust(standing=standing, record=Record(), charged_wei=charged)
-        running, running_total = self._running(account, payer), self._running(account, None)
-        served = await trio.to_thread.run_sync(self._remember, payer)
-        record = Record(
-            unsecured_today_wei=Wei(served.today_wei + running),
-            unsecured_today_total_wei=Wei(served.today_total_wei + running_total),
-            has_defaulted=standing.deposit_latest_wei == 0 and served.ever_wei > served.today_wei,
-        )
-        return _Trust(standing=standing, record=record, charged_wei=charged)
-
-    def _remember(self, payer: Address) -> "_Served":
-        today_ns = self._now_ns() // (DAY_S * 10**9) * DAY_S * 10**9
-        unsecured = self._ledger.receipts.unsecured
-        return _Served(
-            today_wei=unsecured(since_ns=today_ns, payer=payer),
-            ever_wei=unsecured(since_ns=0, payer=payer),
-            today_total_wei=unsecured(since_ns=today_ns),
-        )
-
-    def _running(self, account: ChannelAccount, payer: Address | None) -> int:
-        """Credit in use on other channels: a payer may open many channels at once."""
-        others = (other for other in self._accounts.values() if other is not account)
-        return sum(other.unsecured_wei for other in others if payer in (None, other.config.payer))
-
-    def _state(self, account: ChannelAccount, trust: "_Trust") -> ChannelState:
+    def _state(self, account: ChannelAccount, standing: Standing) -> ChannelState:
         return ChannelState(
             channel_id=account.channel_id,
             authorizer=account.config.authorizer,
             ceiling_wei=account.tab.ceiling_wei,
-            limit_wei=limit_wei(trust.standing, self._policy, trust.record, charged_wei=trust.charged_wei),
-            is_withdrawing=trust.standing.withdrawing_wei > 0,
+            limit_wei=limit_wei(standing, self._credit_wei),
+            is_withdrawing=standing.withdrawing_wei > 0,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Served:
-    """Credit that a payer, or all payers together, used beyond any deposit and no claim has collected since."""
-
-    today_wei: Wei
-    ever_wei: Wei
-    today_total_wei: Wei
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trust:
-    """The inputs of a channel's limit, all read at the same moment."""
-
-    standing: Standing
-    record: Record
-    charged_wei: Wei
 
 
 def _check_remembered(account: ChannelAccount, standing: Standing) -> None:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from openledger_protocol.errors import PaymentRequiredError
+from openledger_protocol.errors import PaymentRequiredError, UnavailableError
 from openledger_protocol.payments import ChannelConfig, channel_id
 from openledger_protocol.primitives import Address, ChannelId, Salt, Wei
 
@@ -19,7 +19,7 @@ LOW_DIVISOR = 4
 DELAY_S = 2 * 86_400
 DEPOSIT = "deposit:"
 PAUSE_S, PAUSES_MAX = 0.2, 75
-"""15 s in all, more than a block takes. If the deposit is still refused, the next request repeats it."""
+"""15 s in all, more than a block takes and less than a bid is valid. The next request repeats a refused deposit."""
 
 
 class Deposits:
@@ -34,22 +34,49 @@ class Deposits:
         self._opening = threading.Lock()  # so that two streams to one node do not open two channels
 
     def channel_with(self, node: Address) -> ChannelConfig:
-        """Return a channel with a node, open or being opened: meanwhile the node answers on credit.
+        """Return a channel with a node whose deposit is in a block. Until it is final, the node answers on credit.
 
         Raises:
             PaymentRequiredError: there is none, and the wallet is locked or holds too little to open one.
+            UnavailableError: no block has the deposit yet.
             ChainError: the chain can't be asked.
         """
         with self._opening:
-            known = self._newest(node)
-            if known is None:
-                return self._open(node)
-            config, ceiling_wei = known
-            key = channel_id(config, self._session.deployment.payments)
-            deposit_wei = self._session.deployment.channel(key).deposit_wei
-            if deposit_wei - ceiling_wei < self._deposit_wei // LOW_DIVISOR and not self._is_deposit_under_way(key):
-                self._refill(config, key, is_open=deposit_wei > 0)
-            return config
+            config, is_open = self._ensure(node)
+        if not is_open:
+            self._wait_until_open(config)
+        return config
+
+    def _ensure(self, node: Address) -> tuple[ChannelConfig, bool]:
+        """A channel with a node, and whether a block has its deposit; opened or topped up if needed."""
+        known = self._newest(node)
+        if known is None:
+            return self._open(node), False
+        config, ceiling_wei = known
+        key = channel_id(config, self._session.deployment.payments)
+        deposit_wei = self._session.deployment.channel(key).deposit_wei
+        if deposit_wei - ceiling_wei < self._deposit_wei // LOW_DIVISOR and not self._is_deposit_under_way(key):
+            self._refill(config, key, is_open=deposit_wei > 0)
+        return config, deposit_wei > 0
+
+    def _wait_until_open(self, config: ChannelConfig) -> None:
+        """Wait until a block has the channel's first deposit: no node gives credit before.
+
+        Raises:
+            UnavailableError: it takes too long, or the deposit was refused.
+        """
+        deployment = self._session.deployment
+        key = channel_id(config, deployment.payments)
+        for _ in range(PAUSES_MAX):
+            unfinished = self._session.ledger.outbox.unfinished()
+            if deployment.channel(key).deposit_wei:
+                return
+            if not any(found.intent.key.startswith(_deposit_key(key)) for found in unfinished):
+                break  # it was refused
+            self._pause(PAUSE_S)
+        raise UnavailableError(
+            f"no block has the deposit of the channel with {config.node} yet: try again in a moment"
+        )
 
     def _newest(self, node: Address) -> tuple[ChannelConfig, Wei] | None:
         """The newest channel with a node that has no withdrawal pending, and its voucher's ceiling."""

@@ -347,7 +347,7 @@ async def test_requests_beside_each_other_share_one_day(tmp_path: Path) -> None:
 async def test_who_can_not_pay_is_told_so_and_no_node_is_blamed(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"a": 1}) as market:
         market.chain.other = Standing()
-        with pytest.raises(PaymentRequiredError, match="there is no channel, and the payer holds less"):
+        with pytest.raises(PaymentRequiredError, match="the latest block has no deposit of this channel"):
             await market.ask("hello...")
         record = market.buyer.ledger.peers.find(market.sellers["a"].peer_id)
     assert (record.failures, record.aborted) == (0, 0)

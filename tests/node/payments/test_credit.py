@@ -1,78 +1,94 @@
-"""Service without a deposit: one credit a payer and one in all, whatever is opened at once."""
+"""Credit of first contact: only on a deposit that a block has, so nobody uses it in another's name."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import Market, open_market
 from support.market_world.requests import FIRST, purchase
-from support.market_world.terms import CONFIG, DOMAIN, price, word
+from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, word
 
-from openledger_node.payments.credit import CreditPolicy, Standing
+from openledger_node.payments.credit import Standing
 from openledger_protocol.payments import channel_id
-from openledger_protocol.primitives import Address, Salt, Wei
+from openledger_protocol.primitives import Salt, Wei
 
 
-def credit(each: int, total: int = 10**18) -> CreditPolicy:
-    return CreditPolicy(unsecured_wei=Wei(each), unsecured_total_wei=Wei(total), min_deposit_wei=Wei(1000))
+def paid_in(wei: int) -> Standing:
+    """A channel whose deposit is in the latest block and not final yet."""
+    return Standing(deposit_latest_wei=Wei(wei))
 
 
-ABLE = Standing(payer_balance_wei=Wei(1000))
-
-
-def channel_of(name: str, payer: str | None = None) -> dict[str, Any]:
-    """A channel that nobody has opened, of the same payer or of another."""
-    account = Address("0x" + word(payer)[2:42]) if payer else CONFIG.payer
-    return {"channel_config": replace(CONFIG, salt=Salt(word(name)), payer=account)}
+def channel_of(name: str) -> dict[str, Any]:
+    """A further channel of the payer's."""
+    return {"channel_config": replace(CONFIG, salt=Salt(word(name)))}
 
 
 async def count_served(market: Market, channels: list[dict[str, Any]], ceiling_wei: int) -> tuple[int, list[str]]:
     """Open LONG on many channels at once, pay nothing more, and see what all of them were given and told."""
     told: list[str] = []
-    num_served = market.seller.num_served
 
     async def open_one(number: int, changes: dict[str, Any]) -> None:
-        wanted = purchase(f"{num_served} {number}", prompt="on...", max_tokens=1000)
-        voucher = voucher_of(ceiling_wei, channel=channel_id(changes["channel_config"], DOMAIN))
+        wanted = purchase(f"stream {number}", prompt="on...", max_tokens=1000)
+        channel = channel_id(changes.get("channel_config", CONFIG), DOMAIN)
         async with script(market) as stream:
-            await stream.say(open_of(wanted, voucher, **changes))
+            await stream.say(open_of(wanted, voucher_of(ceiling_wei + number, channel=channel), **changes))
             told.append((await stream.hear_error()).message)
 
     async with trio.open_nursery() as nursery:
         for number, changes in enumerate(channels):
             nursery.start_soon(open_one, number, changes)
-    await market.seller.wait_served(num_served + len(channels))
-    rows = market.seller.ledger.receipts.newest(limit=999)
-    return sum(row.receipt.amount_wei for row in rows), told
+    await market.seller.wait_served(len(channels))
+    return sum(market.seller.amounts()), told
 
 
-async def test_a_payer_with_many_channels_has_one_credit(tmp_path: Path) -> None:
-    async with open_market(tmp_path, policy=credit(2 * FIRST), voucher_timeout_s=0.1) as market:
-        market.chain.other = ABLE
-        served, told = await count_served(market, [channel_of(f"c{n}") for n in range(8)], 2 * FIRST)
-    token_wei = price(0, 1)
-    assert 2 * FIRST - token_wei < served <= 2 * FIRST
-    assert sum("credit without a channel is used up" in message for message in told) == 7
+async def test_a_stranger_gets_no_credit_in_the_name_of_a_payer_that_opened_no_channel(tmp_path: Path) -> None:
+    """The stranger picks the authorizer of a channel that names the victim as its payer, and signs for itself."""
+    async with open_market(tmp_path, credit_wei=10**18) as market:
+        market.chain.other = Standing()
+        served, told = await count_served(market, [channel_of(f"forged {n}") for n in range(4)], FIRST)
+        market.chain.standings[CHANNEL] = paid_in(10**18)
+        await market.buy(purchase("the victim's own"))
+    assert served == 0
+    assert all("the latest block has no deposit of this channel: open it first" in message for message in told)
 
 
-async def test_many_payers_have_one_credit_in_all(tmp_path: Path) -> None:
-    policy = credit(2 * FIRST, 3 * FIRST)
-    async with open_market(tmp_path, policy=policy, voucher_timeout_s=0.1) as market:
-        market.chain.other = ABLE
-        channels = [channel_of(f"c{n}", f"payer {n}") for n in range(8)]
-        served, _ = await count_served(market, channels, 2 * FIRST)
-        more, _ = await count_served(market, [channel_of("late", "late payer")], FIRST)
-    assert FIRST <= served <= more <= 3 * FIRST
+@pytest.mark.parametrize(("deposit_wei", "credit_wei"), [(10**18, 3 * FIRST), (3 * FIRST, 10**18)])
+async def test_a_channel_has_one_credit_and_no_more_than_its_deposit(
+    tmp_path: Path, deposit_wei: int, credit_wei: int
+) -> None:
+    async with open_market(tmp_path, credit_wei=credit_wei, voucher_timeout_s=0.1) as market:
+        market.chain.standings[CHANNEL] = paid_in(deposit_wei)
+        served, told = await count_served(market, [{}] * 8, 3 * FIRST - 7)
+    assert FIRST <= served <= 3 * FIRST
+    assert any("the channel's deposit is not final yet" in message for message in told)
 
 
-async def test_a_payer_that_left_a_days_answers_unpaid_gets_no_credit_the_next_day(tmp_path: Path) -> None:
-    async with open_market(tmp_path, policy=credit(3 * FIRST), voucher_timeout_s=0.1) as market:
-        market.chain.other = ABLE
-        served, _ = await count_served(market, [channel_of("c1")], FIRST)
-        market.clock.now_ns += 86_400 * 10**9
-        again, told = await count_served(market, [channel_of("c2")], FIRST)
-    assert served == again == FIRST
-    assert "this payer has left an answer unpaid: open a channel first" in told[0]
+async def test_credit_ends_once_the_deposit_is_final(tmp_path: Path) -> None:
+    async with open_market(tmp_path, credit_wei=10**18, voucher_timeout_s=0.1) as market:
+        market.chain.standings[CHANNEL] = Standing(deposit_final_wei=Wei(FIRST), deposit_latest_wei=Wei(10**18))
+        served, told = await count_served(market, [{}], FIRST + 1)
+    assert served == 0
+    assert f"the voucher allows {FIRST + 1} wei but the channel is good for {FIRST}" in told[0]
+
+
+async def test_a_withdrawal_that_is_under_way_is_no_credit(tmp_path: Path) -> None:
+    async with open_market(tmp_path, credit_wei=10**18) as market:
+        market.chain.standings[CHANNEL] = replace(paid_in(10**18), withdrawing_wei=Wei(10**18))
+        _, told = await count_served(market, [{}], FIRST)
+    assert "the channel is being withdrawn from: open another one" in told[0]
+
+
+async def test_a_deposit_that_the_nodes_endpoint_sees_a_block_later_is_waited_for(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_market(tmp_path, credit_wei=10**18, block_lag_s=2) as market:
+        market.chain.standings[CHANNEL] = Standing()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(market.buy, purchase())
+            await trio.sleep(1)
+            market.chain.standings[CHANNEL] = paid_in(10**18)
+        assert len(market.seller.amounts()) == 1

@@ -129,14 +129,7 @@ async def check_untouched(market: Market) -> None:
 
 
 STANDINGS: dict[str, tuple[Standing, str]] = {
-    "no channel, no money": (
-        Standing(payer_balance_wei=Wei(999)),
-        "there is no channel, and the payer holds less than the 1000 wei that one needs",
-    ),
-    "no credit here": (
-        Standing(payer_balance_wei=Wei(1000)),
-        "today's credit without a channel is used up: open a channel",
-    ),
+    "no channel": (Standing(), "the latest block has no deposit of this channel: open it first"),
     "a deposit that a reorg may take": (
         Standing(deposit_latest_wei=Wei(10**18)),
         "the channel's deposit is not final yet: try again in a moment",

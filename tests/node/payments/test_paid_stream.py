@@ -9,7 +9,7 @@ from support.local_engine import child_engine
 from support.market_world.chain import RICH, deposited
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
-from support.market_world.terms import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, POLICY, TERMS, price, word
+from support.market_world.terms import AUTHORIZER, CHANNEL, CHUNK_TOKENS, CONFIG, TERMS, price, word
 
 from openledger_node.payments.credit import Standing
 from openledger_protocol.eip712 import digest_word
@@ -106,7 +106,7 @@ def _leave(_: str) -> None:
 async def test_who_is_not_good_for_the_first_chunk_is_told_so_before_any_work(tmp_path: Path) -> None:
     async with open_market(tmp_path, open_engine=child_engine) as market:
         market.chain.standings[CHANNEL] = Standing()
-        with pytest.raises(PaymentRequiredError, match="there is no channel, and the payer holds less than the 1000"):
+        with pytest.raises(PaymentRequiredError, match="the latest block has no deposit of this channel"):
             await market.buy(purchase())
         assert await market.seller.serving.jobs(10) == []
         assert market.seller.serving.num_live == 0
@@ -157,10 +157,9 @@ async def test_an_adapter_that_is_not_here_is_refused_by_its_id(tmp_path: Path) 
 
 async def test_first_contact_is_served_on_credit_until_that_is_used_up(tmp_path: Path) -> None:
     price_wei = price(5, 30)
-    policy = replace(POLICY, unsecured_wei=Wei(2 * price_wei), unsecured_total_wei=Wei(10**18))
-    async with open_market(tmp_path, open_engine=child_engine, policy=policy) as market:
-        market.chain.standings[CHANNEL] = Standing(payer_balance_wei=Wei(1000))
-        number_served = await _buy_until_refused(market, "used up")
+    async with open_market(tmp_path, open_engine=child_engine, credit_wei=2 * price_wei) as market:
+        market.chain.standings[CHANNEL] = Standing(deposit_latest_wei=Wei(10**18))
+        number_served = await _buy_until_refused(market, "not final yet")
         served = market.seller.ledger.receipts.newest(limit=100)
         market.chain.standings[CHANNEL] = RICH
         await market.buy(purchase("with a channel"))

@@ -128,7 +128,14 @@ async def start_seller(root: Path, world: World, *, auditable: bool = True) -> A
             questions = open_queries(
                 home, world.node, registry=registry, tokenizer=lambda: tokenizer, unseal=lambda content: content
             )
-            guest = Guest(world.payer, seller=stack, serving=serving, tokenizer=tokenizer, auditable=auditable)
+            guest = Guest(
+                world.payer,
+                seller=stack,
+                serving=serving,
+                tokenizer=tokenizer,
+                auditable=auditable,
+                pause=lambda _: world.wait(1),
+            )
             peers = MemoryNetwork()
             transport = MemoryTransport(peers, NODE)
             streams = IdleCount()

@@ -31,7 +31,7 @@ class Chain:
         self.is_down = False
         self.is_silent = False  # does not even refuse
 
-    async def standing(self, key: ChannelId, _: ChannelConfig) -> Standing:
+    async def standing(self, key: ChannelId) -> Standing:
         await self._answer()
         return self.standings.get(key, self.other)
 

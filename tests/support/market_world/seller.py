@@ -17,7 +17,6 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.accounts import ChannelAccounts
-from openledger_node.payments.credit import CreditPolicy
 from openledger_node.payments.receipts import ReceiptMaker, ReceiptTerms
 from openledger_node.payments.seller import SellerTerms, StreamSeller
 from openledger_node.serving.service import Serving
@@ -25,7 +24,7 @@ from openledger_protocol.advertisement import Advertisement, OfferedAdapter, sig
 from openledger_protocol.bloom import make_filter
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Wei
 
 from ..local_engine import LocalEngine
 from .chain import Chain
@@ -37,7 +36,6 @@ from .terms import (
     INFER,
     NETWORK,
     NOW_S,
-    POLICY,
     PROFILE,
     TERMS,
     WINDOWS,
@@ -124,7 +122,8 @@ def open_seller(
     terms: Terms = TERMS,
     load_percent: int = 50,
     queue_max: int = 64,
-    policy: CreditPolicy = POLICY,
+    credit_wei: int = 0,
+    block_lag_s: float = 0.0,
     voucher_timeout_s: float = 5.0,
     open_engine: Callable[[Path], Engine | LocalEngine] = lambda _: LocalEngine(),
     sign: Callable[[bytes], bytes] | None = None,
@@ -145,7 +144,13 @@ def open_seller(
         now_ns=now_ns,
     )
     accounts = ChannelAccounts(
-        ledger=ledger, domain=DOMAIN, policy=policy, ask_standing=chain.standing, now_ns=now_ns, fail_point=fail_point
+        ledger=ledger,
+        domain=DOMAIN,
+        credit_wei=Wei(credit_wei),
+        ask_standing=chain.standing,
+        now_ns=now_ns,
+        block_lag_s=block_lag_s,
+        fail_point=fail_point,
     )
     receipts = ReceiptMaker(
         ledger=ledger,

@@ -8,7 +8,6 @@ import trio
 
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
-from openledger_node.payments.credit import CreditPolicy
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Windows
 from openledger_protocol.payments import ChannelConfig, Terms, channel_id, price_wei
@@ -34,7 +33,6 @@ WINDOWS = Windows(
     withdraw_delay_max_s=3600,
     withdraw_period_s=600,
 )
-POLICY = CreditPolicy(unsecured_wei=Wei(0), unsecured_total_wei=Wei(0), min_deposit_wei=Wei(1000))
 NOW_S = 1_800_000_000
 NOW_NS = NOW_S * 10**9
 

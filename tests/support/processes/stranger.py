@@ -1,8 +1,8 @@
 """A payer that knows OpenLedger from its reference alone: docs/reference/wire.md, settlement.md and contracts.md.
 
-`python stranger.py NETWORK.JSON`, its key in `STRANGER_KEY`: it joins, hears what is offered, calls for bids, buys an
-answer on first-contact credit, countersigns, opens the channel, and says in JSON what it did. None of the project's
-code is used here.
+`python stranger.py NETWORK.JSON`, its key in `STRANGER_KEY`: it joins, hears what is offered, calls for bids, opens a
+channel, buys an answer on credit before that is final, countersigns, and says in JSON what it did. None of the
+project's code is used here.
 """
 
 import hashlib
@@ -53,7 +53,7 @@ WORK = (
     "Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,"
     "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 fingerprint)"
 )
-DEPOSIT_WEI, CEILING_WEI, DEADLINE_S = 2 * 10**16, str(10**18), 90
+DEPOSIT_WEI, CEILING_WEI, DEADLINE_S, POLL_S = 2 * 10**16, str(10**18), 90, 0.2
 
 raw = bytes.fromhex
 
@@ -200,6 +200,7 @@ class Stranger:
         """Have the question answered, a voucher ahead of each chunk, and countersign the receipt."""
         config = {"payer": self.payer.address, "authorizer": self.payer.address, "node": bid["wallet"]}
         config |= {"withdraw_delay_s": 60, "salt": drawn()}
+        await self.pay_in(tuple(config.values()))
         channel = typed(self.network, struct(CONFIG, config))
         nonce, salts = drawn(), {name: drawn() for name in ("prompt", "output", "fingerprint")}
 
@@ -232,7 +233,7 @@ class Stranger:
         await send(stream, "countersign", signature=self.sign(digest), nonce=nonce)
         await stream.close()
         said = {"digest": hexed(digest), "text": text, "amount_wei": receipt["amount_wei"], "vouchers": num_vouchers}
-        return {**said, "node": bid["wallet"], "bids": bid["num_bids"], "config": tuple(config.values())}
+        return {**said, "node": bid["wallet"], "bids": bid["num_bids"]}
 
     def ask_chain(self, method: str, *params: Any) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
@@ -247,8 +248,8 @@ class Stranger:
         asked["data"] = calldata("isSigner(address,address)", wallet, signer)
         return bool(decode(["bool"], raw(self.ask_chain("eth_call", asked, "latest")[2:]))[0])
 
-    def pay_in(self, config: tuple[Any, ...]) -> None:
-        """Open the channel that the vouchers have named."""
+    async def pay_in(self, config: tuple[Any, ...]) -> None:
+        """Open the channel that the vouchers will name, and wait until a block has it."""
         token, channels = (self.network["contracts"][name] for name in ("OpenToken", "PaymentChannels"))
         function = "open((address,address,address,uint64,bytes32),uint128)"
         steps = [(token, calldata("approve(address,uint256)", channels, DEPOSIT_WEI))]
@@ -263,7 +264,10 @@ class Stranger:
                 "value": 0,
             }
             what |= {"type": 2, "gas": 300_000, "maxFeePerGas": 10**12, "maxPriorityFeePerGas": 10**9}
-            self.ask_chain("eth_sendRawTransaction", hexed(self.payer.sign_transaction(what).raw_transaction))
+            sent = self.ask_chain("eth_sendRawTransaction", hexed(self.payer.sign_transaction(what).raw_transaction))
+        while (mined := self.ask_chain("eth_getTransactionReceipt", sent)) is None:  # noqa: ASYNC110  # the chain tells nobody
+            await trio.sleep(POLL_S)
+        assert int(mined["status"], 16) == 1, mined
 
 
 def calldata(function: str, *values: Any) -> str:
@@ -321,7 +325,6 @@ async def main(network: Fields, key: str) -> None:
             stranger = Stranger(network, Account.from_key(key), host)
             bodies = await stranger.ask_ads(await stranger.hear(subscription))
             bought = await stranger.buy(await stranger.call(bodies))
-    stranger.pay_in(bought.pop("config"))
     print(json.dumps(bought), flush=True)
 
 
