@@ -75,6 +75,11 @@ class FairQueue:
             for line in lines.values():
                 yield from line
 
+    @property
+    def num_parked(self) -> int:
+        """The number of sequences that get no turn."""
+        return len(self._parked)
+
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence behind those of its payer and adapter."""
         self._line_up(sequence).append(sequence)

@@ -129,7 +129,7 @@ class Refused:
 class Beat:
     """A heartbeat with the engine's figures."""
 
-    num_running: int = 0
+    num_running: int = 0  # including those that have used up their allowance
     num_waiting: int = 0
     num_preempted: int = 0  # preemptions since the start, for lack of blocks
     tokens_per_s: float = 0.0  # of answers, over the last seconds

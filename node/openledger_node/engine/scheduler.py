@@ -56,6 +56,11 @@ class Scheduler:
         return len(self._queue)
 
     @property
+    def num_parked(self) -> int:
+        """The number of sequences that have used up their allowance."""
+        return self._queue.num_parked
+
+    @property
     def waiting(self) -> list[Sequence]:
         """The waiting sequences, in no particular order."""
         return list(self._queue)

@@ -63,8 +63,8 @@ def beat(scheduler: Scheduler, residency: Residency, *, tokens_per_s: float) -> 
     """Collect all figures for a heartbeat."""
     pool = scheduler.pool
     return Beat(
-        num_running=len(scheduler.running),
-        num_waiting=scheduler.num_waiting,
+        num_running=len(scheduler.running) + scheduler.num_parked,
+        num_waiting=scheduler.num_waiting - scheduler.num_parked,
         num_preempted=scheduler.num_preempted,
         tokens_per_s=tokens_per_s,
         resident=residency.device.resident,
