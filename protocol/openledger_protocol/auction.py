@@ -1,6 +1,7 @@
 """The award of a call: the lowest price × expected time ÷ reliability wins, in exact integers.
 
 A pure function of the bids and of the requester's record of each bidder, so that anyone can check it afterwards.
+A bidder's own word on its speed counts only if the requester gives no estimate.
 The winner is paid the price that it bid.
 """
 
@@ -22,12 +23,21 @@ faster than a peer that never failed, and its first failures weigh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Time to the first token, and the rate after it."""
+
+    ttft_ms: Fraction
+    tokens_per_s: Fraction  # over 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bid:
-    """A peer's bid, and the requester's reliability figure for that peer."""
+    """A peer's bid, with the requester's reliability figure and speed estimate for that peer."""
 
     peer_id: str
     message: BidMessage
     reliability_ppm: int
+    speed: Speed | None = None  # the estimate; None takes the bidder's word
 
 
 def award(call: Call, bids: Sequence[Bid]) -> list[Bid]:
@@ -73,8 +83,14 @@ def expected_cost(bid: Bid, call: Call) -> Fraction:
 
 
 def expected_time_ms(bid: Bid, call: Call) -> Fraction:
-    """The bidder's promised time for the longest answer that the call allows."""
-    return bid.message.ttft_ms + Fraction(1_000 * call.tokens_max, bid.message.tokens_per_s)
+    """The time for the longest answer that the call allows, by the requester's estimate of the bidder's speed."""
+    speed = bid.speed or claimed_speed(bid.message)
+    return speed.ttft_ms + 1_000 * call.tokens_max / speed.tokens_per_s
+
+
+def claimed_speed(message: BidMessage) -> Speed:
+    """The speed that a bid promises."""
+    return Speed(ttft_ms=Fraction(message.ttft_ms), tokens_per_s=Fraction(message.tokens_per_s))
 
 
 def cost_max_wei(bid: Bid, call: Call) -> Wei:
@@ -85,14 +101,14 @@ def cost_max_wei(bid: Bid, call: Call) -> Wei:
 
 
 def reliability_ppm(*, successes: int, failures: int, aborted: int = 0, late: int = 0) -> int:
-    """A peer's reliability from the requester's counts: over 0 and below 1,000,000.
+    """A seller's reliability from the requester's counts: over 0 and below 1,000,000.
 
-    `failures`: no answer, or not the agreed one; `aborted`: it stopped after a part that was paid, half a
-    success; `late`: the whole answer, but in more than twice the promised time, also half a success. Answers that
-    the requester cancelled are not counted.
+    `failures`: no answer, not the agreed one, or a whole one in more than four times the promised time; `aborted`: it
+    stopped after a part that was paid, half a success; `late`: the whole answer, but in more than twice the promised
+    time, one success and two failures. Answers that the requester cancelled are not counted.
     """
-    good = 2 * (successes + PRIOR_SUCCESSES) + aborted + late
-    answers = 2 * (successes + failures + aborted + late + PRIOR_ANSWERS)
+    good = 2 * (successes + PRIOR_SUCCESSES) + aborted + 2 * late
+    answers = 2 * (successes + failures + aborted + 3 * late + PRIOR_ANSWERS)
     return max(1, good * PPM // answers)
 
 

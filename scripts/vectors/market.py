@@ -204,7 +204,8 @@ SEEN: list[Case] = [
     ("a newcomer", "four of five", {"successes": 0, "failures": 0, "aborted": 0, "late": 0}),
     ("ten good ones", "trust is earned", {"successes": 10, "failures": 0, "aborted": 0, "late": 0}),
     ("one failure", "weighs", {"successes": 0, "failures": 1, "aborted": 0, "late": 0}),
-    ("broken off and late", "half each", {"successes": 3, "failures": 0, "aborted": 2, "late": 1}),
+    ("broken off", "half each", {"successes": 3, "failures": 0, "aborted": 2, "late": 0}),
+    ("late", "a success and two failures", {"successes": 3, "failures": 0, "aborted": 2, "late": 1}),
 ]
 
 

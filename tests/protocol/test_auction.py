@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from support.offers import BID, CALL, bid, bid_messages, calls
 from support.signed import digest
 
-from openledger_protocol.auction import Bid, award, cost_max_wei, expected_cost, reliability_ppm, why_not
+from openledger_protocol.auction import (
+    Bid,
+    Speed,
+    award,
+    cost_max_wei,
+    expected_cost,
+    expected_time_ms,
+    reliability_ppm,
+    why_not,
+)
 from openledger_protocol.constants import PPM
 from openledger_protocol.payments import Terms, price_wei
 from openledger_protocol.primitives import RequestId, Wei
@@ -160,6 +169,19 @@ def test_a_newcomer_stands_between_the_good_and_the_bad() -> None:
     assert reliability_ppm(successes=20, failures=20) < newcomer
 
 
+def test_the_requesters_estimate_replaces_the_bidders_word() -> None:
+    slow = Speed(ttft_ms=Fraction(200), tokens_per_s=Fraction(1, 2))
+    liar = replace(bid("liar", ttft_ms=0, tokens_per_s=10**6), speed=slow)
+    assert expected_time_ms(liar, CALL) == 200 + 64 * 2_000
+    assert award(CALL, [liar, bid("honest")]) == [bid("honest"), liar]
+
+
+def test_a_seller_that_is_always_late_sinks_towards_a_third() -> None:
+    figures = [reliability_ppm(successes=0, failures=0, late=late) for late in range(200)]
+    assert figures == sorted(figures, reverse=True)
+    assert 333_333 < figures[-1] < 340_000
+
+
 counts = st.integers(0, 10**6)
 
 
@@ -171,5 +193,5 @@ def test_reliability_moves_as_it_must_and_never_reaches_an_end(good: int, bad: i
     here = of(good, bad, aborted, late)
     assert 0 < here < PPM
     assert of(good + 1, bad, aborted, late) >= of(good, bad, aborted + 1, late) >= of(good, bad + 1, aborted, late)
-    assert of(good, bad, aborted + 1, late) == of(good, bad, aborted, late + 1)
+    assert of(good, bad, aborted, late + 1) == of(good + 1, bad + 2, aborted, late)
     assert of(good, bad + 1, aborted, late) <= here <= of(good + 1, bad, aborted, late)
