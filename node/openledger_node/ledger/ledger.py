@@ -11,6 +11,7 @@ from .jobs import Jobs
 from .outbox import OutboxRows
 from .peers import Peers
 from .receipts import Receipts
+from .sellers import Sellers
 from .store import Store, open_store
 from .sums import Sums
 
@@ -27,6 +28,7 @@ class Ledger:
         self.outbox = OutboxRows(store)
         self.events = EventRows(store)
         self.peers = Peers(store)
+        self.sellers = Sellers(store)
         self.sums = Sums(store)
 
     @contextlib.contextmanager

@@ -209,6 +209,42 @@ def index_requests(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX receipt_request ON receipt (request_id)")
 
 
+def rate_sellers_by_wallet(connection: sqlite3.Connection) -> None:
+    """Create `seller`, and leave only sequences in `peer`.
+
+    The counts of peers are dropped: nothing in the ledger says which wallet a peer id sold for.
+    """
+    connection.execute(
+        """
+        CREATE TABLE seller (
+            wallet       TEXT PRIMARY KEY,
+            noted_ns     INTEGER NOT NULL,
+            successes    INTEGER NOT NULL,
+            failures     INTEGER NOT NULL,
+            aborted      INTEGER NOT NULL,
+            late         INTEGER NOT NULL,
+            defaults     INTEGER NOT NULL,
+            defaulted_ns INTEGER NOT NULL,
+            num_measured INTEGER NOT NULL,
+            ttft_ms      INTEGER NOT NULL,
+            num_tokens   INTEGER NOT NULL,
+            stream_ms    INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute("CREATE INDEX seller_noted ON seller (noted_ns)")
+    connection.execute("ALTER TABLE peer RENAME TO peer_before")
+    connection.execute("DROP INDEX peer_seen")
+    connection.execute(
+        "CREATE TABLE peer (peer_id TEXT PRIMARY KEY, seen_ns INTEGER NOT NULL, seq_last TEXT NOT NULL) STRICT"
+    )
+    connection.execute(
+        "INSERT INTO peer SELECT peer_id, seen_ns, seq_last FROM peer_before WHERE seq_last IS NOT NULL"
+    )
+    connection.execute("DROP TABLE peer_before")
+    connection.execute("CREATE INDEX peer_seen ON peer (seen_ns)")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -216,4 +252,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_events,
     create_peers,
     index_requests,
+    rate_sellers_by_wallet,
 )

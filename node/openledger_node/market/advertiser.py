@@ -147,7 +147,7 @@ class Advertiser:
     def _next_seq(self, now_ns: int) -> int:
         """The clock in ns, but always above the last number, also after a restart or if the clock was set back."""
         own = self._transport.peer_id
-        seq = max((self._peers.find(own).seq_last or 0) + 1, now_ns)
+        seq = max((self._peers.seq_last(own) or 0) + 1, now_ns)
         self._peers.keep_seqs({own: seq}, now_ns=now_ns)
         return seq
 

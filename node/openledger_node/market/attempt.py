@@ -6,22 +6,37 @@ from math import inf
 
 import trio
 
-from openledger_protocol.errors import PaymentRequiredError, ProtocolError, UnavailableError, VoucherRefusedError
+from openledger_protocol.errors import (
+    OverloadedError,
+    PaymentRequiredError,
+    ProtocolError,
+    UnavailableError,
+    VoucherRefusedError,
+)
 from openledger_protocol.payments import price_wei
 from openledger_protocol.primitives import ZERO_WEI, Wei
 
 from ..engine.tokenizer import Tokenizer
 from ..errors import NetworkError
-from ..ledger.peers import Outcome
+from ..ledger.sellers import AnswerSpeed, Outcome
 from ..payments.payer import Payer
 from ..payments.purchase import Bought, Purchase, has_ended
 from .calls import ReceivedBid
+
+REFUSALS = (OverloadedError, PaymentRequiredError, UnavailableError, VoucherRefusedError)
+"""Errors before the first chunk after which a node, by its own word, is owed nothing."""
 
 TTFT_S_MAX = 60.0
 """The requester waits for the first token as long as the bid promised, up to this limit, plus the stall timeout."""
 
 LATE_FACTOR = 2
 """An answer that takes this many times longer than its bid promised is late."""
+
+FAILED_FACTOR = 4
+"""An answer that takes this many times longer counts as a failure."""
+
+LATE_SLACK_S = 1.0
+"""Opening the stream, the network and the payer's own checks take time that no bid can promise."""
 
 Show = Callable[[str], Awaitable[None]]
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
@@ -38,6 +53,8 @@ class Attempt:
     texts: list[str] = field(default_factory=list)
     bought: Bought | None = None
     error: ProtocolError | NetworkError | None = None
+    is_open: bool = False  # a stream was opened, on which the first voucher goes
+    first_s: float = 0.0  # until the first text came
     took_s: float = 0.0  # without the time its reader took
 
     @property
@@ -59,14 +76,18 @@ class Attempt:
 
             async def take(text: str) -> None:
                 nonlocal paused_s
-                self.texts.append(text)
                 scope.deadline, came = inf, trio.current_time()  # a slow reader is not the node's fault
+                if not self.texts:
+                    self.first_s = came - started
+                self.texts.append(text)
                 await show(text)
                 paused_s += trio.current_time() - came
                 scope.deadline = trio.current_time() + stall_timeout_s
 
             try:
-                self.bought = await payer.buy(self.purchase, await open_stream(), take)
+                stream = await open_stream()
+                self.is_open = True
+                self.bought = await payer.buy(self.purchase, stream, take)
             except (ProtocolError, NetworkError) as error:
                 self.error = error
         if scope.cancelled_caught:
@@ -108,16 +129,34 @@ class Attempt:
     def outcome(self) -> Outcome | None:
         """The node's outcome for its reliability; None if the failure was not its fault."""
         if self.bought and self.is_whole:
-            return "late" if self.took_s > LATE_FACTOR * self._promised_s(len(self.bought.ids)) else "successes"
+            return self._timeliness(len(self.bought.ids))
         if self.bought or (self.texts and isinstance(self.error, NetworkError | UnavailableError)):
             return "aborted"
         if not self.texts and isinstance(self.error, PaymentRequiredError | VoucherRefusedError):
             return None  # our own channel does not cover it
         return "failures"
 
-    def _promised_s(self, num_tokens: int) -> float:
+    @property
+    def is_default(self) -> bool:
+        """True if the node may keep money for an answer that it has not finished."""
+        if self.is_whole or not self.is_open:
+            return False
+        return bool(self.texts) or not isinstance(self.error, REFUSALS)
+
+    def sample(self) -> AnswerSpeed | None:
+        """The measured speed, if there was a text."""
+        if not self.texts:
+            return None
+        num_tokens = len(self.bought.ids) if self.bought else len(self.tokenizer.encode(self.text))
+        stream_ms = round(1_000 * max(0.0, self.took_s - self.first_s))
+        return AnswerSpeed(ttft_ms=round(1_000 * self.first_s), num_tokens=num_tokens, stream_ms=stream_ms)
+
+    def _timeliness(self, num_tokens: int) -> Outcome:
         message = self.received.message
-        return message.ttft_ms / 1_000 + num_tokens / message.tokens_per_s
+        promised_s, took_s = message.ttft_ms / 1_000 + num_tokens / message.tokens_per_s, self.took_s - LATE_SLACK_S
+        if took_s > FAILED_FACTOR * promised_s:
+            return "failures"
+        return "late" if took_s > LATE_FACTOR * promised_s else "successes"
 
     @property
     def _ids(self) -> tuple[int, ...] | None:

@@ -1,23 +1,25 @@
 """Ranking of nodes to call and of their bids, as pure functions."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eth_hash.auto import keccak
 
 from openledger_protocol.advertisement import Advertisement
-from openledger_protocol.auction import Bid, award, why_not
+from openledger_protocol.auction import why_not
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
 from openledger_protocol.payments import price_wei
-from openledger_protocol.primitives import Wei
+from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
-from ..ledger.peers import PeerRecord
+from ..ledger.sellers import SellerRecord
 from ..p2p.transport import PeerId
 from .board import is_warm
 from .calls import Bids, ReceivedBid
 from .progress import RequestProgress
+from .ranking import bid_of, rank_bids
 from .request import AdapterEntry, NetworkRequest
 
 FIRST_TOKENS = 32
@@ -40,46 +42,46 @@ class Awarded:
 
 
 def most_promising(
-    offers: Sequence[Advertisement], records: Mapping[str, PeerRecord], requested: NetworkRequest
+    offers: Sequence[Advertisement], records: Mapping[Address, SellerRecord], requested: NetworkRequest
 ) -> list[Advertisement]:
     """Order offers by price ÷ reliability, as far as that is known before bidding, then warm and free nodes first.
 
-    Ties are ordered by a hash of the request, so that requests spread over equal nodes.
+    A wallet's second offer comes after the first of every other wallet, so that many peer ids of one wallet don't
+    take all places of a call. Ties are ordered by a hash of the request, so that requests spread over equal nodes.
     """
 
     def rank(ad: Advertisement) -> tuple[int, bool, bool, bytes]:
         price = (ad.terms.price_in_wei + ad.terms.price_out_wei + 1) * PPM
         tie = keccak((requested.request.request_id + ad.peer_id).encode())
-        weighed = price // records[ad.peer_id].reliability_ppm
+        weighed = price // records[ad.wallet].reliability_ppm
         return weighed, not is_warm(ad, requested.adapter), ad.slots_free == 0, tie
 
-    return sorted(offers, key=rank)
+    num_before: Counter[Address] = Counter()
+    turns: list[tuple[int, Advertisement]] = []
+    for ad in sorted(offers, key=rank):
+        turns.append((num_before[ad.wallet], ad))
+        num_before[ad.wallet] += 1
+    return [ad for _, ad in sorted(turns, key=lambda turn: turn[0])]
 
 
 def award_bids(
     call: Call,
     bids: Bids,
     ads: Sequence[Advertisement],
-    records: Mapping[str, PeerRecord],
+    records: Mapping[Address, SellerRecord],
     progress: RequestProgress,
 ) -> Awarded:
-    """Judge the bids of a call."""
+    """Judge the bids of a call; `records` are those of all sellers of the model, by wallet."""
     awarded = Awarded(unfit={**bids.refused, **{who: UnavailableError(why) for who, why in bids.failed.items()}})
     advertised = {ad.peer_id: ad for ad in ads}
-    fit: list[Bid] = []
+    fit: list[ReceivedBid] = []
     for received in bids.received:
-        bid = Bid(
-            peer_id=received.peer_id,
-            message=received.message,
-            reliability_ppm=records[received.peer_id].reliability_ppm,
-        )
-        if error := _why_unfit(call, bid, advertised[received.peer_id], progress):
+        if error := _why_unfit(call, received, advertised[received.peer_id], progress):
             awarded.unfit[received.peer_id] = error
             awarded.reasons[received.peer_id] = error.message
         else:
-            fit.append(bid)
-    by_peer = {received.peer_id: received for received in bids.received}
-    awarded.ranked = [by_peer[PeerId(bid.peer_id)] for bid in award(call, fit)]
+            fit.append(received)
+    awarded.ranked = rank_bids(call, fit, records)
     for loser in awarded.ranked[1:]:
         awarded.reasons[loser.peer_id] = _why_lost(awarded.ranked[0].message)
     return awarded
@@ -93,11 +95,13 @@ def too_expensive(least_wei: Wei, left_wei: Wei) -> PaymentRequiredError:
     )
 
 
-def _why_unfit(call: Call, bid: Bid, ad: Advertisement, progress: RequestProgress) -> ProtocolError | None:
-    terms = bid.message.terms
-    if why := _why_not_as_advertised(bid.message, ad, progress.entry):
+def _why_unfit(
+    call: Call, received: ReceivedBid, ad: Advertisement, progress: RequestProgress
+) -> ProtocolError | None:
+    terms = received.message.terms
+    if why := _why_not_as_advertised(received.message, ad, progress.entry):
         return MalformedError(why)
-    if why := why_not(call, bid):
+    if why := why_not(call, bid_of(received)):
         is_dear = terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max
         return PaymentRequiredError(why) if is_dear else UnavailableError(why)
     least = price_wei(call.tokens_in, min(call.tokens_max, FIRST_TOKENS), terms)

@@ -35,6 +35,7 @@ class ReceivedBid:
     message: BidMessage
     messages: MessageStream
     at_s: float
+    round_trip_ms: int  # from the call to the bid
 
     @property
     def is_good(self) -> bool:
@@ -87,11 +88,16 @@ async def _ask(transport: Transport, protocol: str, call: Call, ad: Advertisemen
     is_kept = False
     try:
         messages = MessageStream(await open_to(transport, ad, protocol))
+        asked_s = trio.current_time()
         await messages.send(encode(call))
         match decode(await messages.receive()):
             case BidMessage() as bid:
+                at_s = trio.current_time()
+                round_trip_ms = round(1_000 * (at_s - asked_s))
                 bids.received.append(
-                    ReceivedBid(peer_id=peer_id, message=bid, messages=messages, at_s=trio.current_time())
+                    ReceivedBid(
+                        peer_id=peer_id, message=bid, messages=messages, at_s=at_s, round_trip_ms=round_trip_ms
+                    )
                 )
                 is_kept = True
             case ErrorMessage() as refusal:

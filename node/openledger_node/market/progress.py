@@ -7,7 +7,7 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import PaymentRequiredError, ProtocolError, RequestTooLongError, UnavailableError
 from openledger_protocol.inference import FinishReason
-from openledger_protocol.primitives import UINT128_MAX, ZERO_WEI, Wei
+from openledger_protocol.primitives import UINT128_MAX, ZERO_WEI, Address, Wei
 from openledger_protocol.wire.market import Call
 
 from ..engine.tokenizer import Tokenizer
@@ -28,6 +28,7 @@ class RequestProgress:
     parts: list[AnswerPart] = field(default_factory=list)
     spent_wei: Wei = ZERO_WEI
     tried: set[PeerId] = field(default_factory=set)
+    defaulted: set[Address] = field(default_factory=set)  # wallets that did not finish what they were paid for
     reasons: dict[PeerId, ProtocolError] = field(default_factory=dict)
 
     @property
@@ -79,6 +80,8 @@ class RequestProgress:
         """Record a node's part and its cost."""
         peer_id = attempt.received.peer_id
         self.spent_wei = Wei(self.spent_wei + attempt.spent_wei)
+        if attempt.is_default:
+            self.defaulted.add(attempt.received.message.wallet)
         if attempt.why:
             self.blame(peer_id, attempt.error or UnavailableError(attempt.why))
         if attempt.bought or attempt.texts:

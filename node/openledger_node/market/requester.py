@@ -24,7 +24,7 @@ from openledger_protocol.wire.inference import Award, Salts
 
 from ..engine.tokenizer import Tokenizer
 from ..errors import ChainError
-from ..ledger.peers import Outcome, Peers
+from ..ledger.sellers import Sellers
 from ..p2p.transport import PeerId, Transport
 from ..payments.payer import Payer
 from ..payments.purchase import Purchase
@@ -35,6 +35,7 @@ from .board import AdTable
 from .calls import ReceivedBid, call_all, tell_all
 from .progress import RequestProgress
 from .request import AdapterEntry, NetworkRequest, RemoteAnswer
+from .vetting import Vetting
 
 ROUNDS_MAX = 4
 """Calls for one answer: a bid that expired while another node answered must be requested again."""
@@ -55,6 +56,7 @@ class Backing:
 
     channel_with: Callable[[Address], Awaitable[ChannelConfig]]
     may_sign: Callable[[Address, Address], Awaitable[bool]]  # signer, wallet
+    is_bonded: Callable[[Address], Awaitable[bool]]  # a wallet, with at least the network's minimum stake
     find_entry: Callable[[AdapterId], Awaitable[AdapterEntry]]
 
 
@@ -69,7 +71,7 @@ class Requester:
         table: AdTable,
         payer: Payer,
         spending_limit: SpendingLimit,
-        peers: Peers,
+        sellers: Sellers,
         base: Digest,
         tokenizer: Tokenizer,
         backing: Backing,
@@ -82,10 +84,11 @@ class Requester:
         self._table = table
         self._payer = payer
         self._spending_limit = spending_limit
-        self._peers = peers
+        self._sellers = sellers
         self._base = base
         self._tokenizer = tokenizer
         self._backing = backing
+        self._vetting = Vetting(may_sign=backing.may_sign, is_bonded=backing.is_bonded, now_ns=now_ns)
         self._limits = limits
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
@@ -109,6 +112,8 @@ class Requester:
             for received in await self._ranked_bids(progress):
                 if not received.is_good:
                     break  # it expired while other nodes answered; the next round calls again
+                if received.message.wallet in progress.defaulted:
+                    continue
                 progress.tried.add(received.peer_id)
                 tokens_in, tokens_max = progress.tokens_before, progress.tokens_left(received.message.context_max)
                 terms, left_wei = received.message.terms, progress.left_wei
@@ -127,8 +132,7 @@ class Requester:
                 if attempt is None:
                     continue
                 progress.add(attempt)
-                if outcome := attempt.outcome():
-                    await self._note(received.peer_id, outcome)
+                await self._note(attempt)
                 if attempt.is_whole:
                     why_cut = attempt.bought.why_cut if attempt.bought and attempt.is_spent else None
                     return progress.answered("length" if attempt.is_full else "stop", why_cut)
@@ -162,17 +166,28 @@ class Requester:
     # ---- calling for bids
 
     def _offers(self, progress: RequestProgress) -> list[Advertisement]:
-        """Advertisements for the requested model, except those of this node and of nodes already tried."""
+        """Advertisements for the requested model, except those of this node, and of nodes and wallets that failed."""
         found = self._table.offers(progress.requested.base, progress.requested.adapter)
-        return [ad for ad in found if ad.peer_id not in progress.tried and ad.peer_id != self._transport.peer_id]
+        return [
+            ad
+            for ad in found
+            if ad.peer_id not in progress.tried
+            and ad.wallet not in progress.defaulted
+            and ad.peer_id != self._transport.peer_id
+        ]
 
     async def _ranked_bids(self, progress: RequestProgress) -> list[ReceivedBid]:
         """Call the most promising nodes, tell each whether it has won, and return the acceptable bids, best first."""
         offers = self._offers(progress)
         if not offers:
             return []
-        records = await trio.to_thread.run_sync(self._peers.of, [ad.peer_id for ad in offers])
-        chosen = most_promising(offers, records, progress.requested)[: self._limits.candidates_max]
+        records = await trio.to_thread.run_sync(self._sellers.of, [ad.wallet for ad in offers])
+        ordered = most_promising(offers, records, progress.requested)
+        chosen, unfit = await self._vetting.choose(ordered, records, self._limits.candidates_max)
+        for peer_id, error in unfit.items():
+            progress.blame(PeerId(peer_id), error)
+        if not chosen:
+            return []
         timeout_s = self._limits.bid_timeout_s
         call = progress.call(chosen, deadline_ms=max(1, int(timeout_s * 1_000)))
         bids = await call_all(self._transport, self._call_protocol, call, chosen, timeout_s=timeout_s)
@@ -180,8 +195,9 @@ class Requester:
         await tell_all(bids, call, awarded.winner, awarded.reasons)
         for peer_id, error in awarded.unfit.items():
             progress.blame(peer_id, error)
-        for peer_id in bids.failed:
-            await self._note(peer_id, "failures")
+        for wallet in {ad.wallet for ad in chosen if ad.peer_id in bids.failed}:
+            note = partial(self._sellers.note, wallet, "failures", now_ns=self._now_ns())
+            await trio.to_thread.run_sync(note)
         return awarded.ranked
 
     # ---- buying from one node
@@ -242,6 +258,16 @@ class Requester:
             prefix=progress.text,
         )
 
-    async def _note(self, peer_id: PeerId, outcome: Outcome) -> None:
-        note = partial(self._peers.note, peer_id, outcome, now_ns=self._now_ns())
+    async def _note(self, attempt: Attempt) -> None:
+        outcome = attempt.outcome()
+        if outcome is None:
+            return
+        note = partial(
+            self._sellers.note,
+            attempt.received.message.wallet,
+            outcome,
+            now_ns=self._now_ns(),
+            sample=attempt.sample(),
+            is_default=attempt.is_default,
+        )
         await trio.to_thread.run_sync(note)

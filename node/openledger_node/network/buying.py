@@ -136,7 +136,7 @@ def open_requester(
             day_max_wei=Wei(payer.day_max_wei),
             now_ns=time.time_ns,
         ),
-        peers=session.ledger.peers,
+        sellers=session.ledger.sellers,
         base=serving.base.digest,
         tokenizer=tokenizer,
         backing=_backing(session, Wei(payer.deposit_wei)),
@@ -159,10 +159,17 @@ def _backing(session: NetworkSession, deposit_wei: Wei) -> Backing:
     async def may_sign(signer: Address, wallet: Address) -> bool:
         return await trio.to_thread.run_sync(session.deployment.is_signer, wallet, signer)
 
+    async def is_bonded(wallet: Address) -> bool:
+        return await trio.to_thread.run_sync(_is_bonded, session, wallet)
+
     async def find_entry(adapter_id: AdapterId) -> AdapterEntry:
         return await trio.to_thread.run_sync(_entry_of, session, adapter_id)
 
-    return Backing(channel_with=channel_with, may_sign=may_sign, find_entry=find_entry)
+    return Backing(channel_with=channel_with, may_sign=may_sign, is_bonded=is_bonded, find_entry=find_entry)
+
+
+def _is_bonded(session: NetworkSession, wallet: Address) -> bool:
+    return session.deployment.stake(wallet).bonded_wei >= session.params().min_stake_wei
 
 
 def _entry_of(session: NetworkSession, adapter_id: AdapterId) -> AdapterEntry:

@@ -253,22 +253,11 @@ def test_buckets_fill_with_time_and_do_not_grow_without_bound(monkeypatch: pytes
     assert len(buckets._empty_at) <= keys_max
 
 
-def test_sequences_only_grow_and_peers_that_never_answered_are_forgotten_first(ledger: Ledger) -> None:
-    ledger.peers.note("known", "successes", now_ns=0)
-    ledger.peers.keep_seqs({"a": 2**64 - 1}, now_ns=1)
+def test_sequences_only_grow_and_peers_seen_longest_ago_are_forgotten_first(ledger: Ledger) -> None:
+    ledger.peers.keep_seqs({"a": 2**64 - 1, "b": 1}, now_ns=1)
     ledger.peers.keep_seqs({"a": 5}, now_ns=2)
-    assert ledger.peers.seqs() == {"a": 2**64 - 1}
-    ledger.peers.keep_seqs({f"peer {number}": 1 for number in range(PEERS_MAX)}, now_ns=3)
-    assert ledger.peers.find("known").successes == 1
-    assert "a" not in ledger.peers.seqs()
-    assert len(ledger.peers.seqs()) == PEERS_MAX - 1
-
-
-def test_old_answers_weigh_less_and_a_peers_word_is_worth_what_it_kept(ledger: Ledger) -> None:
-    assert ledger.peers.find("nobody").reliability_ppm == 800_000
-    for _ in range(150):
-        ledger.peers.note("a", "successes", now_ns=0)
-    for _ in range(60):
-        ledger.peers.note("a", "failures", now_ns=0)
-    record = ledger.peers.find("a")
-    assert (record.successes, record.failures) == (75, 35)
+    assert ledger.peers.seqs() == {"a": 2**64 - 1, "b": 1}
+    assert (ledger.peers.seq_last("a"), ledger.peers.seq_last("nobody")) == (2**64 - 1, None)
+    ledger.peers.keep_seqs({f"peer {number}": 1 for number in range(PEERS_MAX - 1)}, now_ns=3)
+    assert {"a", "b"} & ledger.peers.seqs().keys() == {"a"}
+    assert len(ledger.peers.seqs()) == PEERS_MAX

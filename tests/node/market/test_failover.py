@@ -50,7 +50,7 @@ async def test_a_winner_that_dies_in_the_middle_is_gone_on_from_to_the_same_byte
         begun, rest = (part.text for part in answered.parts)
         amounts = first.amounts(), second.amounts()
         paid = market.paid()
-        records = [market.buyer.ledger.peers.find(seller.peer_id) for seller in (first, second)]
+        records = [market.buyer.ledger.sellers.find(seller.state.wallet) for seller in (first, second)]
     assert answered.text == begun + rest == text
     assert 20 <= len(begun) < 60
     assert market.names_of(answered) == ["first", "second"]
@@ -70,7 +70,7 @@ async def test_a_winner_that_is_gone_before_the_first_chunk_costs_nothing(tmp_pa
         first.transport.handle(INFER, hang_up)
         answered = await market.ask("tell...")
         paid = market.paid()
-        record = market.buyer.ledger.peers.find(first.peer_id)
+        record = market.buyer.ledger.sellers.find(first.state.wallet)
     assert answered.text == text
     assert market.names_of(answered) == ["second"]
     assert paid == {"second": [price(7, 30, 2)]}
@@ -143,7 +143,7 @@ async def test_a_stalled_winner_is_left(tmp_path: Path, autojump_clock: trio.tes
 async def test_a_slow_reader_is_no_stall(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
     async with open_market(tmp_path, PRICES) as market:
         answered = await _ask_slowly(market)
-        record = market.buyer.ledger.peers.find(market.sellers["first"].peer_id)
+        record = market.buyer.ledger.sellers.find(market.sellers["first"].state.wallet)
     assert market.names_of(answered) == ["first"]
     assert (record.successes, record.late) == (1, 0)
 
@@ -161,7 +161,7 @@ async def test_a_bid_that_is_not_honoured_is_passed_over(tmp_path: Path) -> None
         first = market.sellers["first"]
         first.paid._terms_of = lambda _: TERMS_DEARER
         answered = await market.ask("tell...")
-        record = market.buyer.ledger.peers.find(first.peer_id)
+        record = market.buyer.ledger.sellers.find(first.state.wallet)
     assert market.names_of(answered) == ["second"]
     assert record.failures == 1
 
@@ -181,7 +181,7 @@ async def test_a_chunk_that_its_ids_do_not_say_is_not_shown(tmp_path: Path) -> N
         tamper_with(market.sellers["first"], lie)
         shown: list[str] = []
         answered = await market.ask("tell...", show=shown.append)
-        record = market.buyer.ledger.peers.find(market.sellers["first"].peer_id)
+        record = market.buyer.ledger.sellers.find(market.sellers["first"].state.wallet)
     assert answered.text == "".join(shown) == text
     assert answered.parts[0].why == "the text that the node has sent is not what its token ids say"
     assert len(answered.parts[0].text) == 4
@@ -192,7 +192,7 @@ async def test_a_whole_answer_whose_receipt_lies_is_not_asked_for_again(tmp_path
     async with open_market(tmp_path, PRICES) as market:
         tamper_with(market.sellers["first"], receipt("first signer", algo_id=lambda _: 5))
         answered = await market.ask("tell...")
-        record = market.buyer.ledger.peers.find(market.sellers["first"].peer_id)
+        record = market.buyer.ledger.sellers.find(market.sellers["first"].state.wallet)
         paid = market.paid()
     (part,) = answered.parts
     assert (len(answered.text), part.bought, paid) == (30, None, {})
@@ -213,7 +213,7 @@ async def test_an_answer_that_breaks_off_with_a_right_receipt_is_gone_on_with(tm
 
         engine.submit = submit_short  # type: ignore[method-assign]
         answered = await market.ask("tell...")
-        record = market.buyer.ledger.peers.find(first.peer_id)
+        record = market.buyer.ledger.sellers.find(first.state.wallet)
         paid = market.paid()
     assert answered.text == text
     assert [len(part.text) for part in answered.parts] == [9, 21]
@@ -272,7 +272,7 @@ async def test_a_reader_that_leaves_is_no_failure_of_the_node(tmp_path: Path) ->
         with pytest.raises(trio.BrokenResourceError):
             await market.ask("tell...", show=leave)
         await market.sellers["first"].wait_served(1)
-        record = market.buyer.ledger.peers.find(market.sellers["first"].peer_id)
+        record = market.buyer.ledger.sellers.find(market.sellers["first"].state.wallet)
         again = await market.ask("tell...", name="r2")
     assert (record.failures, record.aborted) == (0, 0)
     assert len(again.text) == 30

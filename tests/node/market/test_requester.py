@@ -100,7 +100,7 @@ async def test_a_dearer_bid_than_the_floor_is_paid_as_it_was_bid(tmp_path: Path)
 async def test_who_was_reliable_is_preferred_to_who_is_a_little_cheaper(tmp_path: Path) -> None:
     async with open_market(tmp_path, {"known": 1.1, "new": 1}) as market:
         for _ in range(20):
-            market.buyer.ledger.peers.note(market.sellers["known"].peer_id, "successes", now_ns=0)
+            market.buyer.ledger.sellers.note(wallet_of("known"), "successes", now_ns=0)
         answered = await market.ask("hello...")
     assert market.names_of(answered) == ["known"]
 
@@ -223,7 +223,7 @@ async def test_a_bidder_that_makes_no_sense_is_passed_over_and_remembered(
         began = trio.current_time()
         answered = await market.ask("hello...")
         took_s = trio.current_time() - began
-        record = market.buyer.ledger.peers.find(market.sellers["odd"].peer_id)
+        record = market.buyer.ledger.sellers.find(market.sellers["odd"].state.wallet)
     assert market.names_of(answered) == ["good"]
     assert took_s < 2.5
     assert record.failures == 1
@@ -280,8 +280,9 @@ async def test_a_chain_that_does_not_answer_is_said_and_costs_nothing(tmp_path: 
     async with open_market(tmp_path, {"a": 1, "b": 2}) as market:
         market.chain.is_down = True
         requester = market.buyer.requester
-        for may_sign in (market.chain.may_sign, knows_all):  # the first question fails, or only the second
+        for may_sign in (market.chain.may_sign, knows_all):  # the first question fails, or only the last
             requester._backing = replace(requester._backing, may_sign=may_sign)
+            requester._vetting._may_sign = requester._vetting._is_bonded = may_sign
             with pytest.raises(UnavailableError, match=r"nobody could answer.*the endpoint does not answer"):
                 await market.ask("hello...")
         seller = market.sellers["a"]
@@ -349,5 +350,5 @@ async def test_who_can_not_pay_is_told_so_and_no_node_is_blamed(tmp_path: Path) 
         market.chain.other = Standing()
         with pytest.raises(PaymentRequiredError, match="the latest block has no deposit of this channel"):
             await market.ask("hello...")
-        record = market.buyer.ledger.peers.find(market.sellers["a"].peer_id)
+        record = market.buyer.ledger.sellers.find(market.sellers["a"].state.wallet)
     assert (record.failures, record.aborted) == (0, 0)

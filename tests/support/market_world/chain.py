@@ -4,6 +4,7 @@ import trio
 
 from openledger_node.errors import ChainError
 from openledger_node.market.request import AdapterEntry
+from openledger_node.market.requester import Backing
 from openledger_node.payments.credit import Standing
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.payments import ChannelConfig
@@ -28,8 +29,19 @@ class Chain:
         self.other = RICH  # of channels that are not named
         self.entries: dict[AdapterId, AdapterEntry] = {}
         self.strangers: set[Address] = set()  # signers that it does not know
+        self.unbonded: set[Address] = set()  # wallets without the minimum stake
+        self.num_asked = 0
         self.is_down = False
         self.is_silent = False  # does not even refuse
+
+    def backing(self) -> Backing:
+        """The buyer's questions to it."""
+        return Backing(
+            channel_with=self.channel_with,
+            may_sign=self.may_sign,
+            is_bonded=self.is_bonded,
+            find_entry=self.find_entry,
+        )
 
     async def standing(self, key: ChannelId) -> Standing:
         await self._answer()
@@ -43,6 +55,10 @@ class Chain:
         await self._answer()
         return signer not in self.strangers
 
+    async def is_bonded(self, wallet: Address) -> bool:
+        await self._answer()
+        return wallet not in self.unbonded
+
     async def find_entry(self, adapter: AdapterId) -> AdapterEntry:
         await self._answer()
         if adapter not in self.entries:
@@ -51,6 +67,7 @@ class Chain:
 
     async def _answer(self) -> None:
         await trio.lowlevel.checkpoint()
+        self.num_asked += 1
         if self.is_silent:
             await trio.sleep_forever()
         if self.is_down:

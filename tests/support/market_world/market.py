@@ -14,7 +14,7 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.board import AdTable
 from openledger_node.market.request import RemoteAnswer
-from openledger_node.market.requester import Backing, Requester, RequesterLimits
+from openledger_node.market.requester import Requester, RequesterLimits
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.payer import Bought, Payer, Purchase, open_payer
 from openledger_node.payments.spending_limit import SpendingLimit
@@ -159,10 +159,10 @@ def _open_buyer(
         table=ads,
         payer=payer,
         spending_limit=spending_limit,
-        peers=ledger.peers,
+        sellers=ledger.sellers,
         base=BASE,
         tokenizer=tokenizer,
-        backing=Backing(channel_with=chain.channel_with, may_sign=chain.may_sign, find_entry=chain.find_entry),
+        backing=chain.backing(),
         limits=limits,
         now_ns=clock,
         draw=lambda: word(f"drawn {next(drawn)}"),

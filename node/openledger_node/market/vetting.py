@@ -1,0 +1,99 @@
+"""Sellers vetted before they are called: the chain knows their signer, their wallet is bonded, and they owe nothing.
+
+Anyone may advertise with another's wallet, so a record by wallet counts only after this.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from openledger_protocol.advertisement import Advertisement
+from openledger_protocol.errors import BadSignatureError, ProtocolError, UnavailableError
+from openledger_protocol.primitives import Address
+
+from ..errors import ChainError
+from ..ledger.sellers import SellerRecord
+
+KEPT_S = 60.0
+"""The chain's answer on a signer and its wallet is kept for so long. A purchase asks for the signer once more."""
+
+KEPT_MAX = 4_096
+WAVES_MAX = 4
+"""Once a seller is found fit, no more waves of others are asked about, so that false wallets can't hold up a call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """The chain's answer on one signer and wallet."""
+
+    error: ProtocolError | None
+    until_s: float
+
+
+class Vetting:
+    """Vets advertisers, and remembers the chain's answers for a while."""
+
+    def __init__(
+        self,
+        *,
+        may_sign: Callable[[Address, Address], Awaitable[bool]],
+        is_bonded: Callable[[Address], Awaitable[bool]],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._may_sign = may_sign
+        self._is_bonded = is_bonded
+        self._now_ns = now_ns
+        self._verdicts: dict[tuple[Address, Address], _Verdict] = {}
+
+    async def choose(
+        self, offers: Sequence[Advertisement], records: Mapping[Address, SellerRecord], count_max: int
+    ) -> tuple[list[Advertisement], dict[str, ProtocolError]]:
+        """Return the first `count_max` fit offers, and the reasons against those before them, by peer id."""
+        now_ns = self._now_ns()
+        fit: list[Advertisement] = []
+        unfit: dict[str, ProtocolError] = {}
+        for begin in range(0, len(offers), count_max):
+            wave = offers[begin : begin + count_max]
+            errors: dict[str, ProtocolError | None] = {}
+            async with trio.open_nursery() as nursery:
+                for ad in wave:
+                    if error := why_barred(records[ad.wallet], now_ns):
+                        errors[ad.peer_id] = error
+                    else:
+                        nursery.start_soon(self._vet, ad, errors)
+            fit += [ad for ad in wave if errors[ad.peer_id] is None]
+            unfit |= {peer_id: error for peer_id, error in errors.items() if error}
+            if len(fit) >= count_max or (fit and begin // count_max + 1 >= WAVES_MAX):
+                break
+        return fit[:count_max], unfit
+
+    async def _vet(self, ad: Advertisement, errors: dict[str, ProtocolError | None]) -> None:
+        key, now_s = (ad.signer, ad.wallet), trio.current_time()
+        verdict = self._verdicts.get(key)
+        if verdict is None or verdict.until_s <= now_s:
+            try:
+                verdict = _Verdict(error=await self._ask(ad), until_s=now_s + KEPT_S)
+            except ChainError as error:
+                errors[ad.peer_id] = UnavailableError(f"the chain can't be asked about its wallet: {error}")
+                return
+            self._verdicts.pop(key, None)  # newest last
+            self._verdicts[key] = verdict
+            if len(self._verdicts) > KEPT_MAX:
+                self._verdicts.pop(next(iter(self._verdicts)))
+        errors[ad.peer_id] = verdict.error
+
+    async def _ask(self, ad: Advertisement) -> ProtocolError | None:
+        if not await self._may_sign(ad.signer, ad.wallet):
+            return BadSignatureError(f"{ad.signer} may not sign for {ad.wallet}, says the chain")
+        if not await self._is_bonded(ad.wallet):
+            return UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
+        return None
+
+
+def why_barred(record: SellerRecord, now_ns: int) -> ProtocolError | None:
+    """The reason for which a seller is not bought from now, if it kept money for answers that it did not finish."""
+    if record.barred_until_ns <= now_ns:
+        return None
+    left_s = -(-(record.barred_until_ns - now_ns) // 10**9)
+    return UnavailableError(f"its wallet was paid and did not finish its answer; it is called again in {left_s} s")

@@ -1,0 +1,195 @@
+"""No claim of speed wins an award that measurements do not support, at any price."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import permutations
+from typing import Any
+
+import pytest
+from support.market_world.requests import network_request
+from support.market_world.seller import ad_of
+from support.market_world.terms import TERMS, priced, wallet_of, word
+from support.offers import BID, CALL
+
+from openledger_node.ledger.sellers import MEASURED_MAX, AnswerSpeed, Outcome, SellerRecord
+from openledger_node.market.award import most_promising
+from openledger_node.market.calls import ReceivedBid
+from openledger_node.market.ranking import bounds_for, estimate, rank_bids
+from openledger_node.p2p.transport import PeerId
+from openledger_protocol.auction import Speed
+from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.wire.market import Call
+
+CEILING = Wei(10**18)
+OPEN_CALL = replace(CALL, price_in_max=CEILING, price_out_max=CEILING)
+
+
+def speed(ttft_ms: int, tokens_per_s: int) -> Speed:
+    return Speed(ttft_ms=Fraction(ttft_ms), tokens_per_s=Fraction(tokens_per_s))
+
+
+def record(ttft_ms: int, tokens_per_s: int, answers: int = 1) -> SellerRecord:
+    sample = AnswerSpeed(ttft_ms=ttft_ms, num_tokens=64, stream_ms=64_000 // tokens_per_s)
+    found = SellerRecord()
+    for _ in range(answers):
+        found = found.after("successes", now_ns=0, sample=sample)
+    return found
+
+
+def received(name: str, *, wallet: str = "", times: float = 1, round_trip_ms: int = 0, **changes: Any) -> ReceivedBid:
+    message = replace(BID, wallet=wallet_of(wallet or name), terms=priced(TERMS, times), **changes)
+    return ReceivedBid(
+        peer_id=PeerId(name),
+        message=message,
+        messages=None,  # type: ignore[arg-type]  # ranking sends nothing
+        at_s=0,
+        round_trip_ms=round_trip_ms,
+    )
+
+
+def best(call: Call, bids: list[ReceivedBid], records: dict[Address, SellerRecord] | None = None) -> str:
+    unknown = {bid.message.wallet: SellerRecord() for bid in bids}
+    return rank_bids(call, bids, {**unknown, **(records or {})})[0].peer_id
+
+
+# ---- liars
+
+
+@dataclass(kw_only=True)
+class Participant:
+    """A seller in a run of many calls, and its true speed as a part of what it claims."""
+
+    bid: ReceivedBid
+    slowness: int = 1
+    record: SellerRecord = field(default_factory=SellerRecord)
+
+    def answer(self) -> None:
+        message = self.bid.message
+        outcome: Outcome = "successes" if self.slowness <= 2 else "late" if self.slowness <= 4 else "failures"
+        sample = AnswerSpeed(
+            ttft_ms=message.ttft_ms * self.slowness,
+            num_tokens=CALL.tokens_max,
+            stream_ms=1_000 * CALL.tokens_max * self.slowness // message.tokens_per_s,
+        )
+        self.record = self.record.after(outcome, now_ns=0, sample=sample)
+
+
+def awards(*liars: Participant, num_honest: int, num_calls: int = 1_000) -> Counter[str]:
+    """Count the awards of each seller over many calls."""
+    everyone = [*liars, *(Participant(bid=received(f"honest {number}")) for number in range(num_honest))]
+    won: Counter[str] = Counter()
+    for number in range(num_calls):
+        call = replace(OPEN_CALL, id=word(f"call {number}"))
+        bids = [replace(each.bid, message=replace(each.bid.message, id=call.id)) for each in everyone]
+        records = {each.bid.message.wallet: each.record for each in everyone}
+        name = best(call, bids, records)
+        next(each for each in everyone if each.bid.peer_id == name).answer()
+        won[name] += 1
+    return won
+
+
+@pytest.mark.parametrize("num_honest", [1, 3])
+def test_a_claim_of_any_speed_wins_no_award_at_a_thousand_times_the_price(num_honest: int) -> None:
+    assert awards(liar_at(1_000), num_honest=num_honest)["liar"] == 0
+
+
+def liar_at(times: float, name: str = "liar") -> Participant:
+    """A seller that claims the greatest speed, and has the usual one."""
+    return Participant(bid=received(name, times=times, ttft_ms=0, tokens_per_s=2**32 - 1), slowness=2**32 // 40)
+
+
+def test_a_majority_of_liars_wins_one_award_before_anything_is_measured() -> None:
+    won = awards(liar_at(1_000), liar_at(1_000, "other liar"), num_honest=1)
+    assert won["liar"] + won["other liar"] == 1
+
+
+@pytest.mark.parametrize(("slowness", "times"), [(3, 1.0), (3, 0.9), (10, 0.9), (10, 0.5), (100, 0.1)])
+def test_a_seller_that_is_always_slower_than_its_claim_wins_two_calls_of_a_hundred_at_most(
+    slowness: int, times: float
+) -> None:
+    won = awards(Participant(bid=received("liar", times=times), slowness=slowness), num_honest=3)
+    assert won["liar"] <= 20
+    assert won.total() == 1_000
+
+
+def test_a_seller_that_is_slow_and_says_so_is_bought_from_where_its_price_makes_up_for_it() -> None:
+    slow = received("slow", times=0.3, tokens_per_s=20)
+    assert best(OPEN_CALL, [slow, received("fast")], {wallet_of("slow"): record(120, 20, 9)}) == "slow"
+
+
+# ---- estimates
+
+
+def test_a_claim_weighs_as_much_as_three_measured_answers() -> None:
+    bounds = speed(0, 10**9)
+    for answers in (1, 3, 9):
+        found = estimate(speed(100, 40), record(400, 10, answers), bounds, 0)
+        assert found.ttft_ms == Fraction(3 * 100 + answers * 400, 3 + answers)
+        assert found.tokens_per_s == Fraction(3 * 40 + answers * 10, 3 + answers)
+
+
+def test_a_claim_within_its_bounds_is_believed_of_a_newcomer_and_no_better_one() -> None:
+    bounds = speed(100, 50)
+    assert estimate(speed(150, 40), SellerRecord(), bounds, 0) == speed(150, 40)
+    assert estimate(speed(1, 10**6), SellerRecord(), bounds, 0) == bounds
+
+
+def test_a_seller_that_is_truly_faster_than_others_earns_its_speed() -> None:
+    found = estimate(speed(10, 400), record(10, 400, MEASURED_MAX - 1), speed(100, 50), 0)
+    assert found.tokens_per_s > 360
+    assert found.ttft_ms < 20
+
+
+def test_no_first_token_comes_before_two_round_trips() -> None:
+    assert estimate(speed(1, 40), record(1, 40), speed(0, 40), 30).ttft_ms == 60
+    near, far = received("near", ttft_ms=0, round_trip_ms=1), received("far", ttft_ms=0, round_trip_ms=900)
+    assert best(OPEN_CALL, [far, near]) == "near"
+
+
+def test_bounds_are_the_better_quartile_of_what_was_measured_at_others() -> None:
+    records = {wallet_of(f"{number}"): record(100 * number, 10 * number) for number in (1, 2, 4, 5, 8)}
+    own = {wallet_of("own"): record(900, 1), wallet_of("new"): SellerRecord()}
+    found = bounds_for(wallet_of("own"), {}, {**records, **own})
+    assert found == speed(200, 50)
+
+
+def test_a_slow_seller_that_was_measured_first_does_not_hold_others_at_its_speed() -> None:
+    claims = {wallet_of(name): speed(100, 40) for name in ("slow", "a", "b")}
+    assert bounds_for(wallet_of("a"), claims, {wallet_of("slow"): record(10_000, 1)}) == speed(100, 40)
+
+
+def test_a_claim_that_own_measurements_bear_out_is_not_bounded_by_a_slower_seller() -> None:
+    records = {wallet_of("fast"): record(100, 40), wallet_of("slow"): record(10_000, 1)}
+    claims = {wallet: speed(100, 40) for wallet in records}
+    assert bounds_for(wallet_of("fast"), claims, records) == speed(100, 40)
+
+
+def test_before_any_measurement_bounds_are_the_medians_of_the_claims() -> None:
+    claims = {wallet_of("a"): speed(10, 900), wallet_of("b"): speed(100, 40), wallet_of("liar"): speed(0, 10**9)}
+    assert bounds_for(wallet_of("liar"), claims, {}) == speed(10, 900)
+    del claims[wallet_of("a")]
+    assert bounds_for(wallet_of("liar"), claims, {}) == speed(100, 40)  # of two, the slower
+
+
+def test_many_bids_of_one_wallet_move_the_medians_as_one() -> None:
+    liars = [received(f"liar {n}", wallet="liar", times=2, ttft_ms=0, tokens_per_s=10**9) for n in range(7)]
+    assert best(OPEN_CALL, [*liars, received("honest")]) == "honest"
+
+
+def test_the_order_of_arrival_does_not_matter() -> None:
+    bids = [received("a"), received("b", ttft_ms=0), received("c", wallet="a", tokens_per_s=90)]
+    assert len({best(OPEN_CALL, list(order)) for order in permutations(bids)}) == 1
+
+
+# ---- who is called
+
+
+def test_two_hundred_peers_of_one_wallet_leave_places_for_others() -> None:
+    cheap = ad_of("honest", terms=priced(TERMS, 0.01))
+    sybils = [replace(cheap, peer_id=f"sybil {n}", wallet=wallet_of("thief")) for n in range(200)]
+    others = [replace(ad_of("honest"), peer_id=f"peer {n}", wallet=wallet_of(f"{n}")) for n in range(3)]
+    records = {ad.wallet: SellerRecord() for ad in (*sybils, *others)}
+    ordered = most_promising([*sybils, *others], records, network_request())
+    assert {ad.wallet for ad in ordered[:4]} == records.keys()
+    assert len(ordered) == 203

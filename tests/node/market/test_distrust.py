@@ -1,0 +1,235 @@
+"""A seller is judged by its staked wallet: peer ids cost nothing, and a claim of speed is worth what was measured."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+from support.market_world.liars import messages_of
+from support.market_world.market import Market, open_market
+from support.market_world.seller import ad_of
+from support.market_world.terms import (
+    CALL,
+    CHUNK_TOKENS,
+    DOMAIN,
+    INFER,
+    NETWORK,
+    TERMS,
+    config_with,
+    key_of,
+    now_s,
+    peer_id_of,
+    price,
+    priced,
+    seed_of,
+    signer_of,
+    wallet_of,
+)
+
+from openledger_node.ledger.sellers import FIRST_BAR_NS
+from openledger_node.p2p.transport import PeerId
+from openledger_node.p2p.transports.memory import MemoryTransport
+from openledger_protocol.advertisement import Advertisement, sign_advertisement, sign_binding
+from openledger_protocol.errors import OverloadedError, UnavailableError
+from openledger_protocol.payments import channel_id
+from openledger_protocol.primitives import ZERO_DIGEST, Address
+from openledger_protocol.wire.inference import encode as encode_inference
+from openledger_protocol.wire.inference import error_message
+from openledger_protocol.wire.market import BidMessage, Call, decode, encode
+
+CHEAP = priced(TERMS, 0.1)
+Answer = Callable[[trio.abc.Stream], Awaitable[None]]
+
+
+async def take_the_voucher(stream: trio.abc.Stream) -> None:
+    """Read the first message, which pays for the prompt and a chunk, and hang up."""
+    await messages_of(stream).receive()
+
+
+async def refuse(stream: trio.abc.Stream) -> None:
+    messages = messages_of(stream)
+    await messages.receive()
+    await messages.send(encode_inference(error_message(OverloadedError("full"))))
+
+
+class Sybil:
+    """A peer id of a wallet, which bids below everyone and has no engine. It counts calls and paid streams."""
+
+    def __init__(
+        self, name: str, transport: MemoryTransport, wallet: Address, signer: str, answer: Answer = take_the_voucher
+    ) -> None:
+        binding = sign_binding(key_of(signer), NETWORK, transport.peer_id, wallet)
+        at = {"at_s": now_s(), "wallet": wallet, "signer": signer_of(signer.removesuffix(" signer"))}
+        self.ad = ad_of(name, **at, terms=CHEAP, binding=binding)
+        self.content = sign_advertisement(self.ad, seed_of(name))
+        self.num_calls = self.num_paid = 0
+        self._answer = answer
+        transport.handle(CALL, self._bid)
+        transport.handle(INFER, self._serve)
+
+    async def _bid(self, _: PeerId, stream: trio.abc.Stream) -> None:
+        self.num_calls += 1
+        messages = messages_of(stream)
+        call = decode(await messages.receive())
+        assert isinstance(call, Call)
+        await messages.send(encode(bid_of(self.ad, call)))
+        await messages.receive()
+
+    async def _serve(self, _: PeerId, stream: trio.abc.Stream) -> None:
+        self.num_paid += 1
+        await self._answer(stream)
+
+
+def bid_of(ad: Advertisement, call: Call) -> BidMessage:
+    return BidMessage(
+        id=call.id,
+        wallet=ad.wallet,
+        signer=ad.signer,
+        terms=ad.terms,
+        profile_hash=ad.profile_hash,
+        algo_id=ad.algo_id,
+        index_root=ZERO_DIGEST,
+        chunk_tokens=ad.chunk_tokens,
+        context_max=ad.context_max,
+        queue=0,
+        is_warm=True,
+        ttft_ms=0,
+        tokens_per_s=10**6,
+        valid_ms=20_000,
+    )
+
+
+async def open_sybils(
+    market: Market,
+    nursery: trio.Nursery,
+    count: int,
+    *,
+    wallet: str = "thief",
+    signer: str = "thief signer",
+    answer: Answer = take_the_voucher,
+) -> list[Sybil]:
+    """Open so many peer ids of one wallet, and have the buyer hear of all of them."""
+    sybils = []
+    for number in range(count):
+        name = f"{signer} {number}"
+        transport = MemoryTransport(market.buyer.transport._network, peer_id_of(name))
+        sybil = Sybil(name, transport, wallet_of(wallet), signer, answer)
+        await nursery.start(transport.run)
+        assert market.buyer.ads.learn(sybil.content), market.buyer.ads.why_refused
+        sybils.append(sybil)
+    return sybils
+
+
+def ceiling_with(market: Market, name: str) -> int:
+    """All that the buyer has ever signed for a wallet."""
+    row = market.buyer.ledger.channels.find(channel_id(config_with(wallet_of(name)), DOMAIN))
+    return row.ceiling_wei if row else 0
+
+
+# ---- many peer ids, one wallet
+
+
+async def test_two_hundred_peers_of_one_wallet_cost_a_payer_one_prompt_and_chunk(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+        sybils = await open_sybils(market, nursery, 200)
+        for number in range(12):
+            answered = await market.ask("hello...", name=f"r{number}")
+            assert market.names_of(answered) == ["honest"]
+        assert sum(sybil.num_paid for sybil in sybils) == 1
+        assert ceiling_with(market, "thief") == price(8, CHUNK_TOKENS, 0.1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_nobody_else_sells_a_thief_is_not_paid_again_either_before_its_time(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {}) as market, trio.open_nursery() as nursery:
+        sybils = await open_sybils(market, nursery, 3)
+        with pytest.raises(UnavailableError, match="nobody could answer 'fake'"):
+            await market.ask("hello...")
+        with pytest.raises(UnavailableError, match=r"did not finish its answer; it is called again in \d+ s"):
+            await market.ask("hello...", name="r2")
+        assert sum(sybil.num_paid for sybil in sybils) == 1
+        market.clock.now_ns += FIRST_BAR_NS
+        with pytest.raises(UnavailableError):
+            await market.ask("hello...", name="r3")
+        assert sum(sybil.num_paid for sybil in sybils) == 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_refuses_a_stream_without_keeping_money_is_not_barred(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+        (full,) = await open_sybils(market, nursery, 1, answer=refuse)
+        await market.ask("hello...")
+        record = market.buyer.ledger.sellers.find(full.ad.wallet)
+        nursery.cancel_scope.cancel()
+    assert (full.num_paid, record.failures, record.defaults) == (1, 1, 0)
+
+
+# ---- whose wallet it is
+
+
+async def test_a_wallet_below_the_minimum_stake_is_not_called(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+        market.chain.unbonded.add(wallet_of("thief"))
+        sybils = await open_sybils(market, nursery, 9)
+        answered = await market.ask("hello...")
+        assert market.names_of(answered) == ["honest"]
+        market.chain.unbonded.add(wallet_of("honest"))
+        market.buyer.requester._vetting._verdicts.clear()
+        with pytest.raises(UnavailableError, match="has bonded less than the network's minimum stake"):
+            await market.ask("hello...", name="r2")
+        nursery.cancel_scope.cancel()
+    assert sum(sybil.num_calls for sybil in sybils) == 0
+
+
+async def test_false_use_of_a_wallet_neither_harms_its_owner_nor_takes_its_place(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+        market.chain.strangers.add(signer_of("thief"))
+        sybils = await open_sybils(market, nursery, 40, wallet="honest")
+        answered = await market.ask("hello...")
+        record = market.buyer.ledger.sellers.find(wallet_of("honest"))
+        nursery.cancel_scope.cancel()
+    assert market.names_of(answered) == ["honest"]
+    assert sum(sybil.num_calls for sybil in sybils) == 0
+    assert (record.successes, record.failures, record.num_measured) == (1, 0, 1)
+
+
+async def test_the_chain_is_asked_of_a_signer_and_its_wallet_once_a_minute(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"honest": 1}) as market:
+        asked = []
+        for number in range(3):
+            before = market.chain.num_asked
+            await market.ask("hello...", name=f"r{number}")
+            asked.append(market.chain.num_asked - before)
+    assert asked[1:] == [asked[0] - 2] * 2
+
+
+# ---- speed
+
+
+async def test_a_claim_of_any_speed_does_not_sell_at_a_thousand_times_the_price(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"liar": 1_000, "honest": 1}) as market:
+        liar = market.sellers["liar"]
+        liar.state = replace(liar.state, tokens_per_s=2**32 - 1, prefill_tokens_per_s=2**32 - 1)
+        for number in range(3):
+            answered = await market.ask("hello...", name=f"r{number}")
+            assert market.names_of(answered) == ["honest"]
+
+
+async def test_a_whole_answer_far_later_than_its_bid_costs_the_next_award(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    async with open_market(tmp_path, {"slow": 0.9, "honest": 1}) as market:
+        slow = market.sellers["slow"]
+
+        async def serve_slowly(peer: PeerId, stream: trio.abc.Stream) -> None:
+            mock_clock.jump(10)
+            await slow.serve(peer, stream)
+
+        slow.transport.handle(INFER, serve_slowly)
+        names = [market.names_of(await market.ask("hello...", name=f"r{number}")) for number in range(3)]
+        record = market.buyer.ledger.sellers.find(slow.state.wallet)
+    assert names == [["slow"], ["honest"], ["honest"]]
+    assert (record.failures, record.defaults, record.num_measured) == (1, 0, 1)
+    assert record.ttft_ms >= 10_000
