@@ -35,10 +35,11 @@ from .board import AdTable
 from .calls import ReceivedBid, call_all, tell_all
 from .progress import RequestProgress
 from .request import AdapterEntry, NetworkRequest, RemoteAnswer
-from .vetting import Vetting
+from .vetting import Exposure, Vetting
 
-ROUNDS_MAX = 4
-"""Calls for one answer: a bid that expired while another node answered must be requested again."""
+ROUNDS_MAX = 8
+"""Calls for one answer. A bid that expired while another node answered, or while a newcomer was busy, must be
+requested again. A newcomer takes twice as many requests at a time in each round, so these are enough for 255."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ class Requester:
         self._tokenizer = tokenizer
         self._backing = backing
         self._vetting = Vetting(may_sign=backing.may_sign, is_bonded=backing.is_bonded, now_ns=now_ns)
+        self._exposure = Exposure(sellers, now_ns)
         self._limits = limits
         self._now_ns = now_ns
         self._draw = draw  # 32 random bytes as 0x-hex
@@ -109,38 +111,49 @@ class Requester:
         """
         progress = await self._begin(requested)
         for _ in range(ROUNDS_MAX):
-            for received in await self._ranked_bids(progress):
-                if not received.is_good:
-                    break  # it expired while other nodes answered; the next round calls again
-                if received.message.wallet in progress.defaulted:
+            ranked = await self._ranked_bids(progress)
+            # A newcomer that is busy with another request is waited for only if no other bidder has answered.
+            for received, may_wait in [*((bid, False) for bid in ranked), *((bid, True) for bid in ranked)]:
+                wallet = received.message.wallet
+                if received.peer_id in progress.tried or wallet in progress.defaulted:
                     continue
-                progress.tried.add(received.peer_id)
-                tokens_in, tokens_max = progress.tokens_before, progress.tokens_left(received.message.context_max)
-                terms, left_wei = received.message.terms, progress.left_wei
-                least = price_wei(tokens_in, min(tokens_max, FIRST_TOKENS), terms)
-                most = Wei(min(left_wei, price_wei(tokens_in, tokens_max, terms)))
-                if least > left_wei:
-                    progress.blame(received.peer_id, too_expensive(least, left_wei))
+                if not await self._exposure.enter(wallet, may_wait=may_wait):
                     continue
                 try:
-                    granted = await self._spending_limit.hold(
-                        requested.request.request_id, least_wei=least, most_wei=most
-                    )
-                except PaymentRequiredError as error:
-                    return progress.end_at_limit(error)
-                attempt = await self._buy(progress, received, tokens_max, granted, show)
-                if attempt is None:
-                    continue
-                progress.add(attempt)
-                await self._note(attempt)
-                if attempt.is_whole:
-                    why_cut = attempt.bought.why_cut if attempt.bought and attempt.is_spent else None
-                    return progress.answered("length" if attempt.is_full else "stop", why_cut)
-                if progress.tokens_left() < 1:
-                    return progress.answered("length")
+                    if not received.is_good:
+                        break  # it expired while other nodes answered; the next round calls again
+                    if answered := await self._try(progress, received, show):
+                        return answered
+                finally:
+                    self._exposure.leave(wallet)
             if not self._offers(progress):
                 break
         raise progress.failure()
+
+    async def _try(self, progress: RequestProgress, received: ReceivedBid, show: Show) -> RemoteAnswer | None:
+        """Buy the rest of the answer from one bidder; None if it takes another one to finish it."""
+        progress.tried.add(received.peer_id)
+        request_id = progress.requested.request.request_id
+        tokens_in, tokens_max = progress.tokens_before, progress.tokens_left(received.message.context_max)
+        terms, left_wei = received.message.terms, progress.left_wei
+        least = price_wei(tokens_in, min(tokens_max, FIRST_TOKENS), terms)
+        most = Wei(min(left_wei, price_wei(tokens_in, tokens_max, terms)))
+        if least > left_wei:
+            progress.blame(received.peer_id, too_expensive(least, left_wei))
+            return None
+        try:
+            granted = await self._spending_limit.hold(request_id, least_wei=least, most_wei=most)
+        except PaymentRequiredError as error:
+            return progress.end_at_limit(error)
+        attempt = await self._buy(progress, received, tokens_max, granted, show)
+        if attempt is None:
+            return None
+        progress.add(attempt)
+        await self._note(attempt)
+        if attempt.is_whole:
+            why_cut = attempt.bought.why_cut if attempt.bought and attempt.is_spent else None
+            return progress.answered("length" if attempt.is_full else "stop", why_cut)
+        return progress.answered("length") if progress.tokens_left() < 1 else None
 
     async def _begin(self, requested: NetworkRequest) -> RequestProgress:
         model = requested.request.model

@@ -3,6 +3,7 @@
 Anyone may advertise with another's wallet, so a record by wallet counts only after this.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from openledger_protocol.errors import BadSignatureError, ProtocolError, Unavail
 from openledger_protocol.primitives import Address
 
 from ..errors import ChainError
-from ..ledger.sellers import SellerRecord
+from ..ledger.sellers import SellerRecord, Sellers
 
 KEPT_S = 60.0
 """The chain's answer on a signer and its wallet is kept for so long. A purchase asks for the signer once more."""
@@ -89,6 +90,41 @@ class Vetting:
         if not await self._is_bonded(ad.wallet):
             return UnavailableError(f"wallet {ad.wallet} has bonded less than the network's minimum stake")
         return None
+
+
+class Exposure:
+    """Bounds the streams that run with one wallet: at most one more than it has answered whole.
+
+    Otherwise many requests at once would each pay a new wallet for a prompt before the first of them has failed.
+    """
+
+    def __init__(self, sellers: Sellers, now_ns: Callable[[], int]) -> None:
+        self._sellers = sellers
+        self._now_ns = now_ns
+        self._running: Counter[Address] = Counter()
+        self._left = trio.Event()  # replaced each time that a stream ends
+
+    async def enter(self, wallet: Address, *, may_wait: bool) -> bool:
+        """Count one more stream; False if the wallet is barred, or has no room and the caller may not wait."""
+        while True:
+            left = self._left
+            record = await trio.to_thread.run_sync(self._sellers.find, wallet)
+            if left.is_set():
+                continue  # a stream ended meanwhile, and may have changed the record
+            if why_barred(record, self._now_ns()):
+                return False
+            if self._running[wallet] <= record.successes + record.late:
+                self._running[wallet] += 1
+                return True
+            if not may_wait:
+                return False
+            await left.wait()
+
+    def leave(self, wallet: Address) -> None:
+        """End a stream, after its outcome was noted."""
+        self._running -= Counter({wallet: 1})  # drops what is zero
+        self._left.set()
+        self._left = trio.Event()
 
 
 def why_barred(record: SellerRecord, now_ns: int) -> ProtocolError | None:

@@ -142,6 +142,23 @@ async def test_two_hundred_peers_of_one_wallet_cost_a_payer_one_prompt_and_chunk
         nursery.cancel_scope.cancel()
 
 
+async def test_requests_at_the_same_time_pay_a_new_wallet_once_too(tmp_path: Path) -> None:
+    names: list[str] = []
+
+    async def ask(market: Market, number: int) -> None:
+        names.extend(market.names_of(await market.ask("hello...", name=f"r{number}")))
+
+    async with open_market(tmp_path, {"honest": 1}) as market, trio.open_nursery() as nursery:
+        sybils = await open_sybils(market, nursery, 9)
+        async with trio.open_nursery() as asking:
+            for number in range(9):
+                asking.start_soon(ask, market, number)
+        assert sum(sybil.num_paid for sybil in sybils) == 1
+        assert ceiling_with(market, "thief") == price(8, CHUNK_TOKENS, 0.1)
+        nursery.cancel_scope.cancel()
+    assert names == ["honest"] * 9
+
+
 async def test_where_nobody_else_sells_a_thief_is_not_paid_again_either_before_its_time(tmp_path: Path) -> None:
     async with open_market(tmp_path, {}) as market, trio.open_nursery() as nursery:
         sybils = await open_sybils(market, nursery, 3)
@@ -233,3 +250,21 @@ async def test_a_whole_answer_far_later_than_its_bid_costs_the_next_award(
     assert names == [["slow"], ["honest"], ["honest"]]
     assert (record.failures, record.defaults, record.num_measured) == (1, 0, 1)
     assert record.ttft_ms >= 10_000
+
+
+@pytest.mark.parametrize(("took_s", "outcome"), [(2.2, "successes"), (2.3, "late"), (3.4, "late"), (3.5, "failures")])
+async def test_an_answer_is_late_after_twice_its_time_and_failed_after_four_times(
+    tmp_path: Path, mock_clock: trio.testing.MockClock, took_s: float, outcome: str
+) -> None:
+    """The bid promises 8 ms and 30 tokens at 50 a second, and a second more is free."""
+    async with open_market(tmp_path, {"seller": 1}) as market:
+        seller = market.sellers["seller"]
+
+        async def serve_slowly(peer: PeerId, stream: trio.abc.Stream) -> None:
+            mock_clock.jump(took_s)
+            await seller.serve(peer, stream)
+
+        seller.transport.handle(INFER, serve_slowly)
+        await market.ask("hello...")
+        record = market.buyer.ledger.sellers.find(seller.state.wallet)
+    assert [getattr(record, name) for name in (outcome, "defaults")] == [1, 0]
