@@ -52,7 +52,7 @@ class SellerRecord:
     failures: int = 0
     aborted: int = 0
     late: int = 0
-    defaults: int = 0  # attempts that were paid ahead and gave no whole answer
+    defaults: int = 0  # attempts that took a voucher and gave less than it was worth
     defaulted_ns: int = 0  # time of the last one
     num_measured: int = 0
     ttft_ms: int = 0  # sums of what was measured
@@ -87,7 +87,7 @@ class SellerRecord:
     ) -> "SellerRecord":
         """Count one more answer."""
         found = replace(self, **{outcome: getattr(self, outcome) + 1})
-        if is_default:
+        if is_default and now_ns >= self.barred_until_ns:  # else it ran beside the one that counts already
             found = replace(found, defaults=found.defaults + 1, defaulted_ns=now_ns)
         if found.successes + found.failures + found.aborted + found.late >= ANSWERS_MAX:
             found = found._halved("successes", "failures", "aborted", "late", "defaults")

@@ -138,18 +138,23 @@ class Attempt:
 
     @property
     def is_default(self) -> bool:
-        """True if the node may keep money for an answer that it has not finished."""
-        if self.is_whole or not self.is_open:
+        """True if the node broke off, and what it delivered is worth less than the first voucher that it took."""
+        if self.is_whole or not self.is_open or (not self.texts and isinstance(self.error, REFUSALS)):
             return False
-        return bool(self.texts) or not isinstance(self.error, REFUSALS)
+        terms = self.purchase.award.terms
+        taken_wei = price_wei(self.tokens_in, self.purchase.chunk_tokens, terms)
+        return price_wei(0, self._num_tokens, terms) < taken_wei
 
     def sample(self) -> AnswerSpeed | None:
         """The measured speed, if there was a text."""
         if not self.texts:
             return None
-        num_tokens = len(self.bought.ids) if self.bought else len(self.tokenizer.encode(self.text))
         stream_ms = round(1_000 * max(0.0, self.took_s - self.first_s))
-        return AnswerSpeed(ttft_ms=round(1_000 * self.first_s), num_tokens=num_tokens, stream_ms=stream_ms)
+        return AnswerSpeed(ttft_ms=round(1_000 * self.first_s), num_tokens=self._num_tokens, stream_ms=stream_ms)
+
+    @property
+    def _num_tokens(self) -> int:
+        return len(self.bought.ids) if self.bought else len(self.tokenizer.encode(self.text))
 
     def _timeliness(self, num_tokens: int) -> Outcome:
         message = self.received.message

@@ -56,12 +56,20 @@ def test_measurements_follow_a_machine_that_became_slower() -> None:
 
 
 def test_a_default_bars_a_seller_and_each_further_one_twice_as_long() -> None:
-    record, waits = SellerRecord(), []
+    record, waits, now_ns = SellerRecord(), [], 5
     for _ in range(14):
-        record = record.after("failures", now_ns=5, is_default=True)
-        waits.append((record.barred_until_ns - 5) // FIRST_BAR_NS)
+        record = record.after("failures", now_ns=now_ns, is_default=True)
+        waits.append((record.barred_until_ns - now_ns) // FIRST_BAR_NS)
+        now_ns = record.barred_until_ns
     assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024, 1024]
     assert SellerRecord().after("failures", now_ns=5).barred_until_ns == 0  # it was not paid
+
+
+def test_streams_that_break_off_together_are_one_default() -> None:
+    record = SellerRecord()
+    for now_ns in range(5, 10):
+        record = record.after("aborted", now_ns=now_ns, is_default=True)
+    assert (record.aborted, record.defaults, record.barred_until_ns) == (5, 1, 5 + FIRST_BAR_NS)
 
 
 def test_eight_whole_answers_forgive_one_default() -> None:

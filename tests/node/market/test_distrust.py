@@ -183,6 +183,21 @@ async def test_a_node_that_refuses_a_stream_without_keeping_money_is_not_barred(
     assert (full.num_paid, record.failures, record.defaults) == (1, 1, 0)
 
 
+async def test_a_node_that_breaks_off_after_it_has_earned_its_voucher_is_not_barred(tmp_path: Path) -> None:
+    async with open_market(tmp_path, {"dies": 1, "goes on": 2}) as market:
+        dies, shown = market.sellers["dies"], list[str]()
+
+        def show(text: str) -> None:
+            shown.append(text)
+            if len(shown) == 20:
+                dies.vanish()
+
+        answered = await market.ask("hello...", max_tokens=40, show=show)
+        record = market.buyer.ledger.sellers.find(dies.state.wallet)
+    assert market.names_of(answered) == ["dies", "goes on"]
+    assert (record.aborted, record.defaults) == (1, 0)
+
+
 # ---- whose wallet it is
 
 
