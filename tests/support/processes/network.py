@@ -69,12 +69,17 @@ class RunningNetwork(Town):
             self.wait_until_among_others(node)
         for seller in self.sellers:
             act(seller, "stake add", amount_wei=STAKE_WEI)
+        for number, seller in enumerate(self.sellers, start=1):
             act(self.r, "channels open", node=status_of(seller)["address"], amount_wei=DEPOSIT_WEI)
+            wait_for(lambda number=number: self._num_deposits() == number)  # one transaction of a wallet at a time
         wait_for(lambda: all(ask(seller, "stake")["bonded_wei"] == STAKE_WEI for seller in self.sellers))
-        wait_for(lambda: len(ask(self.r, "channels")["channels"]) == len(self.sellers))
         self.wait_for_blocks(FINAL_BLOCKS)
         self.whole = answer_of(self.a, WHOLE_TOKENS)  # its own engine's, which costs nothing
         assert len(self.whole) == WHOLE_TOKENS
+
+    def _num_deposits(self) -> int:
+        """The number of R's channels that are on the chain."""
+        return sum(each["deposit_wei"] == DEPOSIT_WEI for each in ask(self.r, "channels")["channels"])
 
     def wait_until_among_others(self, node: OperatorHome) -> None:
         """Wait until a node is connected with both others, and knows that A and B sell."""
