@@ -26,10 +26,11 @@ MEASURED_MAX = 32
 WHOLE_PER_DEFAULT = 8
 """Each so many whole answers forgive a seller one default."""
 
-FIRST_BAR_NS = 600 * 10**9
-"""A seller is barred for so long after a default, and for twice as long after each further one."""
+FIRST_BAR_NS = 10 * 10**9
+"""A seller is barred for so long after a default, about as long as a restart takes, and then for four times as long
+after each further one."""
 
-DOUBLINGS_MAX = 10  # about a week
+QUADRUPLINGS_MAX = 8  # about a week
 
 Outcome = Literal["successes", "failures", "aborted", "late"]
 """The outcome of an answer, as `auction.reliability_ppm` counts it."""
@@ -80,7 +81,7 @@ class SellerRecord:
         num_owed = self.defaults - (self.successes + self.late) // WHOLE_PER_DEFAULT
         if num_owed < 1:
             return 0
-        return self.defaulted_ns + (FIRST_BAR_NS << min(num_owed - 1, DOUBLINGS_MAX))
+        return self.defaulted_ns + FIRST_BAR_NS * 4 ** min(num_owed - 1, QUADRUPLINGS_MAX)
 
     def after(
         self, outcome: Outcome, *, now_ns: int, sample: AnswerSpeed | None = None, is_default: bool = False

@@ -55,13 +55,13 @@ def test_measurements_follow_a_machine_that_became_slower() -> None:
     assert SellerRecord().speed is None
 
 
-def test_a_default_bars_a_seller_and_each_further_one_twice_as_long() -> None:
+def test_a_default_bars_a_seller_and_each_further_one_four_times_as_long() -> None:
     record, waits, now_ns = SellerRecord(), [], 5
-    for _ in range(14):
+    for _ in range(11):
         record = record.after("failures", now_ns=now_ns, is_default=True)
         waits.append((record.barred_until_ns - now_ns) // FIRST_BAR_NS)
         now_ns = record.barred_until_ns
-    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1024, 1024, 1024]
+    assert waits == [1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 65_536, 65_536]
     assert SellerRecord().after("failures", now_ns=5).barred_until_ns == 0  # it was not paid
 
 
