@@ -81,7 +81,8 @@ class SellerRecord:
         num_owed = self.defaults - (self.successes + self.late) // WHOLE_PER_DEFAULT
         if num_owed < 1:
             return 0
-        return self.defaulted_ns + FIRST_BAR_NS * 4 ** min(num_owed - 1, QUADRUPLINGS_MAX)
+        bar_ns: int = FIRST_BAR_NS * 4 ** min(num_owed - 1, QUADRUPLINGS_MAX)
+        return self.defaulted_ns + bar_ns
 
     def after(
         self, outcome: Outcome, *, now_ns: int, sample: AnswerSpeed | None = None, is_default: bool = False
