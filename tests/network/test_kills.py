@@ -40,8 +40,10 @@ TRIES_MAX = 5
 RETRYABLE = {"unavailable", "engine_failed", "rate_limit_exceeded"}
 RECEIPTS_MAX = 1_000
 RISKED_TOKENS = 32 * (1 + len(STREAMS))
-"""A payer risks a chunk of each answer, and what vouchers for broken streams allow: what a node had sent and charged when
-its stream broke, another gives once more."""
+"""A payer risks a chunk of each answer, and what vouchers for broken streams allow.
+
+What a node had sent and charged when its stream broke, another gives once more.
+"""
 
 
 @pytest.fixture(scope="module")
