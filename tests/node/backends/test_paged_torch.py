@@ -68,7 +68,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
     with ours, theirs:
         while num_finished < len(commands):
             worker._step()
-            worker._beat()
+            worker._beat(is_busy=False)
             for fields in decoder.feed(ours.recv(1 << 16)):
                 event = frames.decode(fields)
                 if isinstance(event, EngineChunk):
@@ -77,7 +77,7 @@ def answers(settings: BackendSettings, commands: list[Submit], *, prefill_tokens
                     beat = event
                 num_finished += isinstance(event, Finished)
         worker._beat_at_s = 0.0
-        worker._beat()
+        worker._beat(is_busy=False)
         beat = next(frames.decode(fields) for fields in decoder.feed(ours.recv(1 << 16)))
     assert isinstance(beat, Beat)
     return ids, beat
