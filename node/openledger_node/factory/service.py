@@ -39,7 +39,7 @@ class TrainingService:
         self._config = config
         self._runs = Runs(home)
         self._thread: threading.Thread | None = None
-        self._number: int | None = None  # of the training in this process
+        self._started: TrainingRun | None = None  # the training of this process, as it was when its thread started
         self._ordering = threading.Lock()
         self._forecaster = Forecaster(
             home, config, room or TrainingRoom(lambda: config.limits, device=config.inference.device)
@@ -260,14 +260,14 @@ class TrainingService:
 
     def close(self) -> None:
         """Stop the training so that the next process continues it, with a checkpoint if there is time."""
-        thread, number = self._thread, self._number
-        if thread and thread.is_alive() and number is not None:
-            self._runs.wish(number, "yield")
+        thread, started = self._thread, self._started
+        if thread and thread.is_alive() and started:
+            self._runs.wish(started.number, "yield")
             thread.join(END_WITHIN_S)
 
     def _start(self, number: int) -> None:
         self._check_nobody_trains()
-        self._number = number
+        self._started = self._runs.find(number)
         self._thread = threading.Thread(target=self._work, args=(number,), name="training", daemon=True)
         self._thread.start()
 
@@ -281,12 +281,22 @@ class TrainingService:
         """Return `here` or `elsewhere` for the process that works on a training, or None."""
         if run is None or not (run.is_live or run.state == "paused"):
             return None
-        if self._thread and self._thread.is_alive() and self._number == run.number:
+        if self._works_here() and self._started and self._started.number == run.number:
             return "here"
         return "elsewhere" if is_training(self._home) else None
 
     def _is_worked_on(self) -> bool:
-        return bool(self._thread and self._thread.is_alive()) or is_training(self._home)
+        return self._works_here() or is_training(self._home)
+
+    def _works_here(self) -> bool:
+        """Return True while the thread works. If its training has ended or paused, it only clears up: wait for it."""
+        thread, started = self._thread, self._started
+        if thread is None or started is None or not thread.is_alive():
+            return False
+        run = self._runs.find(started.number)
+        if not run.is_live and run != started:
+            thread.join(END_WITHIN_S)
+        return thread.is_alive()
 
     def _check_nobody_trains(self) -> None:
         if self._is_worked_on():

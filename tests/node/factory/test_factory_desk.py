@@ -1,6 +1,7 @@
 """The factory's desk: orders read, rows gathered, and one training at a time whoever works on it."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,24 @@ def test_a_node_that_ends_lets_the_training_write_where_it_is(
     ended = wait_for_end(left)
     assert (ended["state"], ended["restarts"][0]["step"] > 0) == ("done", True)
     assert 0 < ended["step"] < ended["steps"]
+
+
+def test_what_is_shown_as_done_is_out_of_the_way_of_the_next_order(
+    desk: TrainingService, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clear_work, next_order = Runs.clear_work, threading.Event()
+
+    def clear_work_late(runs: Runs, number: int) -> None:
+        next_order.wait(60)
+        clear_work(runs, number)
+
+    monkeypatch.setattr(Runs, "clear_work", clear_work_late)
+    desk.train(ORDER)
+    while Runs(home).find(1).state != "done":
+        pass
+    threading.Timer(0.01, next_order.set).start()
+    assert desk.train({**ORDER, "name": "pond"})["number"] == 2
+    assert wait_for_end(desk)["state"] == "done"
 
 
 def test_a_pause_wants_somebody_who_trains(desk: TrainingService) -> None:
