@@ -31,6 +31,7 @@ from ..network_file import (
     read_network,
     write_network,
 )
+from ..text import counted
 from .chain import open_chain, open_endpoint
 from .daemon_client import load_settings, open_node_home
 from .prompts import PASSWORD_FILE_HELP, confirm, open_account
@@ -180,7 +181,7 @@ def forgive(
     if as_json:
         emit_json("forgiven", found)
         return
-    say(f"{found['num_forgiven']} failures of {plain(kind)} count no longer")
+    say(f"{counted(found['num_forgiven'], 'failure')} of {plain(kind)} forgiven: such transactions are sent again")
     for alert in found["alerts"]:
         say(plain(alert))
 

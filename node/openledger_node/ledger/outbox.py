@@ -94,6 +94,10 @@ class OutboxRows:
         count: int = row["count"]
         return count
 
+    def kinds(self) -> list[str]:
+        """The kinds of all transactions so far, in alphabetical order."""
+        return [row["kind"] for row in self._store.rows("SELECT DISTINCT kind FROM outbox ORDER BY kind", ())]
+
     def forgive(self, kind: str) -> int:
         """Count the failures of a kind no longer; return how many they were."""
         return self._forgive("kind = ?", kind)

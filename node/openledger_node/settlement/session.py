@@ -17,7 +17,7 @@ from ..chain.deployment import Deployment
 from ..chain.outbox import Outbox
 from ..chain.watcher import Watcher, decode_with
 from ..config import Config
-from ..errors import KeyFileError
+from ..errors import KeyFileError, NodeError
 from ..keystore import Key
 from ..ledger.ledger import Ledger
 from ..network_file import Network
@@ -182,10 +182,19 @@ class NetworkSession:
         """Send transactions of a kind again after paid failures, and return how many failures were counted.
 
         Raises:
+            NodeError: there is no such kind, or none of its failures is counted; the message names those that are.
             LedgerError: the ledger can't be written.
         """
         with self._stepping:
-            return self.ledger.outbox.forgive(kind)
+            outbox = self.ledger.outbox
+            kinds = outbox.kinds()
+            counts = {each: num for each in kinds if (num := outbox.num_paid_failures(each))}
+            if kind not in counts:
+                why = "counts no failure of" if kind in kinds else "has no transaction of the kind"
+                shown = ", ".join(f"{each} ({num})" for each, num in counts.items()) or "none"
+                raise NodeError(f"this node {why} {kind!r}, so there is nothing to forgive; counted are: {shown}")
+            outbox.forgive(kind)
+            return counts[kind]
 
     def params(self) -> Params:
         """The parameters that governance has set for the current epoch."""

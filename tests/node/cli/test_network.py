@@ -18,10 +18,12 @@ from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_WINDOWS
 from openledger_node.cli.network import REAL_WINDOWS
 from openledger_node.home import Home
+from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import AUTO, CONTRACTS, current_network, read_network
-from openledger_protocol.chain import ContractCall
-from openledger_protocol.primitives import Wei
+from openledger_protocol.chain import ContractCall, TransactionReceipt
+from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import address_of
+from openledger_protocol.transactions import GasPrice, Intent, Variant
 
 STRANGER = "0x" + "9" * 40
 REAL_KEY = bytes([7] * 32)
@@ -329,3 +331,63 @@ def test_a_fresh_home_says_how_it_comes_to_a_network(run: Run, home: Home) -> No
 def test_a_home_that_is_on_none_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENLEDGER_NODE_NETWORK", "local")
     assert "[node] network is 'local': this node serves only this machine" in run("network", "show").stderr
+
+
+# ---- forgive
+
+
+def fail(home: Home, rpc: str, kind: str, times: int) -> None:
+    """Write into the ledger that transactions of a kind were mined, cost gas and failed, all in the first block."""
+    with closing(open_client(rpc)) as client:
+        block = client.block(1)
+    assert block is not None
+    network = current_network(home, AUTO)
+    assert network is not None
+    with closing(open_ledger(home.ledger(network.network))) as ledger:
+        for number in range(times):
+            call = ContractCall(to=Address(STRANGER))
+            intent = Intent(key=f"{kind}:{number}", kind=kind, summary=kind, sender=Address(STRANGER), call=call)
+            row = ledger.outbox.add(intent)
+            ledger.outbox.reserve(row.id, nonce=row.id, gas_limit=1)
+            name = Digest(f"0x{row.id:064x}")
+            price = GasPrice(fee_max_wei=Wei(1), tip_max_wei=Wei(1))
+            ledger.outbox.store(row.id, Variant(hash=name, raw=b"", price=price))
+            receipt = TransactionReceipt(
+                transaction_hash=name,
+                block_number=block.number,
+                block_hash=block.hash,
+                is_ok=False,
+                gas_used=1,
+                gas_price_wei=Wei(1),
+            )
+            ledger.outbox.mark_mined(row.id, receipt, mined_s=block.timestamp_s, error="refused")
+            ledger.outbox.finish(row.id)
+
+
+def test_a_kind_is_forgiven_once_and_then_there_is_nothing_to_forgive(
+    run: Run, home: Home, rpc: str, network_file: Path
+) -> None:
+    run("network", "join", str(network_file), "--yes")
+    run("wallet", "create")
+    fail(home, rpc, "claim", 3)
+    fail(home, rpc, "propose", 1)
+    forgiven = run("network", "forgive", "claim", "--yes", "--json")
+    assert forgiven.status == 0, forgiven.stderr
+    assert forgiven.json == {"schema": "openledger.forgiven/1", "kind": "claim", "num_forgiven": 3, "alerts": []}
+    again = run("network", "forgive", "claim", "--yes")
+    assert again.status == 1
+    assert "counts no failure of 'claim', so there is nothing to forgive; counted are: propose (1)" in again.stderr
+    assert "1 failure of propose forgiven" in run("network", "forgive", "propose", "--yes").stderr
+
+
+def test_a_kind_that_there_is_not_is_an_error_that_names_those_that_count(
+    run: Run, home: Home, rpc: str, network_file: Path
+) -> None:
+    run("network", "join", str(network_file), "--yes")
+    run("wallet", "create")
+    refused = run("network", "forgive", "clam", "--yes")
+    assert refused.status == 1
+    assert "has no transaction of the kind 'clam'" in refused.stderr
+    assert "counted are: none" in refused.stderr
+    fail(home, rpc, "claim", 2)
+    assert "counted are: claim (2)" in run("network", "forgive", "clam", "--yes").stderr
