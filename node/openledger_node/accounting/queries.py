@@ -20,6 +20,7 @@ from .earnings import earnings_report
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
+from .submissions import Submissions
 from .transactions import Arguments, TransactionPlanner
 
 RECEIPTS_MAX = 1_000
@@ -43,6 +44,7 @@ class MoneyQueries:
         self._session = session
         self._planner = planner
         self._checker = checker
+        submissions = Submissions(session)
         self._answers: Mapping[str, Callable[[Arguments], Any]] = {
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
@@ -54,6 +56,9 @@ class MoneyQueries:
             "plan": lambda given: planner.plan(
                 given["verb"], QuestionArguments(given["arguments"]), given.get("password")
             ),
+            "unsigned": lambda given: planner.prepare_unsigned(given["verb"], QuestionArguments(given["arguments"])),
+            "inspect": lambda given: {"transactions": submissions.inspect(given["raw"])},
+            "submit": lambda given: submissions.submit(given["raw"]),
             "act": lambda given: {"transactions": planner.act(given["plan"])},
             "claim": lambda _: planner.claim_now(),
             "transactions": lambda given: {"transactions": planner.find_transactions(given["keys"])},

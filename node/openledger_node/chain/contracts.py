@@ -30,9 +30,18 @@ from ..network_file import CONTRACTS
 
 def open_text(amount_wei: int) -> str:
     """Format an amount in OPEN, exact to the wei, such as `1.25 OPEN`."""
+    return f"{_amount_text(amount_wei)} OPEN"
+
+
+def coins_text(amount_wei: int) -> str:
+    """Format an amount in the chain's own coin, exact to the wei, such as `1.25 coins`."""
+    return f"{_amount_text(amount_wei)} coins"
+
+
+def _amount_text(amount_wei: int) -> str:
     whole, rest = divmod(amount_wei, 10**18)
     decimals = f"{rest:018d}".rstrip("0")
-    return f"{whole:,}{'.' + decimals if decimals else ''} OPEN"
+    return f"{whole:,}{'.' + decimals if decimals else ''}"
 
 
 def time_text(at_s: int) -> str:
@@ -142,6 +151,22 @@ class ContractInterface:
         outputs = self._function(function)["outputs"]
         values = _decode(outputs, data, f"the result of {self.name}.{function}")
         return next(iter(values.values())) if len(outputs) == 1 else values
+
+    def decode_call(self, data: bytes) -> tuple[str, dict[str, Argument]] | None:
+        """Decode a call into a function's name and its arguments; None if no function is called exactly so."""
+        found = next(
+            (abi for abi in self._functions.values() if _topic(abi)[:SELECTOR_BYTES] == data[:SELECTOR_BYTES]), None
+        )
+        if found is None:
+            return None
+        try:
+            arguments = _decode(found["inputs"], data[SELECTOR_BYTES:], self.name)
+            is_exact = (
+                self.encode(found["name"], *arguments.values()) == data
+            )  # nothing is hidden behind the arguments
+        except MalformedError:
+            return None
+        return (found["name"], arguments) if is_exact else None
 
     def decode_log(self, log: Log) -> Event | None:
         """Decode a log of this contract; None for an unknown event.

@@ -146,6 +146,10 @@ class Deployment:
         """An account's balance in the chain's own coin."""
         return self._client.coin_balance(account)
 
+    def allowance(self, owner: Address, spender: Address) -> Wei:
+        """The OPEN that a contract may still take from an account, as `approve` has set it."""
+        return Wei(self._ask("OpenToken", "allowance", owner, spender))
+
     def permit_nonce(self, owner: Address) -> int:
         """The nonce of an owner's next permit."""
         nonce: int = self._ask("OpenToken", "nonces", owner)
@@ -201,15 +205,25 @@ class Deployment:
             return None
         return DatanetTerms(owner=Address(row["owner"]), owner_ppm=row["ownerPpm"], treasury=Address(row["treasury"]))
 
-    # ---- calls of a payer
+    # ---- calls that take OPEN from their sender, under a signed allowance or, without one, under an approved one
 
-    def open_channel(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance) -> ContractCall:
+    def approve(self, spender: str, amount_wei: Wei) -> ContractCall:
+        """Let a contract of the network take OPEN from the sender."""
+        return self._call("OpenToken", "approve", self.addresses[spender], amount_wei)
+
+    def open_channel(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance | None) -> ContractCall:
         """Pay into a new channel."""
-        return self._call("PaymentChannels", "openWithPermit", config, amount_wei, *allowance.words)
+        return self._pay("PaymentChannels", "open", config, amount_wei, allowance=allowance)
 
-    def top_up(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance) -> ContractCall:
+    def top_up(self, config: ChannelConfig, amount_wei: Wei, allowance: Allowance | None) -> ContractCall:
         """Pay more into a channel."""
-        return self._call("PaymentChannels", "topUpWithPermit", config, amount_wei, *allowance.words)
+        return self._pay("PaymentChannels", "topUp", config, amount_wei, allowance=allowance)
+
+    def bond(self, amount_wei: Wei, allowance: Allowance | None) -> ContractCall:
+        """Bond stake."""
+        return self._pay("NodeStaking", "bond", amount_wei, allowance=allowance)
+
+    # ---- calls of a payer
 
     def start_withdraw(self, config: ChannelConfig, amount_wei: Wei) -> ContractCall:
         """Request to withdraw the rest of a channel."""
@@ -220,10 +234,6 @@ class Deployment:
         return self._call("PaymentChannels", "finishWithdraw", config)
 
     # ---- calls of a node
-
-    def bond(self, amount_wei: Wei, allowance: Allowance) -> ContractCall:
-        """Bond stake."""
-        return self._call("NodeStaking", "bondWithPermit", amount_wei, *allowance.words)
 
     def unbond(self, amount_wei: Wei) -> ContractCall:
         """Start to unbond stake."""
@@ -286,12 +296,14 @@ class Deployment:
         index_root: Digest,
         datanets: Sequence[tuple[DatanetId, int]],
         royalty_ppm: int,
-        allowance: Allowance,
+        allowance: Allowance | None,
     ) -> ContractCall:
         """Register an adapter under a bond, with the Datanets that it was trained on and their weights."""
         ids, weights = [datanet for datanet, _ in datanets], [weight for _, weight in datanets]
-        arguments = (adapter_id, base, artifact, index_root, ids, weights, royalty_ppm, allowance.words)
-        return self._call("ModelRegistry", "registerWithPermit", *arguments)
+        arguments = (adapter_id, base, artifact, index_root, ids, weights, royalty_ppm)
+        if allowance is None:
+            return self._call("ModelRegistry", "register", *arguments)
+        return self._call("ModelRegistry", "registerWithPermit", *arguments, allowance.words)
 
     def _ask(self, contract: str, function: str, *arguments: object, block_number: int | None = None) -> Any:
         interface = load_contract(contract)
@@ -306,6 +318,11 @@ class Deployment:
             if explain_revert(error).name.startswith("Unknown"):
                 return None
             raise
+
+    def _pay(self, contract: str, function: str, *arguments: object, allowance: Allowance | None) -> ContractCall:
+        if allowance is None:
+            return self._call(contract, function, *arguments)
+        return self._call(contract, f"{function}WithPermit", *arguments, *allowance.words)
 
     def _call(self, contract: str, function: str, *arguments: object) -> ContractCall:
         return ContractCall(to=self.addresses[contract], data=load_contract(contract).encode(function, *arguments))

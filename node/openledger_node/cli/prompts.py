@@ -10,6 +10,7 @@ from ..home import Home
 from ..keystore import (
     Key,
     Password,
+    check_has_key,
     ensure_node_password,
     find_account,
     is_unattended,
@@ -46,6 +47,7 @@ def open_account(home: Home, network: str, name: str, password_file: Path | None
         KeyFileError: there is no such account, or its password is wrong or missing.
     """
     account = find_account(home.network_keys(network), name)
+    check_has_key(account)
     if is_unattended(network, name):
         return unlock_unattended(account)
     return unlock(account, password_of(account.file, password_file))

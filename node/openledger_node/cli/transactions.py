@@ -12,7 +12,7 @@ import typer
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, claim_home, is_claimed
-from ..keystore import WALLET, find_account, is_unattended
+from ..keystore import WALLET, check_has_key, find_account, is_unattended
 from .commands import typed_command
 from .daemon_client import ask_daemon, load_settings, open_node_home
 from .prompts import PASSWORD_FILE_HELP, confirm, password_of
@@ -20,6 +20,7 @@ from .render import emit_json, plain, say
 from .units import amount as amount
 from .units import open_amount as open_amount
 from .units import wei_of as wei_of
+from .unsigned import show_unsigned
 
 TIMEOUT_S: Final = 90.0
 """Limit for one answer: the daemon may still be connecting, and the chain may be slow."""
@@ -35,11 +36,16 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 class TransactionFlags:
     """Flags of every command that moves money."""
 
-    wallet: Annotated[str, typer.Option(help="Account that sends the transaction.")] = WALLET
+    wallet: Annotated[
+        str, typer.Option(help="Account that sends the transaction; with --unsigned it can be an address.")
+    ] = WALLET
     password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")
+    ] = False
+    unsigned: Annotated[
+        bool, typer.Option("--unsigned", help="Print what to sign in a hardware wallet or elsewhere; send nothing.")
     ] = False
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False
 
@@ -160,6 +166,10 @@ def carry_out(verb: str, arguments: Mapping[str, Any], how: TransactionFlags) ->
     """
     home = open_node_home()
     with open_money(home) as money:
+        if how.unsigned:
+            found = money.ask("unsigned", verb=verb, arguments={**arguments, "wallet": how.wallet})
+            show_unsigned(found, as_json=how.as_json)
+            return
         where = money.ask("network")
         password = _password(home, where["network"], how)
         plan = money.ask("plan", verb=verb, arguments={**arguments, "wallet": how.wallet}, password=password)
@@ -202,9 +212,11 @@ def in_s(ready_at_s: int | None, chain_time_s: int) -> str:
 
 
 def _password(home: Home, network: str, how: TransactionFlags) -> str | None:
-    if is_unattended(network, how.wallet):
-        return None
-    return password_of(find_account(home.network_keys(network), how.wallet).file, how.password_file).text
+    if is_unattended(network, how.wallet) or how.wallet.startswith("0x"):
+        return None  # the node refuses an address, and says why
+    account = find_account(home.network_keys(network), how.wallet)
+    check_has_key(account)
+    return password_of(account.file, how.password_file).text
 
 
 def _show_plan(plan: Mapping[str, Any], where: Mapping[str, Any]) -> None:

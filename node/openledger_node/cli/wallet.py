@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 from openledger_protocol.constants import LOCAL_NETWORK
-from openledger_protocol.primitives import Address
+from openledger_protocol.primitives import Address, check_address
 
-from ..errors import ChainError
-from ..home import Home
+from ..errors import ChainError, ConfigError
+from ..home import Home, is_development
 from ..keystore import (
     AUTHORIZER,
     SIGNER,
@@ -23,6 +23,7 @@ from ..keystore import (
     is_unattended,
     list_accounts,
     read_key,
+    watch_account,
     write_key_file,
 )
 from ..network_file import Network, current_network
@@ -30,6 +31,7 @@ from .chain import AccountBalances, balances_to_json, open_chain, read_balances
 from .daemon_client import load_settings, open_node_home
 from .prompts import PASSWORD_FILE_HELP, new_account_password, new_password, open_account, password_of
 from .render import emit_json, out_console, plain, say, show_table
+from .submit import submit
 from .transactions import open_money
 from .units import amount
 
@@ -85,6 +87,24 @@ def import_key(
     key = read_key(key_file, lambda: password_of(key_file, key_password_file))
     account = import_account(folder, name, key, new_account_password(home, network_id, name, password_file))
     _tell(account, network_id, "imported", as_json=as_json)
+
+
+@app.command()
+def watch(
+    address: Annotated[str, typer.Argument(help="Address of an account whose key is elsewhere.")],
+    name: Name = WALLET,
+    network: NetworkId = None,
+    as_json: Json = False,
+) -> None:
+    """Use an account of a hardware wallet: the node has its address, and commands for it need --unsigned."""
+    home = open_node_home()
+    network_id = _id_of(_network(home, network))
+    if name == WALLET and is_development(network_id):
+        raise ConfigError(
+            "the wallet of a development network is a throwaway one of the node's own: give another name"
+        )
+    account = watch_account(home.network_keys(network_id), name, check_address(address))
+    _tell(account, network_id, "watches", as_json=as_json)
 
 
 @app.command()
@@ -147,6 +167,9 @@ def history(
     show_table(["when (UTC)", "what", "state", "gas", "hash"], rows, empty="no transaction yet")
 
 
+app.command()(submit)
+
+
 def account_to_json(account: Account, network: str, balances: AccountBalances | None) -> dict[str, Any]:
     """Convert an account for `--json`."""
     return {
@@ -155,7 +178,8 @@ def account_to_json(account: Account, network: str, balances: AccountBalances | 
         "file": str(account.file),
         "network": network,
         "role": ROLES.get(account.name, OTHER_ROLE)[0],
-        "has_own_password": not is_unattended(network, account.name),
+        "has_own_password": not (account.is_watched or is_unattended(network, account.name)),
+        "is_watched": account.is_watched,
         "balances": balances_to_json(balances) if balances else None,
     }
 
@@ -206,5 +230,5 @@ def _tell(account: Account, network: str, what: str, *, as_json: bool) -> None:
         emit_json("wallet", account_to_json(account, network, None))
         return
     say(f"{what} {plain(account.name)} [bold]{account.address}[/] in {plain(str(account.file))}")
-    if not is_unattended(network, account.name):
+    if not (account.is_watched or is_unattended(network, account.name)):
         say("keep a copy of this file and of its password; nobody can restore either")

@@ -18,6 +18,14 @@ Sign = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveSpending:
+    """Let a contract take OPEN later; this replaces a permit where no key is at hand to sign one."""
+
+    contract: str
+    amount_wei: Wei
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AddStake:
     """Add to the node's bond."""
 
@@ -129,7 +137,8 @@ class RegisterAdapter:
 
 
 Action = (
-    AddStake
+    ApproveSpending
+    | AddStake
     | AppointSigner
     | SetPayout
     | RemoveStake
@@ -151,7 +160,7 @@ class Actor:
     """The acting account, its signature, and the chain's time."""
 
     account: Address
-    sign: Sign
+    sign: Sign | None  # None: its key is elsewhere, so nothing carries a permit
     now_s: int
 
 
@@ -163,8 +172,10 @@ def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str)
 
 def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     match action:
+        case ApproveSpending(contract=contract, amount_wei=amount):
+            return "approve", f"let {contract} take {open_text(amount)}", deployment.approve(contract, amount)
         case AddStake(amount_wei=amount):
-            allowance = _permit(actor, deployment, "NodeStaking", amount)
+            allowance = _permit(actor, deployment, action)
             return "stake", f"bond {open_text(amount)}", deployment.bond(amount, allowance)
         case AppointSigner(signer=signer):
             return "signer", f"appoint {signer} to sign for the node", deployment.set_signer(signer)
@@ -198,7 +209,7 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
                 index_root=action.index_root,
                 datanets=action.datanets,
                 royalty_ppm=action.royalty_ppm,
-                allowance=_permit(actor, deployment, "ModelRegistry", action.bond_wei),
+                allowance=_permit(actor, deployment, action),
             )
             return "adapter", f"register an adapter under a bond of {open_text(action.bond_wei)}", call
         case _:
@@ -208,11 +219,11 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
 def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
     match action:
         case OpenChannel(config=config, amount_wei=amount):
-            allowance = _permit(actor, deployment, "PaymentChannels", amount)
+            allowance = _permit(actor, deployment, action)
             summary = f"open a channel with {config.node} and pay in {open_text(amount)}"
             return "open", summary, deployment.open_channel(config, amount, allowance)
         case TopUp(config=config, amount_wei=amount):
-            allowance = _permit(actor, deployment, "PaymentChannels", amount)
+            allowance = _permit(actor, deployment, action)
             return "top up", f"pay {open_text(amount)} into a channel", deployment.top_up(config, amount, allowance)
         case CloseChannel(config=config, amount_wei=amount):
             summary = f"ask for {open_text(amount)} of channel {action.channel_id[:10]}…"
@@ -224,11 +235,28 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
             raise AssertionError(f"no call is known for {action}")
 
 
-def _permit(actor: Actor, deployment: Deployment, spender: str, amount_wei: Wei) -> Allowance:
-    """Sign an allowance, so that paying in takes one transaction instead of two."""
+def payment_of(action: Action) -> tuple[str, Wei] | None:
+    """The contract that an action pays OPEN to, and the amount; None for an action that pays nothing."""
+    match action:
+        case AddStake(amount_wei=amount):
+            return "NodeStaking", amount
+        case OpenChannel(amount_wei=amount) | TopUp(amount_wei=amount):
+            return "PaymentChannels", amount
+        case RegisterAdapter(bond_wei=bond):
+            return "ModelRegistry", bond
+        case _:
+            return None
+
+
+def _permit(actor: Actor, deployment: Deployment, action: Action) -> Allowance | None:
+    """Sign an allowance, so that paying in takes one transaction instead of two; None without a key."""
+    payment = payment_of(action)
+    if actor.sign is None or payment is None:
+        return None
+    contract, amount_wei = payment
     permit = Permit(
         owner=actor.account,
-        spender=deployment.addresses[spender],
+        spender=deployment.addresses[contract],
         value_wei=amount_wei,
         nonce=deployment.permit_nonce(actor.account),
         deadline_s=actor.now_s + PERMIT_S,
@@ -244,11 +272,9 @@ def change_wei(actions: Sequence[Action], account: Address) -> int | None:
 
 
 def _change_wei(action: Action, account: Address) -> int | None:
+    if payment := payment_of(action):
+        return -payment[1]
     match action:
-        case AddStake(amount_wei=amount) | OpenChannel(amount_wei=amount) | TopUp(amount_wei=amount):
-            return -amount
-        case RegisterAdapter(bond_wei=bond):
-            return -bond
         case WithdrawRewards(amount_wei=amount, to=to):
             return amount if to == account else 0
         case WithdrawStake() | WithdrawChannel() | TakeStakerRewards():

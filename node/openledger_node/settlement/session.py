@@ -21,6 +21,7 @@ from ..errors import KeyFileError, NodeError
 from ..keystore import Key
 from ..ledger.ledger import Ledger
 from ..network_file import Network
+from ..text import counted
 from .balances import Balances, Operator, PlannedTransaction
 from .settler import SettlementPolicy, Settler
 
@@ -96,13 +97,14 @@ class NetworkSession:
         )
         self.windows: Windows = self.deployment.windows()
         self.gas_budget_wei = Wei(config.chain.gas_budget_wei)  # of one UTC day
+        self.limits = OutboxLimits(fee_max_wei=Wei(config.chain.fee_max_wei), gas_budget_wei=self.gas_budget_wei)
         self.outbox = Outbox(
             client=client,
             journal=ledger.outbox,
             chain_id=network.chain_id,
             senders=ring.keys,
             sign=ring.sign,
-            limits=OutboxLimits(fee_max_wei=Wei(config.chain.fee_max_wei), gas_budget_wei=self.gas_budget_wei),
+            limits=self.limits,
             fail_point=fail_point,
         )
         self.watcher = Watcher(
@@ -167,6 +169,22 @@ class NetworkSession:
             self.outbox.step()
         found = (self.ledger.outbox.find(each.intent.key) for each in stored)
         return [each for each in found if each]
+
+    def check_is_quiet(self, account: Address) -> None:
+        """Require that the outbox gives no nonces of an account, so that another program may choose them.
+
+        Raises:
+            NodeError: it is one of the node's hot keys, or its transactions are under way.
+        """
+        if account in (self.accounts.signer, self.accounts.authorizer):
+            raise NodeError(
+                f"{account} is a hot key of this node, which sends its transactions itself: use another account"
+            )
+        if num_waiting := sum(found.intent.sender == account for found in self.ledger.outbox.unfinished()):
+            raise NodeError(
+                f"this node sends {counted(num_waiting, 'transaction')} of {account} itself: wait until "
+                "`openledger-node wallet history` shows them as final, and run the command again"
+            )
 
     def rescan(self) -> None:
         """Read the chain again from the start and lift a halt, for an operator who trusts the endpoint.

@@ -1,0 +1,103 @@
+"""Calls of the network's contracts in words, so that a person can check a transaction that another program signed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from openledger_protocol.chain import ContractCall
+from openledger_protocol.primitives import Address
+
+from .contracts import coins_text, load_contract, open_text
+
+SELECTOR_HEX: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallText:
+    """A call in words."""
+
+    text: str
+    contract: str | None  # of the network; None for any other target
+    is_known: bool  # True if the words say all that the call does
+
+
+Words = Callable[[dict[str, Any]], str]
+
+WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
+    "OpenToken": {
+        "approve": lambda given: f"let {given['spender']} take {open_text(given['value'])}",
+        "transfer": lambda given: f"send {open_text(given['value'])} to {given['to']}",
+    },
+    "NodeStaking": {
+        "bond": lambda given: f"stake {open_text(given['amount'])}",
+        "bondWithPermit": lambda given: f"stake {open_text(given['amount'])}",
+        "unbond": lambda given: f"begin to unbond {open_text(given['amount'])}",
+        "withdraw": lambda _: "take out unbonded stake",
+        "setSigner": lambda given: f"appoint {given['signer']} to sign for the node",
+        "revokeSigner": lambda given: f"revoke {given['signer']} as the node's signer",
+        "setPayout": lambda given: f"credit earnings to {given['payout']}",
+        "claimStakerRewards": lambda _: "take out what the bond has earned",
+    },
+    "PaymentChannels": {
+        "open": lambda given: _opening(given),
+        "openWithPermit": lambda given: _opening(given),
+        "topUp": lambda given: f"pay {open_text(given['amount'])} into a channel with {given['config']['node']}",
+        "topUpWithPermit": lambda given: WORDS["PaymentChannels"]["topUp"](given),
+        "startWithdraw": lambda given: (
+            f"ask for {open_text(given['amount'])} of the channel with {given['config']['node']}"
+        ),
+        "finishWithdraw": lambda given: f"take out what was asked for of the channel with {given['config']['node']}",
+    },
+    "AttributionRewards": {
+        "withdraw": lambda given: f"withdraw {open_text(given['amount'])} of earnings to {given['to']}",
+    },
+    "DatanetRegistry": {
+        "create": lambda given: f"register Datanet {given['name']} with treasury {given['treasury']}",
+        "publish": lambda given: f"publish a version of Datanet {given['id']}",
+        "transferOwnership": lambda given: f"offer Datanet {given['id']} to {given['owner']}",
+        "acceptOwnership": lambda given: f"accept Datanet {given['id']}",
+    },
+    "ModelRegistry": {
+        "register": lambda given: f"register adapter {given['adapterId']} under the network's bond",
+        "registerWithPermit": lambda given: WORDS["ModelRegistry"]["register"](given),
+        "retire": lambda given: f"retire adapter {given['adapterId']}",
+        "reclaimBond": lambda given: f"take back the bond of adapter {given['adapterId']}",
+    },
+}
+"""By contract and function; each function takes the call's arguments by name."""
+
+
+def describe_call(call: ContractCall, contracts: Mapping[str, Address]) -> CallText:
+    """Describe a call of one of these contracts, or of a target that this node does not know."""
+    name = next((name for name, address in contracts.items() if address == call.to), None)
+    coins = f"{coins_text(call.value_wei)} and " if call.value_wei else ""
+    if name is None:
+        return CallText(text=f"send {coins}{_data_text(call.data)} to {call.to}", contract=None, is_known=False)
+    found = load_contract(name).decode_call(call.data)
+    if found is None or call.value_wei:
+        return CallText(text=f"send {coins}{_data_text(call.data)} to {name}", contract=name, is_known=False)
+    function, arguments = found
+    words = WORDS.get(name, {}).get(function)
+    if words is None:
+        shown = ", ".join(f"{key} {value}" for key, value in arguments.items())
+        return CallText(text=f"call {name}.{function}({shown})", contract=name, is_known=False)
+    return _in_words(name, words(arguments), arguments.get("spender"), contracts)
+
+
+def _in_words(name: str, text: str, spender: Any, contracts: Mapping[str, Address]) -> CallText:
+    """Name the contract that may take OPEN, because an approval of anybody else gives the OPEN away."""
+    names = {address: contract for contract, address in contracts.items()}
+    is_known = spender is None or spender in names
+    return CallText(
+        text=text.replace(spender, names[spender]) if spender in names else text, contract=name, is_known=is_known
+    )
+
+
+def _opening(given: dict[str, Any]) -> str:
+    return f"open a channel with {given['config']['node']} and pay in {open_text(given['amount'])}"
+
+
+def _data_text(data: bytes) -> str:
+    if not data:
+        return "no call"
+    return f"a call of 0x{data.hex()[: SELECTOR_HEX - 2]}… with {len(data)} bytes"
