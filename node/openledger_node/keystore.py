@@ -9,7 +9,6 @@ import json
 import re
 import secrets
 import stat
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from openledger_protocol.signatures import address_of
 
 from .errors import KeyFileError
 from .home import Home, is_development, write_private
+from .keystore_v3 import check_keystore, lock_key, open_key
 
 WALLET, SIGNER, AUTHORIZER = "wallet", "signer", "authorizer"
 HOT_NAMES = (SIGNER, AUTHORIZER)
@@ -34,18 +34,7 @@ nobody can guess at any speed, so its cost only has to be one that every wallet 
 
 PASSWORD_BYTES = 32
 FILE_BYTES_MAX = 64 * 1024
-SCRYPT_N_MAX, SCRYPT_R_MAX, SCRYPT_P_MAX = 2**19, 8, 16  # at most 128 · n · r = 512 MiB
-PBKDF2_COUNT_MAX = 10_000_000  # ten times the count that wallets write
-
 _HEX_KEY = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
-_FORMS = {
-    "cipher": "aes-128-ctr",
-    "ciphertext": "[0-9a-fA-F]{64}",
-    "mac": "[0-9a-fA-F]{64}",
-    "iv": "[0-9a-fA-F]{32}",
-    "kdf": "scrypt|pbkdf2",
-    "salt": "([0-9a-fA-F]{2})+",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +274,7 @@ def write_key_file(file: Path, key: Key, password: Password) -> None:
     """
     check_is_free(file)
     cost = SCRYPT_DRAWN if password.is_drawn else SCRYPT_CHOSEN
-    content = _encryption().encrypt(key.private_key, password.text, kdf="scrypt", iterations=cost)
+    content = lock_key(key.private_key, password.text, cost=cost)
     try:
         write_private(file, json.dumps(content, indent=2) + "\n", is_new=True)
     except FileExistsError:  # created while this key was being encrypted
@@ -333,7 +322,7 @@ def _read_account(file: Path) -> Account:
     content = _object_from_text(file, _read_secret(file))
     is_watched = content.get("schema") == WATCHED_SCHEMA
     if not is_watched:
-        _check_keystore(file, content)
+        _check_form(file, content)
     try:
         digits = str(content.get("address")).removeprefix("0x").lower()
         return Account(name=file.stem, address=check_address("0x" + digits), file=file, is_watched=is_watched)
@@ -346,7 +335,14 @@ def _read_keystore(file: Path) -> dict[str, Any]:
 
 
 def _keystore_from_text(file: Path, text: str) -> dict[str, Any]:
-    return _check_keystore(file, _object_from_text(file, text))
+    return _check_form(file, _object_from_text(file, text))
+
+
+def _check_form(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return check_keystore(content)
+    except MalformedError as error:
+        raise _damaged(file, str(error)) from error
 
 
 def _object_from_text(file: Path, text: str) -> dict[str, Any]:
@@ -357,55 +353,13 @@ def _object_from_text(file: Path, text: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _check_keystore(file: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Return a keystore with its cryptography under `crypto`, if it is well formed."""
-    if content.get("version") != 3:
-        raise _damaged(file, "it is not a Web3 keystore of version 3")
-    crypto = content.get("crypto", content.get("Crypto"))
-    if not isinstance(crypto, dict) or not _is_sound(crypto):
-        raise _damaged(file, "its field crypto is not valid for a keystore V3")
-    return {**content, "crypto": crypto}
-
-
-def _is_sound(crypto: dict[str, Any]) -> bool:
-    """Return True if every field is well formed, and opening takes no more time and memory than wallets ask for."""
-    parts = [crypto, crypto.get("cipherparams"), crypto.get("kdfparams")]
-    found = {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
-    texts = {name: found[name] for name in _FORMS if isinstance(found.get(name), str)}
-    if any(not re.fullmatch(form, texts.get(name, "")) for name, form in _FORMS.items()):
-        return False
-    if not (_is_count(found.get("dklen"), 32) and found["dklen"] == 32):
-        return False  # a shorter key leaves nothing for the MAC, so every password would open it
-    if found["kdf"] == "pbkdf2":
-        return found.get("prf") == "hmac-sha256" and _is_count(found.get("c"), PBKDF2_COUNT_MAX)
-    counts = {"n": SCRYPT_N_MAX, "r": SCRYPT_R_MAX, "p": SCRYPT_P_MAX}
-    return all(_is_count(found.get(name), most) for name, most in counts.items()) and found["n"].bit_count() == 1
-
-
-def _is_count(value: object, most: int) -> bool:
-    return type(value) is int and 1 <= value <= most
-
-
 def _decrypt(file: Path, content: dict[str, Any], password: Password) -> Key:
     try:
-        private_key = bytes(_encryption().decrypt(content, password.text))
-    except ValueError as error:  # the form was checked before, so only the MAC can be wrong
+        private_key = open_key(content, password.text)
+    except ValueError as error:
         whose = f"the password in {file.parent / PASSWORD_FILE}" if password.is_drawn else "the password"
         raise KeyFileError(f"{whose} does not open {file}") from error
     return key_from_private(private_key)
-
-
-def _encryption() -> Any:
-    """Import the library that locks and opens keystore V3. It takes half a second, so only where it is needed.
-
-    NOTE: The import of py_ecc raises the recursion limit of the whole process to 100,000 frames. With this limit,
-    deeply nested text from a stranger could overflow the C stack and end the process.
-    """
-    limit = sys.getrecursionlimit()
-    from eth_account import Account
-
-    sys.setrecursionlimit(limit)
-    return Account
 
 
 def _read_secret(file: Path) -> str:
