@@ -1,5 +1,6 @@
 """Fixtures that most tests want, and hypothesis set so that every run tries the same examples."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
 from openledger_node.plugs import PLUGS
+
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"  # no test reads the keyring of this machine
 
 FRAMES_MAX = 1_000
 """Python's own limit of recursion, as in the node: libraries that tests use raise it for the whole process."""

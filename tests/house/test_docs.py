@@ -274,7 +274,7 @@ def code_of(text: str) -> Iterator[str]:
 
 def split_verb(words: list[str]) -> tuple[str, list[str]]:
     """The longest verb that `words` begin with, and what follows it."""
-    for count in (2, 1):
+    for count in (3, 2, 1):
         path = " ".join(["openledger-node", *words[:count]])
         if path in VERBS:
             return path, words[count:]

@@ -24,7 +24,7 @@ from .factory_client import (
     work,
 )
 from .factory_view import TrainingReport, follow, show_preview, show_run, show_runs, show_state
-from .prompts import PASSWORD_FILE_HELP
+from .prompts import STORED_PASSWORD_HELP
 from .render import emit_json, plain, say
 from .transactions import TransactionFlags, carry_out
 from .units import ppm_of
@@ -250,7 +250,7 @@ def publish(
         typer.Option(help="Id of a Datanet, if several on the chain match its name and rows.", show_default=False),
     ] = None,
     wallet: Annotated[str, typer.Option(help="Account that sends the transaction.")] = WALLET,
-    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")

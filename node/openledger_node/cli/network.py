@@ -34,7 +34,7 @@ from ..network_file import (
 from ..text import counted
 from .chain import open_chain, open_endpoint
 from .daemon_client import load_settings, open_node_home
-from .prompts import PASSWORD_FILE_HELP, confirm, open_account
+from .prompts import STORED_PASSWORD_HELP, confirm, open_account
 from .render import emit_json, out_console, plain, say
 from .transactions import open_money
 from .units import amount
@@ -68,7 +68,7 @@ def init(
         str | None,
         typer.Option(help="Account that deploys; not needed on a development chain.", show_default=False),
     ] = None,
-    password_file: Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)] = None,
+    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None,
     name: Annotated[
         str | None, typer.Option(help="Id of the network; development networks choose their own.", show_default=False)
     ] = None,

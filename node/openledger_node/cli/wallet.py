@@ -29,16 +29,26 @@ from ..keystore import (
 from ..network_file import Network, current_network
 from .chain import AccountBalances, balances_to_json, open_chain, read_balances
 from .daemon_client import load_settings, open_node_home
-from .prompts import PASSWORD_FILE_HELP, new_account_password, new_password, open_account, password_of
+from .keyring import app as keyring
+from .prompts import (
+    PASSWORD_FILE_HELP,
+    STORED_PASSWORD_HELP,
+    new_account_password,
+    new_password,
+    open_account,
+    password_of,
+)
 from .render import emit_json, out_console, plain, say, show_table
 from .submit import submit
 from .transactions import open_money
 from .units import amount
 
 app = typer.Typer(help="The accounts of this node.", no_args_is_help=True)
+app.add_typer(keyring, name="keyring")
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Name = Annotated[str, typer.Argument(help="Name of the account.")]
 PasswordFile = Annotated[Path | None, typer.Option(help=PASSWORD_FILE_HELP, show_default=False)]
+StoredPasswordFile = Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)]
 NetworkId = Annotated[
     str | None,
     typer.Option(
@@ -131,7 +141,7 @@ def show(name: Name = WALLET, network: NetworkId = None, as_json: Json = False) 
 def export(
     out: Annotated[Path, typer.Option(help="File to write.")],
     name: Name = WALLET,
-    password_file: PasswordFile = None,
+    password_file: StoredPasswordFile = None,
     out_password_file: Annotated[
         Path | None, typer.Option(help="File that contains the new password of OUT on one line.", show_default=False)
     ] = None,
