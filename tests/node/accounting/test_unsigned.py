@@ -13,6 +13,7 @@ from support.chain_world.datanet_owner import open_owner
 from support.chain_world.deployed import signed_call
 from support.chain_world.world import OPEN, World
 from support.contributors import TERMS
+from support.signed import digest
 
 from openledger_node.accounting.submissions import Submissions
 from openledger_node.accounting.transactions import TransactionPlanner
@@ -20,7 +21,9 @@ from openledger_node.chain.contracts import load_contract
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
 from openledger_node.settlement.actions import AddStake
+from openledger_node.settlement.unsigned import payment_gas_limit
 from openledger_protocol.chain import ContractCall
+from openledger_protocol.constants import ADAPTER_DATANETS_MAX, PPM
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.primitives import Wei
 from openledger_protocol.signatures import address_of
@@ -101,8 +104,8 @@ def test_stake_is_added_by_a_key_that_is_elsewhere(cold: Cold) -> None:
 def test_the_raw_bytes_are_what_the_fields_say(cold: Cold) -> None:
     for each in cold.print("stake add", amount_wei=str(OPEN)):
         fields = {name: value for name, value in each["transaction"].items() if name != "from"}
-        digest = TypedTransaction.from_dict(fields).hash()
-        assert keccak(bytes.fromhex(each["raw"][2:])) == digest
+        signed = TypedTransaction.from_dict(fields).hash()
+        assert keccak(bytes.fromhex(each["raw"][2:])) == signed
 
 
 def test_what_is_approved_already_is_not_approved_again(cold: Cold) -> None:
@@ -144,6 +147,24 @@ def test_a_payment_before_its_approval_has_gas_to_spare(cold: Cold) -> None:
     for each in done:
         receipt = world.chain.client.receipt(each["hash"])
         assert receipt.gas_used <= each["gas_limit"] * 4 // 5, each["summary"]
+
+
+def test_registering_with_the_most_datanets_has_gas_to_spare(cold: Cold) -> None:
+    chain = cold.world.chain
+    for number in range(ADAPTER_DATANETS_MAX):
+        assert chain.send("DatanetRegistry", "create", f"lake{number}", STRANGER, 1, "CC0").is_ok
+    created = [event for event in chain.events("DatanetRegistry") if event.name == "DatanetCreated"]
+    ids = sorted(str(event.arguments["id"]) for event in created)
+    weights = [PPM // len(ids)] * len(ids)
+    digests = [digest(each) for each in "abcd"]
+    call = ContractCall(
+        to=chain.contracts["ModelRegistry"],
+        data=load_contract("ModelRegistry").encode("register", *digests, ids, weights, 1_000),
+    )
+    assert chain.send("OpenToken", "approve", call.to, 1_000 * OPEN).is_ok
+    receipt = chain.transact(call)
+    assert receipt.is_ok
+    assert receipt.gas_used <= payment_gas_limit(call) * 4 // 5
 
 
 def test_unsigned_amounts_beyond_the_balance_are_refused(cold: Cold) -> None:
