@@ -10,7 +10,6 @@ from ..datanets.sample import draw_sample
 from ..factory.evaluation import ROWS_USUAL
 from ..factory.job import PRESETS, TrainingJob
 from ..factory.order import ONE_SOURCE
-from ..keystore import WALLET
 from .daemon_client import open_node_home
 from .factory_client import (
     POLL_S,
@@ -24,9 +23,8 @@ from .factory_client import (
     work,
 )
 from .factory_view import TrainingReport, follow, show_preview, show_run, show_runs, show_state
-from .prompts import STORED_PASSWORD_HELP
 from .render import emit_json, plain, say
-from .transactions import TransactionFlags, carry_out
+from .transactions import transaction_command
 from .units import ppm_of
 
 # ---- Flags of an order
@@ -241,7 +239,7 @@ def evaluate(
         show_run(found)
 
 
-@app.command()
+@transaction_command(app, "adapters publish")
 def publish(
     run: Run = None,
     royalty: Annotated[str, typer.Option(help="Percent of its answers' earnings that goes to you.")] = "10",
@@ -249,19 +247,10 @@ def publish(
         list[str] | None,
         typer.Option(help="Id of a Datanet, if several on the chain match its name and rows.", show_default=False),
     ] = None,
-    wallet: Annotated[str, typer.Option(help="Account that sends the transaction.")] = WALLET,
-    password_file: Annotated[Path | None, typer.Option(help=STORED_PASSWORD_HELP, show_default=False)] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-    no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Return as soon as it is sent; the node sees it through.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+) -> dict[str, Any]:
     """Register a training's adapter on the chain with a bond, as `adapters publish` does."""
     adapter = training_service(open_node_home()).adapter_of(run)
-    arguments = {"adapter": adapter, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
-    how = TransactionFlags(wallet=wallet, password_file=password_file, yes=yes, no_wait=no_wait, as_json=as_json)
-    carry_out("adapters publish", arguments, how)
+    return {"adapter": adapter, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
 
 
 @app.command("sample")

@@ -41,7 +41,9 @@ def confirm(question: str, *, yes: bool) -> None:
 
 LENGTH_MIN = 8
 PASSWORD_FILE_HELP = "File that contains the password on one line; by default you are asked."
-STORED_PASSWORD_HELP = "File that contains the password on one line; by default the OS keyring or you are asked."
+STORED_PASSWORD_HELP = (
+    "File that contains the password on one line; without it the OS keyring is read, and otherwise you are asked."
+)
 
 
 def open_account(home: Home, network: str, name: str, password_file: Path | None) -> Key:
