@@ -7,9 +7,10 @@ from typing import Any, Final
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address
 
+from ..network_file import CONTRACTS
 from .contracts import coins_text, load_contract, open_text
 
-SELECTOR_HEX: Final = 10
+SELECTOR_HEX: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,12 +71,9 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
 def describe_call(call: ContractCall, contracts: Mapping[str, Address]) -> CallText:
     """Describe a call of one of these contracts, or of a target that this node does not know."""
     name = next((name for name, address in contracts.items() if address == call.to), None)
-    coins = f"{coins_text(call.value_wei)} and " if call.value_wei else ""
-    if name is None:
-        return CallText(text=f"send {coins}{_data_text(call.data)} to {call.to}", contract=None, is_known=False)
-    found = load_contract(name).decode_call(call.data)
-    if found is None or call.value_wei:
-        return CallText(text=f"send {coins}{_data_text(call.data)} to {name}", contract=name, is_known=False)
+    found = load_contract(name).decode_call(call.data) if name in CONTRACTS else None
+    if name is None or found is None or call.value_wei:
+        return CallText(text=f"send {_content(call)} to {name or call.to}", contract=name, is_known=False)
     function, arguments = found
     words = WORDS.get(name, {}).get(function)
     if words is None:
@@ -97,7 +95,8 @@ def _opening(given: dict[str, Any]) -> str:
     return f"open a channel with {given['config']['node']} and pay in {open_text(given['amount'])}"
 
 
-def _data_text(data: bytes) -> str:
-    if not data:
-        return "no call"
-    return f"a call of 0x{data.hex()[: SELECTOR_HEX - 2]}… with {len(data)} bytes"
+def _content(call: ContractCall) -> str:
+    """Coins and the beginning of the data, for a call that has no words."""
+    data = f"a call of 0x{call.data.hex()[:SELECTOR_HEX]}… with {len(call.data)} bytes" if call.data else ""
+    coins = coins_text(call.value_wei) if call.value_wei or not data else ""
+    return " and ".join(filter(None, (coins, data)))

@@ -104,12 +104,12 @@ def _show(found: list[dict[str, Any]]) -> None:
 
 
 def _check_is_known(found: list[dict[str, Any]], *, yes: bool) -> None:
-    """Refuse to send what can't be said in words, unless the operator insists."""
+    """Refuse to send what the words don't fully say, unless the operator insists."""
     unknown = [each for each in found if each["state"] == "new" and not each["is_known"]]
     if unknown and not yes:
         raise NodeError(
-            f"{unknown[0]['summary']}: this node can't tell what this does; if you know it, run the command again "
-            "with --yes"
+            f"{unknown[0]['summary']}: this is not one of the network's calls, so nothing here can judge it; "
+            "check it yourself, and run the command again with --yes"
         )
 
 

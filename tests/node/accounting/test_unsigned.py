@@ -306,7 +306,12 @@ def test_two_transactions_of_one_nonce_are_refused(cold: Cold) -> None:
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (ContractCall(to=STRANGER, value_wei=Wei(10**17)), f"send 0.1 coins and no call to {STRANGER}"),
+        (ContractCall(to=STRANGER, value_wei=Wei(10**17)), f"send 0.1 coins to {STRANGER}"),
+        (ContractCall(to=STRANGER), f"send 0 coins to {STRANGER}"),
+        (
+            ContractCall(to=STRANGER, value_wei=Wei(1), data=b"\x01"),
+            "send 0.000000000000000001 coins and a call of 0x01… with 1 bytes to",
+        ),
         (ContractCall(to=STRANGER, data=b"\x12\x34\x56\x78\x00"), "send a call of 0x12345678… with 5 bytes to"),
     ],
 )

@@ -163,7 +163,7 @@ def test_an_unknown_target_needs_yes(run: Run, network: Network, hardware: Hardw
     raw = hardware.send_coins(network, STRANGER, nonce=0)
     refused = run("wallet", "submit", raw)
     assert refused.status == 1
-    assert "this node can't tell what this does" in refused.stderr
+    assert "this is not one of the network's calls" in refused.stderr
     sent = run("wallet", "submit", raw, "--yes", "--json")
     assert [each["state"] for each in sent.json["transactions"]] == ["mined"]
 
