@@ -2,10 +2,11 @@
 pragma solidity 0.8.37;
 
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
-import {PPM} from "./interfaces/Types.sol";
 
 /// @dev See {IDatanetRegistry}.
 contract DatanetRegistry is IDatanetRegistry {
+    uint32 private constant OWNER_PPM_MAX = 500_000;
+
     struct Datanet {
         address owner;
         uint32 ownerPpm;
@@ -21,6 +22,8 @@ contract DatanetRegistry is IDatanetRegistry {
 
     mapping(bytes32 id => Datanet) private _datanets;
     mapping(bytes32 id => mapping(uint32 version => Version)) private _versions;
+    /// @inheritdoc IDatanetRegistry
+    mapping(bytes32 rowsRoot => bytes32 id) public holderOf;
 
     /// @inheritdoc IDatanetRegistry
     function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence)
@@ -31,7 +34,7 @@ contract DatanetRegistry is IDatanetRegistry {
         Datanet storage datanet = _datanets[id];
         if (bytes(name).length == 0) revert EmptyName();
         if (treasury == address(0)) revert ZeroTreasury();
-        if (ownerPpm > PPM) revert BadOwnerPpm(ownerPpm);
+        if (ownerPpm > OWNER_PPM_MAX) revert BadOwnerPpm(ownerPpm, OWNER_PPM_MAX);
         if (datanet.owner != address(0)) revert DatanetExists(id);
         (datanet.owner, datanet.ownerPpm, datanet.treasury) = (msg.sender, ownerPpm, treasury);
         emit DatanetCreated(id, msg.sender, name, treasury, ownerPpm, licence);
@@ -40,7 +43,10 @@ contract DatanetRegistry is IDatanetRegistry {
     /// @inheritdoc IDatanetRegistry
     function publish(bytes32 id, bytes32 rowsRoot, bytes32 contributorsRoot) external returns (uint32 version) {
         Datanet storage datanet = _owned(id);
+        bytes32 holder = holderOf[rowsRoot];
         if (rowsRoot == 0 || contributorsRoot == 0) revert EmptyRoot();
+        if (holder != 0 && holder != id) revert RowsPublished(rowsRoot, holder);
+        if (holder == 0) holderOf[rowsRoot] = id;
         version = ++datanet.version;
         _versions[id][version] = Version({rowsRoot: rowsRoot, contributorsRoot: contributorsRoot});
         emit DatanetVersion(id, version, rowsRoot, contributorsRoot);

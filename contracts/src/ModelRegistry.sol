@@ -46,16 +46,16 @@ contract ModelRegistry is IModelRegistry {
 
     /// @inheritdoc IModelRegistry
     function register(
-        bytes32 adapterId,
+        bytes32 manifestId,
         bytes32 baseDigest,
         bytes32 artifactDigest,
         bytes32 indexRoot,
         bytes32[] calldata datanetIds,
         uint32[] calldata weightsPpm,
         uint32 royaltyPpm
-    ) external {
-        _register(
-            adapterId,
+    ) external returns (bytes32 adapterId) {
+        return _register(
+            manifestId,
             Adapter({
                 owner: msg.sender,
                 royaltyPpm: royaltyPpm,
@@ -72,7 +72,7 @@ contract ModelRegistry is IModelRegistry {
 
     /// @inheritdoc IModelRegistry
     function registerWithPermit(
-        bytes32 adapterId,
+        bytes32 manifestId,
         bytes32 baseDigest,
         bytes32 artifactDigest,
         bytes32 indexRoot,
@@ -80,13 +80,13 @@ contract ModelRegistry is IModelRegistry {
         uint32[] calldata weightsPpm,
         uint32 royaltyPpm,
         Permit calldata permit
-    ) external {
+    ) external returns (bytes32 adapterId) {
         Adapter memory adapter;
         (adapter.owner, adapter.royaltyPpm, adapter.bond) = (msg.sender, royaltyPpm, _bondNow());
         (adapter.baseDigest, adapter.artifactDigest, adapter.indexRoot) = (baseDigest, artifactDigest, indexRoot);
         (adapter.datanetIds, adapter.weightsPpm) = (datanetIds, weightsPpm);
         token.tryPermit(adapter.bond, permit.deadline, permit.v, permit.r, permit.s);
-        _register(adapterId, adapter);
+        return _register(manifestId, adapter);
     }
 
     /// @inheritdoc IModelRegistry
@@ -132,6 +132,7 @@ contract ModelRegistry is IModelRegistry {
         Row storage adapter = _known(adapterId);
         uint256 count = adapter.numDatanets;
         (terms.owner, terms.royaltyPpm) = (adapter.owner, adapter.royaltyPpm);
+        if (adapter.retiredAt != 0) terms.claimableUntil = _reclaimableAt(adapter);
         terms.datanetIds = new bytes32[](count);
         terms.weightsPpm = new uint32[](count);
         for (uint256 i = 0; i < count; ++i) {
@@ -146,15 +147,19 @@ contract ModelRegistry is IModelRegistry {
         return (_bondsIn, _bondsOut);
     }
 
-    function _register(bytes32 adapterId, Adapter memory adapter) private {
+    function _register(bytes32 manifestId, Adapter memory adapter) private returns (bytes32 adapterId) {
+        // The caller is a part of the id, so whoever else registers the same manifest gets another id.
+        adapterId = keccak256(abi.encode(msg.sender, manifestId));
         uint32 royaltyMax = params.bounds().royaltyPpmMax;
-        if (adapterId == 0) revert ZeroAdapterId();
+        if (manifestId == 0) revert ZeroManifestId();
         if (_adapters[adapterId].owner != address(0)) revert AdapterExists(adapterId);
         if (adapter.royaltyPpm > royaltyMax) revert BadRoyalty(adapter.royaltyPpm, royaltyMax);
         _checkDatanets(adapter.datanetIds, adapter.weightsPpm);
+        // Without an index nobody's rows can be found in an answer, and the Datanet's treasury would get all of its pot.
+        if (adapter.datanetIds.length > 0 && adapter.indexRoot == 0) revert NoIndex();
         _write(_adapters[adapterId], adapter);
         _bondsIn += adapter.bond;
-        emit AdapterRegistered(adapterId, msg.sender, adapter);
+        emit AdapterRegistered(adapterId, manifestId, msg.sender, adapter);
         token.pull(adapter.bond);
     }
 

@@ -6,7 +6,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
-import {IModelRegistry} from "./interfaces/IModelRegistry.sol";
+import {IModelRegistry, Terms} from "./interfaces/IModelRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
 import {ClaimTerms, IParams, Windows} from "./interfaces/IParams.sol";
 import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
@@ -339,15 +339,21 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         record.count = epochClaim.count;
     }
 
-    /// @dev One empty line for each adapter. Reverts if an adapter is not registered. Id 0 is the base model without an
-    /// adapter. It has no owner and no Datanets, so its terms stay empty.
+    /// @dev One empty line for each adapter. Reverts if an adapter is not registered, or if it was retired so long ago
+    /// that its bond is free. Id 0 is the base model without an adapter. It has no owner and no Datanets, so its terms
+    /// stay empty.
     function _linesOf(bytes32[] calldata adapters) private view returns (Line[] memory lines) {
         if (adapters.length > ADAPTERS_MAX) revert TooMany("adapters", adapters.length, ADAPTERS_MAX);
         lines = new Line[](adapters.length);
         for (uint256 a = 0; a < adapters.length; ++a) {
             if (a > 0 && adapters[a] <= adapters[a - 1]) revert AdaptersNotAscending(adapters[a]);
             lines[a].adapterId = adapters[a];
-            if (adapters[a] != 0) lines[a].terms = models.termsOf(adapters[a]);
+            if (adapters[a] == 0) continue;
+            Terms memory terms = models.termsOf(adapters[a]);
+            if (terms.claimableUntil != 0 && block.timestamp >= terms.claimableUntil) {
+                revert AdapterNotClaimable(adapters[a], terms.claimableUntil);
+            }
+            lines[a].terms = terms;
         }
     }
 

@@ -13,21 +13,23 @@ interface IDatanetRegistry {
 
     error EmptyName();
     error ZeroTreasury();
-    error BadOwnerPpm(uint32 ownerPpm);
+    error BadOwnerPpm(uint32 ownerPpm, uint32 max);
     error DatanetExists(bytes32 id);
     error UnknownDatanet(bytes32 id);
     error UnknownVersion(bytes32 id, uint32 version);
     error EmptyRoot();
+    error RowsPublished(bytes32 rowsRoot, bytes32 holder);
     error NotOwner(bytes32 id, address caller);
     error NotProposedOwner(bytes32 id, address caller);
 
     /// @notice Create a Datanet with `id` = keccak256(abi.encode(caller, name)). `ownerPpm` is the owner's part of each
-    /// pot.
+    /// pot, at most 500,000.
     function create(string calldata name, address treasury, uint32 ownerPpm, string calldata licence)
         external
         returns (bytes32 id);
 
-    /// @notice Publish the next version. Versions count from 1 and never change.
+    /// @notice Publish the next version. Versions count from 1 and never change. Rows belong to the Datanet that first
+    /// published them, which can publish them again, for example with corrected contributors.
     function publish(bytes32 id, bytes32 rowsRoot, bytes32 contributorsRoot) external returns (uint32 version);
 
     /// @notice Offer the Datanet to `owner`, who has to accept it. Owner 0 cancels an offer.
@@ -44,6 +46,9 @@ interface IDatanetRegistry {
 
     /// @notice The roots of a published version. Reverts if there is no such version.
     function versionOf(bytes32 id, uint32 version) external view returns (bytes32 rowsRoot, bytes32 contributorsRoot);
+
+    /// @notice The Datanet that first published these rows, or 0.
+    function holderOf(bytes32 rowsRoot) external view returns (bytes32 id);
 
     /// @notice The part of {datanetOf} that a claim needs.
     function ownerTermsOf(bytes32 id) external view returns (address owner, uint32 ownerPpm);

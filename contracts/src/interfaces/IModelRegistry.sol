@@ -15,10 +15,12 @@ struct Adapter {
     uint32[] weightsPpm;
 }
 
-/// @notice The part of an adapter that a claim needs.
+/// @notice The part of an adapter that a claim needs. From `claimableUntil` on a retired adapter can't be claimed. It is
+/// 0 for an adapter that is not retired.
 struct Terms {
     address owner;
     uint32 royaltyPpm;
+    uint64 claimableUntil;
     bytes32[] datanetIds;
     uint32[] weightsPpm;
 }
@@ -32,14 +34,17 @@ struct Permit {
 }
 
 /// @title Registered adapters, and the Datanets that they were trained on
-/// @notice An adapter never changes under its id, so a new version has a new id. Nodes can still claim for a retired
-/// adapter. Otherwise its owner could void what they have earned with it.
+/// @notice An adapter's id is the hash of its owner and its manifest, so nobody can register another's adapter under the
+/// id that the manifest implies. An adapter never changes under its id, so a new version has a new id. Nodes can claim for
+/// a retired adapter until its bond is free. Otherwise its owner could void what they have earned with it.
 interface IModelRegistry {
-    event AdapterRegistered(bytes32 indexed adapterId, address indexed owner, Adapter adapter);
+    event AdapterRegistered(
+        bytes32 indexed adapterId, bytes32 indexed manifestId, address indexed owner, Adapter adapter
+    );
     event AdapterRetired(bytes32 indexed adapterId, uint64 reclaimableAt);
     event BondReclaimed(bytes32 indexed adapterId, address indexed owner, uint128 amount);
 
-    error ZeroAdapterId();
+    error ZeroManifestId();
     error AdapterExists(bytes32 adapterId);
     error UnknownAdapter(bytes32 adapterId);
     error TooManyDatanets(uint256 count, uint256 max);
@@ -47,6 +52,7 @@ interface IModelRegistry {
     error DatanetsNotAscending(bytes32 datanetId);
     error ZeroWeight(bytes32 datanetId);
     error BadWeights(uint256 sum);
+    error NoIndex();
     error BadRoyalty(uint32 royaltyPpm, uint32 max);
     error NotAdapterOwner(bytes32 adapterId, address caller);
     error AlreadyRetired(bytes32 adapterId);
@@ -54,21 +60,22 @@ interface IModelRegistry {
     error BondLocked(uint64 until);
     error NoBond(bytes32 adapterId);
 
-    /// @notice Register an adapter and deposit its bond. It names at most 8 Datanets in ascending order, and their
-    /// weights sum to 1,000,000.
+    /// @notice Register the adapter with `adapterId` = keccak256(abi.encode(caller, manifestId)) and deposit its bond.
+    /// `manifestId` is the SHA-256 of its manifest. It names at most 8 Datanets in ascending order, whose weights sum to
+    /// 1,000,000. One that names Datanets has an attribution index.
     function register(
-        bytes32 adapterId,
+        bytes32 manifestId,
         bytes32 baseDigest,
         bytes32 artifactDigest,
         bytes32 indexRoot,
         bytes32[] calldata datanetIds,
         uint32[] calldata weightsPpm,
         uint32 royaltyPpm
-    ) external;
+    ) external returns (bytes32 adapterId);
 
     /// @notice Like {register}, with a permit for the bond.
     function registerWithPermit(
-        bytes32 adapterId,
+        bytes32 manifestId,
         bytes32 baseDigest,
         bytes32 artifactDigest,
         bytes32 indexRoot,
@@ -76,9 +83,10 @@ interface IModelRegistry {
         uint32[] calldata weightsPpm,
         uint32 royaltyPpm,
         Permit calldata permit
-    ) external;
+    ) external returns (bytes32 adapterId);
 
-    /// @notice Declare that an adapter is no longer offered. Its bond is free after the unbonding time.
+    /// @notice Declare that an adapter is no longer offered. After the unbonding time its bond is free, and no claim can
+    /// name it any more.
     function retire(bytes32 adapterId) external;
 
     /// @notice Return the bond of a retired adapter to its owner, once, after the unbonding time.

@@ -76,6 +76,7 @@ interface IPaymentChannels {
     error NoItems();
     error TooMany(string what, uint256 count, uint256 max);
     error AdaptersNotAscending(bytes32 adapterId);
+    error AdapterNotClaimable(bytes32 adapterId, uint64 since);
     error StakeTooSmall(uint128 bonded, uint128 min);
     error NotRewards(address caller);
     error UnknownClaim(address node, uint64 seq);

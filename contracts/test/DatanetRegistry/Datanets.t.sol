@@ -34,7 +34,7 @@ contract CreateTest is World {
         vm.startPrank(alice);
         bytes32 id = datanets.create("harbour", bob, 7, "");
         _refuses(I.DatanetExists.selector, abi.encode(id));
-        datanets.create("harbour", alice, 1_000_000, "");
+        datanets.create("harbour", alice, 500_000, "");
     }
 
     /// @dev F: not even when it has been given away: its founder could take it back with other terms.
@@ -50,14 +50,15 @@ contract CreateTest is World {
         datanets.create("harbour", alice, 7, "");
     }
 
-    function test_it_has_a_name_a_treasury_and_a_share_up_to_the_whole() public {
+    /// @dev F: an owner who takes the whole pot leaves nothing to contributors.
+    function test_it_has_a_name_a_treasury_and_a_share_up_to_a_half() public {
         _refuses(I.EmptyName.selector);
         datanets.create("", bob, 7, "");
         _refuses(I.ZeroTreasury.selector);
         datanets.create("harbour", address(0), 7, "");
-        _refuses(I.BadOwnerPpm.selector, abi.encode(1_000_001));
-        datanets.create("harbour", bob, 1_000_001, "");
-        datanets.create("harbour", bob, 1_000_000, "");
+        _refuses(I.BadOwnerPpm.selector, abi.encode(500_001, 500_000));
+        datanets.create("harbour", bob, 500_001, "");
+        datanets.create("harbour", bob, 500_000, "");
     }
 }
 
@@ -83,6 +84,24 @@ contract PublishTest is World {
         _refuses(I.NotOwner.selector, abi.encode(first, maker));
         vm.prank(maker);
         datanets.publish(first, "rows", "people");
+    }
+
+    /// @dev F: who publishes another's rows again would be paid for them.
+    function test_rows_belong_to_the_datanet_that_published_them_first() public {
+        vm.prank(curator);
+        datanets.publish(first, "rows", "people");
+        eq("holder", datanets.holderOf("rows"), first);
+        vm.startPrank(stranger);
+        bytes32 copy = datanets.create("a", stranger, 500_000, "");
+        _refuses(I.RowsPublished.selector, abi.encode(bytes32("rows"), first));
+        datanets.publish(copy, "rows", "thieves");
+        eq("other rows", datanets.publish(copy, "other rows", "thieves"), 1);
+    }
+
+    function test_their_datanet_publishes_them_again() public {
+        vm.startPrank(curator);
+        datanets.publish(first, "rows", "people");
+        eq("version", datanets.publish(first, "rows", "corrected people"), 2);
     }
 
     function test_both_roots_are_needed() public {

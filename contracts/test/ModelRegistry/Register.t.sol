@@ -5,15 +5,17 @@ import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.so
 import {IDatanetRegistry} from "../../src/interfaces/IDatanetRegistry.sol";
 import {Adapter, IModelRegistry as I, Permit, Terms} from "../../src/interfaces/IModelRegistry.sol";
 import {Values} from "../../src/interfaces/IParams.sol";
+import {ClaimRecord} from "../../src/interfaces/Types.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
 
 contract RegisterTest is World {
-    bytes32 private constant NEW = "new";
+    bytes32 private constant MANIFEST = "new";
+    bytes32 private NEW = _adapterId(payer, MANIFEST);
 
     function _register(bytes32[] memory ids, uint32[] memory weights, uint32 royalty) private {
         vm.prank(payer);
-        models.register(NEW, "base", "artifact", "index", ids, weights, royalty);
+        models.register(MANIFEST, "base", "artifact", "index", ids, weights, royalty);
     }
 
     function _expected() private view returns (Adapter memory) {
@@ -33,7 +35,7 @@ contract RegisterTest is World {
     function test_an_adapter_is_registered_and_its_bond_taken() public {
         (uint128 before,) = models.totals();
         _emits(address(models));
-        emit I.AdapterRegistered(NEW, payer, _expected());
+        emit I.AdapterRegistered(NEW, MANIFEST, payer, _expected());
         _register(_ids(first, second), _weights(1, 999_999), 7);
         eq("row", keccak256(abi.encode(models.adapterOf(NEW))), keccak256(abi.encode(_expected())));
         Terms memory terms = models.termsOf(NEW);
@@ -54,21 +56,44 @@ contract RegisterTest is World {
         eq("weight", terms.weightsPpm[0], 1_000_000);
     }
 
-    function test_zero_is_the_base_and_no_adapter() public {
-        _refuses(I.ZeroAdapterId.selector);
+    function test_zero_is_no_manifest() public {
+        _refuses(I.ZeroManifestId.selector);
         models.register(0, "base", "artifact", "index", _none(), new uint32[](0), 0);
     }
 
     /// @dev F: who could register an id anew would take its royalties and its contributors' pots.
-    function test_an_id_is_immutable() public {
-        _refuses(I.AdapterExists.selector, abi.encode(ONE));
-        vm.prank(stranger);
-        models.register(ONE, "base", "artifact", "index", _none(), new uint32[](0), 0);
-        vm.prank(maker);
-        models.retire(ONE);
-        _refuses(I.AdapterExists.selector, abi.encode(ONE));
-        vm.prank(maker);
-        models.register(ONE, "base", "artifact", "index", _none(), new uint32[](0), 0);
+    function test_an_entry_is_immutable() public {
+        _register(_none(), new uint32[](0), 7);
+        _refuses(I.AdapterExists.selector, abi.encode(NEW));
+        _register(_none(), new uint32[](0), 8);
+        vm.prank(payer);
+        models.retire(NEW);
+        _refuses(I.AdapterExists.selector, abi.encode(NEW));
+        _register(_none(), new uint32[](0), 8);
+    }
+
+    /// @dev F: a thief sees a manifest before its maker has registered it, and names a copy of the Datanet, where half of
+    /// the pot is the thief's. The entry is the thief's own, under an id that nobody serves.
+    function test_a_thief_who_registers_first_takes_nothing_from_the_maker() public {
+        _fund(stranger);
+        vm.startPrank(stranger);
+        bytes32 copy = datanets.create("a", stranger, 500_000, "");
+        bytes32 stolen = models.register(MANIFEST, "base", "artifact", "index", _ids(copy), _weights(1_000_000), 300_000);
+        vm.stopPrank();
+        yes("another id", stolen != NEW && stolen == _adapterId(stranger, MANIFEST));
+        _register(_ids(first), _weights(1_000_000), 7);
+        ClaimRecord memory record = _claimed(NEW);
+        eq("royalty to the maker", record.credits[0].account, payer);
+        eq("rows of the maker's Datanet", record.pots[0].datanetId, first);
+    }
+
+    /// @dev F: the whole pot of an adapter without an index goes to the Datanet's treasury, which its owner chose.
+    function test_an_adapter_with_datanets_has_an_index() public {
+        _refuses(I.NoIndex.selector);
+        vm.prank(payer);
+        models.register(MANIFEST, "base", "artifact", 0, _ids(first), _weights(1_000_000), 0);
+        vm.prank(payer);
+        models.register(MANIFEST, "base", "artifact", 0, _none(), new uint32[](0), 0);
     }
 
     function test_the_royalty_has_a_bound() public {
@@ -130,7 +155,7 @@ contract RegisterTest is World {
     function test_who_cannot_pay_the_bond_registers_nothing() public {
         _refuses(IERC20Errors.ERC20InsufficientAllowance.selector, abi.encode(models, 0, BOND));
         vm.prank(stranger);
-        models.register(NEW, "base", "artifact", "index", _none(), new uint32[](0), 0);
+        models.register(MANIFEST, "base", "artifact", "index", _none(), new uint32[](0), 0);
     }
 
     function test_the_bond_is_what_it_is_on_the_day() public {
@@ -180,7 +205,7 @@ contract RegisterTest is World {
     function _registerWith(address caller, Permit memory permit) private {
         vm.prank(caller);
         models.registerWithPermit(
-            NEW, "base", "artifact", "index", _ids(first, second), _weights(1, 999_999), 7, permit
+            MANIFEST, "base", "artifact", "index", _ids(first, second), _weights(1, 999_999), 7, permit
         );
     }
 }

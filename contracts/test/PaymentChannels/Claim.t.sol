@@ -138,10 +138,10 @@ contract ClaimTest is World {
 
     function test_32_adapters_are_not_too_many() public {
         bytes32[] memory adapters = new bytes32[](32);
+        bytes32[] memory manifests = _manifests(maker, 100, 31);
         for (uint256 a = 1; a < 32; ++a) {
-            adapters[a] = bytes32(uint256(100) + a);
             vm.prank(maker);
-            models.register(adapters[a], "base", "artifact", "", _none(), new uint32[](0), 0);
+            adapters[a] = models.register(manifests[a - 1], "base", "artifact", "", _none(), new uint32[](0), 0);
         }
         ClaimRecord memory record = _claim(adapters, _items(_item(_open(1), 0, DEPOSIT, 31)));
         eq("gross", record.gross, DEPOSIT);
@@ -235,11 +235,11 @@ contract ClaimTest is World {
         bytes32[] memory adapters = new bytes32[](9);
         Item[] memory items = _items(_item(_open(1), 0, 9, 0));
         items[0].parts = new Part[](9);
+        bytes32[] memory manifests = _manifests(maker, 100, 9);
         for (uint16 a = 0; a < 9; ++a) {
-            adapters[a] = bytes32(uint256(100) + a);
             items[0].parts[a] = Part({adapter: a, amount: 1});
             vm.prank(maker);
-            models.register(adapters[a], "base", "artifact", "", ids, weights, 0);
+            adapters[a] = models.register(manifests[a], "base", "artifact", "index", ids, weights, 0);
         }
         EpochClaim memory epochClaim = _epochClaim(adapters, items);
         _refuses(ClaimSplit.TooManyPots.selector, abi.encode(72, 64));
@@ -262,7 +262,23 @@ contract ClaimTest is World {
     function test_a_retired_adapter_can_still_be_claimed_for() public {
         vm.prank(maker);
         models.retire(ONE);
+        vm.warp(block.timestamp + windows().unbonding - 1);
         eq("gross", _claimed(ONE).gross, DEPOSIT);
+    }
+
+    /// @dev F: the bond could be taken back, and royalties would go on for ever with nothing at stake.
+    function test_an_adapter_whose_bond_is_free_earns_nothing_more() public {
+        vm.prank(maker);
+        models.retire(ONE);
+        uint64 freeAt = uint64(block.timestamp) + windows().unbonding;
+        vm.warp(freeAt);
+        vm.prank(maker);
+        models.reclaimBond(ONE);
+        Item[] memory items = _items(_item(_open(1), 0, DEPOSIT, 0));
+        EpochClaim memory epochClaim = _epochClaim(_ids(ONE), items);
+        _refuses(I.AdapterNotClaimable.selector, abi.encode(ONE, freeAt));
+        _send(epochClaim, _ids(ONE), items);
+        eq("others do", _claimed(TWO).gross, DEPOSIT);
     }
 
     /// @dev A voucher for one contract or chain is worth nothing in another: its domain names both.

@@ -116,16 +116,17 @@ contract Handler is Books {
     function _partsOf(uint128 amount, uint256 seed) private view returns (Part[] memory parts) {
         parts = new Part[](2);
         parts[0] = Part({adapter: uint16(seed % 2), amount: uint128(within(seed, 0, amount))});
-        uint256 other = within(seed >> 3, 2, adapterIds.length - 1);
+        uint256 other = within(seed >> 3, 2, _claimable().length - 1);
         parts[1] = Part({adapter: uint16(other), amount: amount - parts[0].amount});
     }
 
     function _claimBy(address by, Item[] memory items) private counted("claim") {
-        EpochClaim memory epochClaim = _epochClaim(adapterIds, items);
+        bytes32[] memory adapters = _claimable();
+        EpochClaim memory epochClaim = _epochClaim(adapters, items);
         (epochClaim.node, epochClaim.seq) = (by, channels.nextSeq(by));
         vm.recordLogs();
         vm.prank(by);
-        channels.claim(epochClaim, adapterIds, items, "");
+        channels.claim(epochClaim, adapters, items, "");
         ClaimRecord memory record = _lastRecord();
         ++numClaims[by];
         claims.push().record = abi.encode(record);
@@ -346,18 +347,44 @@ contract Handler is Books {
     }
 
     function _register(uint256 seed) private counted("register") {
-        bytes32 id = bytes32(uint256(adapterIds[adapterIds.length - 1]) + 1);
+        bytes32 manifest = bytes32(uint256(100) + adapterIds.length);
         uint32 weight = uint32(within(seed, 1, 999_999));
         uint32 royalty = uint32(within(seed >> 32, 0, bounds().royaltyPpmMax));
         vm.prank(maker);
-        models.register(id, "base", "artifact", "", _ids(first, second), _weights(weight, 1_000_000 - weight), royalty);
-        adapterIds.push(id);
+        uint32[] memory weights = _weights(weight, 1_000_000 - weight);
+        _insert(models.register(manifest, "base", "artifact", "index", _ids(first, second), weights, royalty));
         bondsIn += BOND;
+    }
+
+    function _insert(bytes32 id) private {
+        adapterIds.push(id);
+        for (uint256 at = adapterIds.length - 1; adapterIds[at] < adapterIds[at - 1]; --at) {
+            (adapterIds[at], adapterIds[at - 1]) = (adapterIds[at - 1], adapterIds[at]);
+        }
+    }
+
+    /// @dev The base, and all adapters but those that retired too long ago.
+    function _claimable() private view returns (bytes32[] memory some) {
+        some = new bytes32[](adapterIds.length);
+        uint256 count = 1;
+        for (uint256 a = 1; a < adapterIds.length; ++a) {
+            uint64 until = models.termsOf(adapterIds[a]).claimableUntil;
+            if (until == 0 || block.timestamp < until) some[count++] = adapterIds[a];
+        }
+        assembly ("memory-safe") {
+            mstore(some, count)
+        }
+    }
+
+    function _numOffered() private view returns (uint256 count) {
+        for (uint256 a = 1; a < adapterIds.length; ++a) {
+            if (models.adapterOf(adapterIds[a]).retiredAt == 0) ++count;
+        }
     }
 
     function retire(uint256 which) external {
         bytes32 id = adapterIds[within(which, 1, adapterIds.length - 1)];
-        if (models.adapterOf(id).retiredAt != 0) return;
+        if (models.adapterOf(id).retiredAt != 0 || _numOffered() == 2) return;
         _retire(id);
     }
 

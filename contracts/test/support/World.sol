@@ -23,9 +23,6 @@ abstract contract World is Checks {
     uint256 internal constant STRANGER_KEY = 0x1005;
 
     bytes32 internal constant BASE = 0;
-    bytes32 internal constant ONE = bytes32(uint256(1));
-    bytes32 internal constant TWO = bytes32(uint256(2));
-    bytes32 internal constant BARE = bytes32(uint256(3));
 
     uint128 internal constant OPEN = 1e18;
     uint128 internal constant MIN_STAKE = 1_000 * OPEN;
@@ -58,6 +55,10 @@ abstract contract World is Checks {
     IAttributionRewards internal rewards;
     bytes32 internal first;
     bytes32 internal second;
+    // Ids in ascending order.
+    bytes32 internal ONE;
+    bytes32 internal TWO;
+    bytes32 internal BARE;
 
     function setUp() public virtual {
         vm.warp(100 days);
@@ -104,11 +105,28 @@ abstract contract World is Checks {
         second = datanets.create(name2, secondTreasury, 0, "CC-BY-4.0");
         vm.stopPrank();
         _fund(maker);
+        bytes32[] memory ids = _manifests(maker, 1, 3);
+        uint32[] memory even = _weights(1_000_000);
         vm.startPrank(maker);
-        models.register(ONE, "base", "artifact", "index", _ids(first, second), _weights(600_000, 400_000), 100_000);
-        models.register(TWO, "base", "artifact", "index", _ids(first), _weights(1_000_000), 0);
-        models.register(BARE, "base", "artifact", "", new bytes32[](0), new uint32[](0), 50_000);
+        ONE = models.register(ids[0], "base", "a", "index", _ids(first, second), _weights(600_000, 400_000), 100_000);
+        TWO = models.register(ids[1], "base", "b", "index", _ids(first), even, 0);
+        BARE = models.register(ids[2], "base", "c", "", new bytes32[](0), new uint32[](0), 50_000);
         vm.stopPrank();
+    }
+
+    function _adapterId(address owner, bytes32 manifest) internal pure returns (bytes32) {
+        return keccak256(abi.encode(owner, manifest));
+    }
+
+    /// @dev The manifests from `least` on, in the order of the ids that their adapters have as `owner`'s.
+    function _manifests(address owner, uint256 least, uint256 count) internal pure returns (bytes32[] memory sorted) {
+        sorted = new bytes32[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            sorted[i] = bytes32(least + i);
+            for (uint256 at = i; at > 0 && _adapterId(owner, sorted[at]) < _adapterId(owner, sorted[at - 1]); --at) {
+                (sorted[at], sorted[at - 1]) = (sorted[at - 1], sorted[at]);
+            }
+        }
     }
 
     function values() internal pure returns (Values memory) {
