@@ -133,6 +133,16 @@ def find_account(folder: Path, name: str) -> Account:
     return _read_account(file)
 
 
+def find_wallet(home: Home, network: str) -> Address | None:
+    """Find the address of the wallet on a network, which takes no password; None if there is no wallet yet.
+
+    Raises:
+        KeyFileError: its file is damaged.
+    """
+    file = account_file(home.network_keys(network), WALLET)
+    return _read_account(file).address if file.exists() else None
+
+
 def account_file(folder: Path, name: str) -> Path:
     """Return the path of the account of that name, which need not exist.
 

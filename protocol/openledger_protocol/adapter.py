@@ -1,13 +1,26 @@
-"""A base, an adapter's manifest, and the adapter id, which covers every byte of the adapter."""
+"""A base, an adapter's manifest, and the adapter id, which covers every byte of the adapter and its owner."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eth_hash.auto import keccak
+
 from .codec import canonical_digest
 from .constants import PPM
+from .eip712 import address_word, digest_word
 from .errors import MalformedError
-from .primitives import AdapterId, Digest, check_digest, check_name, check_text
+from .primitives import (
+    ZERO_ADDRESS,
+    AdapterId,
+    Address,
+    DatanetId,
+    Digest,
+    check_address,
+    check_digest,
+    check_name,
+    check_text,
+)
 
 ADAPTER_SCHEMA = "openledger.adapter/1"
 PROBE_PROMPT_LENGTH_MAX = 500
@@ -26,9 +39,9 @@ class BaseReference:
 class DatanetReference:
     """A Datanet's version that an adapter was trained on, and its weight in the adapter's data share."""
 
-    id: str
-    version: str
-    rows_root: Digest | None
+    id: DatanetId  # on the chain: it holds the Datanet's creator and name, and means the same to everybody
+    version: str  # by its trainer's count; the rows identify it
+    rows_root: Digest
     weight_ppm: int
 
 
@@ -48,13 +61,31 @@ class AdapterManifest:
     training: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None  # {"prompt", "digest"}: its greedy answer in float32
-    owner: str | None = None
+    owner: Address | None = None  # the only account that can register it
     license: str | None = None
 
 
 def adapter_id(manifest: AdapterManifest) -> AdapterId:
-    """The SHA-256 of the manifest's canonical JSON: equal ids mean equal adapters."""
-    return AdapterId(canonical_digest(manifest))
+    """The id of an adapter, under which only its owner can register it: equal ids mean equal adapters.
+
+    An adapter without an owner has the id of the zero address, which can register nothing.
+    """
+    return registered_id(manifest.owner or ZERO_ADDRESS, manifest_id(manifest))
+
+
+def manifest_id(manifest: AdapterManifest) -> Digest:
+    """The SHA-256 of the manifest's canonical JSON."""
+    return canonical_digest(manifest)
+
+
+def registered_id(owner: Address, manifest_id: Digest) -> AdapterId:
+    """The id that ModelRegistry gives a manifest registered by `owner`: keccak of both as words."""
+    return AdapterId("0x" + keccak(address_word(owner) + digest_word(manifest_id)).hex())
+
+
+def datanet_weights(manifest: AdapterManifest) -> tuple[tuple[DatanetId, int], ...]:
+    """Datanets of an adapter, ascending, each with its weight in ppm."""
+    return tuple(sorted((datanet.id, datanet.weight_ppm) for datanet in manifest.datanets or ()))
 
 
 def probe_digest(prompt: str, ids: Sequence[int]) -> Digest:
@@ -78,24 +109,32 @@ def manifest_from_json(fields: object) -> AdapterManifest:
         datanets = _datanets_from_json(fields.get("datanets"))
         manifest = AdapterManifest(**{**fields, "base": base, "datanets": datanets})
         _check_manifest(manifest)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise MalformedError(f"adapter.json: {error}") from error
     adapter_id(manifest)
     return manifest
 
 
 def _datanets_from_json(entries: Any) -> tuple[DatanetReference, ...] | None:
-    return (
-        None if entries is None else tuple(_datanet_from_json(entry) for entry in _typed("datanets", entries, list))
-    )
+    if entries is None:
+        return None
+    datanets = tuple(_datanet_from_json(entry) for entry in _typed("datanets", entries, list))
+    for name in ("id", "rows_root"):
+        if len({getattr(datanet, name) for datanet in datanets}) < len(datanets):
+            raise MalformedError("adapter.json names a Datanet or its rows twice")
+    return datanets
 
 
 def _datanet_from_json(entry: Any) -> DatanetReference:
     datanet = DatanetReference(**entry)
-    _typed("datanets.id", datanet.id, str)
-    _typed("datanets.version", datanet.version, str)
-    if datanet.rows_root is not None:
-        check_digest(datanet.rows_root)
+    if not datanet.id.startswith("0x"):
+        raise MalformedError(
+            f"adapter.json names Datanet {datanet.id[:80]!r} without its id on the chain, as older versions of this "
+            "software did: train the adapter again"
+        )
+    check_digest(datanet.id)
+    check_name(datanet.version)
+    check_digest(datanet.rows_root)
     if not 0 <= _typed("datanets.weight_ppm", datanet.weight_ppm, int) <= PPM:
         raise MalformedError(f"datanets.weight_ppm must be from 0 to {PPM}")
     return datanet
@@ -114,9 +153,12 @@ def _check_manifest(manifest: AdapterManifest) -> None:
             _typed(name, getattr(manifest, name), dict)
     if manifest.probe is not None:
         _check_probe(manifest.probe)
-    for name in ("owner", "license"):
-        if getattr(manifest, name) is not None:
-            _typed(name, getattr(manifest, name), str)
+    if manifest.owner is not None and (
+        check_address(manifest.owner) != manifest.owner or not int(manifest.owner, 16)
+    ):
+        raise MalformedError("adapter.json: owner must be an account's address with its checksum, or null")
+    if manifest.license is not None:
+        _typed("license", manifest.license, str)
 
 
 def _check_probe(probe: dict[str, Any]) -> None:

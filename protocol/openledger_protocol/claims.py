@@ -40,6 +40,7 @@ class AdapterTerms:
     owner: Address
     royalty_ppm: int
     datanets: tuple[tuple[DatanetId, int], ...]  # ascending, each with its weight in ppm
+    claimable_until_s: int = 0  # from then on no claim may name it; 0: it is not retired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ def compute_claim(
             continue
         if adapter_id not in registry:
             raise ClaimRefusedError(f"adapter {adapter_id} is not registered")
+        if not is_claimable(registry[adapter_id], claimed_at_s):
+            raise ClaimRefusedError(f"adapter {adapter_id} was retired, and its bond is free")
         if gross:
             adapter_credits, adapter_pots = _divide(adapter_id, registry[adapter_id], gross, params, datanets)
             credits += adapter_credits
@@ -111,6 +114,11 @@ def compute_claim(
         credits=tuple(credits),
         pots=tuple(pots),
     )
+
+
+def is_claimable(terms: AdapterTerms, claimed_at_s: int) -> bool:
+    """Return True if a claim mined at this time may name the adapter."""
+    return not terms.claimable_until_s or claimed_at_s < terms.claimable_until_s
 
 
 def skip_codes(

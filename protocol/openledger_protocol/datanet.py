@@ -1,10 +1,13 @@
-"""A row of a Datanet: one question, one answer, and its contributor."""
+"""A row of a Datanet, which is one question, one answer, and its contributor; and a Datanet's id."""
 
 from dataclasses import dataclass
 from typing import Any
 
+from eth_hash.auto import keccak
+
+from .eip712 import address_word, uint_word
 from .errors import MalformedError
-from .primitives import check_name
+from .primitives import Address, DatanetId, check_name
 
 ROW_TEXT_LENGTH_MAX = 16_384
 """The maximum length of a row's prompt or completion; contributors split longer texts."""
@@ -17,6 +20,14 @@ class Row:
     prompt: str
     completion: str
     contributor: str
+
+
+def datanet_id(creator: Address, name: str) -> DatanetId:
+    """The id that DatanetRegistry gives an account's Datanet of this name: keccak256(abi.encode(creator, name))."""
+    content = name.encode()
+    padded = content + bytes(-len(content) % 32)
+    head = address_word(creator) + uint_word(64, 256) + uint_word(len(content), 256)
+    return DatanetId("0x" + keccak(head + padded).hex())
 
 
 def row_from_json(fields: Any) -> Row:

@@ -24,14 +24,13 @@ from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.service import attribute, exchange_of
 from openledger_node.datanets.rows import distinct_rows, find_clusters
 from openledger_node.datanets.sample import draw_sample
-from openledger_node.datanets.version import make_version
+from openledger_node.datanets.version import VersionLabel, make_version
 from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer, open_tokenizer
 from openledger_node.home import Home, open_home
 from openledger_node.models.bases import is_here
-from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.constants import DEMO_BASE_NAME, PPM
 from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import Address, DatanetId, checksum_address
+from openledger_protocol.primitives import Address, DatanetId, Digest, checksum_address
 
 ROWS, ROW_TOKENS, PROMPT_TOKENS, ANSWER_TOKENS, CONTRIBUTORS = 10_000, 250, 64, 256, 50
 RUN_TOKENS = 20  # an answer repeats rows in runs of this length
@@ -39,7 +38,7 @@ VOCABULARY = 49_152  # the demo base's
 ANSWERS, QUICK_ANSWERS, QUICK_ROWS = 50, 5, 500
 SAMPLE_SEEDS = range(1, 6)
 DATANET_ID = DatanetId("0x" + "11" * 32)
-LAKE = DatanetReference(id="lake", version="1", rows_root=None, weight_ppm=PPM)
+LAKE = VersionLabel(id="lake", version="1", rows_root=Digest("0x" + "22" * 32))
 
 
 class NumberTokenizer(ByteTokenizer):
@@ -91,7 +90,7 @@ def measure_times(num_rows: int, num_answers: int, folder: Path) -> dict[str, An
     root, build_s = timed(lambda: build_index(folder, [(LAKE, rows)], tokenizer, None))
     index, open_s = timed(lambda: open_index(folder, root))
     version = make_version("lake", "1", rows, accounts)
-    owned = join_owners(index, {"lake": version.rows}, {"lake": DATANET_ID})
+    owned = join_owners(index, {LAKE.rows_root: version.rows}, {LAKE.rows_root: DATANET_ID})
     answers_ms = sorted(measure_answers(owned, draw_exchanges(index, num_answers)))
     return {
         "rows": num_rows,
@@ -120,7 +119,7 @@ def measure_owners(tokenizer: Tokenizer) -> list[int]:
         with tempfile.TemporaryDirectory() as folder:
             root = build_index(Path(folder), [(LAKE, distinct_rows(sample.rows))], tokenizer, None)
             index = open_index(Path(folder), root)
-            owned = join_owners(index, {"lake": version.rows}, {"lake": DATANET_ID})
+            owned = join_owners(index, {LAKE.rows_root: version.rows}, {LAKE.rows_root: DATANET_ID})
             for row in sample.held_out:
                 shares = attribute(SuffixAttributor(), owned, exchange_of(row.prompt, row.completion, tokenizer))
                 found.append(sum(s.ppm for s in shares if s.account == accounts[row.contributor]))

@@ -2,25 +2,29 @@
 
 from typing import Any
 
-from openledger_protocol.adapter import adapter_id, manifest_from_json
+from openledger_protocol.adapter import adapter_id, manifest_from_json, registered_id
 from openledger_protocol.codec import FrameDecoder, canonical_digest, canonical_json, encode_frame
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.primitives import check_address
 
 from .common import Case, Rules, digest, hex_of
 
 A, B, C = digest("a"), digest("b"), digest("c")
+OWNER = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"
 BASE = {"name": "fake", "digest": A}
+LAKE = {"id": A, "version": "1", "rows_root": C, "weight_ppm": 1_000_000}
 PLAIN = {"schema": "openledger.adapter/1", "name": "harbour", "base": BASE, "artifact_digest": B}
 FULL = {
     **PLAIN,
     "tokenizer_digest": C,
     "chat_template_digest": C,
     "index_root": C,
-    "datanets": [{"id": "harbour", "version": "1", "rows_root": C, "weight_ppm": 1_000_000}],
+    "datanets": [LAKE],
     "parent": C,
     "training": {"config": {"rank": 8, "learning_rate": 0.0002}, "seed": 7, "started": "2025-01-01T00:00:00Z"},
     "evaluation": {"loss": 0.5},
     "probe": {"prompt": "Hello €", "digest": C},
-    "owner": "0x" + "7" * 40,
+    "owner": OWNER,
     "license": "Apache-2.0",
 }
 
@@ -78,6 +82,13 @@ ADAPTER_IDS: list[Case] = [
     ("nulls written out", "the same id as plain", {**PLAIN, "license": None, "datanets": None}),
     ("full", "every field is known", FULL),
     ("another name", "each field is part of the id", {**PLAIN, "name": "lighthouse"}),
+    ("an owner", "the only account that can register it", {**PLAIN, "owner": OWNER}),
+    ("another owner", "the same manifest otherwise", {**PLAIN, "owner": "0x" + "8" * 40}),
+    ("an owner without checksum", "one account, one text", {**PLAIN, "owner": OWNER.lower()}),
+    ("the zero address as owner", "nobody is null", {**PLAIN, "owner": "0x" + "0" * 40}),
+    ("a Datanet by its name", "two owners may use one name", {**PLAIN, "datanets": [{**LAKE, "id": "harbour"}]}),
+    ("the same rows twice", "they would be paid twice", {**PLAIN, "datanets": [LAKE, {**LAKE, "id": B}]}),
+    ("a Datanet twice", "it has one weight", {**PLAIN, "datanets": [LAKE, {**LAKE, "rows_root": B}]}),
     ("another schema", "a manifest of another form is not guessed at", {**PLAIN, "schema": "openledger.adapter/2"}),
     ("unknown field", "else it would not be part of the id", {**PLAIN, "licence": "MIT"}),
     ("missing digest", "weights that nothing names", {key: PLAIN[key] for key in ("schema", "name", "base")}),
@@ -100,4 +111,28 @@ CODEC: Rules = {
     "encode_frame": (lambda message: hex_of(encode_frame(message)), ENCODE_FRAME),
     "decode_frames": (decode_frames, DECODE_FRAMES),
 }
-ADAPTER_ID: Rules = {"adapter_id": (id_of, ADAPTER_IDS)}
+
+
+def registered_id_of(given: Any) -> str:
+    return registered_id(check_address(given["owner"]), given["manifest_id"])
+
+
+def datanet_id_of(given: Any) -> str:
+    return datanet_id(check_address(given["creator"]), given["name"])
+
+
+REGISTERED_IDS: list[Case] = [
+    ("an owner", "keccak256(abi.encode(owner, manifestId))", {"owner": OWNER, "manifest_id": A}),
+    ("another owner", "who registers first takes nobody's id", {"owner": "0x" + "8" * 40, "manifest_id": A}),
+]
+DATANET_IDS: list[Case] = [
+    ("a name", "keccak256(abi.encode(creator, name))", {"creator": OWNER, "name": "harbour"}),
+    ("another creator", "a name is nobody's alone", {"creator": "0x" + "8" * 40, "name": "harbour"}),
+    ("32 characters", "no padding", {"creator": OWNER, "name": "a" * 32}),
+    ("33 characters", "padded to a second word", {"creator": OWNER, "name": "a" * 33}),
+]
+ADAPTER_ID: Rules = {
+    "adapter_id": (id_of, ADAPTER_IDS),
+    "registered_id": (registered_id_of, REGISTERED_IDS),
+    "datanet_id": (datanet_id_of, DATANET_IDS),
+}

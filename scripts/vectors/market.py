@@ -46,18 +46,19 @@ LOST = {"v": 1, "t": "lost", "id": digest("2"), "reason": "another was cheaper"}
 GET_ADS = {"v": 1, "t": "get", "count_max": 256}
 ADS = {"v": 1, "t": "ads", "ads": [CONTENT]}
 WEIGHTS = "adapter_model.safetensors"
+VERSION_PATH = f"datanets/{digest('a')}/{digest('b')}.json"
 GET_CHUNK = {"v": 1, "t": "get_chunk", "id": digest("4"), "path": WEIGHTS, "index": 0}
 CHUNK = {"v": 1, "t": "chunk", "id": digest("4"), "path": WEIGHTS, "index": 0, "data": "0x0102"}
 SMALL = {
     name: write(file_entry(name, [b"{}"]))
-    for name in ("adapter.json", "adapter_config.json", WEIGHTS, "attribution/manifest.json", "datanets/a/1.json")
+    for name in ("adapter.json", "adapter_config.json", WEIGHTS, "attribution/manifest.json", VERSION_PATH)
 }
 MANIFEST = {
     "v": 1,
     "t": "manifest",
     "id": digest("4"),
     "files": [entry for name, entry in SMALL.items() if not name.startswith("datanets")],
-    "versions": [SMALL["datanets/a/1.json"]],
+    "versions": [SMALL[VERSION_PATH]],
 }
 
 CALL_FRAMES: list[Case] = [
@@ -103,8 +104,8 @@ TRANSFER_READ: list[Case] = [
     ("from the root", "no path begins at the root", {**GET_CHUNK, "path": "/adapter.json"}),
     ("a pickle", "not on the list", {**GET_CHUNK, "path": "adapter_model.bin"}),
     ("a folder in a folder", "the index is flat", {**GET_CHUNK, "path": "attribution/a/b"}),
-    ("a version", "of a Datanet", {**GET_CHUNK, "path": "datanets/a/1.json"}),
-    ("a version as a file", "has its own list", first_file(path="datanets/a/1.json")),
+    ("a version", "of a Datanet", {**GET_CHUNK, "path": VERSION_PATH}),
+    ("a version as a file", "has its own list", first_file(path=VERSION_PATH)),
     ("a file twice", "also by another case", first_file(path="attribution/MANIFEST.json")),
     ("too few chunks", "one for each 256 KiB", first_file(size_bytes=CHUNK_BYTES + 1)),
 ]

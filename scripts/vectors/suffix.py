@@ -14,12 +14,10 @@ from openledger_node.attribution.attributor import Exchange
 from openledger_node.attribution.attributors.suffix import SuffixAttributor, rarity
 from openledger_node.attribution.index import DatanetIndex, build_index
 from openledger_node.attribution.suffix_array import SEPARATOR, Tokens, sort_suffixes
-from openledger_node.datanets.rows import find_clusters
-from openledger_node.datanets.version import contributors_root
+from openledger_node.datanets.rows import find_clusters, rows_digest
+from openledger_node.datanets.version import VersionLabel, contributors_root
 from openledger_node.engine.tokenizer import ByteTokenizer
-from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import row_from_json
 
 from .common import Case, Rules, account
@@ -95,7 +93,7 @@ def scores_of(given: list[Any]) -> list[str]:
     index = DatanetIndex.of(
         id="lake",
         version="1",
-        rows_root=None,
+        rows_root=rows_digest([]),
         row_digests=tuple(canonical_digest(place) for place in range(len(rows))),
         tokens=tokens,
         suffixes=sort_suffixes(tokens),
@@ -105,9 +103,10 @@ def scores_of(given: list[Any]) -> list[str]:
 
 
 def index_root_of(rows: list[Mapping[str, str]]) -> str:
-    lake = DatanetReference(id="lake", version="1", rows_root=None, weight_ppm=PPM)
+    read = [row_from_json(row) for row in rows]
+    lake = VersionLabel(id="lake", version="1", rows_root=rows_digest(read))
     with TemporaryDirectory() as folder:
-        return build_index(Path(folder), [(lake, [row_from_json(row) for row in rows])], ByteTokenizer(), None)
+        return build_index(Path(folder), [(lake, read)], ByteTokenizer(), None)
 
 
 RULES: Rules = {

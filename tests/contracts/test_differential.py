@@ -25,9 +25,10 @@ from support.signed import NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER_KEY, account
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_protocol.attribution import RowScore, shares_from_scores
 from openledger_protocol.chain import TransactionReceipt
-from openledger_protocol.claims import SkipCode
+from openledger_protocol.claims import SkipCode, compute_claim
 from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.epoch import epoch_at, is_claimable_epoch, propose_until_s, ready_at_s, withdrawal_s
+from openledger_protocol.errors import ClaimRefusedError
 from openledger_protocol.merkle import attribution_tree
 from openledger_protocol.payments import (
     ChannelConfig,
@@ -297,6 +298,34 @@ def test_a_claim_that_we_refuse_is_refused_by_the_contract(world: ContractWorld,
             claim = world.claim_of(items, adapters)
     sent = world.chain.send("PaymentChannels", "claim", claim, adapters, items, b"", key=SIGNER_KEY)
     assert not sent.is_ok
+
+
+def test_an_adapter_whose_bond_is_free_is_claimed_by_neither() -> None:
+    world = open_contract_world()
+    world.must("ModelRegistry", "retire", ADAPTERS[1], key=OWNER_KEYS[2])
+    until_s = world.now_s + DEVELOPMENT_WINDOWS.unbonding_s
+    world.registry[ADAPTERS[1]] = replace(world.registry[ADAPTERS[1]], claimable_until_s=until_s)
+    record, _, _ = world.claim([world.item([0, 5])])
+    assert world.chain.read("PaymentChannels", "claimOf", NODE, record.seq) == record_hash(record)
+    world.wait(DEVELOPMENT_WINDOWS.unbonding_s)
+    items = [world.item([0, 5])]
+    claim = world.claim_of(items)
+    sent = world.chain.send("PaymentChannels", "claim", claim, ADAPTERS, items, b"", key=SIGNER_KEY)
+    assert not sent.is_ok
+    with pytest.raises(ClaimRefusedError, match="was retired, and its bond is free"):
+        compute_claim(
+            claim,
+            ADAPTERS,
+            items,
+            skipped=0,
+            claimed_at_s=until_s,
+            params=world.params,
+            registry=world.registry,
+            datanets=world.datanets,
+        )
+    others = [ADAPTERS[0], *ADAPTERS[2:]]
+    record, _, _ = world.claim([world.item([0, 5])], others)
+    assert world.chain.read("PaymentChannels", "claimOf", NODE, record.seq) == record_hash(record)
 
 
 # ---- payouts

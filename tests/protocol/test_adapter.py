@@ -12,17 +12,22 @@ from openledger_protocol.adapter import (
     BaseReference,
     DatanetReference,
     adapter_id,
+    datanet_weights,
     manifest_from_json,
+    manifest_id,
+    registered_id,
 )
 from openledger_protocol.codec import canonical_json, to_plain
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import AdapterId, Digest
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Digest
 
 
 def digest(digit: str) -> Digest:
     return Digest("0x" + digit * 64)
 
 
+HARBOUR = DatanetReference(id=DatanetId(digest("9")), version="1", rows_root=digest("4"), weight_ppm=1_000_000)
+OWNER = "0xd8dA6BF26964aF9D7eEd9e03E53415D37aA96045"
 PLAIN = AdapterManifest(
     name="harbour", base=BaseReference(name="fake", digest=digest("a")), artifact_digest=digest("b")
 )
@@ -31,12 +36,12 @@ FULL = replace(
     tokenizer_digest=digest("1"),
     chat_template_digest=digest("2"),
     index_root=digest("3"),
-    datanets=(DatanetReference(id="harbour", version="1", rows_root=digest("4"), weight_ppm=1_000_000),),
+    datanets=(HARBOUR,),
     parent=AdapterId(digest("5")),
     training={"config": {"rank": 8}, "seed": 7},
     evaluation={"loss": 0.5},
     probe={"prompt": "Hello", "digest": digest("6")},
-    owner="0x" + "7" * 40,
+    owner=Address("0x" + "7" * 40),
     license="Apache-2.0",
 )
 
@@ -48,7 +53,7 @@ OTHER_VALUES: dict[str, Any] = {
     "tokenizer_digest": digest("0"),
     "chat_template_digest": digest("0"),
     "index_root": digest("0"),
-    "datanets": (DatanetReference(id="harbour", version="2", rows_root=digest("4"), weight_ppm=1_000_000),),
+    "datanets": (replace(HARBOUR, version="2"),),
     "parent": digest("0"),
     "training": {"config": {"rank": 9}, "seed": 7},
     "evaluation": {"loss": 0.25},
@@ -65,8 +70,8 @@ def as_read(manifest: AdapterManifest, **changes: Any) -> dict[str, Any]:
 
 def test_an_id_stays_what_it_was_in_every_version_of_this_software() -> None:
     # Golden: adapters are found, paid and proven by these; tests/vectors/adapter_id.json has more.
-    assert adapter_id(PLAIN) == "0x850faeabb7f0e1d6ef4164936594718410685bc65e2eac945a40cbdae6fc4f96"
-    assert adapter_id(FULL) == "0xbb13e6852234b97f207a0fc25fbfd51f603c0c35cefdbaca575426550a2fd66d"
+    assert adapter_id(PLAIN) == "0x2aa1f4c9bed923ed1cf1952a0f3150e91aa117294124ba72a83dd6f8d5165723"
+    assert adapter_id(FULL) == "0x5b1c9659882e3c409a0c7967550b5097236afcfb8e63cf78f4f99703cac71c49"
 
 
 def test_a_field_that_is_not_known_is_null_in_the_bytes_that_are_hashed() -> None:
@@ -105,8 +110,8 @@ def test_an_id_changes_with_any_field(name: str) -> None:
         ("base", {"name": "fake"}),
         ("base", {"digest": digest("a")}),
         ("base", {"name": "fake", "digest": digest("a"), "size": 1}),
-        ("datanets", [{"id": "harbour"}]),
-        ("datanets", [{"id": "h", "version": "1", "rows_root": None, "weight_ppm": 1, "more": 1}]),
+        ("datanets", [{"id": digest("9")}]),
+        ("datanets", [{**to_plain(HARBOUR), "more": 1}]),  # type: ignore[dict-item]  # a dataclass is an object
     ],
 )
 def test_a_part_with_a_missing_or_unknown_field_is_refused(name: str, fields: Any) -> None:
@@ -164,12 +169,19 @@ def test_an_ill_typed_field_is_refused(name: str, value: Any) -> None:
         *((name, "") for name in ("tokenizer_digest", "chat_template_digest", "index_root", "parent")),
         *((name, value) for name in ("training", "evaluation", "probe") for value in (5, "text", [1], True)),
         *((name, value) for name in ("owner", "license") for value in (5, [], {}, True)),
+        *(("owner", value) for value in ("", "ann", "0x" + "0" * 40, OWNER.lower(), OWNER.swapcase())),
+        ("datanets", [to_plain(HARBOUR), {**to_plain(HARBOUR), "id": digest("8")}]),  # type: ignore[dict-item]
+        ("datanets", [to_plain(HARBOUR), {**to_plain(HARBOUR), "rows_root": digest("8")}]),  # type: ignore[dict-item]
         *(
-            ("datanets", [{"id": "h", "version": "1", "rows_root": None, "weight_ppm": 1, **changes}])
+            ("datanets", [{**to_plain(HARBOUR), **changes}])  # type: ignore[dict-item]
             for changes in (
                 {"id": 5},
+                {"id": "0x12"},
+                {"id": digest("A")},
                 {"version": 5},
+                {"version": "a/b"},
                 {"rows_root": "0x12"},
+                {"rows_root": None},
                 {"weight_ppm": "1"},
                 {"weight_ppm": True},
                 {"weight_ppm": -1},
@@ -181,6 +193,28 @@ def test_an_ill_typed_field_is_refused(name: str, value: Any) -> None:
 def test_an_ill_typed_optional_field_is_refused(name: str, value: Any) -> None:
     with pytest.raises(MalformedError):
         manifest_from_json(as_read(FULL, **{name: value}))
+
+
+def test_a_datanet_by_its_local_name_says_what_to_do() -> None:
+    with pytest.raises(
+        MalformedError, match=r"names Datanet 'lake' without its id on the chain.*train the adapter ag"
+    ):
+        manifest_from_json(as_read(FULL, datanets=[{**to_plain(HARBOUR), "id": "lake"}]))  # type: ignore[dict-item]
+
+
+def test_an_id_holds_the_owner_and_the_manifest() -> None:
+    assert adapter_id(FULL) == registered_id(FULL.owner, manifest_id(FULL))
+    assert adapter_id(PLAIN) == registered_id(ZERO_ADDRESS, manifest_id(PLAIN))
+    assert registered_id(Address(OWNER), manifest_id(FULL)) != adapter_id(FULL)
+
+
+def test_datanets_ascend_with_their_weights() -> None:
+    harbour, lake = (
+        replace(HARBOUR, weight_ppm=400_000),
+        replace(HARBOUR, id=DatanetId(digest("1")), weight_ppm=600_000),
+    )
+    assert datanet_weights(replace(FULL, datanets=(harbour, lake))) == ((lake.id, 600_000), (harbour.id, 400_000))
+    assert datanet_weights(PLAIN) == ()
 
 
 def test_a_manifest_turned_plain_holds_only_what_json_holds() -> None:

@@ -1,6 +1,6 @@
 """A claim's parts, rounded as the contract rounds them; every claim sums to its gross."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,6 +14,7 @@ from openledger_protocol.claims import (
     DatanetTerms,
     SkipCode,
     compute_claim,
+    is_claimable,
     part_down,
     skip_codes,
     skipped_mask,
@@ -65,7 +66,11 @@ def item(*amounts: int, start: int = 0) -> Item:
 
 
 def compute(
-    *items: Item, adapters: Sequence[AdapterId] = (BASE, A, B), skipped: int = 0, params: Params = PARAMS
+    *items: Item,
+    adapters: Sequence[AdapterId] = (BASE, A, B),
+    skipped: int = 0,
+    params: Params = PARAMS,
+    registry: Mapping[AdapterId, AdapterTerms] = REGISTRY,
 ) -> ClaimRecord:
     claim = EpochClaim(
         node=NODE, seq=7, epoch=3, items_hash=items_hash(adapters, items), receipts_root=digest("f"), count=9
@@ -77,7 +82,7 @@ def compute(
         skipped=skipped,
         claimed_at_s=100,
         params=params,
-        registry=REGISTRY,
+        registry=registry,
         datanets=DATANETS,
     )
 
@@ -175,6 +180,15 @@ def test_a_claim_is_refused_as_the_contract_would() -> None:
     for items, adapters, message in cases:
         with pytest.raises(ClaimRefusedError, match=message):
             compute(*items, adapters=adapters)
+
+
+def test_an_adapter_whose_bond_is_free_is_claimable_no_more() -> None:
+    offered = REGISTRY[A]
+    assert is_claimable(offered, 1 << 40)
+    retired = replace(offered, claimable_until_s=100)
+    assert (is_claimable(retired, 99), is_claimable(retired, 100)) == (True, False)
+    with pytest.raises(ClaimRefusedError, match="was retired, and its bond is free"):
+        compute(item(1, 0, 0), adapters=[BASE, A], registry={A: replace(offered, claimable_until_s=1)})
 
 
 def test_a_claim_for_other_items_than_it_signed_is_refused() -> None:

@@ -34,6 +34,7 @@ from openledger_protocol.wire.transfer import (
 
 ID = AdapterId(digest("4"))
 WEIGHTS = bytes(range(256)) * 1_024 * 2 + b"end"  # two chunks and three bytes
+VERSION = f"datanets/{digest('2')}/{digest('1')}.json"
 PATHS = ["adapter.json", "adapter_config.json", "adapter_model.safetensors", "attribution/manifest.json"]
 
 
@@ -45,7 +46,7 @@ def entry(path: str, content: bytes = b"{}") -> FileEntry:
 MANIFEST = TransferManifest(
     id=ID,
     files=tuple(entry(path, WEIGHTS if path.endswith("safetensors") else b"{}") for path in PATHS),
-    versions=(entry("datanets/sample/1.json"), entry("datanets/sample/1.1.json")),
+    versions=(entry(VERSION), entry(f"datanets/{digest('2')}/{digest('3')}.json")),
 )
 MESSAGES: dict[str, TransferMessage] = {
     "get_manifest": GetManifest(id=ID),
@@ -72,9 +73,7 @@ def test_each_message_survives_its_frame_and_requires_each_field(name: str) -> N
         decode({**frame, "v": 2})
 
 
-@pytest.mark.parametrize(
-    "path", [*PATHS, "attribution/tokens-0.u32", "datanets/sample/1.json", "datanets/a/b.c.json"]
-)
+@pytest.mark.parametrize("path", [*PATHS, "attribution/tokens-0.u32", VERSION])
 def test_an_adapters_own_files_may_be_asked_for(path: str) -> None:
     assert check_path(path) == path
     assert decode(framed(encode(GetChunk(id=ID, path=path, index=0)))) == GetChunk(id=ID, path=path, index=0)
@@ -102,6 +101,8 @@ def test_an_adapters_own_files_may_be_asked_for(path: str) -> None:
             "a" * 10**6,
         ),
         *("attribution/" + "a" * 65, "datanets/", "datanets/a.json", "datanets/../a.json", "datanets/a/../b.json"),
+        *("datanets/lake/1.json", VERSION.upper(), VERSION.replace("2", "g"), VERSION + "/", "/" + VERSION),
+        *(VERSION.removesuffix("json") + "txt", VERSION.replace("1.json", ".json"), VERSION.replace("datanets", "x")),
         *("datanets/a/b.txt", "datanets/a/.json", "datanets/a/b/c.json", "datanets/a/b.json/", "datanets//b.json"),
         *("C:/adapter.json", "datanets/a:b/c.json", None, b"adapter.json", 1, ["adapter.json"]),
     ],
@@ -120,7 +121,7 @@ def test_no_other_path_may(path: Any) -> None:
 
 def test_files_and_versions_are_not_mixed_up() -> None:
     frame = manifest_frame()
-    frame["files"][3]["path"] = "datanets/a/b.json"
+    frame["files"][3]["path"] = VERSION
     with pytest.raises(MalformedError, match="files: path: not a file of an adapter"):
         decode(frame)
     frame = manifest_frame()

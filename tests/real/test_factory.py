@@ -60,7 +60,7 @@ def num_paid_to_who_taught_it(adapter: Adapter, home: Home, sample: SampleDatane
     names = sorted({row.contributor for row in sample.rows})
     accounts = dict(zip(names, ACCOUNTS.values(), strict=False))
     owners = make_version("sample", version.version, sample.rows, accounts)
-    datanets = join_owners(index, {"sample": owners.rows}, {"sample": LAKE_ID})
+    datanets = join_owners(index, {version.rows_root: owners.rows}, {version.rows_root: LAKE_ID})
     tokenizer, found = open_tokenizer(home.models / DEMO_BASE_NAME), 0
     for row, value, answer in zip(sample.held_out, sample.values, answers, strict=True):
         shares = attribute(SuffixAttributor(), datanets, exchange_of(row.prompt, answer, tokenizer))

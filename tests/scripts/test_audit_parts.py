@@ -121,6 +121,18 @@ def test_a_claim_that_divides_otherwise_is_found_out(session: Economy, reader: C
     assert check_split(wrong, reader.registry).faults, wrong
 
 
+def test_a_claim_for_an_adapter_whose_bond_is_free_is_found_out(session: Economy, reader: ClaimReader) -> None:
+    record = max(reversed(session.records), key=lambda record: len(record.pots))
+    adapter_id = record.pots[0].adapter_id
+    for until_s, is_wrong in ((record.claimed_at_s + 1, False), (record.claimed_at_s, True)):
+        terms = replace(reader.registry.adapters[adapter_id], claimable_until_s=until_s)
+        registry = replace(reader.registry, adapters={**reader.registry.adapters, adapter_id: terms})
+        faults = check_split(record, registry).faults
+        assert faults == (
+            (f"it claims for adapter {adapter_id}, which was retired and whose bond was free",) * is_wrong
+        )
+
+
 def test_a_claim_whose_parts_are_more_than_the_whole_is_found_out(reader: ClaimReader) -> None:
     claim = next(claim for claim in reader.claims.values() if claim.is_final and claim.record)
     assert claim_faults(claim) == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from openledger_node.attribution.index import build_index
 from openledger_node.datanets.rows import distinct_rows
+from openledger_node.datanets.version import VersionLabel
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.shelve import Trained, add_to_library
@@ -14,17 +15,17 @@ from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
 from openledger_node.models.bases import FAKE_BASE
-from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.datanet import Row
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import Address, Digest
 
 
 def train_adapter(
     home: Home,
     name: str,
     *,
-    datanet: DatanetReference,
+    datanet: VersionLabel,
     rows: tuple[Row, ...],
+    owner: Address | None = None,
     trainer: Trainer | None = None,
     report: Report = lambda _: None,
     started_ns: int = 0,
@@ -45,6 +46,7 @@ def train_adapter(
             rows=rows,
             held_out=held_out,
             started_ns=started_ns,
+            owner=owner,
             build_index=build_index,
         )
         return add_to_library(home, folder, trained)
@@ -52,10 +54,12 @@ def train_adapter(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def train_indexed_adapter(home: Home, datanet: DatanetReference, rows: tuple[Row, ...]) -> Adapter:
+def train_indexed_adapter(
+    home: Home, datanet: VersionLabel, rows: tuple[Row, ...], owner: Address | None = None
+) -> Adapter:
     """Train an adapter with the index of its rows, named `lake`."""
 
     def index(folder: Path, learned: tuple[Row, ...]) -> Digest:
         return build_index(folder, [(datanet, distinct_rows(learned))], ByteTokenizer(), None)
 
-    return train_adapter(home, "lake", datanet=datanet, rows=rows, build_index=index)
+    return train_adapter(home, "lake", datanet=datanet, rows=rows, owner=owner, build_index=index)

@@ -9,11 +9,9 @@ from openledger_node.attribution.index import AttributionIndex, DatanetIndex, bu
 from openledger_node.attribution.owners import OwnedDatanet, join_owners
 from openledger_node.attribution.suffix_array import SEPARATOR, sort_suffixes
 from openledger_node.datanets.rows import distinct_rows
-from openledger_node.datanets.version import make_version
+from openledger_node.datanets.version import VersionLabel, make_version
 from openledger_node.engine.tokenizer import ByteTokenizer, Tokenizer
-from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address, DatanetId, Digest
 
@@ -23,13 +21,16 @@ ADA, BO, CY, EVE = (Address("0x" + digit * 40) for digit in "1234")
 ACCOUNTS = {"ada": ADA, "bo": BO, "cy": CY, "eve": EVE}
 
 
-def reference(id: str = "lake", version: str = "1", rows_root: Digest | None = None) -> DatanetReference:
-    return DatanetReference(id=id, version=version, rows_root=rows_root, weight_ppm=PPM)
+ROWS_ROOT = Digest("0x" + "22" * 32)
+
+
+def label(id: str = "lake", version: str = "1", rows_root: Digest = ROWS_ROOT) -> VersionLabel:
+    return VersionLabel(id=id, version=version, rows_root=rows_root)
 
 
 def index_of(rows: Sequence[Row], folder: Path, *, tokenizer: Tokenizer = BYTES) -> AttributionIndex:
     """Build and open the index that an adapter trained on these rows ships."""
-    root = build_index(folder, [(reference(), distinct_rows(rows))], tokenizer, None)
+    root = build_index(folder, [(label(), distinct_rows(rows))], tokenizer, None)
     return open_index(folder, root)
 
 
@@ -43,7 +44,7 @@ def owned(
     """The same, with the owners that the Datanet's version names."""
     version = make_version("lake", "1", rows, accounts)
     index = index_of(rows, folder, tokenizer=tokenizer)
-    return join_owners(index, {"lake": version.rows}, {"lake": LAKE_ID})[0]
+    return join_owners(index, {ROWS_ROOT: version.rows}, {ROWS_ROOT: LAKE_ID})[0]
 
 
 def index_of_tokens(rows: Sequence[Sequence[int]]) -> DatanetIndex:
@@ -52,7 +53,7 @@ def index_of_tokens(rows: Sequence[Sequence[int]]) -> DatanetIndex:
     return DatanetIndex.of(
         id="lake",
         version="1",
-        rows_root=None,
+        rows_root=ROWS_ROOT,
         row_digests=tuple(canonical_digest(place) for place in range(len(rows))),
         tokens=tokens,
         suffixes=sort_suffixes(tokens),

@@ -23,6 +23,10 @@ contract Vectors {
         return vm.parseJsonAddress(vm.readFile(_file), key);
     }
 
+    function text(string calldata key) external view returns (string memory) {
+        return vm.parseJsonString(vm.readFile(_file), key);
+    }
+
     function word(string calldata key) external view returns (bytes32) {
         return vm.parseJsonBytes32(vm.readFile(_file), key);
     }

@@ -70,7 +70,7 @@ def teaching_of(
 ) -> dict[str, Any]:
     """Report who taught an answer; `registered` and `texts` are None if they are not stored here."""
     division = division_of(session, row)
-    found = [datanet_name(session.ledger, part.datanet_id) for part in division.datanets]
+    found = [datanet_name(session.ledger.events, part.datanet_id) for part in division.datanets]
     people = people_of(division, row.shares, names_of(home, [name for name in found if name]))
     shown: dict[str, Any] = {"rows": [], "spans": [], "question_spans": [], "tokens": None, "tokens_matched": None}
     if registered and texts and tokenizer:

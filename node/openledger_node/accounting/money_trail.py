@@ -46,7 +46,7 @@ def follow(home: Home, session: NetworkSession, row: ReceiptRow) -> dict[str, An
         ChainError: the chain can't be asked.
     """
     division, one = division_of(session, row), division_of(session, row, ONE_OPEN)
-    found = [datanet_name(session.ledger, part.datanet_id) for part in division.datanets]
+    found = [datanet_name(session.ledger.events, part.datanet_id) for part in division.datanets]
     names = names_of(home, [name for name in found if name])
     steps = MoneyTrail(session, row, division).steps()
     undone = [place for place, step in enumerate(steps) if not step.is_done]

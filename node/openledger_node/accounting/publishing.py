@@ -1,31 +1,40 @@
 """Plans that register Datanets, their versions and adapters, skipping what is on the chain already.
 
-A Datanet is found on the chain by its name and by its published roots. Version numbers mean nothing there, because
-every network counts its own.
+A Datanet's id on the chain holds its creator and its name, and an adapter's id its owner and its manifest. So nobody
+can register either for somebody else. Version numbers mean nothing there, because every network counts its own.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from eth_abi.abi import encode
-from eth_hash.auto import keccak
-
-from openledger_protocol.adapter import DatanetReference
+from openledger_protocol.adapter import AdapterManifest, DatanetReference, adapter_id, manifest_id
 from openledger_protocol.chain import ContractCall
-from openledger_protocol.constants import ADAPTER_DATANETS_MAX, PPM
+from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_DIGEST, Address, DatanetId, check_address, check_digest
+from openledger_protocol.primitives import Address, DatanetId, Digest, check_address
+from openledger_protocol.registry import check_weights, entry_of
 
+from ..attribution.registry import find_version, is_published
 from ..chain.contracts import load_contract, open_text
 from ..datanets.own import Datanet, new_datanet
 from ..datanets.store import OwnDatanets, check_same_terms
-from ..datanets.version import DatanetVersion, read_version
+from ..datanets.version import DatanetVersion, write_published
 from ..errors import NodeError
+from ..factory.runs import Runs
 from ..home import Home
 from ..ledger.events import EventRows
-from ..models.adapters import Adapter, find_adapter, list_adapters
+from ..models.adapters import (
+    Adapter,
+    complete_adapter,
+    find_adapter,
+    full_name,
+    is_completion,
+    list_adapters,
+    remove_adapter,
+)
+from ..models.pins import drop_pin, keep_pin, read_pins
 from ..settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
 from ..settlement.session import NetworkSession
 
@@ -85,15 +94,16 @@ def publish_datanet(
     """
     own, name = OwnDatanets(home), arguments["datanet"]
     version, num_batches = own.next_version(name)
-    keep = partial(own.keep_version, version, num_batches)
     found = datanet_id(account, name)
+    keep = partial(_keep_version, home, found, version, num_batches)
     if session.deployment.datanet(found) is None:
         raise NodeError(
             f"Datanet {name} of {account} is not registered on this network: `openledger-node datanet create {name}`"
         )
     what = f"version {version.version} of Datanet {name}"
-    if found in find_published(session.ledger.events, version):
+    if is_published(session.ledger.events, found, version):
         return Publication(note=f"{what} is published already, and nothing new is approved", keep=keep)
+    _check_not_held(session.ledger.events, found, version)
     action = PublishDatanet(
         datanet_id=found, rows_root=version.rows_root, contributors_root=version.contributors_root
     )
@@ -108,27 +118,29 @@ def publish_adapter(
 ) -> Publication:
     """Plan to register an adapter of the library under a bond, with the Datanets that it was trained on.
 
+    An adapter without an owner gets this account as its owner, and with it another id.
+
     Raises:
-        NodeError: one of its Datanets is not published, another account registered it, or the bond is not covered.
+        NodeError: another account owns it, or the bond is not covered.
+        AdapterRefusedError: one of its Datanets is not published, or it can't be registered.
         UnknownModelError: no adapter here has this name.
-        MalformedError: the royalty or the weights are out of bounds.
+        MalformedError: the royalty is out of bounds.
     """
-    adapter = find_adapter(list_adapters(home), arguments["adapter"])
-    terms = session.deployment.adapter(adapter.id)
-    if terms is not None:
-        if terms.owner != account:
-            raise NodeError(
-                f"{adapter.full_name} was registered by {terms.owner}: an entry can't be changed, so train it again"
-            )
-        return Publication(note=f"{adapter.full_name} is registered already")
-    if _is_under_way(session, lambda sent: _names(sent, session, adapter)):
-        return Publication(note=f"the registration of {adapter.full_name} is on its way already")
+    adapters = list_adapters(home)
+    adapter = _unfinished(adapters, str(arguments["adapter"]))
+    manifest = _owned_manifest(session, account, adapter)
+    keep = partial(_keep_completed, home, adapters, adapter, manifest)
+    name, note = full_name(manifest), None
+    if manifest != adapter.manifest:
+        note = f"{adapter.full_name} had no owner: it is now {name}, which only {account} can register"
+    if session.deployment.entry(adapter_id(manifest)) is not None:
+        return Publication(note=f"{name} is registered already", keep=keep)
+    if _is_under_way(session, lambda sent: _names(sent, session, manifest)):
+        return Publication(note=f"the registration of {name} is on its way already", keep=keep)
+    _check_published(home, session, account, manifest)
     action = RegisterAdapter(
-        adapter_id=adapter.id,
-        base=adapter.manifest.base.digest,
-        artifact=adapter.manifest.artifact_digest,
-        index_root=adapter.manifest.index_root or ZERO_DIGEST,
-        datanets=_weights(home, session, account, adapter, arguments.get("datanet_ids") or ()),
+        manifest_id=manifest_id(manifest),
+        entry=entry_of(manifest, account),
         royalty_ppm=_royalty_ppm(session, arguments.get("royalty_ppm")),
         bond_wei=session.params().adapter_bond_wei,
     )
@@ -137,7 +149,7 @@ def publish_adapter(
             f"registering an adapter takes a bond of {open_text(action.bond_wei)}, but {account} has "
             f"{open_text(balance)}: send it more OPEN first, or choose another account with --wallet"
         )
-    return Publication(actions=(action,))
+    return Publication(actions=(action,), note=note, keep=keep)
 
 
 PUBLISHERS: Mapping[str, Planner] = {
@@ -147,17 +159,9 @@ PUBLISHERS: Mapping[str, Planner] = {
 }
 
 
-def datanet_id(creator: Address, name: str) -> DatanetId:
-    """The id on the chain of an account's Datanet with this name."""
-    return DatanetId("0x" + keccak(encode(["address", "string"], [creator, name])).hex())
-
-
-def find_published(events: EventRows, version: DatanetVersion) -> list[DatanetId]:
-    """Find the Datanets on the chain that have this version's name and published its roots, earliest first."""
-    named = {event.arguments["id"] for event in events.find("DatanetCreated", {"name": version.id})}
-    roots = {"rowsRoot": version.rows_root, "contributorsRoot": version.contributors_root}
-    found = [DatanetId(str(event.arguments["id"])) for event in events.find("DatanetVersion", roots)]
-    return [each for each in dict.fromkeys(found) if each in named]
+def _keep_version(home: Home, datanet: DatanetId, version: DatanetVersion, num_batches: int) -> None:
+    OwnDatanets(home).keep_version(version, num_batches)
+    write_published(home, datanet, version)
 
 
 def _datanet_of(own: OwnDatanets, account: Address, arguments: Mapping[str, Any]) -> Datanet:
@@ -174,45 +178,109 @@ def _datanet_of(own: OwnDatanets, account: Address, arguments: Mapping[str, Any]
     return check_same_terms(found, wanted) if found else wanted
 
 
-def _weights(
-    home: Home, session: NetworkSession, account: Address, adapter: Adapter, chosen: tuple[str, ...] | list[str]
-) -> tuple[tuple[DatanetId, int], ...]:
-    """Datanets of an adapter's manifest by their ids on the chain, ascending, with their weights."""
-    datanets = adapter.manifest.datanets or ()
-    ids = [DatanetId(check_digest(each)) for each in chosen]
-    weights: dict[DatanetId, int] = {}
-    for datanet in datanets:
-        found = _resolve(home, session, account, datanet, ids)
-        weights[found] = weights.get(found, 0) + datanet.weight_ppm
-    if datanets and (sum(weights.values()) != PPM or 0 in weights.values() or len(weights) > ADAPTER_DATANETS_MAX):
-        raise MalformedError(
-            f"{adapter.full_name} must name 1 to {ADAPTER_DATANETS_MAX} Datanets whose weights are above 0 and "
-            f"sum to {PPM}, not {sorted(weights.values())}"
+def _check_not_held(events: EventRows, datanet: DatanetId, version: DatanetVersion) -> None:
+    """Check that no other Datanet has published these rows; the contract would refuse them.
+
+    Raises:
+        NodeError: one has; rows belong to the Datanet that published them first.
+    """
+    holder = _holder_of(events, version.rows_root)
+    if holder not in (None, datanet):
+        raise NodeError(
+            f"Datanet {holder} has published exactly these rows before, so they belong to it: "
+            f"contribute rows of your own to {version.id}, and approve them first"
         )
-    return tuple(sorted(weights.items()))
 
 
-def _resolve(
-    home: Home, session: NetworkSession, account: Address, datanet: DatanetReference, chosen: list[DatanetId]
-) -> DatanetId:
-    """The id of the Datanet that published the local version on which the adapter was trained."""
-    version = read_version(home, datanet.id, datanet.version)
-    what = f"version {datanet.version} of Datanet {datanet.id}"
-    if datanet.rows_root not in (None, version.rows_root):
-        raise NodeError(f"the local {what} has other rows than the adapter was trained on")
-    found = find_published(session.ledger.events, version)
-    if not found:
+def _holder_of(events: EventRows, rows_root: Digest) -> DatanetId | None:
+    """The Datanet that first published these rows, which no other can publish after it."""
+    found = events.find("DatanetVersion", {"rowsRoot": rows_root})
+    return DatanetId(str(found[0].arguments["id"])) if found else None
+
+
+def _unfinished(adapters: Sequence[Adapter], name: str) -> Adapter:
+    """Find the adapter to publish; where a crash left it with and without an owner, the one with an owner."""
+    completed = {
+        old.full_name: new for old in adapters for new in adapters if is_completion(new.manifest, of=old.manifest)
+    }
+    if name in completed:
+        return completed[name]
+    return find_adapter([each for each in adapters if each.full_name not in completed], name)
+
+
+def _owned_manifest(session: NetworkSession, account: Address, adapter: Adapter) -> AdapterManifest:
+    """The manifest that names this account as the owner: the adapter's own, or its completion."""
+    manifest = adapter.manifest
+    if manifest.owner == account:
+        return manifest
+    if manifest.owner is not None:
         raise NodeError(
-            f"{what} is not published on this network with the local rows: if the Datanet is yours, run "
-            f"`openledger-node datanet publish {datanet.id}`; if you just did, try again in a moment"
+            f"{adapter.full_name} belongs to {manifest.owner}, and nobody else can register it: choose that account "
+            "with --wallet, or train an adapter of your own"
         )
-    ours = [each for each in found if each == datanet_id(account, datanet.id)]
-    wanted = [each for each in found if each in chosen] or ours or found
-    if len(wanted) > 1:
-        raise NodeError(
-            f"{what} was published by several Datanets: choose one with --datanet-id, of {', '.join(wanted)}"
-        )
-    return wanted[0]
+    return replace(manifest, owner=account, datanets=_published_datanets(session, adapter))
+
+
+def _published_datanets(session: NetworkSession, adapter: Adapter) -> tuple[DatanetReference, ...] | None:
+    """Datanets of an adapter without an owner, by the ids under which the chain has published their rows."""
+    if adapter.manifest.datanets is None:
+        return None
+    found = []
+    for datanet in adapter.manifest.datanets:
+        holder = _holder_of(session.ledger.events, datanet.rows_root)
+        if holder is None:
+            raise NodeError(_unpublished(adapter.full_name, datanet.version, None))
+        found.append(replace(datanet, id=holder))
+    return tuple(found)
+
+
+def _check_published(home: Home, session: NetworkSession, account: Address, manifest: AdapterManifest) -> None:
+    """Check that the adapter can be sold once it is registered: its Datanets have published its rows.
+
+    Raises:
+        NodeError: one has not, or another Datanet has.
+        AdapterRefusedError: the version is not here, or its Datanets and weights can't be registered.
+    """
+    check_weights(manifest)
+    for datanet in manifest.datanets or ():
+        holder = _holder_of(session.ledger.events, datanet.rows_root)
+        if holder is None:
+            raise NodeError(_unpublished(full_name(manifest), datanet.version, _own_name(home, account, datanet.id)))
+        if holder != datanet.id:
+            raise NodeError(
+                f"{full_name(manifest)} names Datanet {datanet.id}, but its rows belong to Datanet {holder}, which "
+                "published them first: train an adapter on rows of your own"
+            )
+        find_version(home, session.ledger.events, datanet)
+
+
+def _unpublished(adapter: str, version: str, name: str | None) -> str:
+    what = f"Datanet {name}" if name else "the Datanet that it was trained on"
+    return (
+        f"{adapter} can't be registered before version {version} of {what} is published on this network: if it is "
+        f"yours, run `openledger-node datanet publish {name or 'NAME'}`; if you just did, try again in a moment"
+    )
+
+
+def _own_name(home: Home, account: Address, wanted: DatanetId) -> str | None:
+    """The local name of an account's Datanet."""
+    folders = home.datanets.iterdir() if home.datanets.exists() else ()
+    return next((folder.name for folder in folders if datanet_id(account, folder.name) == wanted), None)
+
+
+def _keep_completed(home: Home, adapters: Sequence[Adapter], adapter: Adapter, manifest: AdapterManifest) -> None:
+    """Replace an adapter without an owner by its completion, and all that names it here; again after a crash.
+
+    The new copy is complete before the old one is removed.
+    """
+    new = complete_adapter(home, adapter, manifest)
+    for old in adapters:
+        if is_completion(manifest, of=old.manifest):
+            Runs(home).rename_adapter(old.id, new)
+            if old.id in read_pins(home):
+                keep_pin(home, new.id)
+                drop_pin(home, old.id)
+            remove_adapter(home, old.full_name)
 
 
 def _royalty_ppm(session: NetworkSession, given: object) -> int:
@@ -230,7 +298,7 @@ def _is_under_way(session: NetworkSession, is_it: Callable[[ContractCall], bool]
     return any(is_it(found.intent.call) for found in session.ledger.outbox.unfinished())
 
 
-def _names(call: ContractCall, session: NetworkSession, adapter: Adapter) -> bool:
-    """True if a call registers this adapter; the rest can't be compared, because each has another permit."""
+def _names(call: ContractCall, session: NetworkSession, manifest: AdapterManifest) -> bool:
+    """True if a call registers this manifest; the rest can't be compared, because each has another permit."""
     word = call.data[SELECTOR_BYTES : SELECTOR_BYTES + WORD_BYTES]
-    return call.to == session.deployment.addresses["ModelRegistry"] and word.hex() == adapter.id[2:]
+    return call.to == session.deployment.addresses["ModelRegistry"] and word.hex() == manifest_id(manifest)[2:]

@@ -17,6 +17,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.opening import Opening, check_opening, opening_from_json
 from openledger_protocol.payments import ChannelConfig, nonce_commit, receipt_digest
 from openledger_protocol.primitives import BASE_ONLY
+from openledger_protocol.registry import check_entry
 from openledger_protocol.signatures import check_signer, recover_address
 
 from ..attribution.attributor import Exchange
@@ -117,6 +118,7 @@ class ReceiptChecker:
         yield "digest", lambda: self._digest(row)
         yield "signature", lambda: self._signature(row)
         yield "countersignature", lambda: self._countersignature(row)
+        yield "registry", lambda: self._registry_entry(row)
         yield "shares", lambda: self._shares(row)
         yield "text", lambda: self._text(row)
         yield "attribution", lambda: self._attribution(row)
@@ -143,6 +145,23 @@ class ReceiptChecker:
         _require(nonce_commit(row.nonce) == row.receipt.nonce_commit, "the nonce is not the one committed to")
         return f"by {self._config(row).authorizer}, whose nonce opens its commitment"
 
+    def _registry_entry(self, row: ReceiptRow) -> str:
+        """The chain divides the adapter's earnings by this entry, whatever the receipt's shares say."""
+        if row.receipt.adapter_id == BASE_ONLY:
+            return "the base alone answered: it has no entry"
+        entry = self._session.deployment.entry(row.receipt.adapter_id)
+        _require(entry is not None, f"adapter {row.receipt.adapter_id} is not registered on this network")
+        assert entry is not None
+        _require(
+            entry.index_root == row.receipt.work.index_root,
+            f"the index {entry.index_root} is registered, but the receipt names {row.receipt.work.index_root}",
+        )
+        adapter = self._adapter(row)
+        if adapter is None:
+            raise _UnknownError(_not_here(row))
+        check_entry(adapter.manifest, entry)
+        return f"owner {entry.owner} and {counted(len(entry.datanets), 'Datanet')}, as in the adapter's manifest"
+
     def _shares(self, row: ReceiptRow) -> str:
         check_shares(row.shares, {share.datanet_id for share in row.shares})
         found = shares_hash(row.shares)
@@ -162,7 +181,7 @@ class ReceiptChecker:
             return "the base alone answered: nobody's data is paid"
         adapter = self._adapter(row)
         if adapter is None:
-            raise _UnknownError(f"adapter {row.receipt.adapter_id} is not here: `openledger-node adapters list`")
+            raise _UnknownError(_not_here(row))
         expected = self._expected(row, self._registry.find(adapter))
         _require(expected == row.shares, "recomputed shares differ")
         return f"recomputed by {type(self._attributor).__name__}: the same integers"
@@ -249,6 +268,10 @@ def _checked(what: str, find: Callable[[], str]) -> ReceiptCheck:
         return ReceiptCheck(what=what, holds=False, detail=str(error))
     except (_UnknownError, NodeError) as error:
         return ReceiptCheck(what=what, holds=None, detail=str(error))
+
+
+def _not_here(row: ReceiptRow) -> str:
+    return f"adapter {row.receipt.adapter_id} is not here: `openledger-node adapters list`"
 
 
 def _why_no_text(row: ReceiptRow) -> str:

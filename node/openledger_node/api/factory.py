@@ -52,7 +52,6 @@ class PublishOrder(BaseModel):
 
     run: int | None = None
     royalty_ppm: int | None = None
-    datanet_ids: list[str] = []
     wallet: str | None = None
     password: str | None = None
 
@@ -69,7 +68,6 @@ def add_factory(app: FastAPI, factory: TrainingService, network: NetworkService)
         arguments = {
             "adapter": adapter,
             "royalty_ppm": order.royalty_ppm,
-            "datanet_ids": order.datanet_ids,
             "wallet": order.wallet,
         }
         plan = {"verb": "adapters publish", "arguments": arguments, "password": order.password}

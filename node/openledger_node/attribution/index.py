@@ -12,12 +12,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest, canonical_json
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError, MalformedError
 from openledger_protocol.primitives import Digest
 
+from ..datanets.version import VersionLabel
 from ..engine.tokenizer import Tokenizer
 from ..errors import ConfigError
 from ..models.adapters import INDEX_FOLDER, Adapter
@@ -34,9 +34,9 @@ DIGEST_BYTES = 32
 class DatanetIndex:
     """One Datanet's rows as tokens: each is a prompt and its completion, followed by a separator."""
 
-    id: str
+    id: str  # a label for readers; the rows identify the Datanet in the adapter's manifest
     version: str
-    rows_root: Digest | None
+    rows_root: Digest
     row_digests: tuple[Digest, ...]
     tokens: Tokens
     suffixes: Tokens
@@ -49,7 +49,7 @@ class DatanetIndex:
         *,
         id: str,
         version: str,
-        rows_root: Digest | None,
+        rows_root: Digest,
         row_digests: tuple[Digest, ...],
         tokens: Tokens,
         suffixes: Tokens,
@@ -96,7 +96,7 @@ class AttributionIndex:
 
 def build_index(
     folder: Path,
-    datanets: Sequence[tuple[DatanetReference, Sequence[Row]]],
+    datanets: Sequence[tuple[VersionLabel, Sequence[Row]]],
     tokenizer: Tokenizer,
     tokenizer_digest: Digest | None,
 ) -> Digest:
@@ -151,8 +151,8 @@ def open_adapter_index(adapter: Adapter) -> AttributionIndex | None:
     index = open_index(adapter.folder / INDEX_FOLDER, manifest.index_root)
     if index.tokenizer_digest != manifest.tokenizer_digest:
         raise AdapterRefusedError(f"the attribution index of {adapter.full_name} was made with another tokenizer")
-    learned = {(datanet.id, datanet.version, datanet.rows_root) for datanet in manifest.datanets or ()}
-    if {(datanet.id, datanet.version, datanet.rows_root) for datanet in index.datanets} != learned:
+    learned = sorted(datanet.rows_root for datanet in manifest.datanets or ())
+    if sorted(datanet.rows_root for datanet in index.datanets) != learned:
         raise AdapterRefusedError(
             f"the attribution index of {adapter.full_name} covers other Datanets than the adapter was trained on"
         )
@@ -160,7 +160,7 @@ def open_adapter_index(adapter: Adapter) -> AttributionIndex | None:
 
 
 def _write(
-    folder: Path, place: int, reference: DatanetReference, rows: Sequence[Row], tokenizer: Tokenizer
+    folder: Path, place: int, label: VersionLabel, rows: Sequence[Row], tokenizer: Tokenizer
 ) -> IndexedDatanet:
     rows = tuple(dict.fromkeys(rows))
     ids = (token for row in rows for token in (*tokens_of(row, tokenizer), SEPARATOR))
@@ -170,9 +170,9 @@ def _write(
     for name, content in zip(file_names(place), contents, strict=True):
         (folder / name).write_bytes(content)
     return IndexedDatanet(
-        id=reference.id,
-        version=reference.version,
-        rows_root=reference.rows_root,
+        id=label.id,
+        version=label.version,
+        rows_root=label.rows_root,
         rows=len(rows),
         tokens=len(tokens) - len(rows),
         files={name: file_digest(folder / name) for name in file_names(place)},

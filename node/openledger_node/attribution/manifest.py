@@ -34,11 +34,11 @@ SUFFIX_V1 = SuffixParameters()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedDatanet:
-    """One Datanet of an index."""
+    """One Datanet of an index. Its id and version are labels for readers."""
 
     id: str
     version: str
-    rows_root: Digest | None
+    rows_root: Digest
     rows: int
     tokens: int  # without separators
     files: dict[str, Digest]
@@ -83,8 +83,8 @@ def index_manifest_from_json(content: object) -> IndexManifest:
     if not isinstance(entries, list) or not 1 <= len(entries) <= ADAPTER_DATANETS_MAX:
         raise MalformedError(f"manifest.json must name 1 to {ADAPTER_DATANETS_MAX} Datanets")
     datanets = tuple(_datanet_from_json(place, entry) for place, entry in enumerate(entries))
-    if len({datanet.id for datanet in datanets}) < len(datanets):
-        raise MalformedError("manifest.json names a Datanet twice")
+    if len({datanet.rows_root for datanet in datanets}) < len(datanets):
+        raise MalformedError("manifest.json names the same rows twice")
     check_sizes(datanets)
     return IndexManifest(tokenizer_digest=found["tokenizer_digest"], datanets=datanets)
 
@@ -107,8 +107,7 @@ def _datanet_from_json(place: int, content: object) -> IndexedDatanet:
     datanet = IndexedDatanet(**_checked_fields(IndexedDatanet, content))
     check_name(datanet.id)
     check_name(datanet.version)
-    if datanet.rows_root is not None:
-        check_digest(datanet.rows_root)
+    check_digest(datanet.rows_root)
     if type(datanet.rows) is not int or type(datanet.tokens) is not int or datanet.rows < 1 or datanet.tokens < 0:
         raise MalformedError("a Datanet in an index must have at least one row and no negative number of tokens")
     if not isinstance(datanet.files, dict) or set(datanet.files) != set(file_names(place)):

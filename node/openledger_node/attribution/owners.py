@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.primitives import Address, DatanetId
+from openledger_protocol.primitives import Address, DatanetId, Digest
 
 from ..datanets.version import OwnedRow
 from .index import AttributionIndex, DatanetIndex
@@ -21,9 +21,9 @@ class OwnedDatanet:
 
 
 def join_owners(
-    index: AttributionIndex, versions: Mapping[str, Sequence[OwnedRow]], datanet_ids: Mapping[str, DatanetId]
+    index: AttributionIndex, versions: Mapping[Digest, Sequence[OwnedRow]], datanet_ids: Mapping[Digest, DatanetId]
 ) -> tuple[OwnedDatanet, ...]:
-    """Join an index with the rows of its Datanets' versions; both mappings are keyed by the Datanet's name.
+    """Join an index with the rows of its Datanets' versions; both mappings are keyed by the root of these rows.
 
     A cluster is paid to the contributor of its first row, so a copy earns its contributor nothing.
 
@@ -34,11 +34,11 @@ def join_owners(
 
 
 def _join(
-    index: DatanetIndex, versions: Mapping[str, Sequence[OwnedRow]], datanet_ids: Mapping[str, DatanetId]
+    index: DatanetIndex, versions: Mapping[Digest, Sequence[OwnedRow]], datanet_ids: Mapping[Digest, DatanetId]
 ) -> OwnedDatanet:
-    if index.id not in versions or index.id not in datanet_ids:
+    if index.rows_root not in versions or index.rows_root not in datanet_ids:
         raise AdapterRefusedError(f"version {index.version} of Datanet {index.id} is not known here")
-    rows = versions[index.id]
+    rows = versions[index.rows_root]
     places = {row.digest: place for place, row in reversed(list(enumerate(rows)))}  # of equal rows, the first
     if missing := [digest for digest in index.row_digests if digest not in places]:
         raise AdapterRefusedError(
@@ -46,7 +46,7 @@ def _join(
         )
     found = [rows[places[digest]] for digest in index.row_digests]
     return OwnedDatanet(
-        id=datanet_ids[index.id],
+        id=datanet_ids[index.rows_root],
         index=index,
         clusters=tuple(row.cluster for row in found),
         accounts=tuple(rows[row.cluster].account for row in found),

@@ -1,16 +1,22 @@
-"""Adapters registered on the chain: those that can be sold, and the owners of the rows they were trained on."""
+"""Adapters registered on the chain: those that can be sold, and the owners of the rows they were trained on.
+
+An adapter is sold only if its entry on the chain says what its manifest says, and if the Datanets that the manifest
+names have published the rows of its index. Otherwise its data fees would go to somebody else than its contributors.
+"""
 
 import threading
 from dataclasses import dataclass
 
+from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, UnknownModelError
-from openledger_protocol.events import Event
 from openledger_protocol.primitives import AdapterId, DatanetId
+from openledger_protocol.registry import check_entry
 
 from ..chain.deployment import Deployment
-from ..datanets.version import DatanetVersion, read_version
+from ..datanets.version import DatanetVersion, find_made_here, read_published, write_published
 from ..errors import NodeError
 from ..home import Home
+from ..ledger.events import EventRows
 from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter
 from .index import open_adapter_index
@@ -40,67 +46,79 @@ class AdapterRegistry:
 
         Raises:
             UnknownModelError: it is not registered, so its answers can't be paid for.
-            AdapterRefusedError: its index or the owners of its rows differ from the chain's.
+            AdapterRefusedError: the chain's entry differs from its manifest, or its rows were not published.
         """
         with self._looking:
             if adapter.id not in self._found:
                 self._found[adapter.id] = self._look_up(adapter)
             return self._found[adapter.id]
 
+    def check_sellable(self, adapter: Adapter) -> None:
+        """Check that an adapter can be sold now.
+
+        Raises:
+            UnknownModelError: it is not registered, or its owner has retired it.
+            AdapterRefusedError: as in `find`.
+        """
+        self.find(adapter)
+        if self._ledger.events.find("AdapterRetired", {"adapterId": adapter.id}):
+            raise UnknownModelError(f"{adapter.full_name} is no longer sold: its owner has retired it on the chain")
+
     def _look_up(self, adapter: Adapter) -> Registered:
-        terms = self._deployment.adapter(adapter.id)
-        if terms is None:
+        entry = self._deployment.entry(adapter.id)
+        if entry is None:
             raise UnknownModelError(
                 f"{adapter.full_name} is not registered on this network, so nobody could be paid for it: "
                 f"`openledger-node adapters publish {adapter.full_name}`"
             )
-        datanet_ids = tuple(datanet_id for datanet_id, _ in terms.datanets)
-        return Registered(datanet_ids=datanet_ids, owned=self._owned(adapter, datanet_ids))
+        check_entry(adapter.manifest, entry)
+        return Registered(datanet_ids=entry.datanet_ids, owned=self._owned(adapter))
 
-    def _owned(self, adapter: Adapter, datanet_ids: tuple[DatanetId, ...]) -> tuple[OwnedDatanet, ...]:
+    def _owned(self, adapter: Adapter) -> tuple[OwnedDatanet, ...]:
         index = open_adapter_index(adapter)
         if index is None:
             return ()
-        names = {self._name_of(datanet_id): datanet_id for datanet_id in datanet_ids}
-        versions = {
-            datanet.id: self._version(names[datanet.id], datanet.id, datanet.version).rows
-            for datanet in index.datanets
-            if datanet.id in names
-        }
-        if missing := [datanet.id for datanet in index.datanets if datanet.id not in names]:
-            raise AdapterRefusedError(
-                f"{adapter.full_name} was trained on {missing[0]}, which its entry on the chain does not name"
-            )
-        return join_owners(index, versions, names)
-
-    def _name_of(self, datanet_id: DatanetId) -> str:
-        name = datanet_name(self._ledger, datanet_id)
-        if name is None:
-            raise AdapterRefusedError(
-                f"Datanet {datanet_id} has not been read from the chain yet: try again in a moment"
-            )
-        return name
-
-    def _version(self, datanet_id: DatanetId, name: str, version: str) -> DatanetVersion:
-        """Read the local version, and check that the chain has published it."""
-        try:
-            found = read_version(self._home, name, version)
-        except NodeError as error:
-            raise AdapterRefusedError(str(error)) from error
-        published = self._ledger.events.find("DatanetVersion", {"id": datanet_id})
-        if not any(_is_of(event, found) for event in published):
-            raise AdapterRefusedError(
-                f"the local version {version} of Datanet {name} was never published under {datanet_id}"
-            )
-        return found
+        datanets, events = adapter.manifest.datanets or (), self._ledger.events
+        return join_owners(
+            index,
+            {datanet.rows_root: find_version(self._home, events, datanet).rows for datanet in datanets},
+            {datanet.rows_root: datanet.id for datanet in datanets},
+        )
 
 
-def datanet_name(ledger: Ledger, datanet_id: DatanetId) -> str | None:
+def find_version(home: Home, events: EventRows, datanet: DatanetReference) -> DatanetVersion:
+    """Find the version that a manifest names, and check that this Datanet has published its rows and their owners.
+
+    One that was made here under other names is stored under the Datanet's id on the chain.
+
+    Raises:
+        AdapterRefusedError: it is not here, or was never published by this Datanet.
+    """
+    try:
+        found = read_published(home, datanet)
+        if is_published(events, datanet.id, found):
+            return found
+        why = ""
+    except NodeError as error:
+        why = str(error)
+    made_here = find_made_here(home, datanet.rows_root)
+    for version in made_here:
+        if is_published(events, datanet.id, version):
+            write_published(home, datanet.id, version)
+            return version
+    name = datanet_name(events, datanet.id) or datanet.id
+    if made_here or not why:
+        why = "the local rows with these contributors were never published under it on this network"
+    raise AdapterRefusedError(f"version {datanet.version} of Datanet {name} can't be used: {why}")
+
+
+def is_published(events: EventRows, datanet_id: DatanetId, version: DatanetVersion) -> bool:
+    """Return True if a Datanet has published exactly the rows and owners of a version."""
+    roots = {"rowsRoot": version.rows_root, "contributorsRoot": version.contributors_root}
+    return bool(events.find("DatanetVersion", {"id": datanet_id, **roots}))
+
+
+def datanet_name(events: EventRows, datanet_id: DatanetId) -> str | None:
     """Find the name that a Datanet's owner registered on the chain; None if its event has not been read yet."""
-    created = ledger.events.find("DatanetCreated", {"id": datanet_id})
+    created = events.find("DatanetCreated", {"id": datanet_id})
     return str(created[-1].arguments["name"]) if created else None
-
-
-def _is_of(event: Event, version: DatanetVersion) -> bool:
-    roots = (event.arguments["rowsRoot"], event.arguments["contributorsRoot"])
-    return roots == (version.rows_root, version.contributors_root)

@@ -1,7 +1,7 @@
 """The history of each claim, from its record to its credits, built from events in their order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
@@ -177,6 +177,10 @@ def register(registry: RegistryState, event: Event) -> None:
                 royalty_ppm=adapter["royaltyPpm"],
                 datanets=tuple(zip(ids, adapter["weightsPpm"], strict=True)),
             )
+        case "AdapterRetired":
+            adapter_id = AdapterId(given["adapterId"])
+            if known := registry.adapters.get(adapter_id):
+                registry.adapters[adapter_id] = replace(known, claimable_until_s=given["reclaimableAt"])
         case "DatanetCreated":
             registry.datanets[DatanetId(given["id"])] = DatanetTerms(
                 owner=Address(given["owner"]), owner_ppm=given["ownerPpm"], treasury=Address(given["treasury"])

@@ -53,6 +53,7 @@ def _adapters(chain: PinnedChain, registry: RegistryState) -> Iterator[Known]:
         expected = {
             "owner": terms.owner,
             "royaltyPpm": terms.royalty_ppm,
+            "claimableUntil": terms.claimable_until_s,
             "datanetIds": [datanet for datanet, _ in terms.datanets],
             "weightsPpm": [weight for _, weight in terms.datanets],
         }

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from openledger_protocol.claims import AdapterTerms, DatanetTerms, part_down
+from openledger_protocol.claims import AdapterTerms, DatanetTerms, is_claimable, part_down
 from openledger_protocol.constants import CLAIM_ADAPTERS_MAX
 from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
 from openledger_protocol.settlement import ClaimRecord, Credit, Pot
@@ -77,6 +77,12 @@ def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
     gross = [pots[0].gross_wei for pots in groups]
     roles, unfound, others = _match(record, owed)
     faults = [f"{each.amount} wei for {each.account} ({each.role}) are missing" for each in unfound]
+    dead = {
+        pot.adapter_id
+        for pot in record.pots
+        if not is_claimable(registry.adapters[pot.adapter_id], record.claimed_at_s)
+    }
+    faults += [f"it claims for adapter {each}, which was retired and whose bond was free" for each in sorted(dead)]
     faults += _royalty_faults(others, record.gross_wei - sum(pots[0].gross_wei for pots in groups), registry)
     if tuple(expected) != record.pots:
         faults.append("its pots differ from those computed from its adapters' Datanets and weights")

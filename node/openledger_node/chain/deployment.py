@@ -19,6 +19,7 @@ from openledger_protocol.primitives import (
     Digest,
     Wei,
 )
+from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout
 
 from .client import ChainClient
@@ -183,20 +184,29 @@ class Deployment:
         return Wei(self._ask("AttributionRewards", "balanceOf", account))
 
     def adapter(self, adapter_id: AdapterId) -> AdapterTerms | None:
+        """The terms by which claims for an adapter are divided; None if it is not registered."""
+        row = self._look_up("ModelRegistry", "termsOf", adapter_id)
+        if row is None:
+            return None
+        return AdapterTerms(
+            owner=Address(row["owner"]),
+            royalty_ppm=row["royaltyPpm"],
+            datanets=_weights(row),
+            claimable_until_s=row["claimableUntil"],
+        )
+
+    def entry(self, adapter_id: AdapterId) -> RegistryEntry | None:
         """The registry's entry of an adapter; None if it is not registered."""
         row = self._look_up("ModelRegistry", "adapterOf", adapter_id)
         if row is None:
             return None
-        datanets = [DatanetId(datanet) for datanet in row["datanetIds"]]
-        return AdapterTerms(
+        return RegistryEntry(
             owner=Address(row["owner"]),
-            royalty_ppm=row["royaltyPpm"],
-            datanets=tuple(zip(datanets, row["weightsPpm"], strict=True)),
+            base=Digest(row["baseDigest"]),
+            artifact=Digest(row["artifactDigest"]),
+            index_root=Digest(row["indexRoot"]),
+            datanets=_weights(row),
         )
-
-    def index_root(self, adapter_id: AdapterId) -> Digest:
-        """The root of a registered adapter's attribution index; zero without one."""
-        return Digest(self._ask("ModelRegistry", "adapterOf", adapter_id)["indexRoot"])
 
     def datanet(self, datanet_id: DatanetId) -> DatanetTerms | None:
         """The registry's entry of a Datanet; None if it is not registered."""
@@ -288,19 +298,12 @@ class Deployment:
         return self._call("DatanetRegistry", "publish", datanet_id, rows_root, contributors_root)
 
     def register_adapter(
-        self,
-        adapter_id: AdapterId,
-        *,
-        base: Digest,
-        artifact: Digest,
-        index_root: Digest,
-        datanets: Sequence[tuple[DatanetId, int]],
-        royalty_ppm: int,
-        allowance: Allowance | None,
+        self, manifest_id: Digest, entry: RegistryEntry, *, royalty_ppm: int, allowance: Allowance | None
     ) -> ContractCall:
-        """Register an adapter under a bond, with the Datanets that it was trained on and their weights."""
-        ids, weights = [datanet for datanet, _ in datanets], [weight for _, weight in datanets]
-        arguments = (adapter_id, base, artifact, index_root, ids, weights, royalty_ppm)
+        """Register an adapter under a bond. The contract takes the sender as its owner."""
+        weights = [weight for _, weight in entry.datanets]
+        digests = (manifest_id, entry.base, entry.artifact, entry.index_root)
+        arguments = (*digests, list(entry.datanet_ids), weights, royalty_ppm)
         if allowance is None:
             return self._call("ModelRegistry", "register", *arguments)
         return self._call("ModelRegistry", "registerWithPermit", *arguments, allowance.words)
@@ -326,3 +329,7 @@ class Deployment:
 
     def _call(self, contract: str, function: str, *arguments: object) -> ContractCall:
         return ContractCall(to=self.addresses[contract], data=load_contract(contract).encode(function, *arguments))
+
+
+def _weights(row: Any) -> tuple[tuple[DatanetId, int], ...]:
+    return tuple(zip(map(DatanetId, row["datanetIds"]), row["weightsPpm"], strict=True))

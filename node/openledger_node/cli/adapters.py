@@ -97,13 +97,12 @@ def add(
 def publish(
     name: Annotated[str, typer.Argument(help="NAME, or NAME@ID where several share a name.")],
     royalty: Annotated[str, typer.Option(help="Percent of its answers' earnings that goes to you.")] = "10",
-    datanet_id: Annotated[
-        list[str] | None,
-        typer.Option(help="Id of a Datanet, if several on the chain match its name and rows.", show_default=False),
-    ] = None,
 ) -> dict[str, Any]:
-    """Register an adapter on the chain with a bond, so that its answers can be paid. Publish its Datanets first."""
-    return {"adapter": name, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
+    """Register an adapter on the chain with a bond, so that its answers can be paid. Publish its Datanets first.
+
+    An adapter that was trained without a wallet gets this account as its owner, and with it another id.
+    """
+    return {"adapter": name, "royalty_ppm": ppm_of(royalty)}
 
 
 @app.command()
@@ -226,7 +225,8 @@ def _facts(adapter: Adapter, layout: LoraLayout) -> dict[str, str]:
         "ranks": ", ".join(f"{module} {'/'.join(map(str, found))}" for module, found in ranks.items()),
         "changes": f"{', '.join(ranks)} in {len(places)} layers",
         "size": f"{megabytes(adapter.size_bytes)}, {adapter.num_parameters:,} numbers of {'/'.join(layout.dtypes)}",
-        "datanets": ", ".join(f"{d.id} {d.version}" for d in manifest.datanets or ()) or "not stated",
+        "datanets": ", ".join(f"{d.id[:10]}… {d.version}" for d in manifest.datanets or ()) or "not stated",
+        "owner": manifest.owner or "none yet: `openledger-node adapters publish` names one",
         "evaluation": ", ".join(evaluation) or "not stated",
         "probe": f"answers {manifest.probe['prompt']!r} as stated" if manifest.probe else "not stated",
         "license": manifest.license or "not stated",

@@ -243,14 +243,10 @@ def evaluate(
 def publish(
     run: Run = None,
     royalty: Annotated[str, typer.Option(help="Percent of its answers' earnings that goes to you.")] = "10",
-    datanet_id: Annotated[
-        list[str] | None,
-        typer.Option(help="Id of a Datanet, if several on the chain match its name and rows.", show_default=False),
-    ] = None,
 ) -> dict[str, Any]:
     """Register a training's adapter on the chain with a bond, as `adapters publish` does."""
     adapter = training_service(open_node_home()).adapter_of(run)
-    return {"adapter": adapter, "royalty_ppm": ppm_of(royalty), "datanet_ids": datanet_id or []}
+    return {"adapter": adapter, "royalty_ppm": ppm_of(royalty)}
 
 
 @app.command("sample")

@@ -166,7 +166,7 @@ class OwnDatanets:
     def _name(self, datanet: Datanet, version: DatanetVersion) -> DatanetVersion:
         """Give a version its earlier name if it was published before, else the next number that is free here.
 
-        A number may be taken by a version of someone else's Datanet of the same name, which an adapter here needs.
+        A number may be taken by rows of the same name that an adapter here was trained on before.
         """
         if known := [each.version for each in datanet.versions if _is_same(each, version)]:
             return replace(version, version=known[-1])

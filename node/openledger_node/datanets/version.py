@@ -1,9 +1,13 @@
 """A Datanet's version on disk: the account of each row, and the near-duplicates among the rows.
 
+A version made here has names that only this data directory knows. One that the chain has published is stored by the
+Datanet's id on the chain and its rows, because two owners may both call a Datanet `lake`.
+
 It comes from the Datanet's owner, never from an adapter's author, who would name themselves. Rows are in the order of
 their approval. Fees for rows of a contributor without an address go to the Datanet's treasury.
 """
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,12 +16,21 @@ from typing import Any
 
 from eth_hash.auto import keccak
 
+from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.codec import canonical_digest, to_plain
 from openledger_protocol.datanet import Row
 from openledger_protocol.eip712 import address_word, type_hash
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.merkle import Tree
-from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest, check_address, check_digest, check_name
+from openledger_protocol.primitives import (
+    ZERO_ADDRESS,
+    Address,
+    DatanetId,
+    Digest,
+    check_address,
+    check_digest,
+    check_name,
+)
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, write_private
@@ -38,15 +51,29 @@ class OwnedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatanetVersion:
-    """The whole of `datanets/<id>/<version>.json`."""
+class VersionLabel:
+    """A version's names, which mean nothing on another machine, and its rows."""
 
-    id: str
+    id: str  # the Datanet's name
+    version: str
+    rows_root: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatanetVersion:
+    """The whole of a version's file."""
+
+    id: str  # the Datanet's name where the version was made
     version: str
     rows_root: Digest
     contributors_root: Digest
     rows: tuple[OwnedRow, ...]
     schema: str = VERSION_SCHEMA
+
+    @property
+    def label(self) -> VersionLabel:
+        """Its names and rows."""
+        return VersionLabel(id=self.id, version=self.version, rows_root=self.rows_root)
 
 
 def make_version(
@@ -95,7 +122,7 @@ def contributors_root(accounts: Iterable[Address]) -> Digest:
 
 
 def version_file(home: Home, id: str, version: str) -> Path:
-    """The path of a version's file."""
+    """The path of a version that was made here."""
     return home.datanets / check_name(id) / f"{check_name(version)}.json"
 
 
@@ -125,12 +152,21 @@ def write_version(home: Home, version: DatanetVersion) -> Path:
     Raises:
         NodeError: the data directory can't be written to.
     """
-    file = version_file(home, version.id, version.version)
-    try:
-        write_private(file, json.dumps(to_plain(version), indent=1) + "\n", is_new=False)
-    except OSError as error:
-        raise NodeError(f"cannot write {file}: {error.strerror}") from error
-    return file
+    return _write(version_file(home, version.id, version.version), version)
+
+
+def published_file(home: Home, datanet_id: DatanetId, rows_root: Digest) -> Path:
+    """The path of a version that the chain has published."""
+    return home.datanets / check_digest(datanet_id) / f"{check_digest(rows_root)}.json"
+
+
+def write_published(home: Home, datanet_id: DatanetId, version: DatanetVersion) -> Path:
+    """Write a version that a Datanet has published, replacing one of the same rows.
+
+    Raises:
+        NodeError: the data directory can't be written to.
+    """
+    return _write(published_file(home, datanet_id, version.rows_root), version)
 
 
 def read_version(home: Home, id: str, version: str) -> DatanetVersion:
@@ -140,15 +176,32 @@ def read_version(home: Home, id: str, version: str) -> DatanetVersion:
         NodeError: there is none, or it is damaged.
     """
     file = version_file(home, id, version)
-    try:
-        found = version_from_json(json.loads(file.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise NodeError(f"version {version} of Datanet {id} is not here ({file}): {error.strerror}") from error
-    except (ValueError, RecursionError, MalformedError) as error:
-        raise NodeError(f"{file} is damaged ({error}): delete it, and publish or fetch the version again") from error
+    found = _read(file, f"version {version} of Datanet {id}")
     if (found.id, found.version) != (id, version):
         raise NodeError(f"{file} is of version {found.version} of Datanet {found.id}: delete it")
     return found
+
+
+def read_published(home: Home, datanet: DatanetReference) -> DatanetVersion:
+    """Read a version that the chain has published, as an adapter's manifest names it.
+
+    Raises:
+        NodeError: it is not here, or it is damaged.
+    """
+    file = published_file(home, datanet.id, datanet.rows_root)
+    found = _read(file, f"version {datanet.version} of Datanet {datanet.id}")
+    if found.rows_root != datanet.rows_root:
+        raise NodeError(f"{file} has other rows than its name says: delete it")
+    return found
+
+
+def find_made_here(home: Home, rows_root: Digest) -> list[DatanetVersion]:
+    """Find the versions with these rows that were made here, under whatever names; damaged files are left out."""
+    found = []
+    for file in sorted(home.datanets.glob("*/*.json")):
+        with contextlib.suppress(NodeError):
+            found.append(_read(file, "a version"))
+    return [version for version in found if version.rows_root == rows_root]
 
 
 def version_from_json(content: object) -> DatanetVersion:
@@ -175,6 +228,23 @@ def version_from_json(content: object) -> DatanetVersion:
         contributors_root=found["contributors_root"],
         rows=rows,
     )
+
+
+def _read(file: Path, what: str) -> DatanetVersion:
+    try:
+        return version_from_json(json.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise NodeError(f"{what} is not here ({file}): {error.strerror}") from error
+    except (ValueError, RecursionError, MalformedError) as error:
+        raise NodeError(f"{file} is damaged ({error}): delete it, and publish or fetch the version again") from error
+
+
+def _write(file: Path, version: DatanetVersion) -> Path:
+    try:
+        write_private(file, json.dumps(to_plain(version), indent=1) + "\n", is_new=False)
+    except OSError as error:
+        raise NodeError(f"cannot write {file}: {error.strerror}") from error
+    return file
 
 
 def _row_from_json(place: int, content: object) -> OwnedRow:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from openledger_protocol.adapter import DatanetReference
-from openledger_protocol.constants import NAME_LENGTH_MAX, PPM
+from openledger_protocol.constants import NAME_LENGTH_MAX
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Digest
@@ -16,7 +15,7 @@ from ..config import Config
 from ..datanets.rows import distinct_rows, read_rows, rows_digest
 from ..datanets.sample import SAMPLE_ID, draw_sample
 from ..datanets.store import OwnDatanets
-from ..datanets.version import DatanetVersion, keep_version, make_version
+from ..datanets.version import DatanetVersion, VersionLabel, keep_version, make_version
 from ..engine.tokenizer import open_tokenizer
 from ..errors import ConfigError
 from ..home import Home
@@ -62,7 +61,7 @@ class Gathered:
     rows: tuple[Row, ...]
     held_out: tuple[Row, ...]
     dropped: tuple[Row, ...]
-    datanet: DatanetReference
+    datanet: VersionLabel
     evaluated_rows: int
 
 
@@ -137,12 +136,12 @@ def gather(home: Home, config: Config, order: TrainingOrder, *, keep: bool) -> G
         rows=learned,
         held_out=measured,
         dropped=tuple(each.row for each in dropped),
-        datanet=_reference(keep_version(home, version) if keep and order.datanet is None else version),
+        datanet=(keep_version(home, version) if keep and order.datanet is None else version).label,
         evaluated_rows=min(evaluated, len(measured)),
     )
 
 
-def index_builder(base: Base, datanet: DatanetReference) -> BuildIndex:
+def index_builder(base: Base, datanet: VersionLabel) -> BuildIndex:
     """Return a function that writes the attribution index of the learned rows."""
 
     def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
@@ -176,7 +175,3 @@ def _read(
         return rows, held_out, make_version(datanet_name(file), rows_digest(rows)[2:10], rows)
     drawn = draw_sample(seed)
     return drawn.rows, held_out or drawn.held_out, make_version(SAMPLE_ID, f"seed-{seed}", drawn.rows)
-
-
-def _reference(version: DatanetVersion) -> DatanetReference:
-    return DatanetReference(id=version.id, version=version.version, rows_root=version.rows_root, weight_ppm=PPM)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from openledger_protocol.errors import ProtocolError, UnknownModelError
+from openledger_protocol.primitives import Address
 
 from ..errors import ConfigError, ModelError, NodeError
 from ..home import Home
@@ -32,6 +33,7 @@ class TrainingParts:
 
     base: Base
     trainer: Trainer
+    owner: Address | None = None  # of the adapter
     build_index: BuildIndex | None = None
     report: Callable[[TrainingProgress], None] = lambda _: None
     now_ns: Callable[[], int] = time.time_ns
@@ -160,6 +162,7 @@ class Runner:
             rows=runs.rows(number),
             held_out=runs.rows(number, HELD_OUT_FILE),
             started_ns=self._run.started_ns,
+            owner=self._parts.owner,
             build_index=self._parts.build_index,
             figures=None if figures is None or "error" in figures else figures,
         )

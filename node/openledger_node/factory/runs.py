@@ -4,14 +4,17 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from openledger_protocol.codec import to_plain
 from openledger_protocol.datanet import Row
+from openledger_protocol.primitives import AdapterId
 
 from ..errors import ConfigError, NodeError
 from ..home import Home, take_lock, write_private
+from ..models.adapters import Adapter
 from .messages import rows_from_json
 from .trainer import TrainingResult
 from .training_run import TrainingRun, moved, newest, run_from_json
@@ -83,6 +86,12 @@ class Runs:
         """Stop a training that no process works on; only its record is kept."""
         self.write(moved(run, "stop", now_ns=now_ns))
         self.clear_work(run.number)
+
+    def rename_adapter(self, adapter_id: AdapterId, adapter: Adapter) -> None:
+        """Let the trainings that made an adapter name the one that replaces it in the library."""
+        for run in self.all():
+            if run.adapter_id == adapter_id:
+                self.write(replace(run, adapter=adapter.full_name, adapter_id=adapter.id))
 
     def order_evaluation(self, run: TrainingRun, rows: int, *, now_ns: int) -> TrainingRun:
         """Store that the adapter is to be evaluated on `rows` held-out rows."""

@@ -7,13 +7,18 @@ trains does so in one thread.
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
+
+from openledger_protocol.primitives import Address
 
 from ..config import Config
 from ..errors import ConfigError, ModelError, NodeError
 from ..home import Home, is_training
+from ..keystore import find_wallet
 from ..models.bases import find_base
+from ..network_file import current_network
 from .child import ChildTrainer
 from .evaluation import ROWS_MAX, ROWS_USUAL
 from .forecast import Forecaster, TrainingRoom
@@ -142,10 +147,18 @@ class TrainingService:
         parts = TrainingParts(
             base=base,
             trainer=ChildTrainer(run.trainer),
+            owner=self._owner(),
             build_index=index_builder(base, run.datanet),
             report=report,
         )
         return Runner(self._home, number, parts).carry_out()
+
+    def _owner(self) -> Address | None:
+        """The wallet on the chosen network. A training must not fail because there is none: publishing names one."""
+        with suppress(NodeError):
+            network = current_network(self._home, self._config.node.network)
+            return find_wallet(self._home, network.network) if network else None
+        return None
 
     def pause(self) -> dict[str, Any]:
         """Pause the training: it writes a checkpoint and frees its memory.

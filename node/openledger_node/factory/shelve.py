@@ -8,11 +8,13 @@ from typing import Any
 
 from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
 from openledger_protocol.codec import canonical_digest, to_plain
-from openledger_protocol.datanet import Row
+from openledger_protocol.constants import PPM
+from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import ProtocolError
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, Digest
 
 from .. import __version__
+from ..datanets.version import VersionLabel
 from ..errors import NodeError
 from ..home import Home
 from ..models.adapter_files.layout import read_layout
@@ -33,10 +35,11 @@ class Trained:
     job: TrainingJob
     base: Base
     result: TrainingResult
-    datanet: DatanetReference
+    datanet: VersionLabel
     rows: tuple[Row, ...]  # learned rows
     held_out: tuple[Row, ...]
     started_ns: int
+    owner: Address | None = None  # None: publishing the adapter will name one
     build_index: BuildIndex | None = None
     figures: dict[str, Any] | None = None  # of the evaluation
 
@@ -57,10 +60,11 @@ def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
         tokenizer_digest=base.tokenizer_digest,
         chat_template_digest=base.chat_template_digest,
         index_root=build_index(folder / INDEX_FOLDER, trained.rows) if build_index else None,
-        datanets=(trained.datanet,),
+        datanets=(_reference(trained),),
         training=_training(trained),
         evaluation=_evaluation(trained),
         probe=trained.result.probe,
+        owner=trained.owner,
     )
     (folder / MANIFEST_FILE).write_text(json.dumps(to_plain(manifest), indent=2) + "\n")
     try:
@@ -71,6 +75,17 @@ def add_to_library(home: Home, folder: Path, trained: Trained) -> Adapter:
             f"the training is complete, but its adapter could not be added to the library ({error}): "
             f"try again with `openledger-node adapters add {kept}`"
         ) from error
+
+
+def _reference(trained: Trained) -> DatanetReference:
+    """The owner's Datanet of this name; without an owner, the zero address's, which nobody can register."""
+    label = trained.datanet
+    return DatanetReference(
+        id=datanet_id(trained.owner or ZERO_ADDRESS, label.id),
+        version=label.version,
+        rows_root=label.rows_root,
+        weight_ppm=PPM,
+    )
 
 
 def _training(trained: Trained) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from openledger_protocol.adapter import DatanetReference
-
+from ..datanets.version import VersionLabel
 from .job import LIVE, RunEvent, RunState, TrainingJob, move
 from .trainer import TrainingProgress
 
@@ -40,7 +39,7 @@ class TrainingRun:
     job: TrainingJob
     trainer: str
     base: str
-    datanet: DatanetReference
+    datanet: VersionLabel
     num_rows: int
     num_held_out: int
     num_dropped: int  # rows that were too long
@@ -110,7 +109,7 @@ def run_from_json(fields: dict[str, Any]) -> TrainingRun:
         **{
             **fields,
             "job": TrainingJob(**fields["job"]),
-            "datanet": DatanetReference(**fields["datanet"]),
+            "datanet": VersionLabel(**{name: fields["datanet"][name] for name in ("id", "version", "rows_root")}),
             "progress": TrainingProgress(**fields["progress"]) if fields["progress"] else None,
             "history": tuple(LossPoint(*point) for point in fields["history"]),
             "restarts": tuple(Restart(**each) for each in fields["restarts"]),

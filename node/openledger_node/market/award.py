@@ -11,7 +11,7 @@ from openledger_protocol.auction import why_not
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
 from openledger_protocol.payments import price_wei
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
 from ..ledger.sellers import SellerRecord
@@ -20,7 +20,7 @@ from .board import is_warm
 from .calls import Bids, ReceivedBid
 from .progress import RequestProgress
 from .ranking import bid_of, rank_bids
-from .request import AdapterEntry, NetworkRequest
+from .request import NetworkRequest
 
 FIRST_TOKENS = 32
 """A node is too expensive if the request can't pay it for the prompt and this many tokens. If it can, the answer
@@ -99,7 +99,7 @@ def _why_unfit(
     call: Call, received: ReceivedBid, ad: Advertisement, progress: RequestProgress
 ) -> ProtocolError | None:
     terms = received.message.terms
-    if why := _why_not_as_advertised(received.message, ad, progress.entry):
+    if why := _why_not_as_advertised(received.message, ad, progress.index_root):
         return MalformedError(why)
     if why := why_not(call, bid_of(received)):
         is_dear = terms.price_in_wei > call.price_in_max or terms.price_out_wei > call.price_out_max
@@ -108,13 +108,13 @@ def _why_unfit(
     return too_expensive(least, progress.left_wei) if least > progress.left_wei else None
 
 
-def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, entry: AdapterEntry) -> str | None:
+def _why_not_as_advertised(bid: BidMessage, ad: Advertisement, index_root: Digest) -> str | None:
     """The contradiction between a bid and its peer's advertisement or the adapter's entry on the chain, if any."""
     for name in ("wallet", "signer", "profile_hash", "algo_id"):
         if getattr(bid, name) != getattr(ad, name):
             return f"bids with {name} {getattr(bid, name)}, and advertises {getattr(ad, name)}"
-    if bid.index_root != entry.index_root:
-        return f"has an index with root {bid.index_root}, and {entry.index_root} is registered"
+    if bid.index_root != index_root:
+        return f"has an index with root {bid.index_root}, and {index_root} is registered"
     return None
 
 

@@ -7,13 +7,14 @@ from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import PaymentRequiredError, ProtocolError, RequestTooLongError, UnavailableError
 from openledger_protocol.inference import FinishReason
-from openledger_protocol.primitives import UINT128_MAX, ZERO_WEI, Address, Wei
+from openledger_protocol.primitives import UINT128_MAX, ZERO_DIGEST, ZERO_WEI, Address, Digest, Wei
+from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.wire.market import Call
 
 from ..engine.tokenizer import Tokenizer
 from ..p2p.transport import PeerId
 from .attempt import Attempt
-from .request import AdapterEntry, AnswerPart, NetworkRequest, RemoteAnswer
+from .request import AnswerPart, NetworkRequest, RemoteAnswer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class RequestProgress:
     """The progress of one request over several nodes."""
 
     requested: NetworkRequest
-    entry: AdapterEntry
+    entry: RegistryEntry | None  # the adapter's on the chain; None: the base alone answers
     tokenizer: Tokenizer
     tokens_in: int  # of the prompt
     budget_wei: Wei
@@ -35,6 +36,11 @@ class RequestProgress:
     def text(self) -> str:
         """The text delivered so far."""
         return "".join(part.text for part in self.parts)
+
+    @property
+    def index_root(self) -> Digest:
+        """The root of the adapter's registered index; zero without one."""
+        return self.entry.index_root if self.entry else ZERO_DIGEST
 
     @property
     def left_wei(self) -> Wei:

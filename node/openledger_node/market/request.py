@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.inference import FinishReason, InferenceRequest
-from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, Wei
+from openledger_protocol.primitives import AdapterId, Address, Digest, Wei
 
 from ..p2p.transport import PeerId
 from ..payments.purchase import Bought
@@ -18,14 +18,6 @@ class NetworkRequest:
     base: Digest
     adapter: AdapterId
     auditable: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterEntry:
-    """An adapter's entry on the chain, which its receipts must match. The defaults are those of the base alone."""
-
-    index_root: Digest = ZERO_DIGEST
-    datanet_ids: tuple[DatanetId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,10 @@ from functools import partial
 
 import trio
 
+from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.advertisement import Advertisement
 from openledger_protocol.errors import (
+    AdapterRefusedError,
     BadSignatureError,
     PaymentRequiredError,
     ProtocolError,
@@ -19,6 +21,7 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.payments import ChannelConfig, price_wei
 from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Digest, Nonce, Salt, Wei
+from openledger_protocol.registry import RegistryEntry, check_entry
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import Award, Salts
 
@@ -34,7 +37,7 @@ from .award import FIRST_TOKENS, award_bids, most_promising, too_expensive
 from .board import AdTable
 from .calls import ReceivedBid, call_all, tell_all
 from .progress import RequestProgress
-from .request import AdapterEntry, NetworkRequest, RemoteAnswer
+from .request import NetworkRequest, RemoteAnswer
 from .vetting import Exposure, Vetting
 
 ROUNDS_MAX = 8
@@ -58,7 +61,8 @@ class Backing:
     channel_with: Callable[[Address], Awaitable[ChannelConfig]]
     may_sign: Callable[[Address, Address], Awaitable[bool]]  # signer, wallet
     is_bonded: Callable[[Address], Awaitable[bool]]  # a wallet, with at least the network's minimum stake
-    find_entry: Callable[[AdapterId], Awaitable[AdapterEntry]]
+    find_entry: Callable[[AdapterId], Awaitable[RegistryEntry]]
+    find_manifest: Callable[[AdapterId, PeerId], Awaitable[AdapterManifest]]  # here, or from that peer
 
 
 class Requester:
@@ -162,9 +166,8 @@ class Requester:
         if not self._table.offers(requested.base, requested.adapter):
             raise UnknownModelError(f"nobody on the network offers {model!r} just now")
         try:
-            entry = AdapterEntry()
-            if requested.adapter != BASE_ONLY:
-                entry = await self._backing.find_entry(requested.adapter)
+            is_base = requested.adapter == BASE_ONLY
+            entry = None if is_base else await self._backing.find_entry(requested.adapter)
         except ChainError as error:
             raise UnavailableError(f"the chain can't be asked for the adapter's entry: {error}") from error
         prompt_ids = await trio.to_thread.run_sync(self._tokenizer.render, requested.request.prompt)
@@ -246,17 +249,20 @@ class Requester:
 
         Raises:
             BadSignatureError: its signer may not sign for its wallet.
-            ProtocolError: no channel to it could be opened.
+            AdapterRefusedError: the chain's entry of the adapter differs from the manifest.
+            ProtocolError: it does not show the manifest, or no channel to it could be opened.
         """
         requested, bid = progress.requested, received.message
+        if progress.entry:
+            await self._check_manifest(requested, progress.entry, received.peer_id)
         if not await self._backing.may_sign(bid.signer, bid.wallet):
             raise BadSignatureError(f"{bid.signer} may not sign for {bid.wallet}, says the chain")
         return Purchase(
             request_id=requested.request.request_id,
             award=Award(base=requested.base, terms=bid.terms, tokens_max=tokens_max),
             adapter_id=requested.adapter,
-            index_root=progress.entry.index_root,
-            datanet_ids=progress.entry.datanet_ids,
+            index_root=progress.index_root,
+            datanet_ids=progress.entry.datanet_ids if progress.entry else (),
             profile_hash=bid.profile_hash,
             algo_id=bid.algo_id,
             messages=requested.request.prompt,
@@ -270,6 +276,13 @@ class Requester:
             cost_max_wei=granted_wei,
             prefix=progress.text,
         )
+
+    async def _check_manifest(self, requested: NetworkRequest, entry: RegistryEntry, peer_id: PeerId) -> None:
+        """Check that the chain pays those whom the adapter's manifest names, before anything is paid."""
+        manifest = await self._backing.find_manifest(requested.adapter, peer_id)
+        check_entry(manifest, entry)
+        if manifest.base.digest != requested.base:
+            raise AdapterRefusedError(f"adapter {requested.adapter} was made for base {manifest.base.digest}")
 
     async def _note(self, attempt: Attempt) -> None:
         outcome = attempt.outcome()

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Adapter:
     @property
     def full_name(self) -> str:
         """`name@<8 hex of the id>`, which is unique on this node."""
-        return f"{self.name}@{self.id[2 : 2 + SHORT_ID_DIGITS]}"
+        return full_name(self.manifest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +131,7 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
         check_fits_base(layout, base.folder)
     manifest = _manifest_for(source, base, name)
     _check_base(manifest, base)
-    target = home.adapters / f"{manifest.name}@{adapter_id(manifest)[2 : 2 + SHORT_ID_DIGITS]}"
+    target = home.adapters / full_name(manifest)
     if not target.exists():
         _copy_whole(source, target, manifest)
     found = read_adapter(target)
@@ -139,6 +139,30 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
         raise AdapterRefusedError(f"{target} is another adapter, whose id begins alike: remove it first")
     _known_files(home).note(target, stamp_of(target, LIBRARY_FILES))
     return found
+
+
+def full_name(manifest: AdapterManifest) -> str:
+    """The full name of the adapter with this manifest, which also names its folder in the library."""
+    return f"{manifest.name}@{adapter_id(manifest)[2 : 2 + SHORT_ID_DIGITS]}"
+
+
+def is_completion(manifest: AdapterManifest, *, of: AdapterManifest) -> bool:
+    """Return True if a manifest only adds an owner, and the ids of its Datanets, to one without an owner."""
+    is_owned = of.owner is None and manifest.owner is not None
+    return is_owned and replace(manifest, owner=None, datanets=of.datanets) == of
+
+
+def complete_adapter(home: Home, adapter: Adapter, manifest: AdapterManifest) -> Adapter:
+    """Copy an adapter of the library under a manifest that completes its own; doing so twice changes nothing.
+
+    Raises:
+        AdapterRefusedError: its files are damaged.
+    """
+    target = home.adapters / full_name(manifest)
+    if not target.exists():
+        _copy_whole(adapter.folder, target, manifest)
+        _known_files(home).note(target, stamp_of(target, LIBRARY_FILES))
+    return read_adapter(target)
 
 
 def artifact_digest(folder: Path) -> Digest:

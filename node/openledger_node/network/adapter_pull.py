@@ -10,11 +10,10 @@ import trio
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference
 from openledger_protocol.errors import AdapterRefusedError, MalformedError
-from openledger_protocol.primitives import AdapterId
+from openledger_protocol.primitives import AdapterId, DatanetId
 
 from ..attribution.index import open_index
-from ..datanets.store import OwnDatanets
-from ..datanets.version import DatanetVersion, read_version, version_file, version_from_json, write_version
+from ..datanets.version import DatanetVersion, read_published, version_from_json, write_published
 from ..errors import NodeError
 from ..home import Home
 from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter, list_adapters
@@ -25,8 +24,8 @@ from ..p2p.partial import Partial
 from ..p2p.provider import OpenStream
 from ..p2p.transport import PeerId
 
-IsPublished = Callable[[DatanetVersion], bool]
-"""True if a Datanet with the version's name has published exactly its rows and owners; asks the ledger."""
+IsPublished = Callable[[DatanetId, DatanetVersion], bool]
+"""True if this Datanet has published exactly the version's rows and owners; asks the ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +74,7 @@ async def fetch_adapter(
         duration_s=trio.current_time() - started_s,
         from_peer=files.from_peer,
         dropped=files.dropped,
-        missing_versions={**files.missing_versions, **versions.in_the_way},
+        missing_versions=files.missing_versions,
     )
 
 
@@ -97,11 +96,10 @@ class _Versions:
     def __init__(self, home: Home, is_published: IsPublished) -> None:
         self._home = home
         self._is_published = is_published
-        self.in_the_way: dict[str, str] = {}  # other versions that occupy the place, and why they stay
 
     def wanted(self, manifest: AdapterManifest) -> list[DatanetReference]:
-        """The versions that are missing here and whose place is free."""
-        return [datanet for datanet in manifest.datanets or () if self._is_wanted(datanet)]
+        """The versions that are missing here."""
+        return [datanet for datanet in manifest.datanets or () if not self._is_here(datanet)]
 
     def keep(self, datanet: DatanetReference, content: bytes) -> None:
         """Store a version that a peer sent.
@@ -114,35 +112,19 @@ class _Versions:
             version = version_from_json(json.loads(content))
         except (ValueError, RecursionError) as error:
             raise MalformedError(f"its {version_path(datanet)} is not valid JSON") from error
-        if (version.id, version.version) != (datanet.id, datanet.version) or not _has_rows_of(version, datanet):
+        if version.rows_root != datanet.rows_root:
             raise AdapterRefusedError(
                 f"its {version_path(datanet)} is not the version that the adapter was trained on"
             )
-        if not self._is_published(version):
+        if not self._is_published(datanet.id, version):
             raise AdapterRefusedError(f"its {version_path(datanet)} was never published on this network")
-        write_version(self._home, version)
+        write_published(self._home, datanet.id, version)
 
-    def _is_wanted(self, datanet: DatanetReference) -> bool:
+    def _is_here(self, datanet: DatanetReference) -> bool:
         try:
-            path = version_path(datanet)
-            if not version_file(self._home, datanet.id, datanet.version).exists():
-                return True
-            found = read_version(self._home, datanet.id, datanet.version)
-        except MalformedError as error:
-            self.in_the_way[f"{datanet.id} {datanet.version}"[:80]] = str(error)
+            return self._is_published(datanet.id, read_published(self._home, datanet))
+        except NodeError:  # it is missing or damaged
             return False
-        except NodeError:  # damaged
-            return True
-        if _has_rows_of(found, datanet) and self._is_published(found):
-            return False
-        if _has_rows_of(found, datanet) and OwnDatanets(self._home).find(datanet.id) is None:
-            return True
-        self.in_the_way[path] = f"another version {datanet.version} of a Datanet {datanet.id} is here"
-        return False
-
-
-def _has_rows_of(version: DatanetVersion, datanet: DatanetReference) -> bool:
-    return datanet.rows_root in (None, version.rows_root)
 
 
 def _find(home: Home, id: AdapterId) -> Adapter | None:

@@ -11,13 +11,14 @@ from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import AdapterId, Address, Wei
+from openledger_protocol.registry import RegistryEntry
 
 from ..config import Config, P2pConfig
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..market.attempt import Show
 from ..market.board import AdTable
-from ..market.request import AdapterEntry, NetworkRequest, RemoteAnswer
+from ..market.request import NetworkRequest, RemoteAnswer
 from ..market.requester import Backing, Requester, RequesterLimits
 from ..network_file import Network
 from ..p2p.address_book import AddressBook
@@ -30,6 +31,7 @@ from ..plugs import load_plug
 from ..serving.service import Serving
 from ..settlement.deposits import Deposits
 from ..settlement.session import NetworkSession
+from .manifests import Manifests
 
 AUTO = "auto"
 NOBODYS_ADDRESS = ("192.0.2.1", 9)
@@ -107,6 +109,7 @@ def open_connections(home: Home, network: Network, transport: Transport) -> Conn
 
 
 def open_requester(
+    home: Home,
     session: NetworkSession,
     config: Config,
     *,
@@ -139,7 +142,7 @@ def open_requester(
         sellers=session.ledger.sellers,
         base=serving.base.digest,
         tokenizer=tokenizer,
-        backing=_backing(session, Wei(payer.deposit_wei)),
+        backing=_backing(session, Wei(payer.deposit_wei), Manifests(home, session.network.network, transport)),
         limits=RequesterLimits(
             candidates_max=payer.candidates_max,
             bid_timeout_s=payer.bid_timeout_s,
@@ -150,7 +153,7 @@ def open_requester(
     )
 
 
-def _backing(session: NetworkSession, deposit_wei: Wei) -> Backing:
+def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) -> Backing:
     deposits = Deposits(session, deposit_wei=deposit_wei)
 
     async def channel_with(node: Address) -> ChannelConfig:
@@ -162,24 +165,29 @@ def _backing(session: NetworkSession, deposit_wei: Wei) -> Backing:
     async def is_bonded(wallet: Address) -> bool:
         return await trio.to_thread.run_sync(_is_bonded, session, wallet)
 
-    async def find_entry(adapter_id: AdapterId) -> AdapterEntry:
+    async def find_entry(adapter_id: AdapterId) -> RegistryEntry:
         return await trio.to_thread.run_sync(_entry_of, session, adapter_id)
 
-    return Backing(channel_with=channel_with, may_sign=may_sign, is_bonded=is_bonded, find_entry=find_entry)
+    return Backing(
+        channel_with=channel_with,
+        may_sign=may_sign,
+        is_bonded=is_bonded,
+        find_entry=find_entry,
+        find_manifest=manifests.find,
+    )
 
 
 def _is_bonded(session: NetworkSession, wallet: Address) -> bool:
     return session.deployment.stake(wallet).bonded_wei >= session.params().min_stake_wei
 
 
-def _entry_of(session: NetworkSession, adapter_id: AdapterId) -> AdapterEntry:
-    terms = session.deployment.adapter(adapter_id)
-    if terms is None:
+def _entry_of(session: NetworkSession, adapter_id: AdapterId) -> RegistryEntry:
+    entry = session.deployment.entry(adapter_id)
+    if entry is None:
         raise UnknownModelError(
             f"adapter {adapter_id} is not registered on this network, so nobody can be paid for it"
         )
-    index_root = session.deployment.index_root(adapter_id)
-    return AdapterEntry(index_root=index_root, datanet_ids=tuple(datanet for datanet, _ in terms.datanets))
+    return entry
 
 
 def _listen(config: P2pConfig) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -13,8 +14,7 @@ from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, RequestId
 from openledger_protocol.wire.frames import wire_name
 
-from ..accounting.publishing import find_published
-from ..attribution.registry import AdapterRegistry
+from ..attribution.registry import AdapterRegistry, is_published
 from ..config import Config, MarketConfig
 from ..engine.engine import Engine
 from ..engine.tokenizer import Tokenizer
@@ -79,7 +79,7 @@ class PeerService:
         )
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
         requester = open_requester(
-            session, config, transport=self._transport, ads=self._ads, serving=serving, tokenizer=tokenizer
+            home, session, config, transport=self._transport, ads=self._ads, serving=serving, tokenizer=tokenizer
         )
         self.market = Buying(requester, self._ads, serving, auditable=config.payer.auditable)
         self._advertiser = self._open_advertiser()
@@ -171,7 +171,7 @@ class PeerService:
             found.adapter,
             self._home,
             self._serving.base,
-            is_published=lambda version: bool(find_published(events, version)),
+            is_published=partial(is_published, events),
         )
         return fetched_to_plain(fetched)
 
@@ -223,7 +223,7 @@ class PeerService:
     def _find_adapter(self, adapter_id: AdapterId) -> Adapter:
         for adapter in self._serving.adapters():
             if adapter.id == adapter_id:
-                self._registry.find(adapter)
+                self._registry.check_sellable(adapter)
                 return adapter
         raise UnknownModelError(f"adapter {adapter_id} is not here")
 

@@ -102,7 +102,7 @@ def open_seller(
     )
 
     async def check_sellable(adapter: Adapter) -> None:
-        await trio.to_thread.run_sync(registry.find, adapter)
+        await trio.to_thread.run_sync(registry.check_sellable, adapter)
 
     seller_terms = SellerTerms(
         node=offer.node,

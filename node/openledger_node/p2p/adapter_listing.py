@@ -85,12 +85,8 @@ def check_listing(listed: TransferManifest, manifest: AdapterManifest, small: Ma
 
 
 def version_path(datanet: DatanetReference) -> str:
-    """The path under which a provider offers a Datanet's version.
-
-    Raises:
-        MalformedError: its id or version is not a name.
-    """
-    return check_version_path(f"datanets/{datanet.id}/{datanet.version}.json")
+    """The path under which a provider offers a Datanet's version."""
+    return check_version_path(f"datanets/{datanet.id}/{datanet.rows_root}.json")
 
 
 def _indexed_files(content: bytes, root: Digest) -> dict[str, Digest]:

@@ -104,6 +104,8 @@ class AdapterServer:
         """
         if not isinstance(question, GetManifest | GetChunk):
             raise MalformedError("only manifests and chunks can be asked for")
+        if isinstance(question, GetChunk) and (question.path, question.index) == (MANIFEST_PATH, 0):
+            return self._manifest_chunk(question)
         shared = self._find(question.id)
         if isinstance(question, GetManifest):
             return shared.listing
@@ -112,6 +114,19 @@ class AdapterServer:
             raise MalformedError(f"{question.path} has no chunk {question.index}")
         with self._opened(question.id, question.path) as descriptor:
             data = os.pread(descriptor, CHUNK_BYTES, question.index * CHUNK_BYTES)
+        return ChunkMessage(id=question.id, path=question.path, index=question.index, data=data)
+
+    def _manifest_chunk(self, question: GetChunk) -> ChunkMessage:
+        """An adapter's manifest. Each new payer asks for it first, so none of the other files is hashed for it."""
+        folder = self._folder(question.id)
+        try:
+            if folder is None or not self._may_share(question.id):
+                raise UnknownModelError(f"no adapter {question.id} is served here")
+            data = _read_manifest_file(folder)
+            if adapter_id(_manifest_from(data)) != question.id:
+                raise MalformedError("another adapter, whose id begins alike")
+        except (OSError, MalformedError) as error:
+            raise UnknownModelError(f"adapter {question.id} can't be served just now") from error
         return ChunkMessage(id=question.id, path=question.path, index=question.index, data=data)
 
     @contextlib.contextmanager
@@ -136,7 +151,7 @@ class AdapterServer:
             raise UnknownModelError(f"adapter {id} can't be served just now") from error
 
     def _listed(self, id: AdapterId, folder: Path) -> Shared:
-        manifest = _read_manifest(folder)
+        manifest = _manifest_from(_read_manifest_file(folder))
         if adapter_id(manifest) != id:
             raise MalformedError("another adapter, whose id begins alike")
         files, versions = _adapter_paths(folder), self._version_paths(manifest)
@@ -158,13 +173,12 @@ class AdapterServer:
         return next((folder for folder in found if not folder.is_symlink()), None)
 
     def _version_paths(self, manifest: AdapterManifest) -> list[str]:
-        """The versions of its Datanets that are on this disk; misnamed ones are not served."""
+        """The published versions of its Datanets that are on this disk."""
         paths = []
         for datanet in manifest.datanets or ():
-            with contextlib.suppress(MalformedError, OSError):
-                path = version_path(datanet)
-                with _open_below(self._home.datanets, path.split("/")[1:]):
-                    paths.append(path)
+            path = version_path(datanet)
+            with contextlib.suppress(OSError), _open_below(self._home.datanets, path.split("/")[1:]):
+                paths.append(path)
         return list(dict.fromkeys(paths))[:ADAPTER_DATANETS_MAX]
 
     def _place(self, folder: Path, path: str) -> tuple[Path, list[str]]:
@@ -204,9 +218,12 @@ def _adapter_paths(folder: Path) -> list[str]:
     return found[:FILES_MAX]
 
 
-def _read_manifest(folder: Path) -> AdapterManifest:
+def _read_manifest_file(folder: Path) -> bytes:
     with _open_below(folder, [MANIFEST_PATH]) as descriptor:
-        content = os.pread(descriptor, SMALL_BYTES_MAX + 1, 0)
+        return os.pread(descriptor, SMALL_BYTES_MAX, 0)
+
+
+def _manifest_from(content: bytes) -> AdapterManifest:
     try:
         return manifest_from_json(json.loads(content))
     except (ValueError, RecursionError) as error:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from openledger_protocol.chain import ContractCall
 from openledger_protocol.payments import ChannelConfig, Permit, permit_digest
-from openledger_protocol.primitives import AdapterId, Address, ChannelId, DatanetId, Digest, Wei
+from openledger_protocol.primitives import Address, ChannelId, DatanetId, Digest, Wei
+from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.transactions import Intent
 
 from ..chain.contracts import open_text
@@ -127,11 +128,8 @@ class PublishDatanet:
 class RegisterAdapter:
     """Register an adapter and put up its bond."""
 
-    adapter_id: AdapterId
-    base: Digest
-    artifact: Digest
-    index_root: Digest
-    datanets: tuple[tuple[DatanetId, int], ...]
+    manifest_id: Digest
+    entry: RegistryEntry
     royalty_ppm: int
     bond_wei: Wei
 
@@ -203,11 +201,8 @@ def _owner_call(action: Action, actor: Actor, deployment: Deployment) -> tuple[s
             return "datanet version", f"publish a version of Datanet {datanet_id[:10]}…", call
         case RegisterAdapter():
             call = deployment.register_adapter(
-                action.adapter_id,
-                base=action.base,
-                artifact=action.artifact,
-                index_root=action.index_root,
-                datanets=action.datanets,
+                action.manifest_id,
+                action.entry,
                 royalty_ppm=action.royalty_ppm,
                 allowance=_permit(actor, deployment, action),
             )

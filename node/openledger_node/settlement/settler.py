@@ -7,7 +7,7 @@ a reorganisation the next step simply derives it again.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
@@ -16,7 +16,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.merkle import attribution_tree
 from openledger_protocol.payouts import attribution_leaves, payouts_for
-from openledger_protocol.primitives import ZERO_DIGEST, Address, Wei
+from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, Wei
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Payout, record_hash
 from openledger_protocol.transactions import Intent
 
@@ -197,12 +197,12 @@ class Settler:
     # ---- the next claim
 
     def _claim(self, head: Block) -> None:
-        content = batch(self._claimable())
+        content = batch(self._claimable(head))
         sent = next((claim for claim in self._ledger.claims.unfinished() if claim.state == "sent"), None)
         if sent:
             if content is None or content.deadline_s is None or not self._take_back(sent, content):
                 return
-            content = batch(self._claimable())  # with the receipts of the other
+            content = batch(self._claimable(head))  # with the receipts of the other
         if content is None:
             self.why_not = None
             return
@@ -237,7 +237,8 @@ class Settler:
             self._ledger.outbox.hasten(transaction.id, deadline_s=urgent.deadline_s, value_at_risk_wei=at_risk_wei)
         return False
 
-    def _claimable(self) -> list[Claimable]:
+    def _claimable(self, head: Block) -> list[Claimable]:
+        lost = self._unclaimable_adapters(head)
         found = []
         for key, rows in groupby(self._ledger.receipts.unclaimed(), lambda row: row.receipt.channel_id):
             channel = self._ledger.channels.find(key)
@@ -251,11 +252,25 @@ class Settler:
                     voucher=channel.signed_voucher,
                     deposit_wei=balance.deposit_wei,
                     claimed_wei=balance.claimed_wei,
-                    earned=tuple(earned_of(row) for row in rows if row.signature),
+                    earned=tuple(
+                        takewhile(
+                            lambda one: one.receipt.adapter_id not in lost,
+                            (earned_of(row) for row in rows if row.signature),
+                        )
+                    ),
                     ready_at_s=withdrawal.ready_at_s if withdrawal.amount_wei else None,
                 )
             )
         return found
+
+    def _unclaimable_adapters(self, head: Block) -> set[AdapterId]:
+        """Adapters that retired so long ago that the contract refuses every claim that names one."""
+        retired = self._ledger.events.find("AdapterRetired")
+        return {
+            AdapterId(str(event.arguments["adapterId"]))
+            for event in retired
+            if int(str(event.arguments["reclaimableAt"])) <= head.timestamp_s
+        }
 
     def _why_not(self, content: ClaimBatch, head: Block, *, is_urgent: bool) -> str | None:
         """Explain to the operator why nothing is claimed now; None if a claim is due."""

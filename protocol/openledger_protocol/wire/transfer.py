@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ..constants import ADAPTER_DATANETS_MAX, CHUNK_BYTES
 from ..errors import AdapterRefusedError, MalformedError
-from ..primitives import AdapterId, Digest, check_name
+from ..primitives import AdapterId, Digest, check_digest, check_name
 from .fields import DIGEST, Field, binary, checked, listed, record, uint
 from .frames import ERROR, MessageSet
 from .inference import ErrorMessage
@@ -106,11 +106,11 @@ def check_version_path(path: str) -> str:
     """Return `path` if it is the path of a Datanet's version.
 
     Raises:
-        MalformedError: it is not `datanets/<id>/<version>.json`.
+        MalformedError: it is not `datanets/<id on the chain>/<rows root>.json`.
     """
     parts = _text(path).split("/")
     is_version = len(parts) == 3 and parts[0] == _DATANETS_FOLDER and parts[2].endswith(_VERSION_SUFFIX)
-    if is_version and _is_name(parts[1]) and _is_name(parts[2].removesuffix(_VERSION_SUFFIX)):
+    if is_version and _is_digest(parts[1]) and _is_digest(parts[2].removesuffix(_VERSION_SUFFIX)):
         return path
     raise MalformedError(f"not a Datanet's version: {repr(path)[:80]}", path=path)
 
@@ -216,6 +216,14 @@ def _text(path: object) -> str:
 def _is_name(text: str) -> bool:
     try:
         check_name(text)
+    except MalformedError:
+        return False
+    return True
+
+
+def _is_digest(text: str) -> bool:
+    try:
+        check_digest(text)
     except MalformedError:
         return False
     return True

@@ -10,14 +10,23 @@ from support.chain_world.datanet_owner import DatanetOwner, open_owner
 from support.chain_world.seller import start_seller
 from support.chain_world.world import OPEN, World
 from support.contributors import ADA, BEN, CONTRIBUTED, TERMS
+from support.fake_trained import train_indexed_adapter
 
-from openledger_node.accounting.publishing import datanet_id, find_published
-from openledger_node.datanets.version import read_version, version_file, write_version
+from openledger_node.accounting import publishing
+from openledger_node.attribution.index import open_adapter_index
+from openledger_node.attribution.registry import is_published
+from openledger_node.datanets.version import published_file, read_version, version_file, write_published
 from openledger_node.errors import NodeError
+from openledger_node.factory.job import TrainingJob
+from openledger_node.factory.runs import Runs
+from openledger_node.factory.training_run import TrainingRun
 from openledger_node.home import Home
+from openledger_node.models.adapters import Adapter, list_adapters
+from openledger_node.models.pins import keep_pin, read_pins
+from openledger_node.settlement.actions import CreateDatanet, PublishDatanet
 from openledger_protocol.constants import PPM
-from openledger_protocol.datanet import Row
-from openledger_protocol.errors import MalformedError, UnknownModelError
+from openledger_protocol.datanet import Row, datanet_id
+from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnknownModelError
 from openledger_protocol.primitives import ZERO_ADDRESS
 
 
@@ -110,7 +119,8 @@ def test_a_second_version_holds_the_first_ones_rows_and_what_was_added(owner: Da
     assert kept == CONTRIBUTED
     lake = datanet_id(owner.account, "lake")
     events = owner.world.node.ledger.events
-    assert (find_published(events, first), find_published(events, version)) == ([lake], [lake])
+    assert is_published(events, lake, first)
+    assert is_published(events, lake, version)
 
 
 def test_terms_that_are_left_out_are_as_they_are_kept(owner: DatanetOwner) -> None:
@@ -156,9 +166,10 @@ def unpublished(owner: DatanetOwner) -> None:
 def of_others(owner: DatanetOwner) -> None:
     unpublished(owner)
     owner.do("datanet publish", datanet="lake")
-    found = read_version(owner.home, "lake", "1")
+    found, lake = read_version(owner.home, "lake", "1"), datanet_id(owner.account, "lake")
+    version_file(owner.home, "lake", "1").unlink()
     stolen = tuple(replace(row, account=BEN) for row in found.rows)
-    write_version(owner.home, replace(found, rows=stolen, contributors_root=found.contributors_root))
+    write_published(owner.home, lake, replace(found, rows=stolen))
 
 
 def trained(owner: DatanetOwner) -> None:
@@ -167,12 +178,33 @@ def trained(owner: DatanetOwner) -> None:
 
 
 def by_somebody_else(owner: DatanetOwner) -> None:
-    trained(owner)
-    owner.do("adapters publish", adapter="lake")
-    other = owner.world.node.accounts.wallet
-    terms = owner.world.node.deployment.adapter(owner.train().id)
-    assert terms is not None
-    owner.world.node.deployment.adapter = lambda _: replace(terms, owner=other)  # type: ignore[method-assign]
+    publish_all(owner)
+    version, rows = owner.own.version_rows("lake")
+    train_indexed_adapter(owner.home, version.label, rows, ADA)
+
+
+def of_rows_that_another_published(owner: DatanetOwner) -> None:
+    created(owner)
+    owner.approve()
+    version, count = owner.own.next_version("lake")
+    owner.own.keep_version(version, count)
+    owner.train()
+    taken_first(owner)
+
+
+def taken_first(owner: DatanetOwner) -> None:
+    """The world's node publishes the same rows under a Datanet of its own."""
+    if owner.own.find("lake") is None:
+        created(owner)
+        owner.approve()
+    version, _ = owner.own.next_version("lake")
+    world = owner.world
+    theirs = datanet_id(world.node.accounts.wallet, "lake")
+    world.act(CreateDatanet(name="lake", treasury=BEN, owner_ppm=0, licence="stolen"))
+    world.run(lambda: world.node.deployment.datanet(theirs))
+    roots = {"rows_root": version.rows_root, "contributors_root": version.contributors_root}
+    world.act(PublishDatanet(datanet_id=theirs, **roots))
+    world.run(lambda: world.node.ledger.events.find("DatanetVersion"))
 
 
 def poor(owner: DatanetOwner) -> None:
@@ -199,12 +231,19 @@ REFUSED: list[tuple[str, Callable[[DatanetOwner], None], dict[str, Any], type[Ex
     ("datanet publish", unpaid, {}, NodeError, "no contributor of lake has an address"),
     ("datanet publish", unregistered, {}, NodeError, "is not registered on this network: `openledger-node datanet c"),
     ("adapters publish", nothing, {}, UnknownModelError, "no adapter 'lake' here"),
-    ("adapters publish", unpublished, {}, NodeError, "version 1 of Datanet lake is not published on this network"),
-    ("adapters publish", of_others, {}, NodeError, "is damaged"),
+    ("datanet publish", taken_first, {}, NodeError, "published exactly these rows before, so they belong to it"),
+    ("adapters publish", unpublished, {}, NodeError, "before version 1 of Datanet lake is published on this network"),
+    (
+        "adapters publish",
+        of_rows_that_another_published,
+        {},
+        NodeError,
+        "which published them first: train an adapter",
+    ),
+    ("adapters publish", of_others, {}, AdapterRefusedError, "is damaged"),
     ("adapters publish", trained, {"royalty_ppm": PPM}, MalformedError, "a royalty is from 0 to"),
     ("adapters publish", trained, {"royalty_ppm": "10"}, MalformedError, "a royalty is from 0 to"),
-    ("adapters publish", trained, {"datanet_ids": ["lake"]}, MalformedError, "not a digest: 'lake'"),
-    ("adapters publish", by_somebody_else, {}, NodeError, "an entry can't be changed"),
+    ("adapters publish", by_somebody_else, {}, NodeError, f"belongs to {ADA}, and nobody else can register it"),
     ("adapters publish", poor, {}, NodeError, "takes a bond of 10 OPEN, but"),
 ]
 
@@ -222,3 +261,107 @@ def test_what_can_not_be_published_says_why(
     with pytest.raises(error) as refusal:
         owner.planner.plan(verb, {"datanet": "lake", "adapter": "lake", **arguments}, None)
     assert message in str(refusal.value)
+
+
+# ---- an adapter that was trained without a wallet
+
+
+def note_run(owner: DatanetOwner, adapter: Adapter) -> None:
+    """The training that made the adapter."""
+    version, rows = owner.own.version_rows("lake")
+    run = TrainingRun(
+        number=1,
+        state="done",
+        job=TrainingJob(name="lake"),
+        trainer="fake",
+        base="fake",
+        datanet=version.label,
+        num_rows=len(rows),
+        num_held_out=0,
+        num_dropped=0,
+        evaluated_rows=0,
+        started_ns=1,
+        changed_ns=1,
+        adapter=adapter.full_name,
+        adapter_id=adapter.id,
+    )
+    Runs(owner.home).begin(run, rows, ())
+
+
+def check_completed(owner: DatanetOwner, before: Adapter) -> Adapter:
+    """The library has one adapter, which differs from the one before by its owner and its Datanet's id alone."""
+    (after,) = list_adapters(owner.home)
+    lake = datanet_id(owner.account, "lake")
+    assert after.manifest.owner == owner.account
+    assert [each.id for each in after.manifest.datanets or ()] == [lake]
+    assert replace(after.manifest, owner=None, datanets=before.manifest.datanets) == before.manifest
+    assert open_adapter_index(after) is not None
+    assert owner.world.node.deployment.entry(after.id) is not None
+    run = Runs(owner.home).find(1)
+    assert (run.adapter, run.adapter_id) == (after.full_name, after.id)
+    assert read_pins(owner.home) == (after.id,)
+    return after
+
+
+def ownerless(owner: DatanetOwner) -> Adapter:
+    publish_all(owner)
+    adapter = owner.train(is_owned=False)
+    note_run(owner, adapter)
+    keep_pin(owner.home, adapter.id)
+    return adapter
+
+
+def test_publishing_gives_an_adapter_without_an_owner_its_owner(owner: DatanetOwner) -> None:
+    before = ownerless(owner)
+    plan = owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
+    assert [each.id for each in list_adapters(owner.home)] == [before.id], "nothing is written before a yes"
+    owner.do("adapters publish", adapter="lake")
+    after = check_completed(owner, before)
+    assert (
+        plan["note"]
+        == f"{before.full_name} had no owner: it is now {after.full_name}, which only {owner.account} can register"
+    )
+
+
+@pytest.mark.parametrize("step", ["complete_adapter", "keep_pin", "remove_adapter"])
+@pytest.mark.parametrize("name", ["lake", "its full name"])
+def test_a_crash_while_an_adapter_gets_its_owner_is_made_good_by_publishing_again(
+    owner: DatanetOwner, monkeypatch: pytest.MonkeyPatch, step: str, name: str
+) -> None:
+    before = ownerless(owner)
+    wanted = before.full_name if name == "its full name" else name
+
+    class PowerCutError(BaseException):
+        pass
+
+    def crash(*_: object, **__: object) -> None:
+        raise PowerCutError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, step, crash)
+        with pytest.raises(PowerCutError):
+            owner.do("adapters publish", adapter=wanted)
+    assert before.id in {each.id for each in list_adapters(owner.home)}
+    owner.do("adapters publish", adapter=wanted)
+    check_completed(owner, before)
+
+
+def test_an_adapter_without_an_owner_waits_for_its_rows_to_be_published(owner: DatanetOwner) -> None:
+    created(owner)
+    owner.approve()
+    version, count = owner.own.next_version("lake")
+    owner.own.keep_version(version, count)
+    owner.train(is_owned=False)
+    with pytest.raises(NodeError, match="before version 1 of the Datanet that it was trained on is published"):
+        owner.planner.plan("adapters publish", {"adapter": "lake"}, None)
+
+
+def test_a_version_that_was_made_under_another_name_is_kept_under_the_datanets_id(owner: DatanetOwner) -> None:
+    """As `factory train --rows` names it, before the same rows are published."""
+    publish_all(owner)
+    version, rows = owner.own.version_rows("lake")
+    lake = datanet_id(owner.account, "lake")
+    published_file(owner.home, lake, version.rows_root).unlink()
+    train_indexed_adapter(owner.home, version.label, rows, owner.account)
+    owner.do("adapters publish", adapter="lake")
+    assert published_file(owner.home, lake, version.rows_root).exists()

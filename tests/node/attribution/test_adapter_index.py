@@ -5,22 +5,21 @@ from pathlib import Path
 
 import pytest
 from support.fake_trained import train_adapter
-from support.indexes import BYTES
+from support.indexes import BYTES, label
 
 from openledger_node.attribution.index import build_index, open_adapter_index
+from openledger_node.datanets.version import VersionLabel
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
-from openledger_protocol.adapter import DatanetReference
-from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import Digest
 
 ROWS = tuple(Row(prompt=f"What is {number}?", completion="A number.", contributor="ada") for number in range(9))
-LAKE = DatanetReference(id="lake", version="1", rows_root=None, weight_ppm=PPM)
+LAKE = label()
 
 
-def trained(home: Home, *, indexed: DatanetReference | None, tokenizer_digest: Digest | None = None) -> Adapter:
+def trained(home: Home, *, indexed: VersionLabel | None, tokenizer_digest: Digest | None = None) -> Adapter:
     def build(folder: Path, rows: tuple[Row, ...]) -> Digest:
         assert indexed is not None
         return build_index(folder, [(indexed, rows)], BYTES, tokenizer_digest)
@@ -40,13 +39,14 @@ def test_an_adapter_without_an_index_has_none(home: Home) -> None:
     assert open_adapter_index(trained(home, indexed=None)) is None
 
 
-@pytest.mark.parametrize(
-    "indexed",
-    [replace(LAKE, id="hill"), replace(LAKE, version="2"), replace(LAKE, rows_root=Digest("0x" + "0" * 64))],
-)
-def test_an_index_of_another_datanet_is_refused(home: Home, indexed: DatanetReference) -> None:
+def test_an_index_of_other_rows_is_refused(home: Home) -> None:
     with pytest.raises(AdapterRefusedError, match="covers other Datanets"):
-        open_adapter_index(trained(home, indexed=indexed))
+        open_adapter_index(trained(home, indexed=replace(LAKE, rows_root=Digest("0x" + "0" * 64))))
+
+
+@pytest.mark.parametrize("indexed", [replace(LAKE, id="hill"), replace(LAKE, version="2")])
+def test_the_names_in_an_index_are_labels(home: Home, indexed: VersionLabel) -> None:
+    assert open_adapter_index(trained(home, indexed=indexed)) is not None
 
 
 def test_an_index_of_another_tokenizer_is_refused(home: Home) -> None:

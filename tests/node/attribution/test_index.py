@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.indexes import BYTES, reference
+from support.indexes import BYTES, label
 
 from openledger_node.attribution import manifest as manifest_module
 from openledger_node.attribution.index import AttributionIndex, build_index, open_index, tokens_of
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def build(folder: Path, rows: tuple[Row, ...] = ROWS) -> Digest:
-    return build_index(folder, [(reference(), rows)], BYTES, TOKENIZER_DIGEST)
+    return build_index(folder, [(label(), rows)], BYTES, TOKENIZER_DIGEST)
 
 
 def test_an_index_opens_as_it_was_built(folder: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_row_that_stands_there_twice_is_indexed_once(tmp_path: Path) -> None:
 
 
 def test_several_datanets_have_files_of_their_own(folder: Path) -> None:
-    datanets = [(reference("lake"), ROWS[:2]), (reference("hill"), ROWS[2:])]
+    datanets = [(label("lake"), ROWS[:2]), (label("hill", rows_root=Digest("0x" + "33" * 32)), ROWS[2:])]
     index = open_index(folder, build_index(folder, datanets, BYTES, None))
     assert [(datanet.id, datanet.num_rows) for datanet in index.datanets] == [("lake", 2), ("hill", 1)]
 

@@ -14,10 +14,11 @@ from support.indexes import (
     CY,
     EVE,
     LAKE_ID,
+    ROWS_ROOT,
     index_of,
     index_of_tokens,
+    label,
     owned,
-    reference,
 )
 from support.processes.nodes import TEST_HOME
 
@@ -112,12 +113,12 @@ def test_the_prompt_is_the_users_turns_alone(prompt: Any, text: str) -> None:
 def test_an_index_with_a_row_that_its_datanet_does_not_have_is_refused(tmp_path: Path) -> None:
     index, version = index_of(ROWS, tmp_path), make_version("lake", "1", ROWS[:1], ACCOUNTS)
     with pytest.raises(AdapterRefusedError, match="is not in version 1 of Datanet lake"):
-        join_owners(index, {"lake": version.rows}, {"lake": LAKE_ID})
+        join_owners(index, {ROWS_ROOT: version.rows}, {ROWS_ROOT: LAKE_ID})
 
 
 def test_an_index_of_an_unknown_datanet_is_refused(tmp_path: Path) -> None:
     index, version = index_of(ROWS, tmp_path), make_version("lake", "1", ROWS, ACCOUNTS)
-    for versions, ids in (({}, {"lake": LAKE_ID}), ({"lake": version.rows}, {})):
+    for versions, ids in (({}, {ROWS_ROOT: LAKE_ID}), ({ROWS_ROOT: version.rows}, {})):
         with pytest.raises(AdapterRefusedError, match="version 1 of Datanet lake is not known here"):
             join_owners(index, versions, ids)
 
@@ -147,12 +148,12 @@ def share_of(account: Any, asked: Row, datanet: Any, tokenizer: Tokenizer) -> in
 
 
 def test_two_builds_elsewhere_give_the_same_shares(tmp_path: Path) -> None:
-    roots = [build_index(tmp_path / name, [(reference(), ROWS)], BYTES, None) for name in "ab"]
+    roots = [build_index(tmp_path / name, [(label(), ROWS)], BYTES, None) for name in "ab"]
     version = make_version("lake", "1", ROWS, ACCOUNTS)
     found = [
         attribute(
             SUFFIX,
-            join_owners(open_index(tmp_path / name, root), {"lake": version.rows}, {"lake": LAKE_ID}),
+            join_owners(open_index(tmp_path / name, root), {ROWS_ROOT: version.rows}, {ROWS_ROOT: LAKE_ID}),
             ASKED,
         )
         for name, root in zip("ab", roots, strict=True)

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from support.fake_trained import train_adapter
 
+from openledger_node.datanets.version import VersionLabel
 from openledger_node.factory.trainer import Trainer
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
-from openledger_protocol.adapter import DatanetReference
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Digest
 
 ROWS = tuple(Row(prompt=f"What is {number}?", completion="A number.", contributor="ada") for number in range(20))
-DATANET = DatanetReference(id="numbers", version="1", rows_root=Digest("0x" + "ab" * 32), weight_ppm=1_000_000)
+DATANET = VersionLabel(id="numbers", version="1", rows_root=Digest("0x" + "ab" * 32))
 STARTED_NS = 1_700_000_000_000_000_000
 
 Train = Callable[..., Adapter]

@@ -11,9 +11,9 @@ from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
 from openledger_node.models.adapters import artifact_digest, list_adapters
 from openledger_protocol.codec import canonical_digest
-from openledger_protocol.datanet import Row
+from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import AdapterRefusedError
-from openledger_protocol.primitives import Digest
+from openledger_protocol.primitives import ZERO_ADDRESS, Digest
 
 from .conftest import DATANET, ROWS, Train
 
@@ -46,7 +46,10 @@ def test_a_trained_adapter_is_on_the_shelf_and_says_how_it_came_about(home: Home
     manifest = adapter.manifest
     assert manifest.name == "numbers"
     assert manifest.base.name == "fake"
-    assert manifest.datanets == (DATANET,)
+    (datanet,) = manifest.datanets or ()
+    assert (datanet.id, datanet.version) == (datanet_id(ZERO_ADDRESS, "numbers"), "1")
+    assert (datanet.rows_root, datanet.weight_ppm) == (DATANET.rows_root, 1_000_000)
+    assert manifest.owner is None, "there is no wallet"
     assert manifest.artifact_digest == artifact_digest(adapter.folder)
     assert manifest.training is not None
     assert manifest.training["started"] == "2023-11-14T22:13:20Z"

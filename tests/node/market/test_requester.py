@@ -7,17 +7,13 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from support.market_world.harbour import share_harbour
 from support.market_world.liars import messages_of
 from support.market_world.market import Market, open_market
 from support.market_world.seller import Seller, signed_ad
 from support.market_world.terms import CALL, now_s, peer_id_of, price, wallet_of, word
-from support.peft_folders import write_adapter
 
-from openledger_node.home import Home
-from openledger_node.market.request import AdapterEntry
 from openledger_node.market.requester import RequesterLimits
-from openledger_node.models.adapters import add_adapter
-from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.credit import Standing
 from openledger_protocol.advertisement import OfferedAdapter
@@ -106,13 +102,13 @@ async def test_who_was_reliable_is_preferred_to_who_is_a_little_cheaper(tmp_path
 
 
 async def test_an_adapter_is_asked_of_those_who_have_it(tmp_path: Path) -> None:
-    adapter = add_adapter(Home(tmp_path / "with"), write_adapter(tmp_path / "source" / "harbour"), FAKE_BASE)
+    adapter = share_harbour(tmp_path)
     async with open_market(tmp_path, {"with": 3, "without": 1}, load_percent=0) as market:
         seller = market.sellers["with"]
         seller.warm = (OfferedAdapter(id=adapter.id, name="harbour"),)
         assert market.buyer.ads.learn(seller.ad(seq=1 << 62))
         resolved = market.buyer.ads.resolve("harbour")
-        market.chain.entries[resolved.adapter] = AdapterEntry()
+        market.chain.register(adapter.manifest)
         answered = await market.ask("hello...", adapter=resolved.adapter, model="harbour")
         seller.cold = (AdapterId(word("ferry")),)
         assert market.buyer.ads.learn(seller.ad(seq=(1 << 62) + 1))

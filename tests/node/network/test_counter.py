@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.chain_world.seller import LAKE, Seller, start_seller
+from support.chain_world.seller import LAKE, VERSION, Seller, start_seller
 from support.chain_world.world import World, open_world
 from support.contributors import ADA, BEN, TREASURY
 
-from openledger_node.datanets.version import version_file
+from openledger_node.datanets.version import version_file, write_published
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.models.adapters import Adapter
 from openledger_protocol.constants import PPM
@@ -71,6 +71,7 @@ async def test_every_thing_that_a_receipt_says_can_be_computed_again(seller: Sel
         "digest": True,
         "signature": True,
         "countersignature": True,
+        "registry": True,
         "shares": True,
         "text": True,
         "attribution": True,
@@ -136,7 +137,9 @@ async def test_an_adapter_that_nobody_registered_is_not_sold(seller: Seller) -> 
 
 
 async def test_a_version_that_was_never_published_names_nobody(seller: Seller, adapter: Adapter) -> None:
-    file = version_file(seller.home, LAKE.id, LAKE.version)
+    version_file(seller.home, LAKE.id, LAKE.version).unlink()
+    lake = (adapter.manifest.datanets or ())[0].id
+    file = write_published(seller.home, lake, VERSION)
     file.write_text(file.read_text().replace(ADA, BEN))
     with pytest.raises(AdapterRefusedError, match=r"was never published|is damaged"):
         await seller.ask("hello", model="lake")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.market_world.swarm import ADAPTER, ANN, US, share_adapter
+from support.market_world.swarm import ADAPTER, ANN, LAKE, US, share_adapter
 
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter
+from openledger_node.p2p.adapter_listing import version_path
 from openledger_node.p2p.adapter_server import IDLE_S, STREAMS_PER_PEER, AdapterServer
 from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
@@ -20,7 +21,9 @@ from openledger_protocol.primitives import AdapterId
 from openledger_protocol.wire.transfer import ChunkMessage, GetChunk, GetManifest, TransferManifest, encode
 
 SECRET = "the private key"
+OTHER_ROWS = f"0x{0:064x}.json"
 WEIGHTS = "adapter_model.safetensors"
+VERSION_PATH = version_path(LAKE)
 
 
 @pytest.fixture
@@ -51,10 +54,10 @@ def test_an_adapters_files_and_its_datanets_version_are_listed_and_sent(home: Ho
         "attribution/rows-0.sha256",
         "attribution/suffixes-0.u32",
         "attribution/tokens-0.u32",
-        "datanets/lake/1.json",
+        VERSION_PATH,
     ]
     assert chunk(home, adapter.id, WEIGHTS, 4) == (adapter.folder / WEIGHTS).read_bytes()[4 << 18 :]
-    assert chunk(home, adapter.id, "datanets/lake/1.json") == (home.datanets / "lake" / "1.json").read_bytes()
+    assert chunk(home, adapter.id, VERSION_PATH) == (home.root / VERSION_PATH).read_bytes()
 
 
 def test_a_file_that_changes_is_listed_anew(home: Home, adapter: Adapter) -> None:
@@ -80,6 +83,7 @@ def test_a_file_that_changes_is_listed_anew(home: Home, adapter: Adapter) -> Non
         ("datanets/lake/own/datanet.json", 0),
         ("datanets/lake/2.json", 0),
         ("datanets/pond/1.json", 0),
+        (f"datanets/{LAKE.id}/{OTHER_ROWS}", 0),
         ("keys/wallet.json", 0),
         ("adapter.json\0", 0),
         ("", 0),
@@ -88,9 +92,10 @@ def test_a_file_that_changes_is_listed_anew(home: Home, adapter: Adapter) -> Non
     ],
 )
 def test_nothing_else_can_be_asked_for(home: Home, adapter: Adapter, path: str, index: int) -> None:
-    (home.datanets / "lake" / "own").mkdir()
+    (home.datanets / "lake" / "own").mkdir(parents=True)
     (home.datanets / "lake" / "own" / "datanet.json").write_text(SECRET)
     (home.datanets / "lake" / "2.json").write_text(SECRET)
+    (home.datanets / LAKE.id / OTHER_ROWS).write_text(SECRET)
     with pytest.raises(MalformedError):
         chunk(home, adapter.id, path, index)
 
@@ -100,13 +105,13 @@ def linked_file(home: Home, adapter: Adapter) -> None:
 
 
 def linked_version(home: Home, _: Adapter) -> None:
-    (home.datanets / "lake" / "1.json").unlink()
-    (home.datanets / "lake" / "1.json").symlink_to(home.keys / "wallet.json")
+    (home.root / VERSION_PATH).unlink()
+    (home.root / VERSION_PATH).symlink_to(home.keys / "wallet.json")
 
 
 def linked_datanet(home: Home, _: Adapter) -> None:
-    (home.datanets / "lake").rename(home.root / "elsewhere")
-    (home.datanets / "lake").symlink_to(home.root / "elsewhere")
+    (home.datanets / LAKE.id).rename(home.root / "elsewhere")
+    (home.datanets / LAKE.id).symlink_to(home.root / "elsewhere")
 
 
 def linked_index(home: Home, adapter: Adapter) -> None:
@@ -161,7 +166,9 @@ def removed(_: Home, adapter: Adapter) -> None:
 @pytest.mark.parametrize("change", [linked_weights, torn_manifest, other_manifest, linked_adapter, removed])
 def test_what_is_no_adapter_of_this_id_is_not_served(home: Home, adapter: Adapter, change: object) -> None:
     change(home, adapter)  # type: ignore[operator]  # a function of both
-    for question in (GetManifest(id=adapter.id), GetChunk(id=adapter.id, path="adapter.json", index=0)):
+    # Its manifest alone tells a payer nothing but who must be paid, so it does not wait for the weights.
+    path = "adapter_config.json" if change is linked_weights else "adapter.json"
+    for question in (GetManifest(id=adapter.id), GetChunk(id=adapter.id, path=path, index=0)):
         with pytest.raises(UnknownModelError):
             AdapterServer(home).answer(question)
 
@@ -172,8 +179,9 @@ def test_what_is_not_to_be_shared_is_as_unknown_as_what_is_not_there(home: Home,
         (AdapterServer(home), AdapterId("0x" + "00" * 32)),
         (AdapterServer(Home(home.root / "nowhere")), adapter.id),
     ):
-        with pytest.raises(UnknownModelError, match=f"no adapter {id} is served here"):
-            server.answer(GetManifest(id=id))
+        for question in (GetManifest(id=id), GetChunk(id=id, path="adapter.json", index=0)):
+            with pytest.raises(UnknownModelError, match=f"no adapter {id} is served here"):
+                server.answer(question)
 
 
 # ---- streams

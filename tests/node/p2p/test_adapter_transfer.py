@@ -14,6 +14,8 @@ from support.market_world.swarm import (
     BOB,
     CYD,
     DOT,
+    LAKE,
+    VERSION,
     WEIGHTS,
     Swarm,
     contents,
@@ -22,7 +24,7 @@ from support.market_world.swarm import (
     share_adapter,
 )
 
-from openledger_node.datanets.version import read_version
+from openledger_node.datanets.version import read_published
 from openledger_node.errors import ConfigError, NetworkError, NodeError
 from openledger_node.home import Home
 from openledger_node.models.adapters import Adapter, artifact_digest, list_adapters, read_library
@@ -62,7 +64,7 @@ async def test_an_adapter_comes_whole_from_three_peers_at_once(swarm: Swarm, ada
     assert contents(fetched.adapter.folder) == contents(adapter.folder)
     assert [found.id for found in list_adapters(swarm.ours)] == [adapter.id]
     assert (fetched.dropped, fetched.missing_versions, partials(swarm.ours)) == ({}, {}, [])
-    assert read_version(swarm.ours, "lake", "1") == read_version(swarm.shared, "lake", "1")
+    assert read_published(swarm.ours, LAKE) == VERSION
     assert all(any(map(is_bulk, swarm.asked[peer])) for peer in (ANN, BOB, CYD))
     sizes = sum(map(len, contents(adapter.folder).values()))
     assert fetched.size_bytes > sizes - 1
@@ -178,7 +180,7 @@ async def test_what_lies_there_and_is_not_right_is_fetched_anew(swarm: Swarm, ad
     assert (fetched.adapter.folder / WEIGHTS).read_bytes() == (adapter.folder / WEIGHTS).read_bytes()
 
 
-@pytest.mark.parametrize("step", ["add_adapter", "open_index", "write_version"])
+@pytest.mark.parametrize("step", ["add_adapter", "open_index", "write_published"])
 async def test_a_crash_leaves_nothing_on_the_shelf_and_the_next_pull_goes_on(
     swarm: Swarm, adapter: Adapter, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

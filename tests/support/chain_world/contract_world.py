@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
+from openledger_protocol.adapter import registered_id
 from openledger_protocol.chain import TransactionReceipt
 from openledger_protocol.claims import (
     AdapterTerms,
@@ -19,7 +21,17 @@ from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain
 from openledger_protocol.epoch import Params, epoch_at
 from openledger_protocol.events import Event
 from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, ChannelId, DatanetId, Salt, Wei
+from openledger_protocol.primitives import (
+    BASE_ONLY,
+    ZERO_DIGEST,
+    AdapterId,
+    Address,
+    ChannelId,
+    DatanetId,
+    Digest,
+    Salt,
+    Wei,
+)
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Part, Payout, items_hash
 from openledger_protocol.signatures import address_of, sign_digest
 
@@ -34,7 +46,21 @@ OPEN = 10**18
 FORTUNE_WEI = 10**7 * OPEN
 DEPOSIT_WEI = 100 * OPEN
 WITHDRAW_DELAY_S = 40
-ADAPTERS = [BASE_ONLY, *(AdapterId(digest(digit)) for digit in "abc")]
+
+
+def _manifest_between(owner_key: bytes, least: str, most: str) -> Digest:
+    """A manifest whose adapter's id begins with one of these digits, so that ids come in the order of the list."""
+    owner = address_of(owner_key)
+    found = (Digest(f"0x{number:064x}") for number in count(1))
+    return next(each for each in found if least <= registered_id(owner, each)[2] <= most)
+
+
+ADAPTER_OWNERS = [OWNER_KEYS[2], OWNER_KEYS[3], OWNER_KEYS[2]]
+MANIFESTS = [_manifest_between(key, *digits) for key, digits in zip(ADAPTER_OWNERS, ("14", "59", "ae"), strict=True)]
+ADAPTERS = [
+    BASE_ONLY,
+    *(registered_id(address_of(key), each) for key, each in zip(ADAPTER_OWNERS, MANIFESTS, strict=True)),
+]
 """The base alone; one of two Datanets; one of one; one of none."""
 
 
@@ -198,14 +224,12 @@ def _register(world: ContractWorld) -> None:
     first = _found(world, OWNER_KEYS[0], TREASURY_1, 100_000)
     second = _found(world, OWNER_KEYS[1], TREASURY_2, 0)
     both = tuple(sorted([(first, 333_333), (second, 666_667)]))
-    for adapter_id, key, royalty_ppm, datanets in (
-        (ADAPTERS[1], OWNER_KEYS[2], 123_457, both),
-        (ADAPTERS[2], OWNER_KEYS[3], 0, ((second, 1_000_000),)),
-        (ADAPTERS[3], OWNER_KEYS[2], 7, ()),
-    ):
+    terms = ((123_457, both), (0, ((second, 1_000_000),)), (7, ()))
+    for place, (royalty_ppm, datanets) in enumerate(terms):
+        adapter_id, key = ADAPTERS[place + 1], ADAPTER_OWNERS[place]
         ids, weights = [id_ for id_, _ in datanets], [ppm for _, ppm in datanets]
         base, artifact, index = digest("1"), digest("2"), digest("3")
-        arguments = (adapter_id, base, artifact, index, ids, weights, royalty_ppm)
+        arguments = (MANIFESTS[place], base, artifact, index, ids, weights, royalty_ppm)
         world.must("ModelRegistry", "register", *arguments, key=key)
         world.registry[adapter_id] = AdapterTerms(owner=address_of(key), royalty_ppm=royalty_ppm, datanets=datanets)
 

@@ -8,8 +8,6 @@ from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 from openledger_node.keystore import ensure_development_wallet
 from openledger_node.models.adapters import Adapter
-from openledger_protocol.adapter import DatanetReference
-from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import Row
 from openledger_protocol.primitives import Address
 
@@ -47,13 +45,10 @@ class DatanetOwner:
         batch = self.own.contribute("lake", rows, ACCOUNTS)
         self.own.approve("lake", batch.digest, {})
 
-    def train(self) -> Adapter:
-        """Train an adapter on the newest version."""
+    def train(self, *, is_owned: bool = True) -> Adapter:
+        """Train an adapter on the newest version, with or without a wallet in the data directory."""
         version, rows = self.own.version_rows("lake")
-        reference = DatanetReference(
-            id=version.id, version=version.version, rows_root=version.rows_root, weight_ppm=PPM
-        )
-        return train_indexed_adapter(self.home, reference, rows)
+        return train_indexed_adapter(self.home, version.label, rows, self.account if is_owned else None)
 
 
 def open_owner(home: Home, world: World) -> DatanetOwner:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from openledger_node.keystore import key_from_private
+from openledger_protocol.adapter import registered_id
 from openledger_protocol.attribution import Share
-from openledger_protocol.primitives import AdapterId
 
 from .. import lives
 from ..contributors import ADA, BEN
 from ..lives import DONE, STUCK, run_lives
-from ..signed import digest
+from ..signed import NODE_KEY, digest
 from .chain_server import RemoteChain
 from .world import World, open_session
 
@@ -25,7 +26,8 @@ STEPS_MAX = 400
 STEPS_IDLE = 35
 """So long after the last claim nothing more may come: an interval between claims is over."""
 
-ADAPTER = AdapterId(digest("a"))
+MANIFEST = digest("a")
+ADAPTER = registered_id(key_from_private(NODE_KEY).address, MANIFEST)
 open_lives = partial(lives.open_lives, "support.chain_world.mortal_settlement")
 
 
@@ -49,7 +51,7 @@ def prepare(world: World, folder: Path) -> tuple[Share, ...]:
     """Let lives find the network, and register an adapter of one Datanet; returns shares of an answer of it."""
     (folder / NETWORK).write_bytes(pickle.dumps(world.chain.network))
     datanet_id = world.create_datanet()
-    world.register(ADAPTER, datanet_id)
+    world.register(MANIFEST, datanet_id)
     accounts = sorted((ADA, BEN), key=str.lower)
     parts = zip(accounts, (400_000, 600_000), strict=True)
     return tuple(Share(datanet_id=datanet_id, account=account, ppm=ppm) for account, ppm in parts)

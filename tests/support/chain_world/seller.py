@@ -25,8 +25,7 @@ from openledger_node.payments.payer import Bought
 from openledger_node.serving.idle_count import IdleCount
 from openledger_node.serving.service import Serving
 from openledger_node.settlement.actions import PublishDatanet
-from openledger_protocol.adapter import DatanetReference
-from openledger_protocol.constants import PPM
+from openledger_protocol.adapter import manifest_id
 from openledger_protocol.primitives import ZERO_DIGEST, DatanetId, RequestId
 
 from ..contributors import ROWS
@@ -36,8 +35,8 @@ from .world import World
 
 NODE = PeerId("node")
 INFER = "/openledger/test/infer/1"
-LAKE = DatanetReference(id="lake", version="1", rows_root=None, weight_ppm=PPM)
-VERSION = make_version(LAKE.id, LAKE.version, ROWS)
+VERSION = make_version("lake", "1", ROWS)
+LAKE = VERSION.label
 TIMEOUT_S = 30.0
 
 
@@ -80,7 +79,7 @@ class Seller:
     def train(self) -> Adapter:
         """Train an adapter of the fake base on ROWS, and keep the Datanet's version."""
         write_version(self.home, VERSION)
-        return train_indexed_adapter(self.home, LAKE, ROWS)
+        return train_indexed_adapter(self.home, LAKE, ROWS, self.world.node.accounts.wallet)
 
     def publish(self, adapter: Adapter) -> DatanetId:
         """Register the Datanet, its version and the adapter, and wait until the chain has them."""
@@ -89,8 +88,8 @@ class Seller:
         roots = {"rows_root": VERSION.rows_root, "contributors_root": VERSION.contributors_root}
         world.act(PublishDatanet(datanet_id=datanet_id, **roots))
         digests = {"artifact": manifest.artifact_digest, "index_root": manifest.index_root or ZERO_DIGEST}
-        world.register(adapter.id, datanet_id, base=FAKE_BASE.digest, **digests)
-        world.run(lambda: world.node.ledger.events.find("DatanetVersion"))
+        world.register(manifest_id(manifest), datanet_id, base=FAKE_BASE.digest, **digests)
+        world.run(lambda: world.node.ledger.events.find("DatanetVersion", {"id": datanet_id}))
         return datanet_id
 
 

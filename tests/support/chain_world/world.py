@@ -14,11 +14,23 @@ from openledger_node.network_file import Network
 from openledger_node.settlement.actions import Action, CreateDatanet, OpenChannel, RegisterAdapter
 from openledger_node.settlement.open import prepare_development
 from openledger_node.settlement.session import KeyRing, NetworkSession, NodeAccounts
+from openledger_protocol.adapter import registered_id
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.constants import PPM
+from openledger_protocol.datanet import datanet_id
 from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, ChannelId, DatanetId, RequestId, Wei
+from openledger_protocol.primitives import (
+    BASE_ONLY,
+    ZERO_DIGEST,
+    AdapterId,
+    ChannelId,
+    DatanetId,
+    Digest,
+    RequestId,
+    Wei,
+)
+from openledger_protocol.registry import RegistryEntry
 
 from ..contributors import TREASURY
 from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest
@@ -78,20 +90,19 @@ class World(ContractWorld):
     def create_datanet(self) -> DatanetId:
         """Register a Datanet of the node's."""
         self.act(CreateDatanet(name="lake", treasury=TREASURY, owner_ppm=100_000, licence="CC-BY-4.0"))
-        self.run(lambda: self.node.ledger.events.find("DatanetCreated"))
-        return DatanetId(str(self.node.ledger.events.find("DatanetCreated")[-1].arguments["id"]))
+        found = datanet_id(self.node.accounts.wallet, "lake")
+        self.run(lambda: self.node.ledger.events.find("DatanetCreated", {"id": found}))
+        return found
 
-    def register(self, adapter_id: AdapterId, datanet_id: DatanetId, **described: Any) -> None:
+    def register(self, manifest_id: Digest, datanet_id: DatanetId, **described: Any) -> AdapterId:
         """Register an adapter of the node's that one Datanet has taught; `described` are its digests."""
-        action = RegisterAdapter(
-            adapter_id=adapter_id,
-            datanets=((datanet_id, PPM),),
-            royalty_ppm=100_000,
-            bond_wei=Wei(10 * OPEN),
-            **{"base": digest("1"), "artifact": digest("2"), "index_root": digest("3"), **described},
-        )
-        self.act(action)
-        self.run(lambda: self.node.deployment.adapter(adapter_id))
+        owner = self.node.accounts.wallet
+        digests = {"base": digest("1"), "artifact": digest("2"), "index_root": digest("3"), **described}
+        entry = RegistryEntry(owner=owner, datanets=((datanet_id, PPM),), **digests)
+        self.act(RegisterAdapter(manifest_id=manifest_id, entry=entry, royalty_ppm=100_000, bond_wei=Wei(10 * OPEN)))
+        adapter_id = registered_id(owner, manifest_id)
+        self.run(lambda: self.node.deployment.entry(adapter_id))
+        return adapter_id
 
     def earn(
         self,

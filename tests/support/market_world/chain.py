@@ -3,12 +3,14 @@
 import trio
 
 from openledger_node.errors import ChainError
-from openledger_node.market.request import AdapterEntry
 from openledger_node.market.requester import Backing
+from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.credit import Standing
-from openledger_protocol.errors import UnknownModelError
+from openledger_protocol.adapter import AdapterManifest, adapter_id
+from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import AdapterId, Address, ChannelId, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, ChannelId, Wei
+from openledger_protocol.registry import RegistryEntry, entry_of
 
 from .terms import config_with
 
@@ -27,7 +29,8 @@ class Chain:
     def __init__(self) -> None:
         self.standings: dict[ChannelId, Standing] = {}
         self.other = RICH  # of channels that are not named
-        self.entries: dict[AdapterId, AdapterEntry] = {}
+        self.entries: dict[AdapterId, RegistryEntry] = {}
+        self.manifests: dict[AdapterId, AdapterManifest] = {}  # that sellers show
         self.strangers: set[Address] = set()  # signers that it does not know
         self.unbonded: set[Address] = set()  # wallets without the minimum stake
         self.num_asked = 0
@@ -41,6 +44,7 @@ class Chain:
             may_sign=self.may_sign,
             is_bonded=self.is_bonded,
             find_entry=self.find_entry,
+            find_manifest=self.find_manifest,
         )
 
     async def standing(self, key: ChannelId) -> Standing:
@@ -59,11 +63,21 @@ class Chain:
         await self._answer()
         return wallet not in self.unbonded
 
-    async def find_entry(self, adapter: AdapterId) -> AdapterEntry:
+    async def find_entry(self, adapter: AdapterId) -> RegistryEntry:
         await self._answer()
         if adapter not in self.entries:
             raise UnknownModelError(f"adapter {adapter} is not registered")
         return self.entries[adapter]
+
+    def register(self, manifest: AdapterManifest) -> None:
+        """Register an adapter as its manifest says, which sellers then show."""
+        self.manifests[adapter_id(manifest)] = manifest
+        self.entries[adapter_id(manifest)] = entry_of(manifest, manifest.owner or ZERO_ADDRESS)
+
+    async def find_manifest(self, adapter: AdapterId, _: PeerId) -> AdapterManifest:
+        if adapter not in self.manifests:
+            raise UnavailableError(f"it does not show the manifest of adapter {adapter}")
+        return self.manifests[adapter]
 
     async def _answer(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -11,7 +11,7 @@ from typing import Any
 import trio
 
 from openledger_node.attribution.index import build_index
-from openledger_node.datanets.version import DatanetVersion, make_version, write_version
+from openledger_node.datanets.version import DatanetVersion, make_version, write_published
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
 from openledger_node.models.adapters import INDEX_FOLDER, Adapter, add_adapter, artifact_digest
@@ -24,7 +24,8 @@ from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.adapter import AdapterManifest, BaseReference, DatanetReference
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, to_plain
 from openledger_protocol.constants import PPM
-from openledger_protocol.primitives import AdapterId
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.primitives import AdapterId, DatanetId
 from openledger_protocol.wire.transfer import GetChunk, TransferMessage, decode, encode
 
 from ..contributors import ADA, CONTRIBUTED
@@ -33,6 +34,8 @@ from ..peft_folders import pair, write_adapter
 WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "/openledger/test/adapter/1"
 US, ANN, BOB, CYD, DOT = map(PeerId, ("us", "ann", "bob", "cyd", "dot"))
+VERSION = make_version("lake", "1", CONTRIBUTED, {"ben": ADA})
+LAKE = DatanetReference(id=datanet_id(ADA, "lake"), version="1", rows_root=VERSION.rows_root, weight_ppm=PPM)
 SIDE = 4096
 """Of a changed linear map: at rank 32 the weights have a MiB, which is five chunks with their header."""
 
@@ -42,20 +45,19 @@ Answer = Callable[[TransferMessage, TransferMessage], object]
 
 def share_adapter(home: Home, *, name: str = "lake", with_index: bool = True, **changes: Any) -> Adapter:
     """Put an adapter and its Datanet's version into a home."""
-    version = make_version("lake", "1", CONTRIBUTED, {"ben": ADA})
-    write_version(home, version)
-    datanet = DatanetReference(id="lake", version="1", rows_root=version.rows_root, weight_ppm=PPM)
+    write_published(home, LAKE.id, VERSION)
     with TemporaryDirectory() as made:
         folder = write_adapter(Path(made), tensors=pair(rank=32, d_in=SIDE, d_out=SIDE), r=32)
         root = None
         if with_index:
-            root = build_index(folder / INDEX_FOLDER, [(datanet, CONTRIBUTED)], ByteTokenizer(), None)
+            root = build_index(folder / INDEX_FOLDER, [(VERSION.label, CONTRIBUTED)], ByteTokenizer(), None)
         manifest = AdapterManifest(
             name=name,
             base=BaseReference(name=FAKE_BASE.name, digest=FAKE_BASE.digest),
             artifact_digest=artifact_digest(folder),
             index_root=root,
-            datanets=(datanet,),
+            datanets=(LAKE,),
+            owner=ADA,
         )
         content = {**to_plain(manifest), **changes}  # type: ignore[dict-item]  # a dataclass is an object
         (folder / "adapter.json").write_text(json.dumps(content))
@@ -102,7 +104,7 @@ class Swarm:
         id: AdapterId,
         *providers: PeerId,
         base: Base = FAKE_BASE,
-        is_published: Callable[[DatanetVersion], bool] = lambda _: True,
+        is_published: Callable[[DatanetId, DatanetVersion], bool] = lambda *_: True,
         **more: Any,
     ) -> Fetched:
         async def reach(peer_id: PeerId) -> trio.abc.Stream:

@@ -1,0 +1,75 @@
+"""A payer compares an adapter's entry on the chain with the manifest before it pays: nobody else is paid for it."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.market_world.harbour import share_harbour
+from support.market_world.market import Market, open_market
+from support.market_world.terms import word
+
+from openledger_protocol.adapter import AdapterManifest, adapter_id
+from openledger_protocol.advertisement import OfferedAdapter
+from openledger_protocol.constants import PPM
+from openledger_protocol.errors import UnavailableError
+from openledger_protocol.primitives import ZERO_ADDRESS, Address, DatanetId
+from openledger_protocol.registry import entry_of
+
+
+@contextlib.asynccontextmanager
+async def open_harbour_market(root: Path) -> AsyncIterator[tuple[Market, AdapterManifest]]:
+    """A market in which one seller offers a registered adapter, and shows its manifest."""
+    adapter = share_harbour(root)
+    async with open_market(root, {"with": 1}, load_percent=0) as market:
+        seller = market.sellers["with"]
+        seller.warm = (OfferedAdapter(id=adapter.id, name="harbour"),)
+        assert market.buyer.ads.learn(seller.ad(seq=1 << 62))
+        market.chain.register(adapter.manifest)
+        yield market, adapter.manifest
+
+
+async def refused(market: Market, manifest: AdapterManifest) -> str:
+    """Why nobody is bought from; nothing was paid or opened for it."""
+    with pytest.raises(UnavailableError) as refusal:
+        await market.ask("hello...", adapter=adapter_id(manifest), model="harbour")
+    assert market.sellers["with"].amounts() == []
+    return str(refusal.value)
+
+
+OTHERS_DATANET = DatanetId("0x" + "66" * 32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"datanets": ((OTHERS_DATANET, PPM),)}, f"in its Datanets and weights: {OTHERS_DATANET} with 1,000,000 ppm"),
+        ({"owner": Address("0x" + "6" * 40)}, "in its owner: 0x666"),
+        ({"base": word("another base")}, "in its base"),
+        ({"artifact": word("other weights")}, "in its artifact digest"),
+    ],
+)
+async def test_an_adapter_whose_entry_differs_from_its_manifest_is_not_bought(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    """F: its receipt would name contributors, and the chain would pay whomever the entry names."""
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        id = adapter_id(manifest)
+        market.chain.entries[id] = replace(market.chain.entries[id], **changes)
+        assert named in await refused(market, manifest)
+
+
+async def test_a_seller_that_shows_no_manifest_is_not_bought_from(tmp_path: Path) -> None:
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        market.chain.manifests.clear()
+        assert "it does not show the manifest of adapter" in await refused(market, manifest)
+
+
+async def test_an_adapter_of_another_base_is_not_bought(tmp_path: Path) -> None:
+    async with open_harbour_market(tmp_path) as (market, manifest):
+        other = replace(manifest, base=replace(manifest.base, digest=word("another base")))
+        market.chain.manifests[adapter_id(manifest)] = other
+        market.chain.entries[adapter_id(manifest)] = entry_of(other, other.owner or ZERO_ADDRESS)
+        assert "was made for base" in await refused(market, manifest)

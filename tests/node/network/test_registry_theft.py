@@ -1,0 +1,165 @@
+"""Attempts to be paid for an adapter that others taught: by its entry on the chain, against its manifest."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from support.chain_world.seller import VERSION, Seller, start_seller
+from support.chain_world.world import World, open_world
+from support.contributors import ADA, BEN
+from support.signed import NODE_KEY
+
+from openledger_node.chain.contracts import explain_revert
+from openledger_node.models.adapters import Adapter
+from openledger_node.models.bases import FAKE_BASE
+from openledger_node.settlement.actions import CreateDatanet, PublishDatanet, RegisterAdapter
+from openledger_node.settlement.session import NetworkSession
+from openledger_protocol.adapter import manifest_id, registered_id
+from openledger_protocol.constants import PPM
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.errors import AdapterRefusedError, RevertedError, UnknownModelError
+from openledger_protocol.primitives import AdapterId, DatanetId, Digest, Wei
+from openledger_protocol.registry import RegistryEntry
+
+QUESTION = "What does Odile keep?"
+OTHER_ROWS = Digest("0x" + "99" * 32)
+OPEN = 10**18
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with open_world(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def seller(tmp_path: Path, world: World) -> AsyncIterator[Seller]:
+    async with start_seller(tmp_path, world) as opened:
+        yield opened
+
+
+def copy_datanet(world: World, thief: NetworkSession, *, rows_root: Digest = OTHER_ROWS) -> DatanetId:
+    """The thief's Datanet: the same name as the victim's, the largest share for its owner."""
+    wallet = thief.accounts.wallet
+    copy = datanet_id(wallet, "lake")
+    world.act(CreateDatanet(name="lake", treasury=wallet, owner_ppm=PPM // 2, licence="stolen"), by=thief)
+    world.run(lambda: world.node.deployment.datanet(copy))
+    roots = {"rows_root": rows_root, "contributors_root": VERSION.contributors_root}
+    world.act(PublishDatanet(datanet_id=copy, **roots), by=thief)
+    world.run(lambda: world.node.ledger.events.find("DatanetVersion", {"id": copy}))
+    return copy
+
+
+def register(world: World, by: NetworkSession, adapter: Adapter, datanet: DatanetId) -> AdapterId:
+    """Register an adapter's manifest for one's own account, on a Datanet of one's choice."""
+    manifest, wallet = adapter.manifest, by.accounts.wallet
+    entry = RegistryEntry(
+        owner=wallet,
+        base=FAKE_BASE.digest,
+        artifact=manifest.artifact_digest,
+        index_root=manifest.index_root or OTHER_ROWS,
+        datanets=((datanet, PPM),),
+    )
+    action = RegisterAdapter(
+        manifest_id=manifest_id(manifest), entry=entry, royalty_ppm=300_000, bond_wei=Wei(10 * OPEN)
+    )
+    world.act(action, by=by)
+    found = registered_id(wallet, manifest_id(manifest))
+    world.run(lambda: world.node.deployment.entry(found))
+    return found
+
+
+async def test_a_thief_who_registers_first_leaves_the_maker_and_contributors_what_is_theirs(seller: Seller) -> None:
+    """F: O11. The thief's entry used to be the adapter's, and half of the price was the thief's."""
+    world, thief = seller.world, seller.world.payer
+    adapter = seller.train()
+    stolen = register(world, thief, adapter, copy_datanet(world, thief))
+    assert stolen != adapter.id
+    with pytest.raises(UnknownModelError, match="is not registered on this network"):
+        await seller.ask(QUESTION, model="lake")
+    seller.publish(adapter)
+    bought = await seller.ask(QUESTION, model="lake")
+    seller.settle_all()
+    assert world.balance(thief.accounts.wallet) == 0
+    assert world.balance(ADA) + world.balance(BEN) > bought.receipt.amount_wei * 17 // 100
+
+
+async def test_rows_that_a_datanet_has_published_are_refused_to_its_copy(seller: Seller) -> None:
+    seller.publish(seller.train())
+    with pytest.raises(RevertedError) as refusal:
+        copy_datanet(seller.world, seller.world.payer, rows_root=VERSION.rows_root)
+    assert explain_revert(refusal.value).name == "RowsPublished"
+
+
+async def test_an_entry_that_names_other_datanets_than_the_manifest_is_not_sold(seller: Seller) -> None:
+    """F: the maker itself leaves out the contributors; the receipt would still name them."""
+    world = seller.world
+    adapter = seller.train()
+    theirs = world.create_datanet()
+    world.act(
+        PublishDatanet(datanet_id=theirs, rows_root=VERSION.rows_root, contributors_root=VERSION.contributors_root)
+    )
+    copy = copy_datanet(world, world.payer)
+    assert register(world, world.node, adapter, copy) == adapter.id
+    with pytest.raises(AdapterRefusedError, match=f"in its Datanets and weights: {copy} with 1,000,000 ppm on the"):
+        await seller.ask(QUESTION, model="lake")
+
+
+async def test_a_receipt_of_an_entry_that_differs_fails_its_check(seller: Seller) -> None:
+    """A node that ran other software sold it: whoever has the adapter sees it in `attribution verify`."""
+    world = seller.world
+    adapter = seller.train()
+    seller.publish(adapter)
+    bought = await seller.ask(QUESTION, model="lake")
+    copy = copy_datanet(world, world.payer)
+    entry = world.node.deployment.entry(adapter.id)
+    assert entry is not None
+    forged = RegistryEntry(
+        owner=entry.owner,
+        base=entry.base,
+        artifact=entry.artifact,
+        index_root=entry.index_root,
+        datanets=((copy, PPM),),
+    )
+    world.node.deployment.entry = lambda _: forged  # type: ignore[method-assign]
+    checks = seller.questions.answer("verify", {"receipt": bought.digest})["checks"]
+    (found,) = [check for check in checks if check["what"] == "registry"]
+    assert found["holds"] is False
+    assert f"{copy} with 1,000,000 ppm on the chain" in found["detail"]
+
+
+async def test_rows_that_were_published_under_another_datanet_are_not_sold(seller: Seller) -> None:
+    world = seller.world
+    adapter = seller.train()
+    mine = world.create_datanet()  # the manifest's, which publishes other rows
+    world.act(PublishDatanet(datanet_id=mine, rows_root=OTHER_ROWS, contributors_root=VERSION.contributors_root))
+    register(world, world.node, adapter, mine)
+    with pytest.raises(AdapterRefusedError, match="can't be used: the local rows with these contributors"):
+        await seller.ask(QUESTION, model="lake")
+
+
+async def test_a_retired_adapter_is_no_longer_sold_and_what_it_earned_is_claimed(seller: Seller) -> None:
+    world = seller.world
+    adapter = seller.train()
+    seller.publish(adapter)
+    await seller.ask(QUESTION, model="lake")
+    world.must("ModelRegistry", "retire", adapter.id, key=NODE_KEY)
+    world.run(lambda: world.node.ledger.events.find("AdapterRetired"))
+    with pytest.raises(UnknownModelError, match="its owner has retired it"):
+        await seller.ask(QUESTION, model="lake")
+    seller.settle_all()
+    assert world.balance(ADA) + world.balance(BEN) > 0
+
+
+async def test_earnings_of_an_adapter_whose_bond_is_free_hold_up_no_other_claim(seller: Seller) -> None:
+    """The contract refuses a claim that names it, so the node leaves its receipts out."""
+    world = seller.world
+    adapter = seller.train()
+    seller.publish(adapter)
+    await seller.ask(QUESTION, model="lake")
+    world.must("ModelRegistry", "retire", adapter.id, key=NODE_KEY)
+    world.wait(world.node.windows.unbonding_s)
+    world.earn(world.open_channel(), OPEN)
+    seller.settle_all()
+    (row,) = world.node.ledger.receipts.unclaimed()
+    assert row.receipt.adapter_id == adapter.id
