@@ -16,6 +16,9 @@ LOCAL_NETWORK: Final = "local"
 NAME_LENGTH_MAX: Final = 64
 """The maximum length of a base's or adapter's name: it must fit a table column and a file name."""
 
+DATANET_OWNER_PPM_MAX: Final = 500_000
+"""The most that a Datanet's owner gets of its pots, as DatanetRegistry has it."""
+
 STOP_STRINGS_MAX: Final = 4
 """The maximum number of stop strings in a request, as OpenAI has it."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from openledger_protocol.adapter import AdapterManifest, DatanetReference, adapter_id, manifest_id
 from openledger_protocol.chain import ContractCall
+from openledger_protocol.constants import DATANET_OWNER_PPM_MAX
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, DatanetId, Digest, check_address
@@ -175,6 +176,11 @@ def _datanet_of(own: OwnDatanets, account: Address, arguments: Mapping[str, Any]
         raise NodeError(f"Datanet {name} needs a licence for its rows: pass one, such as --licence CC-BY-4.0")
     terms["treasury"] = check_address(terms["treasury"])
     wanted = new_datanet(name, **terms)
+    if wanted.owner_ppm > DATANET_OWNER_PPM_MAX:
+        raise MalformedError(
+            f"the owner of a Datanet gets at most {DATANET_OWNER_PPM_MAX / 10_000:g} % of what its rows earn: "
+            "choose a smaller --owner-share"
+        )
     return check_same_terms(found, wanted) if found else wanted
 
 

@@ -35,7 +35,8 @@ def create(
         typer.Option(help="Account for shares without a contributor; by default the wallet.", show_default=False),
     ] = None,
     owner_share: Annotated[
-        str | None, typer.Option(help="Percent of the data's share that its owner keeps.", show_default="0")
+        str | None,
+        typer.Option(help="Percent of the data's share that its owner keeps, up to 50.", show_default="0"),
     ] = None,
 ) -> dict[str, Any]:
     """Create a Datanet and register it. Run it again on another network to register it there, too.

@@ -216,6 +216,13 @@ REFUSED: list[tuple[str, Callable[[DatanetOwner], None], dict[str, Any], type[Ex
     ("datanet create", nothing, {}, NodeError, "Datanet lake needs a licence for its rows"),
     ("datanet create", nothing, {"licence": " "}, MalformedError, "a licence is a name like CC-BY-4.0"),
     ("datanet create", nothing, {**TERMS, "owner_ppm": PPM + 1}, MalformedError, "from 0 to 1000000 parts"),
+    (
+        "datanet create",
+        nothing,
+        {**TERMS, "owner_ppm": PPM // 2 + 1},
+        MalformedError,
+        "at most 50 % of what its rows",
+    ),
     ("datanet create", nothing, {**TERMS, "treasury": "0x12"}, MalformedError, "not an address: '0x12'"),
     (
         "datanet create",

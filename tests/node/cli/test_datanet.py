@@ -13,6 +13,8 @@ from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
 from openledger_node.models.adapters import list_adapters
+from openledger_protocol.datanet import datanet_id
+from openledger_protocol.primitives import ZERO_ADDRESS
 
 
 @pytest.fixture
@@ -138,4 +140,5 @@ def test_an_adapter_learns_from_a_published_version_and_names_it(
     assert "no version 2 of lake was published" in run(*train[:3], "lake@2", *train[4:]).stderr
     (adapter,) = list_adapters(home)
     (learned,) = adapter.manifest.datanets or ()
-    assert (learned.id, learned.version, learned.rows_root) == ("lake", "1", version.rows_root)
+    assert learned.id == datanet_id(ZERO_ADDRESS, "lake"), "no wallet was there to own it"
+    assert (learned.version, learned.rows_root) == ("1", version.rows_root)

@@ -396,8 +396,7 @@ def test_one_bad_folder_on_the_shelf_breaks_no_other_verb(run: Run, home: Home) 
 
 
 def hostile_adapter(make_adapter_folder: Callable[..., Path], text: str) -> Path:
-    datanet = {"id": text, "version": text, "rows_root": None, "weight_ppm": 1_000_000}
-    return write_manifest(make_adapter_folder(), license=text, evaluation={text: 1}, datanets=[datanet])
+    return write_manifest(make_adapter_folder(), license=text, evaluation={text: 1})
 
 
 def spelled_out(text: str) -> str:
@@ -415,7 +414,6 @@ def test_a_strangers_text_is_shown_and_does_nothing(
     assert all(character.isprintable() for character in ran.stdout.replace("\n", ""))
     lines = dict(line.split(maxsplit=1) for line in ran.stdout.splitlines())
     assert lines["license"] == spelled_out(text)
-    assert lines["datanets"] == f"{spelled_out(text)} {spelled_out(text)}"
     assert lines["evaluation"] == f"{spelled_out(text)} 1"
 
 

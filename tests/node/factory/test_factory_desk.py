@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.chain_world.deployed import deployed_chain
 
 from openledger_node.config import Config, LimitsConfig, load_config
 from openledger_node.datanets.rows import write_rows
-from openledger_node.datanets.sample import draw_sample
+from openledger_node.datanets.sample import SAMPLE_ID, draw_sample
 from openledger_node.errors import ConfigError, NodeError
 from openledger_node.factory.order import job_of, order_from
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.service import TrainingService
 from openledger_node.home import Home
-from openledger_protocol.datanet import Row
+from openledger_node.keystore import WALLET, account_file, ensure_development_wallet
+from openledger_node.models.adapters import list_adapters
+from openledger_node.network_file import embed_network
+from openledger_protocol.adapter import AdapterManifest
+from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
 ORDER = {"name": "lake", "sample": True, "base": "fake", "trainer": "fake", "evaluate": 4}
 
@@ -205,3 +211,38 @@ def test_the_cap_is_the_owners_or_the_machines() -> None:
     assert room.cap_bytes == room.machine.ram_bytes > 2**30
     assert room.products_per_s is not None
     assert room.products_per_s > 1e8
+
+
+# ---- whose adapter it is
+
+
+def trained_manifest(desk: TrainingService, home: Home) -> AdapterManifest:
+    desk.train(ORDER)
+    wait_for_end(desk)
+    (adapter,) = list_adapters(home)
+    return adapter.manifest
+
+
+def check_owner(manifest: AdapterManifest, owner: Address | None) -> None:
+    assert manifest.owner == owner
+    (datanet,) = manifest.datanets or ()
+    assert datanet.id == datanet_id(owner or ZERO_ADDRESS, SAMPLE_ID)
+
+
+def test_an_adapter_belongs_to_the_wallet_of_the_chosen_network(desk: TrainingService, home: Home) -> None:
+    network = deployed_chain().network
+    embed_network(home, network)
+    wallet = ensure_development_wallet(home, network.network)
+    check_owner(trained_manifest(desk, home), wallet.address)
+
+
+@pytest.mark.parametrize("what", ["no network", "no wallet", "a damaged wallet"])
+def test_without_a_wallet_an_adapter_belongs_to_nobody_yet(desk: TrainingService, home: Home, what: str) -> None:
+    """A training must not fail at its end because of a wallet: publishing names the owner."""
+    if what != "no network":
+        network = deployed_chain().network
+        embed_network(home, network)
+        if what == "a damaged wallet":
+            ensure_development_wallet(home, network.network)
+            account_file(home.network_keys(network.network), WALLET).write_text("{}")
+    check_owner(trained_manifest(desk, home), None)

@@ -191,7 +191,7 @@ function drawList({ rows, chosen, filter, all, price: own, isGpu }, held, { draw
   rest > 0 && h("div", {}, button(`Show ${rest} more`, () => { held.all = true; draw(); }, { kind: "link", changes: false })), line);
 }
 
-const about = (row) => `${row.manifest.base.name} · ${(row.manifest.datanets ?? []).map((each) => each.id).join(", ") || "no Datanet stated"}`;
+const about = (row) => `${row.manifest.base.name} · ${(row.manifest.datanets ?? []).map((each) => short(each.id)).join(", ") || "no Datanet stated"}`;
 
 // ---- 3 the chosen one
 
@@ -212,7 +212,7 @@ function drawDetails({ row, details, chain, base }, { look, remove }) {
     ["Base", [manifest.base.name, " ", id(manifest.base.digest, 6), isOther ? h("span", { class: "warn" }, ` · another one than ${base}, which is served`) : ""]],
     ["Id", id(row.adapter_id, 8)], ["Owner", manifest.owner && id(manifest.owner)],
     ["Published", row.bond_wei === null ? null : row.bond_wei === "0" ? "yes; its bond was taken back" : `under a bond of ${openAmount(row.bond_wei)} OPEN`],
-    ["Taught by", (manifest.datanets ?? []).map((each) => `${each.id} ${each.version}`).join(", ") || "not stated"],
+    ["Taught by", (manifest.datanets ?? []).map((each) => `${short(each.id)} ${each.version}`).join(", ") || "not stated"],
     ["Trained", training && [`rank ${training.config?.rank ?? row.rank}`, training.config?.epochs && `${training.config.epochs} epochs`, training.rows && `${count(training.rows)} rows`, training.seed !== undefined && `seed ${training.seed}`, String(training.started ?? "").slice(0, 10)].filter(Boolean).join(", ")],
     ["Held-out loss", measured?.loss_after !== undefined ? `${decimal(measured.loss_after, 3)} (base ${decimal(measured.loss_before, 3)})` : null],
     ["Changes", details && `${details.modules.join(", ")}, ${details.dtypes.join("/")}${details.is_dora ? ", DoRA" : ""}`],
