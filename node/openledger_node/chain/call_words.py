@@ -59,7 +59,7 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
         "acceptOwnership": lambda given: f"accept Datanet {given['id']}",
     },
     "ModelRegistry": {
-        "register": lambda given: f"register adapter {given['adapterId']} under the network's bond",
+        "register": lambda given: f"register an adapter of manifest {given['manifestId']} under the network's bond",
         "registerWithPermit": lambda given: WORDS["ModelRegistry"]["register"](given),
         "retire": lambda given: f"retire adapter {given['adapterId']}",
         "reclaimBond": lambda given: f"take back the bond of adapter {given['adapterId']}",

@@ -20,6 +20,7 @@ from openledger_node.accounting.transactions import TransactionPlanner
 from openledger_node.chain.contracts import load_contract
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
+from openledger_node.models.adapters import list_adapters
 from openledger_node.settlement.actions import AddStake
 from openledger_node.settlement.unsigned import payment_gas_limit
 from openledger_protocol.chain import ContractCall
@@ -131,12 +132,13 @@ def test_a_datanet_and_an_adapter_are_registered(tmp_path: Path, cold: Cold) -> 
     cold.do("datanet create", datanet="lake", **TERMS)
     owner.approve()
     cold.do("datanet publish", datanet="lake")
-    adapter = owner.train()
+    owner.train(is_owned=False)
     done = cold.do("adapters publish", adapter="lake")
     assert [each["contract"] for each in done] == ["OpenToken", "ModelRegistry"]
-    terms = cold.world.node.deployment.adapter(adapter.id)
-    assert terms is not None
-    assert terms.owner == HARDWARE
+    (adapter,) = list_adapters(owner.home)  # completed by its owner, which changes its id
+    entry = cold.world.node.deployment.adapter(adapter.id)
+    assert entry is not None
+    assert (entry.owner, adapter.manifest.owner) == (HARDWARE, HARDWARE)
 
 
 def test_a_payment_before_its_approval_has_gas_to_spare(cold: Cold) -> None:
