@@ -128,7 +128,7 @@ def publish_adapter(
         MalformedError: the royalty is out of bounds.
     """
     adapters = list_adapters(home)
-    adapter = _unfinished(adapters, str(arguments["adapter"]))
+    adapter = _unfinished(adapters, str(arguments["adapter"]), account)
     manifest = _owned_manifest(session, account, adapter)
     keep = partial(_keep_completed, home, adapters, adapter, manifest)
     name, note = full_name(manifest), None
@@ -204,10 +204,11 @@ def _holder_of(events: EventRows, rows_root: Digest) -> DatanetId | None:
     return DatanetId(str(found[0].arguments["id"])) if found else None
 
 
-def _unfinished(adapters: Sequence[Adapter], name: str) -> Adapter:
-    """Find the adapter to publish; where a crash left it with and without an owner, the one with an owner."""
+def _unfinished(adapters: Sequence[Adapter], name: str, account: Address) -> Adapter:
+    """Find the adapter to publish; where a crash left it with and without this owner, the one with it."""
+    ours = [each for each in adapters if each.manifest.owner == account]
     completed = {
-        old.full_name: new for old in adapters for new in adapters if is_completion(new.manifest, of=old.manifest)
+        old.full_name: new for old in adapters for new in ours if is_completion(new.manifest, of=old.manifest)
     }
     if name in completed:
         return completed[name]

@@ -102,6 +102,17 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"the adapter's bond can't be taken back before {time_text(until_s)}; wait until then"
     ),
     "AdapterExists": lambda adapter_id: f"adapter {adapter_id} is already registered, and its entry can't be changed",
+    "AdapterNotClaimable": lambda adapter_id, since_s: (
+        f"adapter {adapter_id} was retired, and its bond is free since {time_text(since_s)}, so nothing more can be "
+        "claimed for it; leave its receipts out"
+    ),
+    "RowsPublished": lambda rows_root, holder: (
+        f"Datanet {holder} published the rows {rows_root} first, so they belong to it; publish rows of your own"
+    ),
+    "BadOwnerPpm": lambda ppm, most: (
+        f"the owner of a Datanet gets at most {most / 10_000:g} % of what its rows earn, not {ppm / 10_000:g} %; "
+        "choose a smaller --owner-share"
+    ),
     "ZeroAmount": lambda: "the amount is 0; use a larger amount",
 }
 """By error name; each function takes the error's values in the contract's order."""

@@ -134,11 +134,7 @@ def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None
     target = home.adapters / full_name(manifest)
     if not target.exists():
         _copy_whole(source, target, manifest)
-    found = read_adapter(target)
-    if found.id != adapter_id(manifest):
-        raise AdapterRefusedError(f"{target} is another adapter, whose id begins alike: remove it first")
-    _known_files(home).note(target, stamp_of(target, LIBRARY_FILES))
-    return found
+    return _admitted(home, target, manifest)
 
 
 def full_name(manifest: AdapterManifest) -> str:
@@ -161,8 +157,7 @@ def complete_adapter(home: Home, adapter: Adapter, manifest: AdapterManifest) ->
     target = home.adapters / full_name(manifest)
     if not target.exists():
         _copy_whole(adapter.folder, target, manifest)
-        _known_files(home).note(target, stamp_of(target, LIBRARY_FILES))
-    return read_adapter(target)
+    return _admitted(home, target, manifest)
 
 
 def artifact_digest(folder: Path) -> Digest:
@@ -273,6 +268,14 @@ def _manifest_for(source: Path, base: Base, name: str | None) -> AdapterManifest
         tokenizer_digest=base.tokenizer_digest,
         chat_template_digest=base.chat_template_digest,
     )
+
+
+def _admitted(home: Home, target: Path, manifest: AdapterManifest) -> Adapter:
+    found = read_adapter(target)
+    if found.id != adapter_id(manifest):
+        raise AdapterRefusedError(f"{target} is another adapter, whose id begins alike: remove it first")
+    _known_files(home).note(target, stamp_of(target, LIBRARY_FILES))
+    return found
 
 
 def _known_files(home: Home) -> KnownFiles:
