@@ -32,7 +32,7 @@ from .peers import (
     public_key_of,
     sign_as_peer,
 )
-from .primitives import AdapterId, Address, Digest, check_name
+from .primitives import AdapterId, Address, Digest, Generation, check_name
 from .signatures import check_signer, sign_digest
 from .wire.fields import BOOL, RAW_ADDRESS, RAW_DIGEST, SIGNATURE, WEI, Field, binary, checked, listed, record, uint
 from .wire.frames import MessageSet, pack_map, unpack_map
@@ -59,6 +59,7 @@ class Advertisement:
     addresses: tuple[str, ...]  # multiaddrs, best first
     wallet: Address
     signer: Address  # allowed by the chain to sign for the wallet
+    generation: Generation  # of its ledger: part of the salt of channels with it
     base: Digest
     profile_hash: Digest
     algo_id: int
@@ -242,6 +243,7 @@ def _body() -> Field:
         addresses=listed(checked(_check_multiaddr), length_max=AD_ADDRESSES_MAX),
         wallet=RAW_ADDRESS,
         signer=RAW_ADDRESS,
+        generation=RAW_DIGEST,
         base=RAW_DIGEST,
         profile_hash=RAW_DIGEST,
         algo_id=uint(32),

@@ -12,6 +12,7 @@ ProtocolError
 ├── BadSignatureError         not signed by the right account
 ├── PaymentRequiredError      the voucher does not cover the next step (retryable)
 ├── VoucherRefusedError       a voucher that the channel does not cover
+├── OldChannelError           a channel of an earlier ledger; a new one serves (retryable)
 ├── ReceiptRefusedError       a receipt that differs from what was agreed and delivered
 ├── AttributionError          shares or payouts that do not add up
 ├── ClaimRefusedError         a claim that the contract would refuse
@@ -107,6 +108,13 @@ class VoucherRefusedError(ProtocolError):
     """A voucher for another channel, or for more than its channel holds."""
 
     code = "voucher_refused"
+
+
+class OldChannelError(ProtocolError):
+    """The channel belongs to an earlier generation of the node's ledger: a new channel serves."""
+
+    code = "old_channel"
+    retryable = True
 
 
 class ReceiptRefusedError(ProtocolError):

@@ -32,6 +32,9 @@ Nonce = NewType("Nonce", str)
 Salt = NewType("Salt", str)
 """32 random bytes, as 0x-hex, that make a commitment unguessable or a channel's id unique."""
 
+Generation = NewType("Generation", str)
+"""32 random bytes, as 0x-hex, that a node's ledger draws anew whenever it may have lost rows."""
+
 Wei = NewType("Wei", int)
 """An amount of OPEN, or of the chain's own coin, in units of 10^-18: an integer, never a float."""
 

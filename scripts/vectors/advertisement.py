@@ -35,6 +35,7 @@ AD: dict[str, Any] = {
     "addresses": [f"/ip4/192.168.1.20/tcp/41234/p2p/{PEER_ID}"],
     "wallet": NODE,
     "signer": SIGNER,
+    "generation": digest("9"),
     "base": digest("a"),
     "profile_hash": digest("b"),
     "algo_id": 1,

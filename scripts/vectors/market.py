@@ -29,6 +29,7 @@ BID = {
     "id": digest("2"),
     "wallet": NODE,
     "signer": SIGNER,
+    "generation": digest("9"),
     "terms": {"price_in_wei": "900", "price_out_wei": "1800"},
     "profile_hash": digest("5"),
     "algo_id": 1,

@@ -4,6 +4,7 @@ from typing import Any
 
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.eip712 import Domain
+from openledger_protocol.generation import channel_salt
 from openledger_protocol.payments import (
     ChannelConfig,
     ChannelState,
@@ -63,6 +64,22 @@ CHANNEL_IDS: list[Case] = [
     ("another contract", "and to one contract", {**CONFIG, "contract": account(1)}),
     ("another salt", "two channels of the same parties differ by it", {**CONFIG, "salt": digest("6")}),
     ("the longest delay", "64 bits", {**CONFIG, "withdraw_delay_s": str(2**64 - 1)}),
+]
+
+SALT = {"network": "development-1a2b3c4d", "generation": digest("9"), "drawn": "0x" + "5" * 32}
+SALTS: list[Case] = [
+    ("plain", "16 bytes that name network and generation, then those that the payer drew", SALT),
+    (
+        "another generation",
+        "after a restore: old channels are told apart",
+        {**SALT, "generation": digest("a")},
+    ),
+    (
+        "another network",
+        "development chains share their chain id",
+        {**SALT, "network": "development-00000000"},
+    ),
+    ("another draw", "the first half stays", {**SALT, "drawn": "0x" + "6" * 32}),
 ]
 
 VOUCHER = {**PLACE, "channel_id": CHANNEL, "max_claimable_wei": "80"}
@@ -258,6 +275,10 @@ def token_domain(given: Any) -> Domain:
 
 
 RULES: Rules = {
+    "channel_salt": (
+        lambda given: channel_salt(given["network"], given["generation"], bytes_of(given["drawn"])),
+        SALTS,
+    ),
     "channel_id": (lambda given: channel_id(read(ChannelConfig, given), payments(given)), CHANNEL_IDS),
     "voucher_digest": (lambda given: hex_of(voucher_digest(read(Voucher, given), payments(given))), VOUCHERS),
     "receipt_digest": (lambda given: hex_of(receipt_digest(read(Receipt, given), payments(given))), RECEIPTS),

@@ -38,6 +38,7 @@ OPEN = {
     "salts": {"prompt": digest("7"), "output": digest("8"), "fingerprint": digest("9")},
     "auditable": True,
     "prefix": "",
+    "last_receipt": None,
 }
 ADDED_SAMPLING = {
     "frequency_penalty": 0.5,
@@ -76,12 +77,14 @@ RECEIPT = {
     "signature": SIGNATURE,
     "shares": [{"datanet_id": digest("d"), "account": account(1), "ppm": 1_000_000}],
 }
+OPEN_AGAIN = {**OPEN, "last_receipt": {"receipt": RECEIPT["receipt"], "signature": SIGNATURE}}
 PING = {"v": 1, "t": "ping"}
 
 FRAMES: list[Case] = [
     ("open", "the payer's first message; 64-bit numbers stand as text here and as integers in the frame", OPEN),
     ("open with a raw text", "messages may be a text", {**OPEN, "messages": "Once"}),
     ("open with parameters that were added later", "absent at their defaults", OPEN_WITH_MORE),
+    ("open on a channel with receipts", "the newest one that the payer has", OPEN_AGAIN),
     ("voucher", "a higher ceiling", {"v": 1, "t": "voucher", "voucher": VOUCHER}),
     ("chunk", "ids include those whose text is held back", CHUNK),
     ("receipt", "the node's last word", RECEIPT),

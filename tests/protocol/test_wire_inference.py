@@ -163,7 +163,7 @@ def test_each_message_has_its_name_and_the_version(name: str) -> None:
 def test_the_stream_opens_with_the_fields_that_the_design_names() -> None:
     assert list(encode(OPEN)) == [
         *("v", "t", "id", "award", "adapter", "messages", "sampling", "channel_config", "voucher", "nonce_commit"),
-        *("salts", "auditable", "prefix"),
+        *("salts", "auditable", "prefix", "last_receipt"),
     ]
     assert list(encode(MESSAGES["chunk"])) == ["v", "t", "text", "ids", "tokens", "cumulative"]
     assert list(encode(MESSAGES["countersign"])) == ["v", "t", "signature", "nonce"]

@@ -27,7 +27,7 @@ from openledger_protocol.errors import ProtocolError
 from .lives import mortal_at
 from .market_world.requests import purchase
 from .market_world.seller import open_seller
-from .market_world.terms import DOMAIN, Clock, peer_id_of, sign_as
+from .market_world.terms import DOMAIN, Clock, draws, peer_id_of, sign_as
 from .processes.nodes import ROOT
 
 STREAMS = 2
@@ -117,7 +117,7 @@ async def _limited(
 
 async def _sell(folder: Path, _: int, ends: list[socket.socket], fail_point: Callable[[str], None]) -> None:
     """Sign what is left unsigned, then serve one stream after the other; the clock stands where it always stood."""
-    with closing(open_ledger(folder / "node.db")) as ledger:
+    with closing(open_ledger(folder / "node.db", draw=draws())) as ledger:
         ledger.jobs.recover()
         async with trio.open_nursery() as nursery:
             sign = noted(folder / "node.signed", sign_as("node signer"))

@@ -11,7 +11,7 @@ from openledger_protocol.bloom import make_filter
 from openledger_protocol.codec import FrameDecoder, encode_frame
 from openledger_protocol.payments import Terms
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
-from openledger_protocol.primitives import AdapterId, Digest, RequestId, Wei
+from openledger_protocol.primitives import AdapterId, Digest, Generation, RequestId, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
 from .signed import NODE, SIGNER, SIGNER_KEY, addresses, digest, digests, uints, weis
@@ -28,6 +28,7 @@ AD = Advertisement(
     addresses=(f"/ip4/192.168.1.20/tcp/41234/p2p/{PEER_ID}",),
     wallet=NODE,
     signer=SIGNER,
+    generation=Generation(digest("9")),
     base=digest("a"),
     profile_hash=digest("b"),
     algo_id=1,
@@ -59,6 +60,7 @@ BID = BidMessage(
     id=CALL.id,
     wallet=NODE,
     signer=SIGNER,
+    generation=Generation(digest("9")),
     terms=Terms(price_in_wei=Wei(900), price_out_wei=Wei(1_800)),
     profile_hash=digest("5"),
     algo_id=1,
@@ -90,6 +92,7 @@ bid_messages = st.builds(
     id=digests,
     wallet=addresses,
     signer=addresses,
+    generation=digests,
     terms=terms,
     profile_hash=digests,
     algo_id=uints(32),

@@ -146,9 +146,11 @@ def test_stake_is_removed_and_a_channel_is_opened_topped_up_and_closed(page: Pag
     assert verb(paid, "stake", "show")["unbonding"][0]["amount_wei"] == str(OPEN_WEI)
     page.locator('[data-key="open channel"]').click()
     page.locator("#channel-node").fill("0x" + "11" * 20)
+    page.locator("#channel-generation").fill("0x" + "22" * 32)
     page.locator("#ask-amount").fill("3")
     page.locator("dialog button", has_text="Go on…").click()
-    expect(page.locator("dialog .cli code")).to_have_text(f"openledger-node channels open 0x{'11' * 20} 3")
+    words = f"openledger-node channels open 0x{'11' * 20} 3 --generation 0x{'22' * 32}"
+    expect(page.locator("dialog .cli code")).to_have_text(words)
     carry_out(page)
     own = panel(page, "Channels").locator("tr", has_text="payer")
     own.locator("button", has_text="Top up…").click()

@@ -21,7 +21,7 @@ from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
 from .submissions import Submissions
-from .transactions import Arguments, TransactionPlanner
+from .transactions import Arguments, GenerationOf, TransactionPlanner
 
 RECEIPTS_MAX = 1_000
 OUTBOX_SHOWN = 50
@@ -172,10 +172,11 @@ def open_queries(
     registry: AdapterRegistry,
     tokenizer: Callable[[], Tokenizer],
     unseal: Callable[[bytes], bytes],
+    generation_of: GenerationOf = lambda _: None,
 ) -> MoneyQueries:
-    """Compose the queries over one session."""
+    """Compose the queries over one session; `generation_of` is what peers advertise, if the node has any."""
     checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, unseal=unseal)
-    return MoneyQueries(home, session, TransactionPlanner(home, session), checker)
+    return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker)
 
 
 # ---- Money that waits for the operator, counted from ledger and memory without asking the chain.

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.errors import MalformedError, RevertedError
+from openledger_protocol.generation import SALT_HALF_BYTES, channel_salt
 from openledger_protocol.payments import ChannelConfig, channel_id
-from openledger_protocol.primitives import Address, ChannelId, Salt, Wei, check_address, check_digest, wei_from_text
+from openledger_protocol.primitives import (
+    Address,
+    ChannelId,
+    Generation,
+    Wei,
+    check_address,
+    check_digest,
+    wei_from_text,
+)
 from openledger_protocol.transactions import Transaction, day_start_s
 
 from ..chain.contracts import explain_revert
@@ -64,12 +73,17 @@ class Plan:
     keep: Callable[[], object]  # writes what belongs to it to the data directory
 
 
+GenerationOf = Callable[[Address], Generation | None]
+"""The generation of a wallet's ledger, as its node advertises it; None if no such node is heard."""
+
+
 class TransactionPlanner:
     """Plans and runs the commands that move money, over one session."""
 
-    def __init__(self, home: Home, session: NetworkSession) -> None:
+    def __init__(self, home: Home, session: NetworkSession, generation_of: GenerationOf = lambda _: None) -> None:
         self._home = home
         self._session = session
+        self._generation_of = generation_of
         self._plans: dict[str, Plan] = {}
         self._opened: set[Address] = set()  # keys unlocked by a password, to be locked again
 
@@ -290,15 +304,27 @@ class TransactionPlanner:
 
     def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
         node = check_address(arguments["node"])
+        generation = self._generation(node, arguments.get("generation"))
         delay_s = arguments.get("withdraw_delay_s") or usual_delay_s(self._session)
         config = ChannelConfig(
             payer=account,
             authorizer=self._session.accounts.authorizer,
             node=node,
             withdraw_delay_s=delay_s,
-            salt=Salt("0x" + secrets.token_hex(32)),
+            salt=channel_salt(self._session.network.network, generation, secrets.token_bytes(SALT_HALF_BYTES)),
         )
         return [OpenChannel(config=config, amount_wei=wei_from_text(arguments["amount_wei"]))]
+
+    def _generation(self, node: Address, chosen: str | None) -> Generation:
+        """The generation of a node's ledger, which its channels must name: as chosen, or as advertised."""
+        if chosen:
+            return Generation(check_digest(chosen))
+        if found := self._generation_of(node):
+            return found
+        raise NodeError(
+            f"no node with wallet {node} is heard just now, and a channel must name the generation of its ledger: "
+            "start this node and wait until `openledger-node peers list` shows the other, or give --generation"
+        )
 
     def _top_up(self, _account: Address, arguments: Arguments) -> list[Action]:
         _, config = self._channel(arguments)

@@ -34,9 +34,18 @@ def open_(
         int | None,
         typer.Option(help="Seconds between `close` and `withdraw`; by default the network's.", show_default=False),
     ] = None,
+    generation: Annotated[
+        str | None,
+        typer.Option(help="Generation of that node's ledger; by default what it advertises.", show_default=False),
+    ] = None,
 ) -> dict[str, Any]:
     """Open a channel with a node and pay a deposit. You get back what the node does not earn."""
-    return {"node": node, "amount_wei": wei_of(amount), "withdraw_delay_s": withdraw_delay_s}
+    return {
+        "node": node,
+        "amount_wei": wei_of(amount),
+        "withdraw_delay_s": withdraw_delay_s,
+        "generation": generation,
+    }
 
 
 @transaction_command(app, "channels topup")
@@ -62,5 +71,7 @@ def _cells(channel: dict[str, Any], now_s: int) -> list[str]:
     amounts = [open_amount(channel[f"{name}_wei"]) for name in ("deposit", "charged", "claimed", "ceiling", "left")]
     withdrawing = int(channel["withdrawing_wei"])
     leaving = f"{open_amount(withdrawing)} {in_s(channel['ready_at_s'], now_s)}" if withdrawing else ""
+    if channel["is_retired"] and not withdrawing:
+        leaving = "no: of an earlier ledger, for claims only"
     other = channel["node" if is_payer else "payer"]
     return [channel["channel_id"][:18] + "…", channel["role"], other, *amounts, leaving]

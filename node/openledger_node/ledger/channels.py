@@ -21,6 +21,7 @@ class Channel:
     ceiling_wei: Wei = ZERO_WEI  # of the highest voucher
     voucher: bytes | None = None  # its signature
     charged_wei: Wei = ZERO_WEI  # cumulative of the last receipt
+    is_retired: bool = False  # of an earlier generation of this ledger: nothing more is signed on it
 
     @property
     def signed_voucher(self) -> SignedVoucher | None:
@@ -92,4 +93,5 @@ def _channel(row: sqlite3.Row) -> Channel:
         ceiling_wei=Wei(int(row["ceiling_wei"])),
         voucher=row["voucher"],
         charged_wei=Wei(int(row["charged_wei"])),
+        is_retired=bool(row["is_retired"]),
     )

@@ -1,12 +1,15 @@
 """The ledger: a durable record of this node's work; a crash at any point loses nothing that was promised."""
 
 import contextlib
+import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from .channels import Channels
 from .claims import Claims
 from .events import EventRows
+from .generations import Draw, Generations, LedgerGeneration, draw_generation
 from .jobs import Jobs
 from .outbox import OutboxRows
 from .peers import Peers
@@ -15,12 +18,15 @@ from .sellers import Sellers
 from .store import Store, open_store
 from .sums import Sums
 
+log = logging.getLogger(__name__)
+
 
 class Ledger:
     """Typed rows, one attribute for each noun; each method that writes is one transaction."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, draw: Draw = draw_generation) -> None:
         self._store = store
+        self.generations = Generations(store, draw)
         self.jobs = Jobs(store)
         self.channels = Channels(store)
         self.receipts = Receipts(store)
@@ -46,12 +52,31 @@ class Ledger:
         self._store.close()
 
 
-def open_ledger(file: Path, *, is_writer: bool = True) -> Ledger:
+def open_ledger(file: Path, *, is_writer: bool = True, draw: Draw = draw_generation) -> Ledger:
     """Open the ledger, check it, and migrate it to the newest schema.
 
-    A reader, such as a command beside a running daemon, neither creates nor migrates the file.
+    A writer draws a new generation if the file was copied or restored since it was last open. A reader, such as a
+    command beside a running daemon, neither creates nor changes the file.
 
     Raises:
         ConfigError: the file is damaged, or was written by a newer version.
+        LedgerError: the file can't be written.
     """
-    return Ledger(open_store(file, is_writer=is_writer))
+    ledger = Ledger(open_store(file, is_writer=is_writer), draw)
+    if is_writer:
+        try:
+            drawn = ledger.generations.check_file(now_ns=time.time_ns())
+        except BaseException:
+            ledger.close()
+            raise
+        if drawn:
+            log.warning("%s", notice_of(drawn))
+    return ledger
+
+
+def notice_of(drawn: LedgerGeneration) -> str:
+    """Tell an operator what a new generation means."""
+    return (
+        f"the ledger has a new generation: {drawn.why}. It may have forgotten receipts and vouchers, so this node "
+        "claims what it can on its channels and takes no new requests on them; payers open new ones"
+    )

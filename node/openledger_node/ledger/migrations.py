@@ -245,6 +245,22 @@ def rate_sellers_by_wallet(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX peer_seen ON peer (seen_ns)")
 
 
+def tell_generations_apart(connection: sqlite3.Connection) -> None:
+    """Create `generation`, whose one row the first opening writes, and mark channels that are for claims only."""
+    connection.execute(
+        """
+        CREATE TABLE generation (
+            generation  TEXT NOT NULL,
+            drawn_ns    INTEGER NOT NULL,
+            why         TEXT NOT NULL,
+            file        TEXT NOT NULL,
+            num_commits INTEGER NOT NULL
+        ) STRICT
+        """
+    )
+    connection.execute("ALTER TABLE channel ADD COLUMN is_retired INTEGER NOT NULL DEFAULT 0")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_jobs,
     create_channels,
@@ -253,4 +269,5 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     create_peers,
     index_requests,
     rate_sellers_by_wallet,
+    tell_generations_apart,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.codec import to_plain
+from openledger_protocol.errors import OldChannelError
 from openledger_protocol.payments import Receipt, Work
 from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, Digest, Nonce, Wei
 
@@ -53,10 +54,15 @@ class Receipts:
         """Give a receipt its `seq` and cumulative amount and charge its channel, in one transaction.
 
         `seq` is the clock in ns; it exceeds the last one even if the clock was set back.
+
+        Raises:
+            OldChannelError: the ledger may have forgotten receipts of the channel, whose wei would be signed twice.
         """
         with self._store.transaction():
             channel = self._channels.find(draft.channel_id)
             assert channel is not None
+            if channel.is_retired:
+                raise OldChannelError(f"channel {draft.channel_id} is of an earlier ledger: nothing more is signed")
             cumulative = Wei(channel.charged_wei + draft.amount_wei)
             receipt = draft.build(max(self.last_seq(channel.config.node) + 1, now_ns), cumulative)
             row = ReceiptRow(
@@ -146,6 +152,10 @@ class Receipts:
         query = "SELECT * FROM receipt WHERE substr(digest, 1, ?) = ? OR substr(request_id, 1, ?) = ? ORDER BY seq"
         length = len(beginning)
         return self._found(query, length, beginning, length, beginning)
+
+    def is_known(self, digest: Digest) -> bool:
+        """Return True if the ledger has this receipt."""
+        return self._store.row("SELECT 1 FROM receipt WHERE digest = ?", (digest,)) is not None
 
     def of_requests(self, request_ids: Sequence[str]) -> dict[str, tuple[Digest, Wei]]:
         """Each request's receipt and charge; requests that cost nothing are left out."""

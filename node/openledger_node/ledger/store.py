@@ -17,6 +17,7 @@ from openledger_protocol.primitives import Wei
 
 from ..errors import ConfigError, LedgerError
 from .migrations import MIGRATIONS
+from .witness import Mark, Witness, identity_of
 
 BUSY_TIMEOUT_S = 5.0
 PRIMARY_CODE = 0xFF  # SQLite's extended error codes keep the primary code in their lowest byte
@@ -25,8 +26,10 @@ PRIMARY_CODE = 0xFF  # SQLite's extended error codes keep the primary code in th
 class Store:
     """One connection to the file, used by one thread at a time."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, file: Path, identity: str) -> None:
         self._connection = connection
+        self.identity = identity  # of the file; empty for a reader
+        self.witness = Witness(file)
         self._lock = threading.RLock()
         self._depth = 0  # of nested transactions
 
@@ -42,16 +45,20 @@ class Store:
         """
         with self._lock, _explained():
             begin, end, undo = _statements(self._depth)
+            num_changes = self._connection.total_changes
             self._connection.execute(begin)
             self._depth += 1
             try:
                 yield self._connection
+                mark = self._count_commit(num_changes) if self._depth == 1 else None
                 self._connection.execute(end)
             except BaseException:
                 self._undo(undo)
                 raise
             finally:
                 self._depth -= 1
+            if mark:
+                self.witness.write(mark)
 
     def rows(self, query: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
         """Run a query; it sees the current transaction's own writes, and none of another thread's open transaction.
@@ -75,6 +82,15 @@ class Store:
         """Close the file; SQLite folds its write-ahead log in."""
         with self._lock:
             self._connection.close()
+            self.witness.close()
+
+    def _count_commit(self, num_changes: int) -> Mark | None:
+        """Count a commit that changes rows, and return what its witness will say; None if it changes none."""
+        if self._connection.total_changes == num_changes:
+            return None
+        query = "UPDATE generation SET num_commits = num_commits + 1 RETURNING generation, num_commits"
+        rows = self._connection.execute(query).fetchall()
+        return Mark(generation=rows[0]["generation"], num_commits=rows[0]["num_commits"]) if rows else None
 
     def _undo(self, statements: Sequence[str]) -> None:
         # On a full disk SQLite has rolled back already.
@@ -91,8 +107,10 @@ def open_store(file: Path, *, is_writer: bool) -> Store:
     Raises:
         ConfigError: the file is damaged, or was written by a newer version.
     """
+    identity = ""
     if is_writer:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        identity = _identify(file)
     try:
         connection = _connect(file, is_writer=is_writer)
     except sqlite3.Error as error:
@@ -107,7 +125,38 @@ def open_store(file: Path, *, is_writer: bool) -> Store:
         raise
     if is_writer:
         file.chmod(0o600)
-    return Store(connection)
+    return Store(connection, file, identity)
+
+
+def _identify(file: Path) -> str:
+    """Name the file before SQLite opens it, and create it if it is new.
+
+    NOTE: To close any descriptor of a file takes away all locks that this process holds on it, SQLite's as well.
+
+    Raises:
+        ConfigError: the file can't be opened.
+    """
+    try:
+        return identity_of(file)
+    except OSError as error:
+        raise ConfigError(f"cannot open the ledger {file}: {error.strerror}") from error
+
+
+def copy_store(file: Path, target: Path) -> Path:
+    """Copy the file as of one moment, also while its writer works, and return `target`.
+
+    Raises:
+        ConfigError: the file is damaged.
+        LedgerError: the copy can't be written.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        source = _connect(file, is_writer=False)
+    except sqlite3.Error as error:
+        raise ConfigError(f"cannot open the ledger {file}: {error}") from error
+    with contextlib.closing(source), _explained(), contextlib.closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+    return target
 
 
 def _connect(file: Path, *, is_writer: bool) -> sqlite3.Connection:

@@ -19,7 +19,7 @@ from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
 from openledger_protocol.constants import AD_ADDRESSES_MAX, AD_LIFETIME_S_MAX, AD_WARM_MAX
 from openledger_protocol.errors import MalformedError, OverloadedError, ProtocolError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import AdapterId, Address, Digest
+from openledger_protocol.primitives import AdapterId, Address, Digest, Generation
 from openledger_protocol.wire.ads import ADS_MAX, Ads, AdsMessage, GetAds, decode, encode
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import error_message
@@ -50,6 +50,7 @@ class Snapshot:
 
     wallet: Address
     signer: Address
+    generation: Generation
     base: Digest
     profile_hash: Digest
     algo_id: int
@@ -159,6 +160,7 @@ class Advertiser:
             addresses=self._transport.addresses[:AD_ADDRESSES_MAX],
             wallet=snapshot.wallet,
             signer=snapshot.signer,
+            generation=snapshot.generation,
             base=snapshot.base,
             profile_hash=snapshot.profile_hash,
             algo_id=snapshot.algo_id,

@@ -7,6 +7,7 @@ from math import inf
 import trio
 
 from openledger_protocol.errors import (
+    OldChannelError,
     OverloadedError,
     PaymentRequiredError,
     ProtocolError,
@@ -23,7 +24,7 @@ from ..payments.payer import Payer
 from ..payments.purchase import Bought, Purchase, has_ended
 from .calls import ReceivedBid
 
-REFUSALS = (OverloadedError, PaymentRequiredError, UnavailableError, VoucherRefusedError)
+REFUSALS = (OldChannelError, OverloadedError, PaymentRequiredError, UnavailableError, VoucherRefusedError)
 """Errors before the first chunk after which a node, by its own word, is owed nothing."""
 
 TTFT_S_MAX = 60.0
@@ -132,9 +133,14 @@ class Attempt:
             return self._timeliness(len(self.bought.ids))
         if self.bought or (self.texts and isinstance(self.error, NetworkError | UnavailableError)):
             return "aborted"
-        if not self.texts and isinstance(self.error, PaymentRequiredError | VoucherRefusedError):
-            return None  # our own channel does not cover it
+        if not self.texts and isinstance(self.error, OldChannelError | PaymentRequiredError | VoucherRefusedError):
+            return None  # our own channel does not cover it, or its ledger was restored
         return "failures"
+
+    @property
+    def needs_new_channel(self) -> bool:
+        """True if the node refused our channel, since its ledger is of another generation now."""
+        return not self.texts and isinstance(self.error, OldChannelError)
 
     @property
     def is_default(self) -> bool:

@@ -13,7 +13,7 @@ from openledger_protocol.errors import (
     UnknownModelError,
 )
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import UINT128_MAX, Address, Digest, Wei
+from openledger_protocol.primitives import UINT128_MAX, Address, Digest, Generation, Wei
 from openledger_protocol.wire.market import BidMessage, Call
 
 from ..ledger.jobs import Job
@@ -61,6 +61,7 @@ class SellerState:
 
     wallet: Address
     signer: Address
+    generation: Generation  # of this node's ledger
     base: Digest
     profile_hash: Digest
     algo_id: int
@@ -121,6 +122,7 @@ def make_bid(call: Call, state: SellerState, sellable: Sellable) -> BidMessage:
         id=call.id,
         wallet=state.wallet,
         signer=state.signer,
+        generation=state.generation,
         terms=terms,
         profile_hash=state.profile_hash,
         algo_id=state.algo_id,

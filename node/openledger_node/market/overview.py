@@ -77,6 +77,7 @@ def peer_to_plain(peer: KnownPeer, ad: Advertisement | None, *, base: Digest) ->
         "serves": bool(ad and ad.serves),
         "adapters": [adapter.name for adapter in ad.warm] if ad else [],
         "wallet": ad.wallet if ad else None,
+        "generation": ad.generation if ad else None,
         "has_our_base": ad.base == base if ad else None,
         "price_wei": str(both(ad.terms)) if ad else None,
         "tokens_per_s": ad.tokens_per_s if ad else None,

@@ -29,6 +29,7 @@ class RequestProgress:
     parts: list[AnswerPart] = field(default_factory=list)
     spent_wei: Wei = ZERO_WEI
     tried: set[PeerId] = field(default_factory=set)
+    renewed: set[PeerId] = field(default_factory=set)  # called once more, since their ledger has a new generation
     defaulted: set[Address] = field(default_factory=set)  # wallets that did not finish what they were paid for
     reasons: dict[PeerId, ProtocolError] = field(default_factory=dict)
 
@@ -88,7 +89,10 @@ class RequestProgress:
         self.spent_wei = Wei(self.spent_wei + attempt.spent_wei)
         if attempt.is_default:
             self.defaulted.add(attempt.received.message.wallet)
-        if attempt.why:
+        if attempt.needs_new_channel and peer_id not in self.renewed:
+            self.renewed.add(peer_id)
+            self.tried.discard(peer_id)  # its next bid carries its new generation
+        elif attempt.why:
             self.blame(peer_id, attempt.error or UnavailableError(attempt.why))
         if attempt.bought or attempt.texts:
             part = AnswerPart(

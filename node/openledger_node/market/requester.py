@@ -20,7 +20,17 @@ from openledger_protocol.errors import (
     UnknownModelError,
 )
 from openledger_protocol.payments import ChannelConfig, price_wei
-from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Digest, Nonce, Salt, Wei
+from openledger_protocol.primitives import (
+    BASE_ONLY,
+    ZERO_WEI,
+    AdapterId,
+    Address,
+    Digest,
+    Generation,
+    Nonce,
+    Salt,
+    Wei,
+)
 from openledger_protocol.registry import RegistryEntry, check_entry
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import Award, Salts
@@ -58,7 +68,7 @@ class RequesterLimits:
 class Backing:
     """The requester's questions to chain and wallet; each may wait, and raise ProtocolError or ChainError."""
 
-    channel_with: Callable[[Address], Awaitable[ChannelConfig]]
+    channel_with: Callable[[Address, Generation], Awaitable[ChannelConfig]]  # a wallet, its ledger's
     may_sign: Callable[[Address, Address], Awaitable[bool]]  # signer, wallet
     is_bonded: Callable[[Address], Awaitable[bool]]  # a wallet, with at least the network's minimum stake
     find_entry: Callable[[AdapterId], Awaitable[RegistryEntry]]
@@ -128,6 +138,8 @@ class Requester:
                         break  # it expired while other nodes answered; the next round calls again
                     if answered := await self._try(progress, received, show):
                         return answered
+                    if received.peer_id not in progress.tried:
+                        break  # its ledger has a new generation, which its next bid will name
                 finally:
                     self._exposure.leave(wallet)
             if not self._offers(progress):
@@ -267,7 +279,7 @@ class Requester:
             algo_id=bid.algo_id,
             messages=requested.request.prompt,
             sampling=requested.request.sampling,
-            channel_config=await self._backing.channel_with(bid.wallet),
+            channel_config=await self._backing.channel_with(bid.wallet, bid.generation),
             signer=bid.signer,
             salts=Salts(prompt=Salt(self._draw()), output=Salt(self._draw()), fingerprint=Salt(self._draw())),
             nonce=Nonce(self._draw()),

@@ -10,7 +10,7 @@ import trio
 from openledger_protocol.errors import UnknownModelError
 from openledger_protocol.inference import InferenceRequest, ServedModel
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import AdapterId, Address, Wei
+from openledger_protocol.primitives import AdapterId, Address, Generation, Wei
 from openledger_protocol.registry import RegistryEntry
 
 from ..config import Config, P2pConfig
@@ -156,8 +156,8 @@ def open_requester(
 def _backing(session: NetworkSession, deposit_wei: Wei, manifests: Manifests) -> Backing:
     deposits = Deposits(session, deposit_wei=deposit_wei)
 
-    async def channel_with(node: Address) -> ChannelConfig:
-        return await trio.to_thread.run_sync(deposits.channel_with, node)
+    async def channel_with(node: Address, generation: Generation) -> ChannelConfig:
+        return await trio.to_thread.run_sync(deposits.channel_with, node, generation)
 
     async def may_sign(signer: Address, wallet: Address) -> bool:
         return await trio.to_thread.run_sync(session.deployment.is_signer, wallet, signer)

@@ -14,7 +14,7 @@ import trio
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Nonce, Salt, Wei
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Generation, Nonce, Salt, Wei
 from openledger_protocol.wire.inference import Award, Salts
 
 from ..accounting.plain import plain_of
@@ -52,8 +52,10 @@ class Guest:
         serving: Serving,
         tokenizer: Tokenizer,
         auditable: bool,
+        generation: Callable[[], Generation],
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._generation = generation  # of the node's ledger
         self._session = session
         self._seller = seller
         self._serving = serving
@@ -100,7 +102,7 @@ class Guest:
         session, wallet = self._session, self._session.accounts.wallet
         if session.deployment.token_balance(wallet) < DEPOSIT_WEI:
             fund(session.client, session.network, wallet, coin_wei=COINS_WEI, open_wei=OPEN_WEI)
-        return self._deposits.channel_with(self._seller.offer.node)
+        return self._deposits.channel_with(self._seller.offer.node, self._generation())
 
     def _purchase(self, request: InferenceRequest, adapter: Adapter | None, config: ChannelConfig) -> Purchase:
         offer, registry = self._seller.offer, self._seller.registry
@@ -153,7 +155,14 @@ def open_guest(
         ring=ring,
         config=config,
     )
-    return Guest(own, seller=seller, serving=serving, tokenizer=tokenizer, auditable=config.payer.auditable)
+    return Guest(
+        own,
+        seller=seller,
+        serving=serving,
+        tokenizer=tokenizer,
+        auditable=config.payer.auditable,
+        generation=lambda: session.ledger.generations.current.generation,
+    )
 
 
 def bought_to_plain(bought: Bought) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
 from openledger_protocol.errors import ProtocolError, UnknownModelError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, RequestId
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, Generation, RequestId
 from openledger_protocol.wire.frames import wire_name
 
 from ..attribution.registry import AdapterRegistry, is_published
@@ -98,6 +98,15 @@ class PeerService:
     def terms_of(self, request_id: RequestId) -> Terms | None:
         """The terms of this node's bid on a request, if the bid is still valid."""
         return self._bidder.terms_of(request_id)
+
+    def generation_of(self, wallet: Address) -> Generation | None:
+        """The generation that a wallet's node advertises; None if no such node is heard. Called from other threads.
+
+        Anyone may advertise with another's wallet, so the chain is asked for the signer.
+        """
+        is_signer = self._session.deployment.is_signer
+        ads = [ad for ad in trio.from_thread.run_sync(self._ads.live) if ad.wallet == wallet]
+        return next((ad.generation for ad in ads if is_signer(wallet, ad.signer)), None)
 
     def sell(self, offer: Offer, serve: Handler) -> None:
         """Bid on calls, and serve requesters that come with an award."""
@@ -193,6 +202,7 @@ class PeerService:
         return SellerState(
             wallet=offer.node,
             signer=offer.signer,
+            generation=self._session.ledger.generations.current.generation,
             base=offer.base,
             profile_hash=offer.profile_hash,
             algo_id=offer.algo_id,
@@ -252,6 +262,7 @@ class PeerService:
         return Snapshot(
             wallet=state.wallet,
             signer=state.signer,
+            generation=state.generation,
             base=state.base,
             profile_hash=state.profile_hash,
             algo_id=state.algo_id,

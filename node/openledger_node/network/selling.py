@@ -22,6 +22,7 @@ from ..models.adapters import Adapter
 from ..models.bases import Base
 from ..payments.accounts import ChannelAccounts
 from ..payments.credit import Standing
+from ..payments.generations import ChannelGenerations
 from ..payments.receipts import Delivered, ReceiptMaker, ReceiptTerms
 from ..payments.seller import SellerTerms, StreamSeller
 from ..serving.service import Serving
@@ -198,6 +199,13 @@ def _accounts(session: NetworkSession, config: Config) -> ChannelAccounts:
     return ChannelAccounts(
         ledger=session.ledger,
         domain=session.deployment.payments,
+        generations=ChannelGenerations(
+            session.ledger,
+            network=session.network.network,
+            domain=session.deployment.payments,
+            signer=session.accounts.signer,
+            now_ns=time.time_ns,
+        ),
         credit_wei=Wei(config.market.unsecured_credit_wei),
         ask_standing=ChannelStandings(session.deployment, session.client.finalized_number).ask,
         now_ns=time.time_ns,

@@ -135,7 +135,12 @@ class NetworkService:
                 await nursery.start(self._peers.run)
             seal = open_seal(self._home.network(session.network.network))
             self._queries = open_queries(
-                self._home, session, registry=registry, tokenizer=lambda: self._tokenizer, unseal=seal.open
+                self._home,
+                session,
+                registry=registry,
+                tokenizer=lambda: self._tokenizer,
+                unseal=seal.open,
+                generation_of=self._peers.generation_of if self._peers else lambda _: None,
             )
             self._open_seller_late = partial(self._open_seller, session, registry, seal, nursery)
             await self._open_seller_if_ready()

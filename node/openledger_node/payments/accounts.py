@@ -10,7 +10,7 @@ import trio
 
 from openledger_protocol.channel_tab import Tab
 from openledger_protocol.eip712 import Domain
-from openledger_protocol.errors import MalformedError, PaymentRequiredError, UnavailableError, VoucherRefusedError
+from openledger_protocol.errors import MalformedError, UnavailableError, VoucherRefusedError
 from openledger_protocol.payments import (
     ChannelConfig,
     ChannelState,
@@ -19,10 +19,12 @@ from openledger_protocol.payments import (
     check_voucher,
 )
 from openledger_protocol.primitives import ChannelId, RequestId, Wei
+from openledger_protocol.wire.inference import SignedReceipt
 
 from ..errors import ChainError, LedgerError
 from ..ledger.ledger import Ledger
 from .credit import Standing, check_credit, is_good_unasked, limit_wei, secured_wei
+from .generations import ChannelGenerations
 
 FAIL_POINTS: Final = ("voucher:checked", "voucher:kept")
 """Points at which a crash test may kill the node, in order."""
@@ -77,6 +79,7 @@ class ChannelAccounts:
         self,
         ledger: Ledger,
         domain: Domain,
+        generations: ChannelGenerations,
         credit_wei: Wei,
         ask_standing: AskStanding,
         now_ns: Callable[[], int],
@@ -85,6 +88,7 @@ class ChannelAccounts:
     ) -> None:
         self._ledger = ledger
         self._domain = domain
+        self._generations = generations
         self._credit_wei = credit_wei  # on a deposit that is not final yet
         self._ask_standing = ask_standing
         self._now_ns = now_ns
@@ -93,11 +97,16 @@ class ChannelAccounts:
         self._accounts: dict[ChannelId, ChannelAccount] = {}
         self._crediting = trio.Lock()  # two streams must not use the same money
 
-    async def open(self, config: ChannelConfig) -> ChannelAccount:
-        """Return a channel's account for one stream, which returns it by `close`.
+    async def open(self, config: ChannelConfig, last: SignedReceipt | None = None) -> ChannelAccount:
+        """Return a channel's account for one stream, which returns it by `close`; `last` is the payer's last receipt.
 
         Nothing is written yet: a peer that merely names a channel has not paid for a row.
+
+        Raises:
+            OldChannelError: the channel is of an earlier generation of the ledger.
+            LedgerError: the ledger can't be read or written.
         """
+        await self._generations.check(config, last)
         key = channel_id(config, self._domain)
         if key not in self._accounts:
             row = await trio.to_thread.run_sync(self._ledger.channels.find, key)
@@ -129,7 +138,9 @@ class ChannelAccounts:
         if not standing.deposit_latest_wei and self._block_lag_s:
             await trio.sleep(self._block_lag_s)  # the payer asks as soon as its own endpoint has the deposit
             standing = await self._ask_chain(account)
-        _check_remembered(account, standing)
+        await self._generations.check_claimed(
+            account.config, claimed_wei=standing.claimed_wei, charged_wei=account.tab.charged_wei
+        )
         async with self._crediting:
             if request_id in account.tab.running:
                 raise MalformedError(f"request {request_id} runs already: an id names one request")
@@ -217,15 +228,6 @@ class ChannelAccounts:
             ceiling_wei=account.tab.ceiling_wei,
             limit_wei=limit_wei(standing, self._credit_wei),
             is_withdrawing=standing.withdrawing_wei > 0,
-        )
-
-
-def _check_remembered(account: ChannelAccount, standing: Standing) -> None:
-    """Refuse new work if the chain shows more claimed than the ledger knows: it was restored from an old backup."""
-    if standing.claimed_wei > account.tab.charged_wei:
-        raise PaymentRequiredError(
-            f"{standing.claimed_wei} wei were claimed of this channel, and this node remembers "
-            f"{account.tab.charged_wei}: open another channel"
         )
 
 

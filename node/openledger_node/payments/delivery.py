@@ -11,7 +11,13 @@ from typing import Final
 import trio
 
 from openledger_protocol.epoch import Windows
-from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError, UnavailableError
+from openledger_protocol.errors import (
+    MalformedError,
+    OldChannelError,
+    PaymentRequiredError,
+    ProtocolError,
+    UnavailableError,
+)
 from openledger_protocol.inference import Completion, TokenChunk
 from openledger_protocol.payments import Terms, check_covered, price_wei
 from openledger_protocol.primitives import Address, Wei
@@ -175,6 +181,10 @@ class StreamDelivery:
             return
         try:
             row, signature = await self.receipts.make(self._delivered(), self.account)
+        except OldChannelError as error:  # the ledger proved to be old meanwhile: what was delivered is a gift
+            self.accounts.drop(self.account, self.opened.id)
+            await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
+            return
         except BaseException:
             self.accounts.drop(self.account, self.opened.id)  # else its reservation would never be freed
             raise

@@ -169,6 +169,7 @@ class Payer:
             salts=purchase.salts,
             auditable=purchase.auditable,
             prefix=purchase.prefix,
+            last_receipt=live.channel.last,
         )
         await live.messages.send(encode(opened))
         self._fail_point("payer:opened")

@@ -9,8 +9,10 @@ import trio
 
 from openledger_protocol.channel_tab import Tab
 from openledger_protocol.eip712 import Domain
+from openledger_protocol.errors import OldChannelError
 from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
 from openledger_protocol.primitives import ChannelId, RequestId, Wei
+from openledger_protocol.wire.inference import SignedReceipt
 
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
@@ -29,13 +31,18 @@ class PayerChannel:
     channel_id: ChannelId
     config: ChannelConfig
     tab: Tab
-    seq_last: int = 0
+    last: SignedReceipt | None = None  # the newest receipt, which the node must know
     num_opened: int = 0  # streams opened so far
     lost_ns: int = 0  # time of the last lost stream
     waiting: dict[RequestId, Wei] = field(default_factory=dict)  # streams that wait for earlier receipts
     changed: trio.Event = field(default_factory=trio.Event)  # replaced at each end of a stream
     signing: trio.Lock = field(default_factory=trio.Lock)
     settling: trio.Lock = field(default_factory=trio.Lock)  # receipts are checked one by one
+
+    @property
+    def seq_last(self) -> int:
+        """The `seq` of the newest receipt; 0 before the first."""
+        return self.last.receipt.seq if self.last else 0
 
     def notify(self) -> None:
         """Wake the tasks that wait for the end of a stream."""
@@ -92,17 +99,24 @@ class PayerChannels:
         self._channels: dict[ChannelId, PayerChannel] = {}
 
     async def open(self, config: ChannelConfig) -> PayerChannel:
-        """The channel of a config, with everything that was ever signed on it."""
+        """The channel of a config, with everything that was ever signed on it.
+
+        Raises:
+            OldChannelError: this ledger was restored, and may have forgotten vouchers of the channel.
+        """
         key = channel_id(config, self._domain)
         if key not in self._channels:
             ensure = partial(self._ledger.channels.ensure, key, config, now_ns=self._now_ns())
             row = await trio.to_thread.run_sync(ensure)
+            if row.is_retired:
+                raise OldChannelError(f"channel {key} is of an earlier ledger of this payer: open another one")
             last = await trio.to_thread.run_sync(self._ledger.receipts.last_of_channel, key)
             # Streams that ran when the node stopped may have been charged up to the last voucher.
             lost = Wei(row.ceiling_wei - row.charged_wei)
             tab = Tab(charged_wei=row.charged_wei, ceiling_wei=row.ceiling_wei, lost_wei=lost)
-            seq_last = last.receipt.seq if last else 0
-            found = PayerChannel(channel_id=key, config=config, tab=tab, seq_last=seq_last, lost_ns=self._now_ns())
+            found = PayerChannel(
+                channel_id=key, config=config, tab=tab, last=_signed(last) if last else None, lost_ns=self._now_ns()
+            )
             self._channels.setdefault(key, found)
         return self._channels[key]
 
@@ -126,7 +140,7 @@ class PayerChannels:
         """Store a correct receipt, before its countersignature is sent."""
         await trio.to_thread.run_sync(self._ledger.receipts.insert, row)
         self._fail_point("payer:receipt-stored")
-        channel.seq_last = row.receipt.seq
+        channel.last = _signed(row)
         channel.tab.settle(row.receipt.work.request_id, row.receipt.amount_wei)
         channel.forget_lost(self._now_ns())
         channel.notify()
@@ -158,3 +172,8 @@ class PayerChannels:
                 return await take()
         finally:
             del channel.waiting[request_id]
+
+
+def _signed(row: ReceiptRow) -> SignedReceipt:
+    assert row.signature is not None, "a payer keeps only receipts that are signed"
+    return SignedReceipt(receipt=row.receipt, signature=row.signature)

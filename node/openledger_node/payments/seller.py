@@ -77,7 +77,7 @@ class StreamSeller:
         try:
             opened = await _receive_open(messages)
             self._check_terms(opened)
-            account = await self._accounts.open(opened.channel_config)
+            account = await self._accounts.open(opened.channel_config, opened.last_receipt)
             try:
                 await self._serve(opened, account, messages)
             finally:

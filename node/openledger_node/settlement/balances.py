@@ -54,6 +54,7 @@ class ChannelView:
     withdrawing_wei: Wei
     ready_at_s: int | None  # when that can be withdrawn, in chain time
     last_receipt_at: str | None = None  # RFC 3339; None before the first charge
+    is_retired: bool = False  # of an earlier generation of this ledger: for claims only
 
     @property
     def left_wei(self) -> Wei:
@@ -244,6 +245,7 @@ class Balances:
             withdrawing_wei=withdrawal.amount_wei,
             ready_at_s=withdrawal.ready_at_s or None,
             last_receipt_at=rfc3339(last.receipt.seq // NS) if last else None,
+            is_retired=row.is_retired,
         )
 
     def _claims(self, *, limit: int | None = None) -> Iterator[tuple[ClaimView, int]]:

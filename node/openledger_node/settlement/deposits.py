@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 
 from openledger_protocol.errors import PaymentRequiredError, UnavailableError
+from openledger_protocol.generation import SALT_HALF_BYTES, channel_salt, is_of_generation
 from openledger_protocol.payments import ChannelConfig, channel_id
-from openledger_protocol.primitives import Address, ChannelId, Salt, Wei
+from openledger_protocol.primitives import Address, ChannelId, Generation, Wei
 
 from ..chain.dev.constants import DEVELOPMENT_WITHDRAW_DELAY_S
+from ..ledger.channels import Channel
 from .actions import Action, OpenChannel, TopUp
 from .session import NetworkSession
 
@@ -17,6 +19,10 @@ LOW_DIVISOR = 4
 """A channel with less than 1 / 4 of a deposit left is topped up."""
 
 DELAY_S = 2 * 86_400
+DAY_NS = 86_400 * 10**9
+CHANNELS_A_DAY_MAX = 4
+"""With one node. An honest one needs a second channel after a restore, and a third after another."""
+
 DEPOSIT = "deposit:"
 PAUSE_S, PAUSES_MAX = 0.2, 75
 """15 s in all, more than a block takes and less than a bid is valid. The next request repeats a refused deposit."""
@@ -33,25 +39,27 @@ class Deposits:
         self._deposit_wei = deposit_wei
         self._opening = threading.Lock()  # so that two streams to one node do not open two channels
 
-    def channel_with(self, node: Address) -> ChannelConfig:
+    def channel_with(self, node: Address, generation: Generation) -> ChannelConfig:
         """Return a channel with a node whose deposit is in a block. Until it is final, the node answers on credit.
+
+        `generation` is that of the node's ledger: channels of an earlier one are for claims only.
 
         Raises:
             PaymentRequiredError: there is none, and the wallet is locked or holds too little to open one.
-            UnavailableError: no block has the deposit yet.
+            UnavailableError: no block has the deposit yet, or the node's generation changes too often.
             ChainError: the chain can't be asked.
         """
         with self._opening:
-            config, is_open = self._ensure(node)
+            config, is_open = self._ensure(node, generation)
         if not is_open:
             self._wait_until_open(config)
         return config
 
-    def _ensure(self, node: Address) -> tuple[ChannelConfig, bool]:
+    def _ensure(self, node: Address, generation: Generation) -> tuple[ChannelConfig, bool]:
         """A channel with a node, and whether a block has its deposit; opened or topped up if needed."""
-        known = self._newest(node)
+        known = self._newest(node, generation)
         if known is None:
-            return self._open(node), False
+            return self._open(node, generation), False
         config, ceiling_wei = known
         key = channel_id(config, self._session.deployment.payments)
         deposit_wei = self._session.deployment.channel(key).deposit_wei
@@ -78,16 +86,38 @@ class Deposits:
             f"no block has the deposit of the channel with {config.node} yet: try again in a moment"
         )
 
-    def _newest(self, node: Address) -> tuple[ChannelConfig, Wei] | None:
-        """The newest channel with a node that has no withdrawal pending, and its voucher's ceiling."""
+    def _newest(self, node: Address, generation: Generation) -> tuple[ChannelConfig, Wei] | None:
+        """The newest usable channel with a node that has no withdrawal pending, and its voucher's ceiling."""
         session = self._session
-        rows = [row for row in session.ledger.channels.of_payer(session.accounts.wallet) if row.config.node == node]
-        for row in reversed(rows):
+        for row in reversed(self._channels_with(node)):
+            if row.is_retired or not is_of_generation(row.config.salt, session.network.network, generation):
+                continue
             if not session.deployment.withdrawal(row.channel_id).amount_wei:
                 return row.config, row.ceiling_wei
         return None
 
-    def _open(self, node: Address) -> ChannelConfig:
+    def _channels_with(self, node: Address) -> list[Channel]:
+        session = self._session
+        return [row for row in session.ledger.channels.of_payer(session.accounts.wallet) if row.config.node == node]
+
+    def _check_patience(self, node: Address) -> None:
+        """Require that few channels with the node are young.
+
+        Otherwise a node that names another generation in each bid could lock up all of a payer's money.
+
+        Raises:
+            UnavailableError: too many are.
+        """
+        since_ns = time.time_ns() - DAY_NS
+        num_young = sum(row.opened_ns > since_ns for row in self._channels_with(node))
+        if num_young >= CHANNELS_A_DAY_MAX:
+            raise UnavailableError(
+                f"{num_young} channels with {node} were opened within a day, and its ledger has changed again: "
+                "no more deposits go to it today"
+            )
+
+    def _open(self, node: Address, generation: Generation) -> ChannelConfig:
+        self._check_patience(node)
         self._check_funds()
         accounts = self._session.accounts
         config = ChannelConfig(
@@ -95,7 +125,7 @@ class Deposits:
             authorizer=accounts.authorizer,
             node=node,
             withdraw_delay_s=usual_delay_s(self._session),
-            salt=Salt("0x" + secrets.token_hex(32)),
+            salt=channel_salt(self._session.network.network, generation, secrets.token_bytes(SALT_HALF_BYTES)),
         )
         key = channel_id(config, self._session.deployment.payments)
         self._session.ledger.channels.ensure(key, config, now_ns=time.time_ns())

@@ -92,6 +92,14 @@ def listed(item: Field, *, length_max: int, length_min: int = 0) -> Field:
     return Field(lambda values: [item.write(value) for value in values], read)
 
 
+def optional(field: Field) -> Field:
+    """A field that may be nil."""
+    return Field(
+        lambda value: None if value is None else field.write(value),
+        lambda value: None if value is None else field.read(value),
+    )
+
+
 def record(cls: type[Any], **fields: Field) -> Field:
     """A map with these keys, read as the dataclass `cls`; other keys are ignored."""
 

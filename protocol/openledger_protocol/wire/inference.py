@@ -24,6 +24,7 @@ from .fields import (
     Field,
     choice,
     listed,
+    optional,
     read_fields,
     record,
     text,
@@ -58,6 +59,14 @@ class Salts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedReceipt:
+    """A receipt with its node's signature."""
+
+    receipt: Receipt
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
     """The payer's first message: its request, and the channel that pays."""
 
@@ -72,6 +81,7 @@ class Open:
     salts: Salts
     auditable: bool
     prefix: str  # the part of the answer that an earlier node delivered
+    last_receipt: SignedReceipt | None = None  # the channel's newest one that the payer has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +271,7 @@ _OPEN = record(
     salts=record(Salts, prompt=DIGEST, output=DIGEST, fingerprint=DIGEST),
     auditable=BOOL,
     prefix=text(TEXT_LENGTH_MAX),
+    last_receipt=optional(record(SignedReceipt, receipt=_RECEIPT, signature=SIGNATURE)),
 )
 _CHUNK = record(
     Chunk,

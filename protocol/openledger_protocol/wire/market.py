@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from ..payments import Terms
-from ..primitives import AdapterId, Address, Digest, RequestId, Wei
+from ..primitives import AdapterId, Address, Digest, Generation, RequestId, Wei
 from .fields import ADDRESS, BOOL, DIGEST, WEI, positive, record, text, uint
 from .frames import ERROR, MessageSet
 from .inference import ErrorMessage
@@ -37,6 +37,7 @@ class BidMessage:
     id: RequestId
     wallet: Address  # the channel's node
     signer: Address  # of its receipts
+    generation: Generation  # of its ledger: part of the channel's salt
     terms: Terms
     profile_hash: Digest
     algo_id: int
@@ -83,6 +84,7 @@ _BID = record(
     id=DIGEST,
     wallet=ADDRESS,
     signer=ADDRESS,
+    generation=DIGEST,
     terms=record(Terms, price_in_wei=WEI, price_out_wei=WEI),
     profile_hash=DIGEST,
     algo_id=uint(32),

@@ -94,8 +94,7 @@ def test_an_older_ledger_keeps_its_sequences_and_drops_counts_by_peer(
 ) -> None:
     number = MIGRATIONS.index(rate_sellers_by_wallet)
     monkeypatch.setattr(store_module, "MIGRATIONS", MIGRATIONS[:number])
-    with closing(open_ledger(file)):
-        pass
+    store_module.open_store(file, is_writer=True).close()
     monkeypatch.undo()
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("INSERT INTO peer (peer_id, seen_ns, seq_last) VALUES ('a', 1, ?)", (str(2**64 - 1),))

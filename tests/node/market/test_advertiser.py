@@ -14,6 +14,7 @@ from support.market_world.seller import ad_of, signed_ad
 from support.market_world.terms import (
     ADS,
     BASE,
+    GENERATION,
     NETWORK,
     PROFILE,
     TERMS,
@@ -57,6 +58,7 @@ def snapshot_of(name: str) -> Snapshot:
     return Snapshot(
         wallet=wallet_of(name),
         signer=signer_of(name),
+        generation=GENERATION,
         base=BASE,
         profile_hash=PROFILE,
         algo_id=1,

@@ -87,6 +87,7 @@ def bid_of(ad: Advertisement, call: Call) -> BidMessage:
         id=call.id,
         wallet=ad.wallet,
         signer=ad.signer,
+        generation=ad.generation,
         terms=ad.terms,
         profile_hash=ad.profile_hash,
         algo_id=ad.algo_id,

@@ -10,11 +10,10 @@ from support.local_engine import LocalEngine, child_engine
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import Market, open_market
 from support.market_world.requests import FIRST, LONG, purchase
-from support.market_world.terms import CHUNK_TOKENS, CONFIG, DOMAIN, price, word
+from support.market_world.terms import CHUNK_TOKENS, CONFIG, DOMAIN, price, salt_of
 
 from openledger_node.engine.engine import Engine
 from openledger_protocol.payments import channel_id
-from openledger_protocol.primitives import Salt
 from openledger_protocol.wire.inference import Chunk
 
 AHEAD_MAX = 2 * CHUNK_TOKENS
@@ -78,7 +77,7 @@ async def test_a_payer_that_pays_late_each_time_gets_the_same_answer(
 
 
 async def test_a_stream_with_the_id_of_a_running_one_neither_ends_it_nor_pays_for_it(tmp_path: Path) -> None:
-    other = replace(CONFIG, salt=Salt(word("other")))
+    other = replace(CONFIG, salt=salt_of("other"))
     async with open_market(tmp_path) as market, script(market) as first:
         await first.say(open_of(LONG, voucher_of(FIRST)))
         for _ in range(CHUNK_TOKENS):

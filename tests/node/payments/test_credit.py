@@ -10,11 +10,11 @@ import trio.testing
 from support.market_world.liars import open_of, script, voucher_of
 from support.market_world.market import Market, open_market
 from support.market_world.requests import FIRST, purchase
-from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, word
+from support.market_world.terms import CHANNEL, CONFIG, DOMAIN, salt_of
 
 from openledger_node.payments.credit import Standing
 from openledger_protocol.payments import channel_id
-from openledger_protocol.primitives import Salt, Wei
+from openledger_protocol.primitives import Wei
 
 
 def paid_in(wei: int) -> Standing:
@@ -24,7 +24,7 @@ def paid_in(wei: int) -> Standing:
 
 def channel_of(name: str) -> dict[str, Any]:
     """A further channel of the payer's."""
-    return {"channel_config": replace(CONFIG, salt=Salt(word(name)))}
+    return {"channel_config": replace(CONFIG, salt=salt_of(name))}
 
 
 async def count_served(market: Market, channels: list[dict[str, Any]], ceiling_wei: int) -> tuple[int, list[str]]:

@@ -138,10 +138,6 @@ STANDINGS: dict[str, tuple[Standing, str]] = {
         Standing(deposit_final_wei=Wei(10**18), deposit_latest_wei=Wei(10)),
         "the channel's deposit is used up: top it up",
     ),
-    "claimed beyond what this ledger remembers": (
-        replace(RICH, claimed_wei=Wei(10)),
-        "10 wei were claimed of this channel, and this node remembers 0: open another channel",
-    ),
     "withdrawing": (replace(RICH, withdrawing_wei=Wei(10**18)), "the channel is being withdrawn from: open another"),
     "withdrawing a little": (
         replace(RICH, withdrawing_wei=Wei(1)),

@@ -1,15 +1,23 @@
 """A payer's deposits go to the chain one after the other, and a channel is used once a block has its deposit."""
 
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.market_world.terms import GENERATION, NETWORK, word
 
-from openledger_node.settlement.deposits import PAUSES_MAX, Deposits
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.settlement.deposits import CHANNELS_A_DAY_MAX, PAUSES_MAX, Deposits
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.errors import UnavailableError
-from openledger_protocol.primitives import Address, ChannelId, Wei
+from openledger_protocol.generation import is_of_generation
+from openledger_protocol.payments import ChannelConfig
+from openledger_protocol.primitives import Address, ChannelId, Generation, Wei
 
+OTHER = Generation(word("another generation"))
 WALLET, NODE = Address("0x" + "11" * 20), Address("0x" + "22" * 20)
 
 
@@ -23,12 +31,12 @@ class Payer:
         self.own: list[Any] = []  # its deposits in the outbox
         self.events: list[str] = []
         outbox = SimpleNamespace(unfinished=self.unfinished)
-        self.ledger = SimpleNamespace(
+        self.ledger: Any = SimpleNamespace(
             channels=SimpleNamespace(of_payer=lambda wallet: [], ensure=lambda *_, **__: None), outbox=outbox
         )
         self.accounts = SimpleNamespace(wallet=WALLET, authorizer=WALLET)
         self.ring = SimpleNamespace(keys={WALLET: None}, signer=lambda wallet: None)
-        self.network = SimpleNamespace(is_development=True)
+        self.network = SimpleNamespace(is_development=True, network=NETWORK)
         self.deployment = SimpleNamespace(
             payments=payments_domain(1, WALLET), token_balance=lambda wallet: 10**18, channel=self.channel
         )
@@ -53,7 +61,7 @@ class Payer:
 
 
 def open_with(payer: Any) -> None:
-    Deposits(payer, deposit_wei=Wei(1), pause=payer.pause).channel_with(NODE)
+    Deposits(payer, deposit_wei=Wei(1), pause=payer.pause).channel_with(NODE, GENERATION)
 
 
 def test_a_deposit_waits_until_the_one_before_is_in_a_block_since_both_would_sign_the_same_permit_nonce() -> None:
@@ -80,3 +88,46 @@ def test_a_channel_whose_deposit_does_not_arrive_is_not_used(is_refused: bool, n
     with pytest.raises(UnavailableError, match=f"no block has the deposit of the channel with {NODE} yet"):
         open_with(payer)
     assert payer.events == ["sent"] + ["waited"] * num_waits
+
+
+# ---- which channel
+
+
+@pytest.fixture
+def payer(tmp_path: Path) -> Iterator[Payer]:
+    """A payer with a ledger, whose deposits are in a block at once."""
+    with closing(open_ledger(tmp_path / "payer.db")) as ledger:
+        payer = Payer()
+        payer.ledger = SimpleNamespace(channels=ledger.channels, outbox=payer.ledger.outbox, whole=ledger)
+        payer.deployment.withdrawal = lambda _: SimpleNamespace(amount_wei=0)
+        yield payer
+
+
+def channel_for(payer: Any, generation: Generation) -> ChannelConfig:
+    return Deposits(payer, deposit_wei=Wei(1), pause=payer.pause).channel_with(NODE, generation)
+
+
+def test_a_payer_keeps_one_channel_with_a_node_as_long_as_its_generation_lasts(payer: Payer) -> None:
+    first = channel_for(payer, GENERATION)
+    assert channel_for(payer, GENERATION) == first
+    second = channel_for(payer, OTHER)
+    assert second != first
+    assert [is_of_generation(each.salt, NETWORK, OTHER) for each in (first, second)] == [False, True]
+    assert channel_for(payer, OTHER) == second
+    assert channel_for(payer, GENERATION) == first, "a node that lies about its generation gains nothing"
+
+
+def test_a_payer_whose_own_ledger_was_restored_opens_another_channel(payer: Payer) -> None:
+    first = channel_for(payer, GENERATION)
+    payer.ledger.whole.generations.renew("a test", now_ns=1)
+    second = channel_for(payer, GENERATION)
+    assert second != first
+    assert channel_for(payer, GENERATION) == second
+
+
+def test_a_node_that_changes_its_generation_again_and_again_gets_few_deposits(payer: Payer) -> None:
+    for number in range(CHANNELS_A_DAY_MAX):
+        channel_for(payer, Generation(word(f"generation {number}")))
+    with pytest.raises(UnavailableError, match=r"4 channels with .* were opened within a day"):
+        channel_for(payer, OTHER)
+    assert payer.events.count("sent") == CHANNELS_A_DAY_MAX

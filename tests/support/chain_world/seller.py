@@ -133,6 +133,7 @@ async def start_seller(root: Path, world: World, *, auditable: bool = True) -> A
                 serving=serving,
                 tokenizer=tokenizer,
                 auditable=auditable,
+                generation=lambda: world.node.ledger.generations.current.generation,
                 pause=lambda _: world.wait(1),
             )
             peers = MemoryNetwork()

@@ -9,7 +9,7 @@ from openledger_node.payments.credit import Standing
 from openledger_protocol.adapter import AdapterManifest, adapter_id
 from openledger_protocol.errors import UnavailableError, UnknownModelError
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, ChannelId, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, ChannelId, Generation, Wei
 from openledger_protocol.registry import RegistryEntry, entry_of
 
 from .terms import config_with
@@ -51,9 +51,9 @@ class Chain:
         await self._answer()
         return self.standings.get(key, self.other)
 
-    async def channel_with(self, node: Address) -> ChannelConfig:
+    async def channel_with(self, node: Address, generation: Generation) -> ChannelConfig:
         await self._answer()
-        return config_with(node)
+        return config_with(node, generation)
 
     async def may_sign(self, signer: Address, _: Address) -> bool:
         await self._answer()

@@ -18,7 +18,7 @@ from openledger_node.market.requester import Requester, RequesterLimits
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.payer import Bought, Payer, Purchase, open_payer
 from openledger_node.payments.spending_limit import SpendingLimit
-from openledger_protocol.primitives import Wei
+from openledger_protocol.primitives import Generation, Wei
 
 from .chain import Chain
 from .requests import network_request
@@ -31,6 +31,7 @@ from .terms import (
     PAYER,
     TERMS,
     Clock,
+    draws,
     now_s,
     peer_id_of,
     priced,
@@ -107,9 +108,12 @@ async def open_market(
     request_max_wei: int = 10**18,
     day_max_wei: int = 10**18,
     limits: RequesterLimits | None = None,
+    draw: Callable[[], Generation] | None = None,
     **of_sellers: Any,
 ) -> AsyncIterator[Market]:
     """Open a seller for each name, at so many times the usual price, and a buyer that has heard of all of them.
+
+    `draw` draws the generations of the sellers' ledgers.
 
     Further options are those of `open_seller`.
     """
@@ -119,7 +123,7 @@ async def open_market(
             sellers: dict[str, Seller] = {}
             shared = {"network": network, "chain": chain, "now_ns": clock, **of_sellers}
             for name, times in prices.items():
-                ledger = ledgers.enter_context(closing(open_ledger(root / name / "ledger.db")))
+                ledger = ledgers.enter_context(closing(open_ledger(root / name / "ledger.db", draw=draw or draws())))
                 terms = priced(TERMS, times)
                 sellers[name] = seller = open_seller(name, root / name, ledger, nursery, terms=terms, **shared)
                 await nursery.start(seller.engine.run)

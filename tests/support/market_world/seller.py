@@ -17,6 +17,7 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_node.payments.accounts import ChannelAccounts
+from openledger_node.payments.generations import ChannelGenerations
 from openledger_node.payments.receipts import ReceiptMaker, ReceiptTerms
 from openledger_node.payments.seller import SellerTerms, StreamSeller
 from openledger_node.serving.service import Serving
@@ -33,6 +34,7 @@ from .terms import (
     CALL,
     CHUNK_TOKENS,
     DOMAIN,
+    GENERATION,
     INFER,
     NETWORK,
     NOW_S,
@@ -146,6 +148,7 @@ def open_seller(
     accounts = ChannelAccounts(
         ledger=ledger,
         domain=DOMAIN,
+        generations=ChannelGenerations(ledger, network=NETWORK, domain=DOMAIN, signer=signer_of(name), now_ns=now_ns),
         credit_wei=Wei(credit_wei),
         ask_standing=chain.standing,
         now_ns=now_ns,
@@ -175,7 +178,11 @@ def open_seller(
     async def check_sellable(_: object) -> None:
         return
 
-    bidder = Bidder(state=lambda: replace(seller.state, num_live=seller.state.num_live + serving.num_live), find=find)
+    def state_now() -> SellerState:
+        num_live = seller.state.num_live + serving.num_live
+        return replace(seller.state, num_live=num_live, generation=ledger.generations.current.generation)
+
+    bidder = Bidder(state=state_now, find=find)
     paid = StreamSeller(
         serving=serving,
         seller_terms=SellerTerms(
@@ -213,6 +220,7 @@ def seller_state(name: str, policy: PricePolicy) -> SellerState:
     return SellerState(
         wallet=wallet_of(name),
         signer=signer_of(name),
+        generation=GENERATION,
         base=BASE,
         profile_hash=PROFILE,
         algo_id=1,
@@ -239,6 +247,7 @@ def ad_of(name: str, *, at_s: float = NOW_S, **changes: Any) -> Advertisement:
         addresses=(f"/memory/{peer_id}/p2p/{peer_id}",),
         wallet=wallet_of(name),
         signer=signer_of(name),
+        generation=GENERATION,
         base=BASE,
         profile_hash=PROFILE,
         algo_id=1,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 
 import trio
 
@@ -10,9 +11,10 @@ from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Windows
+from openledger_protocol.generation import SALT_HALF_BYTES, channel_salt
 from openledger_protocol.payments import ChannelConfig, Terms, channel_id, price_wei
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
-from openledger_protocol.primitives import Address, Digest, Salt, Wei
+from openledger_protocol.primitives import Address, Digest, Generation, Salt, Wei
 from openledger_protocol.signatures import address_of, sign_digest
 
 NETWORK = "development-1a2b3c4d"
@@ -98,9 +100,23 @@ def signer_of(name: str) -> Address:
 PAYER, AUTHORIZER = (address_of(key_of(name)) for name in ("payer", "authorizer"))
 
 
-def config_with(node: Address) -> ChannelConfig:
+GENERATION = Generation(word("generation"))
+
+
+def draws() -> Callable[[], Generation]:
+    """Draw `GENERATION` for a new ledger, and others whenever it must have a new one."""
+    numbers = count()
+    return lambda: Generation(word(f"generation {number}")) if (number := next(numbers)) else GENERATION
+
+
+def salt_of(name: str, generation: Generation = GENERATION) -> Salt:
+    """The salt of a channel of that name."""
+    return channel_salt(NETWORK, generation, key_of(name)[:SALT_HALF_BYTES])
+
+
+def config_with(node: Address, generation: Generation = GENERATION) -> ChannelConfig:
     """The payer's channel with a node."""
-    salt = Salt(word(f"with {node}"))
+    salt = salt_of(f"with {node}", generation)
     return ChannelConfig(payer=PAYER, authorizer=AUTHORIZER, node=node, withdraw_delay_s=40, salt=salt)
 
 

@@ -69,10 +69,10 @@ class RunningNetwork(Town):
             self.wait_until_among_others(node)
         for seller in self.sellers:
             act(seller, "stake add", amount_wei=STAKE_WEI)
+        wait_for(lambda: all(_is_staked(seller) for seller in self.sellers))
         for number, seller in enumerate(self.sellers, start=1):
             act(self.r, "channels open", node=status_of(seller)["address"], amount_wei=DEPOSIT_WEI)
             wait_for(lambda number=number: self._num_deposits() == number)  # one transaction of a wallet at a time
-        wait_for(lambda: all(ask(seller, "stake")["bonded_wei"] == STAKE_WEI for seller in self.sellers))
         self.wait_for_blocks(FINAL_BLOCKS)
         self.whole = answer_of(self.a, WHOLE_TOKENS)  # its own engine's, which costs nothing
         assert len(self.whole) == WHOLE_TOKENS
@@ -181,6 +181,11 @@ def _lose_bids(running: RunningNetwork, cheap_wei: str) -> None:
 
 
 # ---- one of its nodes
+
+
+def _is_staked(seller: OperatorHome) -> bool:
+    stake = ask(seller, "stake")
+    return bool(stake["bonded_wei"] == STAKE_WEI and stake["is_appointed"])
 
 
 def status_of(node: OperatorHome) -> dict[str, Any]:

@@ -199,7 +199,7 @@ class Stranger:
     async def buy(self, bid: Fields) -> Fields:
         """Have the question answered, a voucher ahead of each chunk, and countersign the receipt."""
         config = {"payer": self.payer.address, "authorizer": self.payer.address, "node": bid["wallet"]}
-        config |= {"withdraw_delay_s": 60, "salt": drawn()}
+        config |= {"withdraw_delay_s": 60, "salt": self.salt(bid)}
         await self.pay_in(tuple(config.values()))
         channel = typed(self.network, struct(CONFIG, config))
         nonce, salts = drawn(), {name: drawn() for name in ("prompt", "output", "fingerprint")}
@@ -215,7 +215,7 @@ class Stranger:
         opening = {"id": bid["id"], "award": {"base": BASE, "terms": bid["terms"], "tokens_max": TOKENS}}
         opening |= {"adapter": ZERO, "messages": QUESTION, "sampling": {**SAMPLING, "seed": 7}, "salts": salts}
         opening |= {"channel_config": config, "voucher": voucher(paid), "nonce_commit": hexed(keccak(raw(nonce[2:])))}
-        await send(stream, "open", **opening, auditable=True, prefix="")
+        await send(stream, "open", **opening, auditable=True, prefix="", last_receipt=None)
         text, ids, num_vouchers = "", list[int](), 1
         while (message := await receive(stream))["t"] == "chunk":
             text, ids = text + message["text"], ids + message["ids"]
@@ -234,6 +234,11 @@ class Stranger:
         await stream.close()
         said = {"digest": hexed(digest), "text": text, "amount_wei": receipt["amount_wei"], "vouchers": num_vouchers}
         return {**said, "node": bid["wallet"], "bids": bid["num_bids"]}
+
+    def salt(self, bid: Fields) -> str:
+        """Half of it names the network and the generation of the node's ledger, and half is drawn."""
+        named = keccak(b"openledger.channel-salt/1" + raw(bid["generation"][2:]) + self.id.encode())
+        return hexed(named[:16] + secrets.token_bytes(16))
 
     def ask_chain(self, method: str, *params: Any) -> Any:
         body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()

@@ -192,6 +192,7 @@ function drawChannels({ channels, now }, again) {
 function channelState(each, now) {
   if (BigInt(each.withdrawing_wei) > 0n) return each.ready_at_s > now ? chip(`closing, ${span(each.ready_at_s - now)}`, "warn") : chip("may be withdrawn", "accent");
   if (BigInt(each.deposit_wei) === 0n) return chip(BigInt(each.charged_wei) > 0n ? "on credit, no deposit yet" : "not open yet", "warn");
+  if (each.is_retired) return chip("claims only", "warn");
   return BigInt(each.left_wei) === 0n ? chip("used up", "warn") : chip("open", "ok");
 }
 
@@ -216,11 +217,18 @@ function askAmount(title, words, then, more = []) {
 }
 
 function openChannel(again) {
-  const node = h("input", { id: "channel-node", autocomplete: "off", placeholder: "0x…" });
-  askAmount("Open a channel", "channels open 0x…", (wei) => act({
-    title: `Open a channel with ${openAmount(wei)} OPEN`, sentence: `Pays into a channel with ${short(node.value.trim())}; what it does not earn comes back.`, verb: "channels open",
-    args: { node: node.value.trim(), amount_wei: wei, withdraw_delay_s: null }, words: `channels open ${quoted(node.value.trim())} ${openAmount(wei, 18).replaceAll(",", "").replace(/\.?0+$/, "")}`, does: "Open", wei, done: again,
-  }), [h("div", { class: "field" }, h("label", { for: "channel-node" }, "Address of the node to be paid"), node)]);
+  const field = (key, about, placeholder) => {
+    const input = h("input", { id: key, autocomplete: "off", placeholder });
+    return { input, row: h("div", { class: "field" }, h("label", { for: key }, about), input) };
+  };
+  const node = field("channel-node", "Address of the node to be paid", "0x…"), generation = field("channel-generation", "Generation of its ledger", "as it advertises");
+  askAmount("Open a channel", "channels open 0x…", (wei) => {
+    const to = node.input.value.trim(), named = generation.input.value.trim(), words = `channels open ${quoted(to)} ${openAmount(wei, 18).replaceAll(",", "").replace(/\.?0+$/, "")}`;
+    act({
+      title: `Open a channel with ${openAmount(wei)} OPEN`, sentence: `Pays into a channel with ${short(to)}; what it does not earn comes back.`, verb: "channels open",
+      args: { node: to, amount_wei: wei, withdraw_delay_s: null, generation: named || null }, words: named ? `${words} --generation ${quoted(named)}` : words, does: "Open", wei, done: again,
+    });
+  }, [node.row, generation.row]);
 }
 
 // ---- what was sent
