@@ -22,6 +22,9 @@ CLAIM_ATTEMPTS, CLAIM_PAUSE_S = 20, 0.01
 DAEMON: Final = "daemon"
 """Name of the daemon in the lock file. A command that works without a daemon writes its own name."""
 
+RESTORE: Final = "restore"
+"""Name of the command that restores a backup. Nothing else may run until it has ended."""
+
 HOLDER_CHARS_MAX: Final = 200
 
 DEVELOPMENT_PREFIX = "development-"
@@ -93,6 +96,11 @@ class Home:
     def socket(self) -> Path:
         """The daemon's control socket; its file mode protects it."""
         return self.root / "node.sock"
+
+    @property
+    def restoring(self) -> Path:
+        """Files of a restore that has not moved all of them to their places."""
+        return self.root / "restoring"
 
     @property
     def lock(self) -> Path:
@@ -178,8 +186,13 @@ def claim_home(home: Home, name: str = DAEMON) -> IO[str]:
 
     Raises:
         CommandRunningError: a command holds the lock.
-        ConfigError: another daemon holds the lock, or the path is too long for the control socket.
+        ConfigError: another daemon holds the lock, a restore was interrupted, or the path is too long for the
+            control socket.
     """
+    if home.restoring.exists() and name != RESTORE:
+        raise ConfigError(
+            f"a restore into {home.root} was interrupted: repeat `openledger-node restore FILE` to finish it"
+        )
     if len(os.fsencode(home.socket)) > SOCKET_PATH_BYTES_MAX:
         raise ConfigError(f"{home.socket} is too long for a socket: set {HOME_VARIABLE} to a shorter path")
     lock = home.lock.open("a+")
@@ -250,10 +263,11 @@ def write_private(file: Path, text: str, *, is_new: bool) -> None:
             partial.replace(file)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(file.parent)
+    sync_folder(file.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's names are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -28,6 +28,7 @@ COMMAND_MODULES: Final = (
     CommandModule("chat", ("chat",)),
     CommandModule("connect", ("connect",)),
     CommandModule("logs", ("logs",)),
+    CommandModule("backup", ("backup", "restore")),
     CommandModule("demo", ("demo",)),
     CommandModule("models", ("models",), "Models"),
     CommandModule("adapters", ("adapters",), "Models"),

@@ -1,0 +1,332 @@
+"""A backup holds what only this machine has, in one file that its password alone opens, and brings it all back."""
+
+import os
+import random
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.signed import CHANNEL, CONFIG
+
+from openledger_node.errors import ConfigError, KeyFileError, NodeError
+from openledger_node.home import RESTORE, Home, claim_home
+from openledger_node.ledger.ledger import open_ledger
+from openledger_node.operator.backup import restore as restore_module
+from openledger_node.operator.backup import sealed as sealed_module
+from openledger_node.operator.backup.contents import is_path_of_backup
+from openledger_node.operator.backup.restore import FAIL_POINTS, restore_backup
+from openledger_node.operator.backup.sealed import CHUNK_BYTES, TAG_BYTES, SealedReader, SealedWriter
+from openledger_node.operator.backup.write import write_backup
+
+NETWORK = "development-1a2b3c4d"
+PASSWORD = "correct horse"
+FILES = {
+    "node.toml": "[node]\n",
+    "keys/wallet.json": "{}",
+    "keys/node.password": "secret",
+    "keys/peer.key": "00",
+    "networks/current": NETWORK,
+    f"networks/{NETWORK}/network.json": "{}",
+    f"networks/{NETWORK}/openings.key": "k",
+    "datanets/lake/1.json": "{}",
+    "bootstrap/peer.key": "11",
+}
+LEFT_OUT = {
+    "models/base/weights": "w" * 5000,
+    "adapters/a/x": "a" * 900,
+    "logs/node.log": "log",
+    "devnet/blocks": "b",
+}
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed_module, "SCRYPT_LOG_N", 4)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home")
+    for name, text in {**FILES, **LEFT_OUT}.items():
+        file = home.root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    with closing(open_ledger(home.ledger(NETWORK))) as ledger:
+        ledger.channels.ensure(CHANNEL, CONFIG, now_ns=1)
+    return home
+
+
+@pytest.fixture
+def file(home: Home, tmp_path: Path) -> Path:
+    return write_backup(home, tmp_path / "node.backup", PASSWORD).file
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Home:
+    empty = Home(tmp_path / "empty")
+    empty.root.mkdir()
+    return empty
+
+
+def files_in(home: Home) -> dict[str, bytes]:
+    found = {str(file.relative_to(home.root)): file.read_bytes() for file in home.root.rglob("*") if file.is_file()}
+    return {name: content for name, content in found.items() if "ledger.db" not in name}
+
+
+def generation(home: Home) -> str:
+    with closing(open_ledger(home.ledger(NETWORK), is_writer=False)) as ledger:
+        return ledger.generations.current.generation
+
+
+# ---- what comes back
+
+
+def test_a_restored_node_has_all_but_what_the_backup_says_is_left_out(home: Home, file: Path, empty: Home) -> None:
+    restored = restore_backup(empty, file, PASSWORD)
+    assert files_in(empty) == {name: text.encode() for name, text in FILES.items()}
+    assert restored.num_files == len(FILES) + 1
+    assert [each["path"] for each in restored.left_out] == ["models", "adapters", "logs", "devnet"]
+    modes = {each.stat().st_mode & 0o777 for each in empty.root.rglob("*") if each.is_file()}
+    assert modes == {0o600}
+    with closing(open_ledger(empty.ledger(NETWORK))) as ledger:
+        assert [channel.channel_id for channel in ledger.channels.all()] == [CHANNEL]
+
+
+def test_a_restored_ledger_has_a_new_generation_before_its_first_use(home: Home, file: Path, empty: Home) -> None:
+    restored = restore_backup(empty, file, PASSWORD)
+    assert restored.generations == {NETWORK: generation(empty)}
+    assert generation(empty) != generation(home)
+    with closing(open_ledger(empty.ledger(NETWORK))) as ledger:
+        assert [channel.is_retired for channel in ledger.channels.all()] == [True]
+        assert restored.generations == {NETWORK: ledger.generations.current.generation}, "it is drawn once"
+
+
+def test_adapters_are_in_it_if_they_are_asked_for(home: Home, empty: Home, tmp_path: Path) -> None:
+    written = write_backup(home, tmp_path / "b", PASSWORD, with_adapters=True)
+    assert [each.path for each in written.left_out] == ["models", "logs", "devnet"]
+    assert [each.size_bytes for each in written.left_out] == [5000, 3, 1]
+    restore_backup(empty, written.file, PASSWORD)
+    assert (empty.root / "adapters/a/x").read_text() == "a" * 900
+
+
+def test_a_backup_is_its_owners_alone_and_shows_nothing(file: Path) -> None:
+    content = file.read_bytes()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert not any(word in content for word in (b"wallet", b"secret", b"networks", CHANNEL.encode()))
+
+
+def test_a_backup_of_a_working_ledger_is_of_one_moment(home: Home, empty: Home, tmp_path: Path) -> None:
+    """Each transaction writes two rows: a copy has both or none."""
+    is_over = threading.Event()
+
+    def work() -> None:
+        with closing(open_ledger(home.ledger(NETWORK))) as ledger:
+            number = 0
+            while not is_over.is_set():
+                number += 1
+                with ledger.transaction():
+                    ledger.peers.keep_seqs({f"a{number}": number}, now_ns=number)
+                    ledger.peers.keep_seqs({f"b{number}": number}, now_ns=number)
+
+    writer = threading.Thread(target=work)
+    writer.start()
+    try:
+        files = [write_backup(home, tmp_path / f"{number}.backup", PASSWORD).file for number in range(5)]
+    finally:
+        is_over.set()
+        writer.join()
+    for number, file in enumerate(files):
+        target = Home(tmp_path / str(number))
+        target.root.mkdir()
+        restore_backup(target, file, PASSWORD)
+        with closing(open_ledger(target.ledger(NETWORK))) as ledger:
+            seqs = ledger.peers.seqs()
+        assert {name[1:] for name in seqs if name[0] == "a"} == {name[1:] for name in seqs if name[0] == "b"}
+
+
+# ---- refusals
+
+
+def test_a_backup_replaces_no_file_unless_it_is_told_to(home: Home, file: Path) -> None:
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="exists already: choose another name, or replace it with --force"):
+        write_backup(home, file, PASSWORD)
+    assert file.read_bytes() == before
+    write_backup(home, file, "another password", may_replace=True)
+    assert file.read_bytes() != before
+
+
+def test_a_backup_that_fails_leaves_nothing_and_the_old_one_in_place(home: Home, file: Path) -> None:
+    before = file.read_bytes()
+    home.ledger(NETWORK).write_bytes(b"this is no database" * 1000)
+    with pytest.raises(NodeError, match="is damaged"):
+        write_backup(home, file, PASSWORD, may_replace=True)
+    assert file.read_bytes() == before
+    assert [each.name for each in file.parent.glob("*.partial")] == []
+    assert list(home.root.glob(".backup-*")) == []
+
+
+def test_an_empty_data_directory_is_not_backed_up(empty: Home, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is nothing to back up"):
+        write_backup(empty, tmp_path / "b", PASSWORD)
+
+
+def test_a_wrong_password_restores_nothing(file: Path, empty: Home) -> None:
+    with pytest.raises(KeyFileError, match="the password does not open"):
+        restore_backup(empty, file, "wrong horse")
+    assert list(empty.root.iterdir()) == []
+
+
+def flip(file: Path, at: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
+
+
+def cut(file: Path, size: int) -> None:
+    file.write_bytes(file.read_bytes()[:size])
+
+
+def swap_chunks(file: Path) -> None:
+    head, whole = 20 + 1 + 16, CHUNK_BYTES + TAG_BYTES
+    content = file.read_bytes()
+    first, second = content[head : head + whole], content[head + whole : head + 2 * whole]
+    file.write_bytes(content[:head] + second + first + content[head + 2 * whole :])
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "another file": lambda file: file.write_bytes(b"PK" * 100),
+    "empty": lambda file: file.write_bytes(b""),
+    "a bit of the magic": lambda file: flip(file, 3),
+    "a bit of the cost": lambda file: flip(file, 20),
+    "the most cost": lambda file: file.write_bytes(file.read_bytes()[:20] + b"\xff" + file.read_bytes()[21:]),
+    "a bit of the salt": lambda file: flip(file, 25),
+    "a bit of the first chunk": lambda file: flip(file, 60),
+    "a bit in the middle": lambda file: flip(file, 100_000),
+    "the last bit": lambda file: flip(file, -1),
+    "torn": lambda file: cut(file, 100_000),
+    "torn between two chunks": lambda file: cut(file, 20 + 1 + 16 + CHUNK_BYTES + TAG_BYTES),
+    "without its last byte": lambda file: cut(file, -1),
+    "with a byte more": lambda file: file.write_bytes(file.read_bytes() + b"x"),
+    "with chunks in another order": swap_chunks,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_backup_restores_nothing(home: Home, empty: Home, tmp_path: Path, damage: str) -> None:
+    (home.root / "datanets/lake/large").write_bytes(random.Random(1).randbytes(3 * CHUNK_BYTES))
+    file = write_backup(home, tmp_path / "b", PASSWORD).file
+    DAMAGES[damage](file)
+    with pytest.raises(NodeError, match=r"backup|password"):
+        restore_backup(empty, file, PASSWORD)
+    assert list(empty.root.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "there", ["keys/wallet.json", f"networks/{NETWORK}/ledger.db", "networks/other/keys/signer.json", "node.toml"]
+)
+def test_a_restore_replaces_nothing(file: Path, empty: Home, there: str) -> None:
+    (empty.root / there).parent.mkdir(parents=True, exist_ok=True)
+    (empty.root / there).write_text("mine")
+    with pytest.raises(ConfigError, match="a restore replaces nothing: move it away, or restore into an empty"):
+        restore_backup(empty, file, PASSWORD)
+    assert files_in(empty) == {there: b"mine"} or there.endswith("ledger.db")
+    assert (empty.root / there).read_text() == "mine"
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
+def test_a_sealed_file_of_any_length_is_read_as_it_was_written(tmp_path: Path, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    with (tmp_path / "f").open("wb") as target:
+        sealed = SealedWriter(target, PASSWORD)
+        for at in range(0, size, 10_000):
+            sealed.write(content[at : at + 10_000])
+        sealed.finish()
+    with (tmp_path / "f").open("rb") as source:
+        reader = SealedReader(source, "f", PASSWORD)
+        pieces = []
+        while piece := reader.read(7_777):
+            pieces.append(piece)
+    assert b"".join(pieces) == content
+
+
+@pytest.mark.parametrize(
+    ("path", "is_allowed"),
+    [
+        ("node.toml", True),
+        ("keys/wallet.json", True),
+        ("adapters/a/b", True),
+        ("keys", False),
+        ("models/x", False),
+        ("../keys/x", False),
+        ("keys/../../x", False),
+        ("/keys/x", False),
+        ("keys//x", False),
+        ("node.sock", False),
+        ("", False),
+    ],
+)
+def test_only_files_of_a_node_are_restored(path: str, is_allowed: bool) -> None:
+    assert is_path_of_backup(path) == is_allowed
+
+
+# ---- a restore that is killed
+
+
+def restore_until(home: Home, file: Path, point: str, times: int) -> None:
+    """Restore in a child process, which is killed when it passes a point for the nth time."""
+    child = os.fork()
+    if child == 0:
+        left = times
+
+        def die(passed: str) -> None:
+            nonlocal left
+            left -= passed == point
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        restore_backup(home, file, PASSWORD, die)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize(("point", "times"), [*((point, 1) for point in FAIL_POINTS), ("restore:moved", 5)])
+def test_a_restore_that_was_killed_is_finished_by_the_next(file: Path, empty: Home, point: str, times: int) -> None:
+    restore_until(empty, file, point, times)
+    is_begun = point in ("restore:complete", "restore:moved")
+    assert empty.restoring.exists() == is_begun
+    if is_begun:
+        with pytest.raises(ConfigError, match=r"was interrupted: repeat `openledger-node restore FILE` to finish it"):
+            claim_home(empty)
+    with closing(claim_home(empty, RESTORE)):
+        restored = restore_backup(empty, file, PASSWORD)
+    assert restored.was_interrupted == is_begun
+    found = files_in(empty)
+    del found["node.lock"]
+    assert found == {name: text.encode() for name, text in FILES.items()}
+    assert restored.generations == {NETWORK: generation(empty)}
+    claim_home(empty).close()
+
+
+def test_an_interrupted_restore_is_not_finished_with_another_backup(home: Home, file: Path, empty: Home) -> None:
+    restore_until(empty, file, "restore:moved", 2)
+    other = write_backup(home, file.with_name("other"), PASSWORD).file
+    with pytest.raises(ConfigError, match="a restore of another backup was interrupted here"):
+        restore_backup(empty, other, PASSWORD)
+    restore_backup(empty, file, PASSWORD)
+
+
+def test_each_point_that_is_passed_is_one_that_is_tried() -> None:
+    source = Path(restore_module.__file__).read_text()
+    assert all(f'fail_point("{point}")' in source for point in FAIL_POINTS)
+    assert source.count('fail_point("') == len(FAIL_POINTS)
+
+
+def test_a_copy_of_the_ledger_is_a_sound_database(home: Home, file: Path, empty: Home) -> None:
+    restore_backup(empty, file, PASSWORD)
+    with closing(sqlite3.connect(empty.ledger(NETWORK))) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
