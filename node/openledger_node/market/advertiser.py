@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import inf
 
 import trio
@@ -29,6 +30,7 @@ from ..ledger.peers import Peers
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Gossip, PeerId, Transport
 from .board import AD_BURST, AD_INTERVAL_S, AdTable, Buckets
+from .second_copy import CopyWatch
 
 INTERVAL_S_MIN, INTERVAL_S_MAX = 30.0, 60.0
 LOOK_S = 1.0
@@ -38,6 +40,7 @@ ASK_TIMEOUT_S = 10.0
 ASK_AGAIN_S = 5.0
 """A peer that has just connected may be a newcomer itself, so it is asked again after it has asked others."""
 
+ASK_EVERY_S = 30.0
 ASKS_MAX = 4
 """Peers that are asked at the same time."""
 
@@ -79,6 +82,7 @@ class Advertiser:
         seed: bytes,
         snapshot: Callable[[], Snapshot | None],
         now_ns: Callable[[], int],
+        copies: CopyWatch | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._network = network
@@ -89,6 +93,7 @@ class Advertiser:
         self._seed = seed  # of the peer's key
         self._snapshot = snapshot
         self._now_ns = now_ns
+        self._copies = copies
         self._jitter = jitter
         # Slightly below the limit that others enforce, so that a second change is published late rather than lost.
         self._own_bucket: Buckets[None] = Buckets(
@@ -106,6 +111,8 @@ class Advertiser:
             nursery.start_soon(self._publish_on)
             nursery.start_soon(self._listen, received)
             nursery.start_soon(self._greet, nursery)
+            if self._copies:
+                nursery.start_soon(self._ask_on)
             task_status.started()
 
     async def serve(self, peer_id: PeerId, stream: trio.abc.Stream) -> None:
@@ -114,6 +121,7 @@ class Advertiser:
         try:
             with trio.move_on_after(ASK_TIMEOUT_S):
                 await messages.send(encode(await self._answer(peer_id, messages)))
+                await self._take_own_of(messages)
         except NetworkError:
             pass  # it left
 
@@ -134,22 +142,27 @@ class Advertiser:
             await trio.sleep(LOOK_S)
 
     async def _publish(self, snapshot: Snapshot) -> bool:
-        """Sign an advertisement and publish it; its sequence number is stored before it is sent."""
+        """Sign an advertisement and publish it."""
         try:
-            seq = await trio.to_thread.run_sync(self._next_seq, self._now_ns())
-            ad = fit_advertisement(self._advertisement(snapshot, seq))
-            self.own = sign_advertisement(ad, self._seed)
+            self.own = await self._sign(snapshot)
             await self._transport.publish(self._topic, self.own)
         except (NetworkError, LedgerError) as error:
             log.warning("not advertised: %s", error)
             return False
         return True
 
+    async def _sign(self, snapshot: Snapshot) -> bytes:
+        """Sign an advertisement; its sequence number is stored before it is sent."""
+        seq = await trio.to_thread.run_sync(self._next_seq, self._now_ns())
+        return sign_advertisement(fit_advertisement(self._advertisement(snapshot, seq)), self._seed)
+
     def _next_seq(self, now_ns: int) -> int:
         """The clock in ns, but always above the last number, also after a restart or if the clock was set back."""
         own = self._transport.peer_id
-        seq = max((self._peers.seq_last(own) or 0) + 1, now_ns)
+        seq = max((self._peers.seq_last(own) or 0) + 1, now_ns, self._copies.seq_last + 1 if self._copies else 0)
         self._peers.keep_seqs({own: seq}, now_ns=now_ns)
+        if self._copies:
+            self._copies.add_own(seq)
         return seq
 
     def _advertisement(self, snapshot: Snapshot, seq: int) -> Advertisement:
@@ -211,21 +224,39 @@ class Advertiser:
             known = connected
             await trio.sleep(LOOK_S)
 
+    async def _ask_on(self) -> None:
+        """Ask a peer now and then, and tell it our own: a second copy of this node is heard of in no other way.
+
+        Gossip drops messages that seem to be our own. Both copies prefer the same peers, so that they meet there.
+        """
+        while True:
+            await trio.sleep(ASK_EVERY_S * (0.5 + self._jitter()))
+            for peer_id in sorted(self._transport.connected(), key=self._preference)[:ASKS_MAX]:
+                if await self._ask(peer_id, is_telling=True):
+                    break
+
+    def _preference(self, peer_id: PeerId) -> bytes:
+        return sha256(f"{self._transport.peer_id} {peer_id}".encode()).digest()
+
     async def _ask_twice(self, peer_id: PeerId) -> None:
         await self._ask(peer_id)
         await trio.sleep(ASK_AGAIN_S)
         await self._ask(peer_id)
 
-    async def _ask(self, peer_id: PeerId) -> None:
+    async def _ask(self, peer_id: PeerId, *, is_telling: bool = False) -> bool:
+        """Ask a peer; True if it answered."""
+        has_answered = False
         try:
             async with self._asking:
                 with trio.move_on_after(ASK_TIMEOUT_S):
-                    await self._learn_from(peer_id)
-        except (NetworkError, ProtocolError) as error:
+                    await self._learn_from(peer_id, is_telling=is_telling)
+                    has_answered = True
+        except (NetworkError, ProtocolError, LedgerError) as error:
             log.info("%s tells no advertisements: %s", peer_id, error)
         await self._keep()
+        return has_answered
 
-    async def _learn_from(self, peer_id: PeerId) -> None:
+    async def _learn_from(self, peer_id: PeerId, *, is_telling: bool) -> None:
         stream = await self._transport.open_stream(peer_id, self._protocol)
         async with stream:
             messages = MessageStream(stream, frame_bytes_max=DATA_FRAME_BYTES_MAX)
@@ -234,6 +265,17 @@ class Advertiser:
             for content in reply.ads if isinstance(reply, Ads) else ():
                 self._table.learn(content)
                 await trio.lowlevel.checkpoint()  # checking signatures takes time, and other tasks wait
+            if is_telling and (snapshot := self._snapshot()):
+                await messages.send(encode(Ads(ads=(await self._sign(snapshot),))))
+
+    async def _take_own_of(self, messages: MessageStream) -> None:
+        """Learn the opener's own advertisement, if it sends one after its question."""
+        try:
+            told = decode(await messages.receive())
+        except ProtocolError:
+            return
+        for content in told.ads[:1] if isinstance(told, Ads) else ():
+            self._table.learn(content)
 
     async def _keep(self) -> None:
         try:

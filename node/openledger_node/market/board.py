@@ -16,6 +16,7 @@ from openledger_protocol.primitives import BASE_ONLY, AdapterId, Digest
 from ..ledger.peers import Peers
 from ..p2p.transport import PeerId
 from .names import Named, Names, Resolved, resolve
+from .second_copy import CopyWatch
 
 # ---- Token buckets: a peer that sends too much is ignored, without slowing down others.
 
@@ -94,11 +95,13 @@ class AdTable:
         *,
         own: PeerId | None = None,
         base_names: Mapping[Digest, str] | None = None,
+        copies: CopyWatch | None = None,
     ) -> None:
         self._network = network
         self._now_s = now_s
         self._peers = peers
         self._own = own
+        self._copies = copies
         self._base_names = dict(base_names or {})
         self._buckets: Buckets[PeerId] = Buckets(interval_s=AD_INTERVAL_S, burst=AD_BURST, now_s=now_s)
         self._entries: dict[str, _AdEntry] = {}
@@ -206,17 +209,24 @@ class AdTable:
     def _take(self, content: bytes, *, came_by_gossip: bool) -> None:
         peer_id = peer_id_of(content)
         if peer_id == self._own:
+            if self._copies:
+                self._copies.see(self._open(content, seq_last=None))
             raise StaleError("an advertisement of our own comes back")
         self._expire()
         seq_last = self._seqs.get(peer_id)
         if seq_last is not None and not came_by_gossip and peer_id not in self._entries:
             seq_last -= 1  # accept the last one from before a restart again: the next may be a minute away
-        ad = open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)
+        ad = self._open(content, seq_last=seq_last)
         if peer_id not in self._entries and len(self._entries) >= ADS_MAX:
             raise StaleError(f"{ADS_MAX} peers advertise already: one more is heard when another has gone")
         self._entries[peer_id] = _AdEntry(ad=ad, content=content, came_by_gossip=came_by_gossip)
         self._note_seq(peer_id, ad.seq)
         self._note_names(ad)
+        if self._copies:
+            self._copies.see(ad)
+
+    def _open(self, content: bytes, *, seq_last: int | None) -> Advertisement:
+        return open_advertisement(content, network=self._network, now_s=int(self._now_s()), seq_last=seq_last)
 
     def _note_seq(self, peer_id: str, seq: int) -> None:
         self._seqs.pop(peer_id, None)  # newest last

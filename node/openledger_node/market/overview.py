@@ -44,6 +44,7 @@ class MarketView:
     calls: tuple[CallRecord, ...]  # of the last hour, oldest first
     now_s: float  # by the clock of `calls`
     priced: tuple[Priced, ...]  # base first
+    second_copy: str | None = None  # why nothing is sold, if another process advertises with this node's keys
 
     def most_asked(self) -> Priced | None:
         """The model that most calls asked for; the base if there were none."""

@@ -9,7 +9,7 @@ import trio
 
 from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
-from openledger_protocol.errors import ProtocolError, UnknownModelError
+from openledger_protocol.errors import ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, Generation, RequestId
 from openledger_protocol.wire.frames import wire_name
@@ -26,10 +26,12 @@ from ..market.board import AdTable
 from ..market.offer import NEWEST, PricePolicy, Sellable, SellerState, Speeds, speeds_of
 from ..market.overview import MarketView, Priced, peer_to_plain, priced
 from ..market.reachable import open_to
+from ..market.second_copy import CopyWatch
 from ..models.adapters import Adapter
 from ..p2p.adapter_server import AdapterServer
 from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
+from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
@@ -38,6 +40,8 @@ from .buying import Buying, open_connections, open_requester, open_transport
 from .selling import Offer
 
 REFRESH_EVERY_S: Final = 3.0
+
+REFUSE_TIMEOUT_S: Final = 5.0
 
 PRICED_MAX: Final = 64
 """The most adapters whose price is compared with other nodes'."""
@@ -70,12 +74,14 @@ class PeerService:
         network, ledger = session.network, session.ledger
         self._transport = open_transport(home, network, config.p2p)
         self._connections = open_connections(home, network, self._transport)
+        self._copies = CopyWatch(peer_id=self._transport.peer_id, signer=session.accounts.signer, now_s=time.time)
         self._ads = AdTable(
             network.network,
             time.time,
             ledger.peers,
             own=self._transport.peer_id,
             base_names={serving.base.digest: serving.base.name},
+            copies=self._copies,
         )
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
         requester = open_requester(
@@ -113,7 +119,14 @@ class PeerService:
         self._offer = offer
         network = self._session.network.network
         self._transport.handle(wire_name(network, "call"), self._bidder.serve)
-        self._transport.handle(wire_name(network, "infer"), serve)
+        self._transport.handle(wire_name(network, "infer"), partial(self._serve_alone, serve))
+
+    async def _serve_alone(self, serve: Handler, peer_id: PeerId, stream: trio.abc.Stream) -> None:
+        """Serve a requester, unless a second copy of this node sells as well."""
+        if why := self._copies.why_not:
+            await MessageStream(stream).refuse(UnavailableError(why), timeout_s=REFUSE_TIMEOUT_S)
+        else:
+            await serve(peer_id, stream)
 
     def reprice(self, offer: Offer | None, market: MarketConfig) -> None:
         """Bid and advertise at other prices from now on; bids that were already made keep theirs."""
@@ -130,6 +143,7 @@ class PeerService:
             calls=self._bidder.book.last_hour(),
             now_s=trio.current_time(),
             priced=tuple(self._priced()),
+            second_copy=self._copies.why_not,
         )
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -213,7 +227,7 @@ class PeerService:
                 load_percent=market.load_surcharge_percent,
                 cold_percent=market.cold_surcharge_percent,
             ),
-            is_ready=self._serving.is_ready,
+            is_ready=self._serving.is_ready and self._copies.why_not is None,
             num_live=self._serving.num_live,
             queue_max=inference.queue_max,
             slots=inference.batch_max,
@@ -250,6 +264,7 @@ class PeerService:
             seed=ensure_identity(self._home.network_keys(network)),
             snapshot=lambda: self._snapshot(binding),
             now_ns=time.time_ns,
+            copies=self._copies,
         )
 
     def _snapshot(self, binding: bytes) -> Snapshot | None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-Name = Literal["engine", "limits", "chain", "reachable", "capacity", "demand", "price"]
-BLOCKING: tuple[Name, ...] = ("engine", "limits", "chain", "reachable")
+Name = Literal["engine", "limits", "copies", "chain", "reachable", "capacity", "demand", "price"]
+BLOCKING: tuple[Name, ...] = ("engine", "limits", "copies", "chain", "reachable")
 """If one of these fails, no other check matters."""
 
 OPEN_WEI = 10**18
@@ -56,6 +56,7 @@ class Observed:
     has_peers_here: bool = True  # False: a chain of its own, without other nodes
     chain: str | None = "ok"
     why_chain: str | None = None
+    second_copy: str | None = None  # what to do about it, if this node runs elsewhere as well
     num_peers: int = 0
     num_serving_peers: int = 0
     was_dialled: bool = False  # a peer has connected to us on its own initiative
@@ -105,6 +106,7 @@ def explain(seen: Observed) -> Idleness:
         _demand(seen),
         _capacity(seen),
         _limits(seen),
+        _copies(seen),
         _chain(seen),
         _engine(seen),
     )
@@ -148,6 +150,14 @@ def _limits(seen: Observed) -> IdleCheck:
         return IdleCheck(check="limits", ok=False, says=says)
     left = amount(max(0, (seen.day_max_wei or 0) - seen.spent_today_wei))
     return IdleCheck(check="limits", ok=True, says=f"{left} OPEN of today's spending limit are left")
+
+
+def _copies(seen: Observed) -> IdleCheck:
+    if seen.second_copy:
+        return IdleCheck(check="copies", ok=False, says=seen.second_copy)
+    if not seen.has_network or not seen.has_peers_here:
+        return IdleCheck(check="copies", ok=None, says="no other node could be a copy of this one")
+    return IdleCheck(check="copies", ok=True, says="no second copy of this node is heard")
 
 
 def _chain(seen: Observed) -> IdleCheck:
@@ -252,6 +262,7 @@ def _suggestion(first: IdleCheck | None, seen: Observed) -> Suggestion | None:
 
 _MORE_MONEY = Suggestion(says="raise the daily spending limit", cli="openledger-node limits set --day-max 2")
 _USUAL: dict[str, Suggestion] = {
+    "copies": Suggestion(says="stop this copy, or the other one on its machine", cli="openledger-node stop"),
     "limits": Suggestion(says="take requests again", cli="openledger-node resume"),
     "chain": Suggestion(says="find out why the chain does not answer", cli="openledger-node doctor --only chain"),
     "reachable": Suggestion(says="find out why no peer is connected", cli="openledger-node doctor --only network"),

@@ -199,6 +199,7 @@ class StatusReport:
         asked = view.most_asked()
         return replace(
             seen,
+            second_copy=view.second_copy,
             num_peers=view.num_peers,
             num_serving_peers=view.num_serving,
             was_dialled=view.was_dialled,

@@ -31,6 +31,7 @@ from support.market_world.terms import (
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.market.advertiser import Advertiser, Snapshot
 from openledger_node.market.board import AdTable
+from openledger_node.market.second_copy import CopyWatch
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
 from openledger_protocol.advertisement import OfferedAdapter, open_advertisement, sign_binding
 from openledger_protocol.primitives import AdapterId
@@ -239,6 +240,46 @@ async def test_a_newcomer_is_told_of_all_at_once_our_own_first(
         few = await _get(nodes["a"], GetAds(count_max=1))
         assert isinstance(few, Ads)
         assert few.ads == told.ads[:1]
+
+
+async def test_a_peer_that_asks_may_tell_its_own_after_the_answer(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with open_nodes(tmp_path, "a") as nodes:
+        stream = await MemoryTransport(nodes["a"].transport._network, peer_id_of("x")).open_stream(
+            nodes["a"].transport.peer_id, ADS
+        )
+        async with stream:
+            messages = messages_of(stream)
+            await messages.send(encode(GetAds()))
+            await messages.receive()
+            await messages.send(encode(Ads(ads=(signed_ad("x", at_s=now_s()), signed_ad("y", at_s=now_s())))))
+            await trio.sleep(1)
+        assert nodes["a"].heard_of() == {peer_id_of("x")}, "one, its own"
+
+
+async def test_two_copies_of_a_node_hear_of_each_other_at_the_peer_that_both_prefer(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Each is on a network of its own; the peer between them is on both, since a transport has one peer of a name."""
+    async with (
+        open_nodes(tmp_path / "1", "b", "me") as one,
+        open_nodes(tmp_path / "2", "b", "me", clock_s=1) as other,
+    ):
+        between = one["b"].board
+        other["b"].transport.handle(ADS, one["b"].advertiser.serve)
+        watches = []
+        for nodes in (one, other):
+            watch = CopyWatch(peer_id=peer_id_of("me"), signer=signer_of("me"), now_s=now_s)
+            nodes["me"].board._copies = nodes["me"].advertiser._copies = watch
+            watches.append(watch)
+        async with trio.open_nursery() as nursery:
+            for nodes in (one, other):
+                nursery.start_soon(nodes["me"].advertiser._ask_on)
+            await trio.sleep(100)
+            assert [bool(watch.why_not) for watch in watches] == [True, True]
+            assert between.find(peer_id_of("me"))
+            nursery.cancel_scope.cancel()
 
 
 async def test_who_asks_again_and_again_is_refused(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

@@ -47,6 +47,9 @@ PRICED = replace(
             id="chain down",
         ),
         pytest.param(
+            replace(QUIET, second_copy="stop one"), "copies", "stop one", "openledger-node stop", id="second copy"
+        ),
+        pytest.param(
             replace(QUIET, num_peers=0), "reachable", "no peer is connected", "doctor --only network", id="no peers"
         ),
         pytest.param(
