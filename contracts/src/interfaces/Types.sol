@@ -4,6 +4,9 @@ pragma solidity 0.8.37;
 // All shares are in parts per million of this.
 uint256 constant PPM = 1_000_000;
 
+// The account of a payout list that stands for the protocol. It is the largest, so it is the last of its pot.
+address constant NOBODY = address(type(uint160).max);
+
 /// @notice The terms of a channel. Their EIP-712 digest is the channel's id, so the chain does not have to store them.
 struct ChannelConfig {
     address payer;
@@ -13,30 +16,23 @@ struct ChannelConfig {
     bytes32 salt;
 }
 
-/// @notice The amount of an item that was earned with `adapters[adapter]` of its claim.
-struct Part {
-    uint16 adapter;
-    uint128 amount;
-}
-
-/// @notice One channel in a claim: the amount charged in (from, to], under a voucher up to `maxClaimable`.
+/// @notice One lane of a channel in a claim: the amount charged in (from, to] for work with `adapters[adapter]`, under a
+/// voucher for that adapter up to `maxClaimable`. Items ascend by adapter.
 struct Item {
     ChannelConfig config;
+    uint16 adapter;
     uint128 maxClaimable;
-    bytes signature;
     uint128 from;
     uint128 to;
-    Part[] parts;
+    bytes signature;
 }
 
-/// @notice A node's claim, as it signs it. `itemsHash` = keccak256(abi.encode(adapters, items)).
+/// @notice A node's claim, as it signs it. `itemsHash` = keccak256 of the items' leaves, in order.
 struct EpochClaim {
     address node;
     uint64 seq;
     uint64 epoch;
     bytes32 itemsHash;
-    bytes32 receiptsRoot;
-    uint32 count;
 }
 
 /// @notice The amount that an owner of an adapter or of a Datanet gets out of a claim.
@@ -45,24 +41,25 @@ struct Credit {
     uint128 amount;
 }
 
-/// @notice The amount for the contributors of a Datanet. `gross` is the adapter's whole gross in this claim.
+/// @notice The amount for the contributors of a Datanet. `gross` is the adapter's whole gross in this claim. `start` is
+/// the place on the claim's line, all amounts of its items end to end, where the adapter's gross begins.
 struct Pot {
+    uint128 start;
     bytes32 adapterId;
     bytes32 datanetId;
     uint128 gross;
     uint128 amount;
 }
 
-/// @notice A claim after the chain has computed it. Only its hash is stored. Bit i of `skipped` stands for item i.
+/// @notice A claim after the chain has computed it. Only its hash is stored. `itemsRoot` is the root of a {SumTree} over
+/// the items, in which a skipped item has the amount 0.
 struct ClaimRecord {
     address node;
     uint64 seq;
     uint64 epoch;
     uint64 claimedAt;
-    bytes32 itemsHash;
-    bytes32 receiptsRoot;
-    uint32 count;
-    uint256 skipped;
+    uint64 claimedBlock;
+    bytes32 itemsRoot;
     uint128 gross;
     uint128 protocol;
     uint128 stakers;
@@ -72,11 +69,41 @@ struct ClaimRecord {
 }
 
 /// @notice An entry of a payout list: `weight` of the 1,000,000 · gross of `pots[pot]`. Account 0 is the Datanet's
-/// treasury.
+/// treasury, and account {NOBODY} is the protocol, for work whose receipt no payer countersigned.
 struct Payout {
     uint16 pot;
     address account;
     uint256 weight;
+}
+
+/// @notice A proof of a {SumTree}: the leaf's number, and on each level, from the leaf up, the other child and its sum.
+struct SumProof {
+    uint256 index;
+    bytes32[] siblings;
+    uint128[] sums;
+}
+
+/// @notice A countersigned receipt that shows a drawn point of a payout list, with its two places on the claim's line.
+/// `authorizer`, `from` and `to` are those of the item that claimed it. In the node's tree of receipts, `offsets[i]` is
+/// where the part of `shares[i]` begins in its account's entry of the list. The point lies in the part of
+/// `shares[share]`.
+struct Opening {
+    address authorizer;
+    uint128 from;
+    uint128 to;
+    SumProof item;
+    bytes32 channelId;
+    uint64 seq;
+    uint64 issuedAt;
+    uint128 amount;
+    uint128 cumulative;
+    uint32 algoId;
+    bytes32 workHash;
+    Share[] shares;
+    bytes countersignature;
+    uint256[] offsets;
+    SumProof receipt;
+    uint256 share;
 }
 
 /// @notice A withdrawal that its account has signed and that anybody can send.
@@ -88,7 +115,7 @@ struct ClaimFor {
     uint64 deadline;
 }
 
-/// @notice The facts that a receipt states about the work. They are evidence only: no contract here reads them yet.
+/// @notice The facts that a receipt states about the work. Contracts read only their hash.
 struct Work {
     bytes32 requestId;
     bytes32 profileHash;
@@ -98,19 +125,20 @@ struct Work {
     bytes32 promptCommit;
     bytes32 outputCommit;
     bytes32 retrievalHash;
+    bytes32 signalsHash;
     bytes32 fingerprint;
 }
 
-/// @notice The statement that a node signs for each piece of work, and that the payer's authorizer countersigns.
+/// @notice The statement that a node signs for each piece of work, and that the payer's authorizer countersigns. `seq`
+/// counts in the channel, `issuedAt` is in seconds, and `cumulative` counts in the lane (channel, adapter).
 struct Receipt {
     bytes32 channelId;
     uint64 seq;
+    uint64 issuedAt;
     bytes32 adapterId;
     uint128 amount;
     uint128 cumulative;
     uint32 algoId;
-    uint32 flags;
-    bytes32 nonceCommit;
     bytes32 sharesHash;
     Work work;
 }
