@@ -10,11 +10,12 @@ import {IModelRegistry, Terms} from "./interfaces/IModelRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
 import {ClaimTerms, IParams, Windows} from "./interfaces/IParams.sol";
 import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
-import {ChannelConfig, ClaimRecord, EpochClaim, Item, Part} from "./interfaces/Types.sol";
+import {IPause} from "./interfaces/IPause.sol";
+import {ChannelConfig, ClaimRecord, EpochClaim, Item} from "./interfaces/Types.sol";
 import {ClaimSplit, Line} from "./lib/ClaimSplit.sol";
 import {Hashes} from "./lib/Hashes.sol";
-import {ItemsHash} from "./lib/ItemsHash.sol";
 import {Signatures} from "./lib/Signatures.sol";
+import {SumTree} from "./lib/SumTree.sol";
 import {Tokens} from "./lib/Tokens.sol";
 import {Wired} from "./lib/Wired.sol";
 
@@ -26,7 +27,6 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     /* CONSTANTS AND STORAGE */
 
-    // `skipped` has one bit for each item, so 256 is also the most that a record can describe.
     uint256 private constant ITEMS_MAX = 256;
     uint256 private constant ADAPTERS_MAX = 32;
 
@@ -35,7 +35,12 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     INodeStaking public immutable staking;
     IModelRegistry public immutable models;
     IDatanetRegistry public immutable datanets;
+    uint64 private immutable _withdrawDelayMin;
+    uint64 private immutable _withdrawDelayMax;
+    uint64 private immutable _withdrawPeriod;
 
+    /// @notice The contract that can release claims.
+    address public rewards;
     uint128 private _paidIn;
     uint128 private _refunded;
     uint128 private _withdrawn;
@@ -43,6 +48,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     uint128 private _released;
 
     mapping(bytes32 id => Channel) private _channels;
+    /// @inheritdoc IPaymentChannels
+    mapping(bytes32 id => mapping(bytes32 adapterId => uint128)) public laneClaimed;
     mapping(bytes32 id => Withdrawal) private _withdrawals;
     /// @inheritdoc IPaymentChannels
     mapping(bytes32 id => uint256) public refundNonceOf;
@@ -59,12 +66,22 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         INodeStaking staking_,
         IModelRegistry models_,
         IDatanetRegistry datanets_
-    ) EIP712("OpenLedgerPayments", "1") {
+    ) EIP712("OpenLedgerPayments", "2") {
+        Windows memory windows = params_.windows();
         token = token_;
         params = params_;
         staking = staking_;
         models = models_;
         datanets = datanets_;
+        (_withdrawDelayMin, _withdrawDelayMax) = (windows.withdrawDelayMin, windows.withdrawDelayMax);
+        _withdrawPeriod = windows.withdrawPeriod;
+    }
+
+    /// @inheritdoc IPaymentChannels
+    function wire(address rewards_) external once {
+        _checkRole(rewards_);
+        rewards = rewards_;
+        emit RolesWired(rewards_);
     }
 
     /* DEPOSITS */
@@ -170,12 +187,13 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         ClaimTerms memory terms = params.claimTermsAt(epochClaim.epoch);
         Line[] memory lines = _linesOf(adapters);
         _requireClaimable(epochClaim, terms.minStake);
-        _requireItems(epochClaim.itemsHash, adapters, items);
+        if (items.length > ITEMS_MAX) revert TooMany("items", items.length, ITEMS_MAX);
         _requireNode(epochClaim.node, Hashes.ofEpochClaim(epochClaim), nodeSignature);
         ClaimRecord memory record = _recordOf(epochClaim);
         nextSeq[record.node] = record.seq + 1;
-        _charge(record, items, lines);
+        record.itemsRoot = _charge(record.node, epochClaim.itemsHash, items, lines);
         ClaimSplit.split(record, terms, lines, datanets);
+        if (record.gross == 0) revert NothingClaimed();
         // Only the hash is stored. Later calls bring the record along, and {Claimed} is where they find it.
         claimOf[record.node][record.seq] = keccak256(abi.encode(record));
         _claimed += record.gross;
@@ -213,6 +231,11 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     }
 
     /// @inheritdoc IPaymentChannels
+    function domainSeparator() external view returns (bytes32) {
+        return _domainSeparatorV4();
+    }
+
+    /// @inheritdoc IPaymentChannels
     function totals() external view returns (Totals memory) {
         return Totals({
             paidIn: _paidIn,
@@ -228,12 +251,12 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     function _open(ChannelConfig calldata config, uint128 amount) private returns (bytes32 id) {
         id = channelId(config);
-        Windows memory windows = params.windows();
         uint128 minDeposit = params.valuesAt(_epochNow()).minDeposit;
+        IPause(rewards).requireActive();
         _requirePayer(config);
         if (config.authorizer == address(0) || config.node == address(0)) revert ZeroAddress();
-        if (config.withdrawDelay < windows.withdrawDelayMin || config.withdrawDelay > windows.withdrawDelayMax) {
-            revert BadWithdrawDelay(config.withdrawDelay, windows.withdrawDelayMin, windows.withdrawDelayMax);
+        if (config.withdrawDelay < _withdrawDelayMin || config.withdrawDelay > _withdrawDelayMax) {
+            revert BadWithdrawDelay(config.withdrawDelay, _withdrawDelayMin, _withdrawDelayMax);
         }
         if (amount < minDeposit) revert DepositTooSmall(amount, minDeposit);
         // A channel that was emptied before any claim has deposit 0 and can be opened again. Its refund nonce goes on, so
@@ -258,85 +281,64 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     /* CLAIMS: INTERNALS */
 
-    /// @dev Charge each item to its channel and add it to its adapters' lines. Bit i of `skipped` says that item i was
-    /// skipped.
-    function _charge(ClaimRecord memory record, Item[] calldata items, Line[] memory lines) private {
+    /// @dev Charge each item to its lane and add it to its adapter's line. Returns the root of the items' tree, in which a
+    /// skipped item has the amount 0.
+    function _charge(address node, bytes32 itemsHash, Item[] calldata items, Line[] memory lines)
+        private
+        returns (bytes32)
+    {
         bytes32 domain = _domainSeparatorV4();
+        (bytes32[] memory leaves, uint128[] memory sums) = SumTree.room(items.length);
+        uint256 least = 0;
         for (uint256 i = 0; i < items.length; ++i) {
             Item calldata item = items[i];
+            if (item.adapter >= lines.length) revert AdapterNotNamed(i, item.adapter);
+            if (item.adapter < least) revert ItemsNotAscending(i);
+            least = item.adapter;
+            Line memory line = lines[least];
             // Same as channelId(item.config), with the domain separator computed once for all items.
             bytes32 id = domain.toTypedDataHash(Hashes.ofConfig(item.config));
-            Channel storage channel = _channels[id];
-            SkipCode code = _faultOf(item, channel, record.node, lines.length);
-            // The signature is checked last because recovering its signer costs more than all other checks together.
-            if (code == SkipCode.None && !_isSigned(item, id, domain)) code = SkipCode.BadVoucher;
+            leaves[i] = Hashes.ofItem(id, line.adapterId, item.config.authorizer, item.from, item.to);
+            // Skipped instead of reverted, so that one bad item cannot block the payment of all others.
+            SkipCode code = _take(item, id, line.adapterId, node, domain);
             if (code != SkipCode.None) {
-                // Skip instead of reverting, so that one bad item cannot block the payment of all others.
-                record.skipped |= 1 << i;
-                emit Skipped(id, code);
+                emit Skipped(id, line.adapterId, code);
                 continue;
             }
-            // Written at once: the same item again in this claim no longer starts at `claimed`, and is skipped.
-            channel.claimed = item.to;
-            _addParts(lines, item.parts);
+            sums[i] = item.to - item.from;
+            line.gross += sums[i];
         }
+        bytes32 given = Hashes.ofWords(leaves, items.length);
+        if (given != itemsHash) revert ItemsMismatch(itemsHash, given);
+        return SumTree.rootOf(leaves, sums);
     }
 
-    /// @dev The first reason to skip an item, except for {SkipCode.BadVoucher}, which the caller checks.
-    function _faultOf(Item calldata item, Channel storage channel, address node, uint256 numAdapters)
+    /// @dev Charge one item, or return the first reason to skip it. Written at once: the same item again in this claim no
+    /// longer starts at what was claimed.
+    function _take(Item calldata item, bytes32 id, bytes32 adapterId, address node, bytes32 domain)
         private
-        view
         returns (SkipCode)
     {
+        Channel storage channel = _channels[id];
         (uint128 from, uint128 to) = (item.from, item.to);
         if (item.config.node != node) return SkipCode.OtherNode;
-        if (from != channel.claimed) return SkipCode.NotFromClaimed;
+        if (from != laneClaimed[id][adapterId]) return SkipCode.NotFromClaimed;
         if (to <= from) return SkipCode.NothingNew;
         if (to > item.maxClaimable) return SkipCode.OverVoucher;
         // A channel that was never opened has deposit 0, so its items end here.
-        if (to > channel.deposit) return SkipCode.OverDeposit;
-        return _partsFit(item.parts, to - from, numAdapters) ? SkipCode.None : SkipCode.BadParts;
-    }
-
-    /// @dev A bad signature has signer 0, which is no channel's authorizer: {open} refuses authorizer 0, and items of
-    /// channels that were never opened are skipped before they come here.
-    function _isSigned(Item calldata item, bytes32 id, bytes32 domain) private pure returns (bool) {
-        bytes32 digest = domain.toTypedDataHash(Hashes.ofVoucher(id, item.maxClaimable));
-        return Signatures.signerOf(digest, item.signature) == item.config.authorizer;
-    }
-
-    /// @dev Index and sum of the parts were checked by {_partsFit}.
-    function _addParts(Line[] memory lines, Part[] calldata parts) private pure {
-        for (uint256 p = 0; p < parts.length; ++p) {
-            Part calldata part = parts[p];
-            lines[part.adapter].gross += part.amount;
-        }
-    }
-
-    /// @dev True if the parts name adapters of the claim in strictly ascending order and sum to `expected`. Because of
-    /// that order the loop ends after at most `numAdapters` + 1 steps, however many parts are sent.
-    function _partsFit(Part[] calldata parts, uint256 expected, uint256 numAdapters) private pure returns (bool) {
-        // At most 32 amounts below 2^128, summed in 256 bits: the sum cannot wrap.
-        uint256 sum = 0;
-        uint256 least = 0;
-        for (uint256 p = 0; p < parts.length; ++p) {
-            Part calldata part = parts[p];
-            uint256 adapter = part.adapter;
-            if (adapter < least || adapter >= numAdapters) return false;
-            least = adapter + 1;
-            sum += part.amount;
-        }
-        return sum == expected;
+        if (to - from > channel.deposit - channel.claimed) return SkipCode.OverDeposit;
+        // Last, because recovering a signer costs more than all other checks together. A bad signature has signer 0, which
+        // is no authorizer: {open} refuses it.
+        bytes32 digest = domain.toTypedDataHash(Hashes.ofVoucher(id, adapterId, item.maxClaimable));
+        if (Signatures.signerOf(digest, item.signature) != item.config.authorizer) return SkipCode.BadVoucher;
+        channel.claimed += to - from;
+        laneClaimed[id][adapterId] = to;
+        return SkipCode.None;
     }
 
     function _recordOf(EpochClaim calldata epochClaim) private view returns (ClaimRecord memory record) {
-        record.node = epochClaim.node;
-        record.seq = epochClaim.seq;
-        record.epoch = epochClaim.epoch;
-        record.claimedAt = uint64(block.timestamp);
-        record.itemsHash = epochClaim.itemsHash;
-        record.receiptsRoot = epochClaim.receiptsRoot;
-        record.count = epochClaim.count;
+        (record.node, record.seq, record.epoch) = (epochClaim.node, epochClaim.seq, epochClaim.epoch);
+        (record.claimedAt, record.claimedBlock) = (uint64(block.timestamp), uint64(block.number));
     }
 
     /// @dev One empty line for each adapter. Reverts if an adapter is not registered, or if it was retired so long ago
@@ -369,13 +371,6 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         if (bonded < minStake) revert StakeTooSmall(bonded, minStake);
     }
 
-    function _requireItems(bytes32 itemsHash, bytes32[] calldata adapters, Item[] calldata items) private pure {
-        if (items.length == 0) revert NoItems();
-        if (items.length > ITEMS_MAX) revert TooMany("items", items.length, ITEMS_MAX);
-        bytes32 given = ItemsHash.hashOf(adapters, items);
-        if (given != itemsHash) revert ItemsMismatch(itemsHash, given);
-    }
-
     /* CHECKS AND SMALL READS */
 
     /// @dev A signer of the node that sends the transaction itself needs no signature in addition.
@@ -389,7 +384,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         if (msg.sender != config.payer) revert NotPayer(config.payer, msg.sender);
     }
 
-    /// @dev Never underflows: an item above the deposit is skipped, and withdrawals and refunds take at most what is
+    /// @dev Never underflows: an item above what is left is skipped, and withdrawals and refunds take at most what is
     /// left.
     function _left(bytes32 id) private view returns (uint128) {
         return _channels[id].deposit - _channels[id].claimed;
@@ -398,7 +393,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     /// @dev The last second at which a withdrawal can be finished, or 0 if there is none.
     function _pendingUntil(bytes32 id) private view returns (uint64) {
         Withdrawal memory withdrawal = _withdrawals[id];
-        return withdrawal.amount == 0 ? 0 : withdrawal.readyAt + params.windows().withdrawPeriod;
+        return withdrawal.amount == 0 ? 0 : withdrawal.readyAt + _withdrawPeriod;
     }
 
     function _epochNow() private view returns (uint64) {

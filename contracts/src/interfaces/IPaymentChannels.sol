@@ -4,19 +4,19 @@ pragma solidity 0.8.37;
 import {ChannelConfig, ClaimRecord, EpochClaim, Item} from "./Types.sol";
 
 /// @title Deposits of payers, and claims of nodes on them
-/// @notice One-way channels with cumulative vouchers. A claim moves no token. It records who is owed what, and the
-/// tokens leave when AttributionRewards makes the claim final.
+/// @notice One-way channels with cumulative vouchers. A voucher names the adapter that it pays for, so a channel has a lane
+/// for each adapter, and one for the base model alone (adapter 0). All lanes share the channel's deposit. A claim moves no
+/// token. It records who is owed what, and the tokens leave when AttributionRewards makes the claim final.
 interface IPaymentChannels {
     /// @notice The first reason to skip an item of a claim. The numbers are in {Skipped} and never change.
     enum SkipCode {
         None, // 0: the item counts; never emitted
         OtherNode, // 1: the channel belongs to another node
-        NotFromClaimed, // 2: `from` is not the amount that was claimed before
+        NotFromClaimed, // 2: `from` is not the amount that was claimed before in this lane
         NothingNew, // 3: `to` is not above `from`
         OverVoucher, // 4: `to` is above the voucher
-        OverDeposit, // 5: `to` is above the deposit
-        BadParts, // 6: parts do not ascend strictly, name no adapter of the claim, or do not sum to `to − from`
-        BadVoucher // 7: the channel's authorizer did not sign the voucher
+        OverDeposit, // 5: `to − from` is above what is left of the deposit
+        BadVoucher // 6: the channel's authorizer did not sign the voucher, or not for this adapter
     }
 
     /// @notice `deposit` is everything that was put in less everything that went back. `claimed` only grows, up to
@@ -51,9 +51,10 @@ interface IPaymentChannels {
     event WithdrawFinished(bytes32 indexed channelId, uint128 amount);
     event Refunded(bytes32 indexed channelId, uint128 amount, uint256 nonce);
     /// @notice An item of a claim did not count.
-    event Skipped(bytes32 indexed channelId, SkipCode code);
+    event Skipped(bytes32 indexed channelId, bytes32 adapterId, SkipCode code);
     /// @notice A claim was recorded. The chain stores only the hash of the record, and later calls ask for all of it.
     event Claimed(address indexed node, uint64 indexed seq, ClaimRecord record);
+    event RolesWired(address rewards);
     event Released(address indexed node, uint64 indexed seq, uint128 gross);
 
     error NotPayer(address payer, address caller);
@@ -73,7 +74,9 @@ interface IPaymentChannels {
     error BadEpoch(uint64 epoch, uint64 current);
     error BadSeq(uint64 seq, uint64 expected);
     error ItemsMismatch(bytes32 signed, bytes32 given);
-    error NoItems();
+    error NothingClaimed();
+    error ItemsNotAscending(uint256 index);
+    error AdapterNotNamed(uint256 index, uint16 adapter);
     error TooMany(string what, uint256 count, uint256 max);
     error AdaptersNotAscending(bytes32 adapterId);
     error AdapterNotClaimable(bytes32 adapterId, uint64 since);
@@ -81,7 +84,7 @@ interface IPaymentChannels {
     error NotRewards(address caller);
     error UnknownClaim(address node, uint64 seq);
 
-    /// @notice Open a channel with at least the minimum deposit. The tokens are taken from the caller, who must be the
+    /// @notice Open a channel with at least the minimum deposit, unless the guardian has paused it. The tokens are taken from the caller, who must be the
     /// payer, so that nobody else can spend an allowance given to this contract.
     function open(ChannelConfig calldata config, uint128 amount) external returns (bytes32 id);
 
@@ -120,8 +123,9 @@ interface IPaymentChannels {
     /// pending withdrawal shrinks by the same amount, so that it cannot be used on a later deposit.
     function refund(ChannelConfig calldata config, uint128 amount, uint256 nonce, bytes calldata signature) external;
 
-    /// @notice Claim what vouchers cover. A bad item is skipped and does not stop the others. An active signer of the
-    /// node calls it, or anybody with such a signer's signature.
+    /// @notice Claim what vouchers cover: at most 256 items of at most 32 adapters. A bad item is skipped and does not stop
+    /// the others, but at least one must count. An active signer of the node calls it, or anybody with such a signer's
+    /// signature.
     function claim(
         EpochClaim calldata epochClaim,
         bytes32[] calldata adapters,
@@ -134,6 +138,9 @@ interface IPaymentChannels {
 
     /// @notice Deposit and claimed amount of a channel; both are 0 if it was never opened.
     function channelOf(bytes32 channelId) external view returns (uint128 deposit, uint128 claimed);
+
+    /// @notice The amount that was ever claimed in a lane. Over all lanes of a channel they sum to its `claimed`.
+    function laneClaimed(bytes32 channelId, bytes32 adapterId) external view returns (uint128);
 
     /// @notice The announced withdrawal of a channel; both values are 0 if there is none.
     function withdrawalOf(bytes32 channelId) external view returns (uint128 amount, uint64 readyAt);
@@ -149,6 +156,12 @@ interface IPaymentChannels {
 
     /// @notice The id of a channel: the EIP-712 digest of its config.
     function channelId(ChannelConfig calldata config) external view returns (bytes32);
+
+    /// @notice The EIP-712 domain separator of vouchers, receipts, claims and refunds.
+    function domainSeparator() external view returns (bytes32);
+
+    /// @notice Assign the only role: the AttributionRewards that can release claims. Only the deployer, once.
+    function wire(address rewards) external;
 
     /// @notice Sums over all channels, from which anybody can check the contract's balance.
     function totals() external view returns (Totals memory);

@@ -6,10 +6,12 @@ import {Terms} from "../interfaces/IModelRegistry.sol";
 import {ClaimTerms} from "../interfaces/IParams.sol";
 import {ClaimRecord, Credit, PPM, Pot} from "../interfaces/Types.sol";
 
-/// @notice The gross of one adapter in a claim, and the terms by which it is divided.
+/// @notice The gross of one adapter in a claim, the place on the claim's line where it begins, and the terms by which it is
+/// divided.
 struct Line {
     bytes32 adapterId;
     uint256 gross;
+    uint128 start;
     Terms terms;
 }
 
@@ -41,6 +43,8 @@ library ClaimSplit {
         for (uint256 a = 0; a < lines.length; ++a) {
             Line memory line = lines[a];
             if (line.gross == 0) continue;
+            // Items ascend by adapter, so the lines follow one another.
+            line.start = record.gross;
             record.gross += uint128(line.gross);
             record.protocol += _share(line.gross, terms.protocolPpm);
             record.stakers += _share(line.gross, terms.stakersPpm);
@@ -66,7 +70,7 @@ library ClaimSplit {
             _credit(record, at, owner, cut);
             Pot memory pot = record.pots[at.pots++];
             (pot.adapterId, pot.datanetId) = (line.adapterId, line.terms.datanetIds[d]);
-            (pot.gross, pot.amount) = (uint128(line.gross), amount - cut);
+            (pot.start, pot.gross, pot.amount) = (line.start, uint128(line.gross), amount - cut);
             at.others += pot.amount;
         }
     }

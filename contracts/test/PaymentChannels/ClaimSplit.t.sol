@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ChannelConfig, ClaimRecord, Item, Part, Pot} from "../../src/interfaces/Types.sol";
+import {ChannelConfig, ClaimRecord, Item, Pot} from "../../src/interfaces/Types.sol";
 import {World} from "../support/World.sol";
 
 contract ClaimSplitTest is World {
@@ -37,7 +37,7 @@ contract ClaimSplitTest is World {
     }
 
     function test_an_adapter_named_but_not_used_owes_nothing() public {
-        ClaimRecord memory record = _claim(_ids(BASE, ONE), _items(_item(_open(1), 0, DEPOSIT, 0)));
+        ClaimRecord memory record = _claim(_ids(BASE, ONE), _items(_item(_open(1), 0, DEPOSIT)));
         eq("credits", record.credits.length, 0);
         eq("pots", record.pots.length, 0);
     }
@@ -45,18 +45,17 @@ contract ClaimSplitTest is World {
     /// @dev The gross of a pot is its adapter's, over all items that were not skipped, and the same for each of its Datanets.
     function test_a_pots_gross_is_the_adapters_whole_gross_without_skipped_items() public {
         Item[] memory items = new Item[](3);
-        items[0] = _item(_open(1), 0, 30, 0);
-        items[1] = _item(_open(2), 0, 50, 0);
-        items[2] = _item(_open(3), 1, 90, 0);
+        items[0] = _lane(_open(1), ONE, 0, 0, 30);
+        items[1] = _lane(_open(2), ONE, 0, 0, 50);
+        items[2] = _lane(_open(3), ONE, 0, 1, 90);
         ClaimRecord memory record = _claim(_ids(ONE), items);
-        eq("skipped", record.skipped, 4);
         eq("gross", record.gross, 80);
         eq("first", record.pots[0].gross, 80);
         eq("second", record.pots[1].gross, 80);
     }
 
     function test_one_wei_is_the_nodes() public {
-        ClaimRecord memory record = _claim(_ids(ONE), _items(_item(_open(1), 0, 1, 0)));
+        ClaimRecord memory record = _claim(_ids(ONE), _items(_lane(_open(1), ONE, 0, 0, 1)));
         eq("node", record.nodeShare, 1);
         eq("credits", record.credits.length, 0);
         eq("pot", record.pots[0].amount, 0);
@@ -65,12 +64,11 @@ contract ClaimSplitTest is World {
     /// @dev gross = protocol + stakers + Σ credits + Σ pots + nodeShare, and nobody but the node gets what was rounded off.
     function test_fuzz_every_split_sums_exactly(uint128 base, uint128 one, uint128 two, uint128 bare) public {
         uint128[4] memory amounts = [base % (25 * OPEN), one % (25 * OPEN), two % (25 * OPEN), bare % (24 * OPEN) + 1];
-        Item[] memory items = _items(_parts(_open(1), amounts));
+        Item[] memory items = _lanes(_open(1), amounts);
         bytes32[] memory adapters = new bytes32[](4);
         (adapters[1], adapters[2], adapters[3]) = (ONE, TWO, BARE);
         ClaimRecord memory record = _claim(adapters, items);
         uint256 gross = uint256(amounts[0]) + amounts[1] + amounts[2] + amounts[3];
-        eq("skipped", record.skipped, 0);
         eq("gross", record.gross, gross);
         eq("sum", _sum(record), gross);
         yes("protocol is at most its share", uint256(record.protocol) * 20 <= gross);
@@ -79,10 +77,25 @@ contract ClaimSplitTest is World {
         yes("the node has all of the base", record.nodeShare >= uint256(amounts[0]) * 9 / 10);
     }
 
-    function _parts(ChannelConfig memory config, uint128[4] memory amounts) private view returns (Item memory item) {
-        item = _item(config, 0, amounts[0] + amounts[1] + amounts[2] + amounts[3], 0);
-        item.parts = new Part[](4);
-        for (uint16 a = 0; a < 4; ++a) item.parts[a] = Part({adapter: a, amount: amounts[a]});
+    /// @dev Where an adapter's money begins on the claim's line: behind that of the adapters before it.
+    function test_a_pot_knows_where_its_adapters_money_begins() public {
+        Item[] memory items = new Item[](4);
+        items[0] = _item(_open(1), 0, 30);
+        items[1] = _lane(_open(2), ONE, 1, 0, 50);
+        items[2] = _lane(_open(3), ONE, 1, 0, 7);
+        items[3] = _lane(_open(4), TWO, 2, 0, 900);
+        bytes32[] memory adapters = new bytes32[](3);
+        (adapters[1], adapters[2]) = (ONE, TWO);
+        ClaimRecord memory record = _claim(adapters, items);
+        eq("one", record.pots[0].start, 30);
+        eq("one, too", record.pots[1].start, 30);
+        eq("two", record.pots[2].start, 87);
+    }
+
+    function _lanes(ChannelConfig memory config, uint128[4] memory amounts) private view returns (Item[] memory items) {
+        bytes32[4] memory adapters = [BASE, ONE, TWO, BARE];
+        items = new Item[](4);
+        for (uint16 a = 0; a < 4; ++a) items[a] = _lane(config, adapters[a], a, 0, amounts[a]);
     }
 
     function _isPot(Pot memory pot, bytes32 adapter, bytes32 datanet, uint128 gross, uint128 amount) private pure {

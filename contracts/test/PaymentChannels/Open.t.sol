@@ -101,7 +101,7 @@ contract OpenTest is World {
     /// @dev An emptied channel can be opened anew: `claimed` is kept, so old vouchers stay spent.
     function test_a_reopened_channel_remembers_what_was_claimed() public {
         ChannelConfig memory config = _open(1);
-        _claim(_ids(BASE), _items(_item(config, 0, DEPOSIT / 2, 0)));
+        _claim(_ids(BASE), _items(_item(config, 0, DEPOSIT / 2)));
         _refund(config, DEPOSIT / 2, 0);
         (uint128 deposit, uint128 claimed) = channels.channelOf(channels.channelId(config));
         eq("deposit", deposit, DEPOSIT / 2);

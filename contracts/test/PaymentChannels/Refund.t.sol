@@ -80,7 +80,7 @@ contract RefundTest is World {
     function test_no_more_is_refunded_than_is_left() public {
         ChannelConfig memory config = _open(1);
         _open(2);
-        _claim(_ids(BASE), _items(_item(config, 0, 10, 0)));
+        _claim(_ids(BASE), _items(_item(config, 0, 10)));
         _refuses(I.RefundTooLarge.selector, abi.encode(DEPOSIT - 9, DEPOSIT - 10));
         vm.prank(signer);
         channels.refund(config, DEPOSIT - 9, 0, "");

@@ -23,7 +23,7 @@ contract StartWithdrawTest is World {
 
     function test_no_more_is_announced_than_is_left() public {
         ChannelConfig memory config = _open(1);
-        _claim(_ids(BASE), _items(_item(config, 0, 10, 0)));
+        _claim(_ids(BASE), _items(_item(config, 0, 10)));
         vm.prank(payer);
         channels.startWithdraw(config, type(uint128).max);
         (uint128 amount,) = channels.withdrawalOf(channels.channelId(config));
@@ -62,7 +62,7 @@ contract StartWithdrawTest is World {
         _refuses(I.NothingToWithdraw.selector, abi.encode(id));
         vm.prank(payer);
         channels.startWithdraw(config, 0);
-        _claim(_ids(BASE), _items(_item(config, 0, DEPOSIT, 0)));
+        _claim(_ids(BASE), _items(_item(config, 0, DEPOSIT)));
         _refuses(I.NothingToWithdraw.selector, abi.encode(id));
         vm.prank(payer);
         channels.startWithdraw(config, 1);
@@ -159,7 +159,7 @@ contract FinishWithdrawTest is World {
 
     /// @dev The node has been told, and claims in the delay what it has earned.
     function test_what_was_claimed_in_the_meantime_stays() public {
-        _claim(_ids(BASE), _items(_item(_it, 0, DEPOSIT - 5, 0)));
+        _claim(_ids(BASE), _items(_item(_it, 0, DEPOSIT - 5)));
         uint256 before = token.balanceOf(payer);
         vm.warp(_readyAt);
         vm.prank(payer);
@@ -170,7 +170,7 @@ contract FinishWithdrawTest is World {
 
     function test_when_all_was_claimed_nothing_is_left_to_take() public {
         bytes32 id = channels.channelId(_it);
-        _claim(_ids(BASE), _items(_item(_it, 0, DEPOSIT, 0)));
+        _claim(_ids(BASE), _items(_item(_it, 0, DEPOSIT)));
         vm.warp(_readyAt);
         _refuses(I.NothingToWithdraw.selector, abi.encode(id));
         vm.prank(payer);
