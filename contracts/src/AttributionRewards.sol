@@ -11,12 +11,25 @@ import {IDatanetRegistry} from "./interfaces/IDatanetRegistry.sol";
 import {INodeStaking} from "./interfaces/INodeStaking.sol";
 import {IParams, Windows} from "./interfaces/IParams.sol";
 import {IPaymentChannels} from "./interfaces/IPaymentChannels.sol";
-import {ClaimFor, ClaimRecord, Payout, Pot, PPM} from "./interfaces/Types.sol";
+import {ClaimFor, ClaimRecord, NOBODY, Opening, Payout, Pot, PPM} from "./interfaces/Types.sol";
+import {Draws, Point} from "./lib/Draws.sol";
 import {Hashes} from "./lib/Hashes.sol";
+import {Openings} from "./lib/Openings.sol";
+import {Pause} from "./lib/Pause.sol";
 
 /// @dev See {IAttributionRewards}.
-contract AttributionRewards is IAttributionRewards, EIP712 {
+contract AttributionRewards is IAttributionRewards, EIP712, Pause {
     using SafeERC20 for IERC20;
+    using Draws for Pot[];
+    using Openings for Opening;
+
+    /* CONSTANTS AND STORAGE */
+
+    /// @dev One slot, so that a relayed withdrawal writes both for the price of one.
+    struct Account {
+        uint128 balance;
+        uint128 nonce;
+    }
 
     uint256 private constant PAYOUTS_MAX = 256;
     uint256 private constant CLAIMS_FOR_MAX = 256;
@@ -34,13 +47,15 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
     INodeStaking public immutable staking;
     IDatanetRegistry public immutable datanets;
     address public immutable protocolTreasury;
+    uint64 private immutable _proposeWindow;
+    uint64 private immutable _reviewPeriod;
+    uint64 private immutable _redrawBlocks;
 
     Totals private _totals;
-    /// @inheritdoc IAttributionRewards
-    mapping(address account => uint128) public balanceOf;
-    /// @inheritdoc IAttributionRewards
-    mapping(address account => uint256) public nonceOf;
+    mapping(address account => Account) private _accounts;
     mapping(address node => mapping(uint64 seq => Proposal)) private _proposals;
+
+    /* CONSTRUCTOR */
 
     constructor(
         IERC20 token_,
@@ -48,8 +63,13 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         IPaymentChannels channels_,
         INodeStaking staking_,
         IDatanetRegistry datanets_,
+        address guardian_,
         address protocolTreasury_
-    ) EIP712("OpenLedgerRewards", "1") {
+    )
+        EIP712("OpenLedgerRewards", "2")
+        Pause(guardian_, params_.windows().pauseMax, params_.windows().pauseGap)
+    {
+        Windows memory windows = params_.windows();
         if (protocolTreasury_ == address(0)) revert ZeroAddress();
         token = token_;
         params = params_;
@@ -57,66 +77,82 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         staking = staking_;
         datanets = datanets_;
         protocolTreasury = protocolTreasury_;
+        (_proposeWindow, _reviewPeriod, _redrawBlocks) = (windows.propose, windows.window, windows.redrawBlocks);
     }
 
+    /* FROM A CLAIM TO A FINAL LIST */
+
     /// @inheritdoc IAttributionRewards
-    function propose(
-        ClaimRecord calldata record,
-        bytes32 attributionRoot,
-        uint32 leafCount,
-        Payout[] calldata payouts,
-        bytes calldata nodeSignature
-    ) external {
+    function propose(ClaimRecord calldata record, bytes32 receiptsRoot, Payout[] calldata payouts) external {
         Proposal storage proposal = _proposals[record.node][record.seq];
-        Windows memory windows = params.windows();
-        bytes32 payoutsHash = keccak256(abi.encode(payouts));
-        uint64 readyAt = uint64(block.timestamp) + windows.window;
+        uint64 readyAt = uint64(block.timestamp) + _reviewPeriod;
         _requireLive(record);
         if (proposal.state != State.None) revert AlreadyProposed(record.node, record.seq);
-        if (block.timestamp > record.claimedAt + windows.propose) revert ProposeOver(record.claimedAt + windows.propose);
-        _requireNode(record.node, record.seq, attributionRoot, leafCount, payoutsHash, nodeSignature);
-        _requireLeaves(attributionRoot, leafCount, payouts.length);
+        if (_isOver(record.claimedAt)) revert ProposeOver(record.claimedAt);
+        _requireSigner(record.node);
         _requirePayouts(record.pots, payouts);
         _proposals[record.node][record.seq] = Proposal({
-            attributionRoot: attributionRoot,
-            payoutsHash: payoutsHash,
-            leafCount: leafCount,
+            receiptsRoot: receiptsRoot,
+            payoutsHash: keccak256(abi.encode(payouts)),
             readyAt: readyAt,
+            drawBlock: 0,
+            redraws: 0,
+            redrawsMax: _redrawsMax(record),
             state: State.Proposed
         });
-        emit Proposed(record.node, record.seq, attributionRoot, leafCount, payouts, readyAt);
+        emit Proposed(record.node, record.seq, receiptsRoot, payouts, readyAt);
     }
 
     /// @inheritdoc IAttributionRewards
-    function finalize(ClaimRecord calldata record, Payout[] calldata payouts) external {
+    function draw(address node, uint64 seq) external {
+        Proposal storage proposal = _proposals[node][seq];
+        // No list can be made for the hash of a block that is not there yet.
+        uint64 drawBlock = uint64(block.number) + 1;
+        requireActive();
+        _requireSigner(node);
+        if (proposal.state != State.Proposed) revert NotProposed(node, seq, proposal.state);
+        if (block.timestamp < proposal.readyAt) revert NotReady(proposal.readyAt);
+        if (proposal.drawBlock != 0) _countRedraw(proposal);
+        proposal.drawBlock = drawBlock;
+        emit Drawn(node, seq, drawBlock);
+    }
+
+    /// @inheritdoc IAttributionRewards
+    function finalize(ClaimRecord calldata record, Payout[] calldata payouts, Opening[] calldata openings) external {
         Proposal storage proposal = _proposals[record.node][record.seq];
         bytes32 payoutsHash = keccak256(abi.encode(payouts));
+        requireActive();
         _requireLive(record);
         if (proposal.state != State.Proposed) revert NotProposed(record.node, record.seq, proposal.state);
         if (block.timestamp < proposal.readyAt) revert NotReady(proposal.readyAt);
         if (payoutsHash != proposal.payoutsHash) revert PayoutsMismatch(proposal.payoutsHash, payoutsHash);
+        _requireShown(proposal, record, payouts, openings);
         proposal.state = State.Finalized;
-        uint128 unlisted = _creditPots(record, payouts);
-        _settle(record, record.nodeShare, record.protocol + unlisted, false);
+        uint128 fee = proposal.redraws * _lapseFee(record);
+        uint128 unpaid = _creditPots(record, payouts);
+        _settle(record, record.nodeShare - fee, record.protocol + fee + unpaid, false);
     }
 
     /// @inheritdoc IAttributionRewards
     function finalizeLate(ClaimRecord calldata record) external {
         Proposal storage proposal = _proposals[record.node][record.seq];
-        uint64 deadline = record.claimedAt + params.windows().propose;
+        bool isProposed = proposal.state == State.Proposed;
+        requireActive();
         _requireLive(record);
-        if (proposal.state != State.None) revert AlreadyProposed(record.node, record.seq);
-        if (block.timestamp <= deadline) revert ProposeNotOver(deadline);
+        uint64 start = isProposed ? proposal.readyAt : record.claimedAt;
+        if (!_isOver(start)) revert NotOver(start);
         proposal.state = State.FinalizedLate;
-        uint128 fee = uint128(uint256(record.nodeShare) * LATE_PPM / PPM);
-        uint128 forfeit = fee;
-        for (uint256 i = 0; i < record.pots.length; ++i) forfeit += record.pots[i].amount;
-        _settle(record, record.nodeShare - fee, record.protocol + forfeit, true);
+        uint128 fee = isProposed
+            ? (proposal.redraws + 1) * _lapseFee(record)
+            : uint128(uint256(record.nodeShare) * LATE_PPM / PPM);
+        _settle(record, record.nodeShare - fee, record.protocol + fee + record.pots.sumOf(), true);
     }
+
+    /* BALANCES */
 
     /// @inheritdoc IAttributionRewards
     function withdraw(address to, uint128 amount) external {
-        uint128 balance = balanceOf[msg.sender];
+        uint128 balance = _accounts[msg.sender].balance;
         if (to == address(0)) revert ZeroAddress();
         if (amount > balance) revert InsufficientBalance(msg.sender, balance, amount);
         _pay(msg.sender, to, amount);
@@ -130,27 +166,28 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
             ClaimFor calldata claim = claims[i];
             SkipCode code = _faultOf(claim, signatures[i]);
             if (code == SkipCode.None) {
-                nonceOf[claim.account] = claim.nonce + 1;
+                ++_accounts[claim.account].nonce;
                 if (!_tryPay(claim.account, claim.to, claim.amount)) code = SkipCode.Untransferable;
             }
             if (code != SkipCode.None) emit WithdrawSkipped(claim.account, claim.nonce, code);
         }
     }
 
+    /* VIEWS */
+
     /// @inheritdoc IAttributionRewards
-    function proposalOf(address node, uint64 seq)
-        external
-        view
-        returns (bytes32 attributionRoot, uint32 leafCount, bytes32 payoutsHash, uint64 readyAt, State state)
-    {
-        Proposal storage proposal = _proposals[node][seq];
-        return (
-            proposal.attributionRoot,
-            proposal.leafCount,
-            proposal.payoutsHash,
-            proposal.readyAt,
-            proposal.state
-        );
+    function balanceOf(address account) external view returns (uint128) {
+        return _accounts[account].balance;
+    }
+
+    /// @inheritdoc IAttributionRewards
+    function nonceOf(address account) external view returns (uint256) {
+        return _accounts[account].nonce;
+    }
+
+    /// @inheritdoc IAttributionRewards
+    function proposalOf(address node, uint64 seq) external view returns (Proposal memory) {
+        return _proposals[node][seq];
     }
 
     /// @inheritdoc IAttributionRewards
@@ -158,33 +195,84 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         return _totals;
     }
 
-    /// @dev Credit the listed pots. Returns the sum of the pots that are not listed.
-    function _creditPots(ClaimRecord calldata record, Payout[] calldata payouts) private returns (uint128 unlisted) {
+    /* DRAWS: INTERNALS */
+
+    /// @dev A draw that was not shown in time is paid for, or else a node could draw until its points are all true ones.
+    function _countRedraw(Proposal storage proposal) private {
+        (uint64 drawBlock, uint64 lastBlock) = (proposal.drawBlock, proposal.drawBlock + _redrawBlocks);
+        if (block.number <= lastBlock) revert DrawStands(drawBlock);
+        // Nobody draws in a pause, so one that began since was not there when the points were drawn.
+        if (_pausedWithin(drawBlock - 1, lastBlock)) return;
+        if (proposal.redraws == proposal.redrawsMax) revert NoDrawsLeft(proposal.redrawsMax);
+        ++proposal.redraws;
+    }
+
+    /// @dev How many draws may lapse so that one more, the last, is still covered by the node's share. {Params} guarantees
+    /// that the share covers the first.
+    function _redrawsMax(ClaimRecord calldata record) private pure returns (uint8) {
+        uint128 fee = _lapseFee(record);
+        if (fee == 0 || record.nodeShare / fee > type(uint8).max) return type(uint8).max - 1;
+        return uint8(record.nodeShare / fee - 1);
+    }
+
+    /// @dev With K draws a list of which the part f is false is caught with the chance p = 1 − (1 − f)^K. It gains f of all
+    /// pots and costs, at half of them for each draw that lapses, more than that for every f and K of 2 or more.
+    function _lapseFee(ClaimRecord calldata record) private pure returns (uint128) {
+        return record.pots.sumOf() / 2;
+    }
+
+    /// @dev Every drawn point is shown by the next opening, in order.
+    function _requireShown(
+        Proposal storage proposal,
+        ClaimRecord calldata record,
+        Payout[] calldata payouts,
+        Opening[] calldata openings
+    ) private view {
+        uint256 total = record.pots.sumOf();
+        bool hasPoints = total > 0 && payouts.length > 0;
+        uint256 numDraws = hasPoints ? params.drawsAt(record.epoch) : 0;
+        bytes32 seed = hasPoints ? _seedOf(proposal.drawBlock) : bytes32(0);
+        bytes32 domain = channels.domainSeparator();
+        uint256 next = 0;
+        for (uint256 j = 0; j < numDraws; ++j) {
+            Point memory point = Draws.pointAt(seed, record, payouts, total, j);
+            if (point.account == NOBODY) continue;
+            if (next == openings.length) revert WrongOpenings(openings.length, next + 1);
+            openings[next++].check(point, record, proposal.receiptsRoot, domain);
+        }
+        if (next != openings.length) revert WrongOpenings(openings.length, next);
+    }
+
+    function _seedOf(uint64 drawBlock) private view returns (bytes32 seed) {
+        seed = blockhash(drawBlock);
+        if (drawBlock == 0 || seed == 0) revert NoSeed(drawBlock);
+    }
+
+    /* CREDITS: INTERNALS */
+
+    /// @dev Credit the listed pots. Returns what nobody gets of them: pots that are not listed, and the part of {NOBODY}.
+    function _creditPots(ClaimRecord calldata record, Payout[] calldata payouts) private returns (uint128 unpaid) {
         uint256 next = 0;
         for (uint256 i = 0; i < record.pots.length; ++i) {
             Pot calldata pot = record.pots[i];
             uint256 first = next;
             uint128 rest = pot.amount;
             for (; next < payouts.length && payouts[next].pot == i; ++next) {
-                rest -= _creditPayout(record, pot, payouts[next]);
+                Payout calldata payout = payouts[next];
+                // Account 0 is the treasury, which gets the rest.
+                if (payout.account == address(0)) continue;
+                uint128 amount = uint128(Math.mulDiv(pot.amount, payout.weight, PPM * pot.gross));
+                rest -= amount;
+                if (payout.account == NOBODY) unpaid += amount;
+                else _credit(record, payout.account, amount, CONTRIBUTOR);
             }
             if (next == first) {
-                unlisted += rest;
+                unpaid += rest;
             } else {
                 (, address treasury,,) = datanets.datanetOf(pot.datanetId);
                 _credit(record, treasury, rest, TREASURY);
             }
         }
-    }
-
-    /// @dev Account 0 gets nothing here, so its amount stays in the pot's rest and goes to the Datanet's treasury.
-    function _creditPayout(ClaimRecord calldata record, Pot calldata pot, Payout calldata payout)
-        private
-        returns (uint128 amount)
-    {
-        if (payout.account == address(0)) return 0;
-        amount = uint128(Math.mulDiv(pot.amount, payout.weight, PPM * pot.gross));
-        _credit(record, payout.account, amount, CONTRIBUTOR);
     }
 
     /// @dev Credit everybody except the contributors. Tokens move last: the claim's gross comes in, the stakers' share
@@ -214,12 +302,12 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
 
     function _credit(ClaimRecord calldata record, address account, uint128 amount, uint8 role) private {
         if (amount == 0) return;
-        balanceOf[account] += amount;
+        _accounts[account].balance += amount;
         emit Credited(account, record.node, record.seq, amount, role);
     }
 
     function _pay(address account, address to, uint128 amount) private {
-        balanceOf[account] -= amount;
+        _accounts[account].balance -= amount;
         _totals.paidOut += amount;
         emit Withdrawn(account, to, amount);
         token.safeTransfer(to, amount);
@@ -228,13 +316,13 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
     /// @dev Like {_pay}, but a transfer that fails changes no balance, so that one recipient that the token refuses
     /// stops no others.
     function _tryPay(address account, address to, uint128 amount) private returns (bool) {
-        balanceOf[account] -= amount;
+        _accounts[account].balance -= amount;
         _totals.paidOut += amount;
         if (token.trySafeTransfer(to, amount)) {
             emit Withdrawn(account, to, amount);
             return true;
         }
-        balanceOf[account] += amount;
+        _accounts[account].balance += amount;
         _totals.paidOut -= amount;
         return false;
     }
@@ -242,11 +330,18 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
     /// @dev The first reason to skip a signed withdrawal, without trying the transfer.
     function _faultOf(ClaimFor calldata claim, bytes calldata signature) private view returns (SkipCode) {
         if (block.timestamp > claim.deadline) return SkipCode.PastDeadline;
-        if (claim.nonce != nonceOf[claim.account]) return SkipCode.OtherNonce;
-        if (claim.amount > balanceOf[claim.account]) return SkipCode.OverBalance;
+        if (claim.nonce != _accounts[claim.account].nonce) return SkipCode.OtherNonce;
+        if (claim.amount > _accounts[claim.account].balance) return SkipCode.OverBalance;
         if (claim.to == address(0)) return SkipCode.NoRecipient;
         (address signer,,) = ECDSA.tryRecoverCalldata(_hashTypedDataV4(Hashes.ofClaimFor(claim)), signature);
         return signer != address(0) && signer == claim.account ? SkipCode.None : SkipCode.BadSignature;
+    }
+
+    /* CHECKS */
+
+    /// @dev True if the propose window after `start` is over, not counting pauses.
+    function _isOver(uint64 start) private view returns (bool) {
+        return activeSince(start) > _proposeWindow;
     }
 
     function _requireLive(ClaimRecord calldata record) private view {
@@ -254,26 +349,8 @@ contract AttributionRewards is IAttributionRewards, EIP712 {
         if (stored != keccak256(abi.encode(record))) revert UnknownClaim(record.node, record.seq);
     }
 
-    function _requireNode(
-        address node,
-        uint64 seq,
-        bytes32 attributionRoot,
-        uint32 leafCount,
-        bytes32 payoutsHash,
-        bytes calldata signature
-    ) private view {
-        if (staking.isSigner(node, msg.sender)) return;
-        bytes32 structHash = Hashes.ofProposal(node, seq, attributionRoot, leafCount, payoutsHash);
-        (address signer,,) = ECDSA.tryRecoverCalldata(_hashTypedDataV4(structHash), signature);
-        if (signer == address(0) || !staking.isSigner(node, signer)) revert NotSigner(node, signer);
-    }
-
-    /// @dev Every payout sums at least one leaf, and without payouts there is no tree.
-    function _requireLeaves(bytes32 attributionRoot, uint32 leafCount, uint256 numPayouts) private pure {
-        bool empty = numPayouts == 0;
-        if (leafCount < numPayouts || (leafCount == 0) != empty || (attributionRoot == 0) != empty) {
-            revert BadLeaves(attributionRoot, leafCount, numPayouts);
-        }
+    function _requireSigner(address node) private view {
+        if (!staking.isSigner(node, msg.sender)) revert NotSigner(node, msg.sender);
     }
 
     function _requirePayouts(Pot[] calldata pots, Payout[] calldata payouts) private pure {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {ClaimFor, ClaimRecord, Payout} from "./Types.sol";
+import {ClaimFor, ClaimRecord, Opening, Payout} from "./Types.sol";
 
 /// @title From claims to balances
-/// @notice The node proposes a payout list of contributors. After the review period everything that a claim owes is
-/// credited in one step, including the node's own share. Nobody is paid before that list is final.
+/// @notice The node proposes a payout list of contributors. After the review period the chain draws points of the list, and
+/// the node shows each by a receipt that its payer countersigned. Then everything that a claim owes is credited in one
+/// step, including the node's own share. Nobody is paid before the list is final.
 interface IAttributionRewards {
     /// @notice The first reason not to pay a signed withdrawal. The numbers are in {WithdrawSkipped} and never change.
     enum SkipCode {
@@ -18,7 +19,7 @@ interface IAttributionRewards {
         Untransferable // 6: the token refuses the recipient; the nonce is used, and the balance stays
     }
 
-    /// @notice How far a claim has come. `FinalizedLate`: nothing was proposed for it in time.
+    /// @notice How far a claim has come. `FinalizedLate`: no list was proposed, or shown, in time.
     enum State {
         None,
         Proposed,
@@ -26,12 +27,15 @@ interface IAttributionRewards {
         FinalizedLate
     }
 
-    /// @notice The proposal for a claim. Of its payout list only the hash is stored.
+    /// @notice The proposal for a claim. Of its payout list only the hash is stored. `drawBlock` is the block whose hash
+    /// draws the points. `redraws` counts the draws that lapsed and have to be paid for, up to `redrawsMax`.
     struct Proposal {
-        bytes32 attributionRoot;
+        bytes32 receiptsRoot;
         bytes32 payoutsHash;
-        uint32 leafCount;
         uint64 readyAt;
+        uint64 drawBlock;
+        uint8 redraws;
+        uint8 redrawsMax;
         State state;
     }
 
@@ -47,11 +51,12 @@ interface IAttributionRewards {
     event Proposed(
         address indexed node,
         uint64 indexed seq,
-        bytes32 attributionRoot,
-        uint32 leafCount,
+        bytes32 receiptsRoot,
         Payout[] payouts,
         uint64 readyAt
     );
+    /// @notice The hash of `drawBlock` draws the points that have to be shown.
+    event Drawn(address indexed node, uint64 indexed seq, uint64 drawBlock);
     event Finalized(address indexed node, uint64 indexed seq, bool late);
     /// @param role 0 node, 1 owner of an adapter or of a Datanet (a claim's credits), 3 contributor, 4 treasury of a
     /// Datanet, 5 protocol.
@@ -65,8 +70,9 @@ interface IAttributionRewards {
     error UnknownClaim(address node, uint64 seq);
     error AlreadyProposed(address node, uint64 seq);
     error NotProposed(address node, uint64 seq, State state);
-    error ProposeOver(uint64 deadline);
-    error ProposeNotOver(uint64 deadline);
+    /// @dev The propose window after `start` is over, or is not over yet. It does not count pauses.
+    error ProposeOver(uint64 start);
+    error NotOver(uint64 start);
     error NotReady(uint64 readyAt);
     error NotSigner(address node, address signer);
     error TooMany(string what, uint256 count, uint256 max);
@@ -74,29 +80,35 @@ interface IAttributionRewards {
     error PayoutsNotAscending(uint256 index);
     error ZeroWeight(uint256 index);
     error BadWeights(uint16 pot, uint256 sum, uint256 expected);
-    error BadLeaves(bytes32 attributionRoot, uint32 leafCount, uint256 payouts);
+    error DrawStands(uint64 drawBlock);
+    error NoDrawsLeft(uint8 max);
+    error NoSeed(uint64 drawBlock);
+    error WrongOpenings(uint256 count, uint256 expected);
     error PayoutsMismatch(bytes32 proposed, bytes32 given);
     error InsufficientBalance(address account, uint128 balance, uint128 amount);
     error LengthMismatch(uint256 claims, uint256 signatures);
 
     /// @notice Propose who gets the pots of a claim, once, within the propose window after the claim. Payouts ascend by
-    /// (pot, account), and the weights of a listed pot sum to 1,000,000 · gross. An active signer of the node calls it,
-    /// or anybody with such a signer's signature.
-    function propose(
-        ClaimRecord calldata record,
-        bytes32 attributionRoot,
-        uint32 leafCount,
-        Payout[] calldata payouts,
-        bytes calldata nodeSignature
-    ) external;
+    /// (pot, account), and the weights of a listed pot sum to 1,000,000 · gross. `receiptsRoot` is the root of a {SumTree}
+    /// of all receipts of the claim in the order of its line. Only an active signer of the node.
+    function propose(ClaimRecord calldata record, bytes32 receiptsRoot, Payout[] calldata payouts) external;
 
-    /// @notice Credit everybody once the review period is over. A payout is `pot.amount · weight / (1,000,000 ·
-    /// pot.gross)`, rounded down. The rest of a pot goes to its Datanet's treasury. A pot that is not listed at all
-    /// goes to the protocol.
-    function finalize(ClaimRecord calldata record, Payout[] calldata payouts) external;
+    /// @notice Let the hash of the next block draw the points of the list, once the review period is over. The node can
+    /// show them for 256 blocks. A draw that has lapsed can be repeated, as long as the node's share covers the lapse fee
+    /// for each; a draw that a pause interrupted is repeated free. Only an active signer of the node, since anybody else
+    /// would draw while it is offline.
+    function draw(address node, uint64 seq) external;
 
-    /// @notice Finalize a claim for which nothing was proposed in time. Its pots and 10 % of the node's share go to the
-    /// protocol.
+    /// @notice Credit everybody. `openings` show the drawn points in their order, without those of {NOBODY} and of pots
+    /// that are not listed. A claim without money in pots, or with an empty list, needs no draw. A payout is
+    /// `pot.amount · weight / (1,000,000 · pot.gross)`, rounded down. The rest of a pot goes to its Datanet's treasury. The
+    /// part of {NOBODY}, and a pot that is not listed at all, go to the protocol. So do the lapse fees.
+    function finalize(ClaimRecord calldata record, Payout[] calldata payouts, Opening[] calldata openings) external;
+
+    /// @notice Finalize a claim whose node missed a deadline. Its pots go to the protocol. If nothing was proposed in the
+    /// propose window after the claim, so do 10 % of the node's share. If a list was proposed, and was not final in the
+    /// propose window after the review period, so do the lapse fees: half of all pots for each draw, and one if there was
+    /// none.
     function finalizeLate(ClaimRecord calldata record) external;
 
     /// @notice Send `amount` of the caller's balance to `to`.
@@ -113,10 +125,7 @@ interface IAttributionRewards {
     function nonceOf(address account) external view returns (uint256);
 
     /// @notice The proposal for a claim; all values are 0 if there is none.
-    function proposalOf(address node, uint64 seq)
-        external
-        view
-        returns (bytes32 attributionRoot, uint32 leafCount, bytes32 payoutsHash, uint64 readyAt, State state);
+    function proposalOf(address node, uint64 seq) external view returns (Proposal memory);
 
     /// @notice Sums over all claims, from which anybody can check the contract's balance.
     function totals() external view returns (Totals memory);

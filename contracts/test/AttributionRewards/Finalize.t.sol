@@ -2,20 +2,22 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
-import {ClaimRecord, Payout, PPM} from "../../src/interfaces/Types.sol";
+import {IPause} from "../../src/interfaces/IPause.sol";
+import {ClaimRecord, Item, NOBODY, Opening, Payout, PPM, Share} from "../../src/interfaces/Types.sol";
+import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
-import {World} from "../support/World.sol";
 
-contract FinalizeTest is World {
-    function _final(ClaimRecord memory record, Payout[] memory payouts) private {
-        _proposed(record, payouts);
-        vm.prank(stranger);
-        rewards.finalize(record, payouts);
+contract FinalizeTest is Receipts {
+    function _send(Book memory book, Opening[] memory openings) private {
+        rewards.finalize(book.record, book.payouts, openings);
     }
 
     function test_everybody_is_credited_in_one_step_by_whoever_comes() public {
-        ClaimRecord memory record = _claimed(ONE);
-        _final(record, _payouts(record, alice));
+        Book memory book = _booked(ONE);
+        _drawn(book, "seed");
+        (Opening[] memory openings,) = _openings(book, "seed");
+        vm.prank(stranger);
+        _send(book, openings);
         eq("node", rewards.balanceOf(node), 60 * OPEN);
         eq("adapter's owner", rewards.balanceOf(maker), 10 * OPEN);
         eq("Datanet's owner", rewards.balanceOf(curator), 1.2e18);
@@ -27,15 +29,17 @@ contract FinalizeTest is World {
         eq("released", rewards.totals().released, DEPOSIT);
         eq("credited", rewards.totals().credited, 95 * OPEN);
         eq("notified", rewards.totals().notified, 5 * OPEN);
-        (,,,, I.State state) = rewards.proposalOf(node, 0);
-        yes("state", state == I.State.Finalized);
+        yes("state", rewards.proposalOf(node, 0).state == I.State.Finalized);
     }
 
     function test_it_says_who_was_credited_and_why() public {
-        ClaimRecord memory record = _claimed(ONE);
-        Payout[] memory payouts = _payouts(record, alice);
-        payouts[1].account = address(0);
-        _proposed(record, payouts);
+        Book memory book = _booked(ONE);
+        book.payouts = _payouts(book.record, alice);
+        book.payouts[1].account = address(0);
+        book.entries[0].shares[1].account = address(0);
+        book.entries[0].receipt.sharesHash = keccak256(abi.encode(book.entries[0].shares));
+        _drawn(book, "seed");
+        (Opening[] memory openings,) = _openings(book, "seed");
         _emits(address(rewards));
         emit I.Credited(alice, node, 0, 10.8e18, 3);
         _emits(address(rewards));
@@ -52,105 +56,110 @@ contract FinalizeTest is World {
         emit I.Finalized(node, 0, false);
         _emits(address(rewards));
         emit I.StakersNotified(5 * OPEN);
-        rewards.finalize(record, payouts);
+        _send(book, openings);
     }
 
     /// @dev F: nobody is paid before the list is final; the node's own share is the bond behind it.
-    function test_not_a_second_before_the_window_has_passed() public {
-        ClaimRecord memory record = _claimed(ONE);
-        Payout[] memory payouts = _payouts(record, alice);
-        _propose(record, payouts);
+    function test_not_a_second_before_the_review_period_is_over() public {
+        Book memory book = _booked(BASE);
+        _proposeBook(book);
         uint64 readyAt = uint64(block.timestamp) + windows().window;
         vm.warp(readyAt - 1);
         _refuses(I.NotReady.selector, abi.encode(readyAt));
-        rewards.finalize(record, payouts);
+        _send(book, new Opening[](0));
         eq("node", rewards.balanceOf(node), 0);
+        vm.warp(readyAt);
+        _send(book, new Opening[](0));
     }
 
     function test_without_a_proposal_there_is_nothing_to_finalize() public {
-        ClaimRecord memory record = _claimed(ONE);
+        Book memory book = _booked(ONE);
         _refuses(I.NotProposed.selector, abi.encode(node, 0, I.State.None));
-        rewards.finalize(record, _payouts(record, alice));
+        _send(book, new Opening[](0));
     }
 
-    /// @dev F: what is credited is what lay open for objection, not what the caller brings.
+    /// @dev F: what is credited is the list that was drawn from, not what the caller brings.
     function test_another_list_than_proposed_is_refused() public {
-        ClaimRecord memory record = _claimed(ONE);
-        Payout[] memory payouts = _payouts(record, alice);
-        Payout[] memory others = _payouts(record, stranger);
-        _proposed(record, payouts);
-        _refuses(
-            I.PayoutsMismatch.selector, abi.encode(keccak256(abi.encode(payouts)), keccak256(abi.encode(others)))
-        );
-        vm.prank(stranger);
-        rewards.finalize(record, others);
+        Book memory book = _booked(ONE);
+        _drawn(book, "seed");
+        (Opening[] memory openings,) = _openings(book, "seed");
+        bytes32 proposed = keccak256(abi.encode(book.payouts));
+        book.payouts = _payouts(book.record, stranger);
+        _refuses(I.PayoutsMismatch.selector, abi.encode(proposed, keccak256(abi.encode(book.payouts))));
+        _send(book, openings);
     }
 
     function test_another_record_than_claimed_is_refused() public {
-        ClaimRecord memory record = _claimed(ONE);
-        Payout[] memory payouts = _payouts(record, alice);
-        _proposed(record, payouts);
-        (record.nodeShare, record.protocol) = (record.nodeShare + 1, record.protocol - 1);
+        Book memory book = _booked(ONE);
+        _drawn(book, "seed");
+        (Opening[] memory openings,) = _openings(book, "seed");
+        (book.record.nodeShare, book.record.protocol) = (book.record.nodeShare + 1, book.record.protocol - 1);
         _refuses(I.UnknownClaim.selector, abi.encode(node, 0));
-        rewards.finalize(record, payouts);
+        _send(book, openings);
     }
 
     function test_a_claim_is_final_once() public {
-        ClaimRecord memory record = _claimed(ONE);
-        Payout[] memory payouts = _payouts(record, alice);
-        _final(record, payouts);
+        Book memory book = _booked(ONE);
+        _finalize(book);
+        (Opening[] memory openings,) = _openings(book, "seed");
         _refuses(I.UnknownClaim.selector, abi.encode(node, 0));
-        rewards.finalize(record, payouts);
+        _send(book, openings);
         _refuses(I.UnknownClaim.selector, abi.encode(node, 0));
-        rewards.finalizeLate(record);
+        rewards.finalizeLate(book.record);
     }
 
     /// @dev F: a Datanet's owner who runs a silent node would be paid for hiding its contributors, if it were his treasury.
     function test_a_silent_node_does_not_get_its_own_datanets_unlisted_pot() public {
-        ClaimRecord memory record = _claimed(ONE);
-        Payout[] memory payouts = new Payout[](1);
-        payouts[0] = _payout(1, alice, PPM * record.pots[1].gross);
-        _final(record, payouts);
+        Book memory book = _booked(ONE);
+        book.payouts = new Payout[](1);
+        book.payouts[0] = _payout(1, alice, PPM * book.record.pots[1].gross);
+        _finalize(book);
         eq("first treasury", rewards.balanceOf(firstTreasury), 0);
         eq("owner has his share and no more", rewards.balanceOf(curator), 1.2e18);
         eq("protocol has the pot", rewards.balanceOf(treasury), 5 * OPEN + 10.8e18);
         eq("the listed pot is paid", rewards.balanceOf(alice), 8 * OPEN);
     }
 
+    /// @dev And needs no draw: there is nothing to show.
     function test_a_list_of_nothing_gives_all_pots_to_the_protocol() public {
-        ClaimRecord memory record = _claimed(ONE);
-        _final(record, new Payout[](0));
+        Book memory book = _booked(ONE);
+        book.payouts = new Payout[](0);
+        _proposeBook(book);
+        vm.warp(block.timestamp + windows().window);
+        _send(book, new Opening[](0));
         eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18);
     }
 
-    function test_account_zero_and_dust_are_the_datanets_treasurys() public {
-        ClaimRecord memory record = _claim(_ids(TWO), _items(_item(_open(1), 0, 999, 0)));
-        eq("pot", record.pots[0].amount, 180);
-        Payout[] memory payouts = new Payout[](3);
-        payouts[0] = _payout(0, address(0), 333 * PPM);
-        payouts[1] = _payout(0, alice, 334 * PPM);
-        payouts[2] = _payout(0, bob, 332 * PPM);
-        _final(record, payouts);
-        eq("alice", rewards.balanceOf(alice), uint256(180) * 334 / 999);
-        eq("bob", rewards.balanceOf(bob), uint256(180) * 332 / 999);
-        eq("treasury", rewards.balanceOf(firstTreasury), 180 - 60 - 59);
+    /// @dev F: what payers did not countersign is nobody's. If it were a treasury's, its owner's node would be paid for it.
+    function test_the_part_of_nobody_is_the_protocols() public {
+        Item[] memory items = _items(_lane(_open(1), TWO, 0, 0, DEPOSIT));
+        Book memory book = _book(_claim(_ids(TWO), items), _ids(TWO), items, 4);
+        book.entries[2].isCountersigned = false;
+        _list(book);
+        eq("of the list", book.payouts[1].account, NOBODY);
+        _finalize(book);
+        eq("alice", rewards.balanceOf(alice), 13.5e18);
+        eq("treasury", rewards.balanceOf(firstTreasury), 0);
+        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 4.5e18);
+        eq("nobody", rewards.balanceOf(NOBODY), 0);
     }
 
     function test_earnings_go_where_the_node_wants_them() public {
         vm.prank(node);
         staking.setPayout(bob);
-        ClaimRecord memory record = _claimed(BASE);
-        _final(record, new Payout[](0));
-        eq("bob", rewards.balanceOf(bob), 90 * OPEN);
+        _finalize(_booked(ONE));
+        eq("bob", rewards.balanceOf(bob), 60 * OPEN);
         eq("node", rewards.balanceOf(node), 0);
     }
 
     /// @dev Stakers of whom there are none would lock their share for ever.
     function test_without_stakers_their_share_is_the_protocols() public {
-        ClaimRecord memory record = _claimed(BASE);
+        Book memory book = _booked(BARE);
         vm.prank(node);
         staking.unbond(STAKE);
-        _final(record, new Payout[](0));
+        _proposeBook(book);
+        vm.warp(block.timestamp + windows().window);
+        _send(book, new Opening[](0));
         eq("protocol", rewards.balanceOf(treasury), 10 * OPEN);
         eq("notified", rewards.totals().notified, 0);
         eq("credited", rewards.totals().credited, DEPOSIT);
@@ -158,36 +167,79 @@ contract FinalizeTest is World {
 
     function test_balances_add_up_over_claims() public {
         for (uint256 i = 1; i < 4; ++i) {
-            ClaimRecord memory record = _claimed(BASE);
-            _final(record, new Payout[](0));
-            eq("node", rewards.balanceOf(node), i * 90 * OPEN);
+            _finalize(_booked(ONE));
+            eq("node", rewards.balanceOf(node), i * 60 * OPEN);
         }
     }
 
-    /// @dev Σ payouts ≤ pot; what is left is the treasury's; nobody gets more than his part.
-    function test_fuzz_payouts_never_exceed_the_pot(uint128 gross, uint256 seed, uint8 count) public {
+    function test_not_in_a_pause() public {
+        Book memory book = _booked(ONE);
+        _drawn(book, "seed");
+        (Opening[] memory openings,) = _openings(book, "seed");
+        uint64 until = uint64(block.timestamp) + 60;
+        vm.prank(guardian);
+        rewards.pause(60);
+        _refuses(IPause.InPause.selector, abi.encode(until));
+        _send(book, openings);
+        vm.warp(until);
+        _send(book, openings);
+    }
+}
+
+/// @notice Receipts whose shares are as odd as they may be.
+contract FinalizeSumsTest is Receipts {
+    uint256 private _seed;
+
+    /// @dev One to three accounts in each Datanet, the treasury among them, with shares of any size.
+    function _sharesOf(uint256 r, bytes32[] memory ids) internal view override returns (Share[] memory shares) {
+        uint256 each = _seed % 3 + 1;
+        shares = new Share[](ids.length * each);
+        for (uint256 d = 0; d < ids.length; ++d) {
+            uint256 rest = PPM;
+            for (uint256 a = 0; a < each; ++a) {
+                uint256 ppm = a + 1 == each ? rest : uint256(keccak256(abi.encode(_seed, r, d, a))) % rest;
+                address account = a == 0 && _seed % 2 == 0 ? address(0) : address(uint160(0xD000 + 10 * r + a));
+                shares[d * each + a] = Share(ids[d], account, uint32(ppm));
+                rest -= ppm;
+            }
+        }
+    }
+
+    function _isCountersigned(uint256 r) internal view override returns (bool) {
+        return uint256(keccak256(abi.encode(_seed, r))) % 4 > 0;
+    }
+
+    /// @dev Whatever the receipts say and whatever is drawn, an honest list is shown, each account gets its part of the pot
+    /// rounded down, and all parts sum to the claim's gross.
+    function test_fuzz_an_honest_list_is_final_and_sums_exactly(uint128 gross, uint256 seed, bytes32 drawn) public {
+        _seed = seed;
         gross = uint128(within(gross, 1, DEPOSIT));
-        uint256 num = within(count, 1, 12);
-        ClaimRecord memory record = _claim(_ids(TWO), _items(_item(_open(1), 0, gross, 0)));
-        Payout[] memory payouts = _random(PPM * gross, seed, num);
-        _final(record, payouts);
-        uint256 paid = rewards.balanceOf(firstTreasury);
-        for (uint256 i = 0; i < payouts.length; ++i) {
-            if (payouts[i].account == address(0)) continue;
-            uint256 exact = uint256(record.pots[0].amount) * payouts[i].weight / (PPM * gross);
-            eq("payout", rewards.balanceOf(payouts[i].account), exact);
-            paid += exact;
-        }
-        eq("the pot and no more", paid, record.pots[0].amount);
+        Item[] memory items = _items(_lane(_open(1), ONE, 0, 0, gross), _lane(_open(2), ONE, 0, 0, DEPOSIT));
+        Book memory book = _book(_claim(_ids(ONE), items), _ids(ONE), items, 3);
+        drawn = drawn == 0 ? bytes32(uint256(1)) : drawn;
+        _drawn(book, drawn);
+        (Opening[] memory openings, uint256 missing) = _openings(book, drawn);
+        eq("all is shown", missing, 0);
+        rewards.finalize(book.record, book.payouts, openings);
+        _areExact(book);
     }
 
-    function _random(uint256 whole, uint256 seed, uint256 num) private pure returns (Payout[] memory payouts) {
-        payouts = new Payout[](num);
-        uint256 rest = whole;
-        for (uint256 i = 0; i < num; ++i) {
-            uint256 weight = i + 1 == num ? rest : within(uint256(keccak256(abi.encode(seed, i))), 1, rest / 2);
-            payouts[i] = _payout(0, i == 0 && seed % 2 == 0 ? address(0) : address(uint160(0xD000 + i)), weight);
-            rest -= weight;
+    function _areExact(Book memory book) private view {
+        uint256[2] memory rest = [uint256(book.record.pots[0].amount), book.record.pots[1].amount];
+        uint256 unpaid = 0;
+        for (uint256 i = 0; i < book.payouts.length; ++i) {
+            Payout memory payout = book.payouts[i];
+            uint256 pot = book.record.pots[payout.pot].amount;
+            uint256 amount = pot * payout.weight / (PPM * book.record.pots[payout.pot].gross);
+            if (payout.account == address(0)) continue;
+            rest[payout.pot] -= amount;
+            if (payout.account == NOBODY) unpaid += amount;
+            else yes("at least this", rewards.balanceOf(payout.account) >= amount);
         }
+        eq("protocol", rewards.balanceOf(treasury), book.record.protocol + unpaid);
+        eq("first treasury", rewards.balanceOf(firstTreasury), rest[0]);
+        eq("second treasury", rewards.balanceOf(secondTreasury), rest[1]);
+        eq("credited", rewards.totals().credited, book.record.gross - book.record.stakers);
+        eq("held", token.balanceOf(address(rewards)), rewards.totals().credited);
     }
 }

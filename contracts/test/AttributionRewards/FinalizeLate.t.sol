@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
+import {IPause} from "../../src/interfaces/IPause.sol";
 import {ClaimRecord, Payout} from "../../src/interfaces/Types.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
@@ -25,8 +26,7 @@ contract FinalizeLateTest is World {
         eq("adapter's owner", rewards.balanceOf(maker), 10 * OPEN);
         eq("Datanet's owner", rewards.balanceOf(curator), 1.2e18);
         eq("stakers", staking.totals().notified, 5 * OPEN);
-        (,,,, I.State state) = rewards.proposalOf(node, 0);
-        yes("state", state == I.State.FinalizedLate);
+        yes("state", rewards.proposalOf(node, 0).state == I.State.FinalizedLate);
     }
 
     function test_it_says_that_it_was_late() public {
@@ -38,7 +38,7 @@ contract FinalizeLateTest is World {
     }
 
     function test_the_fee_is_rounded_down() public {
-        ClaimRecord memory record = _claim(_ids(BASE), _items(_item(_open(1), 0, 19, 0)));
+        ClaimRecord memory record = _claim(_ids(BASE), _items(_item(_open(1), 0, 19)));
         eq("node share", record.nodeShare, 19);
         _late(record);
         eq("node", rewards.balanceOf(node), 18);
@@ -49,15 +49,88 @@ contract FinalizeLateTest is World {
         ClaimRecord memory record = _claimed(ONE);
         uint64 deadline = record.claimedAt + windows().propose;
         vm.warp(deadline);
-        _refuses(I.ProposeNotOver.selector, abi.encode(deadline));
+        _refuses(I.NotOver.selector, abi.encode(record.claimedAt));
         rewards.finalizeLate(record);
     }
 
-    function test_a_claim_with_a_proposal_is_not_late() public {
+    /// @dev F: a list that cannot be shown must cost more than silence, and not all that the node has.
+    function test_a_list_that_is_not_shown_in_time_costs_half_of_all_pots() public {
         ClaimRecord memory record = _claimed(ONE);
+        _proposed(record, _payouts(record, node));
+        _overdue(record);
+        eq("node", rewards.balanceOf(node), 60 * OPEN - 9.4e18);
+        eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18 + 9.4e18);
+        eq("first treasury", rewards.balanceOf(firstTreasury), 0);
+        eq("adapter's owner", rewards.balanceOf(maker), 10 * OPEN);
+        yes("state", rewards.proposalOf(node, 0).state == I.State.FinalizedLate);
+    }
+
+    function test_each_draw_that_lapsed_is_paid_for() public {
+        ClaimRecord memory record = _claimed(ONE);
+        _proposed(record, _payouts(record, node));
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.prank(signer);
+            rewards.draw(node, 0);
+            vm.roll(vm.getBlockNumber() + windows().redrawBlocks + 2);
+        }
+        _overdue(record);
+        eq("node", rewards.balanceOf(node), 60 * OPEN - 3 * 9.4e18);
+    }
+
+    function test_all_draws_that_may_lapse_are_covered_by_the_nodes_share() public {
+        ClaimRecord memory record = _claimed(ONE);
+        _proposed(record, _payouts(record, node));
+        for (uint256 i = 0; i < 6; ++i) {
+            vm.prank(signer);
+            rewards.draw(node, 0);
+            vm.roll(vm.getBlockNumber() + windows().redrawBlocks + 2);
+        }
+        _refuses(I.NoDrawsLeft.selector, abi.encode(5));
+        vm.prank(signer);
+        rewards.draw(node, 0);
+        _overdue(record);
+        eq("node", rewards.balanceOf(node), 60 * OPEN - 6 * 9.4e18);
+    }
+
+    function test_a_list_has_the_same_time_to_become_final() public {
+        ClaimRecord memory record = _claimed(ONE);
+        _proposed(record, _payouts(record, alice));
+        uint64 readyAt = uint64(block.timestamp);
+        vm.warp(readyAt + windows().propose);
+        _refuses(I.NotOver.selector, abi.encode(readyAt));
+        rewards.finalizeLate(record);
+    }
+
+    /// @dev The fee is for money that could have been moved, and here is none.
+    function test_a_claim_without_pots_pays_nothing_for_a_late_end() public {
+        ClaimRecord memory record = _claimed(BASE);
+        _proposed(record, new Payout[](0));
+        _overdue(record);
+        eq("node", rewards.balanceOf(node), 90 * OPEN);
+    }
+
+    function test_a_pause_moves_the_time_to_propose() public {
+        ClaimRecord memory record = _claimed(ONE);
+        vm.prank(guardian);
+        rewards.pause(7 days);
+        vm.warp(record.claimedAt + 7 days + windows().propose);
+        _refuses(I.NotOver.selector, abi.encode(record.claimedAt));
+        rewards.finalizeLate(record);
         _propose(record, _payouts(record, alice));
+    }
+
+    function test_not_in_a_pause() public {
+        ClaimRecord memory record = _claimed(ONE);
         vm.warp(record.claimedAt + windows().propose + 1);
-        _refuses(I.AlreadyProposed.selector, abi.encode(node, 0));
+        vm.prank(guardian);
+        rewards.pause(60);
+        _refuses(IPause.InPause.selector, abi.encode(block.timestamp + 60));
+        rewards.finalizeLate(record);
+    }
+
+    function _overdue(ClaimRecord memory record) private {
+        vm.warp(rewards.proposalOf(node, record.seq).readyAt + windows().propose + 1);
+        vm.prank(stranger);
         rewards.finalizeLate(record);
     }
 
@@ -78,7 +151,7 @@ contract FinalizeLateTest is World {
 
     function test_fuzz_a_late_claim_sums_exactly(uint128 gross) public {
         gross = uint128(within(gross, 1, DEPOSIT));
-        ClaimRecord memory record = _claim(_ids(ONE), _items(_item(_open(1), 0, gross, 0)));
+        ClaimRecord memory record = _claim(_ids(ONE), _items(_lane(_open(1), ONE, 0, 0, gross)));
         _late(record);
         uint256 sum = uint256(rewards.balanceOf(node)) + rewards.balanceOf(treasury) + rewards.balanceOf(maker)
             + rewards.balanceOf(curator) + staking.totals().notified;

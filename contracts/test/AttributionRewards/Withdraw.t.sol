@@ -2,19 +2,21 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
-import {ClaimFor, ClaimRecord} from "../../src/interfaces/Types.sol";
+import {ClaimFor} from "../../src/interfaces/Types.sol";
+import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
-import {World} from "../support/World.sol";
 
 /// @notice The payer of World is a contributor here, since his key is at hand.
-abstract contract Earned is World {
+abstract contract Earned is Receipts {
     uint128 internal constant EARNED = 18.8e18;
 
     function setUp() public virtual override {
         super.setUp();
-        ClaimRecord memory record = _claimed(ONE);
-        _proposed(record, _payouts(record, payer));
-        rewards.finalize(record, _payouts(record, payer));
+        _finalize(_booked(ONE));
+    }
+
+    function _contributor() internal view override returns (address) {
+        return payer;
     }
 }
 
