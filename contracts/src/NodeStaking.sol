@@ -3,13 +3,16 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {INodeStaking, UnbondRequest} from "./interfaces/INodeStaking.sol";
-import {IParams} from "./interfaces/IParams.sol";
+import {IParams, Windows} from "./interfaces/IParams.sol";
+import {Hashes} from "./lib/Hashes.sol";
+import {Signatures} from "./lib/Signatures.sol";
 import {Tokens} from "./lib/Tokens.sol";
 import {Wired} from "./lib/Wired.sol";
 
 /// @dev See {INodeStaking}.
-contract NodeStaking is INodeStaking, Wired {
+contract NodeStaking is INodeStaking, EIP712, Wired {
     using SafeERC20 for IERC20;
     using Tokens for IERC20;
 
@@ -29,7 +32,13 @@ contract NodeStaking is INodeStaking, Wired {
 
     IERC20 public immutable token;
     IParams public immutable params;
+    uint64 private immutable _unbonding;
+    uint64 private immutable _holdMax;
 
+    /// @notice The contract that notifies of the stakers' fees.
+    address public rewards;
+    /// @notice The contract that can hold and slash stake.
+    address public disputes;
     /// @notice The earnings of one bonded wei since the start, scaled by 1e18.
     uint256 public accPerShare;
     /// @notice The scaled amount that could not be divided yet; the next notification adds it.
@@ -37,13 +46,28 @@ contract NodeStaking is INodeStaking, Wired {
 
     Totals private _totals;
     mapping(address node => Node) private _nodes;
+    /// @dev Ascending by readyAt, since every request waits equally long.
     mapping(address node => UnbondRequest[]) private _requests;
+    /// @inheritdoc INodeStaking
+    mapping(address node => uint64) public heldUntil;
     /// @inheritdoc INodeStaking
     mapping(address node => mapping(address key => uint64)) public signerUntil;
 
-    constructor(IERC20 token_, IParams params_) {
+    constructor(IERC20 token_, IParams params_) EIP712("OpenLedgerStaking", "2") {
+        Windows memory windows = params_.windows();
         token = token_;
         params = params_;
+        _unbonding = windows.unbonding;
+        // A pause moves a judge's deadline along.
+        _holdMax = windows.contest + windows.judge + windows.pauseMax;
+    }
+
+    /// @inheritdoc INodeStaking
+    function wire(address rewards_, address disputes_) external once {
+        _checkRole(rewards_);
+        _checkRole(disputes_);
+        (rewards, disputes) = (rewards_, disputes_);
+        emit RolesWired(rewards_, disputes_);
     }
 
     /// @inheritdoc INodeStaking
@@ -68,13 +92,15 @@ contract NodeStaking is INodeStaking, Wired {
         node.bonded -= amount;
         _totals.bonded -= amount;
         _totals.unbonding += amount;
-        uint64 readyAt = uint64(block.timestamp) + params.windows().unbonding;
+        uint64 readyAt = uint64(block.timestamp) + _unbonding;
         requests.push(UnbondRequest({amount: amount, readyAt: readyAt}));
         emit UnbondStarted(msg.sender, amount, readyAt);
     }
 
     /// @inheritdoc INodeStaking
     function withdraw() external {
+        uint64 until = heldUntil[msg.sender];
+        if (block.timestamp < until) revert StakeHeld(until);
         uint128 amount = _takeMatured(_requests[msg.sender]);
         if (amount == 0) revert NothingMatured(uint64(block.timestamp));
         _totals.unbonding -= amount;
@@ -84,8 +110,12 @@ contract NodeStaking is INodeStaking, Wired {
     }
 
     /// @inheritdoc INodeStaking
-    function setSigner(address signer) external {
+    function setSigner(address signer, uint64 deadline, bytes calldata consent) external {
+        bytes32 digest = _hashTypedDataV4(Hashes.ofSignerConsent(msg.sender, deadline));
+        address signedBy = Signatures.signerOf(digest, consent);
         if (signer == address(0) || signer == msg.sender) revert BadSigner(signer);
+        if (block.timestamp > deadline) revert ConsentExpired(deadline);
+        if (signedBy != signer) revert NoConsent(signer, signedBy);
         signerUntil[msg.sender][signer] = ACTIVE;
         emit SignerSet(msg.sender, signer);
     }
@@ -93,7 +123,7 @@ contract NodeStaking is INodeStaking, Wired {
     /// @inheritdoc INodeStaking
     function revokeSigner(address signer) external {
         if (signerUntil[msg.sender][signer] != ACTIVE) revert NotASigner(msg.sender, signer);
-        uint64 until = uint64(block.timestamp) + params.windows().unbonding;
+        uint64 until = uint64(block.timestamp) + _unbonding;
         signerUntil[msg.sender][signer] = until;
         emit SignerRevoked(msg.sender, signer, until);
     }
@@ -127,6 +157,29 @@ contract NodeStaking is INodeStaking, Wired {
         accRemainder = scaled % bonded;
         _totals.notified += amount;
         emit RewardsNotified(amount, accPerShare);
+    }
+
+    /// @inheritdoc INodeStaking
+    function hold(address node, uint64 until) external {
+        uint64 max = uint64(block.timestamp) + _holdMax;
+        if (msg.sender != disputes) revert NotDisputes(msg.sender);
+        // Whatever Disputes does, stake can leave again without it.
+        if (until > max) revert HeldTooLong(until, max);
+        heldUntil[node] = until;
+        emit Held(node, until);
+    }
+
+    /// @inheritdoc INodeStaking
+    function slash(address node, uint128 amount) external returns (uint128 slashed) {
+        if (msg.sender != disputes) revert NotDisputes(msg.sender);
+        uint128 bonded = _takeBonded(_nodes[node], amount);
+        uint128 unbonding = _takeYoungest(_requests[node], amount - bonded);
+        slashed = bonded + unbonding;
+        _totals.bonded -= bonded;
+        _totals.unbonding -= unbonding;
+        _totals.slashed += slashed;
+        emit Slashed(node, slashed);
+        token.safeTransfer(msg.sender, slashed);
     }
 
     /// @inheritdoc INodeStaking
@@ -196,18 +249,32 @@ contract NodeStaking is INodeStaking, Wired {
         return (node.rewards + uint128(scaled / SCALE), uint64(scaled % SCALE));
     }
 
+    /// @dev The matured requests are the first ones. Those behind them move up.
     function _takeMatured(UnbondRequest[] storage requests) private returns (uint128 amount) {
-        uint256 i = 0;
-        while (i < requests.length) {
-            UnbondRequest memory request = requests[i];
-            if (request.readyAt > block.timestamp) {
-                ++i;
-            } else {
-                amount += request.amount;
-                // The last request takes this place and is looked at next, so `i` stays.
-                requests[i] = requests[requests.length - 1];
-                requests.pop();
-            }
+        uint256 length = requests.length;
+        uint256 matured = 0;
+        while (matured < length && requests[matured].readyAt <= block.timestamp) amount += requests[matured++].amount;
+        for (uint256 i = matured; i < length; ++i) requests[i - matured] = requests[i];
+        for (uint256 i = 0; i < matured; ++i) requests.pop();
+    }
+
+    function _takeBonded(Node storage node, uint128 amount) private returns (uint128 taken) {
+        _settle(node);
+        taken = _min(amount, node.bonded);
+        node.bonded -= taken;
+    }
+
+    function _takeYoungest(UnbondRequest[] storage requests, uint128 amount) private returns (uint128 taken) {
+        while (taken < amount && requests.length > 0) {
+            UnbondRequest storage youngest = requests[requests.length - 1];
+            uint128 part = _min(amount - taken, youngest.amount);
+            taken += part;
+            youngest.amount -= part;
+            if (youngest.amount == 0) requests.pop();
         }
+    }
+
+    function _min(uint128 a, uint128 b) private pure returns (uint128) {
+        return a < b ? a : b;
     }
 }

@@ -6,33 +6,46 @@ import {PPM} from "./interfaces/Types.sol";
 
 /// @dev See {IParams}.
 contract Params is IParams {
-    struct Entry {
-        uint64 fromEpoch;
-        Values values;
+    /* CONSTANTS AND STORAGE */
+
+    /// @dev Values and their first epoch in three slots. A claim reads the first and the last one.
+    struct Row {
+        uint32 protocolPpm;
+        uint32 stakersPpm;
+        uint32 dataPpm;
+        uint32 algoId;
+        uint128 minStake;
+        uint128 minDeposit;
+        uint128 adapterBond;
+        uint32 fromEpoch;
+        uint32 draws;
+        uint32 creditTokensMax;
+        uint32 leastContext;
+        uint128 guidePrice;
     }
 
     /// @dev A longer one, added to a time, could exceed 64 bits, and then what it holds could never leave.
     uint256 private constant WINDOW_MAX = 3650 days;
     /// @dev Bit i: governance may choose the attribution algorithm i. These have a public definition.
     uint256 private constant ALGORITHMS = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7;
+    uint256 private constant DRAWS_MIN = 2;
+    uint256 private constant DRAWS_MAX = 16;
+    /// @dev The hash of a block can be read in the next 256 blocks.
+    uint256 private constant REDRAW_MAX = 256;
+    uint256 private constant STEP_PPM = 10_000;
+    uint64 private constant SHARES_EPOCHS = 14;
 
     /// @inheritdoc IParams
     address public immutable governor;
 
-    uint64 private immutable _epoch;
-    uint64 private immutable _propose;
-    uint64 private immutable _window;
-    uint64 private immutable _response;
-    uint64 private immutable _pauseMax;
-    uint64 private immutable _unbonding;
-    uint64 private immutable _withdrawDelayMin;
-    uint64 private immutable _withdrawDelayMax;
-    uint64 private immutable _withdrawPeriod;
-
-    /// @dev Only the constructor writes it.
+    /// @dev Only the constructor writes them.
     Bounds private _bounds;
-    /// @dev Ascending by fromEpoch. The first entry holds from epoch 0.
-    Entry[] private _history;
+    Windows private _windows;
+    uint64 private immutable _epoch;
+    /// @dev Ascending by fromEpoch. The first row holds from epoch 0.
+    Row[] private _history;
+
+    /* CONSTRUCTOR */
 
     constructor(address governor_, Values memory initial, Bounds memory bounds_, Windows memory windows_) {
         _checkBounds(bounds_);
@@ -40,13 +53,12 @@ contract Params is IParams {
         _checkValues(initial, bounds_);
         governor = governor_;
         _bounds = bounds_;
-        (_epoch, _propose, _window) = (windows_.epoch, windows_.propose, windows_.window);
-        (_response, _pauseMax, _unbonding) = (windows_.response, windows_.pauseMax, windows_.unbonding);
-        (_withdrawDelayMin, _withdrawDelayMax) = (windows_.withdrawDelayMin, windows_.withdrawDelayMax);
-        _withdrawPeriod = windows_.withdrawPeriod;
-        _history.push(Entry({fromEpoch: 0, values: initial}));
-        emit ParamsQueued(0, initial);
+        _windows = windows_;
+        _epoch = windows_.epoch;
+        _push(initial, 0);
     }
+
+    /* GOVERNANCE */
 
     /// @inheritdoc IParams
     function set(Values calldata values) external {
@@ -54,39 +66,46 @@ contract Params is IParams {
         _checkValues(values, _bounds);
         uint64 fromEpoch = epochAt(uint64(block.timestamp)) + 2;
         if (_history[_history.length - 1].fromEpoch == fromEpoch) _history.pop();
-        _history.push(Entry({fromEpoch: fromEpoch, values: values}));
-        emit ParamsQueued(fromEpoch, values);
+        _checkShares(values, fromEpoch);
+        _push(values, fromEpoch);
     }
+
+    /* VIEWS */
 
     /// @inheritdoc IParams
     function valuesAt(uint64 epoch) external view returns (Values memory) {
-        return _at(epoch);
+        Row memory row = _at(epoch);
+        return Values({
+            protocolPpm: row.protocolPpm,
+            stakersPpm: row.stakersPpm,
+            dataPpm: row.dataPpm,
+            minStake: row.minStake,
+            minDeposit: row.minDeposit,
+            adapterBond: row.adapterBond,
+            draws: row.draws,
+            algoId: row.algoId,
+            creditTokensMax: row.creditTokensMax,
+            leastContext: row.leastContext,
+            guidePrice: row.guidePrice
+        });
     }
 
     /// @inheritdoc IParams
     function claimTermsAt(uint64 epoch) external view returns (ClaimTerms memory) {
-        Values storage values = _at(epoch);
+        Row storage row = _at(epoch);
         return ClaimTerms({
-            protocolPpm: values.protocolPpm,
-            stakersPpm: values.stakersPpm,
-            dataPpm: values.dataPpm,
-            minStake: values.minStake
+            protocolPpm: row.protocolPpm, stakersPpm: row.stakersPpm, dataPpm: row.dataPpm, minStake: row.minStake
         });
     }
 
     /// @inheritdoc IParams
+    function drawsAt(uint64 epoch) external view returns (uint256) {
+        return _at(epoch).draws;
+    }
+
+    /// @inheritdoc IParams
     function windows() external view returns (Windows memory) {
-        return Windows({
-            epoch: _epoch,
-            propose: _propose,
-            window: _window,
-            response: _response,
-            pauseMax: _pauseMax,
-            unbonding: _unbonding,
-            withdrawDelayMin: _withdrawDelayMin,
-            withdrawDelayMax: _withdrawDelayMax,
-            withdrawPeriod: _withdrawPeriod
-        });
+        return _windows;
     }
 
     /// @inheritdoc IParams
@@ -99,16 +118,70 @@ contract Params is IParams {
         return timestamp / _epoch;
     }
 
-    /// @dev Searches from the end, since at most three entries are newer than the epochs that can be claimed.
-    function _at(uint64 epoch) private view returns (Values storage) {
+    /* INTERNALS */
+
+    function _push(Values memory v, uint64 fromEpoch) private {
+        _history.push(
+            Row({
+                protocolPpm: v.protocolPpm,
+                stakersPpm: v.stakersPpm,
+                dataPpm: v.dataPpm,
+                algoId: v.algoId,
+                minStake: v.minStake,
+                minDeposit: v.minDeposit,
+                adapterBond: v.adapterBond,
+                // An epoch lasts at least 24 seconds, so 32 bits are enough until the year 5200.
+                fromEpoch: uint32(fromEpoch),
+                draws: v.draws,
+                creditTokensMax: v.creditTokensMax,
+                leastContext: v.leastContext,
+                guidePrice: v.guidePrice
+            })
+        );
+        emit ParamsQueued(fromEpoch, v);
+    }
+
+    /// @dev Searches from the end, since at most three rows are newer than the epochs that can be claimed.
+    function _at(uint64 epoch) private view returns (Row storage) {
         uint256 i = _history.length - 1;
         while (_history[i].fromEpoch > epoch) --i;
-        return _history[i].values;
+        return _history[i];
+    }
+
+    /* CHECKS */
+
+    /// @dev F: a node chooses when it claims, and with it by which of two epochs' shares. Small and rare steps leave
+    /// it nothing to choose.
+    function _checkShares(Values calldata v, uint64 fromEpoch) private view {
+        Row storage last = _history[_history.length - 1];
+        if (_sharesAre(last, v.protocolPpm, v.stakersPpm, v.dataPpm)) return;
+        _checkStep("protocolPpm", v.protocolPpm, last.protocolPpm);
+        _checkStep("stakersPpm", v.stakersPpm, last.stakersPpm);
+        _checkStep("dataPpm", v.dataPpm, last.dataPpm);
+        // Two changes are never closer, so equal shares at both ends mean that there was none between.
+        Row storage before = _at(fromEpoch < SHARES_EPOCHS ? 0 : fromEpoch - SHARES_EPOCHS);
+        if (!_sharesAre(before, last.protocolPpm, last.stakersPpm, last.dataPpm)) revert SharesTooSoon(fromEpoch);
+    }
+
+    function _sharesAre(Row storage row, uint32 protocolPpm, uint32 stakersPpm, uint32 dataPpm)
+        private
+        view
+        returns (bool)
+    {
+        return row.protocolPpm == protocolPpm && row.stakersPpm == stakersPpm && row.dataPpm == dataPpm;
+    }
+
+    function _checkStep(string memory what, uint256 value, uint256 before) private pure {
+        uint256 step = value > before ? value - before : before - value;
+        uint256 stepMax = before / 4 > STEP_PPM ? before / 4 : STEP_PPM;
+        if (step > stepMax) revert ShareStep(what, value, before, stepMax);
     }
 
     function _checkBounds(Bounds memory b) private pure {
-        uint256 sum = uint256(b.protocolPpmMax) + b.stakersPpmMax + b.dataPpmMax + b.royaltyPpmMax;
-        _require("sum of the shares' maxima", sum, 0, PPM - 1);
+        uint256 others = uint256(b.protocolPpmMax) + b.stakersPpmMax + b.dataPpmMax + b.royaltyPpmMax;
+        _require("sum of the shares' maxima", others, 0, PPM - 1);
+        if (PPM - others < b.dataPpmMax / 2) revert LapseFeeNotCovered(PPM - others, b.dataPpmMax / 2);
+        _require("dataPpmMin", b.dataPpmMin, 1, b.dataPpmMax);
         _require("minStakeMin", b.minStakeMin, 1, b.minStakeMax);
         _require("minDepositMin", b.minDepositMin, 1, b.minDepositMax);
         _require("adapterBondMin", b.adapterBondMin, 0, b.adapterBondMax);
@@ -119,24 +192,32 @@ contract Params is IParams {
         _require("epoch", w.epoch, 24, WINDOW_MAX);
         _require("propose", w.propose, w.epoch, WINDOW_MAX);
         _require("window", w.window, w.epoch / 24, WINDOW_MAX);
-        _require("response", w.response, w.epoch / 24, WINDOW_MAX);
+        _require("redrawBlocks", w.redrawBlocks, 16, REDRAW_MAX);
+        _require("contest", w.contest, w.epoch, WINDOW_MAX);
+        _require("judge", w.judge, w.epoch, WINDOW_MAX);
         _require("pauseMax", w.pauseMax, w.epoch / 24, WINDOW_MAX);
+        // A time limit that one pause has moved is over before the next, so that only the newest one has to be kept.
+        uint64 longest = w.propose > w.judge ? w.propose : w.judge;
+        _require("pauseGap", w.pauseGap, longest > w.pauseMax ? longest : w.pauseMax, WINDOW_MAX);
         _require("unbonding", w.unbonding, w.epoch, WINDOW_MAX);
         _require("withdrawDelayMax", w.withdrawDelayMax, w.epoch / 3, WINDOW_MAX);
         _require("withdrawDelayMin", w.withdrawDelayMin, w.epoch / 3, w.withdrawDelayMax);
         _require("withdrawPeriod", w.withdrawPeriod, w.epoch, WINDOW_MAX);
-        uint256 needed = uint256(w.propose) + w.window + w.response + w.pauseMax;
+        uint256 needed = uint256(w.contest) + w.judge;
         if (w.unbonding < needed) revert UnbondingTooShort(w.unbonding, needed);
     }
 
     function _checkValues(Values memory v, Bounds memory b) private pure {
         _require("protocolPpm", v.protocolPpm, 0, b.protocolPpmMax);
         _require("stakersPpm", v.stakersPpm, 0, b.stakersPpmMax);
-        _require("dataPpm", v.dataPpm, 0, b.dataPpmMax);
+        _require("dataPpm", v.dataPpm, b.dataPpmMin, b.dataPpmMax);
         _require("minStake", v.minStake, b.minStakeMin, b.minStakeMax);
         _require("minDeposit", v.minDeposit, b.minDepositMin, b.minDepositMax);
         _require("adapterBond", v.adapterBond, b.adapterBondMin, b.adapterBondMax);
+        _require("draws", v.draws, DRAWS_MIN, DRAWS_MAX);
         _require("creditTokensMax", v.creditTokensMax, 1, b.creditTokensMax);
+        _require("leastContext", v.leastContext, 1, b.leastContextMax);
+        _require("guidePrice", v.guidePrice, 0, b.guidePriceMax);
         if (v.algoId > 255 || ALGORITHMS >> v.algoId & 1 == 0) revert UnknownAlgorithm(v.algoId);
     }
 

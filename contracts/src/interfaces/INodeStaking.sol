@@ -11,13 +11,14 @@ struct UnbondRequest {
 /// @notice A node is the address of its cold wallet. `bonded` is the stake that counts. Every wei that is notified ends
 /// up in some node's rewards.
 interface INodeStaking {
-    /// @notice bondedIn + notified = bonded + unbonding + withdrawn + rewardsPaid + what nodes have accrued +
+    /// @notice bondedIn + notified = bonded + unbonding + withdrawn + slashed + rewardsPaid + what nodes have accrued +
     /// fractions.
     struct Totals {
         uint128 bonded;
         uint128 unbonding;
         uint128 bondedIn;
         uint128 withdrawn;
+        uint128 slashed;
         uint128 notified;
         uint128 rewardsPaid;
     }
@@ -29,6 +30,9 @@ interface INodeStaking {
     event SignerRevoked(address indexed node, address indexed signer, uint64 punishableUntil);
     event PayoutSet(address indexed node, address payout);
     event RewardsNotified(uint128 amount, uint256 accPerShare);
+    event Held(address indexed node, uint64 until);
+    event Slashed(address indexed node, uint128 amount);
+    event RolesWired(address rewards, address disputes);
     event RewardsPaid(address indexed node, address to, uint128 amount);
 
     error ZeroAmount();
@@ -37,9 +41,14 @@ interface INodeStaking {
     error NothingMatured(uint64 now_);
     error NothingAccrued(address node);
     error BadSigner(address signer);
+    error NoConsent(address signer, address signedBy);
+    error ConsentExpired(uint64 deadline);
     error NotASigner(address node, address key);
     error NobodyBonded();
     error NotRewards(address caller);
+    error NotDisputes(address caller);
+    error StakeHeld(uint64 until);
+    error HeldTooLong(uint64 until, uint64 max);
 
     /// @notice Put stake behind the caller's node.
     function bond(uint128 amount) external;
@@ -52,13 +61,14 @@ interface INodeStaking {
     /// time.
     function unbond(uint128 amount) external;
 
-    /// @notice Pay out all of the caller's requests that are ready.
+    /// @notice Pay out all of the caller's requests that are ready, unless a dispute holds the node's stake.
     function withdraw() external;
 
-    /// @notice Let a hot key sign and send for the caller's node.
-    function setSigner(address signer) external;
+    /// @notice Let a hot key sign and send for the caller's node. The key has signed SignerConsent(node, deadline), so
+    /// nobody can name a key that is somebody else's.
+    function setSigner(address signer, uint64 deadline, bytes calldata consent) external;
 
-    /// @notice Stop a key from signing, at once. What it has signed stays punishable for the unbonding time.
+    /// @notice Stop a key from signing, at once. The node answers for what it has signed for the unbonding time.
     function revokeSigner(address signer) external;
 
     /// @notice Set the address to which the node's earnings are credited; 0 is the node itself.
@@ -70,6 +80,17 @@ interface INodeStaking {
     /// @notice Divide `amount`, which the caller has just sent, among the bonded stake. Only AttributionRewards can
     /// call it.
     function notify(uint128 amount) external;
+
+    /// @notice Let no stake of a node leave until a time, at most the longest dispute from now; a time in the past ends
+    /// it. Only Disputes can call it.
+    function hold(address node, uint64 until) external;
+
+    /// @notice Take up to `amount` of a node's stake and send it to the caller. The bonded stake goes first, then the
+    /// youngest request to unbond. Only Disputes can call it.
+    function slash(address node, uint128 amount) external returns (uint128 slashed);
+
+    /// @notice Assign the two roles. Only the deployer, once.
+    function wire(address rewards, address disputes) external;
 
     /// @notice A node's stake, payout address, and rewards up to now.
     function nodeOf(address node)
@@ -86,14 +107,17 @@ interface INodeStaking {
     /// @notice True if `key` may sign for `node` now. A node's own key always may.
     function isSigner(address node, address key) external view returns (bool);
 
-    /// @notice The time until which a key's signatures count against the node: 0 for a key that the node never named,
+    /// @notice The time until which the node answers for a key's signatures: 0 for a key that the node never named,
     /// the largest number while the key is active.
     function signerUntil(address node, address key) external view returns (uint64);
 
     /// @notice The address to which the node's earnings are credited.
     function payoutOf(address node) external view returns (address);
 
-    /// @notice The node's requests to unbond that were not withdrawn yet, in no particular order.
+    /// @notice The time until which a dispute holds a node's stake.
+    function heldUntil(address node) external view returns (uint64);
+
+    /// @notice The node's requests to unbond that were not withdrawn yet, the oldest first.
     function unbondRequests(address node) external view returns (UnbondRequest[] memory);
 
     /// @notice Sums over all nodes, from which anybody can check the contract's balance.

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice Values that governance may change, from an epoch on.
+/// @notice Values that governance may change, from an epoch on. The contracts use those of the first three lines. The
+/// others are defaults of every node: the attribution algorithm, the tokens of a chunk that may be unpaid, the least
+/// context that a node should offer, and a guide to the price of 1,000 answer tokens.
 struct Values {
     uint32 protocolPpm;
     uint32 stakersPpm;
     uint32 dataPpm;
-    uint32 algoId;
     uint128 minStake;
     uint128 minDeposit;
     uint128 adapterBond;
+    uint32 draws;
+    uint32 algoId;
     uint32 creditTokensMax;
+    uint32 leastContext;
+    uint128 guidePrice;
 }
 
 /// @notice The part of the values that a claim needs.
@@ -21,14 +26,16 @@ struct ClaimTerms {
     uint128 minStake;
 }
 
-/// @notice Limits for governance. The maxima of the four shares sum to less than 1,000,000, so the node always gets
-/// something.
+/// @notice Limits for governance. The maxima of the four shares leave the node at least half of what Datanets can get.
 struct Bounds {
     uint32 protocolPpmMax;
     uint32 stakersPpmMax;
+    uint32 dataPpmMin;
     uint32 dataPpmMax;
     uint32 royaltyPpmMax;
     uint32 creditTokensMax;
+    uint32 leastContextMax;
+    uint128 guidePriceMax;
     uint128 minStakeMin;
     uint128 minStakeMax;
     uint128 minDepositMin;
@@ -37,13 +44,16 @@ struct Bounds {
     uint128 adapterBondMax;
 }
 
-/// @notice The network's times in seconds. Nobody can change them.
+/// @notice The network's times in seconds, and `redrawBlocks` in blocks. Nobody can change them.
 struct Windows {
     uint64 epoch;
     uint64 propose;
     uint64 window;
-    uint64 response;
+    uint64 redrawBlocks;
+    uint64 contest;
+    uint64 judge;
     uint64 pauseMax;
+    uint64 pauseGap;
     uint64 unbonding;
     uint64 withdrawDelayMin;
     uint64 withdrawDelayMax;
@@ -52,15 +62,22 @@ struct Windows {
 
 /// @title The numbers that everybody must agree on
 /// @notice A change is active two epochs later at the earliest, so no claim is computed by numbers that were unknown
-/// when the work was done.
+/// when the work was done. The three shares change rarely and in small steps, so that no node gains by claiming earlier
+/// or later.
 interface IParams {
     event ParamsQueued(uint64 indexed fromEpoch, Values values);
 
     error NotGovernor(address caller);
     error OutOfBounds(string what, uint256 value, uint256 min, uint256 max);
     error UnknownAlgorithm(uint32 algoId);
-    /// @dev An unbonding node must stay within reach until everything it claimed is final.
+    /// @dev A node that unbonds must stay within reach until a dispute about its last receipt is judged.
     error UnbondingTooShort(uint256 unbonding, uint256 needed);
+    /// @dev A claim's fee for a draw that lapsed is half of its pots, and the node's share pays it.
+    error LapseFeeNotCovered(uint256 nodePpm, uint256 needed);
+    /// @dev A share moves by at most a quarter of itself, or by 10,000 ppm if that is more.
+    error ShareStep(string what, uint256 value, uint256 before, uint256 stepMax);
+    /// @dev The shares changed in one of the 14 epochs before `fromEpoch`.
+    error SharesTooSoon(uint64 fromEpoch);
 
     /// @notice Queue new values, which hold from the epoch after next. A second call in the same epoch replaces the
     /// first.
@@ -71,6 +88,9 @@ interface IParams {
 
     /// @notice The part of {valuesAt} that a claim needs, for less gas.
     function claimTermsAt(uint64 epoch) external view returns (ClaimTerms memory);
+
+    /// @notice The number of points that are drawn of the payout list of a claim of this epoch.
+    function drawsAt(uint64 epoch) external view returns (uint256);
 
     /// @notice The network's times.
     function windows() external view returns (Windows memory);

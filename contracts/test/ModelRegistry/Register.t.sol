@@ -97,9 +97,9 @@ contract RegisterTest is World {
     }
 
     function test_the_royalty_has_a_bound() public {
-        _refuses(I.BadRoyalty.selector, abi.encode(300_001, 300_000));
-        _register(_none(), new uint32[](0), 300_001);
-        _register(_none(), new uint32[](0), 300_000);
+        _refuses(I.BadRoyalty.selector, abi.encode(200_001, 200_000));
+        _register(_none(), new uint32[](0), 200_001);
+        _register(_none(), new uint32[](0), 200_000);
     }
 
     function test_there_are_at_most_8_datanets() public {

@@ -6,12 +6,20 @@ import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
 
 contract SignersTest is World {
+    uint64 private _until;
+
+    function setUp() public override {
+        super.setUp();
+        _until = uint64(block.timestamp) + 1 days;
+    }
+
     function test_a_hot_key_signs_from_the_moment_it_is_set() public {
         yes("not before", !staking.isSigner(node, stranger));
         _emits(address(staking));
         emit I.SignerSet(node, stranger);
+        bytes memory consent = _consent(STRANGER_KEY, node, _until);
         vm.prank(node);
-        staking.setSigner(stranger);
+        staking.setSigner(stranger, _until, consent);
         yes("signer", staking.isSigner(node, stranger));
         yes("the first one too", staking.isSigner(node, signer));
         yes("for this node only", !staking.isSigner(payer, stranger));
@@ -25,8 +33,9 @@ contract SignersTest is World {
 
     /// @dev F: a stolen hot key cannot name another, nor take itself back, nor move the earnings.
     function test_a_hot_key_cannot_set_anything_of_its_node() public {
+        bytes memory consent = _consent(STRANGER_KEY, signer, _until);
         vm.startPrank(signer);
-        staking.setSigner(stranger);
+        staking.setSigner(stranger, _until, consent);
         staking.setPayout(stranger);
         yes("no signer of the node's", !staking.isSigner(node, stranger));
         eq("payout", staking.payoutOf(node), node);
@@ -37,10 +46,11 @@ contract SignersTest is World {
     function test_zero_and_oneself_are_no_signers() public {
         _refuses(I.BadSigner.selector, abi.encode(address(0)));
         vm.prank(node);
-        staking.setSigner(address(0));
+        staking.setSigner(address(0), _until, "");
+        bytes memory consent = _consent(NODE_KEY, node, _until);
         _refuses(I.BadSigner.selector, abi.encode(node));
         vm.prank(node);
-        staking.setSigner(node);
+        staking.setSigner(node, _until, consent);
         yes("zero", !staking.isSigner(node, address(0)));
     }
 
@@ -66,10 +76,53 @@ contract SignersTest is World {
     }
 
     function test_a_revoked_key_can_be_set_again() public {
+        bytes memory consent = _consent(SIGNER_KEY, node, _until);
         vm.startPrank(node);
         staking.revokeSigner(signer);
-        staking.setSigner(signer);
+        staking.setSigner(signer, _until, consent);
         yes("signer", staking.isSigner(node, signer));
+    }
+
+    /// @dev F: a node that names somebody else's key could have that key's signatures count as its own.
+    function test_a_key_that_did_not_consent_is_refused() public {
+        uint256[2] memory keys = [NODE_KEY, SIGNER_KEY];
+        for (uint256 i = 0; i < keys.length; ++i) {
+            bytes memory consent = _consent(keys[i], node, _until);
+            _refuses(I.NoConsent.selector, abi.encode(stranger, vm.addr(keys[i])));
+            vm.prank(node);
+            staking.setSigner(stranger, _until, consent);
+        }
+        _refuses(I.NoConsent.selector, abi.encode(stranger, address(0)));
+        vm.prank(node);
+        staking.setSigner(stranger, _until, "");
+    }
+
+    function test_a_consent_is_for_one_node() public {
+        bytes memory consent = _consent(STRANGER_KEY, payer, _until);
+        vm.expectPartialRevert(I.NoConsent.selector);
+        vm.prank(node);
+        staking.setSigner(stranger, _until, consent);
+    }
+
+    function test_a_consent_ends() public {
+        bytes memory consent = _consent(STRANGER_KEY, node, _until);
+        vm.startPrank(node);
+        vm.expectPartialRevert(I.NoConsent.selector);
+        staking.setSigner(stranger, _until + 1, consent);
+        vm.warp(_until + 1);
+        _refuses(I.ConsentExpired.selector, abi.encode(_until));
+        staking.setSigner(stranger, _until, consent);
+        vm.warp(_until);
+        staking.setSigner(stranger, _until, consent);
+    }
+
+    function test_a_consent_in_another_form_is_refused() public {
+        bytes[4] memory forms = _forms(_consent(STRANGER_KEY, node, _until));
+        for (uint256 i = 0; i < forms.length; ++i) {
+            _refuses(I.NoConsent.selector, abi.encode(stranger, address(0)));
+            vm.prank(node);
+            staking.setSigner(stranger, _until, forms[i]);
+        }
     }
 
     function test_the_payout_address_is_the_nodes_to_choose() public {

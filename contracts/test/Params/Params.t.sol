@@ -28,7 +28,9 @@ abstract contract Edges is World {
         (bad.stakersPpm, good.stakersPpm) = (b.stakersPpmMax + 1, b.stakersPpmMax);
         _push("stakersPpm", bad, good, b.stakersPpmMax + 1, 0, b.stakersPpmMax);
         (bad.dataPpm, good.dataPpm) = (b.dataPpmMax + 1, b.dataPpmMax);
-        _push("dataPpm", bad, good, b.dataPpmMax + 1, 0, b.dataPpmMax);
+        _push("dataPpm", bad, good, b.dataPpmMax + 1, b.dataPpmMin, b.dataPpmMax);
+        (bad.dataPpm, good.dataPpm) = (b.dataPpmMin - 1, b.dataPpmMin);
+        _push("dataPpm", bad, good, b.dataPpmMin - 1, b.dataPpmMin, b.dataPpmMax);
         (bad.minStake, good.minStake) = (b.minStakeMin - 1, b.minStakeMin);
         _push("minStake", bad, good, b.minStakeMin - 1, b.minStakeMin, b.minStakeMax);
         (bad.minStake, good.minStake) = (b.minStakeMax + 1, b.minStakeMax);
@@ -43,6 +45,16 @@ abstract contract Edges is World {
         _push("creditTokensMax", bad, good, 0, 1, b.creditTokensMax);
         (bad.creditTokensMax, good.creditTokensMax) = (b.creditTokensMax + 1, b.creditTokensMax);
         _push("creditTokensMax", bad, good, b.creditTokensMax + 1, 1, b.creditTokensMax);
+        (bad.draws, good.draws) = (1, 2);
+        _push("draws", bad, good, 1, 2, 16);
+        (bad.draws, good.draws) = (17, 16);
+        _push("draws", bad, good, 17, 2, 16);
+        (bad.leastContext, good.leastContext) = (0, 1);
+        _push("leastContext", bad, good, 0, 1, b.leastContextMax);
+        (bad.leastContext, good.leastContext) = (b.leastContextMax + 1, b.leastContextMax);
+        _push("leastContext", bad, good, b.leastContextMax + 1, 1, b.leastContextMax);
+        (bad.guidePrice, good.guidePrice) = (b.guidePriceMax + 1, b.guidePriceMax);
+        _push("guidePrice", bad, good, b.guidePriceMax + 1, 0, b.guidePriceMax);
     }
 
     /// @dev `bad` and `good` are used again: whatever the last edge changed goes back.
@@ -53,7 +65,8 @@ abstract contract Edges is World {
         Values memory sound = values();
         (bad.protocolPpm, bad.stakersPpm, bad.dataPpm) = (sound.protocolPpm, sound.stakersPpm, sound.dataPpm);
         (bad.minStake, bad.minDeposit, bad.adapterBond) = (sound.minStake, sound.minDeposit, sound.adapterBond);
-        bad.creditTokensMax = sound.creditTokensMax;
+        (bad.creditTokensMax, bad.draws) = (sound.creditTokensMax, sound.draws);
+        (bad.leastContext, bad.guidePrice) = (sound.leastContext, sound.guidePrice);
     }
 
     function _outOfBounds(Edge memory edge) internal pure returns (bytes memory) {
@@ -96,6 +109,7 @@ contract ParamsConstructorTest is Edges {
         eq("stakers", terms.stakersPpm, values().stakersPpm);
         eq("data", terms.dataPpm, values().dataPpm);
         eq("stake", terms.minStake, values().minStake);
+        eq("draws", params.drawsAt(0), values().draws);
     }
 
     function test_initial_values_are_within_bounds() public {
@@ -108,9 +122,16 @@ contract ParamsConstructorTest is Edges {
     /// @dev F: shares that can sum to all leave a node nothing to lose, and governance everything to take.
     function test_the_largest_shares_together_leave_the_node_something() public {
         Bounds memory b = bounds();
-        b.royaltyPpmMax = 400_000;
+        b.royaltyPpmMax = 500_000;
         _isOut("sum of the shares' maxima", 1_000_000, 0, 999_999, b, windows());
-        b.royaltyPpmMax = 399_999;
+    }
+
+    /// @dev F: a fee that the node's share does not cover would be free from some draw on.
+    function test_the_nodes_smallest_share_covers_the_fee_of_a_draw() public {
+        Bounds memory b = bounds();
+        b.royaltyPpmMax = 350_001;
+        _isRefused(abi.encodeWithSelector(I.LapseFeeNotCovered.selector, 149_999, 150_000), values(), b, windows());
+        b.royaltyPpmMax = 350_000;
         _deploy(values(), b, windows());
     }
 
@@ -128,6 +149,11 @@ contract ParamsConstructorTest is Edges {
         b.minDepositMin = b.minDepositMax + 1;
         _isOut("minDepositMin", b.minDepositMin, 1, b.minDepositMax, b, windows());
         b = bounds();
+        b.dataPpmMin = 0;
+        _isOut("dataPpmMin", 0, 1, b.dataPpmMax, b, windows());
+        b.dataPpmMin = b.dataPpmMax + 1;
+        _isOut("dataPpmMin", b.dataPpmMin, 1, b.dataPpmMax, b, windows());
+        b = bounds();
         b.adapterBondMin = b.adapterBondMax + 1;
         _isOut("adapterBondMin", b.adapterBondMin, 0, b.adapterBondMax, b, windows());
     }
@@ -136,17 +162,20 @@ contract ParamsConstructorTest is Edges {
     /// its part of an epoch leaves nobody the time to act.
     function test_windows_are_neither_too_short_nor_too_long() public {
         uint256 most = 3650 days;
-        string[8] memory names = [
+        string[10] memory names = [
             "propose",
             "window",
-            "response",
+            "contest",
             "pauseMax",
             "unbonding",
             "withdrawDelayMax",
             "withdrawDelayMin",
-            "withdrawPeriod"
+            "withdrawPeriod",
+            "judge",
+            "pauseGap"
         ];
-        uint64[8] memory least = [uint64(1 days), 1 hours, 1 hours, 1 hours, 1 days, 8 hours, 8 hours, 1 days];
+        uint64[10] memory least =
+            [uint64(1 days), 1 hours, 1 days, 1 hours, 1 days, 8 hours, 8 hours, 1 days, 1 days, 14 days];
         for (uint256 i = 0; i < names.length; ++i) {
             uint256 max = i == 6 ? windows().withdrawDelayMax : most;
             _isOut(names[i], least[i] - 1, least[i], max, bounds(), _windowsWith(i, least[i] - 1));
@@ -159,16 +188,47 @@ contract ParamsConstructorTest is Edges {
         _isOut("epoch", most + 1, 24, most, bounds(), w);
     }
 
+    /// @dev F: the hash of a block can be read for 256 blocks. After that, nobody could show what it has drawn.
+    function test_a_draw_stands_no_longer_than_its_hash_can_be_read() public {
+        Windows memory w = windows();
+        w.redrawBlocks = 257;
+        _isOut("redrawBlocks", 257, 16, 256, bounds(), w);
+        w.redrawBlocks = 15;
+        _isOut("redrawBlocks", 15, 16, 256, bounds(), w);
+        w.redrawBlocks = 16;
+        _deploy(values(), bounds(), w);
+    }
+
+    function test_a_development_chain_may_have_short_times() public {
+        Windows memory w = Windows({
+            epoch: 30,
+            propose: 60,
+            window: 10,
+            redrawBlocks: 16,
+            contest: 30,
+            judge: 60,
+            pauseMax: 30,
+            pauseGap: 60,
+            unbonding: 120,
+            withdrawDelayMin: 40,
+            withdrawDelayMax: 40,
+            withdrawPeriod: 60
+        });
+        _deploy(values(), bounds(), w);
+    }
+
     function _windowsWith(uint256 i, uint64 value) private pure returns (Windows memory w) {
         w = windows();
         if (i == 0) w.propose = value;
         if (i == 1) w.window = value;
-        if (i == 2) w.response = value;
+        if (i == 2) w.contest = value;
         if (i == 3) w.pauseMax = value;
         if (i == 4) w.unbonding = value;
         if (i == 5) w.withdrawDelayMax = value;
         if (i == 6) w.withdrawDelayMin = value;
         if (i == 7) w.withdrawPeriod = value;
+        if (i == 8) w.judge = value;
+        if (i == 9) w.pauseGap = value;
     }
 
     function test_governance_chooses_an_algorithm_that_is_defined() public {
@@ -185,25 +245,30 @@ contract ParamsConstructorTest is Edges {
         }
     }
 
-    /// @dev F: a node whose stake is free before its claims are final cannot be punished for them.
+    /// @dev F: a node whose stake is free before a dispute is judged cannot be punished.
     function test_unbonding_outlasts_all_that_can_be_disputed() public {
         Windows memory w = windows();
-        w.unbonding = 14 days - 1;
-        _isRefused(abi.encodeWithSelector(I.UnbondingTooShort.selector, 14 days - 1, 14 days), values(), bounds(), w);
-        w.unbonding = 14 days;
+        w.unbonding = 16 days - 1;
+        _isRefused(abi.encodeWithSelector(I.UnbondingTooShort.selector, 16 days - 1, 16 days), values(), bounds(), w);
+        w.unbonding = 16 days;
         _deploy(values(), bounds(), w);
     }
 }
 
 contract ParamsSetTest is Edges {
-    function _with(uint32 protocolPpm) private pure returns (Values memory v) {
+    /// @dev A value that may change at any time.
+    function _with(uint128 guidePrice) private pure returns (Values memory v) {
         v = values();
-        v.protocolPpm = protocolPpm;
+        v.guidePrice = guidePrice;
     }
 
-    function _set(uint32 protocolPpm) private {
+    function _set(uint128 guidePrice) private {
+        _setAll(_with(guidePrice));
+    }
+
+    function _setAll(Values memory v) private {
         vm.prank(governor);
-        params.set(_with(protocolPpm));
+        params.set(v);
     }
 
     function _epoch() private view returns (uint64) {
@@ -216,11 +281,113 @@ contract ParamsSetTest is Edges {
         _emits(address(params));
         emit I.ParamsQueued(epoch + 2, _with(7));
         _set(7);
-        eq("before", params.valuesAt(epoch + 1).protocolPpm, 50_000);
-        eq("from then on", params.valuesAt(epoch + 2).protocolPpm, 7);
-        eq("for ever", params.valuesAt(type(uint64).max).protocolPpm, 7);
-        eq("terms before", params.claimTermsAt(epoch + 1).protocolPpm, 50_000);
-        eq("terms from then on", params.claimTermsAt(epoch + 2).protocolPpm, 7);
+        eq("before", params.valuesAt(epoch + 1).guidePrice, values().guidePrice);
+        eq("from then on", params.valuesAt(epoch + 2).guidePrice, 7);
+        eq("for ever", params.valuesAt(type(uint64).max).guidePrice, 7);
+    }
+
+    function test_all_values_change_together() public {
+        uint64 epoch = _epoch();
+        Values memory v = Values({
+            protocolPpm: 60_000,
+            stakersPpm: 40_000,
+            dataPpm: 250_000,
+            minStake: 11,
+            minDeposit: 12,
+            adapterBond: 13,
+            draws: 5,
+            algoId: 7,
+            creditTokensMax: 14,
+            leastContext: 15,
+            guidePrice: 16
+        });
+        _setAll(v);
+        eq("all", keccak256(abi.encode(params.valuesAt(epoch + 2))), keccak256(abi.encode(v)));
+        eq("none before", keccak256(abi.encode(params.valuesAt(epoch + 1))), keccak256(abi.encode(values())));
+        ClaimTerms memory terms = params.claimTermsAt(epoch + 2);
+        eq("protocol", terms.protocolPpm, 60_000);
+        eq("stakers", terms.stakersPpm, 40_000);
+        eq("data", terms.dataPpm, 250_000);
+        eq("stake", terms.minStake, 11);
+        eq("draws", params.drawsAt(epoch + 2), 5);
+        eq("draws before", params.drawsAt(epoch + 1), 4);
+    }
+
+    /// @dev F: a node that waits for a change with its claims must have next to nothing to gain by it.
+    function test_a_share_moves_by_a_quarter_at_most() public {
+        Values memory v = values();
+        v.dataPpm = 250_001;
+        _refusesStep("dataPpm", v, 250_001, 200_000, 50_000);
+        v.dataPpm = 149_999;
+        _refusesStep("dataPpm", v, 149_999, 200_000, 50_000);
+        v.dataPpm = 150_000;
+        (v.protocolPpm, v.stakersPpm) = (62_501, 50_000);
+        _refusesStep("protocolPpm", v, 62_501, 50_000, 12_500);
+        (v.protocolPpm, v.stakersPpm) = (62_500, 37_499);
+        _refusesStep("stakersPpm", v, 37_499, 50_000, 12_500);
+        v.stakersPpm = 37_500;
+        _setAll(v);
+    }
+
+    function test_a_small_share_moves_by_10_000_ppm() public {
+        Values memory v = values();
+        (v.protocolPpm, v.stakersPpm) = (0, 39_999);
+        params = I(_new("Params", abi.encode(governor, v, bounds(), windows())));
+        v.protocolPpm = 10_001;
+        _refusesStep("protocolPpm", v, 10_001, 0, 10_000);
+        (v.protocolPpm, v.stakersPpm) = (10_000, 29_998);
+        _refusesStep("stakersPpm", v, 29_998, 39_999, 10_000);
+        v.stakersPpm = 29_999;
+        _setAll(v);
+    }
+
+    /// @dev F: steps one after another would be a large one.
+    function test_shares_change_14_epochs_apart() public {
+        Values memory v = values();
+        v.dataPpm = 160_000;
+        uint64 start = _epoch();
+        _setAll(v);
+        for (uint64 i = 1; i < 14; ++i) {
+            vm.warp(block.timestamp + 1 days);
+            v.dataPpm = 130_000;
+            _refuses(I.SharesTooSoon.selector, abi.encode(start + i + 2));
+            _setAll(v);
+            (v.dataPpm, v.guidePrice) = (160_000, i);
+            _setAll(v); // other values may change
+        }
+        vm.warp(block.timestamp + 1 days);
+        v.dataPpm = 130_000;
+        _setAll(v);
+        eq("then", params.valuesAt(start + 16).dataPpm, 130_000);
+    }
+
+    /// @dev The step is measured from the values that the replaced ones would have followed.
+    function test_a_replaced_change_of_shares_never_was() public {
+        Values memory v = values();
+        v.dataPpm = 150_000;
+        _setAll(v);
+        v.dataPpm = 120_000;
+        _refusesStep("dataPpm", v, 120_000, 200_000, 50_000);
+        _setAll(values());
+        vm.warp(block.timestamp + 1 days);
+        v.dataPpm = 250_000;
+        _setAll(v);
+    }
+
+    function test_in_the_first_epochs_of_all_shares_change_as_well() public {
+        vm.warp(3 days);
+        Values memory v = values();
+        v.dataPpm = 150_000;
+        _setAll(v);
+        vm.warp(4 days);
+        v.dataPpm = 140_000;
+        _refuses(I.SharesTooSoon.selector, abi.encode(6));
+        _setAll(v);
+    }
+
+    function _refusesStep(string memory what, Values memory v, uint256 value, uint256 before, uint256 max) private {
+        _refuses(I.ShareStep.selector, abi.encode(what, value, before, max));
+        _setAll(v);
     }
 
     function test_only_the_governor_sets() public {
@@ -235,18 +402,15 @@ contract ParamsSetTest is Edges {
     function test_not_even_the_governor_leaves_the_bounds() public {
         for (uint256 i = 0; i < edges.length; ++i) {
             vm.expectRevert(_outOfBounds(edges[i]));
-            vm.prank(governor);
-            params.set(edges[i].bad);
-            vm.prank(governor);
-            params.set(edges[i].good);
+            _setAll(edges[i].bad);
         }
     }
 
     function test_a_second_change_in_the_same_epoch_replaces_the_first() public {
         _set(7);
         _set(8);
-        eq("the second", params.valuesAt(_epoch() + 2).protocolPpm, 8);
-        eq("before", params.valuesAt(_epoch() + 1).protocolPpm, 50_000);
+        eq("the second", params.valuesAt(_epoch() + 2).guidePrice, 8);
+        eq("before", params.valuesAt(_epoch() + 1).guidePrice, values().guidePrice);
     }
 
     /// @dev A claim walks over what is younger than its epoch: that must not grow with what governance changes its mind about.
@@ -270,8 +434,8 @@ contract ParamsSetTest is Edges {
             _set(i);
             vm.warp(block.timestamp + 1 days);
         }
-        for (uint32 i = 1; i < 6; ++i) eq("then", params.valuesAt(start + 1 + i).protocolPpm, i);
-        eq("first", params.valuesAt(start).protocolPpm, 50_000);
+        for (uint32 i = 1; i < 6; ++i) eq("then", params.valuesAt(start + 1 + i).guidePrice, i);
+        eq("first", params.valuesAt(start).guidePrice, values().guidePrice);
     }
 
     function test_an_epoch_is_a_day_of_the_chains_time() public view {

@@ -2,66 +2,95 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
-import {IWired} from "../support/Contracts.sol";
+import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
+import {IPaymentChannels} from "../../src/interfaces/IPaymentChannels.sol";
+import {IChannels, IStaking, IWired} from "../support/Contracts.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
 
 contract WiredTest is World {
-    function _fresh() private returns (IWired[2] memory) {
-        return [
-            IWired(_new("NodeStaking", abi.encode(token, params))),
-            IWired(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)))
-        ];
+    function _freshStaking() private returns (IStaking) {
+        return IStaking(_new("NodeStaking", abi.encode(token, params)));
+    }
+
+    function _freshChannels() private returns (IChannels) {
+        return IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
     }
 
     /// @dev F: a role that can be given again is a way to all the money.
-    function test_a_role_is_given_once_and_the_power_to_do_so_is_gone() public {
-        IWired[2] memory wired = _fresh();
-        for (uint256 i = 0; i < 2; ++i) {
-            eq("nobody yet", wired[i].rewards(), address(0));
-            eq("deployer", wired[i].deployer(), address(this));
-            _emits(address(wired[i]));
-            emit IWired.RolesWired(alice);
-            wired[i].wire(alice);
-            eq("wired", wired[i].rewards(), alice);
-            eq("dead", wired[i].deployer(), address(0));
-            _refuses(IWired.NotDeployer.selector, abi.encode(address(this)));
-            wired[i].wire(bob);
-        }
+    function test_roles_are_given_once_and_the_power_to_do_so_is_gone() public {
+        IChannels fresh = _freshChannels();
+        eq("nobody yet", fresh.rewards(), address(0));
+        eq("deployer", fresh.deployer(), address(this));
+        _emits(address(fresh));
+        emit IPaymentChannels.RolesWired(alice);
+        fresh.wire(alice);
+        eq("rewards", fresh.rewards(), alice);
+        eq("dead", fresh.deployer(), address(0));
+        _refuses(IWired.NotDeployer.selector, abi.encode(address(this)));
+        fresh.wire(bob);
+    }
+
+    function test_both_roles_of_the_stakes_are_given_together_and_once() public {
+        IStaking fresh = _freshStaking();
+        _emits(address(fresh));
+        emit INodeStaking.RolesWired(alice, bob);
+        fresh.wire(alice, bob);
+        eq("rewards", fresh.rewards(), alice);
+        eq("disputes", fresh.disputes(), bob);
+        eq("dead", fresh.deployer(), address(0));
+        _refuses(IWired.NotDeployer.selector, abi.encode(address(this)));
+        fresh.wire(alice, alice);
+    }
+
+    /// @dev F: a deposit that is there before the roles are would depend on who gives them.
+    function test_no_channel_opens_before_the_roles_are_given() public {
+        IChannels fresh = _freshChannels();
+        vm.startPrank(payer);
+        token.approve(address(fresh), DEPOSIT);
+        vm.expectRevert();
+        fresh.open(_config(1), DEPOSIT);
+        vm.stopPrank();
+        fresh.wire(address(rewards));
+        vm.prank(payer);
+        fresh.open(_config(1), DEPOSIT);
     }
 
     function test_a_stranger_gives_no_role() public {
-        IWired[2] memory wired = _fresh();
-        for (uint256 i = 0; i < 2; ++i) {
-            _refuses(IWired.NotDeployer.selector, abi.encode(stranger));
-            vm.prank(stranger);
-            wired[i].wire(stranger);
-        }
+        (IStaking freshStaking, IChannels freshChannels) = (_freshStaking(), _freshChannels());
+        vm.startPrank(stranger);
+        _refuses(IWired.NotDeployer.selector, abi.encode(stranger));
+        freshChannels.wire(stranger);
+        _refuses(IWired.NotDeployer.selector, abi.encode(stranger));
+        freshStaking.wire(stranger, stranger);
     }
 
     function test_zero_is_no_role() public {
-        IWired[2] memory wired = _fresh();
-        for (uint256 i = 0; i < 2; ++i) {
-            _refuses(IWired.ZeroRewards.selector);
-            wired[i].wire(address(0));
-            eq("the power is kept", wired[i].deployer(), address(this));
-        }
+        (IStaking freshStaking, IChannels freshChannels) = (_freshStaking(), _freshChannels());
+        _refuses(IWired.ZeroRole.selector);
+        freshChannels.wire(address(0));
+        _refuses(IWired.ZeroRole.selector);
+        freshStaking.wire(address(0), bob);
+        _refuses(IWired.ZeroRole.selector);
+        freshStaking.wire(alice, address(0));
+        eq("the power is kept", freshStaking.deployer(), address(this));
+        eq("the power is kept", freshChannels.deployer(), address(this));
     }
 
     function test_nobody_who_got_a_role_can_pass_it_on() public {
-        address[4] memory all = [address(rewards), address(this), governor, node];
+        address[6] memory all = [address(rewards), address(this), governor, guardian, disputes, node];
         for (uint256 i = 0; i < all.length; ++i) {
+            vm.startPrank(all[i]);
             _refuses(IWired.NotDeployer.selector, abi.encode(all[i]));
-            vm.prank(all[i]);
             channels.wire(all[i]);
             _refuses(IWired.NotDeployer.selector, abi.encode(all[i]));
-            vm.prank(all[i]);
-            staking.wire(all[i]);
+            staking.wire(all[i], all[i]);
+            vm.stopPrank();
         }
     }
 
     function test_rewards_without_a_protocol_treasury_cannot_be_deployed() public {
-        bytes memory arguments = abi.encode(token, params, channels, staking, datanets, address(0));
+        bytes memory arguments = abi.encode(token, params, channels, staking, datanets, guardian, address(0));
         bytes memory code = abi.encodePacked(vm.getCode("AttributionRewards.sol:AttributionRewards"), arguments);
         bytes4 reason;
         assembly ("memory-safe") {
