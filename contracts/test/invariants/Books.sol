@@ -4,28 +4,27 @@ pragma solidity 0.8.37;
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
 import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {IPaymentChannels} from "../../src/interfaces/IPaymentChannels.sol";
-import {ChannelConfig, ClaimRecord, Payout} from "../../src/interfaces/Types.sol";
+import {ChannelConfig, ClaimRecord, NOBODY, Payout} from "../../src/interfaces/Types.sol";
+import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
-import {World} from "../support/World.sol";
 
 /// @notice What was done, kept beside the contracts and summed without them; and the equations that both must satisfy.
-abstract contract Books is World {
+abstract contract Books is Receipts {
     uint256 internal constant NODES = 3;
     uint256 internal constant PAYERS = 2;
-    uint256 internal constant ACCOUNTS = 12;
+    uint256 internal constant ACCOUNTS = 13;
 
+    /// @dev `book` is the encoded {Book} as the claim left it.
     struct Claim {
-        bytes record;
-        Payout[] payouts;
+        bytes book;
         IAttributionRewards.State state;
-        uint256 readyAt;
     }
 
     uint256 private _supply;
     ChannelConfig[] internal configs;
     bytes32[] internal adapterIds;
     Claim[] internal claims;
-    mapping(bytes32 id => uint128) internal claimedOf;
+    mapping(bytes32 id => mapping(bytes32 adapterId => uint128)) internal claimedIn;
     mapping(address node => uint64) internal numClaims;
     mapping(address at => uint256) internal donated;
     mapping(address payer => uint256) internal spent;
@@ -38,6 +37,7 @@ abstract contract Books is World {
     uint256 internal paidOut;
     uint256 internal bondedIn;
     uint256 internal stakeOut;
+    uint256 internal slashed;
     uint256 internal rewardsOut;
     uint256 internal bondsIn;
     uint256 internal bondsOut;
@@ -64,11 +64,12 @@ abstract contract Books is World {
     function _accountOf(uint256 a) internal view returns (address) {
         address[ACCOUNTS] memory all = [
             node, _nodeOf(1), _nodeOf(2), payer, _payerOf(1), treasury, maker, curator, firstTreasury, secondTreasury,
-            alice, bob
+            alice, bob, NOBODY
         ];
         return all[a % ACCOUNTS];
     }
 
+    // ---- Σ over lanes of laneClaimed = claimed, each channel; and
     // ---- Σ open + Σ topUp = Σ refunded + Σ withdrawn + Σ (deposit − claimed) + Σ gross live + Σ gross released ----
 
     function checkChannels() external view {
@@ -97,7 +98,13 @@ abstract contract Books is World {
             bytes32 id = channels.channelId(configs[i]);
             (uint128 deposit, uint128 claimed) = channels.channelOf(id);
             yes("claimed is within the deposit", claimed <= deposit);
-            eq("claimed is what vouchers covered", claimed, claimedOf[id]);
+            uint256 lanes = 0;
+            for (uint256 a = 0; a < adapterIds.length; ++a) {
+                uint128 lane = channels.laneClaimed(id, adapterIds[a]);
+                eq("a lane is what its vouchers covered", lane, claimedIn[id][adapterIds[a]]);
+                lanes += lane;
+            }
+            eq("all lanes together", lanes, claimed);
         }
     }
 
@@ -125,9 +132,10 @@ abstract contract Books is World {
         eq("paid out", totals.paidOut, paidOut);
         eq("notified", staking.totals().notified, totals.notified);
         eq("held", token.balanceOf(address(rewards)), balances + donated[address(rewards)]);
+        eq("nobody has anything", rewards.balanceOf(NOBODY), 0);
     }
 
-    // ---- Σ bonded in + Σ notified = bonded + unbonding + withdrawn + rewards paid + rewards accrued + dust ----
+    // ---- Σ bonded in + Σ notified = bonded + unbonding + withdrawn + slashed + rewards paid + rewards accrued + dust ----
 
     function checkStaking() external view {
         (uint256 bonded, uint256 unbonding, uint256 accrued) = _stakes();
@@ -137,7 +145,9 @@ abstract contract Books is World {
         eq("bonded in", totals.bondedIn, bondedIn);
         eq("withdrawn", totals.withdrawn, stakeOut);
         eq("rewards paid", totals.rewardsPaid, rewardsOut);
-        eq("what was bonded is somewhere", bondedIn, bonded + unbonding + stakeOut);
+        eq("slashed", totals.slashed, slashed);
+        eq("what was slashed is with Disputes", token.balanceOf(disputes), slashed);
+        eq("what was bonded is somewhere", bondedIn, bonded + unbonding + stakeOut + slashed);
         uint256 dust = totals.notified - rewardsOut - accrued;
         yes("dust is what could not be divided yet", dust * 1e18 >= staking.accRemainder());
         yes("and less than a wei a node", dust * 1e18 < staking.accRemainder() + NODES * 1e18);
@@ -159,13 +169,17 @@ abstract contract Books is World {
         eq("supply", token.totalSupply(), _supply);
     }
 
+    function _bookOf(Claim storage claim) internal view returns (Book memory) {
+        return abi.decode(claim.book, (Book));
+    }
+
     function _recordOf(Claim storage claim) internal view returns (ClaimRecord memory) {
-        return abi.decode(claim.record, (ClaimRecord));
+        return _bookOf(claim).record;
     }
 
     // ---- sums ----
 
-    function _isLive(Claim storage claim) private view returns (bool) {
+    function _isLive(Claim storage claim) internal view returns (bool) {
         return claim.state == IAttributionRewards.State.None || claim.state == IAttributionRewards.State.Proposed;
     }
 

@@ -39,6 +39,12 @@ contract ConservationTest is Checks {
         _handler.checkSupply();
     }
 
+    /// @dev Liveness: whatever was done, no claim, deposit, stake, balance or bond is stuck.
+    function afterInvariant() external {
+        _handler.leave();
+        this.invariant_every_wei_is_where_the_books_say();
+    }
+
     /// @dev An invariant that holds because nothing happens proves nothing.
     function test_every_action_is_reached() external {
         bytes4[] memory actions = _actions();
@@ -55,18 +61,21 @@ contract ConservationTest is Checks {
                 }
             }
         }
-        string[22] memory names = [
+        string[27] memory names = [
             "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
             "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake", "claimStakerRewards",
-            "register", "retire", "reclaimBond", "wait", "donate", "steal"
+            "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "pause",
+            "slash", "hold"
         ];
         for (uint256 i = 0; i < names.length; ++i) yes(names[i], _handler.numCalls(names[i]) > 0);
+        this.invariant_every_wei_is_where_the_books_say();
+        _handler.leave();
         this.invariant_every_wei_is_where_the_books_say();
     }
 
     /// @dev What moves money along stands twice, so that it is not rare.
     function _actions() private pure returns (bytes4[] memory actions) {
-        bytes4[26] memory all = [
+        bytes4[31] memory all = [
             Handler.open.selector,
             Handler.open.selector,
             Handler.topUp.selector,
@@ -79,6 +88,11 @@ contract ConservationTest is Checks {
             Handler.propose.selector,
             Handler.finalize.selector,
             Handler.finalizeLate.selector,
+            Handler.draw.selector,
+            Handler.pause.selector,
+            Handler.slash.selector,
+            Handler.hold.selector,
+            Handler.wait.selector,
             Handler.withdraw.selector,
             Handler.withdrawFor.selector,
             Handler.bond.selector,

@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
 import {UnbondRequest} from "../../src/interfaces/INodeStaking.sol";
-import {ChannelConfig, ClaimFor, ClaimRecord, EpochClaim, Item, Part, Payout, PPM} from "../../src/interfaces/Types.sol";
+import {ChannelConfig, ClaimFor, ClaimRecord, EpochClaim, Item, Opening, Payout, PPM, Share} from "../../src/interfaces/Types.sol";
 import {vm} from "../support/Vm.sol";
 import {Books} from "./Books.sol";
 
@@ -18,7 +18,7 @@ contract Handler is Books {
     // ---- payers ----
 
     function open(uint256 who, uint256 amount, uint64 delay) external {
-        if (configs.length == 12) return;
+        if (configs.length == 12 || _isPaused()) return;
         ChannelConfig memory config = _config(configs.length);
         (config.payer, config.node) = (_payerOf(who), _nodeOf(who / PAYERS));
         config.withdrawDelay = uint64(within(delay, windows().withdrawDelayMin, 4 days));
@@ -31,6 +31,7 @@ contract Handler is Books {
         ChannelConfig memory config = configs[which % configs.length];
         (uint128 deposit,) = channels.channelOf(channels.channelId(config));
         bool isClosed = deposit == 0;
+        if (isClosed && _isPaused()) return;
         _pay(config, within(amount, isClosed ? MIN_DEPOSIT : 1, DEPOSIT), isClosed);
     }
 
@@ -93,76 +94,134 @@ contract Handler is Books {
     function claim(uint256 who, uint256 seed) external {
         address by = _nodeOf(who);
         if (configs.length == 0 || claims.length == 24 || staking.bondedOf(by) < MIN_STAKE) return;
-        Item[] memory items = new Item[](within(seed, 1, 4));
-        for (uint256 i = 0; i < items.length; ++i) items[i] = _itemOf(uint256(keccak256(abi.encode(seed, i))));
-        _claimBy(by, items);
+        Book memory book;
+        (book.adapters, book.items, book.counts) = _itemsOf(by, seed);
+        uint256 gross = _grossOf(book);
+        if (gross > 0) _claimBy(by, book, gross);
     }
 
-    /// @dev Any channel, anybody's; half of them by the book, the others wrong in one way or another.
-    function _itemOf(uint256 seed) private view returns (Item memory item) {
-        ChannelConfig memory config = configs[seed % configs.length];
-        (uint128 deposit, uint128 from) = channels.channelOf(channels.channelId(config));
-        uint128 amount = uint128(within(seed >> 8, 1, deposit - from + 1));
-        item = _item(config, from, from + amount, 0);
-        item.parts = _partsOf(amount, seed >> 16);
-        uint256 fault = (seed >> 128) % 10;
+    /// @dev One to four lanes of one to four adapters, of anybody's channels; half of them by the book, the others wrong in
+    /// one way or another. `counts` says which should count.
+    function _itemsOf(address by, uint256 seed)
+        private
+        view
+        returns (bytes32[] memory adapters, Item[] memory items, bool[] memory counts)
+    {
+        adapters = _claimable();
+        items = new Item[](within(seed, 1, adapters.length < 4 ? adapters.length : 4));
+        counts = new bool[](items.length);
+        uint256 adapter = (seed >> 8) % (adapters.length - items.length + 1);
+        for (uint16 i = 0; i < items.length; ++i) {
+            uint256 random = uint256(keccak256(abi.encode(seed, i)));
+            ChannelConfig memory config = configs[random % configs.length];
+            bool isSound;
+            (items[i], isSound) = _itemOf(config, uint16(adapter) + i, random);
+            counts[i] = isSound && config.node == by && items[i].to - items[i].from <= _leftFor(items, counts, i);
+        }
+    }
+
+    function _itemOf(ChannelConfig memory config, uint16 adapter, uint256 random)
+        private
+        view
+        returns (Item memory item, bool isSound)
+    {
+        uint128 from = claimedIn[channels.channelId(config)][adapterIds[adapter]];
+        uint128 amount = uint128(within(random >> 8, 1, random % 3 == 0 ? _left(config) + 1 : _left(config) / 3 + 1));
+        item = _lane(config, adapterIds[adapter], adapter, from, from + amount);
+        uint256 fault = (random >> 128) % 8;
         if (fault == 0) item.from += 1;
         if (fault == 1) item.maxClaimable = item.to - 1;
-        if (fault == 2) item.signature = _voucher(config, item.to + 1);
-        if (fault == 3) item.parts[0].amount += 1;
-        if (fault == 4) item.parts[1].adapter = 0;
+        if (fault == 2) item.signature = _voucher(config, adapterIds[adapter], item.to + 1);
+        if (fault == 3) item.signature = _voucher(config, "another", item.to);
+        return (item, fault > 3);
     }
 
-    function _partsOf(uint128 amount, uint256 seed) private view returns (Part[] memory parts) {
-        parts = new Part[](2);
-        parts[0] = Part({adapter: uint16(seed % 2), amount: uint128(within(seed, 0, amount))});
-        uint256 other = within(seed >> 3, 2, _claimable().length - 1);
-        parts[1] = Part({adapter: uint16(other), amount: amount - parts[0].amount});
+    /// @dev What the items before this one leave of its channel's deposit.
+    function _leftFor(Item[] memory items, bool[] memory counts, uint256 i) private view returns (uint256 left) {
+        left = _left(items[i].config);
+        for (uint256 k = 0; k < i; ++k) {
+            if (counts[k] && items[k].config.salt == items[i].config.salt) left -= items[k].to - items[k].from;
+        }
     }
 
-    function _claimBy(address by, Item[] memory items) private counted("claim") {
-        bytes32[] memory adapters = _claimable();
-        EpochClaim memory epochClaim = _epochClaim(adapters, items);
+    function _grossOf(Book memory book) private pure returns (uint256 gross) {
+        for (uint256 i = 0; i < book.items.length; ++i) {
+            if (book.counts[i]) gross += book.items[i].to - book.items[i].from;
+        }
+    }
+
+    function _claimBy(address by, Book memory book, uint256 gross) private counted("claim") {
+        EpochClaim memory epochClaim = _epochClaim(book.adapters, book.items);
         (epochClaim.node, epochClaim.seq) = (by, channels.nextSeq(by));
         vm.recordLogs();
         vm.prank(by);
-        channels.claim(epochClaim, adapters, items, "");
-        ClaimRecord memory record = _lastRecord();
+        channels.claim(epochClaim, book.adapters, book.items, "");
+        book.record = _lastRecord();
+        eq("which items count", book.record.gross, gross);
+        eq("items", book.record.itemsRoot, _itemsRootOf(book));
         ++numClaims[by];
-        claims.push().record = abi.encode(record);
-        for (uint256 i = 0; i < items.length; ++i) {
-            bool isSkipped = record.skipped >> i & 1 == 1;
-            if (isSkipped) ++numCalls["skip"];
-            else claimedOf[channels.channelId(items[i].config)] = items[i].to;
+        for (uint256 i = 0; i < book.items.length; ++i) {
+            Item memory item = book.items[i];
+            if (book.counts[i]) claimedIn[channels.channelId(item.config)][adapterIds[item.adapter]] = item.to;
+            else ++numCalls["skip"];
         }
+        _fill(book, 2);
+        claims.push().book = abi.encode(book);
+    }
+
+    /// @dev Two accounts in each Datanet, account 0 now and then; every fourth receipt is not countersigned.
+    function _sharesOf(uint256 r, bytes32[] memory ids) internal view override returns (Share[] memory shares) {
+        shares = new Share[](2 * ids.length);
+        for (uint256 d = 0; d < ids.length; ++d) {
+            uint256 random = uint256(keccak256(abi.encode(r, ids[d], claims.length)));
+            uint32 ppm = uint32(within(random, 0, PPM));
+            shares[2 * d] = Share(ids[d], random % 3 == 0 ? address(0) : alice, ppm);
+            shares[2 * d + 1] = Share(ids[d], bob, uint32(PPM) - ppm);
+        }
+    }
+
+    function _isCountersigned(uint256 r) internal view override returns (bool) {
+        return uint256(keccak256(abi.encode(r, claims.length))) % 4 > 0;
     }
 
     function propose(uint256 which, uint256 seed) external {
         if (claims.length == 0) return;
         Claim storage it = claims[which % claims.length];
-        bool isOver = block.timestamp > _recordOf(it).claimedAt + windows().propose;
+        bool isOver = rewards.activeSince(_recordOf(it).claimedAt) > windows().propose;
         if (it.state == IAttributionRewards.State.None && !isOver) _proposeFor(it, seed);
     }
 
-    /// @dev A pot in four is left out; the others go to one to three accounts, account 0 among them.
+    /// @dev A pot in four is left out.
     function _proposeFor(Claim storage it, uint256 seed) private counted("propose") {
-        ClaimRecord memory record = _recordOf(it);
-        for (uint16 pot = 0; pot < record.pots.length; ++pot) {
-            uint256 random = uint256(keccak256(abi.encode(seed, pot)));
-            uint256 whole = PPM * record.pots[pot].gross;
-            if (random % 4 == 0) continue;
-            uint256 part = within(random >> 8, 1, whole - 1);
-            if (random % 4 == 1) it.payouts.push(_payout(pot, address(0), part));
-            else part = 0;
-            uint256 other = within(random >> 16, 1, whole - part - 1);
-            it.payouts.push(_payout(pot, alice, other));
-            it.payouts.push(_payout(pot, bob, whole - part - other));
+        Book memory book = _bookOf(it);
+        Payout[] memory all = book.payouts;
+        book.payouts = new Payout[](0);
+        for (uint256 i = 0; i < all.length; ++i) {
+            if (uint256(keccak256(abi.encode(seed, all[i].pot))) % 4 > 0) _add(book, all[i].pot, all[i].account, all[i].weight);
         }
-        bytes32 root = it.payouts.length == 0 ? bytes32(0) : bytes32("root");
-        vm.prank(record.node);
-        rewards.propose(record, root, uint32(it.payouts.length), it.payouts, "");
-        it.state = IAttributionRewards.State.Proposed;
-        it.readyAt = block.timestamp + windows().window;
+        bytes32 root = _rootOf(book);
+        vm.prank(book.record.node);
+        rewards.propose(book.record, root, book.payouts);
+        (it.book, it.state) = (abi.encode(book), IAttributionRewards.State.Proposed);
+    }
+
+    function draw(uint256 which, bytes32 seed) external {
+        if (claims.length == 0) return;
+        Claim storage it = claims[which % claims.length];
+        if (it.state == IAttributionRewards.State.Proposed) _drawFor(_recordOf(it), seed);
+    }
+
+    /// @dev A draw that stands is made to lapse, as long as the node's share covers it.
+    function _drawFor(ClaimRecord memory record, bytes32 seed) private counted("draw") {
+        _awake();
+        IAttributionRewards.Proposal memory proposal = rewards.proposalOf(record.node, record.seq);
+        if (block.timestamp < proposal.readyAt) vm.warp(proposal.readyAt);
+        if (proposal.drawBlock != 0) {
+            if (proposal.redraws == proposal.redrawsMax) return;
+            vm.roll(vm.getBlockNumber() + 258);
+            ++numCalls["redraw"];
+        }
+        _draw(record, seed == 0 ? bytes32("seed") : seed);
     }
 
     function finalize(uint256 which) external {
@@ -171,23 +230,73 @@ contract Handler is Books {
         if (it.state == IAttributionRewards.State.Proposed) _finalizeOf(it);
     }
 
-    function _finalizeOf(Claim storage it) private counted("finalize") {
-        if (block.timestamp < it.readyAt) vm.warp(it.readyAt);
-        rewards.finalize(_recordOf(it), it.payouts);
+    function _finalizeOf(Claim storage it) private {
+        Book memory book = _bookOf(it);
+        IAttributionRewards.Proposal memory proposal = rewards.proposalOf(book.record.node, book.record.seq);
+        bool isDrawn = proposal.drawBlock != 0 && vm.getBlockNumber() <= proposal.drawBlock + 256;
+        if (!isDrawn && proposal.drawBlock != 0 && proposal.redraws == proposal.redrawsMax) return;
+        if (!isDrawn) _drawFor(book.record, keccak256(abi.encode(proposal.readyAt)));
+        _awake();
+        _show(it, book);
+    }
+
+    function _show(Claim storage it, Book memory book) private counted("finalize") {
+        bytes32 seed = blockhash(rewards.proposalOf(book.record.node, book.record.seq).drawBlock);
+        (Opening[] memory openings, uint256 missing) = _openings(book, seed);
+        eq("an honest list is always shown", missing, 0);
+        rewards.finalize(book.record, book.payouts, openings);
         it.state = IAttributionRewards.State.Finalized;
     }
 
     function finalizeLate(uint256 which) external {
         if (claims.length == 0) return;
         Claim storage it = claims[which % claims.length];
-        if (it.state == IAttributionRewards.State.None) _finalizeLateOf(it);
+        if (_isLive(it)) _finalizeLateOf(it);
     }
 
     function _finalizeLateOf(Claim storage it) private counted("finalizeLate") {
-        uint256 deadline = _recordOf(it).claimedAt + windows().propose;
-        if (block.timestamp <= deadline) vm.warp(deadline + 1);
-        rewards.finalizeLate(_recordOf(it));
+        ClaimRecord memory record = _recordOf(it);
+        _awake();
+        bool isProposed = it.state == IAttributionRewards.State.Proposed;
+        uint256 start = isProposed ? rewards.proposalOf(record.node, record.seq).readyAt : record.claimedAt;
+        if (block.timestamp < start) vm.warp(start);
+        uint256 active = rewards.activeSince(uint64(start));
+        if (active <= windows().propose) vm.warp(block.timestamp + windows().propose + 1 - active);
+        vm.prank(stranger);
+        rewards.finalizeLate(record);
         it.state = IAttributionRewards.State.FinalizedLate;
+    }
+
+    // ---- the guardian and Disputes ----
+
+    function pause(uint256 duration) external {
+        (, uint64 until,) = rewards.latestPause();
+        if (until == 0 || block.timestamp >= until + windows().pauseGap) _pause(uint64(within(duration, 1, 7 days)));
+    }
+
+    function _pause(uint64 duration) private counted("pause") {
+        vm.prank(guardian);
+        rewards.pause(duration);
+    }
+
+    function _isPaused() private view returns (bool) {
+        (, uint64 until,) = rewards.latestPause();
+        return block.timestamp < until;
+    }
+
+    function _awake() private {
+        (, uint64 until,) = rewards.latestPause();
+        if (block.timestamp < until) vm.warp(until);
+    }
+
+    function slash(uint256 who, uint256 amount) external counted("slash") {
+        vm.prank(disputes);
+        slashed += staking.slash(_nodeOf(who), uint128(within(amount, 0, MIN_STAKE)));
+    }
+
+    function hold(uint256 who, uint256 time) external counted("hold") {
+        vm.prank(disputes);
+        staking.hold(_nodeOf(who), uint64(block.timestamp + within(time, 0, 16 days)));
     }
 
     // ---- who was credited ----
@@ -251,6 +360,7 @@ contract Handler is Books {
 
     function _withdrawStake(address who, UnbondRequest[] memory requests) private counted("withdrawStake") {
         if (block.timestamp < requests[0].readyAt) vm.warp(requests[0].readyAt);
+        if (block.timestamp < staking.heldUntil(who)) vm.warp(staking.heldUntil(who));
         for (uint256 i = 0; i < requests.length; ++i) {
             if (requests[i].readyAt <= block.timestamp) stakeOut += requests[i].amount;
         }
@@ -320,12 +430,10 @@ contract Handler is Books {
     function _finalizeAgain(uint256 which) private {
         if (claims.length == 0) return;
         Claim storage it = claims[which % claims.length];
-        if (it.state == IAttributionRewards.State.Finalized) {
-            try rewards.finalize(_recordOf(it), it.payouts) {} catch {}
-        }
-        if (it.state != IAttributionRewards.State.None) {
-            try rewards.finalizeLate(_recordOf(it)) {} catch {}
-        }
+        if (_isLive(it)) return;
+        Book memory book = _bookOf(it);
+        try rewards.finalize(book.record, book.payouts, new Opening[](0)) {} catch {}
+        try rewards.finalizeLate(book.record) {} catch {}
     }
 
     /// @dev Stake that is not ripe, and rewards that are paid already.
@@ -409,6 +517,7 @@ contract Handler is Books {
 
     function wait(uint256 time) external counted("wait") {
         vm.warp(block.timestamp + within(time, 1, 12 hours));
+        vm.roll(vm.getBlockNumber() + within(time >> 128, 1, 100));
     }
 
     /// @dev Tokens that somebody just sends are nobody's, and disturb no sum.
@@ -417,5 +526,54 @@ contract Handler is Books {
         amount = within(amount, 0, OPEN);
         token.transfer(all[to % 4], amount);
         donated[all[to % 4]] += amount;
+    }
+
+    // ---- everything can leave ----
+
+    /// @notice Close every claim, empty every channel, every stake, every balance and every bond, each by whoever can. What
+    /// is left in the contracts is what was given to them, and fractions of a wei.
+    function leave() external {
+        for (uint256 i = 0; i < claims.length; ++i) if (_isLive(claims[i])) _finalizeLateOf(claims[i]);
+        for (uint256 i = 0; i < configs.length; ++i) _emptyChannel(configs[i]);
+        for (uint256 n = 0; n < NODES; ++n) _emptyStake(_nodeOf(n));
+        for (uint256 a = 0; a < ACCOUNTS; ++a) _emptyBalance(_accountOf(a));
+        for (uint256 i = 1; i < adapterIds.length; ++i) _emptyBond(i);
+        eq("channels", token.balanceOf(address(channels)), donated[address(channels)]);
+        eq("rewards", token.balanceOf(address(rewards)), donated[address(rewards)]);
+        eq("bonds", token.balanceOf(address(models)), donated[address(models)]);
+        uint256 dust = token.balanceOf(address(staking)) - donated[address(staking)];
+        yes("stakes", dust * 1e18 < staking.accRemainder() + NODES * 1e18);
+    }
+
+    function _emptyChannel(ChannelConfig memory config) private {
+        (uint128 pending,) = channels.withdrawalOf(channels.channelId(config));
+        if (pending > 0) vm.warp(block.timestamp + config.withdrawDelay + windows().withdrawPeriod + 1);
+        if (_left(config) == 0) return;
+        _start(config, type(uint128).max);
+        vm.warp(block.timestamp + config.withdrawDelay);
+        _finish(config);
+    }
+
+    function _emptyStake(address who) private {
+        vm.warp(block.timestamp + windows().unbonding);
+        UnbondRequest[] memory requests = staking.unbondRequests(who);
+        if (requests.length > 0) _withdrawStake(who, requests);
+        uint128 bonded = staking.bondedOf(who);
+        if (bonded > 0) {
+            _unbond(who, bonded, 0);
+            _withdrawStake(who, staking.unbondRequests(who));
+        }
+        (,,, uint128 accrued) = staking.nodeOf(who);
+        if (accrued > 0) _claimStakerRewards(who, accrued);
+    }
+
+    function _emptyBalance(address account) private {
+        uint128 balance = rewards.balanceOf(account);
+        if (balance > 0) _withdrawTo(account, balance);
+    }
+
+    function _emptyBond(uint256 which) private {
+        this.retire(which);
+        this.reclaimBond(which);
     }
 }

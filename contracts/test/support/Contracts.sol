@@ -7,18 +7,16 @@ import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
 import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
 import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
+import {IPause} from "../../src/interfaces/IPause.sol";
 import {IPaymentChannels} from "../../src/interfaces/IPaymentChannels.sol";
 
 // What the contracts offer besides their interfaces. Tests deploy compiled code and never import a contract, so the code
 // under test is compiled as it is shipped, and the tests themselves quickly.
 
 interface IWired {
-    event RolesWired(address rewards);
-
     error NotDeployer(address caller);
-    error ZeroRewards();
+    error ZeroRole();
 
-    function wire(address rewards) external;
     function rewards() external view returns (address);
     function deployer() external view returns (address);
 }
@@ -31,6 +29,9 @@ interface IToken is IERC20, IERC20Permit, IVotes {
 interface IStaking is INodeStaking, IWired {
     function accPerShare() external view returns (uint256);
     function accRemainder() external view returns (uint256);
+    function disputes() external view returns (address);
 }
+
+interface IRewards is IAttributionRewards, IPause {}
 
 interface IChannels is IPaymentChannels, IWired {}

@@ -23,6 +23,9 @@ interface Vm {
     function startPrank(address caller) external;
     function stopPrank() external;
     function warp(uint256 timestamp) external;
+    function roll(uint256 number) external;
+    function getBlockNumber() external view returns (uint256);
+    function setBlockhash(uint256 number, bytes32 hash) external;
     function chainId(uint256 id) external;
     function deployCode(string calldata path, bytes calldata arguments) external returns (address);
     function getCode(string calldata path) external view returns (bytes memory);
@@ -43,6 +46,8 @@ interface Vm {
     function readFile(string calldata path) external view returns (string memory);
     function writeFile(string calldata path, string calldata text) external;
     function toString(uint256 value) external pure returns (string memory);
+    function toString(address value) external pure returns (string memory);
+    function toString(bytes32 value) external pure returns (string memory);
     function keyExistsJson(string calldata json, string calldata key) external view returns (bool);
     function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function parseJsonBool(string calldata json, string calldata key) external pure returns (bool);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
 import {IDatanetRegistry} from "../../src/interfaces/IDatanetRegistry.sol";
 import {IModelRegistry} from "../../src/interfaces/IModelRegistry.sol";
 import {Bounds, IParams, Values, Windows} from "../../src/interfaces/IParams.sol";
-import {ChannelConfig, ClaimRecord, EpochClaim, Item, Part, Payout, PPM} from "../../src/interfaces/Types.sol";
-import {IChannels, IStaking, IToken} from "./Contracts.sol";
+import {ChannelConfig, ClaimRecord, EpochClaim, Item, Payout, PPM} from "../../src/interfaces/Types.sol";
+import {IChannels, IRewards, IStaking, IToken} from "./Contracts.sol";
 import {Checks, vm, Vm} from "./Vm.sol";
 
 /// @notice A small network: one node, one payer, two Datanets, three adapters.
@@ -38,6 +37,8 @@ abstract contract World is Checks {
     address internal authorizer = vm.addr(AUTHORIZER_KEY);
     address internal stranger = vm.addr(STRANGER_KEY);
     address internal governor = address(0x60);
+    address internal guardian = address(0x61);
+    address internal disputes = address(0x62); // plays Disputes
     address internal treasury = address(0x71);
     address internal maker = address(0x81);
     address internal curator = address(0x91);
@@ -52,7 +53,7 @@ abstract contract World is Checks {
     IDatanetRegistry internal datanets;
     IModelRegistry internal models;
     IChannels internal channels;
-    IAttributionRewards internal rewards;
+    IRewards internal rewards;
     bytes32 internal first;
     bytes32 internal second;
     // Ids in ascending order.
@@ -68,7 +69,7 @@ abstract contract World is Checks {
         _fund(payer);
         vm.startPrank(node);
         staking.bond(STAKE);
-        staking.setSigner(signer);
+        staking.setSigner(signer, uint64(block.timestamp), _consent(SIGNER_KEY, node, uint64(block.timestamp)));
         vm.stopPrank();
     }
 
@@ -79,10 +80,10 @@ abstract contract World is Checks {
         datanets = IDatanetRegistry(_new("DatanetRegistry", ""));
         models = IModelRegistry(_new("ModelRegistry", abi.encode(token, params, datanets)));
         channels = IChannels(_new("PaymentChannels", abi.encode(token, params, staking, models, datanets)));
-        rewards = IAttributionRewards(
-            _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, treasury))
+        rewards = IRewards(
+            _new("AttributionRewards", abi.encode(token, params, channels, staking, datanets, guardian, treasury))
         );
-        staking.wire(address(rewards));
+        staking.wire(address(rewards), disputes);
         channels.wire(address(rewards));
     }
 
@@ -134,11 +135,14 @@ abstract contract World is Checks {
             protocolPpm: 50_000,
             stakersPpm: 50_000,
             dataPpm: 200_000,
-            algoId: 1,
             minStake: MIN_STAKE,
             minDeposit: MIN_DEPOSIT,
             adapterBond: BOND,
-            creditTokensMax: 32
+            draws: 4,
+            algoId: 1,
+            creditTokensMax: 32,
+            leastContext: 2_048,
+            guidePrice: OPEN / 1_000
         });
     }
 
@@ -146,9 +150,12 @@ abstract contract World is Checks {
         return Bounds({
             protocolPpmMax: 100_000,
             stakersPpmMax: 100_000,
-            dataPpmMax: 400_000,
-            royaltyPpmMax: 300_000,
+            dataPpmMin: 100_000,
+            dataPpmMax: 300_000,
+            royaltyPpmMax: 200_000,
             creditTokensMax: 1_024,
+            leastContextMax: 1_000_000,
+            guidePriceMax: OPEN,
             minStakeMin: 1,
             minStakeMax: 100_000 * OPEN,
             minDepositMin: 1,
@@ -162,9 +169,12 @@ abstract contract World is Checks {
         return Windows({
             epoch: 1 days,
             propose: 3 days,
-            window: 3 days,
-            response: 1 days,
+            window: 1 hours,
+            redrawBlocks: 256,
+            contest: 2 days,
+            judge: 14 days,
             pauseMax: 7 days,
+            pauseGap: 30 days,
             unbonding: 16 days,
             withdrawDelayMin: 1 days,
             withdrawDelayMax: 30 days,
@@ -235,8 +245,13 @@ abstract contract World is Checks {
 
     function _typed(string memory name, address at, bytes32 structHash) internal view returns (bytes32) {
         bytes32 kind = keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
-        bytes32 domain = keccak256(abi.encode(kind, keccak256(bytes(name)), keccak256("1"), block.chainid, at));
+        bytes32 domain = keccak256(abi.encode(kind, keccak256(bytes(name)), keccak256(_version(name)), block.chainid, at));
         return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
+
+    /// @dev The token has a version of its own, as wallets know it.
+    function _version(string memory name) private pure returns (bytes memory) {
+        return keccak256(bytes(name)) == keccak256("OpenLedger") ? bytes("1") : bytes("2");
     }
 
     function _payments(bytes32 structHash) internal view returns (bytes32) {
@@ -247,9 +262,23 @@ abstract contract World is Checks {
         return _typed("OpenLedgerRewards", address(rewards), structHash);
     }
 
-    function _voucher(ChannelConfig memory config, uint128 max) internal view returns (bytes memory) {
-        bytes32 kind = keccak256("Voucher(bytes32 channelId,uint128 maxClaimable)");
-        return _sign(AUTHORIZER_KEY, _payments(keccak256(abi.encode(kind, channels.channelId(config), max))));
+    function _voucher(ChannelConfig memory config, bytes32 adapterId, uint128 max) internal view returns (bytes memory) {
+        return _voucherBy(AUTHORIZER_KEY, config, adapterId, max);
+    }
+
+    function _voucherBy(uint256 key, ChannelConfig memory config, bytes32 adapterId, uint128 max)
+        internal
+        view
+        returns (bytes memory)
+    {
+        bytes32 kind = keccak256("Voucher(bytes32 channelId,bytes32 adapterId,uint128 maxClaimable)");
+        return _sign(key, _payments(keccak256(abi.encode(kind, channels.channelId(config), adapterId, max))));
+    }
+
+    function _consent(uint256 key, address node_, uint64 deadline) internal view returns (bytes memory) {
+        bytes32 kind = keccak256("SignerConsent(address node,uint64 deadline)");
+        bytes32 structHash = keccak256(abi.encode(kind, node_, deadline));
+        return _sign(key, _typed("OpenLedgerStaking", address(staking), structHash));
     }
 
     function _refundSignature(uint256 key, ChannelConfig memory config, uint128 amount, uint256 nonce)
@@ -262,9 +291,7 @@ abstract contract World is Checks {
     }
 
     function _epochClaimSignature(uint256 key, EpochClaim memory epochClaim) internal view returns (bytes memory) {
-        bytes32 kind = keccak256(
-            "EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash,bytes32 receiptsRoot,uint32 count)"
-        );
+        bytes32 kind = keccak256("EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash)");
         return _sign(key, _payments(keccak256(abi.encode(kind, epochClaim))));
     }
 
@@ -284,17 +311,40 @@ abstract contract World is Checks {
 
     // ---- claims ----
 
-    /// @dev One part: all of it was earned with `adapters[adapter]`.
-    function _item(ChannelConfig memory config, uint128 from, uint128 to, uint16 adapter)
+    /// @dev An item of the lane of the base model, of a claim that names it first.
+    function _item(ChannelConfig memory config, uint128 from, uint128 to) internal view returns (Item memory) {
+        return _lane(config, BASE, 0, from, to);
+    }
+
+    /// @dev An item of the lane of `adapters[adapter]`, which is `adapterId`.
+    function _lane(ChannelConfig memory config, bytes32 adapterId, uint16 adapter, uint128 from, uint128 to)
         internal
         view
         returns (Item memory)
     {
-        Part[] memory parts = new Part[](1);
-        parts[0] = Part({adapter: adapter, amount: to - from});
         return Item({
-            config: config, maxClaimable: to, signature: _voucher(config, to), from: from, to: to, parts: parts
+            config: config,
+            adapter: adapter,
+            maxClaimable: to,
+            from: from,
+            to: to,
+            signature: _voucher(config, adapterId, to)
         });
+    }
+
+    function _leaf(Item memory item, bytes32 adapterId) internal view returns (bytes32) {
+        bytes32 tag = keccak256("openledger.item-leaf/1");
+        bytes32 id = channels.channelId(item.config);
+        return keccak256(abi.encode(tag, id, adapterId, item.config.authorizer, item.from, item.to));
+    }
+
+    /// @dev Items of adapters that the claim does not name have no leaf, since the contract refuses them.
+    function _itemsHash(bytes32[] memory adapters, Item[] memory items) internal view returns (bytes32) {
+        bytes32[] memory leaves = new bytes32[](items.length);
+        for (uint256 i = 0; i < items.length; ++i) {
+            if (items[i].adapter < adapters.length) leaves[i] = _leaf(items[i], adapters[items[i].adapter]);
+        }
+        return keccak256(abi.encodePacked(leaves));
     }
 
     function _items(Item memory a) internal pure returns (Item[] memory items) {
@@ -312,9 +362,7 @@ abstract contract World is Checks {
             node: node,
             seq: channels.nextSeq(node),
             epoch: params.epochAt(uint64(block.timestamp)),
-            itemsHash: keccak256(abi.encode(adapters, items)),
-            receiptsRoot: "receipts",
-            count: uint32(items.length)
+            itemsHash: _itemsHash(adapters, items)
         });
     }
 
@@ -329,7 +377,7 @@ abstract contract World is Checks {
     /// @dev Open a channel and claim all of its deposit, earned with one adapter.
     function _claimed(bytes32 adapter) internal returns (ClaimRecord memory) {
         ChannelConfig memory config = _open(uint256(keccak256(abi.encode("channel", channels.nextSeq(node)))));
-        return _claim(_ids(adapter), _items(_item(config, 0, DEPOSIT, 0)));
+        return _claim(_ids(adapter), _items(_lane(config, adapter, 0, 0, DEPOSIT)));
     }
 
     function _lastRecord() internal returns (ClaimRecord memory) {
@@ -360,9 +408,8 @@ abstract contract World is Checks {
     }
 
     function _propose(ClaimRecord memory record, Payout[] memory payouts) internal {
-        bytes32 root = payouts.length == 0 ? bytes32(0) : bytes32("attribution");
         vm.prank(signer);
-        rewards.propose(record, root, uint32(payouts.length), payouts, "");
+        rewards.propose(record, "receipts", payouts);
     }
 
     /// @dev Propose and let the window pass.

@@ -2,14 +2,15 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards} from "../../src/interfaces/IAttributionRewards.sol";
-import {ChannelConfig, ClaimFor, ClaimRecord, Payout, PPM} from "../../src/interfaces/Types.sol";
+import {ChannelConfig, ClaimFor, ClaimRecord, Item} from "../../src/interfaces/Types.sol";
 import {IChannels, IToken} from "../support/Contracts.sol";
 import {BlockingToken, CallingToken, IHook} from "../support/OddTokens.sol";
+import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
 
 /// @notice F: whoever signs a withdrawal to an account that the token refuses could stop 255 others.
-contract BlockingTokenTest is World {
+contract BlockingTokenTest is Receipts {
     address private constant REFUSED = address(0xDEAD);
 
     function _token() internal override returns (IToken) {
@@ -34,9 +35,11 @@ contract BlockingTokenTest is World {
     }
 
     function _earn() private {
-        ClaimRecord memory record = _claimed(ONE);
-        _proposed(record, _payouts(record, payer));
-        rewards.finalize(record, _payouts(record, payer));
+        _finalize(_booked(ONE));
+    }
+
+    function _contributor() internal view override returns (address) {
+        return payer;
     }
 
     function _claimFor(address to, uint256 nonce) private view returns (ClaimFor memory) {
@@ -50,7 +53,7 @@ contract BlockingTokenTest is World {
 }
 
 /// @notice F: with so large a supply, a pot times a weight exceeds 256 bits, and the claim could never be closed.
-contract HugeSupplyTest is World {
+contract HugeSupplyTest is Receipts {
     function _token() internal override returns (IToken) {
         return IToken(address(new BlockingToken(address(this), type(uint128).max)));
     }
@@ -63,10 +66,9 @@ contract HugeSupplyTest is World {
         token.approve(address(channels), type(uint256).max);
         channels.open(config, amount);
         vm.stopPrank();
-        ClaimRecord memory record = _claim(_ids(TWO), _items(_item(config, 0, amount, 0)));
-        Payout[] memory payouts = _payouts(record, alice);
-        _proposed(record, payouts);
-        rewards.finalize(record, payouts);
+        Item[] memory items = _items(_lane(config, TWO, 0, 0, amount));
+        ClaimRecord memory record = _claim(_ids(TWO), items);
+        _finalize(_book(record, _ids(TWO), items, 3));
         uint256 pots = 0;
         for (uint256 i = 0; i < record.pots.length; ++i) pots += record.pots[i].amount;
         eq("alice", rewards.balanceOf(alice), pots);
