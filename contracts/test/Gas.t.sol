@@ -169,6 +169,7 @@ contract GasTest is Receipts {
         v.draws = 16;
         vm.prank(governor);
         params.set(v);
+        _note("set_values");
         vm.warp(block.timestamp + 2 days);
     }
 

@@ -14,8 +14,9 @@ abstract contract Books is Receipts {
     uint256 internal constant PAYERS = 2;
     uint256 internal constant ACCOUNTS = 13;
 
-    /// @dev `book` is the encoded {Book} as the claim left it.
+    /// @dev The encoded record of a claim, which each check reads, and the encoded {Book} behind it.
     struct Claim {
+        bytes record;
         bytes book;
         IAttributionRewards.State state;
     }
@@ -42,7 +43,7 @@ abstract contract Books is Receipts {
     uint256 internal bondsIn;
     uint256 internal bondsOut;
 
-    function setUp() public override {
+    function setUp() public virtual override {
         super.setUp();
         bondedIn = STAKE;
         bondsIn = 3 * BOND;
@@ -174,7 +175,7 @@ abstract contract Books is Receipts {
     }
 
     function _recordOf(Claim storage claim) internal view returns (ClaimRecord memory) {
-        return _bookOf(claim).record;
+        return abi.decode(claim.record, (ClaimRecord));
     }
 
     // ---- sums ----

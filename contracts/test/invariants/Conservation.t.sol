@@ -3,18 +3,21 @@ pragma solidity 0.8.37;
 
 import {Checks} from "../support/Vm.sol";
 import {Handler} from "./Handler.sol";
+import {BlockingHandler, CallingHandler} from "./OddHandlers.sol";
 
 struct FuzzSelector {
     address addr;
     bytes4[] selectors;
 }
 
-/// @notice Whatever is done in whatever order, to the wei. `npm run test:deep` tries eight times as much of it.
-contract ConservationTest is Checks {
-    Handler private _handler;
+/// @notice Whatever is done in whatever order, to the wei.
+abstract contract Conserved is Checks {
+    Handler internal _handler;
+
+    function _new() internal virtual returns (Handler);
 
     function setUp() public {
-        _handler = new Handler();
+        _handler = _new();
         _handler.setUp();
     }
 
@@ -45,36 +48,8 @@ contract ConservationTest is Checks {
         this.invariant_every_wei_is_where_the_books_say();
     }
 
-    /// @dev An invariant that holds because nothing happens proves nothing.
-    function test_every_action_is_reached() external {
-        bytes4[] memory actions = _actions();
-        for (uint256 i = 0; i < 3_000; ++i) {
-            bytes32 random = keccak256(abi.encode(i));
-            bytes memory call = abi.encodePacked(
-                actions[uint256(random) % actions.length],
-                abi.encode(keccak256(abi.encode(random, 1)), keccak256(abi.encode(random, 2)), uint64(i))
-            );
-            (bool success, bytes memory reason) = address(_handler).call(call);
-            if (!success) {
-                assembly ("memory-safe") {
-                    revert(add(reason, 0x20), mload(reason))
-                }
-            }
-        }
-        string[27] memory names = [
-            "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
-            "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake", "claimStakerRewards",
-            "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "pause",
-            "slash", "hold"
-        ];
-        for (uint256 i = 0; i < names.length; ++i) yes(names[i], _handler.numCalls(names[i]) > 0);
-        this.invariant_every_wei_is_where_the_books_say();
-        _handler.leave();
-        this.invariant_every_wei_is_where_the_books_say();
-    }
-
     /// @dev What moves money along stands twice, so that it is not rare.
-    function _actions() private pure returns (bytes4[] memory actions) {
+    function _actions() internal pure returns (bytes4[] memory actions) {
         bytes4[31] memory all = [
             Handler.open.selector,
             Handler.open.selector,
@@ -110,5 +85,65 @@ contract ConservationTest is Checks {
         ];
         actions = new bytes4[](all.length);
         for (uint256 i = 0; i < all.length; ++i) actions[i] = all[i];
+    }
+}
+
+/// @notice With OPEN itself. `npm run test:deep` tries eight times as much of it.
+contract ConservationTest is Conserved {
+    function _new() internal override returns (Handler) {
+        return new Handler();
+    }
+
+    /// @dev An invariant that holds because nothing happens proves nothing.
+    function test_every_action_is_reached() external {
+        bytes4[] memory actions = _actions();
+        for (uint256 i = 0; i < 3_000; ++i) {
+            bytes32 random = keccak256(abi.encode(i));
+            bytes memory call = abi.encodePacked(
+                actions[uint256(random) % actions.length],
+                abi.encode(keccak256(abi.encode(random, 1)), keccak256(abi.encode(random, 2)), uint64(i))
+            );
+            (bool success, bytes memory reason) = address(_handler).call(call);
+            if (!success) {
+                assembly ("memory-safe") {
+                    revert(add(reason, 0x20), mload(reason))
+                }
+            }
+        }
+        string[27] memory names = [
+            "open", "topUp", "startWithdraw", "finishWithdraw", "refund", "claim", "skip", "propose", "finalize",
+            "finalizeLate", "withdraw", "withdrawFor", "bond", "unbond", "withdrawStake", "claimStakerRewards",
+            "register", "retire", "reclaimBond", "wait", "donate", "steal", "draw", "redraw", "pause",
+            "slash", "hold"
+        ];
+        for (uint256 i = 0; i < names.length; ++i) yes(names[i], _handler.numCalls(names[i]) > 0);
+        this.invariant_every_wei_is_where_the_books_say();
+        _handler.leave();
+        this.invariant_every_wei_is_where_the_books_say();
+    }
+}
+
+/// forge-config: default.invariant.runs = 8
+/// forge-config: deep.invariant.runs = 32
+contract BlockingConservationTest is Conserved {
+    function _new() internal override returns (Handler) {
+        return new BlockingHandler();
+    }
+}
+
+/// forge-config: default.invariant.runs = 8
+/// forge-config: deep.invariant.runs = 32
+contract CallingConservationTest is Conserved {
+    function _new() internal override returns (Handler) {
+        return new CallingHandler();
+    }
+
+    function test_holders_try_within_payments() external {
+        uint256[2] memory all = [uint256(5), 6];
+        for (uint256 i = 0; i < 40; ++i) {
+            _handler.open(all[i % 2] + i, i * 1e18, uint64(i));
+            _handler.refund(i, i * 1e17);
+        }
+        yes("they do", _handler.numCalls("stolen within") > 0);
     }
 }

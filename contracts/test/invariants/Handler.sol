@@ -115,23 +115,23 @@ contract Handler is Books {
             uint256 random = uint256(keccak256(abi.encode(seed, i)));
             ChannelConfig memory config = configs[random % configs.length];
             bool isSound;
-            (items[i], isSound) = _itemOf(config, uint16(adapter) + i, random);
+            (items[i], isSound) = _itemOf(config, adapters[adapter + i], uint16(adapter) + i, random);
             counts[i] = isSound && config.node == by && items[i].to - items[i].from <= _leftFor(items, counts, i);
         }
     }
 
-    function _itemOf(ChannelConfig memory config, uint16 adapter, uint256 random)
+    function _itemOf(ChannelConfig memory config, bytes32 adapterId, uint16 adapter, uint256 random)
         private
         view
         returns (Item memory item, bool isSound)
     {
-        uint128 from = claimedIn[channels.channelId(config)][adapterIds[adapter]];
+        uint128 from = claimedIn[channels.channelId(config)][adapterId];
         uint128 amount = uint128(within(random >> 8, 1, random % 3 == 0 ? _left(config) + 1 : _left(config) / 3 + 1));
-        item = _lane(config, adapterIds[adapter], adapter, from, from + amount);
+        item = _lane(config, adapterId, adapter, from, from + amount);
         uint256 fault = (random >> 128) % 8;
         if (fault == 0) item.from += 1;
         if (fault == 1) item.maxClaimable = item.to - 1;
-        if (fault == 2) item.signature = _voucher(config, adapterIds[adapter], item.to + 1);
+        if (fault == 2) item.signature = _voucher(config, adapterId, item.to + 1);
         if (fault == 3) item.signature = _voucher(config, "another", item.to);
         return (item, fault > 3);
     }
@@ -162,11 +162,12 @@ contract Handler is Books {
         ++numClaims[by];
         for (uint256 i = 0; i < book.items.length; ++i) {
             Item memory item = book.items[i];
-            if (book.counts[i]) claimedIn[channels.channelId(item.config)][adapterIds[item.adapter]] = item.to;
+            if (book.counts[i]) claimedIn[channels.channelId(item.config)][book.adapters[item.adapter]] = item.to;
             else ++numCalls["skip"];
         }
         _fill(book, 2);
-        claims.push().book = abi.encode(book);
+        Claim storage it = claims.push();
+        (it.record, it.book) = (abi.encode(book.record), abi.encode(book));
     }
 
     /// @dev Two accounts in each Datanet, account 0 now and then; every fourth receipt is not countersigned.
