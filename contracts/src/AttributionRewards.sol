@@ -197,7 +197,8 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
 
     /* DRAWS: INTERNALS */
 
-    /// @dev A draw that was not shown in time is paid for, or else a node could draw until its points are all true ones.
+    /// @dev A draw that was not shown in time is paid for, or else a node could draw until its points are all true
+    /// ones.
     function _countRedraw(Proposal storage proposal) private {
         (uint64 drawBlock, uint64 lastBlock) = (proposal.drawBlock, proposal.drawBlock + _redrawBlocks);
         if (block.number <= lastBlock) revert DrawStands(drawBlock);
@@ -207,16 +208,16 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
         ++proposal.redraws;
     }
 
-    /// @dev How many draws may lapse so that one more, the last, is still covered by the node's share. {Params} guarantees
-    /// that the share covers the first.
+    /// @dev How many draws may lapse so that one more, the last, is still covered by the node's share. {Params}
+    /// guarantees that the share covers the first.
     function _redrawsMax(ClaimRecord calldata record) private pure returns (uint8) {
         uint128 fee = _lapseFee(record);
         if (fee == 0 || record.nodeShare / fee > type(uint8).max) return type(uint8).max - 1;
         return uint8(record.nodeShare / fee - 1);
     }
 
-    /// @dev With K draws a list of which the part f is false is caught with the chance p = 1 − (1 − f)^K. It gains f of all
-    /// pots and costs, at half of them for each draw that lapses, more than that for every f and K of 2 or more.
+    /// @dev With K draws a list of which the part f is false is caught with the chance p = 1 − (1 − f)^K. It gains f of
+    /// all pots and costs, at half of them for each draw that lapses, more than that for every f and K of 2 or more.
     function _lapseFee(ClaimRecord calldata record) private pure returns (uint128) {
         return record.pots.sumOf() / 2;
     }
@@ -250,7 +251,8 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
 
     /* CREDITS: INTERNALS */
 
-    /// @dev Credit the listed pots. Returns what nobody gets of them: pots that are not listed, and the part of {NOBODY}.
+    /// @dev Credit the listed pots. Returns what nobody gets of them: pots that are not listed, and the part of
+    /// {NOBODY}.
     function _creditPots(ClaimRecord calldata record, Payout[] calldata payouts) private returns (uint128 unpaid) {
         uint256 next = 0;
         for (uint256 i = 0; i < record.pots.length; ++i) {

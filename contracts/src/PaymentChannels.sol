@@ -259,8 +259,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
             revert BadWithdrawDelay(config.withdrawDelay, _withdrawDelayMin, _withdrawDelayMax);
         }
         if (amount < minDeposit) revert DepositTooSmall(amount, minDeposit);
-        // A channel that was emptied before any claim has deposit 0 and can be opened again. Its refund nonce goes on, so
-        // that no old refund signature is valid for the new deposit.
+        // A channel that was emptied before any claim has deposit 0 and can be opened again. Its refund nonce goes on,
+        // so that no old refund signature is valid for the new deposit.
         if (_channels[id].deposit != 0) revert ChannelExists(id);
         _channels[id].deposit = amount;
         _paidIn += amount;
@@ -281,8 +281,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
 
     /* CLAIMS: INTERNALS */
 
-    /// @dev Charge each item to its lane and add it to its adapter's line. Returns the root of the items' tree, in which a
-    /// skipped item has the amount 0.
+    /// @dev Charge each item to its lane and add it to its adapter's line. Returns the root of the items' tree, in
+    /// which a skipped item has the amount 0.
     function _charge(address node, bytes32 itemsHash, Item[] calldata items, Line[] memory lines)
         private
         returns (bytes32)
@@ -313,8 +313,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         return SumTree.rootOf(leaves, sums);
     }
 
-    /// @dev Charge one item, or return the first reason to skip it. Written at once: the same item again in this claim no
-    /// longer starts at what was claimed.
+    /// @dev Charge one item, or return the first reason to skip it. Written at once: the same item again in this claim
+    /// no longer starts at what was claimed.
     function _take(Item calldata item, bytes32 id, bytes32 adapterId, address node, bytes32 domain)
         private
         returns (SkipCode)
@@ -327,8 +327,8 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         if (to > item.maxClaimable) return SkipCode.OverVoucher;
         // A channel that was never opened has deposit 0, so its items end here.
         if (to - from > channel.deposit - channel.claimed) return SkipCode.OverDeposit;
-        // Last, because recovering a signer costs more than all other checks together. A bad signature has signer 0, which
-        // is no authorizer: {open} refuses it.
+        // Last, because recovering a signer costs more than all other checks together. A bad signature has signer 0,
+        // which is no authorizer: {open} refuses it.
         bytes32 digest = domain.toTypedDataHash(Hashes.ofVoucher(id, adapterId, item.maxClaimable));
         if (Signatures.signerOf(digest, item.signature) != item.config.authorizer) return SkipCode.BadVoucher;
         channel.claimed += to - from;

@@ -6,9 +6,9 @@ import {ChannelConfig, ClaimFor, EpochClaim, Item, Opening, PPM, Share} from "..
 import {Receipts} from "./support/Receipts.sol";
 import {log_named_uint, vm} from "./support/Vm.sol";
 
-/// @notice What whole transactions cost, held against gas.json: none may grow by more than 3 %. `npm run gas` prints them,
-/// `GAS_WRITE=true npm run gas` writes the file anew. And none may exceed its bar. A claim of ten lanes stands for a hundred
-/// receipts in each: only those that are drawn are ever sent to the chain.
+/// @notice What whole transactions cost, held against gas.json: none may grow by more than 3 %. `npm run gas` prints
+/// them, `GAS_WRITE=true npm run gas` writes the file anew. And none may exceed its bar. A claim of ten lanes stands
+/// for a hundred receipts in each: only those that are drawn are ever sent to the chain.
 /// forge-config: default.isolate = true
 contract GasTest is Receipts {
     string private constant FILE = "gas.json";
@@ -33,7 +33,8 @@ contract GasTest is Receipts {
         shares = new Share[](num * ids.length);
         for (uint256 s = 0; s < shares.length; ++s) {
             uint256 n = r % _groups * 10 + s;
-            shares[s] = Share(ids[0], _toKeys ? vm.addr(FIRST_KEY + r) : address(uint160(0xD000 + n)), uint32(PPM / num));
+            address account = _toKeys ? vm.addr(FIRST_KEY + r) : address(uint160(0xD000 + n));
+            shares[s] = Share(ids[0], account, uint32(PPM / num));
         }
     }
 
@@ -185,11 +186,11 @@ contract GasTest is Receipts {
         _finalize(_claimAll(_openMany(3, 1), 0, MANY));
         ClaimFor[] memory claims = new ClaimFor[](MANY);
         bytes[] memory signatures = new bytes[](MANY);
+        bytes32 kind = keccak256("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)");
         for (uint256 i = 0; i < MANY; ++i) {
             address account = vm.addr(FIRST_KEY + i);
             token.transfer(account, 1);
             claims[i] = ClaimFor(account, account, 1_000, 0, uint64(_deadline()));
-            bytes32 kind = keccak256("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)");
             signatures[i] = _sign(FIRST_KEY + i, _rewards(keccak256(abi.encode(kind, claims[i]))));
         }
         rewards.withdrawFor(claims, signatures);

@@ -95,7 +95,7 @@ const bugs = sources()
   .flatMap(bugsOf)
   .filter((_, i) => i % every === 0);
 const folder = copy();
-if (forge(folder, ["test", "--no-match-contract", SKIPPED]).status !== 0) throw new Error("the tests fail without a bug, too");
+if (forge(folder, ["test", "--no-match-contract", SKIPPED]).status !== 0) throw new Error("the tests fail already");
 const counts = { caught: 0, SURVIVED: 0, "no bug": 0 };
 for (const bug of bugs) {
   const verdict = verdictOn(folder, bug);

@@ -4,9 +4,9 @@ pragma solidity 0.8.37;
 import {ClaimFor, ClaimRecord, Opening, Payout} from "./Types.sol";
 
 /// @title From claims to balances
-/// @notice The node proposes a payout list of contributors. After the review period the chain draws points of the list, and
-/// the node shows each by a receipt that its payer countersigned. Then everything that a claim owes is credited in one
-/// step, including the node's own share. Nobody is paid before the list is final.
+/// @notice The node proposes a payout list of contributors. After the review period the chain draws points of the list,
+/// and the node shows each by a receipt that its payer countersigned. Then everything that a claim owes is credited in
+/// one step, including the node's own share. Nobody is paid before the list is final.
 interface IAttributionRewards {
     /// @notice The first reason not to pay a signed withdrawal. The numbers are in {WithdrawSkipped} and never change.
     enum SkipCode {
@@ -27,8 +27,8 @@ interface IAttributionRewards {
         FinalizedLate
     }
 
-    /// @notice The proposal for a claim. Of its payout list only the hash is stored. `drawBlock` is the block whose hash
-    /// draws the points. `redraws` counts the draws that lapsed and have to be paid for, up to `redrawsMax`.
+    /// @notice The proposal for a claim. Of its payout list only the hash is stored. `drawBlock` is the block whose
+    /// hash draws the points. `redraws` counts the draws that lapsed and have to be paid for, up to `redrawsMax`.
     struct Proposal {
         bytes32 receiptsRoot;
         bytes32 payoutsHash;
@@ -89,26 +89,26 @@ interface IAttributionRewards {
     error LengthMismatch(uint256 claims, uint256 signatures);
 
     /// @notice Propose who gets the pots of a claim, once, within the propose window after the claim. Payouts ascend by
-    /// (pot, account), and the weights of a listed pot sum to 1,000,000 · gross. `receiptsRoot` is the root of a {SumTree}
-    /// of all receipts of the claim in the order of its line. Only an active signer of the node.
+    /// (pot, account), and the weights of a listed pot sum to 1,000,000 · gross. `receiptsRoot` is the root of a
+    /// {SumTree} of all receipts of the claim in the order of its line. Only an active signer of the node.
     function propose(ClaimRecord calldata record, bytes32 receiptsRoot, Payout[] calldata payouts) external;
 
     /// @notice Let the hash of the next block draw the points of the list, once the review period is over. The node can
-    /// show them for 256 blocks. A draw that has lapsed can be repeated, as long as the node's share covers the lapse fee
-    /// for each; a draw that a pause interrupted is repeated free. Only an active signer of the node, since anybody else
-    /// would draw while it is offline.
+    /// show them for 256 blocks. A draw that has lapsed can be repeated, as long as the node's share covers the lapse
+    /// fee for each; a draw that a pause interrupted is repeated free. Only an active signer of the node, since anybody
+    /// else would draw while it is offline.
     function draw(address node, uint64 seq) external;
 
     /// @notice Credit everybody. `openings` show the drawn points in their order, without those of {NOBODY} and of pots
     /// that are not listed. A claim without money in pots, or with an empty list, needs no draw. A payout is
-    /// `pot.amount · weight / (1,000,000 · pot.gross)`, rounded down. The rest of a pot goes to its Datanet's treasury. The
-    /// part of {NOBODY}, and a pot that is not listed at all, go to the protocol. So do the lapse fees.
+    /// `pot.amount · weight / (1,000,000 · pot.gross)`, rounded down. The rest of a pot goes to its Datanet's treasury.
+    /// The part of {NOBODY}, and a pot that is not listed at all, go to the protocol. So do the lapse fees.
     function finalize(ClaimRecord calldata record, Payout[] calldata payouts, Opening[] calldata openings) external;
 
-    /// @notice Finalize a claim whose node missed a deadline. Its pots go to the protocol. If nothing was proposed in the
-    /// propose window after the claim, so do 10 % of the node's share. If a list was proposed, and was not final in the
-    /// propose window after the review period, so do the lapse fees: half of all pots for each draw, and one if there was
-    /// none.
+    /// @notice Finalize a claim whose node missed a deadline. Its pots go to the protocol. If nothing was proposed in
+    /// the propose window after the claim, so do 10 % of the node's share. If a list was proposed, and was not final in
+    /// the propose window after the review period, so do the lapse fees: half of all pots for each draw, and one if
+    /// there was none.
     function finalizeLate(ClaimRecord calldata record) external;
 
     /// @notice Send `amount` of the caller's balance to `to`.

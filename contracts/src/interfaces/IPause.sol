@@ -19,12 +19,12 @@ interface IPause {
     /// @notice Revert with {InPause} during a pause.
     function requireActive() external view;
 
-    /// @notice The seconds since `time` that were not in the newest pause; 0 for a time to come. Pauses are so far apart
-    /// that any time limit that an older one has moved is over when the next can begin.
+    /// @notice The seconds since `time` that were not in the newest pause; 0 for a time to come. Pauses are so far
+    /// apart that any time limit that an older one has moved is over when the next can begin.
     function activeSince(uint64 time) external view returns (uint64);
 
-    /// @notice The newest pause in [from, until), in seconds, and the block in which it began. All values are 0 if there
-    /// was none.
+    /// @notice The newest pause in [from, until), in seconds, and the block in which it began. All values are 0 if
+    /// there was none.
     function latestPause() external view returns (uint64 from, uint64 until, uint64 fromBlock);
 
     /// @notice The only account that can call {pause}.

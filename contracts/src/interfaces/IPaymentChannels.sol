@@ -4,9 +4,9 @@ pragma solidity 0.8.37;
 import {ChannelConfig, ClaimRecord, EpochClaim, Item} from "./Types.sol";
 
 /// @title Deposits of payers, and claims of nodes on them
-/// @notice One-way channels with cumulative vouchers. A voucher names the adapter that it pays for, so a channel has a lane
-/// for each adapter, and one for the base model alone (adapter 0). All lanes share the channel's deposit. A claim moves no
-/// token. It records who is owed what, and the tokens leave when AttributionRewards makes the claim final.
+/// @notice One-way channels with cumulative vouchers. A voucher names the adapter that it pays for, so a channel has a
+/// lane for each adapter, and one for the base model alone (adapter 0). All lanes share the channel's deposit. A claim
+/// moves no token. It records who is owed what, and the tokens leave when AttributionRewards makes the claim final.
 interface IPaymentChannels {
     /// @notice The first reason to skip an item of a claim. The numbers are in {Skipped} and never change.
     enum SkipCode {
@@ -84,8 +84,8 @@ interface IPaymentChannels {
     error NotRewards(address caller);
     error UnknownClaim(address node, uint64 seq);
 
-    /// @notice Open a channel with at least the minimum deposit, unless the guardian has paused it. The tokens are taken from the caller, who must be the
-    /// payer, so that nobody else can spend an allowance given to this contract.
+    /// @notice Open a channel with at least the minimum deposit, unless the guardian has paused it. The tokens are
+    /// taken from the caller, who must be the payer, so that nobody else can spend an allowance given to this contract.
     function open(ChannelConfig calldata config, uint128 amount) external returns (bytes32 id);
 
     /// @notice Like {open}, with a permit. A permit that fails because somebody sent it first does no harm: the
@@ -123,9 +123,9 @@ interface IPaymentChannels {
     /// pending withdrawal shrinks by the same amount, so that it cannot be used on a later deposit.
     function refund(ChannelConfig calldata config, uint128 amount, uint256 nonce, bytes calldata signature) external;
 
-    /// @notice Claim what vouchers cover: at most 256 items of at most 32 adapters. A bad item is skipped and does not stop
-    /// the others, but at least one must count. An active signer of the node calls it, or anybody with such a signer's
-    /// signature.
+    /// @notice Claim what vouchers cover: at most 256 items of at most 32 adapters. A bad item is skipped and does not
+    /// stop the others, but at least one must count. An active signer of the node calls it, or anybody with such a
+    /// signer's signature.
     function claim(
         EpochClaim calldata epochClaim,
         bytes32[] calldata adapters,

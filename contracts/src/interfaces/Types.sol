@@ -16,8 +16,8 @@ struct ChannelConfig {
     bytes32 salt;
 }
 
-/// @notice One lane of a channel in a claim: the amount charged in (from, to] for work with `adapters[adapter]`, under a
-/// voucher for that adapter up to `maxClaimable`. Items ascend by adapter.
+/// @notice One lane of a channel in a claim: the amount charged in (from, to] for work with `adapters[adapter]`, under
+/// a voucher for that adapter up to `maxClaimable`. Items ascend by adapter.
 struct Item {
     ChannelConfig config;
     uint16 adapter;
@@ -51,8 +51,8 @@ struct Pot {
     uint128 amount;
 }
 
-/// @notice A claim after the chain has computed it. Only its hash is stored. `itemsRoot` is the root of a {SumTree} over
-/// the items, in which a skipped item has the amount 0.
+/// @notice A claim after the chain has computed it. Only its hash is stored. `itemsRoot` is the root of a {SumTree}
+/// over the items, in which a skipped item has the amount 0.
 struct ClaimRecord {
     address node;
     uint64 seq;

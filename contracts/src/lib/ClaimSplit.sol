@@ -6,8 +6,8 @@ import {Terms} from "../interfaces/IModelRegistry.sol";
 import {ClaimTerms} from "../interfaces/IParams.sol";
 import {ClaimRecord, Credit, PPM, Pot} from "../interfaces/Types.sol";
 
-/// @notice The gross of one adapter in a claim, the place on the claim's line where it begins, and the terms by which it is
-/// divided.
+/// @notice The gross of one adapter in a claim, the place on the claim's line where it begins, and the terms by which
+/// it is divided.
 struct Line {
     bytes32 adapterId;
     uint256 gross;

@@ -11,8 +11,8 @@ struct Point {
 }
 
 /// @title The points of a payout list that a seed draws
-/// @notice First a pot, with the chance of its amount, then a place in its list, with the chance of its weight. So a part f
-/// of all money that no receipts can show is missed by K points with the chance (1 − f)^K.
+/// @notice First a pot, with the chance of its amount, then a place in its list, with the chance of its weight. So a
+/// part f of all money that no receipts can show is missed by K points with the chance (1 − f)^K.
 library Draws {
     /// @notice The money that can be drawn. Without any, or without a list, there is nothing to show.
     function sumOf(Pot[] calldata pots) internal pure returns (uint128 sum) {
@@ -35,7 +35,8 @@ library Draws {
         (point.account, point.offset) = _entryAt(payouts, point.pot, uint256(keccak256(abi.encode(random))) % whole);
     }
 
-    /// @dev The weights of a listed pot sum to the whole, so a place that is in no entry is in a pot that is not listed.
+    /// @dev The weights of a listed pot sum to the whole, so a place that is in no entry is in a pot that is not
+    /// listed.
     function _entryAt(Payout[] calldata payouts, uint256 pot, uint256 place) private pure returns (address, uint256) {
         for (uint256 i = 0; i < payouts.length; ++i) {
             Payout calldata payout = payouts[i];

@@ -28,7 +28,8 @@ library Hashes {
     bytes32 internal constant ITEM_LEAF = keccak256("openledger.item-leaf/1");
     bytes32 internal constant RECEIPT_LEAF = keccak256("openledger.receipt-leaf/2");
 
-    // Every member of these structs is one static word, so a struct hash is the hash of the type hash and the ABI encoding.
+    // Every member of these structs is one static word, so a struct hash is the hash of the type hash and the ABI
+    // encoding.
 
     /// @dev Equal to hashing abi.encode(kind, config), but cheaper, because a claim does it for each item. Fields are
     /// not checked for dirty upper bits: a config with such bits has a different id, and nobody can open a channel for

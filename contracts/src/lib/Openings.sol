@@ -9,9 +9,9 @@ import {Signatures} from "./Signatures.sol";
 import {SumTree} from "./SumTree.sol";
 
 /// @title Receipts that show drawn points
-/// @notice A point is shown by a receipt that the payer countersigned, with a share for the point's account whose part of
-/// the account's entry covers the point. A receipt has one place on the claim's line, so it has one leaf in the node's
-/// tree. So the parts of an account measure together at most what countersigned receipts give to it.
+/// @notice A point is shown by a receipt that the payer countersigned, with a share for the point's account whose part
+/// of the account's entry covers the point. A receipt has one place on the claim's line, so it has one leaf in the
+/// node's tree. So the parts of an account measure together at most what countersigned receipts give to it.
 library Openings {
     error NotShown(uint256 pot, address account, uint256 offset);
     error NotCountersigned(bytes32 digest);
@@ -32,7 +32,8 @@ library Openings {
         _checkWhole(opening.shares, pot.datanetId);
         bytes32 digest = MessageHashUtils.toTypedDataHash(domain, Hashes.ofReceipt(opening, pot.adapterId));
         // Signer 0, of a bad signature, is nobody's authorizer: only items of opened channels have money on the line.
-        if (Signatures.signerOf(digest, opening.countersignature) != opening.authorizer) revert NotCountersigned(digest);
+        address signer = Signatures.signerOf(digest, opening.countersignature);
+        if (signer != opening.authorizer) revert NotCountersigned(digest);
         uint256 claimed = _placeInClaim(opening, pot.adapterId, record.itemsRoot, digest);
         bytes32 leaf = Hashes.ofReceiptLeaf(digest, opening.offsets);
         if (SumTree.placeOf(receiptsRoot, leaf, opening.amount, opening.receipt) != claimed) revert Misplaced(digest);

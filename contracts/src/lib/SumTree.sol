@@ -4,9 +4,10 @@ pragma solidity 0.8.37;
 import {SumProof} from "../interfaces/Types.sol";
 
 /// @title A binary tree in which each inner node hashes its children and their sums
-/// @notice The leaves are amounts, end to end on a line. A proof shows a leaf and the place on the line where it begins.
-/// Two leaves that both have a proof never overlap, whoever built the tree: below the node where their paths part, each has
-/// a side of the line for itself. The hash of a leaf must not be that of an inner node, so callers tag their leaves.
+/// @notice The leaves are amounts, end to end on a line. A proof shows a leaf and the place on the line where it
+/// begins. Two leaves that both have a proof never overlap, whoever built the tree: below the node where their paths
+/// part, each has a side of the line for itself. The hash of a leaf must not be that of an inner node, so callers tag
+/// their leaves.
 library SumTree {
     error BadProof();
 

@@ -108,7 +108,8 @@ contract FinalizeTest is Receipts {
         rewards.finalizeLate(book.record);
     }
 
-    /// @dev F: a Datanet's owner who runs a silent node would be paid for hiding its contributors, if it were his treasury.
+    /// @dev F: a Datanet's owner who runs a silent node would be paid for hiding its contributors, if it were his
+    /// treasury.
     function test_a_silent_node_does_not_get_its_own_datanets_unlisted_pot() public {
         Book memory book = _booked(ONE);
         book.payouts = new Payout[](1);
@@ -130,7 +131,8 @@ contract FinalizeTest is Receipts {
         eq("protocol", rewards.balanceOf(treasury), 5 * OPEN + 18.8e18);
     }
 
-    /// @dev F: what payers did not countersign is nobody's. If it were a treasury's, its owner's node would be paid for it.
+    /// @dev F: what payers did not countersign is nobody's. If it were a treasury's, its owner's node would be paid for
+    /// it.
     function test_the_part_of_nobody_is_the_protocols() public {
         Item[] memory items = _items(_lane(_open(1), TWO, 0, 0, DEPOSIT));
         Book memory book = _book(_claim(_ids(TWO), items), _ids(TWO), items, 4);
@@ -209,8 +211,8 @@ contract FinalizeSumsTest is Receipts {
         return uint256(keccak256(abi.encode(_seed, r))) % 4 > 0;
     }
 
-    /// @dev Whatever the receipts say and whatever is drawn, an honest list is shown, each account gets its part of the pot
-    /// rounded down, and all parts sum to the claim's gross.
+    /// @dev Whatever the receipts say and whatever is drawn, an honest list is shown, each account gets its part of the
+    /// pot rounded down, and all parts sum to the claim's gross.
     function test_fuzz_an_honest_list_is_final_and_sums_exactly(uint128 gross, uint256 seed, bytes32 drawn) public {
         _seed = seed;
         gross = uint128(within(gross, 1, DEPOSIT));

@@ -14,8 +14,8 @@ contract FinalizeLateTest is World {
         rewards.finalizeLate(record);
     }
 
-    /// @dev F: a node that names nobody loses a tenth of its own, and what it kept quiet about goes neither to it nor to a
-    /// Datanet's treasury, which might be its own.
+    /// @dev F: a node that names nobody loses a tenth of its own, and what it kept quiet about goes neither to it nor
+    /// to a Datanet's treasury, which might be its own.
     function test_a_silent_node_and_its_own_datanet_get_no_pot() public {
         ClaimRecord memory record = _claimed(ONE);
         _late(record);

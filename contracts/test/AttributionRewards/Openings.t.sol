@@ -226,7 +226,8 @@ contract FalseListsTest is Shown {
         _send(book, openings);
     }
 
-    /// @dev The receipt of one place stands again in another leaf, with places behind all that its accounts have earned.
+    /// @dev The receipt of one place stands again in another leaf, with places behind all that its accounts have
+    /// earned.
     function test_a_receipt_cannot_stand_twice_in_the_tree() public {
         Book memory book = _made();
         (address account, uint256 earned) = (book.payouts[0].account, book.payouts[0].weight);

@@ -73,8 +73,8 @@ contract PauseTest is World {
         eq("since", rewards.activeSince(start + 112), 3);
     }
 
-    /// @dev Only the newest pause is kept. With pauses as close as they may be, that decides every time limit as all pauses
-    /// together would.
+    /// @dev Only the newest pause is kept. With pauses as close as they may be, that decides every time limit as all
+    /// pauses together would.
     function test_fuzz_older_pauses_never_matter(uint64 since, uint64[3] memory durations, uint64 later) public {
         uint64 start = uint64(block.timestamp);
         uint64 now_ = start;

@@ -158,8 +158,8 @@ contract ParamsConstructorTest is Edges {
         _isOut("adapterBondMin", b.adapterBondMin, 0, b.adapterBondMax, b, windows());
     }
 
-    /// @dev F: a time that cannot be added to another in 64 bits keeps a deposit or a stake for ever, and one shorter than
-    /// its part of an epoch leaves nobody the time to act.
+    /// @dev F: a time that cannot be added to another in 64 bits keeps a deposit or a stake for ever, and one shorter
+    /// than its part of an epoch leaves nobody the time to act.
     function test_windows_are_neither_too_short_nor_too_long() public {
         uint256 most = 3650 days;
         string[10] memory names = [
@@ -413,7 +413,8 @@ contract ParamsSetTest is Edges {
         eq("before", params.valuesAt(_epoch() + 1).guidePrice, values().guidePrice);
     }
 
-    /// @dev A claim walks over what is younger than its epoch: that must not grow with what governance changes its mind about.
+    /// @dev A claim walks over what is younger than its epoch: that must not grow with what governance changes its mind
+    /// about.
     function test_changes_within_an_epoch_make_no_claim_dearer() public {
         uint64 epoch = _epoch();
         _set(1);

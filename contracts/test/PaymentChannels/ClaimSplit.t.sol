@@ -42,7 +42,8 @@ contract ClaimSplitTest is World {
         eq("pots", record.pots.length, 0);
     }
 
-    /// @dev The gross of a pot is its adapter's, over all items that were not skipped, and the same for each of its Datanets.
+    /// @dev The gross of a pot is its adapter's, over all items that were not skipped, and the same for each of its
+    /// Datanets.
     function test_a_pots_gross_is_the_adapters_whole_gross_without_skipped_items() public {
         Item[] memory items = new Item[](3);
         items[0] = _lane(_open(1), ONE, 0, 0, 30);
@@ -61,7 +62,8 @@ contract ClaimSplitTest is World {
         eq("pot", record.pots[0].amount, 0);
     }
 
-    /// @dev gross = protocol + stakers + Σ credits + Σ pots + nodeShare, and nobody but the node gets what was rounded off.
+    /// @dev gross = protocol + stakers + Σ credits + Σ pots + nodeShare, and nobody but the node gets what was rounded
+    /// off.
     function test_fuzz_every_split_sums_exactly(uint128 base, uint128 one, uint128 two, uint128 bare) public {
         uint128[4] memory amounts = [base % (25 * OPEN), one % (25 * OPEN), two % (25 * OPEN), bare % (24 * OPEN) + 1];
         Item[] memory items = _lanes(_open(1), amounts);

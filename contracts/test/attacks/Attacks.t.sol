@@ -10,8 +10,8 @@ import {Openings} from "../../src/lib/Openings.sol";
 import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
 
-/// @notice Attacks that worked on version 1 of the contracts, by their numbers, from the first step to the last. Each test
-/// passes because the attack fails. The README lists all attacks and their tests.
+/// @notice Attacks that worked on version 1 of the contracts, by their numbers, from the first step to the last. Each
+/// test passes because the attack fails. The README lists all attacks and their tests.
 contract AttacksTest is Receipts {
     function _claimsNothing(bytes32[] memory adapters, Item[] memory items) private {
         EpochClaim memory epochClaim = _epochClaim(adapters, items);

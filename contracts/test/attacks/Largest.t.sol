@@ -6,8 +6,9 @@ import {ClaimRecord, EpochClaim, Item, Opening, Share} from "../../src/interface
 import {Receipts} from "../support/Receipts.sol";
 import {log_named_uint, vm} from "../support/Vm.sol";
 
-/// @notice Attack 26: a claim that is too large for one transaction would be made again and refused for ever. So each step
-/// of the largest that the contracts take must fit: 256 lanes of 32 adapters on 64 Datanets, 256 new accounts, 16 draws.
+/// @notice Attack 26: a claim that is too large for one transaction would be made again and refused for ever. So each
+/// step of the largest that the contracts take must fit: 256 lanes of 32 adapters on 64 Datanets, 256 new accounts, 16
+/// draws.
 /// forge-config: default.isolate = true
 contract LargestTest is Receipts {
     uint256 private constant MOST = 16_000_000; // a transaction may take 16,777,216 gas

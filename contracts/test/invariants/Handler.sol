@@ -7,8 +7,8 @@ import {ChannelConfig, ClaimFor, ClaimRecord, EpochClaim, Item, Opening, Payout,
 import {vm} from "../support/Vm.sol";
 import {Books} from "./Books.sol";
 
-/// @notice Everything that can be done, by anybody it can be done by, with whatever numbers; what would be refused is not
-/// tried, since each refusal has its own test, so that no call may revert.
+/// @notice Everything that can be done, by anybody it can be done by, with whatever numbers; what would be refused is
+/// not tried, since each refusal has its own test, so that no call may revert.
 contract Handler is Books {
     modifier counted(string memory action) {
         _;
@@ -100,8 +100,8 @@ contract Handler is Books {
         if (gross > 0) _claimBy(by, book, gross);
     }
 
-    /// @dev One to four lanes of one to four adapters, of anybody's channels; half of them by the book, the others wrong in
-    /// one way or another. `counts` says which should count.
+    /// @dev One to four lanes of one to four adapters, of anybody's channels; half of them by the book, the others
+    /// wrong in one way or another. `counts` says which should count.
     function _itemsOf(address by, uint256 seed)
         private
         view
@@ -198,7 +198,8 @@ contract Handler is Books {
         Payout[] memory all = book.payouts;
         book.payouts = new Payout[](0);
         for (uint256 i = 0; i < all.length; ++i) {
-            if (uint256(keccak256(abi.encode(seed, all[i].pot))) % 4 > 0) _add(book, all[i].pot, all[i].account, all[i].weight);
+            bool isListed = uint256(keccak256(abi.encode(seed, all[i].pot))) % 4 > 0;
+            if (isListed) _add(book, all[i].pot, all[i].account, all[i].weight);
         }
         bytes32 root = _rootOf(book);
         vm.prank(book.record.node);
@@ -531,8 +532,8 @@ contract Handler is Books {
 
     // ---- everything can leave ----
 
-    /// @notice Close every claim, empty every channel, every stake, every balance and every bond, each by whoever can. What
-    /// is left in the contracts is what was given to them, and fractions of a wei.
+    /// @notice Close every claim, empty every channel, every stake, every balance and every bond, each by whoever can.
+    /// What is left in the contracts is what was given to them, and fractions of a wei.
     function leave() external {
         for (uint256 i = 0; i < claims.length; ++i) if (_isLive(claims[i])) _finalizeLateOf(claims[i]);
         for (uint256 i = 0; i < configs.length; ++i) _emptyChannel(configs[i]);

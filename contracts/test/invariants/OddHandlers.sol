@@ -6,8 +6,8 @@ import {BlockingToken, CallingToken, IHook} from "../support/OddTokens.sol";
 import {vm} from "../support/Vm.sol";
 import {Handler} from "./Handler.sol";
 
-/// @notice A network whose token refuses all who are only ever credited: contributors, an owner and all treasuries. Nothing
-/// is sent to them, so they stop nobody, and they withdraw to another account.
+/// @notice A network whose token refuses all who are only ever credited: contributors, an owner and all treasuries.
+/// Nothing is sent to them, so they stop nobody, and they withdraw to another account.
 contract BlockingHandler is Handler {
     function setUp() public override {
         super.setUp();

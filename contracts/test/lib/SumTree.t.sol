@@ -73,8 +73,8 @@ contract SumTreeTest is Receipts {
         }
     }
 
-    /// @dev F: an inner node with a sum that its children do not have would let the places of two leaves overlap. Below it,
-    /// no leaf has a proof.
+    /// @dev F: an inner node with a sum that its children do not have would let the places of two leaves overlap. Below
+    /// it, no leaf has a proof.
     function test_below_a_false_sum_nothing_has_a_proof() public {
         (bytes32[] memory hashes, uint128[] memory sums) = _leaves(7, 4, 4);
         bytes32 left = keccak256(abi.encodePacked(hashes[0], hashes[1], sums[0], sums[1]));

@@ -10,8 +10,8 @@ import {INodeStaking} from "../../src/interfaces/INodeStaking.sol";
 import {IPause} from "../../src/interfaces/IPause.sol";
 import {IPaymentChannels} from "../../src/interfaces/IPaymentChannels.sol";
 
-// What the contracts offer besides their interfaces. Tests deploy compiled code and never import a contract, so the code
-// under test is compiled as it is shipped, and the tests themselves quickly.
+// What the contracts offer besides their interfaces. Tests deploy compiled code and never import a contract, so the
+// code under test is compiled as it is shipped, and the tests themselves quickly.
 
 interface IWired {
     error NotDeployer(address caller);

@@ -5,9 +5,9 @@ import {ClaimRecord, Item, NOBODY, Opening, Payout, PPM, Receipt, Share, SumProo
 import {vm} from "./Vm.sol";
 import {World} from "./World.sol";
 
-/// @notice An honest node's side of a claim: its receipts in the order of the claim's line, the place of each share in its
-/// account's entry, the payout list, the tree, and the openings of drawn points. Written from the rules, not with the
-/// contracts' libraries.
+/// @notice An honest node's side of a claim: its receipts in the order of the claim's line, the place of each share in
+/// its account's entry, the payout list, the tree, and the openings of drawn points. Written from the rules, not with
+/// the contracts' libraries.
 abstract contract Receipts is World {
     /// @notice A receipt of `items[item]`. What is not countersigned counts for {NOBODY}.
     struct Entry {
@@ -37,7 +37,8 @@ abstract contract Receipts is World {
 
     // ---- receipts ----
 
-    /// @dev `perItem` receipts for each item that counts, all countersigned, each with the shares that {_sharesOf} gives it.
+    /// @dev `perItem` receipts for each item that counts, all countersigned, each with the shares that {_sharesOf}
+    /// gives it.
     function _book(ClaimRecord memory record, bytes32[] memory adapters, Item[] memory items, uint256 perItem)
         internal
         view
@@ -121,12 +122,20 @@ abstract contract Receipts is World {
         }
     }
 
-    function _potOf(ClaimRecord memory record, bytes32 adapterId, bytes32 datanetId) internal pure returns (uint16 pot) {
+    function _potOf(ClaimRecord memory record, bytes32 adapterId, bytes32 datanetId)
+        internal
+        pure
+        returns (uint16 pot)
+    {
         while (record.pots[pot].adapterId != adapterId || record.pots[pot].datanetId != datanetId) ++pot;
     }
 
     /// @dev Add to an account's entry, in its place if it is new. Returns its weight before.
-    function _add(Book memory book, uint16 pot, address account, uint256 weight) internal pure returns (uint256 before) {
+    function _add(Book memory book, uint16 pot, address account, uint256 weight)
+        internal
+        pure
+        returns (uint256 before)
+    {
         uint256 at = 0;
         Payout[] memory old = book.payouts;
         if (weight == 0) return 0;
@@ -289,8 +298,8 @@ abstract contract Receipts is World {
         return Drawn(pot, NOBODY, 0);
     }
 
-    /// @dev The receipt and the share of it whose part holds a point. `isFound` is false if there is none, and then the first
-    /// receipt is returned.
+    /// @dev The receipt and the share of it whose part holds a point. `isFound` is false if there is none, and then the
+    /// first receipt is returned.
     function _find(Book memory book, Drawn memory point)
         internal
         pure
@@ -333,7 +342,8 @@ abstract contract Receipts is World {
 
     /// @dev Claim a whole deposit, earned with one adapter in one receipt.
     function _booked(bytes32 adapter) internal returns (Book memory) {
-        Item[] memory items = _items(_lane(_open(uint256(keccak256(abi.encode(channels.nextSeq(node))))), adapter, 0, 0, DEPOSIT));
+        uint256 salt = uint256(keccak256(abi.encode("booked", channels.nextSeq(node))));
+        Item[] memory items = _items(_lane(_open(salt), adapter, 0, 0, DEPOSIT));
         return _book(_claim(_ids(adapter), items), _ids(adapter), items, 1);
     }
 

@@ -222,7 +222,8 @@ abstract contract World is Checks {
         return abi.encodePacked(r, s, v);
     }
 
-    /// @dev The same signature in forms that must not count: s above the half, v as a bit, short form, with a byte more.
+    /// @dev The same signature in forms that must not count: s above the half, v as a bit, short form, with a byte
+    /// more.
     function _forms(bytes memory signature) internal pure returns (bytes[4] memory) {
         (bytes32 r, bytes32 s, uint8 v) = _parsed(signature);
         bytes32 high = bytes32(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141 - uint256(s));
@@ -245,7 +246,8 @@ abstract contract World is Checks {
 
     function _typed(string memory name, address at, bytes32 structHash) internal view returns (bytes32) {
         bytes32 kind = keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
-        bytes32 domain = keccak256(abi.encode(kind, keccak256(bytes(name)), keccak256(_version(name)), block.chainid, at));
+        bytes32 version = keccak256(_version(name));
+        bytes32 domain = keccak256(abi.encode(kind, keccak256(bytes(name)), version, block.chainid, at));
         return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 
@@ -262,7 +264,11 @@ abstract contract World is Checks {
         return _typed("OpenLedgerRewards", address(rewards), structHash);
     }
 
-    function _voucher(ChannelConfig memory config, bytes32 adapterId, uint128 max) internal view returns (bytes memory) {
+    function _voucher(ChannelConfig memory config, bytes32 adapterId, uint128 max)
+        internal
+        view
+        returns (bytes memory)
+    {
         return _voucherBy(AUTHORIZER_KEY, config, adapterId, max);
     }
 

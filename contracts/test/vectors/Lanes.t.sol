@@ -5,8 +5,8 @@ import {ChannelConfig, ClaimFor, EpochClaim, Item, Payout, Share} from "../../sr
 import {Receipts} from "../support/Receipts.sol";
 import {vm} from "../support/Vm.sol";
 
-/// @notice Golden values of one claim, from its channels to its drawn points, for implementations in other languages. The
-/// contracts accept every signature and every proof of it. `VECTORS_WRITE=true npm test` writes lanes.json anew.
+/// @notice Golden values of one claim, from its channels to its drawn points, for implementations in other languages.
+/// The contracts accept every signature and every proof of it. `VECTORS_WRITE=true npm test` writes lanes.json anew.
 contract LanesVectorsTest is Receipts {
     string private constant FILE = "test/vectors/lanes.json";
 
@@ -56,7 +56,7 @@ contract LanesVectorsTest is Receipts {
         bytes32 kind = keccak256("Voucher(bytes32 channelId,bytes32 adapterId,uint128 maxClaimable)");
         bytes32 digest = _payments(keccak256(abi.encode(kind, id, ONE, 10 * OPEN)));
         string memory voucher =
-            string.concat(_bytes32("channel_id", id), _bytes32("adapter_id", ONE), _wei("max_claimable_wei", 10 * OPEN));
+            string.concat(_bytes32("channel_id", id), _bytes32("adapter_id", ONE), _wei("max_claimable_wei", 1e19));
         _rule("voucher_digest", string.concat(at, voucher), _quote(digest));
         kind = keccak256("EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash)");
         digest = _payments(keccak256(abi.encode(kind, epochClaim)));

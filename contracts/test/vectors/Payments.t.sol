@@ -7,8 +7,8 @@ import {Vectors} from "../support/Vectors.sol";
 import {vm} from "../support/Vm.sol";
 import {World} from "../support/World.sol";
 
-/// @notice Signatures, permits and shares by the vectors that pytest reads too. What is signed since version 2 of the domain is
-/// in Lanes.t.sol.
+/// @notice Signatures, permits and shares by the vectors that pytest reads too. What is signed since version 2 of the
+/// domain is in Lanes.t.sol.
 contract PaymentsVectorsTest is World {
     Vectors private _vectors = new Vectors("payments");
     Vectors private _attribution = new Vectors("attribution");
