@@ -16,7 +16,9 @@ from vectors import (
     market,
     merkle,
     payments,
+    payouts,
     settlement,
+    sum_tree,
     wire,
 )
 from vectors.common import Case, Rule, Rules
@@ -33,6 +35,8 @@ FILES: dict[str, Rules] = {
     "commitments": commitments.RULES,
     "attribution": attribution.RULES,
     "settlement": settlement.RULES,
+    "payouts": payouts.RULES,
+    "sum_tree": sum_tree.RULES,
     "merkle": merkle.RULES,
     "epoch": epoch.RULES,
     "wire": wire.RULES,

@@ -134,9 +134,12 @@ class MarketConfig:
 class PayerConfig:
     """Terms and limits for this node's purchases from others."""
 
-    auditable: bool = setting(
-        True,
-        "Let contributors be paid; if an answer is then sampled for an audit, its plain text can be demanded.",
+    keep_texts_s: float = setting(
+        -1.0,
+        "Seconds to keep one's own bought answers, sealed, so that they can be checked; 0 keeps none, and -1 keeps "
+        "them for a day on a development network and not at all elsewhere.",
+        low=-1.0,
+        high=31_536_000.0,
     )
     deposit_wei: int = setting(10**18, "Deposit of a new channel with a node, in wei.", low=1)
     request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)

@@ -121,6 +121,10 @@ class Home:
         """Folder of one network."""
         return self.root / "networks" / network
 
+    def guest_ledger(self, network: str) -> Path:
+        """The ledger of the guest, the requester inside the daemon; its keys are beside it."""
+        return self.network(network) / "guest" / "ledger.db"
+
     def network_file(self, network: str) -> Path:
         """Description of one network: its chain, its contracts and its bootstrap nodes."""
         return self.network(network) / "network.json"

@@ -7,11 +7,11 @@ from itertools import groupby, pairwise
 from eth_abi.abi import encode
 
 from .constants import CLUSTER_POWER, CLUSTERS_MAX, PPM
-from .eip712 import keccak_digest
+from .eip712 import digest_word, keccak_digest
 from .errors import AttributionError
 from .primitives import ZERO_ADDRESS, Address, DatanetId, Digest, Wei
 
-_SHARES_TYPE = "(bytes32,address,uint32)[]"
+SHARE_TYPE = "(bytes32,address,uint32)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +91,12 @@ def _apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 def shares_hash(shares: Sequence[Share]) -> Digest:
     """The commitment to a receipt's shares: keccak of `abi.encode(Share[])`."""
-    rows = [(bytes.fromhex(share.datanet_id[2:]), share.account, share.ppm) for share in shares]
-    return keccak_digest(encode([_SHARES_TYPE], [rows]))
+    return keccak_digest(encode([f"{SHARE_TYPE}[]"], [[share_tuple(share) for share in shares]]))
+
+
+def share_tuple(share: Share) -> tuple[object, ...]:
+    """A share in the order of `SHARE_TYPE`."""
+    return digest_word(share.datanet_id), share.account, share.ppm
 
 
 def check_shares(shares: Sequence[Share], datanet_ids: Collection[DatanetId]) -> None:

@@ -1,6 +1,8 @@
 """The contract's record of a node's claim: which items count, and how they are divided.
 
-Everything rounds down, adapter by adapter in the contract's own order, and the node's share gets the dust.
+An item claims what one lane was charged since the last claim, under the lane's own voucher, so the payer decides
+which adapter earns it. Everything rounds down, adapter by adapter in the contract's own order, and the node's share
+gets the dust.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +16,9 @@ from .epoch import Params
 from .errors import ClaimRefusedError, ProtocolError
 from .payments import Voucher, channel_id, voucher_digest
 from .primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, ChannelId, DatanetId, Wei
-from .settlement import ClaimRecord, Credit, EpochClaim, Item, Pot, items_hash
+from .settlement import ClaimRecord, Credit, EpochClaim, Item, ItemSpan, Pot, item_leaf, items_hash, span_of
 from .signatures import recover_address
+from .sum_tree import SumLeaf, sum_root
 
 
 class SkipCode(IntEnum):
@@ -25,12 +28,11 @@ class SkipCode(IntEnum):
     """
 
     OTHER_NODE = 1  # the channel belongs to another node
-    NOT_FROM_CLAIMED = 2  # it does not start at the amount claimed before
+    NOT_FROM_CLAIMED = 2  # it does not start at the lane's amount claimed before
     NOTHING_NEW = 3  # it claims nothing
     OVER_VOUCHER = 4
-    OVER_DEPOSIT = 5
-    BAD_PARTS = 6  # its parts do not ascend, name no adapter of the claim, or do not sum to the item
-    BAD_VOUCHER = 7  # the channel's authorizer did not sign the voucher
+    OVER_DEPOSIT = 5  # it claims more than is left of the deposit
+    BAD_VOUCHER = 6  # the channel's authorizer did not sign the voucher for this adapter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ class ChannelBalance:
 
     deposit_wei: Wei
     claimed_wei: Wei
+    lanes: Mapping[AdapterId, Wei]  # claimed, by adapter
 
 
 def compute_claim(
@@ -65,52 +68,56 @@ def compute_claim(
     adapters: Sequence[AdapterId],
     items: Sequence[Item],
     *,
-    skipped: int,
+    domain: Domain,
+    codes: Sequence[SkipCode | None],
     claimed_at_s: int,
+    claimed_block: int,
     params: Params,
     registry: Mapping[AdapterId, AdapterTerms],
     datanets: Mapping[DatanetId, DatanetTerms],
 ) -> ClaimRecord:
     """Compute the contract's record of a claim mined at `claimed_at_s`, with `params` of the claim's epoch.
 
+    `codes` are those of `skip_codes`.
+
     Raises:
         ClaimRefusedError: the contract would refuse this claim.
     """
-    check_claim(claim, adapters, items)
-    protocol = stakers = 0
+    check_claim(claim, adapters, items, domain)
+    amounts = [item.amount_wei if code is None else ZERO_WEI for item, code in zip(items, codes, strict=True)]
+    protocol = stakers = start = 0
     credits: list[Credit] = []
     pots: list[Pot] = []
-    gross_by_adapter = _gross_by_adapter(len(adapters), items, skipped)
-    for adapter_id, gross in zip(adapters, gross_by_adapter, strict=True):
+    for index, adapter_id in enumerate(adapters):
+        gross = sum(amount for item, amount in zip(items, amounts, strict=True) if item.adapter == index)
         protocol += part_down(gross, params.protocol_ppm)
         stakers += part_down(gross, params.stakers_ppm)
-        if adapter_id == BASE_ONLY:
-            continue
-        if adapter_id not in registry:
-            raise ClaimRefusedError(f"adapter {adapter_id} is not registered")
-        if not is_claimable(registry[adapter_id], claimed_at_s):
-            raise ClaimRefusedError(f"adapter {adapter_id} was retired, and its bond is free")
-        if gross:
-            adapter_credits, adapter_pots = _divide(adapter_id, registry[adapter_id], gross, params, datanets)
-            credits += adapter_credits
-            pots += adapter_pots
+        if adapter_id != BASE_ONLY:
+            if adapter_id not in registry:
+                raise ClaimRefusedError(f"adapter {adapter_id} is not registered")
+            if not is_claimable(registry[adapter_id], claimed_at_s):
+                raise ClaimRefusedError(f"adapter {adapter_id} was retired, and its bond is free")
+            if gross:
+                divided = _divide(adapter_id, registry[adapter_id], gross, start, params, datanets)
+                credits += divided[0]
+                pots += divided[1]
+        start += gross
+    if not start:
+        raise ClaimRefusedError("no item of the claim counts, so there is nothing to claim")
     if len(pots) > CLAIM_POTS_MAX:
         raise ClaimRefusedError(f"the claim has {len(pots)} pots, over {CLAIM_POTS_MAX}: split it by adapters")
-    gross_wei = sum(gross_by_adapter)
     named = protocol + stakers + sum(c.amount_wei for c in credits) + sum(p.amount_wei for p in pots)
     return ClaimRecord(
         node=claim.node,
         seq=claim.seq,
         epoch=claim.epoch,
         claimed_at_s=claimed_at_s,
-        items_hash=claim.items_hash,
-        receipts_root=claim.receipts_root,
-        count=claim.count,
-        skipped=skipped,
-        gross_wei=Wei(gross_wei),
+        claimed_block=claimed_block,
+        items_root=sum_root(item_leaves([span_of(item, adapters, domain) for item in items], amounts)),
+        gross_wei=Wei(start),
         protocol_wei=Wei(protocol),
         stakers_wei=Wei(stakers),
-        node_share_wei=Wei(gross_wei - named),
+        node_share_wei=Wei(start - named),
         credits=tuple(credits),
         pots=tuple(pots),
     )
@@ -121,66 +128,66 @@ def is_claimable(terms: AdapterTerms, claimed_at_s: int) -> bool:
     return not terms.claimable_until_s or claimed_at_s < terms.claimable_until_s
 
 
+def item_leaves(spans: Sequence[ItemSpan], amounts_wei: Sequence[Wei]) -> list[SumLeaf]:
+    """The leaves of a claim's tree of items; `amounts_wei` is zero for each item that was skipped."""
+    return [SumLeaf(hash=item_leaf(span), amount=amount) for span, amount in zip(spans, amounts_wei, strict=True)]
+
+
 def skip_codes(
     node: Address,
+    adapters: Sequence[AdapterId],
     items: Sequence[Item],
-    num_adapters: int,
     balances: Mapping[ChannelId, ChannelBalance],
     domain: Domain,
 ) -> list[SkipCode | None]:
     """The reason why the contract would skip each item, or None if it counts.
 
-    An item that counts raises the claimed amount for the items after it.
+    An item that counts raises the claimed amounts of its lane and channel for the items after it.
     """
-    claimed = {id_: balance.claimed_wei for id_, balance in balances.items()}
+    lanes = {(id_, lane): wei for id_, balance in balances.items() for lane, wei in balance.lanes.items()}
+    left = {id_: balance.deposit_wei - balance.claimed_wei for id_, balance in balances.items()}
     codes = []
     for item in items:
-        id_ = channel_id(item.config, domain)
-        deposit_wei = balances[id_].deposit_wei if id_ in balances else ZERO_WEI
-        balance = ChannelBalance(deposit_wei=deposit_wei, claimed_wei=claimed.get(id_, ZERO_WEI))
-        code = _skip_code(node, item, id_, num_adapters, balance, domain)
+        id_, adapter_id = channel_id(item.config, domain), adapters[item.adapter]
+        claimed = lanes.get((id_, adapter_id), ZERO_WEI)
+        code = _skip_code(node, item, id_, adapter_id, claimed_wei=claimed, left_wei=left.get(id_, 0), domain=domain)
         codes.append(code)
         if code is None:
-            claimed[id_] = item.to_wei
+            lanes[id_, adapter_id] = item.to_wei
+            left[id_] -= item.amount_wei
     return codes
 
 
 def _skip_code(
-    node: Address, item: Item, id_: ChannelId, num_adapters: int, balance: ChannelBalance, domain: Domain
+    node: Address,
+    item: Item,
+    id_: ChannelId,
+    adapter_id: AdapterId,
+    *,
+    claimed_wei: Wei,
+    left_wei: int,
+    domain: Domain,
 ) -> SkipCode | None:
     rules = (
         (item.config.node == node, SkipCode.OTHER_NODE),
-        (item.from_wei == balance.claimed_wei, SkipCode.NOT_FROM_CLAIMED),
+        (item.from_wei == claimed_wei, SkipCode.NOT_FROM_CLAIMED),
         (item.to_wei > item.from_wei, SkipCode.NOTHING_NEW),
         (item.to_wei <= item.max_claimable_wei, SkipCode.OVER_VOUCHER),
-        (item.to_wei <= balance.deposit_wei, SkipCode.OVER_DEPOSIT),
-        (_parts_fit(item, num_adapters), SkipCode.BAD_PARTS),
-        (_is_signed(item, id_, domain), SkipCode.BAD_VOUCHER),
+        (item.amount_wei <= left_wei, SkipCode.OVER_DEPOSIT),
+        (_is_signed(item, id_, adapter_id, domain), SkipCode.BAD_VOUCHER),
     )
     return next((code for is_kept, code in rules if not is_kept), None)
 
 
-def _parts_fit(item: Item, num_adapters: int) -> bool:
-    adapters = [part.adapter for part in item.parts]
-    is_ascending = all(left < right for left, right in pairwise(adapters))
-    is_known = all(adapter < num_adapters for adapter in adapters)
-    return is_ascending and is_known and sum(part.amount_wei for part in item.parts) == item.to_wei - item.from_wei
-
-
-def _is_signed(item: Item, id_: ChannelId, domain: Domain) -> bool:
-    voucher = Voucher(channel_id=id_, max_claimable_wei=item.max_claimable_wei)
+def _is_signed(item: Item, id_: ChannelId, adapter_id: AdapterId, domain: Domain) -> bool:
+    voucher = Voucher(channel_id=id_, adapter_id=adapter_id, max_claimable_wei=item.max_claimable_wei)
     try:
         return recover_address(voucher_digest(voucher, domain), item.signature) == item.config.authorizer
     except ProtocolError:
         return False
 
 
-def skipped_mask(codes: Sequence[SkipCode | None]) -> int:
-    """A record's `skipped`: bit i is set if item i was skipped."""
-    return sum(1 << index for index, code in enumerate(codes) if code is not None)
-
-
-def check_claim(claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item]) -> None:
+def check_claim(claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequence[Item], domain: Domain) -> None:
     """Require the form that the contract requires of a claim.
 
     Raises:
@@ -192,7 +199,10 @@ def check_claim(claim: EpochClaim, adapters: Sequence[AdapterId], items: Sequenc
         raise ClaimRefusedError(f"a claim has at most {CLAIM_ADAPTERS_MAX} adapters, not {len(adapters)}")
     if not all(left < right for left, right in pairwise(adapters)):
         raise ClaimRefusedError("a claim's adapters ascend, each once")
-    if claim.items_hash != items_hash(adapters, items):
+    places = [item.adapter for item in items]
+    if not all(left <= right for left, right in pairwise(places)) or places[-1] >= len(adapters):
+        raise ClaimRefusedError("a claim's items ascend by adapter, and each names one of the claim's")
+    if claim.items_hash != items_hash(span_of(item, adapters, domain) for item in items):
         raise ClaimRefusedError("the claim's itemsHash is of other adapters or items")
 
 
@@ -201,20 +211,11 @@ def part_down(amount_wei: int, ppm: int) -> Wei:
     return Wei(amount_wei * ppm // PPM)
 
 
-def _gross_by_adapter(num_adapters: int, items: Sequence[Item], skipped: int) -> list[int]:
-    gross = [0] * num_adapters
-    for index, item in enumerate(items):
-        if skipped >> index & 1:
-            continue
-        for part in item.parts:
-            gross[part.adapter] += part.amount_wei
-    return gross
-
-
 def _divide(
     adapter_id: AdapterId,
     terms: AdapterTerms,
     gross_wei: int,
+    start_wei: int,
     params: Params,
     datanets: Mapping[DatanetId, DatanetTerms],
 ) -> tuple[list[Credit], list[Pot]]:
@@ -228,6 +229,7 @@ def _divide(
         credits.append(Credit(account=datanets[datanet_id].owner, amount_wei=owner_cut))
         pots.append(
             Pot(
+                start_wei=Wei(start_wei),
                 adapter_id=adapter_id,
                 datanet_id=datanet_id,
                 gross_wei=Wei(gross_wei),

@@ -43,11 +43,11 @@ JSON_SCHEMA_BYTES_MAX: Final = 64 * 1024
 PRICE_TOKENS: Final = 1_000
 """Prices are in wei per this many tokens, separately for prompt and answer."""
 
-FLAG_AUDITABLE: Final = 1
-"""Bit 0 of a receipt's flags: the payer allows the text to be read if the receipt is challenged."""
+ISSUED_SKEW_S_MAX: Final = 600
+"""The most that a receipt's time may differ from its payer's clock, so that nothing can be dated back past a bond."""
 
-SAMPLED_ONE_IN: Final = 8
-"""One receipt in this many, chosen by neither side, is also scored by gradients and may be demanded in plain text."""
+RECEIPTS_OPEN_MAX: Final = 8
+"""Receipts of a channel that may wait for their countersignature: with more, the node starts no further stream."""
 
 CLUSTERS_MAX: Final = 10
 """The number of best clusters of rows that share an answer's payment to a Datanet."""

@@ -11,9 +11,11 @@ from eth_hash.auto import keccak
 from .errors import MalformedError
 from .primitives import Address, Digest
 
-DOMAIN_VERSION = "1"
+DOMAIN_VERSION = "2"
 PAYMENTS_NAME = "OpenLedgerPayments"
 REWARDS_NAME = "OpenLedgerRewards"
+STAKING_NAME = "OpenLedgerStaking"
+TOKEN_NAME = "OpenLedger"
 
 _DOMAIN_TYPE = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
 
@@ -45,8 +47,18 @@ def payments_domain(chain_id: int, contract: Address) -> Domain:
 
 
 def rewards_domain(chain_id: int, contract: Address) -> Domain:
-    """The domain of AttributionRewards: proposals and withdrawals."""
+    """The domain of AttributionRewards: withdrawals."""
     return Domain(name=REWARDS_NAME, chain_id=chain_id, verifying_contract=contract)
+
+
+def token_domain(chain_id: int, contract: Address) -> Domain:
+    """The domain of the token: permits. Its version is that of OpenZeppelin's ERC20Permit."""
+    return Domain(name=TOKEN_NAME, chain_id=chain_id, verifying_contract=contract, version="1")
+
+
+def staking_domain(chain_id: int, contract: Address) -> Domain:
+    """The domain of NodeStaking: consents of signers."""
+    return Domain(name=STAKING_NAME, chain_id=chain_id, verifying_contract=contract)
 
 
 def typed_digest(domain: Domain, struct: bytes) -> bytes:
@@ -55,7 +67,7 @@ def typed_digest(domain: Domain, struct: bytes) -> bytes:
 
 
 def type_hash(encoding: str) -> bytes:
-    """The hash of a type's text, such as `Voucher(bytes32 channelId,uint128 maxClaimable)`."""
+    """The hash of a type's text, such as `Refund(bytes32 channelId,uint128 amount,uint256 nonce)`."""
     return keccak(encoding.encode())
 
 
@@ -81,7 +93,7 @@ def address_word(address: Address) -> bytes:
 
 
 def digest_word(digest: str) -> bytes:
-    """A digest, an id, a nonce or a salt as a word: its own 32 bytes."""
+    """A digest, an id or a salt as a word: its own 32 bytes."""
     return _filled(bytes.fromhex(digest[2:]))
 
 

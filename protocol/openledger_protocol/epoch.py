@@ -16,11 +16,16 @@ class Params:
     protocol_ppm: int  # of every fee, to the protocol's treasury
     stakers_ppm: int  # of every fee, to stakers
     data_ppm: int  # of an adapter's fees, to the Datanets that it was trained on
-    algo_id: int  # the attribution algorithm, unless a Datanet has chosen one
     min_stake_wei: Wei  # bonded, to be allowed to claim
     min_deposit_wei: Wei  # to open a channel
     adapter_bond_wei: Wei  # to register an adapter
+    draws: int  # points of each payout list that its node must show
+    algo_id: (
+        int  # the attribution algorithm; this and what follows are defaults of every node, which no contract reads
+    )
     credit_tokens_max: int  # tokens that a payer's voucher may pay ahead
+    least_context: int  # tokens of context that a node should offer
+    guide_price_wei: Wei  # of 1,000 answer tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +34,12 @@ class Windows:
 
     epoch_s: int
     propose_s: int  # from a claim to the last block that may propose its payout list
-    window_s: int  # the review period: from a proposal to its finalisation
-    response_s: int  # to answer a demand for a leaf
+    window_s: int  # the review period, from a proposal to its draw: longer than a reorganisation
+    redraw_blocks: int  # after which a draw has lapsed
+    contest_s: int  # to contest a challenge
+    judge_s: int  # to judge one
     pause_max_s: int
+    pause_gap_s: int  # from the end of a pause to the next one
     unbonding_s: int  # until bonded stake, or a past signer's liability, is released
     withdraw_delay_min_s: int
     withdraw_delay_max_s: int
@@ -50,12 +58,20 @@ def is_claimable_epoch(epoch: int, timestamp_s: int, windows: Windows) -> bool:
 
 
 def propose_until_s(claimed_at_s: int, windows: Windows) -> int:
-    """The last second in which the node may propose a payout list; later, anyone may finalise without one."""
+    """The last second in which the node may propose a payout list; later, anyone may finalise without one.
+
+    A pause of the network adds its own length, which is not counted here.
+    """
     return claimed_at_s + windows.propose_s
 
 
+def show_until_s(ready_at_s: int, windows: Windows) -> int:
+    """The last second in which the node's list can become final; later, anyone may finalise without it."""
+    return ready_at_s + windows.propose_s
+
+
 def ready_at_s(proposed_at_s: int, windows: Windows) -> int:
-    """The time from which a proposal may be finalised."""
+    """The time from which a payout list may be drawn."""
     return proposed_at_s + windows.window_s
 
 

@@ -1,6 +1,6 @@
 """The opening of a receipt's commitments: texts and token ids of an exchange, and the payer's salts.
 
-A payer or a node may give it to anyone who verifies a receipt; under challenge, a node must.
+Only the payer keeps it, if at all, and may give it to anyone who verifies its receipt.
 """
 
 import json
@@ -54,6 +54,7 @@ def work_of(
         prompt_commit=prompt_commit(opening.salts.prompt, opening.messages, opening.sampling),
         output_commit=output_commit(opening.salts.output, opening.text),
         retrieval_hash=ZERO_DIGEST,
+        signals_hash=ZERO_DIGEST,
         fingerprint=fingerprint(
             request_id=request_id,
             adapter_id=adapter_id,

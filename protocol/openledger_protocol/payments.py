@@ -1,42 +1,40 @@
-"""Channels, vouchers and receipts: the payer's limits, and the node's proof of work.
+"""Channels, their lanes, vouchers and receipts: the payer's limits, and the node's proof of work.
 
-A voucher is a ceiling that only grows, so a lost or replayed one costs nobody anything. A receipt states the work
-done, and the channel's total charge after it.
+A lane is what one channel pays for one adapter; the base alone is a lane too. The payer signs a lane's vouchers, so
+nobody can claim one adapter's money for another. A voucher is a ceiling that only grows, so a lost or replayed one
+costs nobody anything. A receipt states the work done, and the lane's total charge after it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eth_hash.auto import keccak
-
-from .constants import PRICE_TOKENS, SAMPLED_ONE_IN
+from .constants import PRICE_TOKENS
 from .eip712 import (
     Domain,
     address_word,
     digest_word,
     hex_digest,
-    keccak_digest,
     struct_hash,
     type_hash,
     typed_digest,
     uint_word,
 )
 from .errors import PaymentRequiredError, VoucherRefusedError
-from .primitives import AdapterId, Address, ChannelId, Digest, Nonce, RequestId, Salt, Wei
+from .primitives import AdapterId, Address, ChannelId, Digest, RequestId, Salt, Wei
 from .signatures import check_signer
 
 _CONFIG_TYPE = type_hash(
     "ChannelConfig(address payer,address authorizer,address node,uint64 withdrawDelay,bytes32 salt)"
 )
-_VOUCHER_TYPE = type_hash("Voucher(bytes32 channelId,uint128 maxClaimable)")
+_VOUCHER_TYPE = type_hash("Voucher(bytes32 channelId,bytes32 adapterId,uint128 maxClaimable)")
 _WORK = (
     "Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,"
-    "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 fingerprint)"
+    "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint)"
 )
 _WORK_TYPE = type_hash(_WORK)
 _RECEIPT_TYPE = type_hash(
-    "Receipt(bytes32 channelId,uint64 seq,bytes32 adapterId,uint128 amount,uint128 cumulative,uint32 algoId,"
-    "uint32 flags,bytes32 nonceCommit,bytes32 sharesHash,Work work)" + _WORK
+    "Receipt(bytes32 channelId,uint64 seq,uint64 issuedAt,bytes32 adapterId,uint128 amount,uint128 cumulative,"
+    "uint32 algoId,bytes32 sharesHash,Work work)" + _WORK
 )
 _REFUND_TYPE = type_hash("Refund(bytes32 channelId,uint128 amount,uint256 nonce)")
 _PERMIT_TYPE = type_hash("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)")
@@ -55,9 +53,10 @@ class ChannelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voucher:
-    """The payer's promise: the node may claim up to this total of the channel."""
+    """The payer's promise: the node may claim up to this total of the channel for this adapter."""
 
     channel_id: ChannelId
+    adapter_id: AdapterId  # zero: the base alone
     max_claimable_wei: Wei
 
 
@@ -81,6 +80,7 @@ class Work:
     prompt_commit: Digest
     output_commit: Digest
     retrieval_hash: Digest  # zero: nothing was retrieved
+    signals_hash: Digest  # zero for attribution by text alone
     fingerprint: Digest
 
 
@@ -89,13 +89,12 @@ class Receipt:
     """The node's statement: this work, by this adapter, for this price, with these contributors."""
 
     channel_id: ChannelId
-    seq: int  # strictly increasing per signer: its time in ns
+    seq: int  # counts the channel's receipts from 1
+    issued_at_s: int  # by the node's clock
     adapter_id: AdapterId
     amount_wei: Wei
-    cumulative_wei: Wei  # the channel's total charge after this receipt, in the order of `seq`
+    cumulative_wei: Wei  # the lane's total charge after this receipt, in the order of `seq`
     algo_id: int  # the attribution algorithm
-    flags: int
-    nonce_commit: Digest
     shares_hash: Digest
     work: Work
 
@@ -132,13 +131,14 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelState:
-    """A node's state of a channel when a voucher arrives."""
+class LaneState:
+    """A node's state of a lane when a voucher arrives."""
 
     channel_id: ChannelId
+    adapter_id: AdapterId
     authorizer: Address
     ceiling_wei: Wei  # of its highest voucher
-    limit_wei: Wei  # the total that its deposit covers, plus the credit that the node gives
+    limit_wei: Wei  # the total that the deposit, plus the node's credit, covers beside the channel's other lanes
     is_withdrawing: bool = False  # the payer has started a withdrawal, as of the latest block
 
 
@@ -157,7 +157,12 @@ def channel_id(config: ChannelConfig, domain: Domain) -> ChannelId:
 
 def voucher_digest(voucher: Voucher, domain: Domain) -> bytes:
     """The digest that the payer's authorizer signs, under the payments domain."""
-    struct = struct_hash(_VOUCHER_TYPE, digest_word(voucher.channel_id), uint_word(voucher.max_claimable_wei, 128))
+    struct = struct_hash(
+        _VOUCHER_TYPE,
+        digest_word(voucher.channel_id),
+        digest_word(voucher.adapter_id),
+        uint_word(voucher.max_claimable_wei, 128),
+    )
     return typed_digest(domain, struct)
 
 
@@ -167,19 +172,19 @@ def receipt_digest(receipt: Receipt, domain: Domain) -> bytes:
         _RECEIPT_TYPE,
         digest_word(receipt.channel_id),
         uint_word(receipt.seq, 64),
+        uint_word(receipt.issued_at_s, 64),
         digest_word(receipt.adapter_id),
         uint_word(receipt.amount_wei, 128),
         uint_word(receipt.cumulative_wei, 128),
         uint_word(receipt.algo_id, 32),
-        uint_word(receipt.flags, 32),
-        digest_word(receipt.nonce_commit),
         digest_word(receipt.shares_hash),
-        _work_hash(receipt.work),
+        work_hash(receipt.work),
     )
     return typed_digest(domain, struct)
 
 
-def _work_hash(work: Work) -> bytes:
+def work_hash(work: Work) -> bytes:
+    """The struct hash of a receipt's work, by which an opening on the chain shows it."""
     return struct_hash(
         _WORK_TYPE,
         digest_word(work.request_id),
@@ -190,6 +195,7 @@ def _work_hash(work: Work) -> bytes:
         digest_word(work.prompt_commit),
         digest_word(work.output_commit),
         digest_word(work.retrieval_hash),
+        digest_word(work.signals_hash),
         digest_word(work.fingerprint),
     )
 
@@ -232,37 +238,40 @@ def price_wei(tokens_in: int, tokens_out: int, terms: Terms) -> Wei:
     return Wei((tokens_in * terms.price_in_wei + tokens_out * terms.price_out_wei) // PRICE_TOKENS)
 
 
-def check_voucher(channel: ChannelState, signed: SignedVoucher, domain: Domain) -> Wei:
-    """Return the channel's ceiling after a voucher; one that is lower than the last changes nothing.
+def check_voucher(lane: LaneState, signed: SignedVoucher, domain: Domain) -> Wei:
+    """Return the lane's ceiling after a voucher; one that is lower than the last changes nothing.
 
     Raises:
-        VoucherRefusedError: it is for another channel, exceeds the channel's limit, or the payer is withdrawing.
+        VoucherRefusedError: it is for another lane, exceeds the lane's limit, or the payer is withdrawing.
         MalformedError: the signature is malformed.
         BadSignatureError: the channel's authorizer did not sign it.
     """
     voucher = signed.voucher
-    if voucher.channel_id != channel.channel_id:
-        raise VoucherRefusedError(f"the voucher is for channel {voucher.channel_id}, not for {channel.channel_id}")
-    if voucher.max_claimable_wei > channel.ceiling_wei:
-        _check_limit(channel, voucher)
-    check_signer(voucher_digest(voucher, domain), signed.signature, channel.authorizer)
-    return max(channel.ceiling_wei, voucher.max_claimable_wei)
-
-
-def _check_limit(channel: ChannelState, voucher: Voucher) -> None:
-    if channel.is_withdrawing:
-        raise VoucherRefusedError("the payer is withdrawing from the channel: it takes no more vouchers")
-    if voucher.max_claimable_wei > channel.limit_wei:
+    if (voucher.channel_id, voucher.adapter_id) != (lane.channel_id, lane.adapter_id):
         raise VoucherRefusedError(
-            f"the voucher allows {voucher.max_claimable_wei} wei but the channel is good for {channel.limit_wei}: "
-            "top it up, or wait until the deposit is final",
+            f"the voucher is for adapter {voucher.adapter_id} on channel {voucher.channel_id}, "
+            f"not for adapter {lane.adapter_id} on channel {lane.channel_id}"
+        )
+    if voucher.max_claimable_wei > lane.ceiling_wei:
+        _check_limit(lane, voucher)
+    check_signer(voucher_digest(voucher, domain), signed.signature, lane.authorizer)
+    return max(lane.ceiling_wei, voucher.max_claimable_wei)
+
+
+def _check_limit(lane: LaneState, voucher: Voucher) -> None:
+    if lane.is_withdrawing:
+        raise VoucherRefusedError("the payer is withdrawing from the channel: it takes no more vouchers")
+    if voucher.max_claimable_wei > lane.limit_wei:
+        raise VoucherRefusedError(
+            f"the voucher allows {voucher.max_claimable_wei} wei but the channel is good for {lane.limit_wei} beside "
+            "its other adapters: top it up, or wait until the deposit is final",
             max_claimable_wei=voucher.max_claimable_wei,
-            limit_wei=channel.limit_wei,
+            limit_wei=lane.limit_wei,
         )
 
 
 def check_covered(ceiling_wei: Wei, needed_wei: Wei) -> None:
-    """Require that vouchers cover the channel's total charge after the next step.
+    """Require that vouchers cover the lane's total charge after the next step.
 
     Raises:
         PaymentRequiredError: they do not; a voucher for `needed_wei` would.
@@ -273,14 +282,3 @@ def check_covered(ceiling_wei: Wei, needed_wei: Wei) -> None:
             ceiling_wei=ceiling_wei,
             needed_wei=needed_wei,
         )
-
-
-def nonce_commit(nonce: Nonce) -> Digest:
-    """The payer's commitment to a nonce, sent with the request, so that it can't choose one to suit the receipt."""
-    return keccak_digest(digest_word(nonce))
-
-
-def is_sampled(nonce: Nonce, receipt_digest: bytes) -> bool:
-    """True if a receipt is in the random sample of one in eight, which neither side can influence."""
-    drawn = int.from_bytes(keccak(digest_word(nonce) + receipt_digest), "big")
-    return drawn < 2**256 // SAMPLED_ONE_IN

@@ -6,15 +6,16 @@ A payout rounds down and the Datanet's treasury gets the dust, so that each pot 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from .attribution import Share
 from .claims import part_down
 from .constants import LATE_PPM, PAYOUTS_MAX, PPM
 from .errors import AttributionError, ClaimRefusedError
-from .merkle import AttributionLeaf
-from .primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Wei
-from .settlement import ClaimRecord, Payout, Pot
+from .payments import Receipt
+from .primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
+from .settlement import NOBODY, ClaimRecord, Payout, Pot, receipt_leaf
+from .sum_tree import SumLeaf, sum_root
 
 
 class CreditRole(IntEnum):
@@ -38,13 +39,26 @@ class Beneficiaries:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttributedReceipt:
-    """The fields of a receipt that a payout list needs; receipts of skipped items are left out."""
+class ClaimedReceipt:
+    """A receipt on its claim's line; receipts of skipped items are left out."""
 
-    index: int  # in the claim's tree of receipts
-    adapter_id: AdapterId
-    amount_wei: Wei
+    item: int  # the index of the item that claims it
+    digest: Digest
+    receipt: Receipt
     shares: tuple[Share, ...]
+    countersignature: bytes | None  # None: the payer gave none before the list was proposed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayoutList:
+    """A claim's payout list, and the receipts behind it.
+
+    An entry of the list is a line of its weight. Each receipt's part of it has a place of its own there, in the order
+    of the receipts, so that a drawn point of an entry belongs to one receipt.
+    """
+
+    payouts: tuple[Payout, ...]
+    offsets: tuple[tuple[int, ...], ...]  # of each receipt, for each of its shares; empty if not countersigned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,28 +70,50 @@ class Credited:
     role: CreditRole
 
 
-def attribution_leaves(pots: Sequence[Pot], receipts: Iterable[AttributedReceipt]) -> list[AttributionLeaf]:
-    """Each receipt's contribution to each payout: weight = amount · ppm, ascending by (pot, account, receipt).
+def payout_list(pots: Sequence[Pot], receipts: Sequence[ClaimedReceipt]) -> PayoutList:
+    """Make the payout list of a claim from its receipts, in the order of its line.
+
+    A receipt weighs amount · ppm for each of its shares. One that is not countersigned can't be shown, so its weight
+    is nobody's and goes to the protocol.
 
     Raises:
         AttributionError: a pot's weights do not sum to 1,000,000 times its adapter's earnings in the claim.
+        ClaimRefusedError: more entries than the contract accepts.
     """
     pot_of = {(pot.adapter_id, pot.datanet_id): index for index, pot in enumerate(pots)}
-    leaves = [
-        AttributionLeaf(
-            pot=_pot_index(pot_of, receipt.adapter_id, share.datanet_id),
-            account=share.account,
-            receipt_index=receipt.index,
-            weight=receipt.amount_wei * share.ppm,
-        )
-        for receipt in receipts
-        for share in receipt.shares
-        if receipt.amount_wei
+    entries: dict[tuple[int, Address], int] = {}
+    offsets: list[tuple[int, ...]] = []
+    for claimed in receipts:
+        places = []
+        for datanet_id, account, ppm in _parts_of(claimed, pots):
+            entry = _pot_index(pot_of, claimed.receipt.adapter_id, datanet_id), account
+            places.append(entries.get(entry, 0))
+            entries[entry] = places[-1] + claimed.receipt.amount_wei * ppm
+        offsets.append(tuple(places) if claimed.countersignature else ())
+    ordered = sorted(entries.items(), key=lambda item: (item[0][0], item[0][1].lower()))
+    payouts = tuple(Payout(pot=pot, account=account, weight=weight) for (pot, account), weight in ordered if weight)
+    check_payouts(pots, payouts)
+    return PayoutList(payouts=payouts, offsets=tuple(offsets))
+
+
+def receipts_root(receipts: Sequence[ClaimedReceipt], offsets: Sequence[tuple[int, ...]]) -> Digest:
+    """The root of the node's tree over a claim's receipts, in the order of its line; zero without any."""
+    return sum_root(receipt_leaves(receipts, offsets))
+
+
+def receipt_leaves(receipts: Sequence[ClaimedReceipt], offsets: Sequence[tuple[int, ...]]) -> list[SumLeaf]:
+    """The leaves of the node's tree of receipts."""
+    return [
+        SumLeaf(hash=receipt_leaf(claimed.digest, places), amount=claimed.receipt.amount_wei)
+        for claimed, places in zip(receipts, offsets, strict=True)
     ]
-    weights = _weights_by_pot(pots, [(leaf.pot, leaf.weight) for leaf in leaves])
-    for index in range(len(pots)):
-        _check_weight(pots, index, weights[index])
-    return sorted(leaves, key=lambda leaf: (leaf.pot, leaf.account.lower(), leaf.receipt_index))
+
+
+def _parts_of(claimed: ClaimedReceipt, pots: Sequence[Pot]) -> list[tuple[DatanetId, Address, int]]:
+    """The parts of a receipt as (Datanet, account, ppm): its shares, or one of nobody's for each of its pots."""
+    if claimed.countersignature:
+        return [(share.datanet_id, share.account, share.ppm) for share in claimed.shares]
+    return [(pot.datanet_id, NOBODY, PPM) for pot in pots if pot.adapter_id == claimed.receipt.adapter_id]
 
 
 def _pot_index(
@@ -86,22 +122,6 @@ def _pot_index(
     if (adapter_id, datanet_id) not in pot_of:
         raise AttributionError(f"the claim has no pot of Datanet {datanet_id} for adapter {adapter_id}")
     return pot_of[adapter_id, datanet_id]
-
-
-def payouts_for(pots: Sequence[Pot], receipts: Iterable[AttributedReceipt]) -> list[Payout]:
-    """The payout list that a node proposes: each account's weight in each pot, ascending by (pot, account).
-
-    Raises:
-        AttributionError: as in `attribution_leaves`.
-        ClaimRefusedError: more lines than the contract accepts.
-    """
-    leaves = attribution_leaves(pots, receipts)
-    payouts = [
-        Payout(pot=pot, account=account, weight=sum(leaf.weight for leaf in run))
-        for (pot, account), run in groupby(leaves, lambda leaf: (leaf.pot, leaf.account))
-    ]
-    check_payouts(pots, payouts)
-    return payouts
 
 
 def check_payouts(pots: Sequence[Pot], payouts: Sequence[Payout]) -> None:
@@ -138,46 +158,67 @@ def _check_weight(pots: Sequence[Pot], index: int, weight: int) -> None:
         raise AttributionError(f"pot {index} needs weights of {expected} in all, not {weight}")
 
 
-def payout_amounts(record: ClaimRecord, payouts: Sequence[Payout], to: Beneficiaries) -> list[Credited]:
+def payout_amounts(
+    record: ClaimRecord, payouts: Sequence[Payout], to: Beneficiaries, *, fee_wei: Wei = ZERO_WEI
+) -> list[Credited]:
     """The credits of a proposed claim when it is finalised, in the contract's order, without the stakers' part.
 
-    A payout rounds down. The rest of a pot, and account zero's part, go to the Datanet's treasury. A pot that is not
-    listed goes to the protocol.
+    A payout rounds down. The rest of a pot, and account zero's part, go to the Datanet's treasury. What is nobody's,
+    and a pot that is not listed, go to the protocol, and so does `fee_wei` of the node's share, for repeated draws.
 
     Raises:
         ClaimRefusedError, AttributionError: as in `check_payouts`.
     """
     check_payouts(record.pots, payouts)
     credited: list[Credited] = []
-    unlisted = 0
+    nobodys = 0
     for index, pot in enumerate(record.pots):
         listed = [payout for payout in payouts if payout.pot == index]
+        nobodys += _nobodys_wei(pot, listed)
         if listed:
             credited += _pot_amounts(pot, listed, to.treasuries[pot.datanet_id])
-        else:
-            unlisted += pot.amount_wei
-    return credited + _settled(record, to, record.node_share_wei, record.protocol_wei + unlisted)
+    return credited + _settled(record, to, record.node_share_wei - fee_wei, record.protocol_wei + nobodys + fee_wei)
 
 
-def _pot_amounts(pot: Pot, payouts: Sequence[Payout], treasury: Address) -> list[Credited]:
-    credited, rest = [], int(pot.amount_wei)
-    for payout in payouts:
-        if payout.account != ZERO_ADDRESS:
-            amount = pot.amount_wei * payout.weight // (PPM * pot.gross_wei)
+def _nobodys_wei(pot: Pot, listed: Sequence[Payout]) -> Wei:
+    if not listed:
+        return pot.amount_wei
+    return _amount_wei(pot, sum(payout.weight for payout in listed if payout.account == NOBODY))
+
+
+def _pot_amounts(pot: Pot, listed: Sequence[Payout], treasury: Address) -> list[Credited]:
+    credited, rest = [], pot.amount_wei - _nobodys_wei(pot, listed)
+    for payout in listed:
+        if payout.account not in (ZERO_ADDRESS, NOBODY):
+            amount = _amount_wei(pot, payout.weight)
             credited.append(_credited(payout.account, amount, CreditRole.CONTRIBUTOR))
             rest -= amount
     credited.append(_credited(treasury, rest, CreditRole.TREASURY))
     return [credit for credit in credited if credit.amount_wei]
 
 
-def late_amounts(record: ClaimRecord, to: Beneficiaries) -> list[Credited]:
-    """The credits of a claim without a timely payout list.
+def _amount_wei(pot: Pot, weight: int) -> Wei:
+    """An entry's part of its pot, rounded down."""
+    return Wei(pot.amount_wei * weight // (PPM * pot.gross_wei))
 
-    The protocol gets the claim's pots and a tenth of the node's share.
+
+def late_amounts(
+    record: ClaimRecord, to: Beneficiaries, *, is_proposed: bool, num_redraws: int = 0
+) -> list[Credited]:
+    """The credits of a claim whose payout list was not proposed, or not shown, in time.
+
+    The protocol gets the claim's pots, and a fee from the node's share: a tenth of it if there was no list, else the
+    lapse fee for the last draw and for each of `num_redraws` before it.
     """
-    fee = part_down(record.node_share_wei, LATE_PPM)
+    lapsed = (num_redraws + 1) * lapse_fee_wei(record)
+    fee = lapsed if is_proposed else part_down(record.node_share_wei, LATE_PPM)
     pots = sum(pot.amount_wei for pot in record.pots)
     return _settled(record, to, record.node_share_wei - fee, record.protocol_wei + pots + fee)
+
+
+def lapse_fee_wei(record: ClaimRecord) -> Wei:
+    """The fee of a draw that lapses: half of the money that the list divides, rounded down."""
+    return Wei(sum(pot.amount_wei for pot in record.pots) // 2)
 
 
 def _settled(record: ClaimRecord, to: Beneficiaries, node_wei: int, protocol_wei: int) -> list[Credited]:

@@ -26,9 +26,6 @@ ChannelId = NewType("ChannelId", str)
 DatanetId = NewType("DatanetId", str)
 """A Datanet's id in its registry: the hash of its creator and name, as 0x-hex."""
 
-Nonce = NewType("Nonce", str)
-"""A payer's 32 random bytes, as 0x-hex: committed with the request, revealed with the countersignature."""
-
 Salt = NewType("Salt", str)
 """32 random bytes, as 0x-hex, that make a commitment unguessable or a channel's id unique."""
 

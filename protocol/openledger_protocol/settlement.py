@@ -3,11 +3,13 @@
 The contracts store only hashes, so each call must bring the whole struct again, with its fields in the same order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from eth_abi.abi import encode
+from eth_hash.auto import keccak
 
+from .attribution import SHARE_TYPE, Share, share_tuple
 from .eip712 import (
     Domain,
     address_word,
@@ -18,47 +20,63 @@ from .eip712 import (
     typed_digest,
     uint_word,
 )
-from .payments import ChannelConfig
-from .primitives import AdapterId, Address, DatanetId, Digest, Wei
+from .payments import ChannelConfig, Receipt, channel_id, work_hash
+from .primitives import AdapterId, Address, ChannelId, DatanetId, Digest, Wei, checksum_address
+from .sum_tree import SumProof
 
 CONFIG_TYPE = "(address,address,address,uint64,bytes32)"
-PART_TYPE = "(uint16,uint128)"
-ITEM_TYPE = f"({CONFIG_TYPE},uint128,bytes,uint128,uint128,{PART_TYPE}[])"
+ITEM_TYPE = f"({CONFIG_TYPE},uint16,uint128,uint128,uint128,bytes)"
 CREDIT_TYPE = "(address,uint128)"
-POT_TYPE = "(bytes32,bytes32,uint128,uint128)"
+POT_TYPE = "(uint128,bytes32,bytes32,uint128,uint128)"
 RECORD_TYPE = (
-    "(address,uint64,uint64,uint64,bytes32,bytes32,uint32,uint256,uint128,uint128,uint128,uint128,"
-    f"{CREDIT_TYPE}[],{POT_TYPE}[])"
+    f"(address,uint64,uint64,uint64,uint64,bytes32,uint128,uint128,uint128,uint128,{CREDIT_TYPE}[],{POT_TYPE}[])"
 )
 PAYOUT_TYPE = "(uint16,address,uint256)"
+SUM_PROOF_TYPE = "(uint256,bytes32[],uint128[])"
+OPENING_TYPE = (
+    f"(address,uint128,uint128,{SUM_PROOF_TYPE},bytes32,uint64,uint64,uint128,uint128,uint32,bytes32,"
+    f"{SHARE_TYPE}[],bytes,uint256[],{SUM_PROOF_TYPE},uint256)"
+)
 
-_CLAIM_HASH = type_hash(
-    "EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash,bytes32 receiptsRoot,uint32 count)"
-)
-_PROPOSAL_HASH = type_hash(
-    "Proposal(address node,uint64 seq,bytes32 attributionRoot,uint32 leafCount,bytes32 payoutsHash)"
-)
+NOBODY = checksum_address(b"\xff" * 20)
+"""The account of a payout list that stands for the protocol; it is the largest, so it is the last of its pot.
+
+It gets the data shares of receipts that no payer has countersigned.
+"""
+
+_CLAIM_HASH = type_hash("EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash)")
+_ITEM_LEAF = type_hash("openledger.item-leaf/1")
+_RECEIPT_LEAF = type_hash("openledger.receipt-leaf/1")
+_CONSENT_HASH = type_hash("SignerConsent(address node,uint64 deadline)")
 _CLAIM_FOR_HASH = type_hash("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """One adapter's earnings in an item."""
+class Item:
+    """One lane in a claim: from its previously claimed total to its charge by a receipt since."""
 
+    config: ChannelConfig
     adapter: int  # its index in the claim's list of adapters
-    amount_wei: Wei
+    max_claimable_wei: Wei  # of the voucher
+    from_wei: Wei
+    to_wei: Wei  # always the total of a receipt
+    signature: bytes  # of the voucher
+
+    @property
+    def amount_wei(self) -> Wei:
+        """The amount that it claims."""
+        return Wei(self.to_wei - self.from_wei)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
-    """One channel in a claim: from its previously claimed total to its charge by a receipt since."""
+class ItemSpan:
+    """An item as a leaf of its claim's tree: one lane's amounts from one total to another."""
 
-    config: ChannelConfig
-    max_claimable_wei: Wei  # of the voucher
-    signature: bytes  # of the voucher
+    channel_id: ChannelId
+    adapter_id: AdapterId
+    authorizer: Address
     from_wei: Wei
-    to_wei: Wei  # always the total of a receipt
-    parts: tuple[Part, ...]
+    to_wei: Wei
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,8 +87,6 @@ class EpochClaim:
     seq: int
     epoch: int
     items_hash: Digest
-    receipts_root: Digest
-    count: int  # of receipts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +101,7 @@ class Credit:
 class Pot:
     """The earnings of a Datanet's contributors through one adapter, divided by the node's payout list."""
 
+    start_wei: Wei  # the place on the claim's line, all its amounts end to end, where the adapter's earnings begin
     adapter_id: AdapterId
     datanet_id: DatanetId
     gross_wei: Wei  # the adapter's earnings in this claim, the same for each of its Datanets
@@ -99,10 +116,8 @@ class ClaimRecord:
     seq: int
     epoch: int
     claimed_at_s: int
-    items_hash: Digest
-    receipts_root: Digest
-    count: int
-    skipped: int  # bit i: item i was not counted
+    claimed_block: int
+    items_root: Digest  # of the sum tree over its items; a skipped one has the amount 0
     gross_wei: Wei
     protocol_wei: Wei
     stakers_wei: Wei
@@ -116,19 +131,24 @@ class Payout:
     """One line of a payout list: an account's weight in a pot."""
 
     pot: int  # its index in the record
-    account: Address  # zero: the Datanet's treasury
+    account: Address  # zero: the Datanet's treasury; NOBODY: the protocol
     weight: int  # Σ amount · ppm over receipts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """A payout list by its hashes; the node signs it if another account sends the transaction."""
+class ReceiptOpening:
+    """A countersigned receipt that shows a drawn point of a payout list, with its two places on the claim's line."""
 
-    node: Address
-    seq: int  # of the claim
-    attribution_root: Digest
-    leaf_count: int
-    payouts_hash: Digest
+    authorizer: Address
+    from_wei: Wei  # of the item that claimed it
+    to_wei: Wei
+    item: SumProof  # in the contract's tree of items
+    receipt: Receipt
+    shares: tuple[Share, ...]
+    countersignature: bytes
+    offsets: tuple[int, ...]  # where the part of each share begins in its account's entry of the list
+    place: SumProof  # in the node's tree of receipts
+    share: int  # the index of the share whose part covers the point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +162,37 @@ class ClaimFor:
     deadline_s: int
 
 
-def items_hash(adapters: Sequence[AdapterId], items: Sequence[Item]) -> Digest:
-    """The commitment to a claim's channels and their split between adapters."""
-    rows = [digest_word(adapter) for adapter in adapters], [item_tuple(item) for item in items]
-    return keccak_digest(encode(["bytes32[]", f"{ITEM_TYPE}[]"], rows))
+def span_of(item: Item, adapters: Sequence[AdapterId], domain: Domain) -> ItemSpan:
+    """The span of an item; `adapters` are those of its claim."""
+    return ItemSpan(
+        channel_id=channel_id(item.config, domain),
+        adapter_id=adapters[item.adapter],
+        authorizer=item.config.authorizer,
+        from_wei=item.from_wei,
+        to_wei=item.to_wei,
+    )
+
+
+def item_leaf(span: ItemSpan) -> bytes:
+    """The hash of an item as a leaf of its claim's tree."""
+    return keccak(
+        _ITEM_LEAF
+        + digest_word(span.channel_id)
+        + digest_word(span.adapter_id)
+        + address_word(span.authorizer)
+        + uint_word(span.from_wei, 128)
+        + uint_word(span.to_wei, 128)
+    )
+
+
+def receipt_leaf(digest: Digest, offsets: Sequence[int]) -> bytes:
+    """The hash of a receipt as a leaf of the node's tree, bound to its parts' places in the payout list."""
+    return keccak(encode(["bytes32", "bytes32", "uint256[]"], [_RECEIPT_LEAF, digest_word(digest), list(offsets)]))
+
+
+def items_hash(spans: Iterable[ItemSpan]) -> Digest:
+    """The commitment to a claim's items: the hash of their leaves, in order."""
+    return keccak_digest(b"".join(item_leaf(span) for span in spans))
 
 
 def record_hash(record: ClaimRecord) -> Digest:
@@ -166,23 +213,16 @@ def claim_digest(claim: EpochClaim, domain: Domain) -> bytes:
         uint_word(claim.seq, 64),
         uint_word(claim.epoch, 64),
         digest_word(claim.items_hash),
-        digest_word(claim.receipts_root),
-        uint_word(claim.count, 32),
     )
     return typed_digest(domain, struct)
 
 
-def proposal_digest(proposal: Proposal, domain: Domain) -> bytes:
-    """The digest that a node signs so that another account can send its proposal, under the rewards domain."""
-    struct = struct_hash(
-        _PROPOSAL_HASH,
-        address_word(proposal.node),
-        uint_word(proposal.seq, 64),
-        digest_word(proposal.attribution_root),
-        uint_word(proposal.leaf_count, 32),
-        digest_word(proposal.payouts_hash),
-    )
-    return typed_digest(domain, struct)
+def signer_consent_digest(node: Address, deadline_s: int, domain: Domain) -> bytes:
+    """The digest by which a hot key agrees to sign for a node, under the staking domain.
+
+    Without it anybody could appoint a stranger's key, and blame the stranger's work on a node of his own.
+    """
+    return typed_digest(domain, struct_hash(_CONSENT_HASH, address_word(node), uint_word(deadline_s, 64)))
 
 
 def claim_for_digest(claim: ClaimFor, domain: Domain) -> bytes:
@@ -205,8 +245,37 @@ def config_tuple(config: ChannelConfig) -> tuple[object, ...]:
 
 def item_tuple(item: Item) -> tuple[object, ...]:
     """An item in the order of `ITEM_TYPE`."""
-    parts = [(part.adapter, part.amount_wei) for part in item.parts]
-    return config_tuple(item.config), item.max_claimable_wei, item.signature, item.from_wei, item.to_wei, parts
+    return (
+        config_tuple(item.config),
+        item.adapter,
+        item.max_claimable_wei,
+        item.from_wei,
+        item.to_wei,
+        item.signature,
+    )
+
+
+def opening_tuple(opening: ReceiptOpening) -> tuple[object, ...]:
+    """An opening in the order of `OPENING_TYPE`."""
+    receipt = opening.receipt
+    return (
+        opening.authorizer,
+        opening.from_wei,
+        opening.to_wei,
+        _proof_tuple(opening.item),
+        digest_word(receipt.channel_id),
+        receipt.seq,
+        receipt.issued_at_s,
+        receipt.amount_wei,
+        receipt.cumulative_wei,
+        receipt.algo_id,
+        work_hash(receipt.work),
+        [share_tuple(share) for share in opening.shares],
+        opening.countersignature,
+        list(opening.offsets),
+        _proof_tuple(opening.place),
+        opening.share,
+    )
 
 
 def payout_tuple(payout: Payout) -> tuple[object, ...]:
@@ -221,10 +290,8 @@ def record_tuple(record: ClaimRecord) -> tuple[object, ...]:
         record.seq,
         record.epoch,
         record.claimed_at_s,
-        digest_word(record.items_hash),
-        digest_word(record.receipts_root),
-        record.count,
-        record.skipped,
+        record.claimed_block,
+        digest_word(record.items_root),
         record.gross_wei,
         record.protocol_wei,
         record.stakers_wei,
@@ -235,4 +302,8 @@ def record_tuple(record: ClaimRecord) -> tuple[object, ...]:
 
 
 def _pot_tuple(pot: Pot) -> tuple[object, ...]:
-    return digest_word(pot.adapter_id), digest_word(pot.datanet_id), pot.gross_wei, pot.amount_wei
+    return pot.start_wei, digest_word(pot.adapter_id), digest_word(pot.datanet_id), pot.gross_wei, pot.amount_wei
+
+
+def _proof_tuple(proof: SumProof) -> tuple[object, ...]:
+    return proof.index, list(proof.siblings), list(proof.sums)

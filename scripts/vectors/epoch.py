@@ -2,17 +2,28 @@
 
 from typing import Any
 
-from openledger_protocol.epoch import Windows, epoch_at, is_claimable_epoch, propose_until_s, ready_at_s, withdrawal_s
+from openledger_protocol.epoch import (
+    Windows,
+    epoch_at,
+    is_claimable_epoch,
+    propose_until_s,
+    ready_at_s,
+    show_until_s,
+    withdrawal_s,
+)
 
 from .common import Case, Rules, read
 
 WINDOWS = {
     "epoch_s": 30,
-    "propose_s": 30,
+    "propose_s": 60,
     "window_s": 10,
-    "response_s": 10,
+    "redraw_blocks": 16,
+    "contest_s": 30,
+    "judge_s": 60,
     "pause_max_s": 30,
-    "unbonding_s": 90,
+    "pause_gap_s": 60,
+    "unbonding_s": 120,
     "withdraw_delay_min_s": 10,
     "withdraw_delay_max_s": 3_600,
     "withdraw_period_s": 604_800,
@@ -40,6 +51,7 @@ def deadlines(given: Any) -> dict[str, int]:
     return {
         "propose_until_s": propose_until_s(now_s, windows),
         "ready_at_s": ready_at_s(now_s, windows),
+        "show_until_s": show_until_s(ready_at_s(now_s, windows), windows),
         "withdraw_from_s": first_s,
         "withdraw_until_s": last_s,
     }

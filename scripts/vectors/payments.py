@@ -1,30 +1,31 @@
-"""Channels, vouchers, receipts: digests, signatures, prices and refusals."""
+"""Channels, lanes, vouchers, receipts: digests, signatures, prices and refusals."""
 
 from typing import Any
 
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.eip712 import Domain
+from openledger_protocol.eip712 import Domain, staking_domain, token_domain
 from openledger_protocol.generation import channel_salt
 from openledger_protocol.payments import (
     ChannelConfig,
-    ChannelState,
+    LaneState,
     Permit,
     Receipt,
     Refund,
     SignedVoucher,
     Terms,
     Voucher,
+    Work,
     channel_id,
     check_voucher,
-    is_sampled,
-    nonce_commit,
     permit_digest,
     price_wei,
     receipt_digest,
     refund_digest,
     voucher_digest,
+    work_hash,
 )
 from openledger_protocol.receipts import Delivery, check_receipt
+from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.signatures import address_of, recover_address, sign_digest
 
 from .common import (
@@ -82,9 +83,10 @@ SALTS: list[Case] = [
     ("another draw", "the first half stays", {**SALT, "drawn": "0x" + "6" * 32}),
 ]
 
-VOUCHER = {**PLACE, "channel_id": CHANNEL, "max_claimable_wei": "80"}
+VOUCHER = {**PLACE, "channel_id": CHANNEL, "adapter_id": digest("a"), "max_claimable_wei": "80"}
 VOUCHERS: list[Case] = [
     ("plain", "a ceiling of 80 wei", VOUCHER),
+    ("base only", "another lane, so another digest", {**VOUCHER, "adapter_id": digest("0")}),
     ("nothing", "zero is an amount", {**VOUCHER, "max_claimable_wei": "0"}),
     ("the most", "128 bits", {**VOUCHER, "max_claimable_wei": UINT128_MAX_TEXT}),
     ("over the most", "no contract could read it", {**VOUCHER, "max_claimable_wei": str(2**128)}),
@@ -99,19 +101,24 @@ WORK = {
     "prompt_commit": digest("4"),
     "output_commit": digest("6"),
     "retrieval_hash": digest("0"),
+    "signals_hash": digest("0"),
     "fingerprint": digest("7"),
 }
+WORKS: list[Case] = [
+    ("plain", "by it an opening shows the work", WORK),
+    ("with signals", "zero for attribution by text alone", {**WORK, "signals_hash": digest("8")}),
+    ("the most", "each number at its bound", {**WORK, "tokens_in": 2**32 - 1, "tokens_out": 2**32 - 1}),
+]
 SHARE = {"datanet_id": digest("d"), "account": account(1), "ppm": 1_000_000}
 RECEIPT = {
     **PLACE,
     "channel_id": CHANNEL,
-    "seq": "1700000000000000001",
+    "seq": 12,
+    "issued_at_s": 1_800_000_000,
     "adapter_id": digest("a"),
     "amount_wei": "200",
     "cumulative_wei": "500",
     "algo_id": 1,
-    "flags": 1,
-    "nonce_commit": digest("c"),
     "shares_hash": shares_hash([read(Share, SHARE)]),
     **WORK,
 }
@@ -122,16 +129,17 @@ RECEIPTS: list[Case] = [
         "adapter and shares of nothing",
         {**RECEIPT, "adapter_id": digest("0"), "shares_hash": shares_hash([])},
     ),
-    ("not auditable", "a flag is part of what is signed", {**RECEIPT, "flags": 0}),
+    ("a second later", "its time is part of what is signed", {**RECEIPT, "issued_at_s": 1_800_000_001}),
     (
         "the most",
         "each number at its bound",
         {
             **RECEIPT,
             "seq": str(2**64 - 1),
+            "issued_at_s": str(2**64 - 1),
             "amount_wei": UINT128_MAX_TEXT,
             "cumulative_wei": UINT128_MAX_TEXT,
-            **dict.fromkeys(("algo_id", "flags", "tokens_in", "tokens_out"), 2**32 - 1),
+            **dict.fromkeys(("algo_id", "tokens_in", "tokens_out"), 2**32 - 1),
         },
     ),
 ]
@@ -142,10 +150,9 @@ REFUNDS: list[Case] = [
 PERMITS: list[Case] = [
     (
         "plain",
-        "ERC-2612, under the token's own domain",
+        "ERC-2612, under the token's own domain, whose version is 1",
         {
             **PLACE,
-            "token_name": "OpenLedger",
             "owner": PAYER,
             "spender": CONTRACT,
             "value_wei": str(10**18),
@@ -153,6 +160,13 @@ PERMITS: list[Case] = [
             "deadline_s": 1_700_000_000,
         },
     )
+]
+
+CONSENT = {**PLACE, "node": NODE, "deadline_s": 1_700_000_000}
+CONSENTS: list[Case] = [
+    ("plain", "a hot key agrees to sign for a node, under the staking domain", CONSENT),
+    ("another node", "a key agrees to one", {**CONSENT, "node": PAYER}),
+    ("the latest", "64 bits", {**CONSENT, "deadline_s": str(2**64 - 1)}),
 ]
 
 SIGNED: list[Case] = [
@@ -204,6 +218,7 @@ CHECKED = {
     "signature": signature_of(AUTHORIZER_KEY),
     "authorizer": AUTHORIZER,
     "of_channel": CHANNEL,
+    "of_adapter": VOUCHER["adapter_id"],
     "ceiling_wei": "50",
     "limit_wei": "100",
     "is_withdrawing": False,
@@ -216,6 +231,8 @@ VOUCHERS_CHECKED: list[Case] = [
     ("while the payer withdraws", "no higher one is taken", {**CHECKED, "is_withdrawing": True}),
     ("lower while the payer withdraws", "changes nothing", {**CHECKED, "is_withdrawing": True, "ceiling_wei": "90"}),
     ("another channel", "its money is elsewhere", {**CHECKED, "of_channel": digest("9")}),
+    ("another lane", "its money is for another adapter", {**CHECKED, "of_adapter": digest("0")}),
+    ("relabelled", "the adapter is signed", {**CHECKED, "adapter_id": digest("0"), "of_adapter": digest("0")}),
     (
         "another signer",
         "the payer's own key is not the authorizer's",
@@ -226,9 +243,10 @@ VOUCHERS_CHECKED: list[Case] = [
 DELIVERY = {
     **TERMS,
     "signer": SIGNER,
-    "seq_last": "1700000000000000000",
+    "seq_last": 11,
     "charged_wei": "300",
     "ceiling_wei": "500",
+    "now_s": 1_800_000_000,
     "agreed_adapter_id": digest("a"),
 }
 RECEIVED = {**RECEIPT, **DELIVERY}
@@ -240,27 +258,16 @@ RECEIPTS_CHECKED: list[Case] = [
     ("over the voucher", "more than was allowed", {**RECEIVED, "ceiling_wei": "499"}),
     ("an old one", "seq only grows", {**RECEIVED, "seq_last": RECEIPT["seq"]}),
     ("another signer", "not the key that was announced", {**RECEIVED, "signer": PAYER}),
-    ("shares of a text that nobody may read", "the treasury is paid, nobody else", {**RECEIVED, "flags": 0}),
-]
-
-NONCES: list[Case] = [
-    ("zero", "keccak of 32 zero bytes", {"nonce": digest("0")}),
-    ("plain", "keccak of the nonce's bytes", {"nonce": digest("1")}),
-]
-SAMPLED: list[Case] = [
-    (
-        f"nonce {number}",
-        "one in eight is",
-        {"nonce": hex_of(number.to_bytes(32, "big")), "receipt_digest": digest("1")},
-    )
-    for number in range(12)
+    ("10 minutes late", "clocks differ", {**RECEIVED, "now_s": 1_800_000_600}),
+    ("dated back", "a second more than 10 minutes", {**RECEIVED, "now_s": 1_800_000_601}),
+    ("dated ahead", "a second more than 10 minutes", {**RECEIVED, "now_s": 1_799_999_399}),
 ]
 
 
 def checked_voucher(given: Any) -> str:
     signed = read(SignedVoucher, given)
-    channel = read(ChannelState, given, channel_id=given["of_channel"])
-    return str(check_voucher(channel, signed, payments(given)))
+    lane = read(LaneState, given, channel_id=given["of_channel"], adapter_id=given["of_adapter"])
+    return str(check_voucher(lane, signed, payments(given)))
 
 
 def checked_receipt(given: Any) -> str:
@@ -270,8 +277,13 @@ def checked_receipt(given: Any) -> str:
     return hex_of(check_receipt(receipt, signature, shares, delivery, payments(given)))
 
 
-def token_domain(given: Any) -> Domain:
-    return Domain(name=given["token_name"], chain_id=given["chain_id"], verifying_contract=given["contract"])
+def token(given: Any) -> Domain:
+    return token_domain(given["chain_id"], given["contract"])
+
+
+def consented(given: Any) -> str:
+    domain = staking_domain(given["chain_id"], given["contract"])
+    return hex_of(signer_consent_digest(given["node"], int(given["deadline_s"]), domain))
 
 
 RULES: Rules = {
@@ -282,8 +294,10 @@ RULES: Rules = {
     "channel_id": (lambda given: channel_id(read(ChannelConfig, given), payments(given)), CHANNEL_IDS),
     "voucher_digest": (lambda given: hex_of(voucher_digest(read(Voucher, given), payments(given))), VOUCHERS),
     "receipt_digest": (lambda given: hex_of(receipt_digest(read(Receipt, given), payments(given))), RECEIPTS),
+    "work_hash": (lambda given: hex_of(work_hash(read(Work, given))), WORKS),
     "refund_digest": (lambda given: hex_of(refund_digest(read(Refund, given), payments(given))), REFUNDS),
-    "permit_digest": (lambda given: hex_of(permit_digest(read(Permit, given), token_domain(given))), PERMITS),
+    "permit_digest": (lambda given: hex_of(permit_digest(read(Permit, given), token(given))), PERMITS),
+    "signer_consent_digest": (consented, CONSENTS),
     "address_of": (lambda given: address_of(bytes_of(given["private_key"])), SIGNED),
     "sign_digest": (
         lambda given: hex_of(sign_digest(bytes_of(given["private_key"]), bytes_of(given["digest"]))),
@@ -296,6 +310,4 @@ RULES: Rules = {
     "price_wei": (lambda given: str(price_wei(given["tokens_in"], given["tokens_out"], read(Terms, given))), PRICES),
     "check_voucher": (checked_voucher, VOUCHERS_CHECKED),
     "check_receipt": (checked_receipt, RECEIPTS_CHECKED),
-    "nonce_commit": (lambda given: nonce_commit(given["nonce"]), NONCES),
-    "is_sampled": (lambda given: is_sampled(given["nonce"], bytes_of(given["receipt_digest"])), SAMPLED),
 }

@@ -8,7 +8,12 @@ from openledger_protocol.wire.inference import decode, encode
 from .common import AUTHORIZER, NODE, PAYER, Case, Rules, account, bytes_of, digest, hex_of, write
 
 SIGNATURE = "0x" + "01" * 64 + "1b"
-VOUCHER = {"channel_id": digest("1"), "max_claimable_wei": str(2**128 - 1), "signature": SIGNATURE}
+VOUCHER = {
+    "channel_id": digest("1"),
+    "adapter_id": digest("4"),
+    "max_claimable_wei": str(2**128 - 1),
+    "signature": SIGNATURE,
+}
 SAMPLING = {
     "max_tokens": 64,
     "seed": str(2**64 - 1),
@@ -34,9 +39,7 @@ OPEN = {
         "salt": digest("5"),
     },
     "voucher": VOUCHER,
-    "nonce_commit": digest("6"),
     "salts": {"prompt": digest("7"), "output": digest("8"), "fingerprint": digest("9")},
-    "auditable": True,
     "prefix": "",
     "last_receipt": None,
 }
@@ -55,12 +58,11 @@ RECEIPT = {
     "receipt": {
         "channel_id": digest("1"),
         "seq": str(2**64 - 1),
+        "issued_at_s": str(2**64 - 2),
         "adapter_id": digest("4"),
         "amount_wei": "1",
         "cumulative_wei": "2",
         "algo_id": 1,
-        "flags": 1,
-        "nonce_commit": digest("6"),
         "shares_hash": digest("7"),
         "work": {
             "request_id": digest("2"),
@@ -71,6 +73,7 @@ RECEIPT = {
             "prompt_commit": digest("a"),
             "output_commit": digest("b"),
             "retrieval_hash": digest("0"),
+            "signals_hash": digest("e"),
             "fingerprint": digest("c"),
         },
     },
@@ -88,11 +91,7 @@ FRAMES: list[Case] = [
     ("voucher", "a higher ceiling", {"v": 1, "t": "voucher", "voucher": VOUCHER}),
     ("chunk", "ids include those whose text is held back", CHUNK),
     ("receipt", "the node's last word", RECEIPT),
-    (
-        "countersign",
-        "with the nonce revealed",
-        {"v": 1, "t": "countersign", "signature": SIGNATURE, "nonce": digest("e")},
-    ),
+    ("countersign", "over the receipt's digest", {"v": 1, "t": "countersign", "signature": SIGNATURE}),
     (
         "error",
         "a refusal",
@@ -101,7 +100,7 @@ FRAMES: list[Case] = [
     ("ping", "still here", PING),
 ]
 BYTES = ("signature",)
-LONG_NUMBERS = ("seed", "seq", "withdraw_delay_s")
+LONG_NUMBERS = ("seed", "seq", "issued_at_s", "withdraw_delay_s")
 
 
 def unwritten(value: Any) -> Any:

@@ -104,7 +104,7 @@ def test_a_domain_is_the_contracts(world: ContractWorld, name: str) -> None:
 
 def token_domain(world: ContractWorld) -> Domain:
     token = world.chain.contracts["OpenToken"]
-    return Domain(name="OpenLedger", chain_id=world.chain.client.chain_id(), verifying_contract=token)
+    return token_domain(world.chain.client.chain_id(), token)
 
 
 def test_the_tokens_domain_is_the_tokens(world: ContractWorld) -> None:

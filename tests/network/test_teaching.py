@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 USAGE_ERROR = 2
 PEOPLE = ("marisol-k", "nadia-roofs", "oke-solar", "tjark.pv")
-STEPS = ("deposit", "voucher", "receipt", "claim", "payout list", "window", "withdrawal")
+STEPS = ("deposit", "voucher", "receipt", "claim", "payout list", "draw", "withdrawal")
 
 
 @pytest.fixture(scope="module")

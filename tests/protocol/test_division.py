@@ -1,25 +1,28 @@
 """A receipt's price in parts: they sum to it, and are what a claim of it alone pays."""
 
 import pytest
+from support.signed import NODE, PAYMENTS, digest, lane_item
 
 from openledger_protocol.attribution import Share
 from openledger_protocol.claims import AdapterTerms, DatanetTerms, compute_claim
 from openledger_protocol.constants import PPM
 from openledger_protocol.division import apportion, divide, join_ppm
 from openledger_protocol.epoch import Params
-from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Digest, Salt, Wei
-from openledger_protocol.settlement import EpochClaim, Item, Part, items_hash
+from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, DatanetId, Wei
+from openledger_protocol.settlement import EpochClaim, items_hash, span_of
 
 PARAMS = Params(
     protocol_ppm=20_000,
     stakers_ppm=30_000,
     data_ppm=150_000,
-    algo_id=1,
     min_stake_wei=Wei(1),
     min_deposit_wei=Wei(1),
     adapter_bond_wei=Wei(1),
+    draws=4,
+    algo_id=1,
     credit_tokens_max=32,
+    least_context=2_048,
+    guide_price_wei=Wei(1),
 )
 LAKE, TOWN = (DatanetId("0x" + digit * 64) for digit in "12")
 ADA, BEN, OWNER = (Address("0x" + digit * 40) for digit in "345")
@@ -44,30 +47,16 @@ def test_all_parts_sum_to_the_price(amount: int) -> None:
 
 @pytest.mark.parametrize("amount", [amount for amount in AMOUNTS if 0 < amount < 2**128])
 def test_the_parts_are_those_of_a_claim_that_holds_this_receipt_alone(amount: int) -> None:
-    adapter_id = AdapterId("0x" + "6" * 64)
-    config = ChannelConfig(payer=ADA, authorizer=ADA, node=BEN, withdraw_delay_s=40, salt=Salt("0x" + "7" * 64))
-    item = Item(
-        config=config,
-        max_claimable_wei=Wei(amount),
-        signature=b"",
-        from_wei=Wei(0),
-        to_wei=Wei(amount),
-        parts=(Part(adapter=0, amount_wei=Wei(amount)),),
-    )
-    claim = EpochClaim(
-        node=BEN,
-        seq=1,
-        epoch=1,
-        items_hash=items_hash([adapter_id], [item]),
-        receipts_root=Digest("0x" + "8" * 64),
-        count=1,
-    )
+    adapter_id = AdapterId(digest("6"))
+    item = lane_item(0, adapter_id, amount)
     record = compute_claim(
-        claim,
+        EpochClaim(node=NODE, seq=1, epoch=1, items_hash=items_hash([span_of(item, [adapter_id], PAYMENTS)])),
         [adapter_id],
         [item],
-        skipped=0,
+        domain=PAYMENTS,
+        codes=[None],
         claimed_at_s=0,
+        claimed_block=0,
         params=PARAMS,
         registry={adapter_id: ADAPTER},
         datanets=DATANETS,

@@ -9,6 +9,7 @@ from openledger_protocol.epoch import (
     is_claimable_epoch,
     propose_until_s,
     ready_at_s,
+    show_until_s,
     withdrawal_s,
 )
 from openledger_protocol.errors import MalformedError
@@ -17,8 +18,11 @@ WINDOWS = Windows(
     epoch_s=30,
     propose_s=31,
     window_s=10,
-    response_s=11,
+    redraw_blocks=16,
+    contest_s=30,
+    judge_s=60,
     pause_max_s=32,
+    pause_gap_s=60,
     unbonding_s=90,
     withdraw_delay_min_s=10,
     withdraw_delay_max_s=3_600,
@@ -42,6 +46,7 @@ def test_an_epoch_can_be_claimed_in_itself_and_in_the_next(epoch: int, timestamp
 def test_deadlines_hang_on_what_happened_before() -> None:
     assert propose_until_s(1_000, WINDOWS) == 1_031
     assert ready_at_s(1_000, WINDOWS) == 1_010
+    assert show_until_s(1_010, WINDOWS) == 1_041
     assert withdrawal_s(1_000, 40, WINDOWS) == (1_040, 605_840)
 
 

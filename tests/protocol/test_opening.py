@@ -39,12 +39,11 @@ def receipt(work: Work) -> Receipt:
     return Receipt(
         channel_id=CHANNEL,
         seq=1,
+        issued_at_s=1_800_000_000,
         adapter_id=ADAPTER,
         amount_wei=Wei(1),
         cumulative_wei=Wei(1),
         algo_id=1,
-        flags=1,
-        nonce_commit=digest("c"),
         shares_hash=digest("d"),
         work=work,
     )
@@ -71,7 +70,7 @@ def test_the_work_of_an_exchange_bills_by_the_rule_and_names_what_was_done() -> 
     found = work()
     assert found.tokens_out == billed_tokens(OPENING.ids, (7, 8, 9)) == 3
     assert (found.request_id, found.profile_hash, found.index_root) == (digest("4"), digest("5"), digest("6"))
-    assert (found.tokens_in, found.retrieval_hash) == (5, digest("0"))
+    assert (found.tokens_in, found.retrieval_hash, found.signals_hash) == (5, digest("0"), digest("0"))
 
 
 def test_the_work_of_an_exchange_is_opened_by_it() -> None:

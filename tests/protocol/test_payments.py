@@ -1,4 +1,4 @@
-"""Channels and vouchers: digests are a wallet's own, and each rule of a voucher has its refusal."""
+"""Channels, lanes and vouchers: digests are a wallet's own, and each rule of a voucher has its refusal."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,6 @@ from support.signed import (
     digest,
     domains,
     permits,
-    proposals,
     receipts,
     refunds,
     typed_data,
@@ -39,30 +38,37 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.payments import (
     ChannelConfig,
-    ChannelState,
+    LaneState,
     SignedVoucher,
     Terms,
     Voucher,
     channel_id,
     check_covered,
     check_voucher,
-    is_sampled,
-    nonce_commit,
     permit_digest,
     price_wei,
     receipt_digest,
     refund_digest,
     voucher_digest,
 )
-from openledger_protocol.primitives import ChannelId, Nonce, Wei
-from openledger_protocol.settlement import claim_digest, claim_for_digest, proposal_digest
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
+from openledger_protocol.settlement import claim_digest, claim_for_digest
 from openledger_protocol.signatures import sign_digest
 
-STATE = ChannelState(channel_id=CHANNEL, authorizer=AUTHORIZER, ceiling_wei=Wei(50), limit_wei=Wei(100))
+ADAPTER, OTHER = AdapterId(digest("a")), AdapterId(digest("b"))
+STATE = LaneState(
+    channel_id=CHANNEL, adapter_id=ADAPTER, authorizer=AUTHORIZER, ceiling_wei=Wei(50), limit_wei=Wei(100)
+)
 
 
-def signed(max_claimable_wei: int, *, key: bytes = AUTHORIZER_KEY, channel: ChannelId = CHANNEL) -> SignedVoucher:
-    voucher = Voucher(channel_id=channel, max_claimable_wei=Wei(max_claimable_wei))
+def signed(
+    max_claimable_wei: int,
+    *,
+    key: bytes = AUTHORIZER_KEY,
+    channel: ChannelId = CHANNEL,
+    adapter: AdapterId = ADAPTER,
+) -> SignedVoucher:
+    voucher = Voucher(channel_id=channel, adapter_id=adapter, max_claimable_wei=Wei(max_claimable_wei))
     return SignedVoucher(voucher=voucher, signature=sign_digest(key, voucher_digest(voucher, PAYMENTS)))
 
 
@@ -72,7 +78,6 @@ CASES: list[tuple[st.SearchStrategy[Any], Any]] = [
     (refunds, refund_digest),
     (permits, permit_digest),
     (claims, claim_digest),
-    (proposals, proposal_digest),
     (claims_for, claim_for_digest),
 ]
 
@@ -104,6 +109,16 @@ def test_a_voucher_raises_the_ceiling() -> None:
     assert check_voucher(STATE, signed(80), PAYMENTS) == 80
 
 
+def test_a_voucher_for_one_adapter_is_no_voucher_for_another() -> None:
+    """The theft of version 1: money for an adapter was claimed as earned by the base, and its royalties were kept."""
+    voucher = signed(80).voucher
+    digests = {voucher_digest(replace(voucher, adapter_id=lane), PAYMENTS) for lane in (ADAPTER, OTHER, BASE_ONLY)}
+    assert len(digests) == 3
+    relabelled = SignedVoucher(voucher=replace(voucher, adapter_id=BASE_ONLY), signature=signed(80).signature)
+    with pytest.raises(BadSignatureError, match=f"not by {AUTHORIZER}"):
+        check_voucher(replace(STATE, adapter_id=BASE_ONLY), relabelled, PAYMENTS)
+
+
 def test_a_voucher_for_all_that_the_channel_is_good_for_is_taken() -> None:
     assert check_voucher(STATE, signed(100), PAYMENTS) == 100
 
@@ -118,8 +133,10 @@ def test_an_old_voucher_is_no_error_while_the_payer_withdraws_or_the_deposit_san
     assert check_voucher(replace(STATE, limit_wei=Wei(10)), signed(50), PAYMENTS) == 50
 
 
-REFUSALS: list[tuple[str, ChannelState, SignedVoucher, type[ProtocolError], str]] = [
-    ("channel", STATE, signed(80, channel=ChannelId(digest("9"))), VoucherRefusedError, f"not for {CHANNEL}"),
+REFUSALS: list[tuple[str, LaneState, SignedVoucher, type[ProtocolError], str]] = [
+    ("channel", STATE, signed(80, channel=ChannelId(digest("9"))), VoucherRefusedError, f"on channel {CHANNEL}$"),
+    ("adapter", STATE, signed(80, adapter=OTHER), VoucherRefusedError, f"not for adapter {ADAPTER}"),
+    ("base", STATE, signed(80, adapter=BASE_ONLY), VoucherRefusedError, f"not for adapter {ADAPTER}"),
     ("withdrawal", replace(STATE, is_withdrawing=True), signed(80), VoucherRefusedError, "takes no more vouchers"),
     ("limit", STATE, signed(101), VoucherRefusedError, "allows 101 wei but the channel is good for 100"),
     ("signer", STATE, signed(80, key=PAYER_KEY), BadSignatureError, f"not by {AUTHORIZER}"),
@@ -132,7 +149,7 @@ REFUSALS: list[tuple[str, ChannelState, SignedVoucher, type[ProtocolError], str]
     ("state", "voucher", "refusal", "message"), [c[1:] for c in REFUSALS], ids=[c[0] for c in REFUSALS]
 )
 def test_a_voucher_is_refused_with_its_reason(
-    state: ChannelState, voucher: SignedVoucher, refusal: type[ProtocolError], message: str
+    state: LaneState, voucher: SignedVoucher, refusal: type[ProtocolError], message: str
 ) -> None:
     with pytest.raises(refusal, match=message):
         check_voucher(state, voucher, PAYMENTS)
@@ -181,20 +198,3 @@ def test_an_answer_never_costs_less_as_it_grows(
 ) -> None:
     terms = Terms(price_in_wei=Wei(price_in), price_out_wei=Wei(price_out))
     assert price_wei(tokens_in, tokens_out, terms) <= price_wei(tokens_in, tokens_out + more, terms)
-
-
-def test_one_receipt_in_eight_is_sampled() -> None:
-    nonces = [Nonce("0x" + number.to_bytes(32, "big").hex()) for number in range(8_000)]
-    assert 900 < sum(is_sampled(nonce, bytes(32)) for nonce in nonces) < 1_100
-
-
-def test_whether_a_receipt_is_sampled_hangs_on_both_sides() -> None:
-    nonces = [Nonce("0x" + number.to_bytes(32, "big").hex()) for number in range(100)]
-    drawn = [[is_sampled(nonce, bytes([side]) * 32) for nonce in nonces] for side in (1, 2)]
-    assert drawn[0] != drawn[1]
-
-
-def test_a_nonces_commitment_is_its_keccak() -> None:
-    # keccak-256 of 32 zero bytes, as Solidity gives it
-    expected = "0x290decd9548b62a8d60345a988386fc84ba6bc95484008f6362f93160ef3e563"
-    assert nonce_commit(Nonce(digest("0"))) == expected

@@ -7,15 +7,16 @@ import pytest
 from support.signed import CHANNEL, PAYER_KEY, PAYMENTS, SIGNER, SIGNER_KEY, WORK, account, digest
 
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.constants import FLAG_AUDITABLE, PPM
+from openledger_protocol.constants import ISSUED_SKEW_S_MAX, PPM
 from openledger_protocol.errors import AttributionError, BadSignatureError, MalformedError, ReceiptRefusedError
 from openledger_protocol.payments import Receipt, Terms, Work, receipt_digest
-from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, DatanetId, Wei
+from openledger_protocol.primitives import AdapterId, DatanetId, Wei
 from openledger_protocol.receipts import Delivery, check_receipt
 from openledger_protocol.signatures import sign_digest
 
 DATANET = DatanetId(digest("d"))
 SHARES = (Share(datanet_id=DATANET, account=account(1), ppm=PPM),)
+NOW_S = 1_800_000_000
 TERMS = Terms(price_in_wei=Wei(1_000), price_out_wei=Wei(2_000))  # 100 tokens in and 50 out cost 200 wei
 
 DELIVERY = Delivery(
@@ -28,19 +29,17 @@ DELIVERY = Delivery(
     adapter_id=AdapterId(digest("a")),
     datanet_ids=(DATANET,),
     algo_id=1,
-    flags=FLAG_AUDITABLE,
-    nonce_commit=digest("c"),
+    now_s=NOW_S,
     work=WORK,
 )
 RECEIPT = Receipt(
     channel_id=CHANNEL,
     seq=11,
+    issued_at_s=NOW_S,
     adapter_id=DELIVERY.adapter_id,
     amount_wei=Wei(200),
     cumulative_wei=Wei(500),
     algo_id=1,
-    flags=FLAG_AUDITABLE,
-    nonce_commit=DELIVERY.nonce_commit,
     shares_hash=shares_hash(SHARES),
     work=WORK,
 )
@@ -61,8 +60,6 @@ def test_a_sound_receipt_gives_the_digest_to_countersign() -> None:
         ({"channel_id": digest("9")}, f"channel_id {digest('9')} is not {CHANNEL}"),
         ({"adapter_id": digest("b")}, f"adapter_id {digest('b')} is not {digest('a')}"),
         ({"algo_id": 3}, "algo_id 3 is not 1"),
-        ({"flags": 0}, "flags 0 is not 1"),
-        ({"nonce_commit": digest("b")}, f"nonce_commit {digest('b')} is not {digest('c')}"),
         ({"seq": 10}, "seq 10 is not over the last one's 10"),
         ({"amount_wei": 201, "cumulative_wei": 501}, "amount_wei 201 is not 200"),
         ({"amount_wei": 199, "cumulative_wei": 499}, "amount_wei 199 is not 200"),
@@ -105,12 +102,31 @@ def test_shares_that_do_not_add_up_are_refused_although_they_are_signed() -> Non
         check(replace(RECEIPT, shares_hash=shares_hash(shares)), shares=shares)
 
 
-def test_a_text_that_nobody_may_audit_pays_the_treasury_only() -> None:
-    closed = replace(DELIVERY, flags=0)
-    with pytest.raises(ReceiptRefusedError, match=f"shares {account(1)} is paid though nobody may audit"):
-        check(replace(RECEIPT, flags=0), delivery=closed)
-    treasury = (replace(SHARES[0], account=ZERO_ADDRESS),)
-    check(replace(RECEIPT, flags=0, shares_hash=shares_hash(treasury)), shares=treasury, delivery=closed)
+@pytest.mark.parametrize("skew_s", [-ISSUED_SKEW_S_MAX, -1, 1, ISSUED_SKEW_S_MAX])
+def test_a_clock_that_is_minutes_off_is_borne_with(skew_s: int) -> None:
+    check(replace(RECEIPT, issued_at_s=NOW_S + skew_s))
+
+
+@pytest.mark.parametrize("issued_at_s", [0, NOW_S - ISSUED_SKEW_S_MAX - 1, NOW_S + ISSUED_SKEW_S_MAX + 1, 2**64 - 1])
+def test_a_receipt_is_dated_neither_back_nor_ahead(issued_at_s: int) -> None:
+    """A node that backdates would be out of its bond's reach when the receipt is disputed."""
+    with pytest.raises(ReceiptRefusedError, match=f"issued_at_s {issued_at_s} is minutes off the payer's clock at"):
+        check(replace(RECEIPT, issued_at_s=issued_at_s))
+
+
+def test_a_lane_goes_on_from_its_own_receipt_whatever_the_channels_other_lanes_charged() -> None:
+    """`seq` counts in the channel, so it may leap; the total counts in the lane, so it may not."""
+    later = replace(RECEIPT, seq=99)
+    assert check(later) == receipt_digest(later, PAYMENTS)
+    with pytest.raises(ReceiptRefusedError, match="cumulative_wei 1500 is not 500"):
+        check(replace(RECEIPT, seq=99, cumulative_wei=Wei(1_500)))
+
+
+def test_a_lanes_first_receipt_starts_at_nothing() -> None:
+    first = replace(DELIVERY, seq_last=0, charged_wei=Wei(0))
+    check(replace(RECEIPT, seq=1, cumulative_wei=Wei(200)), delivery=first)
+    with pytest.raises(ReceiptRefusedError, match="seq 0 is not over the last one's 0"):
+        check(replace(RECEIPT, seq=0, cumulative_wei=Wei(200)), delivery=first)
 
 
 def test_the_base_alone_owes_no_shares() -> None:

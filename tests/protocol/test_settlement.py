@@ -1,49 +1,67 @@
 """Values that contracts keep by hash, encoded as Solidity encodes them."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
+import pytest
 from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
-from support.signed import CONFIG, account, configs, digest, parts, weis
+from support.signed import (
+    AUTHORIZER,
+    CHANNEL,
+    PAYMENTS,
+    account,
+    configs,
+    digest,
+    lane_item,
+    receipts,
+    spans,
+    uints,
+    weis,
+)
 
+from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.eip712 import digest_word, struct_hash, type_hash, typed_digest
+from openledger_protocol.errors import MalformedError
+from openledger_protocol.payments import Receipt, receipt_digest
 from openledger_protocol.primitives import AdapterId, DatanetId, Wei
 from openledger_protocol.settlement import (
     CONFIG_TYPE,
     ITEM_TYPE,
+    NOBODY,
+    OPENING_TYPE,
     ClaimRecord,
     Credit,
     Item,
-    Part,
+    ItemSpan,
     Payout,
     Pot,
+    ReceiptOpening,
     config_tuple,
+    item_leaf,
     item_tuple,
     items_hash,
+    opening_tuple,
     payouts_hash,
+    receipt_leaf,
     record_hash,
+    span_of,
 )
+from openledger_protocol.sum_tree import SumProof
 
 BASE, ADAPTER = AdapterId(digest("0")), AdapterId(digest("a"))
+ITEM = lane_item(1, ADAPTER, 70, start=10)
+SPAN = ItemSpan(channel_id=CHANNEL, adapter_id=ADAPTER, authorizer=AUTHORIZER, from_wei=Wei(10), to_wei=Wei(80))
 
 items = st.builds(
     Item,
     config=configs,
+    adapter=uints(16),
     max_claimable_wei=weis,
-    signature=st.binary(min_size=65, max_size=65),
     from_wei=weis,
     to_wei=weis,
-    parts=st.lists(parts, max_size=3).map(tuple),
-)
-
-ITEM = Item(
-    config=CONFIG,
-    max_claimable_wei=Wei(90),
-    signature=b"\x07" * 65,
-    from_wei=Wei(10),
-    to_wei=Wei(80),
-    parts=(Part(adapter=0, amount_wei=Wei(30)), Part(adapter=1, amount_wei=Wei(40))),
+    signature=st.binary(min_size=65, max_size=65),
 )
 
 
@@ -51,63 +69,134 @@ def word(value: int | str) -> bytes:
     return (int(value, 16) if isinstance(value, str) else value).to_bytes(32, "big")
 
 
-def test_items_are_hashed_as_solidity_encodes_them_written_out_by_hand() -> None:
-    signature = [65, *(int.from_bytes(b"\x07" * 32, "big"),) * 2, 7 << 248]
-    item = [
-        *(CONFIG.payer, CONFIG.authorizer, CONFIG.node, 40, CONFIG.salt),
-        *(90, 10 * 32, 10, 80, 14 * 32),  # offsets from the item's start: of the signature, of the parts
-        *signature,
-        *(2, 0, 30, 1, 40),
-    ]
-    words = [64, 160, 2, BASE, ADAPTER, 1, 32, *item]
-    expected = keccak(b"".join(word(value) for value in words))
-    assert items_hash([BASE, ADAPTER], [ITEM]) == "0x" + expected.hex()
+def words(*values: int | str) -> bytes:
+    return b"".join(word(value) for value in values)
+
+
+def tag(text: str) -> str:
+    return "0x" + keccak(text.encode()).hex()
+
+
+def test_an_items_leaf_is_its_tag_and_five_words() -> None:
+    expected = keccak(words(tag("openledger.item-leaf/1"), CHANNEL, ADAPTER, AUTHORIZER, 10, 80))
+    assert item_leaf(SPAN) == expected
+    assert span_of(ITEM, [BASE, ADAPTER], PAYMENTS) == SPAN
+
+
+def test_items_are_hashed_as_their_leaves_in_order() -> None:
+    other = replace(SPAN, adapter_id=BASE)
+    assert items_hash([SPAN, other]) == "0x" + keccak(item_leaf(SPAN) + item_leaf(other)).hex()
+    assert items_hash([SPAN, other]) != items_hash([other, SPAN])
+
+
+@pytest.mark.parametrize("field", [spec.name for spec in fields(ItemSpan)])
+def test_every_field_of_a_span_is_in_its_leaf(field: str) -> None:
+    """The node signs it, so nobody can send a claim that moves a lane's money to another lane."""
+    value = getattr(SPAN, field)
+    other = account(9) if field == "authorizer" else value + 1 if field.endswith("_wei") else digest("9")
+    assert item_leaf(replace(SPAN, **{field: other})) != item_leaf(SPAN)
+
+
+@pytest.mark.parametrize("amount", [-1, 2**128])
+def test_an_amount_that_no_contract_could_read_has_no_leaf(amount: int) -> None:
+    with pytest.raises(MalformedError, match="is no uint128"):
+        item_leaf(replace(SPAN, to_wei=Wei(amount)))
+
+
+def test_a_receipts_leaf_is_its_tag_its_digest_and_its_offsets() -> None:
+    head = words(tag("openledger.receipt-leaf/1"), digest("6"), 96)
+    assert receipt_leaf(digest("6"), []) == keccak(head + words(0))
+    assert receipt_leaf(digest("6"), [5, 2**200]) == keccak(head + words(2, 5, 2**200))
 
 
 def test_payouts_are_hashed_as_solidity_encodes_them_written_out_by_hand() -> None:
-    words = [32, 2, 0, account(1), 5, 3, account(2), 2**200]
-    lines = [Payout(pot=0, account=account(1), weight=5), Payout(pot=3, account=account(2), weight=2**200)]
-    assert payouts_hash(lines) == "0x" + keccak(b"".join(word(value) for value in words)).hex()
+    lines = [Payout(pot=0, account=account(1), weight=5), Payout(pot=3, account=NOBODY, weight=2**200)]
+    encoded = words(32, 2, 0, account(1), 5, 3, 2**160 - 1, 2**200)
+    assert payouts_hash(lines) == "0x" + keccak(encoded).hex()
 
 
 @given(items)
 def test_items_and_configs_can_be_encoded_for_a_call(item: Item) -> None:
     row = decode([ITEM_TYPE], encode([ITEM_TYPE], [item_tuple(item)]))[0]
-    assert row[1:5] == (item.max_claimable_wei, item.signature, item.from_wei, item.to_wei)
+    assert row[1:] == (item.adapter, item.max_claimable_wei, item.from_wei, item.to_wei, item.signature)
     assert row[0] == decode([CONFIG_TYPE], encode([CONFIG_TYPE], [config_tuple(item.config)]))[0]
 
 
-def test_another_split_between_adapters_is_another_hash() -> None:
-    """It is signed, so a node can't keep royalties unseen."""
-    moved = replace(ITEM, parts=(Part(adapter=0, amount_wei=Wei(31)), Part(adapter=1, amount_wei=Wei(39))))
-    hashes = {items_hash([BASE, ADAPTER], [item]) for item in (ITEM, moved)} | {items_hash([ADAPTER], [ITEM])}
-    assert len(hashes) == 3
+@given(receipts, spans, st.lists(uints(32), max_size=3), st.lists(weis, max_size=3))
+def test_an_opening_carries_all_that_its_receipts_digest_needs(
+    receipt: Receipt, span: ItemSpan, ppms: list[int], sums: list[Wei]
+) -> None:
+    """A contract recomputes the digest from the call alone, and the adapter from the pot."""
+    shares = [Share(datanet_id=DatanetId(digest("d")), account=account(i), ppm=ppm) for i, ppm in enumerate(ppms)]
+    receipt = replace(receipt, shares_hash=shares_hash(shares))
+    proof = SumProof(index=1, siblings=(bytes(32),) * len(sums), sums=tuple(sums))
+    opening = ReceiptOpening(
+        authorizer=span.authorizer,
+        from_wei=span.from_wei,
+        to_wei=span.to_wei,
+        item=proof,
+        receipt=receipt,
+        shares=tuple(shares),
+        countersignature=b"\x01" * 65,
+        offsets=(7,) * len(shares),
+        place=proof,
+        share=0,
+    )
+    row = decode([OPENING_TYPE], encode([OPENING_TYPE], [opening_tuple(opening)]))[0]
+    channel, seq, issued_at, amount, cumulative, algo, work = row[4:11]
+    given_shares = [Share(datanet_id=DatanetId("0x" + d.hex()), account=a, ppm=ppm) for d, a, ppm in row[11]]
+    kind = type_hash(
+        "Receipt(bytes32 channelId,uint64 seq,uint64 issuedAt,bytes32 adapterId,uint128 amount,uint128 cumulative,"
+        "uint32 algoId,bytes32 sharesHash,Work work)Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,"
+        "uint32 tokensIn,uint32 tokensOut,bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,"
+        "bytes32 signalsHash,bytes32 fingerprint)"
+    )
+    numbers = (word(number) for number in (seq, issued_at, int(receipt.adapter_id, 16), amount, cumulative, algo))
+    struct = struct_hash(kind, channel, *numbers, digest_word(shares_hash(given_shares)), work)
+    assert typed_digest(PAYMENTS, struct) == receipt_digest(receipt, PAYMENTS)
+    assert row[:3] == (span.authorizer.lower(), span.from_wei, span.to_wei)
+    assert row[12:] == (b"\x01" * 65, (7,) * len(shares), row[3], 0)
+
+
+RECORD = ClaimRecord(
+    node=account(1),
+    seq=1,
+    epoch=1,
+    claimed_at_s=1,
+    claimed_block=1,
+    items_root=digest("1"),
+    gross_wei=Wei(1),
+    protocol_wei=Wei(1),
+    stakers_wei=Wei(1),
+    node_share_wei=Wei(1),
+    credits=(Credit(account=account(1), amount_wei=Wei(1)),),
+    pots=(
+        Pot(
+            start_wei=Wei(1),
+            adapter_id=ADAPTER,
+            datanet_id=DatanetId(digest("d")),
+            gross_wei=Wei(1),
+            amount_wei=Wei(1),
+        ),
+    ),
+)
+
+
+def test_a_record_is_hashed_as_solidity_encodes_it_written_out_by_hand() -> None:
+    head = words(32, account(1), 1, 1, 1, 1, digest("1"), 1, 1, 1, 1, 12 * 32, 15 * 32)
+    tail = words(1, account(1), 1, 1, 1, ADAPTER, digest("d"), 1, 1)
+    assert record_hash(RECORD) == "0x" + keccak(head + tail).hex()
 
 
 def test_every_field_of_a_record_is_in_its_hash() -> None:
-    record = ClaimRecord(
-        node=account(1),
-        seq=1,
-        epoch=1,
-        claimed_at_s=1,
-        items_hash=digest("1"),
-        receipts_root=digest("1"),
-        count=1,
-        skipped=1,
-        gross_wei=Wei(1),
-        protocol_wei=Wei(1),
-        stakers_wei=Wei(1),
-        node_share_wei=Wei(1),
-        credits=(Credit(account=account(1), amount_wei=Wei(1)),),
-        pots=(Pot(adapter_id=ADAPTER, datanet_id=DatanetId(digest("d")), gross_wei=Wei(1), amount_wei=Wei(1)),),
-    )
-    numbers = ("seq", "epoch", "claimed_at_s", "count", "skipped")
+    numbers = ("seq", "epoch", "claimed_at_s", "claimed_block")
     amounts = ("gross_wei", "protocol_wei", "stakers_wei", "node_share_wei")
     changed = [
-        *(replace(record, **{name: 2}) for name in (*numbers, *amounts)),
-        *(replace(record, **{name: digest("2")}) for name in ("items_hash", "receipts_root")),
-        replace(record, node=account(2)),
-        replace(record, credits=()),
-        replace(record, pots=()),
+        *(replace(RECORD, **{name: 2}) for name in (*numbers, *amounts)),
+        *(replace(RECORD, pots=(replace(RECORD.pots[0], **{n: Wei(2)}),)) for n in ("start_wei", "gross_wei")),
+        replace(RECORD, items_root=digest("2")),
+        replace(RECORD, node=account(2)),
+        replace(RECORD, credits=()),
+        replace(RECORD, pots=()),
     ]
-    assert len({record_hash(record), *(record_hash(other) for other in changed)}) == len(changed) + 1
+    assert len({record_hash(RECORD), *(record_hash(other) for other in changed)}) == len(changed) + 1

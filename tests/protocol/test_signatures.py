@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from eth_account.messages import _hash_eip191_message, encode_typed_data
 from eth_hash.auto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,11 +16,14 @@ from openledger_protocol.eip712 import (
     hex_digest,
     payments_domain,
     rewards_domain,
+    staking_domain,
+    token_domain,
     uint_word,
 )
 from openledger_protocol.errors import BadSignatureError, MalformedError
 from openledger_protocol.payments import Voucher, voucher_digest
-from openledger_protocol.primitives import Address, ChannelId, Wei
+from openledger_protocol.primitives import BASE_ONLY, Address, ChannelId, Wei
+from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.signatures import SIGNATURE_BYTES, address_of, check_signer, recover_address, sign_digest
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -104,7 +108,32 @@ def test_what_is_no_private_key_is_refused_without_showing_it(key: bytes, messag
     assert key.hex() not in str(refusal.value) or not key
 
 
-@pytest.mark.parametrize("make", [payments_domain, rewards_domain])
+def test_a_signers_consent_is_the_one_that_a_wallet_signs() -> None:
+    message = {
+        "types": {
+            "EIP712Domain": [
+                {"name": "name", "type": "string"},
+                {"name": "version", "type": "string"},
+                {"name": "chainId", "type": "uint256"},
+                {"name": "verifyingContract", "type": "address"},
+            ],
+            "SignerConsent": [{"name": "node", "type": "address"}, {"name": "deadline", "type": "uint64"}],
+        },
+        "primaryType": "SignerConsent",
+        "domain": {"name": "OpenLedgerStaking", "version": "2", "chainId": 31337, "verifyingContract": CONTRACT},
+        "message": {"node": address_of(KEY), "deadline": 2**64 - 1},
+    }
+    digest = signer_consent_digest(address_of(KEY), 2**64 - 1, staking_domain(31337, CONTRACT))
+    assert digest == _hash_eip191_message(encode_typed_data(full_message=message))
+
+
+def test_the_token_has_a_version_of_its_own() -> None:
+    """Its domain is that of OpenZeppelin's ERC20Permit, which wallets know."""
+    assert (token_domain(31337, CONTRACT).name, token_domain(31337, CONTRACT).version) == ("OpenLedger", "1")
+    assert payments_domain(31337, CONTRACT).version == "2"
+
+
+@pytest.mark.parametrize("make", [payments_domain, rewards_domain, staking_domain, token_domain])
 def test_a_domain_is_its_name_chain_and_contract(make: Any) -> None:
     domain = make(31337, CONTRACT)
     assert domain == make(31337, CONTRACT)
@@ -112,12 +141,13 @@ def test_a_domain_is_its_name_chain_and_contract(make: Any) -> None:
         make(1, CONTRACT),
         make(31337, address_of(KEY)),
         Domain(name="x", chain_id=31337, verifying_contract=CONTRACT),
+        Domain(name=domain.name, chain_id=31337, verifying_contract=CONTRACT, version="3"),
     ]
-    assert len({domain.separator, *(other.separator for other in others)}) == 4
+    assert len({domain.separator, *(other.separator for other in others)}) == 5
 
 
 def test_the_same_voucher_for_two_contracts_has_two_digests() -> None:
-    voucher = Voucher(channel_id=ChannelId("0x" + "a" * 64), max_claimable_wei=Wei(1))
+    voucher = Voucher(channel_id=ChannelId("0x" + "a" * 64), adapter_id=BASE_ONLY, max_claimable_wei=Wei(1))
     assert voucher_digest(voucher, payments_domain(1, CONTRACT)) != voucher_digest(
         voucher, rewards_domain(1, CONTRACT)
     )

@@ -38,7 +38,7 @@ def test_each_case_has_its_name_and_reason_and_either_an_output_or_an_error(file
         assert all(("output" in case) != ("error" in case) for case in cases)
 
 
-@pytest.mark.parametrize("name", ["payments", "attribution", "settlement", "merkle", "epoch"])
+@pytest.mark.parametrize("name", ["payments", "attribution", "settlement", "payouts", "sum_tree", "merkle", "epoch"])
 def test_a_contracts_test_can_read_the_money_path(name: str) -> None:
     """Flat objects, lists of such, and no number that a reader of JSON would round."""
     for cases in json.loads((VECTORS / f"{name}.json").read_text())["rules"].values():

@@ -23,7 +23,7 @@ from openledger_protocol.errors import (
 )
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.payments import Receipt, SignedVoucher, Terms, Voucher
-from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, Nonce, RequestId, Salt, Wei
+from openledger_protocol.primitives import AdapterId, ChannelId, DatanetId, RequestId, Salt, Wei
 from openledger_protocol.wire.inference import (
     ERROR_LENGTH_MAX,
     Award,
@@ -44,7 +44,10 @@ from openledger_protocol.wire.inference import (
 
 SIGNATURE = b"\x01" * 64 + b"\x1b"
 VOUCHER = SignedVoucher(
-    voucher=Voucher(channel_id=ChannelId(digest("1")), max_claimable_wei=Wei(2**128 - 1)), signature=SIGNATURE
+    voucher=Voucher(
+        channel_id=ChannelId(digest("1")), adapter_id=AdapterId(digest("4")), max_claimable_wei=Wei(2**128 - 1)
+    ),
+    signature=SIGNATURE,
 )
 OPEN = Open(
     id=RequestId(digest("2")),
@@ -54,20 +57,17 @@ OPEN = Open(
     sampling=SamplingParams(max_tokens=64, seed=2**64 - 1, temperature=0.5, stop=("\n", "€")),
     channel_config=CONFIG,
     voucher=VOUCHER,
-    nonce_commit=digest("5"),
     salts=Salts(prompt=Salt(digest("6")), output=Salt(digest("7")), fingerprint=Salt(digest("8"))),
-    auditable=True,
     prefix="",
 )
 RECEIPT = Receipt(
     channel_id=ChannelId(digest("1")),
     seq=2**64 - 1,
+    issued_at_s=2**64 - 1,
     adapter_id=AdapterId(digest("4")),
     amount_wei=Wei(1),
     cumulative_wei=Wei(2),
     algo_id=1,
-    flags=1,
-    nonce_commit=digest("5"),
     shares_hash=digest("6"),
     work=WORK,
 )
@@ -77,7 +77,7 @@ MESSAGES: dict[str, InferenceMessage] = {
     "voucher": VoucherMessage(voucher=VOUCHER),
     "chunk": Chunk(text="Am Fluß", ids=(0, 2**32 - 1), tokens=2, cumulative=Wei(7)),
     "receipt": ReceiptMessage(receipt=RECEIPT, signature=SIGNATURE, shares=SHARES),
-    "countersign": Countersign(signature=SIGNATURE, nonce=Nonce(digest("9"))),
+    "countersign": Countersign(signature=SIGNATURE),
     "error": ErrorMessage(code="overloaded", message="the queue is full", retryable=True),
     "ping": Ping(),
 }
@@ -119,15 +119,13 @@ messages = st.one_of(
         sampling=samplings,
         channel_config=configs,
         voucher=signed_vouchers,
-        nonce_commit=digests,
         salts=st.builds(Salts, prompt=digests, output=digests, fingerprint=digests),
-        auditable=st.booleans(),
         prefix=texts,
     ),
     st.builds(VoucherMessage, voucher=signed_vouchers),
     st.builds(Chunk, text=texts, ids=st.lists(uints(32), max_size=9).map(tuple), tokens=uints(32), cumulative=weis),
     st.builds(ReceiptMessage, receipt=receipts, signature=signatures, shares=st.lists(shares, max_size=3).map(tuple)),
-    st.builds(Countersign, signature=signatures, nonce=digests),
+    st.builds(Countersign, signature=signatures),
     st.builds(ErrorMessage, code=texts, message=texts, retryable=st.booleans()),
     st.just(Ping()),
 )
@@ -162,11 +160,14 @@ def test_each_message_has_its_name_and_the_version(name: str) -> None:
 
 def test_the_stream_opens_with_the_fields_that_the_design_names() -> None:
     assert list(encode(OPEN)) == [
-        *("v", "t", "id", "award", "adapter", "messages", "sampling", "channel_config", "voucher", "nonce_commit"),
-        *("salts", "auditable", "prefix", "last_receipt"),
+        *("v", "t", "id", "award", "adapter", "messages", "sampling", "channel_config", "voucher", "salts"),
+        *("prefix", "last_receipt"),
     ]
     assert list(encode(MESSAGES["chunk"])) == ["v", "t", "text", "ids", "tokens", "cumulative"]
-    assert list(encode(MESSAGES["countersign"])) == ["v", "t", "signature", "nonce"]
+    assert list(encode(MESSAGES["countersign"])) == ["v", "t", "signature"]
+    voucher = encode(MESSAGES["voucher"])["voucher"]
+    assert isinstance(voucher, dict)
+    assert list(voucher) == ["channel_id", "adapter_id", "max_claimable_wei", "signature"]
     assert list(encode(MESSAGES["error"])) == ["v", "t", "code", "message", "retryable"]
 
 
@@ -231,7 +232,7 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("open", "voucher.signature", b"", "voucher: signature: a signature has 65 bytes"),
         ("open", "voucher.signature", SIGNATURE.hex(), "voucher: signature: a signature has 65 bytes"),
         ("open", "voucher.max_claimable_wei", str(2**128), "max_claimable_wei: must be an amount of wei"),
-        ("open", "auditable", 1, "auditable: must be true or false"),
+        ("open", "voucher.adapter_id", None, "voucher: adapter_id: not a digest"),
         ("open", "prefix", None, "prefix: must be a text"),
         ("voucher", "voucher", None, "voucher: voucher: must be a map"),
         ("chunk", "text", "x" * (2**20 + 1), "chunk: text: must be a text of at most 1048576 characters"),
@@ -247,7 +248,9 @@ def test_an_unknown_message_is_refused(name: Any) -> None:
         ("receipt", "shares.0.ppm", 2**32, "shares: ppm: must be an integer of 32 bits"),
         ("receipt", "shares", [{}] * 257, "shares: must be a list of 0 to 256"),
         ("receipt", "signature", b"\x01" * 65, "receipt: signature: a signature's v is 27 or 28"),
-        ("countersign", "nonce", None, "countersign: nonce: not a digest"),
+        ("receipt", "receipt.issued_at_s", 1.0, "receipt: issued_at_s: must be an integer of 64 bits"),
+        ("receipt", "receipt.work.signals_hash", "", "receipt: work: signals_hash: not a digest"),
+        ("countersign", "signature", b"", "countersign: signature: a signature has 65 bytes"),
         ("error", "message", "x" * 1_001, "error: message: must be a text of at most 1000 characters"),
         ("error", "retryable", "no", "error: retryable: must be true or false"),
     ],

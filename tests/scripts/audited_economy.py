@@ -14,13 +14,29 @@ from support.chain_world.contract_world import (
     ContractWorld,
     open_contract_world,
 )
-from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account
+from support.signed import AUTHORIZER_KEY, NODE, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, account
 
+from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK_KEY, DEVELOPMENT_PARAMS, DEVELOPMENT_WINDOWS
 from openledger_node.network_file import Network
-from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
-from openledger_protocol.primitives import ZERO_ADDRESS, AdapterId, Address, Wei
-from openledger_protocol.settlement import ClaimFor, ClaimRecord, Item, Payout, claim_for_digest
+from openledger_protocol.attribution import Share, shares_hash
+from openledger_protocol.chain import ContractCall
+from openledger_protocol.claims import SkipCode
+from openledger_protocol.draws import drawn_points
+from openledger_protocol.eip712 import hex_digest, staking_domain
+from openledger_protocol.openings import ClaimLine, openings_of
+from openledger_protocol.payments import ChannelConfig, Receipt, Refund, receipt_digest, refund_digest
+from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
+from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_WEI, AdapterId, Address, Digest, Wei
+from openledger_protocol.settlement import (
+    ClaimFor,
+    ClaimRecord,
+    Item,
+    ReceiptOpening,
+    claim_for_digest,
+    signer_consent_digest,
+    span_of,
+)
 from openledger_protocol.signatures import address_of, sign_digest
 
 NODE2_KEY = b"\x31" * 32
@@ -29,14 +45,19 @@ HEIR_KEY = b"\x32" * 32
 CONTRIBUTORS = [account(0x100), account(0x101)]
 WINDOWS = DEVELOPMENT_WINDOWS
 
+FORWARD = bytes.fromhex("6020360360206000376000600060203603600060006000355af160225760006000fd5b00")
+"""Code that calls the account in its first word with the rest of its data: a test acts in a contract's name."""
+
 
 @dataclass(kw_only=True)
 class Economy(ContractWorld):
-    """A world with its sums, as far as a test wants to know them."""
+    """A world with its sums, as far as a test wants to know them, and with the receipts behind each claim."""
 
     paid_in: int = 0
+    slashed: int = 0
     taken_out: dict[Address, int] = field(default_factory=dict)  # of balances
-    records: list[ClaimRecord] = field(default_factory=list)
+    lines: dict[int, ClaimLine] = field(default_factory=dict)  # by the claim's number
+    disputes: Address = ZERO_ADDRESS
 
     @property
     def client(self) -> Any:
@@ -46,78 +67,187 @@ class Economy(ContractWorld):
     def network(self) -> Network:
         return self.chain.network
 
+    @property
+    def records(self) -> list[ClaimRecord]:
+        return [line.record for line in self.lines.values()]
+
     def open(self, amount_wei: int = DEPOSIT_WEI, **changes: Any) -> ChannelConfig:
         self.paid_in += amount_wei
         return super().open(amount_wei, **changes)
 
-    def owed(self, config: ChannelConfig, amounts: Sequence[int]) -> Item:
-        """The item of what a channel owes next; `amounts` by adapter."""
-        return self.item(amounts, start=self.channel(config).claimed_wei, config=config)
+    def owed(self, config: ChannelConfig, amounts: Sequence[int]) -> list[Item]:
+        """The items of what a channel owes next; `amounts` by adapter."""
+        lanes = self.channel(config).lanes
+        return [
+            self.item(amount, adapter=adapter, start=lanes[ADAPTERS[adapter]], config=config)
+            for adapter, amount in enumerate(amounts)
+            if amount
+        ]
 
-    def record(self, *items: Item, adapters: Sequence[AdapterId] = ADAPTERS) -> ClaimRecord:
-        """Claim, and keep our own record of it."""
-        record, _, _ = self.claim(items, adapters)
-        self.records.append(record)
+    def record(self, *items: Item) -> ClaimRecord:
+        """Claim, and keep our own record of it with its receipts."""
+        ordered = sorted(items, key=lambda item: item.adapter)
+        record, codes, _ = self.claim(ordered)
+        self.lines[record.seq] = self._line(record, ordered, codes)
         return record
+
+    def _line(self, record: ClaimRecord, items: Sequence[Item], codes: Sequence[SkipCode | None]) -> ClaimLine:
+        counted = [item.amount_wei if code is None else ZERO_WEI for item, code in zip(items, codes, strict=True)]
+        return ClaimLine(
+            record=record,
+            spans=tuple(span_of(item, ADAPTERS, self.payments) for item in items),
+            amounts_wei=tuple(counted),
+            receipts=tuple(
+                each for index, item in enumerate(items) if counted[index] for each in self._receipts(index, item)
+            ),
+        )
+
+    def _receipts(self, index: int, item: Item) -> list[ClaimedReceipt]:
+        """One that the payer countersigned, and one of a quarter of the money that it did not."""
+        refused = item.amount_wei // 4
+        amounts = [(item.amount_wei - refused, item.to_wei - refused), (refused, item.to_wei)]
+        return [
+            self._receipt(index, item, Wei(amount), Wei(total), is_countersigned=amount != refused)
+            for amount, total in amounts
+            if amount
+        ]
+
+    def _receipt(self, index: int, item: Item, amount: Wei, total: Wei, *, is_countersigned: bool) -> ClaimedReceipt:
+        shares = self._shares(ADAPTERS[item.adapter])
+        receipt = Receipt(
+            channel_id=self.id_of(item.config),
+            seq=total,
+            issued_at_s=self.now_s,
+            adapter_id=ADAPTERS[item.adapter],
+            amount_wei=amount,
+            cumulative_wei=total,
+            algo_id=1,
+            shares_hash=shares_hash(shares),
+            work=WORK,
+        )
+        hashed = receipt_digest(receipt, self.payments)
+        countersignature = sign_digest(AUTHORIZER_KEY, hashed) if is_countersigned else None
+        return ClaimedReceipt(
+            item=index, digest=hex_digest(hashed), receipt=receipt, shares=shares, countersignature=countersignature
+        )
+
+    def _shares(self, adapter_id: AdapterId) -> tuple[Share, ...]:
+        """No evidence, and two contributors, in thirds that leave dust."""
+        datanets = self.registry[adapter_id].datanets if adapter_id in self.registry else ()
+        thirds = [(ZERO_ADDRESS, 333_333), (CONTRIBUTORS[0], 333_333), (CONTRIBUTORS[1], 333_334)]
+        return tuple(Share(datanet_id=id_, account=to, ppm=ppm) for id_, _ in datanets for to, ppm in thirds)
+
+    # ---- lists
+
+    def offer(self, record: ClaimRecord, *, unlisted: Sequence[int] = ()) -> PayoutList:
+        """Propose the honest list of a claim, without these pots."""
+        receipts = self.lines[record.seq].receipts
+        listed = payout_list(record.pots, receipts)
+        listed = replace(listed, payouts=tuple(each for each in listed.payouts if each.pot not in unlisted))
+        self.propose(record, listed.payouts, root=receipts_root(receipts, listed.offsets))
+        return listed
+
+    def openings(self, record: ClaimRecord, listed: PayoutList, seed: Digest) -> list[ReceiptOpening]:
+        """The receipts that show what a seed draws."""
+        points = drawn_points(seed, record, listed.payouts, self.params.draws) if listed.payouts else []
+        return openings_of(self.lines[record.seq], listed, points)
+
+    def settle(self, record: ClaimRecord, *, unlisted: Sequence[int] = (), lapses: int = 0) -> None:
+        """Propose, draw, show; before that, let so many draws lapse."""
+        listed = self.offer(record, unlisted=unlisted)
+        for _ in range(lapses):
+            self.draw(record)
+            self.lapse()
+        self.finalize(record, listed.payouts, self.openings(record, listed, self.draw(record)))
+
+    def lapse(self) -> None:
+        """Let a draw lapse."""
+        self.client.mine(WINDOWS.redraw_blocks + 1)
+
+    # ---- others
 
     def take_out(self, key: bytes, to: Address, amount: int) -> None:
         self.must("AttributionRewards", "withdraw", to, amount, key=key)
         self.taken_out[address_of(key)] = self.taken_out.get(address_of(key), 0) + amount
 
+    def appoint(self, key: bytes) -> None:
+        """Let a key sign for the node."""
+        domain = staking_domain(self.client.chain_id(), self.chain.contracts["NodeStaking"])
+        consent = sign_digest(key, signer_consent_digest(NODE, 2**63, domain))
+        self.must("NodeStaking", "setSigner", address_of(key), 2**63, consent, key=NODE_KEY)
 
-def payouts_of(record: ClaimRecord, *, unlisted: Sequence[int] = ()) -> list[Payout]:
-    """Nobody's evidence, and two contributors, in thirds that leave dust."""
-    return [
-        Payout(pot=index, account=owner, weight=weight)
-        for index, pot in enumerate(record.pots)
-        if index not in unlisted
-        for owner, weight in _weights(pot.gross_wei * 1_000_000)
-    ]
+    def dispute(self, function: str, *arguments: object) -> bool:
+        """Call NodeStaking in the name of the contract that may slash."""
+        data = load_contract("NodeStaking").encode(function, *arguments)
+        target = bytes.fromhex(self.chain.contracts["NodeStaking"][2:]).rjust(32, b"\0")
+        return self.chain.transact(ContractCall(to=self.disputes, data=target + data), key=STRANGER_KEY).is_ok
+
+    def slash(self, node: Address, amount: int) -> None:
+        assert self.dispute("slash", node, amount)
+        self.slashed += amount
 
 
-def _weights(whole: int) -> list[tuple[Address, int]]:
-    third = whole // 3
-    return [(ZERO_ADDRESS, third), (CONTRIBUTORS[0], third), (CONTRIBUTORS[1], whole - 2 * third)]
-
-
-def run_economy() -> Economy:
-    """Let it all happen."""
+def open_economy() -> Economy:
+    """A world of two nodes and a contract that may slash."""
     session = open_contract_world(Economy)
-    bond_another(session)
-    first, second, third = (session.open(OPEN + odd) for odd in (1, 22, 333))
-    session.must("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
-    session.paid_in += 77
-    session.must("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
-    _settle_all_ways(session, first, second)
-    _earn_by_bonds(session)
-    _give_back(session, second, third)
-    _change_the_rules(session)
-    session.must("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
-    _settle_by_new_rules(session, first)
-    session.wait(WINDOWS.unbonding_s)
-    _end(session)
-    _leave_undone(session, first)
-    return session
-
-
-def bond_another(session: Economy) -> None:
+    session.disputes = session.chain.read("NodeStaking", "disputes")
+    change_state(session, lambda state: state.set_code(bytes.fromhex(session.disputes[2:]), FORWARD))
     session.chain.fund(NODE2, open_wei=1_000 * OPEN)
     session.chain.fund(address_of(HEIR_KEY))
     session.must("OpenToken", "approve", session.chain.contracts["NodeStaking"], 2**256 - 1, key=NODE2_KEY)
     session.must("NodeStaking", "bond", 7 * OPEN + 13, key=NODE2_KEY)
     session.must("NodeStaking", "setPayout", PAYOUT2, key=NODE2_KEY)
+    return session
+
+
+def run_economy() -> Economy:
+    """Let it all happen."""
+    session = open_economy()
+    first, second, third = (session.open(OPEN + odd) for odd in (1, 22, 333))
+    session.must("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
+    session.paid_in += 77
+    session.must("NodeStaking", "unbond", 3 * OPEN + 1, key=NODE2_KEY)
+    _settle_all_ways(session, first, second)
+    _settle_late(session, first, second)
+    _earn_by_bonds(session)
+    assert session.dispute("hold", NODE, session.now_s + 20)
+    session.slash(NODE2, OPEN + 3)
+    _give_back(session, second, third)
+    _change_the_rules(session)
+    session.must("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
+    session.settle(session.record(*session.owed(first, [3, 1_000_003, 777_777])))
+    _end(session)
+    _leave_undone(session, first)
+    return session
 
 
 def _settle_all_ways(session: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
-    """A list that names all but one pot, a claim of the base alone, one that is late, and one of nothing."""
-    wrong = replace(session.owed(second, [5, 0, 0, 0]), from_wei=Wei(1))
-    record = session.record(session.owed(first, [10_007, 200_003, 30_011, 400_001]), wrong)
-    session.finalize(record, payouts_of(record, unlisted=[1]))
-    session.finalize(session.record(session.owed(second, [999_983, 0, 0, 0])), [])
-    late = session.record(session.owed(first, [0, 500_009, 1, 700_001]))
-    session.wait(WINDOWS.propose_s + 1)
-    session.must("AttributionRewards", "finalizeLate", late, key=STRANGER_KEY)
-    session.finalize(session.record(wrong), [])
+    """A list without one of its pots, a claim of the base alone, a list drawn again for a fee, and one for free."""
+    [wrong] = session.owed(second, [0, 5])
+    both = [*session.owed(first, [10_007, 200_003, 30_011, 400_001]), *session.owed(second, [70_009, 0, 90_001])]
+    session.settle(session.record(*both, replace(wrong, from_wei=Wei(1))), unlisted=[1])
+    session.settle(session.record(*session.owed(second, [999_983])))
+    session.settle(session.record(*session.owed(first, [0, 101_009])), lapses=2)
+    free = session.record(*session.owed(second, [0, 300_007]))
+    listed = session.offer(free)
+    session.draw(free)
+    session.must("AttributionRewards", "pause", 5, key=BANK_KEY)
+    session.lapse()
+    session.finalize(free, listed.payouts, session.openings(free, listed, session.draw(free)))
+
+
+def _settle_late(session: Economy, first: ChannelConfig, second: ChannelConfig) -> None:
+    """Claims that were not proposed in time, not drawn in time, and drawn but not shown in time."""
+    owed = ((first, [0, 500_009, 1, 700_001]), (second, [0, 0, 80_021]), (first, [0, 60_089]))
+    late = [session.record(*session.owed(*each)) for each in owed]
+    session.offer(late[1])
+    session.offer(late[2])
+    session.draw(late[2])
+    session.lapse()
+    session.draw(late[2])
+    session.wait(WINDOWS.window_s + WINDOWS.propose_s + 1)
+    for record in late:
+        session.must("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
 
 
 def _earn_by_bonds(session: Economy) -> None:
@@ -139,18 +269,13 @@ def _give_back(session: Economy, second: ChannelConfig, third: ChannelConfig) ->
 
 def _change_the_rules(session: Economy) -> None:
     """Other fees, and a Datanet of another owner."""
-    session.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=12_345, stakers_ppm=67_891, data_ppm=111_111)
+    session.params = replace(DEVELOPMENT_PARAMS, protocol_ppm=40_001, stakers_ppm=59_999, data_ppm=171_111)
     session.must("Params", "set", session.params, key=BANK_KEY)
     [datanet] = [id_ for id_, terms in session.datanets.items() if terms.owner == address_of(OWNER_KEYS[0])]
     session.must("DatanetRegistry", "transferOwnership", datanet, address_of(HEIR_KEY), key=OWNER_KEYS[0])
     session.must("DatanetRegistry", "acceptOwnership", datanet, key=HEIR_KEY)
     session.datanets[datanet] = replace(session.datanets[datanet], owner=address_of(HEIR_KEY))
     session.wait(2 * WINDOWS.epoch_s)
-
-
-def _settle_by_new_rules(session: Economy, first: ChannelConfig) -> None:
-    record = session.record(session.owed(first, [3, 1_000_003, 777_777, 312_345]))
-    session.finalize(record, payouts_of(record))
 
 
 def _end(session: Economy) -> None:
@@ -168,24 +293,40 @@ def _end(session: Economy) -> None:
 
 
 def _leave_undone(session: Economy, first: ChannelConfig) -> None:
-    """A claim that nobody has listed yet, a list that is not final, stake on its way, a withdrawal that waits."""
-    record = session.record(session.owed(first, [0, 40_009, 0]), adapters=ADAPTERS[:3])
-    session.propose(record, payouts_of(record))
-    session.record(session.owed(first, [50_021, 0, 60_013]), adapters=ADAPTERS[:3])
-    for amount in (OPEN + 7, 11):
+    """Claims that nobody has listed, drawn or shown yet, stake on its way, a withdrawal that waits."""
+    drawn, listed = (session.record(*session.owed(first, [0, amount])) for amount in (20_011, 40_009))
+    session.offer(drawn)
+    session.draw(drawn)
+    session.offer(listed)
+    session.record(*session.owed(first, [50_021, 0, 60_013]))
+    for amount in (OPEN + 7, 11, OPEN // 2):
         session.must("NodeStaking", "unbond", amount, key=NODE2_KEY)
+    assert session.dispute("hold", NODE2, session.now_s + 20)
+    session.slash(NODE2, session.chain.read("NodeStaking", "bondedOf", NODE2) + OPEN // 2 + 4)
+    session.must("NodeStaking", "bond", OPEN, key=NODE2_KEY)
+    session.must("NodeStaking", "unbond", 17, key=NODE2_KEY)
     session.must("PaymentChannels", "startWithdraw", first, 4_321, key=PAYER_KEY)
+    for key in (HEIR_KEY, STRANGER_KEY):
+        session.appoint(key)
+    session.must("NodeStaking", "revokeSigner", address_of(HEIR_KEY), key=NODE_KEY)
 
 
 def plant(session: Economy, contract: str, slot: int, change: Callable[[int], int]) -> BlockHeaderAPI:
-    """Mine a block in which one word of storage is another, as no transaction could make it."""
-    embedded = session.client._chain
+    """Mine a block in which one word of storage is another."""
     address = bytes.fromhex(session.chain.contracts[contract][2:])
+    return change_state(
+        session, lambda state: state.set_storage(address, slot, change(state.get_storage(address, slot)))
+    )
+
+
+def change_state(session: Economy, change: Callable[[Any], None]) -> BlockHeaderAPI:
+    """Mine a block in which the state is another, as no transaction could make it."""
+    embedded = session.client._chain
     header = embedded._chain.create_header_from_parent(
         embedded.head, timestamp=embedded.head.timestamp + 1, gas_limit=embedded.head.gas_limit
     )
     vm: Any = embedded._chain.get_vm(header)
-    vm.state.set_storage(address, slot, change(vm.state.get_storage(address, slot)))
+    change(vm.state)
     block = vm.mine_block(vm.set_block_transactions_and_withdrawals(vm.get_block(), header, [], [])).block
     embedded._chain.persist_block(block)
     embedded._store.commit()

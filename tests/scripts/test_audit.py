@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from audited_economy import CONTRIBUTORS, HEIR_KEY, Economy, plant, run_economy
-from support.chain_world.contract_world import OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
+from audited_economy import CONTRIBUTORS, HEIR_KEY, WINDOWS, Economy, plant, run_economy
+from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2
 from support.processes.nodes import ROOT
 from support.signed import PAYER_KEY
 
@@ -17,28 +17,42 @@ from openledger_node.audit.events import EventLog
 from openledger_node.audit.report import Report, audit
 from openledger_node.audit.storage import read_storage
 from openledger_node.audit.storage_layout import StorageKey, layout_of
+from openledger_node.network_file import CONTRACTS
 from openledger_protocol.primitives import Address
 from openledger_protocol.signatures import address_of
 
 ARTIFACTS = ROOT / "node" / "openledger_node" / "chain" / "artifacts"
 
 NOT_MONEY = {
-    *(f"{name}.{each}" for name in ("PaymentChannels", "NodeStaking") for each in ("rewards", "deployer")),
+    *(f"{name}.rewards" for name in ("PaymentChannels", "NodeStaking")),  # the audit asks for these roles
     *(
         f"{name}.{each}"
-        for name in ("PaymentChannels", "AttributionRewards", "OpenToken")
+        for name in ("PaymentChannels", "AttributionRewards", "NodeStaking", "OpenToken")
         for each in ("_nameFallback", "_versionFallback")
     ),
-    "PaymentChannels._withdrawals.readyAt",
-    "PaymentChannels.refundNonceOf",
-    "AttributionRewards.nonceOf",
-    "NodeStaking._requests.readyAt",
-    "NodeStaking.signerUntil",
+    "AttributionRewards._accounts.nonce",
     *(f"OpenToken.{each}" for each in ("_name", "_symbol", "_nonces", "_allowances", "_delegatee")),
     "OpenToken._delegateCheckpoints._checkpoints",  # votes
     "OpenToken._totalCheckpoints._checkpoints",
 }
-"""Variables of the contracts that hold money and count none of it: roles, names, times, nonces, votes."""
+"""Variables of the contracts that hold money and count none of it: roles, names, nonces, votes."""
+
+WIRED = [("PaymentChannels", "rewards"), ("NodeStaking", "rewards"), ("NodeStaking", "disputes")]
+
+LINES = {
+    "channels": "PaymentChannels._channels.deposit",
+    "lanes": "PaymentChannels.laneClaimed",
+    "claims": "PaymentChannels._claimed",
+    "releases": "PaymentChannels._released",
+    "credits": "AttributionRewards._accounts.balance",
+    "fees": "AttributionRewards._proposals.redraws",
+    "stakes": "NodeStaking._requests.amount",
+    "slashes": "NodeStaking._totals.slashed",
+    "adapter-bonds": "ModelRegistry._adapters.bond",
+    "supply": "OpenToken._totalSupply",
+    "terms": "PaymentChannels._channels.claimed",
+}
+"""A variable for each line that a wei more in it breaks."""
 
 ASKED = {"Params", "DatanetRegistry"}
 """Contracts that say by what claims are divided; the audit asks their views."""
@@ -58,8 +72,8 @@ def keys(session: Economy) -> dict[str, list[StorageKey]]:
     """All that the audit reads, by variable."""
     chain = pin_chain(session.client, session.network)
     log = EventLog(chain.events())
-    claims = list(read_all(log.events, PROTOCOL).claims.values())
-    values = read_storage(chain, books_of(log, claims), claims).values
+    reader = read_all(log.events, PROTOCOL, WINDOWS.redraw_blocks)
+    values = read_storage(chain, books_of(log, reader), list(reader.claims.values())).values
     found: dict[str, list[StorageKey]] = {}
     for key in sorted(values, key=lambda key: values[key] == 0):  # those that hold something first
         found.setdefault(name_of(key), []).append(key)
@@ -97,7 +111,7 @@ def is_money(name: str) -> bool:
     return name not in NOT_MONEY and (not name.startswith(TERMS_ASKED) or name.endswith(".bond"))
 
 
-MONEY = sorted(filter(is_money, variables()))
+MONEY = [*sorted(filter(is_money, variables())), "NodeStaking._requests"]  # the last is the length of a list
 
 
 def test_an_economy_holds_to_the_wei(session: Economy) -> None:
@@ -123,7 +137,8 @@ def test_the_terms_are_what_the_accounts_of_each_role_have_got(session: Economy)
     assert terms["adapter_owners"] == got[address_of(OWNER_KEYS[2])] + got[address_of(OWNER_KEYS[3])]
     assert terms["datanet_owners"] == got[address_of(OWNER_KEYS[0])] + got[address_of(HEIR_KEY)]
     assert terms["treasuries"] == got[TREASURY_1] + got[TREASURY_2]
-    assert terms["protocol"] == got[PROTOCOL]
+    fees: Any = [terms["late_fees"], terms["draw_fees"]]
+    assert terms["protocol"] == got[PROTOCOL] - sum(fees)
     assert terms["contributors"] == {each: got[each] for each in CONTRIBUTORS}
     assert all(term for term in terms.values())
     assert all(got[address_of(key)] for key in (OWNER_KEYS[0], HEIR_KEY, OWNER_KEYS[2]))
@@ -132,6 +147,19 @@ def test_the_terms_are_what_the_accounts_of_each_role_have_got(session: Economy)
 def everybody() -> list[Address]:
     people = [*OWNER_KEYS, HEIR_KEY]
     return [PAYOUT, PROTOCOL, TREASURY_1, TREASURY_2, *CONTRIBUTORS, *map(address_of, people)]
+
+
+def test_the_fees_are_those_of_the_design(session: Economy) -> None:
+    terms = audit(session.client, session.network).terms
+    again, late, undrawn, unshown = (session.records[index] for index in (2, 4, 5, 6))
+    half = {record.seq: sum(pot.amount_wei for pot in record.pots) // 2 for record in session.records}
+    assert terms["late_fees"] == late.node_share_wei // 10
+    assert terms["draw_fees"] == 2 * half[again.seq] + half[undrawn.seq] + 2 * half[unshown.seq]
+
+
+def test_what_was_slashed_is_with_disputes(session: Economy) -> None:
+    assert session.chain.read("OpenToken", "balanceOf", session.disputes) == session.slashed > 0
+    assert session.chain.read("NodeStaking", "totals")["slashed"] == session.slashed
 
 
 def test_all_terms_together_are_what_was_paid_in(session: Economy) -> None:
@@ -143,7 +171,7 @@ def test_all_terms_together_are_what_was_paid_in(session: Economy) -> None:
 def test_every_variable_is_judged() -> None:
     known = set(variables())
     assert known >= NOT_MONEY, "a variable that is no more"
-    assert len(MONEY) > 35
+    assert len(MONEY) > 50
 
 
 @pytest.mark.parametrize("name", MONEY)
@@ -161,7 +189,7 @@ def test_what_was_planted_is_gone_again(session: Economy) -> None:
     assert audit(session.client, session.network).holds
 
 
-@pytest.mark.parametrize("name", ["PaymentChannels._channels.deposit", "AttributionRewards.balanceOf"])
+@pytest.mark.parametrize("name", ["PaymentChannels._channels.deposit", "AttributionRewards._accounts.balance"])
 def test_a_wei_that_is_missing_is_named_with_its_key(
     session: Economy, keys: dict[str, list[StorageKey]], name: str
 ) -> None:
@@ -174,7 +202,7 @@ def test_a_wei_that_is_missing_is_named_with_its_key(
 def test_a_wei_moved_from_one_account_to_another_is_named(
     session: Economy, keys: dict[str, list[StorageKey]]
 ) -> None:
-    giver, taker = keys["AttributionRewards.balanceOf"][:2]
+    giver, taker = keys["AttributionRewards._accounts.balance"][:2]
     plant_at(session, giver, -1)
     report = audit_with_planted(session, taker, 1)
     plant_at(session, giver, 1)
@@ -182,10 +210,53 @@ def test_a_wei_moved_from_one_account_to_another_is_named(
     assert len(report.faults) == 2
 
 
-def test_a_contract_that_is_wired_to_another_is_named(session: Economy) -> None:
-    key: StorageKey = ("PaymentChannels", "rewards")
+@pytest.mark.parametrize(("contract", "variable"), WIRED)
+def test_a_contract_that_is_wired_to_another_is_named(session: Economy, contract: str, variable: str) -> None:
+    report = audit_with_planted(session, (contract, variable), 1)
+    assert [fault for fault in report.faults if fault.startswith(f"{contract}.{variable} is ")]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_planted_wei_breaks_each_line(session: Economy, keys: dict[str, list[StorageKey]], line: str) -> None:
+    report = audit_with_planted(session, keys[LINES[line]][0], 1)
+    assert line in [each.id for each in report.lines if not each.holds]
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_planted_token_breaks_the_line_of_its_contract(session: Economy, name: str) -> None:
+    key: StorageKey = ("OpenToken", "_balances", session.chain.contracts[name])
     report = audit_with_planted(session, key, 1)
-    assert [fault for fault in report.faults if fault.startswith("PaymentChannels.rewards is ")]
+    assert f"tokens.{name}" in [each.id for each in report.lines if not each.holds]
+
+
+def test_every_line_is_tried(session: Economy) -> None:
+    found = {line.id for line in audit(session.client, session.network).lines}
+    assert found == {*LINES, *(f"tokens.{name}" for name in CONTRACTS)}
+
+
+@pytest.mark.parametrize(("adapter", "other"), [(0, 1), (1, 2), (2, 3)])
+def test_a_wei_moved_from_one_lane_of_a_channel_to_another_is_named(
+    session: Economy, keys: dict[str, list[StorageKey]], adapter: int, other: int
+) -> None:
+    channel = keys["PaymentChannels.laneClaimed"][0][2]
+    giver, taker = (("PaymentChannels", "laneClaimed", channel, ADAPTERS[each]) for each in (adapter, other))
+    plant_at(session, giver, -1)
+    report = audit_with_planted(session, taker, 1)
+    plant_at(session, giver, 1)
+    assert all(line.holds for line in report.lines), "no sum can tell"
+    assert len(report.faults) == 2
+    assert all(fault.startswith("PaymentChannels.laneClaimed of node ") for fault in report.faults)
+
+
+def test_a_wei_moved_from_a_lane_to_that_of_another_channel_is_named(
+    session: Economy, keys: dict[str, list[StorageKey]]
+) -> None:
+    giver = next(key for key in keys["PaymentChannels.laneClaimed"] if key[3] == ADAPTERS[1])
+    taker = next(key for key in keys["PaymentChannels.laneClaimed"] if key[3] == ADAPTERS[1] and key != giver)
+    plant_at(session, giver, -1)
+    report = audit_with_planted(session, taker, 1)
+    plant_at(session, giver, 1)
+    assert len([fault for fault in report.faults if " over its lanes, and claimed is " in fault]) == 2
 
 
 def audit_with_planted(session: Economy, key: StorageKey, more: int) -> Report:

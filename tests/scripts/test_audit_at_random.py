@@ -1,22 +1,25 @@
 """Whatever people do, in whatever order, the audit finds the books right: a walk through all that can be done."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
-from audited_economy import NODE2_KEY, OPEN, WINDOWS, Economy, bond_another, payouts_of
-from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, STRANGER_KEY, open_contract_world
+from audited_economy import NODE2, NODE2_KEY, OPEN, WINDOWS, Economy, open_economy
+from support.chain_world.contract_world import ADAPTERS, OWNER_KEYS, STRANGER_KEY
 from support.depth import depth
-from support.signed import NODE_KEY, PAYER_KEY, SIGNER_KEY, account
+from support.signed import NODE, NODE_KEY, PAYER_KEY, SIGNER_KEY, account
 
 from openledger_node.audit.report import audit
+from openledger_node.chain.dev.constants import BANK_KEY
+from openledger_protocol.claims import skip_codes
 from openledger_protocol.payments import ChannelConfig, Refund, refund_digest
+from openledger_protocol.payouts import PayoutList
 from openledger_protocol.primitives import Wei
-from openledger_protocol.settlement import ClaimRecord, Payout
+from openledger_protocol.settlement import ClaimRecord, opening_tuple
 from openledger_protocol.signatures import address_of, sign_digest
 
-STEPS = depth(light=48, deep=1_000)
+STEPS = depth(light=64, deep=1_000)
 AUDIT_EACH = 16
 
 
@@ -28,8 +31,7 @@ class Walk:
     random: Random
     channels: list[ChannelConfig] = field(default_factory=list)
     claims: list[ClaimRecord] = field(default_factory=list)
-    lists: list[tuple[ClaimRecord, list[Payout]]] = field(default_factory=list)
-    num_refunds: dict[str, int] = field(default_factory=dict)
+    lists: list[tuple[ClaimRecord, PayoutList, int]] = field(default_factory=list)
     num_done: int = 0
 
     def step(self) -> None:
@@ -41,14 +43,20 @@ class Walk:
             self.refund,
             self.claim,
             self.claim,
+            self.claim,
             self.propose,
-            self.finalize,
+            self.propose,
+            self.draw,
+            self.draw,
+            self.draw,
             self.bond,
+            self.slash,
+            self.pause,
             self.withdraw,
             self.give,
         )
         self.random.choice(deeds)()
-        self.session.wait(self.random.choice([1, 1, 7, 12, 45]))
+        self.session.wait(self.random.choice([1, 1, 1, 3, 7, 30]))
 
     def attempt(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
         self.num_done += self.session.chain.send(contract, function, *arguments, key=key).is_ok
@@ -60,7 +68,9 @@ class Walk:
         return self.random.choice(self.channels)
 
     def open(self) -> None:
-        self.channels.append(self.session.open(OPEN // 50 + self.amount()))
+        config, amount = self.session.new_config(), OPEN // 50 + self.amount()
+        if self.session.chain.send("PaymentChannels", "open", config, amount, key=PAYER_KEY).is_ok:
+            self.channels.append(config)
 
     def top_up(self) -> None:
         self.attempt("PaymentChannels", "topUp", self.channel(), self.amount(), key=PAYER_KEY)
@@ -80,28 +90,60 @@ class Walk:
         self.attempt("PaymentChannels", "refund", config, refund.amount_wei, nonce, signature, key=STRANGER_KEY)
 
     def claim(self) -> None:
-        if self.session.chain.read("NodeStaking", "bondedOf", address_of(NODE_KEY)) < 100 * OPEN:
-            return
+        """Claim at random; at times an item starts at a wrong place, and is skipped."""
+        if self.session.chain.read("NodeStaking", "bondedOf", NODE) < 100 * OPEN:
+            self.attempt("NodeStaking", "bond", 100 * OPEN, key=NODE_KEY)
         chosen = self.random.sample(self.channels, min(len(self.channels), 3))
         amounts = [[self.random.choice([0, self.amount() // 100]) for _ in ADAPTERS] for _ in chosen]
-        items = [self.session.owed(config, row) for config, row in zip(chosen, amounts, strict=True)]
-        self.claims.append(self.session.record(*items))
+        items = [item for row in zip(chosen, amounts, strict=True) for item in self.session.owed(*row)]
+        if items and self.random.random() < 0.3:
+            items[0] = replace(items[0], from_wei=Wei(items[0].from_wei + 1))
+        items.sort(key=lambda item: item.adapter)
+        balances = {self.session.id_of(config): self.session.channel(config) for config in chosen}
+        if None in skip_codes(NODE, ADAPTERS, items, balances, self.session.payments):
+            self.claims.append(self.session.record(*items))
 
     def propose(self) -> None:
         if not self.claims:
             return
         record = self.claims.pop(self.random.randrange(len(self.claims)))
-        if self.session.now_s + 1 > record.claimed_at_s + WINDOWS.propose_s:
-            self.attempt("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
-            return
-        unlisted = [index for index in range(len(record.pots)) if self.random.random() < 0.2]
-        payouts = payouts_of(record, unlisted=unlisted)
-        self.session.propose(record, payouts)
-        self.lists.append((record, payouts))
+        if not self.late(record, record.claimed_at_s):
+            unlisted = [index for index in range(len(record.pots)) if self.random.random() < 0.2]
+            self.lists.append((record, self.session.offer(record, unlisted=unlisted), self.session.now_s))
 
-    def finalize(self) -> None:
-        for record, payouts in self.lists:
-            self.attempt("AttributionRewards", "finalize", record, payouts, key=STRANGER_KEY)
+    def draw(self) -> None:
+        """Draw for a list, or once more when its draw has lapsed, and show it, or not."""
+        if not self.lists:
+            return
+        record, listed, proposed_s = self.random.choice(self.lists[-3:])
+        self.session.wait(1)
+        if self.late(record, proposed_s + WINDOWS.window_s):
+            return
+        if self.random.random() < 0.4:
+            self.session.lapse()
+        self.attempt("AttributionRewards", "draw", record.node, record.seq, key=SIGNER_KEY)
+        self.session.wait(1)
+        openings = self.session.openings(record, listed, self.session.client.head().hash)
+        self.session.wait(1)
+        shown = [opening_tuple(opening) for opening in openings]
+        if self.random.random() < 0.7:
+            self.attempt("AttributionRewards", "finalize", record, listed.payouts, shown, key=STRANGER_KEY)
+
+    def late(self, record: ClaimRecord, since_s: int) -> bool:
+        """Finalise it without its list, if the time for that is over."""
+        is_over = self.session.now_s + 1 > since_s + WINDOWS.propose_s
+        if is_over:
+            self.attempt("AttributionRewards", "finalizeLate", record, key=STRANGER_KEY)
+        return is_over
+
+    def slash(self) -> None:
+        node = self.random.choice([NODE, NODE2])
+        bonded = self.session.chain.read("NodeStaking", "bondedOf", node)
+        self.num_done += self.session.dispute("slash", node, self.random.choice([1, bonded // 9, bonded + 1]))
+        self.num_done += self.session.dispute("hold", node, self.session.now_s + self.random.choice([0, 40]))
+
+    def pause(self) -> None:
+        self.attempt("AttributionRewards", "pause", self.random.randrange(1, 31), key=BANK_KEY)
 
     def bond(self) -> None:
         """Bonds come and go; at times nobody has one left."""
@@ -131,8 +173,7 @@ class Walk:
 
 @pytest.mark.parametrize("seed", range(1, depth(light=3, deep=11)))
 def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
-    session = open_contract_world(Economy)
-    bond_another(session)
+    session = open_economy()
     walk = Walk(session, Random(seed))
     walk.open()
     for step in range(1, STEPS + 1):

@@ -85,7 +85,7 @@ def test_as_a_script_it_prints_one_object(session: Economy, url: str, file: Path
     assert (ran.returncode, ran.stderr) == (0, "")
     printed = json.loads(ran.stdout)
     assert list(printed) == ["schema", "network", "block", "holds", "lines", "terms", "donations", "faults"]
-    assert (printed["schema"], printed["network"]) == ("openledger.audit/1", session.network.network)
+    assert (printed["schema"], printed["network"]) == ("openledger.audit/2", session.network.network)
     assert (printed["block"], printed["holds"], printed["faults"]) == (session.client.head().number, True, [])
     assert all(line["holds"] and line["left_wei"] == line["right_wei"] for line in printed["lines"])
     assert printed["terms"]["paid_in"] == str(session.paid_in)
@@ -94,9 +94,10 @@ def test_as_a_script_it_prints_one_object(session: Economy, url: str, file: Path
 def test_the_lines_of_the_design_are_there(url: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = json.loads(Ran(capsys, url, file, "--json").stdout)
     ids = [line["id"] for line in printed["lines"]]
-    assert ids[:8] == ["channels", "claims", "releases", "credits", "stakes", "slashes", "adapter-bonds", "supply"]
-    assert ids[8:] == [*(f"tokens.{name}" for name in sorted_contracts(ids)), "terms"]
-    assert len(ids[8:]) == 8
+    assert ids[:6] == ["channels", "lanes", "claims", "releases", "credits", "fees"]
+    assert ids[6:10] == ["stakes", "slashes", "adapter-bonds", "supply"]
+    assert ids[10:] == [*(f"tokens.{name}" for name in sorted_contracts(ids)), "terms"]
+    assert len(ids[10:]) == 8
 
 
 def sorted_contracts(ids: list[str]) -> list[str]:
@@ -115,7 +116,7 @@ def test_for_people_it_is_a_table(url: str, file: Path, capsys: pytest.CaptureFi
     assert ran.status == 0
     rows = [line.split() for line in ran.stdout.splitlines()]
     assert ["line", "left", "wei", "right", "wei"] in rows
-    assert sum(row[-1:] == ["ok"] for row in rows) == 16
+    assert sum(row[-1:] == ["ok"] for row in rows) == 18
     assert rows[-1] == ["every", "line", "holds", "to", "the", "wei"]
 
 

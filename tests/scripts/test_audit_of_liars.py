@@ -5,13 +5,21 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import Economy, run_economy
+from audited_economy import WINDOWS, Economy, run_economy
+from support.chain_world.contract_world import PROTOCOL
 
-from openledger_node.audit.events import amount_of
+from openledger_node.audit.books import books_of
+from openledger_node.audit.chain import pin_chain
+from openledger_node.audit.claims import read_all
+from openledger_node.audit.events import EventLog, amount_of
 from openledger_node.audit.report import audit
+from openledger_node.audit.storage import read_storage
+from openledger_node.audit.storage_layout import StorageValue, layout_of, show_key
 from openledger_node.chain.contracts import load_contract
 from openledger_node.errors import ChainError
+from openledger_node.settlement.records import integer
 from openledger_protocol.chain import Log
+from openledger_protocol.primitives import Address
 
 SAID = {
     "OpenToken": ("Transfer",),
@@ -21,8 +29,12 @@ SAID = {
         "UnbondStarted",
         "StakeWithdrawn",
         "PayoutSet",
+        "SignerRevoked",
         "RewardsNotified",
         "RewardsPaid",
+        "Slashed",
+        "Held",
+        "RolesWired",
     ),
     "DatanetRegistry": ("DatanetCreated", "DatanetOwnerChanged"),
     "ModelRegistry": ("AdapterRegistered", "BondReclaimed"),
@@ -35,12 +47,35 @@ SAID = {
         "Claimed",
         "Released",
     ),
-    "AttributionRewards": ("Proposed", "Credited", "Finalized", "StakersNotified", "Withdrawn"),
+    "AttributionRewards": (
+        "Proposed",
+        "Drawn",
+        "Paused",
+        "Credited",
+        "Finalized",
+        "StakersNotified",
+        "Withdrawn",
+    ),
 }
 """Events without which no line can be right."""
 
 CASES = [(contract, event) for contract, events in SAID.items() for event in events]
-WITHOUT_AMOUNT = {"ParamsQueued", "PayoutSet", "DatanetCreated", "DatanetOwnerChanged", "Proposed", "Finalized"}
+WITHOUT_AMOUNT = {
+    "ParamsQueued",
+    "PayoutSet",
+    "DatanetCreated",
+    "DatanetOwnerChanged",
+    "Finalized",
+    "RolesWired",
+    "SignerSet",
+}
+OTHER_NUMBERS = {
+    "Proposed": "readyAt",
+    "Drawn": "drawBlock",
+    "Paused": "until",
+    "Held": "until",
+    "SignerRevoked": "punishableUntil",
+}
 
 WHICH = {"first": slice(1), "last": slice(-1, None), "all": slice(None)}
 
@@ -107,13 +142,14 @@ def without(session: Economy, contract: str, event: str, which: slice) -> Tell:
 
 
 def with_a_wei_more(session: Economy, contract: str, event: str) -> Tell:
-    """The amount that the audit reads is another one in the last log of its kind."""
+    """The amount, or other number, that the audit reads is another one in the last log of its kind."""
 
     def tell(logs: list[Log]) -> list[Log]:
         changed = of(session, logs, contract, event)[-1]
         decoded = load_contract(contract).decode_log(changed)
         assert decoded is not None
-        amount = amount_of(decoded)
+        field = OTHER_NUMBERS.get(event)
+        amount = integer(decoded, field) if field else amount_of(decoded)
         assert amount
         data = changed.data.replace(amount.to_bytes(32, "big"), (amount + 1).to_bytes(32, "big"), 1)
         assert data != changed.data
@@ -147,6 +183,33 @@ def test_an_event_that_says_a_wei_more_is_found_out(
     report = audit(Liar(still, with_a_wei_more(session, contract, event)), session.network)
     assert not report.holds
     assert report.faults
+
+
+class Bent(Liar):
+    """A client that tells the lowest bit of one value in storage otherwise."""
+
+    def __init__(self, client: Any, contract: Address, place: StorageValue) -> None:
+        super().__init__(client)
+        self._contract, self._place = contract, place
+
+    def storage(self, address: Address, slot: int, **named: Any) -> bytes:
+        word: bytes = self._client.storage(address, slot, **named)
+        is_it = (address, slot) == (self._contract, self._place.slot)
+        return (int.from_bytes(word, "big") ^ is_it << 8 * self._place.offset).to_bytes(32, "big")
+
+
+def test_a_bit_of_any_value_that_is_told_otherwise_is_found_out(session: Economy, still: Remembered) -> None:
+    client: Any = still
+    chain = pin_chain(client, session.network)
+    reader = read_all(chain.events(), PROTOCOL, WINDOWS.redraw_blocks)
+    books = books_of(EventLog(chain.events()), reader)
+    missed = []
+    for key in read_storage(chain, books, list(reader.claims.values())).values:
+        contract, variable, *path = key
+        place = layout_of(str(contract)).place(str(variable), *path)
+        if audit(Bent(still, session.chain.contracts[str(contract)], place), session.network).holds:
+            missed.append(show_key(key))
+    assert missed == []
 
 
 def test_an_endpoint_without_a_log_is_found_out(session: Economy) -> None:

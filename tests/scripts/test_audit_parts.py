@@ -5,16 +5,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import Economy, run_economy
+from audited_economy import WINDOWS, Economy, run_economy
 from support.chain_world.contract_world import ADAPTERS, PROTOCOL
+from support.signed import NODE
 
 from openledger_node.audit.chain import PinnedChain, is_code_of, pin_chain
 from openledger_node.audit.claims import ClaimReader, claim_faults, read_all
+from openledger_node.audit.draws import Draws, redraws_max
 from openledger_node.audit.splits import ADAPTER_OWNERS, DATANET_OWNERS, check_split
+from openledger_node.audit.staking import Stakes
 from openledger_node.audit.storage_layout import layout_of
 from openledger_node.chain.contracts import load_contract
 from openledger_node.network_file import CONTRACTS
-from openledger_protocol.primitives import Wei
+from openledger_protocol.events import BlockId, Event
+from openledger_protocol.primitives import ZERO_DIGEST, Wei
 from openledger_protocol.settlement import ClaimRecord
 
 
@@ -32,7 +36,7 @@ def chain(session: Economy) -> PinnedChain:
 
 @pytest.fixture(scope="module")
 def reader(chain: PinnedChain) -> ClaimReader:
-    return read_all(chain.events(), PROTOCOL)
+    return read_all(chain.events(), PROTOCOL, WINDOWS.redraw_blocks)
 
 
 # ---- where a value stands
@@ -50,8 +54,8 @@ def test_a_list_that_grows_is_read_where_the_contract_reads_it(chain: PinnedChai
     assert chain.stored(("Params", "_history")) == 2
     from_epoch = chain.stored(("Params", "_history", 1, "fromEpoch"))
     values = chain.ask("Params", "valuesAt", from_epoch)
-    for name in ("protocolPpm", "stakersPpm", "dataPpm", "minDeposit", "adapterBond", "creditTokensMax"):
-        assert chain.stored(("Params", "_history", 1, "values", name)) == values[name]
+    for name in ("protocolPpm", "stakersPpm", "dataPpm", "minDeposit", "adapterBond", "draws", "creditTokensMax"):
+        assert chain.stored(("Params", "_history", 1, name)) == values[name]
 
 
 def test_a_variable_that_is_no_more_is_said_so() -> None:
@@ -77,8 +81,15 @@ def test_code_is_ours_but_for_what_the_constructor_wrote(session: Economy, name:
 
 
 def test_each_credit_has_its_role(session: Economy, reader: ClaimReader) -> None:
-    split = check_split(session.records[4], reader.registry)
+    split = check_split(widest(session, reader), reader.registry)
     assert (set(split.roles), split.faults) == ({ADAPTER_OWNERS, DATANET_OWNERS}, ())
+
+
+def widest(session: Economy, reader: ClaimReader) -> ClaimRecord:
+    """The claim that owes the most people, of those by the newest terms and owners."""
+    newest, _ = reader.registry.terms[-1]
+    records = [record for record in session.records if record.epoch >= newest]
+    return max(records, key=lambda record: len(record.credits))
 
 
 def moved(record: ClaimRecord, **changes: int) -> ClaimRecord:
@@ -109,13 +120,16 @@ WRONG: dict[str, Any] = {
     ),
     "a pot is left out": lambda record: replace(record, pots=record.pots[1:]),
     "an owner is left out": lambda record: replace(record, credits=record.credits[1:]),
+    "a pot begins a wei later": lambda record: replace(
+        record, pots=(*record.pots[:-1], replace(record.pots[-1], start_wei=Wei(record.pots[-1].start_wei + 1)))
+    ),
     "an epoch's terms are another's": lambda record: replace(record, epoch=0),
 }
 
 
 @pytest.mark.parametrize("how", WRONG)
 def test_a_claim_that_divides_otherwise_is_found_out(session: Economy, reader: ClaimReader, how: str) -> None:
-    record = max(reversed(session.records), key=lambda record: len(record.credits))
+    record = widest(session, reader)
     assert check_split(record, reader.registry).faults == ()
     wrong = WRONG[how](record)
     assert check_split(wrong, reader.registry).faults, wrong
@@ -139,3 +153,120 @@ def test_a_claim_whose_parts_are_more_than_the_whole_is_found_out(reader: ClaimR
     assert claim.record is not None
     claim = replace(claim, record=moved(claim.record, node_share_wei=1))
     assert [fault for fault in claim_faults(claim) if "its parts sum to" in fault]
+
+
+def test_a_record_of_another_block_is_found_out(reader: ClaimReader) -> None:
+    claim = next(iter(reader.claims.values()))
+    [fault] = claim_faults(replace(claim, claimed_in=claim.claimed_in + 1))
+    assert "its record names block" in fault
+
+
+# ---- how draws are counted
+
+
+def drawn(*blocks: int, pause_block: int | None = None) -> Draws:
+    """Draws that were mined in these blocks; the pause began before the last."""
+    draws = Draws()
+    for block in blocks:
+        began = pause_block if block == blocks[-1] else None
+        draws.draw(block + 1, mined_in=block, redraw_blocks=16, pause_block=began)
+    return draws
+
+
+@pytest.mark.parametrize(("blocks", "redraws"), [((), 0), ((100,), 0), ((100, 118), 1), ((100, 118, 136), 2)])
+def test_a_draw_that_lapsed_counts(blocks: tuple[int, ...], redraws: int) -> None:
+    draws = drawn(*blocks)
+    assert (draws.redraws, draws.faults) == (redraws, [])
+
+
+@pytest.mark.parametrize(("pause_block", "redraws"), [(99, 1), (100, 0), (117, 0), (118, 1)])
+def test_a_draw_counts_not_if_a_pause_began_while_it_stood(pause_block: int, redraws: int) -> None:
+    assert drawn(100, 120, pause_block=pause_block).redraws == redraws
+
+
+def test_a_draw_again_while_one_stands_is_found_out() -> None:
+    [fault] = drawn(100, 117).faults
+    assert "until 117 the draw stood" in fault
+
+
+def test_a_draw_by_a_block_that_is_there_already_is_found_out() -> None:
+    draws = Draws()
+    draws.draw(100, mined_in=100, redraw_blocks=16, pause_block=None)
+    [fault] = draws.faults
+    assert fault == "its draw of block 100 names block 100, not the next one"
+
+
+@pytest.mark.parametrize(("mined_in", "is_known"), [(101, False), (102, True), (357, True), (358, False)])
+def test_a_list_becomes_final_while_the_hash_of_its_draw_is_known(mined_in: int, is_known: bool) -> None:
+    draws = drawn(100)
+    draws.show(mined_in)
+    assert (draws.faults == []) is is_known
+
+
+def test_a_list_that_was_never_drawn_is_found_out() -> None:
+    draws = Draws()
+    draws.show(50)
+    assert draws.faults
+
+
+def test_the_draws_of_the_economy_are_the_contracts(session: Economy, reader: ClaimReader) -> None:
+    for claim in reader.claims.values():
+        row = session.chain.read("AttributionRewards", "proposalOf", claim.node, claim.seq)
+        assert (row["drawBlock"], row["redraws"]) == (claim.draws.block, claim.draws.redraws)
+        assert claim.record is not None
+        assert row["redrawsMax"] == (redraws_max(claim.record) if claim.proposed else 0)
+    assert sorted(claim.draws.redraws for claim in reader.claims.values())[-2:] == [1, 2]
+
+
+def test_more_redraws_than_a_nodes_share_covers_are_found_out(reader: ClaimReader) -> None:
+    claim = next(claim for claim in reader.claims.values() if claim.draws.redraws)
+    assert claim.record is not None
+    many = Draws(block=claim.draws.block, redraws=redraws_max(claim.record) + 1)
+    assert "more than its node's share covers" in claim_faults(replace(claim, draws=many))[0]
+
+
+# ---- how stakes are counted
+
+
+def stakes_after(*told: tuple[str, int]) -> Stakes:
+    stakes = Stakes()
+    for number, (name, amount) in enumerate(told):
+        arguments = {"node": NODE, "amount": amount, "readyAt": 100 + number}
+        block = BlockId(number=number, hash=ZERO_DIGEST)
+        stakes.read(
+            Event(
+                contract=NODE,
+                name=name,
+                arguments=arguments,
+                block=block,
+                transaction_hash=ZERO_DIGEST,
+                log_index=number,
+            )
+        )
+    return stakes
+
+
+UNBONDS = (("Bonded", 100), ("UnbondStarted", 10), ("UnbondStarted", 20), ("UnbondStarted", 30))
+
+
+@pytest.mark.parametrize(
+    ("then", "bonded", "requests"),
+    [
+        (("Slashed", 39), 1, [(10, 101), (20, 102), (30, 103)]),
+        (("Slashed", 45), 0, [(10, 101), (20, 102), (25, 103)]),
+        (("Slashed", 71), 0, [(10, 101), (19, 102)]),
+        (("Slashed", 100), 0, []),
+        (("StakeWithdrawn", 30), 40, [(30, 103)]),
+    ],
+)
+def test_stake_is_taken_where_the_contract_takes_it(
+    then: tuple[str, int], bonded: int, requests: list[tuple[int, int]]
+) -> None:
+    stakes = stakes_after(*UNBONDS, then)
+    assert (stakes.bonded[NODE], stakes.requests[NODE], stakes.faults) == (bonded, requests, [])
+    assert stakes.unbonding == sum(amount for amount, _ in requests)
+
+
+@pytest.mark.parametrize("then", [("Slashed", 101), ("StakeWithdrawn", 11), ("StakeWithdrawn", 61)])
+def test_stake_that_cannot_have_been_taken_is_found_out(then: tuple[str, int]) -> None:
+    assert stakes_after(*UNBONDS, then).faults

@@ -6,10 +6,29 @@ from typing import Any
 from hypothesis import strategies as st
 
 from openledger_protocol.eip712 import Domain, payments_domain
-from openledger_protocol.payments import ChannelConfig, Permit, Receipt, Refund, Voucher, Work, channel_id
-from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId, Salt, Wei, checksum_address
-from openledger_protocol.settlement import ClaimFor, EpochClaim, Part, Proposal
-from openledger_protocol.signatures import address_of
+from openledger_protocol.epoch import Params
+from openledger_protocol.payments import (
+    ChannelConfig,
+    Permit,
+    Receipt,
+    Refund,
+    Voucher,
+    Work,
+    channel_id,
+    voucher_digest,
+)
+from openledger_protocol.primitives import (
+    AdapterId,
+    Address,
+    ChannelId,
+    Digest,
+    RequestId,
+    Salt,
+    Wei,
+    checksum_address,
+)
+from openledger_protocol.settlement import ClaimFor, EpochClaim, Item, ItemSpan
+from openledger_protocol.signatures import address_of, sign_digest
 
 PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY = (bytes([number]) * 32 for number in (1, 2, 3, 4))
 PAYER, AUTHORIZER, NODE, SIGNER = (address_of(key) for key in (PAYER_KEY, AUTHORIZER_KEY, NODE_KEY, SIGNER_KEY))
@@ -39,8 +58,41 @@ WORK = Work(
     prompt_commit=digest("4"),
     output_commit=digest("6"),
     retrieval_hash=digest("0"),
+    signals_hash=digest("0"),
     fingerprint=digest("7"),
 )
+
+
+def lane_item(
+    adapter: int, adapter_id: AdapterId, amount: int, *, start: int = 0, config: ChannelConfig = CONFIG
+) -> Item:
+    """An item that claims `amount` wei of a lane from `start` on, under a voucher for just that much."""
+    total = Wei(start + amount)
+    voucher = Voucher(channel_id=channel_id(config, PAYMENTS), adapter_id=adapter_id, max_claimable_wei=total)
+    return Item(
+        config=config,
+        adapter=adapter,
+        max_claimable_wei=total,
+        from_wei=Wei(start),
+        to_wei=total,
+        signature=sign_digest(AUTHORIZER_KEY, voucher_digest(voucher, PAYMENTS)),
+    )
+
+
+PARAMS = Params(
+    protocol_ppm=50_000,
+    stakers_ppm=50_000,
+    data_ppm=200_000,
+    min_stake_wei=Wei(1),
+    min_deposit_wei=Wei(1),
+    adapter_bond_wei=Wei(1),
+    draws=4,
+    algo_id=1,
+    credit_tokens_max=32,
+    least_context=2_048,
+    guide_price_wei=Wei(1),
+)
+"""A network's values, by which claims are divided."""
 
 digests = st.binary(min_size=32, max_size=32).map(lambda raw: Digest("0x" + raw.hex()))
 addresses = st.binary(min_size=20, max_size=20).map(checksum_address)
@@ -58,7 +110,7 @@ domains = st.builds(
 configs = st.builds(
     ChannelConfig, payer=addresses, authorizer=addresses, node=addresses, withdraw_delay_s=uints(64), salt=digests
 )
-vouchers = st.builds(Voucher, channel_id=digests, max_claimable_wei=weis)
+vouchers = st.builds(Voucher, channel_id=digests, adapter_id=digests, max_claimable_wei=weis)
 works = st.builds(
     Work,
     request_id=digests,
@@ -69,18 +121,18 @@ works = st.builds(
     prompt_commit=digests,
     output_commit=digests,
     retrieval_hash=digests,
+    signals_hash=digests,
     fingerprint=digests,
 )
 receipts = st.builds(
     Receipt,
     channel_id=digests,
     seq=uints(64),
+    issued_at_s=uints(64),
     adapter_id=digests,
     amount_wei=weis,
     cumulative_wei=weis,
     algo_id=uints(32),
-    flags=uints(32),
-    nonce_commit=digests,
     shares_hash=digests,
     work=works,
 )
@@ -88,22 +140,11 @@ refunds = st.builds(Refund, channel_id=digests, amount_wei=weis, nonce=uints(256
 permits = st.builds(
     Permit, owner=addresses, spender=addresses, value_wei=uints(256), nonce=uints(256), deadline_s=uints(256)
 )
-claims = st.builds(
-    EpochClaim,
-    node=addresses,
-    seq=uints(64),
-    epoch=uints(64),
-    items_hash=digests,
-    receipts_root=digests,
-    count=uints(32),
-)
-proposals = st.builds(
-    Proposal, node=addresses, seq=uints(64), attribution_root=digests, leaf_count=uints(32), payouts_hash=digests
-)
+claims = st.builds(EpochClaim, node=addresses, seq=uints(64), epoch=uints(64), items_hash=digests)
 claims_for = st.builds(
     ClaimFor, account=addresses, to=addresses, amount_wei=weis, nonce=uints(256), deadline_s=uints(64)
 )
-parts = st.builds(Part, adapter=uints(16), amount_wei=weis)
+spans = st.builds(ItemSpan, channel_id=digests, adapter_id=digests, authorizer=addresses, from_wei=weis, to_wei=weis)
 
 
 TYPES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -114,16 +155,19 @@ TYPES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("uint64", "withdrawDelay", "withdraw_delay_s"),
         ("bytes32", "salt", "salt"),
     ),
-    "Voucher": (("bytes32", "channelId", "channel_id"), ("uint128", "maxClaimable", "max_claimable_wei")),
+    "Voucher": (
+        ("bytes32", "channelId", "channel_id"),
+        ("bytes32", "adapterId", "adapter_id"),
+        ("uint128", "maxClaimable", "max_claimable_wei"),
+    ),
     "Receipt": (
         ("bytes32", "channelId", "channel_id"),
         ("uint64", "seq", "seq"),
+        ("uint64", "issuedAt", "issued_at_s"),
         ("bytes32", "adapterId", "adapter_id"),
         ("uint128", "amount", "amount_wei"),
         ("uint128", "cumulative", "cumulative_wei"),
         ("uint32", "algoId", "algo_id"),
-        ("uint32", "flags", "flags"),
-        ("bytes32", "nonceCommit", "nonce_commit"),
         ("bytes32", "sharesHash", "shares_hash"),
         ("Work", "work", "work"),
     ),
@@ -136,6 +180,7 @@ TYPES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("bytes32", "promptCommit", "prompt_commit"),
         ("bytes32", "outputCommit", "output_commit"),
         ("bytes32", "retrievalHash", "retrieval_hash"),
+        ("bytes32", "signalsHash", "signals_hash"),
         ("bytes32", "fingerprint", "fingerprint"),
     ),
     "EpochClaim": (
@@ -143,20 +188,11 @@ TYPES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("uint64", "seq", "seq"),
         ("uint64", "epoch", "epoch"),
         ("bytes32", "itemsHash", "items_hash"),
-        ("bytes32", "receiptsRoot", "receipts_root"),
-        ("uint32", "count", "count"),
     ),
     "Refund": (
         ("bytes32", "channelId", "channel_id"),
         ("uint128", "amount", "amount_wei"),
         ("uint256", "nonce", "nonce"),
-    ),
-    "Proposal": (
-        ("address", "node", "node"),
-        ("uint64", "seq", "seq"),
-        ("bytes32", "attributionRoot", "attribution_root"),
-        ("uint32", "leafCount", "leaf_count"),
-        ("bytes32", "payoutsHash", "payouts_hash"),
     ),
     "ClaimFor": (
         ("address", "account", "account"),

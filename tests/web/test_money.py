@@ -11,7 +11,7 @@ from support.processes.nodes import EMBEDDED, Node, ask, command_json, wait_for
 OpenPage = Callable[..., Page]
 OPEN_WEI = 10**18
 MINED_MS = 30_000
-STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Window", "Withdrawal"]
+STEPS = ["Deposit", "Voucher", "Receipt", "Claim", "Payout list", "Draw", "Withdrawal"]
 
 
 @pytest.fixture

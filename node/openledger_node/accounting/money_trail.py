@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from openledger_protocol.division import Division
 from openledger_protocol.events import Event
+from openledger_protocol.openings import ClaimLine
 from openledger_protocol.primitives import Address, Digest, Wei
 
 from ..attribution.registry import datanet_name
@@ -12,16 +13,16 @@ from ..home import Home
 from ..ledger.channels import Channel
 from ..ledger.claims import Claim
 from ..ledger.receipts import ReceiptRow
-from ..settlement.records import integer, record_of
+from ..settlement.claim_line import find_line
+from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import counted, rfc3339
 from .payees import division_of, names_of, people_of
 from .plain import plain_of
 
 ONE_OPEN = Wei(10**18)
-NS = 10**9
 
-StepName = Literal["deposit", "voucher", "receipt", "claim", "payout list", "window", "withdrawal"]
+StepName = Literal["deposit", "voucher", "receipt", "claim", "payout list", "draw", "withdrawal"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +102,13 @@ class MoneyTrail:
         channel = session.ledger.channels.find(row.receipt.channel_id)
         assert channel is not None, "a receipt is charged to a channel"
         self._channel: Channel = channel
+        self._lane = channel.lane(row.receipt.adapter_id)
         self._node = channel.config.node
         self._claim: Claim | None = session.ledger.claims.find(row.claim_id) if row.claim_id is not None else None
-        claimed = self._claim and self._last("Claimed", items_hash=self._claim.items_hash)
-        self._claimed: Event | None = claimed or None
-        self._proposed = self._last("Proposed") if self._claimed else None
-        self._finalized = self._last("Finalized") if self._claimed else None
+        self._line = self._find_line()
+        self._claimed, self._proposed, self._drawn, self._finalized = (
+            self._last(name) if self._line else None for name in ("Claimed", "Proposed", "Drawn", "Finalized")
+        )
 
     def steps(self) -> list[MoneyStep]:
         """All seven steps, in order."""
@@ -116,7 +118,7 @@ class MoneyTrail:
             self._receipt(),
             self._claim_step(),
             self._payout_list(),
-            self._window(),
+            self._draw(),
             self._withdrawal(),
         ]
 
@@ -137,11 +139,11 @@ class MoneyTrail:
     def _voucher(self) -> MoneyStep:
         return MoneyStep(
             step="voucher",
-            is_done=self._channel.ceiling_wei >= self._row.receipt.cumulative_wei,
-            amount_wei=self._channel.ceiling_wei,
+            is_done=self._lane.ceiling_wei >= self._row.receipt.cumulative_wei,
+            amount_wei=self._lane.ceiling_wei,
             who="payer",
             account=self._channel.config.authorizer,
-            says="signs a ceiling that only grows, one chunk ahead of the answer",
+            says="signs a ceiling for this adapter that only grows, one chunk ahead of the answer",
             is_on_chain=False,
         )
 
@@ -154,18 +156,16 @@ class MoneyTrail:
             who="node",
             account=self._node,
             says=f"signs what was done; {signed}",
-            at=rfc3339(self._row.receipt.seq / NS),
+            at=rfc3339(self._row.receipt.issued_at_s),
             hash=self._row.digest,
             is_on_chain=False,
         )
 
     def _claim_step(self) -> MoneyStep:
         record, says = None, "brings its receipts to the chain once an epoch"
-        if self._claimed:
-            record = record_of(self._claimed)
-            says = (
-                f"claim {record.seq} of epoch {record.epoch}, {counted(record.count, 'receipt')} in one transaction"
-            )
+        if self._line:
+            record, number = self._line.record, len(self._line.receipts)
+            says = f"claim {record.seq} of epoch {record.epoch}, {counted(number, 'receipt')} in one transaction"
         return MoneyStep(
             step="claim",
             is_done=record is not None or self._is_claimed_elsewhere(),
@@ -177,37 +177,37 @@ class MoneyTrail:
         )
 
     def _is_claimed_elsewhere(self) -> bool:
-        """Check another node's receipt, of which we see only the amount that its channel has paid."""
+        """Check another node's receipt, of which we see only the amount that its lane has paid."""
         if self._node == self._session.accounts.wallet:
             return False
-        claimed = self._session.deployment.channel(self._row.receipt.channel_id).claimed_wei
+        receipt = self._row.receipt
+        claimed = self._session.deployment.lane_claimed_wei(receipt.channel_id, receipt.adapter_id)
         return claimed >= self._row.receipt.cumulative_wei
 
     def _payout_list(self) -> MoneyStep:
-        pots = record_of(self._claimed).pots if self._claimed else ()
+        pots = self._line.record.pots if self._line else ()
         return MoneyStep(
             step="payout list",
             is_done=self._proposed is not None,
-            amount_wei=Wei(sum(pot.amount_wei for pot in pots)) if self._claimed else None,
+            amount_wei=Wei(sum(pot.amount_wei for pot in pots)) if self._line else None,
             who="node",
             account=self._node,
             says="names who is owed for the data; its own share is credited only when the list is final",
             **self._place(self._proposed),
         )
 
-    def _window(self) -> MoneyStep:
+    def _draw(self) -> MoneyStep:
         ready_s = integer(self._proposed, "readyAt") if self._proposed else None
+        last = self._finalized or self._drawn
         return MoneyStep(
-            step="window",
+            step="draw",
             is_done=self._finalized is not None,
             amount_wei=None,
-            who="anybody",
+            who="chain",
             account=None,
-            says="may challenge the list with proof; then anybody makes it final",
-            at=rfc3339(ready_s)
-            if ready_s is not None and not self._finalized
-            else self._place(self._finalized)["at"],
-            hash=self._finalized.transaction_hash if self._finalized else None,
+            says="draws lines of the list, and the node shows each by a receipt that its payer countersigned",
+            at=rfc3339(ready_s) if ready_s is not None and last is None else self._place(last)["at"],
+            hash=last.transaction_hash if last else None,
         )
 
     def _withdrawal(self) -> MoneyStep:
@@ -226,11 +226,15 @@ class MoneyTrail:
 
     # ---- events
 
-    def _last(self, name: str, *, items_hash: Digest | None = None) -> Event | None:
+    def _find_line(self) -> ClaimLine | None:
+        if self._claim is None:
+            return None
+        ledger = self._session.ledger
+        return find_line(ledger, self._node, self._claim.seq, ledger.receipts.of_claim(self._claim.claim_id))
+
+    def _last(self, name: str) -> Event | None:
         assert self._claim is not None, "only a claimed receipt has these events"
         found = self._events.find(name, {"node": self._node, "seq": self._claim.seq})
-        if items_hash is not None:
-            found = [event for event in found if record_of(event).items_hash == items_hash]
         return found[-1] if found else None
 
     def _place(self, event: Event | None) -> dict[str, Any]:

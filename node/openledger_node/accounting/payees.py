@@ -4,11 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.attribution import Share
-from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.division import Division, divide, is_treasury, join_ppm
-from openledger_protocol.eip712 import digest_word
 from openledger_protocol.epoch import epoch_at
-from openledger_protocol.payments import is_sampled
 from openledger_protocol.primitives import BASE_ONLY, Address, Wei
 
 from ..datanets.store import OwnDatanets
@@ -90,35 +87,18 @@ def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:
     return claim.epoch if claim else epoch_at(session.client.head().timestamp_s, session.windows)
 
 
-# ---- State of a receipt's scores: its shares are signed before anyone knows whether it is drawn for a check.
+# ---- Whether a receipt's shares are paid.
 
-ALGORITHMS = {1: "suffix-v1", 2: "grad-v1", 3: "poa-v1", 4: "size-v0", 5: "uniform-v0", 6: "poa-v2"}
-SCORED_BY_DRAW = (2, 3, 6)
-"""Algorithms whose scores wait for the payer's nonce: it draws one receipt in eight for scoring by gradients."""
+ALGORITHMS = {1: "suffix-v1", 4: "size-v0", 5: "uniform-v0", 7: "poa-v3"}
 
 
 def state_of(row: ReceiptRow) -> dict[str, str]:
-    """The state of a receipt's scores, as a key and as a sentence."""
-    state = _state(row)
-    says = {
-        "base": "the base alone answered: it pays no Datanet",
-        "not_auditable": "its payer does not allow audits, so its data shares go to treasuries",
-        "text_match": "text match, in the receipt",
-        "waits": "text match, in the receipt; waits for the draw",
-        "not_drawn": "not drawn, text match stands",
-        "drawn": "drawn: its text can be demanded and matched again",
-        "scored": f"scored by {ALGORITHMS.get(row.receipt.algo_id)}, final",
-    }
-    return {"state": state, "says": says[state]}
-
-
-def _state(row: ReceiptRow) -> str:
+    """Whether a receipt's shares are paid, as a key and as a sentence."""
     if row.receipt.adapter_id == BASE_ONLY:
-        return "base"
-    if not row.receipt.flags & FLAG_AUDITABLE:
-        return "not_auditable"
-    if row.nonce is None:
-        return "waits" if row.receipt.algo_id in SCORED_BY_DRAW else "text_match"
-    if not is_sampled(row.nonce, digest_word(row.digest)):
-        return "not_drawn"
-    return "scored" if row.receipt.algo_id in SCORED_BY_DRAW else "drawn"
+        return {"state": "base", "says": "the base alone answered: it pays no Datanet"}
+    if row.countersignature is None:
+        return {
+            "state": "not_countersigned",
+            "says": "the payer has not countersigned, so the protocol gets the data's part",
+        }
+    return {"state": "countersigned", "says": "countersigned by the payer"}

@@ -4,10 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from openledger_protocol.constants import FLAG_AUDITABLE
-from openledger_protocol.eip712 import digest_word
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.payments import is_sampled
 from openledger_protocol.primitives import ZERO_ADDRESS, Wei
 
 from ..attribution.registry import AdapterRegistry
@@ -16,11 +13,13 @@ from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
+from ..text import rfc3339
 from .earnings import earnings_report
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
 from .submissions import Submissions
+from .texts import BoughtTexts
 from .transactions import Arguments, GenerationOf, TransactionPlanner
 
 RECEIPTS_MAX = 1_000
@@ -98,7 +97,7 @@ class MoneyQueries:
             "chain_time_s": head.timestamp_s,
             "health": session.state.health,
             "why": session.state.why,
-            "alerts": list(session.outbox.alerts),
+            "alerts": list(session.alerts),
         }
 
     def _rescan(self) -> dict[str, Any]:
@@ -109,7 +108,7 @@ class MoneyQueries:
     def _forgive(self, kind: str) -> dict[str, Any]:
         num_forgiven = self._session.forgive(kind)
         self._session.step()
-        return {"kind": kind, "num_forgiven": num_forgiven, "alerts": list(self._session.outbox.alerts)}
+        return {"kind": kind, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
 
     def _receipts(self, *, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]
@@ -121,6 +120,7 @@ class MoneyQueries:
             "digest": row.digest,
             "request_id": receipt.work.request_id,
             "seq": receipt.seq,
+            "issued_at": rfc3339(receipt.issued_at_s),
             "adapter_id": receipt.adapter_id,
             "amount_wei": str(receipt.amount_wei),
             "tokens_in": receipt.work.tokens_in,
@@ -143,8 +143,6 @@ class MoneyQueries:
             **self._summary(row),
             "payer": channel.config.payer,
             "node": channel.config.node,
-            "is_auditable": bool(row.receipt.flags & FLAG_AUDITABLE),
-            "is_sampled": is_sampled(row.nonce, digest_word(row.digest)) if row.nonce else None,
             "receipt": plain_of(row.receipt),
             "shares": [
                 {**plain_of(share), "pays": "treasury" if share.account == ZERO_ADDRESS else "contributor"}
@@ -171,11 +169,11 @@ def open_queries(
     *,
     registry: AdapterRegistry,
     tokenizer: Callable[[], Tokenizer],
-    unseal: Callable[[bytes], bytes],
     generation_of: GenerationOf = lambda _: None,
 ) -> MoneyQueries:
     """Compose the queries over one session; `generation_of` is what peers advertise, if the node has any."""
-    checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, unseal=unseal)
+    texts = BoughtTexts(home, session.network.network, session.ledger)
+    checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, find_text=texts.find)
     return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker)
 
 
@@ -191,7 +189,7 @@ def num_parked(session: NetworkSession) -> int:
     """Count transactions that wait for the operator: the outbox holds them, or their sender's key is locked."""
     unsent = (found for found in session.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
     num_locked = sum(found.intent.sender not in session.ring.keys for found in unsent)
-    return len(session.outbox.alerts) + num_locked
+    return len(session.alerts) + num_locked
 
 
 def stake_ready_wei(session: NetworkSession) -> Wei:

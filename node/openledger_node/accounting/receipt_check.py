@@ -11,19 +11,18 @@ from functools import cached_property
 from typing import Any
 
 from openledger_protocol.attribution import Share, check_shares, shares_hash
-from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.errors import ProtocolError
-from openledger_protocol.opening import Opening, check_opening, opening_from_json
-from openledger_protocol.payments import ChannelConfig, nonce_commit, receipt_digest
-from openledger_protocol.primitives import BASE_ONLY
+from openledger_protocol.opening import Opening, check_opening
+from openledger_protocol.payments import ChannelConfig, receipt_digest
+from openledger_protocol.primitives import BASE_ONLY, Digest
 from openledger_protocol.registry import check_entry
 from openledger_protocol.signatures import check_signer, recover_address
 
 from ..attribution.attributor import Exchange
 from ..attribution.evidence import RowEvidence, evidence
 from ..attribution.registry import AdapterRegistry, Registered
-from ..attribution.service import exchange_of, open_attributor, question_of, registered_shares, treasury_shares
+from ..attribution.service import exchange_of, open_attributor, question_of, registered_shares
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..home import Home
@@ -33,6 +32,8 @@ from ..settlement.proof import ClaimProof, find_proof
 from ..settlement.session import NetworkSession
 from ..text import counted
 from .attribution_report import Texts, teaching_of
+
+NO_TEXT = "its text is not here: only its payer may keep it, by [payer] keep_texts_s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +55,13 @@ class ReceiptChecker:
         *,
         registry: AdapterRegistry,
         tokenizer: Callable[[], Tokenizer],
-        unseal: Callable[[bytes], bytes],
+        find_text: Callable[[Digest], Opening | None],
     ) -> None:
         self._home = home
         self._session = session
         self._registry = registry
         self._open_tokenizer = tokenizer
-        self._unseal = unseal
+        self._find_text = find_text
         self._attributor = open_attributor()
 
     @cached_property
@@ -103,7 +104,7 @@ class ReceiptChecker:
             attributor=self._attributor,
             tokenizer=self._tokenizer if texts else None,
         )
-        return {**found, "why_no_rows": why_no_rows if texts else _why_no_text(row)}
+        return {**found, "why_no_rows": why_no_rows if texts else NO_TEXT}
 
     def text(self, row: ReceiptRow) -> str | None:
         """The answer, if its text is still stored."""
@@ -139,11 +140,10 @@ class ReceiptChecker:
         return f"by {signer} for node {node}"
 
     def _countersignature(self, row: ReceiptRow) -> str:
-        if row.countersignature is None or row.nonce is None:
-            raise _UnknownError("the payer did not countersign: a receipt counts without it")
+        if row.countersignature is None:
+            raise _UnknownError("the payer did not countersign: its data shares go to the protocol")
         check_signer(digest_word(row.digest), row.countersignature, self._config(row).authorizer)
-        _require(nonce_commit(row.nonce) == row.receipt.nonce_commit, "the nonce is not the one committed to")
-        return f"by {self._config(row).authorizer}, whose nonce opens its commitment"
+        return f"by {self._config(row).authorizer}"
 
     def _registry_entry(self, row: ReceiptRow) -> str:
         """The chain divides the adapter's earnings by this entry, whatever the receipt's shares say."""
@@ -187,8 +187,6 @@ class ReceiptChecker:
         return f"recomputed by {type(self._attributor).__name__}: the same integers"
 
     def _expected(self, row: ReceiptRow, registered: Registered) -> tuple[Share, ...]:
-        if not row.receipt.flags & FLAG_AUDITABLE:
-            return treasury_shares(registered.datanet_ids)
         return registered_shares(self._attributor, registered, self._exchange(self._opened(row)))
 
     def _exchange(self, opening: Opening) -> Exchange:
@@ -196,9 +194,8 @@ class ReceiptChecker:
 
     def _claim(self, row: ReceiptRow) -> str:
         proof = self._proof(row)
-        _require(proof.is_in_root, "the claim's root on the chain has other receipts")
         return (
-            f"receipt {proof.index} of {proof.record.count} in claim {proof.record.seq}, epoch {proof.record.epoch}"
+            f"receipt {proof.index} of {proof.num_receipts} in claim {proof.record.seq}, epoch {proof.record.epoch}"
         )
 
     def _payouts(self, row: ReceiptRow) -> str:
@@ -206,7 +203,7 @@ class ReceiptChecker:
         if proof.proposed is None:
             raise _UnknownError("the claim's payout list is not on the chain yet")
         _require(
-            proof.proposed == proof.payouts,
+            (proof.proposed, proof.proposed_root) == (proof.payouts, proof.root),
             "the payout list on the chain differs from the one computed from the receipts",
         )
         return f"{len(proof.payouts)} payouts on the chain, as computed from the receipts"
@@ -240,11 +237,11 @@ class ReceiptChecker:
             return None, str(error)
 
     def _opening(self, row: ReceiptRow) -> Opening | None:
-        return opening_from_json(self._unseal(row.opening)) if row.opening else None
+        return self._find_text(row.digest)
 
     def _opened(self, row: ReceiptRow) -> Opening:
         if (opening := self._opening(row)) is None:
-            raise _UnknownError(_why_no_text(row))
+            raise _UnknownError(NO_TEXT)
         return opening
 
 
@@ -272,9 +269,3 @@ def _checked(what: str, find: Callable[[], str]) -> ReceiptCheck:
 
 def _not_here(row: ReceiptRow) -> str:
     return f"adapter {row.receipt.adapter_id} is not here: `openledger-node adapters list`"
-
-
-def _why_no_text(row: ReceiptRow) -> str:
-    if not row.receipt.flags & FLAG_AUDITABLE:
-        return "its payer does not allow audits, so its text was not stored"
-    return "its text is not here: it was deleted when its claim became final, or it is the payer's"

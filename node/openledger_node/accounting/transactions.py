@@ -217,7 +217,7 @@ class TransactionPlanner:
 
     def claim_now(self) -> dict[str, Any]:
         """Claim, propose and finalise everything that is due, without waiting for the interval."""
-        self._session.settlement.hurry()
+        self._session.settlement.claimer.hurry()
         self._session.step()
         return self.rewards()
 

@@ -1,22 +1,30 @@
 """Books kept from the logs: the values that storage must hold if every event of the contracts is true."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from openledger_protocol.primitives import ZERO_ADDRESS
 from openledger_protocol.settlement import payouts_hash
 
 from ..settlement.records import integer, payouts_of
-from .claims import ClaimHistory
+from .claims import ClaimHistory, ClaimReader
+from .draws import redraws_max
 from .events import EventLog, amount_of, text
-from .staking import WEI_PARTS, Rewards, replay_rewards
+from .splits import gross_by_adapter
+from .staking import WEI_PARTS, Stakes
 from .storage_layout import StorageKey
 
 NONE, PROPOSED, FINALIZED, FINALIZED_LATE = range(4)
 """States of a claim in AttributionRewards."""
 
+ACTIVE = 2**64 - 1
+"""The second until which a signer that was not revoked may sign."""
+
 Expected = Iterator[tuple[StorageKey, int]]
+
+Lanes = Mapping[tuple[str, str], int]
+"""Wei claimed by node and adapter, over the node's channels; adapters without a Datanet are one with the base."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,31 +33,53 @@ class Books:
 
     expected: Mapping[StorageKey, int]
     nodes_of: Mapping[str, str]  # by channel
+    adapters: Mapping[str, str]  # the key of each in `lanes`; the base is one of them
     claimed: Mapping[str, int]  # by node, over its channels: no event tells how much a claim took from each
-    unbonding: Mapping[str, int]  # by node, over its requests: a withdrawal takes every request that is old enough
+    lanes: Lanes
     faults: tuple[str, ...]
 
 
-def books_of(log: EventLog, claims: Sequence[ClaimHistory]) -> Books:
-    """Fold all events into expected values."""
-    rewards = replay_rewards(log.events)
+def books_of(log: EventLog, reader: ClaimReader) -> Books:
+    """Fold all events into expected values; `reader` has read them."""
+    claims = list(reader.claims.values())
     parts = (
+        _roles(log),
         _channels(log),
         _claims(log, claims),
         _balances(log),
         _proposals(claims),
-        _stake_totals(log),
-        _nodes(log, rewards),
+        _stake_totals(log, reader.stakes),
+        _nodes(log, reader.stakes),
+        _requests(log, reader.stakes),
         _bonds(log),
         _tokens(log),
     )
     return Books(
         expected={key: amount for part in parts for key, amount in part},
         nodes_of=_nodes_of_channels(log),
+        adapters=reader.registry.lane_keys(),
         claimed=log.by("node", plus=["Claimed"]),
-        unbonding=log.by("node", plus=["UnbondStarted"], minus=["StakeWithdrawn"]),
-        faults=rewards.faults,
+        lanes=_lanes(claims),
+        faults=tuple(reader.stakes.faults),
     )
+
+
+def _roles(log: EventLog) -> Expected:
+    """Roles that were given once: whoever deployed the contracts can't give them again."""
+    for event in log.of("RolesWired"):
+        contract = "NodeStaking" if "disputes" in event.arguments else "PaymentChannels"
+        yield (contract, "deployer"), 0
+        if contract == "NodeStaking":
+            yield (contract, "disputes"), int(text(event, "disputes"), 16)
+
+
+def _lanes(claims: Sequence[ClaimHistory]) -> Lanes:
+    sums: Counter[tuple[str, str]] = Counter()
+    for claim in claims:
+        if claim.record:
+            for adapter, gross in gross_by_adapter(claim.record).items():
+                sums[claim.node, adapter] += gross
+    return sums
 
 
 def _nodes_of_channels(log: EventLog) -> dict[str, str]:
@@ -66,22 +96,26 @@ def _channels(log: EventLog) -> Expected:
     deposits = log.by("channelId", plus=["ChannelOpened", "ToppedUp"], minus=["WithdrawFinished", "Refunded"])
     for channel, amount in deposits.items():
         yield ("PaymentChannels", "_channels", channel, "deposit"), amount
-    for channel, amount in _pending_withdrawals(log, deposits).items():
+    for channel, (amount, ready_at) in _pending_withdrawals(log, deposits).items():
         yield ("PaymentChannels", "_withdrawals", channel, "amount"), amount
+        yield ("PaymentChannels", "_withdrawals", channel, "readyAt"), ready_at
+    for channel, count in Counter(text(event, "channelId") for event in log.of("Refunded")).items():
+        yield ("PaymentChannels", "refundNonceOf", channel), count
 
 
-def _pending_withdrawals(log: EventLog, deposits: Mapping[str, int]) -> dict[str, int]:
-    """Pending withdrawals by channel; a refund reduces them."""
-    pending = dict.fromkeys(deposits, 0)
+def _pending_withdrawals(log: EventLog, channels: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Pending withdrawals by channel, in wei and the second of its end; a refund reduces them."""
+    pending = dict.fromkeys(channels, (0, 0))
     for event in log.of("WithdrawStarted", "WithdrawFinished", "Refunded"):
         channel = text(event, "channelId")
+        amount, ready_at = pending.get(channel, (0, 0))
         match event.name:
             case "WithdrawStarted":
-                pending[channel] = amount_of(event)
+                pending[channel] = amount_of(event), integer(event, "readyAt")
             case "WithdrawFinished":
-                pending[channel] = 0
+                pending[channel] = 0, 0
             case "Refunded":
-                pending[channel] = max(0, pending.get(channel, 0) - amount_of(event))
+                pending[channel] = max(0, amount - amount_of(event)), ready_at
     return pending
 
 
@@ -97,24 +131,30 @@ def _claims(log: EventLog, claims: Sequence[ClaimHistory]) -> Expected:
 
 
 def _balances(log: EventLog) -> Expected:
-    """Credits minus withdrawals, in total and by account."""
+    """Credits minus withdrawals, in total and by account, and the newest pause."""
     yield ("AttributionRewards", "_totals", "released"), log.total("Released")
     yield ("AttributionRewards", "_totals", "credited"), log.total("Credited")
     yield ("AttributionRewards", "_totals", "notified"), log.total("StakersNotified")
     yield ("AttributionRewards", "_totals", "paidOut"), log.total("Withdrawn")
     for account, amount in log.by("account", plus=["Credited"], minus=["Withdrawn"]).items():
-        yield ("AttributionRewards", "balanceOf", account), amount
+        yield ("AttributionRewards", "_accounts", account, "balance"), amount
+    for event in log.of("Paused"):
+        yield ("AttributionRewards", "latestPause", "from"), integer(event, "from")
+        yield ("AttributionRewards", "latestPause", "until"), integer(event, "until")
+        yield ("AttributionRewards", "latestPause", "fromBlock"), event.block.number
 
 
 def _proposals(claims: Sequence[ClaimHistory]) -> Expected:
-    """Proposed payout lists, by their hashes."""
+    """Proposed payout lists, by their hashes, and their draws."""
     for claim in claims:
         at: StorageKey = ("AttributionRewards", "_proposals", claim.node, claim.seq)
         proposed = claim.proposed
         yield (*at, "payoutsHash"), int(payouts_hash(payouts_of(proposed)), 16) if proposed else 0
-        yield (*at, "attributionRoot"), int(text(proposed, "attributionRoot"), 16) if proposed else 0
-        yield (*at, "leafCount"), integer(proposed, "leafCount") if proposed else 0
+        yield (*at, "receiptsRoot"), int(text(proposed, "receiptsRoot"), 16) if proposed else 0
         yield (*at, "readyAt"), integer(proposed, "readyAt") if proposed else 0
+        yield (*at, "drawBlock"), claim.draws.block
+        yield (*at, "redraws"), claim.draws.redraws
+        yield (*at, "redrawsMax"), redraws_max(claim.record) if proposed and claim.record else 0
         yield (*at, "state"), _state_of(claim)
 
 
@@ -124,31 +164,47 @@ def _state_of(claim: ClaimHistory) -> int:
     return PROPOSED if claim.proposed else NONE
 
 
-def _stake_totals(log: EventLog) -> Expected:
-    for member, plus, minus in (
-        ("bonded", "Bonded", ["UnbondStarted"]),
-        ("unbonding", "UnbondStarted", ["StakeWithdrawn"]),
-        ("bondedIn", "Bonded", []),
-        ("withdrawn", "StakeWithdrawn", []),
-        ("notified", "RewardsNotified", []),
-        ("rewardsPaid", "RewardsPaid", []),
+def _stake_totals(log: EventLog, stakes: Stakes) -> Expected:
+    yield ("NodeStaking", "_totals", "bonded"), stakes.bonded.total()
+    yield ("NodeStaking", "_totals", "unbonding"), stakes.unbonding
+    for member, event in (
+        ("bondedIn", "Bonded"),
+        ("withdrawn", "StakeWithdrawn"),
+        ("slashed", "Slashed"),
+        ("notified", "RewardsNotified"),
+        ("rewardsPaid", "RewardsPaid"),
     ):
-        yield ("NodeStaking", "_totals", member), log.total(plus) - log.total(*minus)
+        yield ("NodeStaking", "_totals", member), log.total(event)
 
 
-def _nodes(log: EventLog, rewards: Rewards) -> Expected:
+def _nodes(log: EventLog, stakes: Stakes) -> Expected:
     """Each node's bond, its rewards, and its payout account."""
-    bonded = log.by("node", plus=["Bonded"], minus=["UnbondStarted"])
     payouts = {text(event, "node"): int(text(event, "payout"), 16) for event in log.of("PayoutSet")}
-    yield ("NodeStaking", "accPerShare"), rewards.per_wei
-    yield ("NodeStaking", "accRemainder"), rewards.remainder
-    for node in sorted({*bonded, *rewards.parts, *payouts}):
-        earned, fraction = divmod(rewards.parts.get(node, 0), WEI_PARTS)
-        yield ("NodeStaking", "_nodes", node, "bonded"), bonded.get(node, 0)
+    yield ("NodeStaking", "accPerShare"), stakes.per_wei
+    yield ("NodeStaking", "accRemainder"), stakes.remainder
+    for node in sorted({*stakes.bonded, *stakes.parts, *payouts}):
+        earned, fraction = divmod(stakes.parts[node], WEI_PARTS)
+        yield ("NodeStaking", "_nodes", node, "bonded"), stakes.bonded[node]
         yield ("NodeStaking", "_nodes", node, "rewards"), earned
         yield ("NodeStaking", "_nodes", node, "fraction"), fraction
-        yield ("NodeStaking", "_nodes", node, "accPaid"), rewards.counted.get(node, 0)
+        yield ("NodeStaking", "_nodes", node, "accPaid"), stakes.counted[node]
         yield ("NodeStaking", "_nodes", node, "payout"), payouts.get(node, 0)
+
+
+def _requests(log: EventLog, stakes: Stakes) -> Expected:
+    """Stake on its way out, request by request, who can sign for it, and until when disputes hold it."""
+    for node in sorted({*stakes.bonded, *stakes.requests}):
+        requests = stakes.requests.get(node, [])
+        yield ("NodeStaking", "_requests", node), len(requests)
+        for index, (amount, ready_at) in enumerate(requests):
+            yield ("NodeStaking", "_requests", node, index, "amount"), amount
+            yield ("NodeStaking", "_requests", node, index, "readyAt"), ready_at
+    for event in log.of("SignerSet", "SignerRevoked"):
+        until = ACTIVE if event.name == "SignerSet" else integer(event, "punishableUntil")
+        yield ("NodeStaking", "signerUntil", text(event, "node"), text(event, "signer")), until
+    held = {text(event, "node"): integer(event, "until") for event in log.of("Held")}
+    for node in sorted({*stakes.bonded, *held}):
+        yield ("NodeStaking", "heldUntil", node), held.get(node, 0)
 
 
 def _bonds(log: EventLog) -> Expected:

@@ -1,6 +1,7 @@
 """The history of each claim, from its record to its credits, built from events in their order."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +13,10 @@ from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
 from openledger_protocol.settlement import ClaimRecord, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
+from .draws import Draws, fee_wei, redraws_max
 from .events import amount_of, text
 from .splits import ADAPTER_OWNERS, FeeTerms, RegistryState, Split, check_split
+from .staking import Stakes
 
 TERMS = {
     CreditRole.NODE: "nodes",
@@ -32,7 +35,9 @@ class ClaimHistory:
     seq: int
     record: ClaimRecord | None = None  # None: its `Claimed` event is missing
     split: Split | None = None
+    claimed_in: int = 0  # the block of its event
     proposed: Event | None = None
+    draws: Draws = field(default_factory=Draws)
     credited: list[Credited] = field(default_factory=list)
     expected: list[Credited] | None = None  # None: not final, or not computable
     is_final: bool = False
@@ -50,6 +55,14 @@ class ClaimHistory:
         return int(record_hash(self.record), 16) if self.record else -1
 
     @property
+    def fee_wei(self) -> int:
+        """The fee that its node owes, by its events."""
+        if self.record is None or not self.is_final:
+            return 0
+        is_proposed = self.proposed is not None
+        return fee_wei(self.record, is_late=self.is_late, is_proposed=is_proposed, num_redraws=self.draws.redraws)
+
+    @property
     def roles(self) -> list[str]:
         """The term to which each of its credits counts, in order."""
         owners = iter(self.split.roles if self.split else ())
@@ -62,25 +75,26 @@ class ClaimHistory:
 class ClaimReader:
     """Builds claim histories, and tracks what they depend on: registries, parameters, payout accounts and stakes."""
 
-    def __init__(self, protocol_treasury: Address) -> None:
+    def __init__(self, protocol_treasury: Address, redraw_blocks: int) -> None:
         self.claims: dict[str, ClaimHistory] = {}
-        self._protocol_treasury = protocol_treasury
         self.registry = RegistryState()
+        self.stakes = Stakes()
+        self._protocol_treasury = protocol_treasury
+        self._redraw_blocks = redraw_blocks
+        self._pause_block: int | None = None  # in which the newest pause began
         self._payouts: dict[str, Address] = {}
-        self._bonded = 0
 
     def read(self, event: Event) -> None:
         """Process the next event."""
         match event.name:
-            case "Claimed" | "Proposed" | "Credited" | "Finalized" | "Released":
+            case "Claimed" | "Proposed" | "Drawn" | "Credited" | "Finalized" | "Released":
                 self._update(event)
-            case "Bonded":
-                self._bonded += amount_of(event)
-            case "UnbondStarted":
-                self._bonded -= amount_of(event)
+            case "Paused":
+                self._pause_block = event.block.number
             case "PayoutSet":
                 self._payouts[text(event, "node")] = Address(text(event, "payout"))
             case _:
+                self.stakes.read(event)
                 register(self.registry, event)
 
     def _update(self, event: Event) -> None:
@@ -88,43 +102,55 @@ class ClaimReader:
         claim = self.claims.setdefault(claim_name(node, seq), ClaimHistory(node=node, seq=seq))
         match event.name:
             case "Claimed":
-                claim.record = record_of(event)
+                claim.record, claim.claimed_in = record_of(event), event.block.number
                 claim.split = check_split(claim.record, self.registry)
             case "Proposed":
                 claim.proposed = event
+            case "Drawn":
+                claim.draws.draw(
+                    integer(event, "drawBlock"),
+                    mined_in=event.block.number,
+                    redraw_blocks=self._redraw_blocks,
+                    pause_block=self._pause_block,
+                )
             case "Credited":
                 claim.credited.append(_credited(event))
             case "Finalized":
                 claim.is_final, claim.is_late = True, bool(event.arguments["late"])
-                claim.expected = self._expected(claim)
+                self._finalize(claim, event.block.number)
             case "Released":
                 claim.released_wei = amount_of(event)
 
-    def _expected(self, claim: ClaimHistory) -> list[Credited] | None:
+    def _finalize(self, claim: ClaimHistory, block: int) -> None:
         """Compute the credits that the claim must make, independently of the contract."""
-        if claim.record is None or (claim.proposed is None) != claim.is_late:
-            return None
-        to = Beneficiaries(
-            node=self._payout_of(claim.node),
+        record, payouts = claim.record, payouts_of(claim.proposed) if claim.proposed else []
+        if record is None or (claim.proposed is None and not claim.is_late):
+            return
+        if payouts and any(pot.amount_wei for pot in record.pots) and not claim.is_late:
+            claim.draws.show(block)
+        redraws, to = claim.draws.redraws, self._beneficiaries(claim.node)
+        if claim.is_late:
+            claim.expected = late_amounts(record, to, is_proposed=claim.proposed is not None, num_redraws=redraws)
+            return
+        with suppress(ProtocolError, KeyError):
+            claim.expected = payout_amounts(record, payouts, to, fee_wei=Wei(claim.fee_wei))
+
+    def _beneficiaries(self, node: Address) -> Beneficiaries:
+        return Beneficiaries(
+            node=self._payout_of(node),
             protocol=self._protocol_treasury,
             treasuries={id_: terms.treasury for id_, terms in self.registry.datanets.items()},
-            has_stakers=self._bonded > 0,
+            has_stakers=self.stakes.bonded.total() > 0,
         )
-        if claim.proposed is None:
-            return late_amounts(claim.record, to)
-        try:
-            return payout_amounts(claim.record, payouts_of(claim.proposed), to)
-        except (ProtocolError, KeyError):
-            return None
 
     def _payout_of(self, node: Address) -> Address:
         payout = self._payouts.get(node, node)
         return node if int(payout, 16) == 0 else payout
 
 
-def read_all(events: Sequence[Event], protocol_treasury: Address) -> ClaimReader:
-    """Process all events of a network."""
-    reader = ClaimReader(protocol_treasury)
+def read_all(events: Sequence[Event], protocol_treasury: Address, redraw_blocks: int) -> ClaimReader:
+    """Process all events of a network, in which a draw lapses after `redraw_blocks`."""
+    reader = ClaimReader(protocol_treasury, redraw_blocks)
     for event in events:
         reader.read(event)
     return reader
@@ -140,7 +166,11 @@ def claim_faults(claim: ClaimHistory) -> list[str]:
     if claim.record is None:
         return [f"claim {claim.name} has events, but none that it was made"]
     record = claim.record
-    faults = list(claim.split.faults if claim.split else ())
+    faults = [*(claim.split.faults if claim.split else ()), *claim.draws.faults]
+    if record.claimed_block != claim.claimed_in:
+        faults.append(f"its record names block {record.claimed_block}, and it was mined in {claim.claimed_in}")
+    if claim.draws.redraws > redraws_max(record):
+        faults.append(f"{claim.draws.redraws} draws lapsed, more than its node's share covers")
     if (parts := sum(record_parts(record).values())) != record.gross_wei:
         faults.append(f"its parts sum to {parts} wei, not to its gross of {record.gross_wei}")
     if claim.released_wei != (record.gross_wei if claim.is_final else None):

@@ -4,27 +4,33 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from openledger_protocol.payouts import CreditRole
 from openledger_protocol.primitives import Address
 
+from .books import FINALIZED, FINALIZED_LATE
 from .claims import ClaimHistory, record_parts
+from .draws import fee_wei
 from .events import EventLog, amount_of, text
 from .storage import Stored
 
-# ---- Terms: the way of everything paid in, one term for each role; none is computed as the rest of the others.
+# ---- Terms: the way of everything paid in, one term for each role; none is computed as the rest of all others.
 
 Terms = Mapping[str, int | Mapping[str, int]]
 
-ROLES = ("nodes", "adapter_owners", "datanet_owners", "treasuries", "protocol")
+ROLES = ("nodes", "adapter_owners", "datanet_owners", "treasuries", "protocol", "late_fees", "draw_fees")
 
 
 def terms_of(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]) -> Terms:
     """Deposits, credits by role, refunds to payers, and the amounts still held.
 
-    A credit counts as paid whether it was withdrawn or not. Contributors are listed by account.
+    A credit counts as paid whether it was withdrawn or not. Contributors are listed by account. Fees for late lists
+    and for lapsed draws go to the protocol, but are terms of their own.
     """
     sums: Counter[str] = Counter()
     contributors: Counter[str] = Counter()
     for claim in claims:
+        sums["draw_fees" if claim.proposed else "late_fees"] += claim.fee_wei
+        sums["protocol"] -= claim.fee_wei
         for credited, role in zip(claim.credited, claim.roles, strict=True):
             sums[role] += credited.amount_wei
             if role == "contributors":
@@ -106,6 +112,12 @@ def _payment_lines(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]
         right=back + stored.in_channels + stored.live + value["PaymentChannels", "_released"],
     )
     yield Line(
+        id="lanes",
+        meaning="claimed of lanes (storage) = gross claimed (logs)",
+        left=sum(stored.lanes.values()),
+        right=log.total("Claimed"),
+    )
+    yield Line(
         id="claims",
         meaning="gross claimed (storage) = protocol + stakers + credits + pots + nodes' shares (logs)",
         left=value["PaymentChannels", "_claimed"],
@@ -121,24 +133,46 @@ def _payment_lines(log: EventLog, stored: Stored, claims: Sequence[ClaimHistory]
         id="credits",
         meaning="credited (logs) = paid out + balances (storage)",
         left=log.total("Credited"),
-        right=value["AttributionRewards", "_totals", "paidOut"] + stored.sum("AttributionRewards", "balanceOf"),
+        right=value["AttributionRewards", "_totals", "paidOut"]
+        + stored.sum("AttributionRewards", "_accounts", "balance"),
     )
+    yield Line(
+        id="fees",
+        meaning="nodes' shares of final claims - credited to nodes (logs) = fees for late lists and draws (storage)",
+        left=sum(_kept_from_node(claim) for claim in claims if claim.is_final),
+        right=sum(_fee_stored(stored, claim) for claim in claims),
+    )
+
+
+def _kept_from_node(claim: ClaimHistory) -> int:
+    paid = sum(each.amount_wei for each in claim.credited if each.role == CreditRole.NODE)
+    return (claim.record.node_share_wei if claim.record else 0) - paid
+
+
+def _fee_stored(stored: Stored, claim: ClaimHistory) -> int:
+    """The fee of a claim, by the state of its proposal in storage."""
+    at = ("AttributionRewards", "_proposals", claim.node, claim.seq)
+    state, redraws, listed = (stored.values[(*at, name)] for name in ("state", "redraws", "payoutsHash"))
+    if claim.record is None or state not in (FINALIZED, FINALIZED_LATE):
+        return 0
+    is_late = state == FINALIZED_LATE
+    return fee_wei(claim.record, is_late=is_late, is_proposed=listed != 0, num_redraws=redraws)
 
 
 def _stake_lines(log: EventLog, stored: Stored, staking: Address) -> Iterator[Line]:
-    bonded, unbonding = stored.sum("NodeStaking", "_nodes", "bonded"), stored.sum("NodeStaking", "_requests")
-    withdrawn, paid = (stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "rewardsPaid"))
+    kept = stored.sum("NodeStaking", "_nodes", "bonded") + stored.sum("NodeStaking", "_requests", "amount")
+    left = sum(stored.values["NodeStaking", "_totals", name] for name in ("withdrawn", "slashed", "rewardsPaid"))
     yield Line(
         id="stakes",
-        meaning="bonded in + notified (logs) = bonded + unbonding + withdrawn + rewards and their dust (storage)",
+        meaning="bonded in + notified (logs) = bonded + unbonding + withdrawn + slashed + rewards and dust (storage)",
         left=log.total("Bonded", "RewardsNotified"),
-        right=bonded + unbonding + withdrawn + paid + stored.accrued + stored.dust,
+        right=kept + left + stored.accrued + stored.dust,
     )
     yield Line(
         id="slashes",
-        meaning="tokens that left NodeStaking (logs) = withdrawn + rewards paid (storage): none were slashed",
+        meaning="tokens that left NodeStaking (logs) = withdrawn + slashed + rewards paid (storage)",
         left=sum(amount_of(event) for event in log.of("Transfer") if text(event, "from") == staking),
-        right=withdrawn + paid,
+        right=left,
     )
 
 
@@ -164,17 +198,17 @@ def _token_lines(
         yield Line(
             id=f"tokens.{name}",
             meaning=f"tokens at {name} (token) = what its books hold (storage) + donations (logs)",
-            left=stored.values.get(("OpenToken", "_balances", address), 0),
+            left=stored.values["OpenToken", "_balances", address],
             right=held_by(stored).get(name, 0) + donations[name],
         )
 
 
 def held_by(stored: Stored) -> dict[str, int]:
     """The amount that each contract owes to accounts, by contract."""
-    bonded, unbonding = stored.sum("NodeStaking", "_nodes", "bonded"), stored.sum("NodeStaking", "_requests")
+    staked = stored.sum("NodeStaking", "_nodes", "bonded") + stored.sum("NodeStaking", "_requests", "amount")
     return {
         "PaymentChannels": stored.in_channels + stored.live,
-        "AttributionRewards": stored.sum("AttributionRewards", "balanceOf"),
-        "NodeStaking": bonded + unbonding + stored.accrued + stored.dust,
+        "AttributionRewards": stored.sum("AttributionRewards", "_accounts", "balance"),
+        "NodeStaking": staked + stored.accrued + stored.dust,
         "ModelRegistry": stored.sum("ModelRegistry", "_adapters", "bond"),
     }

@@ -10,8 +10,9 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address
 from .events import EventLog, amount_of, text
 
 Move = tuple[str, str, str, int]  # transaction, from, to, wei
+Holders = Mapping[str, str]  # accounts by contract, by channel, by role
 
-PAYER = "payer of the channel"
+PAYER, DISPUTES = "payer of the channel", "holder of the disputes role"
 ENDS: Mapping[str, tuple[str, str]] = {
     "ChannelOpened": (PAYER, "PaymentChannels"),
     "ToppedUp": (PAYER, "PaymentChannels"),
@@ -22,11 +23,12 @@ ENDS: Mapping[str, tuple[str, str]] = {
     "Withdrawn": ("AttributionRewards", "to"),
     "Bonded": ("node", "NodeStaking"),
     "StakeWithdrawn": ("NodeStaking", "node"),
+    "Slashed": ("NodeStaking", DISPUTES),
     "RewardsPaid": ("NodeStaking", "to"),
     "AdapterRegistered": ("owner", "ModelRegistry"),
     "BondReclaimed": ("ModelRegistry", "owner"),
 }
-"""Sender and receiver of an event's amount: contracts, or arguments of the event."""
+"""Sender and receiver of an event's amount: contracts, roles, or arguments of the event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +42,8 @@ class Moves:
 def match_moves(log: EventLog, contracts: Mapping[str, Address]) -> Moves:
     """Match transfers and events within each transaction."""
     names = {address: name for name, address in contracts.items()}
-    payers = {text(event, "channelId"): text(event, "payer") for event in log.of("ChannelOpened")}
-    explained = Counter(_move(event, contracts, payers) for event in log.of(*ENDS) if amount_of(event))
+    holders: Holders = {**contracts, **_roles(log)}
+    explained = Counter(_move(event, holders) for event in log.of(*ENDS) if amount_of(event))
     seen = Counter(move for event in log.of("Transfer") if (move := _transfer(event, names)))
     faults = [f"{_show(move, names)} is in an event, but no token moved" for move in (explained - seen).elements()]
     donations = _sent_astray(log, names)
@@ -63,16 +65,23 @@ def _sent_astray(log: EventLog, names: Mapping[Address, str]) -> Counter[str]:
     return donations
 
 
-def _move(event: Event, contracts: Mapping[str, Address], payers: Mapping[str, str]) -> Move:
+def _roles(log: EventLog) -> dict[str, str]:
+    """The payer of each channel, and who holds the disputes role."""
+    payers = {text(event, "channelId"): text(event, "payer") for event in log.of("ChannelOpened")}
+    wired = (event for event in log.of("RolesWired") if "disputes" in event.arguments)
+    return payers | {DISPUTES: next((text(event, "disputes") for event in wired), ZERO_ADDRESS)}
+
+
+def _move(event: Event, holders: Holders) -> Move:
     """The transfer that an event announces."""
-    sender, to = (_end(event, end, contracts, payers) for end in ENDS[event.name])
+    sender, to = (_end(event, end, holders) for end in ENDS[event.name])
     return event.transaction_hash, sender, to, amount_of(event)
 
 
-def _end(event: Event, end: str, contracts: Mapping[str, Address], payers: Mapping[str, str]) -> str:
+def _end(event: Event, end: str, holders: Holders) -> str:
     if end == PAYER:
-        return payers.get(text(event, "channelId"), ZERO_ADDRESS)
-    return contracts[end] if end in contracts else text(event, end)
+        return holders.get(text(event, "channelId"), ZERO_ADDRESS)
+    return holders[end] if end in holders else text(event, end)
 
 
 def _transfer(event: Event, names: Mapping[Address, str]) -> Move | None:

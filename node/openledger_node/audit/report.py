@@ -16,7 +16,7 @@ from .moves import match_moves
 from .registries import registry_faults, wiring_faults
 from .storage import read_storage, storage_faults
 
-SCHEMA = "openledger.audit/1"
+SCHEMA = "openledger.audit/2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,8 @@ def audit(client: ChainClient, network: Network, block: int | None = None) -> Re
     """
     chain = pin_chain(client, network, block)
     log = EventLog(chain.events())
-    reader = read_all(log.events, Address(chain.ask("AttributionRewards", "protocolTreasury")))
+    treasury = Address(chain.ask("AttributionRewards", "protocolTreasury"))
+    reader = read_all(log.events, treasury, chain.ask("Params", "windows")["redrawBlocks"])
     report = _compare(chain, log, reader)
     chain.check_still_there()
     return report
@@ -54,7 +55,7 @@ def audit(client: ChainClient, network: Network, block: int | None = None) -> Re
 
 def _compare(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Report:
     claims = list(reader.claims.values())
-    books = books_of(log, claims)
+    books = books_of(log, reader)
     stored = read_storage(chain, books, claims)
     moves = match_moves(log, chain.contracts)
     terms = terms_of(log, stored, claims)

@@ -2,6 +2,7 @@
 
 An adapter's gross is known from its pots. The base, and adapters without a Datanet, have no pots: the fees on their
 joint gross are checked within rounding, and a royalty must be one that an owner of such an adapter can have earned.
+Their money fills the gaps on the claim's line, which is in the order of the adapters.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,11 @@ from itertools import groupby
 
 from openledger_protocol.claims import AdapterTerms, DatanetTerms, is_claimable, part_down
 from openledger_protocol.constants import CLAIM_ADAPTERS_MAX
-from openledger_protocol.primitives import AdapterId, Address, DatanetId, Wei
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, DatanetId, Wei
 from openledger_protocol.settlement import ClaimRecord, Credit, Pot
 
 ADAPTER_OWNERS, DATANET_OWNERS = "adapter_owners", "datanet_owners"
+WITHOUT_DATANETS = "the base and adapters without a Datanet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,11 @@ class RegistryState:
                 return terms
         raise KeyError(epoch)
 
+    def lane_keys(self) -> dict[str, str]:
+        """Every adapter with a lane, the base among them, and the key of its gross in `gross_by_adapter`."""
+        keys = {str(id_): str(id_) if row.datanets else WITHOUT_DATANETS for id_, row in self.adapters.items()}
+        return {BASE_ONLY: WITHOUT_DATANETS, **keys}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
@@ -60,6 +67,12 @@ class _Owed:
     account: Address
     amount: int
     role: str
+
+
+def gross_by_adapter(record: ClaimRecord) -> dict[str, int]:
+    """A claim's gross by adapter, as far as its pots tell; the rest is under `WITHOUT_DATANETS`."""
+    known = {str(pot.adapter_id): int(pot.gross_wei) for pot in record.pots}
+    return {**known, WITHOUT_DATANETS: record.gross_wei - sum(known.values())}
 
 
 def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
@@ -86,6 +99,8 @@ def check_split(record: ClaimRecord, registry: RegistryState) -> Split:
     faults += _royalty_faults(others, record.gross_wei - sum(pots[0].gross_wei for pots in groups), registry)
     if tuple(expected) != record.pots:
         faults.append("its pots differ from those computed from its adapters' Datanets and weights")
+    if not _is_a_line(groups, record.gross_wei, registry):
+        faults.append("its pots do not follow one another on its line")
     faults += _fee_faults("protocol", record.protocol_wei, terms.protocol_ppm, record.gross_wei, gross)
     faults += _fee_faults("stakers", record.stakers_wei, terms.stakers_ppm, record.gross_wei, gross)
     return Split(roles=roles, faults=tuple(faults))
@@ -106,11 +121,25 @@ def _pots_like(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Iterator[P
     """Recompute all pots of the adapter that one pot belongs to."""
     for datanet_id, (whole, datanet) in _shares(pot, terms, registry).items():
         yield Pot(
+            start_wei=pot.start_wei,
             adapter_id=pot.adapter_id,
             datanet_id=datanet_id,
             gross_wei=pot.gross_wei,
             amount_wei=Wei(whole - part_down(whole, datanet.owner_ppm)),
         )
+
+
+def _is_a_line(groups: Sequence[Sequence[Pot]], gross: int, registry: RegistryState) -> bool:
+    """True if the pots' adapters ascend end to end, with gaps only where one without pots can be between them."""
+    bare = [int(id_, 16) for id_, key in registry.lane_keys().items() if key == WITHOUT_DATANETS]
+    places = [(int(pots[0].adapter_id, 16), pots[0].start_wei, pots[0].gross_wei) for pots in groups]
+    before, end = -1, 0
+    for adapter, start, amount in [*places, (2**256, gross, 0)]:
+        has_room = any(before < each < adapter for each in bare)
+        if adapter <= before or start < end or (start > end and not has_room):
+            return False
+        before, end = adapter, start + amount
+    return True
 
 
 def _shares(pot: Pot, terms: FeeTerms, registry: RegistryState) -> Mapping[DatanetId, tuple[int, DatanetTerms]]:

@@ -1,7 +1,7 @@
 """The other side of the audit: storage, read under every key that the logs name."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from .books import Books
@@ -10,10 +10,6 @@ from .claims import ClaimHistory
 from .staking import WEI_PARTS
 from .storage_layout import StorageKey, show_key, show_value, sum_of
 
-REQUESTS: StorageKey = ("NodeStaking", "_requests")
-REQUESTS_MAX = 16
-"""The contract's own limit, so that a false length can't make us read for ever."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
@@ -21,8 +17,8 @@ class Stored:
 
     values: Mapping[StorageKey, int]
     live: int  # the gross of claims whose stored record is the one in the logs
-    claimed: Mapping[str, int]  # by node
-    unbonding: Mapping[str, int]  # by node
+    claimed: Mapping[str, int]  # by channel
+    lanes: Mapping[tuple[str, str], int]  # claimed, by channel and adapter
 
     def sum(self, contract: str, variable: str, member: str | None = None) -> int:
         """Sum all values of a variable, or of one member."""
@@ -31,11 +27,7 @@ class Stored:
     @property
     def in_channels(self) -> int:
         """Σ (deposit − claimed) over all channels."""
-        return sum(
-            deposit - self.values[(*key[:-1], "claimed")]
-            for key, deposit in self.values.items()
-            if key[:2] == ("PaymentChannels", "_channels") and key[-1] == "deposit"
-        )
+        return self.sum("PaymentChannels", "_channels", "deposit") - sum(self.claimed.values())
 
     @property
     def accrued_parts(self) -> list[int]:
@@ -63,14 +55,12 @@ class Stored:
 
 
 def read_storage(chain: PinnedChain, books: Books, claims: Sequence[ClaimHistory]) -> Stored:
-    """Read every storage key of the books, and those behind their sums."""
-    keys: list[StorageKey] = [*books.expected]
-    keys += [("PaymentChannels", "_channels", channel, "claimed") for channel in books.nodes_of]
-    keys += [key for node in books.unbonding for key in _requests_of(chain, node)]
+    """Read every storage key of the books, those behind their sums (channels, lanes), and the contracts' tokens."""
+    keys = [*books.expected, *(("OpenToken", "_balances", address) for address in chain.contracts.values())]
     values = {key: chain.stored(key) for key in keys}
-    claimed: Counter[str] = Counter()
-    for channel, node in books.nodes_of.items():
-        claimed[node] += values["PaymentChannels", "_channels", channel, "claimed"]
+    for channel in books.nodes_of:
+        values[_claimed(channel)] = chain.stored(_claimed(channel))
+        values |= {key: chain.stored(key) for key in (_lane(channel, adapter) for adapter in books.adapters)}
     live = [
         claim.record.gross_wei
         for claim in claims
@@ -79,8 +69,8 @@ def read_storage(chain: PinnedChain, books: Books, claims: Sequence[ClaimHistory
     return Stored(
         values=values,
         live=sum(live),
-        claimed=claimed,
-        unbonding={node: _unbonding_of(values, node) for node in books.unbonding},
+        claimed={channel: values[_claimed(channel)] for channel in books.nodes_of},
+        lanes={(each, lane): values[_lane(each, lane)] for each in books.nodes_of for lane in books.adapters},
     )
 
 
@@ -91,23 +81,42 @@ def storage_faults(books: Books, stored: Stored) -> list[str]:
         for key, expected in books.expected.items()
         if stored.values[key] != expected
     ]
-    for name, expected_by_node, found in (
-        ("PaymentChannels._channels[…].claimed of node", books.claimed, stored.claimed),
-        ("NodeStaking._requests[…].amount of node", books.unbonding, stored.unbonding),
-    ):
-        faults += [
-            f"{name} {node} sums to {found.get(node, 0)}, and by the logs to {expected_by_node.get(node, 0)}"
-            for node in sorted({*expected_by_node, *found})
-            if found.get(node, 0) != expected_by_node.get(node, 0)
-        ]
-    return faults
+    return [*faults, *_channel_faults(books, stored), *_claimed_faults(books, stored), *_lane_faults(books, stored)]
 
 
-def _unbonding_of(values: Mapping[StorageKey, int], node: str) -> int:
-    """The sum of a node's unbonding requests."""
-    return sum(value for key, value in values.items() if key[:3] == (*REQUESTS, node))
+def _channel_faults(books: Books, stored: Stored) -> Iterator[str]:
+    """Each channel: its lanes sum to what was claimed of it."""
+    for channel, claimed in stored.claimed.items():
+        lanes = sum(stored.lanes[channel, adapter] for adapter in books.adapters)
+        if lanes != claimed:
+            yield f"PaymentChannels.laneClaimed[{channel}] sums to {lanes} over its lanes, and claimed is {claimed}"
 
 
-def _requests_of(chain: PinnedChain, node: str) -> list[StorageKey]:
-    count = chain.stored((*REQUESTS, node))
-    return [(*REQUESTS, node, index, "amount") for index in range(min(count, REQUESTS_MAX))]
+def _claimed_faults(books: Books, stored: Stored) -> Iterator[str]:
+    """Each node: what was claimed of its channels is the gross of its claims."""
+    found: Counter[str] = Counter()
+    for channel, claimed in stored.claimed.items():
+        found[books.nodes_of[channel]] += claimed
+    for node in sorted({*books.claimed, *found}):
+        if found[node] != (expected := books.claimed.get(node, 0)):
+            name = f"PaymentChannels._channels[…].claimed of node {node}"
+            yield f"{name} sums to {found[node]}, and by the logs to {expected}"
+
+
+def _lane_faults(books: Books, stored: Stored) -> Iterator[str]:
+    """Each node and adapter: what was claimed of its lanes is the adapter's gross in the node's claims."""
+    found: Counter[tuple[str, str]] = Counter()
+    for (channel, adapter), claimed in stored.lanes.items():
+        found[books.nodes_of[channel], books.adapters[adapter]] += claimed
+    for node, adapter in sorted({*books.lanes, *found}):
+        if found[node, adapter] != (expected := books.lanes.get((node, adapter), 0)):
+            name = f"PaymentChannels.laneClaimed of node {node} for {adapter}"
+            yield f"{name} sums to {found[node, adapter]}, and by the logs to {expected}"
+
+
+def _claimed(channel: str) -> StorageKey:
+    return "PaymentChannels", "_channels", channel, "claimed"
+
+
+def _lane(channel: str, adapter: str) -> StorageKey:
+    return "PaymentChannels", "laneClaimed", channel, adapter

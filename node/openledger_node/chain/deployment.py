@@ -6,7 +6,7 @@ from typing import Any
 
 from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
-from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain
+from openledger_protocol.eip712 import payments_domain, rewards_domain, staking_domain, token_domain
 from openledger_protocol.epoch import Params, Windows
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.payments import ChannelConfig
@@ -20,7 +20,7 @@ from openledger_protocol.primitives import (
     Wei,
 )
 from openledger_protocol.registry import RegistryEntry
-from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout
+from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout, ReceiptOpening, opening_tuple
 
 from .client import ChainClient
 from .contracts import explain_revert, load_contract
@@ -40,6 +40,17 @@ class Withdrawal:
 
     amount_wei: Wei
     ready_at_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A proposed payout list, and how far its draws have come."""
+
+    receipts_root: Digest
+    ready_at_s: int  # the review period is over; 0 if there is no proposal
+    draw_block: int  # its hash draws the points; 0 before the first draw
+    num_redraws: int  # draws that lapsed and cost a fee
+    redraws_max: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +96,8 @@ class Deployment:
         self.addresses = dict(addresses)
         self.payments = payments_domain(chain_id, addresses["PaymentChannels"])
         self.rewards = rewards_domain(chain_id, addresses["AttributionRewards"])
-        self.token = Domain(name="OpenLedger", chain_id=chain_id, verifying_contract=addresses["OpenToken"])
+        self.staking = staking_domain(chain_id, addresses["NodeStaking"])
+        self.token = token_domain(chain_id, addresses["OpenToken"])
 
     # ---- state
 
@@ -96,8 +108,11 @@ class Deployment:
             epoch_s=row["epoch"],
             propose_s=row["propose"],
             window_s=row["window"],
-            response_s=row["response"],
+            redraw_blocks=row["redrawBlocks"],
+            contest_s=row["contest"],
+            judge_s=row["judge"],
             pause_max_s=row["pauseMax"],
+            pause_gap_s=row["pauseGap"],
             unbonding_s=row["unbonding"],
             withdraw_delay_min_s=row["withdrawDelayMin"],
             withdraw_delay_max_s=row["withdrawDelayMax"],
@@ -111,11 +126,14 @@ class Deployment:
             protocol_ppm=row["protocolPpm"],
             stakers_ppm=row["stakersPpm"],
             data_ppm=row["dataPpm"],
-            algo_id=row["algoId"],
             min_stake_wei=Wei(row["minStake"]),
             min_deposit_wei=Wei(row["minDeposit"]),
             adapter_bond_wei=Wei(row["adapterBond"]),
+            draws=row["draws"],
+            algo_id=row["algoId"],
             credit_tokens_max=row["creditTokensMax"],
+            least_context=row["leastContext"],
+            guide_price_wei=Wei(row["guidePrice"]),
         )
 
     def fees(self) -> Fees:
@@ -128,6 +146,21 @@ class Deployment:
             return ChannelDeposit(deposit_wei=ZERO_WEI, claimed_wei=ZERO_WEI)
         row = self._ask("PaymentChannels", "channelOf", channel_id, block_number=block_number)
         return ChannelDeposit(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
+
+    def lane_claimed_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
+        """The amount that was ever claimed of a channel for an adapter."""
+        return Wei(self._ask("PaymentChannels", "laneClaimed", channel_id, adapter_id))
+
+    def proposal(self, node: Address, seq: int) -> Proposal:
+        """The proposal for a claim, with its draws; all zeros if there is none."""
+        row = self._ask("AttributionRewards", "proposalOf", node, seq)
+        return Proposal(
+            receipts_root=Digest(row["receiptsRoot"]),
+            ready_at_s=row["readyAt"],
+            draw_block=row["drawBlock"],
+            num_redraws=row["redraws"],
+            redraws_max=row["redrawsMax"],
+        )
 
     def withdrawal(self, channel_id: ChannelId) -> Withdrawal:
         """The payer's request to withdraw from a channel."""
@@ -253,9 +286,9 @@ class Deployment:
         """Withdraw stake whose unbonding period is over."""
         return self._call("NodeStaking", "withdraw")
 
-    def set_signer(self, signer: Address) -> ContractCall:
-        """Set the hot key that signs for the node."""
-        return self._call("NodeStaking", "setSigner", signer)
+    def set_signer(self, signer: Address, deadline_s: int, consent: bytes) -> ContractCall:
+        """Appoint a hot key to sign for the node, with the key's own consent."""
+        return self._call("NodeStaking", "setSigner", signer, deadline_s, consent)
 
     def set_payout(self, payout: Address) -> ContractCall:
         """Set the account to which earnings are credited."""
@@ -269,18 +302,23 @@ class Deployment:
         """Claim what channels owe. A signer of the node sends this, so it needs no signature."""
         return self._call("PaymentChannels", "claim", claim, adapters, items, b"")
 
-    def propose(
-        self, record: ClaimRecord, attribution_root: Digest, leaf_count: int, payouts: Sequence[Payout]
-    ) -> ContractCall:
-        """Propose the payout list of a claim. A signer of the node sends this, so it needs no signature."""
-        return self._call("AttributionRewards", "propose", record, attribution_root, leaf_count, payouts, b"")
+    def propose(self, record: ClaimRecord, receipts_root: Digest, payouts: Sequence[Payout]) -> ContractCall:
+        """Propose the payout list of a claim. Only a signer of the node may."""
+        return self._call("AttributionRewards", "propose", record, receipts_root, payouts)
 
-    def finalize(self, record: ClaimRecord, payouts: Sequence[Payout]) -> ContractCall:
-        """Credit everybody on the payout list."""
-        return self._call("AttributionRewards", "finalize", record, payouts)
+    def draw(self, node: Address, seq: int) -> ContractCall:
+        """Let the next block draw points of a claim's payout list. Only a signer of the node may."""
+        return self._call("AttributionRewards", "draw", node, seq)
+
+    def finalize(
+        self, record: ClaimRecord, payouts: Sequence[Payout], openings: Sequence[ReceiptOpening]
+    ) -> ContractCall:
+        """Show the drawn points, and credit everybody on the payout list."""
+        shown = [opening_tuple(opening) for opening in openings]
+        return self._call("AttributionRewards", "finalize", record, payouts, shown)
 
     def finalize_late(self, record: ClaimRecord) -> ContractCall:
-        """Close a claim whose payout list was not proposed in time."""
+        """Close a claim whose payout list was not proposed, or not shown, in time."""
         return self._call("AttributionRewards", "finalizeLate", record)
 
     def withdraw_rewards(self, to: Address, amount_wei: Wei) -> ContractCall:

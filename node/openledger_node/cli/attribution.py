@@ -6,7 +6,6 @@ import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
-from ..text import rfc3339
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
 
@@ -113,7 +112,7 @@ def _cells(found: dict[str, Any]) -> list[str]:
     claim = found["claim"]
     return [
         found["digest"][:18] + "…",
-        _signed(found["seq"])[:19].replace("T", " "),
+        found["issued_at"][:19].replace("T", " "),
         "base alone" if found["adapter_id"] == BASE_ONLY else found["adapter_id"][:10] + "…",
         str(found["tokens_in"]),
         str(found["tokens_out"]),
@@ -123,24 +122,18 @@ def _cells(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _signed(seq: int) -> str:
-    """Format a receipt's sequence number, which is the time of signing in ns."""
-    return rfc3339(seq / 1e9, "auto")
-
-
 def _show_receipt(found: dict[str, Any]) -> None:
     claim = found["claim"]
     show_lines(
         {
             "receipt": found["digest"],
             "request": found["request_id"],
-            "signed": _signed(found["seq"]),
+            "signed": found["issued_at"],
             "payer": found["payer"],
             "node": found["node"],
             "adapter": "none: the base alone" if found["adapter_id"] == BASE_ONLY else found["adapter_id"],
             "tokens": f"{found['tokens_in']} in, {found['tokens_out']} out",
             "amount": open_amount(found["amount_wei"]),
-            "audit": _audit(found),
             "claim": f"{claim['seq']}, {claim['state']}" if claim else "not yet",
         }
     )
@@ -152,14 +145,6 @@ def _show_receipt(found: dict[str, Any]) -> None:
         out_console.print(shown(found["answer"]), markup=False)
     for row in teaching["rows"]:
         show_row(row)
-
-
-def _audit(found: dict[str, Any]) -> str:
-    if not found["is_auditable"]:
-        return "the payer does not allow audits, so the data shares go to the treasuries"
-    if found["is_sampled"] is None:
-        return "not countersigned: its text can be demanded"
-    return "sampled: its text can be demanded" if found["is_sampled"] else "countersigned, not sampled"
 
 
 def _scored(teaching: dict[str, Any]) -> str:

@@ -136,7 +136,6 @@ def _open_own(home: Home) -> Iterator[MoneyClient]:
     from ..engine.tokenizer import open_tokenizer
     from ..ledger.ledger import open_ledger
     from ..models.bases import find_base
-    from ..payments.receipts import open_seal
     from ..settlement.open import connect, open_home_network  # imports the call encoder, half a second
 
     config = load_settings(home)
@@ -152,7 +151,6 @@ def _open_own(home: Home) -> Iterator[MoneyClient]:
                 session,
                 registry=AdapterRegistry(home, session.deployment, ledger),
                 tokenizer=lambda: open_tokenizer(find_base(home, config.inference.base).folder),
-                unseal=open_seal(home.network(place.network_id)).open,
             )
             yield LocalMoneyClient(session, questions)
 

@@ -10,7 +10,7 @@ from openledger_protocol.settlement import EpochClaim
 from .receipts import Receipts
 from .store import Store
 
-ClaimState = Literal["sent", "claimed", "proposed", "final", "refused"]
+ClaimState = Literal["sent", "claimed", "proposed", "drawn", "final", "refused"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,6 @@ class Claim:
     seq: int
     epoch: int
     items_hash: Digest
-    receipts_root: Digest
     num_receipts: int
     gross_wei: Wei  # of all its items; the contract may skip some
     state: ClaimState
@@ -40,18 +39,9 @@ class Claims:
         """Store a claim and bind its receipts to it; call it in the transaction that adds its intent."""
         with self._store.transaction() as transaction:
             transaction.execute(
-                "INSERT INTO claim (key, seq, epoch, items_hash, receipts_root, num_receipts, gross_wei, state,"
-                " created_s) VALUES (?, ?, ?, ?, ?, ?, ?, 'sent', ?)",
-                (
-                    key,
-                    claim.seq,
-                    claim.epoch,
-                    claim.items_hash,
-                    claim.receipts_root,
-                    claim.count,
-                    str(gross_wei),
-                    now_s,
-                ),
+                "INSERT INTO claim (key, seq, epoch, items_hash, num_receipts, gross_wei, state, created_s)"
+                " VALUES (?, ?, ?, ?, ?, ?, 'sent', ?)",
+                (key, claim.seq, claim.epoch, claim.items_hash, len(digests), str(gross_wei), now_s),
             )
             found = self._found("WHERE key = ?", key)[0]
             self._receipts.claim(digests, found.claim_id)

@@ -28,7 +28,7 @@ def create_jobs(connection: sqlite3.Connection) -> None:
 
 
 def create_channels(connection: sqlite3.Connection) -> None:
-    """Create `channel` and `receipt` for both sides; wei are decimal texts because they outgrow 64 bits."""
+    """Create `channel`, `lane` and `receipt` for both sides; wei are decimal texts because they outgrow 64 bits."""
     connection.execute(
         """
         CREATE TABLE channel (
@@ -36,39 +36,69 @@ def create_channels(connection: sqlite3.Connection) -> None:
             payer       TEXT NOT NULL,
             node        TEXT NOT NULL,
             config      TEXT NOT NULL,
-            opened_ns   INTEGER NOT NULL,
-            ceiling_wei TEXT NOT NULL,
-            voucher     BLOB,
-            charged_wei TEXT NOT NULL
+            opened_ns   INTEGER NOT NULL
         ) STRICT
         """
     )
     connection.execute(
         """
+        CREATE TABLE lane (
+            channel_id  TEXT NOT NULL REFERENCES channel,
+            adapter_id  TEXT NOT NULL,
+            ceiling_wei TEXT NOT NULL,
+            voucher     BLOB,
+            charged_wei TEXT NOT NULL,
+            PRIMARY KEY (channel_id, adapter_id)
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    connection.execute(
+        """
         CREATE TABLE receipt (
-            digest           TEXT PRIMARY KEY,
-            channel_id       TEXT NOT NULL REFERENCES channel,
+            receipt_id       INTEGER PRIMARY KEY,
+            digest           TEXT NOT NULL UNIQUE,
+            channel_id       TEXT NOT NULL,
+            adapter_id       TEXT NOT NULL,
             seq              INTEGER NOT NULL,
+            issued_at_s      INTEGER NOT NULL,
             request_id       TEXT NOT NULL,
             body             TEXT NOT NULL,
             shares           TEXT NOT NULL,
-            unsecured_wei    TEXT NOT NULL,
             signature        BLOB,
             countersignature BLOB,
-            nonce            TEXT,
-            opening          BLOB,
             claim_id         INTEGER REFERENCES claim,
-            UNIQUE (channel_id, seq)
+            UNIQUE (channel_id, seq),
+            FOREIGN KEY (channel_id, adapter_id) REFERENCES lane
         ) STRICT
         """
     )
-    connection.execute("CREATE INDEX receipt_seq ON receipt (seq)")
+    connection.execute("CREATE INDEX receipt_lane ON receipt (channel_id, adapter_id, seq)")
     connection.execute("CREATE INDEX receipt_claim ON receipt (claim_id)")
+    connection.execute("CREATE INDEX receipt_issued ON receipt (issued_at_s)")
+    connection.execute(
+        """
+        CREATE TABLE text (
+            digest   TEXT PRIMARY KEY,
+            sealed   BLOB NOT NULL,
+            until_ns INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
+    connection.execute("CREATE INDEX text_until ON text (until_ns)")
+    connection.execute(
+        """
+        CREATE TABLE purchase (
+            request_id TEXT PRIMARY KEY,
+            agreed     TEXT NOT NULL,
+            opened_ns  INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """
+    )
     _create_claims(connection)
 
 
 def _create_claims(connection: sqlite3.Connection) -> None:
-    """Create `claim`, and `claim_receipt` for the receipts of each claim in the order of its tree."""
+    """Create `claim`, and `claim_receipt` for the receipts of each claim in the order of its line."""
     connection.execute(
         """
         CREATE TABLE claim (
@@ -77,10 +107,9 @@ def _create_claims(connection: sqlite3.Connection) -> None:
             seq           INTEGER NOT NULL,
             epoch         INTEGER NOT NULL,
             items_hash    TEXT NOT NULL,
-            receipts_root TEXT NOT NULL,
             num_receipts  INTEGER NOT NULL,
             gross_wei     TEXT NOT NULL,
-            state         TEXT NOT NULL CHECK (state IN ('sent', 'claimed', 'proposed', 'final', 'refused')),
+            state         TEXT NOT NULL CHECK (state IN ('sent', 'claimed', 'proposed', 'drawn', 'final', 'refused')),
             created_s     INTEGER NOT NULL
         ) STRICT
         """
@@ -88,10 +117,10 @@ def _create_claims(connection: sqlite3.Connection) -> None:
     connection.execute(
         """
         CREATE TABLE claim_receipt (
-            claim_id INTEGER NOT NULL REFERENCES claim,
-            position INTEGER NOT NULL,
-            digest   TEXT NOT NULL REFERENCES receipt,
-            nonce    TEXT,
+            claim_id         INTEGER NOT NULL REFERENCES claim,
+            position         INTEGER NOT NULL,
+            digest           TEXT NOT NULL REFERENCES receipt (digest),
+            is_countersigned INTEGER,
             PRIMARY KEY (claim_id, position)
         ) STRICT
         """

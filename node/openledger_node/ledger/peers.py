@@ -40,10 +40,13 @@ class Peers:
                 )
             _forget(transaction)
 
-    def paid_wei(self, payer: Address, *, since_ns: int) -> Wei:
-        """The sum that receipts since then charged this payer, over all nodes that it paid."""
-        query = "SELECT body FROM receipt JOIN channel USING (channel_id) WHERE seq >= ? AND payer = ?"
-        rows = self._store.rows(query, (since_ns, payer))
+    def paid_wei(self, payer: Address, *, since_s: int) -> Wei:
+        """The sum that receipts since then charged this payer, over all nodes that it paid.
+
+        Receipts have the time of the nodes' clocks, which a payer accepts within minutes of its own.
+        """
+        query = "SELECT body FROM receipt JOIN channel USING (channel_id) WHERE issued_at_s >= ? AND payer = ?"
+        rows = self._store.rows(query, (since_s, payer))
         return Wei(sum(int(json.loads(row["body"])["amount_wei"]) for row in rows))
 
 

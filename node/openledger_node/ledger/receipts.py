@@ -9,7 +9,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import OldChannelError
 from openledger_protocol.payments import Receipt, Work
-from openledger_protocol.primitives import ZERO_WEI, Address, ChannelId, Digest, Nonce, Wei
+from openledger_protocol.primitives import AdapterId, ChannelId, Digest, Wei
 
 from .channels import Channels
 from .store import Store
@@ -17,16 +17,13 @@ from .store import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptRow:
-    """A receipt and its state; `opening` holds its sealed text, only if its payer allows an audit."""
+    """A receipt and its state."""
 
     digest: Digest
     receipt: Receipt
     shares: tuple[Share, ...]
-    unsecured_wei: Wei = ZERO_WEI  # the part of its amount that no deposit covered when it was signed
     signature: bytes | None = None  # None: a crash came between commit and signature; the next start signs
     countersignature: bytes | None = None
-    nonce: Nonce | None = None  # revealed with the countersignature
-    opening: bytes | None = None
     claim_id: int | None = None
 
 
@@ -37,10 +34,9 @@ class Draft:
     build: Callable[[int, Wei], Receipt]  # seq and cumulative_wei → receipt
     digest: Callable[[Receipt], Digest]
     channel_id: ChannelId
+    adapter_id: AdapterId
     amount_wei: Wei
     shares: tuple[Share, ...]
-    secured_wei: Wei
-    opening: bytes | None = None
 
 
 class Receipts:
@@ -50,10 +46,8 @@ class Receipts:
         self._store = store
         self._channels = Channels(store)
 
-    def commit(self, draft: Draft, *, now_ns: int) -> ReceiptRow:
-        """Give a receipt its `seq` and cumulative amount and charge its channel, in one transaction.
-
-        `seq` is the clock in ns; it exceeds the last one even if the clock was set back.
+    def commit(self, draft: Draft) -> ReceiptRow:
+        """Give a receipt its `seq` and cumulative amount and charge its lane, in one transaction.
 
         Raises:
             OldChannelError: the ledger may have forgotten receipts of the channel, whose wei would be signed twice.
@@ -63,95 +57,90 @@ class Receipts:
             assert channel is not None
             if channel.is_retired:
                 raise OldChannelError(f"channel {draft.channel_id} is of an earlier ledger: nothing more is signed")
-            cumulative = Wei(channel.charged_wei + draft.amount_wei)
-            receipt = draft.build(max(self.last_seq(channel.config.node) + 1, now_ns), cumulative)
-            row = ReceiptRow(
-                digest=draft.digest(receipt),
-                receipt=receipt,
-                shares=draft.shares,
-                unsecured_wei=Wei(max(0, min(draft.amount_wei, cumulative - draft.secured_wei))),
-                opening=draft.opening,
-            )
+            cumulative = Wei(channel.lane(draft.adapter_id).charged_wei + draft.amount_wei)
+            receipt = draft.build(self.last_seq(draft.channel_id) + 1, cumulative)
+            row = ReceiptRow(digest=draft.digest(receipt), receipt=receipt, shares=draft.shares)
             self.insert(row)
         return row
 
     def insert(self, row: ReceiptRow) -> None:
-        """Store a receipt, our own or one of a node that we pay, and charge its channel."""
+        """Store a receipt, our own or one of a node that we pay, and charge its lane."""
         receipt = row.receipt
         with self._store.transaction() as transaction:
+            self._channels.charge(receipt.channel_id, receipt.adapter_id, receipt.cumulative_wei)
             transaction.execute(
-                "INSERT INTO receipt (digest, channel_id, seq, request_id, body, shares, unsecured_wei, signature,"
-                " countersignature, nonce, opening) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO receipt (digest, channel_id, adapter_id, seq, issued_at_s, request_id, body, shares,"
+                " signature, countersignature) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     row.digest,
                     receipt.channel_id,
+                    receipt.adapter_id,
                     receipt.seq,
+                    receipt.issued_at_s,
                     receipt.work.request_id,
                     json.dumps(to_plain(receipt)),
                     json.dumps(to_plain(row.shares)),
-                    str(row.unsecured_wei),
                     row.signature,
                     row.countersignature,
-                    row.nonce,
-                    row.opening,
                 ),
             )
-            self._channels.charge(receipt.channel_id, receipt.cumulative_wei)
 
     def sign(self, digest: Digest, signature: bytes) -> None:
         """Store the signature of a committed receipt."""
         with self._store.transaction() as transaction:
             transaction.execute("UPDATE receipt SET signature = ? WHERE digest = ?", (signature, digest))
 
-    def countersign(self, digest: Digest, signature: bytes, nonce: Nonce) -> None:
-        """Store the payer's countersignature and nonce; a second one changes nothing."""
+    def countersign(self, digest: Digest, signature: bytes) -> None:
+        """Store the payer's countersignature; a second one changes nothing."""
         with self._store.transaction() as transaction:
             transaction.execute(
-                "UPDATE receipt SET countersignature = ?, nonce = ? WHERE digest = ? AND countersignature IS NULL",
-                (signature, nonce, digest),
+                "UPDATE receipt SET countersignature = ? WHERE digest = ? AND countersignature IS NULL",
+                (signature, digest),
             )
 
     def claim(self, digests: Sequence[Digest], claim_id: int) -> None:
-        """Bind receipts to a claim in the order of its tree, each with the nonce known at this moment."""
+        """Bind receipts to a claim in the order of its line."""
         rows = [(claim_id, position, digest) for position, digest in enumerate(digests)]
         with self._store.transaction() as transaction:
-            transaction.executemany(
-                "INSERT INTO claim_receipt SELECT ?, ?, digest, nonce FROM receipt WHERE digest = ?", rows
-            )
+            transaction.executemany("INSERT INTO claim_receipt (claim_id, position, digest) VALUES (?, ?, ?)", rows)
             transaction.executemany(
                 "UPDATE receipt SET claim_id = ? WHERE digest = ?", [(claim_id, digest) for digest in digests]
             )
 
-    def release(self, claim_id: int, channel_id: ChannelId | None = None) -> None:
-        """Release a claim's receipts for the next claim: all, or those of a channel that the contract skipped."""
+    def fix_countersigned(self, claim_id: int) -> None:
+        """Store which of a claim's receipts are countersigned now: its payout list counts on these and no others."""
+        with self._store.transaction() as transaction:
+            transaction.execute(
+                "UPDATE claim_receipt SET is_countersigned ="
+                " (SELECT countersignature IS NOT NULL FROM receipt WHERE receipt.digest = claim_receipt.digest)"
+                " WHERE claim_id = ?",
+                (claim_id,),
+            )
+
+    def release(self, claim_id: int, digests: Sequence[Digest] | None = None) -> None:
+        """Release a claim's receipts for the next claim: all, or those whose items the contract skipped."""
         query = "UPDATE receipt SET claim_id = NULL WHERE claim_id = ?"
         with self._store.transaction() as transaction:
-            if channel_id is None:
+            if digests is None:
                 transaction.execute(query, (claim_id,))
             else:
-                transaction.execute(f"{query} AND channel_id = ?", (claim_id, channel_id))
+                transaction.executemany(f"{query} AND digest = ?", [(claim_id, digest) for digest in digests])
 
-    def secure(self, claim_id: int) -> None:
-        """Store that deposits have paid a claim's receipts, whatever covered them when they were signed."""
-        with self._store.transaction() as transaction:
-            transaction.execute("UPDATE receipt SET unsecured_wei = '0' WHERE claim_id = ?", (claim_id,))
+    def has_seq(self, channel_id: ChannelId, seq: int) -> bool:
+        """Return True if a receipt of the channel has this number."""
+        row = self._store.row("SELECT 1 FROM receipt WHERE channel_id = ? AND seq = ?", (channel_id, seq))
+        return row is not None
 
-    def forget_openings(self, claim_id: int) -> None:
-        """Delete the sealed texts of a final claim."""
-        with self._store.transaction() as transaction:
-            transaction.execute("UPDATE receipt SET opening = NULL WHERE claim_id = ?", (claim_id,))
-
-    def last_seq(self, node: Address) -> int:
-        """The highest `seq` that a node has ever assigned; 0 before the first."""
-        query = "SELECT max(seq) AS seq FROM receipt JOIN channel USING (channel_id) WHERE node = ?"
-        row = self._store.row(query, (node,))
+    def last_seq(self, channel_id: ChannelId) -> int:
+        """The highest `seq` on a channel; 0 before the first."""
+        row = self._store.row("SELECT max(seq) AS seq FROM receipt WHERE channel_id = ?", (channel_id,))
         return (row["seq"] or 0) if row else 0
 
     def find(self, beginning: str) -> list[ReceiptRow]:
         """Find the receipts whose digest or request id begins with this text."""
-        query = "SELECT * FROM receipt WHERE substr(digest, 1, ?) = ? OR substr(request_id, 1, ?) = ? ORDER BY seq"
+        query = "substr(digest, 1, ?) = ? OR substr(request_id, 1, ?) = ? ORDER BY receipt_id"
         length = len(beginning)
-        return self._found(query, length, beginning, length, beginning)
+        return self._found(f"WHERE {query}", length, beginning, length, beginning)
 
     def is_known(self, digest: Digest) -> bool:
         """Return True if the ledger has this receipt."""
@@ -160,7 +149,7 @@ class Receipts:
     def of_requests(self, request_ids: Sequence[str]) -> dict[str, tuple[Digest, Wei]]:
         """Each request's receipt and charge; requests that cost nothing are left out."""
         places = ", ".join("?" * len(request_ids))
-        query = f"SELECT digest, request_id, body FROM receipt WHERE request_id IN ({places}) ORDER BY seq"
+        query = f"SELECT digest, request_id, body FROM receipt WHERE request_id IN ({places}) ORDER BY receipt_id"
         return {
             row["request_id"]: (Digest(row["digest"]), Wei(json.loads(row["body"])["amount_wei"]))
             for row in self._store.rows(query, request_ids)
@@ -168,32 +157,48 @@ class Receipts:
 
     def newest(self, *, limit: int) -> list[ReceiptRow]:
         """The newest receipts, newest first."""
-        return self._found("SELECT * FROM receipt ORDER BY seq DESC LIMIT ?", limit)
+        return self._found("ORDER BY receipt_id DESC LIMIT ?", limit)
 
     def unsigned(self) -> list[ReceiptRow]:
         """Receipts that a crash left unsigned."""
-        return self._found("SELECT * FROM receipt WHERE signature IS NULL ORDER BY seq")
+        return self._found("WHERE signature IS NULL ORDER BY receipt_id")
+
+    def open(self, channel_id: ChannelId) -> list[ReceiptRow]:
+        """A channel's signed receipts that wait for their countersignature, oldest first."""
+        return self._found(
+            "WHERE channel_id = ? AND signature IS NOT NULL AND countersignature IS NULL ORDER BY seq", channel_id
+        )
 
     def unclaimed(self) -> list[ReceiptRow]:
-        """Receipts in no claim, ordered by channel and `seq`."""
-        return self._found("SELECT * FROM receipt WHERE claim_id IS NULL ORDER BY channel_id, seq")
+        """Receipts in no claim, ordered by adapter, channel and `seq`, so lane by lane."""
+        return self._found("WHERE claim_id IS NULL ORDER BY adapter_id, channel_id, seq")
 
     def of_claim(self, claim_id: int) -> list[ReceiptRow]:
-        """A claim's receipts as its tree holds them: in its order, with the nonces known when it was made."""
+        """A claim's receipts in the order of its line.
+
+        Once its payout list is fixed, a countersignature that came later is left out.
+        """
         query = (
-            "SELECT receipt.*, claim_receipt.nonce AS nonce_then FROM claim_receipt JOIN receipt USING (digest)"
-            " WHERE claim_receipt.claim_id = ? ORDER BY position"
+            "SELECT receipt.*, COALESCE(is_countersigned, 1) AS counts FROM claim_receipt"
+            " JOIN receipt USING (digest) WHERE claim_receipt.claim_id = ? ORDER BY position"
         )
-        rows = self._store.rows(query, (claim_id,))
-        return [replace(_receipt_row(row), nonce=row["nonce_then"]) for row in rows]
+        rows = [(_receipt_row(row), row["counts"]) for row in self._store.rows(query, (claim_id,))]
+        return [row if counts else replace(row, countersignature=None) for row, counts in rows]
 
     def last_of_channel(self, channel_id: ChannelId) -> ReceiptRow | None:
-        """The newest receipt on a channel."""
-        found = self._found("SELECT * FROM receipt WHERE channel_id = ? ORDER BY seq DESC LIMIT 1", channel_id)
+        """The newest receipt of a channel."""
+        found = self._found("WHERE channel_id = ? ORDER BY seq DESC LIMIT 1", channel_id)
         return found[0] if found else None
 
-    def _found(self, query: str, *values: object) -> list[ReceiptRow]:
-        return [_receipt_row(row) for row in self._store.rows(query, values)]
+    def last_of_lane(self, channel_id: ChannelId, adapter_id: AdapterId) -> ReceiptRow | None:
+        """The newest receipt of a lane."""
+        found = self._found(
+            "WHERE channel_id = ? AND adapter_id = ? ORDER BY seq DESC LIMIT 1", channel_id, adapter_id
+        )
+        return found[0] if found else None
+
+    def _found(self, condition: str, *values: object) -> list[ReceiptRow]:
+        return [_receipt_row(row) for row in self._store.rows(f"SELECT * FROM receipt {condition}", values)]
 
 
 def _receipt_row(row: sqlite3.Row) -> ReceiptRow:
@@ -202,10 +207,7 @@ def _receipt_row(row: sqlite3.Row) -> ReceiptRow:
         digest=Digest(row["digest"]),
         receipt=Receipt(**{**body, "work": Work(**body["work"])}),
         shares=tuple(Share(**share) for share in json.loads(row["shares"])),
-        unsecured_wei=Wei(int(row["unsecured_wei"])),
         signature=row["signature"],
         countersignature=row["countersignature"],
-        nonce=row["nonce"],
-        opening=row["opening"],
         claim_id=row["claim_id"],
     )

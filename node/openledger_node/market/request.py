@@ -17,7 +17,6 @@ class NetworkRequest:
     request: InferenceRequest
     base: Digest
     adapter: AdapterId
-    auditable: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

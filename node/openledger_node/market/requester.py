@@ -20,17 +20,7 @@ from openledger_protocol.errors import (
     UnknownModelError,
 )
 from openledger_protocol.payments import ChannelConfig, price_wei
-from openledger_protocol.primitives import (
-    BASE_ONLY,
-    ZERO_WEI,
-    AdapterId,
-    Address,
-    Digest,
-    Generation,
-    Nonce,
-    Salt,
-    Wei,
-)
+from openledger_protocol.primitives import BASE_ONLY, ZERO_WEI, AdapterId, Address, Digest, Generation, Salt, Wei
 from openledger_protocol.registry import RegistryEntry, check_entry
 from openledger_protocol.wire.frames import wire_name
 from openledger_protocol.wire.inference import Award, Salts
@@ -282,8 +272,6 @@ class Requester:
             channel_config=await self._backing.channel_with(bid.wallet, bid.generation),
             signer=bid.signer,
             salts=Salts(prompt=Salt(self._draw()), output=Salt(self._draw()), fingerprint=Salt(self._draw())),
-            nonce=Nonce(self._draw()),
-            auditable=requested.auditable,
             chunk_tokens=bid.chunk_tokens,
             cost_max_wei=granted_wei,
             prefix=progress.text,

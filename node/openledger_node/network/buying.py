@@ -25,6 +25,7 @@ from ..p2p.address_book import AddressBook
 from ..p2p.connections import Connections
 from ..p2p.identity import ensure_identity
 from ..p2p.transport import Transport
+from ..payments.kept_texts import KeptTexts
 from ..payments.payer import open_payer
 from ..payments.spending_limit import SpendingLimit
 from ..plugs import load_plug
@@ -41,11 +42,10 @@ NOBODYS_ADDRESS = ("192.0.2.1", 9)
 class Buying:
     """The network as the router sees it: model names, and answers for money."""
 
-    def __init__(self, requester: Requester, ads: AdTable, serving: Serving, *, auditable: bool) -> None:
+    def __init__(self, requester: Requester, ads: AdTable, serving: Serving) -> None:
         self._requester = requester
         self._ads = ads
         self._serving = serving
-        self._auditable = auditable
 
     @property
     def spending_limit(self) -> SpendingLimit:
@@ -72,7 +72,7 @@ class Buying:
             UnavailableError: it is this node's base, and no other node serves it now.
         """
         found = self._ads.resolve(request.model)
-        return NetworkRequest(request=request, base=found.base, adapter=found.adapter, auditable=self._auditable)
+        return NetworkRequest(request=request, base=found.base, adapter=found.adapter)
 
     async def answer(self, requested: NetworkRequest, show: Show) -> RemoteAnswer:
         """Have the request answered.
@@ -117,8 +117,9 @@ def open_requester(
     ads: AdTable,
     serving: Serving,
     tokenizer: Tokenizer,
+    texts: KeptTexts,
 ) -> Requester:
-    """Open the requester, which has requests answered by other nodes and pays them."""
+    """Open the requester, which has requests answered by other nodes, pays them, and keeps their texts."""
     payer = config.payer
     return Requester(
         network=session.network.network,
@@ -130,6 +131,7 @@ def open_requester(
             tokenizer=tokenizer,
             sign=session.ring.signer(session.accounts.authorizer),
             now_ns=time.time_ns,
+            keep=texts.keep,
             fail_point=session.fail_point,
         ),
         spending_limit=SpendingLimit(

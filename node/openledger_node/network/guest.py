@@ -14,7 +14,7 @@ import trio
 from openledger_protocol.errors import UnavailableError
 from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import ChannelConfig
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Generation, Nonce, Salt, Wei
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, Generation, Salt, Wei
 from openledger_protocol.wire.inference import Award, Salts
 
 from ..accounting.plain import plain_of
@@ -26,6 +26,7 @@ from ..keystore import AUTHORIZER, SIGNER, WALLET, ensure_key
 from ..ledger.ledger import open_ledger
 from ..models.adapters import Adapter, resolve_model
 from ..p2p.transport import PeerId
+from ..payments.kept_texts import KeptTexts, open_texts
 from ..payments.payer import Bought, Purchase, open_payer
 from ..serving.service import Serving
 from ..serving.weighted import check_for_sale
@@ -51,7 +52,7 @@ class Guest:
         seller: SellerStack,
         serving: Serving,
         tokenizer: Tokenizer,
-        auditable: bool,
+        texts: KeptTexts,
         generation: Callable[[], Generation],
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -59,13 +60,13 @@ class Guest:
         self._session = session
         self._seller = seller
         self._serving = serving
-        self._auditable = auditable
         self._payer = open_payer(
             session.ledger,
             domain=session.deployment.payments,
             tokenizer=tokenizer,
             sign=session.ring.signer(session.accounts.authorizer),
             now_ns=time.time_ns,
+            keep=texts.keep,
         )
         self._deposits = Deposits(session, deposit_wei=DEPOSIT_WEI, pause=pause)
 
@@ -119,8 +120,6 @@ class Guest:
             channel_config=config,
             signer=offer.signer,
             salts=Salts(prompt=Salt(_draw()), output=Salt(_draw()), fingerprint=Salt(_draw())),
-            nonce=Nonce(_draw()),
-            auditable=self._auditable,
             chunk_tokens=offer.chunk_tokens,
             cost_max_wei=DEPOSIT_WEI,
         )
@@ -143,24 +142,26 @@ def open_guest(
     network = session.network
     if not network.is_development:
         raise UnavailableError(f"{network.network} is no development network: a guest can pay only with play money")
-    folder = home.network(network.network) / "guest"
+    file = home.guest_ledger(network.network)
+    folder = file.parent
     wallet, signer, authorizer = (ensure_key(folder / "keys", name) for name in (WALLET, SIGNER, AUTHORIZER))
     ring = KeyRing()
     ring.add(wallet, signer, authorizer)
     own = NetworkSession(
         network=network,
         client=session.client,
-        ledger=open_ledger(folder / "ledger.db"),
+        ledger=open_ledger(file),
         accounts=NodeAccounts(wallet=wallet.address, signer=signer.address, authorizer=authorizer.address),
         ring=ring,
         config=config,
     )
+    texts = open_texts(folder, own.ledger, setting_s=config.payer.keep_texts_s, is_development=network.is_development)
     return Guest(
         own,
         seller=seller,
         serving=serving,
         tokenizer=tokenizer,
-        auditable=config.payer.auditable,
+        texts=texts,
         generation=lambda: session.ledger.generations.current.generation,
     )
 

@@ -33,6 +33,7 @@ from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId
+from ..payments.kept_texts import open_texts
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
@@ -85,9 +86,21 @@ class PeerService:
         )
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
         requester = open_requester(
-            home, session, config, transport=self._transport, ads=self._ads, serving=serving, tokenizer=tokenizer
+            home,
+            session,
+            config,
+            transport=self._transport,
+            ads=self._ads,
+            serving=serving,
+            tokenizer=tokenizer,
+            texts=open_texts(
+                home.network(network.network),
+                ledger,
+                setting_s=config.payer.keep_texts_s,
+                is_development=network.is_development,
+            ),
         )
-        self.market = Buying(requester, self._ads, serving, auditable=config.payer.auditable)
+        self.market = Buying(requester, self._ads, serving)
         self._advertiser = self._open_advertiser()
         self._adapters = AdapterServer(home)
 

@@ -13,7 +13,7 @@ from openledger_protocol.primitives import Address, ChannelId, Digest, RequestId
 
 from ..attribution.attributor import Attributor
 from ..attribution.registry import AdapterRegistry
-from ..attribution.service import exchange_of, open_attributor, registered_shares, treasury_shares
+from ..attribution.service import exchange_of, open_attributor, registered_shares
 from ..chain.deployment import Deployment
 from ..config import Config
 from ..engine.backend import Profile
@@ -71,7 +71,6 @@ def open_seller(
     tokenizer: Tokenizer,
     profile: Profile,
     registry: AdapterRegistry,
-    seal: Callable[[bytes], bytes],
     config: Config,
     nursery: trio.Nursery,
     terms_of: Callable[[RequestId], Terms | None] = lambda _: None,
@@ -97,7 +96,6 @@ def open_seller(
         same=ReceiptTerms(algo_id=offer.algo_id, profile_hash=offer.profile_hash),
         attribute=lambda delivered: shares_of(delivered, attributor, registry, tokenizer),
         sign=session.ring.signer(session.accounts.signer),
-        seal=seal,
         now_ns=time.time_ns,
         fail_point=session.fail_point,
     )
@@ -168,12 +166,10 @@ class ChannelStandings:
 def shares_of(
     delivered: Delivered, attributor: Attributor, registry: AdapterRegistry, tokenizer: Tokenizer
 ) -> tuple[Share, ...]:
-    """The shares of an answer among contributors; if the payer forbids audits, the treasuries get everything."""
+    """The shares of an answer among contributors."""
     if delivered.adapter is None:
         return ()
     registered = registry.find(delivered.adapter)
-    if not delivered.opened.auditable:
-        return treasury_shares(registered.datanet_ids)
     return registered_shares(
         attributor, registered, exchange_of(delivered.opened.messages, delivered.text, tokenizer)
     )

@@ -33,7 +33,6 @@ from ..market.overview import MarketView
 from ..network_file import Network
 from ..p2p.transport import PeerId
 from ..p2p.transports.memory import MemoryNetwork, open_transport
-from ..payments.receipts import Seal, open_seal
 from ..serving.idle_count import IdleCount
 from ..serving.service import Serving
 from ..settlement.open import HomeNetwork, connect, prepare_development
@@ -133,16 +132,14 @@ class NetworkService:
                     registry=registry,
                 )
                 await nursery.start(self._peers.run)
-            seal = open_seal(self._home.network(session.network.network))
             self._queries = open_queries(
                 self._home,
                 session,
                 registry=registry,
                 tokenizer=lambda: self._tokenizer,
-                unseal=seal.open,
                 generation_of=self._peers.generation_of if self._peers else lambda _: None,
             )
-            self._open_seller_late = partial(self._open_seller, session, registry, seal, nursery)
+            self._open_seller_late = partial(self._open_seller, session, registry, nursery)
             await self._open_seller_if_ready()
             self._ready.set()
             await self._step_until_cancelled(session)
@@ -161,7 +158,7 @@ class NetworkService:
             chain=session.state.health,
             why=session.state.why,
             address=session.accounts.wallet,
-            why_not_claimed=session.settlement.why_not,
+            why_not_claimed=session.settlement.claimer.why_not,
             peer_id=peers.peer_id if peers else None,
             num_peers=peers.num_peers if peers else 0,
             num_waiting=self._num_waiting,
@@ -271,9 +268,7 @@ class NetworkService:
             open_it, self._open_seller_late = self._open_seller_late, None
             await open_it()
 
-    async def _open_seller(
-        self, session: NetworkSession, registry: AdapterRegistry, seal: Seal, nursery: trio.Nursery
-    ) -> None:
+    async def _open_seller(self, session: NetworkSession, registry: AdapterRegistry, nursery: trio.Nursery) -> None:
         peers, profile = self._peers, self._engine.profile
         assert profile is not None, "the caller has checked it"
         open_it = partial(
@@ -283,7 +278,6 @@ class NetworkService:
             tokenizer=self._tokenizer,
             profile=profile,
             registry=registry,
-            seal=seal.seal,
             config=self._config,
             nursery=nursery,
             terms_of=peers.terms_of if peers else lambda _: None,

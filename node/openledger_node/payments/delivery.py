@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from openledger_protocol.constants import RECEIPTS_OPEN_MAX
 from openledger_protocol.epoch import Windows
 from openledger_protocol.errors import (
     MalformedError,
@@ -24,6 +25,7 @@ from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
+    InferenceMessage,
     Open,
     Ping,
     ReceiptMessage,
@@ -33,10 +35,11 @@ from openledger_protocol.wire.inference import (
 )
 
 from ..errors import NetworkError
+from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import Admitted
 from ..serving.service import Failure, Outcome, Serving
-from .accounts import ChannelAccount, ChannelAccounts
+from .accounts import ChannelAccounts, LaneAccount
 from .receipts import Delivered, ReceiptMaker
 
 AHEAD_CHUNKS: Final = 2
@@ -66,7 +69,7 @@ class StreamDelivery:
     """One stream: the request, and what has been delivered so far."""
 
     opened: Open
-    account: ChannelAccount
+    lane: LaneAccount
     serving: Serving
     admitted: Admitted
     num_allowed: int  # tokens of the answer that the engine may compute
@@ -75,6 +78,7 @@ class StreamDelivery:
     accounts: ChannelAccounts
     receipts: ReceiptMaker
     fail_point: Callable[[str], None]
+    shown: list[ReceiptRow] = field(default_factory=list)  # receipts that were sent and are not countersigned
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     why_cut: ProtocolError | None = None
@@ -85,8 +89,37 @@ class StreamDelivery:
         """The number of prompt tokens."""
         return len(self.admitted.prompt_ids)
 
+    async def show_waiting(self) -> None:
+        """Send the channel's receipts that wait for their countersignature once more; with too many, wait for some.
+
+        Countersignatures are the evidence by which contributors are paid, so a payer that gives none gets no more.
+
+        Raises:
+            OldChannelError: too many still wait, so the payer needs another channel.
+            NetworkError: the payer left.
+        """
+        rows = await self.receipts.waiting(self.lane)
+        self.shown = [row for row in rows if row.receipt.work.request_id not in self.lane.channel.streams]
+        for row in self.shown:
+            await self.messages.send(encode(_receipt_message(row)), timeout_s=SEND_TIMEOUT_S)
+        with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
+            while len(self.shown) >= RECEIPTS_OPEN_MAX:
+                await self._take(decode(await self.messages.receive()))
+        if len(self.shown) >= RECEIPTS_OPEN_MAX:
+            raise OldChannelError(
+                f"{len(self.shown)} receipts of this channel wait for their countersignature: countersign them, "
+                "or open another channel"
+            )
+
     async def run(self, answers: "trio.MemoryReceiveChannel[Outcome]") -> None:
         """Deliver the answer and make its receipt."""
+        self.lane.channel.streams.add(self.opened.id)
+        try:
+            await self._run(answers)
+        finally:
+            self.lane.channel.streams.discard(self.opened.id)
+
+    async def _run(self, answers: "trio.MemoryReceiveChannel[Outcome]") -> None:
         last: Completion | Failure | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._listen)
@@ -134,13 +167,13 @@ class StreamDelivery:
         Raises:
             PaymentRequiredError: the payer's next voucher did not come in time.
         """
-        tab, request_id = self.account.tab, self.opened.id
+        tab, request_id = self.lane.tab, self.opened.id
         price = price_wei(self.tokens_in, len(self.ids) + num_more, self.seller_terms.terms)
         # A stream keeps what it reserved at its start; another stream must not use it up.
         reserved = Wei(max(price, tab.running[request_id]))
         with trio.move_on_after(self.seller_terms.voucher_timeout_s):
             while tab.ceiling_wei < tab.needed_wei(request_id, reserved):
-                await self.account.changed.wait()
+                await self.lane.changed.wait()
         check_covered(tab.ceiling_wei, tab.needed_wei(request_id, reserved))
         tab.run_up(request_id, reserved)
         return tab.needed_wei(request_id, price)
@@ -148,17 +181,8 @@ class StreamDelivery:
     async def _listen(self) -> None:
         """Receive the payer's messages during delivery; a refused voucher does not end the stream."""
         try:
-            while True:
-                match decode(await self.messages.receive()):
-                    case VoucherMessage() as message:
-                        await self._take_voucher(message)
-                    case Countersign() as message:
-                        await self.receipts.countersign(self.opened, message)
-                        return
-                    case Ping():
-                        pass
-                    case _:
-                        raise MalformedError("only vouchers and a countersignature follow `open`")
+            while not await self._take(decode(await self.messages.receive())):
+                pass
         except ProtocolError as error:
             await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         except NetworkError:
@@ -166,9 +190,28 @@ class StreamDelivery:
         finally:
             self.payer_done.set()
 
+    async def _take(self, message: InferenceMessage) -> bool:
+        """Take one message of the payer; True if it countersigns this stream's own receipt, its last message.
+
+        Raises:
+            ProtocolError: it is none that a payer sends now.
+        """
+        match message:
+            case VoucherMessage():
+                await self._take_voucher(message)
+            case Countersign():
+                row = await self.receipts.countersign(self.shown, self.opened, message)
+                self.shown.remove(row)
+                return row.receipt.work.request_id == self.opened.id
+            case Ping():
+                pass
+            case _:
+                raise MalformedError("only vouchers and countersignatures follow `open`")
+        return False
+
     async def _take_voucher(self, message: VoucherMessage) -> None:
         try:
-            await self.accounts.accept(self.account, message.voucher)
+            await self.accounts.accept(self.lane, message.voucher)
         except ProtocolError as error:
             await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
 
@@ -177,19 +220,19 @@ class StreamDelivery:
         if error := self.why_cut or _why_ended(last):
             await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         if not self.ids:
-            self.accounts.drop(self.account, self.opened.id)
+            self.accounts.drop(self.lane, self.opened.id)
             return
         try:
-            row, signature = await self.receipts.make(self._delivered(), self.account)
+            row = await self.receipts.make(self._delivered(), self.lane)
         except OldChannelError as error:  # the ledger proved to be old meanwhile: what was delivered is a gift
-            self.accounts.drop(self.account, self.opened.id)
+            self.accounts.drop(self.lane, self.opened.id)
             await self.messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
             return
         except BaseException:
-            self.accounts.drop(self.account, self.opened.id)  # else its reservation would never be freed
+            self.accounts.drop(self.lane, self.opened.id)  # else its reservation would never be freed
             raise
-        message = ReceiptMessage(receipt=row.receipt, signature=signature, shares=row.shares)
-        await self.messages.offer(encode(message), timeout_s=SEND_TIMEOUT_S)
+        self.shown.append(row)
+        await self.messages.offer(encode(_receipt_message(row)), timeout_s=SEND_TIMEOUT_S)
         self.fail_point("receipt:sent")
         with trio.move_on_after(COUNTERSIGN_TIMEOUT_S):
             await self.payer_done.wait()
@@ -202,6 +245,11 @@ class StreamDelivery:
             ids=tuple(self.ids),
             tokens_in=self.tokens_in,
         )
+
+
+def _receipt_message(row: ReceiptRow) -> ReceiptMessage:
+    assert row.signature is not None, "a receipt is signed before it is sent"
+    return ReceiptMessage(receipt=row.receipt, signature=row.signature, shares=row.shares)
 
 
 def _why_ended(last: Completion | Failure | None) -> ProtocolError | None:

@@ -11,12 +11,13 @@ from typing import Final
 
 import trio
 
-from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
+from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, to_plain
 from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
-from openledger_protocol.payments import nonce_commit, price_wei
-from openledger_protocol.primitives import Wei
-from openledger_protocol.receipts import check_receipt
+from openledger_protocol.opening import Opening
+from openledger_protocol.payments import price_wei, receipt_digest
+from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.receipts import Delivery, check_receipt
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
@@ -34,16 +35,18 @@ from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
-from .payer_channels import PayerChannel, PayerChannels
+from .payer_lanes import Agreement, PayerLane, PayerLanes
 from .purchase import (
+    Agreed,
     Bought,
     CountedAnswer,
     Purchase,
     Spelling,
     check_counts,
     check_owed,
-    check_seq,
+    exchange_of,
     expected,
+    expected_late,
     within_means,
 )
 
@@ -60,6 +63,7 @@ FAIL_POINTS: Final = (
 """Points at which a crash test may kill the payer, in order."""
 
 Show = Callable[[str], Awaitable[None]]
+Keep = Callable[[Digest, Opening], None]
 
 
 def open_payer(
@@ -69,11 +73,20 @@ def open_payer(
     tokenizer: Tokenizer,
     sign: Callable[[bytes], bytes],
     now_ns: Callable[[], int],
+    keep: Keep = lambda _, __: None,
     fail_point: Callable[[str], None] = lambda _: None,
 ) -> "Payer":
-    """Open the payer whose channels are in `ledger`."""
-    wallet = PayerChannels(ledger=ledger, domain=domain, sign=sign, now_ns=now_ns, fail_point=fail_point)
-    return Payer(wallet=wallet, domain=domain, tokenizer=tokenizer, sign=sign, now_ns=now_ns, fail_point=fail_point)
+    """Open the payer whose channels are in `ledger`; `keep` stores the exchange of a receipt."""
+    wallet = PayerLanes(ledger=ledger, domain=domain, sign=sign, now_ns=now_ns, fail_point=fail_point)
+    return Payer(
+        wallet=wallet,
+        domain=domain,
+        tokenizer=tokenizer,
+        sign=sign,
+        now_ns=now_ns,
+        keep=keep,
+        fail_point=fail_point,
+    )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +94,7 @@ class _PaidStream:
     """One purchase in progress."""
 
     purchase: Purchase
-    channel: PayerChannel
+    lane: PayerLane
     messages: MessageStream
     tokens_in: int
     spelling: Spelling
@@ -89,14 +102,14 @@ class _PaidStream:
     texts: list[str] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)
     paid_tokens: int = 0
-    num_beside: int = 0  # streams on the channel when this one began
-    number: int = 0  # among the channel's streams
+    num_beside: int = 0  # streams on the lane when this one began
+    number: int = 0  # among the lane's streams
     why_cut: ProtocolError | None = None
 
     @property
     def is_alone(self) -> bool:
-        """True if no parallel stream has charged the channel since this one began."""
-        return self.num_beside == 0 and self.channel.num_opened == self.number
+        """True if no parallel stream has charged the lane since this one began."""
+        return self.num_beside == 0 and self.lane.num_opened == self.number
 
     @property
     def counted(self) -> CountedAnswer:
@@ -110,13 +123,15 @@ class Payer:
     def __init__(
         self,
         *,
-        wallet: PayerChannels,
+        wallet: PayerLanes,
         domain: Domain,
         tokenizer: Tokenizer,
         sign: Callable[[bytes], bytes],
         now_ns: Callable[[], int],
+        keep: Keep = lambda _, __: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._keep = keep
         self._wallet = wallet
         self._domain = domain
         self._tokenizer = tokenizer
@@ -135,28 +150,29 @@ class Payer:
         try:
             prompt, prefix = purchase.messages, purchase.prefix
             prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, prompt, prefix)
-            channel = await self._wallet.open(purchase.channel_config)
-            channel.num_opened += 1
+            lane = await self._wallet.open(purchase.channel_config, purchase.adapter_id)
+            lane.num_opened += 1
             live = _PaidStream(
                 purchase=within_means(purchase, len(prompt_ids)),
                 tokens_requested=min(purchase.award.tokens_max, purchase.sampling.max_tokens),
-                channel=channel,
+                lane=lane,
                 messages=messages,
                 tokens_in=len(prompt_ids),
                 spelling=Spelling(self._tokenizer),
-                num_beside=len(channel.tab.running),
-                number=channel.num_opened,
+                num_beside=len(lane.tab.running),
+                number=lane.num_opened,
             )
             try:
                 await self._open(live)
                 return await self._follow(live, show)
             finally:
-                self._wallet.lose(channel, purchase.request_id)  # no effect if its receipt came
+                self._wallet.lose(lane, purchase.request_id)  # no effect if its receipt came
         finally:
             await messages.aclose_shielded()
 
     async def _open(self, live: _PaidStream) -> None:
         purchase = live.purchase
+        agreed = to_plain(Agreed.of(purchase, live.tokens_in, now_s=self._now_ns() // 10**9))
         opened = Open(
             id=purchase.request_id,
             award=purchase.award,
@@ -164,12 +180,10 @@ class Payer:
             messages=purchase.messages,
             sampling=purchase.sampling,
             channel_config=purchase.channel_config,
-            voucher=(await self._pay(live, purchase.chunk_tokens)).voucher,
-            nonce_commit=nonce_commit(purchase.nonce),
+            voucher=(await self._pay(live, purchase.chunk_tokens, agreed=(purchase.request_id, agreed))).voucher,
             salts=purchase.salts,
-            auditable=purchase.auditable,
             prefix=purchase.prefix,
-            last_receipt=live.channel.last,
+            last_receipt=self._wallet.last_receipt(live.lane.channel_id),
         )
         await live.messages.send(encode(opened))
         self._fail_point("payer:opened")
@@ -181,17 +195,48 @@ class Payer:
                 case Chunk() as chunk:
                     await self._take(live, chunk)
                     await show(chunk.text)
+                case ReceiptMessage() as message if message.receipt.work.request_id != live.purchase.request_id:
+                    await self._countersign_late(live, message)
                 case ReceiptMessage() as message:
                     return await self._settle(live, message)
                 case ErrorMessage() as message:
-                    self._receive_error(live, error_from_message(message))
+                    await self._receive_error(live, error_from_message(message))
                 case _:
                     raise MalformedError("a node sends chunks, a receipt and errors, and nothing else")
 
-    def _receive_error(self, live: _PaidStream, error: ProtocolError) -> None:
+    async def _countersign_late(self, live: _PaidStream, message: ReceiptMessage) -> None:
+        """Countersign an earlier receipt: one whose countersignature did not arrive, or whose stream broke off.
+
+        Of the latter the tokens can't be checked any more. A receipt that fits no purchase gets no answer.
+
+        Raises:
+            ProtocolError: the receipt differs from what was agreed on its purchase.
+        """
+        receipt = message.receipt
+        signature = await self._wallet.countersignature(hex_digest(receipt_digest(receipt, self._domain)))
+        if signature is None and (found := await self._wallet.agreed(receipt.work.request_id)):
+            agreed = Agreed.from_plain(found)
+            lane = await self._wallet.open(live.purchase.channel_config, agreed.adapter_id)
+            signature = (await self._take_late(lane, agreed, message)).countersignature
+        if signature:
+            await live.messages.offer(encode(Countersign(signature=signature)))
+
+    async def _take_late(self, lane: PayerLane, agreed: Agreed, message: ReceiptMessage) -> ReceiptRow:
+        receipt, now_s = message.receipt, self._now_ns() // 10**9
+
+        async def take() -> ReceiptRow:
+            lane.tab.find_lost(before)
+            return await self._store(lane, message, expected_late(agreed, receipt, lane, now_s=now_s))
+
+        before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
+        request_id = receipt.work.request_id
+        return await self._wallet.in_turn(lane, request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S)
+
+    async def _receive_error(self, live: _PaidStream, error: ProtocolError) -> None:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
-            live.channel.drop(live.purchase.request_id)
+            live.lane.drop(live.purchase.request_id)
+            await self._wallet.give_up(live.purchase.request_id)
             raise error
         live.why_cut = error
 
@@ -201,17 +246,17 @@ class Payer:
         Raises:
             ReceiptRefusedError: it claims something other than what was delivered.
         """
-        purchase, tab = live.purchase, live.channel.tab
+        purchase, tab = live.purchase, live.lane.tab
         live.ids += chunk.ids
         live.texts.append(chunk.text)
         price = price_wei(live.tokens_in, len(live.ids), purchase.award.terms)
         check_counts(chunk, purchase, len(live.ids))
         live.spelling.take(chunk.text, chunk.ids)
-        check_owed(chunk, live.channel, price, is_alone=live.is_alone)
+        check_owed(chunk, live.lane, price, is_alone=live.is_alone)
         if price > tab.running[purchase.request_id]:
             # This chunk used money meant for another stream. It is still owed, and the other must not run short.
             tab.run_up(purchase.request_id, price)
-            voucher = await self._wallet.raise_ceiling(live.channel)
+            voucher = await self._wallet.raise_ceiling(live.lane)
             await live.messages.offer(encode(VoucherMessage(voucher=voucher)))
         if live.paid_tokens - len(live.ids) <= purchase.chunk_tokens // 2:
             await self._pay_on(live)
@@ -224,13 +269,13 @@ class Payer:
             await live.messages.offer(encode(await self._pay(live, num_tokens)))
             self._fail_point("payer:voucher-sent")
 
-    async def _pay(self, live: _PaidStream, num_tokens: int) -> VoucherMessage:
+    async def _pay(self, live: _PaidStream, num_tokens: int, *, agreed: Agreement | None = None) -> VoucherMessage:
         """Sign a voucher that covers `num_tokens` of this answer.
 
         Raises:
             PaymentRequiredError: they cost more than the buyer will pay.
         """
-        purchase, tab = live.purchase, live.channel.tab
+        purchase, tab = live.purchase, live.lane.tab
         live.paid_tokens = min(num_tokens, purchase.award.tokens_max)
         price = price_wei(live.tokens_in, live.paid_tokens, purchase.award.terms)
         if price > purchase.cost_max_wei:
@@ -239,7 +284,7 @@ class Payer:
                 f"and {purchase.cost_max_wei} is the most that this request may"
             )
         tab.run_up(purchase.request_id, price)
-        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.channel))
+        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.lane, agreed))
 
     async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:
         """Check the receipt, store it, and countersign it.
@@ -253,14 +298,14 @@ class Payer:
         take = partial(self._take_receipt, live, message, before)
         try:
             row = await self._wallet.in_turn(
-                live.channel, purchase.request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S
+                live.lane, purchase.request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S
             )
         except ProtocolError as error:
             error.values["ids"] = tuple(live.ids)  # the answer was delivered, whatever its receipt says
             await live.messages.refuse(error)
             raise
         assert row.countersignature is not None
-        await live.messages.offer(encode(Countersign(signature=row.countersignature, nonce=purchase.nonce)))
+        await live.messages.offer(encode(Countersign(signature=row.countersignature)))
         self._fail_point("payer:countersign-sent")
         return Bought(
             text="".join(live.texts),
@@ -273,22 +318,25 @@ class Payer:
 
     async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
         """Check a receipt, countersign it, and store it."""
-        receipt, counted, channel = message.receipt, live.counted, live.channel
-        check_seq(receipt.seq, self._now_ns())
-        channel.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
-        delivery = expected(live.purchase, counted, channel, self._tokenizer)
-        digest = check_receipt(receipt, message.signature, message.shares, delivery, self._domain)
+        counted, lane = live.counted, live.lane
+        lane.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
+        delivery = expected(live.purchase, counted, lane, self._tokenizer, now_s=self._now_ns() // 10**9)
+        row = await self._store(lane, message, delivery)
+        await trio.to_thread.run_sync(self._keep, row.digest, exchange_of(live.purchase, counted))
+        return row
+
+    async def _store(self, lane: PayerLane, message: ReceiptMessage, delivery: Delivery) -> ReceiptRow:
+        digest = check_receipt(message.receipt, message.signature, message.shares, delivery, self._domain)
         self._fail_point("payer:receipt-checked")
         row = ReceiptRow(
             digest=hex_digest(digest),
-            receipt=receipt,
+            receipt=message.receipt,
             shares=message.shares,
             signature=message.signature,
             countersignature=self._sign(digest),
-            nonce=live.purchase.nonce,
         )
         self._fail_point("payer:countersigned")
-        await self._wallet.keep(channel, row)
+        await self._wallet.keep(lane, row)
         return row
 
 

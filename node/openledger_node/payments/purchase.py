@@ -2,22 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from openledger_protocol.attribution import Share
-from openledger_protocol.constants import FLAG_AUDITABLE, PRICE_TOKENS
+from openledger_protocol.commitments import prompt_commit
+from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import ProtocolError, ReceiptRefusedError
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.opening import Opening, work_of
-from openledger_protocol.payments import ChannelConfig, Receipt, nonce_commit
-from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest, Nonce, RequestId, Wei
+from openledger_protocol.payments import ChannelConfig, Receipt, Terms
+from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.receipts import Delivery
 from openledger_protocol.wire.inference import Award, Chunk, Salts
 
 from ..engine.tokenizer import Tokenizer
-from .payer_channels import PayerChannel
-
-SEQ_AHEAD_NS = 3600 * 10**9
-"""A node's clock may be an hour ahead of ours. A receipt dated further ahead would block every later receipt."""
+from .payer_lanes import PayerLane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +35,6 @@ class Purchase:
     channel_config: ChannelConfig
     signer: Address  # the node's key that signs receipts
     salts: Salts
-    nonce: Nonce
-    auditable: bool
     chunk_tokens: int  # tokens paid ahead
     cost_max_wei: Wei
     prefix: str = ""  # the part of the answer that an earlier node delivered
@@ -53,6 +50,45 @@ class Bought:
     digest: Digest
     shares: tuple[Share, ...]
     why_cut: ProtocolError | None = None  # the reason, if the answer ended early
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreed:
+    """What is agreed on a purchase, without its texts: enough to check a receipt that comes after a crash."""
+
+    adapter_id: AdapterId
+    signer: Address
+    terms: Terms
+    tokens_in: int
+    tokens_max: int
+    index_root: Digest
+    datanet_ids: tuple[DatanetId, ...]
+    profile_hash: Digest
+    algo_id: int
+    prompt_commit: Digest
+    opened_s: int
+
+    @classmethod
+    def of(cls, purchase: Purchase, tokens_in: int, *, now_s: int) -> "Agreed":
+        """The agreement on a purchase whose prompt has so many tokens."""
+        return cls(
+            adapter_id=purchase.adapter_id,
+            signer=purchase.signer,
+            terms=purchase.award.terms,
+            tokens_in=tokens_in,
+            tokens_max=purchase.award.tokens_max,
+            index_root=purchase.index_root,
+            datanet_ids=purchase.datanet_ids,
+            profile_hash=purchase.profile_hash,
+            algo_id=purchase.algo_id,
+            prompt_commit=prompt_commit(purchase.salts.prompt, purchase.messages, purchase.sampling),
+            opened_s=now_s,
+        )
+
+    @classmethod
+    def from_plain(cls, fields: dict[str, Any]) -> "Agreed":
+        """Read an agreement that was stored as JSON."""
+        return cls(**{**fields, "terms": Terms(**fields["terms"]), "datanet_ids": tuple(fields["datanet_ids"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,30 +113,23 @@ def within_means(purchase: Purchase, tokens_in: int) -> Purchase:
     return replace(purchase, award=replace(award, tokens_max=tokens_max))
 
 
-def expected(purchase: Purchase, counted: CountedAnswer, channel: PayerChannel, tokenizer: Tokenizer) -> Delivery:
+def expected(
+    purchase: Purchase, counted: CountedAnswer, lane: PayerLane, tokenizer: Tokenizer, *, now_s: int
+) -> Delivery:
     """Everything that the node's receipt must agree with."""
-    exchange = Opening(
-        messages=purchase.messages,
-        sampling=purchase.sampling,
-        prefix=purchase.prefix,
-        text=counted.text,
-        ids=counted.ids,
-        salts=purchase.salts,
-    )
     return Delivery(
         signer=purchase.signer,
-        channel_id=channel.channel_id,
-        seq_last=channel.seq_last,
-        charged_wei=channel.tab.charged_wei,
-        ceiling_wei=channel.tab.ceiling_wei,
+        channel_id=lane.channel_id,
+        seq_last=lane.seq_last,
+        charged_wei=lane.tab.charged_wei,
+        ceiling_wei=lane.tab.ceiling_wei,
         terms=purchase.award.terms,
         adapter_id=purchase.adapter_id,
         datanet_ids=purchase.datanet_ids,
         algo_id=purchase.algo_id,
-        flags=FLAG_AUDITABLE if purchase.auditable else 0,
-        nonce_commit=nonce_commit(purchase.nonce),
+        now_s=now_s,
         work=work_of(
-            exchange,
+            exchange_of(purchase, counted),
             request_id=purchase.request_id,
             adapter_id=purchase.adapter_id,
             profile_hash=purchase.profile_hash,
@@ -108,6 +137,55 @@ def expected(purchase: Purchase, counted: CountedAnswer, channel: PayerChannel, 
             tokens_in=counted.tokens_in,
             canonical_ids=tokenizer.encode(counted.text),
         ),
+    )
+
+
+def expected_late(agreed: Agreed, receipt: Receipt, lane: PayerLane, *, now_s: int) -> Delivery:
+    """What a receipt must agree with whose answer never came whole.
+
+    Its tokens and the commitments to them can't be checked any more, but for the most that they may be. A later
+    receipt may have shown already that it was charged.
+
+    Raises:
+        ReceiptRefusedError: it charges more tokens than were agreed on.
+    """
+    if receipt.work.tokens_out > agreed.tokens_max:
+        raise ReceiptRefusedError(
+            f"the receipt charges {receipt.work.tokens_out} tokens, and {agreed.tokens_max} were agreed on"
+        )
+    is_charged = receipt.cumulative_wei <= lane.tab.charged_wei
+    return Delivery(
+        signer=agreed.signer,
+        channel_id=lane.channel_id,
+        seq_last=receipt.seq - 1 if is_charged else lane.seq_last,
+        charged_wei=Wei(receipt.cumulative_wei - receipt.amount_wei) if is_charged else lane.tab.charged_wei,
+        ceiling_wei=lane.tab.ceiling_wei,
+        terms=agreed.terms,
+        adapter_id=agreed.adapter_id,
+        datanet_ids=agreed.datanet_ids,
+        algo_id=agreed.algo_id,
+        now_s=min(max(receipt.issued_at_s, agreed.opened_s), now_s),
+        work=replace(
+            receipt.work,
+            profile_hash=agreed.profile_hash,
+            index_root=agreed.index_root,
+            tokens_in=agreed.tokens_in,
+            prompt_commit=agreed.prompt_commit,
+            retrieval_hash=ZERO_DIGEST,
+            signals_hash=ZERO_DIGEST,
+        ),
+    )
+
+
+def exchange_of(purchase: Purchase, counted: CountedAnswer) -> Opening:
+    """The exchange in plain text, with the salts of its commitments."""
+    return Opening(
+        messages=purchase.messages,
+        sampling=purchase.sampling,
+        prefix=purchase.prefix,
+        text=counted.text,
+        ids=counted.ids,
+        salts=purchase.salts,
     )
 
 
@@ -125,13 +203,13 @@ def check_counts(chunk: Chunk, purchase: Purchase, num_ids: int) -> None:
         )
 
 
-def check_owed(chunk: Chunk, channel: PayerChannel, price: Wei, *, is_alone: bool) -> None:
+def check_owed(chunk: Chunk, lane: PayerLane, price: Wei, *, is_alone: bool) -> None:
     """Require that a node asks only for what it delivered, as far as parallel streams allow to tell.
 
     Raises:
         ReceiptRefusedError: it asks for another amount.
     """
-    tab = channel.tab
+    tab = lane.tab
     lowest, highest = 0, int(tab.ceiling_wei)
     if is_alone:  # with parallel streams, others would have charged in the meantime
         lowest = tab.charged_wei + price
@@ -140,16 +218,6 @@ def check_owed(chunk: Chunk, channel: PayerChannel, price: Wei, *, is_alone: boo
         raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {highest} is the most")
     if chunk.cumulative < lowest:
         raise ReceiptRefusedError(f"the node says {chunk.cumulative} wei are owed, and {lowest} is the least")
-
-
-def check_seq(seq: int, now_ns: int) -> None:
-    """Require that a receipt is not dated in the future.
-
-    Raises:
-        ReceiptRefusedError: it is.
-    """
-    if seq > now_ns + SEQ_AHEAD_NS:
-        raise ReceiptRefusedError(f"the receipt's seq {seq} is a time that has not come yet")
 
 
 # ---- Checking that a text matches its token ids, so that only generated text is shown or resumed.

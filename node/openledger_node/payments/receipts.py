@@ -1,31 +1,27 @@
 """Receipts for delivered answers: attributed, committed to the ledger, and only then signed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import trio
-from cryptography.fernet import Fernet, InvalidToken
 
 from openledger_protocol.attribution import Share, shares_hash
-from openledger_protocol.constants import FLAG_AUDITABLE
 from openledger_protocol.eip712 import Domain, digest_word, hex_digest
 from openledger_protocol.errors import BadSignatureError
-from openledger_protocol.opening import Opening, opening_to_json, work_of
-from openledger_protocol.payments import Receipt, nonce_commit, price_wei, receipt_digest
+from openledger_protocol.opening import Opening, work_of
+from openledger_protocol.payments import Receipt, price_wei, receipt_digest
 from openledger_protocol.primitives import ZERO_DIGEST, Digest, Wei
-from openledger_protocol.signatures import check_signer
+from openledger_protocol.signatures import recover_address
 from openledger_protocol.wire.inference import Countersign, Open
 
 from ..engine.tokenizer import Tokenizer
-from ..errors import KeyFileError, LedgerError
-from ..home import write_private
+from ..errors import LedgerError
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import Draft, ReceiptRow
 from ..models.adapters import Adapter
 from ..serving.service import RECORD_ATTEMPTS, RECORD_PAUSE_S
-from .accounts import ChannelAccount, ChannelAccounts
+from .accounts import ChannelAccounts, LaneAccount
 
 FAIL_POINTS: Final = (
     "receipt:attributed",
@@ -75,7 +71,6 @@ class ReceiptMaker:
         same: ReceiptTerms,
         attribute: Attribute,
         sign: Callable[[bytes], bytes],
-        seal: Callable[[bytes], bytes],
         now_ns: Callable[[], int],
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -86,43 +81,46 @@ class ReceiptMaker:
         self._same = same
         self._attribute = attribute
         self._sign = sign
-        self._seal = seal
         self._now_ns = now_ns
         self._fail_point = fail_point
 
-    async def make(self, delivered: Delivered, account: ChannelAccount) -> tuple[ReceiptRow, bytes]:
-        """Make the receipt of one answer and return it with its signature.
+    async def make(self, delivered: Delivered, lane: LaneAccount) -> ReceiptRow:
+        """Make and sign the receipt of one answer.
 
         Attribution has no time limit and comes before signing: with a limit, the receipt would depend on a clock, and
         nobody could recompute it.
         """
         shares = await trio.to_thread.run_sync(self._attribute, delivered)
         self._fail_point("receipt:attributed")
-        async with account.settling:
-            secured = await self._accounts.secured_wei(account)
-            draft = self._draft(delivered, account, shares, secured)
-            row = await _insist(lambda: self._ledger.receipts.commit(draft, now_ns=self._now_ns()))
+        async with lane.settling:
+            draft = self._draft(delivered, lane, shares)
+            row = await _insist(lambda: self._ledger.receipts.commit(draft))
             self._fail_point("receipt:committed")
-            self._accounts.settle(account, delivered.opened.id, row.receipt.amount_wei)
-        return row, await _insist(lambda: self._sign_row(row))
+            self._accounts.settle(lane, delivered.opened.id, row.receipt.amount_wei)
+        return await _insist(lambda: self._sign_row(row))
 
-    async def countersign(self, opened: Open, message: Countersign) -> None:
-        """Store the payer's countersignature of a receipt, and its nonce.
+    async def waiting(self, lane: LaneAccount) -> list[ReceiptRow]:
+        """The receipts of a lane's channel that wait for their countersignature, oldest first.
 
         Raises:
-            BadSignatureError: the authorizer did not sign it, or the nonce differs from its commitment.
+            LedgerError: the ledger can't be read.
         """
-        found = await trio.to_thread.run_sync(self._ledger.receipts.find, opened.id)
-        if not found:
-            raise BadSignatureError("there is no receipt to countersign yet")
-        row = found[-1]
-        check_signer(digest_word(row.digest), message.signature, opened.channel_config.authorizer)
-        if nonce_commit(message.nonce) != row.receipt.nonce_commit:
-            raise BadSignatureError("the nonce is not the one that the request committed to")
+        return await trio.to_thread.run_sync(self._ledger.receipts.open, lane.channel.channel_id)
+
+    async def countersign(self, rows: Sequence[ReceiptRow], opened: Open, message: Countersign) -> ReceiptRow:
+        """Store a payer's countersignature, which is of one of these receipts; return that receipt.
+
+        Raises:
+            BadSignatureError: the authorizer has signed none of them.
+        """
+        authorizer = opened.channel_config.authorizer
+        signed = (row for row in rows if recover_address(digest_word(row.digest), message.signature) == authorizer)
+        if (row := next(signed, None)) is None:
+            raise BadSignatureError("the channel's authorizer has countersigned none of the receipts that were sent")
         self._fail_point("receipt:countersign-checked")
-        countersign = self._ledger.receipts.countersign
-        await trio.to_thread.run_sync(countersign, row.digest, message.signature, message.nonce)
+        await trio.to_thread.run_sync(self._ledger.receipts.countersign, row.digest, message.signature)
         self._fail_point("receipt:countersigned")
+        return row
 
     def recover(self) -> int:
         """Sign the receipts that a crash left unsigned, with the same bytes as before; return their count."""
@@ -131,16 +129,14 @@ class ReceiptMaker:
             self._sign_row(row)
         return len(rows)
 
-    def _sign_row(self, row: ReceiptRow) -> bytes:
+    def _sign_row(self, row: ReceiptRow) -> ReceiptRow:
         signature = self._sign(digest_word(row.digest))
         self._fail_point("receipt:signed")
         self._ledger.receipts.sign(row.digest, signature)
         self._fail_point("receipt:stored")
-        return signature
+        return replace(row, signature=signature)
 
-    def _draft(
-        self, delivered: Delivered, account: ChannelAccount, shares: tuple[Share, ...], secured_wei: Wei
-    ) -> Draft:
+    def _draft(self, delivered: Delivered, lane: LaneAccount, shares: tuple[Share, ...]) -> Draft:
         opened, exchange = delivered.opened, opening_of(delivered)
         manifest = delivered.adapter.manifest if delivered.adapter else None
         work = work_of(
@@ -153,17 +149,17 @@ class ReceiptMaker:
             canonical_ids=self._tokenizer.encode(delivered.text),
         )
         amount = price_wei(work.tokens_in, work.tokens_out, opened.award.terms)
+        issued_at_s = self._now_ns() // 10**9
 
         def build(seq: int, cumulative_wei: Wei) -> Receipt:
             return Receipt(
-                channel_id=account.channel_id,
+                channel_id=lane.channel.channel_id,
                 seq=seq,
+                issued_at_s=issued_at_s,
                 adapter_id=opened.adapter,
                 amount_wei=amount,
                 cumulative_wei=cumulative_wei,
                 algo_id=self._same.algo_id,
-                flags=FLAG_AUDITABLE if opened.auditable else 0,
-                nonce_commit=opened.nonce_commit,
                 shares_hash=shares_hash(shares),
                 work=work,
             )
@@ -171,11 +167,10 @@ class ReceiptMaker:
         return Draft(
             build=build,
             digest=lambda receipt: hex_digest(receipt_digest(receipt, self._domain)),
-            channel_id=account.channel_id,
+            channel_id=lane.channel.channel_id,
+            adapter_id=lane.adapter_id,
             amount_wei=amount,
             shares=shares,
-            secured_wei=secured_wei,
-            opening=self._seal(opening_to_json(exchange)) if opened.auditable else None,
         )
 
 
@@ -194,7 +189,7 @@ async def _insist(write: Callable[[], Written]) -> Written:
 
 
 def opening_of(delivered: Delivered) -> Opening:
-    """The exchange, with the salts that open its commitments: an audit may demand it."""
+    """The exchange with the salts of its commitments; it is forgotten once the receipt is made."""
     opened = delivered.opened
     return Opening(
         messages=opened.messages,
@@ -204,49 +199,3 @@ def opening_of(delivered: Delivered) -> Opening:
         ids=delivered.ids,
         salts=opened.salts,
     )
-
-
-# ---- Texts of auditable answers, encrypted until their claim is final: the database alone reveals no prompt.
-
-KEY_FILE = "openings.key"
-
-
-class Seal:
-    """Encrypts and decrypts texts with a key file beside the ledger that only its owner can read."""
-
-    def __init__(self, key: bytes) -> None:
-        self._cipher = Fernet(key)
-
-    def seal(self, content: bytes) -> bytes:
-        """Encrypt a text."""
-        return self._cipher.encrypt(content)
-
-    def open(self, sealed: bytes) -> bytes:
-        """Decrypt a text that was encrypted with the same key.
-
-        Raises:
-            KeyFileError: it was encrypted with another key.
-        """
-        try:
-            return self._cipher.decrypt(sealed)
-        except InvalidToken as error:
-            raise KeyFileError(
-                f"this text was sealed with another {KEY_FILE}: restore that file from a backup"
-            ) from error
-
-
-def open_seal(folder: Path) -> Seal:
-    """The seal of a network's folder; the first call generates its key.
-
-    Raises:
-        KeyFileError: the key is damaged.
-    """
-    file = folder / KEY_FILE
-    if not file.exists():
-        write_private(file, Fernet.generate_key().decode() + "\n", is_new=True)
-    try:
-        return Seal(file.read_bytes().strip())
-    except (OSError, ValueError) as error:
-        raise KeyFileError(
-            f"{file} is not a valid key: restore it from a backup, or delete it and lose the texts sealed with it"
-        ) from error

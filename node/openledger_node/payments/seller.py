@@ -26,7 +26,7 @@ from ..models.adapters import Adapter
 from ..p2p.streams import MessageStream
 from ..p2p.transport import PeerId
 from ..serving.service import Serving, open_channel
-from .accounts import ChannelAccount, ChannelAccounts
+from .accounts import ChannelAccounts, LaneAccount
 from .delivery import AHEAD_CHUNKS, SEND_TIMEOUT_S, SellerTerms, StreamDelivery
 from .receipts import ReceiptMaker
 
@@ -77,11 +77,11 @@ class StreamSeller:
         try:
             opened = await _receive_open(messages)
             self._check_terms(opened)
-            account = await self._accounts.open(opened.channel_config, opened.last_receipt)
+            lane = await self._accounts.open(opened.channel_config, opened.adapter, opened.last_receipt)
             try:
-                await self._serve(opened, account, messages)
+                await self._serve(opened, lane, messages)
             finally:
-                self._accounts.close(account)
+                self._accounts.close(lane)
         except ProtocolError as error:
             await messages.refuse(error, timeout_s=SEND_TIMEOUT_S)
         except NetworkError:
@@ -100,7 +100,7 @@ class StreamSeller:
         check_award(opened.award, self._serving.base.digest, self._terms_of(opened.id) or seller_terms.terms)
         check_withdraw_delay(opened.channel_config.withdraw_delay_s, seller_terms.windows)
 
-    async def _serve(self, opened: Open, account: ChannelAccount, messages: MessageStream) -> None:
+    async def _serve(self, opened: Open, lane: LaneAccount, messages: MessageStream) -> None:
         """Admit a request's payment, give it a place in the queue, and answer it.
 
         Only a stream that is covered has a place. Otherwise a payer of one chunk could keep all places from others.
@@ -113,7 +113,7 @@ class StreamSeller:
         admitted = await self._serving.examine(request, payer=opened.channel_config.payer, num_allowed=num_allowed)
         delivery = StreamDelivery(
             opened=opened,
-            account=account,
+            lane=lane,
             serving=self._serving,
             admitted=admitted,
             num_allowed=num_allowed,
@@ -127,7 +127,7 @@ class StreamSeller:
         try:
             self._serving.take_place(admitted)
         except ProtocolError:
-            self._accounts.drop(account, opened.id)
+            self._accounts.drop(lane, opened.id)
             raise
         send_answers, answers = open_channel(admitted.request)
         self._nursery.start_soon(self._serving.handle, admitted, send_answers)
@@ -156,42 +156,44 @@ class StreamSeller:
         )
 
     async def _admit_payment(self, delivery: StreamDelivery) -> None:
-        """Reserve the price of prompt and first chunk, and wait until the channel's vouchers cover it."""
-        opened, admitted, account = delivery.opened, delivery.admitted, delivery.account
+        """Reserve the price of prompt and first chunk, and wait until vouchers cover it."""
+        opened, admitted, lane = delivery.opened, delivery.admitted, delivery.lane
         if admitted.adapter:
             await self._check_sellable(admitted.adapter)
         first_chunk = min(self._seller_terms.chunk_tokens, admitted.request.sampling.max_tokens)
         price = price_wei(delivery.tokens_in, first_chunk, delivery.seller_terms.terms)
-        await self._accounts.admit(account, opened.voucher, opened.id, price)
+        await self._accounts.admit(lane, opened.voucher, opened.id, price)
         try:
-            if len(account.tab.running) == 1:
-                check_covered(account.tab.ceiling_wei, account.tab.owed_wei)  # nothing else will raise it
-            with _counted_uncovered(account):
+            if len(lane.tab.running) == 1:
+                check_covered(lane.tab.ceiling_wei, lane.tab.owed_wei)  # nothing else will raise it
+            with _counted_uncovered(lane):
                 await delivery.wait_covered(first_chunk)
+            await delivery.show_waiting()
         except BaseException:
-            self._accounts.drop(account, opened.id)
+            self._accounts.drop(lane, opened.id)
             raise
 
 
 @contextmanager
-def _counted_uncovered(account: ChannelAccount) -> Iterator[None]:
-    """Count a stream that waits until its channel is covered.
+def _counted_uncovered(lane: LaneAccount) -> Iterator[None]:
+    """Count a stream that waits until its lane is covered.
 
     Raises:
         PaymentRequiredError: too many streams of the channel wait already.
     """
-    if account.tab.ceiling_wei >= account.tab.owed_wei:
+    channel = lane.channel
+    if lane.tab.ceiling_wei >= lane.tab.owed_wei:
         yield
         return
-    if account.num_uncovered >= UNCOVERED_MAX:
+    if channel.num_uncovered >= UNCOVERED_MAX:
         raise PaymentRequiredError(
-            f"{account.num_uncovered} streams of this channel wait for a voucher already: send one that covers them"
+            f"{channel.num_uncovered} streams of this channel wait for a voucher already: send one that covers them"
         )
-    account.num_uncovered += 1
+    channel.num_uncovered += 1
     try:
         yield
     finally:
-        account.num_uncovered -= 1
+        channel.num_uncovered -= 1
 
 
 def _check_sellable_sampling(opened: Open) -> None:

@@ -9,7 +9,7 @@ from openledger_protocol.primitives import ZERO_WEI, Address, RequestId, Wei
 
 from ..ledger.peers import Peers
 
-DAY_NS = 86_400 * 10**9
+DAY_S = 86_400
 
 
 class SpendingLimit:
@@ -70,7 +70,7 @@ class SpendingLimit:
 
     async def _turn_day(self) -> None:
         """Start a new day from the ledger, so that receipts from before a restart count too."""
-        day = self._now_ns() // DAY_NS
+        day = self._now_ns() // (DAY_S * 10**9)
         if day != self._day:
-            spent = await trio.to_thread.run_sync(lambda: self._peers.paid_wei(self._payer, since_ns=day * DAY_NS))
+            spent = await trio.to_thread.run_sync(lambda: self._peers.paid_wei(self._payer, since_s=day * DAY_S))
             self._day, self._spent_wei = day, spent

@@ -7,13 +7,14 @@ from openledger_protocol.chain import ContractCall
 from openledger_protocol.payments import ChannelConfig, Permit, permit_digest
 from openledger_protocol.primitives import Address, ChannelId, DatanetId, Digest, Wei
 from openledger_protocol.registry import RegistryEntry
+from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.transactions import Intent
 
 from ..chain.contracts import open_text
 from ..chain.deployment import Allowance, Deployment
 
 PERMIT_S = 3600
-"""Lifetime of a permit after the latest block; long, so that a stuck transaction does not outlive its permit."""
+"""Lifetime of a permit or consent after the latest block; a stuck transaction must not outlive it."""
 
 Sign = Callable[[bytes], bytes]
 
@@ -155,10 +156,11 @@ Action = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """The acting account, its signature, and the chain's time."""
+    """The acting account, its signature, that of the node's hot key, and the chain's time."""
 
     account: Address
     sign: Sign | None  # None: its key is elsewhere, so nothing carries a permit
+    sign_as_signer: Sign
     now_s: int
 
 
@@ -176,7 +178,10 @@ def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str,
             allowance = _permit(actor, deployment, action)
             return "stake", f"bond {open_text(amount)}", deployment.bond(amount, allowance)
         case AppointSigner(signer=signer):
-            return "signer", f"appoint {signer} to sign for the node", deployment.set_signer(signer)
+            deadline_s = actor.now_s + PERMIT_S
+            consent = actor.sign_as_signer(signer_consent_digest(actor.account, deadline_s, deployment.staking))
+            call = deployment.set_signer(signer, deadline_s, consent)
+            return "signer", f"appoint {signer} to sign for the node", call
         case SetPayout(payout=payout):
             return "payout", f"credit earnings to {payout}", deployment.set_payout(payout)
         case RemoveStake(amount_wei=amount):

@@ -123,10 +123,11 @@ class PlannedTransaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """The accounts of the node's operator."""
+    """The accounts of the node's operator, and the signature of the hot one."""
 
     wallet: Address
     signer: Address
+    sign_as_signer: Sign
 
 
 class Balances:
@@ -211,7 +212,12 @@ class Balances:
             RevertedError: the contract refuses the first one.
             ChainError: the chain can't be asked.
         """
-        actor = Actor(account=account, sign=sign, now_s=self._client.head().timestamp_s)
+        actor = Actor(
+            account=account,
+            sign=sign,
+            sign_as_signer=self._operator.sign_as_signer,
+            now_s=self._client.head().timestamp_s,
+        )
         intents = [
             intent_of(action, actor, self._deployment, key=f"{key}:{place}") for place, action in enumerate(actions)
         ]
@@ -244,7 +250,7 @@ class Balances:
             ceiling_wei=row.ceiling_wei,
             withdrawing_wei=withdrawal.amount_wei,
             ready_at_s=withdrawal.ready_at_s or None,
-            last_receipt_at=rfc3339(last.receipt.seq // NS) if last else None,
+            last_receipt_at=rfc3339(last.receipt.issued_at_s) if last else None,
             is_retired=row.is_retired,
         )
 
@@ -257,10 +263,10 @@ class Balances:
         hashes = self._ledger.claims.mined_hashes(limit=limit)
         events = self._ledger.events.about_claims(node, seq_min=min((claim.seq for claim in claims), default=0))
         last = {(event.name, integer(event, "seq")): event for event in events}
-        records = [record_of(event) for event in events if event.name == "Claimed"]
-        recorded = {(record.seq, record.items_hash): record for record in records}
         for claim in claims:
-            record = recorded.get((claim.seq, claim.items_hash))
+            claimed = last.get(("Claimed", claim.seq))
+            is_ours = claimed is not None and claimed.transaction_hash == hashes.get(claim.key)
+            record = record_of(claimed) if claimed and is_ours else None
             proposed, finalized = (last.get((name, claim.seq)) for name in ("Proposed", "Finalized"))
             reached = {
                 "claim": hashes.get(claim.key),

@@ -1,27 +1,28 @@
-"""Proof of a receipt in its claim: root and payout list, recomputed and compared with the chain."""
+"""Proof of a receipt in its claim: its line and payout list, recomputed and compared with the chain."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from openledger_protocol.payouts import payouts_for
+from openledger_protocol.payouts import payout_list, receipts_root
+from openledger_protocol.primitives import Digest
 from openledger_protocol.settlement import ClaimRecord, Payout
 
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
-from .batcher import receipts_root
-from .records import payouts_of, record_of
-from .settler import attributed_receipts, earned_of
+from .claim_line import find_line
+from .records import payouts_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimProof:
-    """A receipt's place in its claim, and the recomputed claim beside the one on the chain."""
+    """A receipt's place in its claim, and the recomputed payout list beside the one on the chain."""
 
     record: ClaimRecord  # from the chain
     index: int
-    is_in_root: bool
+    num_receipts: int
     payouts: tuple[Payout, ...]  # computed from the claim's receipts
+    root: Digest  # of the tree of receipts, computed as well
     proposed: tuple[Payout, ...] | None  # from the chain; None: not proposed yet
+    proposed_root: Digest | None
 
 
 def find_proof(ledger: Ledger, row: ReceiptRow) -> ClaimProof | None:
@@ -30,19 +31,18 @@ def find_proof(ledger: Ledger, row: ReceiptRow) -> ClaimProof | None:
     channel = ledger.channels.find(row.receipt.channel_id)
     if claim is None or channel is None:
         return None
-    key: Mapping[str, int | str] = {"node": channel.config.node, "seq": claim.seq}
-    records = [record_of(event) for event in ledger.events.find("Claimed", key)]
-    record = next((found for found in records if found.items_hash == claim.items_hash), None)
-    if record is None:
+    line = find_line(ledger, channel.config.node, claim.seq, ledger.receipts.of_claim(claim.claim_id))
+    digests = [claimed.digest for claimed in line.receipts] if line else []
+    if line is None or row.digest not in digests:
         return None
-    rows = ledger.receipts.of_claim(claim.claim_id)
-    root = receipts_root([earned_of(each) for each in rows], node=record.node, seq=record.seq)
-    proposed = ledger.events.find("Proposed", key)
-    attributed = attributed_receipts(record, rows)
+    listed = payout_list(line.record.pots, line.receipts)
+    proposals = ledger.events.find("Proposed", {"node": channel.config.node, "seq": claim.seq})
     return ClaimProof(
-        record=record,
-        index=[each.digest for each in rows].index(row.digest),
-        is_in_root=root == record.receipts_root,
-        payouts=tuple(payouts_for(record.pots, attributed)) if record.pots else (),
-        proposed=tuple(payouts_of(proposed[-1])) if proposed else None,
+        record=line.record,
+        index=digests.index(row.digest),
+        num_receipts=len(digests),
+        payouts=listed.payouts,
+        root=receipts_root(line.receipts, listed.offsets),
+        proposed=tuple(payouts_of(proposals[-1])) if proposals else None,
+        proposed_root=Digest(str(proposals[-1].arguments["receiptsRoot"])) if proposals else None,
     )

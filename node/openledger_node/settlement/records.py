@@ -17,10 +17,8 @@ def record_of(claimed: Event) -> ClaimRecord:
         seq=fields["seq"],
         epoch=fields["epoch"],
         claimed_at_s=fields["claimedAt"],
-        items_hash=Digest(fields["itemsHash"]),
-        receipts_root=Digest(fields["receiptsRoot"]),
-        count=fields["count"],
-        skipped=fields["skipped"],
+        claimed_block=fields["claimedBlock"],
+        items_root=Digest(fields["itemsRoot"]),
         gross_wei=Wei(fields["gross"]),
         protocol_wei=Wei(fields["protocol"]),
         stakers_wei=Wei(fields["stakers"]),
@@ -30,6 +28,7 @@ def record_of(claimed: Event) -> ClaimRecord:
         ),
         pots=tuple(
             Pot(
+                start_wei=Wei(row["start"]),
                 adapter_id=AdapterId(row["adapterId"]),
                 datanet_id=DatanetId(row["datanetId"]),
                 gross_wei=Wei(row["gross"]),

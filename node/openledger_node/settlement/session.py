@@ -117,6 +117,7 @@ class NetworkSession:
         )
         self.settlement = Settler(
             ledger=ledger,
+            client=client,
             deployment=self.deployment,
             node=accounts.wallet,
             signer=accounts.signer,
@@ -128,8 +129,10 @@ class NetworkSession:
             ledger=ledger,
             client=client,
             deployment=self.deployment,
-            operator=Operator(wallet=accounts.wallet, signer=accounts.signer),
-            why_not=lambda: self.settlement.why_not,
+            operator=Operator(
+                wallet=accounts.wallet, signer=accounts.signer, sign_as_signer=ring.signer(accounts.signer)
+            ),
+            why_not=lambda: self.settlement.claimer.why_not,
         )
 
     @property
@@ -139,9 +142,14 @@ class NetworkSession:
         return next((state for health in ("halted", "down") for state in states if state.health == health), states[0])
 
     @property
+    def alerts(self) -> tuple[str, ...]:
+        """What the operator must know of transactions and claims."""
+        return (*self.outbox.alerts, *self.settlement.alerts)
+
+    @property
     def coin_price_wei(self) -> Wei:
         """The price of a whole coin of gas in wei of OPEN; 0 on a development network."""
-        return self.settlement.policy.coin_price_wei or Wei(0)
+        return self.settlement.claimer.policy.coin_price_wei or Wei(0)
 
     @property
     def is_idle(self) -> bool:

@@ -13,7 +13,7 @@ from ..constants import JSON_SCHEMA_BYTES_MAX, STOP_STRING_LENGTH_MAX, STOP_STRI
 from ..errors import MalformedError, PeerError, ProtocolError, UnknownVersionError
 from ..inference import Message, SamplingParams, check_sampling, plain_sampling
 from ..payments import ChannelConfig, Receipt, SignedVoucher, Terms, Voucher, Work
-from ..primitives import AdapterId, Digest, Nonce, RequestId, Salt, Wei
+from ..primitives import AdapterId, Digest, RequestId, Salt, Wei
 from .fields import (
     ADDRESS,
     BOOL,
@@ -77,9 +77,7 @@ class Open:
     sampling: SamplingParams
     channel_config: ChannelConfig
     voucher: SignedVoucher
-    nonce_commit: Digest
     salts: Salts
-    auditable: bool
     prefix: str  # the part of the answer that an earlier node delivered
     last_receipt: SignedReceipt | None = None  # the channel's newest one that the payer has
 
@@ -98,7 +96,7 @@ class Chunk:
     text: str
     ids: tuple[int, ...]  # generated since the last chunk, also those with text held back
     tokens: int  # generated so far
-    cumulative: Wei  # the channel's total charge if the answer ended here
+    cumulative: Wei  # the lane's total charge if the answer ended here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +110,9 @@ class ReceiptMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Countersign:
-    """The payer agrees to the receipt, and reveals its committed nonce."""
+    """The payer agrees to a receipt."""
 
     signature: bytes
-    nonce: Nonce
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +209,7 @@ def _read_sampling(value: Any) -> SamplingParams:
 
 
 def _signed_voucher() -> Field:
-    fields = {"channel_id": DIGEST, "max_claimable_wei": WEI}
+    fields = {"channel_id": DIGEST, "adapter_id": DIGEST, "max_claimable_wei": WEI}
     voucher = record(Voucher, **fields)
 
     def write(signed: SignedVoucher) -> dict[str, object]:
@@ -243,18 +240,18 @@ _WORK = record(
     prompt_commit=DIGEST,
     output_commit=DIGEST,
     retrieval_hash=DIGEST,
+    signals_hash=DIGEST,
     fingerprint=DIGEST,
 )
 _RECEIPT = record(
     Receipt,
     channel_id=DIGEST,
     seq=uint(64),
+    issued_at_s=uint(64),
     adapter_id=DIGEST,
     amount_wei=WEI,
     cumulative_wei=WEI,
     algo_id=uint(32),
-    flags=uint(32),
-    nonce_commit=DIGEST,
     shares_hash=DIGEST,
     work=_WORK,
 )
@@ -267,9 +264,7 @@ _OPEN = record(
     sampling=Field(plain_sampling, _read_sampling),
     channel_config=_CONFIG,
     voucher=_VOUCHER,
-    nonce_commit=DIGEST,
     salts=record(Salts, prompt=DIGEST, output=DIGEST, fingerprint=DIGEST),
-    auditable=BOOL,
     prefix=text(TEXT_LENGTH_MAX),
     last_receipt=optional(record(SignedReceipt, receipt=_RECEIPT, signature=SIGNATURE)),
 )
@@ -288,7 +283,7 @@ _MESSAGES: dict[str, Field] = {
     "receipt": record(
         ReceiptMessage, receipt=_RECEIPT, signature=SIGNATURE, shares=listed(_SHARE, length_max=SHARES_MAX)
     ),
-    "countersign": record(Countersign, signature=SIGNATURE, nonce=DIGEST),
+    "countersign": record(Countersign, signature=SIGNATURE),
     "error": record(ErrorMessage, code=text(ERROR_LENGTH_MAX), message=text(ERROR_LENGTH_MAX), retryable=BOOL),
     "ping": record(Ping),
 }

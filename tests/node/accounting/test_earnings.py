@@ -113,8 +113,6 @@ async def test_a_claim_that_was_refused_has_no_share_in_the_credit_of_the_next(s
         seq=world.node.deployment.next_seq(world.node.accounts.wallet),
         epoch=1_000_000,
         items_hash=ZERO_DIGEST,
-        receipts_root=ZERO_DIGEST,
-        count=0,
     )
     kept = ledger.claims.add("refused", claim, [], gross_wei=Wei(1), now_s=head.timestamp_s - 100_000)
     ledger.claims.move(kept.claim_id, "refused")

@@ -150,7 +150,7 @@ def test_the_events_of_claims_are_those_of_one_node_from_a_number_on_and_the_has
         assert [(event.name, event.block.number) for event in found] == [("Claimed", 2), ("Proposed", 4)]
 
         for number in range(3):
-            claim = EpochClaim(node=ADA, seq=number, epoch=1, items_hash=word(1), receipts_root=word(2), count=0)
+            claim = EpochClaim(node=ADA, seq=number, epoch=1, items_hash=word(1))
             ledger.claims.add(str(number), claim, [], gross_wei=Wei(1), now_s=1)
         for number in range(2):
             mine(ledger, number, ADA, 1, 1)

@@ -132,7 +132,7 @@ async def test_fifty_requests_at_once_are_all_answered_and_the_books_agree(tmp_p
                 nursery.start_soon(ask, market, number)
         served = {name: seller.amounts() for name, seller in market.sellers.items()}
         paid = market.paid()
-        spent = market.buyer.ledger.peers.paid_wei(market.buyer.requester._spending_limit._payer, since_ns=0)
+        spent = market.buyer.ledger.peers.paid_wei(market.buyer.requester._spending_limit._payer, since_s=0)
     assert [len(texts[number]) for number in range(50)] == [12] * 50
     assert sum(map(len, served.values())) == 50
     assert {name: sorted(amounts) for name, amounts in served.items() if amounts} == {

@@ -61,6 +61,8 @@ async def test_a_payer_that_pays_late_each_time_gets_the_same_answer(
         async with script(market) as stream:
             await stream.say(open_of(at_once, voucher_of(price(5, num_tokens))))
             expected, told = await stream.hear_receipt()
+            await stream.countersign(told.receipt)
+            await market.seller.wait_served(1)
         async with script(market) as stream:
             before = told.receipt.cumulative_wei
             await stream.say(open_of(late, voucher_of(before + FIRST)))

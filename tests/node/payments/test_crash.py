@@ -17,12 +17,11 @@ from support.mortal_stream import DONE, Live, open_lives
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.payments import accounts, delivery, payer, receipts
-from openledger_node.payments import payer_channels as wallet
-from openledger_node.settlement.batcher import Claimable, batch
-from openledger_node.settlement.settler import earned_of
+from openledger_node.payments import payer_lanes as wallet
+from openledger_node.settlement.batcher import ClaimableLane, batch
 from openledger_protocol.eip712 import digest_word
 from openledger_protocol.payments import receipt_digest, voucher_digest
-from openledger_protocol.primitives import Wei
+from openledger_protocol.primitives import BASE_ONLY, Wei
 from openledger_protocol.signatures import check_signer
 
 NODE_POINTS = (*accounts.FAIL_POINTS, *delivery.FAIL_POINTS, *receipts.FAIL_POINTS)
@@ -123,7 +122,7 @@ def check_payer(folder: Path, node: Ledger, payer_: Ledger, theirs: list[Receipt
     assert claimed.charged_wei == theirs[-1].receipt.cumulative_wei <= claimed.ceiling_wei <= known.ceiling_wei
     assert known.charged_wei == claimed.charged_wei
     assert {row.digest for row in ours} <= {row.digest for row in theirs}
-    vouchers = [channel.signed_voucher for channel in (known, claimed)]
+    vouchers = [channel.lane(BASE_ONLY).signed_voucher for channel in (known, claimed)]
     for voucher in vouchers:
         assert voucher is not None
         check_signer(voucher_digest(voucher.voucher, DOMAIN), voucher.signature, AUTHORIZER)
@@ -135,19 +134,21 @@ def check_payer(folder: Path, node: Ledger, payer_: Ledger, theirs: list[Receipt
 def check_claimable_once(node: Ledger, rows: list[ReceiptRow]) -> None:
     channel = node.channels.find(CHANNEL)
     assert channel is not None
-    assert channel.signed_voucher is not None
+    voucher = channel.lane(BASE_ONLY).signed_voucher
+    assert voucher is not None
     content = batch(
         [
-            Claimable(
+            ClaimableLane(
                 channel_id=CHANNEL,
+                adapter_id=BASE_ONLY,
                 config=CONFIG,
-                voucher=channel.signed_voucher,
-                deposit_wei=Wei(10**18),
+                voucher=voucher,
+                left_wei=Wei(10**18),
                 claimed_wei=Wei(0),
-                earned=tuple(earned_of(row) for row in node.receipts.unclaimed()),
+                earned=tuple(node.receipts.unclaimed()),
             )
         ]
     )
     assert content is not None
-    assert [one.digest for one in content.earned] == [row.digest for row in rows]
+    assert [row.digest for row in content.earned] == [row.digest for row in rows]
     assert content.gross_wei == sum(row.receipt.amount_wei for row in rows)

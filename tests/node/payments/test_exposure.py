@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, price, word
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, price, word
 
-from openledger_node.payments.payer_channels import PayerChannel
-from openledger_protocol.channel_tab import Tab
-from openledger_protocol.primitives import RequestId, Wei
+from openledger_node.payments.payer_lanes import PayerLane
+from openledger_protocol.lane_tab import Tab
+from openledger_protocol.primitives import BASE_ONLY, RequestId, Wei
 
 TOKENS_IN, TOKENS_MAX = 5, 40
 FIRST_WEI = price(TOKENS_IN, CHUNK_TOKENS)
@@ -40,7 +40,7 @@ class Channel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.node = Tab()
-        self.payer = PayerChannel(channel_id=CHANNEL, config=CONFIG, tab=Tab())
+        self.payer = PayerLane(channel_id=CHANNEL, adapter_id=BASE_ONLY, tab=Tab())
         self.streams: list[Stream] = []
         self.num_lost = 0
         self.receipts: list[tuple[int, int]] = []  # before, amount: in the node's order

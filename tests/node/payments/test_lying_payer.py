@@ -18,7 +18,7 @@ from openledger_node.payments.credit import Standing
 from openledger_protocol.codec import encode_frame
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import Address, ChannelId, Digest, Wei
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, ChannelId, Digest, Wei
 from openledger_protocol.wire.inference import Award, Ping
 
 SHORT = SamplingParams(max_tokens=30, seed=7, temperature=0, stop=("e", "t", "a", " "))
@@ -88,12 +88,17 @@ OPENS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a voucher of another channel": (
         {"voucher": voucher_of(FIRST, channel=ChannelId(word("channel")))},
         "voucher_refused",
-        f"the voucher is for channel {word('channel')}, not for {CHANNEL}",
+        f"on channel {word('channel')}, not for adapter {BASE_ONLY} on channel {CHANNEL}",
+    ),
+    "a voucher for another adapter": (
+        {"voucher": voucher_of(FIRST, adapter=AdapterId(word("adapter")))},
+        "voucher_refused",
+        f"the voucher is for adapter {word('adapter')} on channel {CHANNEL}, not for adapter {BASE_ONLY}",
     ),
     "a voucher over the deposit": (
         {"voucher": voucher_of(2 * FIRST + 1)},
         "voucher_refused",
-        f"the voucher allows {2 * FIRST + 1} wei but the channel is good for {2 * FIRST}: top it up",
+        f"the voucher allows {2 * FIRST + 1} wei but the channel is good for {2 * FIRST} beside its other adapters",
     ),
     "a wei less than the first chunk": (
         {"voucher": voucher_of(FIRST - 1)},
@@ -124,7 +129,7 @@ async def check_untouched(market: Market) -> None:
     assert await market.seller.serving.jobs(10) == []
     assert market.seller.serving.num_live == 0
     assert market.seller.ledger.receipts.newest(limit=10) == []
-    account = await market.seller.accounts.open(CONFIG)
+    account = await market.seller.accounts.open(CONFIG, BASE_ONLY)
     assert account.tab.running == {}
 
 
@@ -214,9 +219,10 @@ async def test_a_replayed_voucher_opens_no_stream(tmp_path: Path) -> None:
         await market.buy(purchase("honest", sampling=SHORT))
         row = market.seller.ledger.channels.find(CHANNEL)
         assert row is not None
-        assert row.signed_voucher is not None
+        voucher = row.lane(BASE_ONLY).signed_voucher
+        assert voucher is not None
         async with script(market) as stream:
-            await stream.say(open_of(purchase("stranger", prompt="x", max_tokens=1), row.signed_voucher))
+            await stream.say(open_of(purchase("stranger", prompt="x", max_tokens=1), voucher))
             error = await stream.hear_error()
         (served,) = market.seller.ledger.receipts.newest(limit=9)
     assert row.ceiling_wei > row.charged_wei

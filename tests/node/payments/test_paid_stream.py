@@ -33,7 +33,6 @@ async def test_an_answer_is_paid_to_the_token_and_countersigned(tmp_path: Path) 
     assert theirs.digest == ours.digest == bought.digest
     assert theirs.countersignature is not None
     assert recover_address(digest_word(bought.digest), theirs.countersignature) == AUTHORIZER
-    assert theirs.nonce == ours.nonce == word("r1 nonce")
 
 
 async def test_a_channel_is_charged_by_one_receipt_after_the_other(tmp_path: Path) -> None:
@@ -44,7 +43,7 @@ async def test_a_channel_is_charged_by_one_receipt_after_the_other(tmp_path: Pat
     assert [receipt.cumulative_wei for receipt in receipts] == sums
     assert charged is not None
     assert (charged.charged_wei, charged.config) == (sums[-1], CONFIG)
-    assert receipts[0].seq < receipts[1].seq < receipts[2].seq
+    assert [receipt.seq for receipt in receipts] == [1, 2, 3]
 
 
 async def test_streams_beside_each_other_share_one_channel(tmp_path: Path) -> None:
@@ -165,7 +164,6 @@ async def test_first_contact_is_served_on_credit_until_that_is_used_up(tmp_path:
         await market.buy(purchase("with a channel"))
     assert len(served) == number_served > 0
     assert sum(row.receipt.amount_wei for row in served) <= 2 * price_wei
-    assert all(row.unsecured_wei == row.receipt.amount_wei for row in served)
 
 
 async def _buy_until_refused(market: Market, why: str) -> int:

@@ -11,6 +11,7 @@ from support.market_world.requests import FIRST, network_request, purchase
 from support.market_world.terms import CHUNK_TOKENS, CONFIG
 
 from openledger_node.payments import seller
+from openledger_protocol.primitives import BASE_ONLY
 from openledger_protocol.wire.inference import Chunk
 
 OWN = network_request("hello").request
@@ -24,11 +25,11 @@ async def open_streams(market: Market, stack: AsyncExitStack, count: int) -> lis
     await streams[0].say(open_of(first, voucher_of(FIRST)))
     for _ in range(CHUNK_TOKENS):
         assert isinstance(await streams[0].hear(), Chunk)
-    account = await market.seller.accounts.open(CONFIG)
+    account = await market.seller.accounts.open(CONFIG, BASE_ONLY)
     for number, stream in enumerate(streams[1:], 1):
         wanted = purchase(f"r{number}", prompt="on...", max_tokens=CHUNK_TOKENS)
         await stream.say(open_of(wanted, voucher_of(FIRST + number)))
-        while account.num_uncovered < number:
+        while account.channel.num_uncovered < number:
             await trio.lowlevel.checkpoint()
     return streams
 
@@ -59,10 +60,10 @@ async def test_one_more_stream_that_no_voucher_covers_than_may_wait_is_refused(
         for stream in waiting:
             chunks, _ = await stream.hear_receipt()
             assert len(chunks) == CHUNK_TOKENS
-        account = await market.seller.accounts.open(CONFIG)
+        account = await market.seller.accounts.open(CONFIG, BASE_ONLY)
     assert (error.code, error.retryable) == ("payment_required", True)
     assert error.message == "2 streams of this channel wait for a voucher already: send one that covers them"
-    assert (account.num_uncovered, account.tab.running) == (0, {})
+    assert (account.channel.num_uncovered, account.tab.running) == (0, {})
 
 
 async def test_a_stream_that_is_covered_too_late_for_a_place_owes_nothing(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ async def test_a_stream_that_is_covered_too_late_for_a_place_owes_nothing(tmp_pa
         _, told = await first.hear_receipt()
         for _ in range(2):
             market.seller.serving.release()
-        account = await market.seller.accounts.open(CONFIG)
+        account = await market.seller.accounts.open(CONFIG, BASE_ONLY)
         assert account.tab.running == {}
     assert (error.code, error.message) == ("overloaded", "2 requests wait or run here already: try again soon")
     assert told.receipt.work.tokens_out == 2 * CHUNK_TOKENS

@@ -13,7 +13,7 @@ from support.market_world.market import open_market
 from support.market_world.requests import FIRST, LONG, purchase
 from support.market_world.terms import CHANNEL, CHUNK_TOKENS, CONFIG, price, sign_as, word
 
-from openledger_protocol.primitives import ChannelId, Nonce, Wei
+from openledger_protocol.primitives import BASE_ONLY, ChannelId, Wei
 from openledger_protocol.wire.inference import Chunk, Countersign, VoucherMessage
 
 DEPOSIT = deposited(2 * FIRST)
@@ -30,7 +30,7 @@ VOUCHERS: dict[str, tuple[VoucherMessage, str]] = {
     "by another key": (VoucherMessage(voucher=voucher_of(FIRST + 9, by="payer")), "signed"),
     "of another channel": (
         VoucherMessage(voucher=voucher_of(FIRST + 9, channel=ChannelId(word("other")))),
-        "the voucher is for channel",
+        "the voucher is for adapter",
     ),
     "over the deposit": (VoucherMessage(voucher=voucher_of(2 * FIRST + 1)), "but the channel is good for"),
 }
@@ -114,14 +114,14 @@ async def test_a_payer_whose_chain_is_away_for_too_long_still_owes_a_receipt(tmp
             _, told = await stream.hear_receipt()
         (row,) = market.seller.ledger.receipts.newest(limit=9)
     assert error.message.startswith("the chain is away, and this node has not seen the channel's deposit lately")
-    assert (told.receipt.amount_wei, row.unsecured_wei) == (FIRST, 0)
+    assert told.receipt.amount_wei == row.receipt.amount_wei == FIRST
 
 
 async def test_a_word_that_does_not_belong_there_ends_the_payers_say(tmp_path: Path) -> None:
     async with open_market(tmp_path, voucher_timeout_s=0.2) as market, script(market) as stream:
         await begin(stream)
         await stream.say(Chunk(text="", ids=(), tokens=0, cumulative=Wei(0)))
-        assert (await stream.hear_error()).message == "only vouchers and a countersignature follow `open`"
+        assert (await stream.hear_error()).message == "only vouchers and countersignatures follow `open`"
         await stream.raise_to(2 * FIRST)
         _, told = await stream.hear_receipt()
         assert told.receipt.amount_wei == FIRST
@@ -152,7 +152,7 @@ async def test_a_stream_whose_money_another_has_used_waits_until_that_one_pays(t
         script(market) as second,
     ):
         await begin(first, 2 * FIRST)
-        account = await market.seller.accounts.open(CONFIG)
+        account = await market.seller.accounts.open(CONFIG, BASE_ONLY)
         while account.tab.owed_wei < 2 * FIRST - price(0, 1):
             await trio.lowlevel.checkpoint()
         await second.say(open_of(other, voucher_of(2 * FIRST + 1)))
@@ -177,11 +177,7 @@ async def test_a_stream_whose_money_another_has_used_is_refused_in_the_end(tmp_p
 
 
 COUNTERSIGNS: dict[str, tuple[dict[str, Any], str]] = {
-    "another nonce": (
-        {"nonce": Nonce(word("nonce"))},
-        "the nonce is not the one that the request committed to",
-    ),
-    "another key": ({"by": "payer"}, "signed"),
+    "another key": ({"by": "payer"}, "has countersigned none of the receipts"),
 }
 
 
@@ -192,18 +188,18 @@ async def test_a_countersignature_that_is_none_is_not_kept(tmp_path: Path, lie: 
         async with script(market) as stream:
             await stream.say(open_of(LONG, voucher_of(FIRST)))
             _, told = await stream.hear_receipt()
-            await stream.countersign(told.receipt, **{"nonce": LONG.nonce, **changes})
+            await stream.countersign(told.receipt, **changes)
             error = await stream.hear_error()
         (row,) = market.seller.ledger.receipts.newest(limit=9)
     assert why in error.message
-    assert (row.countersignature, row.nonce) == (None, None)
+    assert row.countersignature is None
 
 
 async def test_a_countersignature_before_the_receipt_is_refused(tmp_path: Path) -> None:
     async with open_market(tmp_path, voucher_timeout_s=0.2) as market, script(market) as stream:
         await begin(stream)
-        await stream.say(Countersign(signature=sign_as("authorizer")(bytes(32)), nonce=LONG.nonce))
-        assert (await stream.hear_error()).message == "there is no receipt to countersign yet"
+        await stream.say(Countersign(signature=sign_as("authorizer")(bytes(32))))
+        assert "has countersigned none of the receipts" in (await stream.hear_error()).message
 
 
 async def test_a_second_countersignature_changes_nothing(tmp_path: Path) -> None:
@@ -211,10 +207,10 @@ async def test_a_second_countersignature_changes_nothing(tmp_path: Path) -> None
         async with script(market) as stream:
             await stream.say(open_of(LONG, voucher_of(FIRST)))
             _, told = await stream.hear_receipt()
-            await stream.countersign(told.receipt, LONG.nonce)
+            await stream.countersign(told.receipt)
             await market.seller.wait_served(1)
         (row,) = market.seller.ledger.receipts.newest(limit=9)
-        market.seller.ledger.receipts.countersign(row.digest, bytes(65), Nonce(word("second")))
+        market.seller.ledger.receipts.countersign(row.digest, bytes(65))
         (after,) = market.seller.ledger.receipts.newest(limit=9)
-    assert row.nonce == LONG.nonce
+    assert row.countersignature
     assert after == row

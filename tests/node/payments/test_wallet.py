@@ -10,10 +10,10 @@ from support.market_world.terms import AUTHORIZER, CHANNEL, CONFIG, DOMAIN, NOW_
 
 from openledger_node.ledger.ledger import Ledger, open_ledger
 from openledger_node.ledger.receipts import ReceiptRow
-from openledger_node.payments.payer_channels import LOST_NS, PayerChannel, PayerChannels
-from openledger_protocol.channel_tab import Tab
+from openledger_node.payments.payer_lanes import LOST_NS, PayerLane, PayerLanes
+from openledger_protocol.lane_tab import Tab
 from openledger_protocol.payments import voucher_digest
-from openledger_protocol.primitives import RequestId, Wei
+from openledger_protocol.primitives import BASE_ONLY, RequestId, Wei
 from openledger_protocol.signatures import check_signer
 
 A, B, C = (RequestId(word(name)) for name in "abc")
@@ -25,26 +25,26 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def wallet_of(ledger: Ledger) -> PayerChannels:
-    return PayerChannels(ledger=ledger, domain=DOMAIN, sign=sign_as("authorizer"), now_ns=Clock())
+def wallet_of(ledger: Ledger) -> PayerLanes:
+    return PayerLanes(ledger=ledger, domain=DOMAIN, sign=sign_as("authorizer"), now_ns=Clock())
 
 
-def channel_of(**amounts: int) -> PayerChannel:
-    return PayerChannel(
-        channel_id=CHANNEL, config=CONFIG, tab=Tab(**{name: Wei(wei) for name, wei in amounts.items()})
+def channel_of(**amounts: int) -> PayerLane:
+    return PayerLane(
+        channel_id=CHANNEL, adapter_id=BASE_ONLY, tab=Tab(**{name: Wei(wei) for name, wei in amounts.items()})
     )
 
 
 async def test_each_voucher_is_higher_than_all_before_and_kept_before_it_is_handed_out(ledger: Ledger) -> None:
     wallet = wallet_of(ledger)
-    channel = await wallet.open(CONFIG)
+    channel = await wallet.open(CONFIG, BASE_ONLY)
     last = 0
     for price in (100, 100, 50, 200):
         channel.tab.run_up(A, Wei(price))
         signed = await wallet.raise_ceiling(channel)
         row = ledger.channels.find(CHANNEL)
         assert row is not None
-        assert row.signed_voucher == signed
+        assert row.lane(BASE_ONLY).signed_voucher == signed
         assert signed.voucher.max_claimable_wei >= max(price, last + 1)
         check_signer(voucher_digest(signed.voucher, DOMAIN), signed.signature, AUTHORIZER)
         last = signed.voucher.max_claimable_wei
@@ -52,7 +52,7 @@ async def test_each_voucher_is_higher_than_all_before_and_kept_before_it_is_hand
 
 async def test_vouchers_that_are_asked_for_at_once_are_all_told_apart(ledger: Ledger) -> None:
     wallet = wallet_of(ledger)
-    channel = await wallet.open(CONFIG)
+    channel = await wallet.open(CONFIG, BASE_ONLY)
     ceilings: list[int] = []
 
     async def pay(name: RequestId) -> None:
@@ -68,10 +68,10 @@ async def test_vouchers_that_are_asked_for_at_once_are_all_told_apart(ledger: Le
 
 async def test_after_a_restart_all_that_vouchers_allow_may_be_owed(ledger: Ledger) -> None:
     wallet = wallet_of(ledger)
-    channel = await wallet.open(CONFIG)
+    channel = await wallet.open(CONFIG, BASE_ONLY)
     channel.tab.run_up(A, Wei(100))
     await wallet.raise_ceiling(channel)
-    again = await wallet_of(ledger).open(CONFIG)
+    again = await wallet_of(ledger).open(CONFIG, BASE_ONLY)
     assert (again.tab.ceiling_wei, again.tab.lost_wei, again.tab.owed_wei) == (100, 100, 0)
     again.tab.run_up(B, Wei(30))
     assert (await wallet.raise_ceiling(again)).voucher.max_claimable_wei == 130
@@ -138,7 +138,7 @@ def test_a_receipt_waits_for_those_before_it_as_long_as_they_may_come(
 async def test_two_receipts_are_never_taken_at_once(ledger: Ledger) -> None:
     """Both may say that they follow the same one: only the first that is checked and kept is right."""
     wallet = wallet_of(ledger)
-    channel = await wallet.open(CONFIG)
+    channel = await wallet.open(CONFIG, BASE_ONLY)
     channel.tab.running.update({A: Wei(10), B: Wei(10)})
     num_taking = most = 0
 

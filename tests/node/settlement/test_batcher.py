@@ -1,13 +1,14 @@
 """What goes into a claim, for any receipts: whole ones, in order, once each, and never more than is covered."""
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby
 
 from hypothesis import given
 from hypothesis import strategies as st
 from support.signed import CONFIG, NODE, PAYMENTS, WORK, account, digest
 
-from openledger_node.settlement.batcher import Claimable, ClaimBatch, ClaimLimits, Earned, batch, epoch_claim
+from openledger_node.ledger.receipts import ReceiptRow
+from openledger_node.settlement.batcher import ClaimableLane, ClaimBatch, ClaimLimits, batch, epoch_claim
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.claims import check_claim
 from openledger_protocol.eip712 import hex_digest
@@ -22,6 +23,7 @@ SHARES = {
     AdapterId(digest("c")): (),
 }
 ADAPTERS = list(SHARES)
+Lane = tuple[AdapterId, ChannelId]
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class Spent:
 
     receipts: tuple[tuple[AdapterId, int], ...]
     num_claimed: int  # of the receipts, by claims before this one
-    ceiling_wei: int
-    deposit_wei: int
+    ceiling_wei: int  # of each lane
+    left_wei: int  # of the deposit
     gap_at: int | None  # a receipt that is not signed yet
     ready_at_s: int | None
+    is_countersigned: bool = True
 
 
 spent = st.builds(
@@ -41,9 +44,10 @@ spent = st.builds(
     receipts=st.lists(st.tuples(st.sampled_from(ADAPTERS), st.integers(0, 9)), max_size=6).map(tuple),
     num_claimed=st.integers(0, 3),
     ceiling_wei=st.integers(0, 50),
-    deposit_wei=st.integers(0, 50),
+    left_wei=st.integers(0, 50),
     gap_at=st.none() | st.integers(0, 5),
     ready_at_s=st.none() | st.integers(1, 99),
+    is_countersigned=st.booleans(),
 )
 limits = st.builds(
     ClaimLimits,
@@ -58,101 +62,119 @@ def config_of(number: int) -> ChannelConfig:
     return replace(CONFIG, salt=Salt("0x" + number.to_bytes(32, "big").hex()))
 
 
-def receipt_of(channel: ChannelId, seq: int, adapter: AdapterId, amount: int, cumulative: int) -> Earned:
+def receipt_of(channel: ChannelId, seq: int, adapter: AdapterId, amount: int, cumulative: int) -> ReceiptRow:
     receipt = Receipt(
         channel_id=channel,
         seq=seq,
+        issued_at_s=1,
         adapter_id=adapter,
         amount_wei=Wei(amount),
         cumulative_wei=Wei(cumulative),
         algo_id=1,
-        flags=1,
-        nonce_commit=digest("9"),
         shares_hash=shares_hash(SHARES[adapter]),
         work=WORK,
     )
-    digest_ = hex_digest(receipt_digest(receipt, PAYMENTS))
-    return Earned(digest=digest_, receipt=receipt, shares=SHARES[adapter], nonce=None)
-
-
-def claimable(number: int, drawn: Spent) -> Claimable:
-    config = config_of(number)
-    channel = channel_id(config, PAYMENTS)
-    charged, earned = 0, []
-    for seq, (adapter, amount) in enumerate(drawn.receipts):
-        charged += amount
-        earned.append(receipt_of(channel, 1 + seq * 10 + number, adapter, amount, charged))
-    claimed = sum(amount for _, amount in drawn.receipts[: drawn.num_claimed])
-    kept = [one for place, one in enumerate(earned) if place >= drawn.num_claimed and place != drawn.gap_at]
-    voucher = Voucher(channel_id=channel, max_claimable_wei=Wei(drawn.ceiling_wei))
-    return Claimable(
-        channel_id=channel,
-        config=config,
-        voucher=SignedVoucher(voucher=voucher, signature=bytes(65)),
-        deposit_wei=Wei(drawn.deposit_wei),
-        claimed_wei=Wei(claimed),
-        earned=tuple(kept),
-        ready_at_s=drawn.ready_at_s,
+    return ReceiptRow(
+        digest=hex_digest(receipt_digest(receipt, PAYMENTS)),
+        receipt=receipt,
+        shares=SHARES[adapter],
+        countersignature=b"c",
     )
 
 
-channels = st.lists(spent, max_size=6).map(lambda drawn: [claimable(n, one) for n, one in enumerate(drawn)])
+def claimable(number: int, drawn: Spent) -> list[ClaimableLane]:
+    """The lanes of one channel."""
+    config = config_of(number)
+    channel = channel_id(config, PAYMENTS)
+    charged: dict[AdapterId, int] = {}
+    claimed: dict[AdapterId, int] = {}
+    earned: dict[AdapterId, list[ReceiptRow]] = {}
+    for seq, (adapter, amount) in enumerate(drawn.receipts):
+        charged[adapter] = charged.get(adapter, 0) + amount
+        row = receipt_of(channel, 1 + seq, adapter, amount, charged[adapter])
+        if seq < drawn.num_claimed:
+            claimed[adapter] = charged[adapter]
+        elif seq != drawn.gap_at:
+            kept = row if drawn.is_countersigned else replace(row, countersignature=None)
+            earned.setdefault(adapter, []).append(kept)
+    return [
+        ClaimableLane(
+            channel_id=channel,
+            adapter_id=adapter,
+            config=config,
+            voucher=SignedVoucher(
+                voucher=Voucher(channel_id=channel, adapter_id=adapter, max_claimable_wei=Wei(drawn.ceiling_wei)),
+                signature=bytes(65),
+            ),
+            left_wei=Wei(drawn.left_wei),
+            claimed_wei=Wei(claimed.get(adapter, 0)),
+            earned=tuple(rows),
+            ready_at_s=drawn.ready_at_s,
+        )
+        for adapter, rows in earned.items()
+    ]
+
+
+channels = st.lists(spent, max_size=6).map(
+    lambda drawn: [lane for number, one in enumerate(drawn) for lane in claimable(number, one)]
+)
+
+
+def lane_of(row: ReceiptRow) -> Lane:
+    return row.receipt.adapter_id, row.receipt.channel_id
 
 
 @given(channels, limits)
-def test_each_item_holds_whole_receipts_that_follow_on_what_is_claimed(
-    found: list[Claimable], most: ClaimLimits
+def test_each_item_holds_whole_receipts_that_follow_on_what_its_lane_was_claimed_of(
+    found: list[ClaimableLane], most: ClaimLimits
 ) -> None:
     content = batch(found, most)
     if content is None:
         return
-    known = {channel.channel_id: channel for channel in found}
-    for item in content.items:
-        channel = known[channel_id(item.config, PAYMENTS)]
-        mine = [one.receipt for one in content.earned if one.receipt.channel_id == channel.channel_id]
-        assert [one.digest for one in channel.earned[: len(mine)]] == [
-            one.digest for one in content.earned if one.receipt.channel_id == channel.channel_id
+    known = {(lane.adapter_id, lane.channel_id): lane for lane in found}
+    groups = [(key, list(rows)) for key, rows in groupby(content.earned, lane_of)]
+    assert len(groups) == len(content.items)
+    for item, (key, rows) in zip(content.items, groups, strict=True):
+        lane = known[key]
+        assert (content.adapters[item.adapter], channel_id(item.config, PAYMENTS)) == key
+        assert tuple(rows) == lane.earned[: len(rows)]
+        charged = int(lane.claimed_wei)
+        for row in rows:
+            charged += row.receipt.amount_wei
+            assert row.receipt.cumulative_wei == charged
+        assert (item.from_wei, item.to_wei) == (lane.claimed_wei, charged)
+        assert item.from_wei < item.to_wei <= item.max_claimable_wei
+    for lane in found:
+        taken = [
+            item.amount_wei for item, (key, _) in zip(content.items, groups, strict=True) if key[1] == lane.channel_id
         ]
-        charged = int(channel.claimed_wei)
-        for receipt in mine:
-            charged += receipt.amount_wei
-            assert receipt.cumulative_wei == charged
-        assert (item.from_wei, item.to_wei) == (channel.claimed_wei, charged)
-        assert item.from_wei < item.to_wei <= min(item.max_claimable_wei, channel.deposit_wei)
-        assert sum(part.amount_wei for part in item.parts) == item.to_wei - item.from_wei
-        for part in item.parts:
-            adapter = content.adapters[part.adapter]
-            assert part.amount_wei == sum(one.amount_wei for one in mine if one.adapter_id == adapter) > 0
-        assert [part.adapter for part in item.parts] == sorted({part.adapter for part in item.parts})
+        assert sum(taken) <= lane.left_wei
 
 
 @given(channels, limits)
 def test_a_claim_stays_within_its_bounds_and_has_a_form_that_the_contract_takes(
-    found: list[Claimable], most: ClaimLimits
+    found: list[ClaimableLane], most: ClaimLimits
 ) -> None:
     content = batch(found, most)
     if content is None:
         return
-    pots = {(one.receipt.adapter_id, share.datanet_id) for one in content.earned for share in one.shares}
-    payouts = {
-        (one.receipt.adapter_id, share.datanet_id, share.account) for one in content.earned for share in one.shares
-    }
+    shares = [(row.receipt.adapter_id, share, row) for row in content.earned for share in row.shares]
+    payouts = {(adapter, share.datanet_id, share.account) for adapter, share, _ in shares}
+    nobodys = {(adapter, share.datanet_id) for adapter, share, row in shares if row.countersignature is None}
     assert 0 < len(content.items) <= most.items_max
     assert len(content.adapters) <= most.adapters_max
-    assert len(pots) <= most.pots_max
-    assert len(payouts) <= most.payouts_max
-    assert set(content.adapters) == {one.receipt.adapter_id for one in content.earned}
+    assert len({(adapter, share.datanet_id) for adapter, share, _ in shares}) <= most.pots_max
+    assert len(payouts) + len(nobodys) <= most.payouts_max
+    assert set(content.adapters) == {row.receipt.adapter_id for row in content.earned}
     assert list(content.adapters) == sorted(set(content.adapters))
-    order = [(one.receipt.channel_id, one.receipt.seq) for one in content.earned]
-    assert all(left < right for left, right in pairwise(order))
-    claim = epoch_claim(content, node=NODE, seq=0, epoch=7)
-    check_claim(claim, content.adapters, content.items)
-    assert claim.count == len(content.earned)
+    check_claim(
+        epoch_claim(content, node=NODE, seq=0, epoch=7, domain=PAYMENTS), content.adapters, content.items, PAYMENTS
+    )
 
 
 @given(channels, limits)
 def test_claims_after_each_other_take_every_receipt_that_is_covered_once(
-    found: list[Claimable], most: ClaimLimits
+    found: list[ClaimableLane], most: ClaimLimits
 ) -> None:
     taken: list[str] = []
     content: ClaimBatch | None
@@ -161,68 +183,82 @@ def test_claims_after_each_other_take_every_receipt_that_is_covered_once(
         content = batch(left, most)
         if content is None:
             break
-        taken += [one.digest for one in content.earned]
-        left = [after(channel, content) for channel in left]
+        taken += [row.digest for row in content.earned]
+        left = after(left, content)
     assert content is None
     assert len(set(taken)) == len(taken)
-    for (
-        channel
-    ) in left:  # what is left can't be claimed: not covered, behind a gap, worth nothing, or too much at once
-        roomy = batch([channel])
-        assert roomy is None or not fits(channel, most)
+    for lane in left:  # what is left can't be claimed: not covered, behind a gap, worth nothing, or too much at once
+        roomy = batch([lane])
+        assert roomy is None or not fits(lane, most)
 
 
-def after(channel: Claimable, content: ClaimBatch) -> Claimable:
-    """The channel once a claim is on the chain."""
-    claimed = {channel_id(item.config, PAYMENTS): item.to_wei for item in content.items}
-    digests = {one.digest for one in content.earned}
-    return replace(
-        channel,
-        claimed_wei=claimed.get(channel.channel_id, channel.claimed_wei),
-        earned=tuple(one for one in channel.earned if one.digest not in digests),
-    )
+def after(lanes: list[ClaimableLane], content: ClaimBatch) -> list[ClaimableLane]:
+    """The lanes once a claim is on the chain."""
+    claimed: dict[Lane, Wei] = {}
+    spent_wei: dict[ChannelId, int] = {}
+    for item in content.items:
+        key = channel_id(item.config, PAYMENTS)
+        claimed[content.adapters[item.adapter], key] = item.to_wei
+        spent_wei[key] = spent_wei.get(key, 0) + item.amount_wei
+    digests = {row.digest for row in content.earned}
+    return [
+        replace(
+            lane,
+            claimed_wei=claimed.get((lane.adapter_id, lane.channel_id), lane.claimed_wei),
+            left_wei=Wei(lane.left_wei - spent_wei.get(lane.channel_id, 0)),
+            earned=tuple(row for row in lane.earned if row.digest not in digests),
+        )
+        for lane in lanes
+    ]
 
 
-def fits(channel: Claimable, most: ClaimLimits) -> bool:
-    """Whether its receipts up to the first that is worth something fit one claim."""
-    first = next(place for place, one in enumerate(channel.earned) if one.receipt.amount_wei)
-    needed = channel.earned[: first + 1]
-    pots = {(one.receipt.adapter_id, share.datanet_id) for one in needed for share in one.shares}
-    payouts = {(one.receipt.adapter_id, share.datanet_id, share.account) for one in needed for share in one.shares}
+def fits(lane: ClaimableLane, most: ClaimLimits) -> bool:
+    """True if its receipts up to the first that is worth something fit one claim."""
+    first = next(place for place, row in enumerate(lane.earned) if row.receipt.amount_wei)
+    needed = [(share, row) for row in lane.earned[: first + 1] for share in row.shares]
+    payouts = {(share.datanet_id, share.account) for share, _ in needed}
+    nobodys = {share.datanet_id for share, row in needed if row.countersignature is None}
     return (
-        len({one.receipt.adapter_id for one in needed}) <= most.adapters_max
-        and len(pots) <= most.pots_max
-        and len(payouts) <= most.payouts_max
+        len({share.datanet_id for share, _ in needed}) <= most.pots_max
+        and len(payouts) + len(nobodys) <= most.payouts_max
     )
 
 
 def test_a_payer_that_withdraws_comes_first_whatever_its_channel_is_called() -> None:
     calm, soon, sooner = (
-        claimable(number, Spent(((BASE_ONLY, 5),), 0, 50, 50, None, ready_at_s))
+        claimable(number, Spent(((BASE_ONLY, 5),), 0, 50, 50, None, ready_at_s))[0]
         for number, ready_at_s in enumerate([None, 20, 10])
     )
     content = batch([calm, soon, sooner], ClaimLimits(items_max=2))
     assert content is not None
-    assert {one.receipt.channel_id for one in content.earned} == {soon.channel_id, sooner.channel_id}
+    assert {row.receipt.channel_id for row in content.earned} == {soon.channel_id, sooner.channel_id}
     assert content.deadline_s == 10
 
 
 def test_a_withdrawal_from_a_channel_that_has_nothing_to_claim_hurries_nobody() -> None:
     calm = claimable(0, Spent(((BASE_ONLY, 5),), 0, 50, 50, None, None))
     empty = claimable(1, Spent(((BASE_ONLY, 5),), 0, 50, 4, None, 10))
-    content = batch([calm, empty])
+    content = batch([*calm, *empty])
     assert content is not None
     assert (len(content.items), content.deadline_s) == (1, None)
+
+
+def test_the_lanes_of_a_channel_are_claimed_up_to_what_is_left_of_its_deposit() -> None:
+    lanes = claimable(0, Spent(tuple((adapter, 5) for adapter in ADAPTERS), 0, 50, 12, None, None))
+    content = batch(lanes)
+    assert content is not None
+    assert [item.amount_wei for item in content.items] == [5, 5]
 
 
 def test_no_claim_needs_more_gas_than_a_transaction_may_use() -> None:
     most = ClaimLimits(gas_max=1_000_000)
     drawn = Spent(
-        tuple((adapter, 1) for adapter in ADAPTERS), 0, ceiling_wei=9, deposit_wei=9, gap_at=None, ready_at_s=None
+        tuple((adapter, 1) for adapter in ADAPTERS), 0, ceiling_wei=9, left_wei=9, gap_at=None, ready_at_s=None
     )
-    waiting = [claimable(number, drawn) for number in range(80)]
+    waiting = [lane for number in range(20) for lane in claimable(number, drawn)]
     sizes = []
     while content := batch(waiting, most):
         sizes.append(len(content.items))
-        waiting = [after(channel, content) for channel in waiting]
-    assert sizes == [28, 28, 24]
+        waiting = after(waiting, content)
+    assert sum(sizes) == 80
+    assert max(sizes) < 1_000_000 // 26_000

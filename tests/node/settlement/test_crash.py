@@ -15,8 +15,10 @@ from support.chain_world.world import OPEN, World, open_world
 from support.depth import depth
 from support.lives import DONE, Live
 
+from openledger_node.settlement import claimer
 from openledger_node.settlement import settler as service
 from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
+from openledger_node.settlement.claim_line import find_line
 from openledger_node.settlement.records import record_of
 from openledger_node.settlement.settler import FAIL_POINTS
 from openledger_protocol.attribution import Share
@@ -144,11 +146,12 @@ def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene
 
 
 def test_each_point_that_is_passed_is_one_that_is_tried() -> None:
-    source = inspect.getsource(service)
-    named = set(re.findall(r"\"((?:claim|propose|finalize):[a-z-]+)\"", source))
-    made = {f"{kind}:{when}" for kind in ("propose", "finalize") for when in re.findall(r"{point}:([a-z]+)", source)}
+    source = inspect.getsource(service) + inspect.getsource(claimer)
+    kinds = ("propose", "draw", "finalize")
+    named = set(re.findall(r"\"((?:claim|propose|draw|finalize):[a-z-]+)\"", source))
+    made = {f"{kind}:{when}" for kind in kinds for when in re.findall(r"{point}:([a-z]+)", source)}
     assert named | made == set(FAIL_POINTS)
-    assert set(re.findall(r"_intend\(claim, \"([a-z]+)", source)) == {"propose", "finalize"}
+    assert set(re.findall(r"_intend\(claim, \"([a-z]+)", source)) == set(kinds)
 
 
 # ---- what must hold whenever all claims are over
@@ -172,7 +175,9 @@ def check_books(scene: Scene, lost: object = ()) -> None:
     assert {claim.state for claim in claims} <= {"final", "refused"}
     records = [record_of(event) for event in node.ledger.events.find("Claimed")]
     assert [record.seq for record in records] == list(range(len(records)))
-    assert sorted(claim.items_hash for claim in final) == sorted(record.items_hash for record in records)
+    for claim in final:
+        rows = node.ledger.receipts.of_claim(claim.claim_id)
+        assert find_line(node.ledger, node.accounts.wallet, claim.seq, rows) is not None
     assert len(node.ledger.events.find("Finalized")) == len(final)
     assert all(not event.arguments["late"] for event in node.ledger.events.find("Finalized"))
     rows = node.ledger.receipts.newest(limit=999)

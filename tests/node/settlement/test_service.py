@@ -37,6 +37,7 @@ def desk_of(world: World, policy: SettlementPolicy) -> Settler:
     node = world.node
     return Settler(
         ledger=node.ledger,
+        client=node.client,
         deployment=node.deployment,
         node=node.accounts.wallet,
         signer=node.accounts.signer,
@@ -50,7 +51,8 @@ def test_a_claim_of_the_base_alone_proposes_an_empty_list(world: World) -> None:
     world.run(lambda: states(world) == ["final"])
     (proposed,) = world.node.ledger.events.find("Proposed")
     assert payouts_of(proposed) == []
-    assert (proposed.arguments["attributionRoot"], proposed.arguments["leafCount"]) == (ZERO_DIGEST, 0)
+    assert proposed.arguments["receiptsRoot"] != ZERO_DIGEST, "receipts of the base stand on the claim's line, too"
+    assert world.node.ledger.events.find("Drawn") == []
 
 
 def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim(
@@ -90,8 +92,9 @@ def test_a_node_below_the_minimum_stake_says_so_and_claims_once_it_has_bonded(wo
     for _ in range(3):
         world.settle()
     assert states(world) == []
-    assert node.settlement.why_not == ("99 OPEN are bonded, claims need 100 OPEN: `openledger-node stake add`")
-    assert node.treasury.rewards().why_not_claimed == node.settlement.why_not
+    why_not = "99 OPEN are bonded, claims need 100 OPEN: `openledger-node stake add`"
+    assert node.settlement.claimer.why_not == why_not
+    assert node.treasury.rewards().why_not_claimed == node.settlement.claimer.why_not
 
 
 def test_nothing_is_claimed_at_a_loss(world: World) -> None:
@@ -100,8 +103,8 @@ def test_nothing_is_claimed_at_a_loss(world: World) -> None:
     dear = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=Wei(OPEN)))
     dear.step(world.chain.client.head())
     assert states(world) == []
-    assert dear.why_not is not None
-    assert dear.why_not.startswith("1000 wei are earned, and claiming them costs about ")
+    assert dear.claimer.why_not is not None
+    assert dear.claimer.why_not.startswith("1000 wei are earned, and claiming them costs about ")
     free = desk_of(world, SettlementPolicy(interval_s=1, coin_price_wei=None))
     free.step(world.chain.client.head())
     assert states(world) == ["sent"]
@@ -114,7 +117,7 @@ def test_claims_come_an_interval_after_each_other_but_for_a_payer_that_withdraws
     world.earn(calm, OPEN)
     world.settle()
     assert len(states(world)) == 1
-    assert "the next claim is due" in (world.node.settlement.why_not or "")
+    assert "the next claim is due" in (world.node.settlement.claimer.why_not or "")
     world.earn(leaving, OPEN)
     close = CloseChannel(channel_id=leaving, config=world.configs[leaving], amount_wei=Wei(10 * OPEN))
     world.act(close, by=world.payer)
@@ -132,7 +135,7 @@ def test_an_operator_in_a_hurry_need_not_wait_for_the_interval(world: World) -> 
     world.earn(channel, OPEN)
     world.run(lambda: states(world) == ["claimed"])
     world.earn(channel, OPEN)
-    world.node.settlement.hurry()
+    world.node.settlement.claimer.hurry()
     world.settle()
     assert states(world)[0] == "sent"
 
@@ -144,7 +147,7 @@ def test_receipts_beyond_voucher_and_deposit_wait(world: World) -> None:
     world.run(lambda: states(world) == ["final"])
     (left,) = world.node.ledger.receipts.unclaimed()
     assert left.receipt.cumulative_wei == 3 * OPEN
-    assert world.node.settlement.why_not is None
+    assert world.node.settlement.claimer.why_not is None
     assert world.node.treasury.rewards().unclaimed_wei == OPEN
 
 
@@ -197,7 +200,7 @@ def finalize_ahead(world: World) -> None:
         kind="finalize",
         summary="",
         sender=stranger.accounts.wallet,
-        call=stranger.deployment.finalize(record_of(claimed), payouts_of(proposed)),
+        call=stranger.deployment.finalize(record_of(claimed), payouts_of(proposed), []),
     )
     stranger.ledger.outbox.add(intent)
     stranger.outbox.step()
@@ -209,7 +212,7 @@ def test_strangers_that_finalize_first_stop_no_later_claim(world: World) -> None
     channel = world.open_channel()
     for number in range(1, 5):
         world.earn(channel, OPEN)
-        world.node.settlement.hurry()
+        world.node.settlement.claimer.hurry()
         world.run(lambda: states(world)[:1] == ["proposed"])
         if number < 4:
             finalize_ahead(world)

@@ -15,9 +15,8 @@ from openledger_protocol.claims import (
     SkipCode,
     compute_claim,
     skip_codes,
-    skipped_mask,
 )
-from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain
+from openledger_protocol.eip712 import Domain, payments_domain, rewards_domain, staking_domain
 from openledger_protocol.epoch import Params, epoch_at
 from openledger_protocol.events import Event
 from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
@@ -32,7 +31,17 @@ from openledger_protocol.primitives import (
     Salt,
     Wei,
 )
-from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Part, Payout, items_hash
+from openledger_protocol.settlement import (
+    ClaimRecord,
+    EpochClaim,
+    Item,
+    Payout,
+    ReceiptOpening,
+    items_hash,
+    opening_tuple,
+    signer_consent_digest,
+    span_of,
+)
 from openledger_protocol.signatures import address_of, sign_digest
 
 from ..signed import AUTHORIZER, AUTHORIZER_KEY, NODE, NODE_KEY, PAYER, PAYER_KEY, SIGNER, SIGNER_KEY, account, digest
@@ -133,28 +142,50 @@ class ContractWorld:
         """The channel's id on this network."""
         return channel_id(config, self.payments)
 
-    def channel(self, config: ChannelConfig) -> ChannelBalance:
+    def channel(self, config: ChannelConfig, adapters: Sequence[AdapterId] = ADAPTERS) -> ChannelBalance:
         """A channel's deposit and claims on the chain."""
-        row = self.chain.read("PaymentChannels", "channelOf", self.id_of(config))
-        return ChannelBalance(deposit_wei=Wei(row["deposit"]), claimed_wei=Wei(row["claimed"]))
+        key = self.id_of(config)
+        row = self.chain.read("PaymentChannels", "channelOf", key)
+        return ChannelBalance(
+            deposit_wei=Wei(row["deposit"]),
+            claimed_wei=Wei(row["claimed"]),
+            lanes={each: Wei(self.chain.read("PaymentChannels", "laneClaimed", key, each)) for each in adapters},
+        )
 
-    def voucher(self, config: ChannelConfig, max_claimable_wei: int, *, key: bytes = AUTHORIZER_KEY) -> SignedVoucher:
-        """A voucher for a channel."""
-        voucher = Voucher(channel_id=self.id_of(config), max_claimable_wei=Wei(max_claimable_wei))
+    def voucher(
+        self,
+        config: ChannelConfig,
+        max_claimable_wei: int,
+        *,
+        adapter_id: AdapterId = BASE_ONLY,
+        key: bytes = AUTHORIZER_KEY,
+    ) -> SignedVoucher:
+        """A voucher for a lane of a channel."""
+        voucher = Voucher(
+            channel_id=self.id_of(config), adapter_id=adapter_id, max_claimable_wei=Wei(max_claimable_wei)
+        )
         return SignedVoucher(voucher=voucher, signature=sign_digest(key, voucher_digest(voucher, self.payments)))
 
     # ---- claims
 
-    def item(self, amounts: Sequence[int], *, start: int = 0, config: ChannelConfig | None = None) -> Item:
-        """A sound item, of a new channel if none is given; `amounts` are its parts by adapter."""
-        config, end = config or self.open(), start + sum(amounts)
+    def item(
+        self,
+        amount: int,
+        *,
+        adapter: int = 0,
+        start: int = 0,
+        config: ChannelConfig | None = None,
+        adapters: Sequence[AdapterId] = ADAPTERS,
+    ) -> Item:
+        """A sound item for an adapter of the claim, of a new channel if none is given."""
+        config, end = config or self.open(), start + amount
         return Item(
             config=config,
+            adapter=adapter,
             max_claimable_wei=Wei(end),
-            signature=self.voucher(config, end).signature,
             from_wei=Wei(start),
             to_wei=Wei(end),
-            parts=tuple(Part(adapter=i, amount_wei=Wei(amount)) for i, amount in enumerate(amounts) if amount),
+            signature=self.voucher(config, end, adapter_id=adapters[adapter]).signature,
         )
 
     def claim_of(self, items: Sequence[Item], adapters: Sequence[AdapterId] = ADAPTERS) -> EpochClaim:
@@ -163,42 +194,50 @@ class ContractWorld:
             node=NODE,
             seq=self.chain.read("PaymentChannels", "nextSeq", NODE),
             epoch=epoch_at(self.now_s + 1, DEVELOPMENT_WINDOWS),
-            items_hash=items_hash(adapters, items),
-            receipts_root=digest("e"),
-            count=len(items),
+            items_hash=items_hash(span_of(item, adapters, self.payments) for item in items),
         )
 
     def claim(
         self, items: Sequence[Item], adapters: Sequence[AdapterId] = ADAPTERS
     ) -> tuple[ClaimRecord, list[SkipCode | None], TransactionReceipt]:
         """Send the node's next claim, and return our own record of it, our codes, and the transaction."""
-        balances = {self.id_of(item.config): self.channel(item.config) for item in items}
-        codes = skip_codes(NODE, items, len(adapters), balances, self.payments)
+        balances = {self.id_of(item.config): self.channel(item.config, adapters) for item in items}
+        codes = skip_codes(NODE, adapters, items, balances, self.payments)
         claim = self.claim_of(items, adapters)
         receipt = self.must("PaymentChannels", "claim", claim, adapters, items, b"", key=SIGNER_KEY)
         record = compute_claim(
             claim,
             adapters,
             items,
-            skipped=skipped_mask(codes),
+            domain=self.payments,
+            codes=codes,
             claimed_at_s=self.now_s,
+            claimed_block=self.chain.client.head().number,
             params=self.params,
             registry=self.registry,
             datanets=self.datanets,
         )
         return record, codes, receipt
 
-    def propose(self, record: ClaimRecord, payouts: Sequence[Payout], *, leaves: int = 0, root: str = "") -> None:
-        """Propose a claim's payouts, with any root where none is given."""
-        count = leaves or len(payouts)
-        root = root or (digest("9") if count else ZERO_DIGEST)
-        self.must("AttributionRewards", "propose", record, root, count, payouts, b"", key=SIGNER_KEY)
+    def propose(self, record: ClaimRecord, payouts: Sequence[Payout], *, root: Digest = ZERO_DIGEST) -> None:
+        """Propose a claim's payouts."""
+        self.must("AttributionRewards", "propose", record, root, payouts, key=SIGNER_KEY)
 
-    def finalize(self, record: ClaimRecord, payouts: Sequence[Payout], **proposed: Any) -> TransactionReceipt:
-        """Propose a claim's payouts, and finalize them once they may be."""
-        self.propose(record, payouts, **proposed)
+    def draw(self, record: ClaimRecord) -> Digest:
+        """Wait for the end of the review period, have points drawn, and return the seed."""
         self.wait(DEVELOPMENT_WINDOWS.window_s)
-        return self.must("AttributionRewards", "finalize", record, payouts, key=STRANGER_KEY)
+        self.must("AttributionRewards", "draw", record.node, record.seq, key=SIGNER_KEY)
+        self.wait(1)
+        seed = self.chain.client.head().hash
+        self.wait(1)
+        return seed
+
+    def finalize(
+        self, record: ClaimRecord, payouts: Sequence[Payout], openings: Sequence[ReceiptOpening] = ()
+    ) -> TransactionReceipt:
+        """Finalize a claim whose points were drawn, or that needs none."""
+        shown = [opening_tuple(opening) for opening in openings]
+        return self.must("AttributionRewards", "finalize", record, payouts, shown, key=STRANGER_KEY)
 
 
 Kind = TypeVar("Kind", bound=ContractWorld)
@@ -214,7 +253,9 @@ def open_contract_world(kind: type[Kind] = ContractWorld) -> Kind:  # type: igno
     for key in (SIGNER_KEY, STRANGER_KEY):
         world.chain.fund(address_of(key))
     world.must("NodeStaking", "bond", DEVELOPMENT_PARAMS.min_stake_wei, key=NODE_KEY)
-    world.must("NodeStaking", "setSigner", SIGNER, key=NODE_KEY)
+    staking = staking_domain(world.chain.client.chain_id(), world.chain.contracts["NodeStaking"])
+    consent = sign_digest(SIGNER_KEY, signer_consent_digest(NODE, 2**63, staking))
+    world.must("NodeStaking", "setSigner", SIGNER, 2**63, consent, key=NODE_KEY)
     world.must("NodeStaking", "setPayout", PAYOUT, key=NODE_KEY)
     _register(world)
     return world

@@ -7,12 +7,13 @@ from typing import Any
 from openledger_node.chain.client import ChainClient, SendRefusedError
 from openledger_node.chain.clients.evm import open_client as open_evm_client
 from openledger_node.chain.clients.simulated import SEED, open_client
-from openledger_node.chain.contracts import load_contract
+from openledger_node.chain.contracts import explain_revert, load_contract
 from openledger_node.chain.dev.constants import BANK, BANK_KEY
 from openledger_node.chain.dev.deploy import deploy_network
 from openledger_node.chain.encoding import UnsignedTransaction, encode_signed, signing_digest
 from openledger_node.network_file import Network, Token, network_id_for_development
 from openledger_protocol.chain import ContractCall, TransactionReceipt
+from openledger_protocol.errors import RevertedError
 from openledger_protocol.events import Event
 from openledger_protocol.primitives import Address, Digest, Wei
 from openledger_protocol.signatures import address_of, sign_digest
@@ -56,6 +57,15 @@ class DeployedChain:
         receipt = self.client.receipt(digest)
         assert receipt is not None
         return receipt
+
+    def error_of(self, contract: str, function: str, *arguments: object, key: bytes = BANK_KEY) -> str:
+        """Try a call without sending it, and return the name of the contract's error; empty if it would succeed."""
+        data = load_contract(contract).encode(function, *arguments)
+        try:
+            self.client.call(ContractCall(to=self.contracts[contract], data=data), sender=address_of(key))
+        except RevertedError as error:
+            return explain_revert(error).name
+        return ""
 
     def fund(self, account: Address, *, coin_wei: int = 10**18, open_wei: int = 0) -> None:
         """Give an account coins and OPEN."""

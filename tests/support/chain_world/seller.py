@@ -21,6 +21,7 @@ from openledger_node.network.guest import GUEST, Guest
 from openledger_node.network.selling import SellerStack, open_seller
 from openledger_node.p2p.transport import PeerId
 from openledger_node.p2p.transports.memory import MemoryNetwork, MemoryTransport
+from openledger_node.payments.kept_texts import open_texts
 from openledger_node.payments.payer import Bought
 from openledger_node.serving.idle_count import IdleCount
 from openledger_node.serving.service import Serving
@@ -94,7 +95,7 @@ class Seller:
 
 
 @asynccontextmanager
-async def start_seller(root: Path, world: World, *, auditable: bool = True) -> AsyncIterator[Seller]:
+async def start_seller(root: Path, world: World) -> AsyncIterator[Seller]:
     """Start the node's engine, and sell its answers over a memory transport."""
     home = Home(root)
     tokenizer = ByteTokenizer()
@@ -120,19 +121,20 @@ async def start_seller(root: Path, world: World, *, auditable: bool = True) -> A
                 tokenizer=tokenizer,
                 profile=engine.profile,
                 registry=registry,
-                seal=lambda content: content,
                 config=Config(),
                 nursery=nursery,
             )
-            questions = open_queries(
-                home, world.node, registry=registry, tokenizer=lambda: tokenizer, unseal=lambda content: content
-            )
+            questions = open_queries(home, world.node, registry=registry, tokenizer=lambda: tokenizer)
+            guest_file = home.guest_ledger(world.node.network.network)
+            guest_file.parent.mkdir(parents=True)
+            guest_file.symlink_to(root / "payer.db")
+            texts = open_texts(guest_file.parent, world.payer.ledger, setting_s=1e6, is_development=True)
             guest = Guest(
                 world.payer,
                 seller=stack,
                 serving=serving,
                 tokenizer=tokenizer,
-                auditable=auditable,
+                texts=texts,
                 generation=lambda: world.node.ledger.generations.current.generation,
                 pause=lambda _: world.wait(1),
             )

@@ -20,17 +20,9 @@ from openledger_protocol.constants import PPM
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.eip712 import digest_word, hex_digest
 from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
-from openledger_protocol.primitives import (
-    BASE_ONLY,
-    ZERO_DIGEST,
-    AdapterId,
-    ChannelId,
-    DatanetId,
-    Digest,
-    RequestId,
-    Wei,
-)
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.registry import RegistryEntry
+from openledger_protocol.signatures import sign_digest
 
 from ..contributors import TREASURY
 from ..signed import AUTHORIZER_KEY, NODE_KEY, PAYER_KEY, SIGNER_KEY, WORK, digest
@@ -111,25 +103,26 @@ class World(ContractWorld):
         *,
         adapter_id: AdapterId = BASE_ONLY,
         shares: tuple[Share, ...] = (),
+        is_countersigned: bool = True,
     ) -> ReceiptRow:
-        """A receipt as serving makes one: covered by a voucher, committed, signed."""
+        """A receipt as serving makes one: covered by a voucher, committed, signed and countersigned."""
         self.num_receipts += 1
         request_id = RequestId("0x" + self.num_receipts.to_bytes(32, "big").hex())
         ledger = self.node.ledger
         row = ledger.channels.find(channel)
         assert row is not None
-        ledger.channels.raise_ceiling(self.voucher(self.configs[channel], row.charged_wei + amount_wei))
+        ceiling = row.lane(adapter_id).charged_wei + amount_wei
+        ledger.channels.raise_ceiling(self.voucher(self.configs[channel], ceiling, adapter_id=adapter_id))
 
         def build(seq: int, cumulative_wei: Wei) -> Receipt:
             return Receipt(
                 channel_id=channel,
                 seq=seq,
+                issued_at_s=self.num_receipts,
                 adapter_id=adapter_id,
                 amount_wei=Wei(amount_wei),
                 cumulative_wei=cumulative_wei,
                 algo_id=1,
-                flags=1,
-                nonce_commit=ZERO_DIGEST,
                 shares_hash=shares_hash(shares),
                 work=replace(WORK, request_id=request_id),
             )
@@ -138,12 +131,14 @@ class World(ContractWorld):
             build=build,
             digest=lambda receipt: hex_digest(receipt_digest(receipt, self.payments)),
             channel_id=channel,
+            adapter_id=adapter_id,
             amount_wei=Wei(amount_wei),
             shares=shares,
-            secured_wei=Wei(10**30),
         )
-        kept = ledger.receipts.commit(draft, now_ns=self.num_receipts)
+        kept = ledger.receipts.commit(draft)
         ledger.receipts.sign(kept.digest, self.node.ring.sign(self.node.accounts.signer, digest_word(kept.digest)))
+        if is_countersigned:
+            ledger.receipts.countersign(kept.digest, sign_digest(AUTHORIZER_KEY, digest_word(kept.digest)))
         return kept
 
 

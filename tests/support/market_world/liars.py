@@ -13,8 +13,8 @@ from openledger_node.p2p.streams import MessageStream
 from openledger_node.p2p.transport import PeerId
 from openledger_node.payments.payer import Bought, Purchase
 from openledger_protocol.codec import DATA_FRAME_BYTES_MAX
-from openledger_protocol.payments import Receipt, SignedVoucher, Voucher, nonce_commit, receipt_digest, voucher_digest
-from openledger_protocol.primitives import ChannelId, Nonce, Wei
+from openledger_protocol.payments import Receipt, SignedVoucher, Voucher, receipt_digest, voucher_digest
+from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
 from openledger_protocol.wire.inference import (
     Chunk,
     Countersign,
@@ -107,8 +107,10 @@ def messages_of(stream: trio.abc.Stream) -> MessageStream:
 # ---- a payer that follows a script
 
 
-def voucher_of(ceiling_wei: int, *, by: str = "authorizer", channel: ChannelId = CHANNEL) -> SignedVoucher:
-    voucher = Voucher(channel_id=channel, max_claimable_wei=Wei(ceiling_wei))
+def voucher_of(
+    ceiling_wei: int, *, by: str = "authorizer", channel: ChannelId = CHANNEL, adapter: AdapterId = BASE_ONLY
+) -> SignedVoucher:
+    voucher = Voucher(channel_id=channel, adapter_id=adapter, max_claimable_wei=Wei(ceiling_wei))
     return SignedVoucher(voucher=voucher, signature=sign_as(by)(voucher_digest(voucher, DOMAIN)))
 
 
@@ -122,9 +124,7 @@ def open_of(wanted: Purchase, voucher: SignedVoucher, **changes: Any) -> Open:
         sampling=wanted.sampling,
         channel_config=wanted.channel_config,
         voucher=voucher,
-        nonce_commit=nonce_commit(wanted.nonce),
         salts=wanted.salts,
-        auditable=wanted.auditable,
         prefix="",
     )
     return replace(opened, **changes)
@@ -161,8 +161,8 @@ class Script:
     async def raise_to(self, ceiling_wei: int) -> None:
         await self.say(VoucherMessage(voucher=voucher_of(ceiling_wei)))
 
-    async def countersign(self, told: Receipt, nonce: Nonce, *, by: str = "authorizer") -> None:
-        await self.say(Countersign(signature=sign_as(by)(receipt_digest(told, DOMAIN)), nonce=nonce))
+    async def countersign(self, told: Receipt, *, by: str = "authorizer") -> None:
+        await self.say(Countersign(signature=sign_as(by)(receipt_digest(told, DOMAIN))))
 
 
 @asynccontextmanager

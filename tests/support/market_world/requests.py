@@ -5,7 +5,7 @@ from dataclasses import replace
 from openledger_node.market.request import NetworkRequest
 from openledger_node.payments.payer import Purchase
 from openledger_protocol.inference import InferenceRequest, SamplingParams
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Digest, Nonce, RequestId, Salt, Wei
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Digest, RequestId, Salt, Wei
 from openledger_protocol.wire.inference import Award, Salts
 
 from .terms import BASE, CHUNK_TOKENS, CONFIG, PROFILE, SIGNER, TERMS, price, word
@@ -33,7 +33,7 @@ def network_request(
 
 
 def purchase(name: str = "r1", *, prompt: str = "hello", max_tokens: int = 30, **changes: object) -> Purchase:
-    """A purchase from the seller `node`; its id and nonce follow from `name`."""
+    """A purchase from the seller `node`; its id follows from `name`."""
     wanted = Purchase(
         request_id=RequestId(word(name)),
         award=Award(base=BASE, terms=TERMS, tokens_max=max_tokens),
@@ -47,8 +47,6 @@ def purchase(name: str = "r1", *, prompt: str = "hello", max_tokens: int = 30, *
         channel_config=CONFIG,
         signer=SIGNER,
         salts=Salts(prompt=Salt(word("p")), output=Salt(word("o")), fingerprint=Salt(word("f"))),
-        nonce=Nonce(word(name + " nonce")),
-        auditable=True,
         chunk_tokens=CHUNK_TOKENS,
         cost_max_wei=Wei(10**18),
     )

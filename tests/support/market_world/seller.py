@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS
 from openledger_node.engine.engine import Engine
 from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
@@ -40,7 +41,6 @@ from .terms import (
     NOW_S,
     PROFILE,
     TERMS,
-    WINDOWS,
     Clock,
     key_of,
     now_s,
@@ -129,7 +129,6 @@ def open_seller(
     voucher_timeout_s: float = 5.0,
     open_engine: Callable[[Path], Engine | LocalEngine] = lambda _: LocalEngine(),
     sign: Callable[[bytes], bytes] | None = None,
-    seal: Callable[[bytes], bytes] = lambda content: content,
     fail_point: Callable[[str], None] = lambda _: None,
 ) -> Seller:
     """Compose a node that sells; the caller runs its engine and its transport."""
@@ -163,7 +162,6 @@ def open_seller(
         same=ReceiptTerms(algo_id=1, profile_hash=PROFILE),
         attribute=lambda _: (),
         sign=sign or sign_as(f"{name} signer"),
-        seal=seal,
         now_ns=now_ns,
         fail_point=fail_point,
     )
@@ -188,7 +186,7 @@ def open_seller(
         seller_terms=SellerTerms(
             node=state.wallet,
             terms=terms,
-            windows=WINDOWS,
+            windows=DEVELOPMENT_WINDOWS,
             chunk_tokens=CHUNK_TOKENS,
             voucher_timeout_s=voucher_timeout_s,
         ),

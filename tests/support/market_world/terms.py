@@ -10,7 +10,6 @@ import trio
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.p2p.transport import PeerId
 from openledger_protocol.eip712 import payments_domain
-from openledger_protocol.epoch import Windows
 from openledger_protocol.generation import SALT_HALF_BYTES, channel_salt
 from openledger_protocol.payments import ChannelConfig, Terms, channel_id, price_wei
 from openledger_protocol.peers import peer_id_from_public_key, public_key_of
@@ -24,17 +23,6 @@ PROFILE = Digest("0x" + "ab" * 32)
 DOMAIN = payments_domain(1337, Address("0x" + "11" * 20))
 TERMS = Terms(price_in_wei=Wei(1_000_000), price_out_wei=Wei(4_000_000))
 CHUNK_TOKENS = 8
-WINDOWS = Windows(
-    epoch_s=30,
-    propose_s=30,
-    window_s=10,
-    response_s=10,
-    pause_max_s=30,
-    unbonding_s=90,
-    withdraw_delay_min_s=10,
-    withdraw_delay_max_s=3600,
-    withdraw_period_s=600,
-)
 NOW_S = 1_800_000_000
 NOW_NS = NOW_S * 10**9
 

@@ -25,11 +25,14 @@ FINALITY_DEPTH: Final = 2
 
 DEVELOPMENT_WINDOWS: Final = Windows(
     epoch_s=30,
-    propose_s=30,
+    propose_s=60,
     window_s=10,
-    response_s=10,
+    redraw_blocks=16,
+    contest_s=30,
+    judge_s=60,
     pause_max_s=30,
-    unbonding_s=90,
+    pause_gap_s=60,
+    unbonding_s=120,
     withdraw_delay_min_s=10,
     withdraw_delay_max_s=3600,
     withdraw_period_s=7 * 86_400,
@@ -40,11 +43,14 @@ DEVELOPMENT_PARAMS: Final = Params(
     protocol_ppm=50_000,
     stakers_ppm=50_000,
     data_ppm=200_000,
-    algo_id=1,
     min_stake_wei=Wei(100 * 10**18),
     min_deposit_wei=Wei(10**16),
     adapter_bond_wei=Wei(10 * 10**18),
+    draws=4,
+    algo_id=1,
     credit_tokens_max=32,
+    least_context=2_048,
+    guide_price_wei=Wei(10**15),
 )
 DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
 """The whole supply of OPEN, which the bank has at first."""

@@ -23,15 +23,21 @@ CREATION_GAS: Final = 7_000_000
 """Enough for the largest contract: 24,576 bytes at 200 gas each, and its creation code as call data."""
 
 WIRING_GAS: Final = 200_000
+NO_DISPUTES: Final = Address("0x000000000000000000000000000000000000dEaD")
+"""The role that may slash a stake, as long as there is no contract for disputes: an account without a key."""
+
 POLL_S: Final = 0.2
 WAIT_S: Final = 120.0
 
 BOUNDS: Final[Mapping[str, int]] = {
     "protocolPpmMax": 100_000,
     "stakersPpmMax": 100_000,
+    "dataPpmMin": 100_000,
     "dataPpmMax": 300_000,
-    "royaltyPpmMax": 300_000,
+    "royaltyPpmMax": 200_000,
     "creditTokensMax": 4_096,
+    "leastContextMax": 1_048_576,
+    "guidePriceMax": 10**21,
     "minStakeMin": 10**18,
     "minStakeMax": 10**24,
     "minDepositMin": 10**12,
@@ -39,7 +45,8 @@ BOUNDS: Final[Mapping[str, int]] = {
     "adapterBondMin": 0,
     "adapterBondMax": 10**23,
 }
-"""Bounds on governance: after all shares, at least 20 % is left for the node."""
+"""Bounds on governance. After all shares the node keeps at least half of what the data can get, which is the fee of a
+draw that lapses."""
 
 
 def deploy_network(
@@ -50,14 +57,15 @@ def deploy_network(
     params: Params = DEVELOPMENT_PARAMS,
     supply_wei: Wei = DEVELOPMENT_SUPPLY_WEI,
     governor: Address | None = None,
+    guardian: Address | None = None,
     treasury: Address | None = None,
     pause: Callable[[], object] = lambda: time.sleep(POLL_S),
     wait_s: float = WAIT_S,
 ) -> tuple[dict[str, Address], int]:
     """Create the contracts, wire the two that only AttributionRewards may call, and wait until everything is mined.
 
-    Returns their addresses, and the first block that holds one. The deployer gets all OPEN. It is also governor and
-    treasury if these are not given. `pause` waits between two looks at the chain.
+    Returns their addresses, and the first block that holds one. The deployer gets all OPEN. It is also governor,
+    guardian and treasury if these are not given. `pause` waits between two looks at the chain.
 
     Raises:
         ChainError: the deployer has no coins, a transaction fails, or not everything is mined within `wait_s`.
@@ -77,9 +85,11 @@ def deploy_network(
     datanets = create("DatanetRegistry")
     models = create("ModelRegistry", token, rules, datanets)
     channels = create("PaymentChannels", token, rules, staking, models, datanets)
-    rewards = create("AttributionRewards", token, rules, channels, staking, datanets, treasury or deployer)
-    for name in ("NodeStaking", "PaymentChannels"):
-        wiring = load_contract(name).encode("wire", rewards)
+    rewards = create(
+        "AttributionRewards", token, rules, channels, staking, datanets, guardian or deployer, treasury or deployer
+    )
+    for name, roles in (("NodeStaking", (rewards, NO_DISPUTES)), ("PaymentChannels", (rewards,))):
+        wiring = load_contract(name).encode("wire", *roles)
         sender.send(ContractCall(to=addresses[name], data=wiring), WIRING_GAS)
     return addresses, min(sender.wait(pause, wait_s))
 

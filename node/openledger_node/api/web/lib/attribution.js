@@ -104,9 +104,8 @@ function drawPanel(held, act) {
 function nobody(teaching) {
   if (!teaching.people.length) return note("", "A base answer pays no Datanet: no adapter, and so nobody’s data, had a part in it.");
   if (teaching.people.every((each) => each.pays === "treasury")) {
-    return note("warn", teaching.state === "not_auditable"
-      ? `Its payer lets nobody audit it. The Datanet part, ${openAmount(teaching.part_wei)} OPEN, goes to the Datanet’s treasury.`
-      : `No row speaks for this answer: no evidence. The Datanet part, ${openAmount(teaching.part_wei)} OPEN, goes to the Datanet’s treasury, never to everybody alike.`);
+    return note("warn",
+      `No row speaks for this answer: no evidence. The Datanet part, ${openAmount(teaching.part_wei)} OPEN, goes to the Datanet’s treasury, never to everybody alike.`);
   }
   return null;
 }

@@ -6,7 +6,7 @@ import { ranked } from "./attribution.js";
 import { button, panel, person } from "./parts.js";
 import { table } from "./table.js";
 
-const NAMES = { deposit: "Deposit", voucher: "Voucher", receipt: "Receipt", claim: "Claim", "payout list": "Payout list", window: "Window", withdrawal: "Withdrawal" };
+const NAMES = { deposit: "Deposit", voucher: "Voucher", receipt: "Receipt", claim: "Claim", "payout list": "Payout list", draw: "Draw", withdrawal: "Withdrawal" };
 const PAYEES = { node: "Node", "adapter owner": "Adapter owner", "Datanet contributors": "Contributors", "Datanet owners": "Datanet owners", stakers: "Stakers", protocol: "Protocol" };
 const STATES = { done: "done", now: "now", next: "next" };
 
@@ -29,7 +29,7 @@ export function drawWay({ found, receipts, asPaid }, { pick, toggle }) {
 function drawStep(step, found, shown) {
   const scaled = { receipt: shown.amount_wei, withdrawal: shown.parts.find((part) => part.to === "node").amount_wei }[step.step] ?? step.amount_wei;
   const isPlain = scaled !== null && scaled === step.amount_wei && shown.amount_wei !== found.amount_wei;
-  const left = step.step === "window" && step.state === "now" && step.at ? Date.parse(step.at) / 1000 - found.chain_time_s : null;
+  const left = step.step === "draw" && step.state === "now" && step.at ? Date.parse(step.at) / 1000 - found.chain_time_s : null;
   const where = step.hash ? [step.is_on_chain ? "tx " : "", id(step.hash)] : step.is_on_chain ? null : "off chain";
   return h("li", { dataset: { state: step.state } }, h("b", {}, NAMES[step.step], h("span", { class: "unseen" }, `, ${STATES[step.state]}`)),
     h("b", {}, left !== null ? (left > 0 ? `${span(left)} left` : "over, due") : scaled === null ? "" : [amount(scaled), isPlain && " as paid"]),

@@ -193,7 +193,7 @@ function chartTable(points) {
 // ---- 4 earnings
 
 // What no claim holds is everybody's, whenever it was earned; the node's own part is known once a claim is on the chain.
-const ROWS = [["Pending, gross", "before the others’ parts; all there is now", "pending_wei"], ["Settled", "your part, on chain, in window or ready", "settled_wei"], ["Claimed", "your part, credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
+const ROWS = [["Pending, gross", "before the others’ parts; all there is now", "pending_wei"], ["Settled", "your part, on chain, before or in the draw", "settled_wei"], ["Claimed", "your part, credited for good", "claimed_wei"], ["Gas", "", "gas_open_wei"]];
 
 function drawEarnings({ by, noMoney, network, address }) {
   if (noMoney && network === "local") {

@@ -64,7 +64,7 @@ export function mount(root, params) {
   }
 
   // The way stands still while nothing but the clock has moved.
-  const ticking = (found) => found.steps.some((step) => step.step === "window" && step.state === "now") ? found : { ...found, chain_time_s: 0 };
+  const ticking = (found) => found.steps.some((step) => step.step === "draw" && step.state === "now") ? found : { ...found, chain_time_s: 0 };
   const pick = (digest) => { held.receipt = digest; setParams({ receipt: digest }); look(); };
   const toggle = () => { held.asPaid = !held.asPaid; draw(); };
   const again = () => look();

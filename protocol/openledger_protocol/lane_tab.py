@@ -1,6 +1,6 @@
-"""The running tab of one channel: settled by receipts, and growing with live streams.
+"""The running tab of one lane: settled by receipts, and growing with live streams.
 
-Both sides of a channel keep one: the node to compute what the next chunk needs, the payer to know what it may owe.
+Both sides keep one: the node to compute what the next chunk needs, the payer to know what it may owe.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from .primitives import ZERO_WEI, RequestId, Wei
 
 @dataclass(slots=True, kw_only=True)
 class Tab:
-    """One channel's running tab. Every amount except `running` is cumulative over the channel's life."""
+    """One lane's running tab. Every amount except `running` is cumulative over the lane's life."""
 
     charged_wei: Wei = ZERO_WEI  # charged by receipts
     ceiling_wei: Wei = ZERO_WEI  # the highest voucher
@@ -48,7 +48,7 @@ class Tab:
         return True
 
     def settle(self, request_id: RequestId, amount_wei: Wei) -> Wei:
-        """End a stream by a receipt; return the channel's new cumulative charge."""
+        """End a stream by a receipt; return the lane's new cumulative charge."""
         self.running.pop(request_id, None)
         self.charged_wei = Wei(self.charged_wei + amount_wei)
         return self.charged_wei

@@ -1,0 +1,230 @@
+"""The payer's lanes: vouchers that only grow, each stored before it is sent, and receipts taken in order."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import trio
+
+from openledger_protocol.eip712 import Domain
+from openledger_protocol.errors import OldChannelError, ReceiptRefusedError
+from openledger_protocol.lane_tab import Tab
+from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, channel_id, voucher_digest
+from openledger_protocol.primitives import AdapterId, ChannelId, Digest, RequestId, Wei
+from openledger_protocol.wire.inference import SignedReceipt
+
+from ..ledger.ledger import Ledger
+from ..ledger.receipts import ReceiptRow
+
+FAIL_POINTS: Final = ("voucher:signed", "voucher:stored", "payer:receipt-stored")
+"""Points at which a crash test may kill the payer, in order."""
+
+Agreement = tuple[RequestId, object]
+"""A request, and what is agreed on it, as JSON."""
+
+LOST_NS: Final = 600 * 10**9
+"""A node makes the receipt of a broken stream within minutes, or never."""
+
+
+@dataclass(slots=True, kw_only=True)
+class PayerLane:
+    """What one of this node's channels pays for one adapter, while the node runs."""
+
+    channel_id: ChannelId
+    adapter_id: AdapterId
+    tab: Tab
+    seq_last: int = 0  # of its newest receipt; 0 before the first
+    num_opened: int = 0  # streams opened so far
+    lost_ns: int = 0  # time of the last lost stream
+    waiting: dict[RequestId, Wei] = field(default_factory=dict)  # streams that wait for earlier receipts
+    changed: trio.Event = field(default_factory=trio.Event)  # replaced at each end of a stream
+    signing: trio.Lock = field(default_factory=trio.Lock)
+    settling: trio.Lock = field(default_factory=trio.Lock)  # receipts are checked one by one
+
+    def notify(self) -> None:
+        """Wake the tasks that wait for the end of a stream."""
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()
+
+    def lose(self, request_id: RequestId, now_ns: int) -> None:
+        """End a stream whose receipt did not come: its node may have charged what nobody else was promised.
+
+        The loss is everything that vouchers allow beyond that, the same as after a restart, because chunks may be in
+        transit that we never saw.
+        """
+        if request_id in self.tab.running:
+            self.tab.lose(request_id)
+            self.tab.lost_wei = Wei(max(self.tab.lost_wei, self.tab.ceiling_wei - self.tab.owed_wei))
+            self.lost_ns = now_ns
+            self.notify()
+
+    def drop(self, request_id: RequestId) -> None:
+        """End a stream that the node refused before delivering anything: by its own word nothing is owed."""
+        self.tab.drop(request_id)
+        self.notify()
+
+    def forget_lost(self, now_ns: int) -> None:
+        """Write off lost streams after a while: a node that charges for them later must prove it by receipts."""
+        if now_ns - self.lost_ns > LOST_NS:
+            self.tab.lost_wei = Wei(0)
+
+    def has_turn(self, request_id: RequestId, before_wei: Wei) -> bool:
+        """True if no receipt that may still come can explain what was charged before this one."""
+        beside = (other for other in self.tab.running if other != request_id)
+        return self.tab.charged_wei >= before_wei or all(
+            self.waiting.get(other, Wei(0)) > before_wei for other in beside
+        )
+
+
+class PayerLanes:
+    """Lanes by channel and adapter, opened at first use."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        domain: Domain,
+        sign: Callable[[bytes], bytes],
+        now_ns: Callable[[], int],
+        fail_point: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._ledger = ledger
+        self._domain = domain
+        self._sign = sign
+        self._now_ns = now_ns
+        self._fail_point = fail_point
+        self._lanes: dict[tuple[ChannelId, AdapterId], PayerLane] = {}
+        self._last: dict[ChannelId, SignedReceipt | None] = {}  # the newest receipt of each channel
+
+    async def open(self, config: ChannelConfig, adapter_id: AdapterId) -> PayerLane:
+        """The lane of a channel and an adapter, with everything that was ever signed on it.
+
+        Raises:
+            OldChannelError: this ledger was restored, and may have forgotten vouchers of the channel.
+        """
+        key = channel_id(config, self._domain), adapter_id
+        if key not in self._lanes:
+            found, last = await trio.to_thread.run_sync(self._read, config, *key)
+            self._lanes.setdefault(key, found)
+            self._last.setdefault(key[0], last)
+        return self._lanes[key]
+
+    def last_receipt(self, channel_id: ChannelId) -> SignedReceipt | None:
+        """The newest receipt of an open channel, which its node must know; None before the first."""
+        return self._last[channel_id]
+
+    async def countersignature(self, digest: Digest) -> bytes | None:
+        """The stored countersignature of a receipt; None if there is none."""
+        rows = await trio.to_thread.run_sync(self._ledger.receipts.find, digest)
+        return rows[0].countersignature if rows else None
+
+    async def agreed(self, request_id: RequestId) -> dict[str, Any] | None:
+        """What was agreed on a purchase whose receipt has not come; None for any other."""
+        return await trio.to_thread.run_sync(self._ledger.purchases.find, request_id)
+
+    async def give_up(self, request_id: RequestId) -> None:
+        """Expect no receipt of a purchase that its node refused."""
+        await trio.to_thread.run_sync(self._ledger.purchases.remove, request_id)
+
+    async def raise_ceiling(self, lane: PayerLane, agreed: Agreement | None = None) -> SignedVoucher:
+        """Sign a voucher for everything that is owed or may be owed, and for at least 1 wei more than the last one.
+
+        A seller opens no stream for a voucher that was seen before, so each voucher must differ from all others. The
+        first voucher of a purchase is stored with what is agreed on it.
+        """
+        async with lane.signing:
+            tab = lane.tab
+            ceiling = Wei(max(tab.owed_wei + tab.lost_wei, tab.ceiling_wei + 1))
+            voucher = Voucher(channel_id=lane.channel_id, adapter_id=lane.adapter_id, max_claimable_wei=ceiling)
+            signed = SignedVoucher(voucher=voucher, signature=self._sign(voucher_digest(voucher, self._domain)))
+            self._fail_point("voucher:signed")
+            await trio.to_thread.run_sync(self._store, signed, agreed)
+            tab.ceiling_wei = ceiling
+            self._fail_point("voucher:stored")
+            return signed
+
+    async def keep(self, lane: PayerLane, row: ReceiptRow) -> None:
+        """Store a correct receipt, before its countersignature is sent."""
+        await trio.to_thread.run_sync(self._keep, row)
+        self._fail_point("payer:receipt-stored")
+        receipt = row.receipt
+        if receipt.cumulative_wei > lane.tab.charged_wei:
+            lane.seq_last = receipt.seq
+            lane.tab.settle(receipt.work.request_id, receipt.amount_wei)
+        else:  # it charges nothing, or what a later receipt has already shown to be charged
+            lane.tab.drop(receipt.work.request_id)
+        if (last := self._last[lane.channel_id]) is None or receipt.seq > last.receipt.seq:
+            self._last[lane.channel_id] = _signed(row)
+        lane.forget_lost(self._now_ns())
+        lane.notify()
+
+    def lose(self, lane: PayerLane, request_id: RequestId) -> None:
+        """End a stream whose receipt did not come; no effect if it did."""
+        lane.lose(request_id, self._now_ns())
+
+    async def in_turn(
+        self,
+        lane: PayerLane,
+        request_id: RequestId,
+        before_wei: Wei,
+        take: Callable[[], Awaitable[ReceiptRow]],
+        *,
+        timeout_s: float,
+    ) -> ReceiptRow:
+        """Take a receipt once the earlier ones are taken, as far as parallel streams may still bring them.
+
+        Receipts are taken one at a time, so two that claim the same predecessor are never both countersigned.
+        """
+        lane.waiting[request_id] = before_wei
+        lane.notify()
+        try:
+            with trio.move_on_after(timeout_s):
+                while not lane.has_turn(request_id, before_wei):
+                    await lane.changed.wait()
+            async with lane.settling:
+                return await take()
+        finally:
+            del lane.waiting[request_id]
+
+    def _store(self, signed: SignedVoucher, agreed: Agreement | None) -> None:
+        with self._ledger.transaction():
+            if agreed:
+                self._ledger.purchases.add(*agreed, now_ns=self._now_ns())
+            self._ledger.channels.raise_ceiling(signed)
+
+    def _keep(self, row: ReceiptRow) -> None:
+        receipt = row.receipt
+        if self._ledger.receipts.has_seq(receipt.channel_id, receipt.seq):
+            raise ReceiptRefusedError(f"another receipt of the channel has seq {receipt.seq}")
+        with self._ledger.transaction():
+            self._ledger.receipts.insert(row)
+            self._ledger.purchases.remove(receipt.work.request_id)
+
+    def _read(
+        self, config: ChannelConfig, channel_id: ChannelId, adapter_id: AdapterId
+    ) -> tuple[PayerLane, SignedReceipt | None]:
+        """A lane, and its channel's newest receipt."""
+        channel = self._ledger.channels.ensure(channel_id, config, now_ns=self._now_ns())
+        if channel.is_retired:
+            raise OldChannelError(f"channel {channel_id} is of an earlier ledger of this payer: open another one")
+        lane = channel.lane(adapter_id)
+        last_of_lane = self._ledger.receipts.last_of_lane(channel_id, adapter_id)
+        last = self._ledger.receipts.last_of_channel(channel_id)
+        found = PayerLane(
+            channel_id=channel_id,
+            adapter_id=adapter_id,
+            # Streams that ran when the node stopped may have been charged up to the last voucher.
+            tab=Tab(
+                charged_wei=lane.charged_wei,
+                ceiling_wei=lane.ceiling_wei,
+                lost_wei=Wei(lane.ceiling_wei - lane.charged_wei),
+            ),
+            seq_last=last_of_lane.receipt.seq if last_of_lane else 0,
+            lost_ns=self._now_ns(),
+        )
+        return found, _signed(last) if last else None
+
+
+def _signed(row: ReceiptRow) -> SignedReceipt:
+    assert row.signature is not None, "a payer keeps only receipts that are signed"
+    return SignedReceipt(receipt=row.receipt, signature=row.signature)

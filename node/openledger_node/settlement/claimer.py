@@ -1,0 +1,198 @@
+"""The next claim: which receipts are due, whether it is worth its gas, and its transaction in the outbox."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Final
+
+from openledger_protocol.chain import Block
+from openledger_protocol.epoch import Windows, epoch_at
+from openledger_protocol.primitives import AdapterId, Address, Wei
+from openledger_protocol.settlement import EpochClaim
+from openledger_protocol.transactions import Intent
+
+from ..chain.contracts import open_text
+from ..chain.deployment import Deployment
+from ..ledger.claims import Claim
+from ..ledger.ledger import Ledger
+from .batcher import ClaimableLane, ClaimBatch, batch, epoch_claim
+from .claim_line import lane_of
+
+FAIL_POINTS: Final = ("claim:planned", "claim:stored", "claim:taken-back")
+"""Points where crash tests kill the node, in order: before and after each write."""
+
+COIN_WEI: Final = 10**18
+CLAIM_GAS: Final = 450_000
+CLAIM_ITEM_GAS: Final = 30_000
+"""Gas that a claim, its payout list, its draw and its finalisation use at least, plus that of each item."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementPolicy:
+    """The interval of claims, and the price by which a claim must be worth its gas."""
+
+    interval_s: int  # of chain time between claims
+    coin_price_wei: Wei | None  # of OPEN for one coin of gas; None: gas costs nothing here
+
+    def in_coin(self, amount_wei: Wei) -> Wei:
+        """Convert OPEN into the chain's own coin, by the operator's price."""
+        return Wei(amount_wei * COIN_WEI // self.coin_price_wei) if self.coin_price_wei else amount_wei
+
+
+class Claimer:
+    """Puts unclaimed receipts into claims."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        deployment: Deployment,
+        node: Address,
+        signer: Address,
+        windows: Windows,
+        policy: SettlementPolicy,
+        fail_point: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._ledger = ledger
+        self._deployment = deployment
+        self._node = node
+        self._signer = signer
+        self._windows = windows
+        self.policy = policy
+        self._fail_point = fail_point
+        self.why_not: str | None = None  # why no receipts are claimed, for the operator
+        self._is_hurried = False
+
+    def hurry(self) -> None:
+        """Make the next step claim without waiting for the interval."""
+        self._is_hurried = True
+
+    def step(self, head: Block) -> None:
+        """Store the next claim, if one is due at `head`.
+
+        Raises:
+            ChainError: the chain does not answer; the next step continues here.
+        """
+        content = batch(self._claimable(head))
+        sent = next((claim for claim in self._ledger.claims.unfinished() if claim.state == "sent"), None)
+        if sent:
+            if content is None or content.deadline_s is None or not self._take_back(sent, content):
+                return
+            content = batch(self._claimable(head))  # with the receipts of the other
+        if content is None:
+            self.why_not = None
+            return
+        self.why_not = self._why_not(content, head, is_urgent=content.deadline_s is not None or self._is_hurried)
+        if self.why_not is None:
+            self._fail_point("claim:planned")
+            self._store(content, head)
+            self._fail_point("claim:stored")
+        self._is_hurried = False
+
+    def _take_back(self, sent: Claim, urgent: ClaimBatch) -> bool:
+        """Make way for a claim that must be mined before a payer's withdrawal; return True if it can be made now.
+
+        A claim that has no nonce yet is taken back. One that is signed can only be hastened: the other follows it.
+        """
+        transaction = self._ledger.outbox.find(sent.key)
+        assert urgent.deadline_s is not None
+        if transaction is None:
+            return False
+        if transaction.state == "intended":
+            with self._ledger.transaction():
+                self._ledger.outbox.refuse(transaction.id, "taken back: its receipts go into one that can't wait")
+                self._ledger.claims.move(sent.claim_id, "refused")
+            self._fail_point("claim:taken-back")
+            return True
+        intent, at_risk_wei = transaction.intent, self.policy.in_coin(urgent.gross_wei)
+        if (
+            intent.deadline_s is None
+            or intent.deadline_s > urgent.deadline_s
+            or intent.value_at_risk_wei < at_risk_wei
+        ):
+            self._ledger.outbox.hasten(transaction.id, deadline_s=urgent.deadline_s, value_at_risk_wei=at_risk_wei)
+        return False
+
+    def _claimable(self, head: Block) -> list[ClaimableLane]:
+        unclaimable = self._unclaimable_adapters(head)
+        found = []
+        for (adapter_id, key), rows in groupby(self._ledger.receipts.unclaimed(), lane_of):
+            channel = self._ledger.channels.find(key)
+            if channel is None or channel.config.node != self._node or adapter_id in unclaimable:
+                continue
+            voucher = channel.lane(adapter_id).signed_voucher
+            if voucher is None:
+                continue
+            balance, withdrawal = self._deployment.channel(key), self._deployment.withdrawal(key)
+            found.append(
+                ClaimableLane(
+                    channel_id=key,
+                    adapter_id=adapter_id,
+                    config=channel.config,
+                    voucher=voucher,
+                    left_wei=Wei(balance.deposit_wei - balance.claimed_wei),
+                    claimed_wei=self._deployment.lane_claimed_wei(key, adapter_id),
+                    earned=tuple(row for row in rows if row.signature),
+                    ready_at_s=withdrawal.ready_at_s if withdrawal.amount_wei else None,
+                )
+            )
+        return found
+
+    def _unclaimable_adapters(self, head: Block) -> set[AdapterId]:
+        """Adapters that retired so long ago that the contract refuses every claim that names one."""
+        retired = self._ledger.events.find("AdapterRetired")
+        return {
+            AdapterId(str(event.arguments["adapterId"]))
+            for event in retired
+            if int(str(event.arguments["reclaimableAt"])) <= head.timestamp_s
+        }
+
+    def _why_not(self, content: ClaimBatch, head: Block, *, is_urgent: bool) -> str | None:
+        """Explain to the operator why nothing is claimed now; None if a claim is due."""
+        params = self._deployment.params(epoch_at(head.timestamp_s, self._windows))
+        bonded = self._deployment.stake(self._node).bonded_wei
+        if bonded < params.min_stake_wei:
+            needed = open_text(params.min_stake_wei)
+            return f"{open_text(bonded)} are bonded, claims need {needed}: `openledger-node stake add`"
+        newest = self._ledger.claims.newest(limit=1)
+        if newest and not is_urgent and head.timestamp_s < newest[0].created_s + self.policy.interval_s:
+            return (
+                f"the next claim is due {newest[0].created_s + self.policy.interval_s - head.timestamp_s} s from now"
+            )
+        if self.policy.coin_price_wei is not None:
+            fees = self._deployment.fees()
+            gas = CLAIM_GAS + CLAIM_ITEM_GAS * len(content.items)
+            cost = gas * (fees.base_wei + fees.tip_wei) * self.policy.coin_price_wei // COIN_WEI
+            if content.gross_wei <= cost:
+                return f"{content.gross_wei} wei are earned, and claiming them costs about {cost} wei"
+        return None
+
+    def _store(self, content: ClaimBatch, head: Block) -> None:
+        """Store the claim, its receipts and its transaction's intent in one transaction."""
+        claim = epoch_claim(
+            content,
+            node=self._node,
+            seq=self._deployment.next_seq(self._node),
+            epoch=epoch_at(head.timestamp_s, self._windows),
+            domain=self._deployment.payments,
+        )
+        key = f"claim:{claim.seq}:{claim.epoch}:{claim.items_hash}"
+        if self._ledger.outbox.find(key):
+            return  # it was refused in this epoch
+        digests = [row.digest for row in content.earned]
+        with self._ledger.transaction():
+            self._ledger.claims.add(key, claim, digests, gross_wei=content.gross_wei, now_s=head.timestamp_s)
+            self._ledger.outbox.add(self._intent(key, claim, content))
+
+    def _intent(self, key: str, claim: EpochClaim, content: ClaimBatch) -> Intent:
+        return Intent(
+            key=key,
+            kind="claim",
+            summary=(
+                f"claim {open_text(content.gross_wei)}; receipts: {len(content.earned)}, lanes: {len(content.items)}"
+            ),
+            sender=self._signer,
+            call=self._deployment.claim(claim, content.adapters, content.items),
+            value_at_risk_wei=self.policy.in_coin(content.gross_wei),
+            deadline_s=content.deadline_s,
+        )
