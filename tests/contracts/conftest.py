@@ -9,6 +9,6 @@ from support.chain_world.contract_world import ContractWorld, open_contract_worl
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[ContractWorld]:
-    world = open_contract_world()
+    world: ContractWorld = open_contract_world()
     with closing(world.chain.client):
         yield world

@@ -113,6 +113,46 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
         f"the owner of a Datanet gets at most {most / 10_000:g} % of what its rows earn, not {ppm / 10_000:g} %; "
         "choose a smaller --owner-share"
     ),
+    "StakeHeld": lambda until_s: f"a dispute holds this stake until {time_text(until_s)}; run this again then",
+    "InPause": lambda until_s: (
+        f"the guardian has paused new channels, draws and payments until {time_text(until_s)}; run this again then"
+    ),
+    "ProposeOver": lambda start_s: (
+        f"the payout list comes too late for what was claimed at {time_text(start_s)}, so its Datanets' part goes to "
+        "the protocol; keep the node running after a claim"
+    ),
+    "NotOver": lambda start_s: (
+        f"the node still has time for a list that it owes since {time_text(start_s)}; wait for the end of the window"
+    ),
+    "DrawStands": lambda draw_block: (
+        f"block {draw_block:,} has drawn this claim's points, and they can still be shown; "
+        "the node shows them by itself, or draws again when the draw has lapsed"
+    ),
+    "NoSeed": lambda draw_block: (
+        f"block {draw_block:,}, which draws this claim's points, is not mined yet or is more than 256 blocks old; "
+        "the node waits for it, or draws again, by itself"
+        if draw_block
+        else "this claim's points are not drawn yet; the node draws them by itself after the review period"
+    ),
+    "NoDrawsLeft": lambda most: (
+        f"this claim's points were drawn again {most} times, and its node's share pays for no further draw; "
+        "the claim ends without its payout list"
+    ),
+    "NotShown": lambda pot, account, offset: (
+        f"this receipt does not show the drawn place {offset:,} of {account} in pot {pot}, so it is not of the list "
+        "that was proposed; restore the newest copy of the ledger, which has the receipts of that list"
+    ),
+    "OutOfBounds": lambda what, value, least, most: (
+        f"{what} is {value:,}, but must be between {least:,} and {most:,}; choose a value in between"
+    ),
+    "ShareStep": lambda what, value, before, step_max: (
+        f"{what} can't move from {before:,} to {value:,} ppm at once; change it by at most {step_max:,} ppm, and "
+        "again after 14 epochs"
+    ),
+    "SharesTooSoon": lambda from_epoch: (
+        f"the shares can't change in epoch {from_epoch:,}, because they changed in one of the 14 epochs before it; "
+        "wait until those have passed"
+    ),
     "ZeroAmount": lambda: "the amount is 0; use a larger amount",
 }
 """By error name; each function takes the error's values in the contract's order."""

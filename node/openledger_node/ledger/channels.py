@@ -135,7 +135,6 @@ def _lane(row: sqlite3.Row) -> Lane:
         ceiling_wei=Wei(int(row["ceiling_wei"])),
         voucher=row["voucher"],
         charged_wei=Wei(int(row["charged_wei"])),
-        is_retired=bool(row["is_retired"]),
     )
 
 
@@ -145,4 +144,5 @@ def _channel(row: sqlite3.Row, lanes: Sequence[Lane]) -> Channel:
         config=ChannelConfig(**json.loads(row["config"])),
         opened_ns=row["opened_ns"],
         lanes=tuple(lanes),
+        is_retired=bool(row["is_retired"]),
     )

@@ -51,7 +51,7 @@ def prepare_unsigned(
         NodeError: the account can't pay, or gas costs more than its limit.
         ChainError: the chain does not answer.
     """
-    actor = Actor(account=account, sign=None, now_s=client.head().timestamp_s)
+    actor = Actor(account=account, sign=None, sign_as_signer=sign_as_signer, now_s=client.head().timestamp_s)
     steps = []
     for place, action in enumerate(_with_approvals(actions, account, deployment)):
         intent = intent_of(action, actor, deployment, key=f"unsigned:{place}")

@@ -1,15 +1,16 @@
-"""Claims with the receipts behind them: answers of several lanes, claimed on a chain and countersigned by their payer."""
+"""Claims with the receipts behind them: answers of several lanes, claimed on a chain and countersigned."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from openledger_protocol.attribution import RowScore, Share, shares_from_scores, shares_hash
+from openledger_protocol.constants import PPM
 from openledger_protocol.draws import Point, drawn_points
 from openledger_protocol.eip712 import hex_digest
 from openledger_protocol.openings import ClaimLine, openings_of
 from openledger_protocol.payments import ChannelConfig, Receipt, receipt_digest
 from openledger_protocol.payouts import ClaimedReceipt, PayoutList, payout_list, receipts_root
-from openledger_protocol.primitives import ZERO_WEI, Address, DatanetId, Digest, Wei
+from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, DatanetId, Digest, Wei
 from openledger_protocol.settlement import Item, ReceiptOpening, span_of
 from openledger_protocol.signatures import sign_digest
 
@@ -25,6 +26,7 @@ class Answer:
 
     amount: int  # wei
     scores: tuple[int, ...] = ()  # of the clusters of each Datanet; none: no evidence
+    owners: tuple[Address, ...] = ()  # equal shares of these accounts, in place of what scores give
     is_countersigned: bool = True
 
 
@@ -49,49 +51,56 @@ def contributor(place: int, cluster: int) -> Address:
 
 
 def claim_work(
-    world: ContractWorld, lanes: Sequence[Lane], configs: Sequence[ChannelConfig], *, key: bytes = AUTHORIZER_KEY
+    world: ContractWorld,
+    lanes: Sequence[Lane],
+    configs: Sequence[ChannelConfig],
+    *,
+    adapters: Sequence[AdapterId] = ADAPTERS,
 ) -> ClaimLine:
-    """Claim these lanes, in the order of their adapters; `key` countersigns."""
+    """Claim these lanes of the channels `configs`, in the order of the claim's adapters."""
     ordered = sorted(lanes, key=lambda lane: lane.adapter)
-    items = list(_items(world, ordered, configs))
-    record, codes, _ = world.claim(items)
+    items = list(_items(world, ordered, configs, adapters))
+    record, codes, _ = world.claim(items, adapters)
     counted = [code is None for code in codes]
     receipts = [
         claimed
         for number, (lane, item) in enumerate(zip(ordered, items, strict=True))
         if counted[number]
-        for claimed in _receipts(world, number, lane, item, key)
+        for claimed in _receipts(world, number, lane, item, adapters[lane.adapter])
     ]
     return ClaimLine(
         record=record,
-        spans=tuple(span_of(item, ADAPTERS, world.payments) for item in items),
+        spans=tuple(span_of(item, adapters, world.payments) for item in items),
         amounts_wei=tuple(item.amount_wei if ok else ZERO_WEI for item, ok in zip(items, counted, strict=True)),
         receipts=tuple(receipts),
     )
 
 
-def _items(world: ContractWorld, lanes: Sequence[Lane], configs: Sequence[ChannelConfig]) -> Iterator[Item]:
+def _items(
+    world: ContractWorld, lanes: Sequence[Lane], configs: Sequence[ChannelConfig], adapters: Sequence[AdapterId]
+) -> Iterator[Item]:
     claimed = {
         (number, adapter): wei
         for number in {lane.channel for lane in lanes}
-        for adapter, wei in enumerate(world.channel(configs[number]).lanes.values())
+        for adapter, wei in enumerate(world.channel(configs[number], adapters).lanes.values())
     }
     for lane in lanes:
-        start = claimed[lane.channel, lane.adapter]
-        item = world.item(lane.amount, adapter=lane.adapter, start=start, config=configs[lane.channel])
+        start, config = claimed[lane.channel, lane.adapter], configs[lane.channel]
+        item = world.item(lane.amount, adapter=lane.adapter, start=start, config=config, adapters=adapters)
         yield replace(item, max_claimable_wei=Wei(start)) if lane.is_short else item
 
 
-def _receipts(world: ContractWorld, number: int, lane: Lane, item: Item, key: bytes) -> Iterator[ClaimedReceipt]:
-    channel, adapter_id = world.id_of(item.config), ADAPTERS[lane.adapter]
+def _receipts(
+    world: ContractWorld, number: int, lane: Lane, item: Item, adapter_id: AdapterId
+) -> Iterator[ClaimedReceipt]:
     terms = world.registry.get(adapter_id)
     datanets = [datanet_id for datanet_id, _ in terms.datanets] if terms else []
     cumulative = item.from_wei
     for seq, answer in enumerate(lane.answers):
-        shares = _shares(datanets, answer.scores)
+        shares = tuple(share for place, id_ in enumerate(datanets) for share in _shares(place, id_, answer))
         cumulative = Wei(cumulative + answer.amount)
         receipt = Receipt(
-            channel_id=channel,
+            channel_id=world.id_of(item.config),
             seq=seq,
             issued_at_s=world.now_s,
             adapter_id=adapter_id,
@@ -101,22 +110,19 @@ def _receipts(world: ContractWorld, number: int, lane: Lane, item: Item, key: by
             shares_hash=shares_hash(shares),
             work=WORK,
         )
-        made = signed_receipt(world, number, receipt, shares, key)
+        made = signed_receipt(world, number, receipt, shares)
         yield made if answer.is_countersigned else replace(made, countersignature=None)
 
 
-def _shares(datanets: Sequence[DatanetId], scores: Sequence[int]) -> tuple[Share, ...]:
-    return tuple(
-        share
-        for place, datanet_id in enumerate(datanets)
-        for share in shares_from_scores(
-            datanet_id,
-            [
-                RowScore(cluster=cluster, account=contributor(place, cluster), score=score)
-                for cluster, score in enumerate(scores)
-            ],
-        )
-    )
+def _shares(place: int, datanet_id: DatanetId, answer: Answer) -> list[Share]:
+    if answer.owners:
+        ppm = PPM // len(answer.owners)
+        return [
+            Share(datanet_id=datanet_id, account=owner, ppm=ppm) for owner in sorted(answer.owners, key=str.lower)
+        ]
+    rows = enumerate(answer.scores)
+    scored = [RowScore(cluster=cluster, account=contributor(place, cluster), score=score) for cluster, score in rows]
+    return shares_from_scores(datanet_id, scored)
 
 
 def signed_receipt(

@@ -219,9 +219,11 @@ class ContractWorld:
         )
         return record, codes, receipt
 
-    def propose(self, record: ClaimRecord, payouts: Sequence[Payout], *, root: Digest = ZERO_DIGEST) -> None:
+    def propose(
+        self, record: ClaimRecord, payouts: Sequence[Payout], *, root: Digest = ZERO_DIGEST
+    ) -> TransactionReceipt:
         """Propose a claim's payouts."""
-        self.must("AttributionRewards", "propose", record, root, payouts, key=SIGNER_KEY)
+        return self.must("AttributionRewards", "propose", record, root, payouts, key=SIGNER_KEY)
 
     def draw(self, record: ClaimRecord) -> Digest:
         """Wait for the end of the review period, have points drawn, and return the seed."""
@@ -243,9 +245,13 @@ class ContractWorld:
 Kind = TypeVar("Kind", bound=ContractWorld)
 
 
-def open_contract_world(kind: type[Kind] = ContractWorld) -> Kind:  # type: ignore[assignment]  # its own default
+def open_contract_world(
+    kind: type[Kind] = ContractWorld,  # type: ignore[assignment]  # its own default
+    *,
+    params: Params = DEVELOPMENT_PARAMS,
+) -> Kind:
     """Deploy, fund everybody, bond the node, found two Datanets and register three adapters."""
-    world = kind(chain=deployed_chain(params=DEVELOPMENT_PARAMS, treasury=PROTOCOL))
+    world = kind(chain=deployed_chain(params=params, treasury=PROTOCOL), params=params)
     people = {PAYER_KEY: "PaymentChannels", NODE_KEY: "NodeStaking", **dict.fromkeys(OWNER_KEYS, "ModelRegistry")}
     for key, contract in people.items():
         world.chain.fund(address_of(key), open_wei=FORTUNE_WEI)
