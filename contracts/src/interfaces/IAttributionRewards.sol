@@ -93,10 +93,10 @@ interface IAttributionRewards {
     /// {SumTree} of all receipts of the claim in the order of its line. Only an active signer of the node.
     function propose(ClaimRecord calldata record, bytes32 receiptsRoot, Payout[] calldata payouts) external;
 
-    /// @notice Let the hash of the next block draw the points of the list, once the review period is over. The node can
-    /// show them for 256 blocks. A draw that has lapsed can be repeated, as long as the node's share covers the lapse
-    /// fee for each; a draw that a pause interrupted is repeated free. Only an active signer of the node, since anybody
-    /// else would draw while it is offline.
+    /// @notice Let the hash of the next block draw the points of the list, once the review period is over. The hash can
+    /// be read for 256 blocks, and the node shows the points in that time. After `redrawBlocks` the draw has lapsed and
+    /// can be repeated, as long as the node's share covers the lapse fee for each. A draw that a pause interrupted is
+    /// repeated free. Only an active signer of the node, since anybody else would draw while it is offline.
     function draw(address node, uint64 seq) external;
 
     /// @notice Credit everybody. `openings` show the drawn points in their order, without those of {NOBODY} and of pots

@@ -20,7 +20,8 @@ contract BlockingHandler is Handler {
     }
 }
 
-/// @notice A network whose token calls its holders, and whose holders try to steal in the middle of each payment.
+/// @notice A network whose token calls its holders, and whose holders try to steal whenever they are being paid. While
+/// they pay themselves, what they get out in the middle only makes their own payment fail: see OddTokens.t.sol.
 contract CallingHandler is Handler, IHook {
     uint256 private _numHooks;
     bool private _isWithin;
@@ -38,8 +39,8 @@ contract CallingHandler is Handler, IHook {
         return IToken(address(new CallingToken(address(this), 1_000_000_000 * uint256(OPEN))));
     }
 
-    function onTransfer(address, address, uint256) external {
-        if (_isWithin) return;
+    function onTransfer(address from, address, uint256) external {
+        if (_isWithin || from.code.length == 0) return;
         _isWithin = true;
         uint256 random = uint256(keccak256(abi.encode(++_numHooks)));
         try this.steal(random, random >> 128) {
