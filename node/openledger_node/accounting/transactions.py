@@ -319,6 +319,8 @@ class TransactionPlanner:
         """The generation of a node's ledger, which its channels must name: as chosen, or as advertised."""
         if chosen:
             return Generation(check_digest(chosen))
+        if node == self._session.accounts.wallet:
+            return self._session.ledger.generations.current.generation
         if found := self._generation_of(node):
             return found
         raise NodeError(
