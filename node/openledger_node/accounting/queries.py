@@ -16,12 +16,13 @@ from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
+from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
 from .submissions import Submissions
-from .transactions import Arguments, GenerationOf, TransactionPlanner
+from .transactions import TransactionPlanner
 
 RECEIPTS_MAX = 1_000
 OUTBOX_SHOWN = 50
