@@ -76,7 +76,8 @@ def test_the_chosen_one_is_shown_as_inspect_prints_it(keeper: Node, open_page: O
     expect(shown.locator("h2")).to_have_text(name)
     for check in found["checks"]:
         expect(shown).to_contain_text(check["says"])
-    expect(shown).to_contain_text("sample seed-1")
+    expect(shown).to_contain_text(f"{found['manifest']['datanets'][0]['id'][:6]}…")
+    expect(shown).to_contain_text(" seed-1")
     expect(shown).to_contain_text("0.500 (base 4.000)")
     expect(shown.locator(".cli code")).to_have_text(f"openledger-node adapters inspect {name}")
 

@@ -14,13 +14,14 @@ from ..ledger.receipts import ReceiptRow
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
+from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
 from .submissions import Submissions
 from .texts import BoughtTexts
-from .transactions import Arguments, GenerationOf, TransactionPlanner
+from .transactions import TransactionPlanner
 
 RECEIPTS_MAX = 1_000
 OUTBOX_SHOWN = 50

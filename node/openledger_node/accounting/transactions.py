@@ -10,17 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from openledger_protocol.errors import MalformedError, RevertedError
-from openledger_protocol.generation import SALT_HALF_BYTES, channel_salt
-from openledger_protocol.payments import ChannelConfig, channel_id
-from openledger_protocol.primitives import (
-    Address,
-    ChannelId,
-    Generation,
-    Wei,
-    check_address,
-    check_digest,
-    wei_from_text,
-)
+from openledger_protocol.payments import channel_id
+from openledger_protocol.primitives import Address, Wei, check_address
 from openledger_protocol.transactions import Transaction, day_start_s
 
 from ..chain.contracts import explain_revert
@@ -28,26 +19,12 @@ from ..chain.encoding import signing_payload
 from ..errors import KeyFileError, NodeError
 from ..home import Home
 from ..keystore import WALLET, Password, check_has_key, find_account, is_unattended, unlock, unlock_unattended
-from ..settlement.actions import (
-    Action,
-    AddStake,
-    AppointSigner,
-    CloseChannel,
-    OpenChannel,
-    RemoveStake,
-    SetPayout,
-    TakeStakerRewards,
-    TopUp,
-    WithdrawChannel,
-    WithdrawRewards,
-    WithdrawStake,
-    change_wei,
-)
+from ..settlement.actions import Action, OpenChannel, change_wei
 from ..settlement.balances import PlannedTransaction
-from ..settlement.deposits import usual_delay_s
 from ..settlement.session import NetworkSession
 from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
+from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
 from .publishing import PUBLISHERS, Publication
 
@@ -58,8 +35,6 @@ PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
 ADDRESS_PREFIX = "0x"
-
-Arguments = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,17 +48,13 @@ class Plan:
     keep: Callable[[], object]  # writes what belongs to it to the data directory
 
 
-GenerationOf = Callable[[Address], Generation | None]
-"""The generation of a wallet's ledger, as its node advertises it; None if no such node is heard."""
-
-
 class TransactionPlanner:
     """Plans and runs the commands that move money, over one session."""
 
     def __init__(self, home: Home, session: NetworkSession, generation_of: GenerationOf = lambda _: None) -> None:
         self._home = home
         self._session = session
-        self._generation_of = generation_of
+        self._commands = CommandActions(session, generation_of)
         self._plans: dict[str, Plan] = {}
         self._opened: set[Address] = set()  # keys unlocked by a password, to be locked again
 
@@ -199,6 +170,7 @@ class TransactionPlanner:
             deployment=session.deployment,
             nonce=session.client.nonce(account),
             limits=session.limits,
+            sign_as_signer=session.ring.signer(session.accounts.signer),
         )
         self._remember_channels(publication.actions)
         publication.keep()
@@ -269,104 +241,12 @@ class TransactionPlanner:
         """The actions of a command; publishing commands also write to the data directory."""
         if command in PUBLISHERS:
             return PUBLISHERS[command](self._home, self._session, account, arguments)
-        return Publication(actions=tuple(_PLANNERS[command](self, account, arguments)))
-
-    # ---- commands
-
-    def _add_stake(self, account: Address, arguments: Arguments) -> list[Action]:
-        actions: list[Action] = [AddStake(amount_wei=wei_from_text(arguments["amount_wei"]))]
-        signer = self._session.accounts.signer
-        if not self._session.deployment.is_signer(account, signer):
-            actions.append(AppointSigner(signer=signer))
-        return actions
-
-    def _remove_stake(self, _: Address, arguments: Arguments) -> list[Action]:
-        return [RemoveStake(amount_wei=wei_from_text(arguments["amount_wei"]))]
-
-    def _withdraw_stake(self, _account: Address, _: Arguments) -> list[Action]:
-        return [WithdrawStake()]
-
-    def _withdraw_rewards(self, account: Address, arguments: Arguments) -> list[Action]:
-        """Withdraw earnings and the bond's rewards, whichever there are."""
-        deployment = self._session.deployment
-        to = check_address(arguments["to"]) if arguments.get("to") else account
-        balance = deployment.rewards_balance(account)
-        amount = wei_from_text(arguments["amount_wei"]) if arguments.get("amount_wei") else balance
-        actions: list[Action] = [WithdrawRewards(amount_wei=amount, to=to)] if amount else []
-        if deployment.stake(account).rewards_wei:
-            actions.append(TakeStakerRewards())
-        if not actions:
-            raise NodeError("there is nothing to withdraw: `openledger-node rewards show` lists earnings under way")
-        return actions
-
-    def _set_payout(self, _: Address, arguments: Arguments) -> list[Action]:
-        return [SetPayout(payout=check_address(arguments["payout"]))]
-
-    def _open_channel(self, account: Address, arguments: Arguments) -> list[Action]:
-        node = check_address(arguments["node"])
-        generation = self._generation(node, arguments.get("generation"))
-        delay_s = arguments.get("withdraw_delay_s") or usual_delay_s(self._session)
-        config = ChannelConfig(
-            payer=account,
-            authorizer=self._session.accounts.authorizer,
-            node=node,
-            withdraw_delay_s=delay_s,
-            salt=channel_salt(self._session.network.network, generation, secrets.token_bytes(SALT_HALF_BYTES)),
-        )
-        return [OpenChannel(config=config, amount_wei=wei_from_text(arguments["amount_wei"]))]
-
-    def _generation(self, node: Address, chosen: str | None) -> Generation:
-        """The generation of a node's ledger, which its channels must name: as chosen, or as advertised."""
-        if chosen:
-            return Generation(check_digest(chosen))
-        if found := self._generation_of(node):
-            return found
-        raise NodeError(
-            f"no node with wallet {node} is heard just now, and a channel must name the generation of its ledger: "
-            "start this node and wait until `openledger-node peers list` shows the other, or give --generation"
-        )
-
-    def _top_up(self, _account: Address, arguments: Arguments) -> list[Action]:
-        _, config = self._channel(arguments)
-        return [TopUp(config=config, amount_wei=wei_from_text(arguments["amount_wei"]))]
-
-    def _close_channel(self, _: Address, arguments: Arguments) -> list[Action]:
-        key, config = self._channel(arguments)
-        balance = self._session.deployment.channel(key)
-        left = Wei(balance.deposit_wei - balance.claimed_wei)
-        return [CloseChannel(channel_id=key, config=config, amount_wei=left)]
-
-    def _withdraw_channel(self, _: Address, arguments: Arguments) -> list[Action]:
-        key, config = self._channel(arguments)
-        return [WithdrawChannel(channel_id=key, config=config)]
-
-    def _channel(self, arguments: Arguments) -> tuple[ChannelId, ChannelConfig]:
-        """Find a channel of ours by the beginning of its id."""
-        beginning = str(arguments["channel_id"])
-        found = [row for row in self._session.ledger.channels.all() if row.channel_id.startswith(beginning)]
-        if len(found) != 1:
-            raise NodeError(
-                f"{len(found)} channels begin with {beginning!r}: `openledger-node channels list` shows them"
-            )
-        return ChannelId(check_digest(found[0].channel_id)), found[0].config
-
-
-_PLANNERS: dict[str, Callable[[TransactionPlanner, Address, Arguments], list[Action]]] = {
-    "stake add": TransactionPlanner._add_stake,
-    "stake remove": TransactionPlanner._remove_stake,
-    "stake withdraw": TransactionPlanner._withdraw_stake,
-    "stake payout": TransactionPlanner._set_payout,
-    "rewards withdraw": TransactionPlanner._withdraw_rewards,
-    "channels open": TransactionPlanner._open_channel,
-    "channels topup": TransactionPlanner._top_up,
-    "channels close": TransactionPlanner._close_channel,
-    "channels withdraw": TransactionPlanner._withdraw_channel,
-}
+        return Publication(actions=tuple(self._commands.find(command, account, arguments)))
 
 
 def _check_command(command: str) -> None:
-    if command not in (*_PLANNERS, *PUBLISHERS):
-        known = ", ".join([*_PLANNERS, *PUBLISHERS])
+    if command not in (*ACTION_COMMANDS, *PUBLISHERS):
+        known = ", ".join([*ACTION_COMMANDS, *PUBLISHERS])
         raise MalformedError(f"no command {command!r} can be planned: the commands are {known}")
 
 

@@ -17,7 +17,7 @@ from ..chain.contracts import explain_revert, open_text
 from ..chain.deployment import Deployment
 from ..chain.encoding import UnsignedTransaction
 from ..errors import ChainError, NodeError
-from .actions import Action, Actor, ApproveSpending, intent_of, payment_of
+from .actions import Action, Actor, ApproveSpending, Sign, intent_of, payment_of
 
 NOT_APPROVED = "ERC20InsufficientAllowance"
 
@@ -43,8 +43,11 @@ def prepare_unsigned(
     deployment: Deployment,
     nonce: int,
     limits: OutboxLimits,
+    sign_as_signer: Sign,
 ) -> list[UnsignedStep]:
     """Prepare the transactions of an account's actions, with nonces from `nonce` on, and simulate each.
+
+    `sign_as_signer` signs this node's consent to be the account's signer.
 
     Raises:
         RevertedError: a contract refuses one of them.
