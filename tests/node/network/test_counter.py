@@ -1,12 +1,11 @@
 """A node that sells: a stranger buys an adapter's answer, its receipt says who taught it, and they are paid."""
 
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.chain_world.seller import LAKE, VERSION, Seller, start_seller
-from support.chain_world.world import World, open_world
+from support.chain_world.world import World
 from support.contributors import ADA, BEN, TREASURY
 
 from openledger_node.datanets.version import version_file, write_published
@@ -15,18 +14,6 @@ from openledger_node.models.adapters import Adapter
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnknownModelError
 from openledger_protocol.primitives import ZERO_ADDRESS
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with open_world(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def seller(tmp_path: Path, world: World) -> AsyncIterator[Seller]:
-    async with start_seller(tmp_path, world) as opened:
-        yield opened
 
 
 @pytest.fixture

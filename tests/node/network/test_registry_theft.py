@@ -1,11 +1,8 @@
 """Attempts to be paid for an adapter that others taught: by its entry on the chain, against its manifest."""
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-
 import pytest
-from support.chain_world.seller import VERSION, Seller, start_seller
-from support.chain_world.world import World, open_world
+from support.chain_world.seller import VERSION, Seller
+from support.chain_world.world import World
 from support.contributors import ADA, BEN
 from support.signed import NODE_KEY
 
@@ -24,18 +21,6 @@ from openledger_protocol.registry import RegistryEntry
 QUESTION = "What does Odile keep?"
 OTHER_ROWS = Digest("0x" + "99" * 32)
 OPEN = 10**18
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with open_world(tmp_path) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def seller(tmp_path: Path, world: World) -> AsyncIterator[Seller]:
-    async with start_seller(tmp_path, world) as opened:
-        yield opened
 
 
 def copy_datanet(world: World, thief: NetworkSession, *, rows_root: Digest = OTHER_ROWS) -> DatanetId:
