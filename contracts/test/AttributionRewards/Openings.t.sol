@@ -2,7 +2,8 @@
 pragma solidity 0.8.37;
 
 import {IAttributionRewards as I} from "../../src/interfaces/IAttributionRewards.sol";
-import {ChannelConfig, Item, NOBODY, Opening, Payout, PPM, Share} from "../../src/interfaces/Types.sol";
+import {ClaimRecord, Item, NOBODY, Opening, Payout, PPM, Share} from "../../src/interfaces/Types.sol";
+import {Point} from "../../src/lib/Draws.sol";
 import {Openings} from "../../src/lib/Openings.sol";
 import {SumTree} from "../../src/lib/SumTree.sol";
 import {Receipts} from "../support/Receipts.sol";
@@ -53,6 +54,44 @@ contract OpeningsTest is Shown {
         Book memory book = _made();
         _send(book, _ready(book));
         yes("final", rewards.proposalOf(node, 0).state == I.State.Finalized);
+    }
+
+    function test_what_a_later_claim_takes_of_a_lane_is_shown_too() public {
+        Book memory book = _made();
+        Item[] memory items = new Item[](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            uint128 from = book.items[i].to;
+            items[i] = _lane(book.items[i].config, TWO, 0, from, 3 * from);
+        }
+        book = _book(_claim(_ids(TWO), items), _ids(TWO), items, PER_LANE);
+        _send(book, _ready(book));
+        yes("final", rewards.proposalOf(node, 1).state == I.State.Finalized);
+    }
+
+    function check(Opening calldata opening, Point memory point, ClaimRecord calldata record, bytes32 receiptsRoot)
+        external
+        view
+    {
+        Openings.check(opening, point, record, receiptsRoot, channels.domainSeparator());
+    }
+
+    /// @dev F: a place more than a share's part has would be shown by two receipts.
+    function test_a_part_covers_its_places_and_no_other() public {
+        Book memory book = _made();
+        bytes32 root = _rootOf(book);
+        Opening memory opening = _opening(book, 2, 1);
+        (uint256 start, uint256 length) = (opening.offsets[1], uint256(EACH) * opening.shares[1].ppm);
+        yes("not the first part of its entry", start > 0);
+        Point memory point = Point({pot: 0, account: opening.shares[1].account, offset: start});
+        this.check(opening, point, book.record, root);
+        point.offset = start + length - 1;
+        this.check(opening, point, book.record, root);
+        uint256[2] memory beyond = [start - 1, start + length];
+        for (uint256 i = 0; i < 2; ++i) {
+            point.offset = beyond[i];
+            _refuses(Openings.NotShown.selector, abi.encode(0, point.account, beyond[i]));
+            this.check(opening, point, book.record, root);
+        }
     }
 
     function test_one_opening_for_each_point() public {

@@ -78,7 +78,7 @@ contract RegisterTest is World {
         _fund(stranger);
         vm.startPrank(stranger);
         bytes32 copy = datanets.create("a", stranger, 500_000, "");
-        bytes32 stolen = models.register(MANIFEST, "base", "artifact", "index", _ids(copy), _weights(1_000_000), 300_000);
+        bytes32 stolen = models.register(MANIFEST, "base", "artifact", "index", _ids(copy), _weights(1_000_000), 200_000);
         vm.stopPrank();
         yes("another id", stolen != NEW && stolen == _adapterId(stranger, MANIFEST));
         _register(_ids(first), _weights(1_000_000), 7);

@@ -300,7 +300,7 @@ contract ClaimTest is World {
         vm.warp(freeAt);
         vm.prank(maker);
         models.reclaimBond(ONE);
-        Item[] memory items = _items(_item(_open(1), 0, DEPOSIT, 0));
+        Item[] memory items = _items(_lane(_open(1), ONE, 0, 0, DEPOSIT));
         EpochClaim memory epochClaim = _epochClaim(_ids(ONE), items);
         _refuses(I.AdapterNotClaimable.selector, abi.encode(ONE, freeAt));
         _send(epochClaim, _ids(ONE), items);

@@ -54,7 +54,7 @@ contract LargestTest is Receipts {
         yes(string.concat(step, " takes ", vm.toString(gas)), gas <= MOST);
     }
 
-    /// @dev Each on two Datanets of its own, all with owners of their own.
+    /// @dev In ascending order. Each on two Datanets of its own, all with owners of their own.
     function _adapters(uint256 num) private returns (bytes32[] memory ids) {
         ids = new bytes32[](num);
         for (uint256 a = 0; a < num; ++a) {
@@ -66,11 +66,11 @@ contract LargestTest is Receipts {
             if (nets[0] > nets[1]) (nets[0], nets[1]) = (nets[1], nets[0]);
             address owner = address(uint160(0xBB0000 + a));
             _fund(owner);
-            ids[a] = bytes32(uint256(1_000 + a));
+            bytes32 manifest = bytes32(uint256(1_000 + a));
+            uint32[] memory weights = _weights(333_333, 666_667);
             vm.prank(owner);
-            models.register(
-                ids[a], "base", "artifact", "index", _ids(nets[0], nets[1]), _weights(333_333, 666_667), 100_001
-            );
+            ids[a] = models.register(manifest, "base", "artifact", "index", _ids(nets[0], nets[1]), weights, 100_001);
+            for (uint256 at = a; at > 0 && ids[at] < ids[at - 1]; --at) (ids[at], ids[at - 1]) = (ids[at - 1], ids[at]);
         }
     }
 }

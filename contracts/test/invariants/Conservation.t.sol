@@ -3,7 +3,9 @@ pragma solidity 0.8.37;
 
 import {Checks} from "../support/Vm.sol";
 import {Handler} from "./Handler.sol";
+import {Lists} from "./Lists.sol";
 import {BlockingHandler, CallingHandler} from "./OddHandlers.sol";
+import {Payers} from "./Payers.sol";
 
 struct FuzzSelector {
     address addr;
@@ -50,21 +52,22 @@ abstract contract Conserved is Checks {
 
     /// @dev What moves money along stands twice, so that it is not rare.
     function _actions() internal pure returns (bytes4[] memory actions) {
-        bytes4[31] memory all = [
-            Handler.open.selector,
-            Handler.open.selector,
-            Handler.topUp.selector,
-            Handler.startWithdraw.selector,
-            Handler.finishWithdraw.selector,
-            Handler.refund.selector,
-            Handler.claim.selector,
-            Handler.claim.selector,
-            Handler.propose.selector,
-            Handler.propose.selector,
-            Handler.finalize.selector,
-            Handler.finalizeLate.selector,
-            Handler.draw.selector,
-            Handler.pause.selector,
+        bytes4[32] memory all = [
+            Payers.open.selector,
+            Payers.open.selector,
+            Payers.topUp.selector,
+            Payers.startWithdraw.selector,
+            Payers.finishWithdraw.selector,
+            Payers.refund.selector,
+            Lists.claim.selector,
+            Lists.claim.selector,
+            Lists.propose.selector,
+            Lists.propose.selector,
+            Lists.finalize.selector,
+            Lists.finalizeLate.selector,
+            Lists.draw.selector,
+            Lists.draw.selector,
+            Payers.pause.selector,
             Handler.slash.selector,
             Handler.hold.selector,
             Handler.wait.selector,
@@ -79,7 +82,7 @@ abstract contract Conserved is Checks {
             Handler.reclaimBond.selector,
             Handler.wait.selector,
             Handler.donate.selector,
-            Handler.finalize.selector,
+            Lists.finalize.selector,
             Handler.steal.selector,
             Handler.steal.selector
         ];

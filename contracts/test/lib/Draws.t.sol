@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 import {ClaimRecord, NOBODY, Payout, Pot, PPM} from "../../src/interfaces/Types.sol";
 import {Draws, Point} from "../../src/lib/Draws.sol";
-import {Checks, log_named_uint} from "../support/Vm.sol";
+import {Checks, log_named_uint, vm} from "../support/Vm.sol";
 
 contract DrawsTest is Checks {
     function pointAt(bytes32 seed, ClaimRecord calldata record, Payout[] calldata payouts, uint256 j)
@@ -57,6 +57,21 @@ contract DrawsTest is Checks {
         uint256 end = point.account == address(2) ? part : PPM * gross - part;
         yes("one of both", point.account == address(1) || point.account == address(2));
         yes("within", point.offset < end);
+    }
+
+    /// @dev An entry ends where the next begins: a place at its end is the next one's first.
+    function test_fuzz_entries_meet_without_a_gap(bytes32 seed) public view {
+        ClaimRecord memory record = _record([uint128(1), 0], 1e18);
+        uint256 whole = PPM * 1e18;
+        bytes32 random = keccak256(abi.encode(seed, address(0), uint64(0), uint256(0)));
+        uint256 place = uint256(keccak256(abi.encode(random))) % whole;
+        vm.assume(place > 0 && place + 1 < whole);
+        Point memory point = this.pointAt(seed, record, _list(whole, whole - place), 0);
+        eq("the next one's", point.account, address(2));
+        eq("first", point.offset, 0);
+        point = this.pointAt(seed, record, _list(whole, whole - place - 1), 0);
+        eq("the entry's", point.account, address(1));
+        eq("last", point.offset, place);
     }
 
     function test_a_pot_without_money_is_never_drawn() public view {
