@@ -46,7 +46,7 @@ It gets the data shares of receipts that no payer has countersigned.
 
 _CLAIM_HASH = type_hash("EpochClaim(address node,uint64 seq,uint64 epoch,bytes32 itemsHash)")
 _ITEM_LEAF = type_hash("openledger.item-leaf/1")
-_RECEIPT_LEAF = type_hash("openledger.receipt-leaf/1")
+_RECEIPT_LEAF = type_hash("openledger.receipt-leaf/2")
 _CONSENT_HASH = type_hash("SignerConsent(address node,uint64 deadline)")
 _CLAIM_FOR_HASH = type_hash("ClaimFor(address account,address to,uint128 amount,uint256 nonce,uint64 deadline)")
 

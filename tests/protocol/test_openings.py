@@ -87,7 +87,7 @@ def verify(opening: ReceiptOpening, point: Point, pot: Pot, items_root: Digest, 
     require(sum(s.ppm for s in opening.shares if s.datanet_id == pot.datanet_id) == PPM, "BadShares")
     hashed = signed_digest(opening, pot.adapter_id)
     require(signer_of(hashed, opening.countersignature) == opening.authorizer, "NotCountersigned")
-    tag = keccak(b"openledger.receipt-leaf/1")
+    tag = keccak(b"openledger.receipt-leaf/2")
     leaf = keccak(encode(["bytes32", "bytes32", "uint256[]"], [tag, hashed, list(opening.offsets)]))
     place = placed(receipts_root, leaf, receipt.amount_wei, opening.place)
     require(place == place_in_claim(opening, pot.adapter_id, items_root), "Misplaced")

@@ -104,7 +104,7 @@ def test_an_amount_that_no_contract_could_read_has_no_leaf(amount: int) -> None:
 
 
 def test_a_receipts_leaf_is_its_tag_its_digest_and_its_offsets() -> None:
-    head = words(tag("openledger.receipt-leaf/1"), digest("6"), 96)
+    head = words(tag("openledger.receipt-leaf/2"), digest("6"), 96)
     assert receipt_leaf(digest("6"), []) == keccak(head + words(0))
     assert receipt_leaf(digest("6"), [5, 2**200]) == keccak(head + words(2, 5, 2**200))
 

@@ -1,11 +1,9 @@
 """A node that sells: a stranger buys an adapter's answer, its receipt says who taught it, and they are paid."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from support.chain_world.seller import LAKE, VERSION, Seller, start_seller
-from support.chain_world.world import World
+from support.chain_world.seller import LAKE, VERSION, Seller
 from support.contributors import ADA, BEN, TREASURY
 
 from openledger_node.datanets.version import version_file, write_published
