@@ -13,10 +13,12 @@ from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import Address, Digest, check_address, check_digest, check_name
 
-from .errors import ConfigError
+from .errors import ConfigError, EarlierNetworkError
 from .home import DEVELOPMENT_PREFIX, Home, is_development, write_private
 
-NETWORK_SCHEMA = "openledger.network/1"
+NETWORK_SCHEMA = "openledger.network/2"
+"""Its number is the version of the contracts: what was signed for those of another version is worth nothing here."""
+EARLIER_SCHEMAS = ("openledger.network/1",)
 
 AUTO, EMBEDDED = "auto", "embedded"
 RESERVED_IDS = (AUTO, EMBEDDED, LOCAL_NETWORK, "current")
@@ -80,12 +82,19 @@ def network_from_json(text: str | bytes, *, source: str) -> Network:
     """Parse `network.json`; errors name `source`.
 
     Raises:
+        EarlierNetworkError: its contracts are of an earlier version.
         ConfigError: a field is missing, unknown or invalid.
     """
     try:
         if len(text) > FILE_BYTES_MAX:
             raise MalformedError(f"it is longer than {FILE_BYTES_MAX} bytes")
-        return _network_from_fields(_fields(json.loads(text)))
+        content = json.loads(text)
+        if isinstance(content, dict) and content.get("schema") in EARLIER_SCHEMAS:
+            raise EarlierNetworkError(
+                f"{source} is of a network with an earlier version of the contracts, which this release can't use: "
+                "end what is open there with the release that joined it, then join or make another network"
+            )
+        return _network_from_fields(_fields(content))
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{source} is not a network.json: it is not JSON") from error
     except MalformedError as error:

@@ -13,6 +13,7 @@ from support.chain_world.contract_world import (
     OWNER_KEYS,
     STRANGER_KEY,
     ContractWorld,
+    open_contract_world,
 )
 from support.depth import depth
 from support.signed import (

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.errors import ConfigError
+from openledger_node.errors import ConfigError, EarlierNetworkError
 from openledger_node.home import Home
 from openledger_node.network_file import (
     AUTO,
@@ -68,7 +68,7 @@ def test_a_network_comes_back_out_of_its_file(network: Network, tmp_path: Path) 
 
 def test_the_file_is_the_documented_object(network: Network) -> None:
     assert network_to_json(network) == {
-        "schema": "openledger.network/1",
+        "schema": "openledger.network/2",
         "network": "development-1a2b3c4d",
         "chain_id": 31337,
         "rpc": ["http://127.0.0.1:8545"],
@@ -91,7 +91,7 @@ def test_only_an_id_that_says_so_is_for_development(network: Network, real: Netw
 
 ONE = "0x" + "0" * 39 + "1"
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
-    "another schema": ({"schema": "openledger.network/2"}, "its schema is 'openledger.network/2'"),
+    "another schema": ({"schema": "openledger.network/3"}, "its schema is 'openledger.network/3'"),
     "an unknown field": ({"\x1b[31m": 1}, r"it has an unknown field '\\x1b\[31m'"),
     "a path as id": ({"network": "../../keys"}, "network: not a name"),
     "a dot as id": ({"network": ".."}, "network: not a name"),
@@ -134,6 +134,11 @@ def test_a_hostile_file_is_refused_by_name(network: Network, changes: dict[str, 
     with pytest.raises(ConfigError, match=message) as refused:
         network_from_json(changed(network, **changes), source="friend.json")
     assert str(refused.value).startswith("friend.json is not a network.json: ")
+
+
+def test_a_network_of_an_earlier_release_says_what_to_do(network: Network) -> None:
+    with pytest.raises(EarlierNetworkError, match="end what is open there with the release that joined it"):
+        network_from_json(changed(network, schema="openledger.network/1"), source="friend.json")
 
 
 CONTRACTS_SPOILT: dict[str, tuple[dict[str, Any], str]] = {

@@ -84,10 +84,10 @@ class Economy(ContractWorld):
             if amount
         ]
 
-    def record(self, *items: Item) -> ClaimRecord:
+    def record(self, *items: Item, adapters: Sequence[AdapterId] = ADAPTERS) -> ClaimRecord:
         """Claim, and keep our own record of it with its receipts."""
         ordered = sorted(items, key=lambda item: item.adapter)
-        record, codes, _ = self.claim(ordered)
+        record, codes, _ = self.claim(ordered, adapters)
         self.lines[record.seq] = self._line(record, ordered, codes)
         return record
 
@@ -216,6 +216,7 @@ def run_economy() -> Economy:
     _change_the_rules(session)
     session.must("ModelRegistry", "retire", ADAPTERS[3], key=OWNER_KEYS[2])
     session.settle(session.record(*session.owed(first, [3, 1_000_003, 777_777])))
+    session.wait(WINDOWS.unbonding_s)
     _end(session)
     _leave_undone(session, first)
     return session
@@ -294,11 +295,14 @@ def _end(session: Economy) -> None:
 
 def _leave_undone(session: Economy, first: ChannelConfig) -> None:
     """Claims that nobody has listed, drawn or shown yet, stake on its way, a withdrawal that waits."""
-    drawn, listed = (session.record(*session.owed(first, [0, amount])) for amount in (20_011, 40_009))
+    offered = ADAPTERS[:3]  # the bond of the last one is free
+    drawn, listed = (
+        session.record(*session.owed(first, [0, amount]), adapters=offered) for amount in (20_011, 40_009)
+    )
     session.offer(drawn)
     session.draw(drawn)
     session.offer(listed)
-    session.record(*session.owed(first, [50_021, 0, 60_013]))
+    session.record(*session.owed(first, [50_021, 0, 60_013]), adapters=offered)
     for amount in (OPEN + 7, 11, OPEN // 2):
         session.must("NodeStaking", "unbond", amount, key=NODE2_KEY)
     assert session.dispute("hold", NODE2, session.now_s + 20)

@@ -87,13 +87,13 @@ def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:
     return claim.epoch if claim else epoch_at(session.client.head().timestamp_s, session.windows)
 
 
-# ---- Whether a receipt's shares are paid.
+# ---- The payment state of a receipt's shares.
 
 ALGORITHMS = {1: "suffix-v1", 4: "size-v0", 5: "uniform-v0", 7: "poa-v3"}
 
 
 def state_of(row: ReceiptRow) -> dict[str, str]:
-    """Whether a receipt's shares are paid, as a key and as a sentence."""
+    """The payment state of a receipt's shares, as a key and as a sentence."""
     if row.receipt.adapter_id == BASE_ONLY:
         return {"state": "base", "says": "the base alone answered: it pays no Datanet"}
     if row.countersignature is None:

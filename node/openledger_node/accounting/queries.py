@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
@@ -11,6 +12,7 @@ from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
+from ..payments.kept_texts import find_bought_text
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
@@ -20,7 +22,6 @@ from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
 from .submissions import Submissions
-from .texts import BoughtTexts
 from .transactions import TransactionPlanner
 
 RECEIPTS_MAX = 1_000
@@ -173,8 +174,8 @@ def open_queries(
     generation_of: GenerationOf = lambda _: None,
 ) -> MoneyQueries:
     """Compose the queries over one session; `generation_of` is what peers advertise, if the node has any."""
-    texts = BoughtTexts(home, session.network.network, session.ledger)
-    checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, find_text=texts.find)
+    find_text = partial(find_bought_text, home, session.network.network, session.ledger)
+    checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, find_text=find_text)
     return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker)
 
 

@@ -43,13 +43,13 @@ class Draws:
 
 
 def redraws_max(record: ClaimRecord) -> int:
-    """How many draws may lapse so that the node's share covers one more."""
+    """The number of draws that may lapse so that the node's share covers one more."""
     fee = lapse_fee_wei(record)
     return min(REDRAWS_LIMIT, record.node_share_wei // fee - 1) if fee else REDRAWS_LIMIT
 
 
 def fee_wei(record: ClaimRecord, *, is_late: bool, is_proposed: bool, num_redraws: int) -> int:
-    """What a final claim takes from its node's share for the protocol."""
+    """The fees that a final claim takes from its node's share for the protocol."""
     if is_late and not is_proposed:
         return part_down(record.node_share_wei, LATE_PPM)
     return (num_redraws + is_late) * lapse_fee_wei(record)

@@ -96,7 +96,7 @@ def init(
         check_identity(client, network)
     write_network(out, network)
     if as_json:
-        emit_json("network", _json(network))
+        emit_json("network", network_to_json(network))
         return
     say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {plain(str(out))}`")
 
@@ -115,7 +115,7 @@ def join(
     confirm(f"join {network.network}?", yes=yes)
     join_network(home, network)
     if as_json:
-        emit_json("network", _json(network))
+        emit_json("network", network_to_json(network))
         return
     say(f"this node joins [bold]{plain(network.network)}[/] at its next start")
     _warn_of_setting(home, network)
@@ -148,7 +148,7 @@ def show(as_json: Json = False) -> None:
             else f"[node] network is {choice!r}: this node serves only this machine"
         )
     if as_json:
-        emit_json("network", _json(network))
+        emit_json("network", network_to_json(network))
         return
     _show(network)
 
@@ -254,13 +254,6 @@ def _fetch(url: str) -> Network:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NetworkError(f"cannot fetch {url}: {error}") from error
     return network_from_json(content, source=url)
-
-
-def _json(network: Network) -> dict[str, Any]:
-    """Convert a network for `--json` without its schema, because `emit_json` writes one."""
-    fields = network_to_json(network)
-    del fields["schema"]
-    return fields
 
 
 def _show(network: Network) -> None:

@@ -25,7 +25,7 @@ LINE_EVERY_PPM = 200_000
 
 
 def emit_json(noun: str, fields: dict[str, Any]) -> None:
-    """Print one JSON object."""
+    """Print one JSON object; a file's own schema takes the place of the noun's."""
     print(json.dumps({"schema": f"openledger.{noun}/1", **fields}, indent=2))
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from .bought import OpenPurchases, SealedTexts
 from .channels import Channels
 from .claims import Claims
 from .events import EventRows
@@ -13,12 +14,10 @@ from .generations import Draw, Generations, LedgerGeneration, draw_generation
 from .jobs import Jobs
 from .outbox import OutboxRows
 from .peers import Peers
-from .purchases import Purchases
 from .receipts import Receipts
 from .sellers import Sellers
 from .store import Store, open_store
 from .sums import Sums
-from .texts import Texts
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +31,14 @@ class Ledger:
         self.jobs = Jobs(store)
         self.channels = Channels(store)
         self.receipts = Receipts(store)
-        self.purchases = Purchases(store)
+        self.purchases = OpenPurchases(store)
         self.claims = Claims(store)
         self.outbox = OutboxRows(store)
         self.events = EventRows(store)
         self.peers = Peers(store)
         self.sellers = Sellers(store)
         self.sums = Sums(store)
-        self.texts = Texts(store)
+        self.texts = SealedTexts(store)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

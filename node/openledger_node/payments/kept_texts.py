@@ -5,6 +5,7 @@ A seller keeps no text once an answer has ended. The cipher protects a copied le
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -13,8 +14,8 @@ from openledger_protocol.opening import Opening, opening_from_json, opening_to_j
 from openledger_protocol.primitives import Digest
 
 from ..errors import KeyFileError
-from ..home import write_private
-from ..ledger.ledger import Ledger
+from ..home import Home, write_private
+from ..ledger.ledger import Ledger, open_ledger
 
 KEY_FILE = "texts.key"
 DAY_S = 86_400
@@ -55,12 +56,15 @@ class KeptTexts:
         self._now_ns = now_ns
 
     def keep(self, digest: Digest, opening: Opening) -> None:
-        """Keep the exchange of a receipt, unless the operator keeps none, and delete those whose time is over."""
-        now_ns = self._now_ns()
-        self._rows.delete_until(now_ns)
+        """Keep the exchange of a receipt, unless the operator keeps none."""
+        self.forget()
         if self._keep_s:
             sealed = self._seal.seal(opening_to_json(opening))
-            self._rows.add(digest, sealed, until_ns=now_ns + int(self._keep_s * NS))
+            self._rows.add(digest, sealed, until_ns=self._now_ns() + int(self._keep_s * NS))
+
+    def forget(self) -> None:
+        """Delete the texts whose time is over."""
+        self._rows.delete_until(self._now_ns())
 
 
 def open_texts(folder: Path, ledger: Ledger, *, setting_s: float, is_development: bool) -> KeptTexts:
@@ -73,7 +77,24 @@ def open_texts(folder: Path, ledger: Ledger, *, setting_s: float, is_development
     """
     usual_s = DAY_S if is_development else 0
     keep_s = usual_s if setting_s < 0 else setting_s
-    return KeptTexts(ledger, open_seal(folder), keep_s=keep_s, now_ns=time.time_ns)
+    texts = KeptTexts(ledger, open_seal(folder), keep_s=keep_s, now_ns=time.time_ns)
+    texts.forget()
+    return texts
+
+
+def find_bought_text(home: Home, network: str, ledger: Ledger, digest: Digest) -> Opening | None:
+    """Find the exchange of a receipt that this node or its guest has bought; None if it is not kept.
+
+    Raises:
+        KeyFileError: it was sealed with another key.
+    """
+    if found := find_text(home.network(network), ledger, digest):
+        return found
+    file = home.guest_ledger(network)
+    if not file.exists():
+        return None
+    with closing(open_ledger(file, is_writer=False)) as of_guest:
+        return find_text(file.parent, of_guest, digest)
 
 
 def find_text(folder: Path, ledger: Ledger, digest: Digest) -> Opening | None:

@@ -31,11 +31,12 @@ from openledger_protocol.wire.inference import (
 )
 
 from ..engine.tokenizer import Tokenizer
+from ..ledger.bought import OpenPurchase
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..p2p.streams import MessageStream
 from ..serving.admission import render
-from .payer_lanes import Agreement, PayerLane, PayerLanes
+from .payer_lanes import PayerLane, PayerLanes
 from .purchase import (
     Agreed,
     Bought,
@@ -172,7 +173,6 @@ class Payer:
 
     async def _open(self, live: _PaidStream) -> None:
         purchase = live.purchase
-        agreed = to_plain(Agreed.of(purchase, live.tokens_in, now_s=self._now_ns() // 10**9))
         opened = Open(
             id=purchase.request_id,
             award=purchase.award,
@@ -180,13 +180,24 @@ class Payer:
             messages=purchase.messages,
             sampling=purchase.sampling,
             channel_config=purchase.channel_config,
-            voucher=(await self._pay(live, purchase.chunk_tokens, agreed=(purchase.request_id, agreed))).voucher,
+            voucher=(await self._pay(live, purchase.chunk_tokens, stored=self._stored(live))).voucher,
             salts=purchase.salts,
             prefix=purchase.prefix,
             last_receipt=self._wallet.last_receipt(live.lane.channel_id),
         )
         await live.messages.send(encode(opened))
         self._fail_point("payer:opened")
+
+    def _stored(self, live: _PaidStream) -> OpenPurchase:
+        """The purchase as the ledger keeps it until its receipt comes."""
+        purchase = live.purchase
+        return OpenPurchase(
+            request_id=purchase.request_id,
+            channel_id=live.lane.channel_id,
+            adapter_id=purchase.adapter_id,
+            most_wei=price_wei(live.tokens_in, purchase.award.tokens_max, purchase.award.terms),
+            agreed=to_plain(Agreed.of(purchase, live.tokens_in, now_s=self._now_ns() // 10**9)),
+        )
 
     async def _follow(self, live: _PaidStream, show: Show) -> Bought:
         """Receive chunks and pay for the next ones until the receipt comes."""
@@ -269,7 +280,7 @@ class Payer:
             await live.messages.offer(encode(await self._pay(live, num_tokens)))
             self._fail_point("payer:voucher-sent")
 
-    async def _pay(self, live: _PaidStream, num_tokens: int, *, agreed: Agreement | None = None) -> VoucherMessage:
+    async def _pay(self, live: _PaidStream, num_tokens: int, *, stored: OpenPurchase | None = None) -> VoucherMessage:
         """Sign a voucher that covers `num_tokens` of this answer.
 
         Raises:
@@ -284,7 +295,7 @@ class Payer:
                 f"and {purchase.cost_max_wei} is the most that this request may"
             )
         tab.run_up(purchase.request_id, price)
-        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.lane, agreed))
+        return VoucherMessage(voucher=await self._wallet.raise_ceiling(live.lane, stored))
 
     async def _settle(self, live: _PaidStream, message: ReceiptMessage) -> Bought:
         """Check the receipt, store it, and countersign it.

@@ -13,14 +13,12 @@ from openledger_protocol.payments import ChannelConfig, SignedVoucher, Voucher, 
 from openledger_protocol.primitives import AdapterId, ChannelId, Digest, RequestId, Wei
 from openledger_protocol.wire.inference import SignedReceipt
 
+from ..ledger.bought import OpenPurchase
 from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 
 FAIL_POINTS: Final = ("voucher:signed", "voucher:stored", "payer:receipt-stored")
 """Points at which a crash test may kill the payer, in order."""
-
-Agreement = tuple[RequestId, object]
-"""A request, and what is agreed on it, as JSON."""
 
 LOST_NS: Final = 600 * 10**9
 """A node makes the receipt of a broken stream within minutes, or never."""
@@ -126,11 +124,11 @@ class PayerLanes:
         """Expect no receipt of a purchase that its node refused."""
         await trio.to_thread.run_sync(self._ledger.purchases.remove, request_id)
 
-    async def raise_ceiling(self, lane: PayerLane, agreed: Agreement | None = None) -> SignedVoucher:
+    async def raise_ceiling(self, lane: PayerLane, purchase: OpenPurchase | None = None) -> SignedVoucher:
         """Sign a voucher for everything that is owed or may be owed, and for at least 1 wei more than the last one.
 
         A seller opens no stream for a voucher that was seen before, so each voucher must differ from all others. The
-        first voucher of a purchase is stored with what is agreed on it.
+        first voucher of a purchase is stored with the purchase.
         """
         async with lane.signing:
             tab = lane.tab
@@ -138,7 +136,7 @@ class PayerLanes:
             voucher = Voucher(channel_id=lane.channel_id, adapter_id=lane.adapter_id, max_claimable_wei=ceiling)
             signed = SignedVoucher(voucher=voucher, signature=self._sign(voucher_digest(voucher, self._domain)))
             self._fail_point("voucher:signed")
-            await trio.to_thread.run_sync(self._store, signed, agreed)
+            await trio.to_thread.run_sync(self._store, signed, purchase)
             tab.ceiling_wei = ceiling
             self._fail_point("voucher:stored")
             return signed
@@ -186,11 +184,11 @@ class PayerLanes:
         finally:
             del lane.waiting[request_id]
 
-    def _store(self, signed: SignedVoucher, agreed: Agreement | None) -> None:
+    def _store(self, signed: SignedVoucher, purchase: OpenPurchase | None) -> None:
         with self._ledger.transaction():
-            if agreed:
-                self._ledger.purchases.add(*agreed, now_ns=self._now_ns())
             self._ledger.channels.raise_ceiling(signed)
+            if purchase:
+                self._ledger.purchases.add(purchase, now_ns=self._now_ns())
 
     def _keep(self, row: ReceiptRow) -> None:
         receipt = row.receipt

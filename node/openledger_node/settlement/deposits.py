@@ -46,9 +46,11 @@ class Deposits:
 
         Raises:
             PaymentRequiredError: there is none, and the wallet is locked or holds too little to open one.
-            UnavailableError: no block has the deposit yet, or the node's generation changes too often.
+            UnavailableError: no block has the deposit yet, the node's generation changes too often, or the node has
+                claimed money without receipts.
             ChainError: the chain can't be asked.
         """
+        self._session.overclaims.check(node)
         with self._opening:
             config, is_open = self._ensure(node, generation)
         if not is_open:

@@ -1,5 +1,6 @@
 """From a data directory and its settings to a session on its network: chain, keys and ledger."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,12 @@ from ..chain.dev.faucet import fund
 from ..chain.dev.launch import Devnet, start_devnet
 from ..chain.identity import check_identity
 from ..config import Config
-from ..errors import ChainError
+from ..errors import ChainError, ConfigError, EarlierNetworkError
 from ..home import Home
 from ..keystore import WALLET, ensure_development_wallet, ensure_hot_keys, find_account
 from ..ledger.ledger import Ledger
 from ..network_file import (
+    EMBEDDED,
     Network,
     Token,
     current_network,
@@ -80,6 +82,8 @@ def prepare_development(session: NetworkSession, *, is_bonding: bool = True) -> 
 
 # ---- open
 
+log = logging.getLogger(__name__)
+
 TOKEN = Token(symbol="OPEN", decimals=18)
 
 
@@ -110,6 +114,7 @@ def open_home_network(home: Home, config: Config) -> Iterator[HomeNetwork]:
     if not is_embedded(home, choice):
         yield HomeNetwork(network=current_network(home, choice))
         return
+    _put_earlier_aside(home)
     try:
         devnet = start_devnet(home.devnet, log_file=home.logs / "chain.log")
     except ChainError as error:
@@ -167,6 +172,24 @@ def _wallet(home: Home, network: Network, ring: KeyRing) -> Address:
         ring.add(key)
         return key.address
     return find_account(home.network_keys(network.network), WALLET).address
+
+
+def _put_earlier_aside(home: Home) -> None:
+    """Move the embedded chain away if its contracts are of an earlier version, so that a new one begins.
+
+    The ledger and the keys of its network stay where they are, in the folder of its id.
+    """
+    try:
+        current_network(home, EMBEDDED)
+        return
+    except EarlierNetworkError:
+        aside = home.devnet.with_name(f"{home.devnet.name}-{int(time.time())}")
+    except ConfigError:
+        return  # what names the network is written anew
+    if home.devnet.exists():
+        home.devnet.rename(aside)
+        log.warning("the development chain was made by an earlier release: it is in %s, and a new one begins", aside)
+    home.embedded_network.unlink()
 
 
 def _embedded_network(home: Home, devnet: Devnet) -> Network:

@@ -23,6 +23,7 @@ from ..ledger.ledger import Ledger
 from ..network_file import Network
 from ..text import counted
 from .balances import Balances, Operator, PlannedTransaction
+from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
 
 # ---- unlocked keys
@@ -125,6 +126,7 @@ class NetworkSession:
             policy=_policy(network, config, self.windows),
             fail_point=fail_point,
         )
+        self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
         self.treasury = Balances(
             ledger=ledger,
             client=client,
@@ -143,8 +145,8 @@ class NetworkSession:
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """What the operator must know of transactions and claims."""
-        return (*self.outbox.alerts, *self.settlement.alerts)
+        """What the operator must know of transactions and claims, its own and those of the nodes that it pays."""
+        return (*self.outbox.alerts, *self.settlement.alerts, *self.overclaims.alerts)
 
     @property
     def coin_price_wei(self) -> Wei:
@@ -239,6 +241,7 @@ class NetworkSession:
             return
         if self.watcher.head and self.watcher.state.health == "ok":
             self.settlement.step(self.watcher.head)
+            self.overclaims.step()
         self.outbox.step()
 
 

@@ -139,6 +139,36 @@ def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(file: Path, is
     assert file.read_bytes() == found
 
 
+def write_earlier(file: Path) -> None:
+    """A ledger as it was before channels had lanes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for migrate in MIGRATIONS[:8]:
+            migrate(connection)
+        connection.execute("PRAGMA user_version = 8")
+        connection.execute(
+            "INSERT INTO job VALUES ('r1', 1, 'fake', NULL, NULL, 'completed', 1, 1, 'stop', NULL, 1, 2)"
+        )
+
+
+def test_a_ledger_without_money_of_an_earlier_release_is_carried_over(file: Path) -> None:
+    write_earlier(file)
+    with closing(open_ledger(file)) as ledger:
+        assert [found.request_id for found in ledger.jobs.newest(limit=9)] == ["r1"]
+        assert ledger.channels.all() == ledger.receipts.unclaimed() == []
+
+
+def test_a_ledger_with_money_of_an_earlier_release_is_refused_and_left_as_it_is(file: Path) -> None:
+    write_earlier(file)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("INSERT INTO channel VALUES ('c', 'p', 'n', '{}', 1, '7', NULL, '7', 0)")
+    with pytest.raises(ConfigError, match="end what is open with the release that wrote it"):
+        open_ledger(file)
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("SELECT charged_wei FROM channel").fetchall() == [("7",)]
+        assert connection.execute("PRAGMA user_version").fetchone() == (8,)
+
+
 def test_a_file_that_is_only_busy_is_not_called_damaged(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_jobs(file, 1)
     monkeypatch.setattr(store_module, "BUSY_TIMEOUT_S", 0.01)

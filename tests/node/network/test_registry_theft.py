@@ -46,7 +46,7 @@ def register(world: World, by: NetworkSession, adapter: Adapter, datanet: Datane
         datanets=((datanet, PPM),),
     )
     action = RegisterAdapter(
-        manifest_id=manifest_id(manifest), entry=entry, royalty_ppm=300_000, bond_wei=Wei(10 * OPEN)
+        manifest_id=manifest_id(manifest), entry=entry, royalty_ppm=200_000, bond_wei=Wei(10 * OPEN)
     )
     world.act(action, by=by)
     found = registered_id(wallet, manifest_id(manifest))

@@ -1,5 +1,6 @@
 """Lanes: one deposit under many counters, each for one adapter, and none of them may use the others' money."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,7 @@ from support.market_world.market import Market, open_market
 from support.market_world.terms import CHANNEL, CONFIG, word
 
 from openledger_node.payments.accounts import LaneAccount
-from openledger_node.payments.credit import Standing
-from openledger_protocol.errors import PaymentRequiredError, VoucherRefusedError
+from openledger_protocol.errors import OldChannelError, PaymentRequiredError, VoucherRefusedError
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, RequestId, Wei
 
 ADAPTER = AdapterId(word("adapter"))
@@ -19,9 +19,14 @@ ADAPTER = AdapterId(word("adapter"))
 async def admit(market: Market, adapter: AdapterId, ceiling_wei: int, price_wei: int) -> LaneAccount:
     accounts = market.seller.accounts
     lane = await accounts.open(CONFIG, adapter)
-    request_id = RequestId(word(f"{adapter} {ceiling_wei}"))
-    await accounts.admit(lane, voucher_of(ceiling_wei, adapter=adapter), request_id, Wei(price_wei))
+    await accounts.admit(
+        lane, voucher_of(ceiling_wei, adapter=adapter), request_of(adapter, ceiling_wei), Wei(price_wei)
+    )
     return lane
+
+
+def request_of(adapter: AdapterId, ceiling_wei: int) -> RequestId:
+    return RequestId(word(f"{adapter} {ceiling_wei}"))
 
 
 async def test_each_lane_has_its_own_ceiling_and_charge(tmp_path: Path) -> None:
@@ -57,11 +62,13 @@ async def test_after_a_restart_no_lane_is_forgotten(tmp_path: Path) -> None:
 
 async def test_what_other_lanes_were_claimed_of_does_not_hide_an_old_ledger(tmp_path: Path) -> None:
     async with open_market(tmp_path) as market:
-        market.chain.standings[CHANNEL] = Standing(
-            deposit_final_wei=Wei(150), deposit_latest_wei=Wei(150), claimed_wei=Wei(1)
-        )
-        with pytest.raises(PaymentRequiredError, match="1 wei were claimed of this channel"):
-            await admit(market, ADAPTER, 50, 50)
+        base = await admit(market, BASE_ONLY, 100, 10)
+        market.seller.accounts.settle(base, request_of(BASE_ONLY, 100), Wei(10))
+        market.chain.standings[CHANNEL] = replace(deposited(150), claimed_wei=Wei(10))
+        await admit(market, ADAPTER, 20, 5)
+        market.chain.standings[CHANNEL] = replace(deposited(150), claimed_wei=Wei(11))
+        with pytest.raises(OldChannelError):
+            await admit(market, ADAPTER, 30, 5)
 
 
 async def test_naming_adapters_leaves_nothing_behind(tmp_path: Path) -> None:

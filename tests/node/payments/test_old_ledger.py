@@ -35,7 +35,7 @@ from openledger_node.ledger.receipts import ReceiptRow
 from openledger_protocol.errors import BadSignatureError, OldChannelError
 from openledger_protocol.generation import is_of_generation
 from openledger_protocol.payments import Receipt, channel_id, receipt_digest
-from openledger_protocol.primitives import ChannelId, Wei
+from openledger_protocol.primitives import BASE_ONLY, ChannelId, Wei
 from openledger_protocol.wire.inference import SignedReceipt
 
 OLD = "the channel was opened for another ledger of this node"
@@ -172,7 +172,7 @@ async def test_a_receipt_that_this_node_did_not_sign_changes_nothing(tmp_path: P
 
 async def test_a_receipt_with_an_invalid_signature_is_refused(tmp_path: Path) -> None:
     async with open_market(tmp_path) as market:
-        receipt = replace((await market.buy(purchase("a"))).receipt, seq=1)
+        receipt = replace((await market.buy(purchase("a"))).receipt, seq=99)
         high_s = b"\x01" * 32 + b"\xff" * 32 + b"\x1b"
         async with script(market) as stream:
             last = SignedReceipt(receipt=receipt, signature=high_s)
@@ -195,7 +195,7 @@ async def test_streams_that_find_out_at_once_draw_one_generation(tmp_path: Path)
 
         async def open_one() -> None:
             try:
-                await accounts.open(CONFIG, told)
+                await accounts.open(CONFIG, BASE_ONLY, told)
             except OldChannelError as error:
                 errors.append(error)
 

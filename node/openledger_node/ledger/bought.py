@@ -1,0 +1,85 @@
+"""What this node buys: purchases whose receipt has not come, and the sealed texts of those whose receipt came."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from openledger_protocol.primitives import ZERO_WEI, AdapterId, ChannelId, Digest, RequestId, Wei
+
+from .store import Store
+
+KEPT_NS = 30 * 86_400 * 10**9
+"""Far longer than any node takes to show the receipt of a stream that broke off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenPurchase:
+    """A purchase whose receipt has not come: what the receipt is checked against after a crash, and no text."""
+
+    request_id: RequestId
+    channel_id: ChannelId
+    adapter_id: AdapterId
+    most_wei: Wei  # that its receipt may charge
+    agreed: Any  # as JSON
+
+
+class OpenPurchases:
+    """Rows of purchases whose receipt has not come, by request."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, purchase: OpenPurchase, *, now_ns: int) -> None:
+        """Store a purchase on a lane that exists; a second time changes nothing."""
+        with self._store.transaction() as transaction:
+            transaction.execute("DELETE FROM purchase WHERE opened_ns < ?", (now_ns - KEPT_NS,))
+            transaction.execute(
+                "INSERT OR IGNORE INTO purchase VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    purchase.request_id,
+                    purchase.channel_id,
+                    purchase.adapter_id,
+                    str(purchase.most_wei),
+                    json.dumps(purchase.agreed),
+                    now_ns,
+                ),
+            )
+
+    def find(self, request_id: RequestId) -> dict[str, Any] | None:
+        """What was agreed on a request; None if no receipt of it is expected."""
+        row = self._store.row("SELECT agreed FROM purchase WHERE request_id = ?", (request_id,))
+        return json.loads(row["agreed"]) if row else None
+
+    def most_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
+        """The most that the receipts which may still come can charge a lane."""
+        rows = self._store.rows(
+            "SELECT most_wei FROM purchase WHERE channel_id = ? AND adapter_id = ?", (channel_id, adapter_id)
+        )
+        return Wei(sum((int(row["most_wei"]) for row in rows), start=ZERO_WEI))
+
+    def remove(self, request_id: RequestId) -> None:
+        """Expect no receipt of a request any more."""
+        with self._store.transaction() as transaction:
+            transaction.execute("DELETE FROM purchase WHERE request_id = ?", (request_id,))
+
+
+class SealedTexts:
+    """Rows of sealed texts, by receipt, each until its time is over."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, digest: Digest, sealed: bytes, *, until_ns: int) -> None:
+        """Store a text; a second one of the same receipt changes nothing."""
+        with self._store.transaction() as transaction:
+            transaction.execute("INSERT OR IGNORE INTO text VALUES (?, ?, ?)", (digest, sealed, until_ns))
+
+    def find(self, digest: Digest, *, now_ns: int) -> bytes | None:
+        """The sealed text of a receipt, if its time is not over."""
+        row = self._store.row("SELECT sealed FROM text WHERE digest = ? AND until_ns > ?", (digest, now_ns))
+        return row["sealed"] if row else None
+
+    def delete_until(self, now_ns: int) -> None:
+        """Delete the texts whose time is over."""
+        with self._store.transaction() as transaction:
+            transaction.execute("DELETE FROM text WHERE until_ns <= ?", (now_ns,))
