@@ -15,7 +15,7 @@ Request = tuple[int, int]  # wei, and the second from which they can be withdraw
 
 
 class Stakes:
-    """What each node has bonded, unbonds and has earned; rewards are counted up to each node's last action.
+    """Each node's bonded stake, stake that leaves, and earnings; rewards are counted up to its last action.
 
     The rewards of a node are parts of a wei, and `counted` is the `per_wei` up to which they are.
     """

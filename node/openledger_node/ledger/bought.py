@@ -1,4 +1,4 @@
-"""What this node buys: purchases whose receipt has not come, and the sealed texts of those whose receipt came."""
+"""This node's purchases: those whose receipt has not come, and the sealed texts of the others."""
 
 import json
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class OpenPurchases:
             )
 
     def find(self, request_id: RequestId) -> dict[str, Any] | None:
-        """What was agreed on a request; None if no receipt of it is expected."""
+        """The agreement on a request; None if no receipt of it is expected."""
         row = self._store.row("SELECT agreed FROM purchase WHERE request_id = ?", (request_id,))
         return json.loads(row["agreed"]) if row else None
 

@@ -26,7 +26,7 @@ LOST_NS: Final = 600 * 10**9
 
 @dataclass(slots=True, kw_only=True)
 class PayerLane:
-    """What one of this node's channels pays for one adapter, while the node runs."""
+    """The part of a channel that pays for one adapter, while the node runs."""
 
     channel_id: ChannelId
     adapter_id: AdapterId
@@ -117,7 +117,7 @@ class PayerLanes:
         return rows[0].countersignature if rows else None
 
     async def agreed(self, request_id: RequestId) -> dict[str, Any] | None:
-        """What was agreed on a purchase whose receipt has not come; None for any other."""
+        """The agreement on a purchase whose receipt has not come; None for any other."""
         return await trio.to_thread.run_sync(self._ledger.purchases.find, request_id)
 
     async def give_up(self, request_id: RequestId) -> None:

@@ -54,7 +54,7 @@ class Bought:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreed:
-    """What is agreed on a purchase, without its texts: enough to check a receipt that comes after a crash."""
+    """The agreement on a purchase, without its texts: enough to check a receipt that comes after a crash."""
 
     adapter_id: AdapterId
     signer: Address
@@ -141,7 +141,7 @@ def expected(
 
 
 def expected_late(agreed: Agreed, receipt: Receipt, lane: PayerLane, *, now_s: int) -> Delivery:
-    """What a receipt must agree with whose answer never came whole.
+    """The facts that a receipt must agree with whose answer never came whole.
 
     Its tokens and the commitments to them can't be checked any more, but for the most that they may be. A later
     receipt may have shown already that it was charged.

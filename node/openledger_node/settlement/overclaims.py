@@ -32,7 +32,7 @@ class Overclaims:
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """What the operator must know of nodes that took too much."""
+        """Sentences for the operator on nodes that took too much."""
         return tuple(
             f"{node} has claimed {open_text(amount)} of channel {key} without receipts: nothing more is bought from "
             f"it, and `openledger-node channels close {key}` takes the rest back"

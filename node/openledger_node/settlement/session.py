@@ -145,7 +145,7 @@ class NetworkSession:
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """What the operator must know of transactions and claims, its own and those of the nodes that it pays."""
+        """Sentences for the operator on transactions, and on claims: its own, and those of the nodes that it pays."""
         return (*self.outbox.alerts, *self.settlement.alerts, *self.overclaims.alerts)
 
     @property
