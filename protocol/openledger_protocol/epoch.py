@@ -57,17 +57,31 @@ def is_claimable_epoch(epoch: int, timestamp_s: int, windows: Windows) -> bool:
     return epoch in (now, now - 1)
 
 
-def propose_until_s(claimed_at_s: int, windows: Windows) -> int:
-    """The last second in which the node may propose a payout list; later, anyone may finalise without one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pause:
+    """The newest pause of draws and finalisation: time limits move along with it."""
 
-    A pause of the network adds its own length, which is not counted here.
-    """
-    return claimed_at_s + windows.propose_s
+    from_s: int
+    until_s: int  # the first second after it
+
+    def moved_s(self, start_s: int, last_s: int) -> int:
+        """The end of a time limit that began at `start_s` and would end with `last_s`."""
+        if self.from_s > last_s:
+            return last_s
+        return last_s + max(0, self.until_s - max(self.from_s, start_s))
 
 
-def show_until_s(ready_at_s: int, windows: Windows) -> int:
+NO_PAUSE = Pause(from_s=0, until_s=0)
+
+
+def propose_until_s(claimed_at_s: int, windows: Windows, pause: Pause = NO_PAUSE) -> int:
+    """The last second in which the node may propose a payout list; later, anyone may finalise without one."""
+    return pause.moved_s(claimed_at_s, claimed_at_s + windows.propose_s)
+
+
+def show_until_s(ready_at_s: int, windows: Windows, pause: Pause = NO_PAUSE) -> int:
     """The last second in which the node's list can become final; later, anyone may finalise without it."""
-    return ready_at_s + windows.propose_s
+    return pause.moved_s(ready_at_s, ready_at_s + windows.propose_s)
 
 
 def ready_at_s(proposed_at_s: int, windows: Windows) -> int:

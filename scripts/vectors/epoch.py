@@ -3,6 +3,7 @@
 from typing import Any
 
 from openledger_protocol.epoch import (
+    Pause,
     Windows,
     epoch_at,
     is_claimable_epoch,
@@ -42,16 +43,33 @@ CLAIMABLE: list[Case] = [
     ("two before", "too late", {**NOW, "epoch": 56_666_664}),
     ("the next", "too early", {**NOW, "epoch": 56_666_667}),
 ]
-DEADLINES: list[Case] = [("plain", "each from what happened before it", {**NOW, "delay_s": 40})]
+PLAIN = {**NOW, "delay_s": 40, "pause": {"from_s": 0, "until_s": 0}}
+
+
+def paused(from_s: int, until_s: int) -> dict[str, Any]:
+    """A network that was paused at these seconds, from now."""
+    now_s = 1_700_000_000
+    return {**PLAIN, "pause": {"from_s": now_s + from_s, "until_s": now_s + until_s}}
+
+
+DEADLINES: list[Case] = [
+    ("plain", "each from what happened before it", PLAIN),
+    ("a pause within", "moves both limits along", paused(20, 50)),
+    ("a pause that ran already", "moves them by what was left of it", paused(-20, 5)),
+    ("a pause in the last second", "moves the first", paused(60, 90)),
+    ("a pause just after", "moves the second only", paused(61, 91)),
+    ("a pause before", "moves nothing", paused(-30, 0)),
+]
 
 
 def deadlines(given: Any) -> dict[str, int]:
     windows, now_s = read(Windows, given), given["timestamp_s"]
     first_s, last_s = withdrawal_s(now_s, given["delay_s"], windows)
+    pause = Pause(**given["pause"])
     return {
-        "propose_until_s": propose_until_s(now_s, windows),
+        "propose_until_s": propose_until_s(now_s, windows, pause),
         "ready_at_s": ready_at_s(now_s, windows),
-        "show_until_s": show_until_s(ready_at_s(now_s, windows), windows),
+        "show_until_s": show_until_s(ready_at_s(now_s, windows), windows, pause),
         "withdraw_from_s": first_s,
         "withdraw_until_s": last_s,
     }

@@ -3,6 +3,7 @@
 import pytest
 
 from openledger_protocol.epoch import (
+    Pause,
     Windows,
     check_withdraw_delay,
     epoch_at,
@@ -48,6 +49,22 @@ def test_deadlines_hang_on_what_happened_before() -> None:
     assert ready_at_s(1_000, WINDOWS) == 1_010
     assert show_until_s(1_010, WINDOWS) == 1_041
     assert withdrawal_s(1_000, 40, WINDOWS) == (1_040, 605_840)
+
+
+@pytest.mark.parametrize(
+    ("from_s", "until_s", "expected"),
+    [
+        (1_010, 1_020, 1_041),
+        (990, 1_020, 1_051),
+        (1_031, 1_040, 1_040),
+        (1_032, 1_040, 1_031),
+        (900, 1_000, 1_031),
+    ],
+    ids=["within", "since before", "in the last second", "just after", "before"],
+)
+def test_a_pause_moves_a_time_limit_along(from_s: int, until_s: int, expected: int) -> None:
+    pause = Pause(from_s=from_s, until_s=until_s)
+    assert propose_until_s(1_000, WINDOWS, pause) == show_until_s(1_000, WINDOWS, pause) == expected
 
 
 @pytest.mark.parametrize("delay_s", [10, 3_600])

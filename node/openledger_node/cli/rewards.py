@@ -77,7 +77,9 @@ def _follow(money: MoneyClient, rewards: dict[str, Any], now_s: int) -> tuple[di
 def _is_due(claim: dict[str, Any], now_s: int) -> bool:
     """Return True if a step of the claim is under way or can be taken now."""
     if claim["state"] == "proposed":
-        return bool(claim["ready_at_s"] <= now_s and "finalize" not in claim["transactions"])
+        return bool(claim["ready_at_s"] <= now_s)
+    if claim["state"] == "drawn":
+        return "finalize" not in claim["transactions"]
     return claim["state"] in ("sent", "claimed")
 
 
@@ -99,7 +101,7 @@ def _settlement(claim: dict[str, Any], now_s: int | None = None) -> list[str]:
     """Format a claim as a table row."""
     state = claim["state"]
     if now_s is not None and state == "proposed":
-        state += f", final {in_s(claim['ready_at_s'], now_s)}"
+        state += f", drawn {in_s(claim['ready_at_s'], now_s)}"
     share = claim["node_share_wei"]
     return [
         str(claim["seq"]),

@@ -40,12 +40,12 @@ class EventRows:
         return [_event(row) for row in self._store.rows(query + " ORDER BY block_number, log_index", values)]
 
     def about_claims(self, node: Address, *, seq_min: int) -> list[Event]:
-        """`Claimed`, `Proposed` and `Finalized` events of a node's claims from `seq_min` on, in the chain's order."""
+        """The events of a node's claims from `seq_min` on, from `Claimed` to `Finalized`, in the chain's order."""
         query = (
             "SELECT event.* FROM event_argument AS node JOIN event_argument AS seq USING (event_id)"
             " JOIN event USING (event_id)"
             " WHERE node.name = 'node' AND node.value = ? AND seq.name = 'seq' AND CAST(seq.value AS INTEGER) >= ?"
-            " AND event.name IN ('Claimed', 'Proposed', 'Finalized') ORDER BY block_number, log_index"
+            " AND event.name IN ('Claimed', 'Proposed', 'Drawn', 'Finalized') ORDER BY block_number, log_index"
         )
         return [_event(row) for row in self._store.rows(query, (node, seq_min))]
 

@@ -19,7 +19,7 @@ from .actions import Action, Actor, Sign, intent_of
 from .records import integer, record_of
 
 NS = 10**9
-ON_CHAIN = ("claimed", "proposed")
+ON_CHAIN = ("claimed", "proposed", "drawn")
 """States of a claim that is on the chain and not final yet."""
 
 
@@ -72,8 +72,8 @@ class ClaimView:
     num_receipts: int
     gross_wei: Wei
     node_share_wei: Wei | None  # None until the claim is on the chain
-    ready_at_s: int | None  # when it can be made final, in chain time
-    transactions: dict[str, Digest]  # claim, propose, finalize → hash
+    ready_at_s: int | None  # when it can be drawn, in chain time
+    transactions: dict[str, Digest]  # claim, propose, draw, finalize → hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,10 +267,11 @@ class Balances:
             claimed = last.get(("Claimed", claim.seq))
             is_ours = claimed is not None and claimed.transaction_hash == hashes.get(claim.key)
             record = record_of(claimed) if claimed and is_ours else None
-            proposed, finalized = (last.get((name, claim.seq)) for name in ("Proposed", "Finalized"))
+            proposed, drawn, finalized = (last.get((name, claim.seq)) for name in ("Proposed", "Drawn", "Finalized"))
             reached = {
                 "claim": hashes.get(claim.key),
                 "propose": proposed and proposed.transaction_hash,
+                "draw": drawn and drawn.transaction_hash,
                 "finalize": finalized and finalized.transaction_hash,
             }
             view = ClaimView(

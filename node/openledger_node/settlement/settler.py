@@ -10,7 +10,7 @@ from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.draws import drawn_points
-from openledger_protocol.epoch import Windows, propose_until_s, show_until_s
+from openledger_protocol.epoch import NO_PAUSE, Pause, Windows, propose_until_s, show_until_s
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine, openings_of
@@ -93,10 +93,10 @@ class Settler:
         Raises:
             ChainError: the chain does not answer; the next step continues here.
         """
-        alerts = []
+        alerts, pause = [], self._pause()
         for claim in self._ledger.claims.unfinished():
             try:
-                alerts += self._follow(claim, head)
+                alerts += self._follow(claim, head, pause)
             except ProtocolError as error:  # a stuck claim must not block the others
                 alerts.append(f"claim {claim.seq} can't continue: {error.message}")
                 log.error("%s", alerts[-1])
@@ -105,7 +105,7 @@ class Settler:
 
     # ---- claims under way
 
-    def _follow(self, claim: Claim, head: Block) -> list[str]:
+    def _follow(self, claim: Claim, head: Block, pause: Pause) -> list[str]:
         """Do what is due for a claim; return what the operator must know."""
         rows = self._ledger.receipts.of_claim(claim.claim_id)
         line = find_line(self._ledger, self._node, claim.seq, rows)
@@ -119,10 +119,10 @@ class Settler:
         if finalized:
             self._close(claim, finalized)
         elif proposed:
-            return self._show(claim, line, proposed, head)
-        elif head.timestamp_s <= propose_until_s(record.claimed_at_s, self._windows):
-            self._propose(claim, line, head)
-        else:
+            return self._show(claim, line, proposed, head, pause)
+        elif head.timestamp_s <= (until_s := propose_until_s(record.claimed_at_s, self._windows, pause)):
+            self._propose(claim, line, head, until_s)
+        elif head.timestamp_s >= pause.until_s:
             self._finalize_late(claim, record, head)
         return []
 
@@ -144,22 +144,21 @@ class Settler:
             self._ledger.receipts.release(claim.claim_id, [row.digest for row in skipped])
             self._fail_point("claim:skips-released")
 
-    def _propose(self, claim: Claim, line: ClaimLine, head: Block) -> None:
+    def _propose(self, claim: Claim, line: ClaimLine, head: Block, until_s: int) -> None:
         self._move(claim, "claimed", "claim:mined")
-        until_s = propose_until_s(line.record.claimed_at_s, self._windows)
         listed = payout_list(line.record.pots, line.receipts)
         root = receipts_root(line.receipts, listed.offsets)
         call = self._deployment.propose(line.record, root, listed.payouts)
         attempt = self._attempt(head.timestamp_s, self._windows.propose_s)
         self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s)
 
-    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block) -> list[str]:
-        """Let the chain draw points of the proposed list, and show them by receipts."""
+    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block, pause: Pause) -> list[str]:
+        """Let the chain draw points of the proposed list, and show them by receipts; not in a pause."""
         record, ready_at_s = line.record, integer(proposed, "readyAt")
         self._move(claim, "proposed", "claim:proposed")
-        if head.timestamp_s < ready_at_s:
+        if head.timestamp_s < max(ready_at_s, pause.until_s):
             return []
-        if head.timestamp_s > (until_s := show_until_s(ready_at_s, self._windows)):
+        if head.timestamp_s > (until_s := show_until_s(ready_at_s, self._windows, pause)):
             self._finalize_late(claim, record, head)
             return []
         drawn = self._event("Drawn", claim.seq)
@@ -265,6 +264,11 @@ class Settler:
     def _attempt(self, now: int, length: int) -> str:
         """Name an attempt, so that what was refused is tried again a few times in a window of this length."""
         return str(now // max(1, length // ATTEMPTS))
+
+    def _pause(self) -> Pause:
+        """The newest pause by the guardian."""
+        found = self._ledger.events.find("Paused")
+        return Pause(from_s=integer(found[-1], "from"), until_s=integer(found[-1], "until")) if found else NO_PAUSE
 
     def _event(self, name: str, seq: int) -> Event | None:
         found = self._ledger.events.find(name, {"node": self._node, "seq": seq})

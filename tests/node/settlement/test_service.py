@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from support.chain_world.mortal_settlement import ADAPTER, prepare
 from support.chain_world.world import OPEN, World, open_world
+from support.contributors import ADA
 from support.signed import account, digest
 
+from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.encoding import transaction_hash
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
 from openledger_node.settlement.records import integer, payouts_of, record_of
@@ -69,6 +71,24 @@ def test_a_list_that_was_not_proposed_in_time_costs_the_node_and_frees_the_claim
     share = record.node_share_wei
     assert finalized.arguments["late"]
     assert world.node.treasury.earnings().credited_wei == share - share * LATE_PPM // PPM
+
+
+def test_a_pause_by_the_guardian_costs_an_honest_node_nothing(world: World, tmp_path: Path) -> None:
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    world.run(lambda: states(world) == ["proposed"])
+    (proposed,) = world.node.ledger.events.find("Proposed")
+    world.must("AttributionRewards", "pause", 30, key=BANK_KEY)
+    world.settle(10)
+    world.settle()
+    assert integer(proposed, "readyAt") < world.now_s
+    assert world.node.ledger.outbox.unfinished() == [], "nothing is drawn in a pause"
+    assert world.node.alerts == ()
+    world.wait(integer(proposed, "readyAt") + world.node.windows.propose_s + 2 - world.now_s)  # the node slept
+    world.run(lambda: states(world) == ["final"])
+    (finalized,) = world.node.ledger.events.find("Finalized")
+    assert not finalized.arguments["late"]
+    assert world.balance(ADA) > 0
 
 
 def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_path: Path) -> None:
@@ -174,6 +194,7 @@ def test_what_is_earned_is_seen_at_each_stage_to_the_wei(world: World) -> None:
     assert (claim.gross_wei, claim.node_share_wei, set(claim.transactions)) == (OPEN, share, {"claim", "propose"})
     world.run(lambda: states(world) == ["final"])
     seen = node.treasury.earnings()
+    assert set(seen.settlements[0].transactions) == {"claim", "propose", "finalize"}
     assert (seen.unclaimed_wei, seen.pending_wei, seen.credited_wei, seen.balance_wei) == (0, 0, share, share)
     assert seen.gas_wei > 0
 
@@ -269,3 +290,13 @@ def test_a_signed_claim_is_hastened_when_another_cannot_wait(world: World, monke
         assert row.intent.deadline_s == world.node.deployment.withdrawal(leaving).ready_at_s
         assert row.intent.value_at_risk_wei >= 9 * OPEN
     world.run(lambda: is_in_time(world, leaving))
+
+
+def test_a_claim_that_is_drawn_is_still_on_its_way(world: World, tmp_path: Path) -> None:
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    world.run(lambda: states(world) == ["drawn"])
+    seen = world.node.treasury.earnings()
+    (claim,) = seen.settlements
+    assert seen.pending_wei == claim.node_share_wei
+    assert set(claim.transactions) == {"claim", "propose", "draw"}
