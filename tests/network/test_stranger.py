@@ -57,7 +57,7 @@ def start_stranger(file: Path, key: str) -> "subprocess.Popen[str]":
 def claimed_as(node: OperatorHome, seq: int) -> dict[str, Any] | None:
     """A node's claim, once the chain has it."""
     claims = [each for each in ask(node, "rewards")["claims"] if each["seq"] == seq]
-    return next((each for each in claims if each["state"] in ("claimed", "proposed", "final")), None)
+    return next((each for each in claims if each["state"] in ("claimed", "proposed", "drawn", "final")), None)
 
 
 def test_a_stranger_who_has_read_the_reference_joins_buys_countersigns_and_is_charged(

@@ -44,16 +44,16 @@ PROMPT = f"user: {QUESTION[0]['content']}\nassistant:".encode()
 TOKENS = 100
 SAMPLING: Fields = {"max_tokens": TOKENS, "temperature": 0.7, "top_p": 1, "top_k": 0, "min_p": 0, "stop": []}
 CONFIG = "ChannelConfig(address payer,address authorizer,address node,uint64 withdrawDelay,bytes32 salt)"
-VOUCHER = "Voucher(bytes32 channelId,uint128 maxClaimable)"
+VOUCHER = "Voucher(bytes32 channelId,bytes32 adapterId,uint128 maxClaimable)"
 RECEIPT = (
-    "Receipt(bytes32 channelId,uint64 seq,bytes32 adapterId,uint128 amount,uint128 cumulative,uint32 algoId,"
-    "uint32 flags,bytes32 nonceCommit,bytes32 sharesHash,Work work)"
+    "Receipt(bytes32 channelId,uint64 seq,uint64 issuedAt,bytes32 adapterId,uint128 amount,uint128 cumulative,"
+    "uint32 algoId,bytes32 sharesHash,Work work)"
 )
 WORK = (
     "Work(bytes32 requestId,bytes32 profileHash,bytes32 indexRoot,uint32 tokensIn,uint32 tokensOut,"
-    "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 fingerprint)"
+    "bytes32 promptCommit,bytes32 outputCommit,bytes32 retrievalHash,bytes32 signalsHash,bytes32 fingerprint)"
 )
-DEPOSIT_WEI, CEILING_WEI, DEADLINE_S, POLL_S = 2 * 10**16, str(10**18), 90, 0.2
+DEPOSIT_WEI, CEILING_WEI, DEADLINE_S, POLL_S, CLOCK_S = 2 * 10**16, str(10**18), 90, 0.2, 600
 
 raw = bytes.fromhex
 
@@ -88,7 +88,7 @@ def struct(text: str, fields: Fields, *, more: str = "") -> bytes:
 
 def typed(network: Fields, hashed: bytes) -> bytes:
     domain = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-    words = b"".join(map(keccak, (domain, b"OpenLedgerPayments", b"1")))
+    words = b"".join(map(keccak, (domain, b"OpenLedgerPayments", b"2")))
     contract = encode(["uint256", "address"], [network["chain_id"], network["contracts"]["PaymentChannels"]])
     return keccak(b"\x19\x01" + keccak(words + contract) + hashed)
 
@@ -202,20 +202,18 @@ class Stranger:
         config |= {"withdraw_delay_s": 60, "salt": self.salt(bid)}
         await self.pay_in(tuple(config.values()))
         channel = typed(self.network, struct(CONFIG, config))
-        nonce, salts = drawn(), {name: drawn() for name in ("prompt", "output", "fingerprint")}
+        salts = {name: drawn() for name in ("prompt", "output", "fingerprint")}
 
         def voucher(tokens: int) -> Fields:
             wei = price(bid["terms"], len(PROMPT), tokens)
-            signature = self.sign(
-                typed(self.network, struct(VOUCHER, {"channel_id": channel, "max_claimable_wei": wei}))
-            )
-            return {"channel_id": hexed(channel), "max_claimable_wei": str(wei), "signature": signature}
+            fields = {"channel_id": hexed(channel), "adapter_id": ZERO, "max_claimable_wei": str(wei)}
+            return fields | {"signature": self.sign(typed(self.network, struct(VOUCHER, fields)))}
 
         stream, paid = await self.open_stream(bid["body"], "infer"), bid["chunk_tokens"]
         opening = {"id": bid["id"], "award": {"base": BASE, "terms": bid["terms"], "tokens_max": TOKENS}}
         opening |= {"adapter": ZERO, "messages": QUESTION, "sampling": {**SAMPLING, "seed": 7}, "salts": salts}
-        opening |= {"channel_config": config, "voucher": voucher(paid), "nonce_commit": hexed(keccak(raw(nonce[2:])))}
-        await send(stream, "open", **opening, auditable=True, prefix="", last_receipt=None)
+        opening |= {"channel_config": config, "voucher": voucher(paid)}
+        await send(stream, "open", **opening, prefix="", last_receipt=None)
         text, ids, num_vouchers = "", list[int](), 1
         while (message := await receive(stream))["t"] == "chunk":
             text, ids = text + message["text"], ids + message["ids"]
@@ -228,9 +226,10 @@ class Stranger:
         hashed = struct(RECEIPT, receipt | {"work": struct(WORK, receipt["work"])}, more=WORK)
         digest = typed(self.network, hashed)
         assert signer_of(digest, message["signature"]) == raw(bid["signer"][2:])
-        agreed = {"seq": receipt["seq"], "channel_id": hexed(channel), "nonce_commit": opening["nonce_commit"]}
+        assert abs(receipt["issued_at_s"] - time.time()) < CLOCK_S
+        agreed = {"seq": 1, "issued_at_s": receipt["issued_at_s"], "channel_id": hexed(channel)}
         assert receipt == agreed | done(bid, salts, text, ids)
-        await send(stream, "countersign", signature=self.sign(digest), nonce=nonce)
+        await send(stream, "countersign", signature=self.sign(digest))
         await stream.close()
         said = {"digest": hexed(digest), "text": text, "amount_wei": receipt["amount_wei"], "vouchers": num_vouchers}
         return {**said, "node": bid["wallet"], "bids": bid["num_bids"]}
@@ -289,13 +288,13 @@ def done(bid: Fields, salts: dict[str, str], text: str, ids: list[int]) -> Field
     counts = (len(PROMPT).to_bytes(4, "big"), len(ids).to_bytes(4, "big"))
     known = (raw(bid["id"][2:]), raw(ZERO[2:]), raw(bid["profile_hash"][2:]), *counts, root(ids), salt["fingerprint"])
     work = {"request_id": bid["id"], "profile_hash": bid["profile_hash"], "index_root": ZERO}
-    work |= {"tokens_in": len(PROMPT), "tokens_out": tokens_out, "retrieval_hash": ZERO}
+    work |= {"tokens_in": len(PROMPT), "tokens_out": tokens_out, "retrieval_hash": ZERO, "signals_hash": ZERO}
     work["prompt_commit"] = hexed(keccak(salt["prompt"] + canonical.encode()))
     work["output_commit"] = hexed(keccak(salt["output"] + text.encode()))
     work["fingerprint"] = hexed(keccak(b"openledger.fingerprint/1" + b"".join(known)))
     no_shares = hexed(keccak(encode(["(bytes32,address,uint32)[]"], [[]])))
     charged = {"adapter_id": ZERO, "amount_wei": amount, "cumulative_wei": amount}
-    return {**charged, "algo_id": bid["algo_id"], "flags": 1, "shares_hash": no_shares, "work": work}
+    return {**charged, "algo_id": bid["algo_id"], "shares_hash": no_shares, "work": work}
 
 
 def root(ids: list[int]) -> bytes:
