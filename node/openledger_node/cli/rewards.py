@@ -101,7 +101,7 @@ def _settlement(claim: dict[str, Any], now_s: int | None = None) -> list[str]:
     """Format a claim as a table row."""
     state = claim["state"]
     if now_s is not None and state == "proposed":
-        state += f", drawn {in_s(claim['ready_at_s'], now_s)}"
+        state += f", its review ends {in_s(claim['ready_at_s'], now_s)}"
     share = claim["node_share_wei"]
     return [
         str(claim["seq"]),
