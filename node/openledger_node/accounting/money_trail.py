@@ -6,7 +6,7 @@ from typing import Any, Literal
 from openledger_protocol.division import Division
 from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine
-from openledger_protocol.primitives import Address, Digest, Wei
+from openledger_protocol.primitives import BASE_ONLY, Address, Digest, Wei
 
 from ..attribution.registry import datanet_name
 from ..home import Home
@@ -199,13 +199,16 @@ class MoneyTrail:
     def _draw(self) -> MoneyStep:
         ready_s = integer(self._proposed, "readyAt") if self._proposed else None
         last = self._finalized or self._drawn
+        says = "draws lines of the list, and the node shows each by a receipt that its payer countersigned"
+        if self._row.receipt.adapter_id == BASE_ONLY:
+            says = "draws nothing of this answer, since the base alone gave it; the list is final all the same"
         return MoneyStep(
             step="draw",
             is_done=self._finalized is not None,
             amount_wei=None,
             who="chain",
             account=None,
-            says="draws lines of the list, and the node shows each by a receipt that its payer countersigned",
+            says=says,
             at=rfc3339(ready_s) if ready_s is not None and last is None else self._place(last)["at"],
             hash=last.transaction_hash if last else None,
         )
