@@ -13,7 +13,7 @@ from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Digest, Wei
 
 from ..errors import ChainError
-from .client import Refusal, SendRefusedError
+from .client import ChainClient, Refusal, SendRefusedError
 from .encoding import transaction_hash
 from .rpc import REVERTED, RpcError, hex_bytes, hex_quantity, parse_address, parse_bytes, parse_digest, parse_quantity
 
@@ -75,9 +75,10 @@ class Endpoint(Protocol):
 class RpcClient:
     """Implements ChainClient over any endpoint."""
 
-    def __init__(self, endpoint: Endpoint, *, chain_id: int | None = None) -> None:
+    def __init__(self, endpoint: Endpoint, *, chain_id: int | None = None, second: ChainClient | None = None) -> None:
         self._endpoint = endpoint
         self._chain_id = chain_id  # None: the first one that it reports
+        self._second = second  # another endpoint, which must have the same final blocks
 
     def chain_id(self) -> int:
         """The chain's id.
@@ -102,13 +103,33 @@ class RpcClient:
         return block
 
     def finalized_number(self) -> int:
-        """The endpoint's finalized block, or 64 blocks below the head if it does not have that tag."""
+        """The endpoint's finalized block, or 64 blocks below the head if it does not have that tag.
+
+        With a second endpoint, it is the highest block that both call final.
+
+        Raises:
+            ChainError: they have different blocks there.
+        """
+        number = self._finalized_number()
+        return number if self._second is None else self._agreed(number, self._second)
+
+    def _finalized_number(self) -> int:
         try:
             answer = self._endpoint.ask("eth_getBlockByNumber", ["finalized", False])
         except RpcError:
             answer = None
         block = self._read("eth_getBlockByNumber", answer, _header_if_any)
         return max(0, self.head().number - FINALITY_DEPTH) if block is None else block.number
+
+    def _agreed(self, number: int, second: ChainClient) -> int:
+        both = min(number, second.finalized_number())
+        mine, other = self.block(both), second.block(both)
+        if mine is None or other is None or mine.hash != other.hash:
+            raise ChainError(
+                f"{self._endpoint.name} and the second endpoint of this network have different final blocks {both}: "
+                "compare them with a block explorer, and set [chain] rpc to the one that is right"
+            )
+        return both
 
     def block(self, number: int) -> Block | None:
         """The block of that number."""
@@ -190,8 +211,10 @@ class RpcClient:
         return self._ask("eth_getTransactionReceipt", [transaction_hash], read)
 
     def close(self) -> None:
-        """Close the endpoint."""
+        """Close the endpoint, and the second one."""
         self._endpoint.close()
+        if self._second:
+            self._second.close()
 
     def _block(self, name: str) -> Block | None:
         return self._ask("eth_getBlockByNumber", [name, False], _header_if_any)

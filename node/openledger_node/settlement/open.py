@@ -3,8 +3,9 @@
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.primitives import ZERO_WEI, Address, Wei
@@ -84,6 +85,9 @@ def prepare_development(session: NetworkSession, *, is_bonding: bool = True) -> 
 
 log = logging.getLogger(__name__)
 
+ENDPOINTS = 2
+"""Endpoints of a network that are asked what is final, if so many answer."""
+
 TOKEN = Token(symbol="OPEN", decimals=18)
 
 
@@ -146,23 +150,29 @@ def connect(home: Home, config: Config, network: Network, ledger: Ledger) -> Net
 
 
 def open_chain(network: Network, config: Config) -> ChainClient:
-    """Connect to the first endpoint that answers and is on this network.
+    """Connect to the first endpoint that answers and is on this network; the next one must agree on what is final.
+
+    An endpoint that the operator has set is trusted alone.
 
     Raises:
         ChainError: there is none; the message names each endpoint's error.
     """
-    refused = []
+    open_client = partial(load_plug("chain", "evm"), timeout_s=config.chain.timeout_s, chain_id=network.chain_id)
+    urls, refused = [], []
     for url in [config.chain.rpc] if config.chain.rpc else network.rpc:
-        client: ChainClient = load_plug("chain", "evm")(
-            url, timeout_s=config.chain.timeout_s, chain_id=network.chain_id
-        )
         try:
-            check_identity(client, network)
-            return client
+            with closing(open_client(url)) as client:
+                check_identity(client, network)
+            urls.append(url)
         except ChainError as error:
-            client.close()
             refused.append(str(error))
-    raise ChainError(f"no endpoint of {network.network} can be used: {'; '.join(refused)}")
+        if len(urls) == ENDPOINTS:
+            break
+    if not urls:
+        raise ChainError(f"no endpoint of {network.network} can be used: {'; '.join(refused)}")
+    second = open_client(urls[1]) if len(urls) == ENDPOINTS else None
+    first: ChainClient = open_client(urls[0], second=second)
+    return first
 
 
 def _wallet(home: Home, network: Network, ring: KeyRing) -> Address:

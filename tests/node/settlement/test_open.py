@@ -1,7 +1,9 @@
-"""A home's own development chain when a release brings contracts of another version."""
+"""A home's network: its own chain when a release brings other contracts, and the endpoints of a chain."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +12,9 @@ from support.chain_world.deployed import deployed_chain
 from openledger_node.config import Config
 from openledger_node.errors import ChainError
 from openledger_node.home import Home
-from openledger_node.network_file import embed_network
+from openledger_node.network_file import Network, embed_network
 from openledger_node.settlement import open as open_module
-from openledger_node.settlement.open import open_home_network
+from openledger_node.settlement.open import open_chain, open_home_network
 
 
 @pytest.fixture
@@ -61,3 +63,47 @@ def test_a_home_without_a_chain_has_nothing_to_put_aside(home: Home) -> None:
     home.embedded_network.write_text("no such network\n")
     start(home)
     assert chains(home) == ["devnet"]
+
+
+# ---- endpoints
+
+
+class Endpoints:
+    """Opens endpoints by their names: `down` and `other` are of no use."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(open_module, "load_plug", lambda *_: self.open)
+        monkeypatch.setattr(open_module, "check_identity", self.check)
+
+    def open(self, url: str, *, second: Any = None, **_: Any) -> Any:
+        return SimpleNamespace(url=url, second=second, close=lambda: None)
+
+    def check(self, client: Any, _: Network) -> None:
+        if "down" in client.url:
+            raise ChainError(f"{client.url} does not answer")
+
+
+@pytest.mark.parametrize(
+    ("own", "rpc", "used"),
+    [
+        ("", ["http://a"], ["http://a"]),
+        ("", ["http://a", "http://b", "http://c"], ["http://a", "http://b"]),
+        ("", ["http://down", "http://b", "http://down2", "http://c"], ["http://b", "http://c"]),
+        ("http://own", ["http://a", "http://b"], ["http://own"]),
+    ],
+    ids=["one", "two agree", "two that answer", "the operator's alone"],
+)
+def test_a_second_endpoint_of_the_network_must_agree(
+    monkeypatch: pytest.MonkeyPatch, own: str, rpc: list[str], used: list[str]
+) -> None:
+    Endpoints(monkeypatch)
+    network = replace(deployed_chain().network, rpc=tuple(rpc))
+    found: Any = open_chain(network, replace(Config(), chain=replace(Config().chain, rpc=own)))
+    assert [found.url, *([found.second.url] if found.second else [])] == used
+
+
+def test_a_network_whose_endpoints_are_all_down_names_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    Endpoints(monkeypatch)
+    network = replace(deployed_chain().network, rpc=("http://down1", "http://down2"))
+    with pytest.raises(ChainError, match="http://down1 does not answer; http://down2 does not answer"):
+        open_chain(network, Config())

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ...errors import ChainError
+from ..client import ChainClient
 from ..deadline import Deadline, hold_to
 from ..rpc import RpcError, parse_json, shorten
 from ..rpc_client import RpcClient
@@ -24,15 +25,19 @@ LIMITED_CODES: Final = frozenset({-32005, 429})
 """Rate limits, which say nothing about the transaction or call of the request."""
 
 
-def open_client(url: str, *, timeout_s: float = TIMEOUT_S, chain_id: int | None = None) -> RpcClient:
+def open_client(
+    url: str, *, timeout_s: float = TIMEOUT_S, chain_id: int | None = None, second: ChainClient | None = None
+) -> RpcClient:
     """A client of one endpoint, without any request yet. If `chain_id` is given, every head must be of that chain.
+
+    If there is a `second` endpoint, a block is final once both say so.
 
     A request fails after `timeout_s`, whether the endpoint is silent or sends its answer in drops.
 
     Raises:
         ChainError: `url` is not an http or https URL.
     """
-    return RpcClient(HttpEndpoint(url, timeout_s), chain_id=chain_id)
+    return RpcClient(HttpEndpoint(url, timeout_s), chain_id=chain_id, second=second)
 
 
 class HttpEndpoint:
