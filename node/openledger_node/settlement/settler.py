@@ -5,7 +5,7 @@ a reorganisation the next step simply derives it again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
@@ -15,7 +15,7 @@ from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine, openings_of
 from openledger_protocol.payouts import payout_list, receipts_root
-from openledger_protocol.primitives import Address
+from openledger_protocol.primitives import Address, Digest
 from openledger_protocol.settlement import ClaimRecord, record_hash
 from openledger_protocol.transactions import Intent
 
@@ -150,7 +150,8 @@ class Settler:
         root = receipts_root(line.receipts, listed.offsets)
         call = self._deployment.propose(line.record, root, listed.payouts)
         attempt = self._attempt(head.timestamp_s, self._windows.propose_s)
-        self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s)
+        counted = [claimed.digest for claimed in line.receipts if claimed.countersignature]
+        self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s, counted=counted)
 
     def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block, pause: Pause) -> list[str]:
         """Let the chain draw points of the proposed list, and show them by receipts; not in a pause."""
@@ -239,8 +240,12 @@ class Settler:
         *,
         attempt: str,
         deadline_s: int | None = None,
+        counted: Sequence[Digest] | None = None,
     ) -> None:
-        """Store the intent of a claim's transaction unless one is under way, or this attempt was refused."""
+        """Store the intent of a claim's transaction unless one is under way, or this attempt was refused.
+
+        `counted` are the receipts that count as countersigned from then on.
+        """
         key = f"{kind}:{record_hash(record)}:"
         if any(found.intent.key.startswith(key) for found in self._ledger.outbox.unfinished()):
             return
@@ -256,8 +261,8 @@ class Settler:
         point = kind.split()[0]  # "finalize late" has the points of "finalize"
         self._fail_point(f"{point}:planned")
         with self._ledger.transaction():
-            if kind == "propose":
-                self._ledger.receipts.fix_countersigned(claim.claim_id)
+            if counted is not None:
+                self._ledger.receipts.fix_countersigned(claim.claim_id, counted)
             self._ledger.outbox.add(intent)
         self._fail_point(f"{point}:stored")
 

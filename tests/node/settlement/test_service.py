@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chain_world.mortal_settlement import ADAPTER, prepare
 from support.chain_world.world import OPEN, World, open_world
 from support.contributors import ADA
-from support.signed import account, digest
+from support.signed import AUTHORIZER_KEY, account, digest
 
 from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.encoding import transaction_hash
@@ -16,9 +17,11 @@ from openledger_node.settlement.actions import CloseChannel, RemoveStake
 from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_node.settlement.settler import SettlementPolicy, Settler
 from openledger_protocol.attribution import Share
-from openledger_protocol.chain import Fees
+from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.constants import LATE_PPM, PPM
+from openledger_protocol.eip712 import digest_word
 from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, Wei
+from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import Intent
 
 FEE_PPM = 100_000  # protocol and stakers
@@ -89,6 +92,26 @@ def test_a_pause_by_the_guardian_costs_an_honest_node_nothing(world: World, tmp_
     (finalized,) = world.node.ledger.events.find("Finalized")
     assert not finalized.arguments["late"]
     assert world.balance(ADA) > 0
+
+
+def test_a_countersignature_that_comes_while_the_list_is_made_costs_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list does not count it, so the openings must not count it either."""
+    shares, channel = prepare(world, tmp_path), world.open_channel()
+    late = world.earn(channel, OPEN // 10, adapter_id=ADAPTER, shares=shares, is_countersigned=False)
+    world.earn(channel, OPEN, adapter_id=ADAPTER, shares=shares)
+    propose = world.node.deployment.propose
+
+    def countersign_and_propose(*list_: Any) -> ContractCall:
+        world.node.ledger.receipts.countersign(late.digest, sign_digest(AUTHORIZER_KEY, digest_word(late.digest)))
+        return propose(*list_)
+
+    monkeypatch.setattr(world.node.deployment, "propose", countersign_and_propose)
+    world.run(lambda: states(world) == ["final"])
+    (finalized,) = world.node.ledger.events.find("Finalized")
+    assert not finalized.arguments["late"]
+    assert len(world.node.ledger.events.find("Drawn")) == 1
 
 
 def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_path: Path) -> None:
