@@ -24,7 +24,7 @@ class OpenPurchase:
 
 
 class OpenPurchases:
-    """Rows of purchases whose receipt has not come, by request."""
+    """Rows of purchases whose receipt has not come, by request and channel: several nodes may answer one request."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -45,9 +45,11 @@ class OpenPurchases:
                 ),
             )
 
-    def find(self, request_id: RequestId) -> dict[str, Any] | None:
-        """The agreement on a request; None if no receipt of it is expected."""
-        row = self._store.row("SELECT agreed FROM purchase WHERE request_id = ?", (request_id,))
+    def find(self, request_id: RequestId, channel_id: ChannelId) -> dict[str, Any] | None:
+        """The agreement on a request; None if no receipt of it is expected on the channel."""
+        row = self._store.row(
+            "SELECT agreed FROM purchase WHERE request_id = ? AND channel_id = ?", (request_id, channel_id)
+        )
         return json.loads(row["agreed"]) if row else None
 
     def most_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
@@ -57,10 +59,12 @@ class OpenPurchases:
         )
         return Wei(sum((int(row["most_wei"]) for row in rows), start=ZERO_WEI))
 
-    def remove(self, request_id: RequestId) -> None:
-        """Expect no receipt of a request any more."""
+    def remove(self, request_id: RequestId, channel_id: ChannelId) -> None:
+        """Expect no receipt of a request on a channel any more."""
         with self._store.transaction() as transaction:
-            transaction.execute("DELETE FROM purchase WHERE request_id = ?", (request_id,))
+            transaction.execute(
+                "DELETE FROM purchase WHERE request_id = ? AND channel_id = ?", (request_id, channel_id)
+            )
 
 
 class SealedTexts:

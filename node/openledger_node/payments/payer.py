@@ -225,7 +225,7 @@ class Payer:
         """
         receipt = message.receipt
         signature = await self._wallet.countersignature(hex_digest(receipt_digest(receipt, self._domain)))
-        if signature is None and (found := await self._wallet.agreed(receipt.work.request_id)):
+        if signature is None and (found := await self._wallet.agreed(receipt.work.request_id, live.lane.channel_id)):
             agreed = Agreed.from_plain(found)
             lane = await self._wallet.open(live.purchase.channel_config, agreed.adapter_id)
             signature = (await self._take_late(lane, agreed, message)).countersignature
@@ -246,8 +246,7 @@ class Payer:
     async def _receive_error(self, live: _PaidStream, error: ProtocolError) -> None:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
-            live.lane.drop(live.purchase.request_id)
-            await self._wallet.give_up(live.purchase.request_id)
+            await self._wallet.give_up(live.lane, live.purchase.request_id)
             raise error
         live.why_cut = error
 

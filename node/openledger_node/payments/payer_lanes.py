@@ -116,13 +116,14 @@ class PayerLanes:
         rows = await trio.to_thread.run_sync(self._ledger.receipts.find, digest)
         return rows[0].countersignature if rows else None
 
-    async def agreed(self, request_id: RequestId) -> dict[str, Any] | None:
+    async def agreed(self, request_id: RequestId, channel_id: ChannelId) -> dict[str, Any] | None:
         """The agreement on a purchase whose receipt has not come; None for any other."""
-        return await trio.to_thread.run_sync(self._ledger.purchases.find, request_id)
+        return await trio.to_thread.run_sync(self._ledger.purchases.find, request_id, channel_id)
 
-    async def give_up(self, request_id: RequestId) -> None:
-        """Expect no receipt of a purchase that its node refused."""
-        await trio.to_thread.run_sync(self._ledger.purchases.remove, request_id)
+    async def give_up(self, lane: PayerLane, request_id: RequestId) -> None:
+        """Expect no receipt of a purchase that its node refused before delivering anything."""
+        lane.drop(request_id)
+        await trio.to_thread.run_sync(self._ledger.purchases.remove, request_id, lane.channel_id)
 
     async def raise_ceiling(self, lane: PayerLane, purchase: OpenPurchase | None = None) -> SignedVoucher:
         """Sign a voucher for everything that is owed or may be owed, and for at least 1 wei more than the last one.
@@ -196,7 +197,7 @@ class PayerLanes:
             raise ReceiptRefusedError(f"another receipt of the channel has seq {receipt.seq}")
         with self._ledger.transaction():
             self._ledger.receipts.insert(row)
-            self._ledger.purchases.remove(receipt.work.request_id)
+            self._ledger.purchases.remove(receipt.work.request_id, receipt.channel_id)
 
     def _read(
         self, config: ChannelConfig, channel_id: ChannelId, adapter_id: AdapterId
