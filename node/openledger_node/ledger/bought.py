@@ -8,9 +8,6 @@ from openledger_protocol.primitives import ZERO_WEI, AdapterId, ChannelId, Diges
 
 from .store import Store
 
-KEPT_NS = 30 * 86_400 * 10**9
-"""Far longer than any node takes to show the receipt of a stream that broke off."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPurchase:
@@ -29,19 +26,20 @@ class OpenPurchases:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, purchase: OpenPurchase, *, now_ns: int) -> None:
-        """Store a purchase on a lane that exists; a second time changes nothing."""
+    def add(self, purchase: OpenPurchase) -> None:
+        """Store a purchase on a lane that exists; a second time changes nothing.
+
+        It has no time limit: a node can show the receipt of a stream that broke off only on the payer's next one.
+        """
         with self._store.transaction() as transaction:
-            transaction.execute("DELETE FROM purchase WHERE opened_ns < ?", (now_ns - KEPT_NS,))
             transaction.execute(
-                "INSERT OR IGNORE INTO purchase VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO purchase VALUES (?, ?, ?, ?, ?)",
                 (
                     purchase.request_id,
                     purchase.channel_id,
                     purchase.adapter_id,
                     str(purchase.most_wei),
                     json.dumps(purchase.agreed),
-                    now_ns,
                 ),
             )
 

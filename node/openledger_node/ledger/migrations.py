@@ -348,7 +348,6 @@ def _create_purchases(connection: sqlite3.Connection) -> None:
             adapter_id TEXT NOT NULL,
             most_wei   TEXT NOT NULL,
             agreed     TEXT NOT NULL,
-            opened_ns  INTEGER NOT NULL,
             PRIMARY KEY (request_id, channel_id),
             FOREIGN KEY (channel_id, adapter_id) REFERENCES lane
         ) STRICT, WITHOUT ROWID

@@ -189,7 +189,7 @@ class PayerLanes:
         with self._ledger.transaction():
             self._ledger.channels.raise_ceiling(signed)
             if purchase:
-                self._ledger.purchases.add(purchase, now_ns=self._now_ns())
+                self._ledger.purchases.add(purchase)
 
     def _keep(self, row: ReceiptRow) -> None:
         receipt = row.receipt
