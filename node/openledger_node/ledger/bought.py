@@ -26,14 +26,14 @@ class OpenPurchases:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, purchase: OpenPurchase) -> None:
-        """Store a purchase on a lane that exists; a second time changes nothing.
+    def put(self, purchase: OpenPurchase) -> None:
+        """Store a purchase on a lane that exists, in place of what was stored of it before.
 
         It has no time limit: a node can show the receipt of a stream that broke off only on the payer's next one.
         """
         with self._store.transaction() as transaction:
             transaction.execute(
-                "INSERT OR IGNORE INTO purchase VALUES (?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO purchase VALUES (?, ?, ?, ?, ?)",
                 (
                     purchase.request_id,
                     purchase.channel_id,

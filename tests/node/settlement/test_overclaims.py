@@ -61,7 +61,7 @@ def test_what_receipts_say_is_claimed_by_right(world: World) -> None:
 def test_a_purchase_whose_receipt_may_still_come_explains_a_claim(world: World) -> None:
     channel = world.open_channel()
     pay(world, channel)
-    world.payer.ledger.purchases.add(purchase_on(channel))
+    world.payer.ledger.purchases.put(purchase_on(channel))
     claim(world, channel)
     assert world.payer.alerts == ()
 
@@ -70,7 +70,7 @@ def test_a_claim_is_looked_at_again_once_the_stream_that_ran_meanwhile_has_ended
     """Its receipt explains less than it might have."""
     channel = world.open_channel()
     pay(world, channel)
-    world.payer.ledger.purchases.add(purchase_on(channel))
+    world.payer.ledger.purchases.put(purchase_on(channel))
     claim(world, channel)
     world.payer.ledger.purchases.remove(REQUEST, channel)
     world.settle()
