@@ -247,7 +247,9 @@ class Settler:
         `counted` are the receipts that count as countersigned from then on.
         """
         key = f"{kind}:{record_hash(record)}:"
-        if any(found.intent.key.startswith(key) for found in self._ledger.outbox.unfinished()):
+        # One that was reverted is not waited for: a draw may lapse before the chain calls its block final.
+        under_way = (found for found in self._ledger.outbox.unfinished() if found.state != "reverted")
+        if any(found.intent.key.startswith(key) for found in under_way):
             return
         intent = Intent(
             key=key + attempt,

@@ -114,6 +114,25 @@ def test_a_countersignature_that_comes_while_the_list_is_made_costs_nothing(
     assert len(world.node.ledger.events.find("Drawn")) == 1
 
 
+def test_a_reorg_that_changes_the_drawn_block_is_answered_before_the_draw_lapses(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was mined for the points drawn before is refused, and finality may take longer than a draw lives."""
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    events, client = world.node.ledger.events, world.chain.client
+    world.run(lambda: events.find("Finalized"))
+    number = client.finalized_number()
+    monkeypatch.setattr(client, "finalized_number", lambda: number)
+    (drawn,) = events.find("Drawn")
+    client.reorganise(client.head().number - integer(drawn, "drawBlock") + 1)
+    world.settle()
+    world.run(lambda: events.find("Finalized"))
+    assert [event.arguments["late"] for event in events.find("Finalized")] == [False]
+    assert len(events.find("Drawn")) == 1
+    assert "reverted" in [row.state for row in world.node.ledger.outbox.newest(limit=9)]
+
+
 def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_path: Path) -> None:
     prepare(world, tmp_path)
     elsewhere = (Share(datanet_id=DatanetId(digest("f")), account=account(9), ppm=PPM),)
