@@ -22,7 +22,7 @@ from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
 from support.market_world.terms import CHANNEL, CHUNK_TOKENS, DOMAIN, NOW_S, price, sign_as, word
 
-from openledger_node.errors import NetworkError
+from openledger_node.errors import LedgerError, NetworkError
 from openledger_node.payments.payer import Purchase
 from openledger_node.payments.purchase import CountedAnswer, exchange_of
 from openledger_protocol.attribution import shares_hash
@@ -75,6 +75,25 @@ async def test_a_countersignature_that_was_lost_is_given_again_with_the_next_str
         await market.buy(purchase("r2"))
         await market.seller.wait_served(2)
         assert countersigned(market) == [True, True]
+
+
+async def test_a_countersignature_that_the_disk_has_no_room_for_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LedgerError("the disk is full")
+
+    async with open_market(tmp_path) as market:
+        await buy_through(market, purchase("r1"), by_payer=forget)
+        tamper_with(market.seller)
+        with monkeypatch.context() as full:
+            full.setattr(market.seller.ledger.receipts, "countersign", fail)
+            bought = await market.buy(purchase("r2", max_tokens=60, prompt="on..."))
+            await market.seller.wait_served(2)
+        assert len(bought.ids) == 60, "the answer goes on meanwhile"
+        await market.buy(purchase("r3"))
+        await market.seller.wait_served(3)
+        assert countersigned(market) == [True, True, True]
 
 
 async def test_a_receipt_of_a_stream_that_runs_beside_is_not_sent_twice(tmp_path: Path) -> None:
