@@ -23,6 +23,7 @@ from ..chain.client import ChainClient
 from ..chain.deployment import Deployment
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
+from ..text import rfc3339
 from . import claimer
 from .claim_line import find_line, skipped_receipts
 from .claimer import Claimer, SettlementPolicy
@@ -162,10 +163,16 @@ class Settler:
         if head.timestamp_s > (until_s := show_until_s(ready_at_s, self._windows, pause)):
             self._finalize_late(claim, record, head)
             return []
-        drawn = self._event("Drawn", claim.seq)
         if not any(pot.amount_wei for pot in record.pots):
             self._finalize(claim, line, proposed, None, head, deadline_s=until_s)
             return []
+        if not _is_ours(proposed, line):  # each draw would lapse and cost a fee
+            return [
+                f"the payout list of claim {claim.seq} is not that of this ledger's receipts, so it can't be shown: "
+                f"at {rfc3339(until_s)} the claim closes for a fee of half of its pots, unless a newer ledger is "
+                "restored"
+            ]
+        drawn = self._event("Drawn", claim.seq)
         age = head.number - integer(drawn, "drawBlock") if drawn else None
         if drawn is None or age is None or age > self._windows.redraw_blocks:
             self._draw(claim, record, drawn, head, deadline_s=until_s)
@@ -280,6 +287,13 @@ class Settler:
     def _event(self, name: str, seq: int) -> Event | None:
         found = self._ledger.events.find(name, {"node": self._node, "seq": seq})
         return found[-1] if found else None
+
+
+def _is_ours(proposed: Event, line: ClaimLine) -> bool:
+    """True if the proposed list is what the ledger's receipts give, so that each point of it can be shown."""
+    listed = payout_list(line.record.pots, line.receipts)
+    root = receipts_root(line.receipts, listed.offsets)
+    return (payouts_of(proposed), proposed.arguments["receiptsRoot"]) == (list(listed.payouts), root)
 
 
 def _seconds_for(num_blocks: int, record: ClaimRecord, head: Block) -> int:

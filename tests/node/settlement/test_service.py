@@ -20,6 +20,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.constants import LATE_PPM, PPM
 from openledger_protocol.eip712 import digest_word
+from openledger_protocol.payouts import lapse_fee_wei
 from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, Wei
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import Intent
@@ -112,6 +113,27 @@ def test_a_countersignature_that_comes_while_the_list_is_made_costs_nothing(
     (finalized,) = world.node.ledger.events.find("Finalized")
     assert not finalized.arguments["late"]
     assert len(world.node.ledger.events.find("Drawn")) == 1
+
+
+def test_a_node_that_can_no_longer_show_its_list_draws_no_points_and_pays_one_fee(
+    world: World, tmp_path: Path
+) -> None:
+    """A backup from before the countersignatures was restored."""
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    node = world.node
+    world.run(lambda: states(world) == ["proposed"])
+    (claim,) = node.ledger.claims.unfinished()
+    node.ledger.receipts.fix_countersigned(claim.claim_id, [])
+    (proposed,) = node.ledger.events.find("Proposed")
+    world.wait(integer(proposed, "readyAt") - world.now_s)
+    world.settle()
+    (alert,) = node.alerts
+    assert "the payout list of claim 0 is not that of this ledger's receipts" in alert
+    world.run(lambda: states(world) == ["final"])
+    record = record_of(node.ledger.events.find("Claimed")[0])
+    assert node.ledger.events.find("Drawn") == []
+    assert node.treasury.earnings().credited_wei == record.node_share_wei - lapse_fee_wei(record)
 
 
 def test_a_reorg_that_changes_the_drawn_block_is_answered_before_the_draw_lapses(
