@@ -86,7 +86,7 @@ class Overclaims:
         return not any(unshown for unshown, _ in lanes)
 
     def _unexplained_wei(self, lane: Lane) -> tuple[Wei, Wei]:
-        """What was claimed of a lane without a receipt so far, and the part of it that none may still explain."""
+        """The wei claimed of a lane without a receipt so far, and the part of them that none may still explain."""
         claimed = self._deployment.lane_claimed_wei(lane.channel_id, lane.adapter_id)
         # NOTE: the charge is read last. A receipt that comes meanwhile moves its amount from the one to the other.
         coming = self._ledger.purchases.most_wei(lane.channel_id, lane.adapter_id)
