@@ -10,7 +10,7 @@ from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.draws import drawn_points
-from openledger_protocol.epoch import NO_PAUSE, Pause, Windows, propose_until_s, show_until_s
+from openledger_protocol.epoch import NO_PAUSE, GuardianPause, Windows, propose_until_s, show_until_s
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine, openings_of
@@ -106,7 +106,7 @@ class Settler:
 
     # ---- claims under way
 
-    def _follow(self, claim: Claim, head: Block, pause: Pause) -> list[str]:
+    def _follow(self, claim: Claim, head: Block, pause: GuardianPause) -> list[str]:
         """Do what is due for a claim; return what the operator must know."""
         rows = self._ledger.receipts.of_claim(claim.claim_id)
         line = find_line(self._ledger, self._node, claim.seq, rows)
@@ -154,7 +154,7 @@ class Settler:
         counted = [claimed.digest for claimed in line.receipts if claimed.countersignature]
         self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s, counted=counted)
 
-    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block, pause: Pause) -> list[str]:
+    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block, pause: GuardianPause) -> list[str]:
         """Let the chain draw points of the proposed list, and show them by receipts; not in a pause."""
         record, ready_at_s = line.record, integer(proposed, "readyAt")
         self._move(claim, "proposed", "claim:proposed")
@@ -279,10 +279,14 @@ class Settler:
         """Name an attempt, so that what was refused is tried again a few times in a window of this length."""
         return str(now // max(1, length // ATTEMPTS))
 
-    def _pause(self) -> Pause:
+    def _pause(self) -> GuardianPause:
         """The newest pause by the guardian."""
         found = self._ledger.events.find("Paused")
-        return Pause(from_s=integer(found[-1], "from"), until_s=integer(found[-1], "until")) if found else NO_PAUSE
+        return (
+            GuardianPause(from_s=integer(found[-1], "from"), until_s=integer(found[-1], "until"))
+            if found
+            else NO_PAUSE
+        )
 
     def _event(self, name: str, seq: int) -> Event | None:
         found = self._ledger.events.find(name, {"node": self._node, "seq": seq})
