@@ -26,7 +26,7 @@ from ..ledger.ledger import Ledger
 from ..text import rfc3339
 from . import claimer
 from .claim_line import find_line, skipped_receipts
-from .claimer import Claimer, SettlementPolicy
+from .claimer import Claimer, SettlementPolicy, attempt_at
 from .records import integer, payouts_of
 
 __all__ = ["FAIL_POINTS", "SettlementPolicy", "Settler"]
@@ -48,9 +48,6 @@ FAIL_POINTS: Final = (
     "claim:final",
 )
 """Points where crash tests kill the node: before and after each write."""
-
-ATTEMPTS: Final = 8
-"""Times that a refused transaction is tried again in a window, or in the life of a draw."""
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +147,7 @@ class Settler:
         listed = payout_list(line.record.pots, line.receipts)
         root = receipts_root(line.receipts, listed.offsets)
         call = self._deployment.propose(line.record, root, listed.payouts)
-        attempt = self._attempt(head.timestamp_s, self._windows.propose_s)
+        attempt = attempt_at(head.timestamp_s, self._windows.propose_s)
         counted = [claimed.digest for claimed in line.receipts if claimed.countersignature]
         self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s, counted=counted)
 
@@ -189,7 +186,7 @@ class Settler:
         return []
 
     def _draw(self, claim: Claim, record: ClaimRecord, lapsed: Event | None, head: Block, *, deadline_s: int) -> None:
-        attempt = f"{lapsed.block.number if lapsed else 0}:{self._attempt(head.timestamp_s, self._windows.propose_s)}"
+        attempt = f"{lapsed.block.number if lapsed else 0}:{attempt_at(head.timestamp_s, self._windows.propose_s)}"
         call = self._deployment.draw(record.node, record.seq)
         self._intend(claim, "draw", call, record, attempt=attempt, deadline_s=deadline_s)
 
@@ -208,11 +205,11 @@ class Settler:
             num_draws = self._deployment.params(record.epoch).draws
             openings = openings_of(line, listed, drawn_points(block.hash, record, payouts, num_draws))
         call = self._deployment.finalize(record, payouts, openings)
-        attempt = f"{seed}:{self._attempt(head.number, self._windows.redraw_blocks)}"
+        attempt = f"{seed}:{attempt_at(head.number, self._windows.redraw_blocks)}"
         self._intend(claim, "finalize", call, record, attempt=attempt, deadline_s=deadline_s)
 
     def _finalize_late(self, claim: Claim, record: ClaimRecord, head: Block) -> None:
-        attempt = self._attempt(head.timestamp_s, self._windows.propose_s)
+        attempt = attempt_at(head.timestamp_s, self._windows.propose_s)
         self._intend(claim, "finalize late", self._deployment.finalize_late(record), record, attempt=attempt)
 
     def _close(self, claim: Claim, finalized: Event) -> None:
@@ -274,10 +271,6 @@ class Settler:
                 self._ledger.receipts.fix_countersigned(claim.claim_id, counted)
             self._ledger.outbox.add(intent)
         self._fail_point(f"{point}:stored")
-
-    def _attempt(self, now: int, length: int) -> str:
-        """Name an attempt, so that what was refused is tried again a few times in a window of this length."""
-        return str(now // max(1, length // ATTEMPTS))
 
     def _pause(self) -> GuardianPause:
         """The newest pause by the guardian."""

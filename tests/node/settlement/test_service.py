@@ -20,6 +20,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.constants import LATE_PPM, PPM
 from openledger_protocol.eip712 import digest_word
+from openledger_protocol.errors import RevertedError
 from openledger_protocol.payouts import lapse_fee_wei
 from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, Wei
 from openledger_protocol.signatures import sign_digest
@@ -337,6 +338,26 @@ def test_a_claim_that_waits_for_cheap_gas_is_taken_back_for_one_that_cannot_wait
     world.run(lambda: is_in_time(world, leaving))
     assert world.node.deployment.channel(small).claimed_wei == OPEN // 1_000
     assert states(world)[1:] == ["refused"]
+
+
+def test_a_claim_that_was_refused_by_accident_is_tried_again_before_its_payer_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving = world.open_channel()
+    while world.now_s % world.node.windows.epoch_s:
+        world.wait(1)  # an epoch begins, and the next one is as far as can be
+    began_s = world.now_s
+    withdraw_from(world, leaving)
+    with monkeypatch.context() as faulty:
+        faulty.setattr(world.node.client, "estimate_gas", refuse)
+        world.earn(leaving, 9 * OPEN)
+        world.run(lambda: states(world) == ["refused"])
+    world.run(lambda: is_in_time(world, leaving))
+    assert world.now_s < began_s + world.node.windows.epoch_s
+
+
+def refuse(*_: object, **__: object) -> int:
+    raise RevertedError("a fault of the endpoint")
 
 
 def test_a_signed_claim_is_hastened_when_another_cannot_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
