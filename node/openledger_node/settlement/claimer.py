@@ -21,10 +21,18 @@ from .claim_line import lane_of
 FAIL_POINTS: Final = ("claim:planned", "claim:stored", "claim:taken-back")
 """Points where crash tests kill the node, in order: before and after each write."""
 
+ATTEMPTS: Final = 8
+"""Times that a refused transaction is tried again in an epoch, in a window, or in the life of a draw."""
+
 COIN_WEI: Final = 10**18
 CLAIM_GAS: Final = 450_000
 CLAIM_ITEM_GAS: Final = 30_000
 """Gas that a claim, its payout list, its draw and its finalisation use at least, plus that of each item."""
+
+
+def attempt_at(now: int, length: int) -> str:
+    """Name an attempt, so that what was refused is tried again a few times in a period of this length."""
+    return str(now // max(1, length // ATTEMPTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,9 +184,10 @@ class Claimer:
             epoch=epoch_at(head.timestamp_s, self._windows),
             domain=self._deployment.payments,
         )
-        key = f"claim:{claim.seq}:{claim.epoch}:{claim.items_hash}"
+        attempt = attempt_at(head.timestamp_s, self._windows.epoch_s)
+        key = f"claim:{claim.seq}:{attempt}:{claim.items_hash}"
         if self._ledger.outbox.find(key):
-            return  # it was refused in this epoch
+            return  # it was refused just now
         digests = [row.digest for row in content.earned]
         with self._ledger.transaction():
             self._ledger.claims.add(key, claim, digests, gross_wei=content.gross_wei, now_s=head.timestamp_s)
