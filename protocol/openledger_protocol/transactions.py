@@ -47,6 +47,11 @@ DAY_S: Final = 86_400
 AT_RISK_DIVISOR: Final = 10
 """Fees may use this part of the value at risk, a tenth."""
 
+GAS_TRANSACTION: Final = 21_000
+GAS_FLOOR_TOKEN: Final = 10  # a byte of data has 4 tokens, or 1 if it is zero
+GAS_MAX: Final = 16_777_216
+"""Of one transaction (EIP-7825)."""
+
 FEE_MAX_WEI: Final = Wei(5 * 10**16)
 GAS_BUDGET_WEI: Final = Wei(2 * 10**17)
 """Limits for one transaction and for one day: 2,000,000 gas at 25 gwei, and four times that."""
@@ -161,9 +166,22 @@ def fee_caps_wei(waiting: Sequence[Transaction], limits: OutboxLimits) -> dict[i
     return caps
 
 
-def gas_limit_from_estimate(gas: int) -> int:
-    """The estimate plus a quarter, because the chain's state may change until the transaction is mined."""
-    return gas + gas // 4
+def gas_limit_from_estimate(gas: int, data: bytes) -> int:
+    """The estimate plus a quarter, because the chain's state may change until the transaction is mined.
+
+    No endpoint takes less than the data costs or more than a block allows, so a wrong estimate can't block a nonce.
+    """
+    return min(max(gas + gas // 4, least_gas(data)), GAS_MAX)
+
+
+def least_gas(data: bytes) -> int:
+    """Gas that a transaction with this data needs before any code runs.
+
+    Source: EIP-7623.
+    """
+    zeros = data.count(0)
+    tokens = zeros + 4 * (len(data) - zeros)
+    return GAS_TRANSACTION + GAS_FLOOR_TOKEN * tokens
 
 
 def fee_cap_wei(intent: Intent, limits: OutboxLimits) -> Wei:
