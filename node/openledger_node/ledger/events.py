@@ -93,6 +93,11 @@ class EventRows:
             transaction.execute("DELETE FROM event WHERE block_number > ?", (number,))
             transaction.execute("UPDATE scan SET finalized_number = MIN(finalized_number, ?)", (number,))
 
+    def forget(self, first: int) -> None:
+        """Forget the blocks from `first` on, so that they are read again; all of them, if no earlier one is known."""
+        is_known = any(block.number < first for block in self.last_blocks())
+        self.rewind(first - 1 if is_known else -1)
+
     def finalize(self, number: int) -> None:
         """Store the block up to which everything is read and final."""
         with self._store.transaction() as transaction:

@@ -136,12 +136,12 @@ def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene
 def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene) -> None:
     deaths, num_killed = random.Random(5), 0
     lost = scene.world.node.ledger.receipts.unclaimed()
-    for _ in range(depth(light=2, deep=30)):
+    for _ in range(depth(light=2, deep=60)):
         scene.earn()
         while (code := scene.live("*", deaths.randint(1, 12))) != DONE:
             assert code == KILLED
             num_killed += 1
-    assert num_killed >= depth(light=8, deep=120)
+    assert num_killed >= depth(light=8, deep=200)
     check_books(scene, lost=lost)
 
 
