@@ -43,6 +43,9 @@ MINED: Final[frozenset[TransactionState]] = frozenset({"mined", "reverted"})
 REORG_DEPTH_MAX: Final = 64
 """The most blocks that a reorganisation may remove; an honest chain has no deeper one."""
 
+REORG_S_MAX: Final = REORG_DEPTH_MAX * 12
+"""The most by which an honest head may be earlier than another one, at 12 s from block to block."""
+
 DAY_S: Final = 86_400
 AT_RISK_DIVISOR: Final = 10
 """Fees may use this part of the value at risk, a tenth."""
@@ -210,6 +213,8 @@ def is_stuck(variant: Variant, head: Block, limits: OutboxLimits) -> bool:
     if variant.sent_block is None or variant.sent_s is None:
         return False
     blocks, seconds = head.number - variant.sent_block, head.timestamp_s - variant.sent_s
+    if blocks < -REORG_DEPTH_MAX or seconds < -REORG_S_MAX:  # an endpoint told a head that never was
+        return True
     return blocks >= limits.bump_after_blocks and seconds >= limits.bump_after_s
 
 

@@ -128,7 +128,16 @@ def test_no_estimate_makes_a_transaction_that_every_endpoint_refuses(gas: int, d
 
 
 @pytest.mark.parametrize(
-    ("blocks", "seconds", "expected"), [(3, 30, True), (2, 300, False), (300, 29, False), (0, 0, False)]
+    ("blocks", "seconds", "expected"),
+    [
+        (3, 30, True),
+        (2, 300, False),
+        (300, 29, False),
+        (0, 0, False),
+        (-64, -768, False),  # the endpoint is behind, or on another branch
+        (-65, 0, True),  # it was sent at a head that never was
+        (0, -769, True),
+    ],
 )
 def test_a_variant_is_stuck_when_blocks_and_seconds_have_passed(blocks: int, seconds: int, expected: bool) -> None:
     variant = Variant(hash=ZERO_DIGEST, raw=b"", price=price(1, 1), sent_block=100, sent_s=5_000)

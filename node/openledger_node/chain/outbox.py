@@ -144,7 +144,8 @@ class Outbox:
         if not missing:
             self._gaps.pop(sender, None)
             return
-        mend_at = self._gaps.setdefault(sender, view.head.number) + REORG_DEPTH_MAX
+        self._gaps[sender] = min(self._gaps.get(sender, view.head.number), view.head.number)
+        mend_at = self._gaps[sender] + REORG_DEPTH_MAX
         beyond = [found for found in pending if found.nonce is not None and found.nonce > missing[0]]
         if view.head.number < mend_at:
             view.hold(

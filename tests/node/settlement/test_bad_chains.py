@@ -91,6 +91,19 @@ def test_a_reverted_claim_that_an_endpoint_calls_mined_is_claimed_again(
     assert node.deployment.channel(channel).claimed_wei == OPEN
 
 
+def test_a_wrong_time_of_a_head_puts_off_no_later_claim(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interval to the next claim began at that time."""
+    node = world.node
+    channel = world.open_channel()
+    world.earn(channel, OPEN)
+    head = node.client.head
+    with monkeypatch.context() as lying:
+        lying.setattr(node.client, "head", lambda: replace(head(), timestamp_s=head().timestamp_s + 10**8))
+        node.step()
+    world.run(lambda: "final" in states(world))
+    assert node.deployment.channel(channel).claimed_wei == OPEN
+
+
 def states(world: World) -> list[str]:
     return [claim.state for claim in world.node.ledger.claims.newest()]
 

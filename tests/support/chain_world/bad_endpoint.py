@@ -144,6 +144,19 @@ def _tell_other_gas(truth: Ask, random: Random, method: str, params: list[Any]) 
     return hex(int(parse_quantity(truth(method, params)) * random.choice([0, 0.1, 0.5, 100])))
 
 
+def _tell_another_time(truth: Ask, random: Random, method: str, params: list[Any]) -> Any:
+    found = truth(method, params)
+    seconds = random.choice([-1_000, 1_000, 10**8])
+    return found and {**found, "timestamp": hex(parse_quantity(found["timestamp"]) + seconds)}
+
+
+def _tell_another_number(truth: Ask, random: Random, method: str, params: list[Any]) -> Any:
+    """Tell of a head far ahead, or of one that was long ago."""
+    found = truth(method, params)
+    more = random.choice([-50, 1, 1_000]) if params[0] == "latest" else 0
+    return found and {**found, "number": hex(max(0, parse_quantity(found["number"]) + more))}
+
+
 def _call_all_final(truth: Ask, random: Random, method: str, params: list[Any]) -> Any:
     return truth(method, ["latest" if params[0] == "finalized" else params[0], *params[1:]])
 
@@ -165,6 +178,8 @@ DEEDS: Final[Mapping[str, tuple[tuple[str, ...], Deed]]] = {
     "status": ((RECEIPT,), _tell_another_status),
     "logs": ((LOGS,), _tell_other_logs),
     "hash": ((BLOCK,), _tell_another_hash),
+    "time": ((BLOCK,), _tell_another_time),
+    "number": ((BLOCK,), _tell_another_number),
     "words": ((CALL,), _tell_another_word),
     "gas": ((GAS,), _tell_other_gas),
     "final": ((BLOCK,), _call_all_final),

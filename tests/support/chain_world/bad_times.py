@@ -17,6 +17,7 @@ from openledger_node.chain.dev.mempool import Pool
 from openledger_node.chain.rpc_client import RpcClient
 from openledger_node.errors import ChainError
 from openledger_node.settlement.actions import CloseChannel, WithdrawChannel
+from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.attribution import Share
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, ChannelId, Wei
 from openledger_protocol.transactions import REORG_DEPTH_MAX
@@ -32,6 +33,9 @@ WINDOWS: Final = replace(
 """As on a real chain, the bad times and the 64 blocks after which a missing nonce is mended fit into each of them."""
 
 WITHDRAW_DELAY_S: Final = 400
+DEEPEST: Final = REORG_DEPTH_MAX + 16
+"""Blocks that a reorganisation takes back in a few worlds, more than an honest one does: there the node halts."""
+
 STEPS: Final = range(20, 61)
 STANDSTILL_S: Final = 2 * WINDOWS.propose_s
 CALM_STEPS_MAX: Final = 500
@@ -69,7 +73,8 @@ def plan_of(seed: int) -> Plan:
     num_steps = random.choice(STEPS)
     steps = range(num_steps)
     deeds = random.sample(sorted(DEEDS), random.randint(1, 4))
-    reorgs = {random.choice(steps): random.randint(1, REORG_DEPTH_MAX) for _ in range(random.choice([0, 1, 1, 2]))}
+    deepest = DEEPEST if random.random() < 1 / 12 else REORG_DEPTH_MAX
+    reorgs = {random.choice(steps): random.randint(1, deepest) for _ in range(random.choice([0, 1, 1, 2]))}
     return Plan(
         seed=seed,
         num_steps=num_steps,
@@ -115,7 +120,7 @@ class BadTimes:
             self.lanes += [(channel, BASE_ONLY, ()), *((channel, adapter, shares) for adapter in adapters)]
         self.earn()
         world.node.ledger.close()
-        self.chain.mine(REORG_DEPTH_MAX + 2)
+        self.chain.mine(DEEPEST)
         self.lifetimes = list(self.plan.lifetimes)
         self.open_node()
 
@@ -135,7 +140,8 @@ class BadTimes:
         num_idle = 0
         for _ in range(CALM_STEPS_MAX):
             self.step_node()
-            self.help_node()
+            self.help(self.world.payer)
+            self.help(self.world.node)
             self.step_payer()
             self.chain.advance(1)
             node = self.world.node
@@ -186,16 +192,15 @@ class BadTimes:
         passed_s = now_s - self.world.now_s  # the other branch was mined in the same time
         self.chain.advance(passed_s + (STANDSTILL_S if step == self.plan.standstill else 1))
 
-    def help_node(self) -> None:
-        """Do what an operator is told to: rescan after a halt, forgive what failed."""
-        node = self.world.node
-        if node.state.health == "halted" or any("network rescan" in alert for alert in node.alerts):
+    def help(self, side: NetworkSession) -> None:
+        """Do what an operator is told to do: rescan after a halt, forgive what failed."""
+        if side.state.health == "halted" or any("network rescan" in alert for alert in side.alerts):
             self.num_rescans += 1
-            node.rescan()
-        for kind in node.ledger.outbox.kinds():
-            if any(f"network forgive '{kind}'" in alert for alert in node.alerts):
+            side.rescan()
+        for kind in side.ledger.outbox.kinds():
+            if any(f"network forgive '{kind}'" in alert for alert in side.alerts):
                 self.num_forgiven += 1
-                node.forgive(kind)
+                side.forgive(kind)
 
     def open_node(self) -> None:
         """Start the node over its ledger; the daemon waits until an endpoint answers it truly."""
