@@ -5,7 +5,7 @@ a reorganisation the next step simply derives it again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
@@ -23,6 +23,7 @@ from ..chain.client import ChainClient
 from ..chain.deployment import Deployment
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
+from ..ledger.receipts import ReceiptRow
 from . import claimer
 from .claim_line import find_line, skipped_receipts
 from .claimer import Claimer, SettlementPolicy
@@ -35,6 +36,7 @@ FAIL_POINTS: Final = (
     "claim:refused",
     "claim:unmined",
     "claim:mined",
+    "claim:bound",
     "claim:skips-released",
     "propose:planned",
     "propose:stored",
@@ -114,6 +116,7 @@ class Settler:
         record = line.record
         if self._doubt(record_hash(record)):
             return []
+        self._bind_counted(claim, line, rows)
         self._release_skipped(claim, line)
         finalized, proposed = self._event("Finalized", claim.seq), self._event("Proposed", claim.seq)
         self._forgive(claim, record, is_proposed=proposed is not None, is_final=finalized is not None)
@@ -164,6 +167,13 @@ class Settler:
                     events.forget(found.block_number)
                 return True
         return False
+
+    def _bind_counted(self, claim: Claim, line: ClaimLine, rows: Sequence[ReceiptRow]) -> None:
+        """Let the chain decide in which claim a receipt is: this one may have been given up before it was mined."""
+        elsewhere = {row.digest for row in rows if row.claim_id != claim.claim_id}
+        if counted := [each.digest for each in line.receipts if each.digest in elsewhere]:
+            self._ledger.receipts.bind(claim.claim_id, counted)
+            self._fail_point("claim:bound")
 
     def _release_skipped(self, claim: Claim, line: ClaimLine) -> None:
         """Release the receipts of skipped lanes, once no reorganisation can make them count."""

@@ -75,6 +75,27 @@ def test_a_claim_that_an_endpoint_calls_reverted_is_not_given_up(
     assert node.alerts == ()
 
 
+def test_a_claim_that_is_mined_after_it_was_given_up_is_brought_to_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was called reverted, a reorganisation took it back, and the outbox sent it again."""
+    node = world.node
+    channel = world.open_channel()
+    world.earn(channel, OPEN)
+    receipt = node.client.receipt
+    with monkeypatch.context() as lying:
+        lying.setattr(node.client, "receipt", lambda name: (found := receipt(name)) and replace(found, is_ok=False))
+        world.run(lambda: [each for each in node.ledger.outbox.newest(limit=9) if each.state == "failed"])
+    (claimed,) = node.ledger.events.find("Claimed")
+    world.chain.client.reorganise(world.chain.client.head().number - claimed.block.number + 1)
+    node.step()
+    assert states(world) == ["refused"]
+    world.earn(channel, OPEN)
+    world.run(lambda: states(world) == ["final", "final"])
+    assert node.deployment.channel(channel).claimed_wei == 2 * OPEN
+    assert node.ledger.receipts.unclaimed() == []
+
+
 def test_a_reverted_claim_that_an_endpoint_calls_mined_is_claimed_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,7 +25,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.primitives import ChannelId, Wei
 
 KILLED = -signal.SIGKILL
-UNUSUAL = ("claim:refused", "claim:taken-back", "claim:unmined", "claim:skips-released")
+UNUSUAL = ("claim:refused", "claim:taken-back", "claim:unmined", "claim:bound", "claim:skips-released")
 """Points that a claim passes only where something went wrong: each has its own way there."""
 
 pytestmark = pytest.mark.slow
@@ -108,6 +108,17 @@ def test_a_claim_that_a_reorg_took_back_is_mined_again_though_the_node_was_kille
     assert scene.live("claim:mined", 1) == KILLED
     scene.world.chain.client.reorganise(1)
     assert scene.live("claim:unmined", 1) == KILLED
+    assert scene.live() == DONE
+    assert claimed_wei(scene, channel) == OPEN + OPEN // 3
+    check_books(scene)
+
+
+def test_a_claim_that_is_mined_after_it_was_given_up_goes_on_though_the_node_was_killed(scene: Scene) -> None:
+    channel = scene.earn()
+    assert scene.live("claim:mined", 1) == KILLED
+    claims = scene.world.node.ledger.claims
+    claims.move(claims.newest(limit=1)[0].claim_id, "refused")  # as if an endpoint had called it reverted
+    assert scene.live("claim:bound", 1) == KILLED
     assert scene.live() == DONE
     assert claimed_wei(scene, channel) == OPEN + OPEN // 3
     check_books(scene)
