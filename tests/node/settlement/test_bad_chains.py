@@ -134,6 +134,8 @@ def states(world: World) -> list[str]:
 
 def check(times: BadTimes) -> None:
     """What must hold once the chain is honest again."""
+    assert times.plan.may_halt or not times.num_rescans, "a halt is for what no honest chain does"
+    assert times.plan.may_fail or not times.num_forgiven, "a circuit opens for paid failures only"
     check_nothing_is_stuck(times)
     check_books(times)
     check_everything_is_paid(times)

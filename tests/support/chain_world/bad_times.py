@@ -62,6 +62,17 @@ class Plan:
     lifetimes: tuple[int, ...]  # fail points that the node passes until it is killed
 
     @property
+    def may_halt(self) -> bool:
+        """True if the endpoint contradicts itself, or more is taken back than an honest chain does."""
+        is_deep = any(depth > REORG_DEPTH_MAX for depth in self.reorgs.values())
+        return is_deep or not {"hash", "number", "behind", "logs"}.isdisjoint(self.rates)
+
+    @property
+    def may_fail(self) -> bool:
+        """True if transactions may be reverted after their gas was paid, or an endpoint may say so."""
+        return bool(self.reorgs) or self.is_unusable or not {"gas", "status"}.isdisjoint(self.rates)
+
+    @property
     def is_unusable(self) -> bool:
         """True if the chain made no block for longer than the node had to propose, or to show."""
         return self.standstill is not None
