@@ -103,6 +103,11 @@ class Receipts:
         rows = [(claim_id, position, digest) for position, digest in enumerate(digests)]
         with self._store.transaction() as transaction:
             transaction.executemany("INSERT INTO claim_receipt (claim_id, position, digest) VALUES (?, ?, ?)", rows)
+            self.bind(claim_id, digests)
+
+    def bind(self, claim_id: int, digests: Sequence[Digest]) -> None:
+        """Store that receipts of a claim's line are in this claim, and in no other that has them as well."""
+        with self._store.transaction() as transaction:
             transaction.executemany(
                 "UPDATE receipt SET claim_id = ? WHERE digest = ?", [(claim_id, digest) for digest in digests]
             )

@@ -163,10 +163,9 @@ class Claimer:
             needed = open_text(params.min_stake_wei)
             return f"{open_text(bonded)} are bonded, claims need {needed}: `openledger-node stake add`"
         newest = self._ledger.claims.newest(limit=1)
-        if newest and not is_urgent and head.timestamp_s < newest[0].created_s + self.policy.interval_s:
-            return (
-                f"the next claim is due {newest[0].created_s + self.policy.interval_s - head.timestamp_s} s from now"
-            )
+        left_s = newest[0].created_s + self.policy.interval_s - head.timestamp_s if newest else 0
+        if 0 < left_s <= self.policy.interval_s and not is_urgent:  # more is left only after a wrong time of a head
+            return f"the next claim is due {left_s} s from now"
         if self.policy.coin_price_wei is not None:
             fees = self._deployment.fees()
             gas = CLAIM_GAS + CLAIM_ITEM_GAS * len(content.items)

@@ -23,6 +23,7 @@ from ..chain.client import ChainClient
 from ..chain.deployment import Deployment
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
+from ..ledger.receipts import ReceiptRow
 from ..text import rfc3339
 from . import claimer
 from .claim_line import find_line, skipped_receipts
@@ -36,6 +37,7 @@ FAIL_POINTS: Final = (
     "claim:refused",
     "claim:unmined",
     "claim:mined",
+    "claim:bound",
     "claim:skips-released",
     "propose:planned",
     "propose:stored",
@@ -108,9 +110,11 @@ class Settler:
         rows = self._ledger.receipts.of_claim(claim.claim_id)
         line = find_line(self._ledger, self._node, claim.seq, rows)
         if line is None:
-            self._await_mining(claim)
-            return []
+            return self._await_mining(claim)
         record = line.record
+        if self._doubt(record_hash(record)):
+            return []
+        self._bind_counted(claim, line, rows)
         self._release_skipped(claim, line)
         finalized, proposed = self._event("Finalized", claim.seq), self._event("Proposed", claim.seq)
         self._forgive(claim, record, is_proposed=proposed is not None, is_final=finalized is not None)
@@ -124,14 +128,50 @@ class Settler:
             self._finalize_late(claim, record, head)
         return []
 
-    def _await_mining(self, claim: Claim) -> None:
+    def _await_mining(self, claim: Claim) -> list[str]:
         transaction = self._ledger.outbox.find(claim.key)
         if transaction is None or transaction.state in ("refused", "failed"):
+            if self._is_unread(claim):
+                if transaction and transaction.block_number is not None:
+                    self._ledger.events.forget(transaction.block_number)
+                return [
+                    f"claim {claim.seq} is on the chain, but the endpoint leaves it out of its logs: "
+                    "set [chain] rpc to another endpoint, and run `openledger-node network rescan`"
+                ]
             why = transaction.error if transaction else "its transaction is not in the outbox"
             log.warning("claim %d was refused: %s; its receipts go into the next one", claim.seq, why)
             self._move(claim, "refused", "claim:refused")
-        elif claim.state != "sent":
+        elif not self._doubt(claim.key) and claim.state != "sent":
             self._move(claim, "sent", "claim:unmined")  # a reorganisation took it back
+        return []
+
+    def _is_unread(self, claim: Claim) -> bool:
+        """True if the chain has a claim of this number, and the events have none."""
+        return self._event("Claimed", claim.seq) is None and self._deployment.next_seq(self._node) > claim.seq
+
+    def _doubt(self, about: str) -> bool:
+        """Look again at a transaction that is final without an event; return True if there is one.
+
+        The endpoint has lied about one of them. `about` is a part of the key of the transaction's intent.
+        """
+        events, outbox = self._ledger.events, self._ledger.outbox
+        for found in outbox.final_in(about, last=events.finalized_number()):
+            assert found.block_number is not None
+            in_block = events.in_blocks(found.block_number, found.block_number)
+            if all(event.transaction_hash != found.mined_hash for event in in_block):
+                log.warning("%r is final without an event: looking at it again", found.intent.summary)
+                with self._ledger.transaction():
+                    outbox.doubt(found.id)
+                    events.forget(found.block_number)
+                return True
+        return False
+
+    def _bind_counted(self, claim: Claim, line: ClaimLine, rows: Sequence[ReceiptRow]) -> None:
+        """Let the chain decide in which claim a receipt is: this one may have been given up before it was mined."""
+        elsewhere = {row.digest for row in rows if row.claim_id != claim.claim_id}
+        if counted := [each.digest for each in line.receipts if each.digest in elsewhere]:
+            self._ledger.receipts.bind(claim.claim_id, counted)
+            self._fail_point("claim:bound")
 
     def _release_skipped(self, claim: Claim, line: ClaimLine) -> None:
         """Release the receipts of skipped lanes, once no reorganisation can make them count."""

@@ -13,6 +13,7 @@ from support.signed import AUTHORIZER_KEY, account, digest
 
 from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.encoding import transaction_hash
+from openledger_node.errors import ChainError
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
 from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_node.settlement.settler import SettlementPolicy, Settler
@@ -154,6 +155,40 @@ def test_a_reorg_that_changes_the_drawn_block_is_answered_before_the_draw_lapses
     assert [event.arguments["late"] for event in events.find("Finalized")] == [False]
     assert len(events.find("Drawn")) == 1
     assert "reverted" in [row.state for row in world.node.ledger.outbox.newest(limit=9)]
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xff" * 31, RevertedError("execution reverted")])
+def test_an_endpoint_whose_answers_make_no_sense_is_down_and_ends_no_node(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: bytes | RevertedError
+) -> None:
+    world.earn(world.open_channel(), OPEN)
+
+    def call(*_: object, **__: object) -> bytes:
+        if isinstance(answer, RevertedError):
+            raise answer
+        return answer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.node.client, "call", call)
+        with pytest.raises(ChainError, match="as the contract never does"):
+            world.node.step()
+    world.run(lambda: states(world) == ["final"])
+
+
+def test_a_claim_whose_end_a_reorganisation_took_back_is_brought_to_its_end_again(
+    world: World, tmp_path: Path
+) -> None:
+    """The chain called the end final; the draw is in another block now, and its points are others."""
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    world.run(lambda: states(world) == ["final"])
+    (drawn,) = world.node.ledger.events.find("Drawn")
+    world.chain.client.reorganise(world.chain.client.head().number - drawn.block.number + 1)
+    world.node.step()
+    assert states(world) != ["final"]
+    world.run(lambda: states(world) == ["final"])
+    ended = [event for event in world.chain.events("AttributionRewards") if event.name == "Finalized"]
+    assert [event.arguments["late"] for event in ended] == [False]
 
 
 def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_path: Path) -> None:
