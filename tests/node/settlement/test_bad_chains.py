@@ -18,7 +18,7 @@ from openledger_node.settlement.records import integer, payouts_of
 from openledger_protocol.events import Event
 from openledger_protocol.payouts import payout_list
 
-SEEDS = depth(light=6, deep=500)
+SEEDS = depth(light=3, deep=500)
 
 
 @pytest.fixture
