@@ -27,7 +27,7 @@ from openledger_protocol.inference import Message
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 NUM_STREAMS = 16
-NUM_TOKENS = depth(light=8, deep=24)
+NUM_TOKENS = depth(light=12, deep=24)
 END_ID = 2
 ADAPTERS: dict[str, dict[str, Any]] = {
     "rank4": {"r": 4},
