@@ -95,6 +95,7 @@ class BatchRow:
     position: int  # of the first of `token_ids` in its sequence
     blocks: tuple[int, ...] = ()  # hold the sequence's keys and values, including this step's
     draw: Draw | None = None  # None: more of the prompt follows, so draw nothing
+    payer: str = ""  # may reuse this sequence's prefix; for backends that manage their own cache
 
 
 class HostAdapter(Protocol):

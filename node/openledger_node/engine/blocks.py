@@ -1,8 +1,11 @@
 """Blocks of the KV cache: the sequences that use them, and an index of prefixes that others may reuse.
 
 Paged attention as in vLLM (Kwon et al., SOSP 2023): a sequence's keys and values are stored in blocks of BLOCK_TOKENS
-tokens, anywhere in the cache, and its table lists them in order. A full block is indexed by all tokens up to its end
-and by the adapter that computed them, so that a prefix that prompts share is computed once.
+tokens, anywhere in the cache, and its table lists them in order. A full block is indexed by all tokens up to its end,
+the adapter that computed them and the payer who sent them, so that a payer's common prefix is computed once.
+
+Payers share only the head of the chat template, which all of them send. If they shared more, anyone could guess a
+prompt's beginning and learn from a faster first token that another payer had sent it (CVE-2025-46570).
 """
 
 from collections import OrderedDict
@@ -14,9 +17,9 @@ from openledger_protocol.primitives import AdapterId
 
 from .backend import BLOCK_TOKENS
 
-Key = tuple[int | AdapterId | None, tuple[int, ...]]
-"""Identifies a full block's content: the number of the prefix before it (for a first block, the adapter), and its own
-tokens. The key holds the tokens and no digest of them, so no collision can share a wrong block."""
+Key = tuple[int | AdapterId | None, str | None, tuple[int, ...]]
+"""Identifies a full block: the number of the prefix before it (for a first block, the adapter), the payer who may
+reuse it (None: every payer), and its own tokens. It holds no digest, so no collision can share a wrong block."""
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +27,7 @@ class Table:
     """One sequence's blocks, in the order of its tokens."""
 
     adapter_id: AdapterId | None
+    payer: str = ""  # empty: this machine's owner
     blocks: list[int] = field(default_factory=list)
     num_shareable: int = 0  # blocks, from the front, that are in the index
     prefix: int | None = None  # the number of the prefix that these blocks hold
@@ -35,15 +39,17 @@ class Table:
 
     @property
     def num_shareable_tokens(self) -> int:
-        """Tokens, from the front, that others may reuse."""
+        """Tokens, from the front, that later sequences may reuse."""
         return self.num_shareable * BLOCK_TOKENS
 
 
 class BlockPool:
     """Allocates blocks; an unused block keeps its content until no empty block is left."""
 
-    def __init__(self, num_blocks: int) -> None:
+    def __init__(self, num_blocks: int, *, head_ids: Items[int] = ()) -> None:
+        """`head_ids`: the tokens with which every chat begins; payers share their blocks, and no others."""
         self.num_blocks = num_blocks
+        self._head_ids = tuple(head_ids)
         self._num_touched = 0  # blocks from this number on were never used
         self._num_users: dict[int, int] = {}
         self._empty: list[int] = []  # were used, and hold nothing reusable
@@ -67,11 +73,11 @@ class BlockPool:
         """Unused blocks that hold a reusable prefix."""
         return len(self._idle)
 
-    def open(self, adapter_id: AdapterId | None, token_ids: Items[int]) -> Table:
-        """Start a sequence's table with the longest prefix in the cache; its last token is left to compute."""
-        table = Table(adapter_id)
+    def open(self, adapter_id: AdapterId | None, token_ids: Items[int], *, payer: str = "") -> Table:
+        """Start a sequence's table with the longest prefix that it may reuse; its last token is left to compute."""
+        table = Table(adapter_id, payer)
         while (last := table.num_tokens_max + BLOCK_TOKENS) < len(token_ids):
-            found = self._blocks.get(_key(table, token_ids[table.num_tokens_max : last]))
+            found = self._blocks.get(self._key(table, token_ids[table.num_tokens_max : last]))
             if found is None:
                 break
             block, table.prefix = found
@@ -95,7 +101,8 @@ class BlockPool:
     def note_written(self, table: Table, token_ids: Items[int]) -> None:
         """Index the blocks that are now full; `token_ids` follow the tokens that are already indexed."""
         for first in range(0, len(token_ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
-            key, block = _key(table, token_ids[first : first + BLOCK_TOKENS]), table.blocks[table.num_shareable]
+            key = self._key(table, token_ids[first : first + BLOCK_TOKENS])
+            block = table.blocks[table.num_shareable]
             if (
                 key not in self._blocks
             ):  # else another sequence indexed the same tokens first, and this copy stays private
@@ -141,12 +148,14 @@ class BlockPool:
         if key := self._keys.pop(block, None):
             del self._blocks[key]
 
+    def _key(self, table: Table, token_ids: Items[int]) -> Key:
+        """The key of a table's next block. After a payer's own block, the prefix's number is already theirs alone."""
+        first, block_ids = table.num_shareable_tokens, tuple(token_ids)
+        is_head = block_ids == self._head_ids[first : first + BLOCK_TOKENS]
+        parent = table.adapter_id if table.prefix is None else table.prefix
+        return (parent, None if is_head else table.payer, block_ids)
+
 
 def blocks_for(num_tokens: int) -> int:
     """The number of blocks for `num_tokens`, rounded up."""
     return -(-num_tokens // BLOCK_TOKENS)
-
-
-def _key(table: Table, token_ids: Items[int]) -> Key:
-    parent = table.adapter_id if table.prefix is None else table.prefix
-    return (parent, tuple(token_ids))

@@ -38,15 +38,22 @@ class Scheduler:
     """Decides which of the waiting and running sequences run next; touches no tensor."""
 
     def __init__(
-        self, *, batch_max: int, prefill_tokens_max: int, num_blocks: int = 0, allowed: Allowed = allow_all
+        self,
+        *,
+        batch_max: int,
+        prefill_tokens_max: int,
+        num_blocks: int = 0,
+        head_ids: tuple[int, ...] = (),
+        allowed: Allowed = allow_all,
     ) -> None:
+        """`num_blocks` 0: the backend keeps its own cache; `head_ids`: see `BlockPool`."""
         self._batch_max = batch_max
         self._prefill_tokens_max = prefill_tokens_max
         self._allowed = allowed
         self._queue = FairQueue()
         self._running: dict[str, Sequence] = {}  # in the order in which they joined
         self._tables: dict[str, Table] = {}  # of the running sequences
-        self.pool = BlockPool(num_blocks) if num_blocks else None  # None: the backend keeps its own
+        self.pool = BlockPool(num_blocks, head_ids=head_ids) if num_blocks else None
         self.num_preempted = 0  # since the engine started
         self.num_reused_tokens = 0  # found in the KV cache instead of being computed
 
@@ -187,7 +194,8 @@ class Scheduler:
     def _place(self, sequence: Sequence) -> bool:
         """Give a sequence blocks for all its tokens, if one more stays free for each running sequence."""
         if self.pool:
-            table = self.pool.open(sequence.adapter_id, sequence.token_ids(0, sequence.num_tokens))
+            tokens = sequence.token_ids(0, sequence.num_tokens)
+            table = self.pool.open(sequence.adapter_id, tokens, payer=sequence.payer)
             num_needed = self.pool.num_missing(table, sequence.num_tokens) + len(self._running)
             if num_needed > self.pool.num_available:
                 self.pool.free(table)
@@ -224,4 +232,5 @@ class Scheduler:
             position=sequence.num_cached,
             blocks=tuple(table.blocks) if table else (),
             draw=draw,
+            payer=sequence.payer,
         )

@@ -4,6 +4,7 @@ import codecs
 import json
 import re
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +73,18 @@ def open_tokenizer(folder: Path | None) -> Tokenizer:
         raise ModelError(f"the chat template of {folder.name} can't be read: {error}") from error
     except Exception as error:  # the tokenizers library raises nothing narrower
         raise ModelError(f"{file} can't be read ({error}): pull the base again") from error
+
+
+def template_head(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids with which the chat template begins every chat that has no system message; none without a template.
+
+    They hold nothing that a user wrote: the first id that depends on a user's text ends them.
+    """
+    try:
+        first, second = (tokenizer.render((Message(role="user", content=text),)) for text in ("1", "A"))
+    except MalformedError:
+        return ()
+    return tuple(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def special_tokens(folder: Path) -> dict[str, str]:

@@ -46,7 +46,7 @@ from .residency import NO_MEMORY, Residency
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .supervision import Meter
-from .tokenizer import open_tokenizer
+from .tokenizer import open_tokenizer, template_head
 from .worker_io import Link, beat, end_with_daemon
 
 BEAT_INTERVAL_S = 0.5
@@ -72,6 +72,7 @@ class Worker:
             batch_max=opened.settings.batch_max,
             prefill_tokens_max=opened.prefill_tokens_max,
             num_blocks=profile.num_blocks,
+            head_ids=template_head(self._setup.tokenizer),
             allowed=self._allowed,
         )
         prober = Prober(

@@ -106,6 +106,7 @@ def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
         json_schema='{"type": "object"}',
     )
     run(backend, PROMPT, sampling=sampling)
+    assert behaviour.completions[0].pop("cache_salt")
     assert behaviour.completions == [
         {
             "model": "base",
@@ -127,6 +128,22 @@ def test_every_sampling_parameter_reaches_the_server(serve: Serve) -> None:
             "structured_outputs": {"json": '{"type": "object"}'},
         }
     ]
+
+
+def test_each_payer_has_a_cache_of_its_own_under_a_salt_that_nobody_can_guess(serve: Serve) -> None:
+    backend, other = serve(behaviour := Behaviour()), serve(elsewhere := Behaviour())
+    for where, name, payer in (
+        (backend, "a", "0xa"),
+        (backend, "b", "0xb"),
+        (backend, "c", "0xa"),
+        (other, "d", "0xa"),
+    ):
+        where.join(name, None)
+        draw = Draw(sampling=GREEDY, position=len(PROMPT))
+        where.step((BatchRow(sequence_id=name, token_ids=PROMPT, position=0, draw=draw, payer=payer),))
+    first, second, third = (asked["cache_salt"] for asked in behaviour.completions)
+    assert first == third != second
+    assert elsewhere.completions[0]["cache_salt"] != first
 
 
 def test_no_more_is_asked_for_than_the_context_holds(serve: Serve) -> None:

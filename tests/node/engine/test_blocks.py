@@ -15,9 +15,9 @@ def tokens(num_blocks: int, *, more: int = 1, start: int = 0) -> tuple[int, ...]
     return tuple(range(start, start + num_blocks * BLOCK_TOKENS + more))
 
 
-def written(pool: BlockPool, adapter_id: AdapterId | None, ids: tuple[int, ...]) -> Table:
+def written(pool: BlockPool, adapter_id: AdapterId | None, ids: tuple[int, ...], *, payer: str = "") -> Table:
     """A table whose tokens have all been run."""
-    table = pool.open(adapter_id, ids)
+    table = pool.open(adapter_id, ids, payer=payer)
     assert pool.grow(table, len(ids))
     pool.note_written(table, ids[table.num_shareable_tokens :])
     return table
@@ -31,6 +31,30 @@ def test_a_beginning_that_was_run_is_found_by_the_same_adapter_alone() -> None:
     assert pool.open(B, tokens(3)).blocks == []
     assert pool.open(None, tokens(3)).blocks == []
     assert pool.open(A, tokens(3, start=1)).blocks == []
+
+
+def test_a_stranger_who_guesses_a_beginning_finds_nothing_of_it() -> None:
+    pool = BlockPool(16)
+    asked = written(pool, A, tokens(6), payer="0xvictim")
+    for guess in (tokens(6), tokens(3), tokens(1)):
+        assert pool.open(A, guess, payer="0xstranger").blocks == []
+        assert pool.open(A, guess).blocks == []
+    assert pool.open(A, tokens(6), payer="0xvictim").blocks == asked.blocks[:6]
+
+
+def test_payers_share_the_head_that_all_of_them_send_and_nothing_behind_it() -> None:
+    pool = BlockPool(16, head_ids=tokens(2, more=5))
+    asked = written(pool, A, tokens(4), payer="0xvictim")
+    assert pool.open(A, tokens(4), payer="0xstranger").blocks == asked.blocks[:2]
+    assert pool.open(A, tokens(4), payer="0xvictim").blocks == asked.blocks[:4]
+    assert pool.open(B, tokens(4), payer="0xvictim").blocks == []
+
+
+def test_the_heads_tokens_behind_a_payers_own_are_their_own() -> None:
+    head, own = tokens(2), tokens(1, more=0, start=500)
+    pool = BlockPool(16, head_ids=head)
+    written(pool, A, own + head, payer="0xvictim")
+    assert pool.open(A, own + head, payer="0xstranger").blocks == []
 
 
 def test_a_block_is_found_only_once_it_has_been_run() -> None:

@@ -6,7 +6,7 @@ import pytest
 from support.tiny import make_tokenizer
 from transformers import AutoTokenizer
 
-from openledger_node.engine.tokenizer import ByteTokenizer, open_tokenizer
+from openledger_node.engine.tokenizer import ByteTokenizer, open_tokenizer, template_head
 from openledger_node.errors import ModelError
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.inference import Message
@@ -39,6 +39,21 @@ def test_a_template_renders_to_the_tokens_that_transformers_makes(folder: Path, 
     messages = [{"role": message.role, "content": message.content} for message in CONVERSATION]
     needed = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert list(open_tokenizer(folder).render(CONVERSATION)) == needed
+
+
+def test_the_head_of_a_template_is_what_every_chat_begins_with_and_nothing_that_a_user_wrote(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("always the same{% for m in messages %}<{{ m.content }}>{% endfor %}")
+    tokenizer = open_tokenizer(folder)
+    head = template_head(tokenizer)
+    assert tokenizer.encode("always the same<") == head
+    for text in ("1", "A", "1A", "Grüße"):
+        assert tokenizer.render((Message(role="user", content=text),))[: len(head)] == head
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no') }}", "{{ messages[0].content }}"])
+def test_a_template_without_a_head_has_none(folder: Path, template: str) -> None:
+    (folder / "chat_template.jinja").write_text(template)
+    assert template_head(open_tokenizer(folder)) == ()
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ vLLM batches, caches and samples on its own, and a step waits until each of its 
 tokens, and they are not the pure function of seed and position that our engines share.
 """
 
+import hmac
 import json
 import logging
 import re
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ class _Text:
     """A joined sequence: all its tokens so far, and the stream that continues them."""
 
     model: str  # the server's name for it
+    payer: str = ""
     ids: list[int] = field(default_factory=list)
     stream: Stream | None = None
 
@@ -81,6 +84,7 @@ class VllmBackend:
         self._batch_max = settings.batch_max
         self._adapters: set[AdapterId] = set()
         self._texts: dict[str, _Text] = {}
+        self._salt_key = secrets.token_bytes(32)
         _check_version(client)
         self._model, context = _find_base(client, names)
         _check_loading(client)
@@ -160,6 +164,7 @@ class VllmBackend:
         text = self._texts[row.sequence_id]
         assert row.position <= len(text.ids), "a row continues where the last one ended"
         text.ids[row.position :] = row.token_ids
+        text.payer = row.payer
         if text.stream and (text.stream.position, text.stream.last) != (len(text.ids), text.ids[-1]):
             _stop(text)
         return row.draw
@@ -175,8 +180,13 @@ class VllmBackend:
                 draw.sampling,
                 num_tokens_max=num_tokens_max,
                 end_ids=self._profile.end_ids,
+                cache_salt=self._salt(text.payer),
             )
             text.stream = Stream(self._client, prompt_ids=text.ids, sampling=draw.sampling, body=body)
+
+    def _salt(self, payer: str) -> str:
+        """One salt a payer; others who use the operator's server can't guess it."""
+        return hmac.digest(self._salt_key, payer.encode(), "sha256").hex()
 
     def _next(self, text: _Text, draw: Draw) -> Drawn | None:
         """Read the next token of a text; if its stream has ended, start another."""

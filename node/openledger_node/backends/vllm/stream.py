@@ -92,9 +92,15 @@ class Stream:
 
 
 def completion_body(
-    model: str, prompt_ids: Sequence[int], sampling: SamplingParams, *, num_tokens_max: int, end_ids: Sequence[int]
+    model: str,
+    prompt_ids: Sequence[int],
+    sampling: SamplingParams,
+    *,
+    num_tokens_max: int,
+    end_ids: Sequence[int],
+    cache_salt: str,
 ) -> dict[str, object]:
-    """The request for /v1/completions.
+    """The request for /v1/completions. Only requests with the same `cache_salt` reuse each other's prefixes.
 
     The position is added to the seed, so that a resumed answer does not repeat its first random numbers.
     """
@@ -102,6 +108,7 @@ def completion_body(
         "model": model,
         "prompt": list(prompt_ids),
         "max_tokens": num_tokens_max,
+        "cache_salt": cache_salt,
         "stream": True,
         "return_token_ids": True,
         "stop_token_ids": list(end_ids),
