@@ -26,15 +26,8 @@ from ..errors import NodeError
 from ..factory.runs import Runs
 from ..home import Home
 from ..ledger.events import EventRows
-from ..models.adapters import (
-    Adapter,
-    complete_adapter,
-    find_adapter,
-    full_name,
-    is_completion,
-    list_adapters,
-    remove_adapter,
-)
+from ..models.adapters import Adapter, complete_adapter, find_adapter, full_name, is_completion
+from ..models.library import list_adapters, remove_adapter
 from ..models.pins import drop_pin, keep_pin, read_pins
 from ..settlement.actions import Action, CreateDatanet, PublishDatanet, RegisterAdapter
 from ..settlement.session import NetworkSession

@@ -27,7 +27,8 @@ from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
-from ..models.adapters import Adapter, list_adapters
+from ..models.adapters import Adapter
+from ..models.library import list_adapters
 from ..settlement.proof import ClaimProof, find_proof
 from ..settlement.session import NetworkSession
 from ..text import counted

@@ -13,17 +13,9 @@ from ..engine.budget import check_disk_room
 from ..errors import ModelError, NodeError
 from ..home import Home
 from ..models.adapter_files.layout import LoraLayout, read_layout
-from ..models.adapters import (
-    Adapter,
-    adapter_to_json,
-    add_adapter,
-    find_adapter,
-    list_adapters,
-    read_library,
-    remove_adapter,
-    shortest_name,
-)
+from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter, shortest_name
 from ..models.bases import Base, find_base
+from ..models.library import list_adapters, read_library, remove_adapter
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among
 from ..operator.adapters import adapters_to_plain, details_to_plain, ranks_of_modules, read_bonds
 from .daemon_client import ask_daemon, load_settings, network_id, open_node_home

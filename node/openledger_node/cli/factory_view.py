@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from ..factory.trainer import TrainingProgress
 from ..home import Home
-from ..models.adapters import Adapter, find_adapter, list_adapters, shortest_name
+from ..models.adapters import Adapter, find_adapter, shortest_name
+from ..models.library import list_adapters
 from .render import emit_json, err_console, out_console, plain, say, show_lines, show_table
 
 STYLES: Final = {"template": "blue", "text": "", "learned": "green", "learned_template": "blue"}

@@ -12,8 +12,9 @@ from openledger_protocol.primitives import Address
 
 from ..errors import ConfigError, ModelError, NodeError
 from ..home import Home
-from ..models.adapters import find_adapter, list_adapters
+from ..models.adapters import find_adapter
 from ..models.bases import Base
+from ..models.library import list_adapters
 from ..text import rfc3339
 from .child import DiedError
 from .evaluation import ANSWER_TOKENS_MAX, GENERAL_ROWS, summarise

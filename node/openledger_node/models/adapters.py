@@ -2,14 +2,14 @@
 
 import json
 import shutil
-import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from openledger_protocol.adapter import AdapterManifest, BaseReference, adapter_id, manifest_from_json
 from openledger_protocol.codec import canonical_digest, to_plain
-from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnknownModelError
+from openledger_protocol.errors import AdapterRefusedError, MalformedError, UnknownModelError
 from openledger_protocol.primitives import AdapterId, Digest, check_name
 
 from ..errors import ModelError
@@ -51,71 +51,6 @@ class Adapter:
     def full_name(self) -> str:
         """`name@<8 hex of the id>`, which is unique on this node."""
         return full_name(self.manifest)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LibraryListing:
-    """The content of the library: adapters that can be served, and the reasons why others can't."""
-
-    adapters: list[Adapter]
-    refused: dict[Path, str]
-
-
-class AdapterLibrary:
-    """Reads the library repeatedly; a folder is parsed again only when its files have changed."""
-
-    def __init__(self, home: Home) -> None:
-        self._root = home.adapters
-        self._reading = threading.Lock()
-        self._read: dict[Path, tuple[_Stamp, Adapter | str]] = {}  # an adapter, or the reason why it is refused
-
-    def read(self) -> LibraryListing:
-        """List every folder in order of names; a bad folder does not affect the others. Any thread may call this."""
-        with self._reading:
-            return self._read_all()
-
-    def _read_all(self) -> LibraryListing:
-        folders = sorted(self._root.iterdir()) if self._root.exists() else []
-        stamps = {folder: stamp for folder in folders if (stamp := _stamp(folder))}
-        self._read = {folder: self._look(folder, stamp) for folder, stamp in stamps.items()}
-        found = {folder: content for folder, (_, content) in self._read.items()}
-        return LibraryListing(
-            adapters=[content for content in found.values() if isinstance(content, Adapter)],
-            refused={folder: content for folder, content in found.items() if isinstance(content, str)},
-        )
-
-    def _look(self, folder: Path, stamp: "_Stamp") -> "tuple[_Stamp, Adapter | str]":
-        if folder in self._read and self._read[folder][0] == stamp:
-            return self._read[folder]
-        try:
-            return stamp, read_adapter(folder)
-        except (ProtocolError, OSError) as error:
-            return stamp, str(error)
-
-
-_Stamp = tuple[int, ...]
-"""Times and sizes of an adapter's files, which change when the files do."""
-
-
-def _stamp(folder: Path) -> _Stamp | None:
-    """The stamp of an adapter's folder; None for an interrupted copy and for foreign files."""
-    try:
-        if folder.name.startswith(".") or not (folder / MANIFEST_FILE).is_file():
-            return None
-        files = [folder / file for file in (MANIFEST_FILE, *ARTIFACT_FILES) if (folder / file).exists()]
-        return tuple(number for file in files for number in (file.stat().st_mtime_ns, file.stat().st_size))
-    except OSError:  # removed meanwhile, or unreadable
-        return None
-
-
-def read_library(home: Home) -> LibraryListing:
-    """Read the library once."""
-    return AdapterLibrary(home).read()
-
-
-def list_adapters(home: Home) -> list[Adapter]:
-    """Adapters that can be served, by name."""
-    return read_library(home).adapters
 
 
 def add_adapter(home: Home, source: Path, base: Base, *, name: str | None = None) -> Adapter:
@@ -203,7 +138,15 @@ def find_adapter(adapters: list[Adapter], name: str) -> Adapter:
     Raises:
         UnknownModelError: there is none, or several, which the message lists.
     """
-    found = [adapter for adapter in adapters if name in (adapter.name, adapter.full_name)]
+    return only_adapter([adapter for adapter in adapters if name in (adapter.name, adapter.full_name)], name)
+
+
+def only_adapter(found: list[Adapter], name: str) -> Adapter:
+    """The one adapter that `name` means.
+
+    Raises:
+        UnknownModelError: there is none, or several, which the message lists.
+    """
     if len(found) == 1:
         return found[0]
     if found:
@@ -218,7 +161,11 @@ def shortest_name(adapter: Adapter, adapters: list[Adapter]) -> str:
     return adapter.name if is_unique else adapter.full_name
 
 
-def resolve_model(base: Base, adapters: list[Adapter], model: str) -> Adapter | None:
+FindAdapter = Callable[[str], Adapter]
+"""Finds an adapter by name; raises UnknownModelError if there is none, or several."""
+
+
+def resolve_model(base: Base, find: FindAdapter, model: str) -> Adapter | None:
     """Find the adapter of a request's `model`, which is the base (None), an adapter, or `base:adapter`.
 
     Raises:
@@ -229,17 +176,7 @@ def resolve_model(base: Base, adapters: list[Adapter], model: str) -> Adapter | 
         raise UnknownModelError(f"base {base_name!r} is not served here, {base.name!r} is")
     if model == base.name:
         return None
-    return find_adapter(adapters, adapter_name if separator else model)
-
-
-def remove_adapter(home: Home, name: str) -> Adapter:
-    """Remove an adapter from the library."""
-    adapter = find_adapter(list_adapters(home), name)
-    _known_files(home).forget(adapter.folder)
-    going = adapter.folder.with_name(f".{adapter.folder.name}.removed")
-    shutil.rmtree(going, ignore_errors=True)
-    shutil.rmtree(adapter.folder.rename(going))  # the rename hides it at once; the files are deleted after that
-    return adapter
+    return find(adapter_name if separator else model)
 
 
 def adapter_to_json(adapter: Adapter) -> dict[str, Any]:
@@ -276,6 +213,11 @@ def _admitted(home: Home, target: Path, manifest: AdapterManifest) -> Adapter:
         raise AdapterRefusedError(f"{target} is another adapter, whose id begins alike: remove it first")
     _known_files(home).note(target, stamp_of(target, LIBRARY_FILES))
     return found
+
+
+def forget_checked(home: Home, adapter: Adapter) -> None:
+    """Drop the note that an adapter's files were checked, because it is removed."""
+    _known_files(home).forget(adapter.folder)
 
 
 def _known_files(home: Home) -> KnownFiles:

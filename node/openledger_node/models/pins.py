@@ -11,8 +11,9 @@ from ..errors import ConfigError
 from ..home import Home
 from .adapter_files.plain_file import read_json
 from .adapter_source import AdapterPart, AdapterSource
-from .adapters import Adapter, list_adapters
+from .adapters import Adapter
 from .bases import Base
+from .library import list_adapters
 
 PINS_SCHEMA = "openledger.pins/1"
 FILE_BYTES_MAX = 1 << 20

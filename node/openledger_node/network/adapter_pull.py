@@ -16,8 +16,9 @@ from ..attribution.index import open_index
 from ..datanets.version import DatanetVersion, read_published, version_from_json, write_published
 from ..errors import NodeError
 from ..home import Home
-from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter, list_adapters
+from ..models.adapters import INDEX_FOLDER, Adapter, add_adapter
 from ..models.bases import Base
+from ..models.library import list_adapters
 from ..p2p.adapter_fetch import FetchedFiles, FetchLimits, Transfer
 from ..p2p.adapter_listing import version_path
 from ..p2p.partial import Partial

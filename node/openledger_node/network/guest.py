@@ -24,7 +24,7 @@ from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..keystore import AUTHORIZER, SIGNER, WALLET, ensure_key
 from ..ledger.ledger import open_ledger
-from ..models.adapters import Adapter, resolve_model
+from ..models.adapters import Adapter
 from ..p2p.transport import PeerId
 from ..payments.kept_texts import KeptTexts, open_texts
 from ..payments.payer import Bought, Purchase, open_payer
@@ -80,8 +80,7 @@ class Guest:
             ChainError: the guest has no money and can't get any.
         """
         check_for_sale(request)
-        adapters = await trio.to_thread.run_sync(self._serving.adapters)
-        adapter = resolve_model(self._serving.base, adapters, request.model)
+        adapter = await trio.to_thread.run_sync(self._serving.catalogue.resolve, request.model)
         config = await trio.to_thread.run_sync(self._prepare)
         purchase = await trio.to_thread.run_sync(self._purchase, request, adapter, config)
         return await self._payer.buy(purchase, await stream_to_node(), show)

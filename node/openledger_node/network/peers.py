@@ -258,11 +258,9 @@ class PeerService:
         return Sellable(index_root=adapter.manifest.index_root or ZERO_DIGEST, is_warm=is_warm)
 
     def _find_adapter(self, adapter_id: AdapterId) -> Adapter:
-        for adapter in self._serving.adapters():
-            if adapter.id == adapter_id:
-                self._registry.check_sellable(adapter)
-                return adapter
-        raise UnknownModelError(f"adapter {adapter_id} is not here")
+        adapter = self._serving.catalogue.with_id(adapter_id)
+        self._registry.check_sellable(adapter)
+        return adapter
 
     def _open_advertiser(self) -> Advertiser:
         session = self._session

@@ -8,8 +8,9 @@ import trio
 from openledger_protocol.errors import MalformedError
 
 from ..home import Home
-from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter, list_adapters, remove_adapter
+from ..models.adapters import Adapter, adapter_to_json, add_adapter, find_adapter
 from ..models.bases import Base, find_base
+from ..models.library import list_adapters, remove_adapter
 from ..models.pins import drop_pin
 from ..serving.pinning import AdapterPins
 from .adapters import details_to_plain

@@ -10,8 +10,9 @@ from ..home import Home
 from ..ledger.events import EventRows
 from ..ledger.ledger import open_ledger
 from ..models.adapter_files.layout import LoraLayout, read_layout
-from ..models.adapters import INDEX_FOLDER, Adapter, LibraryListing, adapter_to_json, read_library
+from ..models.adapters import INDEX_FOLDER, Adapter, adapter_to_json
 from ..models.bases import Base, base_to_json, list_bases
+from ..models.library import LibraryListing, read_library
 from ..models.pins import read_pins
 
 Usage = Mapping[str, Mapping[str, Any]]

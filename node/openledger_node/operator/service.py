@@ -13,7 +13,7 @@ from openledger_protocol.errors import MalformedError
 from ..accounting.earnings import since_of
 from ..api_key import api_key_file
 from ..config import LimitsConfig
-from ..models.adapters import AdapterLibrary
+from ..models.library import AdapterLibrary
 from .access import connection, read_logs
 from .adapters import adapters_to_plain, models_to_plain, published_bonds
 from .jobs import job_filter, list_jobs

@@ -140,16 +140,14 @@ class StreamSeller:
             UnknownModelError: this node has no adapter with that id.
             MalformedError: it uses a feature that is not sold to peers.
         """
-        names = {adapter.id: adapter.full_name for adapter in self._serving.adapters()} | {
-            BASE_ONLY: self._serving.base.name
-        }
-        if opened.adapter not in names:
-            raise UnknownModelError(f"adapter {opened.adapter} is not here")
+        serving = self._serving
+        is_base = opened.adapter == BASE_ONLY
+        model = serving.base.name if is_base else serving.catalogue.with_id(opened.adapter).full_name
         _check_sellable_sampling(opened)
         sampling = replace(opened.sampling, max_tokens=min(opened.sampling.max_tokens, opened.award.tokens_max))
         return InferenceRequest(
             request_id=opened.id,
-            model=names[opened.adapter],
+            model=model,
             prompt=opened.messages,
             sampling=sampling,
             prefix=opened.prefix,

@@ -9,8 +9,9 @@ from openledger_protocol.primitives import AdapterId
 
 from ..engine.engine import Engine
 from ..home import Home
-from ..models.adapters import Adapter, find_adapter, list_adapters
+from ..models.adapters import Adapter, find_adapter
 from ..models.bases import Base
+from ..models.library import list_adapters
 from ..models.pins import check_pin_fits, drop_pin, keep_pin, pinned_among, read_pins, source_of
 
 

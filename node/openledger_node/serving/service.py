@@ -27,8 +27,9 @@ from ..errors import LedgerError
 from ..home import Home
 from ..ledger.jobs import DuplicateJobError, Job, JobState
 from ..ledger.ledger import Ledger
-from ..models.adapters import Adapter, AdapterLibrary, resolve_model, shortest_name
+from ..models.adapters import Adapter, shortest_name
 from ..models.bases import Base
+from ..models.library import AdapterLibrary, Catalogue
 from .admission import Admitted, Capacity, check_place, grant_tokens, render
 from .idle_count import IdleCount
 from .measures import Measures, Served
@@ -80,7 +81,7 @@ class Serving:
         queue_max: int,
         now_ns: Callable[[], int],
     ) -> None:
-        self._library = AdapterLibrary(home)
+        self.catalogue = Catalogue(AdapterLibrary(home), base)
         self.base = base
         self._engine = engine
         self._tokenizer = tokenizer
@@ -97,8 +98,7 @@ class Serving:
 
     def adapters(self) -> list[Adapter]:
         """Adapters of this base that requests may name. The library is read again on each call."""
-        found = self._library.read().adapters
-        return [adapter for adapter in found if adapter.manifest.base.digest == self.base.digest]
+        return self.catalogue.adapters()
 
     async def models(self) -> list[ServedModel]:
         """The base and its adapters, each under a name that is unique on this node."""
@@ -112,7 +112,7 @@ class Serving:
         Raises:
             UnknownModelError: no model has this name.
         """
-        adapter = resolve_model(self.base, await trio.to_thread.run_sync(self.adapters), name)
+        adapter = await trio.to_thread.run_sync(self.catalogue.resolve, name)
         return ServedModel(name=name, parent=self.base.name if adapter else None)
 
     async def admit(self, request: InferenceRequest) -> Admitted:
@@ -136,11 +136,12 @@ class Serving:
             ProtocolError: it is refused; nothing was recorded.
         """
         self._capacity(payer)  # a node that can't answer reads nothing first
-        adapters = await trio.to_thread.run_sync(self.adapters)
-        adapter = resolve_model(self.base, adapters, request.model)
+        adapter = await trio.to_thread.run_sync(self.catalogue.resolve, request.model)
         if request.adapters and adapter:
             raise MalformedError(f"with {PARAM}, model must be the base, {self.base.name!r}", param="model")
-        weighted = weighted_source(request, adapters) if request.adapters else None
+        weighted = None
+        if request.adapters:
+            weighted = await trio.to_thread.run_sync(weighted_source, request, self.catalogue.find)
         prompt_ids = await trio.to_thread.run_sync(render, self._tokenizer, request.prompt, request.prefix)
         max_tokens = grant_tokens(
             self._capacity(payer), num_prompt_tokens=len(prompt_ids), max_tokens=request.sampling.max_tokens

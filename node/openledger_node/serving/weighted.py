@@ -11,7 +11,7 @@ from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterPart, AdapterSource
-from ..models.adapters import Adapter, find_adapter
+from ..models.adapters import FindAdapter
 
 WEIGHTED_SCHEMA = "openledger.weighted_set/1"
 
@@ -22,7 +22,7 @@ WEIGHT_MAX = 4.0
 PARAM = "openledger.adapters"
 
 
-def weighted_source(request: InferenceRequest, adapters: list[Adapter]) -> AdapterSource:
+def weighted_source(request: InferenceRequest, find: FindAdapter) -> AdapterSource:
     """Combine a request's weighted adapters into one source; the order in which they are named does not matter.
 
     Raises:
@@ -35,7 +35,7 @@ def weighted_source(request: InferenceRequest, adapters: list[Adapter]) -> Adapt
     for named in request.adapters:
         if not isfinite(named.weight) or abs(named.weight) > WEIGHT_MAX:
             raise MalformedError(f"a weight of {PARAM} must be from {-WEIGHT_MAX:g} to {WEIGHT_MAX:g}", param=PARAM)
-        adapter = find_adapter(adapters, named.name)
+        adapter = find(named.name)
         if adapter.id in found:
             raise MalformedError(f"{PARAM} names {adapter.full_name} twice", param=PARAM)
         found[adapter.id] = AdapterPart(folder=str(adapter.folder), weight=named.weight)

@@ -21,7 +21,8 @@ from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.runs import Runs
 from openledger_node.factory.training_run import TrainingRun
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter, list_adapters
+from openledger_node.models.adapters import Adapter
+from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import keep_pin, read_pins
 from openledger_node.settlement.actions import CreateDatanet, PublishDatanet
 from openledger_protocol.constants import PPM

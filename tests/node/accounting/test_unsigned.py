@@ -20,7 +20,7 @@ from openledger_node.accounting.transactions import TransactionPlanner
 from openledger_node.chain.contracts import load_contract
 from openledger_node.errors import NodeError
 from openledger_node.home import Home
-from openledger_node.models.adapters import list_adapters
+from openledger_node.models.library import list_adapters
 from openledger_node.settlement.actions import AddStake
 from openledger_node.settlement.unsigned import payment_gas_limit
 from openledger_protocol.chain import ContractCall

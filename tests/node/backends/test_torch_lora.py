@@ -18,9 +18,10 @@ from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
-from openledger_node.models.adapters import add_adapter, list_adapters
+from openledger_node.models.adapters import add_adapter
 from openledger_node.models.bases import describe_folder
 from openledger_node.models.decoder_config import OtherDecoderError, read_config
+from openledger_node.models.library import list_adapters
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId

@@ -10,8 +10,9 @@ from support.verbs import Run, type_on_terminal
 
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.models.adapters import Adapter, add_adapter, list_adapters
+from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import keep_pin, read_pins
 from openledger_protocol.constants import LOCAL_NETWORK
 from openledger_protocol.events import BlockId, Event

@@ -12,7 +12,7 @@ from openledger_node.datanets.own import new_datanet
 from openledger_node.datanets.rows import write_rows
 from openledger_node.datanets.store import OwnDatanets
 from openledger_node.home import Home
-from openledger_node.models.adapters import list_adapters
+from openledger_node.models.library import list_adapters
 from openledger_protocol.datanet import datanet_id
 from openledger_protocol.primitives import ZERO_ADDRESS
 

@@ -26,14 +26,9 @@ from openledger_node.models.adapter_files.header import HEADER_BYTES_MAX
 from openledger_node.models.adapter_files.layout import read_layout
 from openledger_node.models.adapter_files.plain_file import open_plain
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
-from openledger_node.models.adapters import (
-    CHECKED_FOLDER,
-    MANIFEST_FILE,
-    add_adapter,
-    artifact_digest,
-    remove_adapter,
-)
+from openledger_node.models.adapters import CHECKED_FOLDER, MANIFEST_FILE, add_adapter, artifact_digest
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import remove_adapter
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId, Digest
 

@@ -17,7 +17,7 @@ from openledger_node.factory.runs import Runs
 from openledger_node.factory.service import TrainingService
 from openledger_node.home import Home
 from openledger_node.keystore import WALLET, account_file, ensure_development_wallet
-from openledger_node.models.adapters import list_adapters
+from openledger_node.models.library import list_adapters
 from openledger_node.network_file import embed_network
 from openledger_protocol.adapter import AdapterManifest
 from openledger_protocol.datanet import Row, datanet_id

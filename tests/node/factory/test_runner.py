@@ -15,8 +15,8 @@ from openledger_node.factory.trainer import Report, TrainingInput, TrainingProgr
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.factory.training_run import TrainingRun
 from openledger_node.home import Home
-from openledger_node.models.adapters import list_adapters
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import list_adapters
 
 from .conftest import DATANET, ROWS, STARTED_NS
 

@@ -9,7 +9,8 @@ from openledger_node.errors import NodeError
 from openledger_node.factory.job import TrainingJob
 from openledger_node.factory.trainers.fake import FakeTrainer
 from openledger_node.home import Home
-from openledger_node.models.adapters import artifact_digest, list_adapters
+from openledger_node.models.adapters import artifact_digest
+from openledger_node.models.library import list_adapters
 from openledger_protocol.codec import canonical_digest
 from openledger_protocol.datanet import Row, datanet_id
 from openledger_protocol.errors import AdapterRefusedError

@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,13 @@ from openledger_node.home import Home
 from openledger_node.models.adapters import (
     MANIFEST_FILE,
     Adapter,
-    AdapterLibrary,
     adapter_to_json,
     add_adapter,
     find_adapter,
-    list_adapters,
-    remove_adapter,
     resolve_model,
 )
 from openledger_node.models.bases import FAKE_BASE, Base
+from openledger_node.models.library import AdapterLibrary, list_adapters, remove_adapter
 from openledger_protocol.adapter import adapter_id
 from openledger_protocol.codec import to_plain
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnknownModelError
@@ -369,10 +369,10 @@ def test_a_name_that_nobody_has_is_refused_with_the_verb_that_lists_them(three: 
 
 def test_a_model_is_the_base_an_adapter_or_both_joined_by_a_colon(three: list[Adapter]) -> None:
     called_fake, harbour, _ = three
-    assert resolve_model(FAKE_BASE, three, "fake") is None
-    assert resolve_model(FAKE_BASE, three, harbour.full_name) == harbour
-    assert resolve_model(FAKE_BASE, three, f"fake:{harbour.full_name}") == harbour
-    assert resolve_model(FAKE_BASE, three, "fake:fake") == called_fake
+    assert resolve_model(FAKE_BASE, partial(find_adapter, three), "fake") is None
+    assert resolve_model(FAKE_BASE, partial(find_adapter, three), harbour.full_name) == harbour
+    assert resolve_model(FAKE_BASE, partial(find_adapter, three), f"fake:{harbour.full_name}") == harbour
+    assert resolve_model(FAKE_BASE, partial(find_adapter, three), "fake:fake") == called_fake
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_a_model_is_the_base_an_adapter_or_both_joined_by_a_colon(three: list[Ad
 )
 def test_a_model_that_is_not_here_is_refused(three: list[Adapter], model: str, message: str) -> None:
     with pytest.raises(UnknownModelError, match=message):
-        resolve_model(FAKE_BASE, three, model)
+        resolve_model(FAKE_BASE, partial(find_adapter, three), model)
 
 
 def test_removing_takes_one_adapter_off_the_shelf(home: Home, three: list[Adapter]) -> None:
@@ -426,6 +426,38 @@ def test_a_reader_of_the_shelf_sees_what_comes_changes_and_goes(home: Home, make
     assert reader.read().adapters == [second]
     remove_adapter(home, "second")
     assert reader.read().adapters == []
+
+
+def test_a_name_is_found_again_once_it_comes_changes_and_goes(home: Home, make_adapter_folder: MakeFolder) -> None:
+    library = AdapterLibrary(home)
+    assert library.named("first") == []
+    first = add_adapter(home, make_adapter_folder("first"), FAKE_BASE)
+    assert library.named("first") == library.named(first.full_name) == [first]
+    assert library.with_id(first.id) == first
+    torn_weights(first.folder)
+    assert library.named("first") == []
+    assert library.with_id(first.id) is None
+    shutil.rmtree(first.folder)
+    again = add_adapter(home, make_adapter_folder("first"), FAKE_BASE)
+    assert library.named("first") == [again]
+    remove_adapter(home, "first")
+    assert library.named("first") == []
+
+
+def test_names_that_nobody_has_read_the_whole_library_once_a_second_at_most(
+    home: Home, make_adapter_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_adapter(home, make_adapter_folder("first"), FAKE_BASE)
+    now_ns = [time.time_ns() + 10**10]
+    library, listed = AdapterLibrary(home, now_ns=lambda: now_ns[0]), []
+    list_folder = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda folder: listed.append(folder) or list_folder(folder))
+    for number in range(50):
+        assert library.named(f"guess-{number}") == []
+    assert len(listed) == 1
+    now_ns[0] += 10**9
+    assert library.named("guess") == []
+    assert len(listed) == 2
 
 
 def test_a_setting_that_this_version_does_not_know_is_refused(home: Home, make_adapter_folder: MakeFolder) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter, add_adapter, remove_adapter
+from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import remove_adapter
 from openledger_node.models.pins import (
     check_pin_fits,
     drop_pin,

@@ -27,8 +27,9 @@ from support.market_world.swarm import (
 from openledger_node.datanets.version import read_published
 from openledger_node.errors import ConfigError, NetworkError, NodeError
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter, artifact_digest, list_adapters, read_library
+from openledger_node.models.adapters import Adapter, artifact_digest
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import list_adapters, read_library
 from openledger_node.network import adapter_pull as pulling
 from openledger_node.network.adapter_pull import fetched_to_plain
 from openledger_node.p2p.adapter_fetch import FetchLimits

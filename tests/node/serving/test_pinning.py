@@ -14,8 +14,9 @@ from support.local_engine import child_engine
 from openledger_node.api.operator import build_operator
 from openledger_node.engine.engine import Engine
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter, add_adapter, list_adapters
+from openledger_node.models.adapters import Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import list_adapters
 from openledger_node.models.pins import read_pins
 from openledger_node.operator.adapter_library import LibraryService
 from openledger_node.serving.pinning import AdapterPins

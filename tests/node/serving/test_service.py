@@ -1,10 +1,14 @@
 """The desk over a real engine child (fake backend) and a real ledger."""
 
+import json
+import os
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -16,8 +20,9 @@ from openledger_node.engine.tokenizer import ByteTokenizer
 from openledger_node.home import Home
 from openledger_node.ledger import store as store_module
 from openledger_node.ledger.ledger import open_ledger
-from openledger_node.models.adapters import add_adapter
+from openledger_node.models.adapters import MANIFEST_FILE, Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
+from openledger_node.models.library import SETTLED_NS
 from openledger_node.serving.service import Failure, Outcome, Serving, open_channel
 from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
@@ -86,6 +91,46 @@ async def test_an_answer_is_chunks_then_one_completion_and_a_closed_row(tmp_path
     assert (job.tokens_in, job.tokens_out) == (5, len(last.text.encode()))
     assert job.first_token_ns is not None
     assert job.ended_ns is not None
+
+
+async def test_a_request_looks_at_as_many_files_with_a_hundred_adapters_as_with_four(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[object] = []
+    for name in ("stat", "lstat", "listdir", "scandir", "open"):
+        monkeypatch.setattr(os, name, _counted(getattr(os, name), looked))
+    counts = []
+    for number in (4, 100):
+        home = Home(tmp_path / str(number))
+        adapter = add_adapter(home, write_adapter(tmp_path / f"harbour-{number}"), FAKE_BASE, name="harbour")
+        multiply(adapter, number)
+        async with open_desk(home.root) as (desk, _):
+            await trio.sleep(2 * SETTLED_NS / 1e9)
+            await desk.examine(request("first", model="harbour"))
+            before = len(looked)
+            for model in ("harbour", adapter.full_name, "fake:harbour", "fake"):
+                await desk.examine(request("next", model=model))
+            assert desk.catalogue.with_id(adapter.id) == adapter
+            counts.append(len(looked) - before)
+            assert len(desk.adapters()) == number
+    assert counts[0] == counts[1] < 40
+
+
+def _counted(function: Callable[..., Any], calls: list[object]) -> Callable[..., Any]:
+    def counting(*arguments: Any, **named: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments, **named)
+
+    return counting
+
+
+def multiply(adapter: Adapter, number: int) -> None:
+    """Put copies of an adapter under other names beside it, until there are `number`."""
+    manifest = json.loads((adapter.folder / MANIFEST_FILE).read_text())
+    for copy in range(number - 1):
+        folder = adapter.folder.with_name(f"copy-{copy}")
+        shutil.copytree(adapter.folder, folder)
+        (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "name": f"copy-{copy}"}))
 
 
 async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_on(tmp_path: Path) -> None:

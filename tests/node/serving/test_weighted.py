@@ -1,5 +1,6 @@
 """Weighted sets: which set a request means, and what is refused."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from support.peft_folders import write_adapter
 
 from openledger_node.home import Home
-from openledger_node.models.adapters import Adapter, add_adapter
+from openledger_node.models.adapters import Adapter, add_adapter, find_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.serving.weighted import check_for_sale, weighted_source
 from openledger_protocol.errors import MalformedError, UnknownModelError
@@ -32,8 +33,10 @@ def asking(*weighted: tuple[str, float], **sampling: Any) -> InferenceRequest:
 
 
 def test_a_set_is_its_adapters_and_their_weights_in_any_order(adapters: list[Adapter]) -> None:
-    one = weighted_source(asking(("harbour", 0.75), ("forest", -0.25)), adapters)
-    assert one == weighted_source(asking(("forest", -0.25), (adapters[0].full_name, 0.75)), adapters)
+    one = weighted_source(asking(("harbour", 0.75), ("forest", -0.25)), partial(find_adapter, adapters))
+    assert one == weighted_source(
+        asking(("forest", -0.25), (adapters[0].full_name, 0.75)), partial(find_adapter, adapters)
+    )
     assert {part.folder: part.weight for part in one.parts} == {
         str(adapters[0].folder): 0.75,
         str(adapters[1].folder): -0.25,
@@ -48,27 +51,27 @@ def test_other_weights_or_adapters_are_another_set(adapters: list[Adapter]) -> N
         asking(("harbour", 0.5), ("forest", 0.5)),
         asking(("harbour", 0.5), ("forest", 0.25)),
     ]
-    ids = {weighted_source(request, adapters).id for request in asked}
+    ids = {weighted_source(request, partial(find_adapter, adapters)).id for request in asked}
     assert len(ids | {adapter.id for adapter in adapters}) == 7
 
 
 def test_one_adapter_that_counts_whole_is_that_adapter(adapters: list[Adapter]) -> None:
-    assert weighted_source(asking(("forest", 1)), adapters).id == adapters[1].id
+    assert weighted_source(asking(("forest", 1)), partial(find_adapter, adapters)).id == adapters[1].id
 
 
 @pytest.mark.parametrize("weight", [4.001, -4.001, float("nan"), float("inf")])
 def test_a_weight_out_of_bounds_is_refused(adapters: list[Adapter], weight: float) -> None:
     with pytest.raises(MalformedError, match="must be from -4 to 4"):
-        weighted_source(asking(("harbour", weight)), adapters)
+        weighted_source(asking(("harbour", weight)), partial(find_adapter, adapters))
 
 
 def test_an_adapter_counts_once(adapters: list[Adapter]) -> None:
     with pytest.raises(MalformedError, match="twice"):
-        weighted_source(asking(("harbour", 1), (adapters[0].full_name, 1)), adapters)
+        weighted_source(asking(("harbour", 1), (adapters[0].full_name, 1)), partial(find_adapter, adapters))
     with pytest.raises(MalformedError, match="at most 8"):
-        weighted_source(asking(*[("harbour", 1.0)] * 9), adapters)
+        weighted_source(asking(*[("harbour", 1.0)] * 9), partial(find_adapter, adapters))
     with pytest.raises(UnknownModelError, match="nobody"):
-        weighted_source(asking(("nobody", 1)), adapters)
+        weighted_source(asking(("nobody", 1)), partial(find_adapter, adapters))
 
 
 def test_what_only_this_machine_gives_is_not_asked_of_others() -> None:

@@ -3,8 +3,8 @@
 from openledger_protocol.constants import DEMO_BASE_NAME
 
 from ...engine.budget import LEAST_BYTES, base_bytes_on_disk
-from ...models.adapters import read_library
 from ...models.bases import folder_digest, is_here
+from ...models.library import read_library
 from .finding import Verdict, unknown
 from .scene import Scene
 
