@@ -17,6 +17,12 @@ RECEIVE_BYTES = 1 << 16
 EXIT_GRACE_S = 3.0
 LOG_BYTES_MAX = 20 << 20
 SHORT_SPIN = "10000"
+
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+"""Keep glibc from returning the memory of a temporary to the system and faulting it in again. By default it does that
+above 128 KiB, and each drawn token has several temporaries of that size: one number for each token of the vocabulary.
+32 MiB is the most that every glibc accepts. Other C libraries ignore both."""
+
 TAIL_LINES, TAIL_BYTES = 3, 4096
 
 
@@ -92,7 +98,7 @@ async def start_child(log_file: Path, *, wait_policy: str, threads: int) -> Chil
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=_environment(wait_policy, threads),
+            env=child_environment(wait_policy, threads),
         )
     return Child(process, trio.SocketStream(trio.socket.from_stdlib_socket(ours)))
 
@@ -107,6 +113,18 @@ def waiting_environment(setting: str, load_1m: float, num_cores: int) -> dict[st
     if setting == "auto":
         return {"GOMP_SPINCOUNT": SHORT_SPIN} if load_1m < num_cores / 2 else {"OMP_WAIT_POLICY": "PASSIVE"}
     return {"OMP_WAIT_POLICY": setting.upper()}
+
+
+def child_environment(wait_policy: str, threads: int) -> dict[str, str]:
+    """The engine's environment; variables that the operator set for malloc win.
+
+    malloc and OpenMP read theirs once, at the start. HF_HUB_OFFLINE keeps libraries off the hub.
+    """
+    waiting = waiting_environment(wait_policy, os.getloadavg()[0], os.cpu_count() or 1)
+    chosen = {**waiting, "HF_HUB_OFFLINE": "1"}
+    if threads:
+        chosen["OMP_NUM_THREADS"] = str(threads)
+    return {**MALLOC, **os.environ, **chosen}
 
 
 def tail_of(log_file: Path) -> str:
@@ -125,15 +143,6 @@ def _open_log(file: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _environment(wait_policy: str, threads: int) -> dict[str, str]:
-    """OpenMP reads its variables once, before its first thread starts. HF_HUB_OFFLINE keeps libraries off the hub."""
-    waiting = waiting_environment(wait_policy, os.getloadavg()[0], os.cpu_count() or 1)
-    chosen = {**waiting, "HF_HUB_OFFLINE": "1"}
-    if threads:
-        chosen["OMP_NUM_THREADS"] = str(threads)
-    return {**os.environ, **chosen}
 
 
 def _end_of(file: Path) -> str:
