@@ -44,8 +44,8 @@ class InferenceConfig:
     device: str = setting("auto", "Device that the model runs on.", choices=lambda: ["auto", "cpu", "cuda", "mps"])
     dtype: str = setting(
         "auto",
-        "Number format of weights and KV cache; auto takes bfloat16 if the device is fast at it.",
-        choices=lambda: ["auto", "float32", "bfloat16"],
+        "Number format of weights and KV cache; auto takes bfloat16 if the device has it, and float16 on older GPUs.",
+        choices=lambda: ["auto", "float32", "bfloat16", "float16"],
     )
     threads: int = setting(0, "CPU threads of the engine; 0 takes all available cores.", low=0, high=512)
     wait_policy: str = setting(

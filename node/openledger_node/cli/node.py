@@ -40,7 +40,7 @@ def start(
     base: Annotated[str | None, typer.Option(help="Base model to serve.", show_default=False)] = None,
     backend: Annotated[str | None, typer.Option(help="Backend that runs the model.", show_default=False)] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Number format: auto, float32 or bfloat16.", show_default=False)
+        str | None, typer.Option(help="Number format: auto, float32, bfloat16 or float16.", show_default=False)
     ] = None,
     port: Annotated[
         int | None, typer.Option(help="Port of the API; 0 takes any free port.", show_default=False)

@@ -39,7 +39,8 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     Raises:
         ModelError: the base can't be read.
     """
-    is_wanted = settings.acceleration != "off" and settings.quantisation == "none" and settings.dtype != "float32"
+    has_format = settings.quantisation == "none" and settings.dtype in ("auto", "bfloat16")
+    is_wanted = settings.acceleration != "off" and has_format
     has_gpu = settings.device == "auto" and any(Path(file).exists() for file in GPU_FILES)
     if not is_wanted or settings.device not in ("auto", "cpu") or has_gpu or settings.base_folder is None:
         return None

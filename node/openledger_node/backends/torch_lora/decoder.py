@@ -38,6 +38,8 @@ class Decoder:
         if batch.new_blocks is not None:
             cache.clear(batch.new_blocks)
         hidden = embedding(batch.ids, self._weights.embedding)  # (tokens, d_model)
+        if hidden.dtype == torch.float16:
+            hidden = hidden.float()  # the sum of all layers would overflow float16, whose largest number is 65,504
         turn = self._cos[batch.positions, None], self._sin[batch.positions, None]  # each (tokens, 1, head_dim)
         for number, layer in enumerate(self._weights.layers):
             normed = rms_norm(hidden, layer.attention_norm, self._config.norm_eps)
@@ -119,10 +121,10 @@ class Decoder:
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root-mean-square norm over the last axis, computed in float32."""
+    """Root-mean-square norm over the last axis, computed in float32, in the format of `weight`."""
     wide = hidden.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    return weight * (wide * scale).to(hidden.dtype)
+    return weight * (wide * scale).to(weight.dtype)
 
 
 def rotary_tables(

@@ -6,7 +6,11 @@ import torch
 
 from openledger_node.errors import ModelError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+BFLOAT16_CAPABILITY = (8, 0)
+"""CUDA's compute capability from which cards multiply bfloat16. Turing (7.5) only emulates it, many times slower, and
+`torch.cuda.is_bf16_supported` says True there."""
 
 
 class Placement(NamedTuple):
@@ -23,7 +27,29 @@ def choose_placement(device_name: str, dtype_name: str) -> Placement:
         ModelError: this machine has no such device.
     """
     device = _choose_device(device_name)
-    return Placement(device, _choose_dtype(dtype_name, device))
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    return Placement(device, choose_dtype(dtype_name, device.type, capability))
+
+
+def choose_dtype(name: str, device_type: str, capability: tuple[int, int] | None) -> torch.dtype:
+    """The requested format; for "auto" the narrowest one that the hardware multiplies.
+
+    `capability`: a CUDA card's compute capability.
+
+    Raises:
+        ModelError: the card would only emulate bfloat16.
+    """
+    is_emulated = capability is not None and capability < BFLOAT16_CAPABILITY
+    if name == "bfloat16" and is_emulated:
+        raise ModelError(
+            '[inference] dtype is "bfloat16", which this card only emulates, many times slower: set it to "auto", '
+            'which takes "float16" here'
+        )
+    if name != "auto":
+        return DTYPES[name]
+    if device_type == "cpu":
+        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+    return torch.float16 if is_emulated else torch.bfloat16
 
 
 def _choose_device(name: str) -> torch.device:
@@ -33,12 +59,3 @@ def _choose_device(name: str) -> torch.device:
     if not there[name]:
         raise ModelError(f'[inference] device is {name!r}, but torch finds none: set it to "auto" or "cpu"')
     return torch.device(name)
-
-
-def _choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Choose bfloat16 for "auto" if the hardware multiplies it, else float32."""
-    if name != "auto":
-        return DTYPES[name]
-    if device.type == "cpu":
-        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-    return torch.bfloat16 if device.type == "mps" or torch.cuda.is_bf16_supported() else torch.float32

@@ -80,7 +80,9 @@ def choose_placement(device_name: str) -> tuple[torch.device, torch.dtype]:
     if device_name == "cuda" and not has_gpu:
         raise ModelError('device is "cuda", but torch finds none: set it to "auto" or "cpu"')
     if device_name in ("auto", "cuda") and has_gpu:
-        return torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.device("cuda"), torch.bfloat16 if torch.cuda.is_bf16_supported(
+            including_emulation=False
+        ) else torch.float32
     return torch.device("cpu"), torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 

@@ -1,0 +1,67 @@
+"""The number format that a card gets: never one that it only emulates."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.tiny import make_base
+
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.placement import Placement, choose_dtype, choose_placement
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.errors import ModelError
+from openledger_protocol.inference import SamplingParams
+
+CARDS = {
+    "GTX 1080": (6, 1),
+    "V100": (7, 0),
+    "T4 and RTX 2080": (7, 5),
+    "A100": (8, 0),
+    "RTX 3060": (8, 6),
+    "RTX 4090": (8, 9),
+    "H100": (9, 0),
+    "RTX 5090": (12, 0),
+}
+PROMPT = tuple(range(5, 45))
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_card_before_ampere_runs_float16_and_later_ones_bfloat16(
+    card: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)  # as torch says of every card
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: CARDS[card])
+    wanted = torch.bfloat16 if CARDS[card] >= (8, 0) else torch.float16
+    assert choose_placement("auto", "auto") == Placement(torch.device("cuda"), wanted)
+
+
+def test_bfloat16_on_a_card_that_emulates_it_is_refused_with_the_setting() -> None:
+    with pytest.raises(ModelError, match=r'\[inference\] dtype is "bfloat16".*set it to "auto"'):
+        choose_dtype("bfloat16", "cuda", (7, 5))
+    assert choose_dtype("float32", "cuda", (7, 5)) is torch.float32
+    assert choose_dtype("auto", "mps", None) is torch.bfloat16
+
+
+def test_in_float16_the_sum_of_the_layers_may_exceed_its_largest_number(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", attention_bias=True)
+    file = base / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.embed_tokens.weight"] *= 10_000
+    tensors["model.embed_tokens.weight"][:, 0] = 50_000
+    tensors["model.layers.0.self_attn.o_proj.bias"][0] = 50_000
+    save_file(tensors, file, metadata={"format": "pt"})
+    narrow, wide = (prompt_logits(base, dtype) for dtype in ("float16", "float32"))
+    assert narrow.isfinite().all()
+    assert torch.allclose(narrow, wide, atol=0.05)
+
+
+def prompt_logits(base: Path, dtype: str) -> torch.Tensor:
+    settings = BackendSettings(
+        base_folder=str(base), device="cpu", dtype=dtype, threads=1, batch_max=1, context_max=128
+    )
+    backend = TorchLoraBackend(settings)
+    backend.join("s", None)
+    draw = Draw(sampling=SamplingParams(max_tokens=1, seed=1, temperature=0), position=len(PROMPT))
+    return backend.logits((BatchRow(sequence_id="s", token_ids=PROMPT, position=0, blocks=(0, 1, 2), draw=draw),))[0]
