@@ -5,6 +5,7 @@ end closes, even if the daemon was killed, so no process is left behind and its 
 """
 
 import gc
+import logging
 import signal
 import socket
 import sys
@@ -50,6 +51,8 @@ from .tokenizer import open_tokenizer, template_head
 from .worker_io import Link, beat, end_with_daemon
 
 BEAT_INTERVAL_S = 0.5
+
+log = logging.getLogger(__name__)
 
 OUT_OF_MEMORY_MAX = 3
 """Steps in a row that may run out of memory, each at the cost of one sequence. After that the process ends."""
@@ -176,8 +179,7 @@ class Worker:
             self._link.send(*events)  # in one write
             for row in rows:
                 if row.draw and row.sequence_id not in drawn:
-                    overflow = AdapterRefusedError("the numbers of this answer overflowed: its adapter is not usable")
-                    self._refuse(row.sequence_id, overflow, is_tainted=True)
+                    self._refuse(row.sequence_id, self._overflow(row.sequence_id), is_tainted=True)
         return bool(step.rows)
 
     def _join(self, sequence: Sequence) -> None:
@@ -206,6 +208,16 @@ class Worker:
         self._num_out_of_memory = 0
         self._meter.note(time.monotonic(), len(drawn))
         return drawn
+
+    def _overflow(self, sequence_id: str) -> ProtocolError:
+        """The refusal of a sequence whose numbers overflowed: by its adapter, or by the base in this format."""
+        dtype = self._backend.profile.dtype
+        if any(one.sequence_id == sequence_id and one.adapter for one in self._scheduler.running):
+            return AdapterRefusedError(
+                f"the numbers of this answer overflowed in {dtype}: its adapter is not usable here"
+            )
+        log.warning('the numbers of the base overflowed in %s: set [inference] dtype = "float32"', dtype)
+        return UnavailableError("the numbers of this answer overflowed here: send the request to another node")
 
     def _allowed(self, sequence_id: str) -> NDArray[np.uint32] | None:
         """Tokens that a sequence's grammar allows next; None if it has no grammar, or is stuck because none fits."""

@@ -219,7 +219,22 @@ def test_an_answer_whose_numbers_overflow_is_refused_alone() -> None:
         last = daemon.read_last(2)
     assert isinstance(last["good"], Finished)
     assert isinstance(last["bad"], Refused)
-    assert last["bad"].code == AdapterRefusedError.code
+    assert last["bad"].code == UnavailableError.code
+    assert "adapter" not in last["bad"].message, "the base has none"
+
+
+def test_an_overflow_is_blamed_on_the_adapter_that_ran(make_adapter_folder: Callable[..., Path]) -> None:
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+
+    def step(rows: tuple[BatchRow, ...], run: Run) -> dict[str, Drawn]:
+        return {name: drawn for name, drawn in run(rows).items() if name != "bad"}
+
+    with working(Odd(step)) as (daemon, _):
+        daemon.send(replace(submit("bad"), adapter=source))
+        last = daemon.read_last(1)["bad"]
+    assert isinstance(last, Refused)
+    assert last.code == AdapterRefusedError.code
+    assert "its adapter is not usable here" in last.message
 
 
 def test_a_schema_that_nobody_can_follow_is_refused_as_malformed_and_others_are_served() -> None:
