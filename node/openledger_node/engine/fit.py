@@ -26,7 +26,14 @@ def check_fits(sequence: Sequence, profile: Profile) -> None:
         )
 
 
+OUT_OF_MEMORY_CLASSES = {"MemoryError", "OutOfMemoryError"}
+
+OUT_OF_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
+"""Of the CUDA and HIP runtimes and MPS, of torch on the CPU, and of cuBLAS and cuDNN: all raise a RuntimeError."""
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Return True for an out-of-memory error of any library; compare names, so that no library is imported."""
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or "can't allocate memory" in str(error)
+    if OUT_OF_MEMORY_CLASSES & {cls.__name__ for cls in type(error).__mro__}:
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY_WORDS)

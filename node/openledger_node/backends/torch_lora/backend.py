@@ -10,6 +10,7 @@ from torch import Tensor
 
 from openledger_node.backends.torch_lora.merging import MergePolicy
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
+from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.engine.sampler import draw
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_bytes, usable_cores
@@ -147,7 +148,9 @@ def open_backend(settings: BackendSettings) -> "TorchLoraBackend":
     """
     try:
         return TorchLoraBackend(settings)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         raise ModelError(
             f"base and KV cache do not fit the device ({str(error).partition('.')[0]}): lower [inference] "
             f"kv_cache_bytes, batch_max ({settings.batch_max}) or context_max ({settings.context_max}), or choose a "
@@ -260,8 +263,10 @@ class TorchLoraBackend:
         if chosen is not None:
             try:
                 merged = merged_weights(self._decoder.weights, self._stacks.blob(chosen), self._config)
-            except torch.OutOfMemoryError:  # no room for merged weights: run the adapter beside the base, as before
-                self._policy.forget()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._policy.forget()  # no room for merged weights: run the adapter beside the base, as before
                 return
             self._decoder.use(merged)
             self._merged = chosen
