@@ -1,7 +1,5 @@
 """The torch backend: KV blocks, adapters on the device, and one ragged forward pass a step."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +13,7 @@ from openledger_node.engine.sampler import draw
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_bytes, usable_cores
 from openledger_node.models.adapter_source import AdapterSource
-from openledger_node.models.decoder_config import DecoderConfig, read_config
-from openledger_node.models.packed import Array, open_packed, write_packed
-from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name
+from openledger_node.models.decoder_config import read_config
 from openledger_protocol.primitives import AdapterId
 
 from .adapter_blob import AdapterBlob
@@ -25,11 +21,11 @@ from .adapter_reader import AdapterReader
 from .batch import build_batch
 from .decoder import Decoder
 from .kv_cache import KvCache, block_bytes
+from .loading import load_weights
 from .lora import LoraStacks
 from .merging import merged_weights
-from .placement import Placement, choose_placement
-from .quantised import check_quantisation, from_bits, to_bits
-from .weights import read_tensors, weights_from
+from .placement import choose_placement
+from .quantised import check_quantisation
 
 # ---- From logits to tokens: greedy rows by one argmax on the device, other rows by the sampler on the host.
 
@@ -98,43 +94,9 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
 def available_bytes(device: torch.device) -> int:
     """The memory that the KV cache may take if no size is set."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # else the memory that loading the base freed counts as taken
         return int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE)
     return int(usable_bytes() * RAM_SHARE)
-
-
-# ---- A base's fused tensors, cached in one file in the serving format.
-
-BASE_VERSION = 1
-"""Increased whenever the same files would be packed differently."""
-
-
-def load_tensors(folder: Path, config: DecoderConfig, placement: Placement, cache: Path | None) -> dict[str, Tensor]:
-    """Load a base from its packed file, which is written the first time.
-
-    On the CPU the weights are the mapped pages of the packed file: nothing is copied, and two engines share them.
-
-    Raises:
-        ModelError: the base's files are incomplete.
-    """
-    if cache is None:
-        return {name: tensor.to(placement.device) for name, tensor in read_tensors(folder, config, placement.dtype)}
-    key = repr((BASE_VERSION, str(placement.dtype), base_stamps(folder)))
-    file = cache / packed_name(key)
-    if (packed := open_packed(file, key=key)) is None:
-        with contextlib.suppress(OSError):  # with a full disk, the base is only packed again at the next start
-            write_packed(file, _bits(folder, config, placement), key=key, content={"base": folder.name})
-            keep(file)
-        packed = open_packed(file, key=key)
-    if packed is None:
-        return load_tensors(folder, config, placement, None)
-    note_use(file)
-    arrays = packed.map()
-    return {name: from_bits(array, placement.dtype).to(placement.device) for name, array in arrays.items()}
-
-
-def _bits(folder: Path, config: DecoderConfig, placement: Placement) -> Iterator[tuple[str, Array]]:
-    for name, tensor in read_tensors(folder, config, placement.dtype):
-        yield name, to_bits(tensor)
 
 
 # ---- backend
@@ -171,8 +133,7 @@ class TorchLoraBackend:
         threads = settings.threads or usable_cores()
         torch.set_num_threads(threads)
         cache = Path(settings.cache_folder) if settings.cache_folder else None
-        tensors = load_tensors(folder, config, placement, cache / "bases" if cache else None)
-        weights = weights_from(tensors, config, settings.quantisation)
+        weights = load_weights(folder, config, placement, settings.quantisation, cache / "bases" if cache else None)
         context_max = min(settings.context_max, config.context_max)
         each_bytes = block_bytes(config, placement.dtype)
         num_blocks = choose_num_blocks(
@@ -204,7 +165,7 @@ class TorchLoraBackend:
             vocab_size=config.vocab_size,
             num_blocks=num_blocks,
             block_bytes=each_bytes,
-            base_bytes=weights.map_bytes + sum(tensor.nbytes for tensor in tensors.values()),
+            base_bytes=weights.size_bytes,
             end_ids=config.end_ids,
         )
 

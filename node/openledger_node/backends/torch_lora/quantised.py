@@ -19,6 +19,7 @@ from openledger_node.errors import ModelError
 QUANTISATIONS = ("none", "int8", "nf4")
 INT8_MAX = 127
 NF4_BLOCK = 64  # numbers that share a scale
+ROWS_AT_ONCE = 1024
 
 
 class Matrix(Protocol):
@@ -75,17 +76,25 @@ def quantise(weight: Tensor, quantisation: str) -> Tensor | Matrix:
         ModelError: the library that it needs is not installed.
     """
     if quantisation == "int8":
-        scales = weight.float().abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / INT8_MAX
-        scales = scales.to(
-            weight.dtype
-        )  # round the scales first, so that the numbers fit the scales that are used later
-        numbers = (weight.float() / scales.float()).round().clamp(-INT8_MAX, INT8_MAX)
-        return Int8Matrix(numbers=numbers.to(torch.int8), scales=scales)
+        return _int8_from(weight)
     if quantisation == "nf4":
         functional = _bitsandbytes()
         numbers, state = functional.quantize_4bit(weight, quant_type="nf4", blocksize=NF4_BLOCK)
         return Nf4Matrix(numbers=numbers, state=state, functional=functional)
     return weight
+
+
+def _int8_from(weight: Tensor) -> Int8Matrix:
+    """Quantise some rows at a time, because the temporaries in float32 take several times their size."""
+    numbers = torch.empty_like(weight, dtype=torch.int8)
+    scales = torch.empty_like(weight[:, :1])
+    for first in range(0, len(weight), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        wide = weight[rows].float()
+        # The scales are rounded first, so that the numbers fit the scales that are used later.
+        scales[rows] = wide.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / INT8_MAX
+        numbers[rows] = (wide / scales[rows].float()).round().clamp(-INT8_MAX, INT8_MAX).to(torch.int8)
+    return Int8Matrix(numbers=numbers, scales=scales)
 
 
 def check_quantisation(quantisation: str) -> None:

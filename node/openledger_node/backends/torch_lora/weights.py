@@ -1,7 +1,7 @@
 """A base's tensors from safetensors, in the serving format, with q|k|v and gate|up fused."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,8 +32,9 @@ class LinearMap:
 
     @property
     def size_bytes(self) -> int:
-        """The bytes of the matrix."""
-        return self.weight.nbytes if isinstance(self.weight, Tensor) else self.weight.size_bytes
+        """The bytes of matrix and bias."""
+        weight = self.weight.nbytes if isinstance(self.weight, Tensor) else self.weight.size_bytes
+        return weight + (0 if self.bias is None else self.bias.nbytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,13 @@ class LayerWeights:
     k_norm: Tensor | None
     maps: dict[str, LinearMap]  # by group
 
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of the layer."""
+        norms = (self.attention_norm, self.mlp_norm, self.q_norm, self.k_norm)
+        norm_bytes = sum(int(each.nbytes) for each in norms if each is not None)
+        return norm_bytes + sum(each.size_bytes for each in self.maps.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
@@ -57,9 +65,10 @@ class Weights:
     head: Tensor  # (vocabulary, d_model); the embedding itself if they are tied
 
     @property
-    def map_bytes(self) -> int:
-        """The bytes of all layers' linear maps."""
-        return sum(each.size_bytes for layer in self.layers for each in layer.maps.values())
+    def size_bytes(self) -> int:
+        """The bytes of the whole base; a head that is the embedding counts once."""
+        outer = (self.embedding, self.final_norm, *(() if self.head is self.embedding else (self.head,)))
+        return sum(int(each.nbytes) for each in outer) + sum(layer.size_bytes for layer in self.layers)
 
 
 def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
@@ -80,33 +89,51 @@ def read_tensors(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Ite
         raise ModelError(f"the weights in {folder} are not whole ({error}): pull the base again") from error
 
 
-def weights_from(tensors: dict[str, Tensor], config: DecoderConfig, quantisation: str = "none") -> Weights:
-    """Arrange tensors by layer and quantise the linear maps, which are removed from `tensors` to free memory."""
+def weights_from(
+    tensors: Iterable[tuple[str, Tensor]], config: DecoderConfig, *, device: torch.device, quantisation: str = "none"
+) -> Weights:
+    """Bring tensors to the device one by one, quantise the linear maps of layers, and arrange all by layer."""
+    placed = {name: _placed(name, tensor, device, quantisation) for name, tensor in tensors}
+
+    def own(name: str) -> Tensor | None:
+        tensor = placed.get(name)
+        assert tensor is None or isinstance(tensor, Tensor), "only linear maps are quantised"
+        return tensor
+
+    def plain(name: str) -> Tensor:
+        tensor = own(name)
+        assert tensor is not None, "every base has it"
+        return tensor
 
     def layer(number: int) -> LayerWeights:
-        def own(name: str) -> Tensor | None:
-            return tensors.get(f"layers.{number}.{name}")
-
+        at = f"layers.{number}"
         return LayerWeights(
-            attention_norm=tensors[f"layers.{number}.attention_norm"],
-            mlp_norm=tensors[f"layers.{number}.mlp_norm"],
-            q_norm=own("q_norm"),
-            k_norm=own("k_norm"),
+            attention_norm=plain(f"{at}.attention_norm"),
+            mlp_norm=plain(f"{at}.mlp_norm"),
+            q_norm=own(f"{at}.q_norm"),
+            k_norm=own(f"{at}.k_norm"),
             maps={
-                group: LinearMap(
-                    weight=quantise(tensors.pop(f"layers.{number}.{group}.weight"), quantisation),
-                    bias=own(f"{group}.bias"),
-                )
+                group: LinearMap(weight=placed[f"{at}.{group}.weight"], bias=own(f"{at}.{group}.bias"))
                 for group in GROUPS
             },
         )
 
+    embedding = plain("embedding")
     return Weights(
-        embedding=tensors["embedding"],
+        embedding=embedding,
         layers=tuple(layer(number) for number in range(config.num_layers)),
-        final_norm=tensors["final_norm"],
-        head=tensors.get("head", tensors["embedding"]),
+        final_norm=plain("final_norm"),
+        head=embedding if config.is_tied else plain("head"),
     )
+
+
+MAP_ENDINGS = tuple(f".{group}.weight" for group in GROUPS)
+
+
+def _placed(name: str, tensor: Tensor, device: torch.device, quantisation: str) -> Tensor | Matrix:
+    """One tensor in its final form; nothing wide of it is left on the device when this returns."""
+    wide = tensor.to(device)
+    return quantise(wide, quantisation) if name.endswith(MAP_ENDINGS) else wide
 
 
 def _layer_tensors(read: Reader, config: DecoderConfig, number: int) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,63 @@
+"""Brings a base to the device tensor by tensor, so that loading takes the final size and one layer more at most."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.models.packed import Array, open_packed, write_packed
+from openledger_node.models.packed_cache import base_stamps, keep, note_use, packed_name
+
+from .placement import Placement
+from .quantised import from_bits, to_bits
+from .weights import Weights, read_tensors, weights_from
+
+BASE_VERSION = 1
+"""Increased whenever the same files would be packed differently."""
+
+
+def load_weights(
+    folder: Path, config: DecoderConfig, placement: Placement, quantisation: str, cache: Path | None
+) -> Weights:
+    """Load a base and quantise it on the way.
+
+    Only a CPU that serves the base as it is gets a packed file in `cache`, because its pages then are the weights.
+    Others read the base's own files, which saves a second copy on disk in full width.
+
+    Raises:
+        ModelError: the base's files are incomplete.
+    """
+    is_mapped = placement.device.type == "cpu" and quantisation == "none"
+    tensors = host_tensors(folder, config, placement.dtype, cache if is_mapped else None)
+    return weights_from(tensors, config, device=placement.device, quantisation=quantisation)
+
+
+def host_tensors(
+    folder: Path, config: DecoderConfig, dtype: torch.dtype, cache: Path | None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield a base's fused tensors on the host; with `cache`, from its packed file, which is written the first time.
+
+    Raises:
+        ModelError: the base's files are incomplete.
+    """
+    if cache is None:
+        return read_tensors(folder, config, dtype)
+    key = repr((BASE_VERSION, str(dtype), base_stamps(folder)))
+    file = cache / packed_name(key)
+    if (packed := open_packed(file, key=key)) is None:
+        with contextlib.suppress(OSError):  # with a full disk, the base is only packed again at the next start
+            write_packed(file, _bits(folder, config, dtype), key=key, content={"base": folder.name})
+            keep(file)
+        packed = open_packed(file, key=key)
+    if packed is None:
+        return read_tensors(folder, config, dtype)
+    note_use(file)
+    return ((name, from_bits(array, dtype)) for name, array in packed.map().items())
+
+
+def _bits(folder: Path, config: DecoderConfig, dtype: torch.dtype) -> Iterator[tuple[str, Array]]:
+    for name, tensor in read_tensors(folder, config, dtype):
+        yield name, to_bits(tensor)
