@@ -1,7 +1,6 @@
 """The composition root: builds every part of the node and opens the one nursery that they run in."""
 
 import logging
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -21,7 +20,7 @@ from .api.traffic import Traffic
 from .api_key import api_key_file, load_api_key
 from .config import Config, LimitsConfig
 from .engine.backend import BackendSettings
-from .engine.budget import base_bytes_on_disk, fit
+from .engine.budget import fit, is_on_gpu, needs_of
 from .engine.engine import Engine, EngineOptions, NoEngine
 from .engine.tokenizer import open_tokenizer
 from .factory.forecast import TrainingRoom
@@ -236,12 +235,12 @@ def engine_options(home: Home, config: Config, base: Base) -> EngineOptions:
     Raises:
         ConfigError: the base does not fit within the limits.
     """
-    inference = config.inference
+    inference, limits = config.inference, config.limits
     settings, adapter_cache_bytes = fit(
         _backend_settings(home, config, base),
         inference.adapter_cache_bytes,
-        cap_bytes=config.limits.vram_bytes if is_on_gpu(config) else config.limits.ram_bytes,
-        base_bytes=base_bytes_on_disk(base.folder),
+        cap_bytes=limits.vram_bytes if is_on_gpu(inference.device) else limits.ram_bytes,
+        needs=needs_of(base.folder, inference),
     )
     return EngineOptions(
         backend=inference.backend,
@@ -276,9 +275,3 @@ def _backend_settings(home: Home, config: Config, base: Base) -> BackendSettings
         server_url=inference.server_url or None,
         server_command=inference.server_command,
     )
-
-
-def is_on_gpu(config: Config) -> bool:
-    """Return True if the engine will use a GPU's memory, as far as one can tell without loading torch."""
-    device = config.inference.device
-    return device in ("cuda", "mps") or (device == "auto" and shutil.which("nvidia-smi") is not None)

@@ -14,6 +14,7 @@ from openledger_protocol.constants import DEMO_BASE_NAME
 
 GROUPS_FOLDER = Path("/sys/fs/cgroup")
 OWN_GROUPS_FILE = Path("/proc/self/cgroup")
+CPU_FILE = Path("/proc/cpuinfo")
 
 
 def usable_cores() -> int:
@@ -21,6 +22,11 @@ def usable_cores() -> int:
     has_affinity = hasattr(os, "sched_getaffinity")  # Linux only
     there = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return cores_within(there, _limits("cpu.max"))
+
+
+def has_bfloat16() -> bool:
+    """Return True if the CPU multiplies bfloat16; only Linux says so."""
+    return " avx512_bf16" in _read(CPU_FILE)
 
 
 def usable_bytes() -> int:

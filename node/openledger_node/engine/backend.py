@@ -26,6 +26,8 @@ class BackendSettings:
     threads: int
     batch_max: int
     context_max: int
+    device_bytes_max: int = 0  # the owner's cap on a GPU's memory; 0: none
+    reserve_bytes: int = 0  # of GPU memory that an automatic KV cache leaves to steps and adapters
     kv_cache_bytes: int = 0  # for keys and values; 0: enough for `batch_max` sequences of `context_max` tokens
     quantisation: str = "none"  # of the base: none, int8, nf4
     acceleration: str = "auto"  # the compiled CPU path: auto, off

@@ -1,12 +1,17 @@
 """Disk and memory budgets: the bytes that the node takes, and the caps that the operator sets."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..config import InferenceConfig
+from ..errors import ConfigError, ModelError
 from ..home import Home
+from ..machine import has_bfloat16
+from ..models.decoder_config import read_config
 from .backend import BackendSettings
+from .memory_plan import MemoryNeeds, memory_needs
 
 KV_PART_PERCENT = 75
 """Of the memory that a cap leaves beside the base, this part is for keys and values, and the rest for adapters."""
@@ -38,30 +43,61 @@ def check_disk_room(home: Home, cap_bytes: int, *, more_bytes: int = 0) -> None:
 
 
 def fit(
-    settings: BackendSettings, adapter_cache_bytes: int, *, cap_bytes: int, base_bytes: int
+    settings: BackendSettings, adapter_cache_bytes: int, *, cap_bytes: int, needs: MemoryNeeds
 ) -> tuple[BackendSettings, int]:
-    """Shrink the budgets of KV cache and adapters to fit beside the base under a cap; a cap of 0 changes nothing.
+    """Divide a cap between the base, its steps, adapters and the KV cache; a cap of 0 only reserves what they need.
 
     Raises:
         ConfigError: the base leaves too little of the cap.
     """
+    each = 1 + needs.adapter_copies
     if not cap_bytes:
-        return settings, adapter_cache_bytes
-    room = cap_bytes - base_bytes
-    if room < 2 * LEAST_BYTES:
-        raise ConfigError(
-            f"the base takes about {base_bytes / 1e9:.2f} GB, and your cap is {cap_bytes / 1e9:.2f}: "
-            "`openledger-node limits set --vram SIZE --ram SIZE` raises it; [inference] quantisation, or a smaller "
-            "base, takes less"
-        )
-    adapters = max(LEAST_BYTES, min(adapter_cache_bytes, room * (100 - KV_PART_PERCENT) // 100))
-    kv_room = room - adapters
+        reserve_bytes = needs.step_bytes + each * adapter_cache_bytes if needs.adapter_copies else 0
+        return replace(settings, reserve_bytes=reserve_bytes), adapter_cache_bytes
+    room = cap_bytes - needs.fixed_bytes
+    if room < (1 + each) * LEAST_BYTES or cap_bytes < needs.base_bytes + needs.context_bytes + needs.load_bytes:
+        raise ConfigError(_too_large(settings, cap_bytes, needs))
+    adapters = max(LEAST_BYTES, min(adapter_cache_bytes, room * (100 - KV_PART_PERCENT) // (100 * each)))
+    kv_room = room - each * adapters
     kv = min(settings.kv_cache_bytes, kv_room) if settings.kv_cache_bytes else kv_room
-    return replace(settings, kv_cache_bytes=kv), adapters
+    return replace(settings, kv_cache_bytes=kv, device_bytes_max=cap_bytes), adapters
+
+
+def _too_large(settings: BackendSettings, cap_bytes: int, needs: MemoryNeeds) -> str:
+    narrower = '[inference] quantisation = "int8" or "nf4", or ' if settings.quantisation == "none" else ""
+    return (
+        f"the base takes about {needs.base_bytes / 1e9:.2f} GB as it is loaded and "
+        f"{(needs.fixed_bytes - needs.base_bytes) / 1e9:.2f} GB to run, and your cap is {cap_bytes / 1e9:.2f}: "
+        f"`openledger-node limits set --vram SIZE --ram SIZE` raises it; {narrower}a smaller base takes less"
+    )
+
+
+def needs_of(folder: Path | None, settings: InferenceConfig) -> MemoryNeeds:
+    """The needs of the base in `folder`; of an architecture that torch_lora does not know, the size of its files."""
+    if folder is None:
+        return MemoryNeeds(base_bytes=0)
+    try:
+        config = read_config(folder)
+    except (ModelError, KeyError):  # the engine says what is wrong with it
+        return MemoryNeeds(base_bytes=base_bytes_on_disk(folder))
+    on_gpu = is_on_gpu(settings.device)
+    number_bytes = _number_bytes(settings.dtype, on_gpu=on_gpu)
+    return memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes)
+
+
+def is_on_gpu(device: str) -> bool:
+    """Return True if the engine will use a GPU's memory, as far as one can tell without loading torch."""
+    return device in ("cuda", "mps") or (device == "auto" and shutil.which("nvidia-smi") is not None)
+
+
+def _number_bytes(dtype: str, *, on_gpu: bool) -> int:
+    """The bytes of a number in the serving format, as the engine will choose it."""
+    is_wide = dtype == "float32" or (dtype == "auto" and not on_gpu and not has_bfloat16())
+    return 4 if is_wide else 2
 
 
 def base_bytes_on_disk(folder: Path | None) -> int:
-    """Size of a base's weight files: an estimate of its memory before anything is loaded."""
+    """Size of a base's weight files."""
     return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.counted_memory import DEVICE, CountedMemory
+from support.known_bases import config_of
 from support.tiny import make_base
 from torch import Tensor
 
@@ -15,16 +16,11 @@ from openledger_node.backends.torch_lora import backend, quantised
 from openledger_node.backends.torch_lora.loading import host_tensors, load_weights
 from openledger_node.backends.torch_lora.placement import Placement
 from openledger_node.backends.torch_lora.weights import weights_from
+from openledger_node.engine.memory_plan import CONTEXT_BYTES
 from openledger_node.models.decoder_config import DecoderConfig, read_config
-from openledger_node.models.rope import rope_from
 
 GB = 10**9
 
-# (layers, d_model, d_mlp, heads, key heads, head_dim, vocabulary)
-SHAPES = {
-    "Llama-3.2-3B": (28, 3072, 8192, 24, 8, 128, 128_256),
-    "Llama-3.1-8B": (32, 4096, 14_336, 32, 8, 128, 128_256),
-}
 BITS = {"none": 16, "int8": 8, "nf4": 4.5}  # a number; nf4 has a float32 for 64 numbers
 
 
@@ -93,17 +89,19 @@ def test_memory_that_loading_freed_counts_as_free(monkeypatch: pytest.MonkeyPatc
     free = [4 * GB]
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: free.__setitem__(0, 10 * GB))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free[0], 12 * GB))
-    assert backend.available_bytes(torch.device("cuda")) == 10 * GB * backend.FREE_SHARE
+    assert backend.available_bytes(torch.device("cuda"), 0) == 10 * GB * backend.FREE_SHARE
+    assert backend.available_bytes(torch.device("cuda"), 3 * GB) == 7 * GB
+    assert backend.available_bytes(torch.device("cuda"), 11 * GB) == 0
 
 
-def config_of(name: str) -> DecoderConfig:
-    layers, d_model, d_mlp, heads, kv_heads, head_dim, vocabulary = SHAPES[name]
-    return DecoderConfig(
-        vocab_size=vocabulary, d_model=d_model, d_mlp=d_mlp, num_layers=layers, num_heads=heads,
-        num_kv_heads=kv_heads, head_dim=head_dim, context_max=8192, rope=rope_from({"rope_theta": 500_000.0}),
-        norm_eps=1e-5, is_tied=name == "Llama-3.2-3B", has_qkv_bias=False, has_o_bias=False,
-        has_mlp_bias=False, has_qk_norm=False, end_ids=(),
-    )  # fmt: skip
+def test_the_owners_cap_is_enforced_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[float] = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=16 * GB))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, _: shares.append(share))
+    backend.enforce_cap(torch.device("cuda"), 12 * GB)
+    backend.enforce_cap(torch.device("cuda"), 0)
+    backend.enforce_cap(torch.device("cpu"), 12 * GB)
+    assert shares == [(12 * GB - CONTEXT_BYTES) / (16 * GB)]
 
 
 def map_numbers(config: DecoderConfig) -> int:

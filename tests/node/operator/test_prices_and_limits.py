@@ -10,6 +10,7 @@ from openledger_node.config import LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
 from openledger_node.engine.engine import NoEngine
+from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_node.market.overview import MarketView, Priced
@@ -177,7 +178,7 @@ async def test_what_is_no_limit_is_refused(home: Home, wanted: dict[str, Any], e
 
 
 def test_no_cap_changes_no_budget() -> None:
-    assert fit(SETTINGS, GB, cap_bytes=0, base_bytes=GB) == (SETTINGS, GB)
+    assert fit(SETTINGS, GB, cap_bytes=0, needs=MemoryNeeds(base_bytes=GB)) == (SETTINGS, GB)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,8 @@ def test_no_cap_changes_no_budget() -> None:
     [(2 * GB, 0, GB), (2 * GB, 10**8, GB), (11 * GB, 0, GB), (2 * GB, 0, 10**8)],
 )
 def test_base_keys_values_and_adapters_stay_under_a_cap(cap: int, kv_cache_bytes: int, adapters: int) -> None:
-    settings, room = fit(replace(SETTINGS, kv_cache_bytes=kv_cache_bytes), adapters, cap_bytes=cap, base_bytes=GB)
+    wanted = replace(SETTINGS, kv_cache_bytes=kv_cache_bytes)
+    settings, room = fit(wanted, adapters, cap_bytes=cap, needs=MemoryNeeds(base_bytes=GB))
     assert GB + settings.kv_cache_bytes + room <= cap
     assert room <= adapters
     assert not kv_cache_bytes or settings.kv_cache_bytes <= kv_cache_bytes
@@ -193,7 +195,7 @@ def test_base_keys_values_and_adapters_stay_under_a_cap(cap: int, kv_cache_bytes
 
 def test_a_base_over_the_cap_is_refused_with_what_would_help() -> None:
     with pytest.raises(ConfigError, match="limits set --vram SIZE"):
-        fit(SETTINGS, GB, cap_bytes=GB + LEAST_BYTES, base_bytes=GB)
+        fit(SETTINGS, GB, cap_bytes=GB + LEAST_BYTES, needs=MemoryNeeds(base_bytes=GB))
 
 
 def test_a_cap_on_the_disk_counts_what_is_there_and_what_would_come(home: Home) -> None:

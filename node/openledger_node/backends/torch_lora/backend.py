@@ -9,6 +9,7 @@ from torch import Tensor
 from openledger_node.backends.torch_lora.merging import MergePolicy
 from openledger_node.engine.backend import BLOCK_TOKENS, BackendSettings, BatchRow, Drawn, HostAdapter, Profile
 from openledger_node.engine.fit import is_out_of_memory
+from openledger_node.engine.memory_plan import CONTEXT_BYTES
 from openledger_node.engine.sampler import draw
 from openledger_node.errors import ModelError
 from openledger_node.machine import usable_bytes, usable_cores
@@ -67,7 +68,7 @@ def _drawn(row: BatchRow, likeliest: int, logits: Tensor) -> Drawn:
 # ---- The size of the KV cache.
 
 FREE_SHARE = 0.8
-"""The KV cache's share of the GPU memory that is free after the base is loaded; a step needs the rest."""
+"""The KV cache's share of the GPU memory that is free beside the base, if nothing says what the rest needs."""
 
 RAM_SHARE = 0.25
 """The KV cache's share of the usable memory if no size is set; daemon, adapters and system need the rest."""
@@ -91,12 +92,21 @@ def choose_num_blocks(settings: BackendSettings, *, context_max: int, block_byte
     return found
 
 
-def available_bytes(device: torch.device) -> int:
-    """The memory that the KV cache may take if no size is set."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()  # else the memory that loading the base freed counts as taken
-        return int(torch.cuda.mem_get_info(device)[0] * FREE_SHARE)
-    return int(usable_bytes() * RAM_SHARE)
+def available_bytes(device: torch.device, reserve_bytes: int) -> int:
+    """The memory that the KV cache may take if no size is set; steps and adapters need `reserve_bytes` beside it."""
+    if device.type != "cuda":
+        return int(usable_bytes() * RAM_SHARE)
+    torch.cuda.empty_cache()  # else the memory that loading the base freed counts as taken
+    free = torch.cuda.mem_get_info(device)[0]
+    return max(0, free - reserve_bytes) if reserve_bytes else int(free * FREE_SHARE)
+
+
+def enforce_cap(device: torch.device, device_bytes_max: int) -> None:
+    """Make torch raise an error before this process takes more of a GPU than its owner allows; 0 is no limit."""
+    if device.type == "cuda" and device_bytes_max:
+        total = torch.cuda.get_device_properties(device).total_memory
+        share = max(0, device_bytes_max - CONTEXT_BYTES) / total  # the context is not torch's to count
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share), device)
 
 
 # ---- backend
@@ -130,6 +140,7 @@ class TorchLoraBackend:
         config = read_config(folder)
         check_quantisation(settings.quantisation)
         self._placement = placement = choose_placement(settings.device, settings.dtype)
+        enforce_cap(placement.device, settings.device_bytes_max)
         threads = settings.threads or usable_cores()
         torch.set_num_threads(threads)
         cache = Path(settings.cache_folder) if settings.cache_folder else None
@@ -140,7 +151,7 @@ class TorchLoraBackend:
             settings,
             context_max=context_max,
             block_bytes=each_bytes,
-            available_bytes=available_bytes(placement.device),
+            available_bytes=available_bytes(placement.device, settings.reserve_bytes),
         )
         context_max = min(context_max, num_blocks * BLOCK_TOKENS)
         self._cache = KvCache(config, num_blocks=num_blocks, placement=placement)

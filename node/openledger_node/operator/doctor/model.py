@@ -2,7 +2,7 @@
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ...engine.budget import LEAST_BYTES, base_bytes_on_disk
+from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of
 from ...models.bases import folder_digest, is_here
 from ...models.library import read_library
 from .finding import Verdict, unknown
@@ -65,7 +65,7 @@ def budget(scene: Scene) -> Verdict:
         return Verdict("no memory limit is set")
     if not scene.has_base():
         return unknown("unknown until the base is here")
-    needed = base_bytes_on_disk(scene.base.folder) + 2 * LEAST_BYTES
+    needed = needs_of(scene.base.folder, scene.config.inference).fixed_bytes + 2 * LEAST_BYTES
     found = f"the limit is {min(caps) / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
     return Verdict(
         found, "" if min(caps) >= needed else "allow more with `openledger-node limits set --vram SIZE --ram SIZE`"

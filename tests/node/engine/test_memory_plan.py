@@ -1,0 +1,119 @@
+"""The memory plan: what is promised under a cap is what a base takes, and everything that it takes is counted."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from support.known_bases import SHAPES, config_of
+from support.tiny import make_base
+
+from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.config import InferenceConfig
+from openledger_node.engine import budget
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.engine.budget import fit, needs_of
+from openledger_node.engine.memory_plan import MemoryNeeds, memory_needs
+from openledger_node.errors import ConfigError
+
+GB = 10**9
+WANTED = BackendSettings(base_folder=None, device="auto", dtype="auto", threads=0, batch_max=16, context_max=2048)
+INFERENCE = InferenceConfig()
+
+# What fits on a card of this many GB, 0.5 of them the desktop's: base, quantisation.
+FITS = {
+    8: [("Llama-3.2-3B", "int8"), ("Qwen3-4B", "nf4"), ("Llama-3.1-8B", "nf4")],
+    12: [("Llama-3.2-3B", "none"), ("Qwen3-4B", "none"), ("Llama-3.1-8B", "nf4")],
+    16: [("Llama-3.1-8B", "int8"), ("Qwen3-14B", "nf4")],
+    24: [("Llama-3.1-8B", "none"), ("Qwen3-14B", "int8")],
+}
+TOO_LARGE = {
+    8: [("Llama-3.1-8B", "int8")],
+    12: [("Llama-3.1-8B", "none")],
+    16: [("Llama-3.1-8B", "none"), ("Qwen3-14B", "int8")],
+}
+
+
+def needs(name: str, quantisation: str, **changes: int) -> MemoryNeeds:
+    settings = replace(INFERENCE, quantisation=quantisation, **changes)
+    return memory_needs(config_of(name), settings, is_on_gpu=True, number_bytes=2)
+
+
+def planned(name: str, quantisation: str, card: int) -> tuple[BackendSettings, int]:
+    settings = replace(WANTED, quantisation=quantisation)
+    return fit(
+        settings, INFERENCE.adapter_cache_bytes, cap_bytes=card * GB - GB // 2, needs=needs(name, quantisation)
+    )
+
+
+@pytest.mark.parametrize(
+    ("card", "name", "quantisation"), [(card, *case) for card, cases in FITS.items() for case in cases]
+)
+def test_what_is_planned_stays_under_the_cap_with_all_that_it_takes(card: int, name: str, quantisation: str) -> None:
+    settings, adapter_bytes = planned(name, quantisation, card)
+    takes = needs(name, quantisation)
+    in_use = (1 + takes.adapter_copies) * adapter_bytes
+    assert takes.fixed_bytes + in_use + settings.kv_cache_bytes <= card * GB - GB // 2
+    assert takes.base_bytes + takes.load_bytes + takes.context_bytes <= card * GB - GB // 2
+    config = config_of(name)
+    num_tokens = settings.kv_cache_bytes // (2 * config.num_layers * config.d_kv * 2)
+    assert num_tokens > 2048, "at least one whole conversation"
+    assert settings.device_bytes_max == card * GB - GB // 2
+
+
+@pytest.mark.parametrize(
+    ("card", "name", "quantisation"), [(card, *case) for card, cases in TOO_LARGE.items() for case in cases]
+)
+def test_what_does_not_fit_is_refused_before_it_is_loaded(card: int, name: str, quantisation: str) -> None:
+    with pytest.raises(ConfigError, match="limits set --vram") as refusal:
+        planned(name, quantisation, card)
+    assert ("quantisation =" in str(refusal.value)) == (quantisation == "none"), "no advice that is followed already"
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_narrower_numbers_take_less_and_every_setting_that_costs_memory_counts(name: str) -> None:
+    wide, eight, four = (needs(name, each).base_bytes for each in ("none", "int8", "nf4"))
+    assert wide > eight > four
+    plain = needs(name, "none")
+    assert needs(name, "int8").step_bytes > plain.step_bytes, "matrices are widened while they are used"
+    for change in ({"batch_max": 64}, {"prefill_tokens_max": 4096}, {"context_max": 8192}):
+        assert needs(name, "none", **change).step_bytes > plain.step_bytes
+
+
+def test_without_a_cap_the_kv_cache_leaves_room_for_steps_and_adapters() -> None:
+    takes = needs("Llama-3.2-3B", "none")
+    settings, adapter_bytes = fit(WANTED, GB, cap_bytes=0, needs=takes)
+    assert adapter_bytes == GB
+    assert settings.reserve_bytes == takes.step_bytes + 3 * GB
+    assert fit(WANTED, GB, cap_bytes=0, needs=MemoryNeeds(base_bytes=GB))[0].reserve_bytes == 0
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("quantisation", ["none", "int8"])
+def test_the_bytes_of_a_base_are_those_that_the_engine_loads(tmp_path: Path, family: str, quantisation: str) -> None:
+    base = make_base(tmp_path / "base", model_type=family, hidden_size=96, intermediate_size=200)
+    chosen = replace(INFERENCE, device="cpu", dtype="float32", quantisation=quantisation)
+    settings = replace(WANTED, base_folder=str(base), device="cpu", dtype="float32", quantisation=quantisation)
+    loaded = TorchLoraBackend(settings).profile.base_bytes
+    assert needs_of(base, chosen).base_bytes == pytest.approx(loaded, rel=0.05)
+
+
+def test_a_checkpoint_in_float32_counts_as_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = make_base(tmp_path / "base")
+    monkeypatch.setattr(budget, "is_on_gpu", lambda _: True)
+    wide = needs_of(base, INFERENCE)
+    tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(base / "model.safetensors").items()}
+    save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
+    assert needs_of(base, INFERENCE) == wide
+
+
+def test_a_base_of_an_unknown_architecture_counts_by_its_files(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    (base / "config.json").write_text(
+        json.dumps({**json.loads((base / "config.json").read_text()), "model_type": "mamba"})
+    )
+    assert asdict(needs_of(base, INFERENCE)) == asdict(
+        MemoryNeeds(base_bytes=(base / "model.safetensors").stat().st_size)
+    )
