@@ -29,6 +29,7 @@ from .home import Home, claim_home
 from .ledger.ledger import Ledger, open_ledger
 from .market.router import Router
 from .models.bases import Base, find_base
+from .models.library import list_adapters
 from .models.pins import pinned_sources
 from .network.service import NetworkService
 from .operator.adapter_library import LibraryService
@@ -272,6 +273,12 @@ def _backend_settings(home: Home, config: Config, base: Base) -> BackendSettings
         acceleration=inference.acceleration,
         merge_after_steps=inference.merge_after_steps,
         cache_folder=str(home.cache),
+        adapter_rank_max=_adapter_rank_max(home, base) if inference.backend == "vllm" else 0,
         server_url=inference.server_url or None,
         server_command=inference.server_command,
     )
+
+
+def _adapter_rank_max(home: Home, base: Base) -> int:
+    ranks = (adapter.rank_max for adapter in list_adapters(home) if adapter.manifest.base.digest == base.digest)
+    return max(ranks, default=0)

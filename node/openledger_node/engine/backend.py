@@ -35,6 +35,7 @@ class BackendSettings:
         0  # steps with one adapter alone in the batch before it is merged into the base; 0: never
     )
     cache_folder: str | None = None  # for packed weights and adapters, to speed up the next start; None: not kept
+    adapter_rank_max: int = 64  # the largest rank in the library at the start, for backends that reserve by rank
     server_url: str | None = None  # of a server that the operator runs, for backends that use one
     server_command: str = ""  # starts such a server, with extra arguments; used if server_url is None
 

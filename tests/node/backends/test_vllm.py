@@ -1,5 +1,6 @@
 """The vllm plug over a server that only talks like vLLM: what is asked of it, and what follows from its answers."""
 
+import json
 import os
 import select
 import signal
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from openledger_node.backends.vllm.server import attach, reason_in, serve_argume
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
+from openledger_node.models.decoder_config import read_config
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.inference import SamplingParams
 from openledger_protocol.primitives import AdapterId
@@ -408,6 +411,59 @@ def test_our_own_server_listens_where_only_we_can_go_and_takes_the_operators_arg
     backend.close()
     assert not socket.parent.exists()
     wait_for_end()
+
+
+LLAMA_8B = {
+    "model_type": "llama", "vocab_size": 128_256, "hidden_size": 4096, "intermediate_size": 14_336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5, "rope_theta": 500_000.0, "eos_token_id": 0,
+}  # fmt: skip
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("rank", "batch_max", "cap", "wanted"),
+    [
+        (8, 16, 0, {"max-lora-rank": "16", "max-loras": "16"}),
+        (17, 64, 0, {"max-lora-rank": "32", "max-loras": "8"}),
+        (64, 64, 0, {"max-lora-rank": "64", "max-loras": "4"}),
+        (64, 64, 17 * GB, {"max-lora-rank": "64", "max-loras": "1", "gpu-memory-utilization": "0.708"}),
+        (600, 1, 0, {"max-lora-rank": "512", "max-loras": "1"}),
+    ],
+)
+def test_a_server_reserves_no_more_for_adapters_than_the_card_has_room_for(
+    settings: BackendSettings, base: Path, rank: int, batch_max: int, cap: int, wanted: dict[str, str]
+) -> None:
+    (base / "config.json").write_text(json.dumps(LLAMA_8B))
+    os.truncate(base / "model.safetensors", 16_060_000_000)  # a hole, which takes no disk
+    chosen = replace(settings, adapter_rank_max=rank, batch_max=batch_max, device_bytes_max=cap)
+    arguments = serve_arguments(chosen, base, 8192, gpu_bytes=24 * GB)
+    found = dict(pairwise(arguments))
+    assert {name: found.get(f"--{name}") for name in wanted} == wanted
+    assert cap or "--gpu-memory-utilization" not in found
+    config = read_config(base)
+    slot_bytes = 2 * config.num_layers * int(found["--max-lora-rank"]) * sum(map(sum, config.site_dims.values()))
+    taken = int(found["--max-loras"]) * slot_bytes
+    assert taken <= max(slot_bytes, (cap or 0.9 * 24 * GB) - 16_060_000_000)
+
+
+@pytest.mark.parametrize(
+    ("command", "slots"),
+    [("vllm", "16"), ("vllm --tensor-parallel-size 4", "8"), ("vllm -tp 2 --pipeline-parallel-size=2", "8")],
+)
+def test_a_base_on_several_cards_leaves_the_room_of_its_part(
+    settings: BackendSettings, base: Path, command: str, slots: str
+) -> None:
+    (base / "config.json").write_text(json.dumps(LLAMA_8B))
+    os.truncate(base / "model.safetensors", 40_000_000_000)
+    chosen = replace(settings, adapter_rank_max=64, batch_max=16, server_command=command)
+    arguments = serve_arguments(chosen, base, 8192, gpu_bytes=24 * GB)
+    assert arguments[arguments.index("--max-loras") + 1] == slots
+
+
+def test_without_a_known_card_each_row_of_a_batch_has_a_slot(settings: BackendSettings, base: Path) -> None:
+    arguments = serve_arguments(settings, base, 512)
+    assert arguments[arguments.index("--max-loras") + 1] == str(settings.batch_max)
 
 
 def test_our_own_server_ends_with_us_even_if_it_would_rather_not(

@@ -11,18 +11,28 @@ import tempfile
 import threading
 import time
 from collections import deque
+from math import prod
 from pathlib import Path
 from typing import IO
 
 from ...engine.backend import BackendSettings
+from ...engine.budget import base_bytes_on_disk
 from ...errors import ModelError
+from ...machine import look_at_machine
+from ...models.decoder_config import read_config
 from .client import Client, ServerLostError, client_of_socket, client_of_url
 
 SERVED_NAME = "base"
 KEY_VARIABLE = "VLLM_API_KEY"
 
-RANK_MAX = 64
-"""The rank limit unless the operator sets another; vLLM reserves memory of this rank for each adapter of a batch."""
+RANKS = (16, 32, 64, 128, 256, 512)
+"""Rank limits that vLLM accepts, from the lowest that leaves room for the usual adapters."""
+
+ADAPTER_SHARE = 0.25
+"""Adapters' share of the GPU memory that the base leaves; the KV cache needs the rest."""
+
+USED_SHARE = 0.9
+"""vLLM's own share of a GPU's memory, if the owner sets no cap."""
 
 HOST_ADAPTERS = 128
 """Adapters that vLLM keeps in RAM."""
@@ -36,6 +46,7 @@ TAIL_LINES = 40
 REASON_LINES = 3
 
 _IS_REASON = re.compile(r"\b(\w*[Ee]rror:|Value error,)")
+_PARALLEL = re.compile(r"(?:--tensor-parallel-size|--pipeline-parallel-size|-tp|-pp)[= ](\d+)")
 _SAYS_NOTHING = ("See root cause above", "Failed core proc")
 
 
@@ -104,7 +115,8 @@ def start_server(settings: BackendSettings, folder: Path, model_context: int | N
             f"no program {program[0] if program else ''!r} is here: install vLLM into an environment of its own and "
             "set [inference] server_command to its `vllm`, or server_url to a server that runs"
         )
-    server = OwnServer(program, serve_arguments(settings, folder, model_context), _environment(settings))
+    arguments = serve_arguments(settings, folder, model_context, gpu_bytes=look_at_machine().gpu_bytes)
+    server = OwnServer(program, arguments, _environment(settings))
     server.wait_ready()
     return server
 
@@ -124,25 +136,53 @@ def attach(url: str, *, patience_s: float = ATTACH_PATIENCE_S) -> Client:
     return client
 
 
-def serve_arguments(settings: BackendSettings, folder: Path, model_context: int | None) -> list[str]:
-    """The arguments of `vllm`, except for its address."""
+def serve_arguments(
+    settings: BackendSettings, folder: Path, model_context: int | None, *, gpu_bytes: int = 0
+) -> list[str]:
+    """The arguments of `vllm`, except for its address; `gpu_bytes`: the memory of a GPU, 0 if it is unknown.
+
+    vLLM reserves a slot of the largest rank on all linear maps for each adapter that a batch may use, 336 MB at rank
+    64 and 8B. So the rank is that of the adapters here, and there are as many slots as the memory has room for.
+    """
     context = min(settings.context_max, model_context or settings.context_max)
+    rank = next((rank for rank in RANKS if rank >= settings.adapter_rank_max), RANKS[-1])
     options: dict[str, object] = {
         "served-model-name": SERVED_NAME,
         "dtype": settings.dtype,
         "max-model-len": context,
         "max-num-seqs": settings.batch_max,
-        "max-loras": settings.batch_max,  # so that no row of a batch waits for another's adapter to leave
+        "max-loras": _num_slots(settings, folder, rank, gpu_bytes),
         "max-cpu-loras": max(HOST_ADAPTERS, settings.batch_max),
-        "max-lora-rank": RANK_MAX,
+        "max-lora-rank": rank,
         "generation-config": "vllm",  # sampling is set by each request, not by the base's files
         # The same parser as in our engine, and no more white space than it allows.
         "structured-outputs-config": json.dumps({"backend": "guidance", "disable_any_whitespace": True}),
     }
+    if settings.device_bytes_max and gpu_bytes:
+        options["gpu-memory-utilization"] = round(min(USED_SHARE, settings.device_bytes_max / gpu_bytes), 3)
     if settings.kv_cache_bytes:
         options["kv-cache-memory-bytes"] = settings.kv_cache_bytes
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return ["serve", str(folder), *words, "--enable-lora", "--disable-uvicorn-access-log"]
+
+
+def _num_slots(settings: BackendSettings, folder: Path, rank: int, gpu_bytes: int) -> int:
+    """One slot for each row of a batch, so that none waits for another's adapter to leave, or as many as fit."""
+    may_use = settings.device_bytes_max or int(gpu_bytes * USED_SHARE)
+    room = may_use - base_bytes_on_disk(folder) // _num_gpus(settings.server_command)
+    if not gpu_bytes or room <= 0:  # unknown, or the base is loaded in another way than its files say
+        return settings.batch_max
+    try:
+        config = read_config(folder)
+    except (ModelError, KeyError):  # vLLM serves more architectures than we know
+        return settings.batch_max
+    numbers = config.num_layers * rank * sum(d_in + d_out for d_in, d_out in config.site_dims.values())
+    return max(1, min(settings.batch_max, int(room * ADAPTER_SHARE / (2 * numbers))))
+
+
+def _num_gpus(server_command: str) -> int:
+    """The GPUs among which the operator's arguments divide the base."""
+    return prod(int(number) for number in _PARALLEL.findall(server_command))
 
 
 def reason_in(lines: list[str]) -> str:
