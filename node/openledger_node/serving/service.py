@@ -3,6 +3,7 @@
 Every request is recorded, even if the requester leaves: it has received the beginning of its answer.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -42,6 +43,8 @@ class Failure:
 
     error: ProtocolError
 
+
+log = logging.getLogger(__name__)
 
 RECORD_ATTEMPTS, RECORD_PAUSE_S = 20, 0.5
 
@@ -270,7 +273,7 @@ class Serving:
                     case Finished():
                         return self._completion(admitted, progress, outcome.reason)
                     case Refused():
-                        return Failure(error=_why_refused(outcome))
+                        return Failure(error=_why_refused(outcome, for_payer=bool(admitted.payer)))
                     case SequenceLost():
                         return Failure(error=EngineFailedError("the engine died during this request: try again"))
         except trio.Cancelled:
@@ -368,7 +371,17 @@ def _why_not_begun(error: Exception) -> ProtocolError:
     return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))
 
 
-def _why_refused(refused: Refused) -> ProtocolError:
+STRANGERS_ARE_TOLD = {
+    AdapterRefusedError.code: "this node can't serve that adapter: send the request to another node",
+    RequestTooLongError.code: "the request may need more memory than this node has for one: ask for a shorter answer",
+}
+"""Replaces the engine's reasons of these codes, which name folders and settings of the operator."""
+
+
+def _why_refused(refused: Refused, *, for_payer: bool) -> ProtocolError:
+    if for_payer and refused.code in STRANGERS_ARE_TOLD:
+        log.warning("the engine refused a request: %s", refused.message)
+        refused = replace(refused, message=STRANGERS_ARE_TOLD[refused.code])
     known = (AdapterRefusedError, MalformedError, RequestTooLongError, UnavailableError)
     return next(cls for cls in known if cls.code == refused.code)(refused.message)
 

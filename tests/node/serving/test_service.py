@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import trio
-from support.peft_folders import write_adapter
+from support.peft_folders import pair, write_adapter
 
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.engine import Engine, EngineOptions
@@ -24,7 +24,7 @@ from openledger_node.models.adapters import MANIFEST_FILE, Adapter, add_adapter
 from openledger_node.models.bases import FAKE_BASE
 from openledger_node.models.library import SETTLED_NS
 from openledger_node.serving.service import Failure, Outcome, Serving, open_channel
-from openledger_protocol.errors import OverloadedError, UnavailableError, UnknownModelError
+from openledger_protocol.errors import AdapterRefusedError, OverloadedError, UnavailableError, UnknownModelError
 from openledger_protocol.inference import Completion, InferenceRequest, SamplingParams, TokenChunk
 from openledger_protocol.primitives import Digest, RequestId
 
@@ -131,6 +131,26 @@ def multiply(adapter: Adapter, number: int) -> None:
         folder = adapter.folder.with_name(f"copy-{copy}")
         shutil.copytree(adapter.folder, folder)
         (folder / MANIFEST_FILE).write_text(json.dumps({**manifest, "name": f"copy-{copy}"}))
+
+
+@pytest.mark.parametrize("payer", ["", "0xstranger"])
+async def test_a_stranger_who_is_refused_learns_no_folder_and_no_setting(
+    tmp_path: Path, payer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = Home(tmp_path / "secret-folder")
+    tensors = pair(rank=64, d_in=16_384, d_out=65_536)
+    add_adapter(home, write_adapter(tmp_path / "large", tensors=tensors, r=64), FAKE_BASE, name="large")
+    async with open_desk(home.root) as (desk, _):
+        admitted = await desk.examine(request("r", model="large"), payer=payer)
+        desk.take_place(admitted)
+        send, receive = open_channel(admitted.request)
+        await desk.handle(admitted, send)
+        (last,) = [outcome async for outcome in receive]
+    assert isinstance(last, Failure)
+    assert isinstance(last.error, AdapterRefusedError)
+    is_told = "adapter_cache_bytes" in str(last.error) or "secret-folder" in str(last.error)
+    assert is_told == (payer == "")
+    assert payer == "" or "adapter_cache_bytes" in caplog.text, "the operator reads it in the log"
 
 
 async def test_a_requester_that_leaves_in_the_middle_is_recorded_and_others_go_on(tmp_path: Path) -> None:
