@@ -19,6 +19,7 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from .build import open_library
+from .gpu import will_find_gpu
 from .library import SEGMENT, Library, Step, UnopenedError
 from .packed_adapter import AdapterPacker, PackedAdapter
 from .packed_base import PackedBase, load_base
@@ -28,7 +29,6 @@ RAM_SHARE = 0.25
 """The KV cache's share of the usable memory if no size is set; pages are taken only as they are written."""
 
 HEAD_DIM_MAX = 1024
-GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,9 @@ def open_accelerated(settings: BackendSettings) -> "NativeBackend | None":
     """
     has_format = settings.quantisation == "none" and settings.dtype in ("auto", "bfloat16")
     is_wanted = settings.acceleration != "off" and has_format
-    has_gpu = settings.device == "auto" and any(Path(file).exists() for file in GPU_FILES)
-    if not is_wanted or settings.device not in ("auto", "cpu") or has_gpu or settings.base_folder is None:
+    if not is_wanted or settings.device not in ("auto", "cpu") or settings.base_folder is None:
+        return None
+    if settings.device == "auto" and will_find_gpu():
         return None
     folder = Path(settings.base_folder)
     try:
