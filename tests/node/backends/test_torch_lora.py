@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora import adapter_reader
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
+from openledger_node.backends.torch_lora.lora import by_place, plan_decoding
 from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
@@ -322,6 +323,28 @@ def test_stacks_stay_within_twice_the_batch_and_those_that_shrink_go_on_as_befor
     stay = [f"{rank}-{batch_max - rank}" for rank in range(1, batch_max + 1)]
     together = backend.logits(tuple(row(name, PROMPT, first=8 * number) for number, name in enumerate(stay)))
     assert torch.allclose(together, torch.tensor([alone[name] for name in stay]), atol=1e-5)
+
+
+def test_after_a_burst_a_step_reads_the_adapters_in_use_and_no_others(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    backend = open_backend(base, batch_max=16, kv_cache_bytes=1 << 24)
+    names = [f"s{number}" for number in range(16)]
+    ids = {name: AdapterId(f"0x{name}") for name in names}
+    for number, name in enumerate(names):
+        load(backend, make_adapter(base, tmp_path / name, seed=number), ids[name])
+    alone = {name: prompt_logits(backend, ids[name]) for name in ("s0", "s1", "s3", "s15")}
+    for name in names:
+        backend.join(name, ids[name])
+    for name in names:
+        if name not in alone:
+            backend.leave(name)
+    rows = [row(name, PROMPT[-1:], position=len(PROMPT) - 1, first=8 * at) for at, name in enumerate(alone)]
+    planned = list(plan_decoding(by_place(rows, backend._stacks), backend._stacks, torch.tensor))
+    assert [(each.start, each.stop) for each in planned] == [(0, 4), (15, 16)]
+    backend.step(tuple(row(name, PROMPT[:-1], first=8 * at, draw=None) for at, name in enumerate(alone)))
+    together = backend.logits(tuple(rows))
+    for number, wanted in enumerate(alone.values()):
+        assert torch.allclose(together[number], wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize(

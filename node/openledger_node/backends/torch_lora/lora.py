@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import torch
@@ -149,18 +149,40 @@ def by_place(rows: Iterable[BatchRow], stacks: LoraStacks) -> list[BatchRow]:
     return sorted(rows, key=place)
 
 
+GAP_MAX = 1
+"""Unused places within one product, each of which is read like a used one; a longer gap costs a product more."""
+
+
 def plan_decoding(rows: list[BatchRow], stacks: LoraStacks, tensor: MakeTensor) -> Iterator[LoraRows]:
-    """Plan one product a stack. Places with fewer rows are padded, because reading the adapters costs the most."""
+    """Plan one product for places that are close together, and pad those that have fewer rows than others.
+
+    Reading the adapters costs the most, so places that no row uses are left out.
+    """
     for stack, first, counts in _by_stack(rows, 0, stacks):
-        start, stop, most = min(counts), max(counts) + 1, max(counts.values())
-        last = first + counts.total()
-        if all(counts[place] == most for place in range(start, stop)):
-            yield LoraRows(stack=stack, first=first, last=last, start=start, stop=stop)
-            continue
-        padded, kept = _pad([counts[place] for place in range(start, stop)], most, first)
-        yield LoraRows(
-            stack=stack, first=first, last=last, start=start, stop=stop, padded=tensor(padded), kept=tensor(kept)
-        )
+        for places in _close_together(sorted(counts)):
+            used = [counts[place] for place in range(places[0], places[-1] + 1)]
+            yield _product(stack, first, places[0], used, tensor)
+            first += sum(used)
+
+
+def _product(stack: Stack, first: int, start: int, counts: list[int], tensor: MakeTensor) -> LoraRows:
+    """One product of `counts` rows for each place from `start` on; `first` is its first row in the token matrix."""
+    most, last, stop = max(counts), first + sum(counts), start + len(counts)
+    if all(count == most for count in counts):
+        return LoraRows(stack=stack, first=first, last=last, start=start, stop=stop)
+    padded, kept = map(tensor, _pad(counts, most, first))
+    return LoraRows(stack=stack, first=first, last=last, start=start, stop=stop, padded=padded, kept=kept)
+
+
+def _close_together(places: list[int]) -> Iterator[list[int]]:
+    """Split sorted places where more than GAP_MAX unused ones lie between two neighbours."""
+    group = places[:1]
+    for before, place in pairwise(places):
+        if place - before - 1 > GAP_MAX:
+            yield group
+            group = []
+        group.append(place)
+    yield group
 
 
 def plan_prompts(rows: list[BatchRow], first: int, stacks: LoraStacks) -> Iterator[LoraRows]:
