@@ -13,6 +13,9 @@ from .scheduler import Scheduler
 
 RECEIVE_BYTES = 1 << 16
 
+RECEIVES_MAX = 64
+"""Reads before a step; more commands wait for the next one, so that a flood of them stops no answer."""
+
 
 class Link:
     """Sends events, and receives commands: blocks for them while the engine is idle, else only polls."""
@@ -30,14 +33,18 @@ class Link:
         if wait and bell is not None:
             select.select([self._connection.fileno(), bell], [], [])
         flags = socket.MSG_DONTWAIT if bell is not None or not wait else 0
-        try:
-            received = self._connection.recv(RECEIVE_BYTES, flags)
-        except BlockingIOError:
-            return
-        if not received:
-            raise EOFError
-        for fields in self._decoder.feed(received):
-            yield frames.decode(fields)  # type: ignore[misc]  # the daemon sends commands only
+        # All that has arrived is read before the next step, so that long prompts don't take a step for each 64 KiB.
+        for count in range(RECEIVES_MAX):
+            try:
+                received = self._connection.recv(RECEIVE_BYTES, flags if count == 0 else socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if not received and count == 0:
+                raise EOFError
+            for fields in self._decoder.feed(received):
+                yield frames.decode(fields)  # type: ignore[misc]  # the daemon sends commands only
+            if len(received) < RECEIVE_BYTES:
+                return
 
     def send(self, *events: Event) -> None:
         """Send events in one write."""
