@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from openledger_protocol.errors import AdapterRefusedError
+from openledger_protocol.errors import AdapterRefusedError, ProtocolError, UnavailableError
 from openledger_protocol.primitives import AdapterId
 
 from ..models.adapter_source import AdapterSource
 from .backend import HostAdapter
+from .fit import is_out_of_memory
 
 THREAD_NAME = "adapter-loader"
 BELL_BYTES = 4096
+
+NO_MEMORY = "no memory is left for its adapter: try again later"
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +29,7 @@ class Reading:
     """The result of reading one adapter."""
 
     source: AdapterSource
-    outcome: HostAdapter | AdapterRefusedError
+    outcome: HostAdapter | ProtocolError  # the adapter, or why it is refused
     took_s: float
 
 
@@ -71,13 +74,16 @@ class Loader:
             self._done.put(Reading(source=source, outcome=outcome, took_s=time.perf_counter() - started_s))
             os.write(self._bell_end, b"\0")
 
-    def _outcome(self, source: AdapterSource) -> HostAdapter | AdapterRefusedError:
+    def _outcome(self, source: AdapterSource) -> HostAdapter | ProtocolError:
         """Read an adapter; an error refuses this adapter, and ends neither the thread nor the engine."""
         try:
             return self._read(source)
         except AdapterRefusedError as error:
             return error
         except Exception as error:
+            if is_out_of_memory(error):
+                log.warning("no memory to read adapter %s: %s", source.id, error)
+                return UnavailableError(NO_MEMORY)
             folders = ", ".join(part.folder for part in source.parts)
             log.exception("cannot read %s", folders)
             return AdapterRefusedError(f"the adapter in {folders} can't be read ({type(error).__name__}: {error})")

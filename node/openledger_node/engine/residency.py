@@ -17,7 +17,7 @@ from ..models.adapter_source import AdapterSource
 from .adapter_cache import AdapterCache, percentile, prefetch_plan
 from .backend import Backend, HostAdapter
 from .fit import is_out_of_memory
-from .loader import Loader, Reading
+from .loader import NO_MEMORY, Loader, Reading
 from .sequence import Sequence
 
 READ_AHEAD_MAX = 4
@@ -27,8 +27,6 @@ READ_AHEAD_SHARE = 8
 """Reading ahead stops once the adapters that wait for room take 1/8 of the device's budget, which they exceed."""
 
 LOADS_REMEMBERED = 256
-
-NO_MEMORY = "no memory is left for its adapter: try again later"
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +99,7 @@ class Residency:
     def collect(self, in_use: Collection[AdapterId]) -> None:
         """Collect the loader's readings; load those that are pinned or fit without evicting another."""
         for reading in self.loader.collect():
-            if isinstance(reading.outcome, AdapterRefusedError):
+            if isinstance(reading.outcome, ProtocolError):
                 self._refuse(reading.source, reading.outcome)
             else:
                 while len(self._ready) >= READ_AHEAD_MAX:
@@ -230,7 +228,7 @@ class Residency:
 
 
 def _host(reading: Reading) -> HostAdapter:
-    assert not isinstance(reading.outcome, AdapterRefusedError), "a refusal is never kept as a reading"
+    assert not isinstance(reading.outcome, ProtocolError), "a refusal is never kept as a reading"
     return reading.outcome
 
 

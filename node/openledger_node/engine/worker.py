@@ -42,8 +42,9 @@ from .frames import (
 )
 from .grammar import open_grammars
 from .load_gate import LoadGate
+from .loader import NO_MEMORY
 from .probe import Prober
-from .residency import NO_MEMORY, Residency
+from .residency import Residency
 from .scheduler import Scheduler
 from .sequence import Sequence
 from .supervision import Meter

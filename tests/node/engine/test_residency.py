@@ -113,12 +113,23 @@ def test_an_adapter_that_pins_leave_no_room_for_says_so() -> None:
         bring(made, "b")
 
 
-@pytest.mark.parametrize("error", [AdapterRefusedError("no header"), ValueError("odd"), MemoryError()], ids=repr)
+@pytest.mark.parametrize("error", [AdapterRefusedError("no header"), ValueError("odd")], ids=repr)
 def test_what_goes_wrong_in_the_thread_refuses_that_adapter_and_no_other(error: Exception) -> None:
     made = residency(Shelf({"bad": error, "good": 10}))
     with pytest.raises(AdapterRefusedError, match=r"no header|/adapters/bad"):
         bring(made, "bad")
     assert bring(made, "good")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA error: out of memory")], ids=repr)
+def test_an_adapter_that_finds_no_memory_while_it_is_read_may_come_again(error: Exception) -> None:
+    shelf = Shelf({"a": error})
+    made = residency(shelf)
+    with pytest.raises(UnavailableError, match="try again later"):
+        bring(made, "a")
+    made.read_ahead([])  # nobody waits for it
+    shelf.sizes["a"] = 10
+    assert bring(made, "a")
 
 
 def test_a_refused_adapter_is_read_anew_once_nobody_waits_for_it_any_more() -> None:

@@ -110,4 +110,4 @@ class AdapterReader:
         module = numbers.site.module
         group = next(group for group, modules in GROUPS.items() if module in modules)
         fused = self._weights.layers[numbers.site.layer].maps[group].wide()
-        return dora_scale(numbers, fused[columns_of(module, self._config)].float().cpu())
+        return dora_scale(numbers, fused[columns_of(module, self._config)].cpu().float())
