@@ -23,7 +23,7 @@ class OpenEngine:
     settings: BackendSettings
     prefill_tokens_max: int
     adapter_cache_bytes: int
-    adapter_ram_bytes: int = 0  # for further copies in RAM; used only if the device is not the CPU
+    adapter_ram_bytes: int = 0  # for further copies in RAM; used only if the device has memory of its own
     pinned: tuple[AdapterSource, ...] = ()
     base_digest: Digest | None = None  # probe verdicts are cached under it; None: they are not cached
 

@@ -55,6 +55,9 @@ BEAT_INTERVAL_S = 0.5
 
 log = logging.getLogger(__name__)
 
+ONE_MEMORY = ("cpu", "mps")
+"""Devices whose memory is the machine's own, so that a copy of an adapter in RAM would be a second one."""
+
 OUT_OF_MEMORY_MAX = 3
 """Steps in a row that may run out of memory, each at the cost of one sequence. After that the process ends."""
 
@@ -90,7 +93,7 @@ class Worker:
         self._residency = Residency(
             backend,
             device_bytes=opened.adapter_cache_bytes,
-            ram_bytes=0 if profile.device == "cpu" else opened.adapter_ram_bytes,
+            ram_bytes=0 if profile.device in ONE_MEMORY else opened.adapter_ram_bytes,
             check=prober.check,  # runs when a sequence is about to join, so the batch has a free place for it
             read=gate.reader(backend.read_adapter),
         )

@@ -23,7 +23,13 @@ from openledger_protocol.primitives import AdapterId
 
 TIMEOUT_S = 20.0
 SETTINGS = BackendSettings(base_folder=None, device="cpu", dtype="auto", threads=1, batch_max=8, context_max=4096)
-OPEN = OpenEngine(backend="fake", settings=SETTINGS, prefill_tokens_max=512, adapter_cache_bytes=1 << 20)
+OPEN = OpenEngine(
+    backend="fake",
+    settings=SETTINGS,
+    prefill_tokens_max=512,
+    adapter_cache_bytes=1 << 20,
+    adapter_ram_bytes=1 << 20,
+)
 
 Run = Callable[[tuple[BatchRow, ...]], dict[str, Drawn]]
 
@@ -84,7 +90,8 @@ class Process(threading.Thread):
 
     def run(self) -> None:
         try:
-            Worker(Link(self._connection), self._backend, OPEN).run()
+            self.worker = Worker(Link(self._connection), self._backend, OPEN)
+            self.worker.run()
         except BaseException as error:
             self.error = error
 
@@ -254,6 +261,19 @@ def test_an_answer_keeps_to_its_schema_also_behind_what_an_engine_before_gave_ou
         daemon.send(whole, resumed)
         last = daemon.read_last(2)
     assert last == {name: Finished(sequence_id=name, reason="stop") for name in ("whole", "resumed")}
+
+
+@pytest.mark.parametrize(("device", "num_copies"), [("cpu", 0), ("mps", 0), ("cuda", 1)])
+def test_a_copy_in_ram_is_kept_only_beside_a_device_with_memory_of_its_own(
+    make_adapter_folder: Callable[..., Path], device: str, num_copies: int
+) -> None:
+    source = AdapterSource(id=AdapterId("0x" + "a" * 64), parts=(AdapterPart(folder=str(make_adapter_folder())),))
+    backend = FakeBackend(SETTINGS)
+    backend._profile = replace(backend.profile, device=device)
+    with working(backend) as (daemon, process):
+        daemon.send(replace(submit("a"), adapter=source))
+        assert isinstance(daemon.read_last(1)["a"], Finished)
+        assert len(process.worker._residency._copies) == num_copies
 
 
 class OutOfMemoryError(RuntimeError):
