@@ -69,7 +69,7 @@ class InferenceConfig:
     )
     quantisation: str = setting(
         "none",
-        "Quantisation of the base's weights; int8 and nf4 take less memory.",
+        "Quantisation of the base's weights; int8 and nf4 take less memory. On a CPU they are many times slower.",
         choices=lambda: ["none", "int8", "nf4"],
     )
     acceleration: str = setting(

@@ -112,7 +112,9 @@ class HostAdapter(Protocol):
 class Backend(Protocol):
     """Runs steps over one base model; all methods but `read_adapter` are called from one thread.
 
-    The tokens drawn for a row depend on that row's own sequence and adapter alone, never on its batch-mates.
+    A row's logits depend on its own sequence and adapter. In float32 on a CPU, and on the compiled step, its tokens
+    are the same in any batch. Elsewhere sums are rounded by the batch's shape, which may decide between two tokens
+    that are almost equally likely.
     Blocks may come from other sequences: their content is garbage until the first token of a block is written.
     """
 

@@ -95,6 +95,14 @@ def test_four_bits_without_bitsandbytes_say_what_to_install(tmp_path: Path, monk
         open_backend(make_base(tmp_path / "base"), "nf4", [])
 
 
+def test_narrow_weights_on_a_cpu_say_that_they_are_slow(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = make_base(tmp_path / "base")
+    TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation="none"))
+    assert "slower" not in caplog.text
+    TorchLoraBackend(replace(SETTINGS, base_folder=str(base), quantisation="int8"))
+    assert 'set it to "none"' in caplog.text
+
+
 def test_a_quantisation_that_nobody_knows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="int8"):
         open_backend(make_base(tmp_path / "base"), "int3", [])

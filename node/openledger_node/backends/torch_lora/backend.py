@@ -1,5 +1,6 @@
 """The torch backend: KV blocks, adapters on the device, and one ragged forward pass a step."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from .lora import LoraStacks
 from .merging import merged_weights
 from .placement import choose_placement
 from .quantised import check_quantisation
+
+log = logging.getLogger(__name__)
 
 # ---- From logits to tokens: greedy rows by one argmax on the device, other rows by the sampler on the host.
 
@@ -66,6 +69,11 @@ def _drawn(row: BatchRow, likeliest: int, logits: Tensor) -> Drawn:
 
 
 # ---- The size of the KV cache.
+
+SLOW_QUANTISATION = (
+    '[inference] quantisation is "%s" on a CPU, where each step widens all weights again and is many times '
+    'slower: set it to "none", or choose a smaller base'
+)
 
 FREE_SHARE = 0.8
 """The KV cache's share of the GPU memory that is free beside the base, if nothing says what the rest needs."""
@@ -141,6 +149,8 @@ class TorchLoraBackend:
         check_quantisation(settings.quantisation)
         self._placement = placement = choose_placement(settings.device, settings.dtype)
         enforce_cap(placement.device, settings.device_bytes_max)
+        if placement.device.type == "cpu" and settings.quantisation != "none":
+            log.warning(SLOW_QUANTISATION, settings.quantisation)
         threads = settings.threads or usable_cores()
         torch.set_num_threads(threads)
         cache = Path(settings.cache_folder) if settings.cache_folder else None
