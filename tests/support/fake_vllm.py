@@ -28,6 +28,8 @@ class Behaviour:
     fails_after: int | None = None  # events of an answer, and then it says that it failed
     holds_after: int | None = None  # events of an answer, and then nothing until the other side hangs up
     ends_after: int | None = None  # tokens, and then an end token
+    slow_above: int | None = None  # tokens of a prompt; a longer one waits for its first token until `released`
+    released: threading.Event = field(default_factory=threading.Event)
     adapters: dict[str, str] = field(default_factory=dict)
     completions: list[dict[str, Any]] = field(default_factory=list)
     aborted: threading.Event = field(default_factory=threading.Event)
@@ -115,6 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if self.behaviour.slow_above is not None and len(body["prompt"]) > self.behaviour.slow_above:
+            assert self.behaviour.released.wait(30)
         for number, choice in enumerate(self._choices(body)):
             if number == self.behaviour.breaks_after:
                 self.close_connection = True

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +56,7 @@ class Profile:
     block_bytes: int
     base_bytes: int  # size of the base's weights
     end_ids: tuple[int, ...]  # tokens that end an answer
+    schedules_itself: bool = False  # it batches on its own: prompts are handed to it whole, and it is polled
 
 
 def has_penalties(sampling: SamplingParams) -> bool:
@@ -87,6 +88,10 @@ class Drawn:
     token: int
     logprob: float | None = None  # of the token, by the model's own softmax
     top: tuple[tuple[int, float], ...] = ()  # the likeliest token ids with their log probabilities, likeliest first
+
+
+LATER: Final = Drawn(token=-1)
+"""Stands for a token that has not come yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,4 +155,15 @@ class Backend(Protocol):
 
         Returns:
             The drawn token of each row with `draw`, by sequence id; none for a row whose numbers overflowed.
+        """
+
+
+class PollingBackend(Backend, Protocol):
+    """A backend whose profile says `schedules_itself`; its rows draw their tokens when they come."""
+
+    def poll(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
+        """Run rows as `step` does, and wait a moment for any of their tokens.
+
+        Returns:
+            As `step`, with LATER for a row whose token has not come; it is in the next poll again, unchanged.
         """

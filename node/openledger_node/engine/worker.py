@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from openledger_protocol.primitives import AdapterId
 from ..errors import NodeError
 from ..plugs import load_plug
 from .answer import AnswerSetup, Live, chunk, sequence_of
-from .backend import Backend, BatchRow, Drawn
+from .backend import LATER, Backend, BatchRow, Drawn, PollingBackend
 from .fit import check_fits, is_out_of_memory
 from .frames import (
     Allow,
@@ -52,6 +53,7 @@ from .tokenizer import open_tokenizer, template_head
 from .worker_io import Link, beat, end_with_daemon
 
 BEAT_INTERVAL_S = 0.5
+PREFILL_UNLIMITED = 1 << 62
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ class Worker:
         )
         self._scheduler = Scheduler(
             batch_max=opened.settings.batch_max,
-            prefill_tokens_max=opened.prefill_tokens_max,
+            prefill_tokens_max=PREFILL_UNLIMITED if profile.schedules_itself else opened.prefill_tokens_max,
             num_blocks=profile.num_blocks,
             head_ids=template_head(self._setup.tokenizer),
             allowed=self._allowed,
@@ -105,6 +107,8 @@ class Worker:
         self._meter = Meter()
         self._num_out_of_memory = 0  # steps in a row
         self._beat_at_s = 0.0
+        self._is_moving = False  # the last step ran rows
+        self._run_rows = cast(PollingBackend, backend).poll if profile.schedules_itself else backend.step
 
     def run(self) -> None:
         """Obey commands and run steps until the daemon closes the socket."""
@@ -114,7 +118,8 @@ class Worker:
             for command in self._link.receive(wait=not has_rows, bell=self._residency.loader.bell):
                 self._obey(command)
             has_rows = self._step()
-            self._beat(is_busy=has_rows)
+            if self._is_moving or not has_rows:
+                self._beat(is_busy=has_rows)
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -173,6 +178,9 @@ class Worker:
         self._stuck.clear()
 
         if rows and (drawn := self._run(rows)) is not None:
+            rows = tuple(row for row in rows if drawn.get(row.sequence_id) is not LATER)
+            drawn = {name: each for name, each in drawn.items() if each is not LATER}
+            self._meter.note(time.monotonic(), len(drawn))
             events: list[Event] = []
             for sequence in self._scheduler.advance(rows, drawn):
                 name, live = sequence.sequence_id, self._live[sequence.sequence_id]
@@ -184,6 +192,8 @@ class Worker:
             for row in rows:
                 if row.draw and row.sequence_id not in drawn:
                     self._refuse(row.sequence_id, self._overflow(row.sequence_id), is_tainted=True)
+        # NOTE: no beat while only LATER comes: a server that hangs must look like a freeze.
+        self._is_moving = bool(rows)
         return bool(step.rows)
 
     def _join(self, sequence: Sequence) -> None:
@@ -201,7 +211,7 @@ class Worker:
     def _run(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn] | None:
         """Run the rows; if the memory is too small for them, refuse the newest sequence and return None."""
         try:
-            drawn = self._backend.step(rows)
+            drawn = self._run_rows(rows)
         except Exception as error:
             self._num_out_of_memory += 1
             if not is_out_of_memory(error) or self._num_out_of_memory > OUT_OF_MEMORY_MAX:
@@ -210,7 +220,6 @@ class Worker:
             self._refuse(newest.sequence_id, UnavailableError("the engine's memory is full: try again later"))
             return None
         self._num_out_of_memory = 0
-        self._meter.note(time.monotonic(), len(drawn))
         return drawn
 
     def _overflow(self, sequence_id: str) -> ProtocolError:

@@ -20,7 +20,7 @@ from openledger_node.backends.vllm import open_backend, server
 from openledger_node.backends.vllm.backend import VllmBackend
 from openledger_node.backends.vllm.client import ServerLostError, reason_of
 from openledger_node.backends.vllm.server import attach, reason_in, serve_arguments, start_server
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Drawn
+from openledger_node.engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn
 from openledger_node.errors import ModelError
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.models.decoder_config import read_config
@@ -205,6 +205,43 @@ def test_a_stream_that_is_over_is_followed_by_another_where_more_is_wanted(serve
     backend.join("s", None)
     assert decode(backend, 6).count(END_ID) == 2
     assert len(behaviour.completions) == 2
+
+
+def test_a_long_prompt_holds_up_no_other_answer(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(slow_above=50))
+    alone = serve(Behaviour())
+    for name in ("long", "short"):
+        backend.join(name, None)
+        alone.join(name, None)
+    long = row("long", (7,) * 60)
+    ids, position, drawn = PROMPT, 0, []
+    while len(drawn) < 9:
+        found = backend.poll((long, row("short", ids, position)))
+        assert found["long"] is LATER
+        if found["short"] is not LATER:
+            drawn.append(found["short"].token)
+            ids, position = (drawn[-1],), position + len(ids)
+    behaviour.released.set()
+    while (found := backend.poll((long,)))["long"] is LATER:
+        pass
+    assert found == alone.step((long,))
+    assert drawn[0] == alone.step((row("short", PROMPT),))["short"].token
+    assert len(behaviour.completions) == 2, "a row that is polled again starts no other stream"
+
+
+def row(name: str, ids: tuple[int, ...], position: int = 0) -> BatchRow:
+    draw = Draw(sampling=GREEDY, position=position + len(ids))
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, draw=draw)
+
+
+def test_who_leaves_while_its_first_token_is_awaited_waits_for_nothing(serve: Serve) -> None:
+    backend = serve(behaviour := Behaviour(slow_above=50))
+    backend.join("long", None)
+    assert backend.poll((row("long", (7,) * 60),)) == {"long": LATER}
+    backend.leave("long")
+    behaviour.released.set()
+    backend.join("short", None)
+    assert backend.step((row("short", PROMPT),))["short"].token
 
 
 def test_who_leaves_stops_the_server(serve: Serve) -> None:

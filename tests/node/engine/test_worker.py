@@ -11,7 +11,7 @@ import pytest
 
 from openledger_node.backends.fake import ENDLESS, FakeBackend
 from openledger_node.engine import frames
-from openledger_node.engine.backend import BackendSettings, BatchRow, Drawn
+from openledger_node.engine.backend import LATER, BackendSettings, BatchRow, Drawn
 from openledger_node.engine.fit import is_out_of_memory
 from openledger_node.engine.frames import Allow, EngineChunk, Event, Finished, OpenEngine, Refused, Submit, Unload
 from openledger_node.engine.worker import OUT_OF_MEMORY_MAX, Worker
@@ -274,6 +274,36 @@ def test_a_copy_in_ram_is_kept_only_beside_a_device_with_memory_of_its_own(
         daemon.send(replace(submit("a"), adapter=source))
         assert isinstance(daemon.read_last(1)["a"], Finished)
         assert len(process.worker._residency._copies) == num_copies
+
+
+class Slow(FakeBackend):
+    """The fake as a backend that schedules itself, and draws nothing for `slow` until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(SETTINGS)
+        self._profile = replace(self.profile, schedules_itself=True)
+        self.may_go_on = threading.Event()
+        self.lengths: dict[str, int] = {}
+
+    def poll(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
+        now = tuple(row for row in rows if row.sequence_id != "slow" or self.may_go_on.is_set())
+        for row in rows:
+            self.lengths.setdefault(row.sequence_id, len(row.token_ids))
+        late = {row.sequence_id: LATER for row in rows if row not in now}
+        self.may_go_on.wait(0.001)
+        return {**(self.step(now) if now else {}), **late}
+
+
+def test_a_backend_that_schedules_itself_gets_prompts_whole_and_a_late_one_holds_up_nobody() -> None:
+    backend = Slow()
+    with working(backend) as (daemon, _):
+        daemon.send(replace(submit("slow"), prompt_ids=tuple(ENDLESS * 300)), submit("a"))
+        assert daemon.read_last(1) == {"a": Finished(sequence_id="a", reason="length")}
+        daemon.send(submit("b"))  # arrives while only the late one runs
+        assert daemon.read_last(1) == {"b": Finished(sequence_id="b", reason="length")}
+        backend.may_go_on.set()
+        assert daemon.read_last(1) == {"slow": Finished(sequence_id="slow", reason="length")}
+    assert backend.lengths["slow"] == 300 * len(ENDLESS) > OPEN.prefill_tokens_max
 
 
 class OutOfMemoryError(RuntimeError):

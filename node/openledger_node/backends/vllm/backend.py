@@ -1,7 +1,7 @@
 """The vLLM backend: a step reads the next tokens of answers that a vLLM server generates by itself.
 
-vLLM batches, caches and samples on its own, and a step waits until each of its rows has its token. So vLLM draws the
-tokens, and they are not the pure function of seed and position that our engines share.
+vLLM batches, caches and samples on its own, so prompts are handed to it whole, and a poll takes the tokens that have
+come. vLLM draws them, and they are not the pure function of seed and position that our engines share.
 """
 
 import hmac
@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import secrets
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
-from ...engine.backend import BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
+from ...engine.backend import LATER, BackendSettings, BatchRow, Draw, Drawn, HostAdapter, Profile
 from ...errors import ModelError
 from ...models.adapter_files.layout import read_layout
 from ...models.adapter_source import AdapterSource
@@ -27,6 +28,12 @@ from .stream import RequestRefusedError, Stream, completion_body
 
 OLDEST = (0, 32)
 """Older versions ignore the ranks and scalings of single modules of an adapter, without an error."""
+
+POLL_S = 0.02
+"""The longest wait of a poll; after it the engine looks for new requests."""
+
+TOGETHER_S = 0.002
+"""Tokens of one step of vLLM arrive within this time, and make one step here."""
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
 
@@ -49,6 +56,11 @@ class _Text:
     payer: str = ""
     ids: list[int] = field(default_factory=list)
     stream: Stream | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """True if its next token, or its end, has come."""
+        return self.stream is not None and self.stream.is_ready
 
 
 def open_backend(settings: BackendSettings) -> "VllmBackend":
@@ -84,6 +96,7 @@ class VllmBackend:
         self._batch_max = settings.batch_max
         self._adapters: set[AdapterId] = set()
         self._texts: dict[str, _Text] = {}
+        self._arrival = threading.Condition()  # of anything in any stream
         self._salt_key = secrets.token_bytes(32)
         _check_version(client)
         self._model, context = _find_base(client, names)
@@ -146,10 +159,27 @@ class VllmBackend:
         Raises:
             ServerLostError: the server has ended.
         """
-        drawing = [(row.sequence_id, draw) for row in rows if (draw := self._take(row))]
-        for sequence_id, draw in drawing:
-            self._start(self._texts[sequence_id], draw)  # start all streams before waiting for the first
-        drawn = {sequence_id: self._next(self._texts[sequence_id], draw) for sequence_id, draw in drawing}
+        drawing = self._begin(rows)
+        drawn = {sequence_id: self._next(self._texts[sequence_id], draw) for sequence_id, draw in drawing.items()}
+        return {sequence_id: each for sequence_id, each in drawn.items() if each is not None}
+
+    def poll(self, rows: tuple[BatchRow, ...]) -> dict[str, Drawn]:
+        """Run rows as `step` does, but wait only for the first token, so that a long prompt holds up no other answer.
+
+        Returns:
+            The drawn token of each row, and LATER for a row that must be polled again; none for a row that vLLM
+            refuses to run.
+
+        Raises:
+            ServerLostError: the server has ended.
+        """
+        drawing = self._begin(rows)
+        self._wait([self._texts[sequence_id] for sequence_id in drawing])
+        drawn = {
+            sequence_id: self._next(text, draw) if text.is_ready else LATER
+            for sequence_id, draw in drawing.items()
+            if (text := self._texts[sequence_id])
+        }
         return {sequence_id: each for sequence_id, each in drawn.items() if each is not None}
 
     def close(self) -> None:
@@ -158,6 +188,19 @@ class VllmBackend:
             _stop(text)
         if self._server:
             self._server.close()
+
+    def _begin(self, rows: tuple[BatchRow, ...]) -> dict[str, Draw]:
+        """Append each row's tokens, start the streams that do not run yet, and return the rows to draw for."""
+        drawing = {row.sequence_id: draw for row in rows if (draw := self._take(row))}
+        for sequence_id, draw in drawing.items():
+            self._start(self._texts[sequence_id], draw)  # start all streams before waiting for the first
+        return drawing
+
+    def _wait(self, texts: list[_Text]) -> None:
+        """Wait for a first token and a moment for others of the same step of vLLM, but never long."""
+        with self._arrival:
+            if self._arrival.wait_for(lambda: any(text.is_ready for text in texts), POLL_S):
+                self._arrival.wait_for(lambda: all(text.is_ready for text in texts), TOGETHER_S)
 
     def _take(self, row: BatchRow) -> Draw | None:
         """Append a row's tokens, and drop the stream if it generated others."""
@@ -182,7 +225,9 @@ class VllmBackend:
                 end_ids=self._profile.end_ids,
                 cache_salt=self._salt(text.payer),
             )
-            text.stream = Stream(self._client, prompt_ids=text.ids, sampling=draw.sampling, body=body)
+            text.stream = Stream(
+                self._client, prompt_ids=text.ids, sampling=draw.sampling, body=body, arrival=self._arrival
+            )
 
     def _salt(self, payer: str) -> str:
         """One salt a payer; others who use the operator's server can't guess it."""
@@ -262,6 +307,7 @@ def _profile(settings: BackendSettings, context: int) -> Profile:
         context_max=min(settings.context_max, context),
         vocab_size=_text_config(folder)["vocab_size"],
         num_blocks=0,
+        schedules_itself=True,
         block_bytes=0,
         base_bytes=sum(file.stat().st_size for file in folder.glob("*.safetensors")),
         end_ids=end_ids(folder),

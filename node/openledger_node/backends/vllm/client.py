@@ -1,7 +1,6 @@
 """HTTP client of one vLLM server: JSON both ways, over a URL or a socket file.
 
-Plain `http.client` is enough, because a stream only needs to be read further. Unread bytes wait in the kernel, so one
-thread follows any number of answers.
+Plain `http.client` is enough, because a stream only needs to be read further.
 """
 
 import json

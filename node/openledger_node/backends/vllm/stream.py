@@ -1,6 +1,9 @@
-"""One streamed answer of vLLM, which generates tokens by itself; steps read them when they need them."""
+"""One streamed answer of vLLM, which generates tokens by itself; a thread reads them, and steps take them."""
 
+import contextlib
 import json
+import socket
+import threading
 from collections import deque
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -20,23 +23,44 @@ class RequestRefusedError(Exception):
     """vLLM refuses this request; other requests continue."""
 
 
-class Stream:
-    """A completion that runs on the server until its last token, or until it is closed."""
+class _Over(Exception):  # an end, and no error
+    """The server has ended the answer."""
 
-    def __init__(self, client: Client, *, prompt_ids: Sequence[int], sampling: SamplingParams, body: object) -> None:
-        """Start the completion.
+
+class Stream:
+    """A completion that runs on the server until its last token, or until it is closed; a thread reads it."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        prompt_ids: Sequence[int],
+        sampling: SamplingParams,
+        body: object,
+        arrival: threading.Condition,
+    ) -> None:
+        """Start the completion; `arrival` is notified whenever there is more to read.
 
         Raises:
             ServerLostError: the server does not accept connections.
         """
         self.sampling = sampling
         self.position = len(prompt_ids)  # of the next token
-        self.last: int | None = None  # the last token, once there is one
+        self.last = prompt_ids[-1]
+        self._arrival = arrival
         self._connection: HTTPConnection = client.send("POST", "/v1/completions", body)
+        self._socket = self._connection.sock
         self._response: HTTPResponse | None = None
         self._received = b""  # the start of an incomplete event
-        self._drawn: deque[Drawn] = deque()  # at most the request's max_tokens
-        self._is_over = False
+        self._arrived: deque[Drawn] = deque()  # at most the request's max_tokens
+        self._end: Exception | None = None  # the reason why no more tokens come after those that have arrived
+        self._thread = threading.Thread(target=self._follow, name="vllm-stream", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """True if `next` would not wait."""
+        return bool(self._arrived) or self._end is not None
 
     def next(self) -> Drawn | None:
         """Wait for the next token, or return None if the server has ended the answer.
@@ -45,23 +69,43 @@ class Stream:
             RequestRefusedError: the server refuses the request.
             ServerLostError: the connection broke.
         """
-        while not self._drawn and not self._is_over:
-            try:
-                self._read()
-            except (OSError, HTTPException) as error:
-                raise ServerLostError(f"the vLLM server broke off in an answer: {error!r}") from error
-        if not self._drawn:
+        with self._arrival:
+            self._arrival.wait_for(lambda: self.is_ready)
+        if self._arrived:
+            drawn = self._arrived.popleft()
+            self.position += 1
+            self.last = drawn.token
+            return drawn
+        if isinstance(self._end, _Over):
             return None
-        drawn = self._drawn.popleft()
-        self.position += 1
-        self.last = drawn.token
-        return drawn
+        assert self._end is not None, "it is ready, and no token has arrived"
+        raise self._end
 
     def close(self) -> None:
-        """Close the connection, which makes vLLM stop."""
+        """Close the connection, which makes vLLM stop, and wait for the thread."""
+        with contextlib.suppress(OSError):  # the server may have closed it
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._thread.join()
         close_response(self._connection, self._response)
 
-    def _read(self) -> None:
+    def _follow(self) -> None:
+        """Read until the end, in the stream's thread."""
+        end: Exception | None = None
+        while end is None:
+            drawn: list[Drawn] = []
+            try:
+                self._read(drawn)
+            except (OSError, HTTPException, ValueError) as error:
+                end = ServerLostError(f"the vLLM server broke off in an answer: {error!r}")
+            except (_Over, RequestRefusedError, ServerLostError) as error:
+                end = error
+            with self._arrival:
+                self._arrived.extend(drawn)
+                self._end = end
+                self._arrival.notify_all()
+
+    def _read(self, drawn: list[Drawn]) -> None:
+        """Read once, and append the tokens to `drawn`, also those before an end."""
         if self._response is None:
             self._response = self._connection.getresponse()
             if self._response.status != 200:
@@ -71,17 +115,15 @@ class Stream:
             raise ServerLostError("the vLLM server ended an answer without saying so")
         *events, self._received = (self._received + received).split(b"\n\n")
         for event in events:
-            self._take(event.removeprefix(b"data: "))
+            drawn += self._drawn_in(event.removeprefix(b"data: "))
 
-    def _take(self, event: bytes) -> None:
+    def _drawn_in(self, event: bytes) -> list[Drawn]:
         if event == b"[DONE]":
-            self._is_over = True
-            return
+            raise _Over
         fields = json.loads(event)
         if "error" in fields:
             raise ServerLostError(f"vLLM failed in an answer: {reason_of(event.decode(errors='replace'))}")
-        for choice in fields["choices"]:
-            self._drawn.extend(drawn_from(choice, self.sampling.logprobs))
+        return [drawn for choice in fields["choices"] for drawn in drawn_from(choice, self.sampling.logprobs)]
 
     def _refuse(self, response: HTTPResponse) -> None:
         if response.status in (BAD_REQUEST, UNPROCESSABLE):
