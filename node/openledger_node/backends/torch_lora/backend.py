@@ -28,6 +28,7 @@ from .lora import LoraStacks
 from .merging import merged_weights
 from .placement import choose_placement
 from .quantised import check_quantisation
+from .selfcheck import check_device
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,8 @@ class TorchLoraBackend:
         check_quantisation(settings.quantisation)
         self._placement = placement = choose_placement(settings.device, settings.dtype)
         enforce_cap(placement.device, settings.device_bytes_max)
+        if placement.device.type != "cpu":
+            check_device(placement)
         if placement.device.type == "cpu" and settings.quantisation != "none":
             log.warning(SLOW_QUANTISATION, settings.quantisation)
         threads = settings.threads or usable_cores()

@@ -35,6 +35,10 @@ class KvCache:
         """
         self._blocks.index_fill_(2, blocks, 0)
 
+    def fill(self, number: float) -> None:
+        """Set all blocks to one number, for a self-check."""
+        self._blocks.fill_(number)
+
     def write(self, layer: int, places: Tensor, keys: Tensor, values: Tensor) -> None:
         """Store one token a row; `keys` and `values` are (tokens, kv_heads, head_dim)."""
         rows = self._blocks[layer].flatten(1, 2)  # (2 · kv_heads, num_blocks · BLOCK_TOKENS, head_dim)

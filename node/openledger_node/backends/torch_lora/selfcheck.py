@@ -1,0 +1,127 @@
+"""Test of a device before it serves: a tiny random base with adapters must give the logits that the CPU gives.
+
+Operations on parts of tensors have been silently wrong on some devices, and nobody has run this engine on every card.
+The case has what a step can have: adapters of several shapes, uneven rows, prompts in pieces, recycled blocks.
+"""
+
+import torch
+from torch import Tensor
+
+from openledger_node.engine.backend import BLOCK_TOKENS, BatchRow, Draw
+from openledger_node.errors import ModelError
+from openledger_node.models.decoder_config import DecoderConfig
+from openledger_node.models.rope import Rope
+from openledger_protocol.inference import SamplingParams
+from openledger_protocol.primitives import AdapterId
+
+from .adapter_blob import AdapterBlob, Shape, Site, num_numbers
+from .batch import build_batch
+from .decoder import Decoder
+from .kv_cache import KvCache
+from .lora import LoraStacks
+from .placement import Placement
+from .weights import weights_from
+
+TOLERANCES = {torch.float32: 0.01, torch.float16: 0.05, torch.bfloat16: 0.15}
+"""The largest error as a share of the logits' standard deviation. A wrong number is off by all of it."""
+
+CONFIG = DecoderConfig(
+    vocab_size=50,
+    d_model=48,
+    d_mlp=80,
+    num_layers=2,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=12,
+    context_max=64,
+    rope=Rope(),
+    norm_eps=1e-5,
+    is_tied=True,
+    has_qkv_bias=True,
+    has_o_bias=False,
+    has_mlp_bias=False,
+    has_qk_norm=False,
+    end_ids=(0,),
+)
+GREEDY = Draw(sampling=SamplingParams(max_tokens=1, seed=0, temperature=0), position=0)
+
+SHAPES: dict[str, Shape] = {
+    "a": tuple(Site(layer, module, 4, False) for layer in range(2) for module in sorted(CONFIG.site_dims)),
+    "b": tuple(Site(layer, module, 4, False) for layer in range(2) for module in sorted(CONFIG.site_dims)),
+    "c": (Site(0, "k_proj", 3, False), Site(0, "v_proj", 5, False), Site(1, "down_proj", 3, True)),
+}
+SEQUENCES = {"one": "a", "two": "b", "twin": "a", "other": "c", "bare": None}
+PIECES = ({"one": 20, "two": 20, "twin": 7, "other": 30, "bare": 9}, {"one": 17, "two": 3, "other": 1, "bare": 9})
+BLOCKS_EACH = 4
+
+
+def check_device(placement: Placement) -> None:
+    """Require that a device computes what the CPU computes in float32; takes about a second.
+
+    Raises:
+        ModelError: it does not, so it must not serve.
+    """
+    wanted = _logits(Placement(torch.device("cpu"), torch.float32))
+    found = _logits(placement)
+    error = float((found - wanted).abs().max() / wanted.std())
+    if not error <= TOLERANCES[placement.dtype]:  # also if it is no number
+        raise ModelError(
+            f"the device {placement.device.type!r} computes wrong numbers in {placement.dtype} with this torch "
+            f'(error {error:.2g} of a self-check): install another torch, or set [inference] device to "cpu"'
+        )
+
+
+@torch.inference_mode()
+def _logits(placement: Placement) -> Tensor:
+    """The logits of every row that draws, on the host in float32: (rows, vocabulary)."""
+    tensors = {name: tensor.to(placement.dtype) for name, tensor in _tensors().items()}
+    weights = weights_from(tensors.items(), CONFIG, device=placement.device)
+    decoder = Decoder(CONFIG, weights, context_max=CONFIG.context_max)
+    cache = KvCache(CONFIG, num_blocks=BLOCKS_EACH * len(SEQUENCES), placement=placement)
+    cache.fill(float("nan"))  # as an overflowing adapter leaves blocks behind
+    stacks = LoraStacks(CONFIG, placement)
+    for seed, (name, shape) in enumerate(SHAPES.items()):
+        stacks.load(AdapterId(name), AdapterBlob(shape=shape, memory=_random(num_numbers(shape, CONFIG), seed=seed)))
+    for name, adapter in SEQUENCES.items():
+        stacks.join(name, AdapterId(adapter) if adapter else None)
+    found, positions = [], dict.fromkeys(SEQUENCES, 0)
+    for piece in (*PIECES, dict.fromkeys(SEQUENCES, 1)):
+        rows = tuple(_row(name, positions[name], length) for name, length in piece.items())
+        batch = build_batch(rows, stacks, placement.device)
+        numbers = {row.sequence_id: number for number, row in enumerate(batch.drawn)}
+        logits = decoder.logits(batch, cache).cpu()
+        found.append(logits[[numbers[name] for name in piece]])
+        positions |= {name: positions[name] + length for name, length in piece.items()}
+    return torch.cat(found)
+
+
+def _row(name: str, position: int, length: int) -> BatchRow:
+    first = BLOCKS_EACH * list(SEQUENCES).index(name)
+    ids = tuple((7 * at + 3 * first + 1) % CONFIG.vocab_size for at in range(position, position + length))
+    num_blocks = -(-(position + length) // BLOCK_TOKENS)
+    blocks = tuple(range(first, first + num_blocks))
+    return BatchRow(sequence_id=name, token_ids=ids, position=position, blocks=blocks, draw=GREEDY)
+
+
+def _random(*size: int, seed: int, scale: float = 0.2) -> Tensor:
+    """The same numbers on every machine, exact in bfloat16, so that only sums are rounded."""
+    numbers = torch.randn(*size, generator=torch.Generator().manual_seed(seed)) * scale
+    return numbers.to(torch.bfloat16).float()
+
+
+def _tensors() -> dict[str, Tensor]:
+    """A base's tensors as `read_tensors` yields them."""
+    config = CONFIG
+    found = {"embedding": _random(config.vocab_size, config.d_model, seed=100, scale=1.0)}
+    for number in range(config.num_layers):
+        at, seed = f"layers.{number}", 10 * number
+        found |= {
+            f"{at}.attention_norm": 1 + _random(config.d_model, seed=seed + 1),
+            f"{at}.mlp_norm": 1 + _random(config.d_model, seed=seed + 2),
+            f"{at}.qkv.weight": _random(config.d_q + 2 * config.d_kv, config.d_model, seed=seed + 3),
+            f"{at}.qkv.bias": _random(config.d_q + 2 * config.d_kv, seed=seed + 4),
+            f"{at}.o.weight": _random(config.d_model, config.d_q, seed=seed + 5),
+            f"{at}.gate_up.weight": _random(2 * config.d_mlp, config.d_model, seed=seed + 6),
+            f"{at}.down.weight": _random(config.d_model, config.d_mlp, seed=seed + 7),
+        }
+    return {**found, "final_norm": 1 + _random(config.d_model, seed=99)}

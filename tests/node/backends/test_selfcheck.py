@@ -1,0 +1,97 @@
+"""A device that computes wrong numbers does not serve: mistakes that devices have made, made on the CPU."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.tiny import make_base
+from torch import Tensor
+
+from openledger_node.backends.torch_lora import backend, decoder, kv_cache, lora, selfcheck
+from openledger_node.backends.torch_lora.placement import Placement
+from openledger_node.backends.torch_lora.selfcheck import check_device
+from openledger_node.engine.backend import BackendSettings
+from openledger_node.errors import ModelError
+
+CPU = torch.device("cpu")
+FORMATS = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+def test_a_device_that_computes_right_passes_in_every_format(dtype: torch.dtype) -> None:
+    check_device(Placement(CPU, dtype))
+
+
+def wrong_write(right: Any) -> Any:
+    """Keys written through a transposed view get lost."""
+    return lambda cache, layer, places, keys, values: right(cache, layer, places, keys * 0, values)
+
+
+def wrong_clear(right: Any) -> Any:
+    """Blocks are not cleared, and NaN stays in their unwritten end."""
+    return lambda cache, blocks: None
+
+
+def wrong_gather(right: Any) -> Any:
+    """A gathered table comes in another order."""
+    return lambda cache, layer, table, num_rows: right(cache, layer, table.flip(0), num_rows)
+
+
+def wrong_add(right: Any) -> Any:
+    """A product that is added to a slice of columns is not added."""
+
+    def add(one: Any, places: slice, shrunk: Tensor, target: Tensor, bias: Tensor | None) -> None:
+        if target.is_contiguous():
+            right(one, places, shrunk, target, bias)
+
+    return add
+
+
+def wrong_rotate(right: Any) -> Any:
+    """The second half of each head is not turned."""
+    return lambda heads, cos, sin: heads * cos
+
+
+MISTAKES = {
+    "write": (kv_cache.KvCache, "write", wrong_write),
+    "clear": (kv_cache.KvCache, "clear", wrong_clear),
+    "gather": (kv_cache.KvCache, "gather", wrong_gather),
+    "slice": (lora, "_add_map", wrong_add),
+    "rotate": (decoder, "rotate", wrong_rotate),
+}
+
+
+@pytest.mark.parametrize("dtype", FORMATS, ids=str)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_device_that_makes_a_mistake_is_refused(
+    mistake: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name, wrong = MISTAKES[mistake]
+    compute, right = selfcheck._logits, getattr(owner, name)
+
+    def logits(placement: Placement) -> Tensor:
+        if placement.device is not CPU:  # the reference has a device object of its own
+            return compute(placement)
+        monkeypatch.setattr(owner, name, wrong(right))
+        return compute(placement)
+
+    monkeypatch.setattr(selfcheck, "_logits", logits)
+    with pytest.raises(ModelError, match=r"computes wrong numbers.*set \[inference\] device to \"cpu\""):
+        check_device(Placement(CPU, dtype))
+
+
+def test_every_device_but_the_cpu_is_checked_before_the_base_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(placement: Placement) -> None:
+        raise ModelError(f"checked {placement.device}")
+
+    monkeypatch.setattr(backend, "choose_placement", lambda *_: Placement(torch.device("meta"), torch.float32))
+    monkeypatch.setattr(backend, "check_device", refuse)
+    settings = BackendSettings(
+        base_folder=str(make_base(tmp_path / "base")),
+        device="auto", dtype="auto", threads=1, batch_max=1, context_max=64,
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="checked meta"):
+        backend.TorchLoraBackend(settings)
