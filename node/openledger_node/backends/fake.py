@@ -142,7 +142,7 @@ def _num_blocks(settings: BackendSettings) -> int:
 
 
 def _drawn(digest: bytes, draw: Draw, *, is_endless: bool) -> Drawn:
-    token = _allowed_token(_token(digest, is_endless=is_endless), draw.allowed)
+    token = _allowed_token(_token(digest, is_endless=is_endless), draw.allowed.words() if draw.allowed else None)
     if draw.sampling.logprobs is None:
         return Drawn(token=token)
     others = [other for other in range(VOCAB_SIZE) if other != token][: max(0, draw.sampling.logprobs - 1)]

@@ -1,5 +1,6 @@
 """The interface of every backend that runs the model: one ragged batch a step, with any mix of adapters."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -64,6 +65,24 @@ def has_penalties(sampling: SamplingParams) -> bool:
     return sampling.frequency_penalty != 0 or sampling.presence_penalty != 0 or sampling.repetition_penalty != 1
 
 
+Words = NDArray[np.uint32]  # (⌈vocabulary / 32⌉,) one bit a token id
+
+
+class Mask:
+    """The tokens that a grammar allows next; computed at the first call, so that a device can run meanwhile."""
+
+    def __init__(self, compute: Callable[[], Words | None]) -> None:
+        self._compute = compute
+        self._words: Words | None = None
+        self._is_known = False
+
+    def words(self) -> Words | None:
+        """The allowed tokens; None if the answer is stuck, and its token will not be used."""
+        if not self._is_known:
+            self._words, self._is_known = self._compute(), True
+        return self._words
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Draw:
     """Parameters of the token to draw after a row; the token is a pure function of these and of the row's logits."""
@@ -72,7 +91,7 @@ class Draw:
     position: int  # of the token to draw, in its sequence
     output_ids: Items[int] = ()  # of the answer so far, for penalties
     prompt_ids: Items[int] = ()
-    allowed: NDArray[np.uint32] | None = None  # (⌈vocabulary / 32⌉,) one bit a token id; None: any token may be drawn
+    allowed: Mask | None = None  # None: any token may be drawn
 
     @property
     def is_argmax(self) -> bool:

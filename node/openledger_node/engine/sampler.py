@@ -45,8 +45,8 @@ def draw(logits: Logits, how: Draw) -> Drawn:
     Logits may be -inf for tokens that are ruled out. All others must be finite, which the caller checks.
     """
     row = penalised(logits, how)
-    if how.allowed is not None:
-        row = np.where(_bits(how.allowed, len(row)), row, np.float32(-np.inf))
+    if how.allowed is not None and (words := how.allowed.words()) is not None:
+        row = np.where(_bits(words, len(row)), row, np.float32(-np.inf))
     token = _drawn_id(row, how.sampling, how.position)
     if how.sampling.logprobs is None:
         return Drawn(token=token)

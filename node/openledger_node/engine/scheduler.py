@@ -9,16 +9,13 @@ has just computed is found in the cache.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..models.adapter_source import AdapterSource
-from .backend import BLOCK_TOKENS, BatchRow, Draw, Drawn, has_penalties
+from .backend import BLOCK_TOKENS, BatchRow, Draw, Drawn, Mask, has_penalties
 from .blocks import BlockPool, Table
 from .fair_queue import WEIGHT_OUT, FairQueue
 from .sequence import Sequence
 
-Allowed = Callable[[str], NDArray[np.uint32] | None]
+Allowed = Callable[[str], Mask | None]
 """Maps a sequence id to the tokens that its grammar allows next; see `Draw.allowed`."""
 
 

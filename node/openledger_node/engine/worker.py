@@ -11,11 +11,9 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import cast
-
-import numpy as np
-from numpy.typing import NDArray
 
 from openledger_protocol.errors import AdapterRefusedError, MalformedError, ProtocolError, UnavailableError
 from openledger_protocol.primitives import AdapterId
@@ -23,7 +21,7 @@ from openledger_protocol.primitives import AdapterId
 from ..errors import NodeError
 from ..plugs import load_plug
 from .answer import AnswerSetup, Live, chunk, sequence_of
-from .backend import LATER, Backend, BatchRow, Drawn, PollingBackend
+from .backend import LATER, Backend, BatchRow, Drawn, Mask, PollingBackend, Words
 from .fit import check_fits, is_out_of_memory
 from .frames import (
     Allow,
@@ -41,7 +39,7 @@ from .frames import (
     Unload,
     Unpin,
 )
-from .grammar import open_grammars
+from .grammar import Grammar, open_grammars
 from .load_gate import LoadGate
 from .loader import NO_MEMORY
 from .probe import Prober
@@ -102,7 +100,7 @@ class Worker:
         for source in opened.pinned:
             self._residency.pin(source)
         self._live: dict[str, Live] = {}
-        self._stuck: dict[str, MalformedError] = {}  # no token fits their grammar; refused in this step
+        self._stuck: dict[str, MalformedError] = {}  # no token fits their grammar; refused after this step
         self._removed: set[AdapterId] = set()  # from the adapter library, while sequences still need them
         self._meter = Meter()
         self._num_out_of_memory = 0  # steps in a row
@@ -172,12 +170,10 @@ class Worker:
         step = self._scheduler.schedule()
         for sequence in step.preempted:
             self._backend.leave(sequence.sequence_id)
-        rows = tuple(row for row in step.rows if row.sequence_id not in self._stuck)
-        for sequence_id, stuck in self._stuck.items():
-            self._refuse(sequence_id, stuck)
-        self._stuck.clear()
-
-        if rows and (drawn := self._run(rows)) is not None:
+        rows = step.rows
+        drawn = self._run(rows) if rows else None
+        rows = self._without_stuck(rows)
+        if drawn is not None:
             rows = tuple(row for row in rows if drawn.get(row.sequence_id) is not LATER)
             drawn = {name: each for name, each in drawn.items() if each is not LATER}
             self._meter.note(time.monotonic(), len(drawn))
@@ -232,14 +228,26 @@ class Worker:
         log.warning('the numbers of the base overflowed in %s: set [inference] dtype = "float32"', dtype)
         return UnavailableError("the numbers of this answer overflowed here: send the request to another node")
 
-    def _allowed(self, sequence_id: str) -> NDArray[np.uint32] | None:
-        """Tokens that a sequence's grammar allows next; None if it has no grammar, or is stuck because none fits."""
+    def _allowed(self, sequence_id: str) -> Mask | None:
+        """Tokens that a sequence's grammar allows next; None if it has no grammar."""
         grammar = self._live[sequence_id].grammar
+        return Mask(partial(self._words, sequence_id, grammar)) if grammar else None
+
+    def _words(self, sequence_id: str, grammar: Grammar) -> Words | None:
         try:
-            return grammar.allowed() if grammar else None
+            return grammar.allowed()
         except MalformedError as error:
             self._stuck[sequence_id] = error
             return None
+
+    def _without_stuck(self, rows: tuple[BatchRow, ...]) -> tuple[BatchRow, ...]:
+        """Refuse the sequences whose grammar allowed no token in this step, and return the rows of the others."""
+        for sequence_id, error in self._stuck.items():
+            if sequence_id in self._live:
+                self._refuse(sequence_id, error)
+        left = tuple(row for row in rows if row.sequence_id not in self._stuck)
+        self._stuck.clear()
+        return left
 
     def _drop(self, sequence_id: str, *, is_tainted: bool = False) -> None:
         is_joined = self._scheduler.is_running(sequence_id)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import PeftModel
@@ -13,9 +14,10 @@ from support.tiny import greedy, make_adapter, make_base
 from transformers import AutoModelForCausalLM
 
 from openledger_node.backends.torch_lora import adapter_reader
+from openledger_node.backends.torch_lora import backend as torch_backend
 from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.backends.torch_lora.lora import by_place, plan_decoding
-from openledger_node.engine.backend import BackendSettings, BatchRow, Draw
+from openledger_node.engine.backend import BackendSettings, BatchRow, Draw, Mask
 from openledger_node.errors import ModelError
 from openledger_node.home import Home
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
@@ -361,6 +363,24 @@ def test_a_row_whose_numbers_overflow_draws_nothing_and_harms_nobody(
     backend.join("calm", None)
     drawn = backend.step((row("calm", PROMPT), row("wild", PROMPT, first=8, draw=sampling)))
     assert {name: each.token for name, each in drawn.items()} == {"calm": alone[0]}
+
+
+def test_a_mask_is_computed_after_the_launch_and_before_the_logits_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the launch returns at once, and reading the logits waits for it: the mask costs no time between."""
+    backend, seen = open_backend(make_base(tmp_path / "base")), list[str]()
+    launch, read = backend._decoder.logits, torch_backend._likeliest
+    monkeypatch.setattr(backend._decoder, "logits", lambda *given: seen.append("launch") or launch(*given))
+    monkeypatch.setattr(torch_backend, "_likeliest", lambda logits: seen.append("read") or read(logits))
+    only_nine = np.zeros(9, dtype=np.uint32)
+    only_nine[0] = 1 << 9
+    mask = Mask(lambda: seen.append("mask") or only_nine)
+    backend.join("s", None)
+    asked = row("s", PROMPT)
+    drawn = backend.step((replace(asked, draw=Draw(sampling=GREEDY, position=len(PROMPT), allowed=mask)),))
+    assert seen == ["launch", "mask", "read"]
+    assert drawn["s"].token == 9
 
 
 def test_likelihoods_are_said_where_they_are_asked_for(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Penalties, masks and probabilities: each as it is defined, and with each other."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from openledger_node.engine.backend import Draw
+from openledger_node.engine.backend import Draw, Mask
 from openledger_node.engine.sampler import LOGPROB_MIN, draw, largest, penalised
 from openledger_protocol.inference import SamplingParams
 
@@ -20,7 +21,7 @@ def how(
     *, output: Sequence[int] = (), prompt: Sequence[int] = (), allowed: Sequence[int] | None = None, **changes: Any
 ) -> Draw:
     sampling = SamplingParams(**{"max_tokens": 1, "seed": 1, "temperature": 0, **changes})
-    mask = None if allowed is None else words(allowed, 5)
+    mask = None if allowed is None else Mask(lambda: words(allowed, 5))
     return Draw(sampling=sampling, position=0, output_ids=output, prompt_ids=prompt, allowed=mask)
 
 
@@ -98,7 +99,7 @@ def test_the_mask_comes_before_the_cuts(changes: dict[str, Any]) -> None:
 def test_a_mask_over_many_words_allows_what_it_says() -> None:
     row = np.zeros(100, dtype=np.float32)
     for token_id in (0, 31, 32, 63, 64, 99):
-        draws = Draw(sampling=how().sampling, position=0, allowed=words([token_id], 100))
+        draws = Draw(sampling=how().sampling, position=0, allowed=Mask(partial(words, [token_id], 100)))
         assert draw(row, draws).token == token_id
 
 

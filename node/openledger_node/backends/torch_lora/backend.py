@@ -42,6 +42,9 @@ def draw_rows(rows: tuple[BatchRow, ...], logits: Tensor) -> dict[str, Drawn]:
     """
     if not rows:
         return {}
+    for row in rows:
+        if row.draw and row.draw.allowed:
+            row.draw.allowed.words()  # now, because a GPU still computes the logits, and reading them waits for it
     likeliest, is_finite = _likeliest(logits)
     return {
         row.sequence_id: _drawn(row, likeliest[number], logits[number])

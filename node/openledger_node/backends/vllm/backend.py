@@ -210,6 +210,8 @@ class VllmBackend:
         text.payer = row.payer
         if text.stream and (text.stream.position, text.stream.last) != (len(text.ids), text.ids[-1]):
             _stop(text)
+        if row.draw and row.draw.allowed:
+            row.draw.allowed.words()  # vLLM has a mask of its own; ours notices a token that does not fit
         return row.draw
 
     def _start(self, text: _Text, draw: Draw) -> None:
