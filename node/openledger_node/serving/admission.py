@@ -1,13 +1,24 @@
 """Admission of requests: pure checks, each with its own refusal."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 
-from openledger_protocol.errors import MalformedError, OverloadedError, RequestTooLongError, UnavailableError
+from openledger_protocol.errors import (
+    AdapterRefusedError,
+    MalformedError,
+    OverloadedError,
+    ProtocolError,
+    RequestTooLongError,
+    UnavailableError,
+)
 from openledger_protocol.inference import InferenceRequest, Message
 
+from ..engine.frames import Refused
 from ..engine.tokenizer import Tokenizer
 from ..models.adapter_source import AdapterPart, AdapterSource
 from ..models.adapters import Adapter
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,3 +98,21 @@ class Admitted:
         if self.weighted or not self.adapter:
             return self.weighted
         return AdapterSource(id=self.adapter.id, parts=(AdapterPart(folder=str(self.adapter.folder)),))
+
+
+# ---- A request that the engine refused.
+
+STRANGERS_ARE_TOLD = {
+    AdapterRefusedError.code: "this node can't serve that adapter: send the request to another node",
+    RequestTooLongError.code: "the request may need more memory than this node has for one: ask for a shorter answer",
+}
+"""Replaces the engine's reasons of these codes, which name folders and settings of the operator."""
+
+
+def why_refused(refused: Refused, *, for_payer: bool) -> ProtocolError:
+    """The error for the requester of a sequence that the engine refused."""
+    if for_payer and refused.code in STRANGERS_ARE_TOLD:
+        log.warning("the engine refused a request: %s", refused.message)
+        refused = replace(refused, message=STRANGERS_ARE_TOLD[refused.code])
+    known = (AdapterRefusedError, MalformedError, RequestTooLongError, UnavailableError)
+    return next(cls for cls in known if cls.code == refused.code)(refused.message)

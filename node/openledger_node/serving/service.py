@@ -3,7 +3,6 @@
 Every request is recorded, even if the requester leaves: it has received the beginning of its answer.
 """
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,11 +10,9 @@ from functools import partial
 import trio
 
 from openledger_protocol.errors import (
-    AdapterRefusedError,
     EngineFailedError,
     MalformedError,
     ProtocolError,
-    RequestTooLongError,
     UnavailableError,
 )
 from openledger_protocol.inference import Completion, FinishReason, InferenceRequest, ServedModel, TokenChunk
@@ -31,7 +28,7 @@ from ..ledger.ledger import Ledger
 from ..models.adapters import Adapter, shortest_name
 from ..models.bases import Base
 from ..models.library import AdapterLibrary, Catalogue
-from .admission import Admitted, Capacity, check_place, grant_tokens, render
+from .admission import Admitted, Capacity, check_place, grant_tokens, render, why_refused
 from .idle_count import IdleCount
 from .measures import Measures, Served
 from .weighted import PARAM, weighted_source
@@ -43,8 +40,6 @@ class Failure:
 
     error: ProtocolError
 
-
-log = logging.getLogger(__name__)
 
 RECORD_ATTEMPTS, RECORD_PAUSE_S = 20, 0.5
 
@@ -273,7 +268,7 @@ class Serving:
                     case Finished():
                         return self._completion(admitted, progress, outcome.reason)
                     case Refused():
-                        return Failure(error=_why_refused(outcome, for_payer=bool(admitted.payer)))
+                        return Failure(error=why_refused(outcome, for_payer=bool(admitted.payer)))
                     case SequenceLost():
                         return Failure(error=EngineFailedError("the engine died during this request: try again"))
         except trio.Cancelled:
@@ -369,21 +364,6 @@ def _served(admitted: Admitted, last: Completion | Failure, progress: _Progress,
 
 def _why_not_begun(error: Exception) -> ProtocolError:
     return MalformedError(str(error)) if isinstance(error, DuplicateJobError) else UnavailableError(str(error))
-
-
-STRANGERS_ARE_TOLD = {
-    AdapterRefusedError.code: "this node can't serve that adapter: send the request to another node",
-    RequestTooLongError.code: "the request may need more memory than this node has for one: ask for a shorter answer",
-}
-"""Replaces the engine's reasons of these codes, which name folders and settings of the operator."""
-
-
-def _why_refused(refused: Refused, *, for_payer: bool) -> ProtocolError:
-    if for_payer and refused.code in STRANGERS_ARE_TOLD:
-        log.warning("the engine refused a request: %s", refused.message)
-        refused = replace(refused, message=STRANGERS_ARE_TOLD[refused.code])
-    known = (AdapterRefusedError, MalformedError, RequestTooLongError, UnavailableError)
-    return next(cls for cls in known if cls.code == refused.code)(refused.message)
 
 
 def _order(admitted: Admitted) -> Submit:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from openledger_node.backends.native import backend, gpu
-from openledger_node.backends.native.gpu import is_gpu_build, will_find_gpu
+from openledger_node.backends.native import backend
+from openledger_node.backends.native.backend import is_gpu_build, will_find_gpu
 from openledger_node.engine.backend import BackendSettings
 
 CPU_BUILD = "__version__ = '2.13.0+cpu'\ncuda: Optional[str] = None\nhip: Optional[str] = None\n"
@@ -36,8 +36,8 @@ def test_a_gpu_is_one_that_torch_finds(
     driver = tmp_path / "dxg"
     if has_driver:
         driver.touch()
-    monkeypatch.setattr(gpu, "_torch_version", lambda: build)
-    monkeypatch.setattr(gpu, "_torch_finds_one", lambda: finds_one)
+    monkeypatch.setattr(backend, "_torch_version", lambda: build)
+    monkeypatch.setattr(backend, "_torch_finds_one", lambda: finds_one)
     assert will_find_gpu((str(driver),)) is expected
 
 

@@ -2,7 +2,10 @@
 
 import ctypes
 import logging
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,6 @@ from openledger_protocol.errors import AdapterRefusedError
 from openledger_protocol.primitives import AdapterId
 
 from .build import open_library
-from .gpu import will_find_gpu
 from .library import SEGMENT, Library, Step, UnopenedError
 from .packed_adapter import AdapterPacker, PackedAdapter
 from .packed_base import PackedBase, load_base
@@ -29,6 +31,11 @@ RAM_SHARE = 0.25
 """The KV cache's share of the usable memory if no size is set; pages are taken only as they are written."""
 
 HEAD_DIM_MAX = 1024
+
+DRIVER_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""Of NVIDIA's driver, AMD's and WSL2's. An APU has the second, WSL2 the third on any GPU, so neither says enough."""
+
+_GPU_BUILD = re.compile(r"^(cuda|hip)\b[^=]*= *['\"]", re.MULTILINE)
 
 log = logging.getLogger(__name__)
 
@@ -228,3 +235,28 @@ def _num_blocks(settings: BackendSettings, config: DecoderConfig, block_bytes: i
             f"the KV cache has no room for one block of {block_bytes >> 10} KiB: raise [inference] kv_cache_bytes"
         )
     return found
+
+
+# ---- Whether torch will find a GPU.
+
+
+def will_find_gpu(driver_files: Iterable[str] = DRIVER_FILES) -> bool:
+    """Return True if torch finds a GPU; it is asked only if a driver is here and its build supports one."""
+    return any(Path(file).exists() for file in driver_files) and is_gpu_build(_torch_version()) and _torch_finds_one()
+
+
+def is_gpu_build(version_file: str) -> bool:
+    """Return True if the content of torch's version.py names a version of CUDA or HIP."""
+    return _GPU_BUILD.search(version_file) is not None
+
+
+def _torch_version() -> str:
+    found = find_spec("torch")
+    file = Path(found.origin).with_name("version.py") if found and found.origin else None
+    return file.read_text() if file and file.exists() else ""
+
+
+def _torch_finds_one() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
