@@ -82,6 +82,9 @@ SLOW_QUANTISATION = (
 FREE_SHARE = 0.8
 """The KV cache's share of the GPU memory that is free beside the base, if nothing says what the rest needs."""
 
+LEAST_SHARE = 0.25
+"""The KV cache's least share of it, so that a small card serves few adapters rather than nothing."""
+
 RAM_SHARE = 0.25
 """The KV cache's share of the usable memory if no size is set; daemon, adapters and system need the rest."""
 
@@ -110,7 +113,7 @@ def available_bytes(device: torch.device, reserve_bytes: int) -> int:
         return int(usable_bytes() * RAM_SHARE)
     torch.cuda.empty_cache()  # else the memory that loading the base freed counts as taken
     free = torch.cuda.mem_get_info(device)[0]
-    return max(0, free - reserve_bytes) if reserve_bytes else int(free * FREE_SHARE)
+    return max(free - reserve_bytes, int(free * LEAST_SHARE)) if reserve_bytes else int(free * FREE_SHARE)
 
 
 def enforce_cap(device: torch.device, device_bytes_max: int) -> None:
