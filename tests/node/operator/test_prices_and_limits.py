@@ -2,11 +2,15 @@
 
 import tomllib
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.peft_folders import pair, write_adapter
 
-from openledger_node.config import LimitsConfig, MarketConfig, PayerConfig
+from openledger_node import daemon
+from openledger_node.config import Config, InferenceConfig, LimitsConfig, MarketConfig, PayerConfig
+from openledger_node.daemon import engine_options
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
 from openledger_node.engine.engine import NoEngine
@@ -14,6 +18,8 @@ from openledger_node.engine.memory_plan import MemoryNeeds
 from openledger_node.errors import ConfigError
 from openledger_node.home import Home
 from openledger_node.market.overview import MarketView, Priced
+from openledger_node.models.adapters import add_adapter
+from openledger_node.models.bases import FAKE_BASE
 from openledger_node.operator.limits import Limits
 from openledger_node.operator.prices import Prices, changed_market
 from openledger_protocol.errors import MalformedError
@@ -196,6 +202,24 @@ def test_base_keys_values_and_adapters_stay_under_a_cap(cap: int, kv_cache_bytes
 def test_a_base_over_the_cap_is_refused_with_what_would_help() -> None:
     with pytest.raises(ConfigError, match="limits set --vram SIZE"):
         fit(SETTINGS, GB, cap_bytes=GB + LEAST_BYTES, needs=MemoryNeeds(base_bytes=GB))
+
+
+def test_the_cap_of_the_device_in_use_reaches_the_engine(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = replace(Config(), limits=LimitsConfig(vram_bytes=6 * GB, ram_bytes=3 * GB))
+    on_cpu = engine_options(home, config, FAKE_BASE)
+    monkeypatch.setattr(daemon, "is_on_gpu", lambda _: True)
+    on_gpu = engine_options(home, config, FAKE_BASE)
+    assert (on_gpu.settings.device_bytes_max, on_cpu.settings.device_bytes_max) == (6 * GB, 3 * GB)
+    assert on_gpu.settings.kv_cache_bytes + on_gpu.adapter_cache_bytes == 6 * GB
+
+
+def test_a_backend_that_reserves_by_rank_is_told_the_largest_one_here(home: Home, tmp_path: Path) -> None:
+    add_adapter(home, write_adapter(tmp_path / "small"), FAKE_BASE, name="small")
+    add_adapter(home, write_adapter(tmp_path / "large", tensors=pair(rank=40), r=40), FAKE_BASE, name="large")
+    config = replace(Config(), inference=InferenceConfig(backend="vllm"))
+    assert engine_options(home, config, FAKE_BASE).settings.adapter_rank_max == 40
 
 
 def test_a_cap_on_the_disk_counts_what_is_there_and_what_would_come(home: Home) -> None:
