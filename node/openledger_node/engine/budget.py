@@ -2,19 +2,22 @@
 
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import InferenceConfig
 from ..errors import ConfigError, ModelError
 from ..home import Home
 from ..machine import has_bfloat16
-from ..models.decoder_config import read_config
+from ..models.decoder_config import DecoderConfig, read_config
 from .backend import BackendSettings
-from .memory_plan import MemoryNeeds, memory_needs
+from .memory_plan import MemoryNeeds, adapter_bytes_of, memory_needs
 
 KV_PART_PERCENT = 75
 """Of the memory that a cap leaves beside the base, this part is for keys and values, and the rest for adapters."""
+
+PLAN_RANK = 16
+"""The rank of the adapters in a plan; most published ones have 8 to 32."""
 
 MIB = 1 << 20
 LEAST_BYTES = 16 * MIB
@@ -61,6 +64,41 @@ def fit(
     kv_room = room - each * adapters
     kv = min(settings.kv_cache_bytes, kv_room) if settings.kv_cache_bytes else kv_room
     return replace(settings, kv_cache_bytes=kv, device_bytes_max=cap_bytes), adapters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """What a base leaves room for under a cap."""
+
+    base_bytes: int
+    kv_tokens: int  # that the KV cache holds, of all sequences together
+    num_adapters: int  # of rank PLAN_RANK on all linear maps that stay on the device
+
+
+def plan_memory(config: DecoderConfig, settings: InferenceConfig, *, cap_bytes: int, on_gpu: bool) -> MemoryPlan:
+    """Plan a base on torch_lora under a cap, before anything is downloaded or loaded.
+
+    Raises:
+        ConfigError: the base leaves too little of the cap.
+    """
+    number_bytes = _number_bytes(settings.dtype, on_gpu=on_gpu)
+    needs = memory_needs(config, settings, is_on_gpu=on_gpu, number_bytes=number_bytes)
+    wanted = BackendSettings(
+        base_folder=None,
+        device=settings.device,
+        dtype=settings.dtype,
+        threads=0,
+        batch_max=settings.batch_max,
+        context_max=settings.context_max,
+        kv_cache_bytes=settings.kv_cache_bytes,
+        quantisation=settings.quantisation,
+    )
+    fitted, adapter_bytes = fit(wanted, settings.adapter_cache_bytes, cap_bytes=cap_bytes, needs=needs)
+    return MemoryPlan(
+        base_bytes=needs.base_bytes,
+        kv_tokens=fitted.kv_cache_bytes // (2 * config.num_layers * config.d_kv * number_bytes),
+        num_adapters=adapter_bytes // adapter_bytes_of(config, PLAN_RANK, number_bytes),
+    )
 
 
 def _too_large(settings: BackendSettings, cap_bytes: int, needs: MemoryNeeds) -> str:

@@ -54,6 +54,11 @@ def memory_needs(
     )
 
 
+def adapter_bytes_of(config: DecoderConfig, rank: int, number_bytes: int) -> int:
+    """The bytes of an adapter of one rank on all linear maps."""
+    return config.num_layers * rank * sum(d_in + d_out for d_in, d_out in config.site_dims.values()) * number_bytes
+
+
 def _base_bytes(config: DecoderConfig, quantisation: str, number_bytes: int) -> tuple[int, int]:
     """The bytes of the base as loaded, and of the widest tensor, which is whole while it is quantised."""
     outer = config.vocab_size * config.d_model * (1 if config.is_tied else 2)

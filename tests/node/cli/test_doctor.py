@@ -217,6 +217,26 @@ def test_a_base_that_does_not_fit_under_the_caps_is_found(
     assert "limits set --vram SIZE --ram SIZE" in checks["budget"]["fix"]
 
 
+def test_what_a_limit_leaves_room_for_is_said_before_the_base_is_loaded(
+    run: Run, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_base(home.models / "mine")
+    sizes = {
+        "model_type": "llama", "vocab_size": 49_152, "hidden_size": 576, "intermediate_size": 1536,
+        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192,
+        "rms_norm_eps": 1e-5, "rope_theta": 100_000.0, "tie_word_embeddings": True,
+    }  # fmt: skip
+    (home.models / "mine" / "config.json").write_text(json.dumps(sizes))
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_BASE", "mine")
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_DEVICE", "cpu")
+    monkeypatch.setenv("OPENLEDGER_INFERENCE_DTYPE", "float32")
+    home.config_file.write_text("[limits]\nram_bytes = 1000000000\n")
+    _, checks = examined(run, "--only", "model")
+    assert "needs about 0.6 GB, which leaves " in checks["budget"]["found"]
+    assert "tokens of KV cache and 5 adapters of rank 16" in checks["budget"]["found"]
+    assert not checks["budget"]["fix"]
+
+
 def test_a_daemon_that_holds_the_home_and_says_nothing_is_found(run: Run, home: Home) -> None:
     with claim_home(home):
         ran, checks = examined(run, "--only", "home")

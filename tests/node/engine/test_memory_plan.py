@@ -14,7 +14,7 @@ from openledger_node.backends.torch_lora.backend import TorchLoraBackend
 from openledger_node.config import InferenceConfig
 from openledger_node.engine import budget
 from openledger_node.engine.backend import BackendSettings
-from openledger_node.engine.budget import fit, needs_of
+from openledger_node.engine.budget import fit, needs_of, plan_memory
 from openledger_node.engine.memory_plan import MemoryNeeds, memory_needs
 from openledger_node.errors import ConfigError
 
@@ -70,6 +70,29 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(card: int, name: str, 
     with pytest.raises(ConfigError, match="limits set --vram") as refusal:
         planned(name, quantisation, card)
     assert ("quantisation =" in str(refusal.value)) == (quantisation == "none"), "no advice that is followed already"
+
+
+# Tokens of KV cache and adapters of rank 16 on a card of 8, 12, 16 and 24 GB; None: it does not fit.
+TABLE: dict[tuple[str, str], list[tuple[int, int] | None]] = {
+    ("Llama-3.2-3B", "nf4"): [(27_000, 7), (53_000, 14), (80_000, 20), (148_000, 22)],
+    ("Llama-3.1-8B", "none"): [None, None, None, (37_000, 6)],
+    ("Llama-3.1-8B", "int8"): [None, (5_000, 1), (28_000, 4), (74_000, 12)],
+    ("Llama-3.1-8B", "nf4"): [(2_000, 0), (24_000, 4), (47_000, 8), (100_000, 12)],
+    ("Qwen3-14B", "nf4"): [None, None, (16_000, 2), (53_000, 7)],
+}
+
+
+@pytest.mark.parametrize(("name", "quantisation"), TABLE)
+def test_the_plan_says_how_many_tokens_and_adapters_a_card_holds(name: str, quantisation: str) -> None:
+    chosen = replace(INFERENCE, quantisation=quantisation)
+    for card, wanted in zip((8, 12, 16, 24), TABLE[name, quantisation], strict=True):
+        cap_bytes = card * GB - GB // 2
+        if wanted is None:
+            with pytest.raises(ConfigError):
+                plan_memory(config_of(name), chosen, cap_bytes=cap_bytes, on_gpu=True)
+        else:
+            plan = plan_memory(config_of(name), chosen, cap_bytes=cap_bytes, on_gpu=True)
+            assert (plan.kv_tokens // 1000 * 1000, plan.num_adapters) == wanted
 
 
 @pytest.mark.parametrize("name", SHAPES)

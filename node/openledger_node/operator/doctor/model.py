@@ -2,8 +2,10 @@
 
 from openledger_protocol.constants import DEMO_BASE_NAME
 
-from ...engine.budget import LEAST_BYTES, base_bytes_on_disk, needs_of
+from ...engine.budget import LEAST_BYTES, PLAN_RANK, base_bytes_on_disk, is_on_gpu, needs_of, plan_memory
+from ...errors import ConfigError, ModelError
 from ...models.bases import folder_digest, is_here
+from ...models.decoder_config import read_config
 from ...models.library import read_library
 from .finding import Verdict, unknown
 from .scene import Scene
@@ -59,16 +61,28 @@ def adapters(scene: Scene) -> Verdict:
 
 def budget(scene: Scene) -> Verdict:
     """The base fits within the operator's memory limits."""
-    limits = scene.config.limits
-    caps = [cap for cap in (limits.vram_bytes, limits.ram_bytes) if cap]
-    if not caps:
+    inference, limits = scene.config.inference, scene.config.limits
+    on_gpu = is_on_gpu(inference.device)
+    if not (cap := limits.vram_bytes if on_gpu else limits.ram_bytes):
         return Verdict("no memory limit is set")
     if not scene.has_base():
         return unknown("unknown until the base is here")
-    needed = needs_of(scene.base.folder, scene.config.inference).fixed_bytes + 2 * LEAST_BYTES
-    found = f"the limit is {min(caps) / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
+    needs = needs_of(scene.base.folder, inference)
+    needed = needs.fixed_bytes + 2 * LEAST_BYTES
+    found = f"the limit is {cap / 1e9:.1f} GB; the base needs about {needed / 1e9:.1f} GB"
+    if cap < needed:
+        return Verdict(found, "allow more with `openledger-node limits set --vram SIZE --ram SIZE`")
+    if scene.base.folder is None:
+        return Verdict(found)
+    try:
+        plan = plan_memory(read_config(scene.base.folder), inference, cap_bytes=cap, on_gpu=on_gpu)
+    except (ModelError, KeyError):  # another architecture, of which only the size is known
+        return Verdict(found)
+    except ConfigError as error:
+        return Verdict(found, str(error))
     return Verdict(
-        found, "" if min(caps) >= needed else "allow more with `openledger-node limits set --vram SIZE --ram SIZE`"
+        f"{found}, which leaves {plan.kv_tokens:,} tokens of KV cache and {plan.num_adapters} adapters of rank "
+        f"{PLAN_RANK} on the device"
     )
 
 
