@@ -68,7 +68,7 @@ def fit(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """What a base leaves room for under a cap."""
+    """The room that a base leaves under a cap."""
 
     base_bytes: int
     kv_tokens: int  # that the KV cache holds, of all sequences together

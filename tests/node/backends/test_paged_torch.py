@@ -10,11 +10,12 @@ from support.tiny import make_adapter, make_base
 from openledger_node.engine import frames
 from openledger_node.engine.backend import BLOCK_TOKENS, Backend, BackendSettings
 from openledger_node.engine.frames import Beat, EngineChunk, Finished, OpenEngine, Submit
+from openledger_node.engine.tokenizer import open_tokenizer
 from openledger_node.engine.worker import Worker
 from openledger_node.engine.worker_io import Link
 from openledger_node.models.adapter_source import AdapterPart, AdapterSource
 from openledger_node.plugs import load_plug
-from openledger_protocol.inference import SamplingParams
+from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.primitives import AdapterId
 
 TOKENS_MAX = 40
@@ -96,3 +97,33 @@ def test_a_tight_kv_cache_and_reused_beginnings_change_no_token(tiny: Path) -> N
     assert scarce == plenty
     assert beat.num_preempted > 0
     assert beat.num_reused_tokens > 0
+
+
+def test_payers_who_send_the_same_text_share_the_head_of_the_template_and_no_more(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base")
+    head = "every chat begins with these words: "
+    (base / "chat_template.jinja").write_text(head + "{% for m in messages %}{{ m.content }}{% endfor %}")
+    settings = BackendSettings(
+        base_folder=str(base), device="cpu", dtype="float32", threads=1, batch_max=1, context_max=128
+    )
+    prompt = open_tokenizer(base).render((Message(role="user", content="a secret that was guessed " * 2),))
+    reused = {}
+    for payer in ("0xvictim", "0xstranger", ""):
+        commands = [
+            Submit(
+                sequence_id=f"s{number}",
+                prompt_ids=prompt,
+                sampling=SamplingParams(max_tokens=1, seed=1),
+                adapter=None,
+                payer=each,
+            )
+            for number, each in enumerate(("0xvictim", payer))
+        ]
+        reused[payer] = answers(settings, commands, prefill_tokens_max=512)[1].num_reused_tokens
+    of_head = len(head) // BLOCK_TOKENS * BLOCK_TOKENS
+    assert reused == {
+        "0xvictim": (len(prompt) - 1) // BLOCK_TOKENS * BLOCK_TOKENS,
+        "0xstranger": of_head,
+        "": of_head,
+    }
+    assert 0 < of_head < reused["0xvictim"]
