@@ -16,11 +16,15 @@ const artifacts = path.join(here, "../node/openledger_node/chain/artifacts");
 const CONTRACTS = [
   "AttributionRewards",
   "DatanetRegistry",
+  "Disputes",
   "ModelRegistry",
   "NodeStaking",
+  "OpenGovernor",
   "OpenToken",
   "Params",
   "PaymentChannels",
+  "Timelock",
+  "WrappedVotes",
 ];
 const CODE_SIZE_MAX = 24_576; // bytes; no network takes a larger contract
 
