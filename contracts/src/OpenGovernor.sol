@@ -10,7 +10,7 @@ import {GovernorVotes} from "@openzeppelin/contracts/governance/extensions/Gover
 import {IVotes} from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 
-/// @dev Set before any other constructor reads them: {GovernorPreventLateQuorum} compares its extension with the period.
+/// @dev The first base, since the constructor of {GovernorPreventLateQuorum} compares its extension with the period.
 abstract contract VotingTimes {
     uint48 internal immutable _delay;
     uint32 internal immutable _period;

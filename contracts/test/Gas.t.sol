@@ -7,8 +7,8 @@ import {Measured} from "./support/Measured.sol";
 import {Receipts} from "./support/Receipts.sol";
 import {vm} from "./support/Vm.sol";
 
-/// @notice See {Measured}. A claim of ten lanes stands for a hundred receipts in each: only those that are drawn are ever
-/// sent to the chain.
+/// @notice See {Measured}. A claim of ten lanes stands for a hundred receipts in each: only those that are drawn are
+/// ever sent to the chain.
 /// forge-config: default.isolate = true
 contract GasTest is Receipts, Measured {
     uint256 private constant LANES = 10;

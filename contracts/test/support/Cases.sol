@@ -43,7 +43,8 @@ abstract contract Cases is Receipts {
 
     /// @dev The `n`-th receipt of the node for the payer's channel 1, signed by the node's hot key.
     function _evidence(uint256 n) internal view returns (Evidence memory) {
-        return _evidence(_config(1), n, abi.encodePacked(bytes32(n), "a prompt"), abi.encodePacked(bytes32(n), "an answer"));
+        bytes32 salt = bytes32(n);
+        return _evidence(_config(1), n, abi.encodePacked(salt, "a prompt"), abi.encodePacked(salt, "an answer"));
     }
 
     function _evidence(ChannelConfig memory config, uint256 n, bytes memory prompt, bytes memory output)
@@ -55,7 +56,8 @@ abstract contract Cases is Receipts {
         e.shares = new Share[](1);
         e.shares[0] = Share(first, alice, uint32(PPM));
         Receipt memory r = e.receipt;
-        (r.channelId, r.seq, r.issuedAt, r.adapterId) = (channels.channelId(config), uint64(n), uint64(block.timestamp), TWO);
+        (r.channelId, r.adapterId) = (channels.channelId(config), TWO);
+        (r.seq, r.issuedAt) = (uint64(n), uint64(block.timestamp));
         (r.amount, r.cumulative, r.algoId) = (OPEN, OPEN * uint128(n + 1), 1);
         r.sharesHash = keccak256(abi.encode(e.shares));
         (r.work.requestId, r.work.tokensIn, r.work.tokensOut) = (bytes32(n), 7, 9);

@@ -3,8 +3,8 @@ pragma solidity 0.8.37;
 
 import {Checks, log_named_uint, vm} from "./Vm.sol";
 
-/// @notice What whole transactions cost, held against a file: none may grow by more than 3 %. `npm run gas` prints them,
-/// `GAS_WRITE=true npm run gas` writes the files anew. And none may exceed its bar.
+/// @notice What whole transactions cost, held against a file: none may grow by more than 3 %, and none may exceed its bar.
+/// `npm run gas` prints them, `GAS_WRITE=true npm run gas` writes the files anew.
 abstract contract Measured is Checks {
     string[] private _names;
     mapping(string name => uint256) internal _gas;
