@@ -18,9 +18,9 @@ abstract contract Governed is Cases {
         string description;
     }
 
-    uint48 internal constant VOTING_DELAY = 1 days;
-    uint32 internal constant VOTING = 3 days;
-    uint256 internal constant WAIT = 2 days;
+    uint48 internal VOTING_DELAY = 1 days;
+    uint32 internal VOTING = 3 days;
+    uint256 internal WAIT = 2 days;
     uint256 internal constant THRESHOLD = 1_000 * uint256(OPEN);
     uint256 internal constant FLOOR = 1_000_000 * uint256(OPEN);
 

@@ -157,7 +157,7 @@ abstract contract World is Signed {
         });
     }
 
-    function windows() internal pure returns (Windows memory) {
+    function windows() internal pure virtual returns (Windows memory) {
         return Windows({
             epoch: 1 days,
             propose: 3 days,
