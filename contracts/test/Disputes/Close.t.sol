@@ -84,8 +84,10 @@ contract FreeTest is Cases {
         eq("free", staking.heldUntil(node), 0);
         _judge(digest, false);
         vm.warp(freeUntil);
-        _challenge(_evidence(2));
+        digest = _challenge(_evidence(2));
         eq("held", staking.heldUntil(node), freeUntil + 21 days);
+        _lapse(digest);
+        eq("free again", cases.recordOf(node).freeUntil, block.timestamp + 16 days);
     }
 
     /// @dev A draw of a case that held nothing gives no free time: the stake was free all the while.
