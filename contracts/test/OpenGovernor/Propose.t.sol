@@ -92,6 +92,7 @@ contract ProposeTest is Governed {
         _isRefused(I.BadTimes.selector, 0, VOTING, FLOOR);
         _isRefused(I.BadTimes.selector, VOTING_DELAY, 2, FLOOR);
         _isRefused(I.ZeroFloor.selector, VOTING_DELAY, VOTING, 0);
+        _new("OpenGovernor", abi.encode(token, timelock, uint48(1), uint32(3), THRESHOLD, 1));
     }
 
     function _isRefused(bytes4 expected, uint48 delay, uint32 period, uint256 floor) private {
