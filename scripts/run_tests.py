@@ -28,8 +28,9 @@ PYTEST_FLAGS = ("-q", "-p", "no:cacheprovider", "-o", f"faulthandler_timeout={36
 """A test that takes longer than this hangs, and ends its run, which then has failed."""
 
 DURATIONS = Path("tests/durations.json")
-CHECKS = {name: ("make", "--no-print-directory", name) for name in ("lint", "contracts")}
-"""Jobs that are no tests. Both use the processor alone, so they run beside tests that wait."""
+CHECKED = ("lint", "contracts", "slither") if IS_DEEP else ("lint", "contracts")
+CHECKS = {name: ("make", "--no-print-directory", name) for name in CHECKED}
+"""Jobs that are no tests. They use the processor alone, so they run beside tests that wait."""
 
 TOGETHER = (
     ("tests/web",),  # share a browser and nodes that take a minute to start

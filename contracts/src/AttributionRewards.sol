@@ -271,6 +271,7 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
             if (next == first) {
                 unpaid += rest;
             } else {
+                // slither-disable-next-line unused-return: only the treasury is asked for
                 (, address treasury,,) = datanets.datanetOf(pot.datanetId);
                 _credit(record, treasury, rest, TREASURY);
             }
@@ -335,6 +336,7 @@ contract AttributionRewards is IAttributionRewards, EIP712, Pause {
         if (claim.nonce != _accounts[claim.account].nonce) return SkipCode.OtherNonce;
         if (claim.amount > _accounts[claim.account].balance) return SkipCode.OverBalance;
         if (claim.to == address(0)) return SkipCode.NoRecipient;
+        // slither-disable-next-line unused-return: a signature with an error has signer 0
         (address signer,,) = ECDSA.tryRecoverCalldata(_hashTypedDataV4(Hashes.ofClaimFor(claim)), signature);
         return signer != address(0) && signer == claim.account ? SkipCode.None : SkipCode.BadSignature;
     }

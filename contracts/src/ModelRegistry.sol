@@ -81,6 +81,7 @@ contract ModelRegistry is IModelRegistry {
         uint32 royaltyPpm,
         Permit calldata permit
     ) external returns (bytes32 adapterId) {
+        // slither-disable-next-line uninitialized-local: memory begins as zeros, and the next lines fill it
         Adapter memory adapter;
         (adapter.owner, adapter.royaltyPpm, adapter.bond) = (msg.sender, royaltyPpm, _bondNow());
         (adapter.baseDigest, adapter.artifactDigest, adapter.indexRoot) = (baseDigest, artifactDigest, indexRoot);
@@ -156,6 +157,7 @@ contract ModelRegistry is IModelRegistry {
         if (adapter.royaltyPpm > royaltyMax) revert BadRoyalty(adapter.royaltyPpm, royaltyMax);
         _checkDatanets(adapter.datanetIds, adapter.weightsPpm);
         // Without an index nobody's rows can be found in an answer, and the Datanet's treasury would get all of its pot.
+        // slither-disable-next-line incorrect-equality: a root, not a balance
         if (adapter.datanetIds.length > 0 && adapter.indexRoot == 0) revert NoIndex();
         _write(_adapters[adapterId], adapter);
         _bondsIn += adapter.bond;
@@ -179,7 +181,9 @@ contract ModelRegistry is IModelRegistry {
         uint256 sum = 0;
         for (uint256 i = 0; i < ids.length; ++i) {
             if (i > 0 && ids[i] <= ids[i - 1]) revert DatanetsNotAscending(ids[i]);
+            // slither-disable-next-line incorrect-equality: a weight, not a balance
             if (weightsPpm[i] == 0) revert ZeroWeight(ids[i]);
+            // slither-disable-next-line unused-return: called only because it reverts
             datanets.ownerTermsOf(ids[i]); // reverts if there is no such Datanet
             sum += weightsPpm[i];
         }

@@ -65,6 +65,7 @@ contract Params is IParams {
         if (msg.sender != governor) revert NotGovernor(msg.sender);
         _checkValues(values, _bounds);
         uint64 fromEpoch = epochAt(uint64(block.timestamp)) + 2;
+        // slither-disable-next-line incorrect-equality: epochs are whole numbers that only grow
         if (_history[_history.length - 1].fromEpoch == fromEpoch) _history.pop();
         _checkShares(values, fromEpoch);
         _push(values, fromEpoch);

@@ -193,6 +193,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
         nextSeq[record.node] = record.seq + 1;
         record.itemsRoot = _charge(record.node, epochClaim.itemsHash, items, lines);
         ClaimSplit.split(record, terms, lines, datanets);
+        // slither-disable-next-line incorrect-equality: a sum of this claim, not a balance
         if (record.gross == 0) revert NothingClaimed();
         // Only the hash is stored. Later calls bring the record along, and {Claimed} is where they find it.
         claimOf[record.node][record.seq] = keccak256(abi.encode(record));
@@ -393,6 +394,7 @@ contract PaymentChannels is IPaymentChannels, EIP712, Wired {
     /// @dev The last second at which a withdrawal can be finished, or 0 if there is none.
     function _pendingUntil(bytes32 id) private view returns (uint64) {
         Withdrawal memory withdrawal = _withdrawals[id];
+        // slither-disable-next-line incorrect-equality: 0 stands for no withdrawal
         return withdrawal.amount == 0 ? 0 : withdrawal.readyAt + _withdrawPeriod;
     }
 

@@ -154,12 +154,10 @@ def keep_network(home: Home, network: Network) -> None:
         ConfigError: a different network with the same id is known here; its ledger would be taken for this one's.
     """
     file = home.network_file(network.network)
-    if file.exists():
-        known = read_network(file)
-        if _identity(known) != _identity(network):
-            raise ConfigError(
-                f"{file} is a different deployment with the same id: if that network is gone, move {file.parent} away"
-            )
+    if file.exists() and not _is_same(file, network):
+        raise ConfigError(
+            f"{file} is a different deployment with the same id: if that network is gone, move {file.parent} away"
+        )
     write_network(file, network)
 
 
@@ -198,6 +196,13 @@ def _check_id(text: str) -> str:
         return _network_id(text)
     except MalformedError as error:
         raise ConfigError(str(error)) from error
+
+
+def _is_same(file: Path, network: Network) -> bool:
+    try:
+        return _identity(read_network(file)) == _identity(network)
+    except EarlierNetworkError:
+        return False
 
 
 def _identity(network: Network) -> tuple[object, ...]:

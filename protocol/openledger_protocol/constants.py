@@ -46,6 +46,9 @@ PRICE_TOKENS: Final = 1_000
 ISSUED_SKEW_S_MAX: Final = 600
 """The most that a receipt's time may differ from its payer's clock, so that nothing can be dated back past a bond."""
 
+RECEIPT_SEQ_MAX: Final = 2**63 - 1
+"""A channel's receipts are counted in ledgers, whose integers have a sign."""
+
 RECEIPTS_OPEN_MAX: Final = 8
 """Receipts of a channel that may wait for their countersignature: with more, the node starts no further stream."""
 

@@ -58,7 +58,7 @@ def is_claimable_epoch(epoch: int, timestamp_s: int, windows: Windows) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pause:
+class GuardianPause:
     """The newest pause of draws and finalisation: time limits move along with it."""
 
     from_s: int
@@ -71,15 +71,15 @@ class Pause:
         return last_s + max(0, self.until_s - max(self.from_s, start_s))
 
 
-NO_PAUSE = Pause(from_s=0, until_s=0)
+NO_PAUSE = GuardianPause(from_s=0, until_s=0)
 
 
-def propose_until_s(claimed_at_s: int, windows: Windows, pause: Pause = NO_PAUSE) -> int:
+def propose_until_s(claimed_at_s: int, windows: Windows, pause: GuardianPause = NO_PAUSE) -> int:
     """The last second in which the node may propose a payout list; later, anyone may finalise without one."""
     return pause.moved_s(claimed_at_s, claimed_at_s + windows.propose_s)
 
 
-def show_until_s(ready_at_s: int, windows: Windows, pause: Pause = NO_PAUSE) -> int:
+def show_until_s(ready_at_s: int, windows: Windows, pause: GuardianPause = NO_PAUSE) -> int:
     """The last second in which the node's list can become final; later, anyone may finalise without it."""
     return pause.moved_s(ready_at_s, ready_at_s + windows.propose_s)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from .attribution import Share, check_shares, shares_hash
-from .constants import ISSUED_SKEW_S_MAX
+from .constants import ISSUED_SKEW_S_MAX, RECEIPT_SEQ_MAX
 from .eip712 import Domain
 from .errors import ReceiptRefusedError
 from .payments import Receipt, Terms, Work, price_wei, receipt_digest
@@ -63,6 +63,8 @@ def _check_agreed(receipt: Receipt, delivery: Delivery) -> None:
 def _check_amounts(receipt: Receipt, delivery: Delivery) -> None:
     if receipt.seq <= delivery.seq_last:
         raise _refusal("seq", receipt.seq, delivery.seq_last, "is not over the last one's")
+    if receipt.seq > RECEIPT_SEQ_MAX:
+        raise _refusal("seq", receipt.seq, RECEIPT_SEQ_MAX, "is over the most, which is")
     _require(
         "amount_wei", receipt.amount_wei, price_wei(receipt.work.tokens_in, receipt.work.tokens_out, delivery.terms)
     )

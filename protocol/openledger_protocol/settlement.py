@@ -24,8 +24,6 @@ from .payments import ChannelConfig, Receipt, channel_id, work_hash
 from .primitives import AdapterId, Address, ChannelId, DatanetId, Digest, Wei, checksum_address
 from .sum_tree import SumProof
 
-CONFIG_TYPE = "(address,address,address,uint64,bytes32)"
-ITEM_TYPE = f"({CONFIG_TYPE},uint16,uint128,uint128,uint128,bytes)"
 CREDIT_TYPE = "(address,uint128)"
 POT_TYPE = "(uint128,bytes32,bytes32,uint128,uint128)"
 RECORD_TYPE = (
@@ -236,23 +234,6 @@ def claim_for_digest(claim: ClaimFor, domain: Domain) -> bytes:
         uint_word(claim.deadline_s, 64),
     )
     return typed_digest(domain, struct)
-
-
-def config_tuple(config: ChannelConfig) -> tuple[object, ...]:
-    """A config in the order of `CONFIG_TYPE`, as contract calls encode it."""
-    return config.payer, config.authorizer, config.node, config.withdraw_delay_s, digest_word(config.salt)
-
-
-def item_tuple(item: Item) -> tuple[object, ...]:
-    """An item in the order of `ITEM_TYPE`."""
-    return (
-        config_tuple(item.config),
-        item.adapter,
-        item.max_claimable_wei,
-        item.from_wei,
-        item.to_wei,
-        item.signature,
-    )
 
 
 def opening_tuple(opening: ReceiptOpening) -> tuple[object, ...]:

@@ -7,7 +7,6 @@ Source: `contracts/src/lib/SumTree.sol`, which fills up to a power of two with z
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Self
 
 from eth_hash.auto import keccak
@@ -75,11 +74,6 @@ class SumTree:
 def sum_root(leaves: Sequence[SumLeaf]) -> Digest:
     """The root over leaves; zero without any."""
     return SumTree.of(leaves).root if leaves else ZERO_DIGEST
-
-
-def places_of(amounts: Sequence[int]) -> list[int]:
-    """The places on the line where amounts, laid end to end, begin."""
-    return [0, *accumulate(amounts)][: len(amounts)]
 
 
 def place_of(root: Digest, leaf: SumLeaf, proof: SumProof) -> int:

@@ -43,9 +43,17 @@ MINED: Final[frozenset[TransactionState]] = frozenset({"mined", "reverted"})
 REORG_DEPTH_MAX: Final = 64
 """The most blocks that a reorganisation may remove; an honest chain has no deeper one."""
 
+REORG_S_MAX: Final = REORG_DEPTH_MAX * 12
+"""The most by which an honest head may be earlier than another one, at 12 s from block to block."""
+
 DAY_S: Final = 86_400
 AT_RISK_DIVISOR: Final = 10
 """Fees may use this part of the value at risk, a tenth."""
+
+GAS_TRANSACTION: Final = 21_000
+GAS_FLOOR_TOKEN: Final = 10  # a byte of data has 4 tokens, or 1 if it is zero
+GAS_MAX: Final = 16_777_216
+"""Of one transaction (EIP-7825)."""
 
 FEE_MAX_WEI: Final = Wei(5 * 10**16)
 GAS_BUDGET_WEI: Final = Wei(2 * 10**17)
@@ -161,9 +169,22 @@ def fee_caps_wei(waiting: Sequence[Transaction], limits: OutboxLimits) -> dict[i
     return caps
 
 
-def gas_limit_from_estimate(gas: int) -> int:
-    """The estimate plus a quarter, because the chain's state may change until the transaction is mined."""
-    return gas + gas // 4
+def gas_limit_from_estimate(gas: int, data: bytes) -> int:
+    """The estimate plus a quarter, because the chain's state may change until the transaction is mined.
+
+    No endpoint takes less than the data costs or more than a block allows, so a wrong estimate can't block a nonce.
+    """
+    return min(max(gas + gas // 4, least_gas(data)), GAS_MAX)
+
+
+def least_gas(data: bytes) -> int:
+    """Gas that a transaction with this data needs before any code runs.
+
+    Source: EIP-7623.
+    """
+    zeros = data.count(0)
+    tokens = zeros + 4 * (len(data) - zeros)
+    return GAS_TRANSACTION + GAS_FLOOR_TOKEN * tokens
 
 
 def fee_cap_wei(intent: Intent, limits: OutboxLimits) -> Wei:
@@ -192,6 +213,8 @@ def is_stuck(variant: Variant, head: Block, limits: OutboxLimits) -> bool:
     if variant.sent_block is None or variant.sent_s is None:
         return False
     blocks, seconds = head.number - variant.sent_block, head.timestamp_s - variant.sent_s
+    if blocks < -REORG_DEPTH_MAX or seconds < -REORG_S_MAX:  # an endpoint told a head that never was
+        return True
     return blocks >= limits.bump_after_blocks and seconds >= limits.bump_after_s
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openledger_protocol.epoch import (
-    Pause,
+    GuardianPause,
     Windows,
     epoch_at,
     is_claimable_epoch,
@@ -65,7 +65,7 @@ DEADLINES: list[Case] = [
 def deadlines(given: Any) -> dict[str, int]:
     windows, now_s = read(Windows, given), given["timestamp_s"]
     first_s, last_s = withdrawal_s(now_s, given["delay_s"], windows)
-    pause = Pause(**given["pause"])
+    pause = GuardianPause(**given["pause"])
     return {
         "propose_until_s": propose_until_s(now_s, windows, pause),
         "ready_at_s": ready_at_s(now_s, windows),

@@ -12,7 +12,7 @@ from support.signed import NODE, PAYER_KEY, SIGNER_KEY
 from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.dev.constants import DEVELOPMENT_WINDOWS as WINDOWS
 from openledger_protocol.epoch import (
-    Pause,
+    GuardianPause,
     epoch_at,
     is_claimable_epoch,
     propose_until_s,
@@ -81,7 +81,7 @@ def test_the_last_second_after_a_pause_is_ours(
     record, _, _ = world.claim([world.item(5)])
     world.wait(pause_at_s)
     world.must("AttributionRewards", "pause", length_s, key=BANK_KEY)
-    pause = Pause(from_s=world.now_s, until_s=world.now_s + length_s)
+    pause = GuardianPause(from_s=world.now_s, until_s=world.now_s + length_s)
     last_s = propose_until_s(record.claimed_at_s, WINDOWS, pause)
     assert last_s == record.claimed_at_s + WINDOWS.propose_s + length_s
     world.wait(last_s + late_s - 1 - world.now_s)

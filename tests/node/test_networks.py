@@ -262,6 +262,16 @@ def test_a_known_network_may_come_with_new_endpoints_and_peers(home: Home, netwo
     assert current_network(home, network.network) == moved
 
 
+def test_a_new_deployment_under_the_id_of_an_earlier_release_is_refused_with_the_way_out(
+    home: Home, network: Network
+) -> None:
+    join_network(home, network)
+    file = home.network_file(network.network)
+    file.write_text(changed(network, schema="openledger.network/1"))
+    with pytest.raises(ConfigError, match=f"move {file.parent} away"):
+        join_network(home, network)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -3,7 +3,7 @@
 import pytest
 
 from openledger_protocol.epoch import (
-    Pause,
+    GuardianPause,
     Windows,
     check_withdraw_delay,
     epoch_at,
@@ -63,7 +63,7 @@ def test_deadlines_hang_on_what_happened_before() -> None:
     ids=["within", "since before", "in the last second", "just after", "before"],
 )
 def test_a_pause_moves_a_time_limit_along(from_s: int, until_s: int, expected: int) -> None:
-    pause = Pause(from_s=from_s, until_s=until_s)
+    pause = GuardianPause(from_s=from_s, until_s=until_s)
     assert propose_until_s(1_000, WINDOWS, pause) == show_until_s(1_000, WINDOWS, pause) == expected
 
 

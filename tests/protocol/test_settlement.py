@@ -12,7 +12,6 @@ from support.signed import (
     CHANNEL,
     PAYMENTS,
     account,
-    configs,
     digest,
     lane_item,
     receipts,
@@ -27,20 +26,15 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.payments import Receipt, receipt_digest
 from openledger_protocol.primitives import AdapterId, DatanetId, Wei
 from openledger_protocol.settlement import (
-    CONFIG_TYPE,
-    ITEM_TYPE,
     NOBODY,
     OPENING_TYPE,
     ClaimRecord,
     Credit,
-    Item,
     ItemSpan,
     Payout,
     Pot,
     ReceiptOpening,
-    config_tuple,
     item_leaf,
-    item_tuple,
     items_hash,
     opening_tuple,
     payouts_hash,
@@ -53,16 +47,6 @@ from openledger_protocol.sum_tree import SumProof
 BASE, ADAPTER = AdapterId(digest("0")), AdapterId(digest("a"))
 ITEM = lane_item(1, ADAPTER, 70, start=10)
 SPAN = ItemSpan(channel_id=CHANNEL, adapter_id=ADAPTER, authorizer=AUTHORIZER, from_wei=Wei(10), to_wei=Wei(80))
-
-items = st.builds(
-    Item,
-    config=configs,
-    adapter=uints(16),
-    max_claimable_wei=weis,
-    from_wei=weis,
-    to_wei=weis,
-    signature=st.binary(min_size=65, max_size=65),
-)
 
 
 def word(value: int | str) -> bytes:
@@ -113,13 +97,6 @@ def test_payouts_are_hashed_as_solidity_encodes_them_written_out_by_hand() -> No
     lines = [Payout(pot=0, account=account(1), weight=5), Payout(pot=3, account=NOBODY, weight=2**200)]
     encoded = words(32, 2, 0, account(1), 5, 3, 2**160 - 1, 2**200)
     assert payouts_hash(lines) == "0x" + keccak(encoded).hex()
-
-
-@given(items)
-def test_items_and_configs_can_be_encoded_for_a_call(item: Item) -> None:
-    row = decode([ITEM_TYPE], encode([ITEM_TYPE], [item_tuple(item)]))[0]
-    assert row[1:] == (item.adapter, item.max_claimable_wei, item.from_wei, item.to_wei, item.signature)
-    assert row[0] == decode([CONFIG_TYPE], encode([CONFIG_TYPE], [config_tuple(item.config)]))[0]
 
 
 @given(receipts, spans, st.lists(uints(32), max_size=3), st.lists(weis, max_size=3))

@@ -116,11 +116,28 @@ def test_a_tenth_of_what_is_at_risk_may_be_paid_and_the_plain_cap_where_that_is_
 
 
 def test_the_gas_limit_leaves_a_quarter_to_spare() -> None:
-    assert gas_limit_from_estimate(100_000) == 125_000
+    assert gas_limit_from_estimate(100_000, b"") == 125_000
 
 
 @pytest.mark.parametrize(
-    ("blocks", "seconds", "expected"), [(3, 30, True), (2, 300, False), (300, 29, False), (0, 0, False)]
+    ("gas", "data", "limit"),
+    [(0, b"", 21_000), (21_000, b"\x00\x01", 26_250), (1, b"\x00" + b"\x01" * 999, 60_970), (10**9, b"", 16_777_216)],
+)
+def test_no_estimate_makes_a_transaction_that_every_endpoint_refuses(gas: int, data: bytes, limit: int) -> None:
+    assert gas_limit_from_estimate(gas, data) == limit
+
+
+@pytest.mark.parametrize(
+    ("blocks", "seconds", "expected"),
+    [
+        (3, 30, True),
+        (2, 300, False),
+        (300, 29, False),
+        (0, 0, False),
+        (-64, -768, False),  # the endpoint is behind, or on another branch
+        (-65, 0, True),  # it was sent at a head that never was
+        (0, -769, True),
+    ],
 )
 def test_a_variant_is_stuck_when_blocks_and_seconds_have_passed(blocks: int, seconds: int, expected: bool) -> None:
     variant = Variant(hash=ZERO_DIGEST, raw=b"", price=price(1, 1), sent_block=100, sent_s=5_000)

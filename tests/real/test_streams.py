@@ -94,17 +94,18 @@ def test_a_killed_engine_resumes_a_real_answer_where_it_was(client: openai.OpenA
     asked: Any = {
         "model": "rank16",
         "messages": [{"role": "user", "content": question(1)}],
-        "max_tokens": 60,
+        "max_tokens": 120,
         "temperature": 0.9,
         "seed": 11,
         "stream": True,
     }
     undisturbed = [event.choices[0].delta.content or "" for event in client.chat.completions.create(**asked)]
+    engine: int = node.status()["engine"]["process_id"]  # known beforehand, so that the kill comes in the middle
     seen: list[str] = []
     for event in client.chat.completions.create(**asked):
         seen.append(event.choices[0].delta.content or "")
         if len(seen) == 10:
-            os.kill(node.status()["engine"]["process_id"], signal.SIGKILL)
+            os.kill(engine, signal.SIGKILL)
     assert "".join(seen) == "".join(undisturbed)
     assert node.status()["engine"]["restarts"] == 1
 

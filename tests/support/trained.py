@@ -59,11 +59,6 @@ def trained_home() -> TrainedHome:
     return TrainedHome(home=Home(root), printed=json.loads((root / RESULT_FILE).read_text()))
 
 
-def trained_adapter() -> Path:
-    """The folder of the adapter that the one real training wrote."""
-    return trained_home().adapter
-
-
 def fingerprint() -> str:
     """A digest of what the training depends on: its flags, our code, the locked dependencies and the base."""
     digest = hashlib.sha256(repr((FLAGS, [version(package) for package in PACKAGES])).encode())

@@ -95,6 +95,22 @@ def test_a_chain_that_is_down_or_another_says_why_and_what_goes_on(
     assert page.evaluate(AUDIT) == []
 
 
+def test_what_may_cost_money_is_told_on_the_money_screen(earner: Node, open_page: OpenPage, seen: Seen) -> None:
+    def change(path: str, content: Any) -> None:
+        if path == "/status":
+            content["money"]["alerts"] = ["the draw of claim 7 lapses in 60 blocks: see `wallet history`", "another"]
+
+    seen.is_forgiven = True
+    page = open_page(earner, "money")
+    assert page.locator(".note.bad").count() == 0
+    open_changed(page, change)
+    expect(page.locator(".note.bad").first).to_have_text(
+        "the draw of claim 7 lapses in 60 blocks: see wallet history."
+    )
+    expect(page.locator(".note.bad")).to_have_count(2)
+    assert page.evaluate(AUDIT) == []
+
+
 def test_a_paused_node_says_since_when_and_how_it_goes_on(earner: Node, open_page: OpenPage, seen: Seen) -> None:
     seen.is_forgiven = True
     page = open_page(earner)

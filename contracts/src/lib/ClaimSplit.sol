@@ -39,6 +39,7 @@ library ClaimSplit {
         if (numPots > POTS_MAX) revert TooManyPots(numPots, POTS_MAX);
         record.credits = new Credit[](lines.length + numPots);
         record.pots = new Pot[](numPots);
+        // slither-disable-next-line uninitialized-local: memory begins as zeros
         Cursor memory at;
         for (uint256 a = 0; a < lines.length; ++a) {
             Line memory line = lines[a];

@@ -135,6 +135,17 @@ contract DrawTest is Receipts {
         eq("once", rewards.proposalOf(node, 0).redraws, 1);
     }
 
+    function test_a_pause_in_the_block_of_the_draw_makes_it_free() public {
+        Book memory book = _ready();
+        _send();
+        vm.prank(guardian);
+        rewards.pause(1 days);
+        vm.roll(vm.getBlockNumber() + 300);
+        vm.warp(block.timestamp + 1 days);
+        _draw(book.record, "again");
+        eq("nothing to pay for", rewards.proposalOf(node, 0).redraws, 0);
+    }
+
     /// @dev F: otherwise a node would let a bad draw lapse and wait for a pause.
     function test_a_pause_after_a_lapse_does_not_make_it_free() public {
         Book memory book = _ready();

@@ -12,6 +12,15 @@ contract FinalizeTest is Receipts {
         rewards.finalize(book.record, book.payouts, openings);
     }
 
+    function test_pots_without_money_need_no_draw() public {
+        ClaimRecord memory record = _claim(_ids(ONE), _items(_lane(_open(1), ONE, 0, 0, 1)));
+        Payout[] memory payouts = _payouts(record, alice);
+        eq("listed", payouts.length, 2);
+        _proposed(record, payouts);
+        rewards.finalize(record, payouts, new Opening[](0));
+        eq("node", rewards.balanceOf(node), 1);
+    }
+
     function test_everybody_is_credited_in_one_step_by_whoever_comes() public {
         Book memory book = _booked(ONE);
         _drawn(book, "seed");

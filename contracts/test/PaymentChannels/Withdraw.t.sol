@@ -46,6 +46,8 @@ contract StartWithdrawTest is World {
         vm.warp(until);
         _refuses(I.WithdrawalPending.selector, abi.encode(id, until));
         channels.startWithdraw(config, 2);
+        (uint128 pending,) = channels.withdrawalOf(id);
+        eq("pending in the last second", pending, 1);
         vm.warp(until + 1);
         (uint128 expired,) = channels.withdrawalOf(id);
         eq("one that expired is none", expired, 0);

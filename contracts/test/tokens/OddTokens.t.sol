@@ -106,6 +106,86 @@ contract CallingTokenTest is World {
         eq("the others' money", token.balanceOf(address(channels)), DEPOSIT);
         eq("its own", token.balanceOf(address(caller)), 2 * DEPOSIT);
     }
+
+    /// @dev By a transfer before the nonce is used, a payer would take back what its vouchers cover.
+    function test_a_signed_refund_is_paid_once_even_from_within() public {
+        Repeater payer_ = _repeater();
+        ChannelConfig memory config = _config(1);
+        config.payer = address(payer_);
+        payer_.send(address(channels), abi.encodeCall(channels.open, (config, DEPOSIT)));
+        bytes memory signature = _refundSignature(SIGNER_KEY, config, 9, 0);
+        payer_.sendTwice(address(channels), abi.encodeCall(channels.refund, (config, 9, 0, signature)));
+        _isPaid(payer_, 9);
+    }
+
+    function test_stakers_fees_are_paid_once_even_from_within() public {
+        Repeater staker = _repeater();
+        staker.send(address(staking), abi.encodeCall(staking.bond, (DEPOSIT)));
+        token.transfer(address(staking), STAKE + DEPOSIT);
+        vm.prank(address(rewards));
+        staking.notify(STAKE + DEPOSIT);
+        staker.sendTwice(address(staking), abi.encodeCall(staking.claimStakerRewards, ()));
+        _isPaid(staker, DEPOSIT);
+    }
+
+    function test_a_bond_is_reclaimed_once_even_from_within() public {
+        Repeater owner = _repeater();
+        bytes32 id = _adapterId(address(owner), "manifest");
+        token.transfer(address(owner), BOND);
+        owner.send(address(models), _registration("manifest"));
+        owner.send(address(models), abi.encodeCall(models.retire, (id)));
+        vm.warp(block.timestamp + windows().unbonding);
+        uint256 others = token.balanceOf(address(models)) - BOND;
+        owner.sendTwice(address(models), abi.encodeCall(models.reclaimBond, (id)));
+        eq("the others' bonds", token.balanceOf(address(models)), others);
+        _isPaid(owner, DEPOSIT + BOND);
+    }
+
+    function _registration(bytes32 manifest) private view returns (bytes memory) {
+        (bytes32[] memory ids, uint32[] memory weights) = (new bytes32[](0), new uint32[](0));
+        return abi.encodeCall(models.register, (manifest, "base", "artifact", "", ids, weights, 0));
+    }
+
+    function _repeater() private returns (Repeater repeater) {
+        address[3] memory spenders = [address(channels), address(staking), address(models)];
+        repeater = new Repeater(CallingToken(address(token)), spenders);
+        token.transfer(address(repeater), DEPOSIT);
+    }
+
+    function _isPaid(Repeater repeater, uint256 amount) private view {
+        yes("it tried, in vain", repeater.wasRefused());
+        eq("paid", token.balanceOf(address(repeater)), amount);
+    }
+}
+
+/// @notice An account that makes a call again in the middle of the transfer by which it is paid.
+contract Repeater is IHook {
+    bool public wasRefused;
+    address private _target;
+    bytes private _call;
+
+    constructor(CallingToken token, address[3] memory spenders) {
+        for (uint256 i = 0; i < 3; ++i) token.approve(spenders[i], type(uint256).max);
+        token.setHook(this);
+    }
+
+    function sendTwice(address target, bytes calldata call) external {
+        (_target, _call) = (target, call);
+        send(target, call);
+    }
+
+    function send(address target, bytes calldata call) public {
+        (bool success,) = target.call(call);
+        require(success, "the first call");
+    }
+
+    function onTransfer(address from, address, uint256) external {
+        bytes memory call = _call;
+        if (call.length == 0 || from == address(this)) return;
+        delete _call;
+        (bool success,) = _target.call(call);
+        wasRefused = !success;
+    }
 }
 
 /// @notice A payer, its own node, that calls back in the middle of a transfer, once.

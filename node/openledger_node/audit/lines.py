@@ -92,7 +92,7 @@ def conservation_lines(
         *_payment_lines(log, stored, claims),
         *_stake_lines(log, stored, contracts["NodeStaking"]),
         _bond_line(log, stored),
-        *_token_lines(log, stored, contracts, donations),
+        *_token_lines(stored, contracts, donations),
         Line(
             id="terms",
             meaning="paid in (logs) = all the other terms",
@@ -185,9 +185,7 @@ def _bond_line(log: EventLog, stored: Stored) -> Line:
     )
 
 
-def _token_lines(
-    log: EventLog, stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]
-) -> Iterator[Line]:
+def _token_lines(stored: Stored, contracts: Mapping[str, Address], donations: Mapping[str, int]) -> Iterator[Line]:
     yield Line(
         id="supply",
         meaning="supply (storage) = what all holders have (storage)",

@@ -195,7 +195,8 @@ class TransactionDelivery:
         if self._client.nonce(transaction.intent.sender) <= transaction.nonce:
             self._taken.pop(transaction.id, None)
             return
-        seen_at = self._taken.setdefault(transaction.id, view.head.number)
+        seen_at = min(self._taken.get(transaction.id, view.head.number), view.head.number)
+        self._taken[transaction.id] = seen_at
         is_known = any(self._client.is_known(variant.hash) for variant in transaction.variants)
         if view.finalized >= seen_at and not is_known:
             self._steps.take("release", self._journal.release, transaction.id)

@@ -8,7 +8,7 @@ from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.claims import AdapterTerms, DatanetTerms
 from openledger_protocol.eip712 import payments_domain, rewards_domain, staking_domain, token_domain
 from openledger_protocol.epoch import Params, Windows
-from openledger_protocol.errors import RevertedError
+from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import (
     ZERO_WEI,
@@ -22,6 +22,7 @@ from openledger_protocol.primitives import (
 from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.settlement import ClaimRecord, EpochClaim, Item, Payout, ReceiptOpening, opening_tuple
 
+from ..errors import ChainError
 from .client import ChainClient
 from .contracts import explain_revert, load_contract
 
@@ -347,6 +348,16 @@ class Deployment:
         return self._call("ModelRegistry", "registerWithPermit", *arguments, allowance.words)
 
     def _ask(self, contract: str, function: str, *arguments: object, block_number: int | None = None) -> Any:
+        """Ask a view that always answers; an endpoint that has no sound answer is at fault, and not the node."""
+        try:
+            return self._view(contract, function, *arguments, block_number=block_number)
+        except (RevertedError, MalformedError) as error:
+            raise ChainError(
+                f"the endpoint answers {contract}.{function} as the contract never does ({error.message}): "
+                "try again, and if it happens again, use another endpoint"
+            ) from error
+
+    def _view(self, contract: str, function: str, *arguments: object, block_number: int | None = None) -> Any:
         interface = load_contract(contract)
         answer = self._client.call(self._call(contract, function, *arguments), block_number=block_number)
         return interface.decode_result(function, answer)
@@ -354,7 +365,7 @@ class Deployment:
     def _look_up(self, contract: str, function: str, name: str) -> Any:
         """A registry's entry of a name; None if there is none."""
         try:
-            return self._ask(contract, function, name)
+            return self._view(contract, function, name)
         except RevertedError as error:
             if explain_revert(error).name.startswith("Unknown"):
                 return None

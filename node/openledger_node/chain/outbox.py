@@ -144,7 +144,8 @@ class Outbox:
         if not missing:
             self._gaps.pop(sender, None)
             return
-        mend_at = self._gaps.setdefault(sender, view.head.number) + REORG_DEPTH_MAX
+        self._gaps[sender] = min(self._gaps.get(sender, view.head.number), view.head.number)
+        mend_at = self._gaps[sender] + REORG_DEPTH_MAX
         beyond = [found for found in pending if found.nonce is not None and found.nonce > missing[0]]
         if view.head.number < mend_at:
             view.hold(
@@ -171,7 +172,7 @@ class Outbox:
             sender=sender,
             call=call,
         )
-        gas_limit = gas_limit_from_estimate(self._client.estimate_gas(call, sender=sender))
+        gas_limit = gas_limit_from_estimate(self._client.estimate_gas(call, sender=sender), call.data)
         self._steps.take("fill", self._journal.fill, intent, nonce=nonce, gas_limit=gas_limit)
 
     def _is_suspect(self, pending: Transaction, view: View) -> bool:
@@ -308,7 +309,8 @@ class Outbox:
         """The gas limit that it needs. A revert here is free, and counts only if no other transaction is ahead."""
         intent = transaction.intent
         try:
-            return gas_limit_from_estimate(self._client.estimate_gas(intent.call, sender=intent.sender))
+            gas = self._client.estimate_gas(intent.call, sender=intent.sender)
+            return gas_limit_from_estimate(gas, intent.call.data)
         except RevertedError as error:
             if is_first:
                 self._steps.take("refuse", self._journal.refuse, transaction.id, explain_revert(error).message)

@@ -31,7 +31,7 @@ def claim(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Take the steps that are due: claim receipts, propose payout lists, finalize those that nobody challenged."""
+    """Take the steps that are due: claim receipts, propose payout lists, have points drawn and show them."""
     with open_money() as money:
         rewards, now_s = money.ask("claim"), money.ask("network")["chain_time_s"]
         if not no_wait:

@@ -123,6 +123,8 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["wallet"] = fields["address"]
     if why := fields.get("money", {}).get("why_not_claimed"):
         lines["rewards"] = f"not claimed: {why}"
+    for number, alert in enumerate(fields.get("money", {}).get("alerts", ()), 1):
+        lines["alert" if number == 1 else f"alert {number}"] = alert
     return lines | _usage_lines(fields) | _waiting_lines(fields)
 
 

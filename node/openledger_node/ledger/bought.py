@@ -8,9 +8,6 @@ from openledger_protocol.primitives import ZERO_WEI, AdapterId, ChannelId, Diges
 
 from .store import Store
 
-KEPT_NS = 30 * 86_400 * 10**9
-"""Far longer than any node takes to show the receipt of a stream that broke off."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenPurchase:
@@ -24,30 +21,33 @@ class OpenPurchase:
 
 
 class OpenPurchases:
-    """Rows of purchases whose receipt has not come, by request."""
+    """Rows of purchases whose receipt has not come, by request and channel: several nodes may answer one request."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def add(self, purchase: OpenPurchase, *, now_ns: int) -> None:
-        """Store a purchase on a lane that exists; a second time changes nothing."""
+    def put(self, purchase: OpenPurchase) -> None:
+        """Store a purchase on a lane that exists, in place of what was stored of it before.
+
+        It has no time limit: a node can show the receipt of a stream that broke off only on the payer's next one.
+        """
         with self._store.transaction() as transaction:
-            transaction.execute("DELETE FROM purchase WHERE opened_ns < ?", (now_ns - KEPT_NS,))
             transaction.execute(
-                "INSERT OR IGNORE INTO purchase VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO purchase VALUES (?, ?, ?, ?, ?)",
                 (
                     purchase.request_id,
                     purchase.channel_id,
                     purchase.adapter_id,
                     str(purchase.most_wei),
                     json.dumps(purchase.agreed),
-                    now_ns,
                 ),
             )
 
-    def find(self, request_id: RequestId) -> dict[str, Any] | None:
-        """The agreement on a request; None if no receipt of it is expected."""
-        row = self._store.row("SELECT agreed FROM purchase WHERE request_id = ?", (request_id,))
+    def find(self, request_id: RequestId, channel_id: ChannelId) -> dict[str, Any] | None:
+        """The agreement on a request; None if no receipt of it is expected on the channel."""
+        row = self._store.row(
+            "SELECT agreed FROM purchase WHERE request_id = ? AND channel_id = ?", (request_id, channel_id)
+        )
         return json.loads(row["agreed"]) if row else None
 
     def most_wei(self, channel_id: ChannelId, adapter_id: AdapterId) -> Wei:
@@ -57,10 +57,12 @@ class OpenPurchases:
         )
         return Wei(sum((int(row["most_wei"]) for row in rows), start=ZERO_WEI))
 
-    def remove(self, request_id: RequestId) -> None:
-        """Expect no receipt of a request any more."""
+    def remove(self, request_id: RequestId, channel_id: ChannelId) -> None:
+        """Expect no receipt of a request on a channel any more."""
         with self._store.transaction() as transaction:
-            transaction.execute("DELETE FROM purchase WHERE request_id = ?", (request_id,))
+            transaction.execute(
+                "DELETE FROM purchase WHERE request_id = ? AND channel_id = ?", (request_id, channel_id)
+            )
 
 
 class SealedTexts:

@@ -55,8 +55,11 @@ class Claims:
                 self._receipts.release(claim_id)
 
     def unfinished(self) -> list[Claim]:
-        """Claims that are neither final nor refused, oldest first."""
-        return self._found("WHERE state NOT IN ('final', 'refused') ORDER BY claim_id")
+        """Claims that are neither final nor refused, or that were refused and mined after all; oldest first."""
+        mined = "SELECT 1 FROM outbox WHERE outbox.key = claim.key AND outbox.state IN ('mined', 'final')"
+        return self._found(
+            f"WHERE state NOT IN ('final', 'refused') OR state = 'refused' AND EXISTS ({mined}) ORDER BY claim_id"
+        )
 
     def newest(self, *, limit: int | None = None) -> list[Claim]:
         """The newest claims, newest first; all of them without a limit."""

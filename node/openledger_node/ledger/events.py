@@ -78,11 +78,25 @@ class EventRows:
                 _insert(transaction, event)
 
     def rewind(self, number: int) -> None:
-        """Delete the blocks above this one, and their events."""
+        """Delete the blocks above this one, and their events; the claims that had ended in them are unfinished again.
+
+        Claims of other nodes may have the same numbers. One that was taken back for their sake ends again at once.
+        """
         with self._store.transaction() as transaction:
+            transaction.execute(
+                "UPDATE claim SET state = 'drawn' WHERE state = 'final' AND CAST(seq AS TEXT) IN ("
+                "SELECT value FROM event_argument AS seq JOIN event USING (event_id)"
+                " WHERE seq.name = 'seq' AND event.name = 'Finalized' AND block_number > ?)",
+                (number,),
+            )
             transaction.execute("DELETE FROM block WHERE number > ?", (number,))
             transaction.execute("DELETE FROM event WHERE block_number > ?", (number,))
             transaction.execute("UPDATE scan SET finalized_number = MIN(finalized_number, ?)", (number,))
+
+    def forget(self, first: int) -> None:
+        """Forget the blocks from `first` on, so that they are read again; all of them, if no earlier one is known."""
+        is_known = any(block.number < first for block in self.last_blocks())
+        self.rewind(first - 1 if is_known else -1)
 
     def finalize(self, number: int) -> None:
         """Store the block up to which everything is read and final."""

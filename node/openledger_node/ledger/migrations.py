@@ -343,12 +343,12 @@ def _create_purchases(connection: sqlite3.Connection) -> None:
     connection.execute(
         """
         CREATE TABLE purchase (
-            request_id TEXT PRIMARY KEY,
+            request_id TEXT NOT NULL,
             channel_id TEXT NOT NULL,
             adapter_id TEXT NOT NULL,
             most_wei   TEXT NOT NULL,
             agreed     TEXT NOT NULL,
-            opened_ns  INTEGER NOT NULL,
+            PRIMARY KEY (request_id, channel_id),
             FOREIGN KEY (channel_id, adapter_id) REFERENCES lane
         ) STRICT, WITHOUT ROWID
         """

@@ -66,6 +66,10 @@ class OutboxRows:
         row = self._store.row(query)
         return BlockId(number=row["block_number"], hash=Digest(row["block_hash"])) if row else None
 
+    def final_in(self, about: str, *, last: int) -> list[Transaction]:
+        """The final transactions in blocks up to `last` whose keys contain a text."""
+        return self._read("WHERE instr(key, ?) AND state = 'final' AND block_number <= ?", about, last)
+
     def nonce_max(self, sender: Address) -> int | None:
         """The highest nonce among a sender's transactions."""
         (found,) = self._store.rows("SELECT MAX(nonce) AS nonce FROM outbox WHERE sender = ?", (sender,))
@@ -178,6 +182,12 @@ class OutboxRows:
     def unmine(self, transaction_id: int) -> None:
         """Store that a reorganisation took the transaction out of its block."""
         self._move(transaction_id, "sent", since=MINED, **dict.fromkeys(_MINED_COLUMNS))
+
+    def doubt(self, transaction_id: int) -> None:
+        """Store that a final transaction may not have been mined after all."""
+        with self._store.transaction():
+            self._move(transaction_id, "mined", since=frozenset({"final"}))
+            self.unmine(transaction_id)
 
     def release(self, transaction_id: int) -> None:
         """Take the nonce back: another transaction has used it for good."""

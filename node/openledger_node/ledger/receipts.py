@@ -103,19 +103,24 @@ class Receipts:
         rows = [(claim_id, position, digest) for position, digest in enumerate(digests)]
         with self._store.transaction() as transaction:
             transaction.executemany("INSERT INTO claim_receipt (claim_id, position, digest) VALUES (?, ?, ?)", rows)
+            self.bind(claim_id, digests)
+
+    def bind(self, claim_id: int, digests: Sequence[Digest]) -> None:
+        """Store that receipts of a claim's line are in this claim, and in no other that has them as well."""
+        with self._store.transaction() as transaction:
             transaction.executemany(
                 "UPDATE receipt SET claim_id = ? WHERE digest = ?", [(claim_id, digest) for digest in digests]
             )
 
-    def fix_countersigned(self, claim_id: int) -> None:
-        """Store which of a claim's receipts are countersigned now: its payout list counts on these and no others."""
+    def fix_countersigned(self, claim_id: int, digests: Sequence[Digest]) -> None:
+        """Store the receipts that count as countersigned in a claim's payout list, and in each later look at it.
+
+        The list may be made again, and a countersignature may come while it is made. Its openings must be the same.
+        """
         with self._store.transaction() as transaction:
-            transaction.execute(
-                "UPDATE claim_receipt SET is_countersigned ="
-                " (SELECT countersignature IS NOT NULL FROM receipt WHERE receipt.digest = claim_receipt.digest)"
-                " WHERE claim_id = ?",
-                (claim_id,),
-            )
+            query = "UPDATE claim_receipt SET is_countersigned = {} WHERE claim_id = ?"
+            transaction.execute(query.format(0), (claim_id,))
+            transaction.executemany(f"{query.format(1)} AND digest = ?", [(claim_id, digest) for digest in digests])
 
     def release(self, claim_id: int, digests: Sequence[Digest] | None = None) -> None:
         """Release a claim's receipts for the next claim: all, or those whose items the contract skipped."""

@@ -68,6 +68,7 @@ class MoneyStatus:
     why: str | None
     address: Address | None
     why_not_claimed: str | None = None
+    alerts: tuple[str, ...] = ()  # what may cost money until the operator acts
     peer_id: PeerId | None = None
     num_peers: int = 0
     num_waiting: int = 0  # things that wait for the operator
@@ -159,6 +160,7 @@ class NetworkService:
             why=session.state.why,
             address=session.accounts.wallet,
             why_not_claimed=session.settlement.claimer.why_not,
+            alerts=session.alerts,
             peer_id=peers.peer_id if peers else None,
             num_peers=peers.num_peers if peers else 0,
             num_waiting=self._num_waiting,

@@ -141,7 +141,11 @@ class StatusReport:
             "requests": self._requests(),
             "usage": usage,
             "waiting": {} if money.chain is None else {"money": money.num_waiting},
-            "money": {"why_down": money.why, "why_not_claimed": money.why_not_claimed},
+            "money": {
+                "why_down": money.why,
+                "why_not_claimed": money.why_not_claimed,
+                "alerts": list(money.alerts),
+            },
             "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
             "uptime_s": round(self._now_s() - self._started_at_s, 1),
             "version": __version__,

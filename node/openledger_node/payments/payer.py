@@ -4,6 +4,7 @@ A node that asks for more than was agreed, or claims to have delivered more than
 and no countersignature. The payer risks one chunk.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,7 +16,7 @@ from openledger_protocol.codec import DATA_FRAME_BYTES_MAX, to_plain
 from openledger_protocol.eip712 import Domain, hex_digest
 from openledger_protocol.errors import MalformedError, PaymentRequiredError, ProtocolError
 from openledger_protocol.opening import Opening
-from openledger_protocol.payments import price_wei, receipt_digest
+from openledger_protocol.payments import Work, price_wei, receipt_digest
 from openledger_protocol.primitives import Digest, Wei
 from openledger_protocol.receipts import Delivery, check_receipt
 from openledger_protocol.wire.inference import (
@@ -62,6 +63,8 @@ FAIL_POINTS: Final = (
     "payer:countersign-sent",
 )
 """Points at which a crash test may kill the payer, in order."""
+
+log = logging.getLogger(__name__)
 
 Show = Callable[[str], Awaitable[None]]
 Keep = Callable[[Digest, Opening], None]
@@ -188,7 +191,7 @@ class Payer:
         await live.messages.send(encode(opened))
         self._fail_point("payer:opened")
 
-    def _stored(self, live: _PaidStream) -> OpenPurchase:
+    def _stored(self, live: _PaidStream, work: Work | None = None) -> OpenPurchase:
         """The purchase as the ledger keeps it until its receipt comes."""
         purchase = live.purchase
         return OpenPurchase(
@@ -196,7 +199,7 @@ class Payer:
             channel_id=live.lane.channel_id,
             adapter_id=purchase.adapter_id,
             most_wei=price_wei(live.tokens_in, purchase.award.tokens_max, purchase.award.terms),
-            agreed=to_plain(Agreed.of(purchase, live.tokens_in, now_s=self._now_ns() // 10**9)),
+            agreed=to_plain(Agreed.of(purchase, live.tokens_in, now_s=self._now_ns() // 10**9, work=work)),
         )
 
     async def _follow(self, live: _PaidStream, show: Show) -> Bought:
@@ -218,36 +221,42 @@ class Payer:
     async def _countersign_late(self, live: _PaidStream, message: ReceiptMessage) -> None:
         """Countersign an earlier receipt: one whose countersignature did not arrive, or whose stream broke off.
 
-        Of the latter the tokens can't be checked any more. A receipt that fits no purchase gets no answer.
-
-        Raises:
-            ProtocolError: the receipt differs from what was agreed on its purchase.
+        A receipt that fits no purchase gets no answer, and neither does a wrong one: it was never agreed on, and the
+        running stream is not at fault.
         """
-        receipt = message.receipt
-        signature = await self._wallet.countersignature(hex_digest(receipt_digest(receipt, self._domain)))
-        if signature is None and (found := await self._wallet.agreed(receipt.work.request_id)):
-            agreed = Agreed.from_plain(found)
-            lane = await self._wallet.open(live.purchase.channel_config, agreed.adapter_id)
-            signature = (await self._take_late(lane, agreed, message)).countersignature
-        if signature:
-            await live.messages.offer(encode(Countersign(signature=signature)))
+        try:
+            row = await self._late_row(live, message)
+        except ProtocolError as error:
+            node = live.purchase.channel_config.node
+            log.warning("a receipt of an earlier answer of %s is not countersigned: %s", node, error.message)
+            return
+        if row and row.countersignature:
+            await live.messages.offer(encode(Countersign(signature=row.countersignature)))
 
-    async def _take_late(self, lane: PayerLane, agreed: Agreed, message: ReceiptMessage) -> ReceiptRow:
+    async def _late_row(self, live: _PaidStream, message: ReceiptMessage) -> ReceiptRow | None:
         receipt, now_s = message.receipt, self._now_ns() // 10**9
+        request_id, digest = receipt.work.request_id, hex_digest(receipt_digest(receipt, self._domain))
+        found = await self._wallet.agreed(request_id, live.lane.channel_id)
+        if found is None:
+            return await self._wallet.find(digest)
+        agreed = Agreed.from_plain(found)
+        lane = await self._wallet.open(live.purchase.channel_config, agreed.adapter_id)
+        if request_id in lane.tab.running:  # it comes there, too, if its node is honest
+            return None
 
         async def take() -> ReceiptRow:
+            if known := await self._wallet.find(digest):  # another stream has brought it meanwhile
+                return known
             lane.tab.find_lost(before)
             return await self._store(lane, message, expected_late(agreed, receipt, lane, now_s=now_s))
 
         before = Wei(max(0, receipt.cumulative_wei - receipt.amount_wei))
-        request_id = receipt.work.request_id
         return await self._wallet.in_turn(lane, request_id, before, take, timeout_s=RECEIPT_TURN_TIMEOUT_S)
 
     async def _receive_error(self, live: _PaidStream, error: ProtocolError) -> None:
         """Handle an error. Before the first chunk it ends the purchase; later the receipt still comes."""
         if not live.ids:
-            live.lane.drop(live.purchase.request_id)
-            await self._wallet.give_up(live.purchase.request_id)
+            await self._wallet.give_up(live.lane, live.purchase.request_id)
             raise error
         live.why_cut = error
 
@@ -313,6 +322,7 @@ class Payer:
             )
         except ProtocolError as error:
             error.values["ids"] = tuple(live.ids)  # the answer was delivered, whatever its receipt says
+            await self._wallet.expect(self._stored(live, self._expected(live).work))
             await live.messages.refuse(error)
             raise
         assert row.countersignature is not None
@@ -329,12 +339,14 @@ class Payer:
 
     async def _take_receipt(self, live: _PaidStream, message: ReceiptMessage, before_wei: Wei) -> ReceiptRow:
         """Check a receipt, countersign it, and store it."""
-        counted, lane = live.counted, live.lane
+        lane = live.lane
         lane.tab.find_lost(before_wei)  # if lost streams don't explain it, the check below refuses `cumulative`
-        delivery = expected(live.purchase, counted, lane, self._tokenizer, now_s=self._now_ns() // 10**9)
-        row = await self._store(lane, message, delivery)
-        await trio.to_thread.run_sync(self._keep, row.digest, exchange_of(live.purchase, counted))
+        row = await self._store(lane, message, self._expected(live))
+        await trio.to_thread.run_sync(self._keep, row.digest, exchange_of(live.purchase, live.counted))
         return row
+
+    def _expected(self, live: _PaidStream) -> Delivery:
+        return expected(live.purchase, live.counted, live.lane, self._tokenizer, now_s=self._now_ns() // 10**9)
 
     async def _store(self, lane: PayerLane, message: ReceiptMessage, delivery: Delivery) -> ReceiptRow:
         digest = check_receipt(message.receipt, message.signature, message.shares, delivery, self._domain)

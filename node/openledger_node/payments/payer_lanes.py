@@ -111,18 +111,23 @@ class PayerLanes:
         """The newest receipt of an open channel, which its node must know; None before the first."""
         return self._last[channel_id]
 
-    async def countersignature(self, digest: Digest) -> bytes | None:
-        """The stored countersignature of a receipt; None if there is none."""
+    async def find(self, digest: Digest) -> ReceiptRow | None:
+        """The stored receipt with its countersignature; None if it was not countersigned."""
         rows = await trio.to_thread.run_sync(self._ledger.receipts.find, digest)
-        return rows[0].countersignature if rows else None
+        return rows[0] if rows else None
 
-    async def agreed(self, request_id: RequestId) -> dict[str, Any] | None:
+    async def agreed(self, request_id: RequestId, channel_id: ChannelId) -> dict[str, Any] | None:
         """The agreement on a purchase whose receipt has not come; None for any other."""
-        return await trio.to_thread.run_sync(self._ledger.purchases.find, request_id)
+        return await trio.to_thread.run_sync(self._ledger.purchases.find, request_id, channel_id)
 
-    async def give_up(self, request_id: RequestId) -> None:
-        """Expect no receipt of a purchase that its node refused."""
-        await trio.to_thread.run_sync(self._ledger.purchases.remove, request_id)
+    async def expect(self, purchase: OpenPurchase) -> None:
+        """Store what is known by now of a purchase whose receipt was refused."""
+        await trio.to_thread.run_sync(self._ledger.purchases.put, purchase)
+
+    async def give_up(self, lane: PayerLane, request_id: RequestId) -> None:
+        """Expect no receipt of a purchase that its node refused before delivering anything."""
+        lane.drop(request_id)
+        await trio.to_thread.run_sync(self._ledger.purchases.remove, request_id, lane.channel_id)
 
     async def raise_ceiling(self, lane: PayerLane, purchase: OpenPurchase | None = None) -> SignedVoucher:
         """Sign a voucher for everything that is owed or may be owed, and for at least 1 wei more than the last one.
@@ -182,21 +187,21 @@ class PayerLanes:
             async with lane.settling:
                 return await take()
         finally:
-            del lane.waiting[request_id]
+            lane.waiting.pop(request_id, None)  # two streams may have brought the same late receipt
 
     def _store(self, signed: SignedVoucher, purchase: OpenPurchase | None) -> None:
         with self._ledger.transaction():
             self._ledger.channels.raise_ceiling(signed)
             if purchase:
-                self._ledger.purchases.add(purchase, now_ns=self._now_ns())
+                self._ledger.purchases.put(purchase)
 
     def _keep(self, row: ReceiptRow) -> None:
         receipt = row.receipt
-        if self._ledger.receipts.has_seq(receipt.channel_id, receipt.seq):
-            raise ReceiptRefusedError(f"another receipt of the channel has seq {receipt.seq}")
-        with self._ledger.transaction():
+        with self._ledger.transaction():  # another lane may store a receipt at the same time
+            if self._ledger.receipts.has_seq(receipt.channel_id, receipt.seq):
+                raise ReceiptRefusedError(f"another receipt of the channel has seq {receipt.seq}")
             self._ledger.receipts.insert(row)
-            self._ledger.purchases.remove(receipt.work.request_id)
+            self._ledger.purchases.remove(receipt.work.request_id, receipt.channel_id)
 
     def _read(
         self, config: ChannelConfig, channel_id: ChannelId, adapter_id: AdapterId

@@ -10,7 +10,7 @@ from openledger_protocol.constants import PRICE_TOKENS
 from openledger_protocol.errors import ProtocolError, ReceiptRefusedError
 from openledger_protocol.inference import Message, SamplingParams
 from openledger_protocol.opening import Opening, work_of
-from openledger_protocol.payments import ChannelConfig, Receipt, Terms
+from openledger_protocol.payments import ChannelConfig, Receipt, Terms, Work
 from openledger_protocol.primitives import ZERO_DIGEST, AdapterId, Address, DatanetId, Digest, RequestId, Wei
 from openledger_protocol.receipts import Delivery
 from openledger_protocol.wire.inference import Award, Chunk, Salts
@@ -67,9 +67,10 @@ class Agreed:
     algo_id: int
     prompt_commit: Digest
     opened_s: int
+    work: Work | None = None  # of an answer that came whole, and whose receipt was refused
 
     @classmethod
-    def of(cls, purchase: Purchase, tokens_in: int, *, now_s: int) -> "Agreed":
+    def of(cls, purchase: Purchase, tokens_in: int, *, now_s: int, work: Work | None = None) -> "Agreed":
         """The agreement on a purchase whose prompt has so many tokens."""
         return cls(
             adapter_id=purchase.adapter_id,
@@ -83,12 +84,14 @@ class Agreed:
             algo_id=purchase.algo_id,
             prompt_commit=prompt_commit(purchase.salts.prompt, purchase.messages, purchase.sampling),
             opened_s=now_s,
+            work=work,
         )
 
     @classmethod
     def from_plain(cls, fields: dict[str, Any]) -> "Agreed":
         """Read an agreement that was stored as JSON."""
-        return cls(**{**fields, "terms": Terms(**fields["terms"]), "datanet_ids": tuple(fields["datanet_ids"])})
+        terms, work = Terms(**fields["terms"]), Work(**fields["work"]) if fields["work"] else None
+        return cls(**{**fields, "terms": terms, "work": work, "datanet_ids": tuple(fields["datanet_ids"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,10 +144,10 @@ def expected(
 
 
 def expected_late(agreed: Agreed, receipt: Receipt, lane: PayerLane, *, now_s: int) -> Delivery:
-    """The facts that a receipt must agree with whose answer never came whole.
+    """The facts that a receipt must agree with that comes after its stream.
 
-    Its tokens and the commitments to them can't be checked any more, but for the most that they may be. A later
-    receipt may have shown already that it was charged.
+    If the answer never came whole, its tokens and the commitments to them can't be checked any more, but for the most
+    that they may be. A later receipt may have shown already that it was charged.
 
     Raises:
         ReceiptRefusedError: it charges more tokens than were agreed on.
@@ -165,7 +168,8 @@ def expected_late(agreed: Agreed, receipt: Receipt, lane: PayerLane, *, now_s: i
         datanet_ids=agreed.datanet_ids,
         algo_id=agreed.algo_id,
         now_s=min(max(receipt.issued_at_s, agreed.opened_s), now_s),
-        work=replace(
+        work=agreed.work
+        or replace(
             receipt.work,
             profile_hash=agreed.profile_hash,
             index_root=agreed.index_root,

@@ -1,5 +1,6 @@
 """Receipts for delivered answers: attributed, committed to the ledger, and only then signed."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
@@ -44,6 +45,8 @@ class Delivered:
     ids: tuple[int, ...]
     tokens_in: int
 
+
+log = logging.getLogger(__name__)
 
 Written = TypeVar("Written")
 Attribute = Callable[[Delivered], tuple[Share, ...]]
@@ -110,6 +113,8 @@ class ReceiptMaker:
     async def countersign(self, rows: Sequence[ReceiptRow], opened: Open, message: Countersign) -> ReceiptRow:
         """Store a payer's countersignature, which is of one of these receipts; return that receipt.
 
+        If the ledger can't be written, the receipt is sent again with the payer's next stream.
+
         Raises:
             BadSignatureError: the authorizer has signed none of them.
         """
@@ -118,7 +123,10 @@ class ReceiptMaker:
         if (row := next(signed, None)) is None:
             raise BadSignatureError("the channel's authorizer has countersigned none of the receipts that were sent")
         self._fail_point("receipt:countersign-checked")
-        await trio.to_thread.run_sync(self._ledger.receipts.countersign, row.digest, message.signature)
+        try:
+            await trio.to_thread.run_sync(self._ledger.receipts.countersign, row.digest, message.signature)
+        except LedgerError as error:
+            log.warning("the countersignature of receipt %s is lost: %s", row.digest, error)
         self._fail_point("receipt:countersigned")
         return row
 

@@ -129,15 +129,20 @@ def _urgency(lane: ClaimableLane) -> tuple[bool, int, AdapterId, ChannelId]:
 
 
 def _reachable(lane: ClaimableLane, usage: _Usage) -> tuple[list[ReceiptRow], _Usage]:
-    """The receipts that continue the claimed amount without a gap, within voucher, deposit and limits."""
+    """The receipts that continue the claimed amount without a gap, within voucher, deposit and limits.
+
+    Those before it are of a claim that a restored ledger has forgotten.
+    """
     left = lane.left_wei - usage.taken_wei.get(lane.channel_id, 0)
     reach = min(lane.voucher.voucher.max_claimable_wei, lane.claimed_wei + left)
     charged, found = lane.claimed_wei, []
     for row in lane.earned:
         receipt = row.receipt
-        follows = receipt.cumulative_wei - receipt.amount_wei == charged
+        before = receipt.cumulative_wei - receipt.amount_wei
+        if before < charged and receipt.cumulative_wei <= lane.claimed_wei:
+            continue
         added = usage.with_receipt(row)
-        if not follows or receipt.cumulative_wei > reach or added is None:
+        if before != charged or receipt.cumulative_wei > reach or added is None:
             break
         charged, usage = receipt.cumulative_wei, added
         found.append(row)

@@ -21,10 +21,18 @@ from .claim_line import lane_of
 FAIL_POINTS: Final = ("claim:planned", "claim:stored", "claim:taken-back")
 """Points where crash tests kill the node, in order: before and after each write."""
 
+ATTEMPTS: Final = 8
+"""Times that a refused transaction is tried again in an epoch, in a window, or in the life of a draw."""
+
 COIN_WEI: Final = 10**18
 CLAIM_GAS: Final = 450_000
 CLAIM_ITEM_GAS: Final = 30_000
 """Gas that a claim, its payout list, its draw and its finalisation use at least, plus that of each item."""
+
+
+def attempt_at(now: int, length: int) -> str:
+    """Name an attempt, so that what was refused is tried again a few times in a period of this length."""
+    return str(now // max(1, length // ATTEMPTS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,10 +163,9 @@ class Claimer:
             needed = open_text(params.min_stake_wei)
             return f"{open_text(bonded)} are bonded, claims need {needed}: `openledger-node stake add`"
         newest = self._ledger.claims.newest(limit=1)
-        if newest and not is_urgent and head.timestamp_s < newest[0].created_s + self.policy.interval_s:
-            return (
-                f"the next claim is due {newest[0].created_s + self.policy.interval_s - head.timestamp_s} s from now"
-            )
+        left_s = newest[0].created_s + self.policy.interval_s - head.timestamp_s if newest else 0
+        if 0 < left_s <= self.policy.interval_s and not is_urgent:  # more is left only after a wrong time of a head
+            return f"the next claim is due {left_s} s from now"
         if self.policy.coin_price_wei is not None:
             fees = self._deployment.fees()
             gas = CLAIM_GAS + CLAIM_ITEM_GAS * len(content.items)
@@ -176,9 +183,10 @@ class Claimer:
             epoch=epoch_at(head.timestamp_s, self._windows),
             domain=self._deployment.payments,
         )
-        key = f"claim:{claim.seq}:{claim.epoch}:{claim.items_hash}"
+        attempt = attempt_at(head.timestamp_s, self._windows.epoch_s)
+        key = f"claim:{claim.seq}:{attempt}:{claim.items_hash}"
         if self._ledger.outbox.find(key):
-            return  # it was refused in this epoch
+            return  # it was refused just now
         digests = [row.digest for row in content.earned]
         with self._ledger.transaction():
             self._ledger.claims.add(key, claim, digests, gross_wei=content.gross_wei, now_s=head.timestamp_s)

@@ -27,7 +27,7 @@ class Overclaims:
         self._ledger = ledger
         self._deployment = deployment
         self._payer = payer
-        self._looked: dict[ChannelId, Digest] = {}  # the claim after which a channel was looked at
+        self._explained: dict[ChannelId, Digest] = {}  # the newest claim that receipts explain
         self._over: dict[ChannelId, tuple[Address, Wei]] = {}
 
     @property
@@ -40,16 +40,15 @@ class Overclaims:
         )
 
     def step(self) -> None:
-        """Look at the channels whose nodes have claimed since the last step.
+        """Look at the channels whose nodes have claimed what no receipts have explained yet.
 
         Raises:
             ChainError: the chain does not answer; the next step looks again.
         """
         for channel in self._ledger.channels.of_payer(self._payer):
             newest = self._newest_claim(channel.config.node)
-            if newest != self._looked.get(channel.channel_id, NEVER) or channel.channel_id in self._over:
-                self._look(channel)
-                self._looked[channel.channel_id] = newest
+            if newest != self._explained.get(channel.channel_id, NEVER) and self._look(channel):
+                self._explained[channel.channel_id] = newest
 
     def check(self, node: Address) -> None:
         """Require that a node has taken no more than it can show receipts for.
@@ -67,10 +66,12 @@ class Overclaims:
         claimed = self._ledger.events.find("Claimed", {"node": node})
         return claimed[-1].transaction_hash if claimed else NEVER
 
-    def _look(self, channel: Channel) -> None:
+    def _look(self, channel: Channel) -> bool:
+        """Compare a channel's claims with its receipts; True if receipts explain everything."""
         if channel.is_retired:  # this ledger may have forgotten receipts of it
-            return
-        amount = Wei(sum(self._unexplained_wei(lane) for lane in channel.lanes))
+            return True
+        lanes = [self._unexplained_wei(lane) for lane in channel.lanes]
+        amount = Wei(sum(over for _, over in lanes))
         if amount and channel.channel_id not in self._over:
             log.error(
                 "%s has claimed %d wei of channel %s without receipts",
@@ -82,8 +83,13 @@ class Overclaims:
             self._over[channel.channel_id] = channel.config.node, amount
         else:
             self._over.pop(channel.channel_id, None)
+        return not any(unshown for unshown, _ in lanes)
 
-    def _unexplained_wei(self, lane: Lane) -> int:
+    def _unexplained_wei(self, lane: Lane) -> tuple[Wei, Wei]:
+        """The wei claimed of a lane without a receipt so far, and the part of them that none may still explain."""
         claimed = self._deployment.lane_claimed_wei(lane.channel_id, lane.adapter_id)
+        # NOTE: the charge is read last. A receipt that comes meanwhile moves its amount from the one to the other.
         coming = self._ledger.purchases.most_wei(lane.channel_id, lane.adapter_id)
-        return max(0, claimed - lane.charged_wei - coming)
+        channel = self._ledger.channels.find(lane.channel_id)
+        charged = channel.lane(lane.adapter_id).charged_wei if channel else 0
+        return Wei(max(0, claimed - charged)), Wei(max(0, claimed - charged - coming))

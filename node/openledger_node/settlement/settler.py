@@ -5,17 +5,17 @@ a reorganisation the next step simply derives it again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from openledger_protocol.chain import Block, ContractCall
 from openledger_protocol.draws import drawn_points
-from openledger_protocol.epoch import NO_PAUSE, Pause, Windows, propose_until_s, show_until_s
+from openledger_protocol.epoch import NO_PAUSE, GuardianPause, Windows, propose_until_s, show_until_s
 from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.openings import ClaimLine, openings_of
 from openledger_protocol.payouts import payout_list, receipts_root
-from openledger_protocol.primitives import Address
+from openledger_protocol.primitives import Address, Digest
 from openledger_protocol.settlement import ClaimRecord, record_hash
 from openledger_protocol.transactions import Intent
 
@@ -23,9 +23,11 @@ from ..chain.client import ChainClient
 from ..chain.deployment import Deployment
 from ..ledger.claims import Claim, ClaimState
 from ..ledger.ledger import Ledger
+from ..ledger.receipts import ReceiptRow
+from ..text import rfc3339
 from . import claimer
 from .claim_line import find_line, skipped_receipts
-from .claimer import Claimer, SettlementPolicy
+from .claimer import Claimer, SettlementPolicy, attempt_at
 from .records import integer, payouts_of
 
 __all__ = ["FAIL_POINTS", "SettlementPolicy", "Settler"]
@@ -35,6 +37,7 @@ FAIL_POINTS: Final = (
     "claim:refused",
     "claim:unmined",
     "claim:mined",
+    "claim:bound",
     "claim:skips-released",
     "propose:planned",
     "propose:stored",
@@ -47,9 +50,6 @@ FAIL_POINTS: Final = (
     "claim:final",
 )
 """Points where crash tests kill the node: before and after each write."""
-
-ATTEMPTS: Final = 8
-"""Times that a refused transaction is tried again in a window, or in the life of a draw."""
 
 log = logging.getLogger(__name__)
 
@@ -105,14 +105,16 @@ class Settler:
 
     # ---- claims under way
 
-    def _follow(self, claim: Claim, head: Block, pause: Pause) -> list[str]:
+    def _follow(self, claim: Claim, head: Block, pause: GuardianPause) -> list[str]:
         """Do what is due for a claim; return what the operator must know."""
         rows = self._ledger.receipts.of_claim(claim.claim_id)
         line = find_line(self._ledger, self._node, claim.seq, rows)
         if line is None:
-            self._await_mining(claim)
-            return []
+            return self._await_mining(claim)
         record = line.record
+        if self._doubt(record_hash(record)):
+            return []
+        self._bind_counted(claim, line, rows)
         self._release_skipped(claim, line)
         finalized, proposed = self._event("Finalized", claim.seq), self._event("Proposed", claim.seq)
         self._forgive(claim, record, is_proposed=proposed is not None, is_final=finalized is not None)
@@ -126,14 +128,50 @@ class Settler:
             self._finalize_late(claim, record, head)
         return []
 
-    def _await_mining(self, claim: Claim) -> None:
+    def _await_mining(self, claim: Claim) -> list[str]:
         transaction = self._ledger.outbox.find(claim.key)
         if transaction is None or transaction.state in ("refused", "failed"):
+            if self._is_unread(claim):
+                if transaction and transaction.block_number is not None:
+                    self._ledger.events.forget(transaction.block_number)
+                return [
+                    f"claim {claim.seq} is on the chain, but the endpoint leaves it out of its logs: "
+                    "set [chain] rpc to another endpoint, and run `openledger-node network rescan`"
+                ]
             why = transaction.error if transaction else "its transaction is not in the outbox"
             log.warning("claim %d was refused: %s; its receipts go into the next one", claim.seq, why)
             self._move(claim, "refused", "claim:refused")
-        elif claim.state != "sent":
+        elif not self._doubt(claim.key) and claim.state != "sent":
             self._move(claim, "sent", "claim:unmined")  # a reorganisation took it back
+        return []
+
+    def _is_unread(self, claim: Claim) -> bool:
+        """True if the chain has a claim of this number, and the events have none."""
+        return self._event("Claimed", claim.seq) is None and self._deployment.next_seq(self._node) > claim.seq
+
+    def _doubt(self, about: str) -> bool:
+        """Look again at a transaction that is final without an event; return True if there is one.
+
+        The endpoint has lied about one of them. `about` is a part of the key of the transaction's intent.
+        """
+        events, outbox = self._ledger.events, self._ledger.outbox
+        for found in outbox.final_in(about, last=events.finalized_number()):
+            assert found.block_number is not None
+            in_block = events.in_blocks(found.block_number, found.block_number)
+            if all(event.transaction_hash != found.mined_hash for event in in_block):
+                log.warning("%r is final without an event: looking at it again", found.intent.summary)
+                with self._ledger.transaction():
+                    outbox.doubt(found.id)
+                    events.forget(found.block_number)
+                return True
+        return False
+
+    def _bind_counted(self, claim: Claim, line: ClaimLine, rows: Sequence[ReceiptRow]) -> None:
+        """Let the chain decide in which claim a receipt is: this one may have been given up before it was mined."""
+        elsewhere = {row.digest for row in rows if row.claim_id != claim.claim_id}
+        if counted := [each.digest for each in line.receipts if each.digest in elsewhere]:
+            self._ledger.receipts.bind(claim.claim_id, counted)
+            self._fail_point("claim:bound")
 
     def _release_skipped(self, claim: Claim, line: ClaimLine) -> None:
         """Release the receipts of skipped lanes, once no reorganisation can make them count."""
@@ -149,10 +187,11 @@ class Settler:
         listed = payout_list(line.record.pots, line.receipts)
         root = receipts_root(line.receipts, listed.offsets)
         call = self._deployment.propose(line.record, root, listed.payouts)
-        attempt = self._attempt(head.timestamp_s, self._windows.propose_s)
-        self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s)
+        attempt = attempt_at(head.timestamp_s, self._windows.propose_s)
+        counted = [claimed.digest for claimed in line.receipts if claimed.countersignature]
+        self._intend(claim, "propose", call, line.record, attempt=attempt, deadline_s=until_s, counted=counted)
 
-    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block, pause: Pause) -> list[str]:
+    def _show(self, claim: Claim, line: ClaimLine, proposed: Event, head: Block, pause: GuardianPause) -> list[str]:
         """Let the chain draw points of the proposed list, and show them by receipts; not in a pause."""
         record, ready_at_s = line.record, integer(proposed, "readyAt")
         self._move(claim, "proposed", "claim:proposed")
@@ -161,10 +200,16 @@ class Settler:
         if head.timestamp_s > (until_s := show_until_s(ready_at_s, self._windows, pause)):
             self._finalize_late(claim, record, head)
             return []
-        drawn = self._event("Drawn", claim.seq)
         if not any(pot.amount_wei for pot in record.pots):
             self._finalize(claim, line, proposed, None, head, deadline_s=until_s)
             return []
+        if not _is_ours(proposed, line):  # each draw would lapse and cost a fee
+            return [
+                f"the payout list of claim {claim.seq} is not that of this ledger's receipts, so it can't be shown: "
+                f"at {rfc3339(until_s)} the claim closes for a fee of half of its pots, unless a newer ledger is "
+                "restored"
+            ]
+        drawn = self._event("Drawn", claim.seq)
         age = head.number - integer(drawn, "drawBlock") if drawn else None
         if drawn is None or age is None or age > self._windows.redraw_blocks:
             self._draw(claim, record, drawn, head, deadline_s=until_s)
@@ -181,7 +226,7 @@ class Settler:
         return []
 
     def _draw(self, claim: Claim, record: ClaimRecord, lapsed: Event | None, head: Block, *, deadline_s: int) -> None:
-        attempt = f"{lapsed.block.number if lapsed else 0}:{self._attempt(head.timestamp_s, self._windows.propose_s)}"
+        attempt = f"{lapsed.block.number if lapsed else 0}:{attempt_at(head.timestamp_s, self._windows.propose_s)}"
         call = self._deployment.draw(record.node, record.seq)
         self._intend(claim, "draw", call, record, attempt=attempt, deadline_s=deadline_s)
 
@@ -200,11 +245,11 @@ class Settler:
             num_draws = self._deployment.params(record.epoch).draws
             openings = openings_of(line, listed, drawn_points(block.hash, record, payouts, num_draws))
         call = self._deployment.finalize(record, payouts, openings)
-        attempt = f"{seed}:{self._attempt(head.number, self._windows.redraw_blocks)}"
+        attempt = f"{seed}:{attempt_at(head.number, self._windows.redraw_blocks)}"
         self._intend(claim, "finalize", call, record, attempt=attempt, deadline_s=deadline_s)
 
     def _finalize_late(self, claim: Claim, record: ClaimRecord, head: Block) -> None:
-        attempt = self._attempt(head.timestamp_s, self._windows.propose_s)
+        attempt = attempt_at(head.timestamp_s, self._windows.propose_s)
         self._intend(claim, "finalize late", self._deployment.finalize_late(record), record, attempt=attempt)
 
     def _close(self, claim: Claim, finalized: Event) -> None:
@@ -239,10 +284,16 @@ class Settler:
         *,
         attempt: str,
         deadline_s: int | None = None,
+        counted: Sequence[Digest] | None = None,
     ) -> None:
-        """Store the intent of a claim's transaction unless one is under way, or this attempt was refused."""
+        """Store the intent of a claim's transaction unless one is under way, or this attempt was refused.
+
+        `counted` are the receipts that count as countersigned from then on.
+        """
         key = f"{kind}:{record_hash(record)}:"
-        if any(found.intent.key.startswith(key) for found in self._ledger.outbox.unfinished()):
+        # One that was reverted is not waited for: a draw may lapse before the chain calls its block final.
+        under_way = (found for found in self._ledger.outbox.unfinished() if found.state != "reverted")
+        if any(found.intent.key.startswith(key) for found in under_way):
             return
         intent = Intent(
             key=key + attempt,
@@ -256,23 +307,30 @@ class Settler:
         point = kind.split()[0]  # "finalize late" has the points of "finalize"
         self._fail_point(f"{point}:planned")
         with self._ledger.transaction():
-            if kind == "propose":
-                self._ledger.receipts.fix_countersigned(claim.claim_id)
+            if counted is not None:
+                self._ledger.receipts.fix_countersigned(claim.claim_id, counted)
             self._ledger.outbox.add(intent)
         self._fail_point(f"{point}:stored")
 
-    def _attempt(self, now: int, length: int) -> str:
-        """Name an attempt, so that what was refused is tried again a few times in a window of this length."""
-        return str(now // max(1, length // ATTEMPTS))
-
-    def _pause(self) -> Pause:
+    def _pause(self) -> GuardianPause:
         """The newest pause by the guardian."""
         found = self._ledger.events.find("Paused")
-        return Pause(from_s=integer(found[-1], "from"), until_s=integer(found[-1], "until")) if found else NO_PAUSE
+        return (
+            GuardianPause(from_s=integer(found[-1], "from"), until_s=integer(found[-1], "until"))
+            if found
+            else NO_PAUSE
+        )
 
     def _event(self, name: str, seq: int) -> Event | None:
         found = self._ledger.events.find(name, {"node": self._node, "seq": seq})
         return found[-1] if found else None
+
+
+def _is_ours(proposed: Event, line: ClaimLine) -> bool:
+    """True if the proposed list is what the ledger's receipts give, so that each point of it can be shown."""
+    listed = payout_list(line.record.pots, line.receipts)
+    root = receipts_root(line.receipts, listed.offsets)
+    return (payouts_of(proposed), proposed.arguments["receiptsRoot"]) == (list(listed.payouts), root)
 
 
 def _seconds_for(num_blocks: int, record: ClaimRecord, head: Block) -> int:

@@ -94,7 +94,7 @@ def _step(intent: Intent, client: ChainClient, chain_id: int, nonce: int, limits
 def _gas_limit(intent: Intent, client: ChainClient) -> int:
     """Simulate a call; one that only lacks its approval passed every other check of the contract."""
     try:
-        return gas_limit_from_estimate(client.estimate_gas(intent.call, sender=intent.sender))
+        return gas_limit_from_estimate(client.estimate_gas(intent.call, sender=intent.sender), intent.call.data)
     except RevertedError as error:
         explained = explain_revert(error)
         if explained.name != NOT_APPROVED:

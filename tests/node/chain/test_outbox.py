@@ -467,6 +467,21 @@ def test_behind_a_nonce_that_is_far_too_high_nothing_waits_for_ever(
     assert set(states(ledger).values()) == {"final"}
 
 
+def test_a_head_that_never_was_puts_off_no_mending(
+    chain: ScriptedChain, ledger: Ledger, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain.nonce_lie = 2
+    want(ledger, "a")
+    outbox.step()
+    chain.nonce_lie = 0
+    head = chain.head
+    with monkeypatch.context() as lying:
+        lying.setattr(chain, "head", lambda: replace(head(), number=head().number + 10_000))
+        settle(chain, outbox, blocks=5)
+    settle(chain, outbox, blocks=100)
+    assert chain.mined_calls() == [b"", b"", b"a"]
+
+
 def test_a_nonce_far_beyond_the_chains_is_not_signed(chain: ScriptedChain, ledger: Ledger, outbox: Outbox) -> None:
     told = chain.nonce
 

@@ -59,6 +59,22 @@ async def test_a_winner_that_dies_in_the_middle_is_gone_on_from_to_the_same_byte
     assert (records[0].aborted, records[1].successes) == (1, 1)
 
 
+async def test_the_receipt_of_a_part_is_countersigned_later_although_another_node_ended_the_answer(
+    tmp_path: Path,
+) -> None:
+    """Both parts are of one request, and each node's receipt is expected by itself."""
+    async with open_market(tmp_path, PRICES) as market:
+        first = market.sellers["first"]
+        await market.ask("tell...", max_tokens=60, show=vanish_after(first, 20))
+        await first.wait_served(1)
+    async with open_market(tmp_path, {"first": 1}) as market:
+        await market.ask(name="r2")
+        await market.seller.wait_served(1)
+        rows = market.seller.ledger.receipts.newest(limit=9)
+    assert len(rows) == 2
+    assert all(row.countersignature for row in rows)
+
+
 async def test_a_winner_that_is_gone_before_the_first_chunk_costs_nothing(tmp_path: Path) -> None:
     text = await whole(tmp_path)
     async with open_market(tmp_path, PRICES) as market:

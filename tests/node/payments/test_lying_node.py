@@ -101,6 +101,7 @@ RECEIPTS: dict[str, tuple[Tamper, str]] = {
     "issued before": (receipt(issued_at_s=more("issued_at_s", -1_000)), "issued_at_s .* is minutes off"),
     "a time to come": (receipt(issued_at_s=more("issued_at_s", 1_000)), "issued_at_s .* is minutes off"),
     "seq zero": (receipt(seq=lambda _: 0), "seq 0 is not over the last one's 0"),
+    "a seq beyond all": (receipt(seq=lambda _: 2**64 - 1), "seq .* is over the most"),
     "another profile": (receipt(work__profile_hash=other), "profile_hash .* is not"),
     "another index": (receipt(work__index_root=other), "index_root .* is not"),
     "another prompt": (receipt(work__prompt_commit=other), "prompt_commit .* is not"),

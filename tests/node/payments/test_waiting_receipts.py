@@ -1,19 +1,36 @@
 """Receipts that wait for their countersignature, by which contributors are paid: sent again, and at most eight."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
-from support.market_world.liars import Script, Tamper, buy_through, open_of, receipt, script, tamper_with, voucher_of
+from support.market_world.liars import (
+    Script,
+    Tamper,
+    buy_through,
+    messages_of,
+    open_of,
+    receipt,
+    script,
+    tamper_with,
+    voucher_of,
+)
 from support.market_world.market import Market, open_market
 from support.market_world.requests import purchase
-from support.market_world.terms import CHANNEL, CHUNK_TOKENS, price, word
+from support.market_world.terms import CHANNEL, CHUNK_TOKENS, DOMAIN, NOW_S, price, sign_as, word
 
-from openledger_node.errors import NetworkError
+from openledger_node.errors import LedgerError, NetworkError
+from openledger_node.payments.payer import Purchase
+from openledger_node.payments.purchase import CountedAnswer, exchange_of
+from openledger_protocol.attribution import shares_hash
 from openledger_protocol.constants import RECEIPTS_OPEN_MAX
-from openledger_protocol.errors import ProtocolError
-from openledger_protocol.wire.inference import Countersign, InferenceMessage, ReceiptMessage
+from openledger_protocol.errors import ReceiptRefusedError
+from openledger_protocol.opening import work_of
+from openledger_protocol.payments import Receipt, receipt_digest
+from openledger_protocol.wire.inference import Chunk, Countersign, InferenceMessage, ReceiptMessage, VoucherMessage
 
 COST = price(5, CHUNK_TOKENS)
 
@@ -58,6 +75,25 @@ async def test_a_countersignature_that_was_lost_is_given_again_with_the_next_str
         await market.buy(purchase("r2"))
         await market.seller.wait_served(2)
         assert countersigned(market) == [True, True]
+
+
+async def test_a_countersignature_that_the_disk_has_no_room_for_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise LedgerError("the disk is full")
+
+    async with open_market(tmp_path) as market:
+        await buy_through(market, purchase("r1"), by_payer=forget)
+        tamper_with(market.seller)
+        with monkeypatch.context() as full:
+            full.setattr(market.seller.ledger.receipts, "countersign", fail)
+            bought = await market.buy(purchase("r2", max_tokens=60, prompt="on..."))
+            await market.seller.wait_served(2)
+        assert len(bought.ids) == 60, "the answer goes on meanwhile"
+        await market.buy(purchase("r3"))
+        await market.seller.wait_served(3)
+        assert countersigned(market) == [True, True, True]
 
 
 async def test_a_receipt_of_a_stream_that_runs_beside_is_not_sent_twice(tmp_path: Path) -> None:
@@ -183,16 +219,139 @@ def hold_back(seq: int) -> Callable[[InferenceMessage], Iterable[InferenceMessag
         (receipt("another signer"), "signed by"),
     ],
 )
-async def test_a_late_receipt_of_anything_but_the_agreement_is_refused(
-    tmp_path: Path, autojump_clock: trio.testing.MockClock, lie: Tamper, why: str
+async def test_a_late_receipt_of_anything_but_the_agreement_is_refused_and_stops_no_other_stream(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, lie: Tamper, why: str
 ) -> None:
-    def lie_late(message: InferenceMessage) -> Iterable[InferenceMessage]:
-        is_late = isinstance(message, ReceiptMessage) and message.receipt.work.request_id == word("r1")
-        return lie(message) if is_late else (message,)
-
     async with open_market(tmp_path) as market:
         with pytest.raises(NetworkError):
             await buy_through(market, purchase("r1"), by_node=break_off)
-        with pytest.raises(ProtocolError, match=why):
-            await buy_through(market, purchase("r2"), by_node=lie_late)
-        assert countersigned(market)[0] is False
+        await buy_through(market, purchase("r2"), by_node=of_first(lie))
+        assert countersigned(market) == [False, True]
+        assert kept(market) == [word("r2")]
+    assert why in caplog.text
+
+
+def of_first(lie: Tamper) -> Tamper:
+    """Change the receipt of the first request, in whatever stream it is sent."""
+
+    def tamper(message: InferenceMessage) -> Iterable[InferenceMessage]:
+        is_first = isinstance(message, ReceiptMessage) and message.receipt.work.request_id == word("r1")
+        return lie(message) if is_first else (message,)
+
+    return tamper
+
+
+def kept(market: Market) -> list[str]:
+    """The requests whose receipts the payer has countersigned, and so kept."""
+    return [row.receipt.work.request_id for row in market.buyer.ledger.receipts.newest(limit=9)]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        receipt(work__output_commit=lambda _: word("other")),
+        receipt(work__fingerprint=lambda _: word("other")),
+        receipt(work__tokens_out=lambda _: 9, amount_wei=lambda _: price(5, 9)),
+    ],
+)
+async def test_a_receipt_that_differs_from_the_answer_is_not_countersigned_when_it_is_sent_again(
+    tmp_path: Path, lie: Tamper
+) -> None:
+    """The payer had the whole answer and must not check the receipt like that of a broken stream."""
+    async with open_market(tmp_path) as market:
+        with pytest.raises(ReceiptRefusedError):
+            await buy_through(market, purchase("r1", max_tokens=10), by_node=of_first(lie))
+        await buy_through(market, purchase("r2", max_tokens=10), by_node=of_first(lie))
+        assert kept(market) == [word("r2")]
+
+
+async def test_a_receipt_that_came_out_of_turn_is_countersigned_when_it_is_sent_again(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """It was refused only since the one before it had not come."""
+    early = receipt(cumulative_wei=lambda told: told.cumulative_wei + 7)
+    async with open_market(tmp_path) as market:
+        with pytest.raises(ReceiptRefusedError):
+            await buy_through(market, purchase("r1"), by_node=of_first(early))
+        tamper_with(market.seller)
+        await market.buy(purchase("r2"))
+        await market.seller.wait_served(2)
+        assert countersigned(market) == [True, True]
+
+
+@asynccontextmanager
+async def streams_of(market: Market, *names: str) -> AsyncIterator[list[Script]]:
+    """The node's side of streams that the payer has opened, and that break off in the end."""
+    pairs = [trio.testing.memory_stream_pair() for _ in names]
+    scripts = [Script(theirs, messages_of(theirs)) for _, theirs in pairs]
+    async with trio.open_nursery() as nursery:
+
+        async def buy(name: str, stream: trio.abc.Stream) -> None:
+            with pytest.raises(NetworkError):
+                await market.buyer.payer.buy(purchase(name), stream, show_nothing)
+
+        for name, (ours, _), script_ in zip(names, pairs, scripts, strict=True):
+            nursery.start_soon(buy, name, ours)
+            await script_.hear()
+        yield scripts
+        for script_ in scripts:
+            await script_.raw.aclose()
+
+
+async def show_nothing(_: str) -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def test_a_receipt_of_a_stream_that_still_runs_is_not_taken_from_another_stream(tmp_path: Path) -> None:
+    """Its tokens can still be checked, and the stream would lose its place on the lane."""
+    early = receipt_of(purchase("r1"))
+    async with open_market(tmp_path) as market, streams_of(market, "r1", "r2") as (running, beside):
+        await beside.say(early)
+        await pay_for_half_a_chunk(beside)
+        await pay_for_half_a_chunk(running)
+        assert kept(market) == []
+
+
+async def pay_for_half_a_chunk(stream: Script) -> None:
+    """Deliver so much that the payer pays on, after it has read everything before."""
+    half = CHUNK_TOKENS // 2
+    await stream.say(Chunk(text="e" * half, ids=(101,) * half, tokens=half, cumulative=price(5, half)))
+    assert isinstance(await stream.hear(), VoucherMessage)
+
+
+async def test_a_late_receipt_that_two_streams_bring_at_once_ends_neither(tmp_path: Path) -> None:
+    late = receipt_of(purchase("r1"))
+    async with open_market(tmp_path) as market:
+        async with streams_of(market, "r1"):
+            pass
+        async with streams_of(market, "r2", "r3") as streams:
+            for stream in streams:
+                await stream.say(late)
+            heard = [await stream.hear() for stream in streams]
+        assert [isinstance(message, Countersign) for message in heard] == [True, True]
+        assert kept(market) == [word("r1")]
+
+
+def receipt_of(wanted: Purchase) -> ReceiptMessage:
+    """A node's receipt of a first chunk that it never sent."""
+    work = work_of(
+        exchange_of(wanted, CountedAnswer(tokens_in=5, text="", ids=())),
+        request_id=wanted.request_id,
+        adapter_id=wanted.adapter_id,
+        profile_hash=wanted.profile_hash,
+        index_root=wanted.index_root,
+        tokens_in=5,
+        canonical_ids=(),
+    )
+    told = Receipt(
+        channel_id=CHANNEL,
+        seq=1,
+        issued_at_s=NOW_S,
+        adapter_id=wanted.adapter_id,
+        amount_wei=COST,
+        cumulative_wei=COST,
+        algo_id=wanted.algo_id,
+        shares_hash=shares_hash(()),
+        work=replace(work, tokens_out=CHUNK_TOKENS),
+    )
+    return ReceiptMessage(receipt=told, signature=sign_as("node signer")(receipt_digest(told, DOMAIN)), shares=())

@@ -243,6 +243,15 @@ def test_a_withdrawal_from_a_channel_that_has_nothing_to_claim_hurries_nobody() 
     assert (len(content.items), content.deadline_s) == (1, None)
 
 
+def test_receipts_that_an_unknown_claim_has_taken_hold_up_no_later_ones() -> None:
+    """A restored ledger may have forgotten that claim, and its receipts are unclaimed in it."""
+    (lane,) = claimable(0, Spent(((BASE_ONLY, 5), (BASE_ONLY, 0), (BASE_ONLY, 3)), 0, 50, 50, None, None))
+    content = batch([replace(lane, claimed_wei=Wei(5))])
+    assert content is not None
+    assert [(item.from_wei, item.to_wei) for item in content.items] == [(5, 8)]
+    assert content.earned == lane.earned[1:]
+
+
 def test_the_lanes_of_a_channel_are_claimed_up_to_what_is_left_of_its_deposit() -> None:
     lanes = claimable(0, Spent(tuple((adapter, 5) for adapter in ADAPTERS), 0, 50, 12, None, None))
     content = batch(lanes)

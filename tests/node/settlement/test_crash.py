@@ -25,7 +25,7 @@ from openledger_protocol.attribution import Share
 from openledger_protocol.primitives import ChannelId, Wei
 
 KILLED = -signal.SIGKILL
-UNUSUAL = ("claim:refused", "claim:taken-back", "claim:unmined", "claim:skips-released")
+UNUSUAL = ("claim:refused", "claim:taken-back", "claim:unmined", "claim:bound", "claim:skips-released")
 """Points that a claim passes only where something went wrong: each has its own way there."""
 
 pytestmark = pytest.mark.slow
@@ -113,6 +113,17 @@ def test_a_claim_that_a_reorg_took_back_is_mined_again_though_the_node_was_kille
     check_books(scene)
 
 
+def test_a_claim_that_is_mined_after_it_was_given_up_goes_on_though_the_node_was_killed(scene: Scene) -> None:
+    channel = scene.earn()
+    assert scene.live("claim:mined", 1) == KILLED
+    claims = scene.world.node.ledger.claims
+    claims.move(claims.newest(limit=1)[0].claim_id, "refused")  # as if an endpoint had called it reverted
+    assert scene.live("claim:bound", 1) == KILLED
+    assert scene.live() == DONE
+    assert claimed_wei(scene, channel) == OPEN + OPEN // 3
+    check_books(scene)
+
+
 def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene: Scene) -> None:
     """The payer takes its deposit out between the claim's signature and its block: that much is lost, no more."""
     world = scene.world
@@ -136,12 +147,12 @@ def test_a_channel_that_was_skipped_is_released_though_the_node_was_killed(scene
 def test_settlement_killed_again_and_again_claims_each_receipt_once(scene: Scene) -> None:
     deaths, num_killed = random.Random(5), 0
     lost = scene.world.node.ledger.receipts.unclaimed()
-    for _ in range(depth(light=2, deep=30)):
+    for _ in range(depth(light=2, deep=60)):
         scene.earn()
         while (code := scene.live("*", deaths.randint(1, 12))) != DONE:
             assert code == KILLED
             num_killed += 1
-    assert num_killed >= depth(light=8, deep=120)
+    assert num_killed >= depth(light=8, deep=200)
     check_books(scene, lost=lost)
 
 

@@ -61,9 +61,20 @@ def test_what_receipts_say_is_claimed_by_right(world: World) -> None:
 def test_a_purchase_whose_receipt_may_still_come_explains_a_claim(world: World) -> None:
     channel = world.open_channel()
     pay(world, channel)
-    world.payer.ledger.purchases.add(purchase_on(channel), now_ns=1)
+    world.payer.ledger.purchases.put(purchase_on(channel))
     claim(world, channel)
     assert world.payer.alerts == ()
+
+
+def test_a_claim_is_looked_at_again_once_the_stream_that_ran_meanwhile_has_ended(world: World) -> None:
+    """Its receipt explains less than it might have."""
+    channel = world.open_channel()
+    pay(world, channel)
+    world.payer.ledger.purchases.put(purchase_on(channel))
+    claim(world, channel)
+    world.payer.ledger.purchases.remove(REQUEST, channel)
+    world.settle()
+    assert len(world.payer.alerts) == 1
 
 
 def test_an_alarm_ends_when_the_receipts_come(world: World) -> None:

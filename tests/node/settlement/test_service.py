@@ -3,22 +3,28 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chain_world.mortal_settlement import ADAPTER, prepare
 from support.chain_world.world import OPEN, World, open_world
 from support.contributors import ADA
-from support.signed import account, digest
+from support.signed import AUTHORIZER_KEY, account, digest
 
 from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_node.chain.encoding import transaction_hash
+from openledger_node.errors import ChainError
 from openledger_node.settlement.actions import CloseChannel, RemoveStake
 from openledger_node.settlement.records import integer, payouts_of, record_of
 from openledger_node.settlement.settler import SettlementPolicy, Settler
 from openledger_protocol.attribution import Share
-from openledger_protocol.chain import Fees
+from openledger_protocol.chain import ContractCall, Fees
 from openledger_protocol.constants import LATE_PPM, PPM
+from openledger_protocol.eip712 import digest_word
+from openledger_protocol.errors import RevertedError
+from openledger_protocol.payouts import lapse_fee_wei
 from openledger_protocol.primitives import ZERO_DIGEST, ChannelId, DatanetId, Wei
+from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import Intent
 
 FEE_PPM = 100_000  # protocol and stakers
@@ -89,6 +95,100 @@ def test_a_pause_by_the_guardian_costs_an_honest_node_nothing(world: World, tmp_
     (finalized,) = world.node.ledger.events.find("Finalized")
     assert not finalized.arguments["late"]
     assert world.balance(ADA) > 0
+
+
+def test_a_countersignature_that_comes_while_the_list_is_made_costs_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list does not count it, so the openings must not count it either."""
+    shares, channel = prepare(world, tmp_path), world.open_channel()
+    late = world.earn(channel, OPEN // 10, adapter_id=ADAPTER, shares=shares, is_countersigned=False)
+    world.earn(channel, OPEN, adapter_id=ADAPTER, shares=shares)
+    propose = world.node.deployment.propose
+
+    def countersign_and_propose(*list_: Any) -> ContractCall:
+        world.node.ledger.receipts.countersign(late.digest, sign_digest(AUTHORIZER_KEY, digest_word(late.digest)))
+        return propose(*list_)
+
+    monkeypatch.setattr(world.node.deployment, "propose", countersign_and_propose)
+    world.run(lambda: states(world) == ["final"])
+    (finalized,) = world.node.ledger.events.find("Finalized")
+    assert not finalized.arguments["late"]
+    assert len(world.node.ledger.events.find("Drawn")) == 1
+
+
+def test_a_node_that_can_no_longer_show_its_list_draws_no_points_and_pays_one_fee(
+    world: World, tmp_path: Path
+) -> None:
+    """A backup from before the countersignatures was restored."""
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    node = world.node
+    world.run(lambda: states(world) == ["proposed"])
+    (claim,) = node.ledger.claims.unfinished()
+    node.ledger.receipts.fix_countersigned(claim.claim_id, [])
+    (proposed,) = node.ledger.events.find("Proposed")
+    world.wait(integer(proposed, "readyAt") - world.now_s)
+    world.settle()
+    (alert,) = node.alerts
+    assert "the payout list of claim 0 is not that of this ledger's receipts" in alert
+    world.run(lambda: states(world) == ["final"])
+    record = record_of(node.ledger.events.find("Claimed")[0])
+    assert node.ledger.events.find("Drawn") == []
+    assert node.treasury.earnings().credited_wei == record.node_share_wei - lapse_fee_wei(record)
+
+
+def test_a_reorg_that_changes_the_drawn_block_is_answered_before_the_draw_lapses(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was mined for the points drawn before is refused, and finality may take longer than a draw lives."""
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    events, client = world.node.ledger.events, world.chain.client
+    world.run(lambda: events.find("Finalized"))
+    number = client.finalized_number()
+    monkeypatch.setattr(client, "finalized_number", lambda: number)
+    (drawn,) = events.find("Drawn")
+    client.reorganise(client.head().number - integer(drawn, "drawBlock") + 1)
+    world.settle()
+    world.run(lambda: events.find("Finalized"))
+    assert [event.arguments["late"] for event in events.find("Finalized")] == [False]
+    assert len(events.find("Drawn")) == 1
+    assert "reverted" in [row.state for row in world.node.ledger.outbox.newest(limit=9)]
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xff" * 31, RevertedError("execution reverted")])
+def test_an_endpoint_whose_answers_make_no_sense_is_down_and_ends_no_node(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: bytes | RevertedError
+) -> None:
+    world.earn(world.open_channel(), OPEN)
+
+    def call(*_: object, **__: object) -> bytes:
+        if isinstance(answer, RevertedError):
+            raise answer
+        return answer
+
+    with monkeypatch.context() as broken:
+        broken.setattr(world.node.client, "call", call)
+        with pytest.raises(ChainError, match="as the contract never does"):
+            world.node.step()
+    world.run(lambda: states(world) == ["final"])
+
+
+def test_a_claim_whose_end_a_reorganisation_took_back_is_brought_to_its_end_again(
+    world: World, tmp_path: Path
+) -> None:
+    """The chain called the end final; the draw is in another block now, and its points are others."""
+    shares = prepare(world, tmp_path)
+    world.earn(world.open_channel(), OPEN, adapter_id=ADAPTER, shares=shares)
+    world.run(lambda: states(world) == ["final"])
+    (drawn,) = world.node.ledger.events.find("Drawn")
+    world.chain.client.reorganise(world.chain.client.head().number - drawn.block.number + 1)
+    world.node.step()
+    assert states(world) != ["final"]
+    world.run(lambda: states(world) == ["final"])
+    ended = [event for event in world.chain.events("AttributionRewards") if event.name == "Finalized"]
+    assert [event.arguments["late"] for event in ended] == [False]
 
 
 def test_a_claim_whose_list_does_not_add_up_holds_up_no_other(world: World, tmp_path: Path) -> None:
@@ -273,6 +373,26 @@ def test_a_claim_that_waits_for_cheap_gas_is_taken_back_for_one_that_cannot_wait
     world.run(lambda: is_in_time(world, leaving))
     assert world.node.deployment.channel(small).claimed_wei == OPEN // 1_000
     assert states(world)[1:] == ["refused"]
+
+
+def test_a_claim_that_was_refused_by_accident_is_tried_again_before_its_payer_is_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaving = world.open_channel()
+    while world.now_s % world.node.windows.epoch_s:
+        world.wait(1)  # an epoch begins, and the next one is as far as can be
+    began_s = world.now_s
+    withdraw_from(world, leaving)
+    with monkeypatch.context() as faulty:
+        faulty.setattr(world.node.client, "estimate_gas", refuse)
+        world.earn(leaving, 9 * OPEN)
+        world.run(lambda: states(world) == ["refused"])
+    world.run(lambda: is_in_time(world, leaving))
+    assert world.now_s < began_s + world.node.windows.epoch_s
+
+
+def refuse(*_: object, **__: object) -> int:
+    raise RevertedError("a fault of the endpoint")
 
 
 def test_a_signed_claim_is_hastened_when_another_cannot_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

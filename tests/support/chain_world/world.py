@@ -67,9 +67,9 @@ class World(ContractWorld):
         steps = side.treasury.plan([action], wallet, side.ring.signer(wallet), key=f"action {self.num_actions}")
         side.send(steps)
 
-    def open_channel(self, amount_wei: int = 10 * OPEN) -> ChannelId:
+    def open_channel(self, amount_wei: int = 10 * OPEN, **changes: Any) -> ChannelId:
         """Have the payer's session open a channel, and wait until it is final."""
-        config = self.new_config()
+        config = self.new_config(**changes)
         key = self.id_of(config)
         self.configs[key] = config
         for side in (self.node, self.payer):
@@ -143,9 +143,9 @@ class World(ContractWorld):
 
 
 @contextmanager
-def open_world(root: Path, client: Any = None) -> Iterator[World]:
+def open_world(root: Path, client: Any = None, **settings: Any) -> Iterator[World]:
     """A chain with a bonded node and a payer that holds OPEN; simulated, or the one behind a tamed client."""
-    chain = deployed_chain(client)
+    chain = deployed_chain(client, **settings)
     node, payer = (open_session(root, chain.client, chain.network, name) for name in KEYS)
     world = World(chain=chain, node=node, payer=payer)
     try:

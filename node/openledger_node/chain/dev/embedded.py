@@ -161,8 +161,9 @@ class EmbeddedChain:
         except TransactionNotFound:
             return None
         header = self.header(number)
-        assert header is not None, "an indexed transaction has a block"
-        return self.mined_in(header)[index]
+        # The index keeps the places of transactions that a reorganisation took back.
+        there = self.mined_in(header)[index : index + 1] if header else []
+        return next((mined for mined in there if mined.transaction.hash == transaction_hash), None)
 
     def logs(self, first: int, last: int) -> Iterator[MinedLog]:
         """Logs of blocks `first` to `last`, inclusive, in order."""

@@ -56,6 +56,18 @@ def test_a_chain_goes_on_where_it_was(kept: tuple[Path, list[Block]], file: Path
         assert blocks(Simulation(chain)) == [*kept[1], head]
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_a_transaction_that_a_reorganisation_took_back_has_no_receipt_until_it_is_mined_again(depth: int) -> None:
+    with closing(open_chain(None, GENESIS_S)) as chain:
+        client = Simulation(chain)
+        sent = [send_call(client, ContractCall(to=BANK), nonce=nonce) for nonce in range(2)]
+        client.mine(depth)
+        client.reorganise(depth)
+        assert [client.receipt(each) for each in sent] == [None, None]
+        number = client.mine().number
+        assert [client.receipt(each).block_number for each in sent] == [number, number]  # type: ignore[union-attr]
+
+
 def test_what_was_mined_is_found_after_a_restart_and_what_waited_is_forgotten(file: Path) -> None:
     with closing(open_chain(file, GENESIS_S)) as chain:
         client = Simulation(chain)

@@ -20,8 +20,8 @@ const STATES = { intended: "waits to be sent", reserved: "waits to be sent", sig
 
 export function mount(root, params) {
   const held = { receipt: params.receipt ?? null, asPaid: false, found: null, way: null, wayError: null, why: null, isMore: false, stake: "100" };
-  const none = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), sent = part(), leaving = part({}, "div");
-  root.append(heading("Money", "Every OPEN here was paid by somebody for work.", "rewards show"), h("div", { class: "grid" }, none, tiles, way, claims, stake, channels, sent));
+  const none = part(), alerts = part(), tiles = part(), way = part(), claims = part({ class: "w6" }), stake = part({ class: "w6" }), channels = part(), sent = part(), leaving = part({}, "div");
+  root.append(heading("Money", "Every OPEN here was paid by somebody for work.", "rewards show"), h("div", { class: "grid" }, none, alerts, tiles, way, claims, stake, channels, sent));
 
   async function look() {
     const status = latest.state;
@@ -52,6 +52,7 @@ export function mount(root, params) {
   function draw() {
     const status = latest.state, { found } = held;
     none.show({ chain: status.chain, network: status.network, why: held.why ?? status.money?.why_down ?? null, has: Boolean(found) }, whyNone);
+    alerts.show(status.money?.alerts ?? [], drawAlerts);
     if (!found) return;
     const now = found.network.chain_time_s;
     tiles.show({ stake: found.stake, rewards: found.rewards, channels: found.channels }, drawTiles);
@@ -90,6 +91,8 @@ function whyNone({ chain, network, why, has }) {
   if (chain === "down" || why) return note("bad", `The chain does not answer: ${why ?? "no reason was given"}. Pending transactions are kept and sent when it is back${has ? "; the figures below are the last known ones" : ""}.`, null, "doctor --only chain");
   return null;
 }
+
+const drawAlerts = (alerts) => alerts.length ? alerts.map((each) => note("bad", `${each.replaceAll("`", "")}.`)) : null;
 
 const noWay = (error) => error ? emptyState({ where: "Money · receipt", tone: "warn", title: "This receipt can’t be shown", text: error, words: "attribution show" })
   : emptyState({ where: "Money · no receipt yet", title: "No paid answer yet", text: "The first paid answer creates a receipt. This screen then shows its path from the payer’s deposit to the withdrawals. On a development network, the guest can pay for an answer.", buttons: [h("a", { class: "button", href: "#/chat", dataset: { key: "ask something" } }, "Ask something")], words: "chat hello --as-guest" });
