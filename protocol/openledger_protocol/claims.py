@@ -65,7 +65,7 @@ class OwnersPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Division:
+class ClaimDivision:
     """The parts into which a claim's gross is divided; they sum to it."""
 
     protocol_wei: Wei
@@ -150,7 +150,7 @@ def divide_lines(
     params: Params,
     registry: Mapping[AdapterId, AdapterTerms],
     datanets: Mapping[DatanetId, DatanetTerms],
-) -> Division:
+) -> ClaimDivision:
     """Divide the gross of each adapter of a claim, in the order of its line, as ClaimSplit.sol does."""
     protocol = stakers = start = 0
     owners: list[OwnersPart] = []
@@ -164,7 +164,7 @@ def divide_lines(
             pots += divided[1]
         start += gross
     others = sum(part.amount_wei for part in owners) + sum(pot.amount_wei for pot in pots)
-    return Division(
+    return ClaimDivision(
         protocol_wei=Wei(protocol),
         stakers_wei=Wei(stakers),
         node_share_wei=Wei(start - protocol - stakers - others),

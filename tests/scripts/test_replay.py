@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 from replayed_life import EPOCHS, NODES, Life, live
-from support.chain_world.contract_world import ADAPTERS
 
 from openledger_node.audit.chain import pin_chain
 from openledger_node.audit.replay import Replay, replay
-from openledger_node.audit.resplit import ROLES, Tally
+from openledger_node.audit.resplit import SplitSums
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS
 
 CHANGES = {"stakers_ppm": 41_113, "data_ppm": 234_567}
@@ -37,8 +36,10 @@ def replayed(life: Life, changes: Mapping[str, int], epochs: int = ALL) -> Repla
     return replay(chain, chain.events(), changes, epochs)
 
 
-def sums(tally: Tally) -> dict[str, Any]:
-    return {name: dict(getattr(tally, name)) for name in ("roles", "nodes", "datanets", "adapters", "accounts", "gross")}
+def sums(tally: SplitSums) -> dict[str, Any]:
+    return {
+        name: dict(getattr(tally, name)) for name in ("roles", "nodes", "datanets", "adapters", "accounts", "gross")
+    }
 
 
 def test_by_the_values_of_their_time_all_claims_give_what_the_chain_paid(life: Life) -> None:
@@ -56,3 +57,10 @@ def test_other_values_give_what_a_chain_with_these_values_has_paid(life: Life, o
     assert found.would.roles["stakers"] == other_life.chain.read("NodeStaking", "totals")["notified"]
     assert sums(found.would) == sums(replayed(other_life, {}).was)
     assert sums(found.would) != sums(found.was)
+
+
+def test_each_nodes_part_as_a_staker_is_what_its_stake_has_earned(life: Life, other_life: Life) -> None:
+    would = replayed(life, CHANGES).would
+    earned = {node: other_life.chain.read("NodeStaking", "nodeOf", node)["rewards_"] for node in NODES}
+    assert would.staked == earned
+    assert all(earned.values())

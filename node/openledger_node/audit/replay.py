@@ -4,6 +4,7 @@ Every final claim is split twice: by the values that were in force, which must g
 by the others. It is history and no forecast, because with other values people would have acted otherwise.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,9 +22,10 @@ from ..chain.contracts import explain_revert, load_contract
 from ..errors import ChainError, ConfigError
 from .chain import PinnedChain
 from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_call
-from .claims import ClaimHistory, ClaimReader, read_all
+from .claims import ClaimHistory, ClaimReader, claim_name, read_all
 from .events import EventLog, amount_of, text
-from .resplit import ROLES, Tally, difference_from_chain, split_claim
+from .resplit import ROLES, SplitSums, difference_from_chain, split_claim
+from .staking import Stakes
 
 EPOCHS: Final = 14
 """As many as there must be between two changes of shares."""
@@ -77,8 +79,8 @@ class Replay:
     refusal: str | None  # why the contract would not take these values just now
     num_claims: int
     gross_wei: int
-    was: Tally
-    would: Tally
+    was: SplitSums
+    would: SplitSums
     minima: Sequence[Minimum]
     num_refused: int  # claims of nodes that had less than the other minimum of stake
     refused_wei: int
@@ -107,7 +109,9 @@ def replay(chain: PinnedChain, events: Sequence[Event], changes: Mapping[str, in
     windows = chain.ask("Params", "windows")
     read = {chain.contracts[name] for name in READ}
     log = EventLog([event for event in events if event.contract in read])
-    reader = read_all(log.events, Address(chain.ask("AttributionRewards", "protocolTreasury")), windows["redrawBlocks"])
+    reader = read_all(
+        log.events, Address(chain.ask("AttributionRewards", "protocolTreasury")), windows["redrawBlocks"]
+    )
     last = chain.block.timestamp_s // windows["epoch"]
     first = max(0, last - epochs + 1)
     claims = [claim for claim in reader.claims.values() if first <= _record(claim).epoch <= last]
@@ -150,9 +154,10 @@ def _gross(claims: Iterable[ClaimHistory]) -> int:
 
 def _split_all(
     chain: PinnedChain, log: EventLog, reader: ClaimReader, claims: Sequence[ClaimHistory], changes: Mapping[str, int]
-) -> tuple[Tally, Tally, list[LeftOut]]:
+) -> tuple[SplitSums, SplitSums, list[LeftOut]]:
     """Split each claim by the values of its epoch and by the others, and add them up."""
-    was, would, left_out = Tally(), Tally(), []
+    was, would, left_out = SplitSums(), SplitSums(), []
+    stakers: dict[str, tuple[int, int]] = {}
     values, read_lines = cache(lambda epoch: _values_at(chain, epoch)), _line_reader(chain, log, reader)
     for claim in claims:
         try:
@@ -167,9 +172,30 @@ def _split_all(
                 f"claim {claim.name} can't be replayed: split by the values of its time, {difference} differ from "
                 "what the chain paid. Audit the network: see `docs/how-to/audit-a-network.md`"
             )
+        after = split_claim(claim, lines, _changed(params, changes), reader.registry.adapters)
         was.add(before, lines)
-        would.add(split_claim(claim, lines, _changed(params, changes), reader.registry.adapters), lines)
+        would.add(after, lines)
+        stakers[claim.name] = before.stakers_wei, after.stakers_wei
+    was.staked, would.staked = _by_stake(log, stakers)
     return was, would, left_out
+
+
+def _by_stake(log: EventLog, stakers: Mapping[str, tuple[int, int]]) -> tuple[Counter[str], Counter[str]]:
+    """Divide the stakers' parts of claims by the stakes that were bonded when each became final."""
+    was, would = Stakes(), Stakes()
+    for event in log.events:
+        if event.name == "Finalized":
+            for stakes, amount in zip((was, would), stakers.get(_claim_of(event), (0, 0)), strict=True):
+                if amount:
+                    stakes.notify(amount)
+        elif event.name not in ("RewardsNotified", "RewardsPaid"):
+            was.read(event)
+            would.read(event)
+    return Counter(was.earned()), Counter(would.earned())
+
+
+def _claim_of(event: Event) -> str:
+    return claim_name(text(event, "node"), event.arguments["seq"])
 
 
 def _line_reader(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Callable[[ClaimHistory], Lines]:

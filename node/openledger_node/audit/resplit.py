@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from openledger_protocol.claims import AdapterTerms, Division, divide_lines
+from openledger_protocol.claims import AdapterTerms, ClaimDivision, divide_lines
 from openledger_protocol.epoch import Params
 from openledger_protocol.payouts import Credited, CreditRole, lapse_fee_wei, late_amounts, payout_amounts
 from openledger_protocol.primitives import ZERO_WEI, AdapterId, Wei
@@ -35,7 +35,7 @@ class SplitClaim:
     """A claim's record, and what its finalisation credits."""
 
     record: ClaimRecord
-    division: Division
+    division: ClaimDivision
     credits: tuple[Credited, ...]  # in the contract's order
     stakers_wei: Wei  # the protocol gets them while nobody has bonded
 
@@ -100,12 +100,13 @@ def difference_from_chain(claim: ClaimHistory, split: SplitClaim) -> str | None:
 # ---- sums over claims
 
 
-class Tally:
+class SplitSums:
     """The wei that claims pay: by role, node, Datanet, adapter and account."""
 
     def __init__(self) -> None:
         self.roles: Counter[str] = Counter()
         self.nodes: Counter[str] = Counter()  # the node's shares, less its fees
+        self.staked: Counter[str] = Counter()  # the stakers' part, by bonded node, rounded down
         self.datanets: Counter[str] = Counter()  # owners, contributors and treasuries
         self.adapters: Counter[str] = Counter()  # their owners, and their Datanets through them
         self.accounts: Counter[str] = Counter()  # all credits
