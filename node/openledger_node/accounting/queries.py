@@ -21,6 +21,7 @@ from .earnings import earnings_report
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
+from .replays import effect_to_plain, replay_to_plain
 from .submissions import Submissions
 from .transactions import TransactionPlanner
 
@@ -69,6 +70,8 @@ class MoneyQueries:
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
+            "replay": lambda given: replay_to_plain(session, given),
+            "effect": lambda given: effect_to_plain(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
         }
 

@@ -110,6 +110,7 @@ class SplitSums:
         self.datanets: Counter[str] = Counter()  # owners, contributors and treasuries
         self.adapters: Counter[str] = Counter()  # their owners, and their Datanets through them
         self.accounts: Counter[str] = Counter()  # all credits
+        self.others: Counter[str] = Counter()  # credits to accounts, but for nodes' shares
         self.lapse_fees_wei = 0  # of one lapsed draw of each claim
         self.gross: Counter[str] = Counter()  # by adapter
 
@@ -123,6 +124,8 @@ class SplitSums:
             self.accounts[credited.account] += credited.amount_wei
             if credited.role == CreditRole.NODE:
                 self.nodes[split.record.node] += credited.amount_wei
+            else:
+                self.others[credited.account] += credited.amount_wei
             if adapter_id is not None:
                 self.adapters[adapter_id] += credited.amount_wei
             if datanet_id is not None:
