@@ -94,10 +94,18 @@ class Replay:
         return sum(each.gross_wei for each in self.left_out)
 
 
-def replay(chain: PinnedChain, events: Sequence[Event], changes: Mapping[str, int], epochs: int = EPOCHS) -> Replay:
-    """Replay the claims of the last `epochs` epochs; `events` are all those up to the chain's block.
+def replay(
+    chain: PinnedChain,
+    events: Sequence[Event],
+    changes: Mapping[str, int],
+    epochs: int = EPOCHS,
+    *,
+    last: int | None = None,
+) -> Replay:
+    """Replay the claims of `epochs` epochs up to `last`, by default the current one.
 
-    `changes` are values by their field of Params. Those that are not named stay as they were in each epoch.
+    `changes` are values by their field of Params. Those that are not named stay as they were in each epoch. What is
+    not in `events`, which begin with the network, has not happened.
 
     Raises:
         ConfigError: the contract refuses such values in any case.
@@ -112,7 +120,7 @@ def replay(chain: PinnedChain, events: Sequence[Event], changes: Mapping[str, in
     reader = read_all(
         log.events, Address(chain.ask("AttributionRewards", "protocolTreasury")), windows["redrawBlocks"]
     )
-    last = chain.block.timestamp_s // windows["epoch"]
+    last = chain.block.timestamp_s // windows["epoch"] if last is None else last
     first = max(0, last - epochs + 1)
     claims = [claim for claim in reader.claims.values() if first <= _record(claim).epoch <= last]
     final, waiting = ([claim for claim in claims if claim.is_final is wanted] for wanted in (True, False))
