@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from audited_economy import WINDOWS, Economy, run_economy
+from audited_economy import Economy, run_economy
 from support.chain_world.contract_world import ADAPTERS, PROTOCOL
 from support.signed import NODE
 
 from openledger_node.audit.chain import PinnedChain, is_code_of, pin_chain
 from openledger_node.audit.claims import ClaimReader, claim_faults, read_all
 from openledger_node.audit.draws import Draws, redraws_max
+from openledger_node.audit.report import read_fixed
 from openledger_node.audit.splits import ADAPTER_OWNERS, DATANET_OWNERS, check_split
 from openledger_node.audit.staking import Stakes
 from openledger_node.audit.storage_layout import layout_of
@@ -36,7 +37,7 @@ def chain(session: Economy) -> PinnedChain:
 
 @pytest.fixture(scope="module")
 def reader(chain: PinnedChain) -> ClaimReader:
-    return read_all(chain.events(), PROTOCOL, WINDOWS.redraw_blocks)
+    return read_all(chain.events(), read_fixed(chain))
 
 
 # ---- where a value stands

@@ -24,6 +24,7 @@ from .chain import PinnedChain
 from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_call
 from .claims import ClaimHistory, ClaimReader, claim_name, read_all
 from .events import EventLog, amount_of, text
+from .report import read_fixed
 from .resplit import ROLES, SplitSums, difference_from_chain, split_claim
 from .staking import Stakes
 
@@ -114,13 +115,11 @@ def replay(
     """
     newest = _values_at(chain, NEWEST_EPOCH)
     refusal = _refusal(chain, _changed(newest, changes))
-    windows = chain.ask("Params", "windows")
+    fixed = read_fixed(chain)
     read = {chain.contracts[name] for name in READ}
     log = EventLog([event for event in events if event.contract in read])
-    reader = read_all(
-        log.events, Address(chain.ask("AttributionRewards", "protocolTreasury")), windows["redrawBlocks"]
-    )
-    last = chain.block.timestamp_s // windows["epoch"] if last is None else last
+    reader, epoch_s = read_all(log.events, fixed), fixed.windows["epoch"]
+    last = chain.block.timestamp_s // epoch_s if last is None else last
     first = max(0, last - epochs + 1)
     claims = [claim for claim in reader.claims.values() if first <= _record(claim).epoch <= last]
     final, waiting = ([claim for claim in claims if claim.is_final is wanted] for wanted in (True, False))
@@ -139,7 +138,7 @@ def replay(
         gross_wei=sum(was.gross.values()),
         was=was,
         would=would,
-        minima=_minima(chain, log, reader, newest, changes, since_s=first * windows["epoch"]),
+        minima=_minima(chain, log, reader, newest, changes, since_s=first * epoch_s),
         num_refused=len(refused),
         refused_wei=_gross(refused),
         num_waiting=len(waiting),
