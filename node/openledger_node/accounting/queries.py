@@ -18,6 +18,7 @@ from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
+from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
@@ -70,6 +71,7 @@ class MoneyQueries:
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
             "verify": lambda given: self._verify(given["receipt"]),
+            **GovernanceQueries(session).answers,
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:
