@@ -38,8 +38,8 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
         "withdrawTo": lambda given: f"turn votes back into {open_text(given['value'])} of {given['account']}",
     },
     "OpenGovernor": {
-        "castVote": lambda given: f"vote {_support(given)} proposal {_proposal(given)}",
-        "castVoteWithReason": lambda given: f"vote {_support(given)} proposal {_proposal(given)}",
+        "castVote": lambda given: _vote(given),
+        "castVoteWithReason": lambda given: _vote(given),
     },
     "Params": {
         "set": lambda given: f"set the network's values: {_values(given['values'])}",
@@ -149,12 +149,9 @@ def _proposal_text(function: str, given: dict[str, Any], contracts: Mapping[str,
     )
 
 
-def _support(given: dict[str, Any]) -> str:
-    return {0: "against", 1: "for", 2: "to abstain from"}.get(given["support"], f"{given['support']} on")
-
-
-def _proposal(given: dict[str, Any]) -> str:
-    return f"0x{given['proposalId']:064x}"
+def _vote(given: dict[str, Any]) -> str:
+    said = {0: "vote against", 1: "vote for", 2: "abstain on"}.get(given["support"], f"vote {given['support']} on")
+    return f"{said} proposal 0x{given['proposalId']:064x}"
 
 
 def _values(values: dict[str, Any]) -> str:
