@@ -56,8 +56,8 @@ def defaults_of(params: Params, epoch: int) -> NetworkDefaults:
     }
     found = {name: value for name, value in wanted.items() if _is_plausible(name, value)}
     doubts = tuple(
-        f"the network's value of [{name.replace('.', '] ', 1)} is {wanted[name]:,}, far from the usual {_shipped(name):,}, "
-        "and is not taken: set it yourself if it is right"
+        f"the network's value of [{name.replace('.', '] ', 1)} is {wanted[name]:,}, far from the usual "
+        f"{_shipped(name):,}, and is not taken: set it yourself if it is right"
         for name in wanted.keys() - found.keys()
     )
     return NetworkDefaults(epoch=epoch, values=found, doubts=tuple(sorted(doubts)))
@@ -78,9 +78,7 @@ def load_network_config(home: Home, *, flags: Mapping[str, object] | None = None
     return (config, origins) if found is None else apply_defaults(config, origins, found)
 
 
-def apply_defaults(
-    config: Config, origins: Sequence[Origin], found: NetworkDefaults
-) -> tuple[Config, list[Origin]]:
+def apply_defaults(config: Config, origins: Sequence[Origin], found: NetworkDefaults) -> tuple[Config, list[Origin]]:
     """Replace the shipped defaults by the network's; what the operator has set stays."""
     merged: list[Origin] = []
     for origin in origins:

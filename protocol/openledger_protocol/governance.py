@@ -6,6 +6,7 @@ The contracts refuse what these rules refuse, so a proposal can be checked befor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final, Literal
 
 from .epoch import Params
@@ -192,11 +193,7 @@ def share_step_max(before_ppm: int) -> int:
 
 def shares_move_from(history: Sequence[QueuedParams]) -> int:
     """The first epoch in which the shares may have other values again; `history` ascends and begins at epoch 0."""
-    moved = [
-        each.from_epoch
-        for before, each in zip(history, history[1:], strict=False)
-        if _shares(before.params) != _shares(each.params)
-    ]
+    moved = [each.from_epoch for before, each in pairwise(history) if _shares(before.params) != _shares(each.params)]
     return moved[-1] + SHARES_EPOCHS if moved else 0
 
 

@@ -1,5 +1,6 @@
 """The values that votes may change, the times that they can't, and the guardian's pause, for JSON."""
 
+from itertools import pairwise
 from typing import Any
 
 from openledger_protocol.epoch import Windows, epoch_at
@@ -110,7 +111,7 @@ def _value(spec: ParamSpec, history: list[QueuedParams], bounds: ParamBounds, ep
     value, bound = value_of(now.params, spec), bounds.of(spec)
     queued = [
         {"from_epoch": row.from_epoch, "value": str(coming), "text": param_text(spec, coming)}
-        for before, row in zip(history, history[1:], strict=False)
+        for before, row in pairwise(history)
         if row.from_epoch > epoch and (coming := value_of(row.params, spec)) != value_of(before.params, spec)
     ]
     newest = value_of(history[-1].params, spec)

@@ -89,6 +89,7 @@ def _epoch_of(session: NetworkSession, row: ReceiptRow) -> int:
 
 # ---- The payment state of a receipt's shares.
 
+
 def state_of(row: ReceiptRow) -> dict[str, str]:
     """The payment state of a receipt's shares, as a key and as a sentence."""
     if row.receipt.adapter_id == BASE_ONLY:

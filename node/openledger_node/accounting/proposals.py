@@ -11,7 +11,7 @@ from openledger_protocol.events import Event
 from openledger_protocol.governance import OPEN_STATES, ProposalState, QueuedParams, Support, is_decided
 from openledger_protocol.primitives import Address
 
-from ..chain.governance import Governance, ProposedContent, Tally, content_of, history_of
+from ..chain.governance import Governance, ProposedContent, content_of, history_of
 from ..chain.vote_words import describe_calls, proposed_params, shorten, title_of
 from ..errors import NodeError
 from ..settlement.records import integer
@@ -230,8 +230,6 @@ class Proposals:
             "num_voters": len(cast),
             "voters": [_vote_to_plain(event) for event in greatest],
         }
-
-
 
 
 def _vote_to_plain(event: Event) -> dict[str, Any]:

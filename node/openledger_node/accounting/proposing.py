@@ -24,9 +24,9 @@ from openledger_protocol.governance import (
 )
 from openledger_protocol.primitives import Address, Digest, Wei, check_address, check_digest, wei_from_text
 
-from ..chain.contracts import open_text, time_text
 from ..chain.governance import CASE_OPEN
 from ..chain.param_words import bound_text, param_text, typed_param
+from ..chain.refusals import open_text, time_text
 from ..chain.vote_words import describe_calls, proposed_verdict, title_of
 from ..errors import NodeError
 from ..home import Home
@@ -107,8 +107,8 @@ def _check_values(proposals: Proposals, wanted: Params, timeline: Timeline) -> N
         if not is_within(spec, value, bounds):
             among = "one of" if bounds.of(spec) is None else "from"
             raise NodeError(
-                f"{spec.key} can't be {param_text(spec, value)}: it must be {among} {bound_text(spec, bounds)}, and no "
-                "vote can change that"
+                f"{spec.key} can't be {param_text(spec, value)}: it must be {among} {bound_text(spec, bounds)}, and "
+                "no vote can change that"
             )
     if not moves_shares(before, wanted):
         return
@@ -116,15 +116,15 @@ def _check_values(proposals: Proposals, wanted: Params, timeline: Timeline) -> N
         value, old = value_of(wanted, spec), value_of(before, spec)
         if abs(value - old) > (most := share_step_max(old)):
             raise NodeError(
-                f"{spec.key} can't move from {param_text(spec, old)} to {param_text(spec, value)} at once: it moves by at "
-                f"most {param_text(spec, most)} at a time, and again after {SHARES_EPOCHS} epochs"
+                f"{spec.key} can't move from {param_text(spec, old)} to {param_text(spec, value)} at once: "
+                f"it moves by at most {param_text(spec, most)} at a time, and again after {SHARES_EPOCHS} epochs"
             )
     if timeline.active_epoch < (earliest := shares_move_from(proposals.history)):
         epoch_s = proposals.session.windows.epoch_s
         wait_s = (earliest - timeline.active_epoch) * epoch_s
         raise NodeError(
-            f"the shares changed less than {SHARES_EPOCHS} epochs before epoch {timeline.active_epoch:,}, in which this "
-            f"would be active at the earliest: propose it after {time_text(proposals.now_s + wait_s)}"
+            f"the shares changed less than {SHARES_EPOCHS} epochs before epoch {timeline.active_epoch:,}, in which "
+            f"this would be active at the earliest: propose it after {time_text(proposals.now_s + wait_s)}"
         )
 
 
@@ -133,9 +133,9 @@ def _check_no_conflict(proposals: Proposals) -> None:
     if others := open_values(proposals.open(), proposals.session.deployment.addresses):
         other = others[0]
         raise NodeError(
-            f"proposal {other.number} sets the values, too, and is {other.state.name.lower()}. Each proposal sets all of "
-            "them, so the one that is executed last would undo the other. Wait until "
-            f"`openledger-node gov show {other.number}` says that it is over, or add --anyway and name its values, too"
+            f"proposal {other.number} sets the values, too, and is {other.state.name.lower()}. Each proposal sets "
+            "all of them, so the one that is executed last would undo the other. Wait until "
+            f"`openledger-node gov show {other.number}` says that it is over, or add --anyway and name its values too"
         )
 
 
@@ -170,7 +170,9 @@ def _check_case(proposals: Proposals, digest: Digest, timeline: Timeline) -> Non
     for other in proposals.open():
         verdicts = [proposed_verdict(call, addresses) for call in other.content.calls]
         if any(verdict and verdict[0] == digest for verdict in verdicts):
-            raise NodeError(f"proposal {other.number} judges this case already: `openledger-node gov show {other.number}`")
+            raise NodeError(
+                f"proposal {other.number} judges this case already: `openledger-node gov show {other.number}`"
+            )
 
 
 def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
@@ -246,8 +248,8 @@ def _timeline(proposals: Proposals) -> Timeline:
 def _course(proposals: Proposals, account: Address, timeline: Timeline, *, has_values: bool) -> Sequence[str]:
     governance = proposals.governance
     lines = [
-        f"voting begins at {time_text(timeline.votes_from_s)} and ends at {time_text(timeline.votes_until_s)}, or up to "
-        f"{governance.late_extension_s():,} s after the quorum was reached, if that is later",
+        f"voting begins at {time_text(timeline.votes_from_s)} and ends at {time_text(timeline.votes_until_s)}, or "
+        f"up to {governance.late_extension_s():,} s after the quorum was reached, if that is later",
         f"carried with more votes for than against, and {open_text(governance.quorum(proposals.now_s - 1))} for or "
         f"abstaining; {account} has {open_text(governance.votes(account))}",
         f"then `gov queue`, a wait of {proposals.voting.timelock_s:,} s, and `gov execute` from "

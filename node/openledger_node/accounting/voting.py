@@ -7,7 +7,7 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.governance import ProposalState, Support
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Wei, check_address, wei_from_text
 
-from ..chain.contracts import open_text, time_text
+from ..chain.refusals import open_text, time_text
 from ..errors import NodeError
 from ..home import Home
 from ..settlement.actions import Action, ApproveSpending
@@ -44,7 +44,9 @@ def vote(_: Home, session: NetworkSession, account: Address, arguments: Argument
     found = proposals.find(str(arguments["proposal"]))
     support, reason = _support(arguments["support"]), str(arguments.get("reason") or "")
     if len(reason.encode("utf-8", "surrogatepass")) > REASON_BYTES_MAX:
-        raise NodeError(f"a reason has at most {REASON_BYTES_MAX:,} bytes, since everybody pays to keep it: shorten it")
+        raise NodeError(
+            f"a reason has at most {REASON_BYTES_MAX:,} bytes, since everybody pays to keep it: shorten it"
+        )
     _check_votes_run(found, proposals)
     if proposals.governance.has_voted(found.content.id, account):
         raise NodeError(f"{account} has voted on proposal {found.number}, and a vote can't be changed")
@@ -132,7 +134,9 @@ def pause(_: Home, session: NetworkSession, account: Address, arguments: Argumen
     state, now_s = governance.pause_state(), session.client.head().timestamp_s
     duration_s = int(arguments.get("duration_s") or windows.pause_max_s)
     if account != state.guardian:
-        raise NodeError(f"only the guardian {state.guardian} can pause, not {account}: choose its account by --wallet")
+        raise NodeError(
+            f"only the guardian {state.guardian} can pause, not {account}: choose its account by --wallet"
+        )
     if not 0 < duration_s <= windows.pause_max_s:
         raise NodeError(f"a pause lasts 1 to {windows.pause_max_s:,} s, not {duration_s:,} s: choose a shorter one")
     if state.until_s > now_s:
@@ -250,10 +254,15 @@ def _weight_lines(proposals: Proposals, found: FoundProposal, account: Address, 
             "`openledger-node gov delegate self` makes them count in later votes"
         )
     elif who == account:
-        why = f"it delegated its tokens, or got them, only after voting had begun ({begun}); they count in later votes"
+        why = (
+            f"it delegated its tokens, or got them, only after voting had begun ({begun}); they count in later votes"
+        )
     else:
         why = f"{who} casts them"
-    return [f"this vote counts nothing: {account} has no votes here, because {why}", *_stake_lines(proposals.session, account)]
+    return [
+        f"this vote counts nothing: {account} has no votes here, because {why}",
+        *_stake_lines(proposals.session, account),
+    ]
 
 
 def _stake_lines(session: NetworkSession, account: Address) -> list[str]:

@@ -17,13 +17,13 @@ KEEP: Final = "surrogateescape"
 
 class _AnyStringDecoder(StringDecoder):
     def __init__(self) -> None:
-        super().__init__(handle_string_errors=KEEP)
+        super().__init__(handle_string_errors=KEEP)  # type: ignore[no-untyped-call]
 
 
 class _AnyStringEncoder(TextStringEncoder):
     @classmethod
     def encode(cls, value: Any) -> bytes:
-        cls.validate_value(value)
+        cls.validate_value(value)  # type: ignore[no-untyped-call]
         content = bytes_of_text(value)
         length = len(content).to_bytes(32, "big")
         return length + content.ljust(-(-len(content) // 32) * 32, b"\0")
@@ -35,9 +35,10 @@ def bytes_of_text(text: str) -> bytes:
 
 
 def _codec() -> ABICodec:
-    registry = usual_registry.copy()
+    registry = usual_registry.copy()  # type: ignore[no-untyped-call]
     registry.unregister("string")
-    registry.register(BaseEquals("string", with_sub=False), _AnyStringEncoder, _AnyStringDecoder, label="string")
+    is_string = BaseEquals("string", with_sub=False)  # type: ignore[no-untyped-call]
+    registry.register(is_string, _AnyStringEncoder, _AnyStringDecoder, label="string")
     return ABICodec(registry)
 
 

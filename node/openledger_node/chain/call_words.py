@@ -9,8 +9,9 @@ from openledger_protocol.governance import PARAM_SPECS
 from openledger_protocol.primitives import Address, Wei
 
 from ..network_file import CONTRACTS, WRAPPED_VOTES
-from .contracts import coins_text, load_contract, open_text
+from .contracts import load_contract
 from .param_words import param_text
+from .refusals import coins_text, open_text
 
 SELECTOR_HEX: Final = 8
 
@@ -141,7 +142,9 @@ def _proposal_text(function: str, given: dict[str, Any], contracts: Mapping[str,
         else describe_call(call, contracts)
         for call in inner
     ]
-    texts = [each.text for each in said] + ([f"and {len(rows) - INNER_MAX} more calls"] if len(rows) > INNER_MAX else [])
+    texts = [each.text for each in said] + (
+        [f"and {len(rows) - INNER_MAX} more calls"] if len(rows) > INNER_MAX else []
+    )
     return CallText(
         text=f"{PROPOSAL_CALLS[function]}: {'; '.join(texts) or 'no call'}",
         contract="OpenGovernor",

@@ -7,7 +7,7 @@ from openledger_protocol.epoch import Params
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.governance import ALGORITHMS, ParamBounds, ParamSpec, changed_params, value_of
 
-from .contracts import open_text
+from .refusals import open_text
 
 PPM_PER_PERCENT: Final = 10_000
 WEI_DIGITS, PERCENT_DIGITS = 18, 4

@@ -76,7 +76,9 @@ def votes(
 def propose(
     values: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Values as `gov params` names them, such as minStake=150 dataPpm=22%."),
+        typer.Argument(
+            metavar="KEY=VALUE", help="Values as `gov params` names them, such as minStake=150 dataPpm=22%."
+        ),
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why, for those who vote.", show_default=False)] = None,
     judge: Annotated[
@@ -87,9 +89,7 @@ def propose(
         str | None, typer.Option(metavar="AMOUNT", help="Pay OPEN of the treasury to --to.", show_default=False)
     ] = None,
     to: Annotated[str | None, typer.Option(help="Account that gets it.", show_default=False)] = None,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Although an open proposal sets the values, too.")
-    ] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Although an open proposal sets the values, too.")] = False,
 ) -> dict[str, Any]:
     """Put a change to the vote. Shows what changes, the course of the vote, and the cost."""
     return {

@@ -15,9 +15,7 @@ STYLES = {"active": "bold", "succeeded": "green", "queued": "green", "executed":
 def show_params(found: Found) -> None:
     """Show the values, and the times that no vote can change."""
     now_s = found["chain_time_s"]
-    rows = [
-        [each["key"], each["text"], _queued(each), each["bounds"], each["meaning"]] for each in found["values"]
-    ]
+    rows = [[each["key"], each["text"], _queued(each), each["bounds"], each["meaning"]] for each in found["values"]]
     show_table(["value", "now", "next", "bounds", "meaning"], rows, empty="")
     out_console.print("\n[dim]no vote can change[/]")
     show_table(
@@ -51,7 +49,9 @@ def show_proposals(found: Found, *, is_all: bool) -> None:
         ]
         for each in found["proposals"]
     ]
-    empty = "no proposal yet" if is_all else "no proposal is open: `openledger-node gov list --all` shows those before"
+    empty = (
+        "no proposal yet" if is_all else "no proposal is open: `openledger-node gov list --all` shows those before"
+    )
     show_table(["", "state", "what", "for / against / abstain", "when", "your vote"], rows, empty=empty)
 
 
@@ -66,8 +66,8 @@ def show_proposal(found: Found) -> None:
         out_console.print(f"  [bold yellow]and {num_more:,} more calls, which are not shown[/]")
     if not found["is_understood"]:
         say(
-            "[bold yellow]careful[/] this node can't say in words what all of these calls do: vote against a proposal "
-            "that you don't understand"
+            "[bold yellow]careful[/] this node can't say in words what all of these calls do: vote against a "
+            "proposal that you don't understand"
         )
     for line in found["description"].splitlines():
         out_console.print(f"  [dim]│[/] {plain(line)}")
@@ -132,8 +132,8 @@ def _shares(found: Found) -> str:
 
 def _vote_rules(voting: Found) -> str:
     return (
-        f"{open_amount(voting['threshold_wei'])} to propose, a quorum of {open_amount(voting['quorum_wei'])}; begins after "
-        f"{voting['delay_s']:,} s, lasts {voting['period_s']:,} s, then waits {voting['timelock_s']:,} s"
+        f"{open_amount(voting['threshold_wei'])} to propose, a quorum of {open_amount(voting['quorum_wei'])}; begins "
+        f"after {voting['delay_s']:,} s, lasts {voting['period_s']:,} s, then waits {voting['timelock_s']:,} s"
     )
 
 

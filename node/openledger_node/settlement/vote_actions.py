@@ -6,9 +6,9 @@ from openledger_protocol.chain import ContractCall
 from openledger_protocol.governance import Support
 from openledger_protocol.primitives import Address, Wei
 
-from ..chain.contracts import open_text
 from ..chain.deployment import Deployment
 from ..chain.governance import Governance, ProposedContent
+from ..chain.refusals import open_text
 from ..text import counted
 
 
