@@ -18,6 +18,7 @@ from ..settlement.session import NetworkSession
 from ..text import rfc3339
 from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
+from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptCheck, ReceiptChecker
@@ -82,6 +83,7 @@ class MoneyQueries:
             "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
             "effect": lambda given: effect_to_plain(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
+            **GovernanceQueries(session).answers,
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:

@@ -16,9 +16,10 @@ from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Params
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.events import Event
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.primitives import Address
 
 from ..chain.contracts import explain_revert, load_contract
+from ..chain.deployment import params_of
 from ..errors import ChainError, ConfigError
 from .chain import PinnedChain
 from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_call
@@ -61,7 +62,7 @@ class LeftOut:
 class Minimum:
     """A minimum that would have been another, and who or what was below it."""
 
-    key: str  # field of Params
+    field: str  # of Params
     was_wei: int
     would_wei: int
     below: Mapping[str, int]  # wei by node, channel or adapter
@@ -234,23 +235,6 @@ def _values_at(chain: PinnedChain, epoch: int) -> Params:
     return params_of(chain.ask("Params", "valuesAt", epoch))
 
 
-def params_of(row: Mapping[str, Any]) -> Params:
-    """Typed values of the contract's struct."""
-    return Params(
-        protocol_ppm=row["protocolPpm"],
-        stakers_ppm=row["stakersPpm"],
-        data_ppm=row["dataPpm"],
-        min_stake_wei=Wei(row["minStake"]),
-        min_deposit_wei=Wei(row["minDeposit"]),
-        adapter_bond_wei=Wei(row["adapterBond"]),
-        draws=row["draws"],
-        algo_id=row["algoId"],
-        credit_tokens_max=row["creditTokensMax"],
-        least_context=row["leastContext"],
-        guide_price_wei=Wei(row["guidePrice"]),
-    )
-
-
 def _refusal(chain: PinnedChain, params: Params) -> str | None:
     """The reason why Params would refuse these values at this block, if a vote set them.
 
@@ -290,10 +274,10 @@ def _minima(
         "adapter_bond_wei": lambda: _paid_in(chain, log, "AdapterRegistered", "adapterId", since_s),
     }
     minima = []
-    for key in filter(changes.__contains__, found):
-        was, would = getattr(newest, key), changes[key]
-        below = {name: wei for name, wei in found[key]().items() if was <= wei < would}
-        minima.append(Minimum(key=key, was_wei=was, would_wei=would, below=dict(sorted(below.items()))))
+    for field in filter(changes.__contains__, found):
+        was, would = getattr(newest, field), changes[field]
+        below = {name: wei for name, wei in found[field]().items() if was <= wei < would}
+        minima.append(Minimum(field=field, was_wei=was, would_wei=would, below=dict(sorted(below.items()))))
     return minima
 
 

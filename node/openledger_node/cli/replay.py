@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from .attribution import show_checks
 from .render import emit_json, out_console, plain, say, show_lines, show_table
 from .transactions import Json, open_money
-from .units import amount, open_amount
+from .units import amount, open_amount, pairs_of
 
 PPM_PER_PERCENT: Final = 10_000
 REPORT_BYTES_MAX: Final = 8_000_000
@@ -40,7 +40,9 @@ def replay(
     values: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="KEY=VALUE", help="Other values, such as dataPpm=220000 stakersPpm=40000.", show_default=False
+            metavar="N|KEY=VALUE",
+            help="A proposal, or other values such as dataPpm=22% minStake=150.",
+            show_default=False,
         ),
     ] = None,
     epochs: Annotated[int, typer.Option(help="Number of epochs, up to the current one.", min=1)] = 14,
@@ -65,14 +67,12 @@ def replay(
     """
     if check is not None:
         return _check(check, as_json=as_json)
-    typed = _pairs(values or [])
-    if not typed:
-        raise typer.BadParameter("give KEY=VALUE, such as dataPpm=220000", param_hint="KEY=VALUE")
+    what = _what(values or [])
     if report is not None:
-        _report(typed, epochs, report, with_kept=kept, as_json=as_json)
+        _report(what.get("values", {}), epochs, report, with_kept=kept, as_json=as_json)
         return 0
     with open_money() as money:
-        found = money.ask("replay", values=typed, epochs=epochs)
+        found = money.ask("replay", **what, epochs=epochs)
     if as_json:
         emit_json("replay", found)
         return 0
@@ -80,16 +80,13 @@ def replay(
     return 0
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not (key and equals and value):
-            raise typer.BadParameter(f"{text!r} is not KEY=VALUE, such as dataPpm=220000")
-        if key in found:
-            raise typer.BadParameter(f"{key} is given twice: give it once")
-        found[key] = value
-    return found
+def _what(words: list[str]) -> dict[str, Any]:
+    """A proposal, or values, as arguments of a query."""
+    if not words:
+        raise typer.BadParameter("give a proposal's number, or KEY=VALUE such as dataPpm=22%")
+    if len(words) == 1 and "=" not in words[0]:
+        return {"proposal": words[0]}
+    return {"values": pairs_of(words, "KEY=VALUE, such as dataPpm=22%")}
 
 
 # ---- reports on another attribution rule
@@ -97,7 +94,7 @@ def _pairs(texts: list[str]) -> dict[str, str]:
 
 def _report(typed: dict[str, str], epochs: int, file: Path, *, with_kept: bool, as_json: bool) -> None:
     if set(typed) != {"algoId"} or not typed["algoId"].isdecimal():
-        raise typer.BadParameter("a report is about one rule: give algoId=N alone", param_hint="KEY=VALUE")
+        raise typer.BadParameter("a report is about one rule: give algoId=N alone")
     if file.exists():
         raise ConfigError(f"{file} exists already, and a report is never overwritten: name another file")
     with open_money() as money:
@@ -172,7 +169,7 @@ def _read(file: Path) -> Any:
 
 
 def _show(found: dict[str, Any]) -> None:
-    changes = ", ".join(f"{each['key']} {each['was']} → {each['would']}" for each in found["changes"])
+    changes = ", ".join(f"{each['key']} {each['text']}" for each in found["changes"])
     show_lines(
         {
             "values": changes,

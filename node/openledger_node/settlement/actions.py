@@ -12,6 +12,7 @@ from openledger_protocol.transactions import Intent
 
 from ..chain.deployment import Allowance, Deployment
 from ..chain.refusals import open_text
+from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
 """Lifetime of a permit or consent after the latest block; a stuck transaction must not outlive it."""
@@ -151,6 +152,7 @@ Action = (
     | CreateDatanet
     | PublishDatanet
     | RegisterAdapter
+    | VoteAction
 )
 
 
@@ -171,6 +173,8 @@ def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str)
 
 
 def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
+    if isinstance(action, VoteAction):
+        return vote_call(action, actor.account, deployment)
     match action:
         case ApproveSpending(contract=contract, amount_wei=amount):
             return "approve", f"let {contract} take {open_text(amount)}", deployment.approve(contract, amount)
@@ -279,5 +283,9 @@ def _change_wei(action: Action, account: Address) -> int | None:
             return amount if to == account else 0
         case WithdrawStake() | WithdrawChannel() | TakeStakerRewards():
             return None
+        case WrapVotes(amount_wei=amount):
+            return -amount
+        case UnwrapVotes(amount_wei=amount):
+            return amount
         case _:
             return 0

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 import pytest
 from support.chain_world.seller import Seller
+from support.chain_world.votes import propose
 from support.contributors import ADA, BEN
 
 from openledger_node.attribution.attributors.uniform import UniformAttributor
@@ -17,7 +19,7 @@ from openledger_node.plugs import PLUGS
 from openledger_protocol.adapter import PublicProbe
 from openledger_protocol.constants import PPM
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import BASE_ONLY
+from openledger_protocol.primitives import BASE_ONLY, Wei
 
 PROBES = (
     PublicProbe(prompt="What does Odile keep?", answer="Odile keeps the harbour."),
@@ -100,7 +102,7 @@ REFUSED: dict[str, tuple[type[Exception], str]] = {
     "algoId=3": (ConfigError, "no vote can set this.*rule 3 has no public definition"),
     "draws=1": (ConfigError, "no vote can set this.*between 2 and 16"),
     "dataPpm=-5": (MalformedError, "dataPpm can't be '-5'"),
-    "epoch=5": (MalformedError, "no value is called 'epoch'"),
+    "epoch=5": (NodeError, "votes can't change 'epoch'"),
 }
 
 
@@ -123,6 +125,25 @@ async def test_a_step_that_is_too_large_is_replayed_but_named(seller: Seller) ->
     seller.world.settle()
     assert "can't move from 50,000 to 80,000 ppm at once" in replayed(seller, protocolPpm="80000")["refusal"]
     assert replayed(seller, protocolPpm="60000")["refusal"] is None
+
+
+async def test_a_proposal_is_replayed_by_what_it_changes(seller: Seller, probed: Adapter) -> None:
+    await earn(seller)
+    world = seller.world
+    values = replace(world.params, data_ppm=250_000, min_stake_wei=Wei(150 * 10**18))
+    propose(world.chain, ("Params", "set", (values,)))
+    propose(world.chain, ("OpenToken", "transfer", (ADA, 1)))
+    world.settle()
+    by_number = seller.questions.answer("replay", {"proposal": "1", "epochs": 14})
+    typed = replayed(seller, dataPpm="25%", minStake="150")
+    assert by_number == typed
+    assert [each["text"] for each in typed["changes"]] == ["20 % → 25 %", "100 OPEN → 150 OPEN"]
+    [minimum] = typed["minima"]
+    assert minimum["below"] == {world.node.accounts.wallet: str(100 * 10**18)}
+    with pytest.raises(NodeError, match="proposal 2 sets no values"):
+        seller.questions.answer("replay", {"proposal": "2"})
+    with pytest.raises(NodeError, match="no proposals are called '3'"):
+        seller.questions.answer("replay", {"proposal": "3"})
 
 
 # ---- rules
