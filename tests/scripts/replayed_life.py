@@ -46,6 +46,7 @@ class Life(Economy):
     channels: dict[Address, list[ChannelConfig]] = field(default_factory=dict)
     first_epoch: int = 0
     last_epoch: int = 0
+    all_records: list[ClaimRecord] = field(default_factory=list)
     late: list[ClaimRecord] = field(default_factory=list)  # claims of which a deadline will be missed
 
     def act_as(self, place: int) -> list[ChannelConfig]:
@@ -80,6 +81,7 @@ class Life(Economy):
             registry=self.registry,
             datanets=self.datanets,
         )
+        self.all_records.append(record)
         return record, codes, receipt
 
     def params_of(self, epoch: int) -> Params:

@@ -158,7 +158,7 @@ def _pair(was: int, would: int) -> dict[str, str]:
 
 
 def _draws(found: Replay) -> dict[str, Any]:
-    """The number of draws, and what they deter: a lapsed draw's fee, and what a lie costs at least, for its gain."""
+    """The number of draws, and their deterrence: a lapsed draw's fee, and the least cost of a lie, for its gain."""
     draws = (found.newest.draws, found.changes.get("draws", found.newest.draws))
     return {
         "was": draws[0],
@@ -189,7 +189,7 @@ def _minimum(minimum: Minimum) -> dict[str, Any]:
 
 
 def _sentence(found: Replay) -> str:
-    """What the sums can't tell."""
+    """The limits of the sums, in one sentence."""
     missing = [
         f"{counted(number, 'claim')} {why}"
         for number, why in (

@@ -50,7 +50,7 @@ IMPOSSIBLE: Final = ("OutOfBounds", "UnknownAlgorithm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class UnsplitClaim:
     """A claim whose split the chain does not tell."""
 
     claim: str
@@ -88,7 +88,7 @@ class Replay:
     refused_wei: int
     num_waiting: int  # claims that are not final yet
     waiting_wei: int
-    left_out: Sequence[LeftOut]
+    left_out: Sequence[UnsplitClaim]
 
     @property
     def left_out_wei(self) -> int:
@@ -162,7 +162,7 @@ def _gross(claims: Iterable[ClaimHistory]) -> int:
 
 def _split_all(
     chain: PinnedChain, log: EventLog, reader: ClaimReader, claims: Sequence[ClaimHistory], changes: Mapping[str, int]
-) -> tuple[SplitSums, SplitSums, list[LeftOut]]:
+) -> tuple[SplitSums, SplitSums, list[UnsplitClaim]]:
     """Split each claim by the values of its epoch and by the others, and add them up."""
     was, would, left_out = SplitSums(), SplitSums(), []
     stakers: dict[str, tuple[int, int]] = {}
@@ -171,7 +171,7 @@ def _split_all(
         try:
             lines = read_lines(claim)
         except OpaqueClaimError as error:
-            left_out.append(LeftOut(claim=claim.name, gross_wei=_record(claim).gross_wei, why=str(error)))
+            left_out.append(UnsplitClaim(claim=claim.name, gross_wei=_record(claim).gross_wei, why=str(error)))
             continue
         params = values(_record(claim).epoch)
         before = split_claim(claim, lines, params, reader.registry.adapters)
@@ -264,7 +264,7 @@ def _minima(
     *,
     since_s: int,
 ) -> list[Minimum]:
-    """Who is under each minimum that changes, but not under the one of today.
+    """Find those under each minimum that changes, but not under the one of today.
 
     Stake counts as of now. Deposits and bonds are those that were paid in since `since_s`.
     """
