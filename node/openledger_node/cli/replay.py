@@ -147,8 +147,9 @@ def _moved(datanets: list[dict[str, Any]]) -> str:
 
 
 def _check(file: Path, *, as_json: bool) -> int:
+    report = _read(file)
     with open_money() as money:
-        found = money.ask("check_report", report=_read(file))
+        found = money.ask("check_report", report=report)
     if as_json:
         emit_json("report_check", found)
     else:
