@@ -40,8 +40,9 @@ def role_faults(log: EventLog, contracts: Mapping[str, Address]) -> Iterator[str
     for role, accounts in holders_of(log).items():
         name = ROLES.get(role, f"role {role}")
         holders = {account for account, holds in accounts.items() if holds}
+        only = f"only {may[name]}" if name in may else "nobody"
         for account in sorted(holders - {may.get(name)}):
-            yield f"{account} is {name} of the timelock, and {f'only {may[name]}' if name in may else 'nobody'} may be"
+            yield f"{account} is {name} of the timelock, and {only} may be"
         if name in may and may[name] not in holders:
             yield f"{may[name]} is not {name} of the timelock"
 
