@@ -202,9 +202,9 @@ class Economy(ContractWorld):
         assert decide(self.chain, *calls).is_ok
 
 
-def open_economy() -> Economy:
-    """A world of two nodes, in which votes judge and have the treasury."""
-    session = open_contract_world(Economy, treasury=None)
+def open_economy(**settings: Any) -> Economy:
+    """A world of two nodes, in which votes judge and have the treasury; `settings` are those of its deployment."""
+    session = open_contract_world(Economy, treasury=None, **settings)
     session.chain.fund(NODE2, open_wei=1_000 * OPEN)
     session.chain.fund(address_of(HEIR_KEY))
     assert session.chain.send("OpenToken", "transfer", address_of(STRANGER_KEY), 1_000 * OPEN).is_ok
@@ -216,9 +216,9 @@ def open_economy() -> Economy:
     return session
 
 
-def run_economy() -> Economy:
+def run_economy(**settings: Any) -> Economy:
     """Let it all happen."""
-    session = open_economy()
+    session = open_economy(**settings)
     first, second, third = (session.open(OPEN + odd) for odd in (1, 22, 333))
     session.must("PaymentChannels", "topUp", first, 77, key=PAYER_KEY)
     session.paid_in += 77

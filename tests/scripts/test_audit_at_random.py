@@ -1,5 +1,6 @@
 """Whatever people do, in whatever order, the audit finds the books right: a walk through all that can be done."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -34,7 +35,7 @@ class Walk:
     claims: list[ClaimRecord] = field(default_factory=list)
     lists: list[tuple[ClaimRecord, PayoutList, int]] = field(default_factory=list)
     cases: list[Digest] = field(default_factory=list)
-    num_done: int = 0
+    done: Counter[str] = field(default_factory=Counter)  # by function
 
     def step(self) -> None:
         deeds: Sequence[Callable[[], None]] = (
@@ -56,6 +57,7 @@ class Walk:
             self.challenge,
             self.contest,
             self.judge,
+            self.judge,
             self.close,
             self.fetch,
             self.rule,
@@ -68,7 +70,7 @@ class Walk:
         self.session.wait(self.random.choice([1, 1, 1, 3, 7, 30]))
 
     def attempt(self, contract: str, function: str, *arguments: object, key: bytes) -> None:
-        self.num_done += self.session.chain.send(contract, function, *arguments, key=key).is_ok
+        self.done[function] += self.session.chain.send(contract, function, *arguments, key=key).is_ok
 
     def amount(self) -> int:
         return self.random.choice([1, 999_983, self.random.randrange(1, OPEN)])
@@ -100,8 +102,8 @@ class Walk:
 
     def claim(self) -> None:
         """Claim at random; at times an item starts at a wrong place, and is skipped."""
-        if self.session.chain.read("NodeStaking", "bondedOf", NODE) < 100 * OPEN:
-            self.attempt("NodeStaking", "bond", 100 * OPEN, key=NODE_KEY)
+        if self.session.chain.read("NodeStaking", "bondedOf", NODE) < 101 * OPEN:
+            self.attempt("NodeStaking", "bond", 101 * OPEN, key=NODE_KEY)
         chosen = self.random.sample(self.channels, min(len(self.channels), 3))
         amounts = [[self.random.choice([0, self.amount() // 100]) for _ in ADAPTERS] for _ in chosen]
         items = [item for row in zip(chosen, amounts, strict=True) for item in self.session.owed(*row)]
@@ -160,7 +162,11 @@ class Walk:
         self.attempt("Disputes", "contest", self.case(), key=key)
 
     def judge(self) -> None:
-        self.vote(("Disputes", "judge", (self.case(), self.random.random() < 0.6)))
+        """Vote on a case that is opened now, which somebody may contest, or on an older one."""
+        if self.random.random() < 0.8:
+            self.challenge()
+            self.random.choice([self.contest, lambda: None])()
+        self.vote(("Disputes", "judge", (self.cases[-1] if self.cases else ZERO_DIGEST, self.random.random() < 0.6)))
 
     def close(self) -> None:
         for case in self.cases[-3:]:
@@ -197,7 +203,7 @@ class Walk:
 
     def vote(self, *calls: Call) -> bool:
         is_done = decide(self.session.chain, *calls).is_ok
-        self.num_done += is_done
+        self.done[calls[0][1]] += is_done
         return is_done
 
     def pause(self) -> None:
@@ -239,5 +245,6 @@ def test_whatever_happens_the_books_are_found_right(seed: int) -> None:
         if step % AUDIT_EACH == 0:
             report = audit(session.client, session.network)
             assert report.holds, (step, report.faults, report.lines)
-    assert walk.num_done > STEPS // 4
+    assert walk.done.total() > STEPS // 4
+    assert all(walk.done[each] for each in ("challenge", "judge", "close", "set"))
     session.client.close()

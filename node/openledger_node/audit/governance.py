@@ -1,20 +1,22 @@
-"""Who can decide what: the roles of the timelock, and the treasury that it holds."""
+"""The roles of the timelock, and the treasury that it holds: what votes alone should decide."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 
 from openledger_protocol.eip712 import keccak_digest
 from openledger_protocol.events import Event
-from openledger_protocol.primitives import ZERO_ADDRESS, ZERO_DIGEST, Address
+from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
+from ..chain.wiring import ADMIN_ROLE, CANCELLER_ROLE, PROPOSER_ROLE
 from ..settlement.records import integer
 from .events import EventLog, amount_of, text
 from .storage_layout import StorageKey
 
-ADMIN = ZERO_DIGEST
-ROLES = {
-    ADMIN: "administrator",
-    **{keccak_digest(f"{name.upper()}_ROLE".encode()): name for name in ("proposer", "canceller", "executor")},
+ROLES: Mapping[str, str] = {
+    ADMIN_ROLE: "administrator",
+    PROPOSER_ROLE: "proposer",
+    CANCELLER_ROLE: "canceller",
+    keccak_digest(b"EXECUTOR_ROLE"): "executor",
 }
 """Names of the timelock's roles; an administrator grants and revokes the others."""
 
@@ -38,8 +40,9 @@ def role_faults(log: EventLog, contracts: Mapping[str, Address]) -> Iterator[str
     for role, accounts in holders_of(log).items():
         name = ROLES.get(role, f"role {role}")
         holders = {account for account, holds in accounts.items() if holds}
+        only = f"only {may[name]}" if name in may else "nobody"
         for account in sorted(holders - {may.get(name)}):
-            yield f"{account} is {name} of the timelock, and only {may.get(name, 'nobody')} may be"
+            yield f"{account} is {name} of the timelock, and {only} may be"
         if name in may and may[name] not in holders:
             yield f"{may[name]} is not {name} of the timelock"
 
@@ -47,7 +50,7 @@ def role_faults(log: EventLog, contracts: Mapping[str, Address]) -> Iterator[str
 def timelock_values(log: EventLog) -> Iterator[tuple[StorageKey, int]]:
     """The timelock's roles and its wait, as storage must have them."""
     for role, accounts in holders_of(log).items():
-        yield ("Timelock", "_roles", role, "adminRole"), int(ADMIN, 16)
+        yield ("Timelock", "_roles", role, "adminRole"), int(ADMIN_ROLE, 16)
         for account, holds in accounts.items():
             yield ("Timelock", "_roles", role, "hasRole", account), int(holds)
     waits = [integer(event, "newDuration") for event in log.of("MinDelayChange")]

@@ -6,6 +6,7 @@ from typing import Any
 
 from openledger_protocol.errors import RevertedError
 
+from ..chain.wiring import RULED
 from ..network_file import WRAPPED_VOTES
 from .chain import PinnedChain
 from .events import EventLog
@@ -18,14 +19,10 @@ WIRES = (
     *((name, "params", "Params") for name in PAID),
     *((name, "datanets", "DatanetRegistry") for name in ("ModelRegistry", "PaymentChannels", "AttributionRewards")),
     *((name, "staking", "NodeStaking") for name in ("PaymentChannels", "AttributionRewards", "Disputes")),
-    *((name, "rewards", "AttributionRewards") for name in ("PaymentChannels", "NodeStaking")),
     *((name, "channels", "PaymentChannels") for name in ("AttributionRewards", "Disputes")),
     ("PaymentChannels", "models", "ModelRegistry"),
-    ("NodeStaking", "disputes", "Disputes"),
     ("Disputes", "pause", "AttributionRewards"),
-    *((name, "governor", "Timelock") for name in ("Params", "Disputes")),
-    *((name, "protocolTreasury", "Timelock") for name in ("AttributionRewards", "Disputes")),
-    ("OpenGovernor", "timelock", "Timelock"),
+    *RULED,
 )
 """Addresses that contracts hold of one another: the holder, its view, and the contract that it must name."""
 
@@ -39,7 +36,11 @@ def wiring_faults(chain: PinnedChain, log: EventLog) -> list[str]:
     wires = (*WIRES, ("OpenGovernor", "token", votes), *wrapped)
     return [
         *_faults(
-            (f"{name}.{role}", partial(chain.ask, name, role), chain.contracts[other]) for name, role, other in wires
+            (
+                (f"{name}.{role}", partial(chain.ask, name, role), chain.contracts[other])
+                for name, role, other in wires
+            ),
+            by="by network.json",
         ),
         *role_faults(log, chain.contracts),
     ]
@@ -50,7 +51,7 @@ def registry_faults(chain: PinnedChain, registry: RegistryState, epochs: Iterabl
     return _faults([*_adapters(chain, registry), *_datanets(chain, registry), *_terms(chain, registry, epochs)])
 
 
-def _faults(known: Iterable[Known]) -> list[str]:
+def _faults(known: Iterable[Known], *, by: str = "by the logs") -> list[str]:
     faults = []
     for what, ask, expected in known:
         try:
@@ -58,7 +59,7 @@ def _faults(known: Iterable[Known]) -> list[str]:
         except RevertedError:
             found = "nothing"
         if found != expected:
-            faults.append(f"{what} is {found}, and by the logs {expected}")
+            faults.append(f"{what} is {found}, and {by} {expected}")
     return faults
 
 
