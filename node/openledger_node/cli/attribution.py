@@ -6,6 +6,8 @@ import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
+from ..text import counted
+from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
 
@@ -106,6 +108,25 @@ def verify(
             style, word = MARKS[check["holds"]]
             out_console.print(f"[{style}]{word:<7}[/] [dim]{plain(check['what']):<17}[/] {plain(check['detail'])}")
     return 0 if found["holds"] else FAILED
+
+
+@app.command()
+def forgive(
+    node: Annotated[str, typer.Argument(help="Wallet of the node, as the alert names it.", metavar="NODE")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy from a node again that signed wrong shares. Its wrong receipts stay without a countersignature.
+
+    Look first at what differs: `openledger-node attribution verify RECEIPT`.
+    """
+    confirm(f"buy from {node} again, though it has signed wrong shares?", yes=yes)
+    with open_money() as money:
+        found = money.ask("forgive_shares", node=node)
+    if as_json:
+        emit_json("forgiven_shares", found)
+        return
+    say(f"{counted(found['num_forgiven'], 'wrong receipt')} forgiven: answers are bought from {node} again")
 
 
 def _cells(found: dict[str, Any]) -> list[str]:

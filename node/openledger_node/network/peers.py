@@ -33,11 +33,10 @@ from ..p2p.connections import INBOUND
 from ..p2p.identity import ensure_identity
 from ..p2p.streams import MessageStream
 from ..p2p.transport import Handler, PeerId
-from ..payments.kept_texts import open_texts
 from ..serving.service import Serving
 from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
-from .buying import Buying, open_connections, open_requester, open_transport
+from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
 from .selling import Offer
 
 REFRESH_EVERY_S: Final = 3.0
@@ -85,6 +84,8 @@ class PeerService:
             copies=self._copies,
         )
         self._bidder = Bidder(state=self._state, find=self._find_sellable)
+        texts = open_kept_texts(home, session, config)
+        self._audits = open_audits(home, session, config, texts=texts, registry=registry, serving=serving)
         requester = open_requester(
             home,
             session,
@@ -93,12 +94,8 @@ class PeerService:
             ads=self._ads,
             serving=serving,
             tokenizer=tokenizer,
-            texts=open_texts(
-                home.network(network.network),
-                ledger,
-                setting_s=config.payer.keep_texts_s,
-                is_development=network.is_development,
-            ),
+            texts=texts,
+            audits=self._audits,
         )
         self.market = Buying(requester, self._ads, serving)
         self._advertiser = self._open_advertiser()
@@ -164,6 +161,7 @@ class PeerService:
         network = self._session.network.network
         self._transport.handle(wire_name(network, "adapter"), self._adapters.serve)
         async with trio.open_nursery() as nursery:
+            await nursery.start(self._audits.run)
             await nursery.start(self._transport.run)
             nursery.start_soon(self._connections.run)
             nursery.start_soon(self._advertiser.run)

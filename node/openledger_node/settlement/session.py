@@ -25,6 +25,7 @@ from ..text import counted
 from .balances import Balances, Operator, PlannedTransaction
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
+from .wrong_shares import WrongShares
 
 # ---- unlocked keys
 
@@ -127,6 +128,7 @@ class NetworkSession:
             fail_point=fail_point,
         )
         self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
+        self.wrong_shares = WrongShares(ledger)
         self.treasury = Balances(
             ledger=ledger,
             client=client,
@@ -145,8 +147,13 @@ class NetworkSession:
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """Sentences for the operator on transactions, and on claims: its own, and those of the nodes that it pays."""
-        return (*self.outbox.alerts, *self.settlement.alerts, *self.overclaims.alerts)
+        """Sentences for the operator on transactions, on its claims, and on the nodes that it pays."""
+        return (
+            *self.outbox.alerts,
+            *self.settlement.alerts,
+            *self.overclaims.alerts,
+            *self.wrong_shares.alerts,
+        )
 
     @property
     def coin_price_wei(self) -> Wei:
@@ -233,6 +240,7 @@ class NetworkSession:
         self.client.close()
 
     def _step(self) -> None:
+        self.wrong_shares.step()
         for _ in range(WATCH_CHUNKS_MAX):
             if not self.watcher.step():
                 break
