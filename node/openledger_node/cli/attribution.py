@@ -7,6 +7,7 @@ import typer
 from openledger_protocol.primitives import BASE_ONLY
 
 from ..text import counted
+from .attribution_audit import audit
 from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
@@ -127,6 +128,9 @@ def forgive(
         emit_json("forgiven_shares", found)
         return
     say(f"{counted(found['num_forgiven'], 'wrong receipt')} forgiven: answers are bought from {node} again")
+
+
+app.command()(audit)
 
 
 def _cells(found: dict[str, Any]) -> list[str]:

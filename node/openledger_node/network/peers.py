@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from functools import partial
+from random import SystemRandom
 from typing import Any, Final
 
 import trio
@@ -11,7 +12,7 @@ from openledger_protocol.advertisement import OfferedAdapter, sign_binding
 from openledger_protocol.constants import AD_WARM_MAX
 from openledger_protocol.errors import ProtocolError, UnavailableError, UnknownModelError
 from openledger_protocol.payments import Terms
-from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, Generation, RequestId
+from openledger_protocol.primitives import BASE_ONLY, ZERO_DIGEST, AdapterId, Address, Generation, RequestId, Wei
 from openledger_protocol.wire.frames import wire_name
 
 from ..attribution.registry import AdapterRegistry, is_published
@@ -38,6 +39,7 @@ from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
 from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
 from .selling import Offer
+from .share_tests import ShareTests
 
 REFRESH_EVERY_S: Final = 3.0
 
@@ -98,6 +100,18 @@ class PeerService:
             audits=self._audits,
         )
         self.market = Buying(requester, self._ads, serving)
+        self.share_tests = ShareTests(
+            home,
+            base=serving.base.digest,
+            wallet=session.accounts.wallet,
+            deposit_wei=Wei(config.payer.deposit_wei),
+            ads=self._ads,
+            requester=requester,
+            registry=registry,
+            tokenizer=tokenizer,
+            audits=ledger.audits,
+            random=SystemRandom(),
+        )
         self._advertiser = self._open_advertiser()
         self._adapters = AdapterServer(home)
 
