@@ -6,7 +6,10 @@ import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
+from ..text import counted
+from .attribution_audit import audit
 from .cases import add_cases
+from .prompts import confirm
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
 
@@ -113,6 +116,28 @@ def verify(
 
 
 add_cases(app)
+
+
+@app.command()
+def forgive(
+    node: Annotated[str, typer.Argument(help="Wallet of the node, as the alert names it.", metavar="NODE")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Buy from a node again that signed wrong shares. Its wrong receipts stay without a countersignature.
+
+    Look first at what differs: `openledger-node attribution verify RECEIPT`.
+    """
+    confirm(f"buy from {node} again, though it has signed wrong shares?", yes=yes)
+    with open_money() as money:
+        found = money.ask("forgive_shares", node=node)
+    if as_json:
+        emit_json("forgiven_shares", found)
+        return
+    say(f"{counted(found['num_forgiven'], 'wrong receipt')} forgiven: answers are bought from {node} again")
+
+
+app.command()(audit)
 
 
 def _cells(found: dict[str, Any]) -> list[str]:

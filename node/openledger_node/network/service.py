@@ -41,6 +41,7 @@ from .buying import Buying
 from .guest import GUEST, Guest, bought_to_plain, open_guest
 from .peers import PeerService
 from .selling import SellerStack, open_seller
+from .share_tests import SHARE_TESTS
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between attempts to connect; the last one repeats."""
@@ -207,7 +208,7 @@ class NetworkService:
             ProtocolError: the question is refused.
         """
         await self._wait_ready()
-        if question in ("peers", "pull"):
+        if question in ("peers", "pull", *SHARE_TESTS):
             return await self._ask_peers(question, arguments)
         assert self._queries is not None
         try:
@@ -338,6 +339,8 @@ class NetworkService:
             )
         if question == "peers":
             return self._peers.peers()
+        if question in SHARE_TESTS:
+            return await self._peers.share_tests.answer(question, arguments)
         await trio.to_thread.run_sync(check_disk_room, self._home, self._config.limits.disk_bytes)
         return await self._peers.pull(str(arguments.get("adapter")))
 
