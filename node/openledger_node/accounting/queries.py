@@ -19,6 +19,7 @@ from ..text import rfc3339
 from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
+from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
 from .receipt_check import ReceiptChecker
@@ -73,6 +74,7 @@ class MoneyQueries:
             },
             "cases": lambda given: cases_report(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
+            **GovernanceQueries(session).answers,
         }
 
     def answer(self, question: str, arguments: Arguments) -> Any:
