@@ -133,7 +133,7 @@ class Proposals:
     def to_plain(self, found: FoundProposal, account: Address, *, is_whole: bool = False) -> dict[str, Any]:
         """A proposal as `account` sees it; `is_whole` adds its description, its raw calls and its voters."""
         content = found.content
-        actions = describe_calls(content.calls, self.session.deployment.addresses, self._before(content))
+        actions = describe_calls(content.calls, self.session.deployment.addresses, self.values_before(content))
         tally = self.governance.tally(content.id)
         quorum = self._quorum(content)
         shown_actions = [plain_of(action) for action in actions]
@@ -160,7 +160,7 @@ class Proposals:
             **(self._details(content) if is_whole else {}),
         }
 
-    def _before(self, content: ProposedContent) -> Params:
+    def values_before(self, content: ProposedContent) -> Params:
         """The values that a proposal changes: those before its execution, or else the newest."""
         executed = self._executed.get(content.id)
         if executed is None or all(proposed_params(call, self._addresses) is None for call in content.calls):

@@ -85,6 +85,20 @@ def _wanted_params(proposals: Proposals, typed: Mapping[str, str]) -> Params | N
     """All values as they would be; those that were not typed stay as they were queued last."""
     if not typed:
         return None
+    changes = typed_changes(typed)
+    wanted = replace(proposals.newest, **changes)  # type: ignore[arg-type]  # Wei is int at run time
+    if not changed_params(proposals.newest, wanted):
+        raise NodeError("these values hold or are queued already: `openledger-node gov params` shows them")
+    return wanted
+
+
+def typed_changes(typed: Mapping[str, str]) -> dict[str, int]:
+    """Typed values by their field of `Params`.
+
+    Raises:
+        NodeError: there is no such value.
+        MalformedError: it can't be read.
+    """
     changes: dict[str, int] = {}
     for name, text in typed.items():
         spec = find_param(name)
@@ -94,10 +108,7 @@ def _wanted_params(proposals: Proposals, typed: Mapping[str, str]) -> Params | N
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(keys)}"
             raise NodeError(f"votes can't change {name[:40]!r}: {hint}")
         changes[spec.field] = typed_param(spec, str(text))
-    wanted = replace(proposals.newest, **changes)  # type: ignore[arg-type]  # Wei is int at run time
-    if not changed_params(proposals.newest, wanted):
-        raise NodeError("these values hold or are queued already: `openledger-node gov params` shows them")
-    return wanted
+    return changes
 
 
 def _check_values(proposals: Proposals, wanted: Params, timeline: Timeline) -> None:

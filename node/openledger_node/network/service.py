@@ -42,6 +42,7 @@ from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
 from .peers import PeerService
 from .selling import SellerStack, open_seller
+from .share_tests import SHARE_TESTS
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between attempts to connect; the last one repeats."""
@@ -122,8 +123,6 @@ class NetworkService:
         self._session = session = await self._connect(self._home_network.network)
         try:
             await self._prepare(session)
-            defaults = DefaultsFollower(self._home, session, self._tell)
-            await self._follow(defaults)
             registry = AdapterRegistry(self._home, session.deployment, session.ledger)
             if self._home_network.devnet is None:
                 self._peers = PeerService(
@@ -146,7 +145,7 @@ class NetworkService:
             self._open_seller_late = partial(self._open_seller, session, registry, nursery)
             await self._open_seller_if_ready()
             self._ready.set()
-            await self._step_until_cancelled(session, defaults)
+            await self._step_until_cancelled(session)
         finally:
             with trio.CancelScope(shield=True):
                 await self._blocking(self._close)
@@ -210,7 +209,7 @@ class NetworkService:
             ProtocolError: the question is refused.
         """
         await self._wait_ready()
-        if question in ("peers", "pull"):
+        if question in ("peers", "pull", *SHARE_TESTS):
             return await self._ask_peers(question, arguments)
         assert self._queries is not None
         try:
@@ -267,10 +266,6 @@ class NetworkService:
                     await self._blocking(session.step)  # updates the health that `status` shows
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
-    async def _follow(self, defaults: DefaultsFollower) -> None:
-        if market := await self._blocking(defaults.step, self.config.market):
-            self.reprice(market)
-
     async def _open_seller_if_ready(self) -> None:
         """Start to sell as soon as the engine has a profile: a node that starts paused has none yet."""
         if self._open_seller_late and self._engine.profile is not None:
@@ -304,13 +299,15 @@ class NetworkService:
             peers.sell(seller.offer, serve)
         await nursery.start(self._local_transport.run)
 
-    async def _step_until_cancelled(self, session: NetworkSession, defaults: DefaultsFollower) -> None:
+    async def _step_until_cancelled(self, session: NetworkSession) -> None:
+        defaults = DefaultsFollower(self._home, session, self._tell)
         pause_s = DEVELOPMENT_STEP_S if session.network.is_development else STEP_S
         is_idle = False
         while True:
             try:
                 is_idle = await self._blocking(self._step, session)
-                await self._follow(defaults)
+                if market := await self._blocking(defaults.step, self.config.market):
+                    self.reprice(market)
                 await self._open_seller_if_ready()
             except (ChainError, LedgerError) as error:
                 log.warning("%s", error)
@@ -346,6 +343,8 @@ class NetworkService:
             )
         if question == "peers":
             return self._peers.peers()
+        if question in SHARE_TESTS:
+            return await self._peers.share_tests.answer(question, arguments)
         await trio.to_thread.run_sync(check_disk_room, self._home, self.config.limits.disk_bytes)
         return await self._peers.pull(str(arguments.get("adapter")))
 

@@ -172,9 +172,9 @@ function drawStake(stake, held, leaving, again) {
   const take = button("Withdraw…", () => act({ title: "Withdraw stake", sentence: "Takes out the stake whose time is over.", verb: "stake withdraw", args: {}, words: "stake withdraw", does: "Withdraw", done: again }), { key: "stake withdraw", disabled: !stake.isReady });
   return panel({ class: "fill" }, "Stake", `${openAmount(stake.min_stake_wei, 0)} OPEN are needed to claim`, facts([
     ["Bonded", [amount(stake.bonded_wei), " OPEN"]], ["Leaving", leaving],
-    ["Can be lost", "nothing yet: a false list costs its fee out of the claim, and this network has no disputes"], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
+    ["Can be lost", [amount(stake.min_stake_wei), " OPEN at most, by a verdict on false shares; a false list costs its fee out of the claim"]], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
     ["Signs", [id(stake.signer), stake.is_appointed ? " is appointed" : " is not appointed: adding stake does it"]],
-  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; a wrong claim can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);
+  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; false shares can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);
 }
 
 // ---- channels
