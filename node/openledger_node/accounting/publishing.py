@@ -52,6 +52,7 @@ class Publication:
 
     actions: tuple[Action, ...] = ()
     note: str | None = None  # the reason why there is nothing to send
+    details: tuple[str, ...] = ()  # sentences that the operator reads before confirming
     keep: Callable[[], object] = lambda: None
 
 

@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError, RevertedError
 from openledger_protocol.payments import channel_id
@@ -28,6 +28,7 @@ from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
+from .voting import VOTING
 
 PLANS_MAX = 100
 """Plans that are kept for confirmation; beyond that the oldest are dropped."""
@@ -35,10 +36,10 @@ PLANS_MAX = 100
 PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
-ADDRESS_PREFIX = "0x"
+PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **CASE_PLANNERS, **VOTING}
+"""Commands whose plans are more than actions: they also write to the data directory, or say what they would do."""
 
-PLANNERS: Mapping[str, Planner] = {**PUBLISHERS, **CASE_PLANNERS}
-"""Commands whose actions need more than the ledger: the data directory, and what this node can compute."""
+ADDRESS_PREFIX = "0x"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,7 @@ class TransactionPlanner:
             ],
             "fee_wei": str(sum(step.fee_wei for step in steps)),
             "note": publication.note,
+            "details": list(publication.details),
             **self._afterwards(account, publication.actions, Wei(sum(step.fee_wei for step in steps))),
         }
 
@@ -183,6 +185,7 @@ class TransactionPlanner:
             "network": session.network.network,
             "account": account,
             "note": publication.note,
+            "details": list(publication.details),
             "transactions": [unsigned_to_plain(step, names) for step in steps],
         }
 

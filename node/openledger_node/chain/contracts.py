@@ -13,7 +13,6 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final
 
-from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError, EncodingError
 from eth_hash.auto import keccak
 
@@ -23,6 +22,7 @@ from openledger_protocol.events import Argument, BlockId, Event
 from openledger_protocol.primitives import checksum_address
 
 from ..network_file import CONTRACTS, WRAPPED_VOTES
+from .abi_codec import CODEC
 from .refusals import refusal_text
 
 Abi = Mapping[str, Any]
@@ -188,16 +188,16 @@ def _encode(parameters: Sequence[Abi], arguments: Sequence[object]) -> bytes:
     assert len(parameters) == len(arguments), f"{len(arguments)} arguments for {names}"
     values = [_inward(parameter, value) for parameter, value in zip(parameters, arguments, strict=True)]
     try:
-        return encode(list(map(_type, parameters)), values)
-    except EncodingError as error:
+        return CODEC.encode(list(map(_type, parameters)), values)
+    except (EncodingError, UnicodeEncodeError) as error:
         raise MalformedError(f"these values don't fit {names}: {error}") from error
 
 
 def _decode(parameters: Sequence[Abi], data: bytes, what: str) -> dict[str, Argument]:
     """Values by name; a value without a name by its position."""
     try:
-        values = decode(list(map(_type, parameters)), data)
-    except (DecodingError, UnicodeDecodeError, OverflowError) as error:
+        values = CODEC.decode(list(map(_type, parameters)), data)
+    except (DecodingError, OverflowError) as error:
         raise MalformedError(f"{what} can't be read: {error}") from error
     names = [parameter["name"] or str(place) for place, parameter in enumerate(parameters)]
     return {

@@ -128,20 +128,7 @@ class Deployment:
 
     def params(self, epoch: int) -> Params:
         """The parameters that governance has set for an epoch."""
-        row = self.ask("Params", "valuesAt", epoch)
-        return Params(
-            protocol_ppm=row["protocolPpm"],
-            stakers_ppm=row["stakersPpm"],
-            data_ppm=row["dataPpm"],
-            min_stake_wei=Wei(row["minStake"]),
-            min_deposit_wei=Wei(row["minDeposit"]),
-            adapter_bond_wei=Wei(row["adapterBond"]),
-            draws=row["draws"],
-            algo_id=row["algoId"],
-            credit_tokens_max=row["creditTokensMax"],
-            least_context=row["leastContext"],
-            guide_price_wei=Wei(row["guidePrice"]),
-        )
+        return params_of(self.ask("Params", "valuesAt", epoch))
 
     def fees(self) -> Fees:
         """Current gas prices."""
@@ -387,6 +374,23 @@ class Deployment:
     def call(self, contract: str, function: str, *arguments: object) -> ContractCall:
         """A call of one of the network's contracts."""
         return ContractCall(to=self.addresses[contract], data=load_contract(contract).encode(function, *arguments))
+
+
+def params_of(row: Mapping[str, Any]) -> Params:
+    """The parameters in a struct of the contract."""
+    return Params(
+        protocol_ppm=row["protocolPpm"],
+        stakers_ppm=row["stakersPpm"],
+        data_ppm=row["dataPpm"],
+        min_stake_wei=Wei(row["minStake"]),
+        min_deposit_wei=Wei(row["minDeposit"]),
+        adapter_bond_wei=Wei(row["adapterBond"]),
+        draws=row["draws"],
+        algo_id=row["algoId"],
+        credit_tokens_max=row["creditTokensMax"],
+        least_context=row["leastContext"],
+        guide_price_wei=Wei(row["guidePrice"]),
+    )
 
 
 def _weights(row: Any) -> tuple[tuple[DatanetId, int], ...]:

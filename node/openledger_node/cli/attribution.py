@@ -109,9 +109,7 @@ def verify(
     if as_json:
         emit_json("verification", found)
     else:
-        for check in found["checks"]:
-            style, word = MARKS[check["holds"]]
-            out_console.print(f"[{style}]{word:<7}[/] [dim]{plain(check['what']):<17}[/] {plain(check['detail'])}")
+        show_checks(found)
     return 0 if found["holds"] else FAILED
 
 
@@ -138,6 +136,13 @@ def forgive(
 
 
 app.command()(audit)
+
+
+def show_checks(found: dict[str, Any]) -> None:
+    """Show one check per line."""
+    for check in found["checks"]:
+        style, word = MARKS[check["holds"]]
+        out_console.print(f"[{style}]{word:<7}[/] [dim]{plain(check['what']):<17}[/] {plain(check['detail'])}")
 
 
 def _cells(found: dict[str, Any]) -> list[str]:

@@ -137,8 +137,17 @@ def _insert(transaction: sqlite3.Connection, event: Event) -> None:
 def _keys(event: Event) -> Iterator[tuple[str, str]]:
     """Arguments that an event can be looked up by, as text because they outgrow SQLite's 64-bit integers."""
     for name, value in event.arguments.items():
-        if isinstance(value, int | str) and len(str(value)) <= KEY_CHARACTERS_MAX:
+        if isinstance(value, int | str) and len(str(value)) <= KEY_CHARACTERS_MAX and _is_text(str(value)):
             yield name, str(value)
+
+
+def _is_text(value: str) -> bool:
+    """False for a string with bytes that are not UTF-8, which a contract does not check and SQLite does not take."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _event(row: sqlite3.Row) -> Event:

@@ -38,6 +38,7 @@ from ..serving.service import Serving
 from ..settlement.open import HomeNetwork, connect, prepare_development
 from ..settlement.session import NetworkSession
 from .buying import Buying
+from .defaults import DefaultsFollower, price_text
 from .guest import GUEST, Guest, bought_to_plain, open_guest
 from .peers import PeerService
 from .selling import SellerStack, open_seller
@@ -111,6 +112,7 @@ class NetworkService:
         self._opening_guest = trio.Lock()
         self._num_waiting = 0  # as of the last step
         self._was_asked = trio.Event()
+        self._defaults: DefaultsFollower | None = None
         self._streams = IdleCount()
         self._local_network = MemoryNetwork()  # the guest reaches the node over it
         self._local_transport = open_transport(self._local_network, NODE)
@@ -122,6 +124,8 @@ class NetworkService:
         self._session = session = await self._connect(self._home_network.network)
         try:
             await self._prepare(session)
+            self._defaults = DefaultsFollower(self._home, session)
+            await self._follow_defaults(self._defaults)
             registry = AdapterRegistry(self._home, session.deployment, session.ledger)
             if self._home_network.devnet is None:
                 self._peers = PeerService(
@@ -175,6 +179,11 @@ class NetworkService:
     def view(self) -> MarketView | None:
         """An overview of the market; None for a node without peers."""
         return self._peers.view() if self._peers else None
+
+    @property
+    def prices(self) -> MarketConfig:
+        """The prices at which this node sells now."""
+        return self._config.market
 
     def reprice(self, market: MarketConfig) -> None:
         """Sell at other prices from now on; bids that were already made keep theirs."""
@@ -265,6 +274,13 @@ class NetworkService:
                     await self._blocking(session.step)  # updates the health that `status` shows
                 await trio.sleep(next(pauses, RETRY_S[-1]))
 
+    async def _follow_defaults(self, defaults: DefaultsFollower) -> None:
+        """Sell at the prices that the network's votes have set, unless the operator has set others."""
+        with suppress(ChainError):  # the next step asks again
+            if market := await self._blocking(defaults.step, self._config.market):
+                self.reprice(market)
+                self._tell(f"            {price_text(market)}")
+
     async def _open_seller_if_ready(self) -> None:
         """Start to sell as soon as the engine has a profile: a node that starts paused has none yet."""
         if self._open_seller_late and self._engine.profile is not None:
@@ -304,6 +320,8 @@ class NetworkService:
         while True:
             try:
                 is_idle = await self._blocking(self._step, session)
+                if self._defaults:
+                    await self._follow_defaults(self._defaults)
                 await self._open_seller_if_ready()
             except (ChainError, LedgerError) as error:
                 log.warning("%s", error)

@@ -12,7 +12,9 @@ from openledger_protocol.transactions import Intent
 
 from ..chain.deployment import Allowance, Deployment
 from ..chain.refusals import open_text
+from ..network_file import WRAPPED_VOTES
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
+from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
 """Lifetime of a permit or consent after the latest block; a stuck transaction must not outlive it."""
@@ -153,6 +155,7 @@ Action = (
     | PublishDatanet
     | RegisterAdapter
     | CaseAction
+    | VoteAction
 )
 
 
@@ -173,6 +176,8 @@ def intent_of(action: Action, actor: Actor, deployment: Deployment, *, key: str)
 
 
 def _call_of(action: Action, actor: Actor, deployment: Deployment) -> tuple[str, str, ContractCall]:
+    if isinstance(action, VoteAction):
+        return vote_call(action, actor.account, deployment)
     match action:
         case ApproveSpending(contract=contract, amount_wei=amount):
             return "approve", f"let {contract} take {open_text(amount)}", deployment.approve(contract, amount)
@@ -250,6 +255,8 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "ModelRegistry", bond
         case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
             return "Disputes", bond
+        case WrapVotes(amount_wei=amount):
+            return WRAPPED_VOTES, amount
         case _:
             return None
 
@@ -285,5 +292,7 @@ def _change_wei(action: Action, account: Address) -> int | None:
             return amount if to == account else 0
         case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
             return None
+        case UnwrapVotes(amount_wei=amount):
+            return amount
         case _:
             return 0

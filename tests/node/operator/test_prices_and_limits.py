@@ -68,6 +68,10 @@ class Network:
     applied: list[MarketConfig] = field(default_factory=list)
     seen: MarketView | None = None
 
+    @property
+    def prices(self) -> MarketConfig:
+        return self.applied[-1] if self.applied else MARKET
+
     def reprice(self, market: MarketConfig) -> None:
         self.applied.append(market)
 

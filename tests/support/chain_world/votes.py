@@ -19,11 +19,17 @@ Call = tuple[str, str, tuple[object, ...]]  # a contract, its function, and argu
 _numbers = count(1)
 
 
-def decide(chain: DeployedChain, *calls: Call) -> TransactionReceipt:
-    """Propose these calls, vote for them, wait, and execute them, which takes 50 seconds of the chain."""
+def propose(chain: DeployedChain, *calls: Call) -> tuple[object, ...]:
+    """Propose these calls, and return the arguments of the proposal."""
     proposal = _proposal(chain, calls)
     _get_votes(chain)
     assert chain.send("OpenGovernor", "propose", *proposal).is_ok
+    return proposal
+
+
+def decide(chain: DeployedChain, *calls: Call) -> TransactionReceipt:
+    """Propose these calls, vote for them, wait, and execute them, which takes 50 seconds of the chain."""
+    proposal = propose(chain, *calls)
     *actions, description = proposal
     decided = (*actions, keccak(str(description).encode()))
     number = chain.read("OpenGovernor", "getProposalId", *decided)

@@ -54,7 +54,7 @@ DEVELOPMENT_PARAMS: Final = Params(
     algo_id=1,
     credit_tokens_max=32,
     least_context=2_048,
-    guide_price_wei=Wei(10**15),
+    guide_price_wei=Wei(4 * 10**15),
 )
 DEVELOPMENT_SUPPLY_WEI: Final = Wei(1_000_000_000 * 10**18)
 """The whole supply of OPEN, which the bank has at first."""
