@@ -10,6 +10,7 @@ from openledger_protocol.epoch import Params, Voting
 from openledger_protocol.events import Event
 from openledger_protocol.governance import OPEN_STATES, ProposalState, QueuedParams, Support, is_decided
 from openledger_protocol.primitives import Address
+from openledger_protocol.transactions import MINED, Transaction
 
 from ..chain.governance import Governance, ProposedContent, content_of, history_of
 from ..chain.vote_words import describe_calls, proposed_params, shorten, title_of
@@ -244,3 +245,14 @@ def _vote_to_plain(event: Event) -> dict[str, Any]:
 def open_values(found: Sequence[FoundProposal], addresses: Any) -> list[FoundProposal]:
     """Those proposals that set the network's values."""
     return [each for each in found if any(proposed_params(call, addresses) for call in each.content.calls)]
+
+
+def under_way(session: NetworkSession, account: Address) -> list[Transaction]:
+    """Transactions of an account that only the outbox knows: they are not mined, or their block was not read yet."""
+    blocks = session.ledger.events.last_blocks()
+    last_read = blocks[0].number if blocks else -1
+    return [
+        sent
+        for sent in session.ledger.outbox.unfinished()
+        if sent.intent.sender == account and (sent.state not in MINED or (sent.block_number or 0) > last_read)
+    ]

@@ -33,7 +33,7 @@ from ..home import Home
 from ..settlement.session import NetworkSession
 from ..settlement.vote_actions import PROPOSE_KIND, ProposeCalls
 from ..text import rfc3339
-from .proposals import Proposals, open_values
+from .proposals import Proposals, open_values, under_way
 from .publishing import Publication
 
 REASON_BYTES_MAX: Final = 4_000
@@ -212,8 +212,8 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
 
 
 def _check_not_under_way(session: NetworkSession, account: Address) -> None:
-    for sent in session.ledger.outbox.unfinished():
-        if (sent.intent.sender, sent.intent.kind) == (account, PROPOSE_KIND):
+    for sent in under_way(session, account):
+        if sent.intent.kind == PROPOSE_KIND:
             raise NodeError(
                 f"a proposal of this account is on its way ({sent.intent.summary}): "
                 "`openledger-node wallet history` shows how far it is"
@@ -222,8 +222,10 @@ def _check_not_under_way(session: NetworkSession, account: Address) -> None:
 
 def _check_votes(proposals: Proposals, account: Address) -> None:
     governance, needed = proposals.governance, proposals.voting.threshold_wei
-    if (votes := governance.votes(account)) >= needed:
+    if governance.votes_at(account, proposals.now_s - 1) >= needed:
         return
+    if (votes := governance.votes(account)) >= needed:
+        raise NodeError(f"the votes of {account} are as new as the latest block: run this again in a few seconds")
     held = governance.held(account)
     raise NodeError(
         f"a proposal takes {open_text(needed)} of votes, and {account} has {open_text(votes)}: "
