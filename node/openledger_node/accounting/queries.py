@@ -1,7 +1,7 @@
 """Queries about money by name; the daemon answers them, or a command itself without a daemon."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,7 +21,10 @@ from .earnings import earnings_report
 from .governing import GovernanceQueries
 from .money_trail import follow
 from .plain import plain_of
-from .receipt_check import ReceiptChecker
+from .receipt_check import ReceiptCheck, ReceiptChecker
+from .replays import effect_to_plain, replay_to_plain
+from .rule_replay import RuleReplays
+from .rule_reports import check_report, make_report
 from .submissions import Submissions
 from .transactions import TransactionPlanner
 
@@ -41,7 +44,12 @@ class MoneyQueries:
     """Answers queries with plain values for JSON."""
 
     def __init__(
-        self, home: Home, session: NetworkSession, planner: TransactionPlanner, checker: ReceiptChecker
+        self,
+        home: Home,
+        session: NetworkSession,
+        planner: TransactionPlanner,
+        checker: ReceiptChecker,
+        rules: RuleReplays,
     ) -> None:
         self._session = session
         self._planner = planner
@@ -70,6 +78,10 @@ class MoneyQueries:
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
+            "replay": lambda given: replay_to_plain(session, given),
+            "replay_rule": lambda given: make_report(rules, given),
+            "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
+            "effect": lambda given: effect_to_plain(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
             **GovernanceQueries(session).answers,
         }
@@ -159,12 +171,15 @@ class MoneyQueries:
 
     def _verify(self, beginning: str) -> dict[str, Any]:
         row = self._checker.find(beginning)
-        checks = self._checker.check(row)
-        return {
-            "digest": row.digest,
-            "holds": all(check.holds is not False for check in checks),
-            "checks": [plain_of(check) for check in checks],
-        }
+        return {"digest": row.digest, **checks_to_plain(self._checker.check(row))}
+
+
+def checks_to_plain(checks: Sequence[ReceiptCheck]) -> dict[str, Any]:
+    """Convert checks for JSON; they hold together unless one is false."""
+    return {
+        "holds": all(check.holds is not False for check in checks),
+        "checks": [plain_of(check) for check in checks],
+    }
 
 
 def open_queries(
@@ -178,7 +193,8 @@ def open_queries(
     """Compose the queries over one session; `generation_of` is what peers advertise, if the node has any."""
     find_text = partial(find_bought_text, home, session.network.network, session.ledger)
     checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, find_text=find_text)
-    return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker)
+    rules = RuleReplays(home=home, session=session, registry=registry, open_tokenizer=tokenizer)
+    return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker, rules)
 
 
 # ---- Money that waits for the operator, counted from ledger and memory without asking the chain.

@@ -7,12 +7,14 @@ import typer
 
 from .gov_view import show_params, show_proposal, show_proposals, show_votes
 from .render import emit_json
+from .replay import add_replay
 from .transactions import Json, open_money, transaction_command, wei_of
 
 app = typer.Typer(
     help="Votes on the network's values, on cases and on the treasury, and the guardian's pause.",
     no_args_is_help=True,
 )
+add_replay(app)
 
 Number = Annotated[
     str, typer.Argument(metavar="N", help="Number of the proposal, or the beginning of its id.", show_default=False)

@@ -1,0 +1,201 @@
+"""Replays for commands and the page: other values over the last epochs, for everybody or for this node alone."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from openledger_protocol.errors import MalformedError
+
+from ..audit.chain import PinnedChain, pin_chain
+from ..audit.replay import EPOCHS, Minimum, Replay, caught_ppm, least_cost_ppm, moved, moved_roles, replay
+from ..settlement.session import NetworkSession
+from ..text import counted
+from .commands import Arguments
+
+OWN_DAYS: Final = 30
+DAY_S: Final = 86_400
+EPOCHS_MAX: Final = 100_000
+TOP: Final = 10
+"""As many nodes are listed; the sums are of all."""
+
+FALSE_PPM: Final = 100_000
+"""A false tenth of a payout list is the example for draws."""
+
+HISTORY: Final = "History, not a forecast: with other values nodes, payers and owners would have acted otherwise."
+
+
+def replay_to_plain(session: NetworkSession, given: Arguments) -> dict[str, Any]:
+    """Replay `given["values"]` over the last epochs, for all accounts.
+
+    Raises:
+        ConfigError: the contract refuses such values in any case.
+        MalformedError: an argument is invalid.
+        ChainError: the chain can't be asked, or has paid something else than its rules give.
+    """
+    epochs = given.get("epochs") or EPOCHS
+    if type(epochs) is not int or not 1 <= epochs <= EPOCHS_MAX:
+        raise MalformedError(f"a replay is of 1 to {EPOCHS_MAX:,} epochs, not {epochs!r}")
+    return _to_plain(find_replay(session, changes_of(given["values"]), epochs))
+
+
+def effect_to_plain(session: NetworkSession, given: Arguments) -> dict[str, Any]:
+    """Replay `given["values"]` over this node's last 30 days: its earnings as node, staker, owner and contributor.
+
+    Raises:
+        ConfigError, MalformedError, ChainError: as `replay_to_plain`.
+    """
+    epochs = -(-OWN_DAYS * DAY_S // session.windows.epoch_s)
+    found = find_replay(session, changes_of(given["values"]), epochs)
+    node = session.accounts.wallet
+    accounts = {node, session.deployment.payout_of(node)}
+    was, would = found.was, found.would
+    parts = {
+        "node": (was.nodes[node], would.nodes[node]),
+        "staker": (was.staked[node], would.staked[node]),
+        "owner_and_contributor": (_sum_of(accounts, was.others), _sum_of(accounts, would.others)),
+    }
+    return {
+        "node": node,
+        "days": OWN_DAYS,
+        "block": found.block,
+        "parts": {name: _pair(*pair) for name, pair in parts.items()},
+        **_pair(*(sum(pair) for pair in zip(*parts.values(), strict=True))),
+        "says": HISTORY,
+    }
+
+
+def _sum_of(accounts: Iterable[str], sums: Mapping[str, int]) -> int:
+    return sum(sums.get(account, 0) for account in accounts)
+
+
+def find_replay(session: NetworkSession, changes: Mapping[str, int], epochs: int) -> Replay:
+    """Replay other values over the events that this node has read, up to the last block that it has read."""
+    chain = chain_as_read(session)
+    return replay(
+        chain, session.ledger.events.in_blocks(session.network.deploy_block, chain.block.number), changes, epochs
+    )
+
+
+def chain_as_read(session: NetworkSession) -> PinnedChain:
+    """The chain at the last block that this node has read."""
+    read = session.ledger.events.last_blocks()
+    return pin_chain(session.client, session.network, read[0].number if read else None)
+
+
+# ---- values as people type them
+
+FIELDS: Final = {
+    "protocolPpm": "protocol_ppm",
+    "stakersPpm": "stakers_ppm",
+    "dataPpm": "data_ppm",
+    "minStake": "min_stake_wei",
+    "minDeposit": "min_deposit_wei",
+    "adapterBond": "adapter_bond_wei",
+    "draws": "draws",
+    "algoId": "algo_id",
+    "creditTokensMax": "credit_tokens_max",
+    "leastContext": "least_context",
+    "guidePrice": "guide_price_wei",
+}
+
+
+def changes_of(typed: Mapping[str, str]) -> dict[str, int]:
+    """Typed values by their field of Params.
+
+    Raises:
+        MalformedError: there is no such value, or it is not a whole number.
+    """
+    for key, value in typed.items():
+        if key not in FIELDS:
+            raise MalformedError(f"no value is called {key!r}: there are {', '.join(FIELDS)}")
+        if not value.isdecimal():
+            raise MalformedError(f"{key} can't be {value[:40]!r}: give a whole number, in wei or parts per million")
+    return {FIELDS[key]: int(value) for key, value in typed.items()}
+
+
+# ---- for JSON
+
+
+def _to_plain(found: Replay) -> dict[str, Any]:
+    keys = {field: key for key, field in FIELDS.items()}
+    return {
+        "network": found.network,
+        "block": found.block,
+        "first_epoch": found.first_epoch,
+        "last_epoch": found.last_epoch,
+        "changes": [
+            {"key": keys[field], "was": str(getattr(found.newest, field)), "would": str(value)}
+            for field, value in found.changes.items()
+        ],
+        "refusal": found.refusal,
+        "num_claims": found.num_claims,
+        "gross_wei": str(found.gross_wei),
+        "roles": _rows("role", moved_roles(found)),
+        "nodes": _nodes(found),
+        "num_nodes": len({*found.was.nodes, *found.was.staked}),
+        "datanets": _rows("datanet_id", moved(found.was.datanets, found.would.datanets)),
+        "adapters": _rows("adapter_id", moved(found.was.adapters, found.would.adapters)),
+        "draws": _draws(found),
+        "minima": [_minimum(each, keys[each.key]) for each in found.minima],
+        "refused": {"num_claims": found.num_refused, "gross_wei": str(found.refused_wei)},
+        "waiting": {"num_claims": found.num_waiting, "gross_wei": str(found.waiting_wei)},
+        "left_out": [
+            {"claim": each.claim, "gross_wei": str(each.gross_wei), "why": each.why} for each in found.left_out
+        ],
+        "says": _sentence(found),
+    }
+
+
+def _nodes(found: Replay) -> list[dict[str, Any]]:
+    """The nodes that earned most, as nodes and as stakers."""
+    pairs = moved(found.was.nodes + found.was.staked, found.would.nodes + found.would.staked)
+    return [
+        {
+            "node": node,
+            **_pair(*pair),
+            "as_node": _pair(found.was.nodes[node], found.would.nodes[node]),
+            "as_staker": _pair(found.was.staked[node], found.would.staked[node]),
+        }
+        for node, pair in list(pairs.items())[:TOP]
+    ]
+
+
+def _rows(name: str, pairs: Mapping[str, tuple[int, int]]) -> list[dict[str, str]]:
+    return [{name: key, **_pair(*pair)} for key, pair in pairs.items()]
+
+
+def _pair(was: int, would: int) -> dict[str, str]:
+    return {"was_wei": str(was), "would_wei": str(would), "difference_wei": str(would - was)}
+
+
+def _draws(found: Replay) -> dict[str, Any]:
+    """The number of draws, and what they deter: a lapsed draw's fee, and what a lie costs at least, for its gain."""
+    draws = (found.newest.draws, found.changes.get("draws", found.newest.draws))
+    return {
+        "was": draws[0],
+        "would": draws[1],
+        "caught_ppm": [caught_ppm(each, FALSE_PPM) for each in draws],
+        "least_cost_ppm": [least_cost_ppm(each) for each in draws],
+        "lapse_fees": _pair(found.was.lapse_fees_wei, found.would.lapse_fees_wei),
+    }
+
+
+def _minimum(minimum: Minimum, key: str) -> dict[str, Any]:
+    return {
+        "key": key,
+        "was_wei": str(minimum.was_wei),
+        "would_wei": str(minimum.would_wei),
+        "below": {name: str(wei) for name, wei in minimum.below.items()},
+    }
+
+
+def _sentence(found: Replay) -> str:
+    """What the sums can't tell."""
+    missing = [
+        f"{counted(number, 'claim')} {why}"
+        for number, why in (
+            (found.num_waiting, "not final yet"),
+            (len(found.left_out), "whose adapters' parts can't be read"),
+        )
+        if number
+    ]
+    return HISTORY + (f" It leaves out {' and '.join(missing)}." if missing else " It covers all claims.")
