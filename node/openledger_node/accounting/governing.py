@@ -7,7 +7,7 @@ from openledger_protocol.primitives import Address, check_address
 
 from ..settlement.session import NetworkSession
 from .gov_params import params_to_plain, votes_to_plain, voting_to_plain
-from .proposals import Proposals
+from .proposals import PROPOSALS_SHOWN_MAX, Proposals
 
 Arguments = Mapping[str, Any]
 
@@ -25,9 +25,10 @@ class GovernanceQueries:
         }
 
     def _list(self, given: Arguments) -> dict[str, Any]:
-        """The open proposals, or with `all` those that are over, too; newest first."""
+        """The open proposals, or with `all` those that are over, too, at most `limit`; newest first."""
         proposals, account = Proposals(self._session), self._account(given)
-        found = proposals.newest_first() if given.get("all") else proposals.open()[::-1]
+        limit = max(1, int(given.get("limit") or PROPOSALS_SHOWN_MAX))
+        found = proposals.newest_first(limit) if given.get("all") else proposals.open()[::-1]
         return {
             "chain_time_s": proposals.now_s,
             "num_proposals": len(proposals.contents),
