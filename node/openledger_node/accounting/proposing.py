@@ -90,7 +90,7 @@ def _wanted_params(proposals: Proposals, typed: Mapping[str, str]) -> Params | N
         spec = find_param(name)
         if spec is None:
             keys = [each.key for each in PARAM_SPECS]
-            close = get_close_matches(name, keys, n=1, cutoff=0.4)
+            close = get_close_matches(name, keys, n=1, cutoff=0.6)
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(keys)}"
             raise NodeError(f"votes can't change {name[:40]!r}: {hint}")
         changes[spec.field] = typed_param(spec, str(text))

@@ -10,7 +10,6 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, Wei, check_add
 from ..chain.refusals import open_text, time_text
 from ..errors import NodeError
 from ..home import Home
-from ..settlement.actions import Action, ApproveSpending
 from ..settlement.session import NetworkSession
 from ..settlement.vote_actions import (
     CancelProposal,
@@ -158,17 +157,11 @@ def wrap(_: Home, session: NetworkSession, account: Address, arguments: Argument
     """Plan to turn OPEN into votes, on a network whose token has none.
 
     Raises:
-        NodeError: the token has votes by itself, or the account has too little.
+        NodeError: the token has votes by itself.
     """
     amount = _wrapped_amount(session, arguments)
-    deployment = session.deployment
-    if (balance := deployment.token_balance(account)) < amount:
-        raise NodeError(f"{account} has {open_text(balance)}, less than {open_text(amount)}: use a smaller amount")
-    address = deployment.addresses[Proposals(session).governance.votes_token]
-    approved = deployment.allowance(account, address) >= amount
-    approval: tuple[Action, ...] = () if approved else (ApproveSpending(contract="WrappedVotes", amount_wei=amount),)
     details = ("delegate them once: `openledger-node gov delegate self`",)
-    return Publication(actions=(*approval, WrapVotes(amount_wei=amount)), details=details)
+    return Publication(actions=(WrapVotes(amount_wei=amount),), details=details)
 
 
 def unwrap(_: Home, session: NetworkSession, account: Address, arguments: Arguments) -> Publication:

@@ -12,6 +12,7 @@ from openledger_protocol.transactions import Intent
 
 from ..chain.deployment import Allowance, Deployment
 from ..chain.refusals import open_text
+from ..network_file import WRAPPED_VOTES
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
@@ -248,6 +249,8 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "PaymentChannels", amount
         case RegisterAdapter(bond_wei=bond):
             return "ModelRegistry", bond
+        case WrapVotes(amount_wei=amount):
+            return WRAPPED_VOTES, amount
         case _:
             return None
 
@@ -283,8 +286,6 @@ def _change_wei(action: Action, account: Address) -> int | None:
             return amount if to == account else 0
         case WithdrawStake() | WithdrawChannel() | TakeStakerRewards():
             return None
-        case WrapVotes(amount_wei=amount):
-            return -amount
         case UnwrapVotes(amount_wei=amount):
             return amount
         case _:
