@@ -16,6 +16,7 @@ from ..payments.kept_texts import find_bought_text
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
+from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
 from .money_trail import follow
@@ -69,6 +70,7 @@ class MoneyQueries:
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
+            "cases": lambda given: cases_report(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
         }
 

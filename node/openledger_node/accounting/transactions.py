@@ -24,9 +24,10 @@ from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
 from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
+from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
-from .publishing import PUBLISHERS, Publication
+from .publishing import PUBLISHERS, Planner, Publication
 
 PLANS_MAX = 100
 """Plans that are kept for confirmation; beyond that the oldest are dropped."""
@@ -35,6 +36,9 @@ PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
 ADDRESS_PREFIX = "0x"
+
+PLANNERS: Mapping[str, Planner] = {**PUBLISHERS, **CASE_PLANNERS}
+"""Commands whose actions need more than the ledger: the data directory, and what this node can compute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,15 +242,15 @@ class TransactionPlanner:
                 self._session.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
 
     def _publication(self, command: str, account: Address, arguments: Arguments) -> Publication:
-        """The actions of a command; publishing commands also write to the data directory."""
-        if command in PUBLISHERS:
-            return PUBLISHERS[command](self._home, self._session, account, arguments)
+        """The actions of a command; some commands also write to the data directory, or say what they would do."""
+        if command in PLANNERS:
+            return PLANNERS[command](self._home, self._session, account, arguments)
         return Publication(actions=tuple(self._commands.find(command, account, arguments)))
 
 
 def _check_command(command: str) -> None:
-    if command not in (*ACTION_COMMANDS, *PUBLISHERS):
-        known = ", ".join([*ACTION_COMMANDS, *PUBLISHERS])
+    if command not in (*ACTION_COMMANDS, *PLANNERS):
+        known = ", ".join([*ACTION_COMMANDS, *PLANNERS])
         raise MalformedError(f"no command {command!r} can be planned: the commands are {known}")
 
 

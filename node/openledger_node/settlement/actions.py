@@ -12,6 +12,7 @@ from openledger_protocol.transactions import Intent
 
 from ..chain.contracts import open_text
 from ..chain.deployment import Allowance, Deployment
+from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 
 PERMIT_S = 3600
 """Lifetime of a permit or consent after the latest block; a stuck transaction must not outlive it."""
@@ -151,6 +152,7 @@ Action = (
     | CreateDatanet
     | PublishDatanet
     | RegisterAdapter
+    | CaseAction
 )
 
 
@@ -231,6 +233,8 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
         case WithdrawChannel(config=config):
             summary = f"take out what was asked for of channel {action.channel_id[:10]}…"
             return "channel withdraw", summary, deployment.finish_withdraw(config)
+        case ChallengeReceipt() | ContestCase() | CloseCase() | WithdrawBonds():
+            return case_call(action, deployment)
         case _:
             raise AssertionError(f"no call is known for {action}")
 
@@ -244,6 +248,8 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "PaymentChannels", amount
         case RegisterAdapter(bond_wei=bond):
             return "ModelRegistry", bond
+        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
+            return "Disputes", bond
         case _:
             return None
 
@@ -277,7 +283,7 @@ def _change_wei(action: Action, account: Address) -> int | None:
     match action:
         case WithdrawRewards(amount_wei=amount, to=to):
             return amount if to == account else 0
-        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards():
+        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
             return None
         case _:
             return 0
