@@ -24,7 +24,7 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, Wei
 
 from ..attribution.recount import ShareRecount
 from ..chain.cases import Challenge
-from ..chain.contracts import open_text, time_text
+from ..chain.refusals import open_text, time_text
 from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow

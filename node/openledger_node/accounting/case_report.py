@@ -5,7 +5,7 @@ from typing import Any
 
 from openledger_protocol.primitives import check_address
 
-from ..chain.contracts import open_text, time_text
+from ..chain.refusals import open_text, time_text
 from ..settlement.cases import CaseFinding, KnownCase
 from ..settlement.session import NetworkSession
 from .plain import plain_of

@@ -18,7 +18,8 @@ from openledger_protocol.primitives import Address, DatanetId, Digest, check_add
 from openledger_protocol.registry import check_weights, entry_of
 
 from ..attribution.registry import find_version, is_published
-from ..chain.contracts import load_contract, open_text
+from ..chain.contracts import load_contract
+from ..chain.refusals import open_text
 from ..datanets.own import Datanet, new_datanet
 from ..datanets.store import OwnDatanets, check_same_terms
 from ..datanets.version import DatanetVersion, write_published

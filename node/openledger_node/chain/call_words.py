@@ -8,7 +8,8 @@ from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address
 
 from ..network_file import CONTRACTS
-from .contracts import coins_text, load_contract, open_text
+from .contracts import load_contract
+from .refusals import coins_text, open_text
 
 SELECTOR_HEX: Final = 8
 

@@ -10,8 +10,8 @@ from openledger_protocol.registry import RegistryEntry
 from openledger_protocol.settlement import signer_consent_digest
 from openledger_protocol.transactions import Intent
 
-from ..chain.contracts import open_text
 from ..chain.deployment import Allowance, Deployment
+from ..chain.refusals import open_text
 from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 
 PERMIT_S = 3600
@@ -255,9 +255,9 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
 
 
 def _permit(actor: Actor, deployment: Deployment, action: Action) -> Allowance | None:
-    """Sign an allowance, so that paying in takes one transaction instead of two; None without a key."""
+    """Sign an allowance, so that paying in takes one transaction instead of two; None without a key or permits."""
     payment = payment_of(action)
-    if actor.sign is None or payment is None:
+    if actor.sign is None or payment is None or deployment.permits is None:
         return None
     contract, amount_wei = payment
     permit = Permit(
@@ -267,7 +267,7 @@ def _permit(actor: Actor, deployment: Deployment, action: Action) -> Allowance |
         nonce=deployment.permit_nonce(actor.account),
         deadline_s=actor.now_s + PERMIT_S,
     )
-    return Allowance(deadline_s=permit.deadline_s, signature=actor.sign(permit_digest(permit, deployment.token)))
+    return Allowance(deadline_s=permit.deadline_s, signature=actor.sign(permit_digest(permit, deployment.permits)))
 
 
 def change_wei(actions: Sequence[Action], account: Address) -> int | None:

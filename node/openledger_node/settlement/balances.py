@@ -16,6 +16,7 @@ from ..ledger.ledger import Ledger
 from ..ledger.sums import Movement
 from ..text import rfc3339
 from .actions import Action, Actor, Sign, intent_of
+from .approvals import gas_of, with_approvals
 from .records import integer, record_of
 
 NS = 10**9
@@ -219,7 +220,8 @@ class Balances:
             now_s=self._client.head().timestamp_s,
         )
         intents = [
-            intent_of(action, actor, self._deployment, key=f"{key}:{place}") for place, action in enumerate(actions)
+            intent_of(action, actor, self._deployment, key=f"{key}:{place}")
+            for place, action in enumerate(with_approvals(actions, account, self._deployment, has_key=True))
         ]
         fees = self._client.fees()
         return [self._step(intent, Wei(fees.base_wei + fees.tip_wei)) for intent in intents]
@@ -230,7 +232,7 @@ class Balances:
             return [self._ledger.outbox.add(step.intent) for step in steps]
 
     def _step(self, intent: Intent, gas_price_wei: Wei) -> PlannedTransaction:
-        gas = self._client.estimate_gas(intent.call, sender=intent.sender)
+        gas = gas_of(intent, self._client)
         return PlannedTransaction(intent=intent, gas=gas, fee_wei=Wei(gas * gas_price_wei))
 
     def _channel_view(self, channel_id: ChannelId, config: ChannelConfig) -> ChannelView:

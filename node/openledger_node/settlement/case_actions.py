@@ -6,8 +6,8 @@ from openledger_protocol.chain import ContractCall
 from openledger_protocol.primitives import Address, Digest, Wei
 
 from ..chain.cases import Challenge, Disputes
-from ..chain.contracts import open_text
 from ..chain.deployment import Deployment
+from ..chain.refusals import open_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

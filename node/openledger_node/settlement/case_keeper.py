@@ -16,8 +16,8 @@ from openledger_protocol.primitives import ZERO_WEI, Address, Digest, Wei
 from openledger_protocol.transactions import Intent
 
 from ..chain.cases import CONTRACT
-from ..chain.contracts import open_text, time_text
 from ..chain.deployment import Deployment
+from ..chain.refusals import open_text, time_text
 from ..ledger.ledger import Ledger
 from .case_actions import CaseAction, CloseCase, ContestCase, WithdrawBonds, case_call
 from .cases import Cases, KnownCase

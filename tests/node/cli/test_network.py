@@ -16,7 +16,7 @@ from support.verbs import Run, type_on_terminal
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_WINDOWS
-from openledger_node.cli.network import REAL_WINDOWS
+from openledger_node.cli.network_init import REAL_WINDOWS
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import AUTO, CONTRACTS, current_network, read_network
@@ -130,7 +130,7 @@ def test_a_wallet_without_coins_deploys_nothing(run: Run, rpc: str, tmp_path: Pa
     address = run("wallet", "create", "poor", *flags, "--json").json["address"]
     ran = run("network", "init", "--rpc", rpc, "--out", str(tmp_path / "n.json"), "--key", "poor", *flags)
     assert ran.status == 5
-    assert f"deploys 7 contracts on chain 1337 from {address}" in ran.stderr
+    assert f"deploys 10 contracts on chain 1337 from {address}" in ran.stderr
     assert f"{address} has 0 coins: send it" in ran.stderr
 
 
@@ -162,11 +162,13 @@ def rich(run: Run, tmp_path: Path, password_file: str) -> list[str]:
 def test_a_real_network_is_made_from_a_named_wallet_and_gives_people_days(
     run: Run, real_rpc: str, tmp_path: Path, rich: list[str]
 ) -> None:
-    out = tmp_path / "network.json"
-    asked = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich)
+    out, guardian = tmp_path / "network.json", ["--guardian", STRANGER]
+    asked = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, *guardian)
     assert asked.status == 3
     assert "no terminal to ask at: deploy harbour-net? Give --yes to confirm" in asked.stderr
-    ran = run("network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, "--yes")
+    ran = run(
+        "network", "init", "--rpc", real_rpc, "--out", str(out), "--name", "harbour-net", *rich, *guardian, "--yes"
+    )
     assert ran.status == 0, ran.stderr
     network = read_network(out)
     assert (network.network, network.is_development) == ("harbour-net", False)

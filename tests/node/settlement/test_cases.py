@@ -121,7 +121,7 @@ def test_a_locked_wallet_is_told_the_command_and_the_deadline(cases: CaseWorld) 
     for _ in range(3):
         cases.world.settle()
     (alert,) = cases.world.node.alerts
-    assert f"though its shares are right: contest it until 20" in alert
+    assert "though its shares are right: contest it until 20" in alert
     assert f"`openledger-node attribution contest {case}`, which takes a bond of 5 OPEN from your wallet" in alert
     assert contests(cases.world.node) == []
 
@@ -215,9 +215,7 @@ def test_a_watcher_leaves_a_right_challenge_alone(sleeping: CaseWorld) -> None:
     watcher.ledger.close()
 
 
-def test_a_watcher_leaves_alone_what_it_can_not_compute(
-    sleeping: CaseWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watcher_leaves_alone_what_it_can_not_compute(sleeping: CaseWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = sleeping.watcher()
     sleeping.challenge(sleeping.buy())
     monkeypatch.setattr(watcher.client, "input_of", lambda _: b"\xff" * 30_000)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from openledger_protocol.epoch import Params, Windows
+from openledger_protocol.epoch import Params, Voting, Windows
 from openledger_protocol.primitives import Address, Wei
 
 from ...errors import ChainError
@@ -38,6 +38,10 @@ DEVELOPMENT_WINDOWS: Final = Windows(
     withdraw_period_s=7 * 86_400,
 )
 DEVELOPMENT_WITHDRAW_DELAY_S: Final = 40
+
+DEVELOPMENT_VOTING: Final = Voting(
+    delay_s=5, period_s=30, timelock_s=10, threshold_wei=Wei(100 * 10**18), quorum_floor_wei=Wei(100 * 10**18)
+)
 
 DEVELOPMENT_PARAMS: Final = Params(
     protocol_ppm=50_000,
