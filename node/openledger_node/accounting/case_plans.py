@@ -29,10 +29,10 @@ from ..errors import NodeError
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..payments.kept_texts import find_bought_text
-from ..settlement.case_actions import ChallengeReceipt, CloseCase, ContestCase
+from ..settlement.case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, case_call
 from ..settlement.cases import CaseFinding, KnownCase, different_shares
 from ..settlement.session import NetworkSession
-from .publishing import Planner, Publication
+from .publishing import Planner, Publication, is_under_way
 from .receipt_check import find_receipt
 
 SHARES_SHOWN: Final = 8
@@ -64,7 +64,7 @@ def challenge_receipt(
     bond_wei = _check_bond(session, account, session.cases.disputes.bond_now_wei())
     action = ChallengeReceipt(digest=row.digest, challenge=challenge, bond_wei=bond_wei)
     note = "\n".join(_challenge_note(session, challenge, expected, bond_wei))
-    return Publication(actions=(action,), note=note)
+    return _unless_under_way(session, action, note)
 
 
 def contest_case(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> Publication:
@@ -85,7 +85,7 @@ def contest_case(home: Home, session: NetworkSession, account: Address, argument
         raise NodeError(f"it could be contested until {time_text(case.contest_until_s)}: the votes judge it next")
     bond_wei = _check_bond(session, account, case.bond_wei)
     note = "\n".join(_contest_note(case, session.cases.finding(case)))
-    return Publication(actions=(ContestCase(digest=case.digest, bond_wei=bond_wei),), note=note)
+    return _unless_under_way(session, ContestCase(digest=case.digest, bond_wei=bond_wei), note)
 
 
 def close_case(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> Publication:
@@ -99,7 +99,7 @@ def close_case(home: Home, session: NetworkSession, account: Address, arguments:
     if _now_s(session) <= case.judge_until_s:
         raise NodeError(f"this case can be judged until {time_text(case.judge_until_s)}: close it after that")
     note = f"Nobody judged this case, so each side gets back its bond of {open_text(case.bond_wei)}."
-    return Publication(actions=(CloseCase(digest=case.digest),), note=note)
+    return _unless_under_way(session, CloseCase(digest=case.digest), note)
 
 
 CASE_PLANNERS: Final[Mapping[str, Planner]] = {
@@ -107,6 +107,14 @@ CASE_PLANNERS: Final[Mapping[str, Planner]] = {
     "attribution contest": contest_case,
     "attribution close": close_case,
 }
+
+
+def _unless_under_way(session: NetworkSession, action: CaseAction, note: str) -> Publication:
+    """Send nothing twice: a command that was cut off may have stored its transaction already."""
+    _, summary, call = case_call(action, session.deployment)
+    if is_under_way(session, lambda sent: sent == call):
+        return Publication(note=f"to {summary} is on its way already")
+    return Publication(actions=(action,), note=note)
 
 
 def find_case(session: NetworkSession, beginning: str) -> KnownCase:

@@ -53,6 +53,12 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
     "AttributionRewards": {
         "withdraw": lambda given: f"withdraw {open_text(given['amount'])} of earnings to {given['to']}",
     },
+    "Disputes": {
+        "challenge": lambda given: f"challenge a receipt of {given['config']['node']}, and make its texts public",
+        "contest": lambda given: f"contest case {given['digest']}",
+        "close": lambda given: f"close case {given['digest']} as a draw",
+        "withdraw": lambda given: f"withdraw bonds and rewards of cases to {given['to']}",
+    },
     "DatanetRegistry": {
         "create": lambda given: f"register Datanet {given['name']} with treasury {given['treasury']}",
         "publish": lambda given: f"publish a version of Datanet {given['id']}",

@@ -1,16 +1,18 @@
 """Cases on the real contracts: a false receipt costs stake, a wrong challenge its bond, and silence nothing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.chain_world.case_world import BOND, FALSE, CaseWorld, challenge_of, open_case_world
+from support.chain_world.case_world import BOND, FALSE, CaseWorld, open_case_world
 from support.chain_world.contract_world import OPEN
-from support.signed import NODE, PAYER, SIGNER
+from support.signed import NODE, SIGNER, digest
 
 from openledger_node.settlement.case_actions import ContestCase
+from openledger_node.settlement.cases import CaseFinding
 from openledger_node.settlement.session import NetworkSession
-from openledger_protocol.primitives import Digest, Wei
+from openledger_protocol.primitives import Wei
 
 STAKE = 100 * OPEN
 
@@ -140,9 +142,8 @@ def test_a_case_that_can_not_be_computed_is_told_and_not_contested(cases: CaseWo
 def test_texts_that_the_challenge_hides_are_told_and_stop_nothing(
     cases: CaseWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hidden: dict[Digest, bytes] = {}
     node = cases.world.node
-    monkeypatch.setattr(node.client, "input_of", lambda sent: hidden.get(sent, b"\x12\x34" * 5_000))
+    monkeypatch.setattr(node.client, "input_of", lambda _: b"\x12\x34" * 5_000)
     cases.challenge(cases.buy())
     for _ in range(3):
         cases.world.settle()
@@ -166,17 +167,21 @@ def test_texts_that_are_no_exchange_stop_nothing(cases: CaseWorld, monkeypatch: 
     assert "the case's texts are not those of an exchange" in alert
 
 
-def test_a_challenge_that_the_endpoint_invents_costs_no_bond(cases: CaseWorld) -> None:
-    """The contract knows no such case, so the simulation refuses to contest it."""
-    node, row = cases.world.node, cases.buy()
-    before = wealth(cases)["node"]
-    (opened,) = [cases.challenge(cases.buy())]
-    cases.world.run(cases.contester)
-    (event,) = node.ledger.events.find("Challenged", {"digest": opened})
-    assert event.arguments["node"] == NODE
-    node.ledger.outbox.add  # noqa: B018
-    assert row.digest != opened
-    assert before - wealth(cases)["node"] == BOND
+def test_a_challenge_that_the_endpoint_invents_costs_no_bond(
+    cases: CaseWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contract knows no such case, so the simulation of the contest is refused."""
+    node, before = cases.world.node, wealth(cases)["node"]
+    real = cases.challenge(cases.buy(FALSE))
+    for _ in range(4):  # its block is not read again once it is final
+        cases.world.settle()
+    (event,) = node.ledger.events.find("Challenged")
+    invented = replace(event, arguments={**event.arguments, "digest": digest("f")}, log_index=99)
+    node.ledger.events.append([], [invented])
+    monkeypatch.setattr(node.cases, "finding", lambda case: CaseFinding(is_right=case.digest != real, detail=""))
+    cases.world.run(lambda: contests(node) == ["refused"])
+    assert wealth(cases)["node"] == before
+    assert cases.contester() is None
 
 
 # ---- cases of others
@@ -242,9 +247,7 @@ def test_nobody_watches_without_being_asked_to(sleeping: CaseWorld) -> None:
 
 
 @pytest.mark.parametrize("keeps_ledger", [True, False])
-def test_a_watcher_that_starts_again_puts_up_no_second_bond(
-    sleeping: CaseWorld, keeps_ledger: bool, tmp_path: Path
-) -> None:
+def test_a_watcher_that_starts_again_puts_up_no_second_bond(sleeping: CaseWorld, keeps_ledger: bool) -> None:
     watcher = sleeping.watcher()
     sleeping.challenge(sleeping.buy())
     step(sleeping, watcher, 3)
@@ -259,12 +262,11 @@ def test_a_watcher_that_starts_again_puts_up_no_second_bond(
     again.ledger.close()
 
 
-def test_challengers_and_strangers_can_not_be_confused(sleeping: CaseWorld) -> None:
-    """A watcher never stands up against its own challenge."""
+def test_a_watcher_does_not_stand_up_against_its_own_challenge(sleeping: CaseWorld) -> None:
     payer = sleeping.world.payer
+    payer.case_keeper = sleeping.watching_keeper(payer)
     sleeping.challenge(sleeping.buy())
-    assert payer.accounts.wallet == PAYER
     for _ in range(5):
         sleeping.world.settle()
     assert contests(payer) == []
-    assert challenge_of  # the helper is the one that the payer has used
+    assert sleeping.contester() is None

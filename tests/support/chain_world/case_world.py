@@ -16,6 +16,7 @@ from openledger_node.keystore import WALLET, ensure_node_password, import_accoun
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.payments.kept_texts import open_texts
 from openledger_node.settlement.case_actions import ChallengeReceipt
+from openledger_node.settlement.case_keeper import CaseKeeper, CasePolicy
 from openledger_node.settlement.session import NetworkSession
 from openledger_protocol.attribution import Share, shares_hash
 from openledger_protocol.cases import case_texts
@@ -125,6 +126,7 @@ class CaseWorld:
         action = challenge_of(row, config, bond_wei=Wei(BOND))
         self.world.act(action, by=self.world.payer)
         self.world.run(lambda: self.state(row.digest) == "open")
+        self.world.settle()
         return row.digest
 
     def judge(self, case: Digest, *, guilty: bool) -> None:
@@ -145,6 +147,19 @@ class CaseWorld:
     def open_of(self, account: NetworkSession) -> int:
         """The OPEN of a session's wallet."""
         return self.world.chain.read("OpenToken", "balanceOf", account.accounts.wallet)  # type: ignore[no-any-return]
+
+    def watching_keeper(self, session: NetworkSession) -> CaseKeeper:
+        """What would act for a session that watches."""
+        return CaseKeeper(
+            ledger=session.ledger,
+            deployment=session.deployment,
+            cases=session.cases,
+            wallet=session.accounts.wallet,
+            signer=session.accounts.signer,
+            unlocked=session.ring.keys,
+            windows=session.windows,
+            policy=CasePolicy(is_watching=True, bonds_max_wei=Wei(100 * OPEN)),
+        )
 
     def watcher(self, *, bonds_wei: int = 100 * OPEN, is_watching: bool = True) -> NetworkSession:
         """Another node, which contests for others; its bonds stand in a ledger of its own."""
