@@ -15,7 +15,7 @@ from ..chain.client import ChainClient
 from ..chain.dev.constants import BANK, BANK_KEY, DEVELOPMENT_VOTING, DEVELOPMENT_WINDOWS
 from ..chain.identity import check_identity, genesis_hash, is_development_chain
 from ..errors import ChainError, ConfigError
-from ..keystore import WALLET, Key
+from ..keystore import WALLET, Key, ensure_development_wallet
 from ..network_file import (
     CONTRACTS,
     NETWORK_SCHEMA,
@@ -116,7 +116,7 @@ def init(
     guardian: Annotated[
         str | None,
         typer.Option(
-            help="Account, best a multisig, that can pause draws and payments. Needed on a chain with real money.",
+            help="Account, best a multisig, that can pause payments; on a development chain this node's wallet.",
             show_default=False,
         ),
     ] = None,
@@ -150,7 +150,7 @@ def init(
         plan = Plan(
             network=fields,
             deployer=deployer,
-            guardian=_guardian(guardian, deployer, is_development=is_development),
+            guardian=_guardian(guardian, deployer, fields),
             holder=check_address(holder) if holder else deployer.address,
             voting=_voting(proposal_votes, quorum_votes, is_development=is_development),
             token=found,
@@ -165,8 +165,8 @@ def init(
     if as_json:
         emit_json("network", network_to_json(network))
         return
-    keeps = "the pause" if plan.guardian == deployer.address else "nothing"
-    say(f"votes rule it now, and {deployer.address} keeps {keeps}")
+    keeps = "only the pause" if plan.guardian == deployer.address else "no power over it"
+    say(f"votes rule it now, and {deployer.address} has {keeps}")
     say(f"[bold]{plain(network.network)}[/] is deployed; join it: `openledger-node network join {plain(str(out))}`")
 
 
@@ -205,9 +205,12 @@ def _deployer(name: str | None, password_file: Path | None, *, is_development: b
     return open_account(open_node_home(), LOCAL_NETWORK, name or WALLET, password_file)
 
 
-def _guardian(chosen: str | None, deployer: Key, *, is_development: bool) -> Address:
+def _guardian(chosen: str | None, deployer: Key, network: Network) -> Address:
+    """The chosen account; on a development network, this data directory's throwaway wallet by default."""
+    if chosen is None and network.is_development:
+        return ensure_development_wallet(open_node_home(), network.network).address
     guardian = check_address(chosen) if chosen else deployer.address
-    if is_development or guardian != deployer.address:
+    if network.is_development or guardian != deployer.address:
         return guardian
     raise ConfigError(
         "the guardian can pause draws and payments for a week, for ever, so it must not be the account that deploys: "

@@ -215,19 +215,22 @@ def _put_earlier_aside(home: Home) -> None:
 def _embedded_network(home: Home, devnet: Devnet) -> Network:
     """The network on our own development chain, at the chain's new address; deployed now if there is none."""
     file = home.network_file(network_id_for_development(devnet.genesis_hash))
-    network = replace(read_network(file), rpc=(devnet.url,)) if file.exists() else _deploy(devnet)
+    network = replace(read_network(file), rpc=(devnet.url,)) if file.exists() else _deploy(home, devnet)
     embed_network(home, network)
     return network
 
 
-def _deploy(devnet: Devnet) -> Network:
+def _deploy(home: Home, devnet: Devnet) -> Network:
+    """Deploy from the bank, with this data directory's wallet as guardian."""
+    network_id = network_id_for_development(devnet.genesis_hash)
+    guardian = ensure_development_wallet(home, network_id).address
     client: ChainClient = load_plug("chain", "evm")(devnet.url)
     try:
-        contracts, deploy_block = deploy_network(client, BANK_KEY)
+        contracts, deploy_block = deploy_network(client, BANK_KEY, guardian=guardian)
     finally:
         client.close()
     return Network(
-        network=network_id_for_development(devnet.genesis_hash),
+        network=network_id,
         chain_id=devnet.chain_id,
         rpc=(devnet.url,),
         genesis_hash=devnet.genesis_hash,
