@@ -16,6 +16,7 @@ from ..payments.kept_texts import find_bought_text
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
+from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
 from .governing import GovernanceQueries
@@ -82,6 +83,7 @@ class MoneyQueries:
             "replay_rule": lambda given: make_report(rules, given),
             "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
             "effect": lambda given: effect_to_plain(session, given),
+            "cases": lambda given: cases_report(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
             **GovernanceQueries(session).answers,
         }

@@ -26,6 +26,7 @@ from ..attribution.service import exchange_of, open_attributor, question_of, reg
 from ..engine.tokenizer import Tokenizer
 from ..errors import NodeError
 from ..home import Home
+from ..ledger.ledger import Ledger
 from ..ledger.receipts import ReceiptRow
 from ..models.adapters import Adapter, list_adapters
 from ..settlement.proof import ClaimProof, find_proof
@@ -74,12 +75,7 @@ class ReceiptChecker:
         Raises:
             NodeError: none or several do.
         """
-        found = self._session.ledger.receipts.find(beginning)
-        if len(found) == 1:
-            return found[0]
-        raise NodeError(
-            f"{len(found)} receipts begin with {beginning!r}: `openledger-node attribution show` lists the newest"
-        )
+        return find_receipt(self._session.ledger, beginning)
 
     def evidence(self, row: ReceiptRow) -> tuple[RowEvidence, ...] | None:
         """The evidence for a receipt's shares; None if its texts or its adapter's rows are not here."""
@@ -243,6 +239,20 @@ class ReceiptChecker:
         if (opening := self._opening(row)) is None:
             raise _UnknownError(NO_TEXT)
         return opening
+
+
+def find_receipt(ledger: Ledger, beginning: str) -> ReceiptRow:
+    """Find the receipt whose digest or request id begins with this text.
+
+    Raises:
+        NodeError: none or several do.
+    """
+    found = ledger.receipts.find(beginning)
+    if len(found) == 1:
+        return found[0]
+    raise NodeError(
+        f"{len(found)} receipts begin with {beginning!r}: `openledger-node attribution show` lists the newest"
+    )
 
 
 class _UnknownError(Exception):

@@ -24,6 +24,7 @@ from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
 from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
+from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
@@ -35,7 +36,7 @@ PLANS_MAX = 100
 PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
-PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **VOTING}
+PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **CASE_PLANNERS, **VOTING}
 """The commands whose plans are more than actions."""
 
 ADDRESS_PREFIX = "0x"

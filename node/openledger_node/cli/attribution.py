@@ -6,6 +6,7 @@ import typer
 
 from openledger_protocol.primitives import BASE_ONLY
 
+from .cases import add_cases
 from .render import emit_json, out_console, plain, say, show_lines, show_table, shown
 from .transactions import open_amount, open_money
 
@@ -49,7 +50,10 @@ def name_of(person: dict[str, Any]) -> str:
 
 # ---- The commands
 
-app = typer.Typer(help="Who taught an answer, and whether its receipt is right.", no_args_is_help=True)
+app = typer.Typer(
+    help="Who taught an answer, whether its receipt is right, and cases about receipts that are not.",
+    no_args_is_help=True,
+)
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 FAILED = 1
 MARKS = {True: ("green", "holds"), False: ("bold red", "FALSE"), None: ("yellow", "unknown")}
@@ -106,6 +110,9 @@ def verify(
             style, word = MARKS[check["holds"]]
             out_console.print(f"[{style}]{word:<7}[/] [dim]{plain(check['what']):<17}[/] {plain(check['detail'])}")
     return 0 if found["holds"] else FAILED
+
+
+add_cases(app)
 
 
 def _cells(found: dict[str, Any]) -> list[str]:

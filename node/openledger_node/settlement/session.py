@@ -12,6 +12,7 @@ from openledger_protocol.primitives import Address, Wei
 from openledger_protocol.signatures import sign_digest
 from openledger_protocol.transactions import OutboxLimits, Transaction
 
+from ..attribution.recount import ShareRecount
 from ..chain.client import ChainClient, ChainState
 from ..chain.deployment import Deployment
 from ..chain.outbox import Outbox
@@ -23,6 +24,8 @@ from ..ledger.ledger import Ledger
 from ..network_file import Network
 from ..text import counted
 from .balances import Balances, Operator, PlannedTransaction
+from .case_keeper import CaseKeeper, CasePolicy
+from .cases import Cases
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
 
@@ -56,6 +59,9 @@ class KeyRing:
 
 # ---- session
 
+RecountOf = Callable[[Deployment], ShareRecount | None]
+"""Makes what computes shares over a session's contracts; None for a session that computes none."""
+
 WATCH_CHUNKS_MAX = 64
 """Chunks of blocks read in one step; after a long absence money moves between the steps of catching up."""
 
@@ -81,6 +87,7 @@ class NetworkSession:
         accounts: NodeAccounts,
         ring: KeyRing,
         config: Config,
+        recount: RecountOf = lambda _: None,
         fail_point: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.network = network
@@ -127,6 +134,28 @@ class NetworkSession:
             fail_point=fail_point,
         )
         self.overclaims = Overclaims(ledger=ledger, deployment=self.deployment, payer=accounts.wallet)
+        self.cases = Cases(
+            ledger=ledger,
+            client=client,
+            deployment=self.deployment,
+            windows=self.windows,
+            recount=recount(self.deployment),
+        )
+        self.case_keeper = CaseKeeper(
+            ledger=ledger,
+            deployment=self.deployment,
+            cases=self.cases,
+            wallet=accounts.wallet,
+            signer=accounts.signer,
+            unlocked=ring.keys,
+            windows=self.windows,
+            policy=CasePolicy(
+                is_watching=config.settlement.watch,
+                bonds_max_wei=Wei(config.settlement.watch_bonds_wei),
+                in_coin=self.settlement.claimer.policy.in_coin,
+            ),
+            fail_point=fail_point,
+        )
         self.treasury = Balances(
             ledger=ledger,
             client=client,
@@ -145,8 +174,13 @@ class NetworkSession:
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """Sentences for the operator on transactions, and on claims: its own, and those of the nodes that it pays."""
-        return (*self.outbox.alerts, *self.settlement.alerts, *self.overclaims.alerts)
+        """Sentences for the operator on transactions, claims of its own and of nodes that it pays, and cases."""
+        return (
+            *self.outbox.alerts,
+            *self.settlement.alerts,
+            *self.overclaims.alerts,
+            *self.case_keeper.alerts,
+        )
 
     @property
     def coin_price_wei(self) -> Wei:
@@ -242,6 +276,7 @@ class NetworkSession:
         if self.watcher.head and self.watcher.state.health == "ok":
             self.settlement.step(self.watcher.head)
             self.overclaims.step()
+            self.case_keeper.step(self.watcher.head)
         self.outbox.step()
 
 

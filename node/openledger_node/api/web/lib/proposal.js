@@ -1,5 +1,6 @@
 // One proposal: what it changes, its effect here, its votes, and what may be done; and the list of proposals.
-import { quoted, cliLine, says } from "./cli.js";
+import { money } from "./api.js";
+import { cliLine, quoted, says } from "./cli.js";
 import { act, openDialog } from "./dialog.js";
 import { h, put } from "./dom.js";
 import { count, decimal, id, open as openAmount, short, span, sum, time } from "./format.js";
@@ -105,7 +106,7 @@ const signed = (wei, places = 6) => `${BigInt(wei) > 0n ? "+" : ""}${openAmount(
 function showReplay(shown, words) {
   const body = h("div", {}, h("p", {}, "Splitting the final claims of the last 14 epochs again…")), close = button("Close", () => dialog.close(), { changes: false });
   const dialog = openDialog(`Proposal ${shown.number} on the last 14 epochs`, body, cliLine(words), h("div", { class: "buttons" }, close));
-  import("./api.js").then(({ money }) => money("replay", { values: Object.fromEntries(shown.values.filter((each) => each.key !== "algoId").map((each) => [each.key, each.would])) })).then((found) => {
+  money("replay", { values: Object.fromEntries(shown.values.filter((each) => each.key !== "algoId").map((each) => [each.key, each.would])) }).then((found) => {
     put(body, h("p", {}, `${count(found.num_claims)} final claims, ${openAmount(found.gross_wei)} OPEN, in epochs ${count(found.first_epoch)} to ${count(found.last_epoch)}.`), found.refusal && note("warn", found.refusal),
       table({ caption: "Who would have got what", rows: found.roles, key: (each) => each.role, columns: [
         { label: "Who", head: true, cell: (each) => ROLES[each.role] ?? each.role }, { label: "Was", num: true, cell: (each) => openAmount(each.was_wei) }, { label: "Would be", num: true, cell: (each) => openAmount(each.would_wei) }, { label: "Difference", num: true, cell: (each) => signed(each.difference_wei) },
