@@ -11,7 +11,7 @@ const CHECKED = new Map([[true, ["shares are right", "ok"]], [false, ["shares ar
 // drawCases({cases, bond, judged, isOver, account}, pick(number), again): `judged` are the verdicts that are proposed.
 export function drawCases({ cases, bond, judged, isOver, account }, pick, again) {
   const line = cliLine("attribution cases");
-  return panel({}, "Open cases", `a challenge puts up ${openAmount(bond, 0)} OPEN; votes judge it`, cases.length ? table({
+  return panel({}, "Open cases", `each side puts up a bond, ${openAmount(bond, 0)} OPEN now; votes judge`, table({
     caption: "Cases that the votes can judge", rows: cases.map((each, n) => ({ ...each, isOver: isOver[n] })), key: (each) => each.digest,
     columns: [
       { label: "Receipt", head: true, keep: true, cell: (each) => id(each.digest) }, { label: "Node", keep: true, cell: (each) => [id(each.node), each.node === account && h("small", {}, "this node")] },
@@ -19,8 +19,10 @@ export function drawCases({ cases, bond, judged, isOver, account }, pick, again)
       { label: "Computed again here", cell: (each) => [chip(...CHECKED.get(each.shares_are_right)), each.detail && h("small", {}, each.detail)] }, { label: "Judged until", rank: 2, cell: (each) => time(each.judge_until_s) },
       { label: "", about: "Actions", num: true, cell: (each) => actionsOf(each, { judged, account }, line, pick, again) },
     ],
-  }) : h("p", { class: "dim" }, "No case is open. A payer who finds false shares in a receipt can challenge it; votes then judge, and the node can lose stake."), line);
+  }), h("p", { class: "note12 above8" }, "A challenge says that a node signed false shares. Question and answer are on the chain for everybody to compute the shares again."), line);
 }
+
+export const drawNoCase = (bond) => panel({}, "Open cases", "none", h("p", { class: "dim" }, `A payer who finds false shares in a receipt can challenge it with a bond of ${openAmount(bond, 0)} OPEN. Votes then judge, and the node can lose stake.`), h("span", { class: "fill" }), cliLine("attribution cases"));
 
 function actionsOf(each, { judged, account }, line, pick, again) {
   const name = each.digest.slice(0, 14), [contestOver, judgeOver] = [each.isOver[1], each.isOver[0]], proposal = judged.find((verdict) => verdict.digest === each.digest);

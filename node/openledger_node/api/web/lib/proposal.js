@@ -6,6 +6,7 @@ import { h, put } from "./dom.js";
 import { count, decimal, id, open as openAmount, short, span, sum, time } from "./format.js";
 import { button, chip, meter, note, panel, progress } from "./parts.js";
 import { table } from "./table.js";
+import { boundsOf } from "./votes.js";
 
 const SHORT = 400; // characters of a description that are shown at once
 const SUPPORTS = [["for", "Vote for"], ["against", "Against"], ["abstain", "Abstain"]];
@@ -13,6 +14,9 @@ const PARTS = { node: "as node", staker: "as staker", owner_and_contributor: "as
 const ROLES = { protocol: "Protocol", stakers: "Stakers", nodes: "Nodes", adapter_owners: "Adapter owners", datanet_owners: "Datanet owners", contributors: "Contributors", treasuries: "Datanets’ treasuries" };
 
 export const isWaiting = (each) => each.state === "active" && !each.own.support && BigInt(each.own.weight_wei) > 0n;
+
+// Votes to read: many need no fractions.
+export const votesText = (wei) => openAmount(wei, BigInt(wei) < 10n ** 22n ? 3 : 0);
 
 // ---- states in words
 
@@ -59,8 +63,10 @@ export function drawProposal({ shown, isReady, effect, cases, isDelegated, isWho
     drawVoters(shown));
 }
 
+// What its proposer says, without the time that makes it unlike others; what says no more than the title is left out.
 function drawText(shown, isWhole, toggle) {
-  const text = shown.description.trim(), isLong = text.length > SHORT;
+  const text = shown.description.replace(/\s*\d{4}-\d\d-\d\dT[\d:]+Z\s*$/, "").trim(), isLong = text.length > SHORT;
+  if (!text || text === shown.title) return null;
   return [h("p", { class: "told" }, isLong && !isWhole ? `${text.slice(0, SHORT)}…` : text, shown.is_description_cut && isWhole && " (its text goes on)"),
     isLong && button(isWhole ? "Show less" : "Show all", toggle, { kind: "link", changes: false })];
 }
@@ -69,7 +75,7 @@ const drawChanges = (shown) => shown.values.length > 0 && table({
   caption: "What would change", rows: shown.values, key: (each) => each.key,
   columns: [
     { label: "Parameter", head: true, cell: (each) => each.key }, { label: shown.state === "executed" ? "Before" : "Now", num: true, cell: (each) => each.was_text },
-    { label: shown.active_epoch ? `From epoch ${count(shown.active_epoch)}` : "Proposed", num: true, cell: (each) => h("b", {}, each.would_text) }, { label: "Bounds", num: true, rank: 2, cell: (each) => each.bounds },
+    { label: shown.active_epoch ? `From epoch ${count(shown.active_epoch)}` : "Proposed", num: true, cell: (each) => h("b", {}, each.would_text) }, { label: "Bounds", num: true, rank: 2, cell: boundsOf },
   ],
 });
 
@@ -124,9 +130,9 @@ function drawTally(shown) {
   const one = (label, wei, tone) => ({ label, value: share(wei, cast), text: `${decimal(share(wei, cast))} %`, shade: tone });
   const ofQuorum = quorum === null ? 0 : share(reached, quorum);
   return [
-    h("div", { class: "between" }, h("b", {}, cast === "0" ? "No vote yet" : `For ${decimal(share(shown.for_wei, cast))} %`), h("span", { class: "note12" }, cast === "0" ? "" : `${openAmount(cast, 0)} OPEN voted`)),
+    h("div", { class: "between" }, h("b", {}, "Votes"), h("span", { class: "note12" }, cast === "0" ? "none yet" : `${openAmount(cast, 0)} OPEN`)),
     meter([one("For", shown.for_wei, 0), one("Against", shown.against_wei, -2), one("Abstain", shown.abstain_wei, 3)], "Votes"),
-    h("div", { class: "between above" }, h("span", {}, "Quorum ", h("b", {}, openAmount(reached, 0)), quorum === null ? "" : ` of ${openAmount(quorum, 0)} OPEN`), h("span", { class: "note12" }, quorum === null ? "fixed when voting begins" : `for + abstain, ${decimal(ofQuorum)} %`)),
+    h("div", { class: "between above" }, h("span", {}, "Quorum ", h("b", {}, openAmount(reached, 0)), quorum === null ? "" : ` of ${openAmount(quorum, 0)}`), h("span", { class: "note12" }, quorum === null ? "fixed when voting begins" : `for + abstain, ${decimal(ofQuorum, ofQuorum < 100 ? 1 : 0)} %`)),
     progress(ofQuorum / 100, "Quorum"),
   ];
 }
@@ -134,7 +140,7 @@ function drawTally(shown) {
 function drawActions({ shown, isReady, isDelegated }, line, again) {
   const { number, own, state } = shown;
   const does = (label, verb, sentence, kind = "primary") => says(button(`${label}…`, () => act({ title: `${label} proposal ${number}`, sentence, verb, args: { proposal: String(number) }, words: `${verb} ${number}`, does: label, done: again }), { kind, key: verb }), line, `${verb} ${number}`);
-  if (state === "active") return own.support ? h("p", { class: "voted" }, "You voted ", chip(own.support, "accent"), ` with ${openAmount(own.weight_wei, 3)} OPEN. A vote can’t be changed.`) : drawVote(shown, isDelegated, line, again);
+  if (state === "active") return own.support ? h("p", { class: "voted" }, "You voted ", chip(own.support, "accent"), ` with ${votesText(own.weight_wei)} OPEN. A vote can’t be changed.`) : drawVote(shown, isDelegated, line, again);
   if (state === "succeeded") return h("div", { class: "buttons above" }, does("Queue", "gov queue", "Begins the wait before the proposal takes effect. Anybody may do it; nothing changes yet."));
   if (state === "queued" && isReady) return h("div", { class: "buttons above" }, does("Execute", "gov execute", "Carries the proposal out. Anybody may do it."));
   if (state === "pending" && shown.proposer === own.account) return h("div", { class: "buttons above" }, does("Cancel", "gov cancel", "Takes your own proposal back before its voting begins.", ""));
@@ -142,9 +148,9 @@ function drawActions({ shown, isReady, isDelegated }, line, again) {
 }
 
 function drawVote(shown, isDelegated, line, again) {
-  const { number, own } = shown, weight = openAmount(own.weight_wei, 3), hasNone = BigInt(own.weight_wei) === 0n;
+  const { number, own } = shown, weight = votesText(own.weight_wei), hasNone = BigInt(own.weight_wei) === 0n;
   const buttons = SUPPORTS.map(([support, label], n) => says(button(`${label}…`, () => act({
-    title: `Vote ${support === "abstain" ? "to abstain" : support} on proposal ${number}`, sentence: `Casts your ${weight} OPEN of votes. It can’t be changed afterwards, and everybody can see it.`,
+    title: support === "abstain" ? `Abstain on proposal ${number}` : `Vote ${support} proposal ${number}`, sentence: `Casts your ${weight} OPEN of votes. It can’t be changed afterwards, and everybody can see it.`,
     verb: "gov vote", args: { proposal: String(number), support, reason: null }, words: `gov vote ${number} ${support}`, does: support === "abstain" ? "Abstain" : `Vote ${support}`, done: again,
   }), { kind: n === 0 && !hasNone ? "primary" : "", key: `vote ${support}`, disabled: hasNone }), line, `gov vote ${number} ${support}`));
   return [h("div", { class: "buttons above" }, buttons),
@@ -154,7 +160,7 @@ function drawVote(shown, isDelegated, line, again) {
 
 const drawVoters = (shown) => shown.num_voters > 0 && h("details", { class: "advanced" }, h("summary", { dataset: { key: "voters" } }, `${count(shown.num_voters)} ${shown.num_voters === 1 ? "account has" : "accounts have"} voted`), table({
   caption: "Voters, those with most votes first", rows: shown.voters, key: (each) => each.voter,
-  columns: [{ label: "Voter", head: true, cell: (each) => id(each.voter) }, { label: "Vote", cell: (each) => each.support }, { label: "OPEN", num: true, cell: (each) => openAmount(each.weight_wei, 3) }, { label: "Reason", rank: 2, cell: (each) => each.reason || "–" }],
+  columns: [{ label: "Voter", head: true, cell: (each) => id(each.voter) }, { label: "Vote", cell: (each) => each.support }, { label: "OPEN", num: true, cell: (each) => votesText(each.weight_wei) }, { label: "Reason", rank: 2, cell: (each) => each.reason || "–" }],
 }));
 
 // ---- the list

@@ -10,20 +10,23 @@ import { table } from "./table.js";
 // ---- values
 
 export function drawValues({ values, fixed, from, isMore }, more) {
-  return panel({ class: "fill" }, "Parameters", "each change is known two epochs ahead", table({
+  return panel({ class: "fill values", "aria-label": "Parameters" }, "Parameters", "each change is known two epochs ahead", table({
     caption: "The values that votes can change", rows: values, key: (each) => each.key,
     columns: [
       { label: "Parameter", head: true, cell: (each) => [each.key, h("small", {}, each.meaning)] }, { label: "Now", num: true, cell: (each) => each.text },
       { label: "Next", num: true, cell: (each) => each.queued.length ? each.queued.map((next) => [h("b", {}, next.text), h("small", {}, `epoch ${count(next.from_epoch)}`)]) : NONE },
-      { label: "Bounds", num: true, rank: 2, cell: (each) => each.bounds },
+      { label: "Bounds", num: true, rank: 2, cell: (each) => boundsOf(each) },
     ],
   }), from && h("p", { class: "note12" }, `The three shares can change again from epoch ${count(from)} on, by at most a quarter at a time.`),
-  h("div", {}, button(isMore ? "Hide what no vote can change" : "What no vote can change", more, { kind: "link", key: "fixed", changes: false })),
+  h("div", { class: "above8" }, button(isMore ? "Hide what no vote can change" : "What no vote can change", more, { kind: "link", key: "fixed", changes: false })),
   isMore && table({
     caption: "Times that no vote can change", rows: fixed, key: (each) => each.name,
     columns: [{ label: "Time", head: true, cell: (each) => [each.name, h("small", {}, each.meaning)] }, { label: "", about: "Length", num: true, cell: (each) => span(each.seconds) }],
   }), h("span", { class: "fill" }), cliLine("gov params"));
 }
+
+// "0 % to 10 %" with its unit once.
+export const boundsOf = ({ bounds }) => bounds.replace(/^(\S+)( %| OPEN)? to (\S+)\2$/, "$1–$3$2");
 
 // ---- voting power
 

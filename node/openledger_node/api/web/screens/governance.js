@@ -5,8 +5,8 @@ import { latest, on } from "../lib/events.js";
 import { count, open as openAmount, span, time } from "../lib/format.js";
 import { emptyState, heading, note, strip, tile } from "../lib/parts.js";
 import { setParams } from "../lib/route.js";
-import { drawCases } from "../lib/cases.js";
-import { drawProposal, drawProposals, isWaiting, stateText, whenOf } from "../lib/proposal.js";
+import { drawCases, drawNoCase } from "../lib/cases.js";
+import { drawProposal, drawProposals, isWaiting, stateText, votesText, whenOf } from "../lib/proposal.js";
 import { drawGuardian, drawPower, drawValues, pauseText } from "../lib/votes.js";
 
 export const title = "Governance";
@@ -15,9 +15,9 @@ const LOOK_MS = 3000, LISTED = 8;
 
 export function mount(root, params) {
   const held = { picked: params.proposal ?? null, number: null, found: null, why: null, all: null, mark: null, shown: null, effects: new Map(), to: "", isWhole: false, isMore: false };
-  const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span"), cases = part();
+  const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span"), cases = part(), noCase = part();
   root.append(heading("Governance", "The numbers that every node follows, and who may change them.", "gov params"),
-    h("div", { class: "grid" }, none, tiles, proposal, cases, values, h("div", { class: "w5 stack" }, list, power, guardian)));
+    h("div", { class: "grid" }, none, tiles, proposal, cases, values, h("div", { class: "w5 stack" }, list, power, guardian, noCase)));
 
   async function look() {
     const status = latest.state;
@@ -81,7 +81,9 @@ export function mount(root, params) {
     power.show({ ...votes, quorum_wei: null, supply_wei: null }, (given) => drawPower(given, held, again));
     pause.show(pauseText(rules.pause, now), (text) => text);
     guardian.show({ ...rules.pause, isNow: Boolean(rules.pause.paused_until_s), isSoon: Boolean(rules.pause.next_possible_s) }, (given) => drawGuardian(given, pause, again));
-    cases.show({ cases: disputes.cases, bond: disputes.bond_now_wei, judged: open.proposals.flatMap((each) => each.verdicts.map((verdict) => ({ ...verdict, number: each.number }))), isOver: disputes.cases.map((each) => [each.judge_until_s < now, each.contest_until_s < now]), account: votes.account }, (given) => drawCases(given, pick, again));
+    const isQuiet = disputes.cases.length === 0;
+    noCase.show(isQuiet && disputes.bond_now_wei, (bond) => bond ? drawNoCase(bond) : null);
+    cases.show(!isQuiet && { cases: disputes.cases, bond: disputes.bond_now_wei, judged: open.proposals.flatMap((each) => each.verdicts.map((verdict) => ({ ...verdict, number: each.number }))), isOver: disputes.cases.map((each) => [each.judge_until_s < now, each.contest_until_s < now]), account: votes.account }, (given) => given ? drawCases(given, pick, again) : null);
   }
 
   const pick = (number) => { Object.assign(held, { picked: number, isWhole: false }); setParams({ proposal: number }); look(); };
@@ -112,7 +114,7 @@ function whyNone({ chain, network, why, has }) {
 function drawTiles({ rules, votes, open }) {
   const numWaiting = open.filter(([, , waits]) => waits).length, quorumPercent = BigInt(votes.supply_wei) > 0n ? Number((BigInt(votes.quorum_wei) * 1000n) / BigInt(votes.supply_wei)) / 10 : 0;
   return strip("tiles",
-    tile({ label: "Your votes", unit: "OPEN", value: h("span", { class: "amount", title: `${votes.votes_wei} wei` }, openAmount(votes.votes_wei, 3)), context: `${heldText(votes)} · staked OPEN has no vote` }),
+    tile({ label: "Your votes", unit: "OPEN", value: h("span", { class: "amount", title: `${votes.votes_wei} wei` }, votesText(votes.votes_wei)), context: `${heldText(votes)} · staked OPEN has no vote` }),
     tile({ label: "Open proposals", value: count(open.length), context: numWaiting ? `${numWaiting} ${numWaiting === 1 ? "waits" : "wait"} for your vote` : open.length ? "none waits for your vote" : "nothing to vote on now" }),
     tile({ label: "Epoch", value: count(rules.epoch), context: `${span(rules.length)} each · next at ${time(rules.ends)} UTC` }),
     tile({ label: "Quorum", unit: "OPEN", value: openAmount(votes.quorum_wei, 0), context: `for + abstain, ${quorumPercent} % of all votes now` }));
@@ -120,6 +122,6 @@ function drawTiles({ rules, votes, open }) {
 
 function heldText(votes) {
   if (votes.delegate === votes.account) return "held, delegated to yourself";
-  const held = openAmount(votes.held_wei, 3);
+  const held = votesText(votes.held_wei);
   return votes.delegate ? `your ${held} are delegated to another` : `your ${held} are not delegated, so they count nothing yet`;
 }

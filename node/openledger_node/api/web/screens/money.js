@@ -4,7 +4,7 @@ import { cliLine, quoted, says } from "../lib/cli.js";
 import { act, openDialog } from "../lib/dialog.js";
 import { h, part, put } from "../lib/dom.js";
 import { latest, on } from "../lib/events.js";
-import { amount, count, id, NONE, open as openAmount, short, span, time } from "../lib/format.js";
+import { amount, count, id, NONE, open as openAmount, short, span, sum, time } from "../lib/format.js";
 import { button, chip, emptyState, facts, heading, note, panel, strip, tile } from "../lib/parts.js";
 import { weiOf } from "../lib/price.js";
 import { setParams } from "../lib/route.js";
