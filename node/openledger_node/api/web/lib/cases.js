@@ -14,7 +14,7 @@ export function drawCases({ cases, bond, judged, isOver, account }, pick, again)
   return panel({}, "Open cases", `each side puts up a bond, ${openAmount(bond, 0)} OPEN now; votes judge`, table({
     caption: "Cases that the votes can judge", rows: cases.map((each, n) => ({ ...each, isOver: isOver[n] })), key: (each) => each.digest,
     columns: [
-      { label: "Receipt", head: true, keep: true, cell: (each) => id(each.digest) }, { label: "Node", keep: true, cell: (each) => [id(each.node), each.node === account && h("small", {}, "this node")] },
+      { label: "Receipt", head: true, keep: true, cell: (each) => [id(each.digest), h("small", {}, each.node === account ? "of this node" : ["of ", id(each.node)])] },
       { label: "Challenger", rank: 2, keep: true, cell: (each) => id(each.challenger) }, { label: "Contested by", rank: 2, keep: true, cell: (each) => each.contester ? id(each.contester) : `nobody, until ${time(each.contest_until_s)}` },
       { label: "Computed again here", cell: (each) => [chip(...CHECKED.get(each.shares_are_right)), each.detail && h("small", {}, each.detail)] }, { label: "Judged until", rank: 2, cell: (each) => time(each.judge_until_s) },
       { label: "", about: "Actions", num: true, cell: (each) => actionsOf(each, { judged, account }, line, pick, again) },
@@ -26,10 +26,10 @@ export const drawNoCase = (bond) => panel({}, "Open cases", "none", h("p", { cla
 
 function actionsOf(each, { judged, account }, line, pick, again) {
   const name = each.digest.slice(0, 14), [contestOver, judgeOver] = [each.isOver[1], each.isOver[0]], proposal = judged.find((verdict) => verdict.digest === each.digest);
-  const does = (label, verb, sentence, args, words) => says(button(`${label}…`, () => act({ title: `${label}, case ${short(each.digest)}`, sentence, verb, args, words, does: label, done: again }), { kind: "small", key: `${label} ${name}` }), line, words);
+  const does = (label, verb, sentence, args, words, does = label) => says(button(`${label}…`, () => act({ title: `${does}, case ${short(each.digest)}`, sentence, verb, args, words, does, done: again }), { kind: "small", key: `${label} ${name}` }), line, words);
   if (judgeOver) return does("Close", "attribution close", "Nobody judged this case in time: each side gets its bond back.", { case: each.digest }, `attribution close ${name}`);
-  const judge = (guilty, label) => does(label, "gov propose", "Puts this verdict to the vote of all who hold OPEN.", { values: {}, judge: { [each.digest]: guilty }, spend_wei: null, to: null, reason: null, is_anyway: false }, `gov propose --judge ${each.digest}=${guilty}`);
-  const verdicts = [each.shares_are_right !== true && judge("guilty", "Propose guilty"), each.shares_are_right !== false && judge("not-guilty", "Propose not guilty")];
+  const judge = (guilty, label) => does(label, "gov propose", "Puts this verdict to the vote of all who hold OPEN.", { values: {}, judge: { [each.digest]: guilty }, spend_wei: null, to: null, reason: null, is_anyway: false }, `gov propose --judge ${each.digest}=${guilty}`, `Propose ${label.toLowerCase()}`);
+  const verdicts = [each.shares_are_right !== true && judge("guilty", "Guilty"), each.shares_are_right !== false && judge("not-guilty", "Not guilty")];
   const canContest = !contestOver && each.shares_are_right === true && each.challenger !== account && (!each.contester || (each.node === account && each.contester !== account));
   return h("span", { class: "buttons" }, canContest && does("Contest", "attribution contest", "Stands up for the node with the same bond; it wins the challenger’s if the votes agree.", { case: each.digest }, `attribution contest ${name}`),
     proposal ? button(`Proposal ${proposal.number}`, () => pick(proposal.number), { kind: "small", key: `see ${name}`, changes: false }) : verdicts);

@@ -17,7 +17,7 @@ export function mount(root, params) {
   const held = { picked: params.proposal ?? null, number: null, found: null, why: null, all: null, mark: null, shown: null, effects: new Map(), to: "", isWhole: false, isMore: false };
   const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span"), cases = part(), noCase = part();
   root.append(heading("Governance", "The numbers that every node follows, and who may change them.", "gov params"),
-    h("div", { class: "grid" }, none, tiles, proposal, cases, values, h("div", { class: "w5 stack" }, list, power, guardian, noCase)));
+    h("div", { class: "grid" }, none, tiles, proposal, cases, values, h("div", { class: "w5 stack" }, list, power, noCase, guardian)));
 
   async function look() {
     const status = latest.state;
