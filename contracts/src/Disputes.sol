@@ -140,6 +140,7 @@ contract Disputes is IDisputes {
     function withdraw(address to) external returns (uint128 amount) {
         amount = balanceOf[msg.sender];
         if (to == address(0)) revert ZeroAddress();
+        // slither-disable-next-line incorrect-equality: an entry of the books, not a balance of tokens
         if (amount == 0) revert NothingToWithdraw(msg.sender);
         balanceOf[msg.sender] = 0;
         _totals.paidOut += amount;
@@ -223,6 +224,7 @@ contract Disputes is IDisputes {
         if (challenger != address(0)) revert CaseOpen(node, challenger);
         if (slashedAt != 0 && block.timestamp < until) revert SlashedLately(node, until);
         if (staking.bondedOf(node) > 0) return;
+        // slither-disable-next-line unused-return: only the stake that is unbonding is asked for
         (, uint128 unbonding,,) = staking.nodeOf(node);
         if (unbonding == 0) revert NoStake(node);
     }

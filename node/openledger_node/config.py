@@ -141,6 +141,14 @@ class PayerConfig:
         low=-1.0,
         high=31_536_000.0,
     )
+    audit_one_in: int = setting(
+        16,
+        "Recompute the shares of one bought receipt in so many before countersigning it, if its adapter is on this "
+        "machine; 0 never, 1 always. The texts of one with wrong shares are kept, sealed, until a case about it can "
+        "no longer be opened, whatever keep_texts_s says.",
+        low=0,
+        high=10_000,
+    )
     deposit_wei: int = setting(10**18, "Deposit of a new channel with a node, in wei.", low=1)
     request_max_wei: int = setting(10**17, "Most that one request may cost, in wei.", low=0)
     day_max_wei: int = setting(10**18, "Most that all requests of a UTC day may cost together, in wei.", low=0)

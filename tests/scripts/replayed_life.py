@@ -17,7 +17,6 @@ from support.chain_world.contract_world import (
 )
 from support.signed import NODE, NODE_KEY, account
 
-from openledger_node.chain.dev.constants import BANK_KEY
 from openledger_protocol.chain import TransactionReceipt
 from openledger_protocol.claims import SkipCode, compute_claim, skip_codes
 from openledger_protocol.epoch import Params, epoch_at
@@ -35,7 +34,7 @@ PAYOUTS = [PAYOUT, account(0x62), NODES[2]]
 EPOCHS = 14
 CHANGE_EPOCH, HEIR_EPOCH, RETIRE_EPOCH = 4, 6, 11
 PROTOCOL_PPM_LATER = 60_001
-"""Governance changes the protocol's share in the middle of this life, on every chain."""
+"""A vote changes the protocol's share in the middle of this life, on every chain."""
 
 
 @dataclass(kw_only=True)
@@ -47,6 +46,7 @@ class Life(Economy):
     channels: dict[Address, list[ChannelConfig]] = field(default_factory=dict)
     first_epoch: int = 0
     last_epoch: int = 0
+    all_records: list[ClaimRecord] = field(default_factory=list)
     late: list[ClaimRecord] = field(default_factory=list)  # claims of which a deadline will be missed
 
     def act_as(self, place: int) -> list[ChannelConfig]:
@@ -81,6 +81,7 @@ class Life(Economy):
             registry=self.registry,
             datanets=self.datanets,
         )
+        self.all_records.append(record)
         return record, codes, receipt
 
     def params_of(self, epoch: int) -> Params:
@@ -153,7 +154,7 @@ def _change(life: Life, epoch: int) -> None:
     """Other fees, another owner of a Datanet, an adapter that retires."""
     if epoch == CHANGE_EPOCH:
         values = replace(life.params, protocol_ppm=PROTOCOL_PPM_LATER)
-        life.must("Params", "set", values, key=BANK_KEY)
+        life.decide(("Params", "set", (values,)))
     if epoch == HEIR_EPOCH:
         owner = address_of(OWNER_KEYS[0])
         [datanet] = [id_ for id_, terms in life.datanets.items() if terms.owner == owner]

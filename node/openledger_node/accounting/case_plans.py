@@ -63,8 +63,7 @@ def challenge_receipt(
         )
     bond_wei = _check_bond(session, account, session.cases.disputes.bond_now_wei())
     action = ChallengeReceipt(digest=row.digest, challenge=challenge, bond_wei=bond_wei)
-    note = "\n".join(_challenge_note(session, challenge, expected, bond_wei))
-    return _unless_under_way(session, action, note)
+    return _unless_under_way(session, action, *_challenge_details(session, challenge, expected, bond_wei))
 
 
 def contest_case(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> Publication:
@@ -84,8 +83,8 @@ def contest_case(home: Home, session: NetworkSession, account: Address, argument
     if _now_s(session) > case.contest_until_s:
         raise NodeError(f"it could be contested until {time_text(case.contest_until_s)}: the votes judge it next")
     bond_wei = _check_bond(session, account, case.bond_wei)
-    note = "\n".join(_contest_note(case, session.cases.finding(case)))
-    return _unless_under_way(session, ContestCase(digest=case.digest, bond_wei=bond_wei), note)
+    details = _contest_details(case, session.cases.finding(case))
+    return _unless_under_way(session, ContestCase(digest=case.digest, bond_wei=bond_wei), *details)
 
 
 def close_case(home: Home, session: NetworkSession, account: Address, arguments: Mapping[str, Any]) -> Publication:
@@ -98,8 +97,8 @@ def close_case(home: Home, session: NetworkSession, account: Address, arguments:
     _check_open(case)
     if _now_s(session) <= case.judge_until_s:
         raise NodeError(f"this case can be judged until {time_text(case.judge_until_s)}: close it after that")
-    note = f"Nobody judged this case, so each side gets back its bond of {open_text(case.bond_wei)}."
-    return _unless_under_way(session, CloseCase(digest=case.digest), note)
+    detail = f"Nobody judged this case, so each side gets back its bond of {open_text(case.bond_wei)}."
+    return _unless_under_way(session, CloseCase(digest=case.digest), detail)
 
 
 CASE_PLANNERS: Final[Mapping[str, Planner]] = {
@@ -109,12 +108,12 @@ CASE_PLANNERS: Final[Mapping[str, Planner]] = {
 }
 
 
-def _unless_under_way(session: NetworkSession, action: CaseAction, note: str) -> Publication:
+def _unless_under_way(session: NetworkSession, action: CaseAction, *details: str) -> Publication:
     """Send nothing twice: a command that was cut off may have stored its transaction already."""
     _, summary, call = case_call(action, session.deployment)
     if is_under_way(session, lambda sent: sent == call):
         return Publication(note=f"to {summary} is on its way already")
-    return Publication(actions=(action,), note=note)
+    return Publication(actions=(action,), details=details)
 
 
 def find_case(session: NetworkSession, beginning: str) -> KnownCase:
@@ -242,7 +241,7 @@ def changed_shares(given: Sequence[Share], expected: Sequence[Share]) -> list[Sh
     return sorted(found, key=lambda change: -abs(change.given_ppm - change.expected_ppm))
 
 
-def _challenge_note(
+def _challenge_details(
     session: NetworkSession, challenge: Challenge, expected: tuple[Share, ...], bond_wei: Wei
 ) -> Iterator[str]:
     stake, now_s = session.deployment.stake(challenge.config.node), _now_s(session)
@@ -278,7 +277,7 @@ def _share_lines(given: Sequence[Share], expected: Sequence[Share]) -> Iterator[
         yield f"  and {len(changes) - SHARES_SHOWN} more"
 
 
-def _contest_note(case: KnownCase, finding: CaseFinding) -> Iterator[str]:
+def _contest_details(case: KnownCase, finding: CaseFinding) -> Iterator[str]:
     bond = open_text(case.bond_wei)
     if finding.is_right:
         yield "The node's shares, computed again here, are what the rule gives: the challenge is wrong."

@@ -48,7 +48,7 @@ def _case(session: NetworkSession, case: KnownCase, now_s: int) -> dict[str, Any
 
 
 def _next(session: NetworkSession, case: KnownCase, finding: CaseFinding, now_s: int) -> str:
-    """What happens next, and what this node can do."""
+    """Say what happens next, and what this node can do."""
     wallet, signer = session.accounts.wallet, session.accounts.signer
     if now_s > case.judge_until_s:
         return f"nobody judged it: `{COMMAND} close {case.digest}` gives each side its bond back"

@@ -20,6 +20,7 @@ from openledger_protocol.governance import (
     value_of,
 )
 from openledger_protocol.primitives import Address
+from openledger_protocol.transactions import MINED, Transaction
 
 from ..chain.governance import Governance, ProposedContent, content_of, history_of, queued_of
 from ..chain.param_words import bound_text, param_text
@@ -146,7 +147,7 @@ class Proposals:
 
     def to_plain(self, found: FoundProposal, account: Address, *, is_whole: bool = False) -> dict[str, Any]:
         """A proposal as `account` sees it; `is_whole` adds its description, its raw calls and its voters."""
-        content, before = found.content, self._before(found.content)
+        content, before = found.content, self.values_before(found.content)
         actions = describe_calls(content.calls, self._addresses, before)
         tally = self.governance.tally(content.id)
         quorum = self._quorum(content)
@@ -216,7 +217,7 @@ class Proposals:
             execute_s = max(self.now_s, ends_s) + self.voting.timelock_s
         return epoch_at(max(self.now_s, execute_s), self.session.windows) + ACTIVE_AFTER_EPOCHS
 
-    def _before(self, content: ProposedContent) -> Params:
+    def values_before(self, content: ProposedContent) -> Params:
         """The values that a proposal changes: those before its execution, or else the newest."""
         executed = self._executed.get(content.id)
         if executed is None or all(proposed_params(call, self._addresses) is None for call in content.calls):
@@ -301,3 +302,14 @@ def _vote_to_plain(event: Event) -> dict[str, Any]:
 def open_values(found: Sequence[FoundProposal], addresses: Any) -> list[FoundProposal]:
     """Those proposals that set the network's values."""
     return [each for each in found if any(proposed_params(call, addresses) for call in each.content.calls)]
+
+
+def under_way(session: NetworkSession, account: Address) -> list[Transaction]:
+    """Transactions of an account that only the outbox knows: they are not mined, or their block was not read yet."""
+    blocks = session.ledger.events.last_blocks()
+    last_read = blocks[0].number if blocks else -1
+    return [
+        sent
+        for sent in session.ledger.outbox.unfinished()
+        if sent.intent.sender == account and (sent.state not in MINED or (sent.block_number or 0) > last_read)
+    ]

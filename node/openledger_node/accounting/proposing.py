@@ -33,7 +33,7 @@ from ..home import Home
 from ..settlement.session import NetworkSession
 from ..settlement.vote_actions import PROPOSE_KIND, ProposeCalls
 from ..text import rfc3339
-from .proposals import Proposals, open_values
+from .proposals import Proposals, open_values, under_way
 from .publishing import Publication
 
 REASON_BYTES_MAX: Final = 4_000
@@ -85,6 +85,20 @@ def _wanted_params(proposals: Proposals, typed: Mapping[str, str]) -> Params | N
     """All values as they would be; those that were not typed stay as they were queued last."""
     if not typed:
         return None
+    changes = typed_changes(typed)
+    wanted = replace(proposals.newest, **changes)  # type: ignore[arg-type]  # Wei is int at run time
+    if not changed_params(proposals.newest, wanted):
+        raise NodeError("these values hold or are queued already: `openledger-node gov params` shows them")
+    return wanted
+
+
+def typed_changes(typed: Mapping[str, str]) -> dict[str, int]:
+    """Typed values by their field of `Params`.
+
+    Raises:
+        NodeError: there is no such value.
+        MalformedError: it can't be read.
+    """
     changes: dict[str, int] = {}
     for name, text in typed.items():
         spec = find_param(name)
@@ -94,10 +108,7 @@ def _wanted_params(proposals: Proposals, typed: Mapping[str, str]) -> Params | N
             hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(keys)}"
             raise NodeError(f"votes can't change {name[:40]!r}: {hint}")
         changes[spec.field] = typed_param(spec, str(text))
-    wanted = replace(proposals.newest, **changes)  # type: ignore[arg-type]  # Wei is int at run time
-    if not changed_params(proposals.newest, wanted):
-        raise NodeError("these values hold or are queued already: `openledger-node gov params` shows them")
-    return wanted
+    return changes
 
 
 def _check_values(proposals: Proposals, wanted: Params, timeline: Timeline) -> None:
@@ -201,8 +212,8 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
 
 
 def _check_not_under_way(session: NetworkSession, account: Address) -> None:
-    for sent in session.ledger.outbox.unfinished():
-        if (sent.intent.sender, sent.intent.kind) == (account, PROPOSE_KIND):
+    for sent in under_way(session, account):
+        if sent.intent.kind == PROPOSE_KIND:
             raise NodeError(
                 f"a proposal of this account is on its way ({sent.intent.summary}): "
                 "`openledger-node wallet history` shows how far it is"
@@ -211,8 +222,10 @@ def _check_not_under_way(session: NetworkSession, account: Address) -> None:
 
 def _check_votes(proposals: Proposals, account: Address) -> None:
     governance, needed = proposals.governance, proposals.voting.threshold_wei
-    if (votes := governance.votes(account)) >= needed:
+    if governance.votes_at(account, proposals.now_s - 1) >= needed:
         return
+    if (votes := governance.votes(account)) >= needed:
+        raise NodeError(f"the votes of {account} are as new as the latest block: run this again in a few seconds")
     held = governance.held(account)
     raise NodeError(
         f"a proposal takes {open_text(needed)} of votes, and {account} has {open_text(votes)}: "

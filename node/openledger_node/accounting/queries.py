@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_ADDRESS, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, Wei, check_address
 
 from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
@@ -60,6 +60,7 @@ class MoneyQueries:
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
             "forgive": lambda given: self._forgive(given["kind"]),
+            "forgive_shares": lambda given: self._forgive_shares(given["node"]),
             "stake": lambda _: planner.stake(),
             "channels": lambda _: planner.channels(),
             "rewards": lambda _: planner.rewards(),
@@ -79,11 +80,11 @@ class MoneyQueries:
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
+            "cases": lambda given: cases_report(session, given),
             "replay": lambda given: replay_to_plain(session, given),
             "replay_rule": lambda given: make_report(rules, given),
             "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
             "effect": lambda given: effect_to_plain(session, given),
-            "cases": lambda given: cases_report(session, given),
             "verify": lambda given: self._verify(given["receipt"]),
             **GovernanceQueries(session).answers,
         }
@@ -127,6 +128,10 @@ class MoneyQueries:
         num_forgiven = self._session.forgive(kind)
         self._session.step()
         return {"kind": kind, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
+
+    def _forgive_shares(self, node: str) -> dict[str, Any]:
+        num_forgiven = self._session.wrong_shares.forgive(check_address(node))
+        return {"node": node, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
 
     def _receipts(self, *, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]

@@ -4,12 +4,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from openledger_protocol.errors import MalformedError
+from openledger_protocol.governance import PARAM_SPECS, ParamSpec, changed_params, value_of
 
 from ..audit.chain import PinnedChain, pin_chain
 from ..audit.replay import EPOCHS, Minimum, Replay, caught_ppm, least_cost_ppm, moved, moved_roles, replay
+from ..chain.param_words import param_text
+from ..chain.vote_words import proposed_params
+from ..errors import NodeError
 from ..settlement.session import NetworkSession
 from ..text import counted
 from .commands import Arguments
+from .proposals import Proposals
+from .proposing import typed_changes
 
 OWN_DAYS: Final = 30
 DAY_S: Final = 86_400
@@ -24,27 +30,27 @@ HISTORY: Final = "History, not a forecast: with other values nodes, payers and o
 
 
 def replay_to_plain(session: NetworkSession, given: Arguments) -> dict[str, Any]:
-    """Replay `given["values"]` over the last epochs, for all accounts.
+    """Replay `given["proposal"]` or `given["values"]` over the last epochs, for all accounts.
 
     Raises:
-        ConfigError: the contract refuses such values in any case.
+        NodeError: there is no such value or proposal, or no vote can set the values.
         MalformedError: an argument is invalid.
         ChainError: the chain can't be asked, or has paid something else than its rules give.
     """
     epochs = given.get("epochs") or EPOCHS
     if type(epochs) is not int or not 1 <= epochs <= EPOCHS_MAX:
         raise MalformedError(f"a replay is of 1 to {EPOCHS_MAX:,} epochs, not {epochs!r}")
-    return _to_plain(find_replay(session, changes_of(given["values"]), epochs))
+    return _to_plain(find_replay(session, changes_of(session, given), epochs))
 
 
 def effect_to_plain(session: NetworkSession, given: Arguments) -> dict[str, Any]:
-    """Replay `given["values"]` over this node's last 30 days: its earnings as node, staker, owner and contributor.
+    """Replay a proposal or values over this node's last 30 days: its earnings as node, staker, owner and contributor.
 
     Raises:
-        ConfigError, MalformedError, ChainError: as `replay_to_plain`.
+        NodeError, MalformedError: as `replay_to_plain`.
     """
     epochs = -(-OWN_DAYS * DAY_S // session.windows.epoch_s)
-    found = find_replay(session, changes_of(given["values"]), epochs)
+    found = find_replay(session, changes_of(session, given), epochs)
     node = session.accounts.wallet
     accounts = {node, session.deployment.payout_of(node)}
     was, would = found.was, found.would
@@ -81,51 +87,35 @@ def chain_as_read(session: NetworkSession) -> PinnedChain:
     return pin_chain(session.client, session.network, read[0].number if read else None)
 
 
-# ---- values as people type them
-
-FIELDS: Final = {
-    "protocolPpm": "protocol_ppm",
-    "stakersPpm": "stakers_ppm",
-    "dataPpm": "data_ppm",
-    "minStake": "min_stake_wei",
-    "minDeposit": "min_deposit_wei",
-    "adapterBond": "adapter_bond_wei",
-    "draws": "draws",
-    "algoId": "algo_id",
-    "creditTokensMax": "credit_tokens_max",
-    "leastContext": "least_context",
-    "guidePrice": "guide_price_wei",
-}
-
-
-def changes_of(typed: Mapping[str, str]) -> dict[str, int]:
-    """Typed values by their field of Params.
+def changes_of(session: NetworkSession, given: Arguments) -> dict[str, int]:
+    """The values of a proposal that differ from those before it, or typed ones, by their field of `Params`.
 
     Raises:
-        MalformedError: there is no such value, or it is not a whole number.
+        NodeError: there is no such value or proposal, or the proposal sets no values.
+        MalformedError: a value can't be read.
     """
-    for key, value in typed.items():
-        if key not in FIELDS:
-            raise MalformedError(f"no value is called {key!r}: there are {', '.join(FIELDS)}")
-        if not value.isdecimal():
-            raise MalformedError(f"{key} can't be {value[:40]!r}: give a whole number, in wei or parts per million")
-    return {FIELDS[key]: int(value) for key, value in typed.items()}
+    if not given.get("proposal"):
+        return typed_changes(given["values"])
+    proposals = Proposals(session)
+    proposed = proposals.find(str(given["proposal"]))
+    calls, addresses = proposed.content.calls, session.deployment.addresses
+    wanted = [params for call in calls if (params := proposed_params(call, addresses))]
+    if not wanted:
+        raise NodeError(f"proposal {proposed.number} sets no values, so there is nothing to replay")
+    before = proposals.values_before(proposed.content)
+    return {spec.field: value_of(wanted[-1], spec) for spec in changed_params(before, wanted[-1])}
 
 
 # ---- for JSON
 
 
 def _to_plain(found: Replay) -> dict[str, Any]:
-    keys = {field: key for key, field in FIELDS.items()}
     return {
         "network": found.network,
         "block": found.block,
         "first_epoch": found.first_epoch,
         "last_epoch": found.last_epoch,
-        "changes": [
-            {"key": keys[field], "was": str(getattr(found.newest, field)), "would": str(value)}
-            for field, value in found.changes.items()
-        ],
+        "changes": [_change(found, spec) for spec in PARAM_SPECS if spec.field in found.changes],
         "refusal": found.refusal,
         "num_claims": found.num_claims,
         "gross_wei": str(found.gross_wei),
@@ -135,7 +125,7 @@ def _to_plain(found: Replay) -> dict[str, Any]:
         "datanets": _rows("datanet_id", moved(found.was.datanets, found.would.datanets)),
         "adapters": _rows("adapter_id", moved(found.was.adapters, found.would.adapters)),
         "draws": _draws(found),
-        "minima": [_minimum(each, keys[each.key]) for each in found.minima],
+        "minima": [_minimum(each) for each in found.minima],
         "refused": {"num_claims": found.num_refused, "gross_wei": str(found.refused_wei)},
         "waiting": {"num_claims": found.num_waiting, "gross_wei": str(found.waiting_wei)},
         "left_out": [
@@ -168,7 +158,7 @@ def _pair(was: int, would: int) -> dict[str, str]:
 
 
 def _draws(found: Replay) -> dict[str, Any]:
-    """The number of draws, and what they deter: a lapsed draw's fee, and what a lie costs at least, for its gain."""
+    """The number of draws, and their deterrence: a lapsed draw's fee, and the least cost of a lie, for its gain."""
     draws = (found.newest.draws, found.changes.get("draws", found.newest.draws))
     return {
         "was": draws[0],
@@ -179,9 +169,19 @@ def _draws(found: Replay) -> dict[str, Any]:
     }
 
 
-def _minimum(minimum: Minimum, key: str) -> dict[str, Any]:
+def _change(found: Replay, spec: ParamSpec) -> dict[str, str]:
+    was, would = value_of(found.newest, spec), found.changes[spec.field]
     return {
-        "key": key,
+        "key": spec.key,
+        "was": str(was),
+        "would": str(would),
+        "text": f"{param_text(spec, was)} → {param_text(spec, would)}",
+    }
+
+
+def _minimum(minimum: Minimum) -> dict[str, Any]:
+    return {
+        "key": next(spec.key for spec in PARAM_SPECS if spec.field == minimum.field),
         "was_wei": str(minimum.was_wei),
         "would_wei": str(minimum.would_wei),
         "below": {name: str(wei) for name, wei in minimum.below.items()},
@@ -189,7 +189,7 @@ def _minimum(minimum: Minimum, key: str) -> dict[str, Any]:
 
 
 def _sentence(found: Replay) -> str:
-    """What the sums can't tell."""
+    """The limits of the sums, in one sentence."""
     missing = [
         f"{counted(number, 'claim')} {why}"
         for number, why in (

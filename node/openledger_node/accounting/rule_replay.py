@@ -113,10 +113,12 @@ class RuleReplays:
 
     def _kept(self, found: Replay) -> dict[AdapterId, list[Weighed]]:
         """The exchanges of these epochs that this node and its guest have bought and kept, by adapter."""
-        network, tokenizer = self.session.network.network, self.open_tokenizer()
         first_s = found.first_epoch * self.session.windows.epoch_s
+        bought = list(self._bought(self.session.network.network, first_s))
         kept: dict[AdapterId, list[Weighed]] = {}
-        for adapter_id, messages, text, price in self._bought(network, first_s):
+        tokenizer = self.open_tokenizer() if bought else None
+        for adapter_id, messages, text, price in bought:
+            assert tokenizer is not None
             kept.setdefault(adapter_id, []).append((exchange_of(messages, text, tokenizer), price))
         return kept
 

@@ -29,7 +29,7 @@ def make_report(rules: RuleReplays, given: Arguments) -> dict[str, Any]:
         NodeError, ChainError: as `RuleReplays.replay`; or the key is locked.
     """
     content = rules.replay(int(given["algo_id"]), epochs=int(given["epochs"]), with_kept=bool(given.get("with_kept")))
-    digest = rule_replay_digest(_head(content), _domain(rules.session))
+    digest = rule_replay_digest(head_of(content), reports_domain_of(rules.session))
     return {**content, "signature": "0x" + rules.session.ring.sign(rules.session.accounts.signer, digest).hex()}
 
 
@@ -43,11 +43,13 @@ def check_report(rules: RuleReplays, report: object) -> list[ReceiptCheck]:
     return [_checked(what, find) for what, find in _Checks(rules, fields).all()]
 
 
-def _domain(session: NetworkSession) -> Domain:
+def reports_domain_of(session: NetworkSession) -> Domain:
+    """The domain of reports on a session's network."""
     return reports_domain(session.network.chain_id, session.network.contracts["Params"])
 
 
-def _head(content: Mapping[str, Any]) -> RuleReplay:
+def head_of(content: Mapping[str, Any]) -> RuleReplay:
+    """The signed head of a report."""
     unsigned = {name: value for name, value in content.items() if name != "signature"}
     return RuleReplay(
         node=Address(content["node"]),
@@ -75,9 +77,8 @@ def _read(report: object) -> dict[str, Any]:
     try:
         is_sound = (
             all(type(report[name]) is int and report[name] >= 0 for name in NUMBERS)
-            and all(str(report[name]).isdecimal() for name in AMOUNTS)
-            and all(isinstance(each["probes"], list) for each in report["adapters"])
-            and all(type(each["num_probes"]) is int and each["gross_wei"].isdecimal() for each in report["adapters"])
+            and all(isinstance(report[name], str) and report[name].isdecimal() for name in AMOUNTS)
+            and all(map(_is_sound, report["adapters"]))
         )
         check_address(report["node"])
         check_address(report["signer"])
@@ -87,6 +88,12 @@ def _read(report: object) -> dict[str, Any]:
     if not is_sound:
         raise MalformedError("the report has a number that is none")
     return report
+
+
+def _is_sound(adapter: Mapping[str, Any]) -> bool:
+    is_named = isinstance(adapter["adapter_id"], str) and isinstance(adapter["name"], str | None)
+    is_counted = type(adapter["num_probes"]) is int and isinstance(adapter["probes"], list)
+    return is_named and is_counted and bool(adapter["gross_wei"].isdecimal())
 
 
 # ---- checks
@@ -139,7 +146,7 @@ class _Checks:
             f"it is about {report['network']}, and this node is on {network.network}",
         )
         signature = bytes.fromhex(report["signature"].removeprefix("0x"))
-        found = recover_address(rule_replay_digest(_head(report), _domain(self._session)), signature)
+        found = recover_address(rule_replay_digest(head_of(report), reports_domain_of(self._session)), signature)
         _require(found == report["signer"], f"{found} has signed this content, not {report['signer']}")
         return f"by {found}"
 

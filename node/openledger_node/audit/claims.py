@@ -13,9 +13,10 @@ from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
 from openledger_protocol.settlement import ClaimRecord, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
+from .cases import Cases, Fixed
 from .draws import Draws, fee_wei, redraws_max
 from .events import amount_of, text
-from .splits import ADAPTER_OWNERS, FeeTerms, RegistryState, Split, check_split
+from .splits import ADAPTER_OWNERS, EpochTerms, RegistryState, Split, check_split
 from .staking import Stakes
 
 TERMS = {
@@ -77,14 +78,17 @@ class ClaimHistory:
 
 
 class ClaimReader:
-    """Builds claim histories, and tracks what they depend on: registries, parameters, payout accounts and stakes."""
+    """Builds the histories of claims and cases, and tracks what they depend on.
 
-    def __init__(self, protocol_treasury: Address, redraw_blocks: int) -> None:
+    That are registries, parameters, payout accounts and stakes.
+    """
+
+    def __init__(self, fixed: Fixed) -> None:
+        self.fixed = fixed
         self.claims: dict[str, ClaimHistory] = {}
         self.registry = RegistryState()
         self.stakes = Stakes()
-        self._protocol_treasury = protocol_treasury
-        self._redraw_blocks = redraw_blocks
+        self.cases = Cases(fixed, self.stakes, self.registry)
         self._pause_block: int | None = None  # in which the newest pause began
         self._payouts: dict[str, Address] = {}
 
@@ -98,6 +102,7 @@ class ClaimReader:
             case "PayoutSet":
                 self._payouts[text(event, "node")] = Address(text(event, "payout"))
             case _:
+                self.cases.read(event)
                 self.stakes.read(event)
                 register(self.registry, event)
 
@@ -113,7 +118,7 @@ class ClaimReader:
                 claim.draws.draw(
                     integer(event, "drawBlock"),
                     mined_in=event.block.number,
-                    redraw_blocks=self._redraw_blocks,
+                    redraw_blocks=self.fixed.windows["redrawBlocks"],
                     pause_block=self._pause_block,
                 )
             case "Credited":
@@ -152,7 +157,7 @@ class ClaimReader:
     def _beneficiaries(self, claim: ClaimHistory) -> Beneficiaries:
         return Beneficiaries(
             node=self._payout_of(claim.node),
-            protocol=self._protocol_treasury,
+            protocol=Address(self.fixed.treasury),
             treasuries={id_: terms.treasury for id_, terms in claim.datanets.items()},
             has_stakers=self.stakes.bonded.total() > 0,
         )
@@ -162,9 +167,9 @@ class ClaimReader:
         return node if int(payout, 16) == 0 else payout
 
 
-def read_all(events: Sequence[Event], protocol_treasury: Address, redraw_blocks: int) -> ClaimReader:
-    """Process all events of a network, in which a draw lapses after `redraw_blocks`."""
-    reader = ClaimReader(protocol_treasury, redraw_blocks)
+def read_all(events: Sequence[Event], fixed: Fixed) -> ClaimReader:
+    """Process all events of a network."""
+    reader = ClaimReader(fixed)
     for event in events:
         reader.read(event)
     return reader
@@ -233,8 +238,11 @@ def register(registry: RegistryState, event: Event) -> None:
             _change_owner(registry, DatanetId(given["id"]), Address(given["owner"]))
         case "ParamsQueued":
             values = given["values"]
-            terms = FeeTerms(
-                protocol_ppm=values["protocolPpm"], stakers_ppm=values["stakersPpm"], data_ppm=values["dataPpm"]
+            terms = EpochTerms(
+                protocol_ppm=values["protocolPpm"],
+                stakers_ppm=values["stakersPpm"],
+                data_ppm=values["dataPpm"],
+                min_stake_wei=values["minStake"],
             )
             registry.terms.append((given["fromEpoch"], terms))
 

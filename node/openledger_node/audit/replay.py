@@ -16,14 +16,16 @@ from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Params
 from openledger_protocol.errors import RevertedError
 from openledger_protocol.events import Event
-from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.primitives import Address
 
 from ..chain.contracts import explain_revert, load_contract
+from ..chain.deployment import params_of
 from ..errors import ChainError, ConfigError
 from .chain import PinnedChain
 from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_call
 from .claims import ClaimHistory, ClaimReader, claim_name, read_all
 from .events import EventLog, amount_of, text
+from .report import read_fixed
 from .resplit import ROLES, SplitSums, difference_from_chain, split_claim
 from .staking import Stakes
 
@@ -48,7 +50,7 @@ IMPOSSIBLE: Final = ("OutOfBounds", "UnknownAlgorithm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class UnsplitClaim:
     """A claim whose split the chain does not tell."""
 
     claim: str
@@ -60,7 +62,7 @@ class LeftOut:
 class Minimum:
     """A minimum that would have been another, and who or what was below it."""
 
-    key: str  # field of Params
+    field: str  # of Params
     was_wei: int
     would_wei: int
     below: Mapping[str, int]  # wei by node, channel or adapter
@@ -86,7 +88,7 @@ class Replay:
     refused_wei: int
     num_waiting: int  # claims that are not final yet
     waiting_wei: int
-    left_out: Sequence[LeftOut]
+    left_out: Sequence[UnsplitClaim]
 
     @property
     def left_out_wei(self) -> int:
@@ -114,13 +116,11 @@ def replay(
     """
     newest = _values_at(chain, NEWEST_EPOCH)
     refusal = _refusal(chain, _changed(newest, changes))
-    windows = chain.ask("Params", "windows")
+    fixed = read_fixed(chain)
     read = {chain.contracts[name] for name in READ}
     log = EventLog([event for event in events if event.contract in read])
-    reader = read_all(
-        log.events, Address(chain.ask("AttributionRewards", "protocolTreasury")), windows["redrawBlocks"]
-    )
-    last = chain.block.timestamp_s // windows["epoch"] if last is None else last
+    reader, epoch_s = read_all(log.events, fixed), fixed.windows["epoch"]
+    last = chain.block.timestamp_s // epoch_s if last is None else last
     first = max(0, last - epochs + 1)
     claims = [claim for claim in reader.claims.values() if first <= _record(claim).epoch <= last]
     final, waiting = ([claim for claim in claims if claim.is_final is wanted] for wanted in (True, False))
@@ -139,7 +139,7 @@ def replay(
         gross_wei=sum(was.gross.values()),
         was=was,
         would=would,
-        minima=_minima(chain, log, reader, newest, changes, since_s=first * windows["epoch"]),
+        minima=_minima(chain, log, reader, newest, changes, since_s=first * epoch_s),
         num_refused=len(refused),
         refused_wei=_gross(refused),
         num_waiting=len(waiting),
@@ -162,7 +162,7 @@ def _gross(claims: Iterable[ClaimHistory]) -> int:
 
 def _split_all(
     chain: PinnedChain, log: EventLog, reader: ClaimReader, claims: Sequence[ClaimHistory], changes: Mapping[str, int]
-) -> tuple[SplitSums, SplitSums, list[LeftOut]]:
+) -> tuple[SplitSums, SplitSums, list[UnsplitClaim]]:
     """Split each claim by the values of its epoch and by the others, and add them up."""
     was, would, left_out = SplitSums(), SplitSums(), []
     stakers: dict[str, tuple[int, int]] = {}
@@ -171,7 +171,7 @@ def _split_all(
         try:
             lines = read_lines(claim)
         except OpaqueClaimError as error:
-            left_out.append(LeftOut(claim=claim.name, gross_wei=_record(claim).gross_wei, why=str(error)))
+            left_out.append(UnsplitClaim(claim=claim.name, gross_wei=_record(claim).gross_wei, why=str(error)))
             continue
         params = values(_record(claim).epoch)
         before = split_claim(claim, lines, params, reader.registry.adapters)
@@ -235,23 +235,6 @@ def _values_at(chain: PinnedChain, epoch: int) -> Params:
     return params_of(chain.ask("Params", "valuesAt", epoch))
 
 
-def params_of(row: Mapping[str, Any]) -> Params:
-    """Typed values of the contract's struct."""
-    return Params(
-        protocol_ppm=row["protocolPpm"],
-        stakers_ppm=row["stakersPpm"],
-        data_ppm=row["dataPpm"],
-        min_stake_wei=Wei(row["minStake"]),
-        min_deposit_wei=Wei(row["minDeposit"]),
-        adapter_bond_wei=Wei(row["adapterBond"]),
-        draws=row["draws"],
-        algo_id=row["algoId"],
-        credit_tokens_max=row["creditTokensMax"],
-        least_context=row["leastContext"],
-        guide_price_wei=Wei(row["guidePrice"]),
-    )
-
-
 def _refusal(chain: PinnedChain, params: Params) -> str | None:
     """The reason why Params would refuse these values at this block, if a vote set them.
 
@@ -281,7 +264,7 @@ def _minima(
     *,
     since_s: int,
 ) -> list[Minimum]:
-    """Who is under each minimum that changes, but not under the one of today.
+    """Find those under each minimum that changes, but not under the one of today.
 
     Stake counts as of now. Deposits and bonds are those that were paid in since `since_s`.
     """
@@ -291,10 +274,10 @@ def _minima(
         "adapter_bond_wei": lambda: _paid_in(chain, log, "AdapterRegistered", "adapterId", since_s),
     }
     minima = []
-    for key in filter(changes.__contains__, found):
-        was, would = getattr(newest, key), changes[key]
-        below = {name: wei for name, wei in found[key]().items() if was <= wei < would}
-        minima.append(Minimum(key=key, was_wei=was, would_wei=would, below=dict(sorted(below.items()))))
+    for field in filter(changes.__contains__, found):
+        was, would = getattr(newest, field), changes[field]
+        below = {name: wei for name, wei in found[field]().items() if was <= wei < would}
+        minima.append(Minimum(field=field, was_wei=was, would_wei=would, below=dict(sorted(below.items()))))
     return minima
 
 

@@ -91,7 +91,7 @@ class Stakes:
         self.per_wei += more
 
     def earned(self) -> dict[str, int]:
-        """What each node has earned up to now and not been paid, in wei, rounded down."""
+        """Each node's rewards up to now that were not paid, in wei, rounded down."""
         for node in list(self.bonded):
             self._count(node)
         return {node: wei for node, parts in self.parts.items() if (wei := parts // WEI_PARTS)}

@@ -80,7 +80,7 @@ class Disputes:
         return Sides(challenger=Address(row["challenger"]), bond_wei=Wei(row["bond"]), contester=contester)
 
     def record(self, node: Address) -> CaseRecord:
-        """What matters of a node's earlier cases."""
+        """A node's last slash and its last draw, as far as they matter for new cases."""
         row = self._deployment.ask(CONTRACT, "recordOf", node)
         return CaseRecord(slashed_at_s=row["slashedAt"], free_until_s=row["freeUntil"])
 

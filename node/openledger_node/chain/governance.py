@@ -55,7 +55,7 @@ class PauseState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseState:
-    """How far a case has come."""
+    """The state of a case."""
 
     state: int
     opened_s: int
@@ -154,7 +154,7 @@ class Governance:
     # ---- proposals
 
     def state(self, proposal: int) -> ProposalState:
-        """How far a proposal has come."""
+        """The state of a proposal."""
         return ProposalState(self._ask("OpenGovernor", "state", proposal))
 
     def tally(self, proposal: int) -> Tally:
@@ -189,12 +189,12 @@ class Governance:
     # ---- cases and the treasury
 
     def case(self, digest: Digest) -> CaseState:
-        """How far the case about a receipt has come."""
+        """The state of the case about a receipt."""
         row = self._ask("Disputes", "caseOf", digest)
         return CaseState(state=row["state"], opened_s=row["openedAt"])
 
     def case_balance(self, account: Address) -> Wei:
-        """What cases have credited to an account: its bonds, rewards and slashed stake."""
+        """Bonds, rewards and slashed stake that cases have credited to an account."""
         return Wei(self._ask("Disputes", "balanceOf", account))
 
     # ---- calls of the timelock, which a proposal consists of

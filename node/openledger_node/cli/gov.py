@@ -9,6 +9,7 @@ from .gov_view import show_params, show_proposal, show_proposals, show_votes
 from .render import emit_json
 from .replay import add_replay
 from .transactions import Json, open_money, transaction_command, wei_of
+from .units import pairs_of
 
 app = typer.Typer(
     help="Votes on the network's values, on cases and on the treasury, and the guardian's pause.",
@@ -74,6 +75,9 @@ def votes(
     show_votes(found)
 
 
+add_replay(app)
+
+
 @transaction_command(app, "gov propose")
 def propose(
     values: Annotated[
@@ -95,8 +99,8 @@ def propose(
 ) -> dict[str, Any]:
     """Put a change to the vote. Shows what changes, the course of the vote, and the cost."""
     return {
-        "values": _pairs(values, "KEY=VALUE, such as minStake=150"),
-        "judge": _pairs(judge, "--judge DIGEST=guilty or DIGEST=not-guilty"),
+        "values": pairs_of(values, "KEY=VALUE, such as minStake=150"),
+        "judge": pairs_of(judge, "--judge DIGEST=guilty or DIGEST=not-guilty"),
         "spend_wei": wei_of(spend) if spend else None,
         "to": to,
         "reason": reason,
@@ -161,23 +165,6 @@ def wrap(amount: Annotated[str, typer.Argument(help="Amount of OPEN, such as 100
 def unwrap(amount: Annotated[str, typer.Argument(help="Amount of votes, such as 100.")]) -> dict[str, Any]:
     """Turn votes back into OPEN, on a network whose token has none."""
     return {"amount_wei": wei_of(amount)}
-
-
-def _pairs(texts: list[str] | None, wanted: str) -> dict[str, str]:
-    """Split `KEY=VALUE`.
-
-    Raises:
-        BadParameter: a text has no `=`, or a key comes twice.
-    """
-    found: dict[str, str] = {}
-    for text in texts or []:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not (key and equals and value):
-            raise typer.BadParameter(f"{text!r} is not {wanted}")
-        if key in found:
-            raise typer.BadParameter(f"{key} is given twice: give it once")
-        found[key] = value
-    return found
 
 
 def _seconds(text: str) -> int:

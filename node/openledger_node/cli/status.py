@@ -123,9 +123,18 @@ def _node_lines(fields: dict[str, Any]) -> dict[str, str]:
         lines["wallet"] = fields["address"]
     if why := fields.get("money", {}).get("why_not_claimed"):
         lines["rewards"] = f"not claimed: {why}"
+    if audited := _audited(fields.get("money", {}).get("audits", {})):
+        lines["audits"] = audited
     for number, alert in enumerate(fields.get("money", {}).get("alerts", ()), 1):
         lines["alert" if number == 1 else f"alert {number}"] = alert
     return lines | _usage_lines(fields) | _waiting_lines(fields)
+
+
+def _audited(counts: dict[str, int]) -> str:
+    """Summarise the bought receipts whose shares were to be recomputed; empty if there were none."""
+    labels = {"right": "right", "wrong": "WRONG", "unknown": "can't be recomputed here"}
+    parts = [f"{counts[name]:,} {label}" for name, label in labels.items() if counts.get(name)]
+    return f"shares of bought receipts: {', '.join(parts)}" if parts else ""
 
 
 def _usage_lines(fields: dict[str, Any]) -> dict[str, str]:

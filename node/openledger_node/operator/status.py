@@ -145,6 +145,7 @@ class StatusReport:
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
                 "alerts": list(money.alerts),
+                "audits": dict(await trio.to_thread.run_sync(parts.ledger.audits.counts)),
             },
             "engine": {**engine_figures(parts.engine), "ttft_ms": ttft_ms(jobs, now_ns=int(self._now_s() * 10**9))},
             "uptime_s": round(self._now_s() - self._started_at_s, 1),

@@ -154,6 +154,7 @@ Action = (
     | CreateDatanet
     | PublishDatanet
     | RegisterAdapter
+    | CaseAction
     | VoteAction
     | CaseAction
 )
@@ -253,6 +254,8 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "PaymentChannels", amount
         case RegisterAdapter(bond_wei=bond):
             return "ModelRegistry", bond
+        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
+            return "Disputes", bond
         case WrapVotes(amount_wei=amount):
             return WRAPPED_VOTES, amount
         case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CasePolicy:
-    """Whether this node stands up for others, and the most that it has at risk for them at once."""
+    """The operator's choice to stand up for other nodes, and the most that may be at risk for them at once."""
 
     is_watching: bool
     bonds_max_wei: Wei

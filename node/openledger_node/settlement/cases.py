@@ -50,7 +50,7 @@ class KnownCase:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseFinding:
-    """What this node finds about the shares of a case."""
+    """The result of computing the shares of a case again."""
 
     is_right: bool | None  # the node's shares are those that the rule gives; None: they can't be computed here
     detail: str

@@ -28,6 +28,7 @@ from .case_keeper import CaseKeeper, CasePolicy
 from .cases import Cases
 from .overclaims import Overclaims
 from .settler import SettlementPolicy, Settler
+from .wrong_shares import WrongShares
 
 # ---- unlocked keys
 
@@ -156,6 +157,7 @@ class NetworkSession:
             ),
             fail_point=fail_point,
         )
+        self.wrong_shares = WrongShares(ledger)
         self.treasury = Balances(
             ledger=ledger,
             client=client,
@@ -180,6 +182,7 @@ class NetworkSession:
             *self.settlement.alerts,
             *self.overclaims.alerts,
             *self.case_keeper.alerts,
+            *self.wrong_shares.alerts,
         )
 
     @property
@@ -267,6 +270,7 @@ class NetworkSession:
         self.client.close()
 
     def _step(self) -> None:
+        self.wrong_shares.step()
         for _ in range(WATCH_CHUNKS_MAX):
             if not self.watcher.step():
                 break

@@ -64,6 +64,11 @@ def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_comman
     assert cases.open_of(cases.world.payer) == before + 10 * OPEN
 
 
+def told(planned: Publication) -> str:
+    """What the operator reads before they confirm."""
+    return "\n".join(planned.details)
+
+
 def report_of_payer(cases: CaseWorld) -> dict[str, Any]:
     return cases_report(cases.world.payer, {})
 
@@ -79,7 +84,7 @@ def test_a_key_that_is_elsewhere_gets_both_transactions_to_sign(cases: CaseWorld
     cases.world.run(lambda: cases.world.payer.is_idle)
     found = cases.planner.prepare_unsigned("attribution challenge", {"receipt": cases.buy(FALSE).digest})
     assert [each["contract"] for each in found["transactions"]] == ["OpenToken", "Disputes"]
-    assert "BOTH TEXTS BECOME PUBLIC FOR EVER" in found["note"]
+    assert found["details"][-1].startswith("BOTH TEXTS BECOME PUBLIC FOR EVER")
 
 
 # ---- challenges that are refused
@@ -171,7 +176,7 @@ def test_a_node_that_was_slashed_has_time_to_mend_its_fault(cases: CaseWorld) ->
 def test_stake_that_is_unbonding_still_answers(cases: CaseWorld) -> None:
     cases.world.act(RemoveStake(amount_wei=Wei(100 * OPEN)))
     cases.world.run(lambda: cases.world.node.deployment.stake(NODE).bonded_wei == 0)
-    assert "a tenth of what the node loses" in str(plan(cases, cases.buy(FALSE)).note)
+    assert "a tenth of what the node loses" in told(plan(cases, cases.buy(FALSE)))
 
 
 def test_a_bond_that_is_not_affordable_is_named(cases: CaseWorld) -> None:
@@ -202,10 +207,10 @@ def sleeping(cases: CaseWorld) -> CaseWorld:
 
 def test_a_contest_shows_what_the_shares_should_be_and_warns(cases: CaseWorld) -> None:
     case = sleeping(cases).challenge(cases.buy())
-    assert str(contest(cases, case[:12]).note).startswith("The node's shares, computed again here, are what the rule")
+    assert told(contest(cases, case[:12])).startswith("The node's shares, computed again here, are what the rule")
     cases.judge(case, guilty=False)
     case = cases.challenge(cases.buy(FALSE))
-    note = str(contest(cases, case).note)
+    note = told(contest(cases, case))
     assert note.startswith("WARNING: the challenge is right.")
     assert f"  {NODE} has 1,000,000 ppm, and the rule gives 0" in note
 
@@ -213,7 +218,7 @@ def test_a_contest_shows_what_the_shares_should_be_and_warns(cases: CaseWorld) -
 def test_a_contest_without_the_rows_is_told_to_be_unchecked(cases: CaseWorld) -> None:
     case = sleeping(cases).challenge(cases.buy())
     cases.recount.missing = "adapter 0xaa is not here: `openledger-node adapters pull 0xaa` gets it"
-    assert str(contest(cases, case).note).startswith("NOT CHECKED: this node can't compute the shares of this case.")
+    assert told(contest(cases, case)).startswith("NOT CHECKED: this node can't compute the shares of this case.")
 
 
 def test_a_contest_that_the_contract_would_refuse_is_refused(cases: CaseWorld) -> None:
@@ -245,7 +250,7 @@ def test_a_case_is_closed_only_after_its_time(cases: CaseWorld) -> None:
     with pytest.raises(NodeError, match=r"can be judged until .*: close it after that"):
         close(cases, case)
     cases.world.wait(61)
-    assert "each side gets back its bond of 5 OPEN" in str(close(cases, case).note)
+    assert "each side gets back its bond of 5 OPEN" in told(close(cases, case))
     cases.do("attribution close", case=case)
     assert cases.state(case) == "draw"
 

@@ -16,7 +16,7 @@ from support.verbs import Run, type_on_terminal
 from openledger_node.chain.clients.evm import open_client
 from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import BANK, DEVELOPMENT_WINDOWS
-from openledger_node.cli.network_init import REAL_WINDOWS
+from openledger_node.cli.network_init import REAL_VOTING, REAL_WINDOWS
 from openledger_node.home import Home
 from openledger_node.ledger.ledger import open_ledger
 from openledger_node.network_file import AUTO, CONTRACTS, current_network, read_network

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.config import LimitsConfig, MarketConfig, PayerConfig
+from openledger_node.config import Config, LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
 from openledger_node.engine.engine import NoEngine
@@ -67,6 +67,10 @@ class Network:
 
     applied: list[MarketConfig] = field(default_factory=list)
     seen: MarketView | None = None
+
+    @property
+    def config(self) -> Config:
+        return Config(market=self.applied[-1] if self.applied else MARKET)
 
     def reprice(self, market: MarketConfig) -> None:
         self.applied.append(market)

@@ -118,7 +118,7 @@ class CaseWorld:
         self.world.run(lambda: all(outbox.find(each["key"]).block_number for each in sent))  # type: ignore[union-attr]
         found = [outbox.find(each["key"]) for each in sent]
         assert {each.state for each in found if each} <= {"mined", "final"}
-        return str(plan["note"])
+        return "\n".join(plan["details"])
 
     def challenge(self, row: ReceiptRow) -> Digest:
         """Have the payer challenge a receipt, right or wrong, without the checks of its node."""

@@ -181,7 +181,7 @@ function drawStake(stake, held, leaving, again) {
     ["Bonded", [amount(stake.bonded_wei), " OPEN"]], ["Leaving", leaving],
     ["Can be lost", canBeLost(stake)], ["Earned from fees", [amount(stake.rewards_wei), " OPEN, comes with Withdraw under Claims"]],
     ["Signs", [id(stake.signer), stake.is_appointed ? " is appointed" : " is not appointed: adding stake does it"]],
-  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; a wrong claim can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);
+  ]), h("span", { class: "fill" }), h("div", { class: "ask-amount" }, field, change("add", "Add", "Bonds this much, so that the node may claim what it earned; false shares can cost it."), change("remove", "Remove", "Begins to take stake out; it can be withdrawn when the network’s time for it is over, and counts for nothing meanwhile."), says(take, line, "stake withdraw")), line);
 }
 
 // ---- channels
