@@ -19,8 +19,9 @@ from openledger_protocol.inference import InferenceRequest
 from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, Wei
 
-from ..accounting.queries import MoneyQueries, num_waiting, open_queries
+from ..accounting.queries import MoneyQueries, open_queries
 from ..accounting.votes_waiting import VotesWaiting
+from ..accounting.waiting import num_waiting
 from ..attribution.registry import AdapterRegistry
 from ..chain.client import Health
 from ..config import Config, LimitsConfig, MarketConfig, PayerConfig

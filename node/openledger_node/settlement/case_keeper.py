@@ -18,6 +18,7 @@ from openledger_protocol.transactions import Intent
 from ..chain.cases import CONTRACT
 from ..chain.deployment import Deployment
 from ..chain.refusals import open_text, time_text
+from ..errors import ChainError
 from ..ledger.ledger import Ledger
 from .case_actions import CaseAction, CloseCase, ContestCase, WithdrawBonds, case_call
 from .cases import Cases, KnownCase
@@ -51,7 +52,10 @@ class CasePolicy:
 
 
 class CaseKeeper:
-    """Acts on cases for one node, with the keys that are unlocked."""
+    """Acts on cases for one node, with the keys that nobody has to unlock.
+
+    A wallet that is unlocked for a command is left alone: its operator has agreed to that command only.
+    """
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class CaseKeeper:
         self._wallet = wallet
         self._signer = signer
         self._unlocked = unlocked
+        self._unattended = frozenset(unlocked)
         self._windows = windows
         self._policy = policy
         self._fail_point = fail_point
@@ -81,17 +86,36 @@ class CaseKeeper:
     def step(self, head: Block) -> None:
         """Store the intents of all transactions about cases that are due at `head`.
 
-        Raises:
-            ChainError: the chain does not answer; the next step continues here.
+        If the chain does not answer, the next step continues here. Strangers make cases, and these must not keep the
+        node's own money from moving.
         """
+        try:
+            self._step(head)
+        except ChainError as error:
+            log.warning("cases can't be followed now: %s", error)
+
+    def credited_wei(self, account: Address) -> int:
+        """The wei that cases have credited to an account and it has not withdrawn, without asking the chain."""
+        events, contract = self._ledger.events, self._deployment.addresses[CONTRACT]
+        credited, withdrawn = (
+            sum(integer(event, "amount") for event in events.find(name, {"account": account}, contract=contract))
+            for name in ("Credited", "Withdrawn")
+        )
+        return credited - withdrawn
+
+    def is_unattended(self, account: Address) -> bool:
+        """True if this acts for an account by itself."""
+        return account in self._unattended and account in self._unlocked
+
+    def _step(self, head: Block) -> None:
         everything, alerts = self._cases.all(), []
         self._forgive(everything)
         cases = [case for case in everything if case.state == "open"]
         for case in cases:
             try:
                 alerts += self._follow(case, cases, head)
-            except ProtocolError as error:  # a case that a stranger has made must not stop the others
-                log.error("case %s can't be followed: %s", case.digest, error.message)
+            except (ChainError, ProtocolError) as error:  # a case that a stranger has made must not stop the others
+                log.warning("case %s can't be followed now: %s", case.digest, error)
         self.alerts = tuple(alerts)
         for account in (self._wallet, self._signer):
             self._withdraw(account, head)
@@ -147,7 +171,11 @@ class CaseKeeper:
         own = {self._wallet, self._signer}
         if case.challenger in own:
             return
-        at_risk_wei = sum(each.bond_wei for each in cases if each.contester in own and each.node not in own)
+        at_risk_wei = sum(
+            each.bond_wei
+            for each in cases
+            if each.node not in own and (each.contester in own or self._is_under_way("contest", each.digest))
+        )
         if at_risk_wei + case.bond_wei > self._policy.bonds_max_wei:
             return
         able = (account for account in (self._wallet, self._signer) if self._can_bond(account, case.bond_wei))
@@ -155,7 +183,7 @@ class CaseKeeper:
             self._contest(case, sender, head, deadline_s=None)
 
     def _can_bond(self, account: Address, bond_wei: Wei) -> bool:
-        return account in self._unlocked and (
+        return self.is_unattended(account) and (
             self._is_bonding(account) or self._deployment.token_balance(account) >= bond_wei
         )
 
@@ -190,28 +218,19 @@ class CaseKeeper:
         key = f"close:{case.digest}:{attempt_at(head.timestamp_s, self._windows.judge_s)}"
         if self._is_under_way("close", case.digest) or self._ledger.outbox.find(key):
             return
-        able = (each for each in (self._signer, self._wallet) if each in self._unlocked)
+        able = (each for each in (self._signer, self._wallet) if self.is_unattended(each))
         if sender := next((each for each in able if self._deployment.coin_balance(each)), None):
             self._store("close", [self._intent(key, CloseCase(digest=case.digest), sender)])
 
     def _withdraw(self, account: Address, head: Block) -> None:
         """Take back what cases have credited to an account, to the account itself, which put it in."""
-        if account not in self._unlocked or self._is_under_way("bonds", account):
+        if not self.is_unattended(account) or self._is_under_way("bonds", account):
             return
-        if self._credited_wei(account) <= 0 or not self._cases.disputes.balance_wei(account):
+        if self.credited_wei(account) <= 0 or not self._cases.disputes.balance_wei(account):
             return
         key = f"bonds:{account}:{attempt_at(head.timestamp_s, self._windows.judge_s)}"
         if not self._ledger.outbox.find(key):
             self._store("bonds", [self._intent(key, WithdrawBonds(to=account), account)])
-
-    def _credited_wei(self, account: Address) -> int:
-        """By the events, so that an account without cases asks the chain nothing."""
-        events, contract = self._ledger.events, self._deployment.addresses[CONTRACT]
-        credited, withdrawn = (
-            sum(integer(event, "amount") for event in events.find(name, {"account": account}, contract=contract))
-            for name in ("Credited", "Withdrawn")
-        )
-        return credited - withdrawn
 
     def _intent(
         self,

@@ -101,11 +101,7 @@ class Cases:
         ]
 
     def finding(self, case: KnownCase) -> CaseFinding:
-        """Compute the shares of a case again; each is computed once, unless something was missing.
-
-        Raises:
-            ChainError: the chain does not answer.
-        """
+        """Compute the shares of a case again; each is computed once, unless something was missing."""
         if case.digest not in self._findings:
             found = self._find(case)
             if found.is_right is None:
@@ -114,19 +110,22 @@ class Cases:
         return self._findings[case.digest]
 
     def _find(self, case: KnownCase) -> CaseFinding:
-        sent = self._client.input_of(case.opened_by)
-        challenge = read_challenge(sent, case.digest, self._deployment.payments) if sent is not None else None
-        if challenge is None:
-            return CaseFinding(is_right=None, detail=UNREADABLE)
+        challenge = None
         try:
+            challenge = self._read(case)
             expected = self._expected(challenge)
-        except ChainError:
-            raise
         except (ProtocolError, NodeError) as error:
             return CaseFinding(is_right=None, detail=str(error), challenge=challenge)
         is_right = expected == challenge.shares
         detail = "they are what the rule gives" if is_right else different_shares(challenge.shares, expected)
         return CaseFinding(is_right=is_right, detail=detail, challenge=challenge, expected=expected)
+
+    def _read(self, case: KnownCase) -> Challenge:
+        if (sent := self._client.input_of(case.opened_by)) is None:
+            raise NotHereError("the endpoint does not show the transaction that opened it: use another endpoint")
+        if (found := read_challenge(sent, case.digest, self._deployment.payments)) is None:
+            raise NotHereError(UNREADABLE)
+        return found
 
     def _expected(self, challenge: Challenge) -> tuple[Share, ...]:
         if self.recount is None:

@@ -17,6 +17,7 @@ from support.depth import depth
 from support.lives import DONE, Live
 
 from openledger_node.accounting.proposals import Proposals
+from openledger_node.audit.report import audit
 from openledger_node.settlement.vote_actions import DelegateVotes
 from openledger_protocol.primitives import Address
 
@@ -100,3 +101,8 @@ def test_a_life_without_a_death_passes_each_point_that_is_tried(scene: Scene) ->
     number = scene.begin()
     assert scene.live(NUM_POINTS + 1) == DONE
     scene.check_once(number)
+
+
+def test_after_all_of_it_the_audit_finds_values_and_powers_where_they_belong(scene: Scene) -> None:
+    report = audit(scene.world.chain.client, scene.world.chain.network)
+    assert (report.holds, report.faults) == (True, ())

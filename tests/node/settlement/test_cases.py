@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from support.chain_world.case_world import BOND, FALSE, CaseWorld, open_case_world
 from support.chain_world.contract_world import OPEN
-from support.signed import NODE, SIGNER, digest
+from support.signed import NODE, NODE_KEY, SIGNER, digest
 
+from openledger_node.errors import ChainError
+from openledger_node.keystore import key_from_private
+from openledger_node.settlement.actions import AddStake
 from openledger_node.settlement.case_actions import ContestCase
 from openledger_node.settlement.cases import CaseFinding
 from openledger_node.settlement.session import NetworkSession
@@ -126,6 +129,40 @@ def test_a_locked_wallet_is_told_the_command_and_the_deadline(cases: CaseWorld) 
     assert "though its shares are right: contest it until 20" in alert
     assert f"`openledger-node attribution contest {case}`, which takes a bond of 5 OPEN from your wallet" in alert
     assert contests(cases.world.node) == []
+
+
+def test_a_wallet_that_is_unlocked_for_a_command_is_left_alone(cases: CaseWorld) -> None:
+    """Its operator has agreed to that command, and to no bond."""
+    node = cases.world.node
+    lock_wallet(node)
+    unlocking = cases.keeper_of(node, is_watching=False)  # a daemon that starts while the wallet is locked
+    node.case_keeper = unlocking
+    node.ring.add(key_from_private(NODE_KEY))
+    cases.challenge(cases.buy())
+    for _ in range(3):
+        cases.world.settle()
+    (alert,) = node.alerts
+    assert "which takes a bond of 5 OPEN from your wallet" in alert
+    assert contests(node) == []
+    assert not unlocking.is_unattended(NODE)
+
+
+def test_an_endpoint_without_the_texts_does_not_stop_the_nodes_other_money(
+    cases: CaseWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a stranger's case would end all claims of a node whose endpoint refuses to show transactions."""
+
+    def refuse(_: object) -> bytes:
+        raise ChainError("the endpoint refuses eth_getTransactionByHash")
+
+    node = cases.world.node
+    monkeypatch.setattr(node.client, "input_of", refuse)
+    cases.challenge(cases.buy())
+    cases.world.settle()
+    cases.world.act(AddStake(amount_wei=Wei(OPEN)))
+    cases.world.run(lambda: node.deployment.stake(NODE).bonded_wei == STAKE + OPEN)
+    (alert,) = node.alerts
+    assert "can't be checked here: the endpoint refuses eth_getTransactionByHash" in alert
 
 
 def test_a_case_that_can_not_be_computed_is_told_and_not_contested(cases: CaseWorld) -> None:
@@ -264,7 +301,7 @@ def test_a_watcher_that_starts_again_puts_up_no_second_bond(sleeping: CaseWorld,
 
 def test_a_watcher_does_not_stand_up_against_its_own_challenge(sleeping: CaseWorld) -> None:
     payer = sleeping.world.payer
-    payer.case_keeper = sleeping.watching_keeper(payer)
+    payer.case_keeper = sleeping.keeper_of(payer, is_watching=True)
     sleeping.challenge(sleeping.buy())
     for _ in range(5):
         sleeping.world.settle()

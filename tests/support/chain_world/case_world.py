@@ -148,8 +148,8 @@ class CaseWorld:
         """The OPEN of a session's wallet."""
         return self.world.chain.read("OpenToken", "balanceOf", account.accounts.wallet)  # type: ignore[no-any-return]
 
-    def watching_keeper(self, session: NetworkSession) -> CaseKeeper:
-        """What would act for a session that watches."""
+    def keeper_of(self, session: NetworkSession, *, is_watching: bool) -> CaseKeeper:
+        """What would act for a session if it started now."""
         return CaseKeeper(
             ledger=session.ledger,
             deployment=session.deployment,
@@ -158,7 +158,7 @@ class CaseWorld:
             signer=session.accounts.signer,
             unlocked=session.ring.keys,
             windows=session.windows,
-            policy=CasePolicy(is_watching=True, bonds_max_wei=Wei(100 * OPEN)),
+            policy=CasePolicy(is_watching=is_watching, bonds_max_wei=Wei(100 * OPEN)),
         )
 
     def watcher(self, *, bonds_wei: int = 100 * OPEN, is_watching: bool = True) -> NetworkSession:
