@@ -49,6 +49,7 @@ class GovernanceQueries:
 
     def __init__(self, session: NetworkSession) -> None:
         self._session = session
+        self._defeated: set[int] = set()
         self.answers: Mapping[str, Callable[[Arguments], Any]] = {
             "gov_params": lambda _: params_to_plain(session),
             "gov_list": self._list,
@@ -58,7 +59,7 @@ class GovernanceQueries:
 
     def _list(self, given: Arguments) -> dict[str, Any]:
         """The open proposals, or with `all` those that are over, too, at most `limit`; newest first."""
-        proposals, account = Proposals(self._session), self._account(given)
+        proposals, account = Proposals(self._session, self._defeated), self._account(given)
         limit = max(1, int(given.get("limit") or PROPOSALS_SHOWN_MAX))
         found = proposals.newest_first(limit) if given.get("all") else proposals.open()[::-1]
         return {
@@ -70,7 +71,7 @@ class GovernanceQueries:
 
     def _show(self, given: Arguments) -> dict[str, Any]:
         """One proposal whole, by number or id."""
-        proposals = Proposals(self._session)
+        proposals = Proposals(self._session, self._defeated)
         found = proposals.find(str(given["proposal"]))
         return {
             "chain_time_s": proposals.now_s,

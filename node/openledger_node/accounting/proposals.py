@@ -62,8 +62,10 @@ class FoundProposal:
 class Proposals:
     """The proposals of one network, at the block that was read last."""
 
-    def __init__(self, session: NetworkSession) -> None:
+    def __init__(self, session: NetworkSession, defeated: set[int] | None = None) -> None:
+        """Read proposals; `defeated` holds those that no reorganisation will change, for the next time."""
         self.session = session
+        self._defeated = set() if defeated is None else defeated
         self.governance = Governance(session.deployment)
         self._events = session.ledger.events
         self.now_s = session.client.head().timestamp_s
@@ -78,12 +80,15 @@ class Proposals:
     @cached_property
     def history(self) -> list[QueuedParams]:
         """The values that were ever queued."""
-        return history_of(self._events.find("ParamsQueued"))
+        rows = history_of(self._events.find("ParamsQueued"))
+        if not rows or rows[0].from_epoch:
+            raise NodeError("this node is still reading the chain from its start: run the command again in a moment")
+        return rows
 
-    @property
+    @cached_property
     def newest(self) -> Params:
         """The values that were queued last, which a proposal changes."""
-        return self.history[-1].params
+        return self.governance.newest_params()
 
     @cached_property
     def _bounds(self) -> ParamBounds:
@@ -128,12 +133,20 @@ class Proposals:
 
     def _find(self, number: int) -> FoundProposal:
         content = self.contents[number - 1]
-        return FoundProposal(number=number, content=content, state=self._state(content.id))
+        return FoundProposal(number=number, content=content, state=self._state(content))
 
-    def _state(self, proposal: int) -> ProposalState:
-        if proposal in self._executed:
+    def _state(self, content: ProposedContent) -> ProposalState:
+        """The state, without a question to the chain if the proposal is over for good."""
+        if content.id in self._executed:
             return ProposalState.EXECUTED
-        return ProposalState.CANCELED if proposal in self._canceled else self.governance.state(proposal)
+        if content.id in self._canceled:
+            return ProposalState.CANCELED
+        if content.id in self._defeated:
+            return ProposalState.DEFEATED
+        state = self.governance.state(content.id)
+        if state == ProposalState.DEFEATED and self.now_s > content.deadline_s + 2 * self.voting.period_s:
+            self._defeated.add(content.id)
+        return state
 
     @cached_property
     def _executed(self) -> dict[int, Event]:
