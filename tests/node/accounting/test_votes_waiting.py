@@ -1,4 +1,4 @@
-"""Votes that wait for the operator: one for each proposal where the wallet has votes and has not voted, while it runs."""
+"""Votes that wait for the operator: one for each running proposal where the wallet has votes and has not voted."""
 
 from collections.abc import Iterator
 from pathlib import Path
