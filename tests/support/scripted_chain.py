@@ -207,6 +207,12 @@ class ScriptedChain:
         self._answer("is_known")
         return transaction_hash in self.pool or self._find(transaction_hash) is not None
 
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        self._answer("input_of")
+        sent = self.pool.get(transaction_hash)
+        found = self._find(transaction_hash)
+        return found[1].data if found else sent.data if sent else None
+
     def receipt(self, transaction_hash: Digest) -> TransactionReceipt | None:
         self._answer("receipt")
         found = self._find(transaction_hash)

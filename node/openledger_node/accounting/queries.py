@@ -6,16 +6,16 @@ from functools import partial
 from typing import Any
 
 from openledger_protocol.errors import MalformedError
-from openledger_protocol.primitives import ZERO_ADDRESS, Wei
+from openledger_protocol.primitives import ZERO_ADDRESS, check_address
 
 from ..attribution.registry import AdapterRegistry
 from ..engine.tokenizer import Tokenizer
 from ..home import Home
 from ..ledger.receipts import ReceiptRow
 from ..payments.kept_texts import find_bought_text
-from ..settlement.records import integer
 from ..settlement.session import NetworkSession
 from ..text import rfc3339
+from .case_report import cases_report
 from .commands import Arguments, GenerationOf
 from .earnings import earnings_report
 from .governing import GovernanceQueries
@@ -59,6 +59,7 @@ class MoneyQueries:
             "network": lambda _: self._network(),
             "rescan": lambda _: self._rescan(),
             "forgive": lambda given: self._forgive(given["kind"]),
+            "forgive_shares": lambda given: self._forgive_shares(given["node"]),
             "stake": lambda _: planner.stake(),
             "channels": lambda _: planner.channels(),
             "rewards": lambda _: planner.rewards(),
@@ -78,6 +79,7 @@ class MoneyQueries:
             "outbox": lambda given: {
                 "transactions": planner.transactions(limit=int(given.get("limit") or OUTBOX_SHOWN))
             },
+            "cases": lambda given: cases_report(session, given),
             "replay": lambda given: replay_to_plain(session, given),
             "replay_rule": lambda given: make_report(rules, given),
             "check_report": lambda given: checks_to_plain(check_report(rules, given["report"])),
@@ -125,6 +127,10 @@ class MoneyQueries:
         num_forgiven = self._session.forgive(kind)
         self._session.step()
         return {"kind": kind, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
+
+    def _forgive_shares(self, node: str) -> dict[str, Any]:
+        num_forgiven = self._session.wrong_shares.forgive(check_address(node))
+        return {"node": node, "num_forgiven": num_forgiven, "alerts": list(self._session.alerts)}
 
     def _receipts(self, *, limit: int) -> list[dict[str, Any]]:
         return [self._summary(row) for row in self._session.ledger.receipts.newest(limit=limit)]
@@ -195,29 +201,3 @@ def open_queries(
     checker = ReceiptChecker(home, session, registry=registry, tokenizer=tokenizer, find_text=find_text)
     rules = RuleReplays(home=home, session=session, registry=registry, open_tokenizer=tokenizer)
     return MoneyQueries(home, session, TransactionPlanner(home, session, generation_of), checker, rules)
-
-
-# ---- Money that waits for the operator, counted from ledger and memory without asking the chain.
-
-
-def num_waiting(session: NetworkSession) -> int:
-    """Count parked transactions, and one more if stake can be withdrawn."""
-    return num_parked(session) + (stake_ready_wei(session) > 0)
-
-
-def num_parked(session: NetworkSession) -> int:
-    """Count transactions that wait for the operator: the outbox holds them, or their sender's key is locked."""
-    unsent = (found for found in session.ledger.outbox.unfinished() if found.state in ("intended", "reserved"))
-    num_locked = sum(found.intent.sender not in session.ring.keys for found in unsent)
-    return len(session.alerts) + num_locked
-
-
-def stake_ready_wei(session: NetworkSession) -> Wei:
-    """The stake that can be withdrawn by now: a withdrawal takes all that is ready, so the sums give the rest."""
-    head, whose = session.watcher.head, {"node": session.accounts.wallet}
-    if head is None:
-        return Wei(0)
-    started = session.ledger.events.find("UnbondStarted", whose)
-    ready = sum(integer(event, "amount") for event in started if integer(event, "readyAt") <= head.timestamp_s)
-    taken = sum(integer(event, "amount") for event in session.ledger.events.find("StakeWithdrawn", whose))
-    return Wei(max(0, ready - taken))

@@ -24,6 +24,7 @@ from ..settlement.balances import PlannedTransaction
 from ..settlement.session import NetworkSession
 from ..settlement.unsigned import UnsignedStep, prepare_unsigned
 from ..text import rfc3339
+from .case_plans import CASE_PLANNERS
 from .commands import ACTION_COMMANDS, Arguments, CommandActions, GenerationOf
 from .plain import plain_of
 from .publishing import PUBLISHERS, Planner, Publication
@@ -35,8 +36,8 @@ PLANS_MAX = 100
 PLAN_S = 600.0
 """A plan waits this long for confirmation, and its key stays unlocked meanwhile."""
 
-PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **VOTING}
-"""The commands whose plans are more than actions."""
+PLANNERS: Final[Mapping[str, Planner]] = {**PUBLISHERS, **CASE_PLANNERS, **VOTING}
+"""Commands whose plans are more than actions: they also write to the data directory, or say what they would do."""
 
 ADDRESS_PREFIX = "0x"
 
@@ -244,7 +245,7 @@ class TransactionPlanner:
                 self._session.ledger.channels.ensure(key, action.config, now_ns=time.time_ns())
 
     def _publication(self, command: str, account: Address, arguments: Arguments) -> Publication:
-        """The actions of a command, with what the operator should know, and what is written to the data directory."""
+        """The actions of a command; some commands also write to the data directory, or say what they would do."""
         if command in PLANNERS:
             return PLANNERS[command](self._home, self._session, account, arguments)
         return Publication(actions=tuple(self._commands.find(command, account, arguments)))

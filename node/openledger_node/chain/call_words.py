@@ -46,7 +46,7 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
         "set": lambda given: f"set the network's values: {_values(given['values'])}",
     },
     "Disputes": {
-        "challenge": lambda given: f"challenge a receipt of {given['config']['node']} and publish its texts",
+        "challenge": lambda given: f"challenge a receipt of {given['config']['node']} and make its texts public",
         "contest": lambda given: f"stand up for the node in case {given['digest']}",
         "judge": lambda given: f"judge case {given['digest']}: {'guilty' if given['guilty'] else 'not guilty'}",
         "close": lambda given: f"close case {given['digest']}, which nobody judged",

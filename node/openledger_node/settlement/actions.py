@@ -13,6 +13,7 @@ from openledger_protocol.transactions import Intent
 from ..chain.deployment import Allowance, Deployment
 from ..chain.refusals import open_text
 from ..network_file import WRAPPED_VOTES
+from .case_actions import CaseAction, ChallengeReceipt, CloseCase, ContestCase, WithdrawBonds, case_call
 from .vote_actions import UnwrapVotes, VoteAction, WrapVotes, vote_call
 
 PERMIT_S = 3600
@@ -153,7 +154,9 @@ Action = (
     | CreateDatanet
     | PublishDatanet
     | RegisterAdapter
+    | CaseAction
     | VoteAction
+    | CaseAction
 )
 
 
@@ -236,6 +239,8 @@ def _channel_call(action: Action, actor: Actor, deployment: Deployment) -> tuple
         case WithdrawChannel(config=config):
             summary = f"take out what was asked for of channel {action.channel_id[:10]}…"
             return "channel withdraw", summary, deployment.finish_withdraw(config)
+        case ChallengeReceipt() | ContestCase() | CloseCase() | WithdrawBonds():
+            return case_call(action, deployment)
         case _:
             raise AssertionError(f"no call is known for {action}")
 
@@ -249,8 +254,12 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "PaymentChannels", amount
         case RegisterAdapter(bond_wei=bond):
             return "ModelRegistry", bond
+        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
+            return "Disputes", bond
         case WrapVotes(amount_wei=amount):
             return WRAPPED_VOTES, amount
+        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
+            return "Disputes", bond
         case _:
             return None
 
@@ -284,7 +293,7 @@ def _change_wei(action: Action, account: Address) -> int | None:
     match action:
         case WithdrawRewards(amount_wei=amount, to=to):
             return amount if to == account else 0
-        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards():
+        case WithdrawStake() | WithdrawChannel() | TakeStakerRewards() | WithdrawBonds():
             return None
         case UnwrapVotes(amount_wei=amount):
             return amount

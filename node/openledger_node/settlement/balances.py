@@ -195,7 +195,7 @@ class Balances:
             unclaimed_wei=sums.unclaimed(self._operator.wallet).amount_wei,
             pending_wei=Wei(sum(view.node_share_wei or 0 for view, _ in claims if view.state in ON_CHAIN)),
             credits=tuple(sums.credits(self._operator.wallet, payout)),
-            withdrawals=tuple(sums.withdrawals(payout)),
+            withdrawals=tuple(sums.withdrawals(payout, self._deployment.addresses["AttributionRewards"])),
             balance_wei=self._deployment.rewards_balance(payout),
             gas_wei=sums.gas_wei(self._operator.signer),
             settlements=tuple(view for view, _ in claims),
