@@ -59,7 +59,8 @@ def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_comman
     assert cases.state(row.digest) == "open"
     cases.world.payer.ring.keys.pop(PAYER)  # so that nothing is withdrawn by itself
     cases.judge(row.digest, guilty=True)
-    assert report_of_payer(cases)["to_withdraw"][PAYER] == str(BOND + 10 * OPEN)
+    (waiting, _) = cases_report(cases.world.payer, {})["to_withdraw"]
+    assert waiting == {"name": "wallet", "account": PAYER, "amount_wei": str(BOND + 10 * OPEN)}
     cases.do("rewards withdraw")
     assert cases.open_of(cases.world.payer) == before + 10 * OPEN
 
@@ -67,10 +68,6 @@ def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_comman
 def told(planned: Publication) -> str:
     """What the operator reads before they confirm."""
     return "\n".join(planned.details)
-
-
-def report_of_payer(cases: CaseWorld) -> dict[str, Any]:
-    return cases_report(cases.world.payer, {})
 
 
 def test_a_command_that_was_confirmed_sends_the_approval_first(cases: CaseWorld) -> None:
