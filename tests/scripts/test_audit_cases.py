@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.signed import NODE, PAYER, account, digest
 
-from openledger_node.audit.cases import Cases, Fixed
+from openledger_node.audit.cases import CaseBooks, Fixed
 from openledger_node.audit.splits import EpochTerms, RegistryState
 from openledger_node.audit.staking import Stakes
 from openledger_protocol.events import Argument, BlockId, Event
@@ -28,7 +28,7 @@ class Told:
         registry.terms.append((0, terms))
         windows = {"epoch": EPOCH_S, "judge": JUDGE_S, "pauseMax": PAUSE_S, "unbonding": UNBONDING_S}
         fixed = Fixed(treasury=TREASURY, windows=windows, seconds_of=lambda block: block.number)
-        self.stakes, self.cases = stakes, Cases(fixed, stakes, registry)
+        self.stakes, self.cases = stakes, CaseBooks(fixed, stakes, registry)
         self.now_s = START_S
         self.tell("Bonded", node=NODE, amount=1_500)
 

@@ -15,7 +15,8 @@ from support.depth import depth
 
 from openledger_node.audit.chain import PinnedChain, pin_chain
 from openledger_node.audit.claims import claim_name
-from openledger_node.audit.replay import Replay, caught_ppm, least_cost_ppm, replay
+from openledger_node.audit.draws import caught_ppm, least_cost_ppm
+from openledger_node.audit.replay import ClaimCount, Replay, replay
 from openledger_node.audit.resplit import SplitSums
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS
 from openledger_node.errors import ChainError
@@ -159,7 +160,7 @@ def test_a_claim_that_is_not_final_is_counted_apart(life: Life) -> None:
     first, _ = life.act_as(0)
     record = life.record(*life.owed(first, [5_003, 70_001]), adapters=ADAPTERS[:3])
     found = replayed(life, CHANGES)
-    assert (found.num_waiting, found.waiting_wei) == (1, record.gross_wei)
+    assert found.waiting == ClaimCount(num_claims=1, gross_wei=record.gross_wei)
     assert sums(found.was) == sums(before.was)
     life.settle(record)
     assert replayed(life, {}).gross_wei == before.gross_wei + record.gross_wei
@@ -175,7 +176,8 @@ def test_who_would_be_under_another_minimum_is_named(life: Life) -> None:
     assert len(below["min_deposit_wei"]) == 2 * len(NODES)
     assert below["adapter_bond_wei"] == dict.fromkeys(ADAPTERS[1:], 10 * OPEN)
     low = [record for record in life.all_records if bonded[record.node] < 151 * OPEN]
-    assert (found.num_refused, found.refused_wei) == (len(low), sum(record.gross_wei for record in low))
+    gross = sum(record.gross_wei for record in low)
+    assert found.refused == ClaimCount(num_claims=len(low), gross_wei=gross)
     same = {each.field: each.below for each in replayed(life, {"min_stake_wei": 100 * OPEN}).minima}
     assert same == {"min_stake_wei": {}}, "who is under the minimum of today would not fall"
 

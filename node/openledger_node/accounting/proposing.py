@@ -24,7 +24,7 @@ from openledger_protocol.governance import (
 )
 from openledger_protocol.primitives import Address, Digest, Wei, check_address, check_digest, wei_from_text
 
-from ..chain.governance import CASE_OPEN
+from ..chain.cases import Disputes
 from ..chain.param_words import bound_text, param_text, typed_param
 from ..chain.refusals import open_text, time_text
 from ..chain.vote_words import describe_calls, proposed_verdict, title_of
@@ -33,7 +33,7 @@ from ..home import Home
 from ..settlement.session import NetworkSession
 from ..settlement.vote_actions import PROPOSE_KIND, ProposeCalls
 from ..text import rfc3339
-from .proposals import Proposals, open_values
+from .proposals import Proposals, open_values, under_way
 from .publishing import Publication
 
 REASON_BYTES_MAX: Final = 4_000
@@ -163,15 +163,15 @@ def _wanted_verdicts(typed: Mapping[str, str]) -> dict[Digest, bool]:
 
 
 def _check_case(proposals: Proposals, digest: Digest, timeline: Timeline) -> None:
-    case = proposals.governance.case(digest)
-    if case.state != CASE_OPEN:
+    case = Disputes(proposals.session.deployment).case(digest)
+    if case.state != "open":
         raise NodeError(
             f"there is no open case {digest}: `openledger-node attribution cases` shows those that can be judged"
         )
-    last_s = case.opened_s + proposals.session.windows.judge_s
+    last_s = case.opened_at_s + proposals.session.windows.judge_s
     pause = proposals.governance.pause_state()
-    if pause.until_s > case.opened_s:
-        last_s += pause.until_s - max(pause.from_s, case.opened_s)
+    if pause.until_s > case.opened_at_s:
+        last_s += pause.until_s - max(pause.from_s, case.opened_at_s)
     if timeline.execute_at_s > last_s:
         raise NodeError(
             f"case {digest} can be judged until {time_text(last_s)}, and a vote that begins now is carried out at "
@@ -192,8 +192,9 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
         raise NodeError("who gets it? Give the account by --to")
     to, amount = check_address(arguments["to"]), wei_from_text(arguments["spend_wei"])
     governance, deployment = proposals.governance, proposals.session.deployment
+    disputes = Disputes(deployment)
     credited = deployment.rewards_balance(governance.timelock)
-    tokens, slashed = deployment.token_balance(governance.timelock), governance.case_balance(governance.timelock)
+    tokens, slashed = deployment.token_balance(governance.timelock), disputes.balance_wei(governance.timelock)
     if not 0 < amount <= credited + tokens + slashed:
         raise NodeError(
             f"the treasury has {open_text(credited + tokens + slashed)}, and this is {open_text(amount)}: spend less"
@@ -203,7 +204,7 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
         calls.append(deployment.withdraw_rewards(to, Wei(part)))
     if rest := amount - part:
         if rest > tokens:
-            calls.append(governance.withdraw_slashed())
+            calls.append(disputes.withdraw(governance.timelock))
         calls.append(governance.transfer(to, Wei(rest)))
     return calls
 
@@ -212,8 +213,8 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
 
 
 def _check_not_under_way(session: NetworkSession, account: Address) -> None:
-    for sent in session.ledger.outbox.unfinished():
-        if (sent.intent.sender, sent.intent.kind) == (account, PROPOSE_KIND):
+    for sent in under_way(session, account):
+        if sent.intent.kind == PROPOSE_KIND:
             raise NodeError(
                 f"a proposal of this account is on its way ({sent.intent.summary}): "
                 "`openledger-node wallet history` shows how far it is"
@@ -222,8 +223,10 @@ def _check_not_under_way(session: NetworkSession, account: Address) -> None:
 
 def _check_votes(proposals: Proposals, account: Address) -> None:
     governance, needed = proposals.governance, proposals.voting.threshold_wei
-    if (votes := governance.votes(account)) >= needed:
+    if governance.votes_at(account, proposals.now_s - 1) >= needed:
         return
+    if (votes := governance.votes(account)) >= needed:
+        raise NodeError(f"the votes of {account} are as new as the latest block: run this again in a few seconds")
     held = governance.held(account)
     raise NodeError(
         f"a proposal takes {open_text(needed)} of votes, and {account} has {open_text(votes)}: "

@@ -137,9 +137,17 @@ class ReceiptChecker:
 
     def _countersignature(self, row: ReceiptRow) -> str:
         if row.countersignature is None:
-            raise _UnknownError("the payer did not countersign: its data shares go to the protocol")
+            raise _UnknownError(self._why_not_countersigned(row))
         check_signer(digest_word(row.digest), row.countersignature, self._config(row).authorizer)
         return f"by {self._config(row).authorizer}"
+
+    def _why_not_countersigned(self, row: ReceiptRow) -> str:
+        audit = self._session.ledger.audits.find(row.digest)
+        if audit is None:
+            return "the payer did not countersign: its data shares go to the protocol"
+        if audit.verdict is None:
+            return "not yet: this payer recomputes its shares first"
+        return "this payer found its shares wrong and keeps it back: they go to the protocol"
 
     def _registry_entry(self, row: ReceiptRow) -> str:
         """The chain divides the adapter's earnings by this entry, whatever the receipt's shares say."""

@@ -7,13 +7,16 @@ from openledger_protocol.errors import MalformedError
 from openledger_protocol.governance import PARAM_SPECS, ParamSpec, changed_params, value_of
 
 from ..audit.chain import PinnedChain, pin_chain
-from ..audit.replay import EPOCHS, Minimum, Replay, caught_ppm, least_cost_ppm, moved, moved_roles, replay
+from ..audit.draws import caught_ppm, least_cost_ppm
+from ..audit.minima import Minimum
+from ..audit.replay import EPOCHS, Replay, moved, moved_roles, replay
 from ..chain.param_words import param_text
 from ..chain.vote_words import proposed_params
-from ..errors import NodeError
+from ..errors import ChainError, NodeError
 from ..settlement.session import NetworkSession
 from ..text import counted
 from .commands import Arguments
+from .plain import plain_of
 from .proposals import Proposals
 from .proposing import typed_changes
 
@@ -74,7 +77,12 @@ def _sum_of(accounts: Iterable[str], sums: Mapping[str, int]) -> int:
 
 
 def find_replay(session: NetworkSession, changes: Mapping[str, int], epochs: int) -> Replay:
-    """Replay other values over the events that this node has read, up to the last block that it has read."""
+    """Replay other values over the events that this node has read, up to the last block that it has read.
+
+    Raises:
+        NodeError: no vote can set such values.
+        ChainError: the chain can't be asked, or has paid something else than its rules give.
+    """
     chain = chain_as_read(session)
     return replay(
         chain, session.ledger.events.in_blocks(session.network.deploy_block, chain.block.number), changes, epochs
@@ -82,9 +90,16 @@ def find_replay(session: NetworkSession, changes: Mapping[str, int], epochs: int
 
 
 def chain_as_read(session: NetworkSession) -> PinnedChain:
-    """The chain at the last block that this node has read."""
+    """The chain at the last block that this node has read.
+
+    Raises:
+        ChainError: the chain can't be asked, or took this block back.
+    """
     read = session.ledger.events.last_blocks()
-    return pin_chain(session.client, session.network, read[0].number if read else None)
+    chain = pin_chain(session.client, session.network, read[0].number if read else None)
+    if read and read[0].hash != chain.block.hash:
+        raise ChainError(f"the chain took back block {chain.block.number}, and this node reads it again: try again")
+    return chain
 
 
 def changes_of(session: NetworkSession, given: Arguments) -> dict[str, int]:
@@ -126,11 +141,9 @@ def _to_plain(found: Replay) -> dict[str, Any]:
         "adapters": _rows("adapter_id", moved(found.was.adapters, found.would.adapters)),
         "draws": _draws(found),
         "minima": [_minimum(each) for each in found.minima],
-        "refused": {"num_claims": found.num_refused, "gross_wei": str(found.refused_wei)},
-        "waiting": {"num_claims": found.num_waiting, "gross_wei": str(found.waiting_wei)},
-        "left_out": [
-            {"claim": each.claim, "gross_wei": str(each.gross_wei), "why": each.why} for each in found.left_out
-        ],
+        "refused": plain_of(found.refused),
+        "waiting": plain_of(found.waiting),
+        "left_out": [plain_of(each) for each in found.left_out],
         "says": _sentence(found),
     }
 
@@ -193,7 +206,7 @@ def _sentence(found: Replay) -> str:
     missing = [
         f"{counted(number, 'claim')} {why}"
         for number, why in (
-            (found.num_waiting, "not final yet"),
+            (found.waiting.num_claims, "not final yet"),
             (len(found.left_out), "whose adapters' parts can't be read"),
         )
         if number

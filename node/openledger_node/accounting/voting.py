@@ -23,7 +23,7 @@ from ..settlement.vote_actions import (
     WrapVotes,
     vote_call,
 )
-from .proposals import FoundProposal, Proposals
+from .proposals import FoundProposal, Proposals, under_way
 from .proposing import propose
 from .publishing import Planner, Publication
 
@@ -193,9 +193,8 @@ VOTING: Final[Mapping[str, Planner]] = {
 def _publication(session: NetworkSession, account: Address, action: VoteAction, details: list[str]) -> Publication:
     """One action, unless the same one is on its way: a second would cost gas and be refused."""
     _, summary, call = vote_call(action, account, session.deployment)
-    for sent in session.ledger.outbox.unfinished():
-        if (sent.intent.sender, sent.intent.call) == (account, call):
-            return Publication(note=f"this is on its way already: {summary}")
+    if any(sent.intent.call == call for sent in under_way(session, account)):
+        return Publication(note=f"this is on its way already: {summary}")
     return Publication(actions=(action,), details=tuple(details))
 
 

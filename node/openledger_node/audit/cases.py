@@ -61,7 +61,7 @@ class NodeRecord:
 
 
 @dataclass(slots=True)
-class Cases:
+class CaseBooks:
     """All cases so far. It must read each event before `stakes` does, because a slash takes what a node then has."""
 
     fixed: Fixed
@@ -244,7 +244,7 @@ def _show(effect: Effect) -> str:
 # ---- what storage must hold
 
 
-def case_values(log: EventLog, cases: Cases) -> Iterator[tuple[StorageKey, int]]:
+def case_values(log: EventLog, cases: CaseBooks) -> Iterator[tuple[StorageKey, int]]:
     """Every case, the sides of open ones, what matters later of those that are over, and everybody's balance."""
     yield ("Disputes", "_totals", "bondsIn"), cases.bonds_in_wei
     yield ("Disputes", "_totals", "bondsOut"), cases.bonds_out_wei

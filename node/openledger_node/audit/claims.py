@@ -13,7 +13,7 @@ from openledger_protocol.primitives import AdapterId, Address, DatanetId, Digest
 from openledger_protocol.settlement import ClaimRecord, record_hash
 
 from ..settlement.records import integer, payouts_of, record_of
-from .cases import Cases, Fixed
+from .cases import CaseBooks, Fixed
 from .draws import Draws, fee_wei, redraws_max
 from .events import amount_of, text
 from .splits import ADAPTER_OWNERS, EpochTerms, RegistryState, Split, check_split
@@ -88,7 +88,7 @@ class ClaimReader:
         self.claims: dict[str, ClaimHistory] = {}
         self.registry = RegistryState()
         self.stakes = Stakes()
-        self.cases = Cases(fixed, self.stakes, self.registry)
+        self.cases = CaseBooks(fixed, self.stakes, self.registry)
         self._pause_block: int | None = None  # in which the newest pause began
         self._payouts: dict[str, Address] = {}
 

@@ -9,7 +9,7 @@ from openledger_protocol.primitives import Address
 
 from ..network_file import WRAPPED_VOTES
 from .books import FINALIZED, FINALIZED_LATE
-from .cases import Cases
+from .cases import CaseBooks
 from .claims import ClaimHistory, record_parts
 from .draws import fee_wei
 from .events import EventLog, amount_of, text
@@ -86,7 +86,7 @@ def conservation_lines(
     log: EventLog,
     stored: Stored,
     claims: Sequence[ClaimHistory],
-    cases: Cases,
+    cases: CaseBooks,
     terms: Terms,
     contracts: Mapping[str, Address],
     donations: Mapping[str, int],
@@ -191,7 +191,7 @@ def _bond_line(log: EventLog, stored: Stored) -> Line:
     )
 
 
-def _case_lines(log: EventLog, stored: Stored, cases: Cases) -> Iterator[Line]:
+def _case_lines(log: EventLog, stored: Stored, cases: CaseBooks) -> Iterator[Line]:
     value = stored.values
     yield Line(
         id="case-bonds",

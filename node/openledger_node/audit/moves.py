@@ -8,7 +8,7 @@ from openledger_protocol.events import Event
 from openledger_protocol.primitives import ZERO_ADDRESS, Address
 
 from ..network_file import WRAPPED_VOTES
-from .cases import Cases
+from .cases import CaseBooks
 from .events import EventLog, amount_of, text
 
 Move = tuple[str, str, str, int]  # transaction, from, to, wei
@@ -46,7 +46,7 @@ class Moves:
     faults: tuple[str, ...]
 
 
-def match_moves(log: EventLog, contracts: Mapping[str, Address], cases: Cases) -> Moves:
+def match_moves(log: EventLog, contracts: Mapping[str, Address], cases: CaseBooks) -> Moves:
     """Match transfers and events within each transaction."""
     names = {address: name for name, address in contracts.items() if name not in NOT_MATCHED}
     holders: Holders = {**contracts, **_roles(log)}
@@ -95,7 +95,7 @@ def _roles(log: EventLog) -> dict[str, str]:
     return payers | {DISPUTES: next((text(event, "disputes") for event in wired), ZERO_ADDRESS)}
 
 
-def _move(event: Event, holders: Holders, cases: Cases) -> Move:
+def _move(event: Event, holders: Holders, cases: CaseBooks) -> Move:
     """The transfer that an event announces."""
     sender, to = (_end(event, end, holders) for end in ENDS[event.name])
     is_contest = event.name == "Contested"

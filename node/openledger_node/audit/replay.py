@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, Final
 
 from openledger_protocol.chain import ContractCall
-from openledger_protocol.constants import PPM
 from openledger_protocol.eip712 import payments_domain
 from openledger_protocol.epoch import Params
 from openledger_protocol.errors import RevertedError
@@ -24,7 +23,8 @@ from ..errors import ChainError, ConfigError
 from .chain import PinnedChain
 from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_call
 from .claims import ClaimHistory, ClaimReader, claim_name, read_all
-from .events import EventLog, amount_of, text
+from .events import EventLog, text
+from .minima import Minimum, find_minima
 from .report import read_fixed
 from .resplit import ROLES, SplitSums, difference_from_chain, split_claim
 from .staking import Stakes
@@ -59,13 +59,11 @@ class UnsplitClaim:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Minimum:
-    """A minimum that would have been another, and who or what was below it."""
+class ClaimCount:
+    """Claims, and the sum of their gross."""
 
-    field: str  # of Params
-    was_wei: int
-    would_wei: int
-    below: Mapping[str, int]  # wei by node, channel or adapter
+    num_claims: int
+    gross_wei: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +82,8 @@ class Replay:
     was: SplitSums
     would: SplitSums
     minima: Sequence[Minimum]
-    num_refused: int  # claims of nodes that had less than the other minimum of stake
-    refused_wei: int
-    num_waiting: int  # claims that are not final yet
-    waiting_wei: int
+    refused: ClaimCount  # of nodes that had less than the other minimum of stake
+    waiting: ClaimCount  # not final yet
     left_out: Sequence[UnsplitClaim]
 
     @property
@@ -116,18 +112,12 @@ def replay(
     """
     newest = _values_at(chain, NEWEST_EPOCH)
     refusal = _refusal(chain, _changed(newest, changes))
-    fixed = read_fixed(chain)
-    read = {chain.contracts[name] for name in READ}
-    log = EventLog([event for event in events if event.contract in read])
-    reader, epoch_s = read_all(log.events, fixed), fixed.windows["epoch"]
+    log, reader, epoch_s = _read(chain, events)
     last = chain.block.timestamp_s // epoch_s if last is None else last
     first = max(0, last - epochs + 1)
     claims = [claim for claim in reader.claims.values() if first <= _record(claim).epoch <= last]
-    final, waiting = ([claim for claim in claims if claim.is_final is wanted] for wanted in (True, False))
-    was, would, left_out = _split_all(chain, log, reader, final, changes)
-    needed = changes.get("min_stake_wei", 0)
-    refused = [claim for claim in claims if claim.bonded_wei < needed]
-    found = Replay(
+    was, would, left_out = _split_all(chain, log, reader, [claim for claim in claims if claim.is_final], changes)
+    return Replay(
         network=chain.network.network,
         block=chain.block.number,
         first_epoch=first,
@@ -135,19 +125,22 @@ def replay(
         newest=newest,
         changes=changes,
         refusal=refusal,
-        num_claims=len(final) - len(left_out),
+        num_claims=sum(claim.is_final for claim in claims) - len(left_out),
         gross_wei=sum(was.gross.values()),
         was=was,
         would=would,
-        minima=_minima(chain, log, reader, newest, changes, since_s=first * epoch_s),
-        num_refused=len(refused),
-        refused_wei=_gross(refused),
-        num_waiting=len(waiting),
-        waiting_wei=_gross(waiting),
+        minima=find_minima(chain, log, reader.stakes, newest, changes, since_s=first * epoch_s),
+        refused=_count(claim for claim in claims if claim.bonded_wei < changes.get("min_stake_wei", 0)),
+        waiting=_count(claim for claim in claims if not claim.is_final),
         left_out=left_out,
     )
-    assert sum(was.roles.values()) == sum(would.roles.values()) == found.gross_wei, "every split sums to its gross"
-    return found
+
+
+def _read(chain: PinnedChain, events: Sequence[Event]) -> tuple[EventLog, ClaimReader, int]:
+    """Read all claims, and the length of an epoch."""
+    fixed, read = read_fixed(chain), {chain.contracts[name] for name in READ}
+    log = EventLog([event for event in events if event.contract in read])
+    return log, read_all(log.events, fixed), fixed.windows["epoch"]
 
 
 def _record(claim: ClaimHistory) -> Any:
@@ -156,8 +149,9 @@ def _record(claim: ClaimHistory) -> Any:
     return claim.record
 
 
-def _gross(claims: Iterable[ClaimHistory]) -> int:
-    return sum(_record(claim).gross_wei for claim in claims)
+def _count(claims: Iterable[ClaimHistory]) -> ClaimCount:
+    gross = [_record(claim).gross_wei for claim in claims]
+    return ClaimCount(num_claims=len(gross), gross_wei=sum(gross))
 
 
 def _split_all(
@@ -185,6 +179,8 @@ def _split_all(
         would.add(after, lines)
         stakers[claim.name] = before.stakers_wei, after.stakers_wei
     was.staked, would.staked = _by_stake(log, stakers)
+    sums = {sum(part.values()) for part in (was.gross, was.roles, would.roles)}
+    assert len(sums) == 1, "every split sums to its gross"
     return was, would, left_out
 
 
@@ -252,54 +248,7 @@ def _refusal(chain: PinnedChain, params: Params) -> str | None:
     return None
 
 
-# ---- minima
-
-
-def _minima(
-    chain: PinnedChain,
-    log: EventLog,
-    reader: ClaimReader,
-    newest: Params,
-    changes: Mapping[str, int],
-    *,
-    since_s: int,
-) -> list[Minimum]:
-    """Find those under each minimum that changes, but not under the one of today.
-
-    Stake counts as of now. Deposits and bonds are those that were paid in since `since_s`.
-    """
-    found: dict[str, Callable[[], Mapping[str, int]]] = {
-        "min_stake_wei": lambda: {node: wei for node, wei in reader.stakes.bonded.items() if wei},
-        "min_deposit_wei": lambda: _paid_in(chain, log, "ChannelOpened", "channelId", since_s),
-        "adapter_bond_wei": lambda: _paid_in(chain, log, "AdapterRegistered", "adapterId", since_s),
-    }
-    minima = []
-    for field in filter(changes.__contains__, found):
-        was, would = getattr(newest, field), changes[field]
-        below = {name: wei for name, wei in found[field]().items() if was <= wei < would}
-        minima.append(Minimum(field=field, was_wei=was, would_wei=would, below=dict(sorted(below.items()))))
-    return minima
-
-
-def _paid_in(chain: PinnedChain, log: EventLog, name: str, field: str, since_s: int) -> dict[str, int]:
-    first = chain.first_block_at(since_s)
-    return {text(event, field): amount_of(event) for event in log.of(name) if event.block.number >= first}
-
-
-# ---- draws
-
-
-def caught_ppm(draws: int, false_ppm: int) -> int:
-    """The chance that one of so many draws hits the false part of a payout list, rounded down."""
-    return int(PPM - -(-((PPM - false_ppm) ** draws) // PPM ** (draws - 1)))
-
-
-def least_cost_ppm(draws: int) -> int:
-    """The expected cost of a lie, in millionths of its gain; larger lies cost more.
-
-    Of all pots P, the part f gains f·P. Caught with p = 1 − (1 − f)^K, it costs p/(1 − p) · P/2, at least K/2 · f·P.
-    """
-    return PPM * draws // 2
+# ---- pairs of sums
 
 
 def moved(was: Mapping[str, int], would: Mapping[str, int]) -> dict[str, tuple[int, int]]:

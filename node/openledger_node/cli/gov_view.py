@@ -1,4 +1,4 @@
-"""What `gov` prints: values, proposals and votes."""
+"""Values, proposals and votes as `gov` prints them."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,13 +1,14 @@
 """Follows the values that the network's votes give as defaults, from epoch to epoch."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from openledger_protocol.epoch import epoch_at
 
 from ..chain.refusals import open_text
 from ..config import MarketConfig
-from ..errors import ConfigError
+from ..errors import ChainError, ConfigError
 from ..home import Home
 from ..network_defaults import defaults_of, keep_defaults, load_network_config, read_defaults
 from ..settlement.session import NetworkSession
@@ -18,18 +19,21 @@ log = logging.getLogger(__name__)
 class DefaultsFollower:
     """Keeps the network's defaults for the next start, and tells when they change this node's prices now."""
 
-    def __init__(self, home: Home, session: NetworkSession) -> None:
+    def __init__(self, home: Home, session: NetworkSession, tell: Callable[[str], None]) -> None:
         self._home = home
         self._session = session
+        self._tell = tell  # prints a line for the operator
         self._epoch: int | None = None
         self._doubts: tuple[str, ...] = ()
 
     def step(self, market: MarketConfig) -> MarketConfig | None:
-        """Read the values of a new epoch; return other prices to sell at, or None.
+        """Read the values of a new epoch; return other prices to sell at, or None. A silent chain is asked again."""
+        try:
+            return self._step(market)
+        except ChainError:
+            return None
 
-        Raises:
-            ChainError: the chain does not answer; the next step asks again.
-        """
+    def _step(self, market: MarketConfig) -> MarketConfig | None:
         head = self._session.watcher.head or self._session.client.head()
         epoch = epoch_at(head.timestamp_s, self._session.windows)
         if epoch == self._epoch:
@@ -53,6 +57,7 @@ class DefaultsFollower:
             return None
         if (wanted.price_in_wei, wanted.price_out_wei) == (market.price_in_wei, market.price_out_wei):
             return None
+        self._tell(f"            {price_text(wanted)}")
         return replace(market, price_in_wei=wanted.price_in_wei, price_out_wei=wanted.price_out_wei)
 
 

@@ -35,7 +35,7 @@ class Prices:
     @property
     def market(self) -> MarketConfig:
         """The prices now; a running node may follow those of the network."""
-        return self._network.prices if self._network else self._market
+        return self._network.config.market if self._network else self._market
 
     def show(self) -> dict[str, Any]:
         """The prices, and their rank among those of other nodes."""

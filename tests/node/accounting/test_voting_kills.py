@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from support.chain_world.chain_server import lend
 from support.chain_world.mortal_settlement import NETWORK
-from support.chain_world.mortal_voter import GOAL, open_lives
+from support.chain_world.mortal_voter import Goal, open_lives
 from support.chain_world.voter import SUPPLY_WEI
 from support.chain_world.world import World, open_world
 from support.depth import depth
 from support.lives import DONE, Live
 
 from openledger_node.accounting.proposals import Proposals
+from openledger_node.audit.report import audit
 from openledger_node.settlement.vote_actions import DelegateVotes
 from openledger_protocol.primitives import Address
 
@@ -45,7 +46,8 @@ class Scene:
     def begin(self) -> int:
         """Give the voter another proposal to make."""
         number = len(Proposals(self.world.node).contents) + 1
-        (self.folder / GOAL).write_text(f"{number} reason-{number}")
+        values = {"draws": str(5 + number % 2)}
+        Goal(number=number, arguments={"values": values, "reason": f"reason-{number}"}).write(self.folder)
         return number
 
     def check_once(self, number: int) -> None:
@@ -100,3 +102,8 @@ def test_a_life_without_a_death_passes_each_point_that_is_tried(scene: Scene) ->
     number = scene.begin()
     assert scene.live(NUM_POINTS + 1) == DONE
     scene.check_once(number)
+
+
+def test_after_all_of_it_the_audit_finds_values_and_powers_where_they_belong(scene: Scene) -> None:
+    report = audit(scene.world.chain.client, scene.world.chain.network)
+    assert (report.holds, report.faults) == (True, ())

@@ -13,7 +13,7 @@ from support.chain_world.world import open_world
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS
 from openledger_node.config import Config, load_config
 from openledger_node.home import Home
-from openledger_node.network.defaults import DefaultsFollower, price_text
+from openledger_node.network.defaults import DefaultsFollower
 from openledger_node.network_defaults import (
     SOURCE,
     apply_defaults,
@@ -131,7 +131,8 @@ def joined(home: Home, network: Network) -> Home:
 
 def test_prices_follow_a_vote_from_its_epoch_on_and_are_kept_for_the_next_start(home: Home, voters: Voters) -> None:
     world, market = voters.world, Config().market
-    follower = DefaultsFollower(joined(home, world.chain.network), world.node)
+    told: list[str] = []
+    follower = DefaultsFollower(joined(home, world.chain.network), world.node, told.append)
     assert follower.step(market) is None
     voters.do("gov propose", values={"guidePrice": "0.01"})
     voters.carry()
@@ -142,7 +143,8 @@ def test_prices_follow_a_vote_from_its_epoch_on_and_are_kept_for_the_next_start(
     followed = follower.step(market)
     assert followed is not None
     assert (followed.price_in_wei, followed.price_out_wei) == (PRICE // 4, PRICE)
-    assert "0.01 OPEN for 1,000 answer tokens" in price_text(followed)
+    (line,) = told
+    assert "0.01 OPEN for 1,000 answer tokens; `openledger-node price set` chooses others" in line
     assert follower.step(followed) is None, "once an epoch"
     config, origins = load_network_config(home)
     assert config.market.price_out_wei == PRICE
@@ -159,7 +161,7 @@ async def test_a_price_that_is_set_no_longer_follows(home: Home, voters: Voters)
     shown = await prices.set({"price_out_wei": str(PRICE)})
     assert shown["sources"] == {"price_in_wei": SOURCE, "price_out_wei": "node.toml"}
     assert tomllib.loads(home.config_file.read_text()) == {"market": {"price_out_wei": PRICE}}
-    follower = DefaultsFollower(home, world.node)
+    follower = DefaultsFollower(home, world.node, print)
     followed = follower.step(config.market)
     assert followed is not None
     assert (followed.price_in_wei, followed.price_out_wei) == (10**15, PRICE), "only the other one goes back"
@@ -168,4 +170,4 @@ async def test_a_price_that_is_set_no_longer_follows(home: Home, voters: Voters)
 def test_a_node_whose_settings_are_being_edited_keeps_its_prices(home: Home, voters: Voters) -> None:
     joined(home, voters.world.chain.network)
     home.config_file.write_text("[market\n")
-    assert DefaultsFollower(home, voters.world.node).step(Config().market) is None
+    assert DefaultsFollower(home, voters.world.node, print).step(Config().market) is None

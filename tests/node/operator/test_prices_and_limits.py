@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from openledger_node.config import LimitsConfig, MarketConfig, PayerConfig
+from openledger_node.config import Config, LimitsConfig, MarketConfig, PayerConfig
 from openledger_node.engine.backend import BackendSettings
 from openledger_node.engine.budget import LEAST_BYTES, check_disk_room, fit
 from openledger_node.engine.engine import NoEngine
@@ -69,8 +69,8 @@ class Network:
     seen: MarketView | None = None
 
     @property
-    def prices(self) -> MarketConfig:
-        return self.applied[-1] if self.applied else MARKET
+    def config(self) -> Config:
+        return Config(market=self.applied[-1] if self.applied else MARKET)
 
     def reprice(self, market: MarketConfig) -> None:
         self.applied.append(market)

@@ -24,7 +24,7 @@ from support.market_world.liars import buy_through, receipt, tamper_with
 from support.market_world.market import open_market
 from support.market_world.terms import NODE, NOW_S
 
-from openledger_node.errors import NetworkError, NodeError
+from openledger_node.errors import LedgerError, NetworkError, NodeError
 from openledger_node.ledger.ledger import open_ledger
 from openledger_protocol.errors import ReceiptRefusedError, UnavailableError
 from openledger_protocol.wire.inference import InferenceMessage, ReceiptMessage
@@ -83,6 +83,29 @@ async def test_a_wrong_receipt_is_not_countersigned_after_a_restart_either(
         await market.buy(wanted("r2"))
         await market.seller.wait_served(1)
         assert countersigned(market) == [False, True]
+
+
+async def test_a_receipt_is_stored_together_with_its_draw_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a crash between the two would leave a receipt that is countersigned without its audit."""
+
+    def fail(*_: object) -> None:
+        raise LedgerError("the disk is full")
+
+    async with open_market(tmp_path, audits=auditing(tmp_path), attribute=lambda _: LIE) as market:
+        ledger = market.buyer.ledger
+        with monkeypatch.context() as full:
+            full.setattr(ledger.audits, "begin", fail)
+            with pytest.raises(LedgerError):
+                await market.buy(wanted())
+        assert ledger.receipts.newest(limit=9) == []
+        assert num_texts(ledger) == 1, "the exchange is held for the receipt that will come again"
+        await market.seller.wait_served(1)
+        await market.buy(wanted("r2"))
+        await market.seller.wait_served(2)
+        await until(lambda: verdicts(ledger) == ["wrong", "wrong"])
+        assert countersigned(market) == [False, False]
 
 
 # ---- receipts that come only after their stream
