@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
-from support.chain_world.world import open_world
+from support.chain_world.world import open_session, open_world
 
+from openledger_node.accounting.governing import GovernanceQueries
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING
 from openledger_node.chain.governance import Governance
 from openledger_node.errors import NodeError
@@ -202,6 +203,15 @@ def test_a_proposer_can_take_it_back_before_voting_begins_and_nobody_else_can(vo
     voters.begin()
     with pytest.raises(NodeError, match="only before its voting begins: voting ends after"):
         voters.plan("gov cancel", proposal="2")
+
+
+def test_a_node_that_has_not_read_the_chain_yet_says_so(tmp_path: Path, voters: Voters) -> None:
+    folder, chain = tmp_path / "fresh", voters.world.chain
+    folder.mkdir()
+    fresh = open_session(folder, chain.client, chain.network, "node")
+    with pytest.raises(NodeError, match="still reading the chain from its start: run the command again in a moment"):
+        GovernanceQueries(fresh).answers["gov_params"]({})
+    fresh.ledger.close()
 
 
 # ---- votes
