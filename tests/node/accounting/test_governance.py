@@ -51,6 +51,10 @@ def test_a_proposal_changes_the_fee_split_from_the_epoch_after_the_next(voters: 
 
 
 def test_a_proposal_admits_an_attribution_rule(voters: Voters) -> None:
+    assert (
+        voters.plan("gov propose", values={"algoId": "poa-v3"})["details"][0]
+        == "algoId: rule 1 (suffix-v1) → rule 7 (poa-v3)"
+    )
     voters.do("gov propose", values={"algoId": "7"}, reason="signals show more than text")
     shown = voters.show()
     assert shown["title"] == "algoId: rule 1 (suffix-v1) → rule 7 (poa-v3)"
@@ -135,6 +139,8 @@ def test_a_proposal_that_would_fail_is_refused_before_it_costs_anything(
         ({"dataPpm": "1.5"}, "dataPpm can't be '1.5': give a percentage such as 4%, or parts"),
         ({"draws": "4.5"}, "draws can't be '4.5': give a whole number"),
         ({"draws": "-4"}, "draws can't be '-4'"),
+        ({"algoId": "poa-v9"}, "algoId can't be 'poa-v9': give a rule's number or name, such as 7 or poa-v3"),
+        ({"dataPpm": "4.55555%"}, "dataPpm can't be '4.55555': give a percentage"),
     ],
 )
 def test_a_value_of_another_form_is_refused(voters: Voters, values: dict[str, str], why: str) -> None:
