@@ -23,7 +23,7 @@ from openledger_protocol.primitives import ZERO_ADDRESS, Address, check_address
 from ..chain.governance import PauseState
 from ..chain.param_words import bound_text, param_text
 from ..settlement.session import NetworkSession
-from .proposals import Proposals
+from .proposals import PROPOSALS_SHOWN_MAX, Proposals
 
 FIXED_TIMES = {
     "epoch_s": "epoch; values change with an epoch only",
@@ -49,6 +49,7 @@ class GovernanceQueries:
 
     def __init__(self, session: NetworkSession) -> None:
         self._session = session
+        self._defeated: set[int] = set()
         self.answers: Mapping[str, Callable[[Arguments], Any]] = {
             "gov_params": lambda _: params_to_plain(session),
             "gov_list": self._list,
@@ -57,9 +58,10 @@ class GovernanceQueries:
         }
 
     def _list(self, given: Arguments) -> dict[str, Any]:
-        """The open proposals, or with `all` those that are over, too; newest first."""
-        proposals, account = Proposals(self._session), self._account(given)
-        found = proposals.newest_first() if given.get("all") else proposals.open()[::-1]
+        """The open proposals, or with `all` those that are over, too, at most `limit`; newest first."""
+        proposals, account = Proposals(self._session, self._defeated), self._account(given)
+        limit = max(1, int(given.get("limit") or PROPOSALS_SHOWN_MAX))
+        found = proposals.newest_first(limit) if given.get("all") else proposals.open()[::-1]
         return {
             "chain_time_s": proposals.now_s,
             "num_proposals": len(proposals.contents),
@@ -69,7 +71,7 @@ class GovernanceQueries:
 
     def _show(self, given: Arguments) -> dict[str, Any]:
         """One proposal whole, by number or id."""
-        proposals = Proposals(self._session)
+        proposals = Proposals(self._session, self._defeated)
         found = proposals.find(str(given["proposal"]))
         return {
             "chain_time_s": proposals.now_s,

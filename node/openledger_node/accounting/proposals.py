@@ -6,14 +6,25 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from openledger_protocol.epoch import Params, Voting
+from openledger_protocol.epoch import Params, Voting, epoch_at
 from openledger_protocol.events import Event
-from openledger_protocol.governance import OPEN_STATES, ProposalState, QueuedParams, Support, is_decided
+from openledger_protocol.governance import (
+    ACTIVE_AFTER_EPOCHS,
+    OPEN_STATES,
+    ParamBounds,
+    ProposalState,
+    QueuedParams,
+    Support,
+    changed_params,
+    is_decided,
+    value_of,
+)
 from openledger_protocol.primitives import Address
 from openledger_protocol.transactions import MINED, Transaction
 
-from ..chain.governance import Governance, ProposedContent, content_of, history_of
-from ..chain.vote_words import describe_calls, proposed_params, shorten, title_of
+from ..chain.governance import Governance, ProposedContent, content_of, history_of, queued_of
+from ..chain.param_words import bound_text, param_text
+from ..chain.vote_words import describe_calls, proposed_params, proposed_verdict, shorten, title_of
 from ..errors import NodeError
 from ..settlement.records import integer
 from ..settlement.session import NetworkSession
@@ -51,8 +62,10 @@ class FoundProposal:
 class Proposals:
     """The proposals of one network, at the block that was read last."""
 
-    def __init__(self, session: NetworkSession) -> None:
+    def __init__(self, session: NetworkSession, defeated: set[int] | None = None) -> None:
+        """Read proposals; `defeated` holds those that no reorganisation will change, for the next time."""
         self.session = session
+        self._defeated = set() if defeated is None else defeated
         self.governance = Governance(session.deployment)
         self._events = session.ledger.events
         self.now_s = session.client.head().timestamp_s
@@ -67,12 +80,19 @@ class Proposals:
     @cached_property
     def history(self) -> list[QueuedParams]:
         """The values that were ever queued."""
-        return history_of(self._events.find("ParamsQueued"))
+        rows = history_of(self._events.find("ParamsQueued"))
+        if not rows or rows[0].from_epoch:
+            raise NodeError("this node is still reading the chain from its start: run the command again in a moment")
+        return rows
 
-    @property
+    @cached_property
     def newest(self) -> Params:
         """The values that were queued last, which a proposal changes."""
-        return self.history[-1].params
+        return self.governance.newest_params()
+
+    @cached_property
+    def _bounds(self) -> ParamBounds:
+        return self.governance.bounds()
 
     @cached_property
     def contents(self) -> list[ProposedContent]:
@@ -84,10 +104,10 @@ class Proposals:
         found = (self._find(number) for number in range(1, len(self.contents) + 1))
         return [each for each in found if each.is_open]
 
-    def newest_first(self) -> list[FoundProposal]:
+    def newest_first(self, limit: int = PROPOSALS_SHOWN_MAX) -> list[FoundProposal]:
         """The newest proposals."""
         numbers = range(len(self.contents), 0, -1)
-        return [self._find(number) for number in numbers[:PROPOSALS_SHOWN_MAX]]
+        return [self._find(number) for number in numbers[: min(limit, PROPOSALS_SHOWN_MAX)]]
 
     def find(self, name: str) -> FoundProposal:
         """Find a proposal by its number, its id or the beginning of its id.
@@ -113,12 +133,20 @@ class Proposals:
 
     def _find(self, number: int) -> FoundProposal:
         content = self.contents[number - 1]
-        return FoundProposal(number=number, content=content, state=self._state(content.id))
+        return FoundProposal(number=number, content=content, state=self._state(content))
 
-    def _state(self, proposal: int) -> ProposalState:
-        if proposal in self._executed:
+    def _state(self, content: ProposedContent) -> ProposalState:
+        """The state, without a question to the chain if the proposal is over for good."""
+        if content.id in self._executed:
             return ProposalState.EXECUTED
-        return ProposalState.CANCELED if proposal in self._canceled else self.governance.state(proposal)
+        if content.id in self._canceled:
+            return ProposalState.CANCELED
+        if content.id in self._defeated:
+            return ProposalState.DEFEATED
+        state = self.governance.state(content.id)
+        if state == ProposalState.DEFEATED and self.now_s > content.deadline_s + 2 * self.voting.period_s:
+            self._defeated.add(content.id)
+        return state
 
     @cached_property
     def _executed(self) -> dict[int, Event]:
@@ -132,8 +160,8 @@ class Proposals:
 
     def to_plain(self, found: FoundProposal, account: Address, *, is_whole: bool = False) -> dict[str, Any]:
         """A proposal as `account` sees it; `is_whole` adds its description, its raw calls and its voters."""
-        content = found.content
-        actions = describe_calls(content.calls, self.session.deployment.addresses, self.values_before(content))
+        content, before = found.content, self.values_before(found.content)
+        actions = describe_calls(content.calls, self._addresses, before)
         tally = self.governance.tally(content.id)
         quorum = self._quorum(content)
         shown_actions = [plain_of(action) for action in actions]
@@ -150,7 +178,10 @@ class Proposals:
             "actions": shown_actions,
             "num_calls": len(content.calls),
             "is_understood": len(actions) == len(content.calls) and all(action.is_known for action in actions),
+            "values": self._values(content, before),
+            "verdicts": self._verdicts(content),
             **self._times(found),
+            "active_epoch": self._active_epoch(found),
             **plain_of(tally),
             "quorum_wei": None if quorum is None else str(quorum),
             "is_carried": quorum is not None
@@ -159,6 +190,45 @@ class Proposals:
             "next": self._next(found, account),
             **(self._details(content) if is_whole else {}),
         }
+
+    def _values(self, content: ProposedContent, before: Params) -> list[dict[str, Any]]:
+        """The values that would change: those of the last call that sets them, since it undoes those before it."""
+        wanted = [params for call in content.calls if (params := proposed_params(call, self._addresses))]
+        if not wanted:
+            return []
+        return [
+            {
+                "key": spec.key,
+                "was": str(value_of(before, spec)),
+                "was_text": param_text(spec, value_of(before, spec)),
+                "would": str(value_of(wanted[-1], spec)),
+                "would_text": param_text(spec, value_of(wanted[-1], spec)),
+                "bounds": bound_text(spec, self._bounds),
+            }
+            for spec in changed_params(before, wanted[-1])
+        ]
+
+    def _verdicts(self, content: ProposedContent) -> list[dict[str, Any]]:
+        """The cases that would be judged."""
+        found = (proposed_verdict(call, self._addresses) for call in content.calls)
+        return [{"digest": verdict[0], "is_guilty": verdict[1]} for verdict in found if verdict]
+
+    def _active_epoch(self, found: FoundProposal) -> int | None:
+        """The first epoch with a proposal's values, at the earliest; None if it sets none, or can't take effect."""
+        if all(proposed_params(call, self._addresses) is None for call in found.content.calls):
+            return None
+        if executed := self._executed.get(found.content.id):
+            queued = self._events.find("ParamsQueued", first=executed.block.number, last=executed.block.number)
+            mine = [each for each in queued if each.transaction_hash == executed.transaction_hash]
+            return queued_of(mine[-1]).from_epoch if mine else None
+        if not found.is_open:
+            return None
+        if found.state == ProposalState.QUEUED:
+            execute_s = self.governance.eta_s(found.content.id)
+        else:
+            ends_s = self.governance.deadline_s(found.content.id)
+            execute_s = max(self.now_s, ends_s) + self.voting.timelock_s
+        return epoch_at(max(self.now_s, execute_s), self.session.windows) + ACTIVE_AFTER_EPOCHS
 
     def values_before(self, content: ProposedContent) -> Params:
         """The values that a proposal changes: those before its execution, or else the newest."""

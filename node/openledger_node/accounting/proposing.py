@@ -24,7 +24,7 @@ from openledger_protocol.governance import (
 )
 from openledger_protocol.primitives import Address, Digest, Wei, check_address, check_digest, wei_from_text
 
-from ..chain.governance import CASE_OPEN
+from ..chain.cases import Disputes
 from ..chain.param_words import bound_text, param_text, typed_param
 from ..chain.refusals import open_text, time_text
 from ..chain.vote_words import describe_calls, proposed_verdict, title_of
@@ -163,15 +163,15 @@ def _wanted_verdicts(typed: Mapping[str, str]) -> dict[Digest, bool]:
 
 
 def _check_case(proposals: Proposals, digest: Digest, timeline: Timeline) -> None:
-    case = proposals.governance.case(digest)
-    if case.state != CASE_OPEN:
+    case = Disputes(proposals.session.deployment).case(digest)
+    if case.state != "open":
         raise NodeError(
             f"there is no open case {digest}: `openledger-node attribution cases` shows those that can be judged"
         )
-    last_s = case.opened_s + proposals.session.windows.judge_s
+    last_s = case.opened_at_s + proposals.session.windows.judge_s
     pause = proposals.governance.pause_state()
-    if pause.until_s > case.opened_s:
-        last_s += pause.until_s - max(pause.from_s, case.opened_s)
+    if pause.until_s > case.opened_at_s:
+        last_s += pause.until_s - max(pause.from_s, case.opened_at_s)
     if timeline.execute_at_s > last_s:
         raise NodeError(
             f"case {digest} can be judged until {time_text(last_s)}, and a vote that begins now is carried out at "
@@ -192,8 +192,9 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
         raise NodeError("who gets it? Give the account by --to")
     to, amount = check_address(arguments["to"]), wei_from_text(arguments["spend_wei"])
     governance, deployment = proposals.governance, proposals.session.deployment
+    disputes = Disputes(deployment)
     credited = deployment.rewards_balance(governance.timelock)
-    tokens, slashed = deployment.token_balance(governance.timelock), governance.case_balance(governance.timelock)
+    tokens, slashed = deployment.token_balance(governance.timelock), disputes.balance_wei(governance.timelock)
     if not 0 < amount <= credited + tokens + slashed:
         raise NodeError(
             f"the treasury has {open_text(credited + tokens + slashed)}, and this is {open_text(amount)}: spend less"
@@ -203,7 +204,7 @@ def _spend(proposals: Proposals, arguments: Arguments) -> list[ContractCall]:
         calls.append(deployment.withdraw_rewards(to, Wei(part)))
     if rest := amount - part:
         if rest > tokens:
-            calls.append(governance.withdraw_slashed())
+            calls.append(disputes.withdraw(governance.timelock))
         calls.append(governance.transfer(to, Wei(rest)))
     return calls
 

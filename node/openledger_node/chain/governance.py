@@ -16,8 +16,8 @@ from ..network_file import WRAPPED_VOTES
 from .abi_codec import bytes_of_text
 from .deployment import Deployment, params_of
 
-CASE_OPEN: Final = 1
-"""State of a case that can be judged."""
+NEWEST_EPOCH: Final = 2**63
+"""An epoch after all others: the values that were queued last are active in it."""
 
 VOTES_TOKENS: Final = ("OpenToken", WRAPPED_VOTES)
 
@@ -51,14 +51,6 @@ class PauseState:
     guardian: Address
     from_s: int
     until_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaseState:
-    """The state of a case."""
-
-    state: int
-    opened_s: int
 
 
 class Governance:
@@ -125,6 +117,10 @@ class Governance:
             adapter_bond_max_wei=Wei(row["adapterBondMax"]),
         )
 
+    def newest_params(self) -> Params:
+        """The values that were queued last, which the next proposal changes."""
+        return self._deployment.params(NEWEST_EPOCH)
+
     # ---- votes
 
     def votes(self, account: Address) -> Wei:
@@ -186,17 +182,6 @@ class Governance:
         guardian = Address(self._ask("AttributionRewards", "guardian"))
         return PauseState(guardian=guardian, from_s=row["from"], until_s=row["until"])
 
-    # ---- cases and the treasury
-
-    def case(self, digest: Digest) -> CaseState:
-        """The state of the case about a receipt."""
-        row = self._ask("Disputes", "caseOf", digest)
-        return CaseState(state=row["state"], opened_s=row["openedAt"])
-
-    def case_balance(self, account: Address) -> Wei:
-        """Bonds, rewards and slashed stake that cases have credited to an account."""
-        return Wei(self._ask("Disputes", "balanceOf", account))
-
     # ---- calls of the timelock, which a proposal consists of
 
     def set_params(self, params: Params) -> ContractCall:
@@ -210,10 +195,6 @@ class Governance:
     def transfer(self, to: Address, amount_wei: Wei) -> ContractCall:
         """Send tokens of the treasury."""
         return self._call("OpenToken", "transfer", to, amount_wei)
-
-    def withdraw_slashed(self) -> ContractCall:
-        """Move what cases have credited to the treasury into the treasury itself."""
-        return self._call("Disputes", "withdraw", self.timelock)
 
     # ---- calls
 

@@ -156,9 +156,12 @@ def _used(usage: dict[str, Any]) -> str:
 
 def _waiting_lines(fields: dict[str, Any]) -> dict[str, str]:
     """List what waits for the owner."""
-    if not (number := fields.get("waiting", {}).get("money")):
-        return {}
-    return {"waits": f"{counted(number, 'thing')} of your money: see `wallet history` and `stake show`"}
+    waiting, lines = fields.get("waiting", {}), {}
+    if number := waiting.get("money"):
+        lines["waits"] = f"{counted(number, 'thing')} of your money: see `wallet history` and `stake show`"
+    if number := waiting.get("governance"):
+        lines["votes"] = f"{counted(number, 'proposal')} you can vote on: see `gov list`"
+    return lines
 
 
 def _engine_lines(fields: dict[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from openledger_protocol.payments import Terms
 from openledger_protocol.primitives import Address, Wei
 
 from ..accounting.queries import MoneyQueries, open_queries
+from ..accounting.votes_waiting import VotesWaiting
 from ..accounting.waiting import num_waiting
 from ..attribution.registry import AdapterRegistry
 from ..chain.client import Health
@@ -75,6 +76,7 @@ class MoneyStatus:
     peer_id: PeerId | None = None
     num_peers: int = 0
     num_waiting: int = 0  # things that wait for the operator
+    num_votes_waiting: int = 0  # proposals on which the operator has votes and has not voted
     head: Block | None = None  # as last seen
 
 
@@ -111,7 +113,8 @@ class NetworkService:
         self._open_seller_late: Callable[[], Awaitable[None]] | None = None  # set until the engine has a profile
         self._guest: Guest | None = None
         self._opening_guest = trio.Lock()
-        self._num_waiting = 0  # as of the last step
+        self._num_waiting = self._num_votes_waiting = 0  # as of the last step
+        self._votes_waiting: VotesWaiting | None = None
         self._was_asked = trio.Event()
         self._streams = IdleCount()
         self._local_network = MemoryNetwork()  # the guest reaches the node over it
@@ -143,6 +146,7 @@ class NetworkService:
                 tokenizer=lambda: self._tokenizer,
                 generation_of=self._peers.generation_of if self._peers else lambda _: None,
             )
+            self._votes_waiting = VotesWaiting(session)
             self._open_seller_late = partial(self._open_seller, session, registry, nursery)
             await self._open_seller_if_ready()
             self._ready.set()
@@ -167,6 +171,7 @@ class NetworkService:
             peer_id=peers.peer_id if peers else None,
             num_peers=peers.num_peers if peers else 0,
             num_waiting=self._num_waiting,
+            num_votes_waiting=self._num_votes_waiting,
             head=session.watcher.head,
         )
 
@@ -326,6 +331,8 @@ class NetworkService:
         if self._queries:
             self._queries.lock()
         self._num_waiting = num_waiting(session)
+        if self._votes_waiting:
+            self._num_votes_waiting = self._votes_waiting.count()
         return session.is_idle and not self._guest
 
     def _close(self) -> None:

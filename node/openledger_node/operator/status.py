@@ -140,7 +140,7 @@ class StatusReport:
             "peers": money.num_peers,
             "requests": self._requests(),
             "usage": usage,
-            "waiting": {} if money.chain is None else {"money": money.num_waiting},
+            "waiting": num_waiting_by_screen(money),
             "money": {
                 "why_down": money.why,
                 "why_not_claimed": money.why_not_claimed,
@@ -225,6 +225,13 @@ class StatusReport:
             winner_price_wei=call.winner_price_wei,
             reason=call.reason,
         )
+
+
+def num_waiting_by_screen(money: MoneyStatus) -> dict[str, int]:
+    """Count by screen of the page what needs the operator; nothing on a node without a network."""
+    if money.chain is None:
+        return {}
+    return {"money": money.num_waiting, "governance": money.num_votes_waiting}
 
 
 def idleness_to_plain(idleness: Idleness) -> dict[str, Any]:

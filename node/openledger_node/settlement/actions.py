@@ -156,6 +156,7 @@ Action = (
     | RegisterAdapter
     | CaseAction
     | VoteAction
+    | CaseAction
 )
 
 
@@ -257,6 +258,8 @@ def payment_of(action: Action) -> tuple[str, Wei] | None:
             return "Disputes", bond
         case WrapVotes(amount_wei=amount):
             return WRAPPED_VOTES, amount
+        case ChallengeReceipt(bond_wei=bond) | ContestCase(bond_wei=bond):
+            return "Disputes", bond
         case _:
             return None
 

@@ -58,7 +58,7 @@ def challenge(seller: Seller, bought: Bought) -> str:
     payer.send(payer.treasury.plan(publication.actions, wallet, payer.ring.signer(wallet), key=bought.digest))
     seller.world.run(lambda: payer.cases.disputes.case(bought.digest).state == "open")
     seller.world.settle()
-    return str(publication.note)
+    return "\n".join(publication.details)
 
 
 async def test_a_lie_about_rows_is_shown_challenged_and_seen_by_everybody(judged: Seller) -> None:
