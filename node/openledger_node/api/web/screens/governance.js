@@ -121,7 +121,8 @@ function drawTiles({ rules, votes, open }) {
 }
 
 function heldText(votes) {
-  if (votes.delegate === votes.account) return "held, delegated to yourself";
+  const others = BigInt(votes.votes_wei) - BigInt(votes.held_wei);
+  if (votes.delegate === votes.account) return others > 0n ? `held, and ${votesText(others)} delegated to you by others` : "held, delegated to yourself";
   const held = votesText(votes.held_wei);
   return votes.delegate ? `your ${held} are delegated to another` : `your ${held} are not delegated, so they count nothing yet`;
 }
