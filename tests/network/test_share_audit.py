@@ -10,14 +10,13 @@ import pytest
 from support.commands import run_command
 from support.processes.network import FAKE, RunningNetwork, ask, status_of
 from support.processes.nodes import node_environment, wait_for
-from support.processes.taught import ROWS, account_of
+from support.processes.taught import NAME, account_of, teach
 
 from openledger_node.demo.processes import OperatorHome, closing_all
 from openledger_node.home import Home
 
 pytestmark = pytest.mark.slow
 
-NAME = "field-notes"
 NODE = {**FAKE, "OPENLEDGER_NODE_AUTO_BOND": "true"}
 THIEF = account_of("thief")
 LIE = f'''
@@ -43,27 +42,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningNetwork
         for node in (network.a, network.r):
             node.start_daemon()
             wait_for(lambda node=node: status_of(node)["chain"] == "ok")
-        teach(network.a, root)
+        teach(network.a.run, root / "taught")
         wait_for(lambda: is_sold_to(network.r))
         yield network
-
-
-def teach(node: OperatorHome, root: Path) -> None:
-    """Publish a Datanet and an adapter that learned from it."""
-    rows, held_out = root / "rows.jsonl", root / "held-out.jsonl"
-    lines = [json.dumps({"prompt": p, "completion": c, "contributor": who}) for who, p, c in ROWS]
-    rows.write_text("\n".join(lines) + "\n")
-    held_out.write_text(lines[0] + "\n")
-    accounts = [
-        word for who in dict.fromkeys(row[0] for row in ROWS) for word in ("--account", f"{who}={account_of(who)}")
-    ]
-    node.run("datanet", "create", NAME, "--licence", "CC0-1.0", "--owner-share", "10")
-    batch = node.run("datanet", "contribute", NAME, str(rows), *accounts)
-    node.run("datanet", "approve", NAME, batch["digest"])
-    node.run("datanet", "publish", NAME)
-    words = ["--held-out", str(held_out), "--trainer", "fake", "--base", "fake"]
-    node.run("factory", "train", "--name", NAME, "--datanet", NAME, *words)
-    node.run("adapters", "publish", NAME)
 
 
 def is_sold_to(requester: OperatorHome) -> bool:

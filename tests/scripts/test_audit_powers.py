@@ -1,6 +1,7 @@
 """Who has a power that votes should have is named: over values, cases, the timelock, the treasury."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -38,6 +39,14 @@ def faults_of(chain: DeployedChain) -> list[str]:
 
 def test_a_network_as_it_is_deployed_has_no_fault() -> None:
     assert faults_of(deployed_chain()) == []
+
+
+@pytest.mark.parametrize(("guardian", "is_named"), [(None, True), (SOMEBODY, False)])
+def test_a_deployer_that_is_guardian_of_real_money_is_named(guardian: Address | None, is_named: bool) -> None:
+    chain = deployed_chain(guardian=guardian)
+    faults = audit(chain.client, replace(chain.network, network="coast")).faults
+    chain.client.close()
+    assert faults == (f"{BANK} deployed the contracts and is their guardian, who can pause them",) * is_named
 
 
 def test_values_and_verdicts_in_other_hands_are_named() -> None:

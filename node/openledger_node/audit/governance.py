@@ -47,6 +47,11 @@ def role_faults(log: EventLog, contracts: Mapping[str, Address]) -> Iterator[str
             yield f"{may[name]} is not {name} of the timelock"
 
 
+def deployers_of(log: EventLog, contracts: Mapping[str, Address]) -> Set[str]:
+    """The accounts that were administrators of the timelock at first: who deployed it, and whom they named."""
+    return holders_of(log)[ADMIN_ROLE].keys() - {contracts["Timelock"]}
+
+
 def timelock_values(log: EventLog) -> Iterator[tuple[StorageKey, int]]:
     """The timelock's roles and its wait, as storage must have them."""
     for role, accounts in holders_of(log).items():

@@ -10,7 +10,7 @@ from ..chain.wiring import RULED
 from ..network_file import WRAPPED_VOTES
 from .chain import PinnedChain
 from .events import EventLog
-from .governance import role_faults
+from .governance import deployers_of, role_faults
 from .splits import RegistryState
 
 PAID = ("ModelRegistry", "NodeStaking", "PaymentChannels", "AttributionRewards", "Disputes")
@@ -43,7 +43,16 @@ def wiring_faults(chain: PinnedChain, log: EventLog) -> list[str]:
             by="by network.json",
         ),
         *role_faults(log, chain.contracts),
+        *_guardian_faults(chain, log),
     ]
+
+
+def _guardian_faults(chain: PinnedChain, log: EventLog) -> list[str]:
+    """Where money is real, whoever deployed the contracts must not be their guardian either."""
+    guardian = chain.ask("AttributionRewards", "guardian")
+    if chain.network.is_development or guardian not in deployers_of(log, chain.contracts):
+        return []
+    return [f"{guardian} deployed the contracts and is their guardian, who can pause them"]
 
 
 def registry_faults(chain: PinnedChain, registry: RegistryState, epochs: Iterable[int]) -> list[str]:

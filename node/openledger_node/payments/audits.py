@@ -89,7 +89,7 @@ class ReceiptAudits:
 
     def begin(self, row: ReceiptRow, node: Address, exchange: Opening) -> None:
         """Store that a receipt was drawn, and its exchange; call it in the transaction that stores the receipt."""
-        until_s = row.receipt.issued_at_s + self._case_s
+        until_s = max(row.receipt.issued_at_s, self._now_ns() // NS) + self._case_s  # an early date hides nothing
         self._ledger.audits.begin(Audit(digest=row.digest, node=node, until_s=until_s))
         self._texts.hold(row.digest, exchange, until_s=until_s)
         self._texts.release(row.receipt.work.prompt_commit)  # if it was held while there was no receipt

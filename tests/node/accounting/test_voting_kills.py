@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.chain_world.chain_server import lend
 from support.chain_world.mortal_settlement import NETWORK
-from support.chain_world.mortal_voter import GOAL, open_lives
+from support.chain_world.mortal_voter import Goal, open_lives
 from support.chain_world.voter import SUPPLY_WEI
 from support.chain_world.world import World, open_world
 from support.depth import depth
@@ -46,7 +46,8 @@ class Scene:
     def begin(self) -> int:
         """Give the voter another proposal to make."""
         number = len(Proposals(self.world.node).contents) + 1
-        (self.folder / GOAL).write_text(f"{number} reason-{number}")
+        values = {"draws": str(5 + number % 2)}
+        Goal(number=number, arguments={"values": values, "reason": f"reason-{number}"}).write(self.folder)
         return number
 
     def check_once(self, number: int) -> None:

@@ -6,8 +6,9 @@ import pytest
 import typer
 from support.hostile_strings import HOSTILE, acting
 
-from openledger_node.cli.gov import _pairs, _seconds
+from openledger_node.cli.gov import _seconds
 from openledger_node.cli.gov_view import show_params, show_proposal, show_proposals, show_votes
+from openledger_node.cli.units import pairs_of
 
 ADA, BEN = "0x" + "a" * 40, "0x" + "b" * 40
 OPEN = 10**18
@@ -168,9 +169,9 @@ def test_other_durations_are_refused(text: str) -> None:
 
 
 def test_pairs_are_read_and_others_refused() -> None:
-    assert _pairs(["minStake=150", "dataPpm = 4%"], "") == {"minStake": "150", "dataPpm": "4%"}
+    assert pairs_of(["minStake=150", "dataPpm = 4%"], "") == {"minStake": "150", "dataPpm": "4%"}
     for texts in (["minStake"], ["=5"], ["minStake="]):
         with pytest.raises(typer.BadParameter, match="is not KEY=VALUE"):
-            _pairs(texts, "KEY=VALUE")
+            pairs_of(texts, "KEY=VALUE")
     with pytest.raises(typer.BadParameter, match="draws is given twice"):
-        _pairs(["draws=5", "draws=6"], "")
+        pairs_of(["draws=5", "draws=6"], "")

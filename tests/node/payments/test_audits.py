@@ -127,6 +127,16 @@ async def test_the_texts_of_a_wrong_receipt_are_held_by_one_who_keeps_none_until
         assert found_at(CASE_S + 1) is None
 
 
+async def test_a_node_whose_clock_is_late_gets_no_receipt_past_an_audit(
+    tmp_path: Path, autojump_clock: object
+) -> None:
+    """On a development network, a case can be opened for less time than the clocks may differ by."""
+    early = receipt(issued_at_s=lambda told: told.issued_at_s - 500)
+    async with open_market(tmp_path, audits=auditing(tmp_path, case_s=100), attribute=lambda _: LIE) as market:
+        await buy_through(market, wanted(), by_node=early)
+        assert verdicts(market.buyer.ledger) == ["wrong"]
+
+
 async def test_texts_that_are_too_long_for_a_case_are_not_held_and_no_case_is_advised(
     tmp_path: Path, autojump_clock: object
 ) -> None:

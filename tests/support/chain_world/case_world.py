@@ -205,7 +205,8 @@ def open_case_world(root: Path, client: Any = None, **settings: Any) -> Iterator
     """A world with a channel; `settings` are those of the deployment."""
     recount = FixedRecount()
     options = {"recount": lambda _: recount}
-    with open_world(root, client, options=options, governor=address_of(JUDGE_KEY), **settings) as world:
+    settings = {"governor": address_of(JUDGE_KEY), **settings}
+    with open_world(root, client, options=options, **settings) as world:
         world.chain.fund(address_of(JUDGE_KEY))
         home, network = Home(root / "payer"), world.payer.network.network
         keys = home.network_keys(network)

@@ -1,13 +1,14 @@
 """A voter in a process of its own, on a chain that lives on when that process is killed.
 
 `python -m support.chain_world.mortal_voter` reads lives, as `mortal_settlement` does. In each life somebody makes one
-proposal, votes, queues and executes it, and runs each command again that was killed. Its number is in a file.
+proposal, votes, queues and executes it, and runs each command again that was killed. Its goal is in a file.
 """
 
 import pickle
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,32 +26,43 @@ from .chain_server import RemoteChain
 from .mortal_settlement import NETWORK
 from .world import open_session
 
-GOAL = "goal.txt"
+GOAL = "goal.pickle"
 STEPS_MAX = 200
 
 open_lives = partial(lives.open_lives, "support.chain_world.mortal_voter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """The proposal that a life is about, and whose life it is."""
+
+    number: int
+    arguments: Mapping[str, Any]  # of `gov propose`
+    side: str = "node"
+
+    def write(self, folder: Path) -> None:
+        (folder / GOAL).write_bytes(pickle.dumps(self))
 
 
 def _live(folder: Path, chain: str, fail_point: Callable[[str], None]) -> int:
     """Act and step until the proposal is executed; the chain makes a block after each step."""
     client = RemoteChain(chain)
     network = pickle.loads((folder / NETWORK).read_bytes())
-    node = open_session(folder, client, network, "node", fail_point=fail_point)
-    number, reason = (folder / GOAL).read_text().split()
+    goal = pickle.loads((folder / GOAL).read_bytes())
+    node = open_session(folder, client, network, goal.side, fail_point=fail_point)
     for _ in range(STEPS_MAX):
         node.step()
-        if _act(folder, node, number, reason) and not node.ledger.outbox.unfinished():
+        if _act(folder, node, goal) and not node.ledger.outbox.unfinished():
             return DONE
         client.advance(1)
     return STUCK
 
 
-def _act(folder: Path, node: NetworkSession, number: str, reason: str) -> bool:
+def _act(folder: Path, node: NetworkSession, goal: Goal) -> bool:
     """Run the next command; return True once the proposal is executed."""
-    proposals = Proposals(node)
-    if int(number) > len(proposals.contents):
-        draws = 5 + int(number) % 2
-        _run(folder, node, "gov propose", {"values": {"draws": str(draws)}, "reason": reason})
+    proposals, number = Proposals(node), str(goal.number)
+    if goal.number > len(proposals.contents):
+        _run(folder, node, "gov propose", goal.arguments)
         return False
     found = proposals.find(number)
     match found.state:

@@ -68,6 +68,7 @@ def auditing(
     one_in: int = 1,
     draw_below: Callable[[int], int] = always,
     keep_s: float = 0.0,
+    case_s: int = CASE_S,
 ) -> Callable[[Ledger], ReceiptAudits]:
     """Open the audits of a buyer that keeps no texts unless told to."""
 
@@ -78,7 +79,7 @@ def auditing(
             recount=rule or Rule(),  # type: ignore[arg-type]  # it answers as the real one does
             sign=sign_as("authorizer"),
             one_in=one_in,
-            case_s=CASE_S,
+            case_s=case_s,
             draw_below=draw_below,
             now_ns=Clock(),
         )
