@@ -172,8 +172,8 @@ def case_of(node: OperatorHome) -> dict[str, Any]:
 def test_votes_change_the_fees_and_admit_a_rule(running: RuledNetwork) -> None:
     decide(running.r, "protocolPpm=6%", "--reason", "the treasury pays for audits")
     decide(running.r, "algoId=7")
-    wait_for(lambda: values_of(running.r)["protocolPpm"] == 60_000)
-    wait_for(lambda: values_of(running.r)["algoId"] == 7)
+    wait_for(lambda: values_of(running.r)["protocolPpm"] == "60000")
+    wait_for(lambda: values_of(running.r)["algoId"] == "7")
 
 
 def test_the_guardian_pauses_for_a_time_and_not_again_soon(running: RuledNetwork) -> None:
