@@ -60,7 +60,7 @@ export function mount(root, params) {
     if (!shown?.is_open || !others.length || held.effects.has(shown.id)) return;
     held.effects.set(shown.id, null);
     try {
-      held.effects.set(shown.id, await money("effect", { values: Object.fromEntries(others.map((each) => [each.key, each.would])) }));
+      held.effects.set(shown.id, await money("effect", { proposal: String(number) }));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       held.effects.set(shown.id, { why: error.message });
