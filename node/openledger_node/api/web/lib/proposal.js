@@ -123,12 +123,12 @@ function showReplay(shown, words) {
 
 // ---- votes
 
-const share = (wei, whole) => BigInt(whole) > 0n ? Number((BigInt(wei) * 1000n) / BigInt(whole)) / 10 : 0;
+const share = (wei, whole) => BigInt(whole) > 0n ? Number((BigInt(wei) * 10n ** 6n) / BigInt(whole)) / 1e4 : 0; // percent
 
 function drawTally(shown) {
   const cast = sum(shown.for_wei, shown.against_wei, shown.abstain_wei), reached = sum(shown.for_wei, shown.abstain_wei), quorum = shown.quorum_wei;
   const one = (label, wei, tone) => ({ label, value: share(wei, cast), text: `${decimal(share(wei, cast))} %`, shade: tone });
-  const ofQuorum = quorum === null ? 0 : share(reached, quorum);
+  const ofQuorum = quorum === null ? 0 : Math.floor(10 * share(reached, quorum)) / 10; // never 100 % before it is
   return [
     h("div", { class: "between" }, h("b", {}, "Votes"), h("span", { class: "note12" }, cast === "0" ? "none yet" : `${openAmount(cast, 0)} OPEN`)),
     meter([one("For", shown.for_wei, 0), one("Against", shown.against_wei, -2), one("Abstain", shown.abstain_wei, 3)], "Votes"),
