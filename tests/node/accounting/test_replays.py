@@ -227,6 +227,14 @@ async def test_a_changed_report_is_not_signed_and_a_signed_lie_is_found(seller: 
         assert [name.partition("@")[0] for name, holds in found.items() if holds is False] == [what]
 
 
+async def test_a_report_about_another_network_is_false_though_it_is_signed(seller: Seller) -> None:
+    # NOTE: development chains share chain id and addresses, so the signature alone would be good.
+    seller.world.settle()
+    report = reported(seller)
+    assert checked(seller, seller.sign_report(report))["signature"] is True
+    assert checked(seller, seller.sign_report({**report, "network": "development-00000000"}))["signature"] is False
+
+
 async def test_a_report_of_a_key_that_may_not_sign_for_its_node_is_false(seller: Seller, probed: Adapter) -> None:
     await earn(seller)
     report = reported(seller)
