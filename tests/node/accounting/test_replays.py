@@ -1,6 +1,7 @@
 """Replays as commands and the page ask for them: of values, of this node's earnings, of rules, and signed reports."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from openledger_node.models.adapters import Adapter
 from openledger_node.plugs import PLUGS
 from openledger_protocol.adapter import PublicProbe
 from openledger_protocol.constants import PPM
+from openledger_protocol.division import apportion
 from openledger_protocol.errors import MalformedError
 from openledger_protocol.primitives import BASE_ONLY, Wei
 
@@ -145,10 +147,14 @@ async def test_a_proposal_is_replayed_by_what_it_changes(seller: Seller, probed:
     values = replace(world.params, data_ppm=250_000, min_stake_wei=Wei(150 * 10**18))
     propose(world.chain, ("Params", "set", (values,)))
     propose(world.chain, ("OpenToken", "transfer", (ADA, 1)))
+    propose(world.chain, ("Params", "set", (replace(values, draws=9),)), ("Params", "set", (values,)))
     world.settle()
     by_number = seller.questions.answer("replay", {"proposal": "1", "epochs": 14})
     typed = replayed(seller, dataPpm="25%", minStake="150")
     assert by_number == typed
+    assert seller.questions.answer("replay", {"proposal": "3", "epochs": 14}) == typed, (
+        "its last call undoes the first"
+    )
     assert [each["text"] for each in typed["changes"]] == ["20 % → 25 %", "100 OPEN → 150 OPEN"]
     [minimum] = typed["minima"]
     assert minimum["below"] == {world.node.accounts.wallet: str(100 * 10**18)}
@@ -157,8 +163,8 @@ async def test_a_proposal_is_replayed_by_what_it_changes(seller: Seller, probed:
     assert effect["parts"]["node"] == typed["nodes"][0]["as_node"]
     with pytest.raises(NodeError, match="proposal 2 sets no values"):
         seller.questions.answer("replay", {"proposal": "2"})
-    with pytest.raises(NodeError, match="no proposals are called '3'"):
-        seller.questions.answer("replay", {"proposal": "3"})
+    with pytest.raises(NodeError, match="no proposals are called '4'"):
+        seller.questions.answer("replay", {"proposal": "4"})
 
 
 # ---- rules
@@ -254,6 +260,28 @@ async def test_kept_exchanges_are_replayed_only_if_their_payer_wants_it(seller: 
     assert sum(each["ppm"] for each in lake["kept"][0]["would"]) == PPM
     assert "Odile" not in json.dumps(report), "no text leaves with the report"
     assert checked(seller, report)["kept exchanges"] is None
+
+
+async def test_kept_exchanges_weigh_by_their_price(seller: Seller, probed: Adapter) -> None:
+    bought = [
+        await seller.ask("What does Odile keep?", model="lake", max_tokens=40),
+        await seller.ask("Who keeps the lighthouse, and who the ferry?", model="lake", max_tokens=5),
+    ]
+    seller.settle_all()
+    seller.world.settle()
+    seller.world.node.step()
+    weights = Counter[str]()
+    for each in bought:
+        for share in each.shares:
+            weights[share.account] += each.receipt.amount_wei * share.ppm
+    accounts = sorted(weights, key=str.lower)
+    expected = dict(zip(accounts, apportion(PPM, [weights[account] for account in accounts]), strict=True))
+    [datanet] = reported(seller, with_kept=True)["adapters"][0]["kept"]
+    assert {each["account"]: each["ppm"] for each in datanet["was"]} == {
+        to: ppm for to, ppm in expected.items() if ppm
+    }
+    assert bought[0].receipt.amount_wei != bought[1].receipt.amount_wei
+    assert bought[0].shares != bought[1].shares
 
 
 async def test_an_adapter_without_probes_is_not_covered_and_the_report_says_so(
