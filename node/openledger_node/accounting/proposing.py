@@ -32,7 +32,7 @@ from ..errors import NodeError
 from ..home import Home
 from ..settlement.session import NetworkSession
 from ..settlement.vote_actions import PROPOSE_KIND, ProposeCalls
-from ..text import rfc3339
+from ..text import duration_text, rfc3339
 from .proposals import Proposals, open_values, under_way
 from .publishing import Publication
 
@@ -263,10 +263,10 @@ def _course(proposals: Proposals, account: Address, timeline: Timeline, *, has_v
     governance = proposals.governance
     lines = [
         f"voting begins at {time_text(timeline.votes_from_s)} and ends at {time_text(timeline.votes_until_s)}, or "
-        f"up to {governance.late_extension_s():,} s after the quorum was reached, if that is later",
+        f"up to {duration_text(governance.late_extension_s())} after the quorum was reached, if that is later",
         f"carried with more votes for than against, and {open_text(governance.quorum(proposals.now_s - 1))} for or "
         f"abstaining; {account} has {open_text(governance.votes(account))}",
-        f"then `gov queue`, a wait of {proposals.voting.timelock_s:,} s, and `gov execute` from "
+        f"then `gov queue`, a wait of {duration_text(proposals.voting.timelock_s)}, and `gov execute` from "
         f"{time_text(timeline.execute_at_s)} on",
     ]
     if has_values:

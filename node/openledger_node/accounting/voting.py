@@ -23,6 +23,7 @@ from ..settlement.vote_actions import (
     WrapVotes,
     vote_call,
 )
+from ..text import duration_text
 from .proposals import FoundProposal, Proposals, under_way
 from .proposing import propose
 from .publishing import Planner, Publication
@@ -137,7 +138,7 @@ def pause(_: Home, session: NetworkSession, account: Address, arguments: Argumen
             f"only the guardian {state.guardian} can pause, not {account}: choose its account by --wallet"
         )
     if not 0 < duration_s <= windows.pause_max_s:
-        raise NodeError(f"a pause lasts 1 to {windows.pause_max_s:,} s, not {duration_s:,} s: choose a shorter one")
+        raise NodeError(f"a pause lasts at most {duration_text(windows.pause_max_s)}: choose from 1 s to that")
     if state.until_s > now_s:
         raise NodeError(f"the network is paused already, until {time_text(state.until_s)}; it ends by itself")
     if state.until_s and now_s < (next_s := state.until_s + windows.pause_gap_s):
@@ -148,7 +149,7 @@ def pause(_: Home, session: NetworkSession, account: Address, arguments: Argumen
     details = [
         f"until {time_text(now_s + duration_s)} nobody can open a channel, draw points or be paid out by a claim",
         "top-ups, claims, payout lists, challenges and all withdrawals go on, and time limits move along",
-        f"it ends by itself and can't be ended sooner; the next one can begin {windows.pause_gap_s:,} s after it",
+        f"it ends by itself and not sooner; the next one can begin {duration_text(windows.pause_gap_s)} after it",
     ]
     return _publication(session, account, PauseNetwork(duration_s=duration_s), details)
 

@@ -9,6 +9,7 @@ from openledger_protocol.governance import PARAM_SPECS
 from openledger_protocol.primitives import Address, Wei
 
 from ..network_file import CONTRACTS, WRAPPED_VOTES
+from ..text import duration_text
 from .contracts import load_contract
 from .param_words import param_text
 from .refusals import coins_text, open_text
@@ -73,7 +74,7 @@ WORDS: Final[Mapping[str, Mapping[str, Words]]] = {
         "finishWithdraw": lambda given: f"take out what was asked for of the channel with {given['config']['node']}",
     },
     "AttributionRewards": {
-        "pause": lambda given: f"pause the network for {given['duration']:,} seconds",
+        "pause": lambda given: f"pause the network for {duration_text(given['duration'])}",
         "withdraw": lambda given: f"withdraw {open_text(given['amount'])} of earnings to {given['to']}",
     },
     "DatanetRegistry": {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ..text import duration_text
 from .render import out_console, plain, say, show_lines, show_table
 from .transactions import in_s
 from .units import open_amount
@@ -19,8 +20,8 @@ def show_params(found: Found) -> None:
     show_table(["value", "now", "next", "bounds", "meaning"], rows, empty="")
     out_console.print("\n[dim]no vote can change[/]")
     show_table(
-        ["time", "seconds", "meaning"],
-        [[each["name"], f"{each['seconds']:,}", each["meaning"]] for each in found["fixed"]],
+        ["time", "", "meaning"],
+        [[each["name"], duration_text(each["seconds"]), each["meaning"]] for each in found["fixed"]],
         empty="",
     )
     out_console.print()
@@ -133,7 +134,8 @@ def _shares(found: Found) -> str:
 def _vote_rules(voting: Found) -> str:
     return (
         f"{open_amount(voting['threshold_wei'])} to propose, a quorum of {open_amount(voting['quorum_wei'])}; begins "
-        f"after {voting['delay_s']:,} s, lasts {voting['period_s']:,} s, then waits {voting['timelock_s']:,} s"
+        f"after {duration_text(voting['delay_s'])}, lasts {duration_text(voting['period_s'])}, then waits "
+        f"{duration_text(voting['timelock_s'])}"
     )
 
 
@@ -143,7 +145,7 @@ def _guardian(pause: Found, now_s: int) -> str:
         return f"{who}; paused, which ends {in_s(pause['paused_until_s'], now_s)}"
     next_s = pause["next_possible_s"]
     when = f"can pause again {in_s(next_s, now_s)}" if next_s else "can pause"
-    return f"{who} {when}, for at most {pause['pause_max_s']:,} s"
+    return f"{who} {when}, for at most {duration_text(pause['pause_max_s'])}"
 
 
 def _when(found: Found, now_s: int) -> str:

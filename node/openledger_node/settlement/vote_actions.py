@@ -9,7 +9,7 @@ from openledger_protocol.primitives import Address, Wei
 from ..chain.deployment import Deployment
 from ..chain.governance import Governance, ProposedContent
 from ..chain.refusals import open_text
-from ..text import counted
+from ..text import duration_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +117,7 @@ def vote_call(action: VoteAction, account: Address, deployment: Deployment) -> t
         case CancelProposal(content=content, number=number):
             return "gov cancel", f"cancel proposal {number}", governance.cancel(content)
         case PauseNetwork(duration_s=duration_s):
-            return "gov pause", f"pause the network for {counted(duration_s, 'second')}", governance.pause(duration_s)
+            return "gov pause", f"pause the network for {duration_text(duration_s)}", governance.pause(duration_s)
         case WrapVotes(amount_wei=amount):
             return "gov wrap", f"turn {open_text(amount)} into votes", governance.wrap(account, amount)
         case UnwrapVotes(amount_wei=amount):

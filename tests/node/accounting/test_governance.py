@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
-from support.chain_world.world import open_world
+from support.chain_world.world import open_session, open_world
 
+from openledger_node.accounting.governing import GovernanceQueries
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING
 from openledger_node.chain.governance import Governance
 from openledger_node.errors import NodeError
@@ -50,6 +51,10 @@ def test_a_proposal_changes_the_fee_split_from_the_epoch_after_the_next(voters: 
 
 
 def test_a_proposal_admits_an_attribution_rule(voters: Voters) -> None:
+    assert (
+        voters.plan("gov propose", values={"algoId": "poa-v3"})["details"][0]
+        == "algoId: rule 1 (suffix-v1) → rule 7 (poa-v3)"
+    )
     voters.do("gov propose", values={"algoId": "7"}, reason="signals show more than text")
     shown = voters.show()
     assert shown["title"] == "algoId: rule 1 (suffix-v1) → rule 7 (poa-v3)"
@@ -134,6 +139,8 @@ def test_a_proposal_that_would_fail_is_refused_before_it_costs_anything(
         ({"dataPpm": "1.5"}, "dataPpm can't be '1.5': give a percentage such as 4%, or parts"),
         ({"draws": "4.5"}, "draws can't be '4.5': give a whole number"),
         ({"draws": "-4"}, "draws can't be '-4'"),
+        ({"algoId": "poa-v9"}, "algoId can't be 'poa-v9': give a rule's number or name, such as 7 or poa-v3"),
+        ({"dataPpm": "4.55555%"}, "dataPpm can't be '4.55555': give a percentage"),
     ],
 )
 def test_a_value_of_another_form_is_refused(voters: Voters, values: dict[str, str], why: str) -> None:
@@ -202,6 +209,15 @@ def test_a_proposer_can_take_it_back_before_voting_begins_and_nobody_else_can(vo
     voters.begin()
     with pytest.raises(NodeError, match="only before its voting begins: voting ends after"):
         voters.plan("gov cancel", proposal="2")
+
+
+def test_a_node_that_has_not_read_the_chain_yet_says_so(tmp_path: Path, voters: Voters) -> None:
+    folder, chain = tmp_path / "fresh", voters.world.chain
+    folder.mkdir()
+    fresh = open_session(folder, chain.client, chain.network, "node")
+    with pytest.raises(NodeError, match="still reading the chain from its start: run the command again in a moment"):
+        GovernanceQueries(fresh).answers["gov_params"]({})
+    fresh.ledger.close()
 
 
 # ---- votes

@@ -70,7 +70,7 @@ def test_a_guardian_that_pauses_too_often_is_refused_with_the_time_of_the_next_p
 
 @pytest.mark.parametrize("duration_s", [-1, 31])
 def test_a_pause_that_is_too_long_is_refused(voters: Voters, duration_s: int) -> None:
-    with pytest.raises(NodeError, match=f"a pause lasts 1 to 30 s, not {duration_s} s"):
+    with pytest.raises(NodeError, match="a pause lasts at most 30 s: choose from 1 s to that"):
         voters.plan("gov pause", "eve", duration_s=duration_s)
 
 
