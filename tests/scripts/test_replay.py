@@ -178,8 +178,16 @@ def test_who_would_be_under_another_minimum_is_named(life: Life) -> None:
     low = [record for record in life.all_records if bonded[record.node] < 151 * OPEN]
     gross = sum(record.gross_wei for record in low)
     assert found.refused == ClaimCount(num_claims=len(low), gross_wei=gross)
-    same = {each.field: each.below for each in replayed(life, {"min_stake_wei": 100 * OPEN}).minima}
-    assert same == {"min_stake_wei": {}}, "who is under the minimum of today would not fall"
+    assert replayed(life, {"min_stake_wei": 100 * OPEN}).refused.num_claims == 0, "to have just enough is enough"
+
+
+def test_who_is_under_the_minimum_of_today_would_not_fall_under_another() -> None:
+    life = open_contract_world(Life)
+    raised = {"min_stake_wei": 150 * OPEN}
+    assert replayed(life, raised).minima[0].below == {life.node: 100 * OPEN}
+    life.must("NodeStaking", "unbond", 1, key=life.key)
+    assert replayed(life, raised).minima[0].below == {}
+    life.client.close()
 
 
 # ---- items of one lane
@@ -196,6 +204,25 @@ def test_skipped_items_are_told_from_others_of_their_lane(is_first_skipped: bool
     found = replayed(life, CHANGES)
     assert dict(found.was.gross) == {ADAPTERS[0]: 10_007, ADAPTERS[3]: 777}
     life.client.close()
+
+
+def unstaked(params: Params) -> Life:
+    """A claim that becomes final when nobody has any stake left."""
+    life = open_contract_world(Life, params=params)
+    record = life.record(*life.owed(life.open(), [1_000_003, 70_001]))
+    life.must("NodeStaking", "unbond", life.chain.read("NodeStaking", "bondedOf", life.node), key=life.key)
+    life.settle(record)
+    return life
+
+
+def test_the_protocol_gets_the_stakers_part_while_nobody_has_bonded() -> None:
+    life, other = unstaked(DEVELOPMENT_PARAMS), unstaked(replace(DEVELOPMENT_PARAMS, **CHANGES))
+    found = replayed(life, CHANGES)
+    assert sums(found.would) == sums(replayed(other, {}).was)
+    assert (found.would.roles["stakers"], found.would.staked) == (0, {})
+    assert found.would.roles["protocol"] < found.was.roles["protocol"], "there was more for stakers"
+    for each in (life, other):
+        each.client.close()
 
 
 # ---- draws
@@ -255,6 +282,7 @@ def test_whatever_the_values_all_parts_sum_to_what_was_paid(read: Callable[..., 
         assert sum(part.roles.values()) == found.gross_wei
         assert sum(part.accounts.values()) + part.roles["stakers"] == found.gross_wei
         assert sum(part.nodes.values()) == part.roles["nodes"]
+        assert sum(part.others.values()) == sum(part.accounts.values()) - part.roles["nodes"]
         assert sum(part.datanets.values()) == sum(
             part.roles[role] for role in ("datanet_owners", "contributors", "treasuries")
         )

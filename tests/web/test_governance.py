@@ -164,7 +164,7 @@ def test_votes_quorum_and_every_value_are_those_that_the_commands_print(decided:
 
 
 def test_the_effect_is_that_of_the_replay(decided: Node, open_page: OpenPage, seen: Seen) -> None:
-    effect = ask(decided.home, "effect", values={"dataPpm": "220000"})
+    effect = ask(decided.home, "effect", proposal="1")
     changed = {**effect, "was_wei": "1", "parts": {**effect["parts"], "node": {"difference_wei": str(-(10**17))}}}
 
     def change(path: str, content: Any) -> None:
@@ -177,11 +177,11 @@ def test_the_effect_is_that_of_the_replay(decided: Node, open_page: OpenPage, se
     told = panel(page, "Proposal").locator(".effect")
     expect(told).to_contain_text("On your last 30 days: as node −0.100000 OPEN. History, not a forecast.")
     told.locator("button").click()
-    dialog, replay = page.locator("dialog"), ask(decided.home, "replay", values={"dataPpm": "220000"})
+    dialog, replay = page.locator("dialog"), ask(decided.home, "replay", proposal="1")
     expect(dialog.locator("tbody tr")).to_have_count(len(replay["roles"]))
     expect(dialog).to_contain_text("History, not a forecast")
     line = dialog.locator(".cli code").inner_text()
-    assert line == "openledger-node gov replay dataPpm=220000"
+    assert line == "openledger-node gov replay 1"
     assert is_command(line)
 
 

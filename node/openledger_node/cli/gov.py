@@ -15,7 +15,6 @@ app = typer.Typer(
     help="Votes on the network's values, on cases and on the treasury, and the guardian's pause.",
     no_args_is_help=True,
 )
-add_replay(app)
 
 Number = Annotated[
     str, typer.Argument(metavar="N", help="Number of the proposal, or the beginning of its id.", show_default=False)

@@ -64,7 +64,7 @@ REAL_VOTING = Voting(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DeploymentPlan:
     """A network that is not deployed yet: its contracts have placeholder addresses."""
 
     network: Network
@@ -147,7 +147,7 @@ def init(
         found = _read_token(client, token)
         fields = _network(client, rpc, bootstrap or [], None if is_development else name, found)
         deployer = _deployer(key, password_file, is_development=is_development)
-        plan = Plan(
+        plan = DeploymentPlan(
             network=fields,
             deployer=deployer,
             guardian=_guardian(guardian, deployer, fields),
@@ -229,7 +229,7 @@ def _voting(proposal_votes: str | None, quorum_votes: str | None, *, is_developm
     return voting
 
 
-def _announce(client: ChainClient, plan: Plan) -> None:
+def _announce(client: ChainClient, plan: DeploymentPlan) -> None:
     """Print what a deployment does and costs.
 
     Raises:
@@ -249,7 +249,7 @@ def _announce(client: ChainClient, plan: Plan) -> None:
         raise ChainError(f"{deployer} has {amount(has_wei)} coins: send it {amount(cost_most_wei - has_wei)} more")
 
 
-def _whose_votes(plan: Plan) -> str:
+def _whose_votes(plan: DeploymentPlan) -> str:
     if plan.token is None:
         return f"{plan.holder} gets all OPEN, which are also the votes"
     symbol = plain(plan.token.symbol)
@@ -264,7 +264,7 @@ def _whose_votes(plan: Plan) -> str:
 # ---- Deployment
 
 
-def _deploy(client: ChainClient, plan: Plan) -> Network:
+def _deploy(client: ChainClient, plan: DeploymentPlan) -> Network:
     from ..chain.dev.deploy import GivenToken, deploy_network  # as above
 
     given = None
@@ -282,7 +282,7 @@ def _deploy(client: ChainClient, plan: Plan) -> Network:
     return replace(plan.network, contracts=contracts, deploy_block=deploy_block)
 
 
-def _check_powers(client: ChainClient, plan: Plan, network: Network) -> None:
+def _check_powers(client: ChainClient, plan: DeploymentPlan, network: Network) -> None:
     from ..chain.wiring import check_has_no_power, check_wiring  # as above
 
     check_wiring(client, network)

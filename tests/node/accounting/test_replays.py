@@ -140,6 +140,9 @@ async def test_a_proposal_is_replayed_by_what_it_changes(seller: Seller, probed:
     assert [each["text"] for each in typed["changes"]] == ["20 % → 25 %", "100 OPEN → 150 OPEN"]
     [minimum] = typed["minima"]
     assert minimum["below"] == {world.node.accounts.wallet: str(100 * 10**18)}
+    effect = seller.questions.answer("effect", {"proposal": "1"})
+    assert effect == seller.questions.answer("effect", {"values": {"dataPpm": "25%", "minStake": "150"}})
+    assert effect["parts"]["node"] == typed["nodes"][0]["as_node"]
     with pytest.raises(NodeError, match="proposal 2 sets no values"):
         seller.questions.answer("replay", {"proposal": "2"})
     with pytest.raises(NodeError, match="no proposals are called '3'"):

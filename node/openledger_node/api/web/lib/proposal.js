@@ -96,7 +96,7 @@ function drawVerdict(verdict, cases) {
 }
 
 function drawEffect(shown, effect, line) {
-  const rule = shown.values.some((each) => each.key === "algoId"), words = `gov replay ${shown.values.map((each) => `${each.key}=${each.would}`).join(" ")}`;
+  const rule = shown.values.some((each) => each.key === "algoId"), words = `gov replay ${shown.number}`;
   if (!shown.values.length || !shown.is_open) return null;
   const all = says(button("For everybody…", () => showReplay(shown, words), { kind: "link", key: "replay", changes: false }), line, words);
   if (!effect) return h("p", { class: "note12 effect" }, rule ? "The effect of another rule depends on texts, which the chain does not have. " : "Computing the effect on your last 30 days…", rule && h("code", {}, `openledger-node ${words}`));
@@ -112,7 +112,7 @@ const signed = (wei, places = 6) => `${BigInt(wei) > 0n ? "+" : ""}${openAmount(
 function showReplay(shown, words) {
   const body = h("div", {}, h("p", {}, "Splitting the final claims of the last 14 epochs again…")), close = button("Close", () => dialog.close(), { changes: false });
   const dialog = openDialog(`Proposal ${shown.number} on the last 14 epochs`, body, cliLine(words), h("div", { class: "buttons" }, close));
-  money("replay", { values: Object.fromEntries(shown.values.filter((each) => each.key !== "algoId").map((each) => [each.key, each.would])) }).then((found) => {
+  money("replay", { proposal: String(shown.number) }).then((found) => {
     put(body, h("p", {}, `${count(found.num_claims)} final claims, ${openAmount(found.gross_wei)} OPEN, in epochs ${count(found.first_epoch)} to ${count(found.last_epoch)}.`), found.refusal && note("warn", found.refusal),
       table({ caption: "Who would have got what", rows: found.roles, key: (each) => each.role, columns: [
         { label: "Who", head: true, cell: (each) => ROLES[each.role] ?? each.role }, { label: "Was", num: true, cell: (each) => openAmount(each.was_wei) }, { label: "Would be", num: true, cell: (each) => openAmount(each.would_wei) }, { label: "Difference", num: true, cell: (each) => signed(each.difference_wei) },
@@ -123,12 +123,12 @@ function showReplay(shown, words) {
 
 // ---- votes
 
-const share = (wei, whole) => BigInt(whole) > 0n ? Number((BigInt(wei) * 1000n) / BigInt(whole)) / 10 : 0;
+const share = (wei, whole) => BigInt(whole) > 0n ? Number((BigInt(wei) * 10n ** 6n) / BigInt(whole)) / 1e4 : 0; // percent
 
 function drawTally(shown) {
   const cast = sum(shown.for_wei, shown.against_wei, shown.abstain_wei), reached = sum(shown.for_wei, shown.abstain_wei), quorum = shown.quorum_wei;
   const one = (label, wei, tone) => ({ label, value: share(wei, cast), text: `${decimal(share(wei, cast))} %`, shade: tone });
-  const ofQuorum = quorum === null ? 0 : share(reached, quorum);
+  const ofQuorum = quorum === null ? 0 : Math.floor(10 * share(reached, quorum)) / 10; // never 100 % before it is
   return [
     h("div", { class: "between" }, h("b", {}, "Votes"), h("span", { class: "note12" }, cast === "0" ? "none yet" : `${openAmount(cast, 0)} OPEN`)),
     meter([one("For", shown.for_wei, 0), one("Against", shown.against_wei, -2), one("Abstain", shown.abstain_wei, 3)], "Votes"),

@@ -12,6 +12,7 @@ import { drawGuardian, drawPower, drawValues, pauseText } from "../lib/votes.js"
 export const title = "Governance";
 
 const LOOK_MS = 3000, LISTED = 8;
+const LONG_EPOCH_S = 600, REST_MS = 15e3; // where epochs are long, nothing here moves within seconds, and an endpoint may cost money
 
 export function mount(root, params) {
   const held = { picked: params.proposal ?? null, number: null, found: null, why: null, all: null, mark: null, shown: null, effects: new Map(), to: "", isWhole: false, isMore: false };
@@ -59,7 +60,7 @@ export function mount(root, params) {
     if (!shown?.is_open || !others.length || held.effects.has(shown.id)) return;
     held.effects.set(shown.id, null);
     try {
-      held.effects.set(shown.id, await money("effect", { values: Object.fromEntries(others.map((each) => [each.key, each.would])) }));
+      held.effects.set(shown.id, await money("effect", { proposal: String(number) }));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       held.effects.set(shown.id, { why: error.message });
@@ -90,14 +91,14 @@ export function mount(root, params) {
   const toggle = () => { held.isWhole = !held.isWhole; draw(); };
   const again = () => { held.mark = null; return look(); };
 
-  let isLooking = false;
+  let isLooking = false, lookedAt = 0;
   const soon = async () => {
-    if (isLooking) return;
+    if (isLooking || (held.found && lengthOf(held.found.rules) > LONG_EPOCH_S && Date.now() - lookedAt < REST_MS)) return;
     isLooking = true;
-    await look().finally(() => { isLooking = false; });
+    await look().finally(() => { isLooking = false; lookedAt = Date.now(); });
   };
   let was = null;
-  const stop = on("state", (status) => { if (status.chain !== was) { was = status.chain; soon(); } }), timer = setInterval(soon, LOOK_MS);
+  const stop = on("state", (status) => { if (status.chain !== was) { was = status.chain; lookedAt = 0; soon(); } }), timer = setInterval(soon, LOOK_MS);
   const unmount = () => { clearInterval(timer); stop(); };
   unmount.changed = (given) => { if (given.proposal && given.proposal !== String(held.picked)) pick(given.proposal); };
   return unmount;
@@ -121,7 +122,8 @@ function drawTiles({ rules, votes, open }) {
 }
 
 function heldText(votes) {
-  if (votes.delegate === votes.account) return "held, delegated to yourself";
+  const others = BigInt(votes.votes_wei) - BigInt(votes.held_wei);
+  if (votes.delegate === votes.account) return others > 0n ? `held, and ${votesText(others)} delegated to you by others` : "held, delegated to yourself";
   const held = votesText(votes.held_wei);
   return votes.delegate ? `your ${held} are delegated to another` : `your ${held} are not delegated, so they count nothing yet`;
 }
