@@ -18,6 +18,7 @@ from openledger_protocol.cases import (
     judge_until_s,
     no_case_until_s,
 )
+from openledger_protocol.eip712 import keccak_digest
 from openledger_protocol.opening import Opening
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import ZERO_ADDRESS, Address, Wei
@@ -154,6 +155,12 @@ def _challenge(row: ReceiptRow, config: ChannelConfig, opening: Opening | None) 
         raise NodeError(
             f"question and answer have {texts.size_bytes:,} bytes, and a challenge takes {TEXTS_BYTES_MAX:,}: buy a "
             "shorter answer of this node, and challenge that one if its shares are wrong too"
+        )
+    work = row.receipt.work
+    if (keccak_digest(texts.prompt), keccak_digest(texts.output)) != (work.prompt_commit, work.output_commit):
+        raise NodeError(
+            "the node has signed other texts than those that are kept here, as when a stream broke off: a challenge "
+            "has to show the signed ones, so this receipt can't be challenged"
         )
     assert row.signature is not None, "a payer stores signed receipts only"
     return Challenge(config=config, receipt=row.receipt, shares=row.shares, node_signature=row.signature, texts=texts)

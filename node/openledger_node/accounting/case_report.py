@@ -6,6 +6,7 @@ from typing import Any
 from openledger_protocol.primitives import check_address
 
 from ..chain.refusals import open_text, time_text
+from ..keystore import SIGNER, WALLET
 from ..settlement.cases import CaseFinding, KnownCase
 from ..settlement.session import NetworkSession
 from .plain import plain_of
@@ -26,9 +27,10 @@ def cases_report(session: NetworkSession, given: Mapping[str, Any]) -> dict[str,
     return {
         "cases": [_case(session, case, now_s) for case in cases if node in (None, case.node)],
         "bond_now_wei": str(disputes.bond_now_wei()),
-        "to_withdraw": {
-            account: str(disputes.balance_wei(account)) for account in (accounts.wallet, accounts.signer)
-        },
+        "to_withdraw": [
+            {"name": name, "account": account, "amount_wei": str(disputes.balance_wei(account))}
+            for name, account in ((WALLET, accounts.wallet), (SIGNER, accounts.signer))
+        ],
         "chain_time_s": now_s,
     }
 

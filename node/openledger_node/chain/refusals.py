@@ -168,6 +168,10 @@ WORDS: Final[Mapping[str, Callable[..., str]]] = {
     "SlashedLately": lambda node, until_s: (
         f"{node} was slashed lately, and has until {time_text(until_s)} to mend what was wrong; run this again then"
     ),
+    "NotSignedByNode": lambda node, signer: (
+        f"{signer} signed this receipt, and {node} does not answer for that key: it was never the node's, or was "
+        "revoked longer ago than stake answers for"
+    ),
     "NoStake": lambda node: f"{node} has no stake left that a challenge could cost it",
     "AlreadyContested": lambda _, contester: (
         f"{contester} has contested this challenge, and one is enough; only the node itself can take that place"

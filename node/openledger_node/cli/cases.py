@@ -56,9 +56,11 @@ def cases(
     for each in found["cases"]:
         out_console.print()
         show_lines(_lines(each, found["chain_time_s"]))
-    for account, wei in found["to_withdraw"].items():
-        if int(wei):
-            say(f"\n{open_amount(wei)} are credited to {account}: `openledger-node rewards withdraw` takes them out")
+    for waiting in found["to_withdraw"]:
+        if int(waiting["amount_wei"]):
+            command = f"`openledger-node rewards withdraw --wallet {waiting['name']}`"
+            credited = f"{open_amount(waiting['amount_wei'])} are credited to {waiting['account']}"
+            say(f"\n{credited}: {command} takes them out")
 
 
 def _lines(each: dict[str, Any], now_s: int) -> dict[str, str]:

@@ -34,6 +34,7 @@ class StakeView:
     bonded_wei: Wei
     min_stake_wei: Wei
     unbonding: tuple[UnbondRequest, ...]
+    held_until_s: int  # no stake can be withdrawn before; 0 if no case holds it
     payout: Address
     rewards_wei: Wei  # earned by the bond
     wallet_open_wei: Wei
@@ -164,6 +165,7 @@ class Balances:
             bonded_wei=stake.bonded_wei,
             min_stake_wei=params.min_stake_wei,
             unbonding=tuple(self._deployment.unbond_requests(node)),
+            held_until_s=self._deployment.ask("NodeStaking", "heldUntil", node),
             payout=self._deployment.payout_of(node),
             rewards_wei=stake.rewards_wei,
             wallet_open_wei=self._deployment.token_balance(node),

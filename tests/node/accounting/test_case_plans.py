@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chain_world.case_world import BOND, FALSE, RIGHT, CaseWorld, open_case_world
+from support.chain_world.case_world import (
+    BOND,
+    FALSE,
+    RIGHT,
+    CaseWorld,
+    challenge_of,
+    open_case_world,
+    opening_of,
+)
 from support.chain_world.contract_world import OPEN
 from support.signed import AUTHORIZER, NODE, PAYER, account
 
@@ -18,7 +26,10 @@ from openledger_node.errors import NodeError
 from openledger_node.ledger.receipts import ReceiptRow
 from openledger_node.settlement.actions import RemoveStake
 from openledger_node.settlement.case_actions import ChallengeReceipt
+from openledger_protocol.eip712 import digest_word
+from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import Address, Wei
+from openledger_protocol.signatures import sign_digest
 
 Plan = Callable[..., Publication]
 
@@ -59,7 +70,8 @@ def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_comman
     assert cases.state(row.digest) == "open"
     cases.world.payer.ring.keys.pop(PAYER)  # so that nothing is withdrawn by itself
     cases.judge(row.digest, guilty=True)
-    assert report_of_payer(cases)["to_withdraw"][PAYER] == str(BOND + 10 * OPEN)
+    (waiting, _) = cases_report(cases.world.payer, {})["to_withdraw"]
+    assert waiting == {"name": "wallet", "account": PAYER, "amount_wei": str(BOND + 10 * OPEN)}
     cases.do("rewards withdraw")
     assert cases.open_of(cases.world.payer) == before + 10 * OPEN
 
@@ -67,10 +79,6 @@ def test_a_false_receipt_is_challenged_judged_and_the_reward_withdrawn_by_comman
 def told(planned: Publication) -> str:
     """What the operator reads before they confirm."""
     return "\n".join(planned.details)
-
-
-def report_of_payer(cases: CaseWorld) -> dict[str, Any]:
-    return cases_report(cases.world.payer, {})
 
 
 def test_a_command_that_was_confirmed_sends_the_approval_first(cases: CaseWorld) -> None:
@@ -125,6 +133,25 @@ def test_a_receipt_whose_texts_are_gone_names_the_setting(cases: CaseWorld) -> N
     cases.world.payer.ledger.texts.delete_until(1 << 62)
     with pytest.raises(NodeError, match=r"texts of this receipt are not here.*\[payer\] keep_texts_s"):
         plan(cases, row)
+
+
+def test_a_receipt_of_other_texts_than_were_received_is_refused(cases: CaseWorld) -> None:
+    """A node can send the receipt of a broken stream later, for an answer that nobody has received."""
+    row = cases.buy(FALSE)
+    cases.world.payer.ledger.texts.delete_until(1 << 62)
+    cases.texts().keep(row.digest, opening_of("Odile"))
+    with pytest.raises(NodeError, match="the node has signed other texts than those that are kept here"):
+        plan(cases, row)
+
+
+def test_a_receipt_by_a_key_that_is_not_the_nodes_is_refused_in_words(cases: CaseWorld) -> None:
+    row = cases.buy(FALSE)
+    forged = replace(row, signature=sign_digest(b"\x77" * 32, digest_word(row.digest)))
+    action = challenge_of(forged, cases.world.configs[cases.channel], bond_wei=Wei(BOND))
+    wallet = cases.world.payer.accounts.wallet
+    sign = cases.world.payer.ring.signer(wallet)
+    with pytest.raises(RevertedError, match=r"and .* does not answer for that key: it was never the node's"):
+        cases.world.payer.treasury.plan([action], wallet, sign, key="forged")
 
 
 def test_texts_that_do_not_fit_into_a_challenge_are_refused(cases: CaseWorld) -> None:

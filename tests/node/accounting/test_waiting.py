@@ -17,6 +17,7 @@ from openledger_node.accounting.waiting import (
     stake_ready_wei,
     unbonding,
 )
+from openledger_node.cli.stake import _held
 from openledger_node.keystore import key_from_private
 from openledger_node.settlement.actions import Action, RemoveStake, WithdrawStake
 from openledger_protocol.events import BlockId, Event
@@ -152,3 +153,15 @@ def test_money_of_cases_waits_for_a_locked_wallet(cases: CaseWorld) -> None:
     cases.world.run(lambda: payer.cases.disputes.balance_wei(PAYER) == 0)
     cases.world.settle()
     assert num_waiting(payer) == 0
+
+
+def test_the_stake_says_until_when_a_case_holds_it(cases: CaseWorld) -> None:
+    node = cases.world.node
+    assert node.treasury.stake().held_until_s == 0
+    case = cases.challenge(cases.buy())
+    held = node.treasury.stake().held_until_s
+    assert held == node.cases.open()[0].judge_until_s + node.windows.pause_max_s
+    assert "which ends in" in _held({"held_until_s": held}, cases.world.now_s)["held"]
+    cases.judge(case, guilty=False)
+    assert node.treasury.stake().held_until_s == 0
+    assert _held({"held_until_s": held}, held) == {}

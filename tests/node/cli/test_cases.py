@@ -41,7 +41,7 @@ class FixedMoney:
 
 
 def shown(run: Run, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], *words: str) -> tuple[Ran, FixedMoney]:
-    money = FixedMoney({"chain_time_s": 1_000, "to_withdraw": {}, **found})
+    money = FixedMoney({"chain_time_s": 1_000, "to_withdraw": [], **found})
     monkeypatch.setattr(cases, "open_money", lambda: money)
     return run("attribution", "cases", *words), money
 
@@ -56,11 +56,12 @@ def test_an_open_case_shows_shares_deadlines_and_the_next_step(run: Run, monkeyp
 
 
 def test_money_that_waits_is_told_with_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    waiting = {"cases": [], "to_withdraw": {"0xaa": str(10**18), "0xbb": "0"}}
-    ran, _ = shown(run, monkeypatch, waiting)
+    credited = [("wallet", "0xaa", "0"), ("signer", "0xbb", str(10**18))]
+    waiting = [{"name": name, "account": account, "amount_wei": wei} for name, account, wei in credited]
+    ran, _ = shown(run, monkeypatch, {"cases": [], "to_withdraw": waiting})
     assert "no open case; `--all` shows those that have ended" in ran.stdout
-    assert "are credited to 0xaa: `openledger-node rewards withdraw` takes them out" in ran.stderr
-    assert "0xbb" not in ran.stderr
+    assert "credited to 0xbb: `openledger-node rewards withdraw --wallet signer` takes them out" in ran.stderr
+    assert "0xaa" not in ran.stderr
 
 
 def test_the_json_is_what_the_node_has_answered(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

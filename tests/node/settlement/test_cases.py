@@ -78,6 +78,19 @@ def test_an_honest_node_contests_by_itself_and_wins_the_challengers_bond(cases: 
     assert contests(cases.world.node) == ["final"]
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_contest_that_a_reorganisation_takes_back_is_sent_again_and_paid_once(cases: CaseWorld, depth: int) -> None:
+    before = wealth(cases)["node"]
+    case = cases.challenge(cases.buy())
+    cases.world.run(cases.contester)
+    cases.world.chain.client.reorganise(depth)
+    cases.world.run(lambda: cases.state(case) == "open" and cases.contester() == NODE)
+    for _ in range(5):
+        cases.world.settle()
+    assert cases.contester() == NODE
+    assert wealth(cases)["node"] == before - BOND
+
+
 def test_a_case_that_nobody_judges_is_closed_and_gives_both_bonds_back(cases: CaseWorld) -> None:
     before = wealth(cases)
     case = cases.challenge(cases.buy())
