@@ -1,7 +1,7 @@
 """Everything this node runs to take part in the peer network: connections, advertisements, bids and adapters."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from random import SystemRandom
 from typing import Any, Final
@@ -39,7 +39,11 @@ from ..settlement.session import NetworkSession
 from .adapter_pull import fetch_adapter, fetched_to_plain
 from .buying import Buying, open_audits, open_connections, open_kept_texts, open_requester, open_transport
 from .selling import Offer
-from .share_tests import ShareTests
+from .share_tests import SHARE_TESTS, ShareTests
+
+PULL: Final = "pull"
+PEER_QUESTIONS: Final = ("peers", PULL, *SHARE_TESTS)
+"""The questions of commands that only a node with peers can answer."""
 
 REFRESH_EVERY_S: Final = 3.0
 
@@ -197,6 +201,19 @@ class PeerService:
                 for lost in self._bidder.lost
             ],
         }
+
+    async def answer(self, question: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one of `PEER_QUESTIONS`.
+
+        Raises:
+            NodeError: the operator must act.
+            ProtocolError: the question is refused.
+        """
+        if question == PULL:
+            return await self.pull(str(arguments.get("adapter")))
+        if question in SHARE_TESTS:
+            return await self.share_tests.answer(question, arguments)
+        return self.peers()
 
     async def pull(self, name: str) -> dict[str, Any]:
         """Fetch an adapter from the peers that offer it.

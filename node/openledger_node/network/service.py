@@ -42,9 +42,8 @@ from ..settlement.session import NetworkSession
 from .buying import Buying
 from .defaults import DefaultsFollower
 from .guest import GUEST, Guest, bought_to_plain, open_guest
-from .peers import PeerService
+from .peers import PEER_QUESTIONS, PULL, PeerService
 from .selling import SellerStack, open_seller
-from .share_tests import SHARE_TESTS
 
 RETRY_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses between attempts to connect; the last one repeats."""
@@ -215,8 +214,15 @@ class NetworkService:
             ProtocolError: the question is refused.
         """
         await self._wait_ready()
-        if question in ("peers", "pull", *SHARE_TESTS):
-            return await self._ask_peers(question, arguments)
+        if question in PEER_QUESTIONS:
+            if self._peers is None:
+                raise UnavailableError(
+                    "this node is on a chain of its own and has no peers: "
+                    "`openledger-node network join FILE` connects it to others"
+                )
+            if question == PULL:
+                await trio.to_thread.run_sync(check_disk_room, self._home, self.config.limits.disk_bytes)
+            return await self._peers.answer(question, arguments)
         assert self._queries is not None
         try:
             return await self._blocking(self._queries.answer, question, arguments)
@@ -342,19 +348,6 @@ class NetworkService:
             self._session.close()
 
     # ---- helpers
-
-    async def _ask_peers(self, question: str, arguments: Mapping[str, Any]) -> Any:
-        if self._peers is None:
-            raise UnavailableError(
-                "this node is on a chain of its own and has no peers: "
-                "`openledger-node network join FILE` connects it to others"
-            )
-        if question == "peers":
-            return self._peers.peers()
-        if question in SHARE_TESTS:
-            return await self._peers.share_tests.answer(question, arguments)
-        await trio.to_thread.run_sync(check_disk_room, self._home, self.config.limits.disk_bytes)
-        return await self._peers.pull(str(arguments.get("adapter")))
 
     async def _ensure_guest(self) -> Guest:
         session, seller = self._session, self._seller
