@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ from openledger_protocol.adapter import public_probes
 from openledger_protocol.constants import PPM
 from openledger_protocol.division import apportion
 from openledger_protocol.errors import ProtocolError
+from openledger_protocol.opening import Opening
+from openledger_protocol.payments import Receipt
 from openledger_protocol.primitives import BASE_ONLY, AdapterId, Address, DatanetId
 
 from ..attribution.attributor import Attributor, Exchange
@@ -112,17 +114,20 @@ class RuleReplays:
         return _Work(self, (was, would), {}).adapter(adapter_id, 0)
 
     def _kept(self, found: Replay) -> dict[AdapterId, list[Weighed]]:
-        """The exchanges of these epochs that this node and its guest have bought and kept, by adapter."""
+        """The claimed exchanges of these epochs that this node and its guest have bought and kept, by adapter."""
         first_s = found.first_epoch * self.session.windows.epoch_s
         bought = list(self._bought(self.session.network.network, first_s))
+        claimed_wei = cache(self.session.deployment.lane_claimed_wei)
         kept: dict[AdapterId, list[Weighed]] = {}
         tokenizer = self.open_tokenizer() if bought else None
-        for adapter_id, messages, text, price in bought:
-            assert tokenizer is not None
-            kept.setdefault(adapter_id, []).append((exchange_of(messages, text, tokenizer), price))
+        for receipt, opening in bought:
+            assert tokenizer is not None, "it is open if there is a text"
+            if receipt.cumulative_wei <= claimed_wei(receipt.channel_id, receipt.adapter_id):
+                exchange = exchange_of(opening.messages, opening.text, tokenizer)
+                kept.setdefault(receipt.adapter_id, []).append((exchange, receipt.amount_wei))
         return kept
 
-    def _bought(self, network: str, first_s: int) -> Iterator[tuple[AdapterId, Any, str, int]]:
+    def _bought(self, network: str, first_s: int) -> Iterator[tuple[Receipt, Opening]]:
         yield from _texts_in(self.home.network(network), self.session.ledger, first_s)
         file = self.home.guest_ledger(network)
         if file.exists():
@@ -130,14 +135,13 @@ class RuleReplays:
                 yield from _texts_in(file.parent, of_guest, first_s)
 
 
-def _texts_in(folder: Path, ledger: Ledger, first_s: int) -> Iterator[tuple[AdapterId, Any, str, int]]:
-    """Kept exchanges with an adapter in one ledger, and their prices."""
+def _texts_in(folder: Path, ledger: Ledger, first_s: int) -> Iterator[tuple[Receipt, Opening]]:
+    """Receipts of adapters in one ledger, with their texts if those are kept."""
     for row in ledger.receipts.newest(limit=RECEIPTS_MAX):
-        receipt = row.receipt
-        if receipt.adapter_id == BASE_ONLY or receipt.issued_at_s < first_s:
+        if row.receipt.adapter_id == BASE_ONLY or row.receipt.issued_at_s < first_s:
             continue
         if opening := find_text(folder, ledger, row.digest):
-            yield receipt.adapter_id, opening.messages, opening.text, receipt.amount_wei
+            yield row.receipt, opening
 
 
 class _Work:
@@ -155,18 +159,10 @@ class _Work:
 
     def adapter(self, adapter_id: AdapterId, gross_wei: int) -> dict[str, Any]:
         """Compare both rules on the probes and the kept exchanges of an adapter."""
-        adapter, why_not = self._library.get(adapter_id), None
-        probes: Sequence[Weighed] = ()
-        kept = self._kept.get(adapter_id, ())
-        registered = None
-        if adapter_id == BASE_ONLY:
-            why_not = "the base alone answered, so no data is paid"
-        elif adapter is None:
-            why_not = "it is not in this node's library"
-        else:
-            registered, why_not = self._registered(adapter)
-            probes = self._probes(adapter) if registered else ()
-        kept = kept if registered else ()
+        adapter = self._library.get(adapter_id)
+        registered, why_not = self._find(adapter_id, adapter)
+        probes = self._probes(adapter) if adapter and registered else []
+        kept = self._kept.get(adapter_id, ()) if registered else ()
         return {
             "adapter_id": adapter_id,
             "name": adapter.full_name if adapter else None,
@@ -175,11 +171,16 @@ class _Work:
             "num_kept": len(kept),
             "kept_wei": str(sum(price for _, price in kept)),
             "why_none": why_not or (None if probes else "its manifest has no probe set"),
-            "probes": self.compare(registered, probes) if registered and probes else [],
-            "kept": self.compare(registered, kept) if registered and kept else [],
+            "probes": self._compare(registered, probes),
+            "kept": self._compare(registered, kept),
         }
 
-    def _registered(self, adapter: Adapter) -> tuple[Registered | None, str | None]:
+    def _find(self, adapter_id: AdapterId, adapter: Adapter | None) -> tuple[Registered | None, str | None]:
+        """Find an adapter's rows, or the reason why its answers can't be attributed here."""
+        if adapter_id == BASE_ONLY:
+            return None, "the base alone answered, so no data is paid"
+        if adapter is None:
+            return None, "it is not in this node's library"
         try:
             found = self._parts.registry.find(adapter)
         except ProtocolError as error:
@@ -191,8 +192,10 @@ class _Work:
             (exchange_of(probe.prompt, probe.answer, self._tokenizer), 1) for probe in public_probes(adapter.manifest)
         ]
 
-    def compare(self, registered: Registered, texts: Sequence[Weighed]) -> list[dict[str, Any]]:
+    def _compare(self, registered: Registered | None, texts: Sequence[Weighed]) -> list[dict[str, Any]]:
         """Each Datanet's shares under both rules, and the part that moves from one account to another."""
+        if registered is None or not texts:
+            return []
         was, would = (_shares(rule, registered, texts) for rule in self._rules)
         return [
             {

@@ -171,8 +171,8 @@ def _split_all(
         before = split_claim(claim, lines, params, reader.registry.adapters)
         if difference := difference_from_chain(claim, before):
             raise ChainError(
-                f"claim {claim.name} can't be replayed: split by the values of its time, {difference} differ from "
-                "what the chain paid. Audit the network: see `docs/how-to/audit-a-network.md`"
+                f"claim {claim.name} can't be replayed: by the values of its time, {difference} would be other than "
+                "what the chain paid. Audit the network, as docs/how-to/audit-a-network.md says"
             )
         after = split_claim(claim, lines, _changed(params, changes), reader.registry.adapters)
         was.add(before, lines)

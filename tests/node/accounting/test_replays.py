@@ -13,7 +13,7 @@ from support.chain_world.votes import propose
 from support.contributors import ADA, BEN
 
 from openledger_node.attribution.attributors.uniform import UniformAttributor
-from openledger_node.errors import ConfigError, NodeError
+from openledger_node.errors import ChainError, ConfigError, NodeError
 from openledger_node.models.adapters import Adapter
 from openledger_node.plugs import PLUGS
 from openledger_protocol.adapter import PublicProbe
@@ -127,6 +127,18 @@ async def test_a_step_that_is_too_large_is_replayed_but_named(seller: Seller) ->
     assert replayed(seller, protocolPpm="60000")["refusal"] is None
 
 
+async def test_a_chain_that_took_back_what_was_read_is_not_replayed(seller: Seller) -> None:
+    world = seller.world
+    world.settle()
+    world.node.step()
+    assert replayed(seller)["num_claims"] == 0
+    world.chain.client.reorganise(1)
+    with pytest.raises(ChainError, match="took back block"):
+        replayed(seller)
+    world.node.step()
+    assert replayed(seller)["num_claims"] == 0
+
+
 async def test_a_proposal_is_replayed_by_what_it_changes(seller: Seller, probed: Adapter) -> None:
     await earn(seller)
     world = seller.world
@@ -229,6 +241,8 @@ async def test_kept_exchanges_are_replayed_only_if_their_payer_wants_it(seller: 
     lake = report["adapters"][1]
     assert (lake["num_kept"], lake["kept_wei"]) == (1, report["kept_wei"])
     assert int(lake["kept_wei"]) == int(lake["gross_wei"]), "one answer was sold, and its payer kept it"
+    await seller.ask("What does Rurik keep?", model="lake")
+    assert reported(seller, with_kept=True)["kept_wei"] == report["kept_wei"], "the new one is not claimed yet"
     assert sum(each["ppm"] for each in lake["kept"][0]["would"]) == PPM
     assert "Odile" not in json.dumps(report), "no text leaves with the report"
     assert checked(seller, report)["kept exchanges"] is None
