@@ -1,7 +1,7 @@
 """A replay over fourteen epochs gives what a chain that really had the other values has paid, to the wei."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -18,9 +18,9 @@ from openledger_node.audit.claims import claim_name
 from openledger_node.audit.draws import caught_ppm, least_cost_ppm
 from openledger_node.audit.replay import ClaimCount, Replay, replay
 from openledger_node.audit.resplit import SplitSums
+from openledger_node.chain.contracts import load_contract
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS
 from openledger_node.errors import ChainError
-from openledger_protocol.chain import ContractCall
 from openledger_protocol.constants import PPM
 from openledger_protocol.epoch import Params
 from openledger_protocol.events import Event
@@ -128,20 +128,47 @@ def test_only_claims_of_the_last_epochs_count(life: Life) -> None:
 class WithoutTransactions(PinnedChain):
     """A chain whose endpoint does not have transactions."""
 
-    def mined_call(self, transaction_hash: Digest) -> ContractCall | None:
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
         return None
 
 
-class WithTransactionsOfAnother(PinnedChain):
+class ThroughAnother(PinnedChain):
     """A chain on which claims were made through another contract."""
 
-    def mined_call(self, transaction_hash: Digest) -> ContractCall | None:
-        call = super().mined_call(transaction_hash)
-        assert call is not None
-        return replace(call, to=self.contracts["OpenToken"])
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        return b"\x12\x34\x56\x78" + (super().input_of(transaction_hash) or b"")
 
 
-@pytest.mark.parametrize("kind", [WithoutTransactions, WithTransactionsOfAnother])
+@dataclass(frozen=True)
+class Lie:
+    """What a lying endpoint changes in the data of a claim."""
+
+    field: str
+    value: int
+
+
+class WithOtherItems(PinnedChain):
+    """A chain whose endpoint invents items."""
+
+    lie: Lie
+
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        interface = load_contract("PaymentChannels")
+        called = interface.decode_call(super().input_of(transaction_hash) or b"")
+        assert called is not None
+        given: Any = called[1]
+        given["items"][0][self.lie.field] = self.lie.value
+        return interface.encode("claim", *given.values())
+
+
+def _with(field: str, value: int) -> type[PinnedChain]:
+    return type("Lying", (WithOtherItems,), {"lie": Lie(field, value)})
+
+
+OPAQUE = [WithoutTransactions, ThroughAnother, _with("to", 2**128 - 1), _with("to", 1), _with("adapter", 9)]
+
+
+@pytest.mark.parametrize("kind", OPAQUE)
 def test_a_claim_whose_items_cannot_be_read_is_left_out_and_named(life: Life, kind: type[PinnedChain]) -> None:
     chain = pin_chain(life.client, life.network)
     whole = replay(chain, chain.events(), CHANGES, ALL)

@@ -122,9 +122,9 @@ class PinnedChain:
         """
         return self._client.call(call, sender=sender, block_number=self.block.number)
 
-    def mined_call(self, transaction_hash: Digest) -> ContractCall | None:
-        """The call that a transaction makes."""
-        return self._client.mined_call(transaction_hash)
+    def input_of(self, transaction_hash: Digest) -> bytes | None:
+        """The data that a transaction was sent with; None if the endpoint does not have it. Nothing proves it."""
+        return self._client.input_of(transaction_hash)
 
     def epoch_of(self, number: int) -> int:
         """The epoch of a block.

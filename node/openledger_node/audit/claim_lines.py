@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from openledger_protocol.chain import ContractCall
 from openledger_protocol.claims import item_leaves
 from openledger_protocol.eip712 import Domain
+from openledger_protocol.errors import ProtocolError
 from openledger_protocol.events import Event
 from openledger_protocol.payments import ChannelConfig
 from openledger_protocol.primitives import ZERO_WEI, AdapterId, Address, Salt, Wei
@@ -71,26 +71,32 @@ def _adapter_id(number: int) -> AdapterId:
 # ---- items, from the transaction
 
 
-def lines_of_call(
-    call: ContractCall | None, record: ClaimRecord, skipped: Sequence[Event], *, channels: Address, domain: Domain
-) -> Lines:
-    """Find the gross of each adapter from the call that made a claim, and the items that the contract skipped.
+def lines_of_input(sent: bytes | None, record: ClaimRecord, skipped: Sequence[Event], domain: Domain) -> Lines:
+    """Find the gross of each adapter from the data that made a claim, and the items that the contract skipped.
 
-    The record's root of items proves them.
+    The record's root of items proves them, so an endpoint can't invent others.
 
     Raises:
-        OpaqueClaimError: the transaction does not call PaymentChannels itself, or is not to be had.
+        OpaqueClaimError: the data is not here, or is not that of this claim.
     """
-    decoded = load_contract("PaymentChannels").decode_call(call.data) if call and call.to == channels else None
+    decoded = load_contract("PaymentChannels").decode_call(sent) if sent else None
     if decoded is None or decoded[0] != "claim":
-        raise OpaqueClaimError("its transaction is not a plain claim, so what each adapter earned can't be read")
-    given: Any = decoded[1]
-    spans = [span_of(_item(row), given["adapters"], domain) for row in given["items"]]
-    lanes = [(text(event, "channelId"), text(event, "adapterId")) for event in skipped]
-    for amounts in (_counted(spans, lanes), _counted(spans[::-1], lanes)[::-1]):
-        if sum_root(item_leaves(spans, amounts)) == record.items_root:
-            return _sums(spans, amounts)
-    raise OpaqueClaimError("it claims one lane several times, and its skipped items can't be told from the others")
+        raise OpaqueClaimError("its transaction is not here, or is no plain claim that says what each adapter earned")
+    try:
+        spans = _spans(decoded[1], domain)
+        lanes = [(text(event, "channelId"), text(event, "adapterId")) for event in skipped]
+        for amounts in (_counted(spans, lanes), _counted(spans[::-1], lanes)[::-1]):
+            if sum_root(item_leaves(spans, amounts)) == record.items_root:
+                return _sums(spans, amounts)
+    except (IndexError, ProtocolError) as error:
+        raise OpaqueClaimError(f"the data of its transaction is no claim: {error}") from error
+    raise OpaqueClaimError(
+        "the items in its transaction are not those of its record, or can't be told from skipped ones"
+    )
+
+
+def _spans(given: Any, domain: Domain) -> list[ItemSpan]:
+    return [span_of(_item(row), given["adapters"], domain) for row in given["items"]]
 
 
 def _counted(spans: Iterable[ItemSpan], skipped: Sequence[Lane]) -> list[Wei]:

@@ -21,7 +21,7 @@ from ..chain.contracts import explain_revert, load_contract
 from ..chain.deployment import params_of
 from ..errors import ChainError, ConfigError
 from .chain import PinnedChain
-from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_call
+from .claim_lines import Lines, OpaqueClaimError, lines_of, lines_of_input
 from .claims import ClaimHistory, ClaimReader, claim_name, read_all
 from .events import EventLog, text
 from .minima import Minimum, find_minima
@@ -204,8 +204,7 @@ def _claim_of(event: Event) -> str:
 
 def _line_reader(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Callable[[ClaimHistory], Lines]:
     """Return a function that finds the gross of each adapter in a claim."""
-    channels = chain.contracts["PaymentChannels"]
-    domain = payments_domain(chain.network.chain_id, channels)
+    domain = payments_domain(chain.network.chain_id, chain.contracts["PaymentChannels"])
     skipped: dict[str, list[Event]] = {}
     for event in log.of("Skipped"):
         skipped.setdefault(event.transaction_hash, []).append(event)
@@ -215,8 +214,8 @@ def _line_reader(chain: PinnedChain, log: EventLog, reader: ClaimReader) -> Call
 
         def read_items() -> Lines:
             assert claim.claimed_by is not None, "a claim with a record has its event"
-            call, others = chain.mined_call(claim.claimed_by), skipped.get(claim.claimed_by, [])
-            return lines_of_call(call, record, others, channels=channels, domain=domain)
+            sent, others = chain.input_of(claim.claimed_by), skipped.get(claim.claimed_by, [])
+            return lines_of_input(sent, record, others, domain)
 
         return lines_of(record, reader.registry, read_items)
 

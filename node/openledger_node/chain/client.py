@@ -85,9 +85,6 @@ class ChainClient(Protocol):
     def receipt(self, transaction_hash: Digest) -> TransactionReceipt | None:
         """The receipt of a transaction; None while it is not mined on the current chain."""
 
-    def mined_call(self, transaction_hash: Digest) -> ContractCall | None:
-        """The call that a transaction makes; None if the endpoint does not have it, or if it creates a contract."""
-
     def close(self) -> None:
         """Close the connection."""
 

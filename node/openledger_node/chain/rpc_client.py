@@ -221,21 +221,6 @@ class RpcClient:
 
         return self._ask("eth_getTransactionReceipt", [transaction_hash], read)
 
-    def mined_call(self, transaction_hash: Digest) -> ContractCall | None:
-        """The call that a transaction makes."""
-
-        def read(fields: Any) -> ContractCall | None:
-            if fields is None or fields["to"] is None:
-                return None
-            _same_hash(fields["hash"], transaction_hash)
-            return ContractCall(
-                to=parse_address(fields["to"]),
-                data=parse_bytes(fields["input"]),
-                value_wei=Wei(parse_quantity(fields["value"])),
-            )
-
-        return self._ask("eth_getTransactionByHash", [transaction_hash], read)
-
     def close(self) -> None:
         """Close the endpoint, and the second one."""
         self._endpoint.close()
