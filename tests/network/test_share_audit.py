@@ -1,6 +1,7 @@
 """`attribution audit`: a test buyer finds a node that lies about shares, and one that doesn't: real processes."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from openledger_node.home import Home
 
 pytestmark = pytest.mark.slow
 
-NODE = {**FAKE, "OPENLEDGER_NODE_AUTO_BOND": "true"}
+NODE = {**FAKE, "OPENLEDGER_NODE_AUTO_BOND": "true", "OPENLEDGER_PAYER_KEEP_TEXTS_S": "0"}
 THIEF = account_of("thief")
 LIE = f'''
 from dataclasses import replace
@@ -102,13 +103,21 @@ def test_a_node_that_lies_is_named_with_the_command_for_a_case(running: RunningN
     ran = wait_for(lambda: served(audit(running.r, "--requests", "3", "--node", wallet, "--yes")))
     assert ran.returncode == WRONG, ran.stderr
     assert "0 right, 1 wrong, 0 unknown" in ran.stdout, "no second answer is bought from it"
-    assert "openledger-node attribution challenge 0x" in ran.stdout
-    (alert,) = wait_for(lambda: status_of(running.r)["money"]["alerts"])
-    assert wallet in alert
+    (digest,) = re.findall(r"`openledger-node attribution challenge (0x[0-9a-f]{64})`", ran.stdout)
+    running.r.run("attribution", "challenge", digest, "--yes")  # by the texts that were held, though none are kept
+    (case,) = running.r.run("attribution", "cases")["cases"]
+    assert (case["digest"], case["node"], case["shares_are_right"]) == (digest, wallet, False)
+    wait_for(lambda: any(f"{wallet} signed wrong shares" in alert for alert in alerts_of(running.r)))
+    wait_for(lambda: any("There is a case about it" in alert for alert in alerts_of(running.r)))
     again = audit(running.r, "--requests", "1", "--yes")
     assert "signed wrong shares" in again.stderr, "nothing more is bought from it"
     running.r.run("attribution", "forgive", wallet, "--yes")
-    wait_for(lambda: status_of(running.r)["money"]["alerts"] == [])
+    wait_for(lambda: not any("wrong shares" in alert for alert in alerts_of(running.r)))
+
+
+def alerts_of(node: OperatorHome) -> list[str]:
+    alerts: list[str] = status_of(node)["money"]["alerts"]
+    return alerts
 
 
 def served(ran: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str] | None":

@@ -133,10 +133,15 @@ def vote_for(page: Page, node: Node) -> None:
     expect(tile(page, "Open proposals")).to_contain_text("1 waits for your vote")
     button.hover()
     expect(shown.locator(".ballot .cli code")).to_have_text("openledger-node gov vote 1 for")
-    button.click()
-    expect(page.locator("dialog button", has_text="Cancel")).to_be_focused()
-    expect(page.locator("dialog .cli code")).to_have_text("openledger-node gov vote 1 for")
-    carry_out(page)
+    button.press("Enter")
+    dialog = page.locator("dialog")
+    expect(dialog.locator("button", has_text="Cancel")).to_be_focused()
+    expect(dialog.locator(".cli code")).to_have_text("openledger-node gov vote 1 for")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(dialog.locator(".chip").first).to_contain_text(re.compile("mined|final"), timeout=MINED_MS)
+    page.keyboard.press("Enter")
+    expect(dialog).to_have_count(0)
     expect(shown.locator(".voted")).to_contain_text("You voted for with 50,000,100 OPEN")
     expect(shown).to_contain_text("for + abstain, 125 %")
     expect(count).to_have_count(0)
@@ -253,6 +258,32 @@ def test_an_open_vote_can_be_read_and_reached(decided: Node, open_page: OpenPage
     expect(page.locator(".ballot button.primary")).to_be_visible()
     expect(panel(page, "Open cases")).to_contain_text("shares are wrong")
     assert page.evaluate(AUDIT) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_dialogs_of_a_vote_can_be_read_and_reached(decided: Node, open_page: OpenPage, scheme: str) -> None:
+    page = open_page(decided, "governance", width=380, scheme=scheme)
+    change_answers(page, as_state("active"))
+    page.locator('[data-key="propose"]').click()
+    expect(page.locator("#propose-value")).to_be_focused()
+    page.locator("dialog button", has_text="Go on…").click()
+    expect(page.locator("dialog .note")).to_contain_text("Give the new value")
+    assert page.evaluate(AUDIT) == []
+    page.keyboard.press("Escape")
+    page.locator('[data-key="replay"]').click()
+    page.locator("dialog table").wait_for()
+    assert page.evaluate(AUDIT) == []
+
+
+def test_a_proposal_that_does_not_exist_is_said_and_the_rest_stays(
+    decided: Node, open_page: OpenPage, seen: Seen
+) -> None:
+    seen.is_forgiven = True  # the refusal
+    page = open_page(decided, "governance")
+    page.evaluate("() => { location.hash = '#/governance?proposal=99'; }")
+    expect(page.locator("main .note.warn")).to_contain_text("no proposals are called '99'")
+    expect(panel(page, "Proposal").locator("h2")).to_contain_text("Proposal 1")
+    expect(panel(page, "Parameters")).to_be_visible()
 
 
 # ---- what strangers write

@@ -69,9 +69,7 @@ def propose(_: Home, session: NetworkSession, account: Address, arguments: Argum
     _check_votes(proposals, account)
     actions = describe_calls(tuple(calls), session.deployment.addresses, proposals.newest)
     title = title_of(actions, len(calls))
-    action = ProposeCalls(
-        calls=tuple(calls), description=_description(arguments, title, account, proposals), title=title
-    )
+    action = ProposeCalls(calls=tuple(calls), description=_description(arguments, account, proposals), title=title)
     lines = [line for each in actions for line in (each.changes or (each.text,))]
     return Publication(
         actions=(action,), details=(*lines, *_course(proposals, account, timeline, has_values=values is not None))
@@ -236,16 +234,16 @@ def _check_votes(proposals: Proposals, account: Address) -> None:
     )
 
 
-def _description(arguments: Arguments, title: str, account: Address, proposals: Proposals) -> str:
+def _description(arguments: Arguments, account: Address, proposals: Proposals) -> str:
     """The text of a proposal: its reason, the time, and its proposer.
 
     The same calls with the same text can't be proposed again, hence the time. The governor refuses the last part from
-    any other account, so nobody can send a copy first and cancel it.
+    any other account, so nobody can send a copy first and cancel it. To check that takes 13,000 gas.
     """
-    reason = str(arguments.get("reason") or title)
+    reason = str(arguments.get("reason") or "")
     if len(reason.encode("utf-8", "surrogatepass")) > REASON_BYTES_MAX:
         raise NodeError(f"a reason has at most {REASON_BYTES_MAX:,} bytes: shorten it, and link to the rest")
-    return f"{reason}\n\n{rfc3339(proposals.now_s)} #proposer={account}"
+    return f"{reason}\n\n{rfc3339(proposals.now_s)} #proposer={account}".lstrip()
 
 
 def _timeline(proposals: Proposals) -> Timeline:

@@ -12,6 +12,7 @@ from support.chain_world.world import open_world
 
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS
 from openledger_node.config import Config, load_config
+from openledger_node.errors import ChainError
 from openledger_node.home import Home
 from openledger_node.network.defaults import DefaultsFollower
 from openledger_node.network_defaults import (
@@ -149,6 +150,36 @@ def test_prices_follow_a_vote_from_its_epoch_on_and_are_kept_for_the_next_start(
     config, origins = load_network_config(home)
     assert config.market.price_out_wei == PRICE
     assert {each.key: each.source for each in origins}["market.price_out_wei"] == SOURCE
+
+
+def test_an_endpoint_that_lies_changes_no_price_and_is_noticed_once(
+    home: Home, voters: Voters, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, market = voters.world, Config().market
+    follower = DefaultsFollower(joined(home, world.chain.network), world.node, print)
+    lie = replace(DEVELOPMENT_PARAMS, guide_price_wei=Wei(10**21), credit_tokens_max=2**32 - 1)
+    monkeypatch.setattr(world.node.deployment, "params", lambda _: lie)
+    for _ in range(3):
+        assert follower.step(market) is None
+        world.wait(world.node.windows.epoch_s)
+        world.node.step()
+    said = [record.message for record in caplog.records if "is not taken" in record.message]
+    assert len(said) == 3, "both prices and the chunk, in the first epoch only"
+    assert load_network_config(home)[0].market == market
+
+
+def test_a_chain_that_is_away_changes_nothing(home: Home, voters: Voters, monkeypatch: pytest.MonkeyPatch) -> None:
+    def be_away(_: int) -> None:
+        raise ChainError("away")
+
+    world = voters.world
+    follower = DefaultsFollower(joined(home, world.chain.network), world.node, print)
+    with monkeypatch.context() as away:
+        away.setattr(world.node.deployment, "params", be_away)
+        assert follower.step(Config().market) is None
+    dear = replace(DEVELOPMENT_PARAMS, guide_price_wei=Wei(PRICE))
+    monkeypatch.setattr(world.node.deployment, "params", lambda _: dear)
+    assert follower.step(Config().market) is not None, "the next step asks again"
 
 
 async def test_a_price_that_is_set_no_longer_follows(home: Home, voters: Voters) -> None:

@@ -16,6 +16,7 @@ from eth.constants import ZERO_ADDRESS
 from eth.db.atomic import AtomicDB
 from eth.exceptions import HeaderNotFound, TransactionNotFound
 from eth.vm.forks.prague import PragueVM
+from eth.vm.interrupt import EVMMissingData
 from eth_hash.auto import keccak
 from eth_utils.exceptions import ValidationError
 
@@ -295,5 +296,5 @@ def _check_newest(chain: EmbeddedChain, name: str) -> None:
             if parent is None or parent.hash != header.parent_hash:
                 raise damaged(name, f"block {number} does not fit the one after it")
             header = parent
-    except (HeaderNotFound, KeyError) as error:
+    except (HeaderNotFound, EVMMissingData, KeyError) as error:
         raise damaged(name, f"an entry is missing: {error}") from error

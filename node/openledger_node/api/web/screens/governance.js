@@ -15,7 +15,7 @@ const LOOK_MS = 3000, LISTED = 8;
 const LONG_EPOCH_S = 600, REST_MS = 15e3; // where epochs are long, nothing here moves within seconds, and an endpoint may cost money
 
 export function mount(root, params) {
-  const held = { picked: params.proposal ?? null, number: null, found: null, why: null, all: null, mark: null, shown: null, effects: new Map(), to: "", isWhole: false, isMore: false };
+  const held = { picked: params.proposal ?? null, number: null, found: null, why: null, missing: null, all: null, mark: null, shown: null, effects: new Map(), to: "", isWhole: false, isMore: false };
   const none = part(), tiles = part(), proposal = part(), when = part({}, "span"), values = part({ class: "w7" }), list = part(), power = part(), guardian = part(), pause = part({}, "span"), cases = part(), noCase = part();
   root.append(heading("Governance", "The numbers that every node follows, and who may change them.", "gov params"),
     h("div", { class: "grid" }, none, tiles, proposal, cases, values, h("div", { class: "w5 stack" }, list, power, noCase, guardian)));
@@ -55,7 +55,12 @@ export function mount(root, params) {
 
   async function lookAt(number) {
     held.number = number;
-    held.shown = number ? await money("gov_show", { proposal: String(number) }) : null;
+    try {
+      held.shown = number ? await money("gov_show", { proposal: String(number) }) : null;
+    } catch (error) {
+      if (!(error instanceof Refused) || !held.picked) throw error;
+      Object.assign(held, { picked: null, shown: null, missing: error.message });
+    }
     const { shown } = held, others = shown?.values.filter((each) => each.key !== "algoId") ?? [];
     if (!shown?.is_open || !others.length || held.effects.has(shown.id)) return;
     held.effects.set(shown.id, null);
@@ -69,7 +74,7 @@ export function mount(root, params) {
 
   function draw() {
     const status = latest.state, { found, shown } = held;
-    none.show({ chain: status.chain, network: status.network, why: held.why ?? status.money?.why_down ?? null, has: Boolean(found) }, whyNone);
+    none.show({ chain: status.chain, network: status.network, why: held.why ?? status.money?.why_down ?? null, has: Boolean(found), missing: held.missing }, whyNone);
     if (!found) return;
     const { rules, votes, open, all, disputes, now } = found;
     tiles.show({ rules: { epoch: rules.epoch, ends: rules.epoch_ends_s, length: lengthOf(rules) }, votes, open: open.proposals.map((each) => [each.number, each.state, isWaiting(each)]) }, drawTiles);
@@ -87,7 +92,7 @@ export function mount(root, params) {
     cases.show(!isQuiet && { cases: disputes.cases, bond: disputes.bond_now_wei, judged: open.proposals.flatMap((each) => each.verdicts.map((verdict) => ({ ...verdict, number: each.number }))), isOver: disputes.cases.map((each) => [each.judge_until_s < now, each.contest_until_s < now]), account: votes.account }, (given) => given ? drawCases(given, pick, again) : null);
   }
 
-  const pick = (number) => { Object.assign(held, { picked: number, isWhole: false }); setParams({ proposal: number }); look(); };
+  const pick = (number) => { Object.assign(held, { picked: number, isWhole: false, missing: null }); setParams({ proposal: number }); look(); };
   const toggle = () => { held.isWhole = !held.isWhole; draw(); };
   const again = () => { held.mark = null; return look(); };
 
@@ -106,10 +111,10 @@ export function mount(root, params) {
 
 const lengthOf = (rules) => rules.fixed.find((each) => each.name === "epoch_s").seconds;
 
-function whyNone({ chain, network, why, has }) {
+function whyNone({ chain, network, why, has, missing }) {
   if (network === "local" || chain === null) return emptyState({ where: "Governance · this machine alone", title: "No network, so nothing to vote on", text: "Votes set the numbers of a network: fees, stakes, the attribution rule. This node is on none; chat, adapters and the factory work by your own settings.", words: "network join network.json" });
   if (chain === "down" || chain === "halted" || why) return note("bad", `The chain does not answer: ${why ?? "no reason was given"}. Votes that you have cast stand${has ? "; the figures below are the last known ones" : ""}.`, null, "doctor --only chain");
-  return null;
+  return missing && note("warn", `${missing.replaceAll("`", "")}.`, null, "gov list --all");
 }
 
 function drawTiles({ rules, votes, open }) {
