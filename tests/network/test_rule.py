@@ -198,7 +198,7 @@ def test_a_node_with_false_shares_is_challenged_judged_and_slashed(running: Rule
     decide(requester, "--judge", f"{found['receipt']}=guilty")
     wait_for(lambda: case_of(requester)["state"] == "guilty")
     assert int(liar.run("stake", "show")["bonded_wei"]) == staked - 100 * OPEN
-    wait_for(lambda: withdrawn_wei(running, requester) == BOND_WEI + 10 * OPEN)
+    wait_for(lambda: withdrawn_wei(running, requester) == 2 * BOND_WEI + 10 * OPEN)  # the liar has contested it
     requester.run("attribution", "forgive", status_of(liar)["address"], "--yes")
     restart(liar, None)
     wait_for(lambda: attempt(liar, "stake", "add", "100"))
