@@ -97,6 +97,8 @@ VoteAction = (
 
 PROPOSE_KIND = "gov propose"
 
+VOTED = {Support.AGAINST: "vote against", Support.FOR: "vote for", Support.ABSTAIN: "abstain on"}
+
 
 def vote_call(action: VoteAction, account: Address, deployment: Deployment) -> tuple[str, str, ContractCall]:
     """The kind, the summary and the call of an action's transaction."""
@@ -105,7 +107,7 @@ def vote_call(action: VoteAction, account: Address, deployment: Deployment) -> t
         case ProposeCalls(calls=calls, description=description, title=title):
             return PROPOSE_KIND, f"propose: {title}", governance.propose(calls, description)
         case CastVote(proposal=proposal, number=number, support=support, reason=reason):
-            said = f"vote {support.name.lower()} on proposal {number}"
+            said = f"{VOTED[support]} proposal {number}"
             return "gov vote", said, governance.cast_vote(proposal, support, reason)
         case DelegateVotes(to=to):
             said = "vote with one's own tokens" if to == account else f"let {to} vote with one's own tokens"

@@ -266,7 +266,7 @@ def test_a_vote_that_is_early_late_or_the_second_is_refused(voters: Voters) -> N
         voters.plan("gov vote", **vote)
     voters.begin()
     voters.send("gov vote", **vote)
-    assert voters.plan("gov vote", **vote)["note"] == "this is on its way already: vote for on proposal 1"
+    assert voters.plan("gov vote", **vote)["note"] == "this is on its way already: vote for proposal 1"
     voters.world.settle()
     voters.world.settle()
     with pytest.raises(NodeError, match="has voted on proposal 1, and a vote can't be changed"):
