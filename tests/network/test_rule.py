@@ -110,7 +110,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def decide(node: OperatorHome, *words: str) -> None:
     """Propose, vote, queue and execute, each as soon as it can be."""
-    node.run("gov", "propose", *words)
+    wait_for(lambda: attempt(node, "gov", "propose", *words))
     number = str(max(each["number"] for each in node.run("gov", "list")["proposals"]))
     for command in (["vote", number, "for"], ["queue", number], ["execute", number]):
         wait_for(lambda command=command: attempt(node, "gov", *command))
