@@ -112,6 +112,7 @@ def open_broke(root: Path) -> Iterator[Node]:
 def open_voter(root: Path) -> Iterator[Node]:
     home = Home(root)
     with running_node(home, "--backend", "fake", **EMBEDDED) as node:
+        wait_for(lambda: command_json(home, "stake", "show", **EMBEDDED)["is_appointed"])  # funded by the bank before
         command_json(home, "devnet", "fund", "--open", "50000000", **EMBEDDED)
         command_json(home, "gov", "delegate", "self", "--yes", **EMBEDDED)
         yield node
