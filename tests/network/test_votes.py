@@ -11,7 +11,9 @@ from support.processes.nodes import EMBEDDED, command_json, node_environment, ru
 
 from openledger_node.home import Home
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.deep(
+    reason="two minutes of waiting; accounting/test_governance has each rule, and web/test_governance a whole vote"
+)
 
 PRICE = "0.008"
 
