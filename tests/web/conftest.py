@@ -28,7 +28,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from support.pages import CHROMIUM, KEEP_INTERVALS, LOOPBACK, TIMEOUT_MS, Seen, enter, open_browser, open_context
 from support.processes.network import in_parallel, network_with_sales, node_of
-from support.processes.nodes import EMBEDDED, Node, command_json, operator_of, running_node, wait_for
+from support.processes.nodes import EMBEDDED, Node, ask, command_json, operator_of, running_node, wait_for
 from support.processes.taught import buy_as_guest, taught_node
 
 from openledger_node.home import Home
@@ -115,6 +115,8 @@ def open_voter(root: Path) -> Iterator[Node]:
         wait_for(lambda: command_json(home, "stake", "show", **EMBEDDED)["is_appointed"])  # funded by the bank before
         command_json(home, "devnet", "fund", "--open", "50000000", **EMBEDDED)
         command_json(home, "gov", "delegate", "self", "--yes", **EMBEDDED)
+        delegated: int = ask(home, "network")["block"]
+        wait_for(lambda: ask(home, "network")["block"] > delegated + 1)  # votes of a past block can propose
         yield node
 
 

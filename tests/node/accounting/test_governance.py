@@ -9,11 +9,13 @@ import pytest
 from support.chain_world.contract_world import OPEN
 from support.chain_world.voter import KEYS, SUPPLY_WEI, Voters, open_voters
 from support.chain_world.world import open_session, open_world
+from support.signed import account
 
 from openledger_node.accounting.governing import GovernanceQueries
 from openledger_node.chain.dev.constants import DEVELOPMENT_PARAMS, DEVELOPMENT_VOTING
 from openledger_node.chain.governance import Governance
 from openledger_node.errors import NodeError
+from openledger_node.settlement.vote_actions import DelegateVotes
 from openledger_protocol.epoch import epoch_at
 from openledger_protocol.errors import MalformedError
 
@@ -27,6 +29,20 @@ def voters(tmp_path: Path) -> Iterator[Voters]:
 def value(voters: Voters, key: str) -> dict[str, Any]:
     (found,) = [each for each in voters.ask("gov_params")["values"] if each["key"] == key]
     return dict(found)
+
+
+# ---- delegation
+
+
+def test_votes_that_move_twice_in_a_row_find_the_gas_that_new_seconds_take(voters: Voters) -> None:
+    """An estimate in the second of the last change updates its votes, and the transaction adds new ones."""
+    session, stranger = voters.world.node, account(0x51)
+    for to in (session.accounts.wallet, stranger, session.accounts.wallet, stranger):
+        voters.world.act(DelegateVotes(to=to))
+        voters.world.chain.client.mine()
+        session.step()
+    states = {each.intent.summary: each.state for each in session.ledger.outbox.newest(limit=4)}
+    assert set(states.values()) <= {"mined", "final"}, states
 
 
 # ---- what is carried
