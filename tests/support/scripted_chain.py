@@ -21,7 +21,7 @@ from openledger_protocol.errors import RevertedError
 from openledger_protocol.primitives import ZERO_WEI, Address, Digest, Wei, check_address, checksum_address
 
 CHAIN_ID = 7_331
-GAS = 50_000
+GAS = 400_000
 GENESIS_S = 1_000_000
 TIP = Wei(10)
 
