@@ -1,7 +1,6 @@
 """Votes in a running node, by commands alone: the embedded chain, real time, and what a terminal shows."""
 
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -97,5 +96,4 @@ def test_a_vote_from_its_proposal_to_its_epoch_with_and_without_a_daemon(home: H
         again = run(home, "gov", "pause", "5s")
         assert (again.returncode, "it ends by itself" in again.stderr.replace("\n", " ")) == (1, True)
         assert verb(home, "gov", "params")["pause"]["is_own"]
-        time.sleep(6)
-        assert verb(home, "gov", "params")["pause"]["paused_until_s"] is None
+        wait_for(lambda: verb(home, "gov", "params")["pause"]["paused_until_s"] is None)
