@@ -194,7 +194,7 @@ def test_a_node_with_false_shares_is_challenged_judged_and_slashed(running: Rule
     found = bought(running)
     assert found["verdict"] == "wrong"
     staked = int(liar.run("stake", "show")["bonded_wei"])
-    requester.run("attribution", "challenge", found["receipt"])
+    wait_for(lambda: attempt(requester, "attribution", "challenge", found["receipt"]))
     decide(requester, "--judge", f"{found['receipt']}=guilty")
     wait_for(lambda: case_of(requester)["state"] == "guilty")
     assert int(liar.run("stake", "show")["bonded_wei"]) == staked - 100 * OPEN

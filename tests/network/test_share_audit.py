@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,8 @@ def test_a_node_that_lies_is_named_with_the_command_for_a_case(running: RunningN
     assert ran.returncode == WRONG, ran.stderr
     assert "0 right, 1 wrong, 0 unknown" in ran.stdout, "no second answer is bought from it"
     (digest,) = re.findall(r"`openledger-node attribution challenge (0x[0-9a-f]{64})`", ran.stdout)
+    bought_s = time.time()
+    wait_for(lambda: chain_time_s(running.r) > bought_s)  # the receipt may be of a later second than the last block
     running.r.run("attribution", "challenge", digest, "--yes")  # by the texts that were held, though none are kept
     (case,) = running.r.run("attribution", "cases")["cases"]
     assert (case["digest"], case["node"], case["shares_are_right"]) == (digest, wallet, False)
@@ -113,6 +116,11 @@ def test_a_node_that_lies_is_named_with_the_command_for_a_case(running: RunningN
     assert "signed wrong shares" in again.stderr, "nothing more is bought from it"
     running.r.run("attribution", "forgive", wallet, "--yes")
     wait_for(lambda: not any("wrong shares" in alert for alert in alerts_of(running.r)))
+
+
+def chain_time_s(node: OperatorHome) -> int:
+    time_s: int = node.run("attribution", "cases")["chain_time_s"]
+    return time_s
 
 
 def alerts_of(node: OperatorHome) -> list[str]:
